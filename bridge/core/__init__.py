@@ -1,0 +1,1 @@
+"""Pure decisions: identity, records, watermark, states. Nothing here touches the world."""

@@ -1,0 +1,37 @@
+"""What the SSE bank hands on: one dispatched event, or an id that moved without one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Oversize(NamedTuple):
+    """What is known of data that was too large to be kept: its full size in bytes and SHA-256 in hex digits."""
+
+    size: int
+    sha256: str
+
+
+class Event(NamedTuple):
+    """One event as dispatched by the event stream's rules (WHATWG HTML, "event stream interpretation").
+
+    A tuple, not a dataclass: one is made for every event, and a frozen dataclass costs three times as much.
+    """
+
+    name: str
+    """The SSE event name, ``message`` when the stream gave none; empty for an id-only block."""
+    data: str
+    """The data lines joined by LF, invalid UTF-8 replaced by U+FFFD. Cut when ``oversize`` is set."""
+    id: str | None
+    """This block's own id as it came; None when the block had none."""
+    last_event_id: str
+    """The stream's last event id after this block (sticky); empty means none."""
+    received_ms: int
+    """Unix time in milliseconds at which the read that closed the block returned."""
+    oversize: Oversize | None = None
+    """Set when the block was larger than the reader's limit and ``data`` holds only its beginning."""
+
+    @property
+    def is_id_only(self) -> bool:
+        """True for a block that moved the last event id and dispatched nothing."""
+        return not self.name

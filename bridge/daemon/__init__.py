@@ -1,0 +1,1 @@
+"""The running bridge: sessions, workers, supervision, start and shutdown."""

@@ -1,0 +1,1 @@
+"""From numbered events to acknowledged Kafka records."""

@@ -1,0 +1,1 @@
+"""A whole system on one machine: simulated Mix server, embedded Kafka, scenario."""

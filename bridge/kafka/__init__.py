@@ -1,0 +1,1 @@
+"""The Kafka bank: clients, topics, checkpoints."""

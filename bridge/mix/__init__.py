@@ -1,0 +1,1 @@
+"""What is known of the Mix agent server: event schemas and the REST interface."""
