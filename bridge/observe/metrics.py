@@ -1,0 +1,162 @@
+"""The metrics, every name in this one file: a Prometheus collector over the snapshot.
+
+Nothing is counted here: each scrape takes one snapshot, so no event pays for a metric. No label holds a session id:
+their number has no bound.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from bridge.observe.snapshot import BridgeSnapshot, Counters
+
+PREFIX = "mix_bridge"
+
+# The oldest content type: every Prometheus and every other scraper reads it, and no name here needs a newer one.
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+# Told as 0 from the start: a series that appears with its first dead letter hides just that one from ``increase()``.
+REASONS = ("invalid_json", "schema", "unknown_event", "oversize", "rejected")
+
+
+class _PerServer(NamedTuple):
+    """A counter with the label ``server``: its name without prefix and ``_total``, its help, its field."""
+
+    name: str
+    text: str
+    field: str
+
+
+_PER_SERVER = (
+    _PerServer("events_received", "Events that came off the streams, connected and heartbeat aside.", "received"),
+    _PerServer("events_published", "Records in the event topics that Kafka acknowledged.", "published"),
+    _PerServer("events_skipped", "Events that the settings say not to publish.", "skipped"),
+    _PerServer("events_utf8_replaced", "Events in which bytes that are not UTF-8 were replaced.", "replaced_utf8"),
+    _PerServer("records_refused", "Records that Kafka refused.", "refused"),
+    _PerServer("rewinds", "Times a session was wound back to a refused record.", "rewinds"),
+    _PerServer("epochs_begun", "Epochs begun: the numbering could not go on with certainty.", "epochs_begun"),
+    _PerServer("reconnects", "Connections to a stream after a session's first one.", "reconnects"),
+    _PerServer("read_bytes", "Bytes read from the streams.", "bytes_read"),
+    _PerServer(
+        "discarded_tails", "Connections that ended inside a block; the server sends it again.", "discarded_tails"
+    ),
+    _PerServer("discarded_bytes", "Bytes of the blocks that connections ended inside of.", "discarded_bytes"),
+)
+
+
+class Metrics:
+    """The text of ``/metrics``. Thread rule: one thread at a time (the HTTP thread)."""
+
+    def __init__(self, snapshot: Callable[[], BridgeSnapshot]) -> None:
+        self._registry = CollectorRegistry()  # our own: the global one belongs to whoever imports prometheus_client
+        self._registry.register(SnapshotCollector(snapshot))
+        ProcessCollector(namespace=PREFIX, registry=self._registry)  # mix_bridge_process_*: memory, CPU, descriptors
+
+    def render(self) -> bytes:
+        """All metrics as Prometheus text."""
+        return generate_latest(self._registry)
+
+
+class SnapshotCollector(Collector):
+    """Metrics of one snapshot at each scrape."""
+
+    def __init__(self, snapshot: Callable[[], BridgeSnapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: without this, registering would take a snapshot before the daemon has one."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        snapshot = self._snapshot()
+        yield from _of_bridge(snapshot)
+        yield from _of_servers(snapshot)
+        yield from _of_sessions(snapshot)
+        totals = snapshot.totals()
+        yield from (_counter(each, totals) for each in _PER_SERVER)
+        yield _dead_letters(totals)
+
+
+def _of_bridge(snapshot: BridgeSnapshot) -> Iterator[Metric]:
+    about = {"version": snapshot.version, "namespace": snapshot.namespace}
+    yield InfoMetricFamily(PREFIX, "The running bridge.", value=about)
+    yield CounterMetricFamily(
+        f"{PREFIX}_checkpoints_written", "Checkpoints that Kafka acknowledged.", value=snapshot.checkpoints_written
+    )
+    yield _gauge("buffer_bytes", "Bytes read and not yet acknowledged, all sessions.", snapshot.buffer_bytes)
+    yield _gauge("buffer_limit_bytes", "delivery.max_buffer_bytes: at this, readers wait.", snapshot.buffer_limit)
+    yield _gauge("restored", "1 when all checkpoints have been read back.", int(snapshot.restored))
+    # Infinite rather than absent before the first answer: an alert on a threshold must see that too.
+    age = float("inf") if snapshot.kafka_last_answer_age is None else snapshot.kafka_last_answer_age
+    yield _gauge("kafka_answer_age_seconds", "Since Kafka last acknowledged or answered.", age)
+    yield _labelled("loop_age_seconds", "Since each loop of the daemon last moved.", "loop", snapshot.loops)
+
+
+def _of_servers(snapshot: BridgeSnapshot) -> Iterator[Metric]:
+    servers = snapshot.servers
+    ages = {
+        name: server.last_discovery_age for name, server in servers.items() if server.last_discovery_age is not None
+    }
+    yield _labelled(
+        "server_reachable",
+        "1 when the server last answered.",
+        "server",
+        {n: int(s.reachable) for n, s in servers.items()},
+    )
+    yield _labelled("discovery_age_seconds", "Since the server last listed its sessions.", "server", ages)
+    yield _labelled(
+        "sessions_listed", "Sessions the server lists.", "server", {n: s.listed for n, s in servers.items()}
+    )
+    yield _labelled(
+        "sessions_not_bridged",
+        "Listed sessions beyond servers.<name>.max_sessions.",
+        "server",
+        {n: s.not_bridged for n, s in servers.items()},
+    )
+
+
+def _of_sessions(snapshot: BridgeSnapshot) -> Iterator[Metric]:
+    in_flight = Counter(dict.fromkeys(snapshot.servers, 0))
+    for session in snapshot.sessions:
+        in_flight[session.server] += session.in_flight
+    yield _labelled("records_in_flight", "Records not yet acknowledged.", "server", in_flight)
+    states = Counter((session.server, session.state) for session in snapshot.sessions)
+    family = GaugeMetricFamily(f"{PREFIX}_sessions", "Sessions by state.", labels=("server", "state"))
+    for labels, count in sorted(states.items()):
+        family.add_metric(labels, count)
+    yield family
+
+
+def _counter(each: _PerServer, totals: Mapping[str, Counters]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}_{each.name}", each.text, labels=("server",))
+    for server, total in totals.items():
+        family.add_metric((server,), getattr(total, each.field))
+    return family
+
+
+def _dead_letters(totals: Mapping[str, Counters]) -> Metric:
+    text = "Events that went to the dead-letters topic and that Kafka acknowledged."
+    family = CounterMetricFamily(f"{PREFIX}_dead_letters", text, labels=("server", "reason"))
+    for server, total in totals.items():
+        for reason, count in (dict.fromkeys(REASONS, 0) | dict(total.dead_letters)).items():
+            family.add_metric((server, reason), count)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=(label,))
+    for value_of_label, value in values.items():
+        family.add_metric((value_of_label,), value)
+    return family
