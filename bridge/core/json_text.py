@@ -1,0 +1,113 @@
+"""Whether a text is JSON: the one place that decides it (RFC 8259).
+
+The quick parsers disagree at the edges: some take ``NaN``, some refuse lone surrogate escapes or numbers of 5000
+digits, and some give up on nesting at a depth that depends on the caller's own stack. What is published as JSON must
+not depend on any of that, so the quick parser's yes is taken, and its no is checked against the grammar itself, without
+recursion.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic_core import from_json
+
+MAX_DEPTH = 500
+"""Deeper nesting does not count as JSON (RFC 8259 section 9 allows a limit): Python's json and Jackson, which
+consumers use, stop near 1000, and an envelope that they cannot read would be worse than data inside a string."""
+
+_BLANK = r"[ \t\n\r]*+"
+_STRING = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
+_ANY_VALUE = rf"(?P<scalar>{_STRING}|{_NUMBER}|true|false|null)|(?P<array>\[)|(?P<object>\{{)"
+_ANY_KEY = rf"(?P<key>{_STRING}{_BLANK}:)"
+
+
+def _expectation(alternatives: str) -> re.Pattern[str]:
+    return re.compile(f"{_BLANK}(?:{alternatives})")
+
+
+# What may come next, one pattern per situation; the name of the group that matched tells which of them came.
+_VALUE = _expectation(_ANY_VALUE)
+_FIRST_ITEM = _expectation(rf"{_ANY_VALUE}|(?P<close>\])")
+_FIRST_KEY = _expectation(rf"{_ANY_KEY}|(?P<close>\}})")
+_KEY = _expectation(_ANY_KEY)
+_AFTER_ITEM = _expectation(r"(?P<item>,)|(?P<close>\])")
+_AFTER_MEMBER = _expectation(r"(?P<member>,)|(?P<close>\})")
+_END = _expectation(r"(?P<end>\Z)")
+
+_NEXT = {"array": _FIRST_ITEM, "object": _FIRST_KEY, "key": _VALUE, "item": _VALUE, "member": _KEY}
+_AFTER_CONTENT = {"array": _AFTER_ITEM, "object": _AFTER_MEMBER}
+
+_PLAIN_DEPTH = 50  # deeper than any schema looks, and well below the depth at which parsers give up
+_PLAIN_DIGITS = 30  # longer numbers say nothing more about a type, and some parsers refuse them (Python: over 4300)
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+class NotJson(ValueError):
+    """The text breaks the grammar, or nests too deeply; the message says where and holds nothing of the text."""
+
+
+def json_flaw(text: str) -> str | None:
+    """None when the text is JSON, else one line that says where it stops being JSON, without any of the text."""
+    try:
+        from_json(text, allow_inf_nan=False, cache_strings="none")
+    except ValueError:
+        return _grammar_flaw(text)
+    return None
+
+
+def plain(text: str) -> str:
+    """The same value in a form that every parser takes, for looking at types. Raises `NotJson`.
+
+    Contents of deep parts, long numbers and lone surrogates are replaced.
+    """
+    return "".join(_plain_tokens(text))
+
+
+def _grammar_flaw(text: str) -> str | None:
+    try:
+        for _ in _tokens(text):
+            pass
+    except NotJson as error:
+        return str(error)
+    return None
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    """Kind, text and depth of each token, in order; raises `NotJson` at the first that the grammar does not allow."""
+    after = [_END]  # what may follow the value that ends next: grows with each open bracket
+    expected = _VALUE
+    position = 0
+    while (token := expected.match(text, position)) is not None:
+        kind = str(token.lastgroup)
+        yield kind, token[0], len(after) - 1
+        if kind == "end":
+            return
+        position = token.end()
+        if kind in _AFTER_CONTENT:
+            after.append(_AFTER_CONTENT[kind])
+            if len(after) > MAX_DEPTH + 1:
+                raise NotJson(f"nested deeper than {MAX_DEPTH}")
+        elif kind == "close":
+            after.pop()
+        expected = _NEXT.get(kind) or after[-1]
+    raise NotJson(f"not JSON (RFC 8259) after character {position}")
+
+
+def _plain_tokens(text: str) -> Iterator[str]:
+    for kind, token, depth in _tokens(text):
+        if depth > _PLAIN_DEPTH:
+            if kind == "close" and depth == _PLAIN_DEPTH + 1:
+                yield token
+        elif kind == "scalar" and len(token) > _PLAIN_DIGITS and not token.lstrip().startswith('"'):
+            yield "0"
+        else:
+            yield _ESCAPE.sub(_without_lone_surrogate, token) if "\\" in token else token
+
+
+def _without_lone_surrogate(escape: re.Match[str]) -> str:
+    return "\\ufffd" if escape["lone"] else escape[0]
