@@ -1,0 +1,48 @@
+"""A Kafka inside this process, for the demo and quick tests: librdkafka's mock cluster on loopback."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from confluent_kafka import KafkaException, Producer
+
+from bridge.errors import Unreachable
+
+
+class EmbeddedKafka:
+    """The mock cluster, reachable by any client on this machine while it runs; its records live in memory only.
+
+    It creates topics of 4 partitions when they are first used. It has no topic settings, no CreateTopics and no
+    compaction, and shows the records of aborted transactions: no guarantee is ever proved on it. One thread at a time.
+    """
+
+    def __init__(self, brokers: int = 1) -> None:
+        self._brokers = brokers
+        self._owner: Producer | None = None
+        self.bootstrap_servers = ""
+        """``host:port,...`` once started; empty before."""
+
+    def start(self, timeout: float = 10.0) -> str:
+        """Start the cluster; its bootstrap servers. Unreachable if it does not answer within ``timeout`` seconds."""
+        # The cluster belongs to the client that asked for it and lives as long as that client.
+        owner = Producer({"test.mock.num.brokers": self._brokers, "log_level": 0})
+        try:
+            brokers = owner.list_topics(timeout=timeout).brokers.values()
+        except KafkaException as failure:
+            raise Unreachable("the embedded Kafka did not start") from failure
+        self._owner = owner
+        self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+        return self.bootstrap_servers
+
+    def stop(self) -> None:
+        """End the cluster and forget its records. Can be called twice."""
+        self._owner = None
+
+    def __enter__(self) -> EmbeddedKafka:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
