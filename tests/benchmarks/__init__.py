@@ -1,0 +1,1 @@
+"""How fast the bridge is, beside the bridge a user would write: ``make bench``."""

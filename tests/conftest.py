@@ -1,0 +1,52 @@
+"""Fixtures of all tests: the real Kafka, and a name of one's own in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.broker import Broker, Cluster
+from tests.kafka.shared import shared_broker
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for a real Kafka, so that ``-m 'not kafka'`` runs without Java."""
+    for item in items:
+        if {"kafka", "private_broker", "private_cluster"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``bootstrap.servers`` of the run's one shared broker. Do not stop it; stay inside your ``namespace``."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the workers' own folders lie beside each other
+    with shared_broker(base / "shared-kafka") as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+def private_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A running broker of this test alone, to be killed, paused and started again."""
+    with Broker(tmp_path / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture
+def private_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three running brokers of this test alone."""
+    with Cluster(tmp_path / "kafka") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    """A namespace nobody else uses: for topics, groups and transactional ids."""
+    readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40]
+    return f"{readable}-{uuid.uuid4().hex[:8]}"

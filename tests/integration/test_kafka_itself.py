@@ -1,0 +1,113 @@
+"""The ground the other tests stand on: brokers that start, die and come back, and topics that can be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.kafka.broker import Broker, Cluster, answering
+from tests.kafka.topics import create_topic, end_offsets, partitions_of, read_topic
+from tests.waiting import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def produce(bootstrap: str, topic: str, *values: bytes) -> None:
+    """Produce and wait for every acknowledgement."""
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
+    errors: list[object] = []
+    for value in values:
+        producer.produce(topic, value, key=b"k", headers={"h": b"1"}, on_delivery=lambda error, _: errors.append(error))
+    assert producer.flush(30) == 0
+    assert errors == [None] * len(values)
+
+
+def test_a_topic_is_read_to_its_end_in_order(kafka: str, namespace: str) -> None:
+    """Key, value, headers and offsets come back as they were produced, from all partitions."""
+    create_topic(kafka, namespace, partitions=3)
+    produce(kafka, namespace, b"1", b"2", b"3")
+    records = read_topic(kafka, namespace)
+    assert [record.value for record in records] == [b"1", b"2", b"3"]
+    assert [record.offset for record in records] == [0, 1, 2]
+    assert {record.key for record in records} == {b"k"}
+    assert records[0].header("h") == "1"
+    assert sum(end_offsets(kafka, namespace).values()) == 3
+
+
+def test_a_topic_that_nobody_created_is_empty_and_stays_away(kafka: str, namespace: str) -> None:
+    """Looking at a topic does not create it."""
+    assert read_topic(kafka, namespace) == []
+    assert partitions_of(kafka, namespace) == []
+
+
+def test_a_killed_broker_comes_back_with_its_data(private_broker: Broker) -> None:
+    """After SIGKILL and a second start the same address serves what was acknowledged before."""
+    create_topic(private_broker.bootstrap, "t")
+    produce(private_broker.bootstrap, "t", b"before")
+    private_broker.kill()
+    assert not private_broker.running
+    private_broker.start()
+    assert [record.value for record in read_topic(private_broker.bootstrap, "t")] == [b"before"]
+    private_broker.terminate()
+    private_broker.terminate()
+
+
+def test_a_paused_broker_answers_again_after_it_is_resumed(private_broker: Broker) -> None:
+    """Between SIGSTOP and SIGCONT nobody is answered."""
+    private_broker.pause()
+    with pytest.raises(AssertionError, match="broker"):
+        answering(private_broker.bootstrap, deadline=0.1)
+    private_broker.resume()
+    answering(private_broker.bootstrap)
+
+
+def test_a_cluster_of_three_lives_on_without_one(private_cluster: Cluster) -> None:
+    """The leader of a partition is killed: another one leads and what was acknowledged is there."""
+    create_topic(private_cluster.bootstrap, "t", config={"min.insync.replicas": "2"})
+    produce(private_cluster.bootstrap, "t", b"before")
+    leader = private_cluster.leader_of("t")
+    leader.kill()
+    produce(private_cluster.bootstrap, "t", b"after")
+    assert [record.value for record in read_topic(private_cluster.bootstrap, "t")] == [b"before", b"after"]
+
+
+def test_the_shared_broker_ends_with_its_last_user_even_if_that_one_is_killed(tmp_path: Path) -> None:
+    """Two users share one broker; after both were killed without warning no process is left."""
+    code = (
+        "import sys, pathlib; from tests.kafka.shared import shared_broker\n"
+        "with shared_broker(pathlib.Path(sys.argv[1])) as address: print(address, flush=True); sys.stdin.read()"
+    )
+    users = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY
+        )
+        for _ in range(2)
+    ]
+    addresses = {user.stdout.readline() for user in users if user.stdout}
+    assert len(addresses) == 1
+    assert addresses != {b""}
+    users[0].kill()
+    users[0].communicate()
+    answering(addresses.pop().decode().strip())
+    assert _processes_naming(tmp_path)
+    users[1].kill()
+    users[1].communicate()
+    wait_until(lambda: not _processes_naming(tmp_path), 20, "the broker and its keeper to end")
+
+
+def _processes_naming(folder: Path) -> list[int]:
+    """Living processes with this folder in their command line."""
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208  # /proc entries vanish while they are looked at
+        try:
+            command = Path("/proc", entry, "cmdline").read_bytes() if entry.isdigit() else b""
+        except OSError:
+            continue
+        if str(folder).encode() in command:
+            found.append(int(entry))
+    return found

@@ -1,0 +1,1 @@
+"""A real Apache Kafka for tests, and what tests look at it with."""
