@@ -1,0 +1,197 @@
+"""The keys that exist, derived from the model: find one, list all, name the nearest to a misspelt one.
+
+Pure. A path is a tuple of segments; in the list of all keys ``*`` stands for a name that the user picks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from bridge.settings.checks import header_name, property_name, server_name
+from bridge.settings.kinds import Check, Kind, Later, Rows
+from bridge.settings.model import Settings
+
+Path = tuple[str, ...]
+
+PREFIX = "MIX_BRIDGE_"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How the user's own names below a key are written: what ``_`` of a variable means, how they are checked."""
+
+    what: str
+    check: Check
+    underscore: str = "_"
+
+    def of_variable(self, text: str) -> str:
+        """The name a (lower-case) piece of a variable name stands for."""
+        return text.replace("_", self.underscore)
+
+
+# Keyed by path, since it is the key that gives a name its meaning
+NAMES: dict[Path, Names] = {
+    ("servers",): Names("a-z and 0-9, with single _ or - between, in small letters", server_name),
+    ("servers", "*", "headers"): Names("a header's name that the bridge does not send itself", header_name, "-"),
+    ("kafka", "properties"): Names("the name of a librdkafka property", property_name, "."),
+    ("topics", "config"): Names("the name of a topic setting", property_name, "."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the reference."""
+
+    path: Path
+    kind: Kind
+    default: Any
+    required: bool
+    description: str
+    open: bool = False  # the last segment is a name that the user picks
+
+    @property
+    def dotted(self) -> str:
+        """As TOML and ``--set`` write it, ``<name>`` for the user's names."""
+        return dotted(tuple("<name>" if segment == "*" else segment for segment in self.path))
+
+    @property
+    def later(self) -> bool:
+        """Promised by the interface, not in this version."""
+        return isinstance(self.kind, Later)
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Exception):  # noqa: N818 - a finding that its catcher turns into a mistake
+    """There is no such key; `nearest` is what was probably meant."""
+
+    nearest: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads: a group of keys (`fields`), a table of the user's names (`names`), or one setting (`kind`)."""
+
+    path: Path
+    template: Path
+    annotation: Any
+    kind: Kind | None = None
+
+    @property
+    def names(self) -> Names | None:
+        """How the user's names below this place are written; None when its keys are fixed."""
+        return NAMES.get(self.template)
+
+    def child(self, name: str) -> Place:
+        """The place one segment further. Unknown when there is none."""
+        if self.names is not None:
+            annotation = get_args(self.annotation)[1]
+            return Place((*self.path, name), (*self.template, "*"), annotation, kind_of(annotation))
+        fields = {} if self.kind else fields_of(self.annotation)
+        if name not in fields:
+            raise Unknown(nearest((*self.path, name)))
+        field = fields[name]
+        return Place((*self.path, name), (*self.template, name), field.annotation, kind_of_field(field))
+
+
+ROOT = Place((), (), Settings)
+
+
+def dotted(path: Sequence[str]) -> str:
+    """A path as TOML and ``--set`` write it."""
+    return ".".join(path)
+
+
+def variable(path: Sequence[str]) -> str:
+    """The name of the variable for a path."""
+    return PREFIX + "__".join(re.sub(r"[.-]", "_", segment).upper() for segment in path)
+
+
+def place_at(path: Sequence[str]) -> Place:
+    """Where a path leads. Unknown when nowhere."""
+    place = ROOT
+    for segment in path:
+        place = place.child(segment)
+    return place
+
+
+@cache
+def all_keys() -> tuple[Key, ...]:
+    """Every key, in the order of the model."""
+    return tuple(_keys(Settings, ()))
+
+
+def nearest(path: Path) -> Path:
+    """The known key most like an unknown one, with the user's own names put in where they stand."""
+    wanted = _comparable(path)
+    return max((_instance(key.path, path) for key in all_keys()), key=lambda known: _likeness(_comparable(known), wanted))
+
+
+def kind_of_field(field: FieldInfo) -> Kind | None:
+    """The kind of a model's field; None for groups and tables."""
+    return next((item for item in field.metadata if isinstance(item, Kind)), None)
+
+
+def kind_of(annotation: Any) -> Kind | None:  # noqa: ANN401 - a type expression
+    """The kind inside an ``Annotated``; None for groups and tables."""
+    return next((item for item in get_args(annotation)[1:] if isinstance(item, Kind)), None)
+
+
+def fields_of(annotation: Any) -> dict[str, FieldInfo]:  # noqa: ANN401 - a type expression
+    """The fields of a model; nothing for other types."""
+    return annotation.model_fields if is_group(annotation) else {}
+
+
+def is_group(annotation: Any) -> bool:  # noqa: ANN401 - a type expression
+    """Whether a type is a group of settings."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def row_field(place: Place, name: str) -> Kind | None:
+    """The kind of a field of the tables in a list of tables."""
+    row = get_args(place.annotation)[0] if isinstance(place.kind, Rows) else None
+    field = fields_of(row).get(name)
+    return kind_of_field(field) if field else None
+
+
+def _keys(model: Any, path: Path) -> Iterator[Key]:  # noqa: ANN401 - a type expression
+    for name, field in fields_of(model).items():
+        here = (*path, name)
+        kind = kind_of_field(field)
+        if kind is not None:
+            yield Key(here, kind, field.default, field.is_required(), field.description or "")
+        elif get_origin(field.annotation) is dict:
+            yield from _named_keys(get_args(field.annotation)[1], (*here, "*"), field.description or "")
+        else:
+            yield from _keys(field.annotation, here)
+
+
+def _named_keys(annotation: Any, path: Path, description: str) -> Iterator[Key]:  # noqa: ANN401 - a type expression
+    kind = kind_of(annotation)
+    if kind is None:
+        yield from _keys(annotation, path)
+    else:
+        yield Key(path, kind, None, required=False, description=description, open=True)
+
+
+def _instance(template: Path, path: Path) -> Path:
+    filled = [path[at] if segment == "*" and at < len(path) else segment for at, segment in enumerate(template)]
+    return tuple("<name>" if segment == "*" else segment for segment in filled)
+
+
+def _comparable(path: Path) -> str:
+    """Separators do not count: ``kafka.bootstrap-servers`` and ``KAFKA_BOOTSTRAP_SERVERS`` mean the same to a person."""
+    return re.sub(r"[._-]+", "_", "_".join(path).lower()).strip("_")
+
+
+def _likeness(known: str, wanted: str) -> float:
+    # The whole, and a little the end: `port` alone is more like http.port than like log.format
+    whole = difflib.SequenceMatcher(None, known, wanted).ratio()
+    return whole + (0.3 if known.endswith("_" + wanted) else 0.0)

@@ -1,0 +1,156 @@
+"""One source, already read: which key got which value from where, and what was wrong with it.
+
+Values of secret keys are wrapped at once, so that no dump of a layer can show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
+
+from bridge.errors import Mistake
+from bridge.settings.catalogue import ROOT, Names, Path, Place, Unknown, dotted, nearest, place_at, variable
+from bridge.settings.kinds import Web, json_value
+from bridge.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value and where it came from, as a person would look for it."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(slots=True)
+class Layer:
+    """What one source gives. Filled by one thread while settings are loaded."""
+
+    given: dict[Path, Given] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def put(self, place: Place, value: object, origin: str) -> None:
+        """Take a value for a place: a setting, or a table of settings below it."""
+        if place.kind is None:
+            self._put_table(place, value, origin)
+        elif value is not None:
+            hide = place.kind.secret or isinstance(place.kind, Web)
+            self.given[place.path] = Given(_hidden(value) if hide else value, origin)
+
+    def put_text(self, place: Place, text: str, origin: str) -> None:
+        """As `put`, from a source of texts: a whole table is JSON."""
+        if place.kind is not None:
+            self.put(place, text, origin)
+            return
+        try:
+            self.put(place, json_value(text), origin)
+        except ValueError as problem:
+            self.mistake(dotted(place.path), f"{problem}; allowed: a JSON object", origin)
+
+    def mistake(self, key: str, message: str, origin: str) -> None:
+        """Note a mistake."""
+        self.mistakes.append(Mistake(key, f"{message} (from {origin})"))
+
+    def unknown(self, name: str, path: Path, origin: str) -> None:
+        """Note a key that does not exist."""
+        self.mistake(name, f"unknown key; {hint(nearest(path))}", origin)
+
+    def without(self, paths: set[Path]) -> Layer:
+        """This layer less some settings and what is below them."""
+        kept = {
+            path: given
+            for path, given in self.given.items()
+            if not any(path[: len(gone)] == gone for gone in paths)
+        }
+        return Layer(kept, list(self.mistakes))
+
+    def tree(self) -> dict[str, Any]:
+        """The values as nested tables."""
+        root: dict[str, Any] = {}
+        for path, given in self.given.items():
+            table = root
+            for segment in path[:-1]:
+                table = table.setdefault(segment, {})
+            if given.value == {}:
+                table.setdefault(path[-1], {})
+            else:
+                table[path[-1]] = given.value
+        return root
+
+    def _put_table(self, place: Place, value: object, origin: str) -> None:
+        if not isinstance(value, Mapping):
+            self.mistake(dotted(place.path), "is not a table of settings", origin)
+            return
+        if place.names is not None and place.template != ("servers",):
+            value = _flat(value)
+        if not value and place.path:
+            self.given.setdefault(place.path, Given({}, origin))
+        for name, item in value.items():
+            self._put_child(place, str(name), item, origin)
+
+    def _put_child(self, place: Place, name: str, value: object, origin: str) -> None:
+        try:
+            child = place.child(self._checked(place, name, origin))
+        except Unknown:
+            self.unknown(dotted((*place.path, name)), (*place.path, name), origin)
+        except ValueError as problem:
+            self._misnamed(place, name, problem, origin)
+        else:
+            self.put(child, value, origin)
+
+    def _checked(self, place: Place, name: str, origin: str) -> str:
+        if place.names is None:
+            return name
+        # Header names are the same in any case (RFC 9110, 5.1): one spelling, or two sources would give two headers
+        name = name.lower() if place.template[-1] == "headers" else name
+        place.names.check(name)
+        return name
+
+    def _misnamed(self, place: Place, name: str, problem: ValueError, origin: str) -> None:
+        assert place.names is not None  # noqa: S101 - only tables of names have names to check
+        self.mistake(dotted((*place.path, name)), f"{name!r} {problem}; allowed: {place.names.what}", origin)
+
+
+def hint(path: Path) -> str:
+    """Names a known key in both spellings."""
+    return f"nearest known key: {dotted(path)} ({variable(path)})" if "<name>" not in path else (
+        f"nearest known key: {dotted(path)}"
+    )
+
+
+class LayerSource(PydanticBaseSettingsSource):
+    """A layer as a source of pydantic-settings, which puts the sources one above the other."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(Settings)
+        self._layer = layer
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the signature is the library's
+        """The value of one field."""
+        return self._layer.tree().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All values."""
+        return self._layer.tree()
+
+
+def _hidden(value: object) -> object:
+    if isinstance(value, bool):
+        return SecretStr(str(value).lower())
+    return SecretStr(str(value)) if isinstance(value, str | int | float) else value
+
+
+def _flat(table: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of nested tables: TOML reads ``retention.ms = 1`` as a table ``retention`` with ``ms``."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

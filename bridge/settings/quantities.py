@@ -1,0 +1,51 @@
+"""Durations and sizes as people write them: ``500ms``, ``10s``, ``2m``, ``24h``; ``64KiB``, ``1MiB``.
+
+Pure functions. Inside the program a duration is seconds (float) and a size is bytes (int).
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
+_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
+_MILLISECONDS = {"ms": 1, None: 1000, "s": 1000, "m": 60_000, "h": 3_600_000}
+_BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds; a number without a unit is seconds. ValueError for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("is not a duration")
+    # Decimal milliseconds: 0.1 h or 100 ms come out as the float a reader expects, not one rounding beside it
+    return float(Decimal(match[1]) * _MILLISECONDS[match[2]] / 1000)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact text that `parse_duration` reads back as the same float."""
+    if seconds and seconds % 3600 == 0:
+        return f"{seconds / 3600:.0f}h"
+    if seconds % 1 == 0:
+        return f"{seconds:.0f}s"
+    exact = Decimal(repr(seconds))
+    if exact * 1000 % 1 == 0:
+        return f"{exact * 1000:.0f}ms"
+    return f"{exact:f}s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes; a number without a unit is bytes. ValueError for anything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("is not a size")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def format_size(size: int) -> str:
+    """The shortest exact text that `parse_size` reads back as the same number."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return str(size)

@@ -1,0 +1,149 @@
+"""The sources: environment, secrets directory, TOML file, options. Each becomes a `Layer`.
+
+Only `toml_layer` and `secrets_layer` touch the world (they read files).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from bridge.settings.catalogue import PREFIX, ROOT, Place, Unknown, dotted
+from bridge.settings.layers import Layer
+from bridge.settings.secret_files import read_secret
+
+CONFIG_VARIABLE = "MIX_BRIDGE_CONFIG"
+SECRETS_VARIABLE = "CREDENTIALS_DIRECTORY"
+
+_KUBERNETES = re.compile(r"MIX_BRIDGE_(SERVICE_HOST|SERVICE_PORT.*|PORT_8090_TCP.*)", re.DOTALL)
+_KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+
+
+def environment_layer(environ: Mapping[str, str]) -> Layer:
+    """The ``MIX_BRIDGE_`` variables."""
+    layer = Layer()
+    names = [name for name in environ if name.startswith(PREFIX) and not _not_a_setting(name, environ[name])]
+    # Whole tables before single keys, so that the more exact variable wins
+    for name in sorted(names, key=lambda name: (name.count("__"), name)):
+        _put_named(layer, name, name.removeprefix(PREFIX), environ[name], name)
+    return layer
+
+
+def secrets_layer(directory: FilePath, named_by: str) -> Layer:
+    """The files of the secrets directory, named like ``servers__local__token``.
+
+    Hidden files and directories are passed over: Kubernetes keeps its ``..data`` there.
+    """
+    layer = Layer()
+    try:
+        files = sorted(directory.iterdir(), key=lambda file: (file.name.count("__"), file.name))
+    except OSError as error:
+        layer.mistake(named_by, f"cannot read {directory}: {error.strerror}", named_by)
+        return layer
+    for file in files:
+        if not file.name.startswith(".") and not file.is_dir():
+            _put_file(layer, file)
+    return layer
+
+
+def toml_layer(file: FilePath, named_by: str) -> Layer:
+    """The TOML file."""
+    layer = Layer()
+    try:
+        table = tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        layer.mistake(named_by, f"cannot read {file}: {error.strerror}", named_by)
+    except UnicodeDecodeError:
+        layer.mistake(named_by, f"{file} is not UTF-8", named_by)
+    except tomllib.TOMLDecodeError as error:
+        layer.mistake(named_by, f"{file} is not TOML: {error}", named_by)
+    else:
+        layer.put(ROOT, table, str(file))
+    return layer
+
+
+def options_layer(overrides: Mapping[str, Any], origins: Mapping[str, str]) -> Layer:
+    """What the command line gives: values or tables by dotted key."""
+    layer = Layer()
+    for key in sorted(overrides, key=lambda key: key.count(".")):
+        origin = origins.get(key, "--set")
+        try:
+            place = dotted_place(key)
+        except Unknown:
+            layer.unknown(key, tuple(key.split(".")), origin)
+        except ValueError as problem:
+            layer.mistake(key, str(problem), origin)
+        else:
+            value = overrides[key]
+            (layer.put_text if isinstance(value, str) else layer.put)(place, value, origin)
+    return layer
+
+
+def dotted_place(key: str) -> Place:
+    """Where a key like ``kafka.properties.client.id`` leads. Unknown when nowhere, ValueError for a bad name."""
+    place, segments = ROOT, key.split(".")
+    while segments:
+        names = place.names
+        if names is not None and place.template != ("servers",):
+            segments = [".".join(segments)]
+        name = segments.pop(0)
+        place = place.child(_checked(place, name))
+    return place
+
+
+def _put_file(layer: Layer, file: FilePath) -> None:
+    try:
+        text = read_secret(file)
+    except OSError as error:
+        layer.mistake(file.name, f"cannot read {file}: {error.strerror or error}", str(file))
+    else:
+        _put_named(layer, file.name, file.name.upper(), text, str(file))
+
+
+def _put_named(layer: Layer, name: str, tail: str, text: str, origin: str) -> None:
+    """Take the text of a variable or secrets file for the key its name stands for."""
+    segments = tail.lower().split("__")
+    try:
+        if tail != tail.upper():
+            raise Unknown(())
+        place = _variable_place(segments)
+    except Unknown:
+        layer.unknown(name, tuple(segments), origin)
+    except ValueError as problem:
+        layer.mistake(name, str(problem), origin)
+    else:
+        layer.put_text(place, text, origin)
+
+
+def _variable_place(segments: Sequence[str]) -> Place:
+    place, rest = ROOT, list(segments)
+    while rest:
+        names = place.names
+        if names is not None and place.template != ("servers",):
+            rest = ["__".join(rest)]
+        name = rest.pop(0)
+        if place.template == ("servers",) and "-" in name:
+            raise ValueError("a server's name with - can only come from TOML, JSON or options")
+        place = place.child(_checked(place, names.of_variable(name) if names else name))
+    return place
+
+
+def _checked(place: Place, name: str) -> str:
+    if place.names is None:
+        return name
+    name = name.lower() if place.template[-1] == "headers" else name
+    try:
+        place.names.check(name)
+    except ValueError as problem:
+        raise ValueError(f"{name!r} {problem}; allowed: {place.names.what}") from None
+    return name
+
+
+def _not_a_setting(name: str, value: str) -> bool:
+    """Whether a variable is the file's own, or injected by Kubernetes for a Service called mix-bridge."""
+    if name == f"{PREFIX}PORT":
+        return _KUBERNETES_ADDRESS.match(value) is not None
+    return name == CONFIG_VARIABLE or _KUBERNETES.fullmatch(name) is not None
