@@ -6,6 +6,7 @@ cost is bounded: one request per connection, a short life, few connections, and 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import errno
@@ -15,6 +16,7 @@ import socket
 import threading
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 
@@ -44,8 +46,8 @@ OPEN_PATHS = frozenset({"/livez", "/readyz"})
 # connections open cannot keep a probe out, and so cannot get the daemon restarted.
 MAX_CONNECTIONS = 64
 
-# Seconds from accept to the last byte of the answer. The largest (the status of 5000 sessions, 2 MB) takes a modem line
-# this long; whoever sends or reads slower than that holds descriptors, not a conversation.
+# Seconds from accept to the last byte of the answer: the largest (the status of 5000 sessions, 1.3 MB) gets through at
+# 50 kB/s. Whoever sends or reads slower than that holds a descriptor and memory, not a conversation.
 CONNECTION_LIFETIME = 30.0
 
 # Seconds that a snapshot is used again: a flood of requests costs four snapshots a second; no probe sees a difference.
@@ -82,9 +84,9 @@ class HttpEndpoint:
         listener = _listen(self._host, self._port)
         port = int(listener.getsockname()[1])
         self._server = Server(_config(application(self._snapshot, self._token)))
-        run = self._server.run
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
-        self._thread = threading.Thread(target=run, args=([listener],), name="http", daemon=True)
+        run = partial(asyncio.run, _serve(self._server, listener))
+        self._thread = threading.Thread(target=run, name="http", daemon=True)
         self._thread.start()
         _log.info("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
         return port
@@ -125,11 +127,13 @@ def application(snapshot: Snapshot, token: str | None) -> Starlette:
         Route("/api/status", api_status),
         Route("/metrics", metrics_text),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[] if token is None else [Middleware(_Gate, token=token)],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
+    app.router.redirect_slashes = False  # a path that is not ours is 404, nothing to guess
+    return app
 
 
 def authorized(header: bytes, token: bytes) -> bool:
@@ -201,6 +205,12 @@ class _ShortConnection(H11Protocol):
         super().connection_lost(exc)
 
 
+async def _serve(server: Server, listener: socket.socket) -> None:
+    await server.serve(sockets=[listener])
+    for connection in list(server.server_state.connections):  # uvicorn leaves those open that did not read their answer
+        connection.transport.abort()
+
+
 def _config(app: Starlette) -> Config:
     return Config(
         app,
@@ -208,7 +218,6 @@ def _config(app: Starlette) -> Config:
         headers=[("Connection", "close")],  # one request per connection: no idle connections to keep books about
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=1,  # answers take milliseconds; a slow reader must not hold up the stop
-        loop="asyncio",
         ws="none",
         lifespan="off",
         proxy_headers=False,

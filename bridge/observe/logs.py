@@ -35,6 +35,9 @@ MASK = "**********"
 # A shorter secret is a syllable of ordinary words: to mask it would spoil every line, and show what it is.
 SHORTEST_SECRET = 4
 
+# A value nested deeper than this is no log value; one that contains itself would have no end.
+DEEPEST = 8
+
 # urllib3 tells every retry and new connection; uvicorn warns of every malformed request, so that a stranger could fill
 # the log. Their errors stay.
 _QUIETER = {"urllib3": logging.WARNING, "uvicorn": logging.ERROR, "asyncio": logging.WARNING}
@@ -98,15 +101,17 @@ class Redaction:
         """Return the line as plain values without the secrets."""
         return cast("EventDict", self._plain(line))
 
-    def _plain(self, value: object) -> object:
+    def _plain(self, value: object, depth: int = 0) -> object:
         if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else str(value)  # JSON has no infinity
+        if depth > DEEPEST:
+            return "..."
         if isinstance(value, Mapping):
-            return {self._masked(str(key)): self._plain(each) for key, each in value.items()}
+            return {self._masked(str(key)): self._plain(each, depth + 1) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._plain(each) for each in value]
+            return [self._plain(each, depth + 1) for each in value]
         return self._masked(repr(value) if isinstance(value, bytes | BaseException) else str(value))
 
     def _masked(self, text: str) -> str:

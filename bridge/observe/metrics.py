@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from bridge.core.dead_letters import Reason
 from bridge.observe.snapshot import BridgeSnapshot, Counters
 
 PREFIX = "mix_bridge"
@@ -23,7 +24,7 @@ PREFIX = "mix_bridge"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # Told as 0 from the start: a series that appears with its first dead letter hides just that one from ``increase()``.
-REASONS = ("invalid_json", "schema", "unknown_event", "oversize", "rejected")
+REASONS: tuple[str, ...] = get_args(Reason)
 
 
 class _PerServer(NamedTuple):
