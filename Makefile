@@ -1,0 +1,90 @@
+# mix-bridge. `make help` lists what there is.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Tests mostly wait for Kafka, so two of them share a core well; more workers want more brokers' memory.
+WORKERS ?= 2
+ARGS ?=
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 ...` chooses another.
+ifndef PYTHON
+PYTHON := $(shell for one in python3 python3.13 python3.12 python3.11; do \
+	$$one -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$one && break; done)
+endif
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# Every file has its hash in the lock files; building our own package downloads nothing.
+INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all:
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --upgrade
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench lock wheel clean kafka need-python need-java
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.runtime ## everything on this machine, nothing to install: make demo ARGS="--for 10s"
+	@$(BIN)/mix-bridge demo $(ARGS)
+
+test: $(VENV)/.development kafka ## all tests, on a real Kafka: make test ARGS="-k reconnection"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: $(VENV)/.development ## lint, formatting, types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.development ## put the code into its format and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+wheel: $(VENV)/.development ## the wheel, in dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+lock: $(VENV)/.development ## lock the newest versions that pyproject.toml allows, with hashes
+	$(LOCK) --output-file requirements.txt pyproject.toml
+	$(LOCK) --output-file requirements-dev.txt --constraints requirements.txt --group dev pyproject.toml
+	$(LOCK) --output-file requirements-build.txt --constraints requirements-dev.txt --group build
+
+clean: ## remove the environment and everything that was made
+	rm -rf $(VENV) build dist tests/kafka/target .mypy_cache .ruff_cache .hypothesis .import_linter_cache \
+		.coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python: | need-python
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.txt requirements-build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing mix-bridge into $(VENV)"
+	@$(INSTALL_LOCKED) -r requirements.txt -r requirements-build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	@echo "installing the tools for development into $(VENV)"
+	@$(INSTALL_LOCKED) -r requirements-dev.txt
+	@touch $@
+
+kafka: need-java $(VENV)/.development
+	@$(BIN)/python -m tests.kafka.jars
+
+need-python:
+	@test -n "$(PYTHON)" || { echo "mix-bridge needs Python 3.11 or newer: install it (Debian: apt-get install" \
+		"python3 python3-venv), or name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is too old: mix-bridge needs Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; \
+		exit 1; }
+
+need-java:
+	@java -version 2>&1 | awk -F '"' '/version/ {split($$2, version, "."); found = version[1] >= 17} END {exit !found}' || { \
+		echo "the tests run a real Kafka, which needs Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless)" >&2; \
+		exit 1; }
+	@command -v mvn >/dev/null || { \
+		echo "the tests fetch Kafka with Maven: install it (Debian: apt-get install maven)" >&2; exit 1; }
