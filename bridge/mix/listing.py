@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,17 +96,22 @@ def _of_text(text: str) -> int | None:
     try:
         return _of_number(float(text))
     except ValueError:
-        pass
+        return _of_date(text)
+
+
+def _of_date(text: str) -> int | None:
     try:
-        parsed = datetime.fromisoformat(text)
-        return round((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(text)
+    except ValueError:
         return None
+    return _if_sensible((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _of_number(number: float) -> int | None:
-    if not math.isfinite(number) or number <= 0:  # Go's and JavaScript's way to say "never"
-        return None
     divisor = next((divisor for least, divisor in _UNITS if number >= least), 1e-3)
-    milliseconds = round(number / divisor)
-    return milliseconds if milliseconds < _LATEST_MS else None
+    return _if_sensible(number / divisor)
+
+
+def _if_sensible(milliseconds: float) -> int | None:
+    """Zero and the year 1 are Go's ways to say "never"; not-a-number is in no range."""
+    return round(milliseconds) if 0 < milliseconds < _LATEST_MS else None

@@ -1,0 +1,102 @@
+"""What the list of sessions says: lenient with entries, strict with the shape."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.mix.listing import SessionSummary, read_listing, unix_ms_of
+
+MS = 1_764_000_000_123
+
+
+def test_sessions_are_read_in_order() -> None:
+    """Fields we do not need are not looked at."""
+    listing = read_listing(
+        json.dumps(
+            [
+                {"id": "a", "title": 5, "sessionType": "main", "createdAt": "2025-11-24T16:00:00.123Z", "cost": None},
+                {"id": "b", "sessionType": "subagent", "createdAt": MS, "parentSessionId": "a"},
+                {"id": "c", "sessionType": "planner", "parentSessionId": ""},
+            ]
+        ).encode()
+    )
+    assert listing.sessions == [
+        SessionSummary("a", "main", MS, None),
+        SessionSummary("b", "subagent", MS, "a"),
+        SessionSummary("c", "planner", None, None),
+    ]
+    assert listing.skipped == []
+
+
+def test_a_bad_entry_costs_itself_alone() -> None:
+    """The others are listed, the bad ones are told without their content."""
+    entries = [1, {}, {"id": ""}, {"id": 7}, {"id": "\ud800"}, {"id": "x" * 1025}, {"id": "a"}, {"id": "a"}, {"id": "b"}]
+    listing = read_listing(json.dumps(entries).encode())
+    assert [session.id for session in listing.sessions] == ["a", "b"]
+    assert listing.skipped == [
+        "entry 0: not an object",
+        "entry 1: id is not a non-empty string",
+        "entry 2: id is not a non-empty string",
+        "entry 3: id is not a non-empty string",
+        "entry 4: id holds a lone surrogate, which has no UTF-8",
+        "entry 5: id is longer than 1024 characters",
+    ]
+
+
+@pytest.mark.parametrize("title", ['"\\ud800"', "1" * 5000, "NaN"])
+def test_an_oddity_in_one_title_does_not_cost_the_list(title: str) -> None:
+    """Fields that are not ours may hold what they like."""
+    assert read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions == [SessionSummary("a", "main", None, None)]
+
+
+def test_bytes_that_are_no_utf8_do_not_cost_the_list() -> None:
+    """They are replaced, as in a stream."""
+    assert read_listing(b'[{"id":"a","title":"\xff"}]').sessions[0].id == "a"
+
+
+def test_an_empty_list_may_be_null() -> None:
+    """A Go server writes an empty slice so."""
+    assert read_listing(b"[]") == read_listing(b"null") == ([], [])
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"sessions":[]}', b"[" * 100_000, b'"a"', b"7"])
+def test_anything_else_is_no_list(body: bytes) -> None:
+    """An answer of another shape says nothing about sessions."""
+    with pytest.raises(ValueError, match="the list of sessions is"):
+        read_listing(body)
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        (1_764_000_000, 1_764_000_000_000),
+        (1_764_000_000.5, 1_764_000_000_500),
+        (MS, MS),
+        (float(MS), MS),
+        (MS * 1000, MS),
+        (MS * 1_000_000, MS),
+        ("1764000000", 1_764_000_000_000),
+        ("2025-11-24T16:00:00.123Z", MS),
+        ("2025-11-24T16:00:00.123456789Z", MS),
+        ("2025-11-24T17:00:00.123+01:00", MS),
+        (" 2025-11-24T16:00:00.123 ", MS),
+        ("yesterday", None),
+        ("9999-12-31T23:59:59-23:00", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+        (True, None),
+        ({}, None),
+        (0, None),
+        (-5, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (1e300, None),
+        ("1e300", None),
+    ],
+)
+def test_times_are_read_in_every_usual_form(moment: object, expected: int | None) -> None:
+    """Unix seconds to nanoseconds, RFC 3339; what says nothing is None."""
+    assert unix_ms_of(moment) == expected
