@@ -1,0 +1,86 @@
+"""A session's position as it stands in the checkpoints topic: JSON in, JSON out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bridge.clock import rfc3339
+from bridge.core.identity import Position, SessionKey
+
+VERSION = 1
+OWN_KEY_PREFIX = b"#"
+"""Keys that begin so are the bridge's own records, not a session's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything up to ``position`` is in Kafka."""
+
+    key: SessionKey
+    position: Position
+    state: Literal["active", "ended"]
+    updated_ms: int
+    """Unix time in milliseconds."""
+    fingerprint: str
+    """Of the settings that decided what was numbered; another one at restore means a new epoch."""
+
+
+class BadCheckpoint(ValueError):
+    """A record of the checkpoints topic that is not ours, or from a newer version."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)  # newer versions add keys
+
+    version: int
+    server: str
+    session: str
+    last_event_id: str
+    epoch: Annotated[int, Field(ge=0, lt=10**10)]
+    sequence: Annotated[int, Field(ge=0, lt=10**12)]
+    state: Literal["active", "ended"]
+    updated_at: str
+    fingerprint: str = ""
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """The record value of a checkpoint."""
+    key, position = checkpoint.key, checkpoint.position
+    value = _Value(
+        version=VERSION,
+        server=key.server,
+        session=key.session_id,
+        last_event_id=position.last_event_id,
+        epoch=position.epoch,
+        sequence=position.sequence,
+        state=checkpoint.state,
+        updated_at=rfc3339(checkpoint.updated_ms),
+        fingerprint=checkpoint.fingerprint,
+    )
+    return value.model_dump_json().encode()
+
+
+def decode(record_key: bytes, value: bytes) -> Checkpoint:
+    """The checkpoint in a record; raises :class:`BadCheckpoint` with one line that says what is wrong with it."""
+    try:
+        parsed = _Value.model_validate_json(value)
+        updated_ms = int(datetime.fromisoformat(parsed.updated_at).timestamp() * 1000)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "value"
+        raise BadCheckpoint(f"{place}: {first['msg']}") from error
+    except ValueError as error:
+        raise BadCheckpoint("updated_at: not an RFC 3339 time") from error
+    if parsed.version > VERSION:
+        raise BadCheckpoint(
+            f"version {parsed.version} is newer than this mix-bridge knows ({VERSION}): start a newer one"
+        )
+    key = SessionKey(parsed.server, parsed.session)
+    if key.record_key != record_key:
+        raise BadCheckpoint(f"the key says {record_key[:200]!r}, the value {str(key)[:200]!r}")
+    position = Position(parsed.epoch, parsed.sequence, parsed.last_event_id)
+    return Checkpoint(key, position, parsed.state, updated_ms, parsed.fingerprint)

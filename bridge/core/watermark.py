@@ -1,0 +1,178 @@
+"""How far a session is acknowledged: submitted, acknowledged, committable (after Kafka Connect's ``SubmittedRecords``).
+
+A watermark holds everything a session has submitted and Kafka has not yet acknowledged, in order. Acknowledgements may
+come in any order; the committable position moves only over an unbroken run of acknowledged entries from the oldest on. A
+checkpoint written at the committable position therefore never claims more than Kafka has.
+
+Thread rule: one thread submits, one other thread acknowledges, advances and renumbers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import ClassVar, Literal, NamedTuple
+
+from bridge.core.event import Event
+from bridge.core.identity import Position, new_epoch
+
+
+class Stage(Enum):
+    """Where an entry is on its way to Kafka."""
+
+    WAITING = auto()
+    """In memory only: not yet handed to the producer, or to be handed over again."""
+    IN_FLIGHT = auto()
+    ACKNOWLEDGED = auto()
+    FAILED = auto()
+    """Not known to be in Kafka, and not the record's fault: to be produced again."""
+    REFUSED = auto()
+    """Kafka refused it for what it is: too large for its topic, or invalid."""
+
+
+class Entry:
+    """One event in its place: it must be acknowledged before a checkpoint may speak of it or of anything behind it.
+
+    Not frozen and without a dataclass's conveniences: one is made for every event.
+    """
+
+    __slots__ = ("epoch", "event", "last_event_id", "rejection", "sequence", "size", "stage", "topic")
+    is_numbered: ClassVar[bool] = True
+    is_mark: ClassVar[bool] = False
+
+    def __init__(self, event: Event | None, epoch: int, sequence: int, last_event_id: str) -> None:
+        self.event = event
+        self.epoch = epoch
+        self.sequence = sequence
+        self.last_event_id = last_event_id
+        self.stage = Stage.WAITING
+        self.size = 0
+        self.topic = ""
+        self.rejection: str | None = None
+        """Why Kafka refused the record when it was sent alone: it then goes to the dead letters."""
+
+    @property
+    def position(self) -> Position:
+        """The position of a session that has come as far as this entry."""
+        return Position(self.epoch, self.sequence, self.last_event_id)
+
+
+class Skip(Entry):
+    """An event that is not published, or an id without an event: it moves the id and takes no number."""
+
+    __slots__ = ()
+    is_numbered = False
+
+    def __init__(self, epoch: int, sequence: int, last_event_id: str) -> None:
+        super().__init__(None, epoch, sequence, last_event_id)
+        self.stage = Stage.ACKNOWLEDGED
+
+
+class Mark(Entry):
+    """A checkpoint with a barrier: a session's first position, a new epoch, or its end.
+
+    It is produced when everything before it is acknowledged, and nothing behind it is produced before it is acknowledged
+    itself. So a crash finds either the old epoch complete, or the new one announced before its first record.
+    """
+
+    __slots__ = ("state",)
+    is_numbered = False
+    is_mark = True
+
+    def __init__(self, position: Position, state: Literal["active", "ended"] = "active") -> None:
+        super().__init__(None, position.epoch, position.sequence, position.last_event_id)
+        self.state: Literal["active", "ended"] = state
+
+
+class Watermark:
+    """The entries of one session that are not yet passed, and the position up to which all is acknowledged."""
+
+    __slots__ = ("committable", "entries")
+
+    def __init__(self, committable: Position | None) -> None:
+        self.entries: deque[Entry] = deque()
+        self.committable = committable
+        """None until the first mark is acknowledged: before that there is nothing a checkpoint may say."""
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def submit(self, entry: Entry) -> None:
+        """Add the newest entry (the submitting thread)."""
+        self.entries.append(entry)
+
+    def advance(self) -> int:
+        """Pass every acknowledged entry at the head; returns the bytes they held (the acknowledging thread)."""
+        freed = 0
+        entries = self.entries
+        passed = None
+        while entries and entries[0].stage is Stage.ACKNOWLEDGED:
+            passed = entries.popleft()
+            freed += passed.size
+        if passed is not None:
+            self.committable = passed.position
+        return freed
+
+    def rewind(self, unix_seconds: int) -> Resend:
+        """Make a window with nothing in flight ready to be sent again from memory; returns how.
+
+        In a new epoch its mark stands at the head, and whatever is behind it carries the new numbers: the caller's next
+        number follows the last entry.
+        """
+        plan = plan_resend(self.entries)
+        for entry in self.entries:
+            if entry.stage in (Stage.FAILED, Stage.REFUSED):
+                entry.stage = Stage.WAITING
+        if plan.new_epoch and self.committable is not None:
+            mark = Mark(self.committable._replace(epoch=new_epoch(self.committable.epoch, unix_seconds), sequence=0))
+            self.entries.appendleft(mark)
+            _renumber(self.entries)
+        return plan
+
+
+class Resend(NamedTuple):
+    """How to go on from memory after a failure."""
+
+    new_epoch: bool
+    """The old numbers are no longer certain to be seen: number anew."""
+    alone: int
+    """This many numbered entries from the head on are sent one at a time, to find the ones that Kafka refuses."""
+
+
+def plan_resend(entries: Iterable[Entry]) -> Resend:
+    """Decide how a window with nothing in flight is sent again.
+
+    A refused record means a new epoch, and everything up to the last refused one goes alone: Kafka refuses a whole batch
+    when one record is at fault. Without a refusal the numbers stay, unless a later record was acknowledged in a topic
+    that an earlier one has yet to reach: a consumer that keeps the highest number there would drop the earlier one.
+    """
+    missing: set[str] = set()
+    overtaken = False
+    alone = numbered = 0
+    for entry in entries:
+        if not entry.is_numbered:
+            continue
+        numbered += 1
+        if entry.stage is Stage.REFUSED:
+            alone = numbered
+        if entry.stage is not Stage.ACKNOWLEDGED:
+            missing.add(entry.topic)
+        elif entry.topic in missing:
+            overtaken = True
+    return Resend(new_epoch=alone > 0 or overtaken, alone=alone)
+
+
+def _renumber(entries: Iterable[Entry]) -> None:
+    """Number everything behind the mark at the head from 1, and every later mark's epoch above the one before it.
+
+    Nothing behind a later mark was ever produced (it is a barrier), so moving its epoch up gives no number a second meaning.
+    """
+    epoch = sequence = 0
+    for entry in entries:
+        if entry.is_mark and entry.sequence == 0:
+            epoch, sequence = max(entry.epoch, epoch + 1), 0
+        elif entry.is_numbered:
+            sequence += 1
+            entry.stage = Stage.WAITING
+        entry.epoch, entry.sequence = epoch, sequence

@@ -1,0 +1,276 @@
+"""The daemon: everything put together, started, run and shut down."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import TypeVar
+
+from structlog.stdlib import get_logger
+
+from bridge import __version__
+from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.identity import SessionKey
+from bridge.daemon.shards import Shards
+from bridge.daemon.source import Source
+from bridge.daemon.supervisor import Supervisor
+from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.outbox import CheckpointTopic
+from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
+from bridge.kafka.checkpoints import restore
+from bridge.kafka.clients import client_config
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings
+from bridge.kafka.topics import Ground, TopicAdmin, prepare
+from bridge.observe.health import Beats
+from bridge.observe.http import HttpEndpoint
+from bridge.observe.snapshot import BridgeSnapshot
+from bridge.settings import Settings
+
+log = get_logger("bridge.daemon")
+
+_TICK = 0.5
+"""Seconds between two looks at the sessions when nothing wakes the supervisor; also its beat."""
+_PROBE_AFTER = 3.0
+"""Seconds without a word from Kafka after which it is asked something: ``/readyz`` wants an answer every 10 s."""
+_PROBE_TIMEOUT = 1.0
+_RETRY_FIRST, _RETRY_LONGEST = 0.5, 5.0
+"""Seconds between two attempts to reach Kafka at the start."""
+
+T = TypeVar("T")
+Prepare = Callable[[Settings], Ground]
+
+
+def prepare_topics(settings: Settings) -> Ground:
+    """Create or check the topics of a real Kafka."""
+    return prepare(settings, TopicAdmin(client_config(settings.kafka, "mix-bridge")))
+
+
+class Daemon:
+    """One bridge process.
+
+    Thread rule: one thread calls ``run``; ``stop`` may come from any, signal handlers included.
+    """
+
+    def __init__(self, settings: Settings, prepare_ground: Prepare = prepare_topics) -> None:
+        """Raises ``SettingsError`` when a file the settings name cannot be used."""
+        self._settings = settings
+        self._prepare_ground = prepare_ground
+        self._started_ms = unix_ms()
+        self._started_at = monotonic()
+        self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stops = 0
+        self._beats = Beats()
+        self._sources = {name: Source(name, settings) for name in settings.servers}
+        self._delivery: AtLeastOnce | None = None
+        self._supervisor: Supervisor | None = None
+        token = settings.http.token
+        self._http = (
+            None
+            if settings.http.port is None
+            else HttpEndpoint(
+                settings.http.host, settings.http.port, token.get_secret_value() if token else None, self.snapshot
+            )
+        )
+
+    def stop(self) -> None:
+        """Ask for an orderly stop; the second call asks to stop at once. Safe in a signal handler."""
+        self._signals.put("stop")
+
+    def run(self) -> int:
+        """Bridge until a stop is asked for; returns the exit code. Raises ``BridgeError`` when it cannot start."""
+        try:
+            self._start()
+            self._serve()
+        except Stopped:
+            log.info("stop asked for")
+        except Unreachable:
+            self._abandon()
+            raise
+        return self._shut_down()
+
+    # Start
+
+    def _start(self) -> None:
+        settings = self._settings
+        if self._http is not None:
+            port = self._http.start()
+            log.info("HTTP endpoint listens", host=settings.http.host, port=port)
+        ground = self._insist(lambda: self._prepare_ground(settings))
+        for warning in ground.warnings:
+            log.warning("topic", setting=warning.key, warning=warning.message)
+        restored = self._insist(lambda: self._restore(ground.checkpoint_partitions))
+        self._delivery = delivery = self._make_delivery(ground)
+        delivery.last_answer = monotonic()
+        delivery.start()
+        shards = Shards.all_of(ground.checkpoint_partitions)
+        self._supervisor = Supervisor(self._sources, shards, restored, delivery, lambda: self._signals.put("look"))
+        self._supervisor.start()
+        log.info("started", version=__version__, namespace=settings.namespace, checkpoints=len(restored))
+
+    def _insist(self, attempt: Callable[[], T]) -> T:
+        """Try until it works, a stop is asked for, or the start budget is used up."""
+        delay = _RETRY_FIRST
+        while True:
+            try:
+                return attempt()
+            except Unreachable as error:
+                if self._budget_is_used_up():
+                    raise
+                log.warning("Kafka is out of reach: trying again", detail=str(error), again_in=delay)
+            self._wait_for_signal(delay)
+            delay = min(2 * delay, _RETRY_LONGEST)
+
+    def _budget_is_used_up(self) -> bool:
+        budget = self._settings.start_timeout
+        return budget > 0 and monotonic() - self._started_at > budget
+
+    def _restore(self, partitions: int) -> dict[SessionKey, Checkpoint]:
+        config = client_config(self._settings.kafka, "mix-bridge")
+        return restore(config, self._settings.topics.checkpoints, partitions, self._stop_is_asked_for)
+
+    def _make_delivery(self, ground: Ground) -> AtLeastOnce:
+        settings = self._settings
+        config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
+        producer_settings = ProducerSettings(config, ground.max_request_bytes)
+        return AtLeastOnce(
+            lambda lone: IdempotentProducer(producer_settings, lone=lone),
+            CheckpointTopic(settings.topics.checkpoints, ground.checkpoint_partitions),
+            Limits(
+                settings.delivery.checkpoint_interval,
+                settings.delivery.max_in_flight,
+                settings.delivery.max_buffer_bytes,
+            ),
+            lambda: self._beats.beat("delivery"),
+        )
+
+    # Run
+
+    def _serve(self) -> None:
+        supervisor, delivery = self._supervisor, self._delivery
+        if supervisor is None or delivery is None:
+            raise AssertionError("not started")
+        while True:
+            self._beats.beat("supervisor")
+            supervisor.tick()
+            self._ask_kafka(delivery)
+            if not supervisor.any_reached() and self._budget_is_used_up():
+                raise Unreachable(
+                    f"no server answered within start_timeout: {', '.join(self._settings.servers)}"
+                    " (servers.<name>.url; start_timeout=0 waits for ever)"
+                )
+            self._wait_for_signal(_TICK)
+
+    def _ask_kafka(self, delivery: AtLeastOnce) -> None:
+        if delivery.last_answer is None or monotonic() - delivery.last_answer > _PROBE_AFTER:
+            delivery.kafka_answers(_PROBE_TIMEOUT)
+
+    def _wait_for_signal(self, seconds: float) -> None:
+        with suppress(queue.Empty):
+            self._note(self._signals.get(timeout=seconds))
+        self._take_signals()
+        if self._stops:
+            raise Stopped
+
+    def _stop_is_asked_for(self) -> bool:
+        self._take_signals()
+        return self._stops > 0
+
+    def _take_signals(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._note(self._signals.get_nowait())
+
+    def _note(self, what: str) -> None:
+        self._stops += what == "stop"
+
+    # Shutdown: readers first, then what is in memory, then the last checkpoints
+
+    def _shut_down(self) -> int:
+        deadline = monotonic() + self._settings.delivery.drain_timeout
+        clean = self._drain(deadline)
+        if self._http is not None:
+            self._http.stop()
+            self._http.join(monotonic() + 1.0)
+        if clean:
+            log.info("stopped: everything read is delivered and checkpointed")
+            return EXIT_OK
+        unsettled = self._delivery.unsettled if self._delivery else 0
+        log.error(
+            "stopped before everything was delivered: what is missing is read again at the next start",
+            sessions=unsettled, setting="delivery.drain_timeout",
+        )  # fmt: skip
+        return EXIT_FATAL
+
+    def _drain(self, deadline: float) -> bool:
+        supervisor, delivery = self._supervisor, self._delivery
+        if supervisor is None or delivery is None:
+            return True
+        supervisor.stop()
+        if not self._await(supervisor.join, deadline):
+            return False
+        delivery.stop()
+        if self._await(delivery.join, deadline):
+            return True
+        delivery.abort()
+        return False
+
+    def _await(self, join: Callable[[float], bool], deadline: float) -> bool:
+        """Wait in slices, so that a second signal is heard."""
+        while not join(min(deadline, monotonic() + 0.1)):
+            self._beats.beat("supervisor")
+            self._take_signals()
+            if self._stops > 1 or monotonic() > deadline:
+                return False
+        return True
+
+    def _abandon(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.stop()
+        if self._delivery is not None:
+            self._delivery.abort()
+
+    # What is told
+
+    def snapshot(self) -> BridgeSnapshot:
+        """The daemon at this moment (any thread)."""
+        supervisor, delivery = self._supervisor, self._delivery
+        answered = delivery.last_answer if delivery else None
+        sessions = supervisor.sessions() if supervisor else ()
+        return BridgeSnapshot(
+            version=__version__,
+            namespace=self._settings.namespace,
+            started_at_ms=self._started_ms,
+            restored=supervisor is not None,
+            buffer_bytes=delivery.room.held if delivery else 0,
+            buffer_limit=self._settings.delivery.max_buffer_bytes,
+            checkpoints_written=delivery.checkpoints_written if delivery else 0,
+            kafka_last_answer_age=None if answered is None else monotonic() - answered,
+            sessions=sessions,
+            servers=supervisor.servers() if supervisor else {},
+            loops=self._beats.ages(),
+        )
+
+
+def run(settings: Settings, prepare_ground: Prepare = prepare_topics) -> int:
+    """Run the daemon on this, the main, thread until SIGTERM or SIGINT; returns the exit code."""
+    daemon = Daemon(settings, prepare_ground)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        daemon.stop()  # only a SimpleQueue.put: anything with a lock can deadlock in a signal handler
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    code = daemon.run()
+    if code != EXIT_OK:
+        # Threads of Kafka clients and readers may still wait for somebody who does not answer: nothing they could do now
+        # is worth waiting for, and an exit that hangs is worse.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

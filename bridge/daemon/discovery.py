@@ -1,0 +1,85 @@
+"""Asks one server for its sessions, again and again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic, unix_ms
+from bridge.daemon.roster import DiscoveryRules, discovered
+from bridge.daemon.source import Source
+from bridge.errors import Stopped
+from bridge.mix.sessions import ServerUnavailable
+
+log = get_logger("bridge.discovery")
+
+
+class Discovery:
+    """One server's discovery thread.
+
+    Thread rule: ``listed`` and the ages are written by its thread and read by any; ``ask_now`` and ``stop`` by any.
+    """
+
+    def __init__(self, source: Source, changed: Callable[[], None]) -> None:
+        """``changed`` is called, on this thread, after each answer."""
+        self.listed: tuple[str, ...] = ()
+        """The sessions of the last answer that pass the filters."""
+        self.answered_at: float | None = None
+        self._source = source
+        self._changed = changed
+        self._api = source.api()
+        settings = source.settings
+        self._rules = DiscoveryRules(settings.include_subagents, settings.created_within)
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._failing: str | None = None
+        self._log = log.bind(server=source.name)
+        self._thread = threading.Thread(target=self._run, name=f"discovery {source.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start asking."""
+        self._thread.start()
+
+    def ask_now(self) -> None:
+        """Ask at once: an event said that there is a new session."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask for the end; wakes a request under way."""
+        self._stopped.set()
+        self._wake.set()
+        self._api.stop()
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the thread until ``deadline``; True when it has ended."""
+        self._thread.join(max(0.0, deadline - monotonic()))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._wake.clear()  # before asking: what is announced while the answer is under way asks once more
+            try:
+                self._ask()
+            except Stopped:
+                return
+            except ServerUnavailable as error:
+                self._failed(error)
+            self._wake.wait(self._source.settings.discover_interval)
+
+    def _ask(self) -> None:
+        listing = self._api.list(include_subagents=self._rules.include_subagents)
+        self._source.reached = True
+        self.listed = discovered(listing, self._rules, unix_ms())
+        self.answered_at = monotonic()
+        if self._failing is not None:
+            self._log.info("discovery works again")
+        self._failing = None
+        self._changed()
+
+    def _failed(self, error: ServerUnavailable) -> None:
+        self._source.reached = self._source.reached or error.answered
+        if self._failing != error.detail:  # said once, not every ten seconds
+            self._log.warning("discovery failed: running sessions go on, new ones wait", detail=error.detail)
+        self._failing = error.detail

@@ -1,0 +1,102 @@
+"""One server of the settings, as the daemon uses it: its addresses, its rules, what is known of its health."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from bridge import __version__
+from bridge.core.identity import SessionKey
+from bridge.core.records import Encoder, Route, Rules
+from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+from bridge.mix.sessions import SessionsApi
+from bridge.settings import ServerSettings, Settings
+from bridge.sse.connection import Connector, Endpoint
+from bridge.sse.reconnection import Backoff
+from bridge.tls import client_context
+
+_LEAST_BLOCK = 1024 * 1024
+"""A reader keeps blocks a little larger than what may be published, so that the rules, not the reader, judge them."""
+
+
+class Source:
+    """What all sessions of one server share.
+
+    Thread rule: frozen but for ``reached``, a flag that any thread sets and never clears.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        """Raises ``SettingsError`` when a TLS file cannot be used."""
+        server = settings.servers[name]
+        self.name = name
+        self.settings: ServerSettings = server
+        self.rules = _rules(name, settings)
+        self.fingerprint = self.rules.fingerprint()
+        self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
+        self.reached = False
+        """Whether the server has answered anything at all since the start."""
+        self._url = server.url.get_secret_value().rstrip("/")
+        self._tls = _tls(name, server)
+        self._endpoint = Endpoint(
+            headers=self.headers,
+            connect_timeout=server.connect_timeout,
+            read_timeout=server.read_timeout,
+            proxy=server.proxy.get_secret_value() if server.proxy else None,
+            tls=self._tls,
+            max_block_bytes=max(_LEAST_BLOCK, 2 * settings.events.max_bytes),
+        )
+
+    def headers(self) -> Mapping[str, str]:
+        """The request headers of this moment: a token file is read again. Raises ``OSError`` when it cannot be."""
+        headers = {"User-Agent": f"mix-bridge/{__version__}"}
+        headers |= {name: value.get_secret_value() for name, value in self.settings.headers.items()}
+        token = self.settings.bearer()
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    def stream_url(self, session_id: str) -> str:
+        """Where a session's stream is; the id is percent-encoded."""
+        return self._url + self.settings.stream_path.replace("{session}", quote(session_id, safe=""))
+
+    def connector(self) -> Connector:
+        """A connector for one session's worker."""
+        return Connector(self._endpoint)
+
+    def encoder(self, key: SessionKey) -> Encoder:
+        """The encoder of one session's records."""
+        return Encoder(self.rules, key)
+
+    def api(self) -> SessionsApi:
+        """The server's REST side."""
+        server = self.settings
+        proxy = self._endpoint.proxy
+        return SessionsApi(
+            self._url, self.headers, server.connect_timeout, server.connect_timeout * 6, proxy, self._tls
+        )
+
+
+def _tls(name: str, server: ServerSettings) -> ssl.SSLContext | None:
+    if server.url.scheme != "https":
+        return None
+    files = (server.ca_file, server.client_cert_file, server.client_key_file)
+    ca_file, cert_file, key_file = (None if path is None else str(path) for path in files)
+    return client_context(ca_file, cert_file, key_file, key_prefix=f"servers.{name}.")
+
+
+def _rules(name: str, settings: Settings) -> Rules:
+    events, topics, server = settings.events, settings.topics, settings.servers[name]
+    return Rules(
+        format=events.format,
+        type_prefix=events.type_prefix,
+        skip=frozenset(events.skip),
+        unknown=events.unknown,
+        invalid=events.invalid,
+        max_bytes=events.max_bytes,
+        events_topic=topics.events,
+        dead_letters_topic=topics.dead_letters,
+        routes=tuple(Route(route.match, route.topic, route.server) for route in topics.routes),
+        schema=VALIDATORS if server.event_schema == "mix" else None,
+        schema_version=SCHEMA_VERSION,
+    )

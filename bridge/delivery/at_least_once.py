@@ -1,0 +1,168 @@
+"""At least once: one idempotent producer, one thread that polls it, one watermark per session.
+
+Crash points: before an acknowledgement the checkpoint does not speak of the record, so a restart reads it again under the
+same number; after it, the timer writes only what is acknowledged. A first position and a new epoch are acknowledged before
+their first record is produced (see :class:`bridge.core.watermark.Mark`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.identity import Position, SessionKey
+from bridge.core.records import Encoder
+from bridge.delivery.outbox import CheckpointTopic, Producers, SessionOutbox
+from bridge.delivery.room import Room
+from bridge.kafka.producer import IdempotentProducer
+
+log = get_logger("bridge.delivery")
+
+_POLL = 0.025
+"""Seconds the thread waits for reports: a first position waits at most this long before it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The delivery settings that at-least-once delivery needs; seconds, bytes, records."""
+
+    checkpoint_interval: float
+    max_in_flight: int
+    max_buffer_bytes: int
+
+
+class AtLeastOnce:
+    """All sessions' way to Kafka.
+
+    Thread rule: ``open`` and ``close`` are the supervisor's; outboxes belong to their workers; everything else runs in the delivery thread.
+    """
+
+    def __init__(
+        self,
+        make_producer: Callable[[bool], IdempotentProducer],
+        checkpoints: CheckpointTopic,
+        limits: Limits,
+        beat: Callable[[], None],
+    ) -> None:
+        """``make_producer(lone)`` makes a producer; ``beat`` is called by each turn of the thread's loop."""
+        self.room = Room(limits.max_buffer_bytes)
+        self.last_answer: float | None = None
+        """When Kafka last reported on a record, by :func:`bridge.clock.monotonic`."""
+        self._make_producer = make_producer
+        self._producers = Producers(make_producer(False), lambda: make_producer(True))
+        self._checkpoints = checkpoints
+        self._limits = limits
+        self._beat = beat
+        self._closed_checkpoints = 0
+        self._outboxes: dict[SessionKey, SessionOutbox] = {}
+        self._called: deque[SessionOutbox] = deque()  # by any thread: these want the delivery thread
+        self._waiting: set[SessionOutbox] = set()
+        self._stopping = threading.Event()
+        self._aborted = threading.Event()
+        self._next_checkpoints = 0.0
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+
+    def open(self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Position | None) -> SessionOutbox:
+        """A new outbox for a session, at its restored position."""
+        outbox = SessionOutbox(
+            key,
+            encoder,
+            fingerprint,
+            restored,
+            checkpoints=self._checkpoints,
+            producers=self._producers,
+            room=self.room,
+            max_in_flight=self._limits.max_in_flight,
+            call=self._called.append,
+        )
+        self._outboxes[key] = outbox
+        return outbox
+
+    def close(self, key: SessionKey) -> Checkpoint | None:
+        """Forget a settled outbox; returns the checkpoint Kafka has of it (None: it never got as far as one)."""
+        outbox = self._outboxes.pop(key)
+        self._closed_checkpoints += outbox.tally.checkpoints
+        return outbox.checkpoint
+
+    @property
+    def checkpoints_written(self) -> int:
+        """Checkpoints that Kafka has acknowledged since the start."""
+        return self._closed_checkpoints + sum(outbox.tally.checkpoints for outbox in tuple(self._outboxes.values()))
+
+    def start(self) -> None:
+        """Start the delivery thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask for the end: what is in memory is delivered, the last checkpoints are written."""
+        self._stopping.set()
+
+    def join(self, deadline: float) -> bool:
+        """Wait until all is delivered, by the clock of :func:`bridge.clock.monotonic`; False when the time ran out."""
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - monotonic()))
+        return not self._thread.is_alive() and not self.unsettled
+
+    def abort(self) -> None:
+        """Give up what is not yet delivered; it is read again after the next start."""
+        self._aborted.set()
+
+    def kafka_answers(self, timeout: float) -> bool:
+        """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds (any thread); notes an answer."""
+        if self._producers.main.answers(self._checkpoints.name, timeout):
+            self.last_answer = monotonic()
+            return True
+        return False
+
+    @property
+    def unsettled(self) -> int:
+        """Sessions with something that is not yet in Kafka, or not in their checkpoint."""
+        return sum(not outbox.is_settled for outbox in tuple(self._outboxes.values()))
+
+    # The delivery thread
+
+    def _run(self) -> None:
+        while not self._aborted.is_set():
+            self._beat()
+            self._turn()
+            if self._stopping.is_set() and not self.unsettled:
+                return
+
+    def _turn(self) -> None:
+        if self._producers.main.poll(_POLL):
+            self.last_answer = monotonic()
+            self.room.wake()
+        if self._producers.lone is not None:
+            self._producers.lone.poll(0)
+        self._replace_if_fatal()
+        self._pump()
+        now = monotonic()
+        if now >= self._next_checkpoints or self._stopping.is_set():
+            self._next_checkpoints = now + self._limits.checkpoint_interval
+            for outbox in tuple(self._outboxes.values()):
+                outbox.write_checkpoint()
+
+    def _pump(self) -> None:
+        while self._called:
+            self._waiting.add(self._called.popleft())
+        self._waiting = {outbox for outbox in self._waiting if not outbox.pump()}
+
+    def _replace_if_fatal(self) -> None:
+        producers = self._producers
+        reason = producers.main.fatal or (producers.lone.fatal if producers.lone else None)
+        if reason is None:
+            return
+        log.error("The Kafka producer is finished: going on from memory with a new one", error=reason)
+        producers.main.abandon()
+        if producers.lone is not None:
+            producers.lone.abandon()
+            producers.lone = None
+        producers.main = self._make_producer(False)
+        for outbox in tuple(self._outboxes.values()):
+            outbox.lose_producers()

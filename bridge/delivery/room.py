@@ -1,0 +1,66 @@
+"""The memory that records may hold until Kafka has acknowledged them, and the place where workers wait for more of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+RECORD_OVERHEAD = 512
+"""Bytes added to each value: the objects around a record here and in the client, measured at 150-byte events."""
+_RECHECK = 1.0
+"""Seconds after which a waiter looks for itself, should a wake-up ever be missed."""
+
+
+class _Waiter:
+    __slots__ = ("has_room", "woken")
+
+    def __init__(self, has_room: Callable[[], bool]) -> None:
+        self.has_room = has_room
+        self.woken = threading.Event()
+
+
+class Room:
+    """Bytes of all sessions that are not yet acknowledged.
+
+    Thread rule: any worker takes and waits; the delivery thread alone frees and wakes, and never waits for a worker: only
+    ``take`` holds the lock, for one addition.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._freed = 0
+        self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def held(self) -> int:
+        """Bytes held now; a moment old by the time it is read."""
+        return self._taken - self._freed
+
+    def take(self, size: int) -> None:
+        """Count ``size`` bytes in; never waits (a worker looks at ``held`` first, so it exceeds by one record at most)."""
+        with self._lock:
+            self._taken += size
+
+    def free(self, size: int) -> None:
+        """Count ``size`` bytes out."""
+        self._freed += size
+
+    def wait(self, has_room: Callable[[], bool], stopped: threading.Event) -> None:
+        """Wait until ``has_room()`` or ``stopped``; holds no lock meanwhile."""
+        waiter = _Waiter(has_room)
+        while not has_room() and not stopped.is_set():
+            waiter.woken.clear()
+            self._waiters.append(waiter)
+            waiter.woken.wait(_RECHECK)
+
+    def wake(self, *, everybody: bool = False) -> None:
+        """Wake the waiters that have room now; ``everybody``: also those that have not (a stop)."""
+        for _ in range(len(self._waiters)):
+            waiter = self._waiters.popleft()
+            if everybody or waiter.has_room():
+                waiter.woken.set()
+            elif not waiter.woken.is_set():
+                self._waiters.append(waiter)

@@ -1,0 +1,122 @@
+"""The idempotent producer: records in, delivery reports out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from bridge.kafka.faults import Fault, error_of, fault_of, in_words
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+class QueueFull(Exception):
+    """The producer's queue has no room: keep the record, poll, hand it over again."""
+
+
+class ProduceFailed(Exception):
+    """The client did not take the record, and no report will come."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(in_words(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerSettings:
+    """What a producer needs to be made, and to be made again after a fatal error."""
+
+    config: Mapping[str, Any]
+    """librdkafka's names, without those below."""
+    max_request_bytes: int
+    """Below the smallest ``max.message.bytes`` of our topics: one batch over it is refused whole."""
+
+
+_DELIVERY: Mapping[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    # A record that expires and is produced again lands out of order: nothing expires, the window bounds memory.
+    "message.timeout.ms": 0,
+    # As Java clients do, so that a key is in the same partition whoever wrote it.
+    "partitioner": "murmur2_random",
+    # The bridge's own window is the limit (delivery.max_in_flight, max_buffer_bytes); the queue must never be it.
+    "queue.buffering.max.messages": 10_000_000,
+    "queue.buffering.max.kbytes": 2_097_151,
+    "linger.ms": 5,
+}
+
+
+class IdempotentProducer:
+    """One producer, shared by all sessions.
+
+    Thread rule: any thread produces, one thread polls; reports run in the polling thread.
+    """
+
+    def __init__(self, settings: ProducerSettings, *, lone: bool = False) -> None:
+        """``lone``: every record is a batch of its own, to find out which record of a batch Kafka refuses."""
+        limits: dict[str, Any] = {
+            "message.max.bytes": settings.max_request_bytes,
+            "batch.size": min(settings.max_request_bytes, 1_000_000),
+        }
+        if lone:
+            limits |= {"batch.num.messages": 1, "linger.ms": 0}
+        config = dict(settings.config) | dict(_DELIVERY) | limits | {"error_cb": self._on_error}
+        self.fatal: str | None = None
+        """Why this producer is finished; None while it lives."""
+        self._producer = Producer(config, logger=logging.getLogger("bridge.kafka.librdkafka"))
+        self._produce: Callable[..., None] = self._producer.produce
+
+    def produce(  # noqa: PLR0913 - the fields of a record; a tuple more per record costs time on the hottest path
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes,
+        headers: list[tuple[str, bytes]],
+        timestamp_ms: int,
+        report: Report,
+        partition: int = -1,
+    ) -> None:
+        """Hand a record over; raises :class:`QueueFull` or :class:`ProduceFailed`."""
+        try:
+            self._produce(topic, value, key, partition, report, None, timestamp_ms, headers)
+        except BufferError as error:
+            raise QueueFull from error
+        except KafkaException as exception:
+            failure = error_of(exception)
+            if failure is None:
+                raise
+            self._note(failure)
+            raise ProduceFailed(failure) from exception
+
+    def poll(self, timeout: float) -> int:
+        """Run the reports that are due, waiting up to ``timeout`` seconds for the first; returns how many ran."""
+        try:
+            return self._producer.poll(timeout)
+        except Exception as exception:  # noqa: BLE001 - a fatal error comes out here, and not always as KafkaException
+            error = error_of(exception)
+            self.fatal = in_words(error) if error else repr(exception)
+            return 0
+
+    def abandon(self) -> None:
+        """Give up everything still queued: reports that are already known run, the others never will."""
+        self._producer.purge()
+        self.poll(0)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._note(error)
+
+    def _note(self, error: KafkaError) -> None:
+        if fault_of(error) is Fault.FATAL and self.fatal is None:
+            self.fatal = in_words(error)
+
+    def answers(self, topic: str, timeout: float) -> bool:
+        """Whether a broker answers a metadata request within ``timeout`` seconds (any thread)."""
+        try:
+            self._producer.list_topics(topic, timeout)
+        except KafkaException:
+            return False
+        return True

@@ -1,0 +1,227 @@
+"""The topics: what they must be like, what is there, and creating what is missing.
+
+The rules are pure (``plan``, ``examine``); `TopicAdmin` asks and creates. An existing topic is checked, never altered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from bridge.errors import Mistake, SettingsError, Unreachable
+from bridge.kafka.clients import admin_client, unreachable
+from bridge.kafka.faults import error_of, in_words
+from bridge.settings.model import Settings
+
+_TIMEOUT = 10.0
+_BROKER_LIMIT = 1_048_588
+"""A broker's default ``max.message.bytes``."""
+_BATCH_OVERHEAD = 8 * 1024
+"""What a record batch holds beside one value: its header, the key, and headers that repeat the session and event names."""
+
+CHECKPOINTS_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    # A position that is overwritten stays readable for a while: a slow or late reader meets every word about a session.
+    "min.compaction.lag.ms": "600000",
+    # The active segment is never compacted, and every start reads the whole topic: small segments keep that short.
+    "segment.bytes": "67108864",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """One topic the bridge needs, and how it is created if it is missing."""
+
+    key: str
+    """The setting that names it."""
+    name: str
+    partitions: int
+    replication_factor: int | None
+    config: Mapping[str, str]
+    compacted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One topic as it is. ``config`` is None where the bridge may not look."""
+
+    partitions: int
+    config: Mapping[str, str] | None
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest batch the topic takes; the broker's default where the bridge may not look."""
+        return int((self.config or {}).get("max.message.bytes", _BROKER_LIMIT))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with an existing topic: mistakes stop a start, warnings are said."""
+
+    mistakes: tuple[Mistake, ...] = ()
+    warnings: tuple[Mistake, ...] = ()
+
+
+def plan(settings: Settings) -> tuple[TopicPlan, ...]:
+    """Every topic these settings need, each once."""
+    topics = settings.topics
+    replication = topics.replication_factor
+    needed = settings.events.max_bytes + _BATCH_OVERHEAD
+    config = dict(topics.config)
+    if needed > _BROKER_LIMIT:
+        config.setdefault("max.message.bytes", str(needed))
+    named = {"topics.events": topics.events, "topics.dead_letters": topics.dead_letters}
+    named |= {f"topics.routes[{index}].topic": route.topic for index, route in enumerate(topics.routes)}
+    once = {name: key for key, name in reversed(named.items())}
+    data = [TopicPlan(key, name, topics.partitions, replication, config, compacted=False) for name, key in once.items()]
+    return (
+        TopicPlan(
+            "topics.checkpoints", topics.checkpoints, topics.shards, replication, CHECKPOINTS_CONFIG, compacted=True
+        ),
+        *reversed(data),
+    )
+
+
+def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
+    """Compare a topic that exists with what the bridge needs of it."""
+    if found.config is None:
+        what = "whether it is compacted" if planned.compacted else "its settings"
+        text = f"topic {planned.name}: not allowed to see {what} (grant DescribeConfigs on it)"
+        return Verdict(warnings=(Mistake(planned.key, text),))
+    policy = {part.strip() for part in found.config.get("cleanup.policy", "delete").split(",")}
+    if planned.compacted and policy != {"compact"}:
+        return Verdict((_policy_mistake(planned, found.config, "must be exactly compact, or positions are lost"),))
+    if not planned.compacted and "compact" in policy:
+        return Verdict((_policy_mistake(planned, found.config, "may not be compacted, or events are lost"),))
+    if not planned.compacted and found.max_message_bytes < needed_bytes:
+        text = (
+            f"topic {planned.name} takes at most max.message.bytes={found.max_message_bytes}, less than events.max_bytes"
+            f" and its overhead ({needed_bytes}): what is larger becomes a dead letter; raise the one or lower the other"
+        )
+        return Verdict(warnings=(Mistake(planned.key, text),))
+    return Verdict()
+
+
+def _policy_mistake(planned: TopicPlan, config: Mapping[str, str], why: str) -> Mistake:
+    wanted = "compact" if planned.compacted else "delete"
+    return Mistake(
+        planned.key,
+        f"topic {planned.name} has cleanup.policy={config.get('cleanup.policy')}: it {why};"
+        f" set cleanup.policy={wanted} on it, or name another topic",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What delivery must know of the topics."""
+
+    checkpoint_partitions: int
+    max_request_bytes: int
+    """Below every topic's ``max.message.bytes``: a batch that is too large is refused whole."""
+    warnings: tuple[Mistake, ...] = ()
+
+
+def needed_bytes(settings: Settings) -> int:
+    """The largest batch that one event can need."""
+    return settings.events.max_bytes + _BATCH_OVERHEAD
+
+
+class TopicAdmin:
+    """Looks at topics and creates them. Thread rule: one thread."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._admin: AdminClient = admin_client(config)
+
+    def describe(self, planned: Sequence[TopicPlan]) -> dict[str, Found]:
+        """The planned topics that exist, by name; raises `Unreachable`."""
+        try:
+            known = self._admin.list_topics(timeout=_TIMEOUT).topics
+        except KafkaException as exception:
+            raise unreachable("asking for the topics", exception) from exception
+        names = [each.name for each in planned if each.name in known and known[each.name].error is None]
+        configs = self._configs(names)
+        return {name: Found(len(known[name].partitions), configs[name]) for name in names}
+
+    def create(self, missing: Iterable[TopicPlan]) -> None:
+        """Create topics; one that somebody else created meanwhile is fine. Raises `SettingsError` or `Unreachable`."""
+        wanted = {each.name: each for each in missing}
+        if not wanted:
+            return
+        new = [
+            NewTopic(each.name, each.partitions, each.replication_factor or -1, config=dict(each.config))
+            for each in wanted.values()
+        ]
+        for name, future in self._admin.create_topics(new, request_timeout=_TIMEOUT).items():
+            _created(wanted[name], future)
+
+    def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str] | None]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._admin.describe_configs(resources, request_timeout=_TIMEOUT)
+        return {resource.name: _config_of(future) for resource, future in answers.items()}
+
+
+def _config_of(future: Future[Any]) -> Mapping[str, str] | None:
+    try:
+        return {name: str(entry.value) for name, entry in future.result(_TIMEOUT).items()}
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is not None and error.code() in _NOT_ALLOWED:
+            return None
+        raise unreachable("asking for a topic's settings", exception) from exception
+
+
+_NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+_MAY_PASS = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT}
+    | {KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR}  # brokers that are still starting
+)
+
+
+def _created(planned: TopicPlan, future: Future[Any]) -> None:
+    try:
+        future.result(_TIMEOUT)
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is None or error.code() in _MAY_PASS:
+            raise unreachable(f"creating topic {planned.name}", exception) from exception
+        if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise SettingsError.of(planned.key, f"cannot create topic {planned.name}: {in_words(error)}") from exception
+
+
+def prepare(settings: Settings, admin: TopicAdmin) -> Ground:
+    """Create what is missing, check what is there; raises `SettingsError` with every mistake, or `Unreachable`."""
+    planned = plan(settings)
+    found = admin.describe(planned)
+    missing = [each for each in planned if each.name not in found]
+    if missing and not settings.topics.create:
+        raise SettingsError(
+            [
+                Mistake(each.key, f"topic {each.name} does not exist and topics.create is false: create it")
+                for each in missing
+            ]
+        )
+    if missing:
+        admin.create(missing)
+        found = admin.describe(planned)
+        if unseen := [each.name for each in planned if each.name not in found]:
+            raise Unreachable(f"Kafka: created, but not yet to be seen: {', '.join(unseen)}")
+    return ground(settings, planned, found)
+
+
+def ground(settings: Settings, planned: Sequence[TopicPlan], found: Mapping[str, Found]) -> Ground:
+    """Judge the topics that are there."""
+    verdicts = [examine(each, found[each.name], needed_bytes(settings)) for each in planned]
+    if mistakes := [mistake for verdict in verdicts for mistake in verdict.mistakes]:
+        raise SettingsError(mistakes)
+    return Ground(
+        checkpoint_partitions=found[settings.topics.checkpoints].partitions,
+        max_request_bytes=min(each.max_message_bytes for each in found.values()),
+        warnings=tuple(warning for verdict in verdicts for warning in verdict.warnings),
+    )
