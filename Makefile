@@ -76,8 +76,8 @@ kafka: need-java $(VENV)/.development
 need-python:
 	@test -n "$(PYTHON)" || { echo "mix-bridge needs Python 3.11 or newer: install it (Debian: apt-get install" \
 		"python3 python3-venv), or name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "$(PYTHON) is too old: mix-bridge needs Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "no Python of 3.11 or newer behind $(PYTHON)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)" >&2; \
 		exit 1; }

@@ -27,7 +27,7 @@ def spawn(
     cwd: Path | None = None,
     stdout: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``command``; it is killed when this process ends. Its output is appended to ``log``, or ``stdout`` apart."""
+    """Start ``command``; it is killed when this process ends. Its output goes to ``log``, or ``stdout`` apart."""
     leash = ["setpriv", "--pdeathsig", "KILL"]
 
     def start() -> subprocess.Popen[bytes]:
