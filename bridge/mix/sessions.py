@@ -31,11 +31,15 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class ServerUnavailable(BridgeError):
-    """The server gave no answer that can be believed: try again later. The detail holds no secret and no payload."""
+    """The server gave no answer that can be believed: try again later. The detail holds no secret and no payload.
 
-    def __init__(self, detail: str) -> None:
+    ``answered``: it did give an answer, so it can be reached.
+    """
+
+    def __init__(self, detail: str, *, answered: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.answered = answered
 
 
 class SessionsApi:
@@ -71,7 +75,7 @@ class SessionsApi:
         try:
             listing = read_listing(body)
         except ValueError as error:
-            raise ServerUnavailable(str(error)) from error
+            raise ServerUnavailable(str(error), answered=True) from error
         if listing.skipped and self._report is not None:
             count = len(listing.skipped) + len(listing.sessions)
             self._report(f"{len(listing.skipped)} of {count} listed sessions skipped; {'; '.join(listing.skipped[:3])}")
@@ -105,7 +109,7 @@ class SessionsApi:
             failure, detail = error, _reason(error)
         if self._sockets.stopped:
             raise Stopped(what) from failure
-        raise ServerUnavailable(f"{what}: {detail}") from failure
+        raise ServerUnavailable(f"{what}: {detail}", answered=isinstance(failure, _Disbelieved)) from failure
 
     def _prepare(self, session: requests.Session) -> None:
         session.trust_env = False  # a netrc entry would replace the token, a proxy variable would send it elsewhere
