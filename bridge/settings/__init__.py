@@ -9,10 +9,10 @@ from bridge.settings.model import (
     KafkaSettings,
     LogSettings,
     Route,
-    ServerSettings,
     Settings,
     TopicSettings,
 )
+from bridge.settings.server import ServerSettings
 
 __all__ = [
     "Address",

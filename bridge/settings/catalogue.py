@@ -5,7 +5,6 @@ Pure. A path is a tuple of segments; in the list of all keys ``*`` stands for a 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.settings.checks import header_name, property_name, server_name
-from bridge.settings.kinds import Check, Kind, Later, Rows
+from bridge.settings.kind import Check, Kind
+from bridge.settings.kinds import Later
+from bridge.settings.lists import Rows
 from bridge.settings.model import Settings
+from bridge.settings.names import likeness
 
 Path = tuple[str, ...]
 
@@ -31,15 +33,26 @@ class Names:
     what: str
     check: Check
     underscore: str = "_"
+    whole: bool = True  # a name may hold separators: all of a key that is left belongs to it
 
     def of_variable(self, text: str) -> str:
         """The name a (lower-case) piece of a variable name stands for."""
         return text.replace("_", self.underscore)
 
+    def checked(self, name: str) -> str:
+        """The name as it is kept. ValueError for one that cannot be."""
+        # Header names are the same in any case (RFC 9110, 5.1): one spelling, or two sources would give two headers
+        name = name.lower() if self.check is header_name else name
+        try:
+            self.check(name)
+        except ValueError as problem:
+            raise ValueError(f"{name!r} {problem}; allowed: {self.what}") from None
+        return name
+
 
 # Keyed by path, since it is the key that gives a name its meaning
 NAMES: dict[Path, Names] = {
-    ("servers",): Names("a-z and 0-9, with single _ or - between, in small letters", server_name),
+    ("servers",): Names("a-z and 0-9, with single _ or - between, in small letters", server_name, whole=False),
     ("servers", "*", "headers"): Names("a header's name that the bridge does not send itself", header_name, "-"),
     ("kafka", "properties"): Names("the name of a librdkafka property", property_name, "."),
     ("topics", "config"): Names("the name of a topic setting", property_name, "."),
@@ -69,7 +82,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown(Exception):  # noqa: N818 - a finding that its catcher turns into a mistake
+class Unknown(Exception):  # a finding that its catcher turns into a mistake
     """There is no such key; `nearest` is what was probably meant."""
 
     nearest: Path
@@ -77,7 +90,7 @@ class Unknown(Exception):  # noqa: N818 - a finding that its catcher turns into 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a path leads: a group of keys (`fields`), a table of the user's names (`names`), or one setting (`kind`)."""
+    """Where a path leads: a group of keys, a table of the user's names (`names`), or one setting (`kind`)."""
 
     path: Path
     template: Path
@@ -90,8 +103,9 @@ class Place:
         return NAMES.get(self.template)
 
     def child(self, name: str) -> Place:
-        """The place one segment further. Unknown when there is none."""
+        """The place one segment further. Unknown when there is none, ValueError for a name that cannot be."""
         if self.names is not None:
+            name = self.names.checked(name)
             annotation = get_args(self.annotation)[1]
             return Place((*self.path, name), (*self.template, "*"), annotation, kind_of(annotation))
         fields = {} if self.kind else fields_of(self.annotation)
@@ -130,8 +144,8 @@ def all_keys() -> tuple[Key, ...]:
 
 def nearest(path: Path) -> Path:
     """The known key most like an unknown one, with the user's own names put in where they stand."""
-    wanted = _comparable(path)
-    return max((_instance(key.path, path) for key in all_keys()), key=lambda known: _likeness(_comparable(known), wanted))
+    known = (_instance(key.path, path) for key in all_keys())
+    return max(known, key=lambda candidate: likeness(dotted(candidate), dotted(path)))
 
 
 def kind_of_field(field: FieldInfo) -> Kind | None:
@@ -154,11 +168,10 @@ def is_group(annotation: Any) -> bool:  # noqa: ANN401 - a type expression
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def row_field(place: Place, name: str) -> Kind | None:
-    """The kind of a field of the tables in a list of tables."""
+def row_fields(place: Place) -> dict[str, Kind | None]:
+    """The kinds of the fields of the tables in a list of tables."""
     row = get_args(place.annotation)[0] if isinstance(place.kind, Rows) else None
-    field = fields_of(row).get(name)
-    return kind_of_field(field) if field else None
+    return {name: kind_of_field(field) for name, field in fields_of(row).items()}
 
 
 def _keys(model: Any, path: Path) -> Iterator[Key]:  # noqa: ANN401 - a type expression
@@ -184,14 +197,3 @@ def _named_keys(annotation: Any, path: Path, description: str) -> Iterator[Key]:
 def _instance(template: Path, path: Path) -> Path:
     filled = [path[at] if segment == "*" and at < len(path) else segment for at, segment in enumerate(template)]
     return tuple("<name>" if segment == "*" else segment for segment in filled)
-
-
-def _comparable(path: Path) -> str:
-    """Separators do not count: ``kafka.bootstrap-servers`` and ``KAFKA_BOOTSTRAP_SERVERS`` mean the same to a person."""
-    return re.sub(r"[._-]+", "_", "_".join(path).lower()).strip("_")
-
-
-def _likeness(known: str, wanted: str) -> float:
-    # The whole, and a little the end: `port` alone is more like http.port than like log.format
-    whole = difflib.SequenceMatcher(None, known, wanted).ratio()
-    return whole + (0.3 if known.endswith("_" + wanted) else 0.0)

@@ -20,8 +20,20 @@ _INTERNAL_TOPICS = {"__consumer_offsets", "__transaction_state", "__share_group_
 
 # The bridge sends these itself; another value would break the stream, its framing or its resumption
 OWN_HEADERS = frozenset(
-    "accept accept-encoding cache-control connection content-length expect keep-alive last-event-id te trailer"
-    " transfer-encoding upgrade".split()
+    {
+        "accept",
+        "accept-encoding",
+        "cache-control",
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "last-event-id",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 
 

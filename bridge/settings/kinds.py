@@ -1,97 +1,16 @@
-"""What a setting may be: one `Kind` per sort of value, put beside the type in ``Annotated``.
-
-A kind reads what any source gives (text of a variable, a TOML number, a JSON list), says in one line what is allowed,
-and writes a value the way a person would. Messages never contain the value: whether it may be shown is known only where
-the mistake is put together.
-"""
+"""The kinds of single values."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
-from pydantic_core import core_schema
+from pydantic import SecretStr
 
-from bridge.settings.addresses import Address
+from bridge.settings.addresses import MASK, Address
+from bridge.settings.kind import Check, Kind, NotInThisVersion, as_text
 from bridge.settings.quantities import format_duration, format_size, parse_duration, parse_size
-
-Check = Callable[[str], None]
-"""Raises ValueError with what is wrong with a text, as the end of a sentence that begins with the value."""
-
-
-class NotInThisVersion(ValueError):
-    """The interface promises this key or value, this version does not have it: refused, never accepted and ignored."""
-
-    def __init__(self) -> None:
-        super().__init__("is not in this version")
-
-
-def as_text(value: object) -> str:
-    """The text of a scalar: what TOML and JSON give as numbers is written as a variable would give it."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float | Path):
-        return str(value)
-    raise ValueError("is not a text")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Base of all kinds. `optional` ones also take the word ``none``, which is how a stronger source takes it back."""
-
-    optional: bool = False
-
-    secret = False
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed, as the end of a line of a mistake."""
-        return f"{self._allowed()}, or none" if self.optional else self._allowed()
-
-    def parse(self, value: object) -> Any:  # noqa: ANN401 - each kind has its own type; the model states it
-        """The setting's value, or ValueError with what is wrong (never with the value)."""
-        if value is None or (self.optional and isinstance(value, str) and value.strip().lower() == "none"):
-            if not self.optional:
-                raise ValueError("is not allowed")
-            return None
-        return self._parse(value)
-
-    def show(self, value: Any) -> str:  # noqa: ANN401 - as above
-        """The value as text that `parse` reads back; secrets masked."""
-        return "none" if value is None else self._show(value)
-
-    def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of what TOML and JSON may give."""
-        schema = self._json_schema()
-        return {"anyOf": [schema, {"const": "none"}]} if self.optional else schema
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's protocol
-        """Validation is `parse` and nothing else: pydantic's own would take ``true`` for a number."""
-        return core_schema.no_info_plain_validator_function(self.parse)
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The schema of the source texts, not of the parsed value."""
-        return self.json_schema()
-
-    def _allowed(self) -> str:
-        raise NotImplementedError
-
-    def _parse(self, value: object) -> Any:  # noqa: ANN401 - as above
-        raise NotImplementedError
-
-    def _show(self, value: Any) -> str:  # noqa: ANN401 - as above
-        return str(value)
-
-    def _json_schema(self) -> dict[str, Any]:
-        return {"type": "string"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +40,9 @@ class Hidden(Text):
 
     def _parse(self, value: object) -> Any:  # noqa: ANN401 - SecretStr where the base gives str
         return SecretStr(super()._parse(value))
+
+    def _show(self, value: Any) -> str:  # noqa: ANN401, ARG002 - as the base
+        return MASK
 
     def _json_schema(self) -> dict[str, Any]:
         return {"type": "string", "writeOnly": True}
@@ -170,7 +92,7 @@ class Flag(Kind):
     def _parse(self, value: object) -> bool:
         flag = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
         if isinstance(value, int | float) and not isinstance(value, bool):
-            raise ValueError("is not allowed")
+            raise ValueError("is not allowed")  # noqa: TRY004 - pydantic takes ValueError alone for a finding
         found = flag.get(as_text(value).strip().lower())
         if found is None:
             raise ValueError("is not allowed")
@@ -219,7 +141,7 @@ class Duration(Kind):
 
     def _parse(self, value: object) -> float:
         if isinstance(value, bool):
-            raise ValueError("is not a duration")
+            raise ValueError("is not a duration")  # noqa: TRY004 - pydantic takes ValueError alone for a finding
         seconds = parse_duration(as_text(value))
         if not parse_duration(self.low) <= seconds <= parse_duration(self.high):
             raise ValueError("is out of range")
@@ -244,7 +166,7 @@ class Size(Kind):
 
     def _parse(self, value: object) -> int:
         if isinstance(value, bool):
-            raise ValueError("is not a size")
+            raise ValueError("is not a size")  # noqa: TRY004 - pydantic takes ValueError alone for a finding
         size = parse_size(as_text(value))
         if not parse_size(self.low) <= size <= parse_size(self.high):
             raise ValueError("is out of range")
@@ -264,6 +186,11 @@ class Choice(Kind):
     words: tuple[str, ...]
     later: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, literal: Any, later: tuple[str, ...] = ()) -> Choice:  # noqa: ANN401 - a Literal type
+        """The words of a ``Literal``, so that they are spelled once."""
+        return cls(words=get_args(literal), later=later)
+
     def _allowed(self) -> str:
         return " or ".join(filter(None, [", ".join(self.words[:-1]), self.words[-1]]))
 
@@ -281,106 +208,15 @@ class Choice(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts(Kind):
-    """A list of texts: a JSON or TOML list, or a text with commas."""
-
-    what: str
-    check: Check
-
-    def _allowed(self) -> str:
-        return f"a list (JSON or commas) of {self.what}, none twice"
-
-    def _parse(self, value: object) -> tuple[str, ...]:
-        items = tuple(as_text(item) for item in split_list(value))
-        for item in items:
-            if not item:
-                raise ValueError("has an empty item")
-            self.check(item)
-        if len(set(items)) < len(items):
-            raise ValueError("has an item twice")
-        return items
-
-    def _show(self, value: Any) -> str:  # noqa: ANN401 - as the base
-        return json.dumps(list(value))
-
-    def _json_schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "array", "items": {"type": "string"}, "uniqueItems": True}, {"type": "string"}]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Joined(Texts):
-    """A list like `Texts` that the program wants as one text with commas; empty means not given."""
-
-    def _parse(self, value: object) -> Any:  # noqa: ANN401 - str where the base gives a tuple
-        items = super()._parse(value)
-        if not items:
-            raise ValueError("is empty")
-        return ",".join(items)
-
-    def _show(self, value: Any) -> str:  # noqa: ANN401 - as the base
-        return str(value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows(Kind):
-    """A list of tables, each checked by its own model after this kind has read the JSON of a text source."""
-
-    what: str
-
-    def _allowed(self) -> str:
-        return self.what
-
-    def _parse(self, value: object) -> list[Any]:
-        if isinstance(value, str) and not value.strip():
-            return []
-        rows = json_value(value) if isinstance(value, str) else value
-        if not isinstance(rows, list | tuple):
-            raise ValueError("is not a list of tables")
-        return list(rows)
-
-    def _show(self, value: Any) -> str:  # noqa: ANN401 - as the base
-        return json.dumps([row.model_dump(exclude_none=True) for row in value])
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's protocol
-        """This kind first, then the model of a row."""
-        return core_schema.no_info_before_validator_function(self.parse, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The schema of the rows."""
-        return dict(handler(schema))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Later(Kind):
     """A key of the interface that this version does not have: every value is refused."""
 
     def _allowed(self) -> str:
         return "not in this version"
 
-    def _parse(self, value: object) -> None:
+    def _parse(self, value: object) -> None:  # noqa: ARG002 - whatever it is
         raise NotInThisVersion
 
     def json_schema(self) -> dict[str, Any]:
         """No value is valid."""
         return {"not": {}}
-
-
-def json_value(text: str) -> Any:  # noqa: ANN401 - JSON
-    """The JSON in a text. ValueError without the text itself, which may hold a secret."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise ValueError("is not JSON") from None
-
-
-def split_list(value: object) -> list[object]:
-    """The items of a list given as a list, as JSON or with commas; an empty text is an empty list."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = json_value(value)
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",")] if value.strip() else []
-    if isinstance(value, list | tuple):
-        return list(value)
-    raise ValueError("is not a list")

@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from bridge.errors import Mistake
-from bridge.settings.catalogue import ROOT, Names, Path, Place, Unknown, dotted, nearest, place_at, variable
-from bridge.settings.kinds import Web, json_value
+from bridge.settings.catalogue import Path, Place, Unknown, dotted, nearest, variable
+from bridge.settings.kinds import Web
+from bridge.settings.lists import json_value
 from bridge.settings.model import Settings
 
 
@@ -61,11 +62,9 @@ class Layer:
         self.mistake(name, f"unknown key; {hint(nearest(path))}", origin)
 
     def without(self, paths: set[Path]) -> Layer:
-        """This layer less some settings and what is below them."""
+        """The layer less some settings and what is below them."""
         kept = {
-            path: given
-            for path, given in self.given.items()
-            if not any(path[: len(gone)] == gone for gone in paths)
+            path: given for path, given in self.given.items() if not any(path[: len(gone)] == gone for gone in paths)
         }
         return Layer(kept, list(self.mistakes))
 
@@ -86,7 +85,7 @@ class Layer:
         if not isinstance(value, Mapping):
             self.mistake(dotted(place.path), "is not a table of settings", origin)
             return
-        if place.names is not None and place.template != ("servers",):
+        if place.names is not None and place.names.whole:
             value = _flat(value)
         if not value and place.path:
             self.given.setdefault(place.path, Given({}, origin))
@@ -94,32 +93,23 @@ class Layer:
             self._put_child(place, str(name), item, origin)
 
     def _put_child(self, place: Place, name: str, value: object, origin: str) -> None:
+        path = (*place.path, name)
         try:
-            child = place.child(self._checked(place, name, origin))
+            child = place.child(name)
         except Unknown:
-            self.unknown(dotted((*place.path, name)), (*place.path, name), origin)
+            self.unknown(dotted(path), path, origin)
         except ValueError as problem:
-            self._misnamed(place, name, problem, origin)
+            self.mistake(dotted(path), str(problem), origin)
         else:
             self.put(child, value, origin)
-
-    def _checked(self, place: Place, name: str, origin: str) -> str:
-        if place.names is None:
-            return name
-        # Header names are the same in any case (RFC 9110, 5.1): one spelling, or two sources would give two headers
-        name = name.lower() if place.template[-1] == "headers" else name
-        place.names.check(name)
-        return name
-
-    def _misnamed(self, place: Place, name: str, problem: ValueError, origin: str) -> None:
-        assert place.names is not None  # noqa: S101 - only tables of names have names to check
-        self.mistake(dotted((*place.path, name)), f"{name!r} {problem}; allowed: {place.names.what}", origin)
 
 
 def hint(path: Path) -> str:
     """Names a known key in both spellings."""
-    return f"nearest known key: {dotted(path)} ({variable(path)})" if "<name>" not in path else (
-        f"nearest known key: {dotted(path)}"
+    return (
+        f"nearest known key: {dotted(path)} ({variable(path)})"
+        if "<name>" not in path
+        else (f"nearest known key: {dotted(path)}")
     )
 
 

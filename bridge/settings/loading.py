@@ -8,13 +8,12 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from bridge.errors import Mistake, SettingsError
-from bridge.settings.addresses import mask_credentials
-from bridge.settings.catalogue import Path, Unknown, dotted, place_at, row_field
-from bridge.settings.kinds import Kind, NotInThisVersion, as_text
+from bridge.settings.catalogue import Path
+from bridge.settings.files import read_files
 from bridge.settings.layers import Given, Layer, LayerSource
+from bridge.settings.mistakes import mistake_of, path_of
 from bridge.settings.model import Settings
 from bridge.settings.rules import broken_rules, needed_to_run
 from bridge.settings.sources import (
@@ -25,7 +24,6 @@ from bridge.settings.sources import (
     secrets_layer,
     toml_layer,
 )
-from bridge.settings.twins import file_mistakes, with_file_secrets
 
 _STAND_IN = "http://stand-in.invalid"  # keeps a server with a wrong url in the tree, for the rules about its other keys
 
@@ -69,13 +67,14 @@ def load_all(  # noqa: PLR0913 - what a command line can say, each by name
     origins = _origins(layers)
     settings, wrong = _tree(layers, mistakes, origins)
     settings = _with_topics(settings)
-    mistakes += file_mistakes(settings, wrong)
+    settings, unread = read_files(settings, wrong)
+    mistakes += unread
     mistakes += broken_rules(settings, wrong)
     if to_run:
         mistakes += needed_to_run(settings, wrong)
     if mistakes:
         raise SettingsError(mistakes)
-    return Loaded(with_file_secrets(settings), {path: given.origin for path, given in origins.items()})
+    return Loaded(settings, {path: given.origin for path, given in origins.items()})
 
 
 def _options(overrides: Mapping[str, Any], servers: Mapping[str, str] | None) -> Layer:
@@ -114,14 +113,16 @@ def _origins(layers: Sequence[Layer]) -> dict[Path, Given]:
     return {path: given for layer in reversed(layers) for path, given in layer.given.items()}
 
 
-def _tree(layers: Sequence[Layer], mistakes: list[Mistake], origins: Mapping[Path, Given]) -> tuple[Settings, set[Path]]:
+def _tree(
+    layers: Sequence[Layer], mistakes: list[Mistake], origins: Mapping[Path, Given]
+) -> tuple[Settings, set[Path]]:
     """The tree, and the paths that were wrong: those are left at their defaults so that the rest can be checked."""
     try:
         return _built(layers), set()
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-    mistakes += [_mistake(detail, origins) for detail in details]
-    wrong = {_path(detail) for detail in details}
+    mistakes += [mistake_of(detail, origins) for detail in details]
+    wrong = {path_of(detail) for detail in details}
     # A row of a list has no default of its own: the whole list goes
     layers = [layer.without(wrong | {path[:2] for path in wrong if path[0] == "topics"}) for layer in layers]
     stand_ins = Layer({path: Given(_STAND_IN, "") for path in wrong if path[0] == "servers" and path[-1] == "url"})
@@ -132,57 +133,14 @@ def _tree(layers: Sequence[Layer], mistakes: list[Mistake], origins: Mapping[Pat
 
 
 def _built(layers: Sequence[Layer]) -> Settings:
-    return Settings(layers=tuple(LayerSource(layer) for layer in layers))
-
-
-def _path(detail: ErrorDetails) -> Path:
-    return tuple(str(segment) for segment in detail["loc"])
-
-
-def _mistake(detail: ErrorDetails, origins: Mapping[Path, Given]) -> Mistake:
-    """One line for one of pydantic's findings: key, value unless it is secret, what is allowed, where it came from."""
-    path = _path(detail)
-    kind, key, owner = _kind_at(path)
-    problem = detail.get("ctx", {}).get("error")
-    given = origins.get(owner)
-    source = f" (from {given.origin})" if given and given.origin else ""
-    if isinstance(problem, NotInThisVersion):
-        return Mistake(key, f"{_value(detail, kind)} {problem}; allowed: {kind.allowed if kind else ''}{source}")
-    if detail["type"] == "missing":
-        return Mistake(key, f"is missing; allowed: {kind.allowed if kind else 'a value'}{source}")
-    if detail["type"] == "extra_forbidden":
-        return Mistake(key, f"unknown key{source}")
-    said = problem or "is not allowed"
-    return Mistake(key, f"{_value(detail, kind)} {said}; allowed: {kind.allowed if kind else 'a table'}{source}")
-
-
-def _kind_at(path: Path) -> tuple[Kind | None, str, Path]:
-    """The kind of what a finding is about, its key as text, and the path that was given."""
-    rows = next((at for at, segment in enumerate(path) if segment.isdigit() and at == 2), None)  # noqa: PLR2004 - topics.routes
-    if rows is not None and path[:2] == ("topics", "routes"):
-        inner = path[rows + 1] if len(path) > rows + 1 else ""
-        key = f"{dotted(path[:rows])}[{path[rows]}]{'.' + inner if inner else ''}"
-        return row_field(place_at(path[:rows]), inner), key, path[:rows]
-    try:
-        return place_at(path).kind, dotted(path), path
-    except Unknown:
-        return None, dotted(path), path
-
-
-def _value(detail: ErrorDetails, kind: Kind | None) -> str:
-    """The value as it may be shown on one line."""
-    if kind is None or kind.secret:
-        return "the value (not shown)"
-    try:
-        text = as_text(detail["input"])
-    except ValueError:
-        return "the value"
-    shown = repr(mask_credentials(text))
-    return shown if len(shown) <= 100 else f"{shown[:100]}..."  # noqa: PLR2004 - one line stays one line
+    sources: dict[str, Any] = {"layers": tuple(LayerSource(layer) for layer in layers)}
+    return Settings(**sources)
 
 
 def _with_topics(settings: Settings) -> Settings:
     """The tree with the default topic names, which follow the namespace."""
     suffixes = {"events": "events", "dead_letters": "dead-letters", "checkpoints": "checkpoints"}
-    names = {key: f"{settings.namespace}.{suffix}" for key, suffix in suffixes.items() if not getattr(settings.topics, key)}
+    names = {
+        key: f"{settings.namespace}.{suffix}" for key, suffix in suffixes.items() if not getattr(settings.topics, key)
+    }
     return settings.model_copy(update={"topics": settings.topics.model_copy(update=names)})

@@ -1,7 +1,186 @@
-from __future__ import annotations
-from bridge.errors import Mistake
+"""Rules between keys. Pure: a tree in which every value is right by itself gives the mistakes of their combination."""
 
-def broken_rules(settings, wrong):
-    return []
-def needed_to_run(settings, wrong):
-    return []
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bridge.errors import Mistake
+from bridge.settings.catalogue import Path, dotted
+from bridge.settings.model import KafkaSettings, Settings
+from bridge.settings.properties import refusal
+from bridge.settings.server import ServerSettings
+
+_SASL = {"sasl_plaintext", "sasl_ssl"}
+_TLS = {"ssl", "sasl_ssl"}
+
+
+class Finding(NamedTuple):
+    """A combination that cannot work: the key to change, what is wrong, and the other keys that take part."""
+
+    path: Path
+    message: str
+    others: tuple[Path, ...] = ()
+
+
+def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
+    """Every broken rule, but for those about a key whose value is wrong already (its default stands in its place)."""
+    findings = [finding for rule in _RULES for finding in rule(settings)]
+    findings += [finding for item in settings.servers.items() for rule in _SERVER_RULES for finding in rule(*item)]
+    return [
+        Mistake(dotted(path), message)
+        for path, message, others in findings
+        if not any(bad[: len(key)] == key for key in (path, *others) for bad in wrong)
+    ]
+
+
+def needed_to_run(settings: Settings, wrong: set[Path]) -> Iterator[Mistake]:
+    """What a start needs beyond a tree without mistakes."""
+    if not settings.servers:
+        yield Mistake("servers", "there is none; allowed: at least one servers.<name>.url, or --server URL")
+    if not settings.kafka.bootstrap_servers and ("kafka", "bootstrap_servers") not in wrong:
+        yield Mistake("kafka.bootstrap_servers", "is missing; allowed: a list of host:port")
+
+
+def _back_off(name: str, server: ServerSettings) -> Iterator[Finding]:
+    low, high = ("servers", name, "reconnect_min"), ("servers", name, "reconnect_max")
+    if server.reconnect_min > server.reconnect_max:
+        yield Finding(low, f"is above {dotted(high)}; allowed: at most that", (high,))
+
+
+def _something_to_bridge(name: str, server: ServerSettings) -> Iterator[Finding]:
+    sessions, discover = ("servers", name, "sessions"), ("servers", name, "discover")
+    if not server.sessions and not server.discover:
+        yield Finding(sessions, f"is empty; allowed: session ids, or {dotted(discover)} = true", (discover,))
+
+
+def _one_stream(name: str, server: ServerSettings) -> Iterator[Finding]:
+    path, sessions, discover = (("servers", name, key) for key in ("stream_path", "sessions", "discover"))
+    if "{session}" not in server.stream_path and (server.discover or len(server.sessions) != 1):
+        yield Finding(
+            path,
+            f"has no {{session}}, so all sessions would read one stream; allowed: a path with it, or one id in"
+            f" {dotted(sessions)} and {dotted(discover)} = false",
+            (sessions, discover),
+        )
+
+
+def _one_credential(name: str, server: ServerSettings) -> Iterator[Finding]:
+    path = ("servers", name)
+    given = {
+        (*path, "url"): server.url.has_credentials,
+        (*path, "token"): server.token is not None,
+        (*path, "token_file"): server.token_file is not None and server.token is None,
+        (*path, "headers", "authorization"): "authorization" in server.headers,
+    }
+    keys = [key for key, there in given.items() if there]
+    for key in keys[1:]:
+        message = f"{dotted(keys[0])} gives the Authorization header too; allowed: one of the two"
+        yield Finding(key, message, (keys[0],))
+
+
+def _server_tls(name: str, server: ServerSettings) -> Iterator[Finding]:
+    url, certificate, key = (("servers", name, key) for key in ("url", "client_cert_file", "client_key_file"))
+    files = {"ca_file": server.ca_file, certificate[-1]: server.client_cert_file, key[-1]: server.client_key_file}
+    for given in [given for given, file in files.items() if file is not None and server.url.scheme == "http"]:
+        yield Finding(("servers", name, given), f"is for TLS; allowed: with an https:// {dotted(url)}", (url,))
+    if server.client_cert_file and not server.client_key_file:
+        yield Finding(certificate, f"needs {dotted(key)}; allowed: both or none", (key,))
+    if server.client_key_file and not server.client_cert_file:
+        yield Finding(key, f"needs {dotted(certificate)}; allowed: both or none", (certificate,))
+
+
+def _sasl(settings: Settings) -> Iterator[Finding]:
+    kafka, protocol = settings.kafka, ("kafka", "security_protocol")
+    if kafka.security_protocol in _SASL:
+        return
+    names = [key for key in KafkaSettings.model_fields if key.startswith("sasl_")]
+    given: list[Path] = [("kafka", key) for key in names if getattr(kafka, key)]
+    given += [("kafka", "properties", name) for name in kafka.properties if name.startswith("sasl.")]
+    for key in given:
+        allowed = f"with {dotted(protocol)} = sasl_plaintext or sasl_ssl"
+        yield Finding(key, f"is for SASL, and {dotted(protocol)} is not; allowed: {allowed}", (protocol,))
+
+
+def _sasl_login(settings: Settings) -> Iterator[Finding]:
+    kafka, mechanism = settings.kafka, ("kafka", "sasl_mechanism")
+    if not kafka.sasl_mechanism or not kafka.sasl_mechanism.startswith(("PLAIN", "SCRAM")):
+        return
+    password, file = ("kafka", "sasl_password"), ("kafka", "sasl_password_file")
+    if not kafka.sasl_username:
+        yield Finding(
+            ("kafka", "sasl_username"), f"is missing for {kafka.sasl_mechanism}; allowed: a text", (mechanism,)
+        )
+    if kafka.sasl_password is None and kafka.sasl_password_file is None:
+        message = f"is missing for {kafka.sasl_mechanism}; allowed: it or {dotted(file)}"
+        yield Finding(password, message, (mechanism, file))
+
+
+def _kafka_tls(settings: Settings) -> Iterator[Finding]:
+    kafka, protocol = settings.kafka, ("kafka", "security_protocol")
+    certificate, key = ("kafka", "ssl_cert_file"), ("kafka", "ssl_key_file")
+    for field in [field for field in KafkaSettings.model_fields if field.startswith("ssl_") and getattr(kafka, field)]:
+        if kafka.security_protocol not in _TLS:
+            allowed = f"with {dotted(protocol)} = ssl or sasl_ssl"
+            yield Finding(
+                ("kafka", field), f"is for TLS, and {dotted(protocol)} is not; allowed: {allowed}", (protocol,)
+            )
+    if kafka.ssl_cert_file and not kafka.ssl_key_file:
+        yield Finding(certificate, f"needs {dotted(key)}; allowed: both or none", (key,))
+    if kafka.ssl_key_file and not kafka.ssl_cert_file:
+        yield Finding(key, f"needs {dotted(certificate)}; allowed: both or none", (certificate,))
+
+
+def _properties(settings: Settings) -> Iterator[Finding]:
+    for name in settings.kafka.properties:
+        why = refusal(name)
+        if why is not None:
+            yield Finding(("kafka", "properties", name), why)
+
+
+def _topic_names(settings: Settings) -> Iterator[Finding]:
+    topics = settings.topics
+    # Kafka takes names that differ in . and _ alone for the same: its metrics would clash
+    uses = Counter(name.replace(".", "_") for name in (topics.events, topics.dead_letters, topics.checkpoints))
+    for key in ("events", "dead_letters", "checkpoints"):
+        name: str = getattr(topics, key)
+        if uses[name.replace(".", "_")] > 1:
+            yield Finding(("topics", key), f"{name!r} is another topic of the bridge too; allowed: a name of its own")
+
+
+def _routes(settings: Settings) -> Iterator[Finding]:
+    topics = settings.topics
+    taken = {name.replace(".", "_"): name for name in (topics.dead_letters, topics.checkpoints)}
+    for at, route in enumerate(topics.routes):
+        path = ("topics", f"routes[{at}]")
+        if route.topic.replace(".", "_") in taken:
+            message = f"{route.topic!r} holds dead letters or checkpoints; allowed: another topic"
+            yield Finding((*path, "topic"), message, (("topics", "dead_letters"), ("topics", "checkpoints")))
+        if route.server and settings.servers and route.server not in settings.servers:
+            known = ", ".join(sorted(settings.servers))
+            yield Finding((*path, "server"), f"{route.server!r} is no server; allowed: {known}")
+
+
+def _topic_config(settings: Settings) -> Iterator[Finding]:
+    config, path = settings.topics.config, ("topics", "config")
+    if "compact" in config.get("cleanup.policy", ""):
+        yield Finding((*path, "cleanup.policy"), "would drop events of a session; allowed: delete")
+    largest, room = config.get("max.message.bytes", ""), settings.events.max_bytes
+    if largest.isdecimal() and int(largest) <= room:
+        message = f"leaves no room for events of {room} bytes (events.max_bytes); allowed: more than that"
+        yield Finding((*path, "max.message.bytes"), message, (("events", "max_bytes"),))
+    least, copies = config.get("min.insync.replicas", ""), settings.topics.replication_factor
+    if copies and least.isdecimal() and int(least) > copies:
+        message = f"is above topics.replication_factor ({copies}): nothing could be written; allowed: at most that"
+        yield Finding((*path, "min.insync.replicas"), message, (("topics", "replication_factor"),))
+
+
+def _buffer(settings: Settings) -> Iterator[Finding]:
+    path, largest = ("delivery", "max_buffer_bytes"), ("events", "max_bytes")
+    if settings.delivery.max_buffer_bytes < settings.events.max_bytes:
+        yield Finding(path, f"holds no event of {dotted(largest)}; allowed: at least that", (largest,))
+
+
+_RULES = (_sasl, _sasl_login, _kafka_tls, _properties, _topic_names, _routes, _topic_config, _buffer)
+_SERVER_RULES = (_back_off, _something_to_bridge, _one_stream, _one_credential, _server_tls)

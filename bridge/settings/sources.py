@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
-from bridge.settings.catalogue import PREFIX, ROOT, Place, Unknown, dotted
+from bridge.settings.catalogue import PREFIX, ROOT, Place, Unknown
 from bridge.settings.layers import Layer
 from bridge.settings.secret_files import read_secret
 
@@ -86,11 +86,9 @@ def dotted_place(key: str) -> Place:
     """Where a key like ``kafka.properties.client.id`` leads. Unknown when nowhere, ValueError for a bad name."""
     place, segments = ROOT, key.split(".")
     while segments:
-        names = place.names
-        if names is not None and place.template != ("servers",):
+        if place.names is not None and place.names.whole:
             segments = [".".join(segments)]
-        name = segments.pop(0)
-        place = place.child(_checked(place, name))
+        place = place.child(segments.pop(0))
     return place
 
 
@@ -106,9 +104,10 @@ def _put_file(layer: Layer, file: FilePath) -> None:
 def _put_named(layer: Layer, name: str, tail: str, text: str, origin: str) -> None:
     """Take the text of a variable or secrets file for the key its name stands for."""
     segments = tail.lower().split("__")
+    if tail != tail.upper():
+        layer.unknown(name, tuple(segments), origin)
+        return
     try:
-        if tail != tail.upper():
-            raise Unknown(())
         place = _variable_place(segments)
     except Unknown:
         layer.unknown(name, tuple(segments), origin)
@@ -122,24 +121,13 @@ def _variable_place(segments: Sequence[str]) -> Place:
     place, rest = ROOT, list(segments)
     while rest:
         names = place.names
-        if names is not None and place.template != ("servers",):
+        if names is not None and names.whole:
             rest = ["__".join(rest)]
         name = rest.pop(0)
-        if place.template == ("servers",) and "-" in name:
+        if place.template == ("servers",) and "-" in name:  # as the interface says: `_` is what a variable can carry
             raise ValueError("a server's name with - can only come from TOML, JSON or options")
-        place = place.child(_checked(place, names.of_variable(name) if names else name))
+        place = place.child(names.of_variable(name) if names else name)
     return place
-
-
-def _checked(place: Place, name: str) -> str:
-    if place.names is None:
-        return name
-    name = name.lower() if place.template[-1] == "headers" else name
-    try:
-        place.names.check(name)
-    except ValueError as problem:
-        raise ValueError(f"{name!r} {problem}; allowed: {place.names.what}") from None
-    return name
 
 
 def _not_a_setting(name: str, value: str) -> bool:

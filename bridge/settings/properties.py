@@ -1,0 +1,67 @@
+"""Names that ``kafka.properties`` refuses: those with a key of their own, and those that would break delivery."""
+
+from __future__ import annotations
+
+import re
+
+# librdkafka's name -> the key to use instead
+OWN_KEY = {
+    "bootstrap.servers": "kafka.bootstrap_servers",
+    "metadata.broker.list": "kafka.bootstrap_servers",
+    "security.protocol": "kafka.security_protocol",
+    "sasl.mechanism": "kafka.sasl_mechanism",
+    "sasl.mechanisms": "kafka.sasl_mechanism",
+    "sasl.username": "kafka.sasl_username",
+    "sasl.password": "kafka.sasl_password",
+    "ssl.ca.location": "kafka.ssl_ca_file",
+    "ssl.certificate.location": "kafka.ssl_cert_file",
+    "ssl.key.location": "kafka.ssl_key_file",
+    "ssl.key.password": "kafka.ssl_key_password",
+    "compression.codec": "kafka.compression",
+    "compression.type": "kafka.compression",
+    "session.timeout.ms": "kafka.group_session_timeout",
+    "message.max.bytes": "events.max_bytes",
+    "queue.buffering.max.messages": "delivery.max_in_flight",
+    "queue.buffering.max.kbytes": "delivery.max_buffer_bytes",
+    "transaction.timeout.ms": "delivery.transaction_interval",
+    "allow.auto.create.topics": "topics.create",
+}
+
+# (what the name matches, what it would break)
+_BREAKING = [
+    (r"acks|request\.required\.acks", "a record would count as written before all replicas have it"),
+    (
+        r"(enable\.)?idempotence|enable\.gapless\.guarantee|retries|message\.send\.max\.retries|max\.in\.flight.*",
+        "records would be lost, repeated or reordered",
+    ),
+    (r"queuing\.strategy", "records would be reordered"),
+    (r"transactional\.id", "two producers would shut each other out"),
+    (r"partitioner|sticky\.partitioning\..*", "a session's records would not stay in the partition of their key"),
+    (r"(message|delivery)\.timeout\.ms", "records would expire in memory and be lost"),
+    (r"delivery\.report\.only\.error|produce\.offset\.report", "the bridge would not learn what is written"),
+    (r"batch\.size", "one record too many would make Kafka refuse a whole batch"),
+    (
+        r"(enable\.)?auto\.(commit|offset)\..*|auto\.commit\..*|enable\.auto\..*|offset\.store\..*",
+        "a position would move by itself",
+    ),
+    (
+        r"group\..*|partition\.assignment\.strategy",
+        "two replicas could own the same sessions, or none",
+    ),
+    (r"isolation\.level|enable\.partition\.eof|check\.crcs", "checkpoints would be read wrongly at start"),
+    (r"topic\.blacklist", "topics would be hidden from the bridge"),
+    (r"test\..*|ut\..*", "records would go to a Kafka that does not exist"),
+    (
+        r".*(_|\.)cb|on_delivery|on_commit|opaque|logger|interceptors|plugin\..*|default\.topic\.config|topic\.config",
+        "it is code, not a value",
+    ),
+]
+_PATTERNS = [(re.compile(pattern), why) for pattern, why in _BREAKING]
+
+
+def refusal(name: str) -> str | None:
+    """Why a property must not be set, as a message of a mistake; None when it may be."""
+    if name in OWN_KEY:
+        return f"has a key of its own; allowed: {OWN_KEY[name]}"
+    why = next((why for pattern, why in _PATTERNS if pattern.fullmatch(name)), None)
+    return None if why is None else f"is the bridge's to set: {why}; allowed: other properties of librdkafka"
