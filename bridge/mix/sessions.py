@@ -96,20 +96,25 @@ class SessionsApi:
 
     def _get(self, path: str) -> bytes:
         what = f"GET {path.partition('?')[0]}"
-        if self._sockets.stopped:
-            raise Stopped(what)
-        try:
-            with requests.Session() as session:
-                self._prepare(session)
-                return self._body_of(session, self._base_url + path)
-        except _Disbelieved as error:
-            failure: Exception = error
-            detail = str(error)
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            failure, detail = error, _reason(error)
-        if self._sockets.stopped:
+        failure: Exception | None = None
+        body, detail = b"", ""
+        if not self._sockets.stopped:
+            try:
+                body = self._ask(path)
+            except _Disbelieved as error:
+                failure, detail = error, str(error)
+            except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+                failure, detail = error, _reason(error)
+        if self._sockets.stopped:  # asked last: a body that `stop` cut may look like one that ended
             raise Stopped(what) from failure
-        raise ServerUnavailable(f"{what}: {detail}", answered=isinstance(failure, _Disbelieved)) from failure
+        if failure is not None:
+            raise ServerUnavailable(f"{what}: {detail}") from failure
+        return body
+
+    def _ask(self, path: str) -> bytes:
+        with requests.Session() as session:
+            self._prepare(session)
+            return self._body_of(session, self._base_url + path)
 
     def _prepare(self, session: requests.Session) -> None:
         session.trust_env = False  # a netrc entry would replace the token, a proxy variable would send it elsewhere

@@ -58,7 +58,7 @@ def test_plain_keeps_what_every_parser_takes(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a":-Infinity}', "", "\ufeff{}", '"\x01"', "01", "1.", "{}x"])
 def test_what_other_parsers_let_pass_is_not_json(text: str) -> None:
-    """Not-a-numbers, a byte order mark, raw control characters and stumps are no JSON, and the error shows none of it."""
+    """Not-a-numbers, byte order marks, control characters and stumps are no JSON, and the error shows none of it."""
     flaw = json_flaw(text)
     assert flaw is not None
     assert flaw.startswith("not JSON (RFC 8259) after character")
@@ -92,7 +92,15 @@ def test_bottomless_nesting_is_refused_without_a_crash(depth: int) -> None:
 
 def test_plain_replaces_the_extremes_and_keeps_the_types() -> None:
     """Long numbers become 0, lone surrogates U+FFFD (pairs stay), the contents of deep parts go."""
-    text = '{"a\\ud800":"\\ud83d\\ude00 \\\\ud800 \\udc00","n":-' + "1" * 99 + ',"d":' + "[" * 60 + "1,2,{}" + "]" * 60 + "}"
+    text = (
+        '{"a\\ud800":"\\ud83d\\ude00 \\\\ud800 \\udc00","n":-'
+        + "1" * 99
+        + ',"d":'
+        + "[" * 60
+        + "1,2,{}"
+        + "]" * 60
+        + "}"
+    )
     assert plain(text) == '{"a\\ufffd":"\\ud83d\\ude00 \\\\ud800 \\ufffd","n":0,"d":' + "[" * 50 + "]" * 50 + "}"
     with pytest.raises(NotJson):
         plain("{")

@@ -32,7 +32,17 @@ def test_sessions_are_read_in_order() -> None:
 
 def test_a_bad_entry_costs_itself_alone() -> None:
     """The others are listed, the bad ones are told without their content."""
-    entries = [1, {}, {"id": ""}, {"id": 7}, {"id": "\ud800"}, {"id": "x" * 1025}, {"id": "a"}, {"id": "a"}, {"id": "b"}]
+    entries = [
+        1,
+        {},
+        {"id": ""},
+        {"id": 7},
+        {"id": "\ud800"},
+        {"id": "x" * 1025},
+        {"id": "a"},
+        {"id": "a"},
+        {"id": "b"},
+    ]
     listing = read_listing(json.dumps(entries).encode())
     assert [session.id for session in listing.sessions] == ["a", "b"]
     assert listing.skipped == [
@@ -48,7 +58,9 @@ def test_a_bad_entry_costs_itself_alone() -> None:
 @pytest.mark.parametrize("title", ['"\\ud800"', "1" * 5000, "NaN"])
 def test_an_oddity_in_one_title_does_not_cost_the_list(title: str) -> None:
     """Fields that are not ours may hold what they like."""
-    assert read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions == [SessionSummary("a", "main", None, None)]
+    assert read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions == [
+        SessionSummary("a", "main", None, None)
+    ]
 
 
 def test_bytes_that_are_no_utf8_do_not_cost_the_list() -> None:

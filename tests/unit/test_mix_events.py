@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import typing
 from typing import Any
@@ -17,7 +16,7 @@ from mix_python_sdk.models import sseeventstream
 from bridge.mix.events import EVENTS, SCHEMA_VERSION, VALIDATORS, json_schema
 from tests.unit.test_json_text import JSON_VALUES
 
-REQUIRED = {
+REQUIRED: dict[str, dict[str, Any]] = {
     "connected": {"sessionId": "s"},
     "heartbeat": {"type": "t"},
     "error": {"error": "e"},
@@ -40,15 +39,17 @@ REQUIRED = {
     "session_created": {"type": "t", "sessionId": "s", "title": "t", "createdAt": 1_764_000_000},
     "session_deleted": {"type": "t", "sessionId": "s"},
 }  # fmt: skip
-OPTIONAL = {
+OPTIONAL: dict[str, dict[str, Any]] = {
     "error": {"attempt": 1, "maxAttempts": 3, "parentToolCallId": "p", "retryAfter": 500, "type": "t"},
     "complete": {"content": "c", "messageId": "m", "parentToolCallId": "p", "reasoning": "r", "reasoningDuration": 12},
     "permission": {"params": {"a": [1]}, "path": "/x", "parentToolCallId": "p"},
     "notification": {"choices": ["a", "b"], "parentToolCallId": "p"},
     "connected": {}, "heartbeat": {}, "session_created": {}, "session_deleted": {},
-    **dict.fromkeys(["tool_execution_start", "tool_execution_complete", "user_message_created"], {"parentToolCallId": "p"}),
+    "tool_execution_start": {"parentToolCallId": "p"},
+    "tool_execution_complete": {"parentToolCallId": "p"},
+    "user_message_created": {"parentToolCallId": "p"},
 }  # fmt: skip
-PARENT_AND_MESSAGE = {"assistantMessageId": "m", "parentToolCallId": "p"}
+PARENT_AND_MESSAGE: dict[str, Any] = {"assistantMessageId": "m", "parentToolCallId": "p"}
 
 
 def complaint(event: str, data: object) -> str | None:
@@ -58,7 +59,8 @@ def complaint(event: str, data: object) -> str | None:
 def sdk_model(event: str) -> type[pydantic.BaseModel]:
     """The client's model of the data of an event."""
     name = "".join(part.capitalize() for part in event.split("_"))
-    return dict(inspect.getmembers(sseeventstream))[f"SSE{name}EventData"]
+    model: type[pydantic.BaseModel] = getattr(sseeventstream, f"SSE{name}EventData")
+    return model
 
 
 def values_for(annotation: Any) -> st.SearchStrategy[Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from itertools import product
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from bridge.core.dead_letters import MARKER_BYTES, TEXT_BYTES, epoch_text, one_line, prefix, sequence_text
 from bridge.core.event import Event, Oversize
 from bridge.core.identity import SessionKey
-from bridge.core.records import CONNECTION_EVENTS, Encoder, Record, Route, Rules
+from bridge.core.records import CONNECTION_EVENTS, Encoder, Format, Policy, Record, Route, Rules
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from tests.unit.test_json_text import ALMOST_JSON, JSON_TEXTS, python_says_json
 
@@ -40,7 +41,7 @@ BROKEN = '{"type":"content","content":"secret'
 STRANGE = 'a"b\\c\n\x00\x1f%/# \u2028\u00e9\U0001f600'
 
 
-def event(data: str = GOOD, name: str = "content", own_id: str | None = "41", **more: object) -> Event:
+def event(data: str = GOOD, name: str = "content", own_id: str | None = "41", **more: Any) -> Event:
     return Event(name, data, own_id, own_id or "40", 1_764_000_000_123)._replace(**more)
 
 
@@ -154,7 +155,9 @@ class TestPolicies:
         assert encode(event(name=name)) is None
         assert encode(event(name=name), replace(RULES, schema=None)) is None
 
-    @pytest.mark.parametrize(("data", "reason"), [(WRONG, "schema"), (BROKEN, "invalid_json"), ('{"a":NaN}', "invalid_json")])
+    @pytest.mark.parametrize(
+        ("data", "reason"), [(WRONG, "schema"), (BROKEN, "invalid_json"), ('{"a":NaN}', "invalid_json")]
+    )
     def test_invalid_events_are_dead_letters_that_say_why_without_payload(self, data: str, reason: str) -> None:
         made = record(event(data))
         headers = texts(made)
@@ -192,12 +195,14 @@ class TestPolicies:
         assert encode(event(name="novelty"), replace(RULES, unknown="skip")) is None
 
     @pytest.mark.parametrize(("unknown", "invalid"), list(product(["publish", "dead_letter", "skip"], repeat=2)))
-    def test_without_schema_everything_is_known_and_published(self, unknown: str, invalid: str) -> None:
+    def test_without_schema_everything_is_known_and_published(self, unknown: Policy, invalid: Policy) -> None:
         rules = replace(RULES, schema=None, unknown=unknown, invalid=invalid)
         assert json.loads(record(event(WRONG), rules).value)["datacontenttype"] == "application/json"
         assert json.loads(record(event(BROKEN, name="novelty"), rules).value)["datacontenttype"] == "text/plain"
 
-    @pytest.mark.parametrize("text", ['"NaN"', '"\\ud800"', "1" * 5000, "[" * 400 + "]" * 400, '"Infinity", "type": "x"'])
+    @pytest.mark.parametrize(
+        "text", ['"NaN"', '"\\ud800"', "1" * 5000, "[" * 400 + "]" * 400, '"Infinity", "type": "x"']
+    )
     def test_extremes_inside_a_known_event_go_through_as_they_came(self, text: str) -> None:
         data = f'{{"type":"content","content":"NaN \\udfff","extra":{text}}}'
         made = record(event(data))
@@ -240,7 +245,7 @@ class TestOversize:
 
     @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
     @pytest.mark.parametrize("field", ["name", "own_id"])
-    def test_endless_names_and_ids_give_a_marker_with_short_headers(self, form: str, field: str) -> None:
+    def test_endless_names_and_ids_give_a_marker_with_short_headers(self, form: Format, field: str) -> None:
         rules = replace(RULES, format=form, max_bytes=100_000)
         made = record(event(**{field: "é" * 1_000_000}), rules)
         assert made.dead_letter == "oversize"
@@ -264,7 +269,9 @@ class TestRejected:
 
 
 class TestRoutes:
-    RULES = replace(RULES, routes=(Route("tool_*", "far.tools", "far"), Route("tool_*", "tools"), Route("*_start", "starts")))
+    RULES = replace(
+        RULES, routes=(Route("tool_*", "far.tools", "far"), Route("tool_*", "tools"), Route("*_start", "starts"))
+    )
     DATA = '{"type":"t","name":"Bash","id":"1","toolName":"Bash","progress":"","toolCallId":"1"}'
 
     @pytest.mark.parametrize(
@@ -295,11 +302,11 @@ class TestFingerprint:
             {"skip": RULES.skip | CONNECTION_EVENTS},
         ],
     )
-    def test_what_does_not_decide_the_numbering_does_not_change_it(self, change: dict[str, object]) -> None:
+    def test_what_does_not_decide_the_numbering_does_not_change_it(self, change: dict[str, Any]) -> None:
         assert replace(RULES, **change).fingerprint() == RULES.fingerprint()
 
     def test_each_setting_that_decides_the_numbering_changes_it(self) -> None:
-        changes: list[dict[str, object]] = [
+        changes: list[dict[str, Any]] = [
             {},
             {"skip": frozenset()},
             {"unknown": "skip"},
@@ -314,7 +321,9 @@ class TestFingerprint:
         names = [f"event_{n}" for n in range(50)]
         one, other = replace(RULES, skip=frozenset(names)), replace(RULES, skip=frozenset(reversed(names)))
         assert one.fingerprint() == other.fingerprint()
-        assert RULES.fingerprint() == "5ff231ac4094f772"  # written into checkpoints: another value is a new epoch for every session
+        assert (
+            RULES.fingerprint() == "5ff231ac4094f772"
+        )  # written into checkpoints: another value is a new epoch for every session
 
     def test_a_schema_version_says_nothing_without_a_schema(self) -> None:
         rules = replace(RULES, schema=None)
@@ -370,7 +379,9 @@ EVENTS = st.builds(
 
 @settings(deadline=None, database=None)
 @given(RULE_SETS, EVENTS, st.text(min_size=1), st.integers(1, 10**12 - 1))
-def test_any_event_gives_the_same_readable_record_every_time(rules: Rules, some: Event, session: str, number: int) -> None:
+def test_any_event_gives_the_same_readable_record_every_time(
+    rules: Rules, some: Event, session: str, number: int
+) -> None:
     """Structured values parse and hold the data byte for byte; other values are the data; every header is UTF-8."""
     key = SessionKey("local", session)
     made = Encoder(rules, key).encode(some, EPOCH, number)
