@@ -86,9 +86,9 @@ class SessionsApi:
         try:
             answer = json.loads(self._get("/health"))
         except (ValueError, RecursionError) as error:
-            raise ServerUnavailable("GET /health: the answer is not JSON") from error
+            raise ServerUnavailable("GET /health: the answer is not JSON", answered=True) from error
         if not isinstance(answer, dict):
-            raise ServerUnavailable("GET /health: the answer is no JSON object")
+            raise ServerUnavailable("GET /health: the answer is no JSON object", answered=True)
 
     def stop(self) -> None:
         """End a request that waits for its answer within milliseconds (one that connects: by ``connect_timeout``)."""
@@ -108,7 +108,7 @@ class SessionsApi:
         if self._sockets.stopped:  # asked last: a body that `stop` cut may look like one that ended
             raise Stopped(what) from failure
         if failure is not None:
-            raise ServerUnavailable(f"{what}: {detail}") from failure
+            raise ServerUnavailable(f"{what}: {detail}", answered=isinstance(failure, _Disbelieved)) from failure
         return body
 
     def _ask(self, path: str) -> bytes:

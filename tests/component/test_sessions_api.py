@@ -101,10 +101,11 @@ def api(
     return SessionsApi(url, headers, 2.0, read_timeout, **more)
 
 
-def refusal(asked: SessionsApi) -> str:
+def refusal(asked: SessionsApi, *, answered: bool = False) -> str:
     with pytest.raises(ServerUnavailable) as caught:
         asked.list(include_subagents=False)
     assert "\n" not in caught.value.detail
+    assert caught.value.answered == answered
     return caught.value.detail
 
 
@@ -156,7 +157,7 @@ def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None
 def test_only_a_json_list_with_status_200_is_believed(server: Server, answer: Answer, detail: str) -> None:
     """Everything else says nothing about sessions."""
     server.answers["/api/sessions"] = answer
-    assert refusal(api(server.url)) == detail
+    assert refusal(api(server.url), answered=True) == detail
 
 
 def test_redirects_on_the_same_server_are_followed(server: Server) -> None:
@@ -176,8 +177,9 @@ def test_health_is_a_json_object_with_status_200(server: Server) -> None:
         (b"ok", "GET /health: the answer is not JSON"),
     ):
         server.answers["/health"] = (200, JSON, body)
-        with pytest.raises(ServerUnavailable, match=detail):
+        with pytest.raises(ServerUnavailable, match=detail) as caught:
             api(server.url).health()
+        assert caught.value.answered
 
 
 def test_the_environments_proxy_and_netrc_are_not_read(
@@ -245,7 +247,7 @@ def test_silence_and_drips_end_in_time(server: Server) -> None:
     server.answers["/api/sessions"] = drip
     started = monotonic()
     asked = SessionsApi(server.url, dict, 0.1, 0.2)
-    assert refusal(asked) == "GET /api/sessions: the answer does not end"
+    assert refusal(asked, answered=True) == "GET /api/sessions: the answer does not end"
     assert monotonic() - started < 3
 
 
