@@ -1,0 +1,230 @@
+"""Closed blocks become events: sseclient-py reads the fields, this module keeps what it leaves out.
+
+sseclient-py forgets the last event id, shows no id of a block without data, takes ids with NUL and joins data lines at
+the price of bytes times lines. Whole pieces of plain blocks go straight through it; a piece with anything unusual is
+taken block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from operator import length_hint
+from typing import Final, Protocol
+
+import sseclient
+
+from bridge.clock import monotonic, unix_ms
+from bridge.core.event import Event, Oversize
+from bridge.sse.blocks import Block, BlockReader, scan
+from bridge.sse.reconnection import Disconnected, Kind, Outcome
+
+BATCH: Final = 512
+"""Blocks turned into events at once: 64 KiB of the smallest blocks would otherwise become megabytes of events."""
+_SHORT: Final = 4096
+"""Bytes of a block that may have any number of lines: its worst case, 800 lines, costs less than a system call."""
+_FEW_LINES: Final = 16
+"""Lines of a longer block that sseclient-py may join itself: it copies the data once for each."""
+
+_event = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
+
+
+class Source(Protocol):
+    """Where the bytes come from: the body of one response."""
+
+    def read(self) -> bytes:
+        """Some bytes, at least one; raises Disconnected at the end, whatever the end was."""
+
+    def close(self) -> None:
+        """Give the connection back. Can be called twice."""
+
+
+class _FieldReader(sseclient.SSEClient):
+    """sseclient-py on blocks that are closed already: only its framing is replaced, by the one hook it has for that."""
+
+    def __init__(self) -> None:
+        super().__init__(iter(()))
+        self._blocks: Iterable[bytes | Block] = ()
+
+    def dispatch(self, blocks: Iterable[bytes | Block]) -> list[sseclient.Event]:
+        """The events of these blocks; a block without data has none."""
+        self._blocks = blocks
+        return list(self.events())
+
+    def _read(self) -> Iterator[bytes | Block]:
+        return iter(self._blocks)
+
+
+class EventStream:
+    """The events of one connection, in order; ends only by raising Disconnected. For the reading thread alone.
+
+    ``stalled_after`` is in seconds: bytes without a closed block or a complete comment line for so long are no stream.
+    """
+
+    def __init__(self, source: Source, last_event_id: str, *, max_block_bytes: int, stalled_after: float) -> None:
+        self.last_event_id = last_event_id
+        """The stream's last event id after the events handed out so far (sticky; seeded by the caller)."""
+        self.last_byte_at = monotonic()
+        """``clock.monotonic`` of the last read."""
+        self.reconnection_time: float | None = None
+        """Seconds, from the last valid ``retry``; None when there was none."""
+        self.bytes_read = 0
+        self.blocks = 0
+        """Closed blocks, those of comments alone included."""
+        self.replaced = 0
+        """Events in which bytes that are not UTF-8 were replaced."""
+        self.discarded_bytes = 0
+        """Bytes of the block that was unfinished at the end."""
+        self._source = source
+        self._limit = max_block_bytes
+        self._short = min(_SHORT, max_block_bytes)
+        self._stalled_after = stalled_after
+        self._progress_at = self.last_byte_at
+        self._reader = BlockReader(max_block_bytes)
+        self._fields = _FieldReader()
+        self._cursor = last_event_id  # ahead of the public one by the events that are ready
+        self._received_ms = 0
+        self._nul = False  # whether the stream ever held a NUL: only then can an id
+        self._long: Block | None = None
+        self._whole: list[bytes] = []
+        self._ready: Iterator[Event] = iter(())
+        self._end: Disconnected | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        """Each event as soon as its block is closed."""
+        while True:
+            self._fill()
+            for event in self._ready:
+                self.last_event_id = event.last_event_id
+                yield event
+
+    def read(self) -> list[Event]:
+        """The events that are complete, at least one: waits for it. Cheaper than one by one."""
+        self._fill()
+        events = list(self._ready)
+        self.last_event_id = events[-1].last_event_id
+        return events
+
+    @property
+    def pending(self) -> bool:
+        """True when the next event is complete in memory already, so that taking it reads nothing."""
+        while not length_hint(self._ready):
+            if self._long is None and not self._whole:
+                return False
+            self._ready = iter(self._next_batch())
+        return True
+
+    def close(self) -> None:
+        """Give the connection back; reading on raises Disconnected. Can be called twice."""
+        if self._end is None:
+            self._finish(Disconnected(Outcome(Kind.ENDED, "closed by the reader")))
+
+    def _fill(self) -> None:
+        while not self.pending:
+            if self._end is not None:  # a response is dead after its end: reading on would look like a clean end
+                raise self._end
+            try:
+                self._take(self._source.read())
+            except Disconnected as end:
+                self._finish(end)
+                raise
+
+    def _finish(self, end: Disconnected) -> None:
+        self._end = end
+        self.discarded_bytes = self._reader.open_bytes
+        self._learn_retry(self._reader.retry_of_open)
+        self._source.close()
+
+    def _take(self, piece: bytes) -> None:
+        """One read: what belongs to a read and not to an event is done once, here."""
+        self.last_byte_at = now = monotonic()
+        self._received_ms = unix_ms()
+        self.bytes_read += len(piece)
+        self._nul = self._nul or b"\0" in piece
+        comments = self._reader.comments
+        self._long, self._whole = self._reader.feed(piece)
+        if self._whole or self._long is not None or self._reader.comments != comments:
+            self._progress_at = now
+        elif now - self._progress_at > self._stalled_after:
+            raise Disconnected(Outcome(Kind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s"))
+
+    def _next_batch(self) -> list[Event]:
+        if self._long is not None:
+            block, self._long = self._long, None
+            self.blocks += 1
+            return self._of_fields(block)
+        batch, self._whole = self._whole[:BATCH], self._whole[BATCH:]
+        return self._together(batch) or self._apart(batch)
+
+    def _together(self, blocks: list[bytes]) -> list[Event]:
+        """All events of plain blocks in one go; empty when one of the blocks is not plain."""
+        if self._nul or max(map(len, blocks)) >= self._short:
+            return []
+        try:
+            dispatched = self._fields.dispatch(blocks)
+        except UnicodeDecodeError:
+            return []
+        if len(dispatched) != len(blocks):  # a block without data: an id may have moved there, between two events
+            return []
+        cursor, received_ms = self._cursor, self._received_ms
+        events = []
+        for field in dispatched:
+            id_ = field.id
+            if id_ is not None:
+                cursor = id_
+            if field.retry is not None:
+                return []
+            events.append(_event(Event, (field.event, field.data, id_, cursor, received_ms, None)))
+        self._cursor = cursor
+        self.blocks += len(blocks)
+        return events
+
+    def _apart(self, blocks: list[bytes]) -> list[Event]:
+        """The events of any blocks, one by one."""
+        events = []
+        for block in blocks:
+            if block.strip(b"\n"):
+                self.blocks += 1
+                events += self._of_block(block)
+        return events
+
+    def _of_block(self, block: bytes) -> list[Event]:
+        if self._is_plain(block):
+            dispatched = self._fields.dispatch((block,))
+            if dispatched and dispatched[0].retry is None:
+                return [self._event(dispatched[0].event, dispatched[0].data, dispatched[0].id)]
+        return self._of_fields(scan(block, self._limit))
+
+    def _is_plain(self, block: bytes) -> bool:
+        """Whether sseclient-py reads this block as the standard does, in linear time."""
+        if b"\0" in block or len(block) >= self._limit:
+            return False
+        if len(block) >= _SHORT and block.count(b"\n") > _FEW_LINES:
+            return False
+        return block.isascii() or _is_utf8(block)
+
+    def _of_fields(self, block: Block) -> list[Event]:
+        self._learn_retry(block.retry)
+        dispatched = self._fields.dispatch((block,))
+        if dispatched:
+            self.replaced += block.replaced
+            return [self._event(dispatched[0].event, dispatched[0].data, dispatched[0].id, block.oversize)]
+        if block.id is None:
+            return []
+        return [self._event("", "", block.id.decode())]
+
+    def _event(self, name: str, data: str, id_: str | None, oversize: Oversize | None = None) -> Event:
+        if id_ is not None:
+            self._cursor = id_
+        return Event(name, data, id_, self._cursor, self._received_ms, oversize)
+
+    def _learn_retry(self, milliseconds: int | None) -> None:
+        if milliseconds is not None:
+            self.reconnection_time = milliseconds / 1000
+
+
+def _is_utf8(block: bytes) -> bool:
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,228 @@
+"""How a connection ended, and what that leads to: wait and reconnect, end the session, or give up its last event id.
+
+Pure: time and chance are arguments, a decision comes with the history that follows it. The WHATWG rules for
+reestablishing a connection (HTML, section 9.2.3) are the start; the rest is what a bridge needs that must never give up
+on a server that comes back, and never hammers one that does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Final
+
+LONGEST_RETRY_AFTER: Final = 600.0
+"""Seconds. A server may ask for a day; after ten minutes it is cheap enough to ask again."""
+SLOW: Final = 5.0
+"""Seconds between tries with refused credentials: faster ones lock accounts and fill the server's security log."""
+GONE_TRIES: Final = 3
+"""So many times a session must be gone: one 404 can come from a proxy in the middle of a deployment."""
+REFUSED_TRIES: Final = 3
+"""So many refusals in a row until the id is blamed: the first may be a server that is just starting."""
+_MOST_DOUBLINGS: Final = 30
+"""Far beyond any maximum, and far below what overflows a float."""
+
+
+class Kind(Enum):
+    """What ended a connection, or kept it from beginning."""
+
+    ENDED = "ended"
+    """The body came to its end. Never a sign of completeness: a proxy's cut looks the same."""
+    BROKEN = "broken"
+    """The connection was reset, or its framing ended in the middle."""
+    SILENT = "silent"
+    """No byte for the read timeout."""
+    STALLED = "stalled"
+    """Bytes came, but for two read timeouts no block was closed and no comment line completed."""
+    UNREACHABLE = "unreachable"
+    """No connection: name, address, TLS, proxy, or no credentials to send."""
+    UNAUTHORIZED = "unauthorized"
+    """401 or 403."""
+    GONE = "gone"
+    """404, or 204 and 205, by which a server says: do not reconnect."""
+    REFUSED = "refused"
+    """Another 4xx."""
+    UNAVAILABLE = "unavailable"
+    """5xx, 408, 429, a redirect that is not followed, another status that is no stream."""
+    NOT_A_STREAM = "not_a_stream"
+    """200 with another type than text/event-stream: a login page, an error as JSON."""
+    BAD_REQUEST_ID = "bad_request_id"
+    """The last event id cannot be put into an HTTP header."""
+    STOPPED = "stopped"
+    """Somebody asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one connection ended. ``detail`` is one readable line without secrets; ``retry_after`` is in seconds."""
+
+    kind: Kind
+    detail: str
+    status: int | None = None
+    retry_after: float | None = None
+
+
+class Disconnected(Exception):
+    """A connection is over. The only way a stream ends, and the only thing ``connect`` raises."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"{outcome.kind.value}: {outcome.detail}")
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Bounds of the waits, in seconds. A server's ``retry`` moves the first wait between them."""
+
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is remembered from one connection to the next. ``History()`` is a fresh one."""
+
+    failures: int = 0
+    reconnection_time: float | None = None
+    gone_since: float | None = None
+    gone_tries: int = 0
+    refused_tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Reconnect after so many seconds (zero or more)."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The session is gone for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedId:
+    """The server does not accept a request with this last event id, or HTTP cannot carry it: go on without it."""
+
+
+Decision = Wait | End | RefusedId
+
+
+def after_block(history: History) -> History:
+    """A block was closed, so the stream works: every count starts again. A mere connect proves nothing."""
+    return History(reconnection_time=history.reconnection_time)
+
+
+def with_reconnection_time(history: History, seconds: float | None) -> History:
+    """The stream's ``retry`` field, which outlives its connection; None: it said nothing new."""
+    return history if seconds is None else replace(history, reconnection_time=seconds)
+
+
+def decide(  # noqa: PLR0913 - time, chance and bounds are arguments, so that every row of the table can be tested
+    history: History, outcome: Outcome, *, now: float, jitter: float, backoff: Backoff, gone_after: float
+) -> tuple[Decision, History]:
+    """What follows an outcome. ``now`` is ``clock.monotonic``, ``jitter`` is in [0, 1), ``gone_after`` in seconds."""
+    if outcome.kind is Kind.STOPPED:  # the caller's own doing: nothing is learnt about the server
+        return Wait(0.0), history
+    after = _remember(history, outcome.kind, now)
+    if outcome.kind is Kind.BAD_REQUEST_ID or after.refused_tries >= REFUSED_TRIES:
+        return RefusedId(), replace(after, refused_tries=0)
+    if after.gone_since is not None and after.gone_tries >= GONE_TRIES and now - after.gone_since >= gone_after:
+        return End(), after
+    seconds = _seconds(history, outcome, jitter, backoff)
+    if after.gone_since is not None:  # the try that settles it comes when it is due, not a doubled wait later
+        seconds = min(seconds, max(after.gone_since + gone_after - now, _base(history, backoff)))
+    return Wait(_not_before(seconds, outcome.retry_after, jitter * backoff.minimum)), after
+
+
+def _remember(history: History, kind: Kind, now: float) -> History:
+    """Counts go up; another kind in between ends a row, because then it is not certain that the first still holds."""
+    gone = kind is Kind.GONE
+    since = now if history.gone_since is None else history.gone_since
+    return History(
+        failures=history.failures + 1,
+        reconnection_time=history.reconnection_time,
+        gone_since=since if gone else None,
+        gone_tries=history.gone_tries + 1 if gone else 0,
+        refused_tries=history.refused_tries + 1 if kind is Kind.REFUSED else 0,
+    )
+
+
+def _base(history: History, backoff: Backoff) -> float:
+    wanted = backoff.minimum if history.reconnection_time is None else history.reconnection_time
+    return min(max(wanted, backoff.minimum), backoff.maximum)
+
+
+def _seconds(history: History, outcome: Outcome, jitter: float, backoff: Backoff) -> float:
+    base = _base(history, backoff)
+    if outcome.kind is Kind.ENDED and not history.failures:
+        # The ordinary end of a working stream (a proxy's time limit): about the base, spread so that a thousand
+        # sessions cut at once do not come back in the same instant.
+        return min(base * (0.75 + jitter / 2), backoff.maximum)
+    doubled = 2.0 ** min(history.failures, _MOST_DOUBLINGS)
+    if outcome.kind is Kind.UNAUTHORIZED:
+        slow = min(max(base, SLOW), backoff.maximum)
+        return slow + jitter * (min(slow * doubled, backoff.maximum) - slow)
+    return jitter * min(base * doubled, backoff.maximum)
+
+
+def _not_before(seconds: float, retry_after: float | None, spread: float) -> float:
+    """``Retry-After`` is a floor, even above the maximum; the spread keeps all sessions from coming back at once."""
+    if retry_after is None:
+        return seconds
+    return max(seconds, min(retry_after, LONGEST_RETRY_AFTER) + spread)
+
+
+def outcome_of_head(status: int, content_type: str, retry_after: float | None = None) -> Outcome | None:
+    """The outcome of a response head that is no event stream; None for one that is (status 200, right type).
+
+    The type is compared by its essence: any case, without parameters (a charset there is ignored: always UTF-8).
+    """
+    essence = content_type.partition(";")[0].strip().lower()
+    if status == 200:  # noqa: PLR2004 - any other success is no stream (HTML, section 9.2.2)
+        if essence == "text/event-stream":
+            return None
+        return Outcome(Kind.NOT_A_STREAM, f"status 200 with content type {essence[:80]!r}, not text/event-stream", 200)
+    return Outcome(_kind_of_status(status), f"status {status}", status, retry_after)
+
+
+def _kind_of_status(status: int) -> Kind:
+    match status:
+        case 401 | 403:
+            return Kind.UNAUTHORIZED
+        case 404 | 204 | 205:
+            return Kind.GONE
+        case 408 | 429:
+            return Kind.UNAVAILABLE
+        case _:
+            return Kind.REFUSED if 400 <= status < 500 else Kind.UNAVAILABLE  # noqa: PLR2004 - the 4xx class
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for, from either of its forms (RFC 9110, section 10.2.3), capped."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:12]), LONGEST_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date "-0000" comes without a zone: it is UTC
+    return min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+
+
+def sendable(last_event_id: str) -> bool:
+    """Whether an HTTP header can carry this id, as UTF-8, and give it back unchanged.
+
+    CR, LF and NUL are impossible, and a blank at either end is stripped on the way. Other control characters than tab
+    are refused by strict servers (RFC 9110, section 5.5), so they count as not sendable too. Empty is sendable: the
+    header is left out. A caller resumes from the last sendable id it has.
+    """
+    if last_event_id != last_event_id.strip(" \t"):
+        return False
+    return not any((character < " " and character != "\t") or character == "\x7f" for character in last_event_id)
