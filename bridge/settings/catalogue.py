@@ -68,6 +68,7 @@ class Key:
     default: Any
     required: bool
     description: str
+    example: Any  # for keys without a default: a value, or a name with its value
     open: bool = False  # the last segment is a name that the user picks
 
     @property
@@ -176,22 +177,26 @@ def row_fields(place: Place) -> dict[str, Kind | None]:
 
 def _keys(model: Any, path: Path) -> Iterator[Key]:  # noqa: ANN401 - a type expression
     for name, field in fields_of(model).items():
-        here = (*path, name)
-        kind = kind_of_field(field)
+        here, kind = (*path, name), kind_of_field(field)
         if kind is not None:
-            yield Key(here, kind, field.default, field.is_required(), field.description or "")
+            yield Key(here, kind, field.default, field.is_required(), field.description or "", _example(field))
         elif get_origin(field.annotation) is dict:
-            yield from _named_keys(get_args(field.annotation)[1], (*here, "*"), field.description or "")
+            yield from _named_keys(field, (*here, "*"))
         else:
             yield from _keys(field.annotation, here)
 
 
-def _named_keys(annotation: Any, path: Path, description: str) -> Iterator[Key]:  # noqa: ANN401 - a type expression
+def _named_keys(field: FieldInfo, path: Path) -> Iterator[Key]:
+    annotation = get_args(field.annotation)[1]
     kind = kind_of(annotation)
     if kind is None:
         yield from _keys(annotation, path)
     else:
-        yield Key(path, kind, None, required=False, description=description, open=True)
+        yield Key(path, kind, None, False, field.description or "", _example(field), open=True)  # noqa: FBT003 - required
+
+
+def _example(field: FieldInfo) -> Any:  # noqa: ANN401 - as the key has it
+    return field.examples[0] if field.examples else None
 
 
 def _instance(template: Path, path: Path) -> Path:

@@ -5,19 +5,18 @@ Touches the world: reads files.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, SecretStr
 
-from bridge.errors import Mistake
+from bridge.errors import Mistake, SettingsError
 from bridge.settings.catalogue import Path, dotted, fields_of, kind_of_field
 from bridge.settings.kinds import File, Hidden
 from bridge.settings.model import Settings
 from bridge.settings.secret_files import read_secret
-from bridge.settings.tls import tls_context
+from bridge.tls import client_context
 
 
 class NamedFile(NamedTuple):
@@ -99,12 +98,12 @@ def _with_secret(settings: Settings, named: NamedFile, secret: SecretStr | None)
 
 def _tls_mistakes(settings: Settings) -> list[Mistake]:
     """Certificates and keys that can be read but not used."""
-    mistakes = []
+    mistakes: list[Mistake] = []
     for name, server in settings.servers.items():
+        files = (server.ca_file, server.client_cert_file, server.client_key_file)
         try:
-            tls_context(server)
-        except (ssl.SSLError, ValueError) as error:
-            keys = "ca_file, client_cert_file or client_key_file"
-            reason = getattr(error, "reason", None) or "a wrong file, or a key with a password"
-            mistakes.append(Mistake(f"servers.{name}", f"{keys} cannot be used: {reason}; allowed: PEM files"))
+            if any(files):
+                client_context(*(str(file) if file else None for file in files), key_prefix=f"servers.{name}.")
+        except SettingsError as error:
+            mistakes += error.mistakes
     return mistakes

@@ -43,31 +43,43 @@ class KafkaSettings(Group):
     """How to reach Kafka."""
 
     bootstrap_servers: Annotated[str, Joined(what="host:port", check=checks.broker)] = Field(
-        "", description="brokers to begin with; `run` and `check` want it"
+        "", description="brokers to begin with; `run` and `check` want it", examples=["localhost:9092"]
     )
     security_protocol: Annotated[SecurityProtocol | None, Choice.of(SecurityProtocol)] = Field(
-        None, description="the client's default is plaintext"
+        None, description="the client's default is plaintext", examples=["sasl_ssl"]
     )
     sasl_mechanism: Annotated[SaslMechanism | None, Choice.of(SaslMechanism)] = Field(
-        None, description="SASL settings want a SASL protocol"
+        None, description="SASL settings want a SASL protocol", examples=["SCRAM-SHA-512"]
     )
     sasl_username: Annotated[str | None, Text(what="a text without control characters", check=checks.any_text)] = Field(
-        None, description="SASL user"
+        None, description="SASL user", examples=["mix-bridge"]
     )
-    sasl_password: Annotated[SecretStr | None, _PASSWORD] = Field(None, description="SASL password")
-    sasl_password_file: Annotated[Path | None, FILE] = Field(None, description="file with the SASL password")
+    sasl_password: Annotated[SecretStr | None, _PASSWORD] = Field(
+        None, description="SASL password", examples=["change-me"]
+    )
+    sasl_password_file: Annotated[Path | None, FILE] = Field(
+        None, description="file with the SASL password", examples=["/etc/mix-bridge/kafka-password"]
+    )
     ssl_ca_file: Annotated[Path | None, FILE] = Field(
-        None, description="certificates (PEM) that the brokers' must be signed by, instead of the system's"
+        None,
+        description="certificates (PEM) that the brokers' must be signed by, instead of the system's",
+        examples=["/etc/mix-bridge/kafka-ca.pem"],
     )
-    ssl_cert_file: Annotated[Path | None, FILE] = Field(None, description="the client's certificate (PEM)")
-    ssl_key_file: Annotated[Path | None, FILE] = Field(None, description="its private key (PEM)")
-    ssl_key_password: Annotated[SecretStr | None, _PASSWORD] = Field(None, description="password of the private key")
+    ssl_cert_file: Annotated[Path | None, FILE] = Field(
+        None, description="the client's certificate (PEM)", examples=["/etc/mix-bridge/kafka.pem"]
+    )
+    ssl_key_file: Annotated[Path | None, FILE] = Field(
+        None, description="its private key (PEM)", examples=["/etc/mix-bridge/kafka-key.pem"]
+    )
+    ssl_key_password: Annotated[SecretStr | None, _PASSWORD] = Field(
+        None, description="password of the private key", examples=["change-me"]
+    )
     ssl_key_password_file: Annotated[Path | None, FILE] = Field(
-        None, description="file with the password of the private key"
+        None, description="file with the password of the private key", examples=["/etc/mix-bridge/kafka-key-password"]
     )
     compression: Annotated[Compression, Choice.of(Compression)] = Field("lz4", description="of record batches")
     group_session_timeout: Annotated[None, Later()] = Field(
-        None, description="a replica silent for this long has lost its shards"
+        None, description="a replica silent for this long has lost its shards", examples=["10s"]
     )
     properties: dict[
         str, Annotated[SecretStr, Hidden(what="a text without control characters", check=checks.any_text, empty=True)]
@@ -75,6 +87,7 @@ class KafkaSettings(Group):
         {},
         description="librdkafka properties passed to every client as they are; a name that would break delivery (acks,"
         " idempotence, transactional.id, partitioner, message.timeout.ms, enable.auto.commit, group.*, ...) is refused",
+        examples=[{"socket.keepalive.enable": "true"}],
     )
 
 
@@ -89,16 +102,22 @@ class Route(Group):
 class TopicSettings(Group):
     """Topics: their names and how missing ones are created."""
 
-    events: Annotated[str, _TOPIC] = Field("", description="`<namespace>.events`")
-    dead_letters: Annotated[str, _TOPIC] = Field("", description="`<namespace>.dead-letters`")
-    checkpoints: Annotated[str, _TOPIC] = Field("", description="`<namespace>.checkpoints`")
-    lifecycle: Annotated[None, Later()] = Field(None, description="`<namespace>.lifecycle`")
+    events: Annotated[str, _TOPIC] = Field(
+        "", description="name of the topic; `<namespace>.events` when not given", examples=["mix.events"]
+    )
+    dead_letters: Annotated[str, _TOPIC] = Field(
+        "", description="name of the topic; `<namespace>.dead-letters` when not given", examples=["mix.dead-letters"]
+    )
+    checkpoints: Annotated[str, _TOPIC] = Field(
+        "", description="name of the topic; `<namespace>.checkpoints` when not given", examples=["mix.checkpoints"]
+    )
+    lifecycle: Annotated[None, Later()] = Field(None, description="`<namespace>.lifecycle`", examples=["mix.lifecycle"])
     create: Annotated[bool, FLAG] = Field(
         default=True, description="create missing topics; an existing one is checked, never altered"
     )
     partitions: Annotated[int, Number(low=1, high=10_000)] = Field(8, description="of topics that are created")
     replication_factor: Annotated[int | None, Number(optional=True, low=1, high=32_767)] = Field(
-        None, description="of topics that are created; none: the broker's default"
+        None, description="of topics that are created; none: the broker's default", examples=["3"]
     )
     shards: Annotated[int, Number(low=1, high=10_000)] = Field(
         8, description="partitions of the checkpoints topic: the most replicas that can share the work"
@@ -107,6 +126,7 @@ class TopicSettings(Group):
         {},
         description="topic settings (retention, min.insync.replicas, ...) of created event, dead-letter and lifecycle"
         " topics",
+        examples=[{"retention.ms": "604800000"}],
     )
     routes: Annotated[
         tuple[Route, ...],
@@ -114,6 +134,7 @@ class TopicSettings(Group):
     ] = Field(
         (),
         description="`match` is a pattern of SSE event names; the first match wins; `server` narrows it",
+        examples=['[{"match": "tool_*", "topic": "mix.tools"}]'],
     )
 
 
@@ -127,11 +148,13 @@ class EventSettings(Group):
         Field("mix.", description="of the CloudEvents type")
     )
     skip: Annotated[tuple[str, ...], Texts(what="event types", check=checks.any_text)] = Field(
-        (), description="event types not published, beside `connected` and `heartbeat`, which never are"
+        (),
+        description="event types not published, beside `connected` and `heartbeat`, which never are",
+        examples=["thinking,tool_use_parameter_delta"],
     )
     unknown: Annotated[Fate, Choice.of(Fate)] = Field("publish", description="an event type without a schema")
     invalid: Annotated[Fate, Choice.of(Fate)] = Field("dead_letter", description="an event that fails its schema")
-    max_bytes: Annotated[int, Size(low="512", high="100MiB")] = Field(
+    max_bytes: Annotated[int, Size(low="512B", high="100MiB")] = Field(
         900 * 1024, description="of the encoded value; larger goes to dead letters as a marker"
     )
 
@@ -146,7 +169,7 @@ class DeliverySettings(Group):
         1.0, description="at least once: longest time an acknowledged position stays unwritten"
     )
     transaction_interval: Annotated[None, Later()] = Field(
-        None, description="exactly once: longest time a transaction stays open"
+        None, description="exactly once: longest time a transaction stays open", examples=["100ms"]
     )
     max_in_flight: Annotated[int, Number(low=1, high=10_000_000)] = Field(
         10_000, description="records per session not yet acknowledged; then the reader waits"
@@ -172,8 +195,11 @@ class HttpSettings(Group):
         None,
         description="when set, everything but `/livez` and `/readyz` wants it, as bearer or as the password of HTTP"
         " Basic",
+        examples=["change-me"],
     )
-    token_file: Annotated[Path | None, FILE] = Field(None, description="file with that token")
+    token_file: Annotated[Path | None, FILE] = Field(
+        None, description="file with that token", examples=["/etc/mix-bridge/http-token"]
+    )
 
 
 class LogSettings(Group):
@@ -181,7 +207,7 @@ class LogSettings(Group):
 
     level: Annotated[LogLevel, Choice.of(LogLevel)] = Field("info", description="the least level that is written")
     format: Annotated[LogFormat | None, Choice.of(LogFormat)] = Field(
-        None, description="`console` on a terminal, else `json`"
+        None, description="`console` on a terminal, else `json`", examples=["json"]
     )
 
 
@@ -198,7 +224,9 @@ class Settings(BaseSettings):
         )
     )
     instance: Annotated[None, Later()] = Field(
-        None, description="a stable name of this replica: a restart under it takes its shards back at once"
+        None,
+        description="a stable name of this replica: a restart under it takes its shards back at once",
+        examples=["bridge-0"],
     )
     start_timeout: Annotated[float, Duration(low="0s", high="168h")] = Field(
         60.0, description="Kafka, or every server, out of reach for this long at start: exit 69; `0`: wait for ever"

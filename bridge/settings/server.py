@@ -25,9 +25,11 @@ FLAG = Flag()
 class ServerSettings(Group):
     """One server that streams events."""
 
-    url: Annotated[Address, Web()] = Field(description="a Mix agent server; `run` and `check` want at least one")
+    url: Annotated[Address, Web()] = Field(
+        description="a Mix agent server; `run` and `check` want at least one", examples=["http://localhost:8088"]
+    )
     sessions: Annotated[tuple[str, ...], Texts(what="session ids", check=checks.session_id)] = Field(
-        (), description="session ids to bridge, always"
+        (), description="session ids to bridge, always", examples=["8d0f3c,5b1e77"]
     )
     discover: Annotated[bool, FLAG] = Field(
         default=True, description="poll `GET /api/sessions` and bridge what it lists"
@@ -37,28 +39,36 @@ class ServerSettings(Group):
         default=False, description="also bridge sessions of type `subagent`"
     )
     created_within: Annotated[float | None, Duration(optional=True, high="87600h")] = Field(
-        None, description="discover only sessions younger than this"
+        None, description="discover only sessions younger than this", examples=["24h"]
     )
     max_sessions: Annotated[int, Number(low=1, high=100_000)] = Field(
         5000, description="more are not bridged: reported loudly, never silently"
     )
     headers: dict[str, Annotated[SecretStr, Hidden(what="printable ASCII", check=checks.header_value, empty=True)]] = (
-        Field({}, description="extra request headers")
+        Field({}, description="extra request headers", examples=[{"x-api-key": "change-me"}])
     )
     proxy: Annotated[Address | None, Web(optional=True, path=False)] = Field(
-        None, description="HTTP proxy; the environment's proxy variables and netrc are not read"
+        None,
+        description="HTTP proxy; the environment's proxy variables and netrc are not read",
+        examples=["http://proxy.example.org:3128"],
     )
-    token: Annotated[SecretStr | None, TOKEN] = Field(None, description="bearer token")
+    token: Annotated[SecretStr | None, TOKEN] = Field(None, description="bearer token", examples=["change-me"])
     token_file: Annotated[Path | None, FILE] = Field(
-        None, description="file with the bearer token, read again at every connect"
+        None,
+        description="file with the bearer token, read again at every connect",
+        examples=["/etc/mix-bridge/server-token"],
     )
     ca_file: Annotated[Path | None, FILE] = Field(
-        None, description="certificates (PEM) that the server's must be signed by, instead of the system's"
+        None,
+        description="certificates (PEM) that the server's must be signed by, instead of the system's",
+        examples=["/etc/mix-bridge/server-ca.pem"],
     )
     client_cert_file: Annotated[Path | None, FILE] = Field(
-        None, description="certificate (PEM) the bridge shows to the server"
+        None, description="certificate (PEM) the bridge shows to the server", examples=["/etc/mix-bridge/client.pem"]
     )
-    client_key_file: Annotated[Path | None, FILE] = Field(None, description="its private key (PEM, without a password)")
+    client_key_file: Annotated[Path | None, FILE] = Field(
+        None, description="its private key (PEM, without a password)", examples=["/etc/mix-bridge/client-key.pem"]
+    )
     stream_path: Annotated[
         str,
         Text(
@@ -93,7 +103,7 @@ class ServerSettings(Group):
         " such event with an error that says so, `accept` goes on and says `unresumable` at each reconnect",
     )
     max_connection_age: Annotated[float | None, Duration(optional=True, low="1s", high="168h")] = Field(
-        None, description="reconnect in good time where a server or proxy cuts long connections"
+        None, description="reconnect in good time where a server or proxy cuts long connections", examples=["9m"]
     )
     connect_timeout: Annotated[float, Duration(high="10m")] = Field(5.0, description="longest wait for a connection")
     read_timeout: Annotated[float, Duration()] = Field(

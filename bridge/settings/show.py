@@ -1,0 +1,45 @@
+"""The effective settings as people and programs may see them: every secret masked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bridge.settings.catalogue import Key, Path, all_keys, dotted
+from bridge.settings.loading import Loaded
+from bridge.settings.model import Settings
+
+
+def as_lines(loaded: Loaded) -> Iterator[str]:
+    """One line per setting: key, value, and where it came from if it is no default."""
+    for path, key, value in _values(loaded.settings):
+        origin = loaded.origins.get(path)
+        source = f"  (from {origin})" if origin else ""
+        shown = key.kind.show(value) or '""'
+        yield f"{dotted(path)} = {shown}{source}"
+
+
+def as_document(settings: Settings) -> dict[str, Any]:
+    """The tree for JSON: durations in seconds, sizes in bytes."""
+    document = settings.model_dump(mode="json")
+    for key in all_keys():
+        if key.later:
+            (document[key.path[0]] if len(key.path) > 1 else document).pop(key.path[-1])
+    return document
+
+
+def _values(settings: Settings) -> Iterator[tuple[Path, Key, Any]]:
+    for key in all_keys():
+        if not key.later:
+            for path, value in _found(settings, key.path, ()):
+                yield path, key, value
+
+
+def _found(node: Any, template: Path, path: Path) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - a group, table or value
+    if not template:
+        yield path, node
+    elif template[0] == "*":
+        for name, item in node.items():
+            yield from _found(item, template[1:], (*path, name))
+    else:
+        yield from _found(getattr(node, template[0]), template[1:], (*path, template[0]))
