@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.kafka.broker import quiet_admin
+from tests.waiting import wait_until
 
 
 class Read(NamedTuple):
@@ -33,10 +34,20 @@ class Read(NamedTuple):
 def create_topic(
     bootstrap: str, name: str, partitions: int = 1, config: Mapping[str, str] | None = None, replicas: int = -1
 ) -> None:
-    """Create a topic; ``replicas`` -1 is the broker's default."""
+    """Create a topic and wait until its partitions are led; ``replicas`` -1 is the broker's default."""
     topic = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config or {}))
     admin = quiet_admin(bootstrap)  # named: a client that is collected takes its open requests with it
     admin.create_topics([topic], operation_timeout=15)[name].result(20)
+    # A leader learns of its partition a moment after the creation was answered.
+    latest = {TopicPartition(name, number): OffsetSpec.latest() for number in range(partitions)}
+    wait_until(lambda: _led(admin, latest), 15, f"leaders of {name}")
+
+
+def _led(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> bool:
+    try:
+        return all(found.result(10).offset >= 0 for found in admin.list_offsets(wanted).values())
+    except KafkaException:
+        return False
 
 
 def delete_topics(bootstrap: str, *names: str) -> None:

@@ -1,0 +1,106 @@
+"""One measurement: how fast records of one run appear in Kafka, and what the processes took meanwhile.
+
+Bridges are judged from outside, by the high watermarks of the topic alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from bridge.clock import monotonic
+from tests.kafka.broker import quiet_admin
+
+# Twenty looks a second cost the broker nothing to speak of; runs take seconds.
+_INTERVAL = 0.05
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Sample(NamedTuple):
+    """How things stood at one moment."""
+
+    at: float
+    records: int
+    cpu: Mapping[str, float]
+    """Seconds of processor time that each process has used so far."""
+
+
+class Measured(NamedTuple):
+    """What one run came to, from the first to the last acknowledged record."""
+
+    events_per_second: float
+    cpu_us_per_event: Mapping[str, float]
+    """Of each process."""
+    peak_rss_mib: float
+    """Of the bridge."""
+
+
+class Stalled(RuntimeError):
+    """The bridge under test ended, or stood still, before everything was in Kafka."""
+
+
+def measure(
+    bootstrap: str, topic: str, expected: int, processes: Mapping[str, int], patience: float = 30.0
+) -> Measured:
+    """Watch ``topic`` until it holds ``expected`` records; ``processes`` are pids by name, one is called ``bridge``.
+
+    `Stalled` when no record arrives for ``patience`` seconds or the bridge ends.
+    """
+    watch = _Watch(bootstrap, topic, processes)
+    first = last = watch.sample()
+    moved = last.at
+    never = threading.Event()
+    while last.records < expected:
+        never.wait(_INTERVAL)
+        now = watch.sample()
+        if not first.records:
+            first = now
+        moved = now.at if now.records > last.records else moved
+        if now.at - moved > patience:
+            raise Stalled(f"{now.records} of {expected} records, then nothing for {patience:g} s")
+        last = now
+    return _outcome(first, last, _peak_rss_mib(processes["bridge"]))
+
+
+def _outcome(first: Sample, last: Sample, peak_rss_mib: float) -> Measured:
+    records = last.records - first.records
+    if records <= 0:
+        raise Stalled("all records came between two looks: too few events to measure")
+    used = {name: (last.cpu[name] - first.cpu[name]) / records * 1e6 for name in last.cpu}
+    return Measured(records / (last.at - first.at), used, peak_rss_mib)
+
+
+class _Watch:
+    def __init__(self, bootstrap: str, topic: str, processes: Mapping[str, int]) -> None:
+        self._admin: AdminClient = quiet_admin(bootstrap)
+        partitions = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
+        self._ends = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
+        self._processes = processes
+
+    def sample(self) -> Sample:
+        asked = self._admin.list_offsets(self._ends, request_timeout=10)
+        records = sum(found.result(15).offset for found in asked.values())
+        cpu = {name: _cpu_seconds(pid) for name, pid in self._processes.items()}
+        return Sample(monotonic(), records, cpu)
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        # The command's name in brackets may hold blanks; utime and stime are the 12th and 13th field behind it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        raise Stalled(f"process {pid} ended before everything was in Kafka") from None
+    if fields[0] == "Z":
+        raise Stalled(f"process {pid} ended before everything was in Kafka")
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _peak_rss_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
