@@ -1,7 +1,7 @@
 """What an agent does, as an endless conversation: seed and session in, the same events out every time. Pure.
 
 Only times (``createdAt``) are not decided by the seed; they come from the clock that is handed in. The texts hold what
-trips careless readers on the way: several scripts, emoji outside the basic plane, raw U+0085 and U+2028, quotes, backslashes.
+trips careless readers: several scripts, emoji outside the basic plane, raw U+0085 and U+2028, quotes, backslashes.
 """
 
 from __future__ import annotations

@@ -38,16 +38,15 @@ QUESTIONS = (
 )
 
 THOUGHTS = (
-    "The job runs at 02:00, and on Mondays the weekly export holds the lock until 02:10. First look at the scheduler, "
-    "then at the lock's owner. If the lock is stale, the log has a line about it.",
-    "They want a diff, not a rewrite. Keep the signature, wrap the call, cap the attempts.\nCheck the tests afterwards.",
-    "Three lines: what broke, what was fixed, what is open. Prüfen, ob die Zahlen stimmen – dann schreiben. 🤔",
+    "The job runs at 02:00, and on Mondays the weekly export holds the lock until 02:10. First look at the lock.",
+    "They want a diff, not a rewrite. Keep the signature, wrap the call, cap the attempts.\nThen the tests.",
+    "Three lines: what broke, what was fixed, what is open. Prüfen, ob die Zahlen stimmen \u2013 dann schreiben. 🤔",
     "The column is called `r\u00e9gion` in one file and `region` in the other; join on the code instead.",
 )
 
 ANSWERS = (
     "The weekly export still holds the lock when the import starts. Moving the import to 02:30 avoids it.",
-    'Done. The upload now tries three times:\n\n```python\nfor attempt in range(3):\n    print(f"try {attempt}\\n")\n```\n',
+    'Done. It tries three times now:\n\n```python\nfor attempt in range(3):\n    print(f"try {attempt}\\n")\n```\n',
     "Last week: 14 tickets closed, 3 open, 1 waiting for the supplier.\u2028Details are in the table below.",
     "Die Größe war in Zoll statt in Zentimetern angegeben; korrigiert. ✅",
     "ログには、接続が 3 回拒否されたと書かれています。再試行で解決しました。",
@@ -61,9 +60,9 @@ TOOLS = (
         {"command": "grep -c 'lock wait' /var/log/import.log", "timeout": 30000},
         "Counting lock waits",
         "12",
-        True,
+        needs_permission=True,
     ),
-    Tool("Bash", {"command": "printf '%s\\n' \"a\\tb\" | wc -c"}, "Counting bytes", "4", True),
+    Tool("Bash", {"command": "printf '%s\\n' \"a\\tb\" | wc -c"}, "Counting bytes", "4", needs_permission=True),
     Tool(
         "ReadText", {"file_path": f"{WORKSPACE}/jobs/schedule.toml", "limit": 200}, "Reading schedule.toml", "58 lines"
     ),
@@ -74,14 +73,14 @@ TOOLS = (
         {"file_path": f"{WORKSPACE}/upload.py", "old": "send(part)", "new": "retry(lambda: send(part), times=3)"},
         "Editing upload.py",
         "1 replacement",
-        True,
+        needs_permission=True,
     ),
     Tool(
         "Write",
         {"file_path": f"{WORKSPACE}/NOTES.md", "content": "# Größe\n\n- in cm\n"},
         "Writing NOTES.md",
         "21 bytes",
-        True,
+        needs_permission=True,
     ),
     Tool("TodoWrite", {"todos": [{"content": "move the job", "status": "pending"}]}, "Updating the list", "1 item"),
     Tool("Search", {"query": "cron lock contention", "max_results": 5}, "Searching the web", "5 results"),

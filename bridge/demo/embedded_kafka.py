@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaException, Producer
 
@@ -38,7 +39,7 @@ class EmbeddedKafka:
         """End the cluster and forget its records. Can be called twice."""
         self._owner = None
 
-    def __enter__(self) -> EmbeddedKafka:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

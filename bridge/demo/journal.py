@@ -18,7 +18,7 @@ from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 
 class JournalEntry(NamedTuple):
@@ -57,11 +57,12 @@ class Journal:
 
     Written by one thread; ``entries`` and ``close`` may be called from any. Each append is one ``write`` to the
     operating system before it returns, so entries survive a kill -9 of the server. A file that already exists is
-    refused (FileExistsError): two runs in one journal would prove nothing. Without a path it is an unnamed temporary file.
+    refused (FileExistsError): two runs in one journal would prove nothing. Without a path it is an unnamed
+    temporary file.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._file = tempfile.TemporaryFile("w+b", buffering=0) if path is None else path.open("x+b", buffering=0)  # noqa: SIM115 - lives as long as this object
+        self._file = _unnamed() if path is None else path.open("x+b", buffering=0)
         self._size = 0
         self._offsets: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
 
@@ -99,11 +100,16 @@ class Journal:
         self._file.close()
 
 
+def _unnamed() -> IO[bytes]:
+    return tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - lives as long as the journal
+
+
 def read_journal(path: Path) -> dict[str, list[JournalEntry]]:
     """All entries of a journal file by session, in order; an unfinished last line (a kill in mid-write) is left out."""
     by_session: dict[str, list[JournalEntry]] = {}
-    for entry in _finished(path.open("rb")):
-        by_session.setdefault(entry.session, []).append(entry)
+    with path.open("rb") as lines:
+        for entry in _finished(lines):
+            by_session.setdefault(entry.session, []).append(entry)
     return by_session
 
 

@@ -39,7 +39,7 @@ class LoadScript:
         return b"%b%0*d%b" % (self._prefix, _NUMBER_DIGITS, number, self._suffix)
 
     def chunks_after(self, number: int, available: int) -> tuple[list[bytes], int]:
-        """HTTP chunks of ``per_write`` events that follow event ``number``, none above ``available``; the last number in them."""
+        """HTTP chunks of ``per_write`` events each after event ``number``, none above ``available``; the last one."""
         last = min(self.events, available)
         if number >= last:
             return [], number

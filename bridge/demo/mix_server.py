@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from bridge.demo.agent_script import ScriptedEvent
 from bridge.demo.journal import Journal, JournalEntry
@@ -48,7 +48,7 @@ class MixServer:
     # --- life
 
     def start(self) -> str:
-        """Listen and let the agents begin; the URL. OSError if the address or the journal's file cannot be had."""
+        """Listen and let the agents begin; the URL. OSError or OverflowError if address or file cannot be had."""
         self._journal = Journal(self._options.journal)
         outcome: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(outcome.put,), name="mix-server", daemon=True)
@@ -69,7 +69,7 @@ class MixServer:
         if self._journal is not None:
             self._journal.close()
 
-    def __enter__(self) -> MixServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -79,8 +79,10 @@ class MixServer:
     def _run(self, tell: Callable[[str | BaseException], None]) -> None:
         try:
             asyncio.run(self._serve(tell))
-        except OSError as failure:
+        except BaseException as failure:  # whatever it is, start() must not wait for ever
             tell(failure)
+            if not isinstance(failure, (OSError, OverflowError)):
+                raise
 
     async def _serve(self, tell: Callable[[str | BaseException], None]) -> None:
         assert self._journal is not None  # noqa: S101 - set by start, before this thread
@@ -141,7 +143,7 @@ class MixServer:
         return self._on_loop(lambda roster: roster.disconnect(session))
 
     def _on_loop(self, work: Callable[[Roster], T]) -> T:
-        async def call(roster: Roster) -> T:  # noqa: RUF029 - a coroutine is what reaches the loop
+        async def call(roster: Roster) -> T:
             return work(roster)
 
         return self._await(call)
@@ -160,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda received, _: asked_to_end.put(received))
     try:
         url = server.start()
-    except OSError as failure:
+    except (OSError, OverflowError) as failure:
         print(f"mix_server: {failure}", file=sys.stderr)  # noqa: T201 - a command's output
         return 1
     print(url, flush=True)  # noqa: T201 - a command's output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Sequence
 from itertools import islice
 from typing import Any
@@ -19,6 +20,8 @@ _TICK = 0.005
 # An agent that was held up (a slow reader, a pause) goes on at its rate; it does not make up for more than this.
 _LONGEST_CATCH_UP = 0.5
 _ENDLESS = 10**12
+# Events a second of an agent that writes at about the speed of a model.
+_USUAL_RATE = 20.0
 
 
 class UnknownSession(KeyError):
@@ -90,14 +93,14 @@ class Roster:
         if announce:
             self._announce("session_created", session, title=facts.title, createdAt=int(facts.created))
         if isinstance(session, LiveSession):
-            pace = self._options.rate if rate is None else rate
+            pace = next(given for given in (rate, self._options.rate, _USUAL_RATE) if given is not None)
             budget = self._options.events if events is None else events
             self._agents[chosen] = self._spawn(self._perform(session, pace, budget))
         return session
 
     def _session_of(self, facts: Facts) -> Session:
         if self._load is not None:
-            return Session(facts, LoadTrack(self._load, monotonic, self._options.rate))
+            return Session(facts, LoadTrack(self._load, monotonic, self._options.rate or math.inf))
         script = AgentScript(self._options.seed, facts.id, lambda: unix_ms() // 1000)
         track = LiveTrack(self._options.replay, self._options.per_write)
         return LiveSession(facts, track, self._journal, script.events())

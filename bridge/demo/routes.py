@@ -3,26 +3,27 @@
 The contract:
 
 - ``GET /stream?sessionId=ID`` with optional ``Last-Event-ID``: the event stream
-- ``GET /api/sessions?includeSubagents=BOOL``, ``POST /api/sessions`` ``{"title"}``, ``DELETE /api/sessions/ID``, ``GET /health``
+- ``GET /api/sessions?includeSubagents=BOOL``, ``POST /api/sessions`` ``{"title"}``, ``DELETE /api/sessions/ID``
+- ``GET /health``
 
 For tests:
 
-- ``POST /control/sessions`` ``{"id", "title", "parent", "createdAt" (Unix seconds), "rate", "events"}``, all optional: a
-  session; with ``parent`` a subagent's
+- ``POST /control/sessions`` ``{"id", "title", "parent", "createdAt" (Unix seconds), "rate", "events"}``, all optional:
+  a session; with ``parent`` a subagent's
 - ``POST /control/sessions/ID/burst`` ``{"count": N}``: the agent's next N events, now
-- ``POST /control/sessions/ID/events`` ``{"events": [{"event", "data"}]}``: exactly these; data is the text as it goes out
+- ``POST /control/sessions/ID/events`` ``{"events": [{"event", "data"}]}``: exactly these; data is the text of the event
 - ``POST /control/sessions/ID/disconnect``: cut its streams
 - ``POST /control/pause``, ``POST /control/resume``: all agents
 - ``GET /control/sessions``: per session how many events were published and how many readers there are
-- ``GET /control/journal?session=ID&after=SEQUENCE&limit=N``: journal lines (JSON lines), deleted sessions too; at most 10,000 at a
-  time: ask again after the last
+- ``GET /control/journal?session=ID&after=SEQUENCE&limit=N``: journal lines (JSON lines), deleted sessions too; at most
+  10,000 at a time: ask again after the last
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import h11
@@ -38,6 +39,15 @@ from bridge.demo.sessions import Session
 from bridge.demo.wire import EVENT_STREAM_TYPE
 
 _JOURNAL_PAGE = 10_000
+# What a request may choose about a session: the name of ``Roster.create`` for it, and its type.
+_CHOICES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "id": ("session_id", str),
+    "title": ("title", str),
+    "parent": ("parent", str),
+    "createdAt": ("created", float),
+    "rate": ("rate", float),
+    "events": ("events", int),
+}
 
 Handler = Callable[[Request, str], Awaitable[Answer]]
 
@@ -161,9 +171,7 @@ class Routes:
         return Answer.of(_listed(self._roster.create(title=title)), 201)
 
     async def _create_chosen(self, request: Request, _: str) -> Answer:
-        wanted = request.json()
-        renamed = {"id": "session_id", "createdAt": "created"}
-        chosen = {renamed.get(key, key): value for key, value in wanted.items()}
+        chosen = dict(_chosen(key, value) for key, value in request.json().items())
         return Answer.of(_listed(self._roster.create(**chosen)), 201)
 
     async def _delete(self, _request: Request, session_id: str) -> Answer:
@@ -213,6 +221,13 @@ async def _departure(reader: asyncio.StreamReader, body: EventStreamBody) -> Non
         if not said:
             body.reader.end()
             return
+
+
+def _chosen(key: str, value: object) -> tuple[str, Any]:
+    if key not in _CHOICES:
+        raise Refused(400, f"{key} is unknown, possible are {', '.join(_CHOICES)}")
+    name, kind = _CHOICES[key]
+    return name, kind(value)
 
 
 def _event_of(event: dict[str, Any]) -> ScriptedEvent:

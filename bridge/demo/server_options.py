@@ -34,9 +34,9 @@ class ServerOptions:
     port: int = _option(8088, "port to listen on; 0 picks one")
     sessions: int = _option(3, "main sessions at the start")
     subagents: int = _option(0, "subagent sessions at the start, children of the main ones in turn")
-    rate: float = _option(
-        20.0,
-        "events per second of each session; 0: only what is asked for (with --load: as fast as readers read)",
+    rate: float | None = _option(
+        None,
+        "events per second of each session (default: 20; with --load as fast as readers read); 0: only on request",
         float,
     )
     events: int | None = _option(None, "each session ends its conversation after so many events; default: never")
@@ -47,17 +47,17 @@ class ServerOptions:
         20_000, "events kept per session for Last-Event-ID; publishing waits for a reader that far behind"
     )
     per_write: int = _option(1, "most events in one HTTP chunk and socket write")
-    connection_ids: ConnectionIds = _option(
+    connection_ids: ConnectionIds = _option(  # noqa: RUF009 - it makes a field
         ConnectionIds.POSITION, "ids of connected and heartbeat: position, fresh or none", ConnectionIds
     )
-    journal: Path | None = _option(None, "new file that records every published event (JSON lines)", Path)
+    journal: Path | None = _option(None, "new file that records every published event (JSON lines)", Path)  # noqa: RUF009
     load: bool = _option(default=False, explained="load test: all sessions send the same rendered events", kind=bool)
     event_bytes: int = _option(150, "with --load: bytes of data of each event")
 
     def __post_init__(self) -> None:
         least = {"sessions": 0, "subagents": 0, "rate": 0, "heartbeat": 0, "retry": 0, "replay": 1, "per_write": 1}
         for name, minimum in least.items():
-            if getattr(self, name) < minimum:
+            if (getattr(self, name) or 0) < minimum:
                 raise ValueError(f"{name} is at least {minimum}")
         if self.subagents and not self.sessions:
             raise ValueError("subagents need a main session")

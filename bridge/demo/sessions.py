@@ -6,6 +6,7 @@ Everything here belongs to the server's event loop thread.
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -63,10 +64,11 @@ class Facts:
 class Reader:
     """One open stream: how far it was handed events, and the bell that tells of more."""
 
-    __slots__ = ("bell", "ended", "heartbeat_due", "position")
+    __slots__ = ("_transport", "bell", "ended", "heartbeat_due", "position")
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, transport: asyncio.WriteTransport) -> None:
         self.position = position
+        self._transport = transport
         self.bell = Bell()
         self.heartbeat_due = False
         self.ended = False
@@ -75,6 +77,8 @@ class Reader:
         """The connection is to be closed now, wherever its reader stands."""
         self.ended = True
         self.bell.ring()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()  # its stream waits for room that a reader which stands still never makes
 
     def want_heartbeat(self) -> None:
         """A heartbeat is to be sent."""
@@ -116,6 +120,7 @@ class LiveTrack:
 
     @property
     def head(self) -> int:
+        """See ``Track``."""
         return self.buffer.head
 
     def next_id(self) -> int:
@@ -124,13 +129,16 @@ class LiveTrack:
         return self._last_id
 
     def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
+        """See ``Track``; at most 256 events."""
         published, last = self.buffer.after(sequence, _TURN)
         return http_chunks([event.block for event in published], self._per_write), last
 
     def id_at(self, sequence: int) -> int:
+        """See ``Track``."""
         return self.buffer[sequence].id if sequence else 0
 
     def resume(self, last_event_id: int) -> int:
+        """See ``Track``."""
         # Ids rise with the sequence, but jump where an event about a connection took one.
         kept = range(self.buffer.oldest, self.buffer.head + 1)
         return self.buffer.oldest - 1 + bisect_right(kept, last_event_id, key=lambda at: self.buffer[at].id)
@@ -147,17 +155,21 @@ class LoadTrack:
 
     @property
     def head(self) -> int:
-        if not self._rate:
+        """See ``Track``."""
+        if self._rate == math.inf:
             return self.script.events
         return min(self.script.events, int((self._clock() - self._started) * self._rate))
 
     def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
+        """See ``Track``."""
         return self.script.chunks_after(sequence, self.head)
 
     def id_at(self, sequence: int) -> int:
+        """See ``Track``."""
         return sequence
 
     def resume(self, last_event_id: int) -> int:
+        """See ``Track``."""
         return min(last_event_id, self.head)
 
 
@@ -169,7 +181,7 @@ class Session:
         self.track = track
         self.readers: set[Reader] = set()
         self.closed = False
-        """True once nothing more comes: readers get what is left and the end of the stream."""
+        """True once nothing more comes: readers get what is left, then the end of the stream."""
 
     def attach(self, reader: Reader) -> None:
         """A stream was opened."""
@@ -189,14 +201,16 @@ class Session:
             reader.bell.ring()
 
     def close(self) -> None:
-        """Nothing more comes."""
-        self.closed = True
-        self.ring()
+        """Nothing more comes: the end of all streams."""
+        for reader in self.readers:
+            reader.end()
 
 
 class LiveSession(Session):
-    """A session in which agents talk. Publishing waits while a reader is a whole replay buffer behind: nothing that a
-    connected reader has yet to read is ever forgotten."""
+    """A session in which agents talk.
+
+    Publishing waits while a reader is a whole replay buffer behind: nothing that it has yet to read is ever forgotten.
+    """
 
     def __init__(self, facts: Facts, track: LiveTrack, journal: Journal, script: Iterator[ScriptedEvent]) -> None:
         super().__init__(facts, track)
@@ -207,10 +221,12 @@ class LiveSession(Session):
         self._moved = Bell()
 
     def detach(self, reader: Reader) -> None:
+        """A stream has ended: publishing may go on."""
         super().detach(reader)
         self._moved.ring()
 
     def advance(self, reader: Reader, position: int) -> None:
+        """The reader's connection took the events up to ``position``: publishing may go on."""
         super().advance(reader, position)
         self._moved.ring()
 
@@ -223,6 +239,11 @@ class LiveSession(Session):
                 self._append([waiting.popleft() for _ in range(room)])
                 if not room:
                     await self._moved.wait()
+
+    def close(self) -> None:
+        """Nothing more comes: readers get what is left, then the end of the stream."""
+        self.closed = True
+        self.ring()
 
     def _room(self) -> int:
         """How many events may be published before one is forgotten that a reader has yet to read."""
