@@ -92,34 +92,32 @@ class EventStream:
     def __iter__(self) -> Iterator[Event]:
         """Each event as soon as its block is closed."""
         while True:
-            self._fill()
             for event in self._ready:
                 self.last_event_id = event.last_event_id
                 yield event
+            self._ready = iter(self._next_events())
 
     def read(self) -> list[Event]:
         """The events that are complete, at least one: waits for it. Cheaper than one by one."""
-        self._fill()
-        events = list(self._ready)
+        events = list(self._ready) or self._next_events()
         self.last_event_id = events[-1].last_event_id
         return events
 
     @property
     def pending(self) -> bool:
         """True when the next event is complete in memory already, so that taking it reads nothing."""
-        while not length_hint(self._ready):
-            if self._long is None and not self._whole:
-                return False
-            self._ready = iter(self._next_batch())
-        return True
+        if not length_hint(self._ready):
+            self._ready = iter(self._in_memory())
+        return length_hint(self._ready) > 0
 
     def close(self) -> None:
         """Give the connection back; reading on raises Disconnected. Can be called twice."""
         if self._end is None:
             self._finish(Disconnected(Outcome(Kind.ENDED, "closed by the reader")))
 
-    def _fill(self) -> None:
-        while not self.pending:
+    def _next_events(self) -> list[Event]:
+        events = self._in_memory()
+        while not events:
             if self._end is not None:  # a response is dead after its end: reading on would look like a clean end
                 raise self._end
             try:
@@ -127,6 +125,21 @@ class EventStream:
             except Disconnected as end:
                 self._finish(end)
                 raise
+            events = self._in_memory()
+        return events
+
+    def _in_memory(self) -> list[Event]:
+        """Events of the blocks that are closed already; none when only a read can bring more."""
+        events: list[Event] = []
+        if self._long is not None:
+            block, self._long = self._long, None
+            self.blocks += 1
+            events = self._of_fields(block)
+        while self._whole and not events:
+            batch = self._whole
+            self._whole = batch[BATCH:] if len(batch) > BATCH else []
+            events = self._together(batch[:BATCH]) or self._apart(batch[:BATCH])
+        return events
 
     def _finish(self, end: Disconnected) -> None:
         self._end = end
@@ -146,14 +159,6 @@ class EventStream:
             self._progress_at = now
         elif now - self._progress_at > self._stalled_after:
             raise Disconnected(Outcome(Kind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s"))
-
-    def _next_batch(self) -> list[Event]:
-        if self._long is not None:
-            block, self._long = self._long, None
-            self.blocks += 1
-            return self._of_fields(block)
-        batch, self._whole = self._whole[:BATCH], self._whole[BATCH:]
-        return self._together(batch) or self._apart(batch)
 
     def _together(self, blocks: list[bytes]) -> list[Event]:
         """All events of plain blocks in one go; empty when one of the blocks is not plain."""
