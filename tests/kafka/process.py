@@ -83,8 +83,15 @@ class Bridge:
         command = [*MIX_BRIDGE, "run", *arguments]
         self._process = spawn(command, env=environment(self.settings), log=self.log, stdout=self.stdout)
         if wait:
-            wait_until(self._listening, deadline, f"the bridge's HTTP endpoint, see {self.log}")
+            self._wait_listening(deadline)
         return self
+
+    def _wait_listening(self, deadline: float) -> None:
+        try:
+            wait_until(self._listening, deadline, f"the bridge's HTTP endpoint, see {self.log}")
+        except BaseException:
+            self.kill()  # a start that failed in a ``with`` line is not ended by it
+            raise
 
     @property
     def running(self) -> bool:
