@@ -37,20 +37,27 @@ class Entry:
     Not frozen and without a dataclass's conveniences: one is made for every event.
     """
 
-    __slots__ = ("epoch", "event", "last_event_id", "rejection", "sequence", "size", "stage", "topic")
+    __slots__ = ("epoch", "event", "last_event_id", "sequence", "size", "stage", "topic")
     is_numbered: ClassVar[bool] = True
     is_mark: ClassVar[bool] = False
 
-    def __init__(self, event: Event | None, epoch: int, sequence: int, last_event_id: str) -> None:
+    def __init__(  # noqa: PLR0913 - all that an entry is, set once: this runs for every event
+        self,
+        event: Event | None,
+        epoch: int,
+        sequence: int,
+        last_event_id: str,
+        stage: Stage = Stage.WAITING,
+        topic: str = "",
+        size: int = 0,
+    ) -> None:
         self.event = event
         self.epoch = epoch
         self.sequence = sequence
         self.last_event_id = last_event_id
-        self.stage = Stage.WAITING
-        self.size = 0
-        self.topic = ""
-        self.rejection: str | None = None
-        """Why Kafka refused the record when it was sent alone: it then goes to the dead letters."""
+        self.stage = stage
+        self.topic = topic
+        self.size = size
 
     @property
     def position(self) -> Position:
@@ -65,8 +72,7 @@ class Skip(Entry):
     is_numbered = False
 
     def __init__(self, epoch: int, sequence: int, last_event_id: str) -> None:
-        super().__init__(None, epoch, sequence, last_event_id)
-        self.stage = Stage.ACKNOWLEDGED
+        super().__init__(None, epoch, sequence, last_event_id, Stage.ACKNOWLEDGED)
 
 
 class Mark(Entry):

@@ -99,8 +99,7 @@ class Daemon:
     def _start(self) -> None:
         settings = self._settings
         if self._http is not None:
-            port = self._http.start()
-            log.info("HTTP endpoint listens", host=settings.http.host, port=port)
+            self._http.start()
         ground = self._insist(lambda: self._prepare_ground(settings))
         for warning in ground.warnings:
             log.warning("topic", setting=warning.key, warning=warning.message)
@@ -122,7 +121,7 @@ class Daemon:
             except Unreachable as error:
                 if self._budget_is_used_up():
                     raise
-                log.warning("Kafka is out of reach: trying again", detail=str(error), again_in=delay)
+                log.warning("Kafka is not ready: trying again", detail=str(error), again_in=delay)
             self._wait_for_signal(delay)
             delay = min(2 * delay, _RETRY_LONGEST)
 

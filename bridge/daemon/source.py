@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from structlog.stdlib import get_logger
+
 from bridge import __version__
 from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder, Route, Rules
@@ -15,6 +17,8 @@ from bridge.settings import ServerSettings, Settings
 from bridge.sse.connection import Connector, Endpoint
 from bridge.sse.reconnection import Backoff
 from bridge.tls import client_context
+
+log = get_logger("bridge.source")
 
 _LEAST_BLOCK = 1024 * 1024
 """A reader keeps blocks a little larger than what may be published, so that the rules, not the reader, judge them."""

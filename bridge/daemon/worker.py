@@ -90,8 +90,7 @@ class Worker:
         self._connected_at: float | None = None
         self._stopped = threading.Event()
         self._history = History()
-        self._cursor = ""
-        self._sendable_cursor = ""
+        self._sendable_id = ""
         self._has_ids = False
         self._log = log.bind(server=key.server, session=key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {key}", daemon=True)
@@ -161,20 +160,17 @@ class Worker:
     def _attach(self) -> None:
         """Take the position up, or begin: a first position is acknowledged before the first record is produced."""
         restored, source = self._restored, self._source
+        start = source.settings.start_after_id
         if restored is None:
-            self._cursor = source.settings.start_after_id
-            self._outbox.begin_epoch(self._cursor)
-            self._log.info("new session", start_after_id=self._cursor)
+            self._outbox.begin_epoch(start)
+            self._log.info("new session", start_after_id=start)
             return
-        self._cursor = self._sendable_cursor = restored.position.last_event_id
-        self._has_ids = self._cursor not in ("", source.settings.start_after_id)
+        last_event_id = restored.position.last_event_id
+        self._has_ids = last_event_id not in ("", start)
+        self._sendable_id = start
         if restored.fingerprint != source.fingerprint:
-            self._outbox.begin_epoch(self._cursor)
-            self._log.warning(
-                "settings that decide what is numbered have changed: new epoch", last_event_id=self._cursor
-            )
-        if not sendable(self._cursor):
-            self._sendable_cursor = source.settings.start_after_id
+            self._outbox.begin_epoch(last_event_id)
+            self._log.warning("settings that decide what is numbered have changed: new epoch")
 
     def _read(self) -> Outcome:
         """One connection, from its request to its end."""
@@ -182,9 +178,8 @@ class Worker:
         try:
             stream = self._connector.connect(self._source.stream_url(self.key.session_id), self._resume_after())
             self._opened(stream)
-            for event in stream:
-                self._take(event)
-            raise AssertionError("a stream ends by Disconnected only")
+            while True:
+                self._take(stream.read())
         except Disconnected as end:
             if end.outcome.status is not None:
                 self._source.reached = True
@@ -198,7 +193,7 @@ class Worker:
         self._stream = stream
         self._connected_at = monotonic()
         self._become(Signal.OPENED)
-        self._log.info("connected", last_event_id=self._cursor)
+        self._log.info("connected", last_event_id=stream.last_event_id)
 
     def _closed(self, stream: EventStream) -> None:
         stream.close()
@@ -212,56 +207,55 @@ class Worker:
         if stream.blocks:
             self._history = after_block(self._history)
 
-    def _take(self, event: Event) -> None:
-        """One event, in the order of the stream (the hottest line of the worker)."""
-        name = event.name
-        if name in CONNECTION_EVENTS:
-            self.readings.last_error = None
-            return
-        identity = event.id
-        if identity is not None:
-            self._cursor = identity
-            self._has_ids = self._has_ids or identity != ""
-        if not self._has_ids:
-            self._without_id(event)
-        if not name:
-            self._outbox.skip(self._cursor)
-            return
+    def _take(self, events: list[Event]) -> None:
+        """Some events, in the order of the stream."""
+        names = {event.name for event in events}
+        if not names.isdisjoint(CONNECTION_EVENTS):
+            events = [event for event in events if event.name not in CONNECTION_EVENTS]
         readings = self.readings
-        readings.received += 1
-        readings.last_event_at = monotonic()
         readings.last_error = None
-        self._outbox.submit(event, self._cursor)
-        if name in _HINTS:
-            self._follow_hint(event)
+        if not events:
+            return
+        readings.received += len(events)
+        readings.last_event_at = monotonic()
+        if not self._has_ids:
+            self._look_for_ids(events)
+        self._outbox.submit(events)
+        if not names.isdisjoint(_HINTS):
+            self._follow_hints(events)
 
-    def _without_id(self, event: Event) -> None:
-        if event.name and self._source.settings.without_ids == "refuse":
-            raise _NoIds
+    def _look_for_ids(self, events: list[Event]) -> None:
+        """Until the first id is seen, an event without one means a server without ids."""
+        for index, event in enumerate(events):
+            if event.id:
+                self._has_ids = True
+                return
+            if event.name and self._source.settings.without_ids == "refuse":
+                self._outbox.submit(events[:index])
+                raise _NoIds
 
-    def _follow_hint(self, event: Event) -> None:
+    def _follow_hints(self, events: list[Event]) -> None:
         self._hint()
-        if event.name == "session_deleted" and _session_in(event.data) == self.key.session_id:
+        if any(each.name == "session_deleted" and _session_in(each.data) == self.key.session_id for each in events):
             raise _Over
 
     # Between two connections
 
     def _resume_after(self) -> str:
         """The id to resume after. Where that is not certain, what comes is numbered in a new epoch."""
-        if not sendable(self._cursor):
-            self._log.error(
-                "HTTP cannot carry the last event id: resuming after an earlier one",
-                id=self._cursor,
-                earlier=self._sendable_cursor,
-            )
-            self._cursor = self._sendable_cursor
-            self._outbox.begin_epoch(self._cursor)
-        elif not self._cursor and self._outbox.position.sequence:
+        position = self._outbox.position
+        last_event_id = position.last_event_id
+        if not sendable(last_event_id):
+            earlier = self._sendable_id
+            self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", resume_after=earlier)
+            self._outbox.begin_epoch(earlier)
+            return earlier
+        if not last_event_id and position.sequence:
             self.readings.unresumable += 1
             self._log.warning("unresumable: the server gives no ids, events sent meanwhile are lost; new epoch")
             self._outbox.begin_epoch("")
-        self._sendable_cursor = self._cursor
-        return self._cursor
+        self._sendable_id = last_event_id
+        return last_event_id
 
     def _follow(self, outcome: Outcome) -> None:
         """Wait, give up the id, or end the session, as the outcome of a connection asks for."""
@@ -295,17 +289,17 @@ class Worker:
         self._become(Signal.RETRY)
 
     def _give_up_id(self, outcome: Outcome) -> None:
-        start = self._source.settings.start_after_id
-        if not self._cursor:
+        start, refused = self._source.settings.start_after_id, self._outbox.position.last_event_id
+        if not refused:
             self._pause(outcome, self._source.backoff.maximum)  # it refuses us without any id: there is none to give up
             return
-        refused, self._cursor = self._cursor, "" if self._cursor == start else start
+        resume_after = "" if refused == start else start
         self.readings.unresumable += 1
         self._log.error(
-            "unresumable: the server refuses the last event id; new epoch", refused=refused, resume_after=self._cursor,
+            "unresumable: the server refuses the last event id; new epoch", refused=refused, resume_after=resume_after,
             detail=outcome.detail,
         )  # fmt: skip
-        self._outbox.begin_epoch(self._cursor)
+        self._outbox.begin_epoch(resume_after)
         self._pause(outcome, self._source.backoff.minimum)
 
     def _end(self, why: str) -> None:

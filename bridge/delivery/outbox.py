@@ -9,9 +9,10 @@ epoch, end) take the same road, so there is one order and one place that keeps i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Literal
 
 from structlog.stdlib import get_logger
@@ -32,6 +33,10 @@ log = get_logger("bridge.delivery")
 State = Literal["active", "ended"]
 Report = Callable[[ProduceError | None, object], None]
 
+_BATCH = 64
+"""Events taken under the lock at once: enough to share its cost, few enough that the delivery thread never waits long."""
+_BATCH_BYTES = 256 * 1024
+"""Bytes after which room is asked for again: one turn exceeds the limit by no more than this and one record."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
 """Seconds between two attempts at a topic that does not take records: quick at first, never a flood."""
 
@@ -111,6 +116,7 @@ class SessionOutbox:
         self._direct = True
         self._failed = False
         self._alone = 0
+        self._rejected: dict[Entry, str] = {}  # refused alone: they go to the dead letters, for this reason
         self._produced = self._reported = 0
         self._retry_at, self._retry_delay = 0.0, _RETRY_FIRST
         self._writing: Position | None = restored
@@ -123,37 +129,57 @@ class SessionOutbox:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
         return Position(self._epoch, self._sequence, self._last_event_id)
 
-    def submit(self, event: Event, last_event_id: str) -> None:
+    def submit(self, events: Sequence[Event]) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
-        if len(self._entries) >= self._max_in_flight or self._room.held >= self._room.limit:
-            self._room.wait(self._has_room, self._stopped)
-        if self._stopped.is_set():
-            raise Stopped
-        with self._lock:
-            sequence = self._sequence + 1
-            record = self._encoder.encode(event, self._epoch, sequence)
-            self._last_event_id = last_event_id
-            if record is None:
-                self._entries.append(Skip(self._epoch, self._sequence, last_event_id))
-                self.tally.skipped += 1
-                return
-            self._sequence = sequence
-            entry = Entry(event, self._epoch, sequence, last_event_id)
-            entry.topic = record.topic
-            entry.size = size = len(record.value) + RECORD_OVERHEAD
-            self._room.take(size)
-            self._entries.append(entry)
-            if self._direct:
-                self._produce(entry, record, self._producers.main)
-        self.tally.published += 1
-        if record.dead_letter is not None:
-            self._count_dead_letter(record.dead_letter)
+        taken = 0
+        while taken < len(events):
+            free = self._max_in_flight - len(self._entries)
+            if free <= 0 or self._room.held >= self._room.limit:
+                self._room.wait(self._has_room, self._stopped)
+                free = self._max_in_flight - len(self._entries)
+            if self._stopped.is_set():
+                raise Stopped
+            with self._lock:
+                taken += self._take(islice(events, taken, taken + max(1, min(free, _BATCH))))
 
-    def skip(self, last_event_id: str) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        with self._lock:
-            self._last_event_id = last_event_id
-            self._entries.append(Skip(self._epoch, self._sequence, last_event_id))
+    def _take(self, events: Iterable[Event]) -> int:
+        """Number, remember and produce some events, until they hold many bytes; returns how many (the hottest loop)."""
+        encode, append, report = self._encoder.encode, self._entries.append, self._report
+        epoch, sequence, cursor = self._epoch, self._sequence, self._last_event_id
+        tally, produce = self.tally, self._producers.main.produce
+        taken = held = 0
+        try:
+            for event in events:
+                taken += 1
+                if event.id is not None:
+                    cursor = event.id
+                record = encode(event, epoch, sequence + 1)
+                if record is None:
+                    append(Skip(epoch, sequence, cursor))
+                    tally.skipped += event.name != ""
+                    continue
+                sequence += 1
+                topic, key, value, headers, timestamp_ms, dead_letter = record
+                size = len(value) + RECORD_OVERHEAD
+                held += size
+                entry = Entry(event, epoch, sequence, cursor, Stage.WAITING, topic, size)
+                append(entry)
+                if dead_letter is not None:
+                    self._count_dead_letter(dead_letter)
+                if self._direct:
+                    entry.stage = Stage.IN_FLIGHT
+                    self._produced += 1
+                    try:
+                        produce(topic, value, key, headers, timestamp_ms, partial(report, entry))
+                    except (QueueFull, ProduceFailed) as failure:
+                        self._not_produced(entry, failure)
+                if held >= _BATCH_BYTES:
+                    break
+        finally:  # whatever happens, what was remembered is counted
+            tally.published += sequence - self._sequence
+            self._sequence, self._last_event_id = sequence, cursor
+            self._room.take(held)
+        return taken
 
     def begin_epoch(self, last_event_id: str) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
@@ -185,29 +211,15 @@ class SessionOutbox:
 
     # Both sides, under the lock
 
-    def _produce(self, entry: Entry, record: Record, producer: IdempotentProducer) -> None:
-        entry.stage = Stage.IN_FLIGHT
-        self._produced += 1
-        try:
-            producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                record.headers,
-                record.timestamp_ms,
-                partial(self._report, entry),
-            )
-        except QueueFull:
-            self._not_produced(entry)
-        except ProduceFailed as failure:
-            self._produced -= 1  # no report will come
-            self._fail(entry, failure.error)
-
-    def _not_produced(self, entry: Entry) -> None:
+    def _not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
+        """No report will come of this one: it waits, or its error is what a report would have said."""
         self._produced -= 1
-        entry.stage = Stage.WAITING
-        self._direct = False
-        self._call(self)
+        if isinstance(failure, ProduceFailed):
+            self._fail(entry, failure.error)
+        else:
+            entry.stage = Stage.WAITING
+            self._direct = False
+            self._call(self)
 
     def _count_dead_letter(self, reason: str) -> None:
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
@@ -246,6 +258,7 @@ class SessionOutbox:
         entry.stage = Stage.ACKNOWLEDGED
         if self._alone and entry.is_numbered:
             self._alone -= 1
+            self._rejected.pop(entry, None)
         if self._entries[0] is entry:
             self.advance()
 
@@ -258,11 +271,12 @@ class SessionOutbox:
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         self._direct = False
         self.trouble = in_words(error)
-        if not entry.is_numbered or fault_of(error) is not Fault.RECORD or entry.rejection is not None:
+        if not entry.is_numbered or fault_of(error) is not Fault.RECORD or entry in self._rejected:
             entry.stage = Stage.FAILED
             self._failed = True
         elif self._alone and self._entries[0] is entry:
-            entry.rejection = self.trouble  # refused in a batch of its own: it is the culprit
+            self._rejected[entry] = self.trouble  # refused in a batch of its own: it is the culprit
+            self._count_dead_letter("rejected")
             entry.stage = Stage.WAITING
         else:
             entry.stage = Stage.REFUSED
@@ -330,32 +344,35 @@ class SessionOutbox:
         return True
 
     def _send(self, entry: Entry) -> None:
-        if isinstance(entry, Mark):
-            self._send_mark(entry)
-            return
-        event = entry.event
+        entry.stage = Stage.IN_FLIGHT
+        self._produced += 1
+        try:
+            if isinstance(entry, Mark):
+                self._write(entry.position, entry.state, partial(self._report_mark, entry))
+            else:
+                self._send_record(entry)
+        except (QueueFull, ProduceFailed) as failure:
+            self._not_produced(entry, failure)
+
+    def _send_record(self, entry: Entry) -> None:
+        record = self._encode_again(entry)
+        entry.topic = record.topic
+        producer = self._producers.alone() if self._alone else self._producers.main
+        producer.produce(
+            record.topic, record.value, record.key, record.headers, record.timestamp_ms, partial(self._report, entry)
+        )
+
+    def _encode_again(self, entry: Entry) -> Record:
+        """The record of an entry under the number it has now; a dead letter when Kafka has refused it alone."""
+        event, error = entry.event, self._rejected.get(entry)
         if event is None:
             raise AssertionError(f"{self.key}: a skipped event waits to be sent")
-        if entry.rejection is not None:
-            record: Record | None = self._encoder.rejected(event, entry.epoch, entry.sequence, entry.rejection)
-            self._count_dead_letter("rejected")
-        else:
-            record = self._encoder.encode(event, entry.epoch, entry.sequence)
+        if error is not None:
+            return self._encoder.rejected(event, entry.epoch, entry.sequence, error, cut="TOO_LARGE" in error)
+        record = self._encoder.encode(event, entry.epoch, entry.sequence)
         if record is None:
             raise AssertionError(f"{self.key}: an event that was numbered is skipped when encoded again")
-        entry.topic = record.topic
-        self._produce(entry, record, self._producers.alone() if self._alone else self._producers.main)
-
-    def _send_mark(self, mark: Mark) -> None:
-        self._produced += 1
-        mark.stage = Stage.IN_FLIGHT
-        try:
-            self._write(mark.position, mark.state, partial(self._report_mark, mark))
-        except QueueFull:
-            self._not_produced(mark)
-        except ProduceFailed as failure:
-            self._produced -= 1
-            self._fail(mark, failure.error)
+        return record
 
     # Checkpoints
 

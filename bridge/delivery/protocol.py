@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from bridge.core.event import Event
@@ -13,18 +14,15 @@ class Outbox(Protocol):
 
     @property
     def position(self) -> Position:
-        """The position after everything submitted so far, acknowledged or not."""
+        """The position after everything submitted so far, acknowledged or not: its id is the one to resume after."""
         ...
 
-    def submit(self, event: Event, last_event_id: str) -> None:
-        """Number one event and hand it over; waits while there is no room, raises ``Stopped`` when that wait is ended.
+    def submit(self, events: Sequence[Event]) -> None:
+        """Number these events and hand them over, in order; id-only blocks and skipped events move the id alone.
 
-        It stays in memory until Kafka has acknowledged it. ``last_event_id`` is the session's id after this event.
+        They stay in memory until Kafka has acknowledged them. Waits while there is no room; raises ``Stopped`` when the
+        wait is ended by a stop: what is then not yet taken is read again after the next start.
         """
-        ...
-
-    def skip(self, last_event_id: str) -> None:
-        """Move the id without publishing: an id-only block."""
         ...
 
     def begin_epoch(self, last_event_id: str) -> None:
