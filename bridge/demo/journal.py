@@ -90,9 +90,10 @@ class Journal:
             yield JournalEntry.from_line(self._line_at(offsets[at]))
 
     def _line_at(self, offset: int) -> bytes:
-        line = b""
-        while not line.endswith(b"\n"):
-            line += os.pread(self._file.fileno(), 4096, offset + len(line)).partition(b"\n")[0] + b"\n"
+        line, end = b"", b""
+        while not end:
+            piece, end, _ = os.pread(self._file.fileno(), 4096, offset + len(line)).partition(b"\n")
+            line += piece
         return line
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ class Journal:
 
 
 def _unnamed() -> IO[bytes]:
-    return tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - lives as long as the journal
+    return tempfile.TemporaryFile("w+b", buffering=0)
 
 
 def read_journal(path: Path) -> dict[str, list[JournalEntry]]:

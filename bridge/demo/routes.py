@@ -59,6 +59,7 @@ class Routes:
         self._options = options
         self._roster = roster
         self._connections: set[asyncio.Task[None]] = set()
+        self._idle: set[asyncio.Task[None]] = set()
         self._table: list[tuple[str, re.Pattern[str], Handler]] = [
             ("GET", re.compile("/health"), self._health),
             ("GET", re.compile("/api/sessions"), self._list),
@@ -81,7 +82,7 @@ class Routes:
         assert task is not None  # noqa: S101 - we are in one
         self._connections.add(task)
         try:
-            await self._converse(Exchange(reader, writer))
+            await self._converse(Exchange(reader, writer), task)
         except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
             writer.transport.abort()  # the client is gone, or the server is: nobody to tell
         finally:
@@ -90,19 +91,28 @@ class Routes:
 
     async def close(self, patience: float) -> None:
         """Wait up to ``patience`` seconds for streams to take what is left, then cut what is still open."""
+        for task in self._idle:
+            task.cancel()
         if self._connections:
             await asyncio.wait(self._connections, timeout=patience)
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _converse(self, exchange: Exchange) -> None:
-        while (request := await exchange.next_request()) is not None:
+    async def _converse(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        while (request := await self._next_request(exchange, task)) is not None:
             if request.path == "/stream" and request.method == "GET":
                 if await self._stream(exchange, request):
                     return
             else:
                 await exchange.answer(await self._answer(request))
+
+    async def _next_request(self, exchange: Exchange, task: asyncio.Task[None]) -> Request | None:
+        self._idle.add(task)
+        try:
+            return await exchange.next_request()
+        finally:
+            self._idle.discard(task)
 
     async def _stream(self, exchange: Exchange, request: Request) -> bool:
         """Serve a stream to its end; False if it was refused and the connection goes on."""
@@ -137,6 +147,8 @@ class Routes:
             return Answer.refusal(refused)
         except UnknownSession as unknown:
             return Answer.refusal(Refused(404, f"session {unknown.args[0]} not found"))
+        except KeyError as missing:
+            return Answer.refusal(Refused(400, f"{missing.args[0]} is missing"))
         except (ValueError, TypeError) as wrong:
             return Answer.refusal(Refused(400, str(wrong)))
 
