@@ -52,9 +52,8 @@ class Kind:
 
     def parse(self, value: object) -> Any:  # noqa: ANN401 - each kind has its own type; the model states it
         """The setting's value, or ValueError with what is wrong (never with the value)."""
-        if value is None or (self.optional and isinstance(value, str) and value.strip().lower() == "none"):
-            if not self.optional:
-                raise ValueError("is not allowed")
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if self.optional and isinstance(plain, str) and plain.strip().lower() == "none":
             return None
         return self._parse(value)
 

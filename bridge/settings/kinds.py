@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -9,6 +10,7 @@ from typing import Any, get_args
 from pydantic import SecretStr
 
 from bridge.settings.addresses import MASK, Address
+from bridge.settings.checks import any_text
 from bridge.settings.kind import Check, Kind, NotInThisVersion, as_text
 from bridge.settings.quantities import format_duration, format_size, parse_duration, parse_size
 
@@ -75,8 +77,7 @@ class File(Kind):
     def _parse(self, value: object) -> Path:
         if not isinstance(value, str | Path) or not str(value):
             raise ValueError("is not a path")
-        if "\0" in str(value):
-            raise ValueError("has a NUL character")
+        any_text(str(value))
         return Path(value)
 
 
@@ -119,9 +120,9 @@ class Number(Kind):
 
     def _parse(self, value: object) -> int:
         text = as_text(value).strip()
-        if isinstance(value, bool) or not text.lstrip("-").isascii() or not text.lstrip("-").isdigit():
+        if isinstance(value, bool) or not re.fullmatch("-?[0-9]{1,18}", text):
             raise ValueError("is not a whole number")
-        if len(text) > len(str(self.high)) + 1 or not self.low <= int(text) <= self.high:
+        if not self.low <= int(text) <= self.high:
             raise ValueError("is out of range")
         return int(text)
 

@@ -5,6 +5,7 @@ Values of secret keys are wrapped at once, so that no dump of a layer can show t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +56,7 @@ class Layer:
 
     def mistake(self, key: str, message: str, origin: str) -> None:
         """Note a mistake."""
-        self.mistakes.append(Mistake(key, f"{message} (from {origin})"))
+        self.mistakes.append(Mistake(_one_line(key), _one_line(f"{message} (from {origin})")))
 
     def unknown(self, name: str, path: Path, origin: str) -> None:
         """Note a key that does not exist."""
@@ -133,6 +134,11 @@ def _hidden(value: object) -> object:
     if isinstance(value, bool):
         return SecretStr(str(value).lower())
     return SecretStr(str(value)) if isinstance(value, str | int | float) else value
+
+
+def _one_line(text: str) -> str:
+    """Control characters escaped: a quoted key of TOML may hold a newline, a mistake is one line."""
+    return re.sub(r"[\x00-\x1f\x7f]", lambda match: repr(match[0])[1:-1], text)
 
 
 def _flat(table: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -125,10 +125,8 @@ def _tree(
     wrong = {path_of(detail) for detail in details}
     # A row of a list has no default of its own: the whole list goes
     layers = [layer.without(wrong | {path[:2] for path in wrong if path[0] == "topics"}) for layer in layers]
-    stand_ins = Layer({path: Given(_STAND_IN, "") for path in wrong if path[0] == "servers" and path[-1] == "url"})
-    for path in wrong:
-        if path[0] == "servers":
-            stand_ins.given.setdefault(("servers", path[1], "url"), Given(_STAND_IN, ""))
+    servers = sorted({path[1] for path in wrong if path[0] == "servers"})
+    stand_ins = Layer({("servers", name, "url"): Given(_STAND_IN, "") for name in servers})
     return _built([*layers, stand_ins]), wrong
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
-_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
+_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ms|s|m|h)?")
+_SIZE = re.compile(r"([0-9]{1,18})(B|KiB|MiB|GiB)?")
 _MILLISECONDS = {"ms": 1, None: 1000, "s": 1000, "m": 60_000, "h": 3_600_000}
 _BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 

@@ -97,7 +97,9 @@ def _sasl(settings: Settings) -> Iterator[Finding]:
         return
     names = [key for key in KafkaSettings.model_fields if key.startswith("sasl_")]
     given: list[Path] = [("kafka", key) for key in names if getattr(kafka, key)]
-    given += [("kafka", "properties", name) for name in kafka.properties if name.startswith("sasl.")]
+    given += [
+        ("kafka", "properties", name) for name in kafka.properties if name.startswith("sasl.") and not refusal(name)
+    ]
     for key in given:
         allowed = f"with {dotted(protocol)} = sasl_plaintext or sasl_ssl"
         yield Finding(key, f"is for SASL, and {dotted(protocol)} is not; allowed: {allowed}", (protocol,))

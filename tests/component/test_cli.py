@@ -1,0 +1,301 @@
+"""The command as users and scripts meet it: a real process, its exit code, what it writes where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from time import perf_counter
+
+import pytest
+
+from bridge import __version__
+
+URL = "http://localhost:8088"
+COMMAND = [sys.executable, "-m", "bridge.cli"]
+
+
+@pytest.fixture
+def mix_bridge(tmp_path):
+    """Runs the command in an empty folder, with no variables but those given."""
+
+    def run(*arguments, command=COMMAND, **env):
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # The folder of the sources stands first, so that an installed copy is not what is tested
+        kept |= {"PYTHONPATH": os.getcwd(), "COLUMNS": "200", "PYTHONWARNINGS": "error"}  # noqa: PTH109 - where pytest runs
+        return subprocess.run(
+            [*command, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env=kept | env,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["run", "--version"], ["settings", "--version"], ["settings", "show", "--json", "--version"]],
+)
+def test_version_is_known_everywhere(mix_bridge, arguments):
+    done = mix_bridge(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"mix-bridge {__version__}\n", "")
+
+
+def test_version_is_quick(mix_bridge):
+    def seconds() -> float:
+        start = perf_counter()
+        mix_bridge("--version")
+        return perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["settings", "--help"], ["settings", "show", "-h"]]
+)
+def test_help_goes_to_stdout(mix_bridge, arguments):
+    done = mix_bridge(*arguments)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["run", "--frobnicate"],
+        ["settings", "show", "--set", "hunter2"],
+        ["settings", "show", "--server", URL, "--server", URL],
+        ["settings", "show", "--server", f"a={URL}", "--server", f"a={URL}"],
+        ["settings", "reference", "--format", "xml"],
+        [],
+    ],
+)
+def test_wrong_use_ends_with_2(mix_bridge, arguments):
+    done = mix_bridge(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_wrong_settings_end_with_78_and_one_line_each(mix_bridge, tmp_path):
+    file = tmp_path / "bridge.toml"
+    file.write_text('[kafka]\ncompresion = "s3cret"\n[http]\ntoken = "s3 cret"\n')
+    done = mix_bridge("run", "--config", file, "--set", "http.port=x", MIX_BRIDGE_SERVERS__LOCAL__URL="nowhere")
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [
+        "kafka.compresion",
+        "servers.local.url",
+        "http.port",
+        "http.token",
+        "kafka.bootstrap_servers",
+    ]
+    assert "s3" not in done.stderr
+
+
+def test_what_is_not_in_this_version_ends_with_78(mix_bridge):
+    done = mix_bridge("run", "--server", URL, "--bootstrap-servers", "a:1", "--set", "delivery.guarantee=exactly_once")
+    assert done.returncode == 78
+    assert done.stderr.startswith("delivery.guarantee: 'exactly_once' is not in this version; allowed: at_least_once")
+
+
+def test_show_needs_no_server_and_run_does(mix_bridge):
+    assert mix_bridge("settings", "show").returncode == 0
+    done = mix_bridge("run")
+    assert done.returncode == 78
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["servers", "kafka.bootstrap_servers"]
+
+
+def test_show_masks_every_secret(mix_bridge, tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "http__token").write_text("hunter2\n")
+    arguments = [
+        "--secrets-dir",
+        tmp_path / "secrets",
+        "--server",
+        "http://me:hunter2@h",
+        "--set",
+        "kafka.properties.x=hunter2",
+    ]
+    env = {"MIX_BRIDGE_KAFKA__SSL_KEY_PASSWORD": "hunter2", "MIX_BRIDGE_KAFKA__SECURITY_PROTOCOL": "ssl"}
+    plain, document = (
+        mix_bridge("settings", "show", *arguments, **env),
+        mix_bridge("settings", "show", "--json", *arguments, **env),
+    )
+    assert (plain.returncode, document.returncode) == (0, 0)
+    assert "hunter2" not in plain.stdout + document.stdout
+    tree = json.loads(document.stdout)
+    assert tree["http"]["token"] == tree["kafka"]["properties"]["x"] == "**********"
+    assert tree["servers"]["local"]["url"] == "http://**********@h"
+    assert f"http.token = **********  (from {tmp_path / 'secrets' / 'http__token'})" in plain.stdout.splitlines()
+
+
+def test_options_stand_before_or_after_the_command(mix_bridge):
+    before = mix_bridge(
+        "--server", URL, "--set", "kafka.compression=zstd", "--log-level", "debug", "settings", "show", "--json"
+    )
+    after = mix_bridge(
+        "settings", "show", "--json", "--server", URL, "--set", "kafka.compression=zstd", "--log-level", "debug"
+    )
+    assert (before.returncode, after.returncode) == (0, 0)
+    assert before.stdout == after.stdout
+    both = mix_bridge(
+        "--server",
+        URL,
+        "--log-level",
+        "error",
+        "settings",
+        "show",
+        "--json",
+        "--server",
+        f"b={URL}",
+        "--log-level",
+        "debug",
+    )
+    tree = json.loads(both.stdout)
+    assert (list(tree["servers"]), tree["log"]["level"]) == (["local", "b"], "debug")
+
+
+def test_servers_are_named_or_called_local(mix_bridge):
+    done = mix_bridge("settings", "show", "--json", "--server", f"{URL}/x=y", "--server", "my-box=http://b")
+    servers = json.loads(done.stdout)["servers"]
+    assert {name: server["url"] for name, server in servers.items()} == {"local": f"{URL}/x=y", "my-box": "http://b"}
+
+
+def test_a_wrong_name_of_a_server_is_a_mistake_in_the_settings(mix_bridge):
+    done = mix_bridge("settings", "show", "--server", f"My.Box={URL}")
+    assert done.returncode == 78
+    assert "is not a server name" in done.stderr
+
+
+def test_the_shortest_use_gives_what_it_says(mix_bridge):
+    done = mix_bridge(
+        "settings",
+        "show",
+        "--json",
+        "--server",
+        URL,
+        "--bootstrap-servers",
+        "a:1,b:2",
+        "--session",
+        "s1",
+        "--session",
+        "s2",
+    )
+    tree = json.loads(done.stdout)
+    assert tree["kafka"]["bootstrap_servers"] == "a:1,b:2"
+    assert (tree["servers"]["local"]["sessions"], tree["servers"]["local"]["discover"]) == (["s1", "s2"], False)
+
+
+def test_sources_of_a_real_process_have_their_order(mix_bridge, tmp_path):
+    file = tmp_path / "bridge.toml"
+    file.write_text(
+        'namespace = "toml"\n[log]\nlevel = "error"\n[kafka]\ncompression = "gzip"\n[events]\nunknown = "skip"\n'
+    )
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "log__level").write_text("warning\n")
+    (credentials / "kafka__compression").write_text("snappy\n")
+    (credentials / "namespace").write_text("secrets\n")
+    env = {
+        "MIX_BRIDGE_CONFIG": str(file),
+        "CREDENTIALS_DIRECTORY": str(credentials),
+        "MIX_BRIDGE_KAFKA__COMPRESSION": "zstd",
+        "MIX_BRIDGE_NAMESPACE": "env",
+        "MIX_BRIDGE_SERVICE_HOST": "10.0.0.1",
+    }
+    tree = json.loads(mix_bridge("settings", "show", "--json", "--set", "namespace=option", **env).stdout)
+    seen = (
+        tree["namespace"],
+        tree["kafka"]["compression"],
+        tree["log"]["level"],
+        tree["events"]["unknown"],
+        tree["http"]["port"],
+    )
+    assert seen == ("option", "zstd", "warning", "skip", 8090)
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--format", "json"]])
+def test_the_reference_comes_as_json(mix_bridge, arguments):
+    keys = json.loads(mix_bridge("settings", "reference", *arguments).stdout)["settings"]
+    assert {"key", "variable", "default", "allowed", "secret", "in_this_version", "meaning"} == set(keys[0])
+
+
+@pytest.mark.parametrize("form", ["toml", "env", "markdown"])
+def test_the_reference_comes_in_each_form(mix_bridge, form):
+    done = mix_bridge("settings", "reference", "--format", form)
+    assert done.returncode == 0
+    assert "bootstrap" in done.stdout.lower()
+
+
+def test_the_schema_is_one_json_document(mix_bridge):
+    assert json.loads(mix_bridge("settings", "schema").stdout)["additionalProperties"] is False
+
+
+_RAISING = """
+import sys
+from bridge import errors
+from bridge.cli import main
+from bridge.cli.app import app
+
+@app.command()
+def fail():
+    raise {error}
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            "errors.SettingsError.of('topics.checkpoints', 'is not compacted')",
+            78,
+            "topics.checkpoints: is not compacted\n",
+        ),
+        ("errors.Unreachable('Kafka did not answer')", 69, "Kafka did not answer\n"),
+        ("errors.FatalFault('the producer is gone')", 75, "the producer is gone\n"),
+        ("errors.Stopped", 0, ""),
+    ],
+)
+def test_errors_of_the_bridge_have_their_exit_codes(mix_bridge, error, code, said):
+    done = mix_bridge("fail", command=[sys.executable, "-c", _RAISING.format(error=error)])
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_a_bug_ends_with_70_and_one_line_that_shows_no_value(mix_bridge):
+    command = [sys.executable, "-c", _RAISING.format(error="ValueError('hunter2')")]
+    done = mix_bridge("fail", command=command)
+    assert done.returncode == 70
+    (line,) = done.stderr.splitlines()
+    assert "a bug: ValueError in fail" in line
+    assert "please report it" in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["--log-level", "debug", "fail"], {}),
+        (["--set", "log.level=debug", "fail"], {}),
+        (["fail"], {"MIX_BRIDGE_LOG__LEVEL": "debug"}),
+    ],
+)
+def test_a_bug_shows_its_traceback_at_log_level_debug(mix_bridge, arguments, env):
+    done = mix_bridge(*arguments, command=[sys.executable, "-c", _RAISING.format(error="ValueError('x')")], **env)
+    assert done.returncode == 70
+    assert "Traceback (most recent call last)" in done.stderr
+
+
+def test_an_interrupt_of_a_command_ends_like_a_shell_says(mix_bridge):
+    done = mix_bridge("fail", command=[sys.executable, "-c", _RAISING.format(error="KeyboardInterrupt")])
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
