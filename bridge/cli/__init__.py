@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from bridge import __version__
 from bridge.errors import EXIT_BUG, BridgeError
 
+_INTERRUPTED = 128 + 2  # what shells say of a command that SIGINT ended; zero would let `check && deploy` go on
+
 
 def main() -> None:
     """The ``mix-bridge`` command. Always ends in an exit code of the interface; the one place that chooses it."""
@@ -22,6 +24,8 @@ def main() -> None:
     except BridgeError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # while typer was still being imported; later it does the same
+        sys.exit(_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last one that can turn it into an exit code
         _report_bug(error, debug=_wants_traceback(arguments))
         sys.exit(EXIT_BUG)

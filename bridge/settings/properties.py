@@ -52,9 +52,10 @@ _BREAKING = [
     (r"topic\.blacklist", "topics would be hidden from the bridge"),
     (r"test\..*|ut\..*", "records would go to a Kafka that does not exist"),
     (
-        r".*(_|\.)cb|on_delivery|on_commit|opaque|logger|interceptors|plugin\..*|default\.topic\.config|topic\.config",
+        r".*_cb|.*_data|on_delivery|on_commit|opaque|logger|interceptors|plugin\..*|msg_order_cmp|enabled_events",
         "it is code, not a value",
     ),
+    (r"default[._]topic[._]conf.*|log\.queue|builtin\.features", "it changes how the client itself is put together"),
 ]
 _PATTERNS = [(re.compile(pattern), why) for pattern, why in _BREAKING]
 

@@ -38,6 +38,13 @@ def test_a_written_duration_is_read_back_as_the_same_float(seconds):
     assert parse_duration(format_duration(round(seconds, 9))) == round(seconds, 9)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(86400.0, "24h"), (60.0, "60s"), (0.5, "500ms"), (0.0, "0s"), (1e-6, "0.000001s")]
+)
+def test_durations_are_written_short(seconds, text):
+    assert format_duration(seconds) == text
+
+
 @given(st.integers(0, 10**9))
 def test_whole_milliseconds_survive_exactly(milliseconds):
     assert parse_duration(f"{milliseconds}ms") == milliseconds / 1000

@@ -347,6 +347,8 @@ def test_a_login_wants_user_and_password(tmp_path):
         "on_delivery",
         "test.mock.num.brokers",
         "plugin.library.paths",
+        "default_topic_conf",
+        "msg_order_cmp",
         *OWN_KEY,
     ],
 )
@@ -363,9 +365,20 @@ def test_a_property_with_a_key_of_its_own_names_it():
 
 @pytest.mark.parametrize(
     "name",
-    ["client.id", "linger.ms", "queue.buffering.max.ms", "socket.keepalive.enable", "batch.num.messages", "debug",
-     "log_level", "statistics.interval.ms", "compression.level", "ssl.endpoint.identification.algorithm", "reconnect.backoff.ms"],
-)  # fmt: skip
+    [
+        "client.id",
+        "linger.ms",
+        "queue.buffering.max.ms",
+        "socket.keepalive.enable",
+        "batch.num.messages",
+        "debug",
+        "log_level",
+        "statistics.interval.ms",
+        "compression.level",
+        "ssl.endpoint.identification.algorithm",
+        "reconnect.backoff.ms",
+    ],
+)
 def test_other_properties_are_passed_on(name):
     assert refusal(name) is None
 
@@ -380,6 +393,11 @@ def test_topics_of_the_bridge_have_names_of_their_own():
 def test_routes_do_not_lead_into_the_bridges_own_topics(topic):
     line = mistake(set={"topics.routes": f'[{{"match": "*", "topic": "{topic}"}}]'})
     assert line.startswith(f"topics.routes[0].topic: {topic!r} holds dead letters or checkpoints")
+
+
+def test_a_route_is_a_table():
+    line = mistake(set={"topics.routes": '["a"]'})
+    assert line.startswith("topics.routes[0]: the value (not shown) is not allowed; allowed: a table of settings")
 
 
 def test_routes_lead_to_known_servers():

@@ -253,6 +253,16 @@ def test_a_whole_table_as_json_gives_way_to_a_single_variable():
     assert loaded({"MIX_BRIDGE_SERVERS__LOCAL": f'{{"url": "{URL}"}}'}).servers["local"].url.public == URL
 
 
+def test_null_in_json_is_nothing_given():
+    env = {"MIX_BRIDGE_SERVERS": f'{{"local": {{"url": "{URL}", "token": null, "read_timeout": null}}}}'}
+    assert loaded(env).servers["local"].read_timeout == 150
+
+
+def test_an_empty_text_is_an_empty_list():
+    settings = loaded({**LOCAL, "MIX_BRIDGE_TOPICS__ROUTES": "", "MIX_BRIDGE_SERVERS__LOCAL__SESSIONS": ""})
+    assert (settings.topics.routes, settings.servers["local"].sessions) == ((), ())
+
+
 def test_a_table_that_is_no_json_is_an_error_without_its_text():
     line = mistake({"MIX_BRIDGE_SERVERS": '{"local": {"token": "hunter2"'})
     assert line.startswith("servers: is not JSON; allowed: a JSON object (from MIX_BRIDGE_SERVERS)")
