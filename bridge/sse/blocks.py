@@ -19,7 +19,7 @@ WHOLE: Final = 64 * 1024
 """Bytes of an open block that are kept as they came. Longer ones are scanned, so that a comment-only stream without
 empty lines, or an endless one, costs no memory."""
 _LONGEST_NAME: Final = len(b"event")
-_SHORT_FIELDS: Final = (b"id", b"event", b"retry")
+_FIELDS: Final = (b"data", b"id", b"event", b"retry")
 _LONGEST_RETRY: Final = 15
 """Digits. More would only be clamped, and Python refuses numbers of thousands of digits."""
 _BOM: Final = codecs.BOM_UTF8
@@ -123,7 +123,7 @@ class BlockScanner:
 
     def __init__(self, max_block_bytes: int) -> None:
         self._limit = max_block_bytes
-        self._size = 0  # of data, id and event; what is not kept costs nothing and does not count
+        self._size = 0  # of the known fields' values and line ends; the rest costs nothing and does not count
         self._beginning = bytearray()  # of a line, until its field is known
         self._field: bytes | None = None  # of the line, once it is known
         self._space = False  # whether one space may still follow the colon
@@ -150,7 +150,7 @@ class BlockScanner:
         data, oversize, replaced = self._data.close()
         name, id_ = _sound(self._name), _sound(self._id)
         replaced = replaced or name != self._name or id_ != self._id
-        if oversize is not None:
+        if self._size > self._limit:
             name, id_ = _bounded(name, id_)
         return Block(name, id_, data, self.retry, oversize, replaced)
 
@@ -177,9 +177,9 @@ class BlockScanner:
     def _add_value(self, part: bytes) -> None:
         if self._field == b"data":
             self._data.add(part)
-        elif self._field not in _SHORT_FIELDS:
+        elif self._field not in _FIELDS:
             return
-        elif len(self._value) <= self._limit:  # past it the block is oversize, where less than this is kept
+        elif len(self._value) <= max(self._limit, KEPT_OF_OVERSIZE):  # beyond, no more than this is of use
             self._value += part
         self._count(len(part))
 
@@ -191,21 +191,22 @@ class BlockScanner:
     def _end_line(self) -> None:
         if self._beginning:  # a line without a colon is a field with an empty value
             self._begin(bytes(self._beginning))
-        match self._field, bytes(self._value):
-            case None, _:  # an empty line: nothing was closed before it
-                return
-            case b"", _:
-                self.comments += 1
-            case b"data", _:
-                self._count(1)
-            case b"event", name:
-                self._name = name
-            case b"id", id_ if b"\0" not in id_:
-                self._id = id_
-            case b"retry", digits if digits.isdigit():
-                self.retry = int(digits.lstrip(b"0")[:_LONGEST_RETRY] or b"0")
+        if self._field in _FIELDS:
+            self._count(1)
+        self._take_value(self._field, bytes(self._value))
         self._field = None
         self._value.clear()
+
+    def _take_value(self, field: bytes | None, value: bytes) -> None:
+        match field:
+            case b"":
+                self.comments += 1
+            case b"event":
+                self._name = value
+            case b"id" if b"\0" not in value:
+                self._id = value
+            case b"retry" if value.isdigit():
+                self.retry = int(value.lstrip(b"0")[:_LONGEST_RETRY] or b"0")
 
 
 @overload
@@ -261,7 +262,7 @@ class BlockReader:
     @property
     def open_bytes(self) -> int:
         """Bytes of the unfinished block: what the end of the stream throws away."""
-        return len(self._first or b"") + self._scanned + len(self._open.lstrip(b"\n"))
+        return len(self._first or b"") + self._scanned + len(self._open)
 
     @property
     def retry_of_open(self) -> int | None:
@@ -269,7 +270,7 @@ class BlockReader:
         if self._scanner is not None:
             return self._scanner.retry
         complete = bytes(self._open[: self._open.rfind(b"\n") + 1])
-        return scan(complete, self._limit).retry
+        return scan(complete, self._limit).retry if complete else None
 
     def _without_bom(self, piece: bytes) -> bytes:
         first = (self._first or b"") + piece
@@ -286,7 +287,7 @@ class BlockReader:
 
     def _append(self, piece: bytes) -> list[bytes]:
         searched = max(len(self._open) - 1, 0)
-        self._open += piece
+        self._open += piece if self._open else piece.lstrip(b"\n")  # an empty line before a block closes nothing
         if self._open.find(b"\n\n", searched) < 0:
             self._note_lines(searched)
             return []

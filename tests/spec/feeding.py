@@ -1,0 +1,62 @@
+"""Feeds pieces of bytes to a reader as a connection would, and collects what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from bridge.core.event import Event
+from bridge.sse.event_stream import EventStream
+from bridge.sse.reconnection import Disconnected, Kind, Outcome
+
+LIMIT = 1024 * 1024
+
+
+class Pieces:
+    """A source that gives these pieces, then ends."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self.closed = 0
+
+    def read(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise Disconnected(Outcome(Kind.ENDED, "the pieces are over"))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def stream_of(pieces: Iterable[bytes], last_event_id: str = "", limit: int = LIMIT) -> EventStream:
+    return EventStream(Pieces(pieces), last_event_id, max_block_bytes=limit, stalled_after=3600)
+
+
+def events_of(stream: EventStream) -> list[Event]:
+    """All events until the stream's end."""
+    events = []
+    try:
+        for event in stream:
+            events.append(event)  # noqa: PERF402 - the end comes as an exception, and what came before it counts
+    except Disconnected:
+        return events
+    raise AssertionError("a stream ends by Disconnected only")
+
+
+def plain(events: Iterable[Event]) -> list[tuple[str, str, str | None, str]]:
+    """What the reference interpreter says of an event."""
+    return [(event.name, event.data, event.id, event.last_event_id) for event in events]
+
+
+def cut(stream: bytes, positions: Iterable[int]) -> list[bytes]:
+    """The stream cut at these positions; no piece is empty, because a read never is."""
+    marks = sorted({0, len(stream), *(position for position in positions if position <= len(stream))})
+    return [stream[start:end] for start, end in pairwise(marks)]
+
+
+def chunkings(stream: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """The stream whole, byte by byte, and split at every single position."""
+    yield "whole", cut(stream, [])
+    yield "byte by byte", cut(stream, range(len(stream)))
+    for position in range(1, len(stream)):
+        yield f"split at {position}", cut(stream, [position])

@@ -1,0 +1,91 @@
+"""The event stream format, as plainly as WHATWG HTML section 9.2.6 words it: slow, whole input at once, no cleverness.
+
+Written from the standard's rules alone, to be compared with the reader. Two things are the bridge's own: a block that only
+moved the last event id is shown (as an event without name), and the last event id can be seeded by the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Interpretation:
+    """What a stream says: ``(name, data, id of the block or None, last event id)`` each, and the rest at the end."""
+
+    events: list[tuple[str, str, str | None, str]] = field(default_factory=list)
+    last_event_id: str = ""
+    reconnection_time: float | None = None
+    unfinished: bool = False
+
+
+def interpret(stream: bytes, last_event_id: str = "") -> Interpretation:
+    """Decode as UTF-8, cut into lines, process each line; what is pending at the end is discarded."""
+    text = stream.decode("utf-8", "replace")
+    text = text[1:] if text.startswith("\ufeff") else text
+    lines, rest = _lines(text)
+    result = Interpretation(last_event_id=last_event_id)
+    block = _Block()
+    for line in lines:
+        if line == "":
+            _dispatch(block, result)
+            block = _Block()
+        else:
+            _process(line, block, result)
+    result.unfinished = block.seen or rest != ""
+    return result
+
+
+@dataclass
+class _Block:
+    data: str = ""
+    name: str = ""
+    id: str | None = None
+    seen: bool = False
+
+
+def _lines(text: str) -> tuple[list[str], str]:
+    """Lines end by CR LF, a single LF, or a single CR; what follows the last end is no line."""
+    lines = []
+    line = ""
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character in "\r\n":
+            lines.append(line)
+            line = ""
+            if text[position : position + 2] == "\r\n":
+                position += 1
+        else:
+            line += character
+        position += 1
+    return lines, line
+
+
+def _process(line: str, block: _Block, result: Interpretation) -> None:
+    block.seen = True
+    if line.startswith(":"):
+        return
+    name, colon, value = line.partition(":")
+    if colon and value.startswith(" "):
+        value = value[1:]
+    if name == "event":
+        block.name = value
+    elif name == "data":
+        block.data += value + "\n"
+    elif name == "id":
+        if "\0" not in value:
+            block.id = value
+    elif name == "retry" and value and all(character in "0123456789" for character in value):
+        result.reconnection_time = int(value) / 1000
+
+
+def _dispatch(block: _Block, result: Interpretation) -> None:
+    if block.id is not None:
+        result.last_event_id = block.id
+    if block.data == "":
+        if block.id is not None:
+            result.events.append(("", "", block.id, result.last_event_id))
+        return
+    data = block.data[:-1]
+    result.events.append((block.name or "message", data, block.id, result.last_event_id))
