@@ -281,8 +281,7 @@ class BlockReader:
     def _with_lf(self, piece: bytes) -> bytes:
         """CR ends its line at once; an LF that follows it, even in the next piece, is the rest of the same line end."""
         rest = piece[1:] if self._after_cr and piece.startswith(b"\n") else piece
-        if piece:
-            self._after_cr = rest.endswith(b"\r")
+        self._after_cr = rest.endswith(b"\r")
         return rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _append(self, piece: bytes) -> list[bytes]:

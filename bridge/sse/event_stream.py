@@ -78,7 +78,7 @@ class EventStream:
         self._limit = max_block_bytes
         self._short = min(_SHORT, max_block_bytes)
         self._stalled_after = stalled_after
-        self._progress_at = self.last_byte_at
+        self._stalled_since: float | None = None
         self._reader = BlockReader(max_block_bytes)
         self._fields = _FieldReader()
         self._cursor = last_event_id  # ahead of the public one by the events that are ready
@@ -95,7 +95,8 @@ class EventStream:
             for event in self._ready:
                 self.last_event_id = event.last_event_id
                 yield event
-            self._ready = iter(self._next_events())
+            if not length_hint(self._ready):  # else ``pending`` has put the next ones there meanwhile
+                self._ready = iter(self._next_events())
 
     def read(self) -> list[Event]:
         """The events that are complete, at least one: waits for it. Cheaper than one by one."""
@@ -156,8 +157,10 @@ class EventStream:
         comments = self._reader.comments
         self._long, self._whole = self._reader.feed(piece)
         if self._whole or self._long is not None or self._reader.comments != comments:
-            self._progress_at = now
-        elif now - self._progress_at > self._stalled_after:
+            self._stalled_since = None
+        elif self._stalled_since is None:  # from here and not from the last block: silence, or a reader that stood
+            self._stalled_since = now  # still, is nothing that this server did wrong
+        elif now - self._stalled_since > self._stalled_after:
             raise Disconnected(Outcome(Kind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s"))
 
     def _together(self, blocks: list[bytes]) -> list[Event]:

@@ -7,6 +7,7 @@ on a server that comes back, and never hammers one that does not.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ GONE_TRIES: Final = 3
 """So many times a session must be gone: one 404 can come from a proxy in the middle of a deployment."""
 REFUSED_TRIES: Final = 3
 """So many refusals in a row until the id is blamed: the first may be a server that is just starting."""
+_UNSENDABLE: Final = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MOST_DOUBLINGS: Final = 30
 """Far beyond any maximum, and far below what overflows a float."""
 
@@ -210,7 +212,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return min(float(text[:12]), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date "-0000" comes without a zone: it is UTC
     return min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
@@ -225,4 +227,4 @@ def sendable(last_event_id: str) -> bool:
     """
     if last_event_id != last_event_id.strip(" \t"):
         return False
-    return not any((character < " " and character != "\t") or character == "\x7f" for character in last_event_id)
+    return not _UNSENDABLE.search(last_event_id)

@@ -1,7 +1,7 @@
 """The event stream format, as plainly as WHATWG HTML section 9.2.6 words it: slow, whole input at once, no cleverness.
 
-Written from the standard's rules alone, to be compared with the reader. Two things are the bridge's own: a block that only
-moved the last event id is shown (as an event without name), and the last event id can be seeded by the caller.
+Written from the standard's rules alone, to be compared with the reader. Two things are the bridge's own: a block that
+only moved the last event id is shown (as an event without name), and the last event id can be seeded by the caller.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Interpretation:
 def interpret(stream: bytes, last_event_id: str = "") -> Interpretation:
     """Decode as UTF-8, cut into lines, process each line; what is pending at the end is discarded."""
     text = stream.decode("utf-8", "replace")
-    text = text[1:] if text.startswith("\ufeff") else text
+    text = text.removeprefix("\ufeff")
     lines, rest = _lines(text)
     result = Interpretation(last_event_id=last_event_id)
     block = _Block()

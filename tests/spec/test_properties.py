@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from itertools import zip_longest
 from unittest.mock import patch
 
@@ -10,17 +11,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.core.event import Oversize
-from bridge.sse import blocks
+from bridge.sse import blocks, event_stream
+from bridge.sse.reconnection import Disconnected
 from tests.spec.feeding import cut, events_of, plain, stream_of
 from tests.spec.reference import interpret
 
-TOKENS = [b"data", b"id", b"event", b"retry", b"data: ", b"id:", b"event: ", b"retry:", b":", b" ", b"\n", b"\r", b"\r\n"]
-TOKENS += [b"\n\n", b"\r\r", b"\r\n\r\n", b"\0", b"\xef\xbb\xbf", b"\xef", b"\xff", b"\xe4\xb8", b"\xad", "é中😀".encode()]
+TOKENS = [
+    b"data",
+    b"id",
+    b"event",
+    b"retry",
+    b"data: ",
+    b"id:",
+    b"event: ",
+    b"retry:",
+    b":",
+    b" ",
+    b"\n",
+    b"\r",
+    b"\r\n",
+]
+TOKENS += [
+    b"\n\n",
+    b"\r\r",
+    b"\r\n\r\n",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"\xef",
+    b"\xff",
+    b"\xe4\xb8",
+    b"\xad",
+    "é中😀".encode(),
+]
 TOKENS += [b"1", b"23", b"x", b"\x0b", b"\x85", b"\t", b"longer than any field name"]
 adversarial = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=3), max_size=40).map(b"".join)
 """Bytes that mean something to the format, in any order, with noise."""
 well_formed = st.lists(
-    st.sampled_from([b"data: a\n", b"data\n", b"id: 1\n", b"id: 2\r\n", b"id\r", b"event: e\n", b": c\n", b"retry: 5\n", b"\n"]),
+    st.sampled_from(
+        [b"data: a\n", b"data\n", b"id: 1\n", b"id: 2\r\n", b"id\r", b"event: e\n", b": c\n", b"retry: 5\n", b"\n"]
+    ),
     max_size=40,
 ).map(b"".join)
 streams = adversarial | well_formed
@@ -72,18 +101,29 @@ def test_a_limit_changes_only_the_events_beyond_it(stream: bytes, positions: lis
 
 @FEW
 @given(streams, cuts)
+def test_asking_what_is_pending_changes_nothing(stream: bytes, positions: list[int]) -> None:
+    """It only tells whether the next event needs a read."""
+    reader = stream_of(cut(stream, positions))
+    events = []
+    ready, bytes_read = False, 0
+    with patch.object(event_stream, "BATCH", 2), suppress(Disconnected):
+        for event in reader:
+            assert not ready or reader.bytes_read == bytes_read, "a pending event needed a read"
+            events.append(event)
+            ready, bytes_read = reader.pending, reader.bytes_read
+    assert not ready
+    assert plain(events) == interpret(stream).events
+
+
+@FEW
+@given(streams, cuts)
 def test_taking_batches_gives_the_same_events(stream: bytes, positions: list[int]) -> None:
     """``read`` and iteration are two ways to the same events, and ``pending`` tells when no read is needed."""
-    from bridge.sse.reconnection import Disconnected
-
     pieces = cut(stream, positions)
     batched = stream_of(pieces)
     events = []
-    try:
+    with patch.object(event_stream, "BATCH", 2), suppress(Disconnected):
         while True:
             events += batched.read()
-            assert not batched.pending or events
             assert batched.last_event_id == events[-1].last_event_id
-    except Disconnected:
-        pass
     assert plain(events) == plain(events_of(stream_of(pieces)))

@@ -1,0 +1,279 @@
+"""What follows an outcome: the whole table, with time and chance as arguments."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from bridge.sse.reconnection import (
+    LONGEST_RETRY_AFTER,
+    Backoff,
+    Decision,
+    Disconnected,
+    End,
+    History,
+    Kind,
+    Outcome,
+    RefusedId,
+    Wait,
+    after_block,
+    decide,
+    outcome_of_head,
+    parse_retry_after,
+    sendable,
+    with_reconnection_time,
+)
+
+BACKOFF = Backoff(minimum=0.5, maximum=60.0)
+ALMOST_ONE = 0.999999
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+def decided(  # noqa: PLR0913 - the columns of the table
+    history: History, kind: Kind, *, now: float = 0.0, jitter: float = 0.5, retry_after: float | None = None,
+    backoff: Backoff = BACKOFF,
+) -> tuple[Decision, History]:  # fmt: skip
+    outcome = Outcome(kind, "told", retry_after=retry_after)
+    return decide(history, outcome, now=now, jitter=jitter, backoff=backoff, gone_after=30.0)
+
+
+def seconds_of(decision: Decision) -> float:
+    assert isinstance(decision, Wait)
+    return decision.seconds
+
+
+def waits(kinds: list[Kind], history: History | None = None, **options: float) -> list[float]:
+    """The waits that these outcomes in a row lead to."""
+    history = history or History()
+    found = []
+    for kind in kinds:
+        decision, history = decided(history, kind, **options)  # type: ignore[arg-type]
+        found.append(seconds_of(decision))
+    return found
+
+
+# Every kind of outcome, at the first and at the fourth time in a row
+
+TRANSIENT = [Kind.BROKEN, Kind.SILENT, Kind.STALLED, Kind.UNREACHABLE, Kind.UNAVAILABLE, Kind.NOT_A_STREAM]
+
+
+def test_every_kind_has_a_row() -> None:
+    """A new kind must be put into this table."""
+    others = {Kind.ENDED, Kind.UNAUTHORIZED, Kind.GONE, Kind.REFUSED, Kind.BAD_REQUEST_ID, Kind.STOPPED}
+    assert {*TRANSIENT} | others == {*Kind}
+
+
+@pytest.mark.parametrize("kind", TRANSIENT)
+def test_a_transient_failure_doubles_with_full_jitter(kind: Kind) -> None:
+    """From zero to the doubled base, and never above the maximum."""
+    assert waits([kind] * 9, jitter=0.0) == [0.0] * 9
+    assert waits([kind] * 9, jitter=0.5) == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_a_thousand_failures_still_wait_the_maximum() -> None:
+    """The doubling does not overflow, and a server that comes back after a day is found."""
+    assert seconds_of(decided(History(failures=10_000), Kind.UNREACHABLE, jitter=0.5)[0]) == 30.0
+
+
+def test_the_ordinary_end_of_a_working_stream_waits_about_the_base() -> None:
+    """Spread around it, so that a thousand sessions cut at once do not come back at once."""
+    working = after_block(History(failures=7))
+    assert waits([Kind.ENDED], working, jitter=0.0) == [0.375]
+    assert waits([Kind.ENDED], working, jitter=0.5) == [0.5]
+    assert waits([Kind.ENDED], working, jitter=ALMOST_ONE) == pytest.approx([0.625], abs=1e-5)
+
+
+def test_ends_without_a_block_between_them_double_like_failures() -> None:
+    """A server that accepts and ends at once is not hammered."""
+    assert waits([Kind.ENDED] * 4) == [0.5, 0.5, 1.0, 2.0]
+
+
+def test_the_base_is_the_servers_retry_between_the_bounds() -> None:
+    """``retry`` moves the first wait, the settings bound it."""
+    for retry, base in [(3.0, 3.0), (0.0, 0.5), (0.1, 0.5), (3600.0, 60.0), (None, 0.5)]:
+        history = with_reconnection_time(History(), retry)
+        assert waits([Kind.BROKEN], history, jitter=ALMOST_ONE) == pytest.approx([base], rel=1e-5)
+        assert waits([Kind.ENDED], history) == [base]
+    assert waits([Kind.BROKEN] * 3, History(reconnection_time=3.0)) == [1.5, 3.0, 6.0]
+
+
+def test_a_retry_outlives_its_connection_until_another_comes() -> None:
+    """Through failures and blocks alike; a connection that brings none changes nothing."""
+    history = with_reconnection_time(History(), 3.0)
+    _, history = decided(history, Kind.BROKEN)
+    assert after_block(with_reconnection_time(history, None)) == History(reconnection_time=3.0)
+
+
+def test_only_a_closed_block_resets() -> None:
+    """Attempts, refusals and the session's being gone: all start again."""
+    history = History(failures=5, reconnection_time=2.0, gone_since=1.0, gone_tries=2, refused_tries=2)
+    assert after_block(history) == History(reconnection_time=2.0)
+
+
+def test_refused_credentials_are_tried_slowly() -> None:
+    """Never faster than every 5 s, growing to the maximum."""
+    assert waits([Kind.UNAUTHORIZED] * 6, jitter=0.0) == [5.0] * 6
+    assert waits([Kind.UNAUTHORIZED] * 6, jitter=ALMOST_ONE) == pytest.approx([5, 10, 20, 40, 60, 60], rel=1e-5)
+    assert waits([Kind.UNAUTHORIZED], History(reconnection_time=20.0), jitter=0.0) == [20.0]
+
+
+def test_a_maximum_below_five_seconds_bounds_even_that() -> None:
+    """The operator's word is the last."""
+    slow, _ = decided(History(), Kind.UNAUTHORIZED, jitter=0.0, backoff=Backoff(0.1, 1.0))
+    assert slow == Wait(1.0)
+
+
+def test_stopped_waits_for_nothing_and_teaches_nothing() -> None:
+    """The caller stops by itself."""
+    history = History(failures=3, gone_since=1.0, gone_tries=2)
+    assert decided(history, Kind.STOPPED) == (Wait(0.0), history)
+
+
+# Gone
+
+
+def test_gone_ends_when_it_has_lasted_and_was_seen_three_times() -> None:
+    """Both are needed."""
+    decision, history = decided(History(), Kind.GONE, now=100.0)
+    assert isinstance(decision, Wait)
+    decision, second = decided(history, Kind.GONE, now=200.0)
+    assert isinstance(decision, Wait), "lasted, but seen twice only"
+    decision, _ = decided(second, Kind.GONE, now=129.9)
+    assert isinstance(decision, Wait), "seen three times, but within 30 s"
+    decision, _ = decided(second, Kind.GONE, now=130.0)
+    assert decision == End()
+
+
+@pytest.mark.parametrize("between", [kind for kind in Kind if kind not in (Kind.GONE, Kind.STOPPED)])
+def test_another_outcome_between_begins_the_count_again(between: Kind) -> None:
+    """In doubt a session is not ended: a server that restarts answers anything."""
+    _, history = decided(History(), Kind.GONE, now=0.0)
+    _, history = decided(history, Kind.GONE, now=20.0)
+    _, history = decided(history, between, now=30.0)
+    decision, history = decided(history, Kind.GONE, now=40.0)
+    assert isinstance(decision, Wait)
+    assert (history.gone_since, history.gone_tries) == (40.0, 1)
+
+
+def test_the_try_that_settles_it_is_not_a_doubled_wait_late() -> None:
+    """The last wait ends when ``gone_after`` does, and is at least the base."""
+    history = History(failures=6, gone_since=0.0, gone_tries=5)
+    assert seconds_of(decided(history, Kind.GONE, now=20.0, jitter=ALMOST_ONE)[0]) == pytest.approx(10.0)
+    history = History(failures=6, gone_since=0.0, gone_tries=1)
+    assert seconds_of(decided(history, Kind.GONE, now=40.0, jitter=ALMOST_ONE)[0]) == 0.5
+
+
+# Refused
+
+
+def test_the_third_refusal_in_a_row_blames_the_id() -> None:
+    """And the count begins again, for whatever id comes next."""
+    decision, history = decided(History(), Kind.REFUSED)
+    assert isinstance(decision, Wait)
+    decision, history = decided(history, Kind.REFUSED)
+    assert isinstance(decision, Wait)
+    decision, history = decided(history, Kind.REFUSED)
+    assert (decision, history.refused_tries, history.failures) == (RefusedId(), 0, 3)
+
+
+def test_another_outcome_ends_the_row_of_refusals() -> None:
+    """Two refusals, a restart, two refusals: not yet."""
+    kinds = [Kind.REFUSED, Kind.REFUSED, Kind.UNAVAILABLE, Kind.REFUSED, Kind.REFUSED]
+    assert len(waits(kinds)) == 5
+
+
+def test_an_id_that_http_cannot_carry_is_given_up_at_once() -> None:
+    """Trying again would change nothing."""
+    assert decided(History(), Kind.BAD_REQUEST_ID)[0] == RefusedId()
+
+
+# Retry-After
+
+
+def test_retry_after_is_a_floor_even_above_the_maximum() -> None:
+    """With a spread, so that not all sessions come back in the same instant; a shorter one changes nothing."""
+    assert decided(History(), Kind.UNAVAILABLE, retry_after=120.0, jitter=0.0)[0] == Wait(120.0)
+    assert decided(History(), Kind.UNAVAILABLE, retry_after=120.0, jitter=0.5)[0] == Wait(120.25)
+    assert decided(History(failures=7), Kind.UNAVAILABLE, retry_after=1.0, jitter=0.5)[0] == Wait(30.0)
+
+
+def test_retry_after_is_capped() -> None:
+    """Whoever made the outcome."""
+    assert decided(History(), Kind.UNAVAILABLE, retry_after=1e9, jitter=0.0)[0] == Wait(LONGEST_RETRY_AFTER)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None), ("", None), ("soon", None), ("-5", None), ("1.5", None), ("١٢", None),
+        ("0", 0.0), ("7", 7.0), (" 120 ", 120.0), ("99999", LONGEST_RETRY_AFTER), ("9" * 400, LONGEST_RETRY_AFTER),
+        ("Sat, 31 Jan 2026 12:01:30 GMT", 90.0), ("Sat, 31 Jan 2026 12:01:30 -0000", 90.0),
+        ("Sat, 31 Jan 2026 13:01:30 +0100", 90.0), ("Saturday, 31-Jan-26 12:01:30 GMT", 90.0),
+        ("Sat, 31 Jan 2026 11:00:00 GMT", 0.0), ("Sat, 31 Jan 2027 12:00:00 GMT", LONGEST_RETRY_AFTER),
+        ("Sat, 99 Jan 2026 12:00:00 GMT", None), ("Sat, 31 Jan 2026 12:00:00 +9999", None),
+        ("Sat, 31 Jan 99999999999999999999 12:00:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_both_forms_of_retry_after_are_read(value: str | None, seconds: float | None) -> None:
+    """Seconds or an HTTP date; anything else is no wish."""
+    assert parse_retry_after(value, NOW) == seconds
+
+
+# The response head
+
+EVENT_STREAM = "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [EVENT_STREAM, "Text/Event-Stream", "text/event-stream;charset=utf-8", "text/event-stream ; charset=latin-1"],
+)
+def test_an_event_stream_is_known_by_the_essence_of_its_type(content_type: str) -> None:
+    """Any case, any parameter."""
+    assert outcome_of_head(200, content_type) is None
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "text/html; x=text/event-stream", "application/json", "text/event-streams"]
+)
+def test_another_type_is_no_stream(content_type: str) -> None:
+    """A login page must not become events."""
+    outcome = outcome_of_head(200, content_type)
+    assert outcome is not None
+    assert (outcome.kind, outcome.status) == (Kind.NOT_A_STREAM, 200)
+
+
+@pytest.mark.parametrize(
+    ("kind", "statuses"),
+    [
+        (Kind.UNAUTHORIZED, [401, 403]),
+        (Kind.GONE, [204, 205, 404]),
+        (Kind.REFUSED, [400, 402, 405, 409, 410, 412, 422, 431, 451, 499]),
+        (Kind.UNAVAILABLE, [408, 429, 500, 502, 503, 504, 599, 600, 999, 201, 202, 203, 206, 226, 300, 304, 305, 100]),
+    ],
+)
+def test_each_status_has_a_kind(kind: Kind, statuses: list[int]) -> None:
+    """Even with an event stream's type nothing of it is parsed; Retry-After goes along."""
+    for status in statuses:
+        assert outcome_of_head(status, EVENT_STREAM, 7.0) == Outcome(kind, f"status {status}", status, 7.0)
+
+
+# Ids in headers
+
+
+@pytest.mark.parametrize("id_", ["", "7", "a b", "a\tb", "é中😀", "\x80", "\xa0x", '"', "x" * 10_000])
+def test_an_id_that_a_header_gives_back_unchanged_is_sendable(id_: str) -> None:
+    """UTF-8 goes through."""
+    assert sendable(id_)
+
+
+@pytest.mark.parametrize("id_", ["a\rb", "a\nb", "\0", " 7", "7 ", "\t7", "7\t", " ", "a\x01b", "\x7f", "\ud800"])
+def test_an_id_that_http_cannot_carry_is_not(id_: str) -> None:
+    """Forbidden characters, and blanks that are stripped on the way."""
+    assert not sendable(id_)
+
+
+def test_a_disconnection_says_its_outcome_in_one_line() -> None:
+    """For a log that gets only the exception."""
+    assert str(Disconnected(Outcome(Kind.GONE, "status 404", 404))) == "gone: status 404"
