@@ -112,12 +112,11 @@ class Watermark:
         """Pass every acknowledged entry at the head; returns the bytes they held (the acknowledging thread)."""
         freed = 0
         entries = self.entries
-        passed = None
-        while entries and entries[0].stage is Stage.ACKNOWLEDGED:
-            passed = entries.popleft()
-            freed += passed.size
-        if passed is not None:
-            self.committable = passed.position
+        while entries and (head := entries[0]).stage is Stage.ACKNOWLEDGED:
+            if len(entries) == 1 or entries[1].stage is not Stage.ACKNOWLEDGED:
+                self.committable = head.position  # before it goes: who finds nothing left must find the position too
+            entries.popleft()
+            freed += head.size
         return freed
 
     def rewind(self, unix_seconds: int) -> Resend:

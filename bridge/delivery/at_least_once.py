@@ -82,6 +82,7 @@ class AtLeastOnce:
             call=self._called.append,
         )
         self._outboxes[key] = outbox
+        self._called.append(outbox)  # the delivery thread opens its way to the producer
         return outbox
 
     def close(self, key: SessionKey) -> Checkpoint | None:
@@ -135,18 +136,23 @@ class AtLeastOnce:
                 return
 
     def _turn(self) -> None:
-        if self._producers.main.poll(_POLL):
+        if self._poll():
             self.last_answer = monotonic()
-            self.room.wake()
-        if self._producers.lone is not None:
-            self._producers.lone.poll(0)
         self._replace_if_fatal()
         self._pump()
+        self.room.wake()
         now = monotonic()
         if now >= self._next_checkpoints or self._stopping.is_set():
             self._next_checkpoints = now + self._limits.checkpoint_interval
             for outbox in tuple(self._outboxes.values()):
                 outbox.write_checkpoint()
+
+    def _poll(self) -> int:
+        main, lone = self._producers.main, self._producers.lone
+        if lone is None:
+            return main.poll(_POLL)
+        searching = any(outbox.is_searching for outbox in self._waiting)  # then each report of the lone one is awaited
+        return main.poll(0 if searching else _POLL) + lone.poll(_POLL if searching else 0)
 
     def _pump(self) -> None:
         while self._called:
@@ -159,6 +165,8 @@ class AtLeastOnce:
         if reason is None:
             return
         log.error("The Kafka producer is finished: going on from memory with a new one", error=reason)
+        for outbox in tuple(self._outboxes.values()):
+            outbox.hold()  # a record handed to either producer meanwhile would overtake what is lost
         producers.main.abandon()
         if producers.lone is not None:
             producers.lone.abandon()

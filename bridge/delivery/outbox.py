@@ -3,7 +3,8 @@
 Two threads meet in it. The session's worker submits: it numbers, remembers and produces. The delivery thread gets the
 reports, and when something fails it closes the direct way (``_direct``): the worker then only remembers, and the delivery
 thread sends from memory (``pump``) until nothing waits any more and the direct way opens again. Marks (first position, new
-epoch, end) take the same road, so there is one order and one place that keeps it.
+epoch, end) take the same road, so there is one order and one place that keeps it. Only ``pump`` opens the direct way: while
+the delivery thread replaces the producers, no worker reaches either the old or the new ones.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint, encode
+from bridge.core.dead_letters import MARKER_BYTES, prefix
 from bridge.core.event import Event
 from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
 from bridge.core.records import Encoder, Record
 from bridge.core.watermark import Entry, Mark, Skip, Stage, Watermark
 from bridge.delivery.room import RECORD_OVERHEAD, Room
 from bridge.errors import Stopped
-from bridge.kafka.faults import Fault, ProduceError, fault_of, in_words
+from bridge.kafka.faults import Fault, ProduceError, fault_of, in_words, is_for_size
 from bridge.kafka.producer import IdempotentProducer, ProduceFailed, QueueFull
 
 log = get_logger("bridge.delivery")
@@ -75,6 +77,25 @@ class Tally:
     checkpoints: int = 0
 
 
+class Rejection(NamedTuple):
+    """A record that Kafka refused though it was alone in its batch: it goes to the dead letters."""
+
+    error: str
+    kept: int | None
+    """This many bytes of its data at most: it was refused for its size. None: all of them."""
+
+    @classmethod
+    def of(cls, error: ProduceError) -> Rejection:
+        """The first refusal."""
+        return cls(in_words(error), MARKER_BYTES if is_for_size(error) else None)
+
+    def again(self, error: ProduceError) -> Rejection | None:
+        """The dead letter was refused as well: a smaller one, or None when its size is not what is wrong with it."""
+        if self.kept == 0 or not is_for_size(error):
+            return None
+        return self._replace(kept=MARKER_BYTES if self.kept is None else self.kept // 16)
+
+
 class SessionOutbox:
     """At-least-once delivery of one session; see :class:`bridge.delivery.protocol.Outbox` for the worker's side."""
 
@@ -113,10 +134,10 @@ class SessionOutbox:
         self._lock = threading.Lock()
         self._epoch, self._sequence, self._last_event_id = restored or Position(0, 0, "")
         self._stopped = threading.Event()
-        self._direct = True
+        self._direct = False
         self._failed = False
         self._alone = 0
-        self._rejected: dict[Entry, str] = {}  # refused alone: they go to the dead letters, for this reason
+        self._rejected: dict[Entry, Rejection] = {}
         self._produced = self._reported = 0
         self._retry_at, self._retry_delay = 0.0, _RETRY_FIRST
         self._writing: Position | None = restored
@@ -135,6 +156,7 @@ class SessionOutbox:
         while taken < len(events):
             free = self._max_in_flight - len(self._entries)
             if free <= 0 or self._room.held >= self._room.limit:
+                self._call(self)  # what fills the window may be passed already: skipped events wait for nothing
                 self._room.wait(self._has_room, self._stopped)
                 free = self._max_in_flight - len(self._entries)
             if self._stopped.is_set():
@@ -187,7 +209,7 @@ class SessionOutbox:
             self._epoch, self._sequence = new_epoch(self._epoch or None, unix_ms() // 1000), 0
             self._last_event_id = last_event_id
             self._append_mark(Mark(self.position))
-        self.tally.epochs += 1
+            self.tally.epochs += 1
 
     def end(self) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
@@ -227,6 +249,11 @@ class SessionOutbox:
     # The delivery thread's side
 
     @property
+    def is_searching(self) -> bool:
+        """Records go one at a time, to find those that Kafka refuses."""
+        return self._alone > 0
+
+    @property
     def in_flight(self) -> int:
         """Entries that are not yet acknowledged, or stand behind one that is not."""
         return len(self._entries)
@@ -259,8 +286,11 @@ class SessionOutbox:
         if self._alone and entry.is_numbered:
             self._alone -= 1
             self._rejected.pop(entry, None)
-        if self._entries[0] is entry:
+        if self._entries[0].stage is Stage.ACKNOWLEDGED:  # often not this one: a skipped event may stand before it
             self.advance()
+            if self.trouble is not None and not self._failed:
+                self.trouble = None
+                self._retry_delay = _RETRY_FIRST
 
     def advance(self) -> None:
         """Pass what is acknowledged at the head and free its bytes."""
@@ -271,30 +301,44 @@ class SessionOutbox:
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         self._direct = False
         self.trouble = in_words(error)
-        if not entry.is_numbered or fault_of(error) is not Fault.RECORD or entry in self._rejected:
-            entry.stage = Stage.FAILED
-            self._failed = True
+        if not entry.is_numbered or fault_of(error) is not Fault.RECORD:
+            self._wind_back(entry, Stage.FAILED)
         elif self._alone and self._entries[0] is entry:
-            self._rejected[entry] = self.trouble  # refused in a batch of its own: it is the culprit
-            self._count_dead_letter("rejected")
-            entry.stage = Stage.WAITING
+            self._reject(entry, error)
         else:
-            entry.stage = Stage.REFUSED
-            self._failed = True
+            self._wind_back(entry, Stage.REFUSED)
         self._call(self)
+
+    def _wind_back(self, entry: Entry, stage: Stage) -> None:
+        entry.stage = stage
+        self._failed = True
+
+    def _reject(self, entry: Entry, error: ProduceError) -> None:
+        """Refused in a batch of its own: it is the culprit, and next goes to the dead letters."""
+        known = self._rejected.get(entry)
+        rejection = Rejection.of(error) if known is None else known.again(error)
+        if rejection is None:
+            self._wind_back(entry, Stage.FAILED)
+            return
+        if known is None:
+            self._count_dead_letter("rejected")
+        self._rejected[entry] = rejection
+        entry.stage = Stage.WAITING
+
+    def hold(self) -> None:
+        """Close the direct way: when this returns, no worker is about to produce or will be before the next ``pump``."""
+        with self._lock:
+            self._direct = False
 
     def lose_producers(self) -> None:
         """The producers were replaced: what they had in flight will never be reported, and goes again from memory."""
         with self._lock:
             for entry in self._entries:
                 if entry.stage is Stage.IN_FLIGHT:
-                    entry.stage = Stage.FAILED
-                    self._failed = True
+                    self._wind_back(entry, Stage.FAILED)
             self._reported = self._produced
             self._writing = self.written
-            if self._failed:
-                self._direct = False
-                self._call(self)
+            self._call(self)
 
     def pump(self) -> bool:
         """Send what waits in memory, as far as order allows now; True when the direct way is open again."""
@@ -305,9 +349,6 @@ class SessionOutbox:
                 return False
             self.advance()
             self._direct = self._send_waiting() and not self._failed
-            if self._direct:
-                self.trouble = None
-                self._retry_delay = _RETRY_FIRST
             return self._direct
 
     def _rewound(self) -> bool:
@@ -316,13 +357,13 @@ class SessionOutbox:
         self.advance()
         plan = self._watermark.rewind(unix_ms() // 1000)
         self._failed = False
-        self._alone = plan.alone
+        self._alone = max(self._alone, plan.alone)  # suspects stay suspects whatever else happens to them
         self.tally.rewinds += 1
         if plan.new_epoch:
             last = self._entries[-1]
             self._epoch, self._sequence = last.epoch, last.sequence
             self.tally.epochs += 1
-        else:
+        if not plan.alone:  # no record is at fault: the place is, and wants time
             self._retry_at = monotonic() + self._retry_delay
             self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
         log.warning(
@@ -364,11 +405,13 @@ class SessionOutbox:
 
     def _encode_again(self, entry: Entry) -> Record:
         """The record of an entry under the number it has now; a dead letter when Kafka has refused it alone."""
-        event, error = entry.event, self._rejected.get(entry)
+        event, rejection = entry.event, self._rejected.get(entry)
         if event is None:
             raise AssertionError(f"{self.key}: a skipped event waits to be sent")
-        if error is not None:
-            return self._encoder.rejected(event, entry.epoch, entry.sequence, error, cut="TOO_LARGE" in error)
+        if rejection is not None:
+            error, kept = rejection
+            letter = self._encoder.rejected(event, entry.epoch, entry.sequence, error, cut=kept is not None)
+            return letter if kept is None else letter._replace(value=prefix(letter.value, kept))
         record = self._encoder.encode(event, entry.epoch, entry.sequence)
         if record is None:
             raise AssertionError(f"{self.key}: an event that was numbered is skipped when encoded again")

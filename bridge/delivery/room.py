@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 
 RECORD_OVERHEAD = 512
@@ -23,8 +22,8 @@ class _Waiter:
 class Room:
     """Bytes of all sessions that are not yet acknowledged.
 
-    Thread rule: any worker takes and waits; the delivery thread alone frees and wakes, and never waits for a worker: only
-    ``take`` holds the lock, for one addition.
+    Thread rule: any worker takes and waits; the delivery thread frees and wakes. The lock is held for a look or an addition,
+    never while anybody waits.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,7 +31,7 @@ class Room:
         self._lock = threading.Lock()
         self._taken = 0
         self._freed = 0
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: set[_Waiter] = set()
 
     @property
     def held(self) -> int:
@@ -40,7 +39,7 @@ class Room:
         return self._taken - self._freed
 
     def take(self, size: int) -> None:
-        """Count ``size`` bytes in; never waits (a worker looks at ``held`` first, so it exceeds by one record at most)."""
+        """Count ``size`` bytes in; never waits (a worker looks at ``held`` first, so it exceeds by what it takes at once)."""
         with self._lock:
             self._taken += size
 
@@ -51,16 +50,22 @@ class Room:
     def wait(self, has_room: Callable[[], bool], stopped: threading.Event) -> None:
         """Wait until ``has_room()`` or ``stopped``; holds no lock meanwhile."""
         waiter = _Waiter(has_room)
-        while not has_room() and not stopped.is_set():
-            waiter.woken.clear()
-            self._waiters.append(waiter)
-            waiter.woken.wait(_RECHECK)
+        with self._lock:
+            self._waiters.add(waiter)
+        try:
+            # It is among the waiters before it looks, so no wake-up falls between the look and the wait.
+            while not has_room() and not stopped.is_set():
+                waiter.woken.wait(_RECHECK)
+                waiter.woken.clear()
+        finally:
+            with self._lock:
+                self._waiters.discard(waiter)
 
     def wake(self, *, everybody: bool = False) -> None:
         """Wake the waiters that have room now; ``everybody``: also those that have not (a stop)."""
-        for _ in range(len(self._waiters)):
-            waiter = self._waiters.popleft()
-            if everybody or waiter.has_room():
-                waiter.woken.set()
-            elif not waiter.woken.is_set():
-                self._waiters.append(waiter)
+        if not self._waiters:
+            return
+        with self._lock:
+            for waiter in self._waiters:
+                if everybody or waiter.has_room():
+                    waiter.woken.set()

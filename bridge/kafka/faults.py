@@ -49,6 +49,14 @@ def fault_of(error: KafkaError) -> Fault:
     return Fault.RECORD if error.code() in _RECORD_FAULTS else Fault.PLACE
 
 
+_SIZE_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+
+
+def is_for_size(error: KafkaError) -> bool:
+    """Whether a smaller record might be taken."""
+    return error.code() in _SIZE_FAULTS
+
+
 def in_words(error: KafkaError) -> str:
     """One line for people and headers: the name users can look up, and the client's own text."""
     return f"{error.name()}: {error.str()}"
