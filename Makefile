@@ -52,8 +52,8 @@ lock: $(VENV)/.development ## lock the newest versions that pyproject.toml allow
 	$(LOCK) --output-file requirements-build.txt --constraints requirements-dev.txt --group build
 
 clean: ## remove the environment and everything that was made
-	rm -rf $(VENV) build dist tests/kafka/target .mypy_cache .ruff_cache .hypothesis .import_linter_cache \
-		.coverage htmlcov
+	rm -rf $(VENV) build dist tests/kafka/target tests/integration/foreign/node_modules .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python: | need-python
