@@ -69,6 +69,8 @@ class Daemon:
         self._sources = {name: Source(name, settings) for name in settings.servers}
         self._delivery: AtLeastOnce | None = None
         self._supervisor: Supervisor | None = None
+        self.http_port: int | None = None
+        """Where the HTTP endpoint listens, from its start on."""
         token = settings.http.token
         self._http = (
             None
@@ -99,7 +101,7 @@ class Daemon:
     def _start(self) -> None:
         settings = self._settings
         if self._http is not None:
-            self._http.start()
+            self.http_port = self._http.start()
         ground = self._insist(lambda: self._prepare_ground(settings))
         for warning in ground.warnings:
             log.warning("topic", setting=warning.key, warning=warning.message)

@@ -83,6 +83,10 @@ class Journal:
         """How many events of the session were published."""
         return len(self._offsets.get(session, ()))
 
+    def counts(self) -> dict[str, int]:
+        """How many events each session has published, deleted sessions too. The writing thread's."""
+        return {session: len(offsets) for session, offsets in self._offsets.items()}
+
     def entries(self, session: str, after: int = 0) -> Iterator[JournalEntry]:
         """The session's events above sequence ``after``, as written down so far."""
         offsets = self._offsets.get(session, array("Q"))

@@ -109,10 +109,14 @@ class MixServer:
         """How many events each session has published."""
         return self._on_loop(lambda roster: {session.facts.id: roster.published(session) for session in roster.all()})
 
-    def journal(self, session: str) -> list[JournalEntry]:
-        """Everything the session has published so far, a deleted one too; works after ``stop`` no more."""
+    def journalled(self) -> dict[str, int]:
+        """How many events each session has published, deleted sessions too."""
+        return self._on_loop(lambda roster: roster.journalled())
+
+    def journal(self, session: str, after: int = 0, limit: int | None = None) -> list[JournalEntry]:
+        """What the session has published above sequence ``after``, a deleted one too; works after ``stop`` no more."""
         assert self._roster is not None, "not started"  # noqa: S101
-        return self._roster.journal(session)
+        return self._roster.journal(session, after, limit)
 
     def create_session(self, **chosen: Any) -> str:  # noqa: ANN401 - see Roster.create
         """A new session (see ``Roster.create`` for what may be chosen); its id."""

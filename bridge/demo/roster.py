@@ -153,6 +153,10 @@ class Roster:
         last = head if limit is None else min(head, after + limit)
         return [JournalEntry(session_id, n, str(n), LOAD_EVENT, script.data(n)) for n in range(after + 1, last + 1)]
 
+    def journalled(self) -> dict[str, int]:
+        """How many events the journal has of each session, deleted ones too; none of a load test."""
+        return self._journal.counts()
+
     def published(self, session: Session) -> int:
         """How many events the session has published."""
         return session.track.head
