@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from bridge.errors import Unreachable
+from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.faults import error_of, in_words
 from bridge.settings.model import KafkaSettings
 
@@ -35,27 +37,44 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     return config | {name: str(value) for name, value in named.items() if value is not None}
 
 
+@contextmanager
+def settings_judged() -> Iterator[None]:
+    """Make a client inside: what it says of its configuration becomes a `SettingsError`, without any value."""
+    try:
+        yield
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is None or error.code() != KafkaError._INVALID_ARG:
+            raise
+        named = re.search(r'property:? "([^"]+)"', error.str())
+        key = f"kafka.properties.{named[1]}" if named else "kafka"
+        what = _QUOTED.sub("the given value", error.str()) if named is None else "no name or value the Kafka client knows"
+        raise SettingsError.of(key, f"{what}; allowed: what librdkafka's configuration page lists") from None
+
+
+_QUOTED = re.compile(r'"[^"]*"')
+
+
 def admin_client(config: Mapping[str, Any]) -> AdminClient:
-    """An admin client; it connects when it is first used."""
-    return AdminClient(dict(config), logger=_LOGGER)
+    """An admin client; it connects when it is first used. Raises `SettingsError`."""
+    with settings_judged():
+        return AdminClient(dict(config), logger=_LOGGER)
 
 
 def reader(config: Mapping[str, Any], *, isolation: str = "read_committed") -> Consumer:
     """A consumer that belongs to no group: partitions are assigned by hand, nothing is ever committed."""
-    return Consumer(
-        dict(config)
-        | {
-            "group.id": "mix-bridge-reads-without-a-group",  # librdkafka wants one; it is never joined
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": isolation,
-            "enable.partition.eof": False,
-            "fetch.wait.max.ms": 10,  # the end of a partition is then found in 0.02 s, not in 0.5 s
-            "allow.auto.create.topics": False,
-        },
-        logger=_LOGGER,
-    )
+    own = {
+        "group.id": "mix-bridge-reads-without-a-group",  # librdkafka wants one; it is never joined
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": isolation,
+        "enable.partition.eof": False,
+        "fetch.wait.max.ms": 10,  # the end of a partition is then found in 0.02 s, not in 0.5 s
+        "allow.auto.create.topics": False,
+    }
+    with settings_judged():
+        return Consumer(dict(config) | own, logger=_LOGGER)
 
 
 def unreachable(doing: str, exception: KafkaException) -> Unreachable:

@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from bridge.kafka.clients import settings_judged
 from bridge.kafka.faults import Fault, error_of, fault_of, in_words
 
 Report = Callable[[KafkaError | None, Message], None]
@@ -67,7 +68,8 @@ class IdempotentProducer:
         config = dict(settings.config) | dict(_DELIVERY) | limits | {"error_cb": self._on_error}
         self.fatal: str | None = None
         """Why this producer is finished; None while it lives."""
-        self._producer = Producer(config, logger=logging.getLogger("bridge.kafka.librdkafka"))
+        with settings_judged():
+            self._producer = Producer(config, logger=logging.getLogger("bridge.kafka.librdkafka"))
         self._produce: Callable[..., None] = self._producer.produce
 
     def produce(  # noqa: PLR0913 - the fields of a record; a tuple more per record costs time on the hottest path

@@ -19,6 +19,8 @@ from bridge.kafka.faults import error_of, in_words
 from bridge.settings.model import Settings
 
 _TIMEOUT = 10.0
+_LOOK = 3.0
+"""Seconds for the first question to Kafka: a signal is heard, and the start budget looked at, only between two of these."""
 _BROKER_LIMIT = 1_048_588
 """A broker's default ``max.message.bytes``."""
 _BATCH_OVERHEAD = 8 * 1024
@@ -140,7 +142,7 @@ class TopicAdmin:
     def describe(self, planned: Sequence[TopicPlan]) -> dict[str, Found]:
         """The planned topics that exist, by name; raises `Unreachable`."""
         try:
-            known = self._admin.list_topics(timeout=_TIMEOUT).topics
+            known = self._admin.list_topics(timeout=_LOOK).topics
         except KafkaException as exception:
             raise unreachable("asking for the topics", exception) from exception
         names = [each.name for each in planned if each.name in known and known[each.name].error is None]
