@@ -29,12 +29,14 @@ class Discovery:
         self.answered_at: float | None = None
         self._source = source
         self._changed = changed
-        self._api = source.api()
+        self._api = source.api(self._skipped)
         settings = source.settings
         self._rules = DiscoveryRules(settings.include_subagents, settings.created_within)
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._failing: str | None = None
+        self._flaws: str | None = None
+        self._said_flaws: str | None = None
         self._log = log.bind(server=source.name)
         self._thread = threading.Thread(target=self._run, name=f"discovery {source.name}", daemon=True)
 
@@ -45,6 +47,11 @@ class Discovery:
     def ask_now(self) -> None:
         """Ask at once: an event said that there is a new session."""
         self._wake.set()
+
+    def has_dropped(self, session_id: str, since: float) -> bool:
+        """Whether a list later than ``since`` is without this session."""
+        answered_at, listed = self.answered_at, self.listed
+        return answered_at is not None and answered_at > since and session_id not in listed
 
     def stop(self) -> None:
         """Ask for the end; wakes a request under way."""
@@ -69,8 +76,10 @@ class Discovery:
             self._wake.wait(self._source.settings.discover_interval)
 
     def _ask(self) -> None:
+        self._flaws = None
         listing = self._api.list(include_subagents=self._rules.include_subagents)
-        self._source.reached = True
+        self._source.noted(answered=True)
+        self._say_flaws()
         self.listed = discovered(listing, self._rules, unix_ms())
         self.answered_at = monotonic()
         if self._failing is not None:
@@ -79,7 +88,15 @@ class Discovery:
         self._changed()
 
     def _failed(self, error: ServerUnavailable) -> None:
-        self._source.reached = self._source.reached or error.answered
+        self._source.noted(answered=error.answered)
         if self._failing != error.detail:  # said once, not every ten seconds
             self._log.warning("discovery failed: running sessions go on, new ones wait", detail=error.detail)
         self._failing = error.detail
+
+    def _skipped(self, flaws: str) -> None:
+        self._flaws = flaws
+
+    def _say_flaws(self) -> None:
+        if self._flaws is not None and self._flaws != self._said_flaws:  # said once, not every ten seconds
+            self._log.warning("entries of the list of sessions are not bridged", detail=self._flaws)
+        self._said_flaws = self._flaws

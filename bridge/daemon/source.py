@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from structlog.stdlib import get_logger
@@ -27,7 +27,7 @@ _LEAST_BLOCK = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: frozen but for ``reached``, a flag that any thread sets and never clears.
+    Thread rule: frozen but for ``reached`` and ``answers``, flags that any thread sets by ``noted``.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -39,7 +39,9 @@ class Source:
         self.fingerprint = self.rules.fingerprint()
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.reached = False
-        """Whether the server has answered anything at all since the start."""
+        """Whether the server has answered anything at all since the start; never cleared."""
+        self.answers = False
+        """Whether the last request to it was answered."""
         self._url = server.url.get_secret_value().rstrip("/")
         self._tls = _tls(name, server)
         self._endpoint = Endpoint(
@@ -51,9 +53,15 @@ class Source:
             max_block_bytes=max(_LEAST_BLOCK, 2 * settings.events.max_bytes),
         )
 
+    def noted(self, *, answered: bool) -> None:
+        """A request was answered, or was not."""
+        self.answers = answered
+        if answered:
+            self.reached = True
+
     def headers(self) -> Mapping[str, str]:
         """The request headers of this moment: a token file is read again. Raises ``OSError`` when it cannot be."""
-        headers = {"User-Agent": f"mix-bridge/{__version__}"}
+        headers = {"user-agent": f"mix-bridge/{__version__}"}
         headers |= {name: value.get_secret_value() for name, value in self.settings.headers.items()}
         token = self.settings.bearer()
         if token is not None:
@@ -72,12 +80,12 @@ class Source:
         """The encoder of one session's records."""
         return Encoder(self.rules, key)
 
-    def api(self) -> SessionsApi:
-        """The server's REST side."""
+    def api(self, report: Callable[[str], None]) -> SessionsApi:
+        """The server's REST side; ``report`` is told of entries of a list that had to be skipped."""
         server = self.settings
         proxy = self._endpoint.proxy
         return SessionsApi(
-            self._url, self.headers, server.connect_timeout, server.connect_timeout * 6, proxy, self._tls
+            self._url, self.headers, server.connect_timeout, server.connect_timeout * 6, proxy, self._tls, report
         )
 
 

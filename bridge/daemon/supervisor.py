@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from structlog.stdlib import get_logger
 
@@ -38,6 +39,14 @@ class Running:
     outbox: SessionOutbox
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How long a session is left alone: ``until`` then, or until a list later than ``since`` is without it."""
+
+    until: float
+    since: float
+
+
 class Supervisor:
     """All sessions of this process.
 
@@ -62,7 +71,7 @@ class Supervisor:
         self._running: dict[SessionKey, Running] = {}
         self._ended = {name: Counters() for name in sources}
         self._left_out = dict.fromkeys(sources, 0)
-        self._rest_until: dict[SessionKey, float] = {}
+        self._rests: dict[SessionKey, Rest] = {}
         self._discoveries = {
             name: Discovery(source, changed) for name, source in sources.items() if source.settings.discover
         }
@@ -90,9 +99,11 @@ class Supervisor:
             running.worker.stop()
 
     def join(self, deadline: float) -> bool:
-        """Wait until every reader has ended; False when time ran out."""
-        over = [running.worker.join(deadline) for running in self._all()]
-        return all([*over, *(discovery.join(deadline) for discovery in self._discoveries.values())])
+        """Wait until every reader has ended; False when time ran out.
+
+        Discovery holds nothing that could be lost, and may wait for a connection longer than a stop should take.
+        """
+        return all([running.worker.join(deadline) for running in self._all()])
 
     def any_reached(self) -> bool:
         """Whether any server has answered since the start."""
@@ -101,10 +112,9 @@ class Supervisor:
     # Starting and ending
 
     def _start_wanted(self, name: str, source: Source) -> None:
-        now = monotonic()
         running = {key.session_id for key in self._running if key.server == name}
-        resting = {key.session_id for key, until in self._rest_until.items() if key.server == name and until > now}
         discovery = self._discoveries.get(name)
+        resting = self._resting(name, source, discovery)
         choice = choose(
             source.settings.sessions,
             self._unfinished(name) if discovery else (),
@@ -118,6 +128,15 @@ class Supervisor:
             key = SessionKey(name, session_id)
             if session_id not in running and self._shards.owns(key):
                 self._launch(key, source)
+
+    def _resting(self, name: str, source: Source, discovery: Discovery | None) -> set[str]:
+        """Sessions to be left alone. One that the server has ceased to list is free again: listed anew, it is back."""
+        now = monotonic()
+        for key, rest in [(key, rest) for key, rest in self._rests.items() if key.server == name]:
+            unlisted = discovery is not None and discovery.has_dropped(key.session_id, rest.since)
+            if rest.until <= now or (unlisted and key.session_id not in source.settings.sessions):
+                del self._rests[key]
+        return {key.session_id for key in self._rests if key.server == name}
 
     def _launch(self, key: SessionKey, source: Source) -> None:
         checkpoint = self._checkpoints.get(key)
@@ -139,7 +158,9 @@ class Supervisor:
         checkpoint = self._delivery.close(key)
         if checkpoint is not None:
             self._checkpoints[key] = checkpoint
-        self._rest_until[key] = monotonic() + (_REST_AFTER_CRASH if outcome is State.CRASHED else _REST_AFTER_END)
+        now = monotonic()
+        crashed = outcome is State.CRASHED
+        self._rests[key] = Rest(now + _REST_AFTER_CRASH, inf) if crashed else Rest(now + _REST_AFTER_END, now)
         with self._lock:  # in one step, so that no total ever goes backwards
             del self._running[key]
             self._ended[key.server] = Counters.total((self._ended[key.server], _counters(running)))
@@ -190,7 +211,7 @@ class Supervisor:
         discovery = self._discoveries.get(name)
         answered = discovery.answered_at if discovery else None
         return ServerSnapshot(
-            reachable=self._sources[name].reached,
+            reachable=self._sources[name].answers,
             last_discovery_age=None if answered is None else monotonic() - answered,
             listed=len(discovery.listed) if discovery else 0,
             not_bridged=self._left_out[name],

@@ -181,15 +181,15 @@ class Worker:
             while True:
                 self._take(stream.read())
         except Disconnected as end:
-            if end.outcome.status is not None:
-                self._source.reached = True
+            if stream is None and end.outcome.kind is not Kind.STOPPED:
+                self._source.noted(answered=end.outcome.status is not None)
             return end.outcome
         finally:
             if stream is not None:
                 self._closed(stream)
 
     def _opened(self, stream: EventStream) -> None:
-        self._source.reached = True
+        self._source.noted(answered=True)
         self._stream = stream
         self._connected_at = monotonic()
         self._become(Signal.OPENED)

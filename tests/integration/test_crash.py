@@ -81,5 +81,3 @@ def _has_everything(bridge: Bridge) -> bool:
     sessions = bridge.get("/api/status").json()["sessions"]
     done = [one for one in sessions if one["acknowledged_sequence"] >= EVENTS]
     return len(done) == SESSIONS
-
-
