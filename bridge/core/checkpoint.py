@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,14 +29,20 @@ class Checkpoint:
     """Of the settings that decided what was numbered; another one at restore means a new epoch."""
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
 class BadCheckpoint(ValueError):
     """A record of the checkpoints topic that is not ours, or from a newer version."""
 
 
-class _Value(BaseModel):
+class _Version(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)  # newer versions add keys
 
-    version: int
+    version: Annotated[int, Field(ge=1)]
+
+
+class _Value(_Version):
     server: str
     session: str
     last_event_id: str
@@ -66,21 +72,32 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 def decode(record_key: bytes, value: bytes) -> Checkpoint:
     """The checkpoint in a record; raises :class:`BadCheckpoint` with one line that says what is wrong with it."""
-    try:
-        parsed = _Value.model_validate_json(value)
-        updated_ms = int(datetime.fromisoformat(parsed.updated_at).timestamp() * 1000)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "value"
-        raise BadCheckpoint(f"{place}: {first['msg']}") from error
-    except ValueError as error:
-        raise BadCheckpoint("updated_at: not an RFC 3339 time") from error
-    if parsed.version > VERSION:
-        raise BadCheckpoint(
-            f"version {parsed.version} is newer than this mix-bridge knows ({VERSION}): start a newer one"
-        )
+    parsed = _parse(value)
     key = SessionKey(parsed.server, parsed.session)
     if key.record_key != record_key:
         raise BadCheckpoint(f"the key says {record_key[:200]!r}, the value {str(key)[:200]!r}")
     position = Position(parsed.epoch, parsed.sequence, parsed.last_event_id)
-    return Checkpoint(key, position, parsed.state, updated_ms, parsed.fingerprint)
+    return Checkpoint(key, position, parsed.state, _unix_ms(parsed.updated_at), parsed.fingerprint)
+
+
+def _parse(value: bytes) -> _Value:
+    version = _validated(_Version, value).version  # first: a newer version may have changed anything else
+    if version > VERSION:
+        raise BadCheckpoint(f"version {version} is newer than this mix-bridge knows ({VERSION}): start a newer one")
+    return _validated(_Value, value)
+
+
+def _validated(model: type[_Model], value: bytes) -> _Model:
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "value"
+        raise BadCheckpoint(f"{place}: {first['msg']}") from error
+
+
+def _unix_ms(text: str) -> int:
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise BadCheckpoint("updated_at: not an RFC 3339 time") from error

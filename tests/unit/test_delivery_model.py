@@ -10,16 +10,14 @@ import itertools
 import json
 import random
 import re
-import sys
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -386,7 +384,7 @@ SEEDS = st.integers(0, 2**32)
 @given(seed=SEEDS)
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_nothing_is_lost_whatever_happens(seed: int) -> None:
-    """Refusals, outages, dead producers and crashes at any moment: the consumer has every event, each number one meaning."""
+    """Refusals, outages, dead producers, crashes: the consumer has every event, and each number has one meaning."""
     clock = Clock()
     with on(clock):
         world = World(random.Random(seed), clock)
