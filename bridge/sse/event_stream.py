@@ -3,10 +3,14 @@
 sseclient-py forgets the last event id, shows no id of a block without data, takes ids with NUL and joins data lines at
 the price of bytes times lines. Whole pieces of plain blocks go straight through it; a piece with anything unusual is
 taken block by block.
+
+One form of block, the one Mix servers write, is read by a regular expression instead, many at once: that costs a fifth
+of sseclient-py's time, which is most of what a reader costs. The tests hold all three ways to one reference interpreter.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from operator import length_hint
 from typing import Final, Protocol
@@ -24,6 +28,9 @@ _SHORT: Final = 4096
 """Bytes of a block that may have any number of lines: its worst case, 800 lines, costs less than a system call."""
 _FEW_LINES: Final = 16
 """Lines of a longer block that sseclient-py may join itself: it copies the data once for each."""
+
+_USUAL: Final = re.compile(r"(?:\A|(?<=\n\n))id: ([^\n]*)\nevent: ([^\n]+)\ndata: ([^\n]*)\n\n")
+"""A whole block of exactly these three lines. As many matches as blocks: then every block is one, and nothing is left."""
 
 _event = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
 
@@ -139,7 +146,8 @@ class EventStream:
         while self._whole and not events:
             batch = self._whole
             self._whole = batch[BATCH:] if len(batch) > BATCH else []
-            events = self._together(batch[:BATCH]) or self._apart(batch[:BATCH])
+            batch = batch[:BATCH]
+            events = self._usual(batch) or self._together(batch) or self._apart(batch)
         return events
 
     def _finish(self, end: Disconnected) -> None:
@@ -162,6 +170,22 @@ class EventStream:
             self._stalled_since = now  # still, is nothing that this server did wrong
         elif now - self._stalled_since > self._stalled_after:
             raise Disconnected(Outcome(Kind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s"))
+
+    def _usual(self, blocks: list[bytes]) -> list[Event]:
+        """All events of blocks of the usual form; empty when one of them has another, or is too large."""
+        if self._nul or max(map(len, blocks)) >= self._limit:
+            return []
+        try:
+            text = b"\n\n".join(blocks).decode() + "\n\n"
+        except UnicodeDecodeError:
+            return []
+        found = _USUAL.findall(text)
+        if len(found) != len(blocks):
+            return []
+        received_ms = self._received_ms
+        self._cursor = found[-1][0]
+        self.blocks += len(found)
+        return [_event(Event, (name, data, id_, id_, received_ms, None)) for id_, name, data in found]
 
     def _together(self, blocks: list[bytes]) -> list[Event]:
         """All events of plain blocks in one go; empty when one of the blocks is not plain."""
