@@ -57,6 +57,7 @@ class Connector:
         self._endpoint = endpoint
         self._link = Link()
         self._transport = _Transport(endpoint, self._link)
+        self._stream: EventStream | None = None
 
     def connect(self, url: str, last_event_id: str) -> EventStream:
         """Open the stream after this id; empty: no id is sent. Raises Disconnected, and nothing else.
@@ -64,7 +65,8 @@ class Connector:
         Waits for the response head, at most the connect timeout and then the read timeout. Names are resolved by the
         system, for as long as it takes. An id that HTTP cannot carry (see ``sendable``) is ``BAD_REQUEST_ID``.
         """
-        self._transport.close()
+        if self._stream is not None:
+            self._stream.close()
         stopped = self._link.begin()
         if stopped is not None:
             raise Disconnected(stopped)
@@ -72,12 +74,13 @@ class Connector:
             raise Disconnected(Outcome(Kind.BAD_REQUEST_ID, "HTTP cannot carry the last event id"))
         endpoint = self._endpoint
         raw = self._open(url, last_event_id)
-        return EventStream(
+        self._stream = EventStream(
             Body(raw, self._link, endpoint.read_timeout, partial(self._release, raw)),
             last_event_id,
             max_block_bytes=endpoint.max_block_bytes,
             stalled_after=STALL_FACTOR * endpoint.read_timeout,
         )
+        return self._stream
 
     def stop(self) -> None:
         """End the connection, in any state, and every later one, as STOPPED. Any thread; can be called twice."""

@@ -6,9 +6,12 @@ No text of an exception goes into the line as it is: urllib3's hold the whole UR
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
+import zlib
 from collections.abc import Iterator
+from typing import Final
 
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -21,6 +24,9 @@ from urllib3.exceptions import (
 )
 
 from bridge.sse.reconnection import Kind, Outcome
+
+_TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")
+"""http.client's words for a proxy's answer: the status is nowhere else."""
 
 
 def outcome_of_connecting(error: BaseException, connect_timeout: float, read_timeout: float) -> Outcome:  # noqa: PLR0911 - a table
@@ -36,7 +42,7 @@ def outcome_of_connecting(error: BaseException, connect_timeout: float, read_tim
         return Outcome(Kind.UNREACHABLE, f"proxy failed: {_text(causes[-1])}")
     if _first(causes, NewConnectionError):
         return Outcome(Kind.UNREACHABLE, f"no connection: {_text(causes[-1])}")
-    if _first(causes, ValueError):
+    if isinstance(error, ValueError):  # requests' and urllib3's words for an address that is none
         return Outcome(Kind.UNREACHABLE, "the address is not valid")
     return _outcome(causes, read_timeout, "no response head")
 
@@ -56,12 +62,12 @@ def _outcome(causes: list[BaseException], read_timeout: float, what: str) -> Out
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and what led to it, the root last. Libraries hide the cause in four different places."""
+    """The exception and what led to it, the root last. Libraries hide the cause in three different places."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        inner = [getattr(error, "reason", None), error.__cause__, *reversed(error.args), error.__context__]
+        inner = [getattr(error, "reason", None), error.__cause__, *error.args]
         error = next((cause for cause in inner if isinstance(cause, BaseException)), None)
 
 
@@ -80,9 +86,11 @@ def _text(error: BaseException) -> str:  # noqa: PLR0911 - a table
             return "invalid chunk size"
         case IncompleteRead():
             return "it ended too early"
-        case DecodeError():
+        case zlib.error() | DecodeError():
             return "the content encoding is corrupt"
         case OSError(errno=int(number)):
             return error.strerror or os.strerror(number)
+        case OSError() if refused := _TUNNEL_REFUSED.match(str(error)):
+            return f"it answered {refused[1]}"
         case _:
             return type(error).__name__

@@ -129,8 +129,9 @@ class RawServer:
                     break
                 peer.request += more
             self._script(peer)
-            if self._tls is not None and peer.socket.fileno() >= 0:
-                peer.socket.unwrap()
+            if isinstance(peer.socket, ssl.SSLSocket):
+                with contextlib.suppress(ValueError):  # the script, or the test's end, has closed it already
+                    peer.socket.unwrap()
         except OSError:  # the client is gone, or refused our certificate: its outcome is what the test looks at
             pass
         except BaseException as error:  # noqa: BLE001 - raised again by close, in the test's own thread
@@ -147,3 +148,18 @@ def serving(script: Script, tls: ssl.SSLContext | None = None, *, read_request: 
         yield server
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port whose listener takes nobody any more: who connects there waits for an answer."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield port
