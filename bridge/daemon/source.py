@@ -43,7 +43,7 @@ class Source:
         self.answers = False
         """Whether the last request to it was answered."""
         self._url = server.url.get_secret_value().rstrip("/")
-        self._tls = _tls(name, server)
+        self._tls = tls_context(name, server)
         self._endpoint = Endpoint(
             headers=self.headers,
             connect_timeout=server.connect_timeout,
@@ -89,7 +89,8 @@ class Source:
         )
 
 
-def _tls(name: str, server: ServerSettings) -> ssl.SSLContext | None:
+def tls_context(name: str, server: ServerSettings) -> ssl.SSLContext | None:
+    """The one context of a server; None over plain HTTP. Raises ``SettingsError`` when a TLS file cannot be used."""
     if server.url.scheme != "https":
         return None
     files = (server.ca_file, server.client_cert_file, server.client_key_file)

@@ -240,6 +240,7 @@ def _counters(running: Running) -> Counters:
         rewinds=tally.rewinds,
         epochs_begun=tally.epochs,
         reconnects=readings.reconnects,
+        unresumable=readings.unresumable,
         bytes_read=running.worker.bytes_read,
         replaced_utf8=readings.replaced,
         discarded_tails=readings.discarded_tails,

@@ -250,10 +250,11 @@ class Worker:
             self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", resume_after=earlier)
             self._outbox.begin_epoch(earlier)
             return earlier
-        if not last_event_id and position.sequence:
+        if position.sequence and not (self._has_ids and last_event_id):
+            # Without ids the position is still the one the session began with, or empty: not where the stream stands.
             self.readings.unresumable += 1
             self._log.warning("unresumable: the server gives no ids, events sent meanwhile are lost; new epoch")
-            self._outbox.begin_epoch("")
+            self._outbox.begin_epoch(last_event_id)
         self._sendable_id = last_event_id
         return last_event_id
 
@@ -299,6 +300,7 @@ class Worker:
             "unresumable: the server refuses the last event id; new epoch", refused=refused, resume_after=resume_after,
             detail=outcome.detail,
         )  # fmt: skip
+        self._has_ids = False  # looked for again: whoever forgets its ids may be another server by now
         self._outbox.begin_epoch(resume_after)
         self._pause(outcome, self._source.backoff.minimum)
 

@@ -227,6 +227,11 @@ def _config(app: Starlette) -> Config:
     )
 
 
+def try_listening(host: str, port: int) -> None:
+    """Listen for a moment, answering nobody. Raises SettingsError when host or port cannot be used."""
+    _listen(host, port).close()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

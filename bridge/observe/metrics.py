@@ -44,6 +44,9 @@ _PER_SERVER = (
     _PerServer("rewinds", "Times a session was wound back to a refused record.", "rewinds"),
     _PerServer("epochs_begun", "Epochs begun: the numbering could not go on with certainty.", "epochs_begun"),
     _PerServer("reconnects", "Connections to a stream after a session's first one.", "reconnects"),
+    _PerServer(
+        "unresumable", "Times a stream could not be resumed where it was left: events may be missing.", "unresumable"
+    ),
     _PerServer("read_bytes", "Bytes read from the streams.", "bytes_read"),
     _PerServer(
         "discarded_tails", "Connections that ended inside a block; the server sends it again.", "discarded_tails"

@@ -24,6 +24,7 @@ class Counters:
     rewinds: int = 0  # times the session was wound back to a refused record
     epochs_begun: int = 0
     reconnects: int = 0
+    unresumable: int = 0  # times a stream could not be resumed where it was left: events may be missing or repeated
     bytes_read: int = 0
     replaced_utf8: int = 0  # events in which bytes that are not UTF-8 were replaced
     discarded_tails: int = 0  # connections that ended inside a block

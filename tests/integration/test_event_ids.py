@@ -1,0 +1,228 @@
+"""Ids that cannot be used: refused, missing, or not to be put into a header. What then happens, and how it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.component.raw_server import Peer, answer
+from tests.integration.scene import (
+    accepted,
+    checkpoints,
+    session,
+    settings,
+    started,
+    texts,
+    wait_acknowledged,
+    wait_checkpoint,
+    wait_logged,
+)
+from tests.integration.scripted_mix import Feed, block, content, contents, scripted_mix, send, stream
+from tests.waiting import wait_until
+
+
+def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Three refusals of ``start_after_id``, then a request without, said as an error."""
+    with scripted_mix() as mix:
+        feed = Feed()
+
+        def script(peer: Peer) -> None:
+            feed(peer) if "last-event-id" not in peer.headers else peer.send(answer(400))
+
+        mix.list("a")
+        mix.streams = {"a": script}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            line = wait_logged(bridge, "unresumable", "refuses")
+            assert (line["level"], line["session"], line["refused"]) == ("error", "a", "0")
+            wait_until(lambda: session(bridge, "a")["state"] == "streaming", 10, "a stream")
+            feed.add(2)
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a") == ["0", "0", "0", None]
+    assert texts(kafka, namespace, "a") == ["1", "2"]
+
+
+def test_nothing_is_lost_when_the_id_was_not_what_the_server_refused(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """401, 403, 404, 408 and 429 are no refusals of the id, however often they come."""
+    refusals = iter([401, 403, 404, 408, 429, 401, 403, 404, 408, 429])
+    with scripted_mix() as mix:
+        feed = Feed(2)
+
+        def script(peer: Peer) -> None:
+            refusal = next(refusals, None)
+            feed(peer) if refusal is None else peer.send(answer(refusal))
+
+        mix.list("a")
+        mix.streams = {"a": script}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+        assert set(mix.ids_of("a")) == {"0"}
+
+
+def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """It may repeat, it hides nothing: the new epoch is announced by a checkpoint before its first record."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+
+        def forgetful(peer: Peer) -> None:
+            feed(peer) if peer.headers["last-event-id"] != b"3" else peer.send(answer(410))
+
+        mix.list("a")
+        mix.streams = {"a": forgetful}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 3)
+            first = session(bridge, "a")["epoch"]
+            feed.cut()
+            wait_until(lambda: session(bridge, "a")["epoch"] > first, 10, "a new epoch")
+            wait_acknowledged(bridge, "a", 3)
+            assert "mix_bridge_epochs_begun_total" in bridge.get("/metrics").text
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a") == ["0", "3", "3", "3", "0"]
+    got = accepted(kafka, namespace, "a")
+    assert [one.sequence for one in got] == [1, 2, 3, 1, 2, 3]
+    assert len({one.epoch for one in got}) == 2
+    starts = [
+        (one["last_event_id"], one["sequence"])
+        for one in checkpoints(kafka, namespace)["local/a"]
+        if one["sequence"] == 0
+    ]
+    assert starts == [("0", 0), ("0", 0)]
+
+
+def test_a_server_without_ids_stops_only_its_own_session(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``refuse``: nothing of it is published, the error names the setting, the other session goes on."""
+    with scripted_mix() as mix:
+        good = Feed(1)
+        mix.list("bare", "good")
+        mix.streams = {"bare": stream(block(None, "content", content(1))), "good": good}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            line = wait_logged(bridge, "without ids")
+            assert (line["level"], line["session"]) == ("error", "bare")
+            assert line["setting"] == "servers.local.without_ids"
+            wait_until(lambda: session(bridge, "bare")["state"] == "refused", 10, "its stop")
+            assert "without ids" in session(bridge, "bare")["last_error"]
+            good.add(1)
+            wait_acknowledged(bridge, "good", 2)
+            assert len(mix.ids_of("bare")) == 1
+            assert bridge.terminate() == 0
+    assert texts(kafka, namespace, "bare") == []
+
+
+def test_events_before_the_first_one_without_an_id_are_kept(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A server that gave ids once is one with ids: its later events without any do not stop the session."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": stream(*contents(1), block(None, "content", content(2)), *contents(3))}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 3)
+            assert bridge.terminate() == 0
+    got = accepted(kafka, namespace, "a")
+    assert [b'"sseid"' in (one.record.value or b"") for one in got] == [True, False, True]
+
+
+def test_a_server_without_ids_can_be_accepted(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``accept``: each reconnect is said to be unresumable and begins a new epoch, a restart too."""
+    with scripted_mix() as mix:
+
+        def bare(peer: Peer) -> None:
+            send(peer, [block(None, "content", content(len(mix.asked)))])
+            if len(mix.asked) > 2:
+                peer.hold()
+
+        mix.list("a")
+        mix.streams = {"a": bare}
+        chosen = settings(kafka, namespace, mix.url, {"servers.local.without_ids": "accept"})
+        with started(tmp_path, chosen) as bridge:
+            wait_until(lambda: len(mix.asked) == 3, 10, "two reconnects")
+            wait_acknowledged(bridge, "a", 1)
+            wait_until(lambda: len(accepted(kafka, namespace, "a")) == 3, 10, "three records", 0.1)
+            said = [line for line in bridge.log_lines() if "unresumable" in line["event"]]
+            assert [line["session"] for line in said] == ["a", "a"]
+            assert 'mix_bridge_unresumable_total{server="local"} 2.0' in bridge.get("/metrics").text
+            assert bridge.terminate() == 0
+            bridge.start()
+            wait_until(lambda: len(accepted(kafka, namespace, "a")) == 4, 10, "a fourth record", 0.1)
+    got = accepted(kafka, namespace, "a")
+    assert [one.sequence for one in got] == [1, 1, 1, 1]
+    assert len({one.epoch for one in got}) == 4
+
+
+def test_an_id_that_http_cannot_carry_is_not_sent(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The next request resumes after the last one that can be sent, in a new epoch: repeats, no loss, no crash."""
+    strange = b"id: \x01 strange \nevent: content\ndata: " + content("strange").encode() + b"\n\n"
+    with scripted_mix() as mix:
+
+        def script(peer: Peer) -> None:
+            send(peer, [*contents(1), strange])
+            if len(mix.asked) > 2:
+                peer.hold()
+
+        mix.list("a")
+        mix.streams = {"a": script}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_until(lambda: len(mix.asked) == 3, 10, "two reconnects")
+            wait_until(lambda: len(accepted(kafka, namespace, "a")) == 6, 10, "six records", 0.1)
+            assert wait_logged(bridge, "HTTP cannot carry")["level"] == "error"
+            assert bridge.terminate() == 0
+            bridge.start()
+            wait_until(lambda: len(mix.asked) == 4, 10, "a request after the restart")
+        assert mix.ids_of("a") == ["0", "0", "0", "0"]
+    assert len({one.epoch for one in accepted(kafka, namespace, "a")}) >= 3
+
+
+def test_ids_are_opaque_text(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Any text comes back as it was: in the header as UTF-8, in ``sseid``, in the checkpoint."""
+    exotic = "ключ/\U0001f511;a=b \"'\\ %0a"
+    with scripted_mix() as mix:
+
+        def script(peer: Peer) -> None:
+            send(peer, [block(exotic, "content", content(1))] if len(mix.asked) == 1 else [])
+            if len(mix.asked) > 1:
+                peer.hold()
+
+        mix.list("a")
+        mix.streams = {"a": script}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_until(lambda: len(mix.asked) == 2, 10, "a reconnect")
+            wait_checkpoint(kafka, namespace, "a", lambda one: one["last_event_id"] == exotic)
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a")[1] == exotic
+
+
+def test_an_event_without_data_moves_the_position_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """An id-only block takes no number, and is where the stream is resumed."""
+    with scripted_mix() as mix:
+
+        def script(peer: Peer) -> None:
+            send(peer, [*contents(1), b"id: 7\n\n"] if len(mix.asked) == 1 else contents(8))
+            if len(mix.asked) > 1:
+                peer.hold()
+
+        mix.list("a")
+        mix.streams = {"a": script}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            wait_checkpoint(kafka, namespace, "a", lambda one: (one["last_event_id"], one["sequence"]) == ("8", 2))
+        assert mix.ids_of("a") == ["0", "7"]
+    assert texts(kafka, namespace, "a") == ["1", "8"]
+
+
+def test_nothing_but_what_comes_now_is_asked_for_with_an_empty_start(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """``start_after_id`` empty: no header at first; afterwards the position as ever."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.start_after_id": ""})) as bridge:
+            wait_until(lambda: session(bridge, "a").get("state") == "streaming", 10, "a stream")
+            feed.add(1)
+            wait_acknowledged(bridge, "a", 1)
+            feed.cut()
+            wait_until(lambda: len(mix.asked) == 2, 10, "a reconnect")
+            feed.add(1)
+            wait_acknowledged(bridge, "a", 2)
+        assert mix.ids_of("a") == [None, "4"]
+    assert texts(kafka, namespace, "a") == ["4", "5"]
