@@ -97,9 +97,6 @@ class Connector:
         except Exception as error:
             self._transport.close()
             raise Disconnected(self._link.wanted or self._why(error)) from error
-        if self._link.wanted is not None:
-            self._transport.close()
-            raise Disconnected(self._link.wanted)
         return raw
 
     def _release(self, raw: BaseHTTPResponse) -> None:

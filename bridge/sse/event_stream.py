@@ -5,11 +5,12 @@ the price of bytes times lines. Whole pieces of plain blocks go straight through
 taken block by block.
 
 One form of block, the one Mix servers write, is read by a regular expression instead, many at once: that costs a fifth
-of sseclient-py's time, which is most of what a reader costs. The tests hold all three ways to one reference interpreter.
+of sseclient-py's time, which is most of what a reader costs. The tests hold all three ways to one reference.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from operator import length_hint
@@ -30,7 +31,9 @@ _FEW_LINES: Final = 16
 """Lines of a longer block that sseclient-py may join itself: it copies the data once for each."""
 
 _USUAL: Final = re.compile(r"(?:\A|(?<=\n\n))id: ([^\n]*)\nevent: ([^\n]+)\ndata: ([^\n]*)\n\n")
-"""A whole block of exactly these three lines. As many matches as blocks: then every block is one, and nothing is left."""
+"""A whole block of exactly these three lines. As many matches as blocks: then every block is one."""
+
+logging.getLogger(__name__).setLevel(logging.INFO)  # sseclient-py writes a line for each event, under this name
 
 _event = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
 
@@ -173,7 +176,7 @@ class EventStream:
 
     def _usual(self, blocks: list[bytes]) -> list[Event]:
         """All events of blocks of the usual form; empty when one of them has another, or is too large."""
-        if self._nul or max(map(len, blocks)) >= self._limit:
+        if self._nul or not blocks[0].startswith(b"id: ") or max(map(len, blocks)) >= self._limit:
             return []
         try:
             text = b"\n\n".join(blocks).decode() + "\n\n"

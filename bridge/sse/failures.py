@@ -11,13 +11,12 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator
+from http.client import IncompleteRead
 from typing import Final
 
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
-    IncompleteRead,
-    InvalidChunkLength,
     NewConnectionError,
     ProxyError,
     ReadTimeoutError,
@@ -82,8 +81,6 @@ def _text(error: BaseException) -> str:  # noqa: PLR0911 - a table
             return f"certificate refused: {error.verify_message}"
         case ssl.SSLError():
             return str(error.reason or "handshake failed").lower().replace("_", " ")
-        case InvalidChunkLength():
-            return "invalid chunk size"
         case IncompleteRead():
             return "it ended too early"
         case zlib.error() | DecodeError():

@@ -114,6 +114,8 @@ def _connect(connection: HTTPConnection, link: Link) -> socket.socket:
             attempt.settimeout(connection.timeout)
             link.hold(attempt)
             attempt.connect(address)
+            if link.wanted is not None:  # a shutdown between hold and connect finds nothing to shut down
+                raise OSError("cut")  # noqa: TRY301 - it ends like an attempt that failed
         except OSError as failed:
             error = failed
             attempt.close()
@@ -146,7 +148,7 @@ class LinkedHTTPConnection(HTTPConnection):
 
 
 class LinkedHTTPSConnection(HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS, or through a proxy's tunnel."""
 
     def __init__(self, link: Link, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them
@@ -154,3 +156,10 @@ class LinkedHTTPSConnection(HTTPSConnection):
 
     def _new_conn(self) -> socket.socket:
         return _new_connection(self, self._link)
+
+    def connect(self) -> None:
+        """Connect, with a handshake that hangs told as what it is: urllib3 calls it a read timeout."""
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "handshake timed out") from error

@@ -140,6 +140,20 @@ def test_a_tls_handshake_that_hangs_is_ended_too() -> None:
         assert reading.join().kind is Kind.STOPPED
 
 
+def test_a_tls_handshake_that_hangs_ends_after_the_connect_timeout() -> None:
+    """It is part of connecting: nobody waits the read timeout for it."""
+    with serving(silent, read_request=False) as server:
+        outcome = refused(server.url.replace("http:", "https:"), connect_timeout=0.3)
+    assert outcome == Outcome(Kind.UNREACHABLE, "no connection within 0.3 s")
+
+
+def test_a_proxy_that_does_not_answer_ends_after_the_connect_timeout() -> None:
+    """So is the way through a proxy."""
+    with serving(silent) as proxy:
+        outcome = refused("https://mix.example/", connect_timeout=0.3, proxy=f"http://127.0.0.1:{proxy.port}")
+    assert outcome == Outcome(Kind.UNREACHABLE, "no connection within 0.3 s")
+
+
 def test_a_connect_that_nobody_answers_is_ended_too() -> None:
     """Before there is a connection at all."""
     with full_backlog() as port:

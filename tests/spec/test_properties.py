@@ -43,12 +43,32 @@ TOKENS += [
     b"\xad",
     "é中😀".encode(),
 ]
-TOKENS += [b"1", b"23", b"x", b"\x0b", b"\x85", b"\t", b"longer than any field name"]
+TOKENS += [b"id: 3\nevent: e\ndata: d\n\n"] * 3 + [
+    b"1",
+    b"23",
+    b"x",
+    b"\x0b",
+    b"\x85",
+    b"\t",
+    b"longer than any field name",
+]
 adversarial = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=3), max_size=40).map(b"".join)
 """Bytes that mean something to the format, in any order, with noise."""
 well_formed = st.lists(
     st.sampled_from(
-        [b"data: a\n", b"data\n", b"id: 1\n", b"id: 2\r\n", b"id\r", b"event: e\n", b": c\n", b"retry: 5\n", b"\n"]
+        [
+            b"data: a\n",
+            b"data\n",
+            b"id: 1\n",
+            b"id: 2\r\n",
+            b"id\r",
+            b"event: e\n",
+            b": c\n",
+            b"retry: 5\n",
+            b"\n",
+            b"id: 3\nevent: e\ndata: d\n\n",
+            b"id: 4\r\nevent: e\r\ndata:  d\r\n\r\n",
+        ]
     ),
     max_size=40,
 ).map(b"".join)
