@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bridge.cli.check import check
+from bridge.cli.demo import demo
 from bridge.cli.options import Given, takes_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
@@ -32,4 +34,6 @@ def before(
 
 
 app.command()(run)
+app.command()(demo)
+app.command()(check)
 app.add_typer(settings_app)

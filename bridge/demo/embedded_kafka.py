@@ -35,6 +35,16 @@ class EmbeddedKafka:
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
         return self.bootstrap_servers
 
+    def create_topic(self, name: str, timeout: float = 10.0) -> int:
+        """Make sure the topic is there; how many partitions it has. Unreachable if the cluster does not answer."""
+        if self._owner is None:
+            raise Unreachable("the embedded Kafka is not started")
+        try:
+            # To ask for a topic is what creates it: there is no CreateTopics.
+            return len(self._owner.list_topics(name, timeout=timeout).topics[name].partitions)
+        except KafkaException as failure:
+            raise Unreachable(f"the embedded Kafka did not create {name}") from failure
+
     def stop(self) -> None:
         """End the cluster and forget its records. Can be called twice."""
         self._owner = None

@@ -1,0 +1,144 @@
+"""The parts of the demo, put together: embedded Kafka, simulated Mix server, bridge, independent consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from bridge.demo.cast import Change, Wishes, names
+from bridge.demo.daemon_thread import DaemonThread
+from bridge.demo.embedded_kafka import EmbeddedKafka
+from bridge.demo.mix_server import MixServer
+from bridge.demo.server_options import ServerOptions
+from bridge.demo.verdict import Verdict, fingerprint, judge
+from bridge.demo.witness import Witness
+from bridge.kafka.topics import Ground
+from bridge.settings import Settings, load
+
+Tell = Callable[[str, str, str], None]
+"""(part, where it is, remark)"""
+
+_PATIENCE = 20.0
+_MOST_BEHIND = 5000
+"""Events on the way, at which the agents fall silent for a moment: the embedded Kafka throws away what is older than
+the last 5 MB of its partition, read or not."""
+_PAGE = 2000
+_BATCH_LIMIT = 1_000_000
+"""Bytes of a request: what a real broker takes by default."""
+_SERVER = "demo"
+
+
+class Stage:
+    """Everything that plays. One thread; a context manager that ends what was started."""
+
+    def __init__(self, wishes: Wishes) -> None:
+        self._wishes = wishes
+        self._names = names()
+        self._kafka = EmbeddedKafka()
+        self._server = MixServer(ServerOptions(port=0, sessions=0, rate=wishes.rate, seed=wishes.seed))
+        self._after = ExitStack()
+        self._is_held = False
+        self.sent = 0
+        """Events that the server has published, when it was last asked."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._after.close()
+
+    def start(self, tell: Tell) -> None:
+        """Start one after the other, the agents before the bridge: nothing of what they said before may be missing."""
+        self._after.callback(self._kafka.stop)
+        brokers = self._kafka.start()
+        topics = _settings(brokers, "http://unknown.invalid").topics
+        partitions = {
+            name: self._kafka.create_topic(name) for name in (topics.events, topics.dead_letters, topics.checkpoints)
+        }
+        tell("Kafka", brokers, f"embedded, topics {', '.join(partitions)}")
+        url = self._start_server()
+        tell("Mix server", url, f"{self._wishes.sessions} agent sessions, {self._wishes.rate:g} events/s each")
+        ground = Ground(partitions.pop(topics.checkpoints), _BATCH_LIMIT)
+        self._start_witness(brokers, partitions)
+        port = self._start_daemon(_settings(brokers, url), ground)
+        tell("bridge", f"http://127.0.0.1:{port}", "look meanwhile: /api/status /metrics")
+
+    def _start_server(self) -> str:
+        self._after.callback(self._server.stop)
+        url = self._server.start()
+        for _ in range(self._wishes.sessions):
+            self._server.create_session(session_id=next(self._names), announce=False)
+        return url
+
+    def _start_witness(self, brokers: str, partitions: dict[str, int]) -> None:
+        self.witness = Witness(brokers, partitions)
+        self._after.callback(self.witness.stop)
+        self.witness.start()
+
+    def _start_daemon(self, settings: Settings, ground: Ground) -> int:
+        self.daemon = DaemonThread(settings, lambda _: ground)
+        self._after.callback(self.daemon.stop)
+        return self.daemon.start(_PATIENCE)
+
+    # --- while it runs
+
+    def sessions(self) -> list[str]:
+        """The sessions there are now, oldest first."""
+        return self._server.sessions()
+
+    def behind(self) -> int:
+        """Events that were sent and have not arrived yet; asks the server."""
+        self.sent = sum(self._server.journalled().values())
+        return max(0, self.sent - self.witness.ledger.accepted)
+
+    def keep_up(self) -> None:
+        """Let the agents fall silent while the consumer is far behind."""
+        behind = self.behind()
+        if not self._is_held and behind > _MOST_BEHIND:
+            self._is_held = True
+            self._server.pause()
+        elif self._is_held and behind < _MOST_BEHIND // 2:
+            self._is_held = False
+            self._server.resume()
+
+    def change(self, change: Change) -> str | None:
+        """A session comes or goes; its name, None if it had to be left out."""
+        if change is Change.CREATE:
+            return self._server.create_session(session_id=next(self._names))
+        # Where something has arrived, a stream is open: what the session says last still goes through.
+        living, known = self._server.sessions(), self.witness.ledger.sessions()
+        name = next((each for each in living if each in known), None)
+        if name is None or len(living) == 1:
+            return None
+        self._server.delete_session(name)
+        return name
+
+    # --- the end
+
+    def silence(self) -> None:
+        """The agents say no more."""
+        self._server.pause()
+
+    def verdict(self) -> Verdict:
+        """Compare the journal with what arrived. After the consumer has finished."""
+        return judge(self._journal(), self.witness.ledger)
+
+    def _journal(self) -> Iterator[tuple[str, list[bytes]]]:
+        for session in self._server.journalled():
+            yield session, list(self._sent_by(session))
+
+    def _sent_by(self, session: str) -> Iterator[bytes]:
+        after = 0
+        while page := self._server.journal(session, after, _PAGE):
+            yield from (fingerprint(entry.id, entry.event, entry.data) for entry in page)
+            after = page[-1].sequence
+
+
+def _settings(bootstrap_servers: str, url: str) -> Settings:
+    """The bridge's settings as its shortest use makes them: of no file, and of an empty environment."""
+    overrides = {"kafka.bootstrap_servers": bootstrap_servers, "http.port": "0"}
+    return load(overrides, {}, servers={_SERVER: url}, to_run=True)
