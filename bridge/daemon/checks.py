@@ -1,4 +1,4 @@
-"""What ``mix-bridge check`` says of what it has seen. Pure: each judgement is a line, each failure comes with a hint."""
+"""What ``mix-bridge check`` says of what it has seen. Pure: each judgement is a line, each failure has its hint."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def passed(lines: Sequence[Line]) -> bool:
 # Kafka
 
 _WAYS_ROUND = {
-    Obstacle.LOGIN: "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password",
+    Obstacle.LOGIN: "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password, and that the listener"
+    " speaks SASL (kafka.security_protocol)",
     Obstacle.TLS: "check kafka.ssl_ca_file (the authority of the brokers' certificates), the host name in"
     " kafka.bootstrap_servers, and that the listener speaks TLS (kafka.security_protocol)",
     Obstacle.PROTOCOL: "something else listens there, or this listener wants another kafka.security_protocol",

@@ -85,7 +85,7 @@ def _kafka(settings: Settings) -> list[Line]:
 
 
 def _server_check(source: Source, settings: Settings) -> Callable[[], Sequence[Line]]:
-    """Only a server that is asked for its sessions is asked at all: no stream is touched, a reader may disturb a run."""
+    """One that is to list its sessions is asked for them. No stream is touched: a reader may disturb a run."""
     ask = _list_sessions if source.settings.discover else _connect
     return lambda: [ask(source, settings)]
 

@@ -33,13 +33,14 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class ServerUnavailable(BridgeError):
     """The server gave no answer that can be believed: try again later. The detail holds no secret and no payload.
 
-    ``answered``: it did give an answer, so it can be reached.
+    ``answered``: it did give an answer, so it can be reached. ``status``: of that answer, when it was not 200.
     """
 
-    def __init__(self, detail: str, *, answered: bool = False) -> None:
+    def __init__(self, detail: str, *, answered: bool = False, status: int | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.answered = answered
+        self.status = status
 
 
 class SessionsApi:
@@ -108,7 +109,9 @@ class SessionsApi:
         if self._sockets.stopped:  # asked last: a body that `stop` cut may look like one that ended
             raise Stopped(what) from failure
         if failure is not None:
-            raise ServerUnavailable(f"{what}: {detail}", answered=isinstance(failure, _Disbelieved)) from failure
+            status = failure.status if isinstance(failure, _Disbelieved) else None
+            answered = isinstance(failure, _Disbelieved)
+            raise ServerUnavailable(f"{what}: {detail}", answered=answered, status=status) from failure
         return body
 
     def _ask(self, path: str) -> bytes:
@@ -140,12 +143,16 @@ class SessionsApi:
 
 
 class _Disbelieved(Exception):
-    """An answer came, but not one to go by."""
+    """An answer came, but not one to go by. ``status``: when it was the status that said so."""
+
+    def __init__(self, detail: str, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 def _believed(response: requests.Response, deadline: float) -> bytes:
     if response.status_code != requests.codes.ok:
-        raise _Disbelieved(f"HTTP status {response.status_code}")
+        raise _Disbelieved(f"HTTP status {response.status_code}", response.status_code)
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         # Some servers answer 200 with a page or a text to any path: that is no list of sessions.

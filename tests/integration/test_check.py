@@ -1,0 +1,325 @@
+"""``mix-bridge check`` as a process: its lines, its exit codes, against a real Kafka and servers there and away."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+from bridge.clock import monotonic
+from tests.kafka.broker import Broker, quiet_admin
+from tests.kafka.mix import MixServer
+from tests.kafka.process import command
+from tests.kafka.topics import create_topic, partitions_of
+
+NOBODY = "127.0.0.1:9"
+"""The discard port: nobody listens."""
+SECRETS = {
+    "servers.local.token": "hunter2-server",
+    "servers.local.headers.x-key": "hunter2-header",
+    "servers.local.proxy": f"http://me:hunter2-proxy@{NOBODY}",
+    "http.token": "hunter2-http",
+    "kafka.properties.client.rack": "hunter2-rack",
+}
+LOGIN = {
+    "kafka.security_protocol": "sasl_plaintext",
+    "kafka.sasl_mechanism": "PLAIN",
+    "kafka.sasl_username": "bridge",
+    "kafka.sasl_password": "hunter2-kafka",
+}
+
+
+@pytest.fixture(scope="module")
+def mix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a simulated Mix server with three sessions."""
+    with MixServer(tmp_path_factory.mktemp("mix"), "--sessions", 3) as server:
+        yield server.url
+
+
+@pytest.fixture
+def settings(kafka: str, namespace: str, mix: str) -> dict[str, object]:
+    """With which all is well."""
+    return {
+        "namespace": namespace,
+        "kafka.bootstrap_servers": kafka,
+        "servers.local.url": mix,
+        "http.port": 0,
+    }
+
+
+class Checked:
+    """One run with ``--json``."""
+
+    def __init__(self, settings: dict[str, object], *options: str) -> None:
+        began = monotonic()
+        self.done = command(["check", "--json", *options], settings)
+        self.seconds = monotonic() - began
+        self.code = self.done.returncode
+        self.document: dict[str, Any] = json.loads(self.done.stdout)
+        self.lines: dict[str, dict[str, str]] = {line["subject"]: line for line in self.document["checks"]}
+
+    def states(self) -> dict[str, str]:
+        """How each check came out."""
+        return {subject: line["state"] for subject, line in self.lines.items()}
+
+
+def test_all_is_well_and_nothing_is_created(kafka: str, namespace: str, settings: dict[str, object]) -> None:
+    """Exit 0, a line each, on stdout alone; the topics that are to be created are not there afterwards either."""
+    done = command(["check"], settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(": ")[0].split(maxsplit=1) for line in done.stdout.splitlines()] == [
+        ["ok", "settings"],
+        ["ok", "kafka"],
+        ["ok", f"topic {namespace}.checkpoints"],
+        ["ok", f"topic {namespace}.events"],
+        ["ok", f"topic {namespace}.dead-letters"],
+        ["ok", "server local"],
+        ["ok", "http"],
+    ]
+    assert "does not exist: `run` creates it, with 8 partitions" in done.stdout
+    assert "3 sessions listed, 3 to bridge" in done.stdout
+    assert "\x1b" not in done.stdout  # colours are for terminals
+    assert not partitions_of(kafka, f"{namespace}.checkpoints")
+
+
+def test_topics_that_are_there_are_judged(kafka: str, namespace: str, settings: dict[str, object]) -> None:
+    """Compaction, partitions and size limits: what stops a start fails, what only costs something warns."""
+    create_topic(kafka, f"{namespace}.checkpoints", 2, {"cleanup.policy": "delete"})
+    create_topic(kafka, f"{namespace}.events", 1, {"cleanup.policy": "compact"})
+    create_topic(kafka, f"{namespace}.dead-letters", 1, {"max.message.bytes": "1000"})
+    found = Checked(settings)
+    assert (found.code, found.document["ok"]) == (1, False)
+    checkpoints, events, letters = (
+        found.lines[f"topic {namespace}.{n}"] for n in ("checkpoints", "events", "dead-letters")
+    )
+    assert [line["state"] for line in (checkpoints, events, letters)] == ["failed", "failed", "warning"]
+    assert checkpoints["hint"].startswith("set cleanup.policy=compact on it")
+    assert events["hint"].startswith("set cleanup.policy=delete on it")
+    assert "max.message.bytes=1000" in letters["detail"]
+
+
+def test_another_number_of_shards_is_a_warning(kafka: str, namespace: str, settings: dict[str, object]) -> None:
+    """A warning lets pass."""
+    create_topic(kafka, f"{namespace}.checkpoints", 2, {"cleanup.policy": "compact"})
+    found = Checked(settings)
+    line = found.lines[f"topic {namespace}.checkpoints"]
+    assert (found.code, line["state"]) == (0, "warning")
+    assert "set topics.shards = 2" in line["hint"]
+
+
+def test_topics_that_could_not_be_created_fail(namespace: str, settings: dict[str, object]) -> None:
+    """Kafka itself is asked, for more replicas than it has brokers; without ``topics.create`` they must be there."""
+    found = Checked(settings | {"topics.replication_factor": 3})
+    assert found.code == 1
+    assert "INVALID_REPLICATION_FACTOR" in found.lines[f"topic {namespace}.events"]["detail"]
+    found = Checked(settings | {"topics.create": False})
+    assert (found.code, found.lines[f"topic {namespace}.events"]["state"]) == (1, "failed")
+    assert "topics.create" in found.lines[f"topic {namespace}.events"]["hint"]
+
+
+def test_everything_away_is_told_at_once_and_quickly(settings: dict[str, object]) -> None:
+    """One failed check hides no other; nothing waits for a start budget."""
+    away = {"kafka.bootstrap_servers": NOBODY, "servers.local.url": f"http://{NOBODY}"}
+    named = {"servers.named.url": "http://nowhere.invalid"}
+    found = Checked(settings | away | named)
+    assert found.code == 1
+    assert found.states() == {
+        "settings": "ok",
+        "kafka": "failed",
+        "server local": "failed",
+        "server named": "failed",
+        "http": "ok",
+    }
+    assert "nobody listens there" in found.lines["kafka"]["hint"]
+    assert "nobody listens there" in found.lines["server local"]["hint"]
+    assert "name" in found.lines["server named"]["hint"]
+    assert found.seconds < 20
+    assert found.done.stderr == ""
+
+
+def test_a_kafka_that_says_nothing_is_given_up(settings: dict[str, object]) -> None:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found = Checked(settings | {"kafka.bootstrap_servers": f"127.0.0.1:{silent.getsockname()[1]}"})
+    assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
+    assert "no answer within 5 s" in found.lines["kafka"]["detail"]
+    assert found.seconds < 20
+
+
+def test_a_listener_of_another_protocol_is_told(settings: dict[str, object]) -> None:
+    """TLS spoken to a plaintext listener; the hint names the setting."""
+    found = Checked(settings | {"kafka.security_protocol": "ssl"})
+    assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
+    assert "kafka.security_protocol" in found.lines["kafka"]["hint"]
+
+
+def test_a_login_that_fails_is_told(settings: dict[str, object]) -> None:
+    """SASL spoken to a listener that has none is a login that fails, as a wrong password is."""
+    found = Checked(settings | LOGIN)
+    assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
+    assert "kafka.sasl_password" in found.lines["kafka"]["hint"]
+
+
+def test_what_the_bridge_may_not_do_fails(tmp_path: Path, mix: str) -> None:
+    """A topic that may not be seen, one whose settings may not, one that may not be written to."""
+    authorizer = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    with Broker(tmp_path / "kafka", properties=authorizer) as broker:
+        create_topic(broker.bootstrap, "mix.checkpoints", 8, {"cleanup.policy": "compact"})
+        for topic in ("mix.events", "mix.dead-letters"):
+            create_topic(broker.bootstrap, topic, 8)
+        _deny(broker.bootstrap, "mix.checkpoints", AclOperation.DESCRIBE_CONFIGS)
+        _deny(broker.bootstrap, "mix.events", AclOperation.WRITE)
+        _deny(broker.bootstrap, "mix.dead-letters", AclOperation.DESCRIBE)
+        given = {"kafka.bootstrap_servers": broker.bootstrap, "servers.local.url": mix, "http.port": 0}
+        found = Checked(given)
+    lines = [found.lines[f"topic mix.{name}"] for name in ("checkpoints", "events", "dead-letters")]
+    assert (found.code, [line["state"] for line in lines]) == (1, ["failed"] * 3)
+    assert [line["hint"].split(" on it")[0] for line in lines] == [
+        "grant DescribeConfigs",
+        "grant WRITE",
+        "grant Describe",
+    ]
+
+
+def _deny(bootstrap: str, topic: str, operation: AclOperation) -> None:
+    """Everything but one operation: once a topic has a rule, nothing is allowed on it that no rule allows."""
+    admin = quiet_admin(bootstrap)
+    for allowed, verdict in ((AclOperation.ALL, AclPermissionType.ALLOW), (operation, AclPermissionType.DENY)):
+        rule = ("User:ANONYMOUS", "*", allowed, verdict)
+        binding = AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, *rule)
+        admin.create_acls([binding])[binding].result(20)
+
+
+def test_an_http_port_that_is_taken_fails(settings: dict[str, object]) -> None:
+    """It is the first thing a start would trip over."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        found = Checked(settings | {"http.port": other.getsockname()[1]})
+    assert (found.code, found.lines["http"]["state"]) == (1, "failed")
+    assert "taken by another program" in found.lines["http"]["detail"]
+    assert Checked(settings | {"http.port": "none"}).lines["http"]["detail"] == "switched off"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers every GET the same and notes the paths."""
+
+    status, body, content_type = 200, b"<html>", "text/html"
+    asked: list[str] = []  # noqa: RUF012 - each server has a subclass of its own
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(self.status)
+        self.send_header("Content-Type", self.content_type)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@contextmanager
+def _serving(**answer: object) -> Iterator[tuple[ThreadingHTTPServer, list[str]]]:
+    asked: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (_Answers,), {**answer, "asked": asked})) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        try:
+            yield server, asked
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ({}, "is this a Mix agent server"),
+        ({"status": 404}, "is this a Mix agent server"),
+        ({"status": 401}, "servers.local.token"),
+    ],
+)
+def test_only_json_is_believed_of_a_server(settings: dict[str, object], answer: dict[str, object], hint: str) -> None:
+    """Many servers answer any path with a page."""
+    with _serving(**answer) as (server, _):
+        url = f"http://127.0.0.1:{server.server_port}"
+        found = Checked(settings | {"servers.local.url": url})
+        tolerant = Checked(settings | {"servers.local.url": url, "servers.local.sessions": "s1"})
+    assert (found.code, found.lines["server local"]["state"]) == (1, "failed")
+    assert hint in found.lines["server local"]["hint"]
+    # With configured sessions discovery is not all there is.
+    assert (tolerant.code, tolerant.lines["server local"]["state"]) == (0, "warning")
+
+
+def test_a_server_that_lists_sessions_and_is_unwell_is_a_warning(settings: dict[str, object]) -> None:
+    """An empty list is a list; health that is no JSON object is not believed."""
+    with _serving(body=b"[]", content_type="application/json") as (server, asked):
+        found = Checked(settings | {"servers.local.url": f"http://127.0.0.1:{server.server_port}"})
+    assert (found.code, found.lines["server local"]["state"]) == (0, "warning")
+    assert asked == ["/api/sessions?includeSubagents=false", "/health"]
+
+
+def test_a_server_without_discovery_is_connected_to_and_asked_nothing(settings: dict[str, object]) -> None:
+    """Its only path may be the stream, and a reader may disturb a run."""
+    fixed = {"servers.local.discover": False, "servers.local.sessions": "s1", "servers.local.event_schema": "none"}
+    with _serving() as (server, asked):
+        url = f"http://127.0.0.1:{server.server_port}"
+        found = Checked(settings | fixed | {"servers.local.url": url})
+    assert (found.code, found.lines["server local"]["state"], asked) == (0, "ok", [])
+    assert Checked(settings | fixed | {"servers.local.url": f"http://{NOBODY}"}).code == 1
+
+
+def test_tls_of_a_server_is_tried(settings: dict[str, object], tmp_path: Path) -> None:
+    """A certificate of an authority that nobody named fails, and passes once it is named."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    fixed = {"servers.local.discover": False, "servers.local.sessions": "s1"}
+    with _serving() as (server, _):
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        fixed["servers.local.url"] = f"https://localhost:{server.server_port}"
+        unknown = Checked(settings | fixed)
+        known = Checked(settings | fixed | {"servers.local.ca_file": tmp_path / "ca.pem"})
+    assert (unknown.code, unknown.lines["server local"]["state"]) == (1, "failed")
+    assert "servers.local.ca_file" in unknown.lines["server local"]["hint"]
+    assert (known.code, known.lines["server local"]["state"]) == (0, "ok")
+
+
+def test_wrong_settings_end_with_78_before_anything_is_looked_at(settings: dict[str, object]) -> None:
+    """As everywhere: one line per mistake on stderr, nothing on stdout."""
+    done = command(["check", "--json"], settings | {"events.format": "xml"})
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith("events.format: ")
+    done = command(["check"], settings | {"kafka.properties.no.such.property": "hunter2"})
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "hunter2" not in done.stderr
+
+
+def test_a_probe_is_refused(settings: dict[str, object]) -> None:
+    """An option that is not in this version is never accepted and ignored."""
+    done = command(["check", "--probe", "s1"], settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not in this version" in done.stderr
+
+
+def test_no_secret_is_in_the_output(settings: dict[str, object]) -> None:
+    """Neither where all is well nor where everything fails, the credentials of an address included."""
+    urls = {"servers.local.url": f"http://{NOBODY}", "servers.other.url": f"http://me:hunter2-url@{NOBODY}"}
+    for given in (settings | SECRETS, settings | SECRETS | LOGIN | urls):
+        for options in ([], ["--json"], ["--log-level", "debug"]):
+            done = command(["check", *options], given)
+            assert done.returncode in {0, 1}, done.stderr
+            assert "hunter2" not in done.stdout + done.stderr
