@@ -20,7 +20,8 @@ import sseclient
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.event import Event, Oversize
-from bridge.sse.blocks import Block, BlockReader, scan
+from bridge.sse.blocks import BlockReader
+from bridge.sse.fields import Block, scan
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
 
 BATCH: Final = 512

@@ -14,7 +14,17 @@ import pytest
 
 from bridge.sse.connection import MAX_REDIRECTS, Connector, redirect_target
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
-from tests.component.raw_server import CHUNKED, LAST_CHUNK, Peer, RawServer, answer, chunk, full_backlog, serving
+from tests.component.raw_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    Peer,
+    RawServer,
+    Script,
+    answer,
+    chunk,
+    full_backlog,
+    serving,
+)
 from tests.component.streams import E1, endpoint, read_all, refused, sending, server_tls
 
 EVENT = b"data: not found\n\n"
@@ -24,6 +34,11 @@ SECRET = "s3cret"
 def whole(peer: Peer) -> None:
     """A stream of one event."""
     peer.send(CHUNKED, chunk(E1), LAST_CHUNK)
+
+
+def sending_only(response: bytes) -> Script:
+    """A script that sends this and no more."""
+    return lambda peer: peer.send(response)
 
 
 def asked(last_event_id: str = "", **changes: object) -> dict[str, bytes]:
@@ -135,7 +150,12 @@ def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_every_connection_is_a_new_one() -> None:
     """One kept alive may be dead by the time it is needed, and the first try after an end would be wasted."""
-    with serving(lambda peer: (whole(peer), peer.hold())[1]) as server:
+
+    def script(peer: Peer) -> None:
+        whole(peer)
+        peer.hold()
+
+    with serving(script) as server:
         connector = Connector(endpoint())
         for _ in range(3):
             stream = connector.connect(server.url, "")
@@ -186,7 +206,8 @@ def test_retry_after_comes_along_in_both_forms() -> None:
     """Seconds, and a date by this machine's clock."""
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     for value, least, most in (("7", 7, 7), (moment, 90, 100), ("86400", 600, 600)):
-        with serving(lambda peer, value=value: peer.send(answer(503, b"Retry-After: " + value.encode()))) as server:
+        response = answer(503, b"Retry-After: " + value.encode())
+        with serving(sending_only(response)) as server:
             seconds = refused(server.url).retry_after
         assert seconds is not None
         assert least <= seconds <= most
@@ -217,7 +238,7 @@ def test_what_is_no_response_is_an_outcome(head: bytes) -> None:
 # Redirects
 
 
-def redirecting(status: int, *, to: str, then: int = 1) -> object:
+def redirecting(status: int, *, to: str, then: int = 1) -> Script:
     """A script: the first requests are redirected, the next gets the stream."""
 
     def script(peer: Peer) -> None:
@@ -236,7 +257,7 @@ def redirecting(status: int, *, to: str, then: int = 1) -> object:
 )
 def test_a_redirect_on_the_same_server_is_followed_with_id_and_token(status: int, to: str) -> None:
     """The method stays GET."""
-    with serving(redirecting(status, to=to)) as server:  # type: ignore[arg-type]
+    with serving(redirecting(status, to=to)) as server:
         data, _, _ = read_all(server.url, "7", headers=sending(Authorization="Bearer t"))
         second = server.peers[1]
     assert data == ["one"]
@@ -257,7 +278,7 @@ def test_a_redirect_to_another_server_is_refused_and_named_without_secrets(to: s
     """It would carry tokens and ids there: nothing is sent."""
     with serving(whole) as other:
         to = to.replace("{port2}", str(other.port))
-        with serving(redirecting(302, to=to)) as server:  # type: ignore[arg-type]
+        with serving(redirecting(302, to=to)) as server:
             outcome = refused(server.url, headers=sending(X_Api_Key=SECRET))
             assert len(server.peers) == 1
         assert other.peers == []
@@ -270,9 +291,9 @@ def test_a_redirect_to_another_server_is_refused_and_named_without_secrets(to: s
 def test_a_redirect_may_turn_to_https_on_the_same_host_and_not_back() -> None:
     """Verified by its certificate; the way back would send the token in the clear."""
     with serving(whole, server_tls()) as secure:
-        with serving(redirecting(301, to=secure.url)) as server:  # type: ignore[arg-type]
+        with serving(redirecting(301, to=secure.url)) as server:
             assert read_all(server.url)[0] == ["one"]
-        with serving(whole) as plain, serving(redirecting(301, to=plain.url), server_tls()) as server:  # type: ignore[arg-type]
+        with serving(whole) as plain, serving(redirecting(301, to=plain.url), server_tls()) as server:
             assert refused(server.url).kind is Kind.UNAVAILABLE
             assert plain.peers == []
 
@@ -286,7 +307,7 @@ def test_a_redirect_without_a_location_is_an_outcome(headers: tuple[bytes, ...])
 
 def test_redirects_have_an_end() -> None:
     """A loop is left after a few requests."""
-    with serving(redirecting(307, to="/stream", then=99)) as server:  # type: ignore[arg-type]
+    with serving(redirecting(307, to="/stream", then=99)) as server:
         assert refused(server.url) == Outcome(Kind.UNAVAILABLE, "more than 5 redirects", 307)
         assert len(server.peers) == MAX_REDIRECTS + 1
 
@@ -374,7 +395,7 @@ def test_one_context_serves_all_connections() -> None:
 # Proxies
 
 
-def proxying(server: RawServer | None, seen: list[bytes]) -> object:
+def proxying(server: RawServer | None, seen: list[bytes]) -> Script:
     """A script of an HTTP proxy that tunnels to a server; without one it refuses."""
 
     def script(peer: Peer) -> None:
@@ -414,7 +435,7 @@ def test_plain_http_goes_through_the_proxy_of_the_settings() -> None:
 def test_https_goes_through_a_tunnel_and_is_verified_at_its_end() -> None:
     """The proxy sees a name and ciphertext."""
     seen: list[bytes] = []
-    with serving(whole, server_tls("mix.example")) as server, serving(proxying(server, seen)) as proxy:  # type: ignore[arg-type]
+    with serving(whole, server_tls("mix.example")) as server, serving(proxying(server, seen)) as proxy:
         data, _, _ = read_all(
             "https://mix.example/stream", proxy=f"http://127.0.0.1:{proxy.port}", headers=sending(A=SECRET)
         )
@@ -426,7 +447,7 @@ def test_https_goes_through_a_tunnel_and_is_verified_at_its_end() -> None:
 
 def test_a_proxy_that_refuses_is_unreachable() -> None:
     """Its answer is not the server's."""
-    with serving(proxying(None, [])) as proxy:  # type: ignore[arg-type]
+    with serving(proxying(None, [])) as proxy:
         outcome = refused("https://mix.example/", proxy=f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
     assert outcome.kind is Kind.UNREACHABLE
     assert SECRET not in outcome.detail

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.core.event import Oversize
-from bridge.sse import blocks, event_stream
+from bridge.sse import blocks, event_stream, fields
 from bridge.sse.reconnection import Disconnected
 from tests.spec.feeding import cut, events_of, plain, stream_of
 from tests.spec.reference import interpret
@@ -96,7 +96,7 @@ def test_the_reader_agrees_with_the_reference_however_the_bytes_are_cut(
 @given(streams, cuts, st.integers(min_value=1, max_value=30), st.sampled_from([blocks.WHOLE, 0, 5]))
 def test_a_limit_changes_only_the_events_beyond_it(stream: bytes, positions: list[int], limit: int, whole: int) -> None:
     """An oversize event has its name, its ids, the full data's size and digest, and the data's beginning."""
-    with patch.object(blocks, "WHOLE", whole), patch.object(blocks, "KEPT_OF_OVERSIZE", 8):
+    with patch.object(blocks, "WHOLE", whole), patch.object(fields, "KEPT_OF_OVERSIZE", 8):
         limited = events_of(stream_of(cut(stream, positions), limit=limit))
         uncut = events_of(stream_of([stream] if stream else [], limit=limit))
     assert plain(limited) == plain(uncut)  # where a limit strikes does not depend on chunking

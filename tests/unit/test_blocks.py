@@ -8,10 +8,13 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 
 import pytest
+import sseclient
 
 from bridge.core.event import Oversize
-from bridge.sse import blocks, event_stream
-from bridge.sse.blocks import KEPT_OF_OVERSIZE, WHOLE, Block, BlockReader, scan
+from bridge.sse import event_stream
+from bridge.sse.blocks import WHOLE, BlockReader
+from bridge.sse.fields import KEPT_OF_OVERSIZE, Block, BlockScanner, scan
+from bridge.sse.reconnection import Disconnected
 from tests.spec.feeding import cut, events_of, stream_of
 
 PIECE = 65536
@@ -146,7 +149,7 @@ def peak_of(pieces: Callable[[], Iterable[bytes]], limit: int = MIB) -> int:
         try:
             for event in reader:
                 del event
-        except event_stream.Disconnected:
+        except Disconnected:
             pass
         return tracemalloc.get_traced_memory()[1]
     finally:
@@ -179,7 +182,7 @@ def test_sseclient_is_never_given_many_lines_of_a_large_block(monkeypatch: pytes
     work = 0
     dispatch = event_stream._FieldReader.dispatch
 
-    def counting(self: event_stream._FieldReader, given: Iterable[bytes | Block]) -> list[object]:
+    def counting(self: event_stream._FieldReader, given: Iterable[bytes | Block]) -> list[sseclient.Event]:
         nonlocal work
         given = list(given)
         work += sum(sum(map(len, block.splitlines())) * len(block.splitlines()) for block in given)
@@ -227,6 +230,6 @@ def test_blocks_of_a_piece_are_cut_without_a_look_at_each_line(monkeypatch: pyte
     def never(*_: object) -> None:
         raise AssertionError("an ordinary block was scanned")
 
-    monkeypatch.setattr(blocks.BlockScanner, "feed", never)
+    monkeypatch.setattr(BlockScanner, "feed", never)
     stream = b"".join(b"id: %d\nevent: content\ndata: {}\n\n" % number for number in range(5000))
     assert len(events_of(stream_of(pieces_of(stream, 5000)))) == 5000
