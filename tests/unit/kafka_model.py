@@ -45,6 +45,11 @@ class Written(Protocol):
     def __call__(self, record: Produced, /, *, late: bool) -> None: ...
 
 
+def unheard(_record: Produced, /, *, late: bool) -> None:
+    """Nobody wants to hear of records."""
+    del late
+
+
 @dataclass
 class ModelKafka:
     """Topics, what is wrong with them at the moment, and what was written. The lock is every producer's."""

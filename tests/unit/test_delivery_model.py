@@ -10,6 +10,8 @@ import itertools
 import json
 import random
 import re
+import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ from bridge.delivery.outbox import CheckpointTopic, SessionOutbox
 from bridge.kafka.producer import IdempotentProducer
 from tests.kafka.rule import Follower, understand
 from tests.kafka.topics import Read
-from tests.unit.effort import EXAMPLES
+from tests.unit.effort import EFFORT, EXAMPLES
 from tests.unit.kafka_model import ModelKafka, ModelProducer, Produced
 
 EVENTS, TOOLS, DEAD, CHECKPOINTS = "m.events", "m.tools", "m.dead-letters", "m.checkpoints"
@@ -129,7 +131,7 @@ class World:
     sessions: int = 3
     length: int = 40
     max_in_flight: int = 12
-    max_buffer_bytes: int = 12_000
+    max_buffer_bytes: int = 24_000
     violations: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -214,9 +216,9 @@ class World:
         return False
 
     def step(self, reader: Reader) -> None:
-        """The reader goes on, unless its submit would wait for room."""
+        """The reader goes on, unless its submit might wait for room: nobody would end the wait."""
         free = self.max_in_flight - reader.outbox.in_flight
-        if free > 0 and self.delivery.room.held < self.max_buffer_bytes:
+        if free > 0 and self.delivery.room.held <= self.max_buffer_bytes // 2:
             reader.step(self.chance.randint(1, free))
 
     def turn(self) -> None:
@@ -391,3 +393,41 @@ def test_nothing_is_lost_whatever_happens(seed: int) -> None:
         world.run(400, trouble=0.06, crash=0.01)
         world.settle()
         world.judge()
+
+
+@given(seed=SEEDS)
+@settings(max_examples=8 * EFFORT, deadline=None)
+def test_workers_and_the_delivery_thread_do_not_get_in_each_others_way(seed: int) -> None:
+    """The same with a thread for each session, switched as often as Python can: only crashes are left out."""
+    chance, clock = random.Random(seed), Clock()
+    with on(clock), switching_often():
+        world = World(chance, clock, length=400, max_in_flight=40, max_buffer_bytes=40_000)
+        threads = [threading.Thread(target=hand_over, args=(one, random.Random(seed + 1))) for one in world.readers]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            world.turn()
+            if chance.random() < 0.01:
+                world.trouble()
+            world.clock.now += 1
+        world.settle()
+        world.judge()
+
+
+def hand_over(reader: Reader, chance: random.Random) -> None:
+    """A worker's thread: all of its stream, numbered anew now and then."""
+    while not reader.is_done:
+        if chance.random() < 0.005:
+            reader.begin_epoch(max(0, reader.at - 3))
+        reader.step(chance.randint(1, 30))
+
+
+@contextmanager
+def switching_often() -> Iterator[None]:
+    """Threads take turns after microseconds."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

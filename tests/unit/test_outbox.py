@@ -1,0 +1,334 @@
+"""One answer of delivery to one fault each, on the model of Kafka; ``test_delivery_model`` has all of them together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from bridge.core.event import Event
+from bridge.core.identity import Position, SessionKey
+from bridge.core.records import Encoder
+from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.outbox import CheckpointTopic, SessionOutbox
+from bridge.kafka.producer import IdempotentProducer
+from tests.kafka.rule import Followed, understand
+from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
+from tests.unit.test_delivery_model import (
+    CHECKPOINTS,
+    DEAD,
+    EVENTS,
+    PARTITIONS,
+    RULES,
+    TOOLS,
+    Clock,
+    as_read,
+    at_of,
+    on,
+)
+
+LOCAL = SessionKey("local", "s1")
+OTHER = SessionKey("local", "s2")
+NEVER = 10**6
+"""Seconds between checkpoints where a test does not want the timer to help."""
+
+
+class Rig:
+    """Delivery on a model of Kafka that does nothing by chance alone."""
+
+    def __init__(self, clock: Clock, *, max_in_flight: int = 1000) -> None:
+        self.clock = clock
+        self.kafka = ModelKafka(dict(PARTITIONS), unheard)
+        self.producers: list[ModelProducer] = []
+        self.delivery = AtLeastOnce(
+            self._make,
+            CheckpointTopic(CHECKPOINTS, PARTITIONS[CHECKPOINTS]),
+            Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
+            lambda: None,
+        )
+        self.turn()  # the timer's first time
+
+    def _make(self, lone: bool) -> IdempotentProducer:  # noqa: FBT001 - as the delivery calls it
+        self.producers.append(ModelProducer(self.kafka, random.Random(7), lone=lone))
+        return cast("IdempotentProducer", self.producers[-1])
+
+    def open(self, key: SessionKey = LOCAL) -> SessionOutbox:
+        """A new session, its first mark acknowledged."""
+        one = self.delivery.open(key, Encoder(RULES, key), "", None)
+        one.begin_epoch("0")
+        self.turn(20)
+        assert one.written == one.acknowledged == one.position
+        return one
+
+    def turn(self, times: int = 1, seconds: float = 0.03) -> None:
+        for _ in range(times):
+            self.clock.now += seconds
+            self.delivery._turn()
+
+    def records(self, topic: str) -> list[Followed]:
+        """The data records of a topic."""
+        logs = [log for (name, _), log in self.kafka.logs.items() if name == topic]
+        return [understand(as_read(record, 0)) for log in logs for record in log]
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    clock = Clock()
+    with on(clock):
+        yield Rig(clock)
+
+
+def events(*ids: int, name: str = "agent", size: int = 0) -> list[Event]:
+    return [Event(name, f'{{"at": {at}, "pad": "{"x" * size}"}}', str(at), str(at), 1_700_000_000_000) for at in ids]
+
+
+def sequences(records: list[Followed]) -> list[int]:
+    return [record.sequence for record in records]
+
+
+def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for those the dead producer had; its report is counted once, so that the next failure is not stuck."""
+    one = rig.open()
+    lose = SessionOutbox.lose_producers
+
+    def submit_and_lose(outbox: SessionOutbox) -> None:
+        outbox.submit(events(3))
+        for producer in rig.producers[1:]:
+            producer._live(20)
+        lose(outbox)
+
+    monkeypatch.setattr(SessionOutbox, "lose_producers", submit_and_lose)
+    one.submit(events(1, 2))
+    rig.producers[0].fatal = "broken"
+    rig.turn(100)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3]
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(4))
+    rig.turn(20)
+    rig.kafka.heal()
+    rig.turn(100)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3, 4]
+    assert one.acknowledged == one.position
+
+
+def test_a_session_opened_while_the_producers_change_starts_with_the_new_one(rig: Rig) -> None:
+    """Its way to Kafka is opened by the delivery thread alone."""
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", Position(5, 3, "3"))
+    one.submit(events(4))
+    assert not any(rig.producers[0]._queued.values())
+    rig.turn(20)
+    assert sequences(rig.records(EVENTS)) == [4]
+
+
+@pytest.mark.parametrize("limit", [20_000, 300, 10, 0])
+def test_a_dead_letter_that_is_too_large_as_well_is_cut_until_it_is_taken(rig: Rig, limit: int) -> None:
+    """A topic that is smaller than the marker must not hold its session up for ever; the headers say the full size."""
+    one = rig.open()
+    rig.kafka.limits |= {EVENTS: limit, DEAD: limit}
+    rig.kafka.client_limit = max(limit, 200)
+    one.submit(events(1, size=200_000))
+    rig.turn(100)
+    (letter,) = rig.records(DEAD)
+    assert len(letter.data) <= limit
+    assert len(letter.data) > limit // 17 or not limit
+    assert int(letter.record.header("bridge.bytes") or "") > 200_000
+    assert one.dead_letters == {"rejected": 1}
+    assert one.acknowledged == one.position
+
+
+def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> None:
+    """Back in a batch with others it would have them refused, and wound back, again and again."""
+    one, other = rig.open(), rig.open(OTHER)
+    rig.kafka.limits[EVENTS] = 400
+    rig.kafka.down.add(DEAD)
+    one.submit(events(1, size=3000))
+    rig.turn(200, 0.5)
+    assert one.trouble is not None
+    before = other.tally.rewinds
+    for at in range(1, 30):
+        other.submit(events(at))
+        rig.turn(10, 0.5)
+    assert other.tally.rewinds == before
+    assert other.acknowledged == other.position
+    rig.kafka.down.clear()
+    rig.turn(200, 0.5)
+    assert sequences(rig.records(DEAD)) == [1]
+    assert one.acknowledged == one.position
+    assert one.dead_letters == {"rejected": 1}
+    assert one.trouble is None
+
+
+def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
+    """Two faults at once cost one new epoch, not one for each time the topic comes back."""
+    one = rig.open()
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(*range(1, 20)) + events(20, size=3000))
+    while not one.is_searching:
+        rig.turn()
+    for _ in range(10):
+        rig.kafka.down.add(EVENTS)
+        rig.turn(5, 1.0)
+        rig.kafka.down.clear()
+        rig.turn(5, 1.0)
+    rig.turn(400, 1.0)
+    assert one.tally.epochs == 2
+    assert [at_of(letter.data) for letter in rig.records(DEAD)] == [20]
+    assert one.acknowledged == one.position
+
+
+def test_a_checkpoint_that_a_dead_producer_had_is_written_by_the_next(rig: Rig) -> None:
+    """Otherwise the session would wait for its report for ever."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(20)
+    one.write_checkpoint()
+    rig.producers[0]._queued.clear()
+    rig.producers[0].fatal = "broken"
+    rig.turn()
+    one.write_checkpoint()
+    rig.turn(20)
+    assert one.is_settled
+
+
+def test_only_the_culprit_becomes_a_dead_letter(rig: Rig) -> None:
+    """Those that shared its batch are published, in a new epoch, and so is it: under its number, as a dead letter."""
+    one, other = rig.open(), rig.open(OTHER)
+    rig.kafka.limits[EVENTS] = 2000
+    one.submit(events(1, 2))
+    other.submit(events(1))
+    one.submit(events(3, size=3000))
+    one.submit(events(4))
+    rig.turn(300)
+    assert [letter.number for letter in rig.records(DEAD)] == [(one.position.epoch, 3)]
+    last = [record for record in rig.records(EVENTS) if record.key == str(LOCAL)][-3:]
+    assert [record.number for record in last] == [(one.position.epoch, number) for number in (1, 2, 4)]
+    assert one.position.sequence == 4
+    assert other.dead_letters == {}
+
+
+def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_after(rig: Rig) -> None:
+    """In an outage of minutes each session tries every half minute, not twice a second."""
+    one = rig.open()
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(1, 2, 3))
+    rig.turn(3000, 0.1)
+    assert 5 <= one.tally.rewinds <= 20
+    assert one.trouble is not None
+    assert "UNKNOWN_TOPIC_OR_PART" in one.trouble
+    rig.kafka.heal()
+    rig.turn(400, 0.1)
+    assert one.acknowledged == one.position
+    assert one.trouble is None
+    before = one.tally.rewinds
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(4))
+    rig.turn(20, 0.1)
+    assert one.tally.rewinds - before >= 2
+
+
+def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: Rig) -> None:
+    """Only what stands behind the record that does not get through waits."""
+    one, other = rig.open(), rig.open(OTHER)
+    rig.kafka.down.add(TOOLS)
+    one.submit(events(1) + events(2, name="tool_call") + events(3))
+    other.submit(events(1, 2))
+    rig.turn(50)
+    assert one.acknowledged == one.position._replace(sequence=1, last_event_id="1")
+    assert other.acknowledged == other.position
+    one.write_checkpoint()
+    rig.turn(20)
+    assert one.written == one.acknowledged
+
+
+def test_a_producers_end_changes_no_number(rig: Rig) -> None:
+    """What was lost on the way is sent again as it was; a consumer drops what had arrived all the same."""
+    one = rig.open()
+    one.submit(events(1, 2, 3))
+    epoch = one.position.epoch
+    rig.producers[0].fail()
+    rig.turn(100)
+    assert {record.number for record in rig.records(EVENTS)} == {(epoch, 1), (epoch, 2), (epoch, 3)}
+    assert one.position == Position(epoch, 3, "3")
+    assert len(rig.producers) == 2
+
+
+def test_skipped_events_hold_neither_the_window_nor_the_bytes_behind_them(rig: Rig) -> None:
+    """They are acknowledged from the start, and passed when what stands behind them is, without the timer's help."""
+    one = rig.open()
+    one.submit(events(1, name="skipped") + events(2))
+    rig.turn(20)
+    assert rig.delivery.room.held == 0
+    assert one.in_flight == 0
+    assert one.acknowledged == one.position == Position(one.position.epoch, 1, "2")
+
+
+def test_a_full_queue_of_the_client_delays_and_loses_nothing(rig: Rig) -> None:
+    """The record waits in memory, with those behind it, and goes when there is room."""
+    one = rig.open()
+    rig.kafka.capacity = 0
+    one.submit(events(1, 2))
+    rig.turn(20)
+    assert rig.records(EVENTS) == []
+    rig.kafka.capacity = 1
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2]
+
+
+def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
+    """The session is settled only when its checkpoint says that it has ended."""
+    one = rig.open()
+    rig.kafka.down |= {EVENTS, CHECKPOINTS}
+    one.submit(events(1))
+    one.end()
+    rig.turn(50)
+    assert not one.is_settled
+    rig.kafka.heal()
+    rig.turn(2000)
+    assert one.is_settled
+    closed = rig.delivery.close(LOCAL)
+    assert closed is not None
+    assert (closed.state, closed.position) == ("ended", one.position)
+
+
+def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
+    """There is no position to write."""
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None)
+    one.end()
+    rig.turn(5)
+    assert one.is_settled
+    assert rig.delivery.close(LOCAL) is None
+
+
+def test_a_new_epoch_begun_while_a_refusal_is_sorted_out_stands_above_its_epoch(rig: Rig) -> None:
+    """Two reasons for a new epoch at once: both are checkpointed before their first record, in rising order."""
+    one = rig.open()
+    first = one.position.epoch
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(1, size=3000))
+    one.begin_epoch("1")
+    begun = one.position.epoch
+    one.submit(events(2))
+    rig.turn(300)
+    assert first < begun < one.position.epoch
+    assert [record.number for record in rig.records(EVENTS)] == [(one.position.epoch, 1)]
+    assert one.acknowledged == one.position == Position(one.position.epoch, 1, "2")
+
+
+def test_a_refused_checkpoint_is_written_again(rig: Rig) -> None:
+    """And not counted before it is taken."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(20)
+    rig.kafka.down.add(CHECKPOINTS)
+    one.write_checkpoint()
+    rig.turn(20)
+    assert one.written != one.acknowledged
+    rig.kafka.heal()
+    one.write_checkpoint()
+    rig.turn(20)
+    assert one.written == one.acknowledged == one.position
+    assert one.tally.checkpoints == rig.delivery.checkpoints_written == 2
