@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +22,7 @@ from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, R
 from bridge.clock import monotonic
 from tests.kafka.broker import Broker, quiet_admin
 from tests.kafka.mix import MixServer
-from tests.kafka.process import command
+from tests.kafka.process import MIX_BRIDGE, command, environment
 from tests.kafka.topics import create_topic, partitions_of
 
 NOBODY = "127.0.0.1:9"
@@ -306,6 +309,22 @@ def test_wrong_settings_end_with_78_before_anything_is_looked_at(settings: dict[
     done = command(["check"], settings | {"kafka.properties.no.such.property": "hunter2"})
     assert (done.returncode, done.stdout) == (78, "")
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colours_are_for_terminals(settings: dict[str, object], more: dict[str, str], *, coloured: bool) -> None:
+    """Unless the one who looks wants none."""
+    ours, theirs = pty.openpty()
+    given = environment(settings | {"kafka.bootstrap_servers": NOBODY}) | {"TERM": "xterm"} | more
+    done = subprocess.run(
+        [*MIX_BRIDGE, "check"], env=given, stdout=theirs, stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        said = terminal.read(64 * 1024)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert (b"\x1b[31mfailed" in said, b"\x1b[32mok" in said) == (coloured, coloured)
+    assert b"kafka: " in said
 
 
 def test_a_probe_is_refused(settings: dict[str, object]) -> None:
