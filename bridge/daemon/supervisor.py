@@ -103,7 +103,7 @@ class Supervisor:
 
         Discovery holds nothing that could be lost, and may wait for a connection longer than a stop should take.
         """
-        return all([running.worker.join(deadline) for running in self._all()])
+        return all(running.worker.join(deadline) for running in self._all())
 
     def any_reached(self) -> bool:
         """Whether any server has answered since the start."""

@@ -11,7 +11,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode
 from bridge.core.identity import SessionKey
-from bridge.errors import SettingsError, Stopped, Unreachable
+from bridge.errors import Mistake, SettingsError, Stopped, Unreachable
 from bridge.kafka.clients import reader, unreachable
 
 log = get_logger("bridge.kafka")
@@ -20,6 +20,8 @@ _BATCH = 5000
 _TIMEOUT = 10.0
 _PROGRESS = 5.0
 """Seconds without an end after which progress is said."""
+_MISTAKES = 20
+"""Records that are not ours told at once: enough to see what happened, and no flood from a topic of somebody else."""
 _STUCK = 30.0
 """Seconds without a record, before the end: somebody's open transaction holds it back, or the broker is gone."""
 
@@ -29,7 +31,8 @@ def restore(
 ) -> dict[SessionKey, Checkpoint]:
     """The last checkpoint of every session, read from the beginning to the end the topic has now.
 
-    Raises `SettingsError` for a record that is not ours (never "start from zero"), `Unreachable`, `Stopped`.
+    Raises `SettingsError` for records that are not ours and that no later one with their key settles (never "start
+    from zero"), `Unreachable`, `Stopped`.
     """
     consumer = reader(config)
     try:
@@ -43,7 +46,7 @@ def restore(
 def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[], bool]) -> dict[SessionKey, Checkpoint]:
     ends = _ends(consumer, topic, partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
-    latest: dict[SessionKey, Checkpoint] = {}
+    latest = _Latest()
     records, moved, said = 0, monotonic(), monotonic()
     while ends:
         if stopped():
@@ -52,7 +55,7 @@ def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[],
         now = monotonic()
         records += len(batch)
         for message in batch:
-            _apply(message, latest)
+            latest.take(message)
         moved = now if batch else moved
         ends = _not_yet_read(consumer, topic, ends)
         if now - moved > _STUCK:
@@ -60,7 +63,7 @@ def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[],
         if now - said > _PROGRESS:
             said = now
             log.info("reading checkpoints", topic=topic, records=records, partitions_left=len(ends))
-    return latest
+    return latest.complete()
 
 
 _STUCK_HINT = "no broker answers, or somebody's open transaction on the topic holds its end back"
@@ -81,32 +84,54 @@ def _not_yet_read(consumer: Consumer, topic: str, ends: Mapping[int, int]) -> di
     return {each.partition: ends[each.partition] for each in positions if each.offset < ends[each.partition]}
 
 
-def _apply(message: Message, latest: dict[SessionKey, Checkpoint]) -> None:
-    if (error := message.error()) is not None:
-        raise KafkaException(error)
-    key, value = message.key(), message.value()
-    if isinstance(key, bytes) and key.startswith(OWN_KEY_PREFIX):
-        return
-    if value is None:
-        server, _, session_id = (key or b"").decode(errors="replace").partition("/")
-        latest.pop(SessionKey(server, session_id), None)
-        return
-    try:
-        checkpoint = decode(key or b"", value)
-    except BadCheckpoint as bad:
-        raise _not_ours(message, bad) from bad
-    known = latest.get(checkpoint.key)
-    # A late word of a process that is gone may stand behind the first word of its successor's new epoch: numbers never
-    # go back to an epoch that a consumer has left.
-    if known is None or checkpoint.position.epoch >= known.position.epoch:
-        latest[checkpoint.key] = checkpoint
+class _Latest:
+    """The last word on every session, as compaction would leave it: a record settles every earlier one with its key."""
+
+    def __init__(self) -> None:
+        self.checkpoints: dict[SessionKey, Checkpoint] = {}
+        self._not_ours: dict[tuple[int | None, bytes], Mistake] = {}
+
+    def take(self, message: Message) -> None:
+        if (error := message.error()) is not None:
+            raise KafkaException(error)
+        key, value = _bytes(message.key()), message.value()
+        if key.startswith(OWN_KEY_PREFIX):
+            return
+        place = (message.partition(), key)
+        self._not_ours.pop(place, None)
+        if value is None:
+            server, _, session_id = key.decode(errors="replace").partition("/")
+            self.checkpoints.pop(SessionKey(server, session_id), None)
+            return
+        try:
+            self._keep(decode(key, _bytes(value)))
+        except BadCheckpoint as bad:
+            self._not_ours[place] = _not_ours(message, bad)
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        known = self.checkpoints.get(checkpoint.key)
+        # A late word of a process that is gone may stand behind the first word of its successor's new epoch: numbers
+        # never go back to an epoch that a consumer has left.
+        if known is None or checkpoint.position.epoch >= known.position.epoch:
+            self.checkpoints[checkpoint.key] = checkpoint
+
+    def complete(self) -> dict[SessionKey, Checkpoint]:
+        """Everything, at the end; raises `SettingsError` when a record that is not ours still stands."""
+        if self._not_ours:
+            raise SettingsError(tuple(self._not_ours.values())[:_MISTAKES])
+        return self.checkpoints
 
 
-def _not_ours(message: Message, bad: BadCheckpoint) -> SettingsError:
+def _not_ours(message: Message, bad: BadCheckpoint) -> Mistake:
     topic, partition, offset, key = message.topic(), message.partition(), message.offset(), message.key()
-    return SettingsError.of(
+    return Mistake(
         "topics.checkpoints",
-        f"{topic} partition {partition} offset {offset} is no checkpoint of mix-bridge: {bad}. Nothing is bridged before this"
-        f" is settled: if the record is somebody else's, write a tombstone (a record without a value) with its key {key!r}"
-        f" to that partition, or give mix-bridge a topic of its own",
+        f"{topic} partition {partition} offset {offset} is no checkpoint of mix-bridge: {bad}. Nothing is bridged"
+        f" before this is settled: if the record is somebody else's, write a tombstone (a record without a value) with its"
+        f" key {key!r} to that partition (it forgets the position of a session of that key), or give mix-bridge a topic of"
+        f" its own",
     )
+
+
+def _bytes(text: str | bytes | None) -> bytes:
+    return text.encode() if isinstance(text, str) else text or b""

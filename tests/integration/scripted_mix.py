@@ -45,6 +45,8 @@ class ScriptedMix:
         self.listed = [listing(one) for one in ids]
 
     def _answer(self, peer: Peer) -> None:
+        if not peer.request:  # a connection that a stop has cut before it said anything
+            return
         target = urlsplit(peer.request.split(b" ")[1].decode())
         if target.path == "/api/sessions":
             self.lists += 1

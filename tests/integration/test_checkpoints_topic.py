@@ -1,0 +1,235 @@
+"""The checkpoints topic: what is written into it, when, and what the bridge does with what it finds there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from bridge.clock import monotonic
+from tests.integration.scene import (
+    accepted,
+    checkpoints,
+    events,
+    last_checkpoint,
+    settings,
+    started,
+    status,
+    texts,
+    wait_acknowledged,
+    wait_checkpoint,
+    wait_logged,
+    write,
+)
+from tests.integration.scripted_mix import Feed, scripted_mix
+from tests.kafka.process import Bridge
+from tests.kafka.rule import understand
+from tests.kafka.topics import create_topic
+from tests.waiting import wait_until
+
+COMPACTED = {"cleanup.policy": "compact"}
+
+
+def checkpoint(session: str, **more: object) -> dict[str, object]:
+    """A checkpoint as the description has it, and no key more."""
+    return {
+        "version": 1,
+        "server": "local",
+        "session": session,
+        "last_event_id": "2",
+        "epoch": 1_700_000_000,
+        "sequence": 2,
+        "state": "active",
+        "updated_at": "2026-01-01T00:00:00.000Z",
+        **more,
+    }
+
+
+def encoded(value: Mapping[str, object]) -> bytes:
+    """As JSON."""
+    return json.dumps(value).encode()
+
+
+def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Every key and type; the first one before the first record; then only what Kafka has acknowledged."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(5)}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
+            assert bridge.terminate() == 0
+    (first, *others) = checkpoints(kafka, namespace)["local/a"]
+    assert (first["last_event_id"], first["sequence"]) == ("0", 0)
+    last: dict[str, Any] = others[-1]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", last["updated_at"])
+    assert {name: last[name] for name in ("version", "server", "session", "last_event_id", "sequence", "state")} == {
+        "version": 1,
+        "server": "local",
+        "session": "a",
+        "last_event_id": "5",
+        "sequence": 5,
+        "state": "active",
+    }
+    assert isinstance(last["epoch"], int)
+    assert {one.epoch for one in accepted(kafka, namespace, "a")} == {last["epoch"]}
+    (before, *_) = [each for each in events(kafka, namespace, "checkpoints") if each.key == b"local/a"]
+    assert before.timestamp <= min(each.timestamp for each in events(kafka, namespace)) + 1000
+    assert before.headers == ()
+
+
+def test_an_idle_session_writes_no_checkpoints(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """One for the beginning, one for what came, none for nothing: also not at an orderly stop."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(1)}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 1)
+            polls = mix.lists
+            wait_until(lambda: mix.lists > polls + 4, 10, "time passing")
+            assert bridge.terminate() == 0
+    assert len(checkpoints(kafka, namespace)["local/a"]) == 2
+
+
+def test_a_checkpoint_of_the_description_alone_is_taken_up(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Without keys of our own, and with keys of a newer minor version; records whose key begins with # are not ours."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, 1, COMPACTED)
+    write(kafka, topic, b"#claim", b"whatever")
+    write(kafka, topic, b"local/a", encoded(checkpoint("a", term=7, ids=[["1", "ab"]])))
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(4)}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a") == ["2"]
+    assert texts(kafka, namespace, "a") == ["3", "4"]
+
+
+BAD = {
+    "garbage": b"\x00\xffnot json",
+    "other json": b'{"offset": 12}',
+    "a number": b"7",
+    "empty": b"",
+    "newer": encoded(checkpoint("bad", version=2)),
+    "key mismatch": encoded(checkpoint("another")),
+    "negative": encoded(checkpoint("bad", sequence=-1)),
+    "no time": encoded(checkpoint("bad", updated_at="yesterday")),
+    "strange state": encoded(checkpoint("bad", state="paused")),
+}
+
+
+def test_a_bad_checkpoint_stops_the_start_until_it_is_settled(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """78 with partition, offset and the way out for each; nothing is bridged; after the way out it starts."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, 2, COMPACTED)
+    write(kafka, topic, b"local/good", encoded(checkpoint("good")), 1)
+    offsets = {name: write(kafka, topic, f"local/bad-{name}".encode(), value) for name, value in BAD.items()}
+    with scripted_mix() as mix:
+        mix.list("good")
+        mix.streams = {"good": Feed(3)}
+        bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url))
+        bridge.start(wait=False)
+        assert bridge.wait() == 78
+        said = [line for line in bridge.log_text().splitlines() if line.startswith("topics.checkpoints")]
+        assert len(said) == len(BAD)
+        for name, offset in offsets.items():
+            (line,) = [each for each in said if f"{topic} partition 0 offset {offset} " in each]
+            assert "tombstone" in line
+            assert f"local/bad-{name}" in line
+        assert "Traceback" not in bridge.log_text()
+        assert mix.asked == []
+        for name in BAD:
+            write(kafka, topic, f"local/bad-{name}".encode(), None)
+        with bridge.start():
+            wait_acknowledged(bridge, "good", 1)  # event 3, in a new epoch: no word of the settings it was numbered by
+            assert bridge.terminate() == 0
+        assert mix.ids_of("good") == ["2"]
+
+
+@pytest.mark.parametrize("key", [b"no slash", b"", "local/ü".encode(), b"\xff\xfe/x"])
+def test_strange_keys_are_bad_checkpoints_too(kafka: str, namespace: str, tmp_path: Path, key: bytes) -> None:
+    """And a tombstone with the same key settles them."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, 1, COMPACTED)
+    write(kafka, topic, key, encoded(checkpoint("a")))
+    bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, "http://127.0.0.1:9"))
+    bridge.start(wait=False)
+    assert bridge.wait() == 78
+    assert "partition 0 offset 0" in bridge.log_text()
+    write(kafka, topic, key, None)
+    with bridge.start():
+        wait_logged(bridge, "started")
+        assert bridge.terminate() == 0
+
+
+def test_a_tombstone_forgets_the_session(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """It begins as a new one: from ``start_after_id``, in an epoch of its own."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(2)}
+        chosen = settings(kafka, namespace, mix.url, {"topics.shards": 1})
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        write(kafka, f"{namespace}.checkpoints", b"local/a", None)
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a") == ["0", "0"]
+    assert [one.sequence for one in map(understand, events(kafka, namespace))] == [1, 2, 1, 2]
+    assert len({one.epoch for one in map(understand, events(kafka, namespace))}) == 2
+
+
+def test_a_late_word_of_an_older_epoch_does_not_count(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A process that is gone may have written behind the first word of its successor."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, 1, COMPACTED)
+    write(kafka, topic, b"local/a", encoded(checkpoint("a", epoch=1_700_000_001, last_event_id="1", sequence=0)))
+    write(kafka, topic, b"local/a", encoded(checkpoint("a", last_event_id="3", sequence=3)))
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(3)}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a") == ["1"]
+
+
+def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """5,000 sessions in 20,000 records, most of them ended or of a server that is no longer named: none is lost."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, 4, COMPACTED)
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
+    for sequence in range(1, 5):
+        for number in range(5000):
+            name = f"s{number:04}"
+            state = "active" if number % 500 == 0 else "ended"
+            value = checkpoint(name, sequence=sequence, last_event_id=str(sequence), state=state)
+            producer.produce(topic, encoded(value), f"local/{name}".encode(), partition=number % 4)
+        producer.flush(20)
+    value = checkpoint("x", server="forgotten")
+    producer.produce(topic, encoded(value), b"forgotten/x", partition=0)
+    assert producer.flush(20) == 0
+    with scripted_mix() as mix:
+        mix.streams = {f"s{number:04}": Feed(5) for number in range(0, 5000, 500)}
+        begun = monotonic()
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            line = wait_logged(bridge, "started")
+            took = monotonic() - begun
+            assert line["checkpoints"] == 5001
+            for name in mix.streams:
+                wait_acknowledged(bridge, name, 1)
+            assert wait_logged(bridge, "left alone", "forgotten")["level"] == "warning"
+            assert len(status(bridge)["sessions"]) == 10
+            assert bridge.terminate() == 0
+        assert {each.last_event_id for each in mix.asked} == {"4"}
+    print(f"started within {took:.2f} s")
+    assert took < 10
+    assert last_checkpoint(kafka, namespace, "s0500")["last_event_id"] == "5"

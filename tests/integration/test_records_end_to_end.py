@@ -1,0 +1,387 @@
+"""Records as consumers find them: formats byte for byte, dead letters, routes, keys, partitions, numbers, epochs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from bridge.clock import unix_ms
+from tests.integration.scene import (
+    accepted,
+    checkpoints,
+    events,
+    last_checkpoint,
+    settings,
+    started,
+    texts,
+    wait_acknowledged,
+    write,
+)
+from tests.integration.scripted_mix import Feed, block, content, contents, scripted_mix, stream
+from tests.kafka.mix import MixServer, prove
+from tests.kafka.rule import members_of, understand
+from tests.kafka.topics import Read, create_topic, read_topic
+
+ODD = '{ "content" : "\\u00fc \u0085 \U0001f600 1e-7",\t"type":"content", "n": 1.00, "n": 2E+2 }'
+"""JSON that no parse and print gives back: order, escapes, blanks, numbers, a member twice."""
+SESSION = "a/ü b"
+"""An id that a URL, a header and a source must treat each in its own way."""
+
+
+def one_run(kafka: str, namespace: str, folder: Path, more: Mapping[str, object], *blocks: bytes) -> None:
+    """Bridge one session with these blocks, to an orderly stop. Every block but the last must become a record."""
+    with scripted_mix() as mix:
+        mix.list(SESSION)
+        mix.streams = {SESSION: stream(*blocks)}
+        with started(folder, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, SESSION, len(blocks))
+            assert bridge.terminate() == 0
+
+
+def test_a_structured_record_is_the_envelope_of_the_description(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Every attribute of the table and no other, the data as it came, the header, the key, the timestamp."""
+    before = unix_ms()
+    one_run(kafka, namespace, tmp_path, {}, block("x-7", "content", ODD), block(None, "content", content("no id")))
+    first, second = (record for record in events(kafka, namespace))
+    assert first.headers == (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+    assert first.value is not None
+    members = dict(members_of(first.value.decode()))
+    assert members.pop("data") == ODD
+    attributes = {name: json.loads(text) for name, text in members.items()}
+    assert_attributes(attributes, first, before, "x-7")
+    assert first.key == "local/a/ü b".encode()
+    assert second.value is not None
+    envelope = json.loads(second.value)
+    assert "sseid" not in envelope
+    assert (envelope["sequence"], envelope["epoch"]) == ("000000000002", attributes["epoch"])
+
+
+def assert_attributes(attributes: dict[str, Any], record: Read, before: int, sseid: str) -> None:
+    """As in the table of the records' description."""
+    epoch = attributes["epoch"]
+    assert re.fullmatch("[0-9]{10}", epoch)
+    assert before // 1000 <= int(epoch) <= unix_ms() // 1000
+    time = attributes.pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,}Z", time)
+    assert before <= record.timestamp <= unix_ms()
+    assert time.endswith(f".{record.timestamp % 1000:03}Z")
+    assert attributes == {
+        "specversion": "1.0",
+        "id": f"{epoch}:000000000001",
+        "source": "/mix/local/sessions/a%2F%C3%BC%20b",
+        "type": "mix.content",
+        "subject": SESSION,
+        "datacontenttype": "application/json",
+        "sequence": "000000000001",
+        "epoch": epoch,
+        "sseid": sseid,
+    }
+
+
+def test_a_binary_record_is_the_data_and_headers(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Exactly the data's bytes; attributes as ``ce_`` headers, the data's content type."""
+    before = unix_ms()
+    one_run(kafka, namespace, tmp_path, {"events.format": "binary"}, block("x-7", "content", ODD))
+    (record,) = events(kafka, namespace)
+    assert record.value == ODD.encode()
+    headers = {name: (value or b"").decode() for name, value in record.headers}
+    assert len(headers) == len(record.headers)
+    assert headers.pop("content-type") == "application/json"
+    attributes: dict[str, Any] = {name.removeprefix("ce_"): value for name, value in headers.items()}
+    assert all(name.startswith("ce_") for name in headers)
+    attributes["datacontenttype"] = "application/json"  # in the binary mode it is the content-type header
+    assert_attributes(attributes, record, before, "x-7")
+
+
+def test_a_raw_record_is_the_data_and_where_it_came_from(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """No CloudEvents header; the ``bridge.*`` headers of dead letters without reason and error."""
+    one_run(kafka, namespace, tmp_path, {"events.format": "raw"}, block("x-7", "content", ODD))
+    (record,) = events(kafka, namespace)
+    assert record.value == ODD.encode()
+    headers = {name: (value or b"").decode() for name, value in record.headers}
+    assert re.fullmatch("[0-9]{10}", headers.pop("bridge.epoch"))
+    assert headers.pop("bridge.received_at").endswith(f".{record.timestamp % 1000:03}Z")
+    assert headers == {
+        "bridge.server": "local",
+        "bridge.session": SESSION,
+        "bridge.event": "content",
+        "bridge.last_event_id": "x-7",
+        "bridge.sequence": "000000000001",
+        "bridge.bytes": str(len(ODD.encode())),
+        "bridge.sha256": hashlib.sha256(ODD.encode()).hexdigest(),
+    }
+
+
+@pytest.mark.parametrize("form", ["structured", "binary", "raw"])
+def test_what_the_server_sent_arrives_byte_for_byte(kafka: str, namespace: str, tmp_path: Path, form: str) -> None:
+    """A lively session of all event types, against the server's own journal."""
+    with MixServer(tmp_path / "mix", "--sessions", 2, "--rate", 0) as mix:
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"events.format": form})) as bridge:
+            mix.post("/control/sessions", {"id": "s", "rate": 0})
+            mix.post("/control/sessions/s/burst", {"count": 400})
+            wait_acknowledged(bridge, "s", 400)
+            assert bridge.terminate() == 0
+        prove(kafka, [f"{namespace}.events"], mix.journal())
+
+
+def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Reason, one line of error without payload, all headers, the data as it came, cut when it is oversize."""
+    giant = json.dumps({"type": "content", "content": "g" * 200_000})
+    blocks = {
+        "invalid_json": ("content", '{"type": "content", "content": secret-payload'),
+        "schema": ("content", '{"type": "content", "secret-payload": 1}'),
+        "unknown_event": ("novelty", '{"secret-payload": true}'),
+        "oversize": ("content", giant),
+    }
+    more = {"events.unknown": "dead_letter", "events.max_bytes": "100KiB"}
+    sent = [block(str(number), name, data) for number, (name, data) in enumerate(blocks.values(), 1)]
+    one_run(kafka, namespace, tmp_path, more, *sent, *contents(5))
+    letters = {letter.header("bridge.reason"): letter for letter in events(kafka, namespace, "dead-letters")}
+    assert set(letters) == set(blocks)
+    for number, (reason, (name, data)) in enumerate(blocks.items(), 1):
+        letter, full = letters[reason], data.encode()
+        assert letter.key == f"local/{SESSION}".encode()
+        assert letter.value == (full[: 64 * 1024] if reason == "oversize" else full)
+        headers = {name: (value or b"").decode() for name, value in letter.headers}
+        error = headers.pop("bridge.error")
+        assert error
+        assert error.isprintable()
+        assert "secret-payload" not in error
+        assert headers.pop("bridge.received_at").endswith(f".{letter.timestamp % 1000:03}Z")
+        assert headers == {
+            "bridge.reason": reason,
+            "bridge.server": "local",
+            "bridge.session": SESSION,
+            "bridge.event": name,
+            "bridge.last_event_id": str(number),
+            "bridge.epoch": f"{accepted(kafka, namespace, SESSION)[0].epoch:010}",
+            "bridge.sequence": f"{number:012}",
+            "bridge.bytes": str(len(full)),
+            "bridge.sha256": hashlib.sha256(full).hexdigest(),
+        }
+    assert [one.sequence for one in accepted(kafka, namespace, SESSION)] == [5]
+
+
+def test_data_too_large_for_the_reader_is_a_marker_with_its_full_size(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Ten megabytes: the beginning, the size and the digest of all of it; the stream goes on."""
+    data = json.dumps({"type": "content", "content": "ü" * 5_000_000}, ensure_ascii=False)
+    one_run(kafka, namespace, tmp_path, {}, block("1", "content", data), *contents(2))
+    (letter,) = events(kafka, namespace, "dead-letters")
+    assert letter.header("bridge.reason") == "oversize"
+    assert letter.header("bridge.bytes") == str(len(data.encode()))
+    assert letter.header("bridge.sha256") == hashlib.sha256(data.encode()).hexdigest()
+    assert letter.value is not None
+    assert 64 * 1024 - 4 < len(letter.value) <= 64 * 1024
+    assert data.encode().startswith(letter.value)
+    assert texts(kafka, namespace, SESSION) == ["2"]
+
+
+def test_a_record_its_topic_does_not_take_is_rejected_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A topic smaller than ``events.max_bytes``: a warning at the start, one dead letter, none beside it lost."""
+    for topic in ("events", "dead-letters"):
+        create_topic(kafka, f"{namespace}.{topic}", 1, {"max.message.bytes": "20000"})
+    big = content("b" * 50_000)
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": stream(*contents(*range(1, 50)), block("50", "content", big), *contents(*range(51, 80)))}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 79 - 49)
+            assert bridge.terminate() == 0
+            assert "max.message.bytes=20000" in bridge.log_text()
+    letters = events(kafka, namespace, "dead-letters")
+    assert {letter.header("bridge.reason") for letter in letters} == {"rejected"}
+    assert {letter.header("bridge.last_event_id") for letter in letters} == {"50"}
+    assert {letter.header("bridge.bytes") for letter in letters} == {str(len(big))}
+    assert set(texts(kafka, namespace, "a")) == {str(number) for number in range(1, 80) if number != 50}
+
+
+def test_bytes_that_are_not_utf8_are_replaced_and_counted(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """As the standard says: U+FFFD, before anything else sees them."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        broken = b'id: 1\nevent: content\ndata: {"type":"content","content":"a\xffb"}\n\n'
+        mix.streams = {"a": stream(broken, *contents(2))}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert 'mix_bridge_events_utf8_replaced_total{server="local"}' in bridge.get("/metrics").text
+            assert bridge.terminate() == 0
+    assert texts(kafka, namespace, "a") == ["a\ufffdb", "2"]
+
+
+def test_skipped_events_take_no_number_and_move_the_position(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``connected`` and ``heartbeat`` always, what ``events.skip`` names, and by policy the unknown and the invalid."""
+    blocks = [
+        block("0", "connected", '{"sessionId":"a"}'),
+        *contents(1),
+        block("2", "thinking", '{"type":"thinking","content":"x"}'),
+        block("3", "novelty", "{}"),
+        block("4", "content", "{}"),
+        block("900", "heartbeat", '{"type":"heartbeat"}'),
+        *contents(5),
+        block("6", "thinking", '{"type":"thinking","content":"x"}'),
+    ]
+    more = {"events.skip": "thinking", "events.unknown": "skip", "events.invalid": "skip"}
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": stream(*blocks)}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+    assert [(one.sequence, json.loads(one.data)["content"]) for one in accepted(kafka, namespace, "a")] == [
+        (1, "1"),
+        (2, "5"),
+    ]
+    assert events(kafka, namespace, "dead-letters") == []
+    assert last_checkpoint(kafka, namespace, "a")["last_event_id"] == "6"
+
+
+def test_policies_publish_what_fails_when_asked_to(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Invalid data that is JSON as it is; data that is no JSON as a JSON string, said to be text."""
+    one_run(
+        kafka,
+        namespace,
+        tmp_path,
+        {"events.invalid": "publish"},
+        block("1", "content", '{"no":"content"}'),
+        block("2", "content", 'no "json"'),
+        block("3", "novelty", "[1, 2]"),
+    )
+    values = [json.loads(record.value or b"") for record in events(kafka, namespace)]
+    assert [(each["datacontenttype"], each["data"]) for each in values] == [
+        ("application/json", {"no": "content"}),
+        ("text/plain", 'no "json"'),
+        ("application/json", [1, 2]),
+    ]
+    assert events(kafka, namespace, "dead-letters") == []
+
+
+def test_routes_divide_the_events_and_keep_one_numbering(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """First match wins, a server narrows, the rest goes to the events topic; numbers are without holes over all."""
+    tool = '{"type":"tool_use_parameter_delta","toolCallId":"t","input":"x"}'
+    routes = [
+        {"match": "tool_*", "topic": f"{namespace}.elsewhere", "server": "other"},
+        {"match": "tool_*", "topic": f"{namespace}.tools"},
+        {"match": "tool_use_*", "topic": f"{namespace}.never"},
+    ]
+    blocks = [*contents(1), block("2", "tool_use_parameter_delta", tool), *contents(3), block("4", "content", "{}")]
+    more: dict[str, object] = {"topics.routes": routes, "servers.other.url": "http://127.0.0.1:9"}
+    one_run(kafka, namespace, tmp_path, more, *blocks)
+    found = {
+        topic: [understand(record).sequence for record in events(kafka, namespace, topic)]
+        for topic in ("events", "tools", "elsewhere", "never", "dead-letters")
+    }
+    assert found == {"events": [1, 3], "tools": [2], "elsewhere": [], "never": [], "dead-letters": [4]}
+
+
+def test_keys_go_where_java_clients_put_them(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Events, dead letters and checkpoints of 40 sessions, beside librdkafka's own murmur2 of their keys."""
+    names = [f"s{'x' * (number % 5)}-{number}-ü" for number in range(40)]
+    create_topic(kafka, f"{namespace}.reference", 7)
+    reference = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2", "log_level": 2})
+    for name in names:
+        reference.produce(f"{namespace}.reference", b"", f"local/{name}".encode())
+    assert reference.flush(20) == 0
+    expected = {record.key: record.partition for record in read_topic(kafka, f"{namespace}.reference")}
+    assert len(set(expected.values())) == 7
+    with scripted_mix() as mix:
+        mix.list(*names)
+        mix.streams = dict.fromkeys(names, stream(*contents(1), block("2", "content", "{}")))
+        more = {"topics.partitions": 7, "topics.shards": 7}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            for name in names:
+                wait_acknowledged(bridge, name, 2)
+            assert bridge.terminate() == 0
+    for topic in ("events", "dead-letters", "checkpoints"):
+        assert {record.key: record.partition for record in events(kafka, namespace, topic)} == expected, topic
+
+
+def test_an_unchanged_restart_goes_on_without_a_repeat(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """After an orderly stop: the same epoch, the next number, and no record twice."""
+    with scripted_mix() as mix:
+        feed = Feed(20)
+        mix.list("a")
+        mix.streams = {"a": feed}
+        chosen = settings(kafka, namespace, mix.url)
+        for total in (20, 25, 30):
+            with started(tmp_path, chosen) as bridge:
+                wait_acknowledged(bridge, "a", total)
+                assert bridge.terminate() == 0
+            feed.add(5)
+        assert mix.ids_of("a") == ["0", "20", "25"]
+    records = [understand(record) for record in events(kafka, namespace)]
+    assert [one.sequence for one in records] == list(range(1, 31))
+    assert len({one.epoch for one in records}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_new"),
+    [
+        ({"events.skip": "thinking"}, True),
+        ({"events.unknown": "dead_letter"}, True),
+        ({"events.invalid": "publish"}, True),
+        ({"servers.local.event_schema": "none"}, True),
+        ({"events.format": "binary", "events.type_prefix": "other."}, False),
+        ({"events.skip": "heartbeat,connected"}, False),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
+)
+def test_changed_rules_of_numbering_begin_a_new_epoch(
+    kafka: str, namespace: str, tmp_path: Path, changed: dict[str, object], is_new: object
+) -> None:
+    """What decides which events take a number; not what they look like. The position stays, nothing is repeated."""
+    with scripted_mix() as mix:
+        feed = Feed(2)
+        mix.list("a")
+        mix.streams = {"a": feed}
+        chosen = settings(kafka, namespace, mix.url)
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        feed.add(2)
+        with started(tmp_path, chosen | changed) as bridge:
+            wait_acknowledged(bridge, "a", 2 if is_new else 4)
+            assert bridge.terminate() == 0
+    got = [understand(record) for record in events(kafka, namespace)]
+    assert [json.loads(one.data)["content"] for one in got] == ["1", "2", "3", "4"]
+    assert [one.sequence for one in got] == ([1, 2, 1, 2] if is_new else [1, 2, 3, 4])
+    epochs = sorted({one.epoch for one in got})
+    assert len(epochs) == (2 if is_new else 1)
+    if is_new:
+        written = checkpoints(kafka, namespace)["local/a"]
+        first = next(one for one in written if one["epoch"] == epochs[1])
+        assert (first["last_event_id"], first["sequence"]) == ("2", 0)
+
+
+def test_a_new_epoch_is_above_the_old_one_whatever_the_clock_says(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A checkpoint from a clock that was ahead: the next epoch is one more, not the time."""
+    ahead = 4_000_000_000
+    checkpoint = {
+        "version": 1,
+        "server": "local",
+        "session": "a",
+        "last_event_id": "1",
+        "epoch": ahead,
+        "sequence": 9,
+        "state": "active",
+        "updated_at": "2026-01-01T00:00:00Z",
+        "fingerprint": "another",
+    }
+    create_topic(kafka, f"{namespace}.checkpoints", 1, {"cleanup.policy": "compact"})
+    write(kafka, f"{namespace}.checkpoints", b"local/a", json.dumps(checkpoint).encode())
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(3)}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        assert mix.ids_of("a") == ["1"]
+    assert [one.number for one in accepted(kafka, namespace, "a")] == [(ahead + 1, 1), (ahead + 1, 2)]
