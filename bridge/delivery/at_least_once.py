@@ -62,7 +62,7 @@ class AtLeastOnce:
         self._closed_checkpoints = 0
         self._outboxes: dict[SessionKey, SessionOutbox] = {}
         self._called: deque[SessionOutbox] = deque()  # by any thread: these want the delivery thread
-        self._waiting: set[SessionOutbox] = set()
+        self._waiting: dict[SessionOutbox, None] = {}  # in the order they called
         self._stopping = threading.Event()
         self._aborted = threading.Event()
         self._next_checkpoints = 0.0
@@ -156,8 +156,8 @@ class AtLeastOnce:
 
     def _pump(self) -> None:
         while self._called:
-            self._waiting.add(self._called.popleft())
-        self._waiting = {outbox for outbox in self._waiting if not outbox.pump()}
+            self._waiting[self._called.popleft()] = None
+        self._waiting = dict.fromkeys(outbox for outbox in self._waiting if not outbox.pump())
 
     def _replace_if_fatal(self) -> None:
         producers = self._producers
