@@ -11,8 +11,8 @@ from bridge.demo.stage import Stage
 
 _COUNT_EVERY = 2.0
 """Seconds between two lines of the running count where it cannot be drawn over."""
-_MOST_LINES = 8
-"""Lines at a time on a terminal: nobody reads more than 80 a second, and drawing takes the time of all the rest."""
+_MOST_LINES = 16
+"""Lines at a time on a terminal: nobody reads more than 160 a second, and drawing takes the time of all the rest."""
 _HIDDEN_EVERY = 1.0
 _SECONDS_KEPT = 60
 

@@ -11,7 +11,7 @@ from bridge.demo.commentary import Commentary
 from bridge.demo.screen import Screen
 from bridge.demo.stage import Stage
 from bridge.demo.verdict import Verdict
-from bridge.errors import FatalFault
+from bridge.errors import FatalFault, Unreachable
 
 _TICK = 0.1
 """Seconds between two looks: a screen that moves ten times a second looks alive."""
@@ -75,13 +75,15 @@ class Scenario:
         self._listen()
         if self._stage.daemon.failure is not None:
             raise self._stage.daemon.failure
+        if self._stage.witness.failure is not None:
+            raise Unreachable(self._stage.witness.failure)
         self._stage.keep_up()
         self._commentary.look()
 
     def _listen(self) -> None:
         with suppress(queue.Empty):
             self._asked.get(timeout=_TICK)
-            self._times_asked += 1
+            self._times_asked += 1 + self._asked.qsize()
         if self._times_asked > 1:
             raise FatalFault("ended at once, as asked: nothing was compared")
 
@@ -96,7 +98,7 @@ class Scenario:
         witness = self._stage.witness
         witness.finish()
         if witness.failure is not None:
-            self._screen.note(witness.failure)
+            raise Unreachable(witness.failure)
         self._commentary.finish()
 
     def _wait_for_the_rest(self) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -41,6 +42,8 @@ _TONES: Mapping[Tone, str] = {
 }
 _RATE_SECONDS = 3
 """A rate over less jumps about, over more it lags behind what is seen."""
+_ROOM_FOR_ECHO = 4
+"""Columns left free: the terminal writes ``^C`` behind the status line, and one that wraps cannot be taken away."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -74,6 +77,8 @@ class Screen:
     """
 
     def __init__(self, out: TextIO, *, colours: bool) -> None:
+        if isinstance(out, TextIOWrapper):
+            out.reconfigure(errors="backslashreplace")  # agents say what an output of few characters cannot hold
         is_terminal = out.isatty()
         self._console = _Printer(
             file=out,
@@ -252,11 +257,12 @@ def _counts(status: Status) -> str:
 
 
 def _status_line(status: Status, width: int) -> Text:
+    room = width - _ROOM_FOR_ECHO
     text = Text(f" {_counts(status)} ", "reverse", no_wrap=True)
-    room = width - 1 - text.cell_len
-    if room > 2:  # noqa: PLR2004 - a blank on either side
-        text.append(f"{_bars(status.per_second[-(room - 2) :])} ")
-    text.truncate(width - 1, overflow="ellipsis", pad=True)
+    bars = min(len(status.per_second), room - text.cell_len - 1)
+    if bars > 0:
+        text.append(f"{_bars(status.per_second[-bars:])} ")
+    text.truncate(room, overflow="ellipsis", pad=True)
     return text
 
 

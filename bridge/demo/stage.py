@@ -55,11 +55,13 @@ class Stage:
         """Start one after the other, the agents before the bridge: nothing of what they said before may be missing."""
         self._after.callback(self._kafka.stop)
         brokers = self._kafka.start()
-        topics = _settings(brokers, "http://unknown.invalid").topics
+        settings = _settings(brokers, "http://unknown.invalid")
+        topics = settings.topics
         partitions = {
             name: self._kafka.create_topic(name) for name in (topics.events, topics.dead_letters, topics.checkpoints)
         }
-        tell("Kafka", brokers, f"embedded, topics {', '.join(partitions)}")
+        endings = (name.removeprefix(settings.namespace) for name in partitions)
+        tell("Kafka", brokers, f"embedded, topics {settings.namespace}{', '.join(endings)}")
         url = self._start_server()
         tell("Mix server", url, f"{self._wishes.sessions} agent sessions, {self._wishes.rate:g} events/s each")
         ground = Ground(partitions.pop(topics.checkpoints), _BATCH_LIMIT)

@@ -57,8 +57,8 @@ class Ledger:
         return self._repeats[session]
 
     def sessions(self) -> set[str]:
-        """All sessions that anything arrived of."""
-        return {session for session, _, _ in self._prints}
+        """All sessions that anything arrived of (any thread)."""
+        return {session for session, _, _ in list(self._prints)}
 
     def streams_of(self, session: str) -> list[list[bytes]]:
         """The fingerprints of the session's accepted records, for each topic-partition in their order."""
