@@ -26,7 +26,9 @@ class Stage(Enum):
     IN_FLIGHT = auto()
     ACKNOWLEDGED = auto()
     FAILED = auto()
-    """Not known to be in Kafka, and not the record's fault: to be produced again."""
+    """Not in Kafka, and not the record's fault: to be produced again."""
+    LOST = auto()
+    """In Kafka or not: its producer is gone. If it is not, nothing that this producer was given behind it is, either."""
     REFUSED = auto()
     """Kafka refused it for what it is: too large for its topic, or invalid."""
 
@@ -127,7 +129,7 @@ class Watermark:
         """
         plan = plan_resend(self.entries)
         for entry in self.entries:
-            if entry.stage in (Stage.FAILED, Stage.REFUSED):
+            if entry.stage in (Stage.FAILED, Stage.REFUSED, Stage.LOST):
                 entry.stage = Stage.WAITING
         if plan.new_epoch and self.committable is not None:
             mark = Mark(self.committable._replace(epoch=new_epoch(self.committable.epoch, unix_seconds), sequence=0))
@@ -149,10 +151,11 @@ def plan_resend(entries: Iterable[Entry]) -> Resend:
     """Decide how a window with nothing in flight is sent again.
 
     A refused record means a new epoch, and everything up to the last refused one goes alone: Kafka refuses a whole batch
-    when one record is at fault. Without a refusal the numbers stay, unless a later record was acknowledged in a topic
-    that an earlier one has yet to reach: a consumer that keeps the highest number there would drop the earlier one.
+    when one record is at fault. Without a refusal the numbers stay, unless a later record was, or may have been, written
+    to a topic that an earlier one has yet to reach: a consumer that keeps the highest number there would drop the earlier.
     """
     missing: set[str] = set()
+    lost: set[str] = set()
     overtaken = False
     alone = numbered = 0
     for entry in entries:
@@ -161,10 +164,13 @@ def plan_resend(entries: Iterable[Entry]) -> Resend:
         numbered += 1
         if entry.stage is Stage.REFUSED:
             alone = numbered
-        if entry.stage is not Stage.ACKNOWLEDGED:
+        if entry.stage is Stage.ACKNOWLEDGED:
+            overtaken = overtaken or entry.topic in missing or entry.topic in lost
+        elif entry.stage is Stage.LOST:
+            overtaken = overtaken or entry.topic in missing
+            lost.add(entry.topic)
+        else:
             missing.add(entry.topic)
-        elif entry.topic in missing:
-            overtaken = True
     return Resend(new_epoch=alone > 0 or overtaken, alone=alone)
 
 

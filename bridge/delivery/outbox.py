@@ -301,7 +301,10 @@ class SessionOutbox:
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         self._direct = False
         self.trouble = in_words(error)
-        if not entry.is_numbered or fault_of(error) is not Fault.RECORD:
+        fault = fault_of(error)
+        if fault is Fault.FATAL:
+            self._wind_back(entry, Stage.LOST)
+        elif not entry.is_numbered or fault is Fault.PLACE:
             self._wind_back(entry, Stage.FAILED)
         elif self._alone and self._entries[0] is entry:
             self._reject(entry, error)
@@ -335,7 +338,7 @@ class SessionOutbox:
         with self._lock:
             for entry in self._entries:
                 if entry.stage is Stage.IN_FLIGHT:
-                    self._wind_back(entry, Stage.FAILED)
+                    self._wind_back(entry, Stage.LOST)
             self._reported = self._produced
             self._writing = self.written
             self._call(self)

@@ -44,11 +44,15 @@ def error_of(exception: BaseException) -> KafkaError | None:
 
 def fault_of(error: KafkaError) -> Fault:
     """Sort an error of a delivery report or of a call to ``produce``."""
-    if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError._FENCED):
+    if error.fatal() or error.code() in _FATAL:
         return Fault.FATAL
     return Fault.RECORD if error.code() in _RECORD_FAULTS else Fault.PLACE
 
 
+_FATAL = frozenset(
+    {KafkaError._FATAL, KafkaError._FENCED}
+    | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # what we tell a producer that we give up
+)
 _SIZE_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 

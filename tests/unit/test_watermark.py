@@ -15,7 +15,8 @@ from tests.unit.effort import EXAMPLES
 
 START = Position(100, 0, "0")
 KINDS = st.lists(st.sampled_from("eeeeesm"), max_size=40)
-FINAL = (Stage.ACKNOWLEDGED, Stage.FAILED, Stage.REFUSED)
+FINAL = (Stage.ACKNOWLEDGED, Stage.FAILED, Stage.LOST, Stage.REFUSED)
+UNSEEN = (Stage.FAILED, Stage.REFUSED)
 TOPICS = ("a", "b")
 
 
@@ -116,7 +117,11 @@ def test_the_plan_says_what_the_stages_say(watermark: Watermark) -> None:
     numbered = [entry for entry in watermark.entries if entry.is_numbered]
     refused = [at for at, entry in enumerate(numbered, 1) if entry.stage is Stage.REFUSED]
     overtaken = any(
-        early.stage is not Stage.ACKNOWLEDGED and late.stage is Stage.ACKNOWLEDGED and early.topic == late.topic
+        early.topic == late.topic
+        and (
+            (early.stage in (*UNSEEN, Stage.WAITING) and late.stage in (Stage.ACKNOWLEDGED, Stage.LOST))
+            or (early.stage is Stage.LOST and late.stage is Stage.ACKNOWLEDGED)
+        )
         for at, early in enumerate(numbered)
         for late in numbered[at:]
     )
@@ -133,7 +138,7 @@ def test_nothing_is_lost_and_no_number_means_two_events(watermark: Watermark) ->
     plan = watermark.rewind(50)
     after = list(watermark.entries)
     assert [entry for entry in after if entry in {one for one, *_ in before}] == [one for one, *_ in before]
-    assert not [entry for entry in after if entry.stage in (Stage.FAILED, Stage.REFUSED)]
+    assert not [entry for entry in after if entry.stage in (*UNSEEN, Stage.LOST)]
     for entry in after:
         if entry.is_numbered:
             assert sent.get((entry.epoch, entry.sequence), entry) is entry
@@ -181,7 +186,7 @@ def test_epochs_rise_through_every_rewind_and_numbers_begin_at_one(watermark: Wa
 
 def was_sent(entry: Entry) -> bool:
     """Whether its record may stand in Kafka."""
-    return entry.is_numbered and entry.stage in (Stage.ACKNOWLEDGED, Stage.FAILED)
+    return entry.is_numbered and entry.stage in (Stage.ACKNOWLEDGED, Stage.LOST)
 
 
 def positions(watermark: Watermark) -> Iterator[tuple[int, int]]:
