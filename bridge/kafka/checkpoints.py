@@ -127,9 +127,9 @@ def _not_ours(message: Message, bad: BadCheckpoint) -> Mistake:
     return Mistake(
         "topics.checkpoints",
         f"{topic} partition {partition} offset {offset} is no checkpoint of mix-bridge: {bad}. Nothing is bridged"
-        f" before this is settled: if the record is somebody else's, write a tombstone (a record without a value) with its"
-        f" key {key!r} to that partition (it forgets the position of a session of that key), or give mix-bridge a topic of"
-        f" its own",
+        f" before this is settled: if the record is somebody else's, write a tombstone (a record without a value) with"
+        f" its key {key!r} to that partition (it forgets the position of a session of that key), or give mix-bridge a"
+        f" topic of its own",
     )
 
 

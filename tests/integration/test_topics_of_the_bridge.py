@@ -1,0 +1,129 @@
+"""The topics: created as described, checked but never altered, refused with 78 where they would lose something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import ConfigResource, ResourceType
+
+from tests.integration.scene import settings, started, wait_acknowledged, wait_logged
+from tests.integration.scripted_mix import Feed, scripted_mix
+from tests.kafka.broker import quiet_admin
+from tests.kafka.process import Bridge
+from tests.kafka.topics import create_topic, partitions_of
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def config_of(kafka: str, topic: str) -> dict[str, str]:
+    """What somebody has set on a topic, defaults aside."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = quiet_admin(kafka)  # named: a client that is collected takes its open requests with it
+    (answer,) = admin.describe_configs([resource], request_timeout=10).values()
+    # 1: set on the topic itself (DYNAMIC_TOPIC_CONFIG)
+    return {name: str(entry.value) for name, entry in answer.result(10).items() if entry.source == 1}
+
+
+def refused(folder: Path, chosen: Mapping[str, object]) -> str:
+    """What a start says that ends with 78."""
+    bridge = Bridge(folder / "bridge", chosen).start(wait=False)
+    assert bridge.wait() == 78, bridge.log_text()
+    assert "Traceback" not in bridge.log_text()
+    return "\n".join(line for line in bridge.log_text().splitlines() if not line.startswith("{"))
+
+
+def test_missing_topics_are_created_as_described(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Partitions, shards, settings; the checkpoints topic compacted with a lag of ten minutes, the others not."""
+    more = {
+        "topics.partitions": 5,
+        "topics.shards": 3,
+        "topics.config.retention.ms": "3600000",
+        "topics.routes": [{"match": "tool_*", "topic": f"{namespace}.tools"}],
+    }
+    chosen = settings(kafka, namespace, NOWHERE, {key: more[key] for key in more if "retention" not in key})
+    arguments = ("--set", "topics.config.retention.ms=3600000")
+    with Bridge(tmp_path / "bridge", chosen | {"start_timeout": 0}).start(*arguments) as bridge:
+        wait_logged(bridge, "started")
+        assert bridge.terminate() == 0
+    counts = {name: len(partitions_of(kafka, f"{namespace}.{name}")) for name in ("events", "dead-letters", "tools")}
+    assert counts == {"events": 5, "dead-letters": 5, "tools": 5}
+    assert len(partitions_of(kafka, f"{namespace}.checkpoints")) == 3
+    checkpoints = config_of(kafka, f"{namespace}.checkpoints")
+    assert checkpoints["cleanup.policy"] == "compact"
+    assert int(checkpoints["min.compaction.lag.ms"]) >= 600_000
+    assert "retention.ms" not in checkpoints
+    for name in ("events", "dead-letters", "tools"):
+        assert config_of(kafka, f"{namespace}.{name}") == {"retention.ms": "3600000"}
+
+
+def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Other partition counts and settings than today's stay; a second start changes nothing either."""
+    own = {
+        "events": (1, {"retention.ms": "60000"}),
+        "dead-letters": (2, {}),
+        "checkpoints": (4, {"cleanup.policy": "compact"}),
+    }
+    for name, (partitions, config) in own.items():
+        create_topic(kafka, f"{namespace}.{name}", partitions, config)
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(2)}
+        for create in (False, True):
+            with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.create": create})) as bridge:
+                wait_acknowledged(bridge, "a", 2)
+                assert bridge.terminate() == 0
+    for name, (partitions, config) in own.items():
+        assert len(partitions_of(kafka, f"{namespace}.{name}")) == partitions
+        assert config_of(kafka, f"{namespace}.{name}") == config
+
+
+@pytest.mark.parametrize(
+    ("topic", "policy", "key"),
+    [
+        ("checkpoints", "delete", "topics.checkpoints"),
+        ("checkpoints", "compact,delete", "topics.checkpoints"),
+        ("events", "compact", "topics.events"),
+        ("dead-letters", "compact,delete", "topics.dead_letters"),
+        ("tools", "compact", "topics.routes[0].topic"),
+    ],
+)
+def test_a_topic_that_would_lose_something_is_refused(
+    kafka: str, namespace: str, tmp_path: Path, topic: str, policy: str, key: str
+) -> None:
+    """78, with the key, the topic, what it has and what it should have; it is left as it was, nothing is created."""
+    name = f"{namespace}.{topic}"
+    create_topic(kafka, name, 1, {"cleanup.policy": policy})
+    routes = [{"match": "tool_*", "topic": f"{namespace}.tools"}]
+    said = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.routes": routes}))
+    (line,) = said.splitlines()
+    assert line.startswith(f"{key}: ")
+    assert name in line
+    assert "cleanup.policy=" in line
+    assert config_of(kafka, name)["cleanup.policy"] == policy
+
+
+def test_every_topic_mistake_is_told_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """One line each."""
+    create_topic(kafka, f"{namespace}.events", 1, {"cleanup.policy": "compact"})
+    create_topic(kafka, f"{namespace}.checkpoints", 1)
+    said = refused(tmp_path, settings(kafka, namespace, NOWHERE))
+    assert sorted(line.partition(":")[0] for line in said.splitlines()) == ["topics.checkpoints", "topics.events"]
+
+
+def test_missing_topics_stop_a_start_that_may_not_create(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """78, one line for each missing one; none is created."""
+    create_topic(kafka, f"{namespace}.events", 1)
+    said = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.create": False}))
+    assert sorted(line.partition(":")[0] for line in said.splitlines()) == ["topics.checkpoints", "topics.dead_letters"]
+    assert "topics.create" in said
+    assert partitions_of(kafka, f"{namespace}.checkpoints") == []
+
+
+def test_what_kafka_says_against_a_topic_is_a_wrong_setting(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A setting no topic has."""
+    chosen = settings(kafka, namespace, NOWHERE)
+    bridge = Bridge(tmp_path / "bridge", chosen).start("--set", "topics.config.no.such.setting=1", wait=False)
+    assert bridge.wait() == 78
+    assert "no.such.setting" in bridge.log_text()
