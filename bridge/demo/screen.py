@@ -184,7 +184,7 @@ class Screen:
         for name, number, explained, is_good in _outcome(total):
             style = "bold" if is_good else "bold red"
             figure = f"  {name:<9} {number:>{digits}}"
-            console.print(Text.assemble((figure, style), "  ", (explained, "bright_black")))
+            console.print(Text.assemble((figure, style), (f"  {explained}" if explained else "", "bright_black")))
         console.print()
         console.print(_last_word(total))
 
@@ -249,7 +249,7 @@ def _counts(status: Status) -> str:
         f"{minutes:02}:{seconds:02}",
         f"{rate} events/s",
         f"{status.events} events",
-        f"{status.behind} on the way",
+        f"lag {status.behind}",
         f"{status.sessions} sessions",
         status.doing,
     )

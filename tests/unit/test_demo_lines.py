@@ -158,7 +158,7 @@ def test_without_a_terminal_lines_are_plain():
     assert "[bold]:smile:[/] xxx" in told[0]
     assert told[0].endswith("… x3")
     assert len(told[0]) < 160
-    assert told[1] == "— 01:05 │ 20 events/s │ 61 events │ 2 on the way │ 4 sessions │ Ctrl-C ends it"
+    assert told[1] == "— 01:05 │ 20 events/s │ 61 events │ lag 2 │ 4 sessions │ Ctrl-C ends it"
 
 
 def test_the_summary_says_what_is_wrong_and_where():
