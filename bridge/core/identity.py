@@ -34,7 +34,7 @@ class Position(NamedTuple):
 
 
 def new_epoch(previous: int | None, unix_seconds: int) -> int:
-    """The epoch that follows ``previous``: the time, but always at least one more, even after the clock was set back."""
+    """The epoch after ``previous``: the time, but always at least one more, even after the clock was set back."""
     return unix_seconds if previous is None else max(previous + 1, unix_seconds)
 
 

@@ -1,8 +1,8 @@
 """How far a session is acknowledged: submitted, acknowledged, committable (after Kafka Connect's ``SubmittedRecords``).
 
 A watermark holds everything a session has submitted and Kafka has not yet acknowledged, in order. Acknowledgements may
-come in any order; the committable position moves only over an unbroken run of acknowledged entries from the oldest on. A
-checkpoint written at the committable position therefore never claims more than Kafka has.
+come in any order; the committable position moves only over an unbroken run of acknowledged entries from the oldest on.
+A checkpoint written at the committable position therefore never claims more than Kafka has.
 
 Thread rule: one thread submits, one other thread acknowledges, advances and renumbers.
 """
@@ -28,7 +28,7 @@ class Stage(Enum):
     FAILED = auto()
     """Not in Kafka, and not the record's fault: to be produced again."""
     LOST = auto()
-    """In Kafka or not: its producer is gone. If it is not, nothing that this producer was given behind it is, either."""
+    """In Kafka or not: its producer is gone. If it is not, nothing that this producer got after it is, either."""
     REFUSED = auto()
     """Kafka refused it for what it is: too large for its topic, or invalid."""
 
@@ -43,7 +43,7 @@ class Entry:
     is_numbered: ClassVar[bool] = True
     is_mark: ClassVar[bool] = False
 
-    def __init__(  # noqa: PLR0913 - all that an entry is, set once: this runs for every event
+    def __init__(  # noqa: PLR0913, PLR0917 - all that an entry is, set once: this runs for every event
         self,
         event: Event | None,
         epoch: int,
@@ -80,8 +80,9 @@ class Skip(Entry):
 class Mark(Entry):
     """A checkpoint with a barrier: a session's first position, a new epoch, or its end.
 
-    It is produced when everything before it is acknowledged, and nothing behind it is produced before it is acknowledged
-    itself. So a crash finds either the old epoch complete, or the new one announced before its first record.
+    It is produced when everything before it is acknowledged, and nothing behind it is produced before it is
+    acknowledged itself. So a crash finds either the old epoch complete, or the new one announced before its first
+    record.
     """
 
     __slots__ = ("state",)
@@ -150,9 +151,10 @@ class Resend(NamedTuple):
 def plan_resend(entries: Iterable[Entry]) -> Resend:
     """Decide how a window with nothing in flight is sent again.
 
-    A refused record means a new epoch, and everything up to the last refused one goes alone: Kafka refuses a whole batch
-    when one record is at fault. Without a refusal the numbers stay, unless a later record was, or may have been, written
-    to a topic that an earlier one has yet to reach: a consumer that keeps the highest number there would drop the earlier.
+    A refused record means a new epoch, and everything up to the last refused one goes alone: Kafka refuses a whole
+    batch when one record is at fault. Without a refusal the numbers stay, unless a later record was, or may have been,
+    written to a topic that an earlier one has yet to reach: a consumer that keeps the highest number there would drop
+    the earlier.
     """
     missing: set[str] = set()
     lost: set[str] = set()
@@ -177,7 +179,8 @@ def plan_resend(entries: Iterable[Entry]) -> Resend:
 def _renumber(entries: Iterable[Entry]) -> None:
     """Number everything behind the mark at the head from 1, and every later mark's epoch above the one before it.
 
-    Nothing behind a later mark was ever produced (it is a barrier), so moving its epoch up gives no number a second meaning.
+    Nothing behind a later mark was ever produced (it is a barrier), so moving its epoch up gives no number a second
+    meaning.
     """
     epoch = sequence = 0
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Which sessions of one server are to run: configured, discovered and checkpointed ones, as many as are allowed. Pure."""
+"""Which sessions of one server are to run: configured, discovered and checkpointed ones, up to a limit. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DiscoveryRules:
 
 
 def discovered(listing: Iterable[SessionSummary], rules: DiscoveryRules, now_ms: int) -> tuple[str, ...]:
-    """The ids of listed sessions that pass the filters; one whose age is not known is let in: too much is not a loss."""
+    """The ids of listed sessions that pass the filters; one of unknown age is let in: too much is not a loss."""
 
     def passes(session: SessionSummary) -> bool:
         if session.session_type == "subagent" and not rules.include_subagents:

@@ -10,7 +10,7 @@ from bridge.core.identity import SessionKey, partition_of
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """The shards (the partitions of the checkpoints topic) and which of them this process owns. A value of any thread."""
+    """The shards (partitions of the checkpoints topic) and which of them this process owns. A value of any thread."""
 
     count: int
     owned: AbstractSet[int]

@@ -25,8 +25,8 @@ from bridge.observe.snapshot import Counters, ServerSnapshot, SessionSnapshot
 log = get_logger("bridge.supervisor")
 
 _REST_AFTER_END = 60.0
-"""Seconds an ended session is left alone although it is still configured or listed: a proxy that answered 404 for a while
-must not cost the session for good, and one that is really gone must not be asked all the time."""
+"""Seconds an ended session is left alone although it is still configured or listed: a proxy that answered 404 for a
+while must not cost the session for good, and one that is really gone must not be asked all the time."""
 _REST_AFTER_CRASH = 5.0
 """Seconds before a session whose worker died of a bug is started again."""
 

@@ -147,7 +147,7 @@ class Worker:
             self._end("the server deleted it")
         except _NoIds:
             self._refuse()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one session's bug must not touch another session
             self.readings.last_error = f"bug: {type(error).__name__}"
             self._log.exception("a bug ended this session's worker: it is started again from its position")
             self.state = State.CRASHED
@@ -312,8 +312,8 @@ class Worker:
     def _refuse(self) -> None:
         self.readings.last_error = "the server sends events without ids"
         self._log.error(
-            "the server sends events without ids, so a lost connection loses events: session stopped. To bridge it all the"
-            " same set without_ids=accept",
+            "the server sends events without ids, so a lost connection loses events: session stopped."
+            " To bridge it all the same set without_ids=accept",
             setting=f"servers.{self.key.server}.without_ids",
         )
         self._become(Signal.NO_IDS)

@@ -1,4 +1,4 @@
-"""The memory that records may hold until Kafka has acknowledged them, and the place where workers wait for more of it."""
+"""The memory that records may hold until Kafka has acknowledged them, and where workers wait for more of it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class _Waiter:
 class Room:
     """Bytes of all sessions that are not yet acknowledged.
 
-    Thread rule: any worker takes and waits; the delivery thread frees and wakes. The lock is held for a look or an addition,
-    never while anybody waits.
+    Thread rule: any worker takes and waits; the delivery thread frees and wakes. The lock is held for a look or an
+    addition, never while anybody waits.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,7 +39,7 @@ class Room:
         return self._taken - self._freed
 
     def take(self, size: int) -> None:
-        """Count ``size`` bytes in; never waits (a worker looks at ``held`` first, so it exceeds by what it takes at once)."""
+        """Count ``size`` bytes in; never waits: a worker looks at ``held`` first, and exceeds by what it takes."""
         with self._lock:
             self._taken += size
 

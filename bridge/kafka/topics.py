@@ -20,11 +20,11 @@ from bridge.settings.model import Settings
 
 _TIMEOUT = 10.0
 _LOOK = 3.0
-"""Seconds for the first question to Kafka: a signal is heard, and the start budget looked at, only between two of these."""
+"""Seconds for the first question to Kafka: only between two is a signal heard, or the start budget looked at."""
 _BROKER_LIMIT = 1_048_588
 """A broker's default ``max.message.bytes``."""
 _BATCH_OVERHEAD = 8 * 1024
-"""What a record batch holds beside one value: its header, the key, and headers that repeat the session and event names."""
+"""What a batch holds beside one value: its header, the key, and headers that repeat the session and event names."""
 
 CHECKPOINTS_CONFIG: Mapping[str, str] = {
     "cleanup.policy": "compact",
@@ -102,8 +102,8 @@ def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
         return Verdict((_policy_mistake(planned, found.config, "may not be compacted, or events are lost"),))
     if not planned.compacted and found.max_message_bytes < needed_bytes:
         text = (
-            f"topic {planned.name} takes at most max.message.bytes={found.max_message_bytes}, less than events.max_bytes"
-            f" and its overhead ({needed_bytes}): what is larger becomes a dead letter; raise the one or lower the other"
+            f"topic {planned.name} takes max.message.bytes={found.max_message_bytes} at most, less than events.max_bytes"
+            f" and its overhead ({needed_bytes}): what is larger becomes a dead letter; raise one or lower the other"
         )
         return Verdict(warnings=(Mistake(planned.key, text),))
     return Verdict()

@@ -17,8 +17,8 @@ RATE = 150
 EVENTS = 2500
 CHECKPOINT_INTERVAL = 0.2
 SLACK = 1.0
-"""Seconds of events beyond one checkpoint interval that a crash may repeat: what Kafka had acknowledged and the timer had
-not yet seen, and the timer's own delay, on a machine where all this shares two cores."""
+"""Seconds of events beyond one checkpoint interval that a crash may repeat: what Kafka had acknowledged and the timer
+had not yet seen, and the timer's own delay, on a machine where all this shares two cores."""
 
 
 def pause(seconds: float) -> None:
@@ -71,10 +71,15 @@ def _crash_repeatedly(bridge: Bridge, chance: random.Random, kafka: str, namespa
     for _ in range(2):
         bridge.start().wait_ready()
         before = sum(end_offsets(kafka, f"{namespace}.checkpoints").values())
-        wait_until(lambda: sum(end_offsets(kafka, f"{namespace}.checkpoints").values()) > before + SESSIONS, 30, "one")
+        _wait_for_checkpoints(kafka, namespace, before + SESSIONS)
         bridge.kill()
         crashes += 1
     return crashes
+
+
+def _wait_for_checkpoints(kafka: str, namespace: str, more_than: int) -> None:
+    topic = f"{namespace}.checkpoints"
+    wait_until(lambda: sum(end_offsets(kafka, topic).values()) > more_than, 30, "checkpoints")
 
 
 def _has_everything(bridge: Bridge) -> bool:

@@ -34,7 +34,8 @@ class MixServer:
 
     def __enter__(self) -> Self:
         said = self._folder / "mix.stdout"
-        command = [sys.executable, "-m", "bridge.demo.mix_server", "--port", "0", "--journal", self.journal_path]
+        server = [sys.executable, "-m", "bridge.demo.mix_server"]
+        command: list[str | Path] = [*server, "--port", "0", "--journal", self.journal_path]
         log = self._folder / "mix.log"
         self._process = spawn([*command, *self._options], log=log, stdout=said, cwd=REPOSITORY)
         self.url = wait_until(lambda: _first_line(said), 20, f"the simulated server's address, see {log}")
@@ -113,9 +114,7 @@ def prove(
     return Proof(sum(len(entries) for entries in journal.values()), follower)
 
 
-def _compare(
-    session: str, got: list[tuple[str, bytes]], entries: Sequence[JournalEntry], *, new_epochs: bool
-) -> None:
+def _compare(session: str, got: list[tuple[str, bytes]], entries: Sequence[JournalEntry], *, new_epochs: bool) -> None:
     expected = [(entry.event, entry.data) for entry in entries]
     if new_epochs:
         got = _without_overlap(got, expected)
