@@ -167,6 +167,7 @@ class World:
             Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
             lambda: None,
         )
+        self.newest = dict(self.latest)
         self.readers = [self._open(key) for key in self.keys]
 
     def _make_producer(self, lone: bool) -> IdempotentProducer:  # noqa: FBT001 - as the delivery calls it
