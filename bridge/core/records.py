@@ -131,6 +131,11 @@ class Encoder:
         self._max_bytes = rules.max_bytes
         self._kinds: dict[str, _Kind] = {}
 
+    @property
+    def dead_letters_topic(self) -> str:
+        """Where dead letters go."""
+        return self._rules.dead_letters_topic
+
     def encode(self, event: Event, epoch: int, sequence: int) -> Record | None:
         """The record of this event under this number; None when it is skipped and takes no number."""
         name, data, own_id, _, received_ms, oversize = event

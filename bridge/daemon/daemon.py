@@ -27,7 +27,7 @@ from bridge.kafka.checkpoints import restore
 from bridge.kafka.clients import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
-from bridge.observe.health import Beats
+from bridge.observe.health import KAFKA_LIMIT, Beats
 from bridge.observe.http import HttpEndpoint
 from bridge.observe.snapshot import BridgeSnapshot
 from bridge.settings import Settings
@@ -65,6 +65,7 @@ class Daemon:
         self._started_at = monotonic()
         self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stops = 0
+        self._kafka_is_silent = False
         self._beats = Beats()
         self._sources = {name: Source(name, settings) for name in settings.servers}
         self._delivery: AtLeastOnce | None = None
@@ -170,6 +171,13 @@ class Daemon:
     def _ask_kafka(self, delivery: AtLeastOnce) -> None:
         if delivery.last_answer is None or monotonic() - delivery.last_answer > _PROBE_AFTER:
             delivery.kafka_answers(_PROBE_TIMEOUT)
+        silence = 0.0 if delivery.last_answer is None else monotonic() - delivery.last_answer
+        if (silence > KAFKA_LIMIT) != self._kafka_is_silent:
+            self._kafka_is_silent = not self._kafka_is_silent
+            if self._kafka_is_silent:
+                log.warning("Kafka does not answer: what is read waits in memory, tried for ever", silent_for=silence)
+            else:
+                log.info("Kafka answers again")
 
     def _wait_for_signal(self, seconds: float) -> None:
         with suppress(queue.Empty):

@@ -136,7 +136,9 @@ class AtLeastOnce:
                 return
 
     def _turn(self) -> None:
-        if self._poll():
+        self._poll()
+        if self._producers.answered:  # not what poll counts: it also counts the client's words about lost connections
+            self._producers.answered = False
             self.last_answer = monotonic()
         self._replace_if_fatal()
         self._pump()
@@ -147,12 +149,14 @@ class AtLeastOnce:
             for outbox in tuple(self._outboxes.values()):
                 outbox.write_checkpoint()
 
-    def _poll(self) -> int:
+    def _poll(self) -> None:
         main, lone = self._producers.main, self._producers.lone
         if lone is None:
-            return main.poll(_POLL)
+            main.poll(_POLL)
+            return
         searching = any(outbox.is_searching for outbox in self._waiting)  # then each report of the lone one is awaited
-        return main.poll(0 if searching else _POLL) + lone.poll(_POLL if searching else 0)
+        main.poll(0 if searching else _POLL)
+        lone.poll(_POLL if searching else 0)
 
     def _pump(self) -> None:
         while self._called:

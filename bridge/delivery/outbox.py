@@ -58,6 +58,8 @@ class Producers:
     main: IdempotentProducer
     make_lone: Callable[[], IdempotentProducer]
     lone: IdempotentProducer | None = None
+    answered: bool = False
+    """Kafka has acknowledged something since this was last looked at (the delivery thread's)."""
 
     def alone(self) -> IdempotentProducer:
         """The producer whose batches hold one record: made when it is first needed, which is hardly ever."""
@@ -121,6 +123,7 @@ class SessionOutbox:
         """The position in the newest checkpoint that Kafka has acknowledged."""
         self._encoder = encoder
         self._fingerprint = fingerprint
+        self._not_events = frozenset({"", encoder.dead_letters_topic})  # a mark has no topic
         self._record_key = key.record_key
         self._checkpoints = checkpoints
         self._partition = partition_of(self._record_key, checkpoints.partitions)
@@ -198,7 +201,6 @@ class SessionOutbox:
                 if held >= _BATCH_BYTES:
                     break
         finally:  # whatever happens, what was remembered is counted
-            tally.published += sequence - self._sequence
             self._sequence, self._last_event_id = sequence, cursor
             self._room.take(held)
         return taken
@@ -286,7 +288,10 @@ class SessionOutbox:
         if self._alone and entry.is_numbered:
             self._alone -= 1
             self._rejected.pop(entry, None)
+        if entry.topic not in self._not_events:
+            self.tally.published += 1
         if self._entries[0].stage is Stage.ACKNOWLEDGED:  # often not this one: a skipped event may stand before it
+            self._producers.answered = True
             self.advance()
             if self.trouble is not None and not self._failed:
                 self.trouble = None
@@ -463,4 +468,5 @@ class SessionOutbox:
 
     def _is_written(self, position: Position, state: State) -> None:
         self.written, self._written_state = position, state
+        self._producers.answered = True
         self.tally.checkpoints += 1

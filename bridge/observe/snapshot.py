@@ -19,7 +19,7 @@ class Counters:
     received: int = 0  # events that came off the stream, ``connected`` and ``heartbeat`` aside
     published: int = 0  # records of the events topic that Kafka acknowledged
     skipped: int = 0
-    dead_letters: Mapping[str, int] = field(default_factory=dict)  # acknowledged, by ``bridge.reason``
+    dead_letters: Mapping[str, int] = field(default_factory=dict)  # by ``bridge.reason``
     refused: int = 0  # records that Kafka refused
     rewinds: int = 0  # times the session was wound back to a refused record
     epochs_begun: int = 0

@@ -80,7 +80,7 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
 
 
 @pytest.mark.parametrize(
-    ("topic", "policy", "key"),
+    "case",
     [
         ("checkpoints", "delete", "topics.checkpoints"),
         ("checkpoints", "compact,delete", "topics.checkpoints"),
@@ -88,11 +88,13 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
         ("dead-letters", "compact,delete", "topics.dead_letters"),
         ("tools", "compact", "topics.routes[0].topic"),
     ],
+    ids=lambda case: f"{case[0]} {case[1]}",
 )
 def test_a_topic_that_would_lose_something_is_refused(
-    kafka: str, namespace: str, tmp_path: Path, topic: str, policy: str, key: str
+    kafka: str, namespace: str, tmp_path: Path, case: tuple[str, str, str]
 ) -> None:
-    """78, with the key, the topic, what it has and what it should have; it is left as it was, nothing is created."""
+    """78, with the key, the topic, what it has and what it should have; it is left as it was."""
+    topic, policy, key = case
     name = f"{namespace}.{topic}"
     create_topic(kafka, name, 1, {"cleanup.policy": policy})
     routes = [{"match": "tool_*", "topic": f"{namespace}.tools"}]

@@ -1,0 +1,108 @@
+"""Kafka or servers away after the start: seen from outside, waited for without end, and nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.integration.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
+from tests.integration.scripted_mix import Feed, scripted_mix
+from tests.kafka.broker import Broker
+from tests.kafka.mix import MixServer, prove
+from tests.kafka.process import Bridge
+from tests.waiting import wait_until
+
+
+def check(bridge: Bridge, name: str) -> Any:
+    """One check of ``/readyz``."""
+    return next(each for each in bridge.get("/readyz").json()["checks"] if each["name"] == name)
+
+
+def test_kafka_away_is_seen_and_survived(namespace: str, tmp_path: Path) -> None:
+    """Broker killed: ``/readyz`` 503 with advice, ``/livez`` 200, a log line; back again: 200, and nothing missing."""
+    with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
+        feed = Feed(10)
+        mix.list("a")
+        mix.streams = {"a": feed}
+        # The start budget is about the start: it must not end a daemon whose Kafka goes away later.
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, {"start_timeout": "2s"})) as bridge:
+            wait_acknowledged(bridge, "a", 10)
+            bridge.wait_ready()
+            broker.kill()
+            feed.add(40)
+            wait_until(lambda: bridge.get("/readyz").status == 503, 20, "a 503 of /readyz", 0.1)
+            assert "kafka.bootstrap_servers" in check(bridge, "kafka")["detail"]
+            assert bridge.get("/livez").status == 200
+            assert session(bridge, "a")["state"] == "streaming"
+            assert session(bridge, "a")["in_flight"] >= 40
+            assert wait_logged(bridge, "Kafka does not answer")["level"] in {"warning", "error"}
+            broker.start()
+            wait_acknowledged(bridge, "a", 50)
+            bridge.wait_ready()
+            assert wait_logged(bridge, "Kafka answers again")["level"] == "info"
+            assert bridge.terminate() == 0
+        assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 51)]
+
+
+def test_a_broker_restarted_under_load_costs_nothing(namespace: str, tmp_path: Path) -> None:
+    """Once in order, once killed, while ten sessions talk: each event once, byte for byte."""
+    options = ("--sessions", 10, "--rate", 100, "--events", 800)
+    with Broker(tmp_path / "kafka") as broker, MixServer(tmp_path / "mix", *options) as mix:
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
+            bridge.wait_ready()
+            wait_until(lambda: total(bridge) > 500, 20, "some events")
+            broker.terminate()
+            broker.start()
+            before = total(bridge)
+            wait_until(lambda: total(bridge) > before, 20, "more events")
+            broker.kill()
+            broker.start()
+            wait_until(lambda: total(bridge) == 8000, 60, "all events", 0.1)
+            assert bridge.terminate() == 0
+        proof = prove(broker.bootstrap, [f"{namespace}.events"], mix.journal())
+    assert proof.repeats == 0
+
+
+def total(bridge: Bridge) -> int:
+    """Records acknowledged, all sessions."""
+    return sum(one["acknowledged_sequence"] for one in status(bridge)["sessions"])
+
+
+def test_a_server_away_is_seen_and_survived(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The server killed: not ready, not reachable, its sessions wait with the reason; it is waited for without end."""
+    more = {"servers.local.sessions": "a,b", "start_timeout": "1s"}
+    with MixServer(tmp_path / "mix", "--sessions", 0) as mix:
+        for name in ("a", "b"):
+            mix.post("/control/sessions", {"id": name, "rate": 0})
+            mix.post(f"/control/sessions/{name}/burst", {"count": 5})
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            bridge.wait_ready()
+            assert status(bridge)["servers"]["local"]["reachable"] is True
+            mix.kill()
+            wait_until(lambda: bridge.get("/readyz").status == 503, 10, "a 503 of /readyz")
+            assert "local" in check(bridge, "sessions")["detail"]
+            assert bridge.get("/livez").status == 200
+            wait_until(lambda: status(bridge)["servers"]["local"]["reachable"] is False, 10, "unreachable")
+            assert session(bridge, "a")["last_error"]
+            reconnects = session(bridge, "a")["reconnects"]
+            wait_until(lambda: session(bridge, "a")["reconnects"] > reconnects + 3, 10, "more tries")
+            assert bridge.terminate() == 0
+
+
+def test_a_server_that_forgot_everything_is_followed_from_where_it_is(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """A restart without its replay buffer: the bridge takes what comes; the first life's records stay as they were."""
+    first, second = Feed(5), Feed(0)
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": first}
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            mix.streams = {"a": second}
+            second.add(8)
+            first.cut()
+            wait_acknowledged(bridge, "a", 8)
+            assert bridge.terminate() == 0
+    assert texts(kafka, namespace, "a") == [str(number) for number in range(1, 9)]

@@ -1,0 +1,215 @@
+"""What operators see: status, metrics that match what was sent, liveness, and no secret anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from bridge.daemon.daemon import Daemon, prepare_topics
+from bridge.errors import EXIT_OK
+from bridge.kafka.producer import IdempotentProducer
+from bridge.settings import load
+from tests.integration.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
+from tests.integration.scripted_mix import Feed, block, contents, scripted_mix, stream
+from tests.kafka.process import Bridge
+from tests.waiting import wait_until
+
+
+def metric(bridge: Bridge, name: str, **labels: str) -> float:
+    """The value of one series."""
+    wanted = "{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "}" if labels else ""
+    for line in bridge.get("/metrics").text.splitlines():
+        series, _, value = line.rpartition(" ")
+        if series == f"mix_bridge_{name}{wanted}":
+            return float(value)
+    raise AssertionError(f"no {name}{wanted}")
+
+
+def test_metrics_and_status_say_what_was_done(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Each counter against what the server sent and what is in Kafka; the names of the interface in the status."""
+    blocks = [
+        *contents(*range(1, 11)),
+        block("11", "content", "{}"),
+        block("12", "content", "no json"),
+        block("13", "thinking", '{"type":"thinking","content":"x"}'),
+        block("14", "heartbeat", '{"type":"heartbeat"}'),
+        *contents(15),
+    ]
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": stream(*blocks)}
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"events.skip": "thinking"})) as bridge:
+            wait_acknowledged(bridge, "a", 13)
+            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 13)
+            wait_until(lambda: metric(bridge, "checkpoints_written_total") >= 2, 10, "checkpoints")
+            assert metric(bridge, "events_received_total", server="local") == 14
+            assert metric(bridge, "events_published_total", server="local") == 11
+            assert metric(bridge, "events_skipped_total", server="local") == 1
+            assert metric(bridge, "dead_letters_total", server="local", reason="schema") == 1
+            assert metric(bridge, "dead_letters_total", server="local", reason="invalid_json") == 1
+            assert metric(bridge, "epochs_begun_total", server="local") == 1
+            assert metric(bridge, "reconnects_total", server="local") == 0
+            assert metric(bridge, "read_bytes_total", server="local") >= sum(map(len, blocks))
+            assert metric(bridge, "records_in_flight", server="local") == 0
+            assert metric(bridge, "buffer_bytes") == 0
+            assert metric(bridge, "sessions", server="local", state="streaming") == 1
+            assert "session=" not in bridge.get("/metrics").text
+            (told,) = status(bridge)["sessions"]
+            assert bridge.terminate() == 0
+    epoch = json.loads(events(kafka, namespace)[0].value or b"")["epoch"]
+    ages = {told.pop("last_event_age") >= 0, told.pop("last_byte_age") >= 0}
+    assert ages == {True}
+    assert told == {
+        "server": "local",
+        "session": "a",
+        "state": "streaming",
+        "last_event_id": "15",
+        "epoch": int(epoch),
+        "sequence": 13,
+        "acknowledged_sequence": 13,
+        "in_flight": 0,
+        "reconnects": 0,
+        "last_error": None,
+    }
+    assert len(events(kafka, namespace)) == 11
+    assert len(events(kafka, namespace, "dead-letters")) == 2
+
+
+def test_the_endpoint_wants_its_token(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Bearer or the password of Basic; probes are free."""
+    chosen = settings(kafka, namespace, "http://127.0.0.1:9", {"http.token": "open-sesame", "start_timeout": 0})
+    with started(tmp_path, chosen) as bridge:
+        basic = base64.b64encode(b"any:open-sesame").decode()
+        for path in ("/metrics", "/api/status"):
+            assert bridge.get(path).status == 401
+            assert bridge.get(path, {"Authorization": "Bearer open-sesame"}).status == 200
+            assert bridge.get(path, {"Authorization": f"Basic {basic}"}).status == 200
+        assert bridge.get("/livez").status == 200
+
+
+SECRETS = {
+    "servers.local.token": "tok-7e57-secret",
+    "servers.local.headers.x-api-key": "hdr-7e57-secret",
+    "servers.other.token_file": "fil-7e57-secret",
+    "kafka.sasl_password": "sas-7e57-secret",
+    "kafka.properties.client.rack": "prp-7e57-secret",
+    "http.token": "htt-7e57-secret",
+}
+
+
+def test_no_secret_in_any_output(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Logs at debug, status, metrics, health: while all goes well, while much is refused, and at a failed start."""
+    with scripted_mix() as mix:
+        mix.list("a", "b")
+        mix.streams = {
+            "a": Feed(3),
+            "b": lambda peer: peer.send(b"HTTP/1.1 302 x\r\nLocation: http://else.where/\r\n\r\n"),
+        }
+        file = tmp_path / "token"
+        file.write_text(SECRETS["servers.other.token_file"])
+        with_credentials = mix.url.replace("http://", "http://user:url-7e57-secret@")
+        more: dict[str, object] = {
+            **{key: value for key, value in SECRETS.items() if key != "kafka.sasl_password"},
+            "servers.other.url": mix.url,
+            "servers.other.token_file": file,
+            "servers.third.url": with_credentials,
+            "servers.fourth.url": "http://user:url-7e57-secret@127.0.0.1:9",
+            "servers.fourth.sessions": "x",
+            "servers.fifth.url": mix.url,
+            "servers.fifth.proxy": "http://user:pxy-7e57-secret@127.0.0.1:9",
+            "servers.fifth.sessions": "x",
+            "log.level": "debug",
+        }
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            for server in ("local", "other", "third"):
+                wait_acknowledged_as(bridge, server)
+            told = "".join(asked(bridge, path) for path in ("/livez", "/readyz", "/api/status", "/metrics"))
+            assert bridge.terminate() == 0
+            assert "7e57" not in bridge.log_text()
+            assert "7e57" not in told
+        seen = {each.headers.get("authorization", b"") for each in mix.asked}
+        assert b"Bearer tok-7e57-secret" in seen
+    refused = settings(kafka, namespace, "http://127.0.0.1:9", {"log.level": "debug", "start_timeout": "1s"})
+    sasl = {
+        "kafka.security_protocol": "sasl_plaintext",
+        "kafka.sasl_mechanism": "PLAIN",
+        "kafka.sasl_username": "user",
+        "kafka.sasl_password": SECRETS["kafka.sasl_password"],
+    }
+    failing = Bridge(tmp_path / "sasl", refused | sasl).start(wait=False)
+    assert failing.wait() == 69
+    assert "7e57" not in failing.log_text() + failing.stdout.read_text()
+
+
+def asked(bridge: Bridge, path: str) -> str:
+    """What the endpoint says to one who has its token."""
+    return bridge.get(path, {"Authorization": f"Bearer {SECRETS['http.token']}"}).text
+
+
+def wait_acknowledged_as(bridge: Bridge, server: str) -> None:
+    """Return once three records of session a of this server are acknowledged."""
+
+    def done() -> bool:
+        sessions = json.loads(asked(bridge, "/api/status"))["sessions"]
+        return any(
+            (one["server"], one["session"], one["acknowledged_sequence"]) == (server, "a", 3) for one in sessions
+        )
+
+    wait_until(done, 20, f"three records of {server}, see {bridge.log}", 0.05)
+
+
+def test_a_stalled_delivery_thread_is_not_alive(kafka: str, namespace: str, monkeypatch: Any) -> None:
+    """``/livez`` 503 within 10 s of a poll that does not return, naming the loop; 200 when it moves again."""
+    free = threading.Event()
+    free.set()
+    poll = IdempotentProducer.poll
+
+    def stallable(producer: IdempotentProducer, timeout: float) -> int:
+        free.wait(60)
+        return poll(producer, timeout)
+
+    monkeypatch.setattr(IdempotentProducer, "poll", stallable)
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(3)}
+        flat = settings(kafka, namespace, mix.url)
+        chosen = load({key: str(value) for key, value in flat.items()}, {})
+        daemon = Daemon(chosen.model_copy(update={"http": chosen.http.model_copy(update={"port": 0})}), prepare_topics)
+        codes: list[int] = []
+        thread = threading.Thread(target=lambda: codes.append(daemon.run()))
+        thread.start()
+        try:
+            wait_until(lambda: any(one.acknowledged_sequence == 3 for one in daemon.snapshot().sessions), 20, "events")
+            url = f"http://127.0.0.1:{port_of(daemon)}/livez"
+            assert get(url)[0] == 200
+            free.clear()
+            wait_until(lambda: get(url)[0] == 503, 10, "a 503 of /livez")
+            assert "loop:delivery" in get(url)[1]
+            free.set()
+            wait_until(lambda: get(url)[0] == 200, 5, "a 200 of /livez")
+        finally:
+            free.set()
+            daemon.stop()
+            thread.join(20)
+        assert codes == [EXIT_OK]
+
+
+def port_of(daemon: Daemon) -> int:
+    """The port of a daemon in this process."""
+    port = daemon.http_port
+    assert port is not None
+    return port
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and body."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.read().decode()
