@@ -34,7 +34,7 @@ from bridge.kafka.producer import IdempotentProducer
 from tests.kafka.rule import Follower, understand
 from tests.kafka.topics import Read
 from tests.unit.effort import EFFORT, EXAMPLES
-from tests.unit.kafka_model import ModelKafka, ModelProducer, Produced
+from tests.unit.kafka_model import ModelKafka, ModelProducer, Place, Produced
 
 EVENTS, TOOLS, DEAD, CHECKPOINTS = "m.events", "m.tools", "m.dead-letters", "m.checkpoints"
 PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2}
@@ -140,6 +140,8 @@ class World:
         self.seen: dict[bytes, set[int]] = defaultdict(set)
         self.epochs: dict[bytes, set[int]] = defaultdict(set)
         self.in_epoch: dict[tuple[bytes, int], set[int]] = defaultdict(set)
+        self.accepted: dict[tuple[bytes, int], set[int]] = defaultdict(set)
+        self.highest: dict[tuple[bytes, Place], tuple[int, int]] = {}
         self.latest: dict[SessionKey, Checkpoint] = {}
         self.newest: dict[SessionKey, Checkpoint] = {}
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
@@ -205,7 +207,7 @@ class World:
         if key not in self.latest:
             return False
         epoch, sequence, last_event_id = self.latest[key].position
-        written = self.in_epoch[key.record_key, epoch]
+        written = self.accepted[key.record_key, epoch]
         missing: set[str] = set()
         published = [block for block in self.streams[key][int(last_event_id) :] if block.is_published]
         for number, block in enumerate(published, sequence + 1):
@@ -244,6 +246,9 @@ class World:
             self._check(int(headers["bridge.bytes"]) > LARGE, f"{one.id} of {one.key} is no culprit, and rejected")
         self.seen[record.key].add(at)
         self.in_epoch[record.key, one.epoch].add(one.sequence)
+        if one.number > self.highest.get((record.key, record.place), (0, 0)):
+            self.highest[record.key, record.place] = one.number
+            self.accepted[record.key, one.epoch].add(one.sequence)
 
     def _checkpoint_written(self, record: Produced, *, late: bool) -> None:
         checkpoint = decode(record.key, record.value)

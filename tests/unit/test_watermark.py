@@ -95,7 +95,7 @@ def test_before_the_first_mark_there_is_nothing_to_say() -> None:
 
 @st.composite
 def broken(draw: st.DrawFn) -> Watermark:
-    """A window with nothing in flight, as it can stand: behind a mark nothing was sent, the head is not acknowledged."""
+    """A window with nothing in flight, as it can stand: behind a mark nothing was sent, the head is not yet in."""
     watermark = filled(draw(KINDS))
     barrier = False
     for entry in watermark.entries:
