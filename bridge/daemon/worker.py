@@ -96,8 +96,13 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"session {key}", daemon=True)
 
     def start(self) -> None:
-        """Start the worker's thread."""
-        self._thread.start()
+        """Start the worker's thread; where the system gives no more threads, the session is tried again later."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self.readings.last_error = str(error)
+            self._log.error("no thread for this session: the limits of this process are too low for so many")
+            self.state = State.CRASHED
 
     def stop(self) -> None:
         """Ask for the end; wakes whatever the worker waits for."""
@@ -107,7 +112,8 @@ class Worker:
 
     def join(self, deadline: float) -> bool:
         """Wait for the thread until ``deadline`` (:func:`bridge.clock.monotonic`); True when it has ended."""
-        self._thread.join(max(0.0, deadline - monotonic()))
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -102,8 +102,8 @@ def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
         return Verdict((_policy_mistake(planned, found.config, "may not be compacted, or events are lost"),))
     if not planned.compacted and found.max_message_bytes < needed_bytes:
         text = (
-            f"topic {planned.name} takes max.message.bytes={found.max_message_bytes} at most, less than events.max_bytes"
-            f" and its overhead ({needed_bytes}): what is larger becomes a dead letter; raise one or lower the other"
+            f"topic {planned.name} takes at most max.message.bytes={found.max_message_bytes}, less than"
+            f" events.max_bytes and its overhead ({needed_bytes}): what is larger becomes a dead letter; raise one or lower the other"
         )
         return Verdict(warnings=(Mistake(planned.key, text),))
     return Verdict()
@@ -202,6 +202,7 @@ def prepare(settings: Settings, admin: TopicAdmin) -> Ground:
     planned = plan(settings)
     found = admin.describe(planned)
     missing = [each for each in planned if each.name not in found]
+    warnings = tuple(_positions_lost(each) for each in missing if each.compacted and found)
     if missing and not settings.topics.create:
         raise SettingsError(
             [
@@ -214,7 +215,16 @@ def prepare(settings: Settings, admin: TopicAdmin) -> Ground:
         found = admin.describe(planned)
         if unseen := [each.name for each in planned if each.name not in found]:
             raise Unreachable(f"Kafka: created, but not yet to be seen: {', '.join(unseen)}")
-    return ground(settings, planned, found)
+    judged = ground(settings, planned, found)
+    return replace(judged, warnings=(*warnings, *judged.warnings))
+
+
+def _positions_lost(planned: TopicPlan) -> Mistake:
+    text = (
+        f"topic {planned.name} was created, though other topics of the bridge were there already: unless this is the"
+        " first start, all positions are lost, and every session begins again at start_after_id in a new epoch"
+    )
+    return Mistake(planned.key, text)
 
 
 def ground(settings: Settings, planned: Sequence[TopicPlan], found: Mapping[str, Found]) -> Ground:

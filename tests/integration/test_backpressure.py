@@ -29,7 +29,7 @@ def buffered(bridge: Bridge) -> int:
 
 def test_memory_is_bounded_and_nothing_is_lost(namespace: str, tmp_path: Path) -> None:
     """Streams that push as fast as they are read, against a broker that is paused."""
-    count = 30_000
+    count = 20_000
     options = ("--load", "--sessions", SESSIONS, "--event-bytes", 1000, "--per-write", 50, "--events", count)
     more = {"delivery.max_buffer_bytes": BUFFER, "delivery.max_in_flight": 1_000_000, "topics.partitions": 4}
     with Broker(tmp_path / "kafka") as broker, MixServer(tmp_path / "mix", *options) as mix:

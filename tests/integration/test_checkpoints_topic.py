@@ -29,7 +29,7 @@ from tests.integration.scene import (
 from tests.integration.scripted_mix import Feed, scripted_mix
 from tests.kafka.process import Bridge
 from tests.kafka.rule import understand
-from tests.kafka.topics import create_topic
+from tests.kafka.topics import create_topic, delete_topics
 from tests.waiting import wait_until
 
 COMPACTED = {"cleanup.policy": "compact"}
@@ -233,3 +233,23 @@ def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: st
     print(f"started within {took:.2f} s")
     assert took < 10
     assert last_checkpoint(kafka, namespace, "s0500")["last_event_id"] == "5"
+
+
+def test_a_wiped_checkpoints_topic_is_loud_and_hides_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A warning at the start; every session begins again, in an epoch above all that consumers have seen."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(3)}
+        chosen = settings(kafka, namespace, mix.url)
+        with started(tmp_path, chosen) as bridge:
+            assert "positions are lost" not in bridge.log_text()
+            wait_acknowledged(bridge, "a", 3)
+            assert bridge.terminate() == 0
+        delete_topics(kafka, f"{namespace}.checkpoints")
+        with started(tmp_path, chosen) as bridge:
+            assert wait_logged(bridge, "positions are lost")["level"] == "warning"
+            wait_acknowledged(bridge, "a", 3)
+            assert bridge.terminate() == 0
+    got = accepted(kafka, namespace, "a")
+    assert [one.sequence for one in got] == [1, 2, 3, 1, 2, 3]
+    assert got[3].epoch > got[2].epoch

@@ -33,7 +33,7 @@ def mix() -> object:
 def run(arguments: Sequence[object], variables: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
     """The installed command, in a folder and an environment of its own."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    command = [COMMAND, *map(str, arguments)]
+    command: list[str | Path] = [COMMAND, *map(str, arguments)]
     return spawn(command, log=folder / "bridge.log", env={**inherited, **variables}, cwd=folder)
 
 
