@@ -97,10 +97,12 @@ class Mark(Entry):
 class Watermark:
     """The entries of one session that are not yet passed, and the position up to which all is acknowledged."""
 
-    __slots__ = ("committable", "entries")
+    __slots__ = ("committable", "entries", "passed")
 
     def __init__(self, committable: Position | None) -> None:
         self.entries: deque[Entry] = deque()
+        self.passed: dict[str, int] = {}
+        """Records that are in Kafka, by topic."""
         self.committable = committable
         """None until the first mark is acknowledged: before that there is nothing a checkpoint may say."""
 
@@ -114,12 +116,14 @@ class Watermark:
     def advance(self) -> int:
         """Pass every acknowledged entry at the head; returns the bytes they held (the acknowledging thread)."""
         freed = 0
-        entries = self.entries
+        entries, passed = self.entries, self.passed
         while entries and (head := entries[0]).stage is Stage.ACKNOWLEDGED:
             if len(entries) == 1 or entries[1].stage is not Stage.ACKNOWLEDGED:
                 self.committable = head.position  # before it goes: who finds nothing left must find the position too
             entries.popleft()
-            freed += head.size
+            if head.is_numbered:
+                freed += head.size
+                passed[head.topic] = passed.get(head.topic, 0) + 1
         return freed
 
     def rewind(self, unix_seconds: int) -> Resend:

@@ -21,7 +21,7 @@ from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.outbox import CheckpointTopic
+from bridge.delivery.position_log import CheckpointTopic
 from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
 from bridge.kafka.checkpoints import restore
 from bridge.kafka.clients import client_config
@@ -141,7 +141,7 @@ class Daemon:
         config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
         producer_settings = ProducerSettings(config, ground.max_request_bytes)
         return AtLeastOnce(
-            lambda lone: IdempotentProducer(producer_settings, lone=lone),
+            lambda role: IdempotentProducer(producer_settings, role),
             CheckpointTopic(settings.topics.checkpoints, ground.checkpoint_partitions),
             Limits(
                 settings.delivery.checkpoint_interval,
@@ -277,8 +277,8 @@ def run(settings: Settings, prepare_ground: Prepare = prepare_topics) -> int:
     signal.signal(signal.SIGINT, stop)
     code = daemon.run()
     if code != EXIT_OK:
-        # Threads of Kafka clients and readers may still wait for somebody who does not answer: nothing they could do now
-        # is worth waiting for, and an exit that hangs is worse.
+        # Threads of Kafka clients and readers may still wait for somebody who does not answer: nothing they could do
+        # now is worth waiting for, and an exit that hangs is worse.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -233,7 +233,7 @@ def _counters(running: Running) -> Counters:
     readings, tally = running.worker.readings, running.outbox.tally
     return Counters(
         received=readings.received,
-        published=tally.published,
+        published=running.outbox.published,
         skipped=tally.skipped,
         dead_letters=dict(running.outbox.dead_letters),
         refused=running.outbox.dead_letters.get("rejected", 0),

@@ -1,8 +1,8 @@
 """At least once: one idempotent producer, one thread that polls it, one watermark per session.
 
-Crash points: before an acknowledgement the checkpoint does not speak of the record, so a restart reads it again under the
-same number; after it, the timer writes only what is acknowledged. A first position and a new epoch are acknowledged before
-their first record is produced (see :class:`bridge.core.watermark.Mark`).
+Crash points: before an acknowledgement the checkpoint does not speak of the record, so a restart reads it again under
+the same number; after it, the timer writes only what is acknowledged. A first position and a new epoch are
+acknowledged before their first record is produced (see :class:`bridge.core.watermark.Mark`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import Position, SessionKey
 from bridge.core.records import Encoder
-from bridge.delivery.outbox import CheckpointTopic, Producers, SessionOutbox
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.producers import Producers
 from bridge.delivery.room import Room
-from bridge.kafka.producer import IdempotentProducer
+from bridge.kafka.producer import IdempotentProducer, Role
 
 log = get_logger("bridge.delivery")
 
 _POLL = 0.025
 """Seconds the thread waits for reports: a first position waits at most this long before it is sent."""
+_REPLACE_FIRST, _REPLACE_LONGEST = 0.1, 10.0
+"""Seconds between two new sets of producers: a refused batch ends one, and a cluster that ends each at once must not be
+flooded; whatever Kafka acknowledges in between starts the row again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +45,30 @@ class Limits:
 class AtLeastOnce:
     """All sessions' way to Kafka.
 
-    Thread rule: ``open`` and ``close`` are the supervisor's; outboxes belong to their workers; everything else runs in the delivery thread.
+    Thread rule: ``open`` and ``close`` are the supervisor's; outboxes belong to their workers; everything else runs in
+    the delivery thread.
     """
 
     def __init__(
         self,
-        make_producer: Callable[[bool], IdempotentProducer],
+        make_producer: Callable[[Role], IdempotentProducer],
         checkpoints: CheckpointTopic,
         limits: Limits,
         beat: Callable[[], None],
     ) -> None:
-        """``make_producer(lone)`` makes a producer; ``beat`` is called by each turn of the thread's loop."""
+        """``make_producer`` makes a producer for a role; ``beat`` is called by each turn of the thread's loop."""
         self.room = Room(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         """When Kafka last reported on a record, by :func:`bridge.clock.monotonic`."""
-        self._make_producer = make_producer
-        self._producers = Producers(make_producer(False), lambda: make_producer(True))
+        self._producers = Producers.made_by(make_producer)
+        self._replace_at, self._replace_delay = 0.0, _REPLACE_FIRST
         self._checkpoints = checkpoints
         self._limits = limits
         self._beat = beat
         self._closed_checkpoints = 0
         self._outboxes: dict[SessionKey, SessionOutbox] = {}
         self._called: deque[SessionOutbox] = deque()  # by any thread: these want the delivery thread
+        self._answered: list[SessionOutbox] = []  # by the reports of the present poll
         self._waiting: dict[SessionOutbox, None] = {}  # in the order they called
         self._stopping = threading.Event()
         self._aborted = threading.Event()
@@ -80,6 +87,7 @@ class AtLeastOnce:
             room=self.room,
             max_in_flight=self._limits.max_in_flight,
             call=self._called.append,
+            answered=self._answered.append,
         )
         self._outboxes[key] = outbox
         self._called.append(outbox)  # the delivery thread opens its way to the producer
@@ -88,13 +96,13 @@ class AtLeastOnce:
     def close(self, key: SessionKey) -> Checkpoint | None:
         """Forget a settled outbox; returns the checkpoint Kafka has of it (None: it never got as far as one)."""
         outbox = self._outboxes.pop(key)
-        self._closed_checkpoints += outbox.tally.checkpoints
-        return outbox.checkpoint
+        self._closed_checkpoints += outbox.positions.count
+        return outbox.positions.checkpoint
 
     @property
     def checkpoints_written(self) -> int:
         """Checkpoints that Kafka has acknowledged since the start."""
-        return self._closed_checkpoints + sum(outbox.tally.checkpoints for outbox in tuple(self._outboxes.values()))
+        return self._closed_checkpoints + sum(outbox.positions.count for outbox in tuple(self._outboxes.values()))
 
     def start(self) -> None:
         """Start the delivery thread."""
@@ -116,7 +124,7 @@ class AtLeastOnce:
 
     def kafka_answers(self, timeout: float) -> bool:
         """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds (any thread); notes an answer."""
-        if self._producers.main.answers(self._checkpoints.name, timeout):
+        if self._producers.positions.answers(self._checkpoints.name, timeout):
             self.last_answer = monotonic()
             return True
         return False
@@ -137,9 +145,12 @@ class AtLeastOnce:
 
     def _turn(self) -> None:
         self._poll()
-        if self._producers.answered:  # not what poll counts: it also counts the client's words about lost connections
-            self._producers.answered = False
+        if self._answered:  # not what poll counts: it also counts the client's words about lost connections
             self.last_answer = monotonic()
+            self._replace_delay = _REPLACE_FIRST
+            for outbox in self._answered:
+                outbox.advance()
+            self._answered.clear()
         self._replace_if_fatal()
         self._pump()
         self.room.wake()
@@ -150,13 +161,9 @@ class AtLeastOnce:
                 outbox.write_checkpoint()
 
     def _poll(self) -> None:
-        main, lone = self._producers.main, self._producers.lone
-        if lone is None:
-            main.poll(_POLL)
-            return
-        searching = any(outbox.is_searching for outbox in self._waiting)  # then each report of the lone one is awaited
-        main.poll(0 if searching else _POLL)
-        lone.poll(_POLL if searching else 0)
+        on_trial = any(outbox.is_searching for outbox in self._waiting)
+        on_mark = any(outbox.awaits_position for outbox in self._waiting)
+        self._producers.poll(_POLL, on_trial=on_trial, on_mark=on_mark)
 
     def _pump(self) -> None:
         while self._called:
@@ -164,17 +171,15 @@ class AtLeastOnce:
         self._waiting = dict.fromkeys(outbox for outbox in self._waiting if not outbox.pump())
 
     def _replace_if_fatal(self) -> None:
-        producers = self._producers
-        reason = producers.main.fatal or (producers.lone.fatal if producers.lone else None)
-        if reason is None:
+        reason = self._producers.fatal
+        if reason is None or monotonic() < self._replace_at:
             return
-        log.error("The Kafka producer is finished: going on from memory with a new one", error=reason)
-        for outbox in tuple(self._outboxes.values()):
-            outbox.hold()  # a record handed to either producer meanwhile would overtake what is lost
-        producers.main.abandon()
-        if producers.lone is not None:
-            producers.lone.abandon()
-            producers.lone = None
-        producers.main = self._make_producer(False)
-        for outbox in tuple(self._outboxes.values()):
+        log.error("A Kafka producer is finished: going on from memory with a new one", error=reason)
+        outboxes = tuple(self._outboxes.values())
+        for outbox in outboxes:
+            outbox.hold()  # a record handed to any producer meanwhile would overtake what is lost
+        self._producers.replace()
+        for outbox in outboxes:
             outbox.lose_producers()
+        self._replace_at = monotonic() + self._replace_delay
+        self._replace_delay = min(2 * self._replace_delay, _REPLACE_LONGEST)

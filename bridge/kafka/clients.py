@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger("bridge.kafka.librdkafka")
 
 
 def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
-    """librdkafka's names and values for these settings, with the secrets in the clear: for clients only, never for logs."""
+    """Names and values for librdkafka, with the secrets in the clear: for clients only, never for logs."""
     password, key_password = settings.sasl_password, settings.ssl_key_password
     named: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -48,7 +48,9 @@ def settings_judged() -> Iterator[None]:
             raise
         named = re.search(r'property:? "([^"]+)"', error.str())
         key = f"kafka.properties.{named[1]}" if named else "kafka"
-        what = _QUOTED.sub("the given value", error.str()) if named is None else "no name or value the Kafka client knows"
+        what = (
+            _QUOTED.sub("the given value", error.str()) if named is None else "no name or value the Kafka client knows"
+        )
         raise SettingsError.of(key, f"{what}; allowed: what librdkafka's configuration page lists") from None
 
 

@@ -50,7 +50,8 @@ def fault_of(error: KafkaError) -> Fault:
 
 
 _FATAL = frozenset(
-    {KafkaError._FATAL, KafkaError._FENCED}
+    {KafkaError._FATAL, KafkaError._FENCED, KafkaError._GAPLESS_GUARANTEE}
+    | {KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID, KafkaError.INVALID_PRODUCER_EPOCH}
     | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # what we tell a producer that we give up
 )
 _SIZE_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})

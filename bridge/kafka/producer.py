@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -37,6 +38,9 @@ class ProducerSettings:
     """Below the smallest ``max.message.bytes`` of our topics: one batch over it is refused whole."""
 
 
+_LAST_POLLS = 3
+"""A poll that raises runs no report: one for each fatal error that may be told, and one for the reports."""
+
 _DELIVERY: Mapping[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
@@ -51,28 +55,57 @@ _DELIVERY: Mapping[str, Any] = {
 }
 
 
+def _quiet_logger() -> logging.Logger:
+    logger = logging.getLogger("bridge.kafka.librdkafka")
+    logger.addFilter(_not_news)  # adding it again changes nothing
+    return logger
+
+
+def _not_news(line: logging.LogRecord) -> bool:
+    """Not what the client says of our own choice at every start."""
+    return "enable.gapless.guarantee is experimental" not in line.getMessage()
+
+
+class Role(Enum):
+    """What a producer is for."""
+
+    EVENTS = "events"
+    """Ends with a fatal error when Kafka refuses a batch, so that nothing behind a refused record gets into its
+    partition (KIP-98's sequence numbers, librdkafka's gap-less guarantee). Without that, a process killed between the
+    refusal and the new epoch would read the refused record again under its old number, which a consumer has left
+    behind."""
+    POSITIONS = "positions"
+    """Checkpoints: each says all that the one before it said, so a gap hides nothing."""
+    TRIAL = "trial"
+    """Every record is a batch of its own: finds out which record of a batch Kafka refuses."""
+
+
+_OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
+    Role.EVENTS: {"enable.gapless.guarantee": True},
+    Role.POSITIONS: {},
+    Role.TRIAL: {"batch.num.messages": 1, "linger.ms": 0},
+}
+
+
 class IdempotentProducer:
     """One producer, shared by all sessions.
 
     Thread rule: any thread produces, one thread polls; reports run in the polling thread.
     """
 
-    def __init__(self, settings: ProducerSettings, *, lone: bool = False) -> None:
-        """``lone``: every record is a batch of its own, to find out which record of a batch Kafka refuses."""
+    def __init__(self, settings: ProducerSettings, role: Role) -> None:
         limits: dict[str, Any] = {
             "message.max.bytes": settings.max_request_bytes,
             "batch.size": min(settings.max_request_bytes, 1_000_000),
         }
-        if lone:
-            limits |= {"batch.num.messages": 1, "linger.ms": 0}
-        config = dict(settings.config) | dict(_DELIVERY) | limits | {"error_cb": self._on_error}
+        config = dict(settings.config) | dict(_DELIVERY) | limits | dict(_OF_ROLE[role]) | {"error_cb": self._on_error}
         self.fatal: str | None = None
         """Why this producer is finished; None while it lives."""
         with settings_judged():
-            self._producer = Producer(config, logger=logging.getLogger("bridge.kafka.librdkafka"))
+            self._producer = Producer(config, logger=_quiet_logger())
         self._produce: Callable[..., None] = self._producer.produce
 
-    def produce(  # noqa: PLR0913 - the fields of a record; a tuple more per record costs time on the hottest path
+    def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,
         topic: str,
         value: bytes,
@@ -106,7 +139,8 @@ class IdempotentProducer:
     def abandon(self) -> None:
         """Give up everything still queued: reports that are already known run, the others never will."""
         self._producer.purge()
-        self.poll(0)
+        for _ in range(_LAST_POLLS):
+            self.poll(0)
 
     def _on_error(self, error: KafkaError) -> None:
         self._note(error)

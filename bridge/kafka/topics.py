@@ -103,7 +103,8 @@ def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
     if not planned.compacted and found.max_message_bytes < needed_bytes:
         text = (
             f"topic {planned.name} takes at most max.message.bytes={found.max_message_bytes}, less than"
-            f" events.max_bytes and its overhead ({needed_bytes}): what is larger becomes a dead letter; raise one or lower the other"
+            f" events.max_bytes and its overhead ({needed_bytes}): larger events become dead letters;"
+            " raise the one or lower the other"
         )
         return Verdict(warnings=(Mistake(planned.key, text),))
     return Verdict()

@@ -17,9 +17,10 @@ from bridge.core.event import Event
 from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder, Format, Route, Rules
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.outbox import CheckpointTopic, SessionOutbox
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import CheckpointTopic
 from bridge.kafka.checkpoints import restore
-from bridge.kafka.producer import IdempotentProducer, ProducerSettings
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.kafka.broker import Broker, quiet_admin
 from tests.kafka.rule import Follower, follow
 from tests.kafka.topics import Read, create_topic, delete_topics, read_topic
@@ -43,7 +44,7 @@ class Ground:
         create_topic(bootstrap, self.tools, partitions=2)
         create_topic(bootstrap, self.dead_letters)
         create_topic(bootstrap, self.checkpoints, CHECKPOINT_PARTITIONS, {"cleanup.policy": "compact"})
-        self.made: list[bool] = []
+        self.made: list[Role] = []
         self._rules = Rules(
             format=form,
             type_prefix="mix.",
@@ -56,12 +57,10 @@ class Ground:
             routes=(Route("tool_*", self.tools),),
         )
 
-    def _make(self, lone: bool) -> IdempotentProducer:  # noqa: FBT001 - as the delivery calls it
-        self.made.append(lone)
+    def _make(self, role: Role) -> IdempotentProducer:
+        self.made.append(role)
         quick = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-        return IdempotentProducer(
-            ProducerSettings({"bootstrap.servers": self.bootstrap, **quick}, 1_000_000), lone=lone
-        )
+        return IdempotentProducer(ProducerSettings({"bootstrap.servers": self.bootstrap, **quick}, 1_000_000), role)
 
     @contextmanager
     def delivering(self) -> Iterator[AtLeastOnce]:
@@ -227,7 +226,7 @@ def test_the_end_of_a_producer_loses_nothing_that_was_in_memory(private_broker: 
         private_broker.start()
         wait_until(lambda: one.acknowledged == one.position, 60, "the rest from memory")
         submit_and_wait(one, range(301, 401))
-    assert ground.made == [False, False], "the producer was not finished"
+    assert ground.made == [Role.EVENTS, Role.POSITIONS] * 2, "the producer was not finished"
     follower = ground.follow()
     assert_complete(follower, SESSIONS[0], [*range(1, 101), *range(201, 401)])
     assert {one.epoch for one in follower.accepted} == {epoch}

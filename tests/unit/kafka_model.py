@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
 from bridge.kafka.faults import Fault, fault_of, in_words
-from bridge.kafka.producer import ProduceFailed, QueueFull
+from bridge.kafka.producer import ProduceFailed, QueueFull, Role
 
 Report = Callable[[KafkaError | None, object], None]
 Place = tuple[str, int]
@@ -95,12 +95,12 @@ class ModelKafka:
 class ModelProducer:
     """Stands where :class:`bridge.kafka.producer.IdempotentProducer` stands."""
 
-    def __init__(self, kafka: ModelKafka, chance: random.Random, *, lone: bool) -> None:
+    def __init__(self, kafka: ModelKafka, chance: random.Random, role: Role) -> None:
         self.kafka = kafka
         self.fatal: str | None = None
         self.abandoned = False
         self._chance = chance
-        self._lone = lone
+        self._role = role
         self._queued: dict[Place, deque[Produced]] = defaultdict(deque)
         self._sent: dict[Place, deque[list[Produced]]] = defaultdict(deque)
         self._answers: dict[Place, deque[tuple[Produced, KafkaError | None]]] = defaultdict(deque)
@@ -196,7 +196,7 @@ class ModelProducer:
     def _send(self, place: Place) -> None:
         queue = self._queued[place]
         if len(self._sent[place]) < 5:
-            size = 1 if self._lone else min(len(queue), self._chance.choice((1, 2, 5, 20)))
+            size = 1 if self._role is Role.TRIAL else min(len(queue), self._chance.choice((1, 2, 5, 20)))
             self._sent[place].append([queue.popleft() for _ in range(size)])
 
     def _write(self, batches: deque[list[Produced]]) -> None:
@@ -204,6 +204,9 @@ class ModelProducer:
         error = self.kafka.error_for(batch)
         if error is None:
             self.kafka.write(batch, late=self.abandoned)
+        elif self._role is Role.EVENTS:  # the broker takes nothing behind a gap, and the client ends over it
+            batches.clear()
+            self.fatal = in_words(error)
         self._answers[batch[0].place].extend((record, error) for record in batch)
 
     def _due(self, most: int) -> list[tuple[Produced, KafkaError | None]]:

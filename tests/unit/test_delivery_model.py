@@ -29,8 +29,9 @@ from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder, Route, Rules
 from bridge.delivery import at_least_once, outbox
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.outbox import CheckpointTopic, SessionOutbox
-from bridge.kafka.producer import IdempotentProducer
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import CheckpointTopic
+from bridge.kafka.producer import IdempotentProducer, Role
 from tests.kafka.rule import Follower, understand
 from tests.kafka.topics import Read
 from tests.unit.effort import EFFORT, EXAMPLES
@@ -172,8 +173,8 @@ class World:
         self.newest = dict(self.latest)
         self.readers = [self._open(key) for key in self.keys]
 
-    def _make_producer(self, lone: bool) -> IdempotentProducer:  # noqa: FBT001 - as the delivery calls it
-        self.producers.append(ModelProducer(self.kafka, random.Random(self.chance.random()), lone=lone))
+    def _make_producer(self, role: Role) -> IdempotentProducer:
+        self.producers.append(ModelProducer(self.kafka, random.Random(self.chance.random()), role))
         return cast("IdempotentProducer", self.producers[-1])
 
     def _open(self, key: SessionKey) -> Reader:
@@ -369,7 +370,7 @@ class World:
 
 def vars_of(one: SessionOutbox) -> dict[str, object]:
     """What one wants to know of an outbox that is stuck."""
-    names = ("_direct", "_failed", "_alone", "_produced", "_reported", "_retry_at", "_writing", "written", "trouble")
+    names = ("_direct", "_failed", "_alone", "_produced", "_reported", "_retry_at", "trouble")
     entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in one._entries]
     return {name: getattr(one, name) for name in names} | {"entries": entries[:5], "acknowledged": one.acknowledged}
 

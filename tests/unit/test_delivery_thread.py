@@ -16,7 +16,8 @@ from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder
 from bridge.delivery import room as room_module
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.outbox import CheckpointTopic, SessionOutbox
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import CheckpointTopic
 from bridge.delivery.room import RECORD_OVERHEAD, Room
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer
@@ -44,7 +45,7 @@ class Running:
         self.kafka = ModelKafka(dict(PARTITIONS), unheard)
         self.beats = 0
         self.delivery = AtLeastOnce(
-            lambda lone: cast("IdempotentProducer", PatientProducer(self.kafka, random.Random(3), lone=lone)),
+            lambda role: cast("IdempotentProducer", PatientProducer(self.kafka, random.Random(3), role)),
             CheckpointTopic(CHECKPOINTS, PARTITIONS[CHECKPOINTS]),
             Limits(interval, max_in_flight, max_buffer_bytes),
             self._beat,
@@ -93,7 +94,7 @@ def test_a_stop_delivers_everything_and_writes_the_last_checkpoints(start: Calla
     assert running.delivery.join(monotonic() + 10)
     assert running.delivery.join(monotonic())
     assert running.records(EVENTS) == 500
-    assert one.written == one.position
+    assert one.positions.written == one.position
     assert running.delivery.unsettled == 0
     assert running.delivery.last_answer is not None
     assert running.beats > 0
@@ -119,7 +120,7 @@ def test_the_timer_writes_a_position_that_moved(start: Callable[..., Running]) -
     running = start(interval=0.05)
     one = running.open()
     one.submit(events(3))
-    wait_until(lambda: one.written == one.position, what="a checkpoint")
+    wait_until(lambda: one.positions.written == one.position, what="a checkpoint")
     before, beats = running.records(CHECKPOINTS), running.beats
     wait_until(lambda: running.beats > beats + 10)
     assert running.records(CHECKPOINTS) == before
@@ -160,7 +161,7 @@ def test_a_stop_ends_the_wait_for_room_at_once(start: Callable[..., Running]) ->
     running.delivery.stop()
     assert running.delivery.join(monotonic() + 20)
     assert 0 < running.records(EVENTS) <= 11
-    assert one.written == one.position
+    assert one.positions.written == one.position
 
 
 def test_the_bytes_of_all_sessions_are_bounded(start: Callable[..., Running]) -> None:
