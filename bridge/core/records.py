@@ -117,6 +117,7 @@ class _Kind(NamedTuple):
     names: Names
 
 
+_record = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
 _TOO_LARGE = "larger than events.max_bytes ({} bytes)"
 
 
@@ -151,7 +152,7 @@ class Encoder:
         value, headers = self._write(kind.names, event, epoch, sequence, is_json)
         if len(value) > self._max_bytes:
             return self._too_large(event, epoch, sequence)
-        return Record(kind.topic, self._record_key, value, headers, received_ms, None)
+        return _record(Record, (kind.topic, self._record_key, value, headers, received_ms, None))
 
     def rejected(self, event: Event, epoch: int, sequence: int, error: str, *, cut: bool = False) -> Record:
         """The dead letter of a record that Kafka refused. ``cut``: refused for its size, so send its beginning only."""
