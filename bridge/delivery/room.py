@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-RECORD_OVERHEAD = 512
-"""Bytes added to each value: the objects around a record here and in the client, measured at 150-byte events."""
+RECORD_OVERHEAD = 2048
+"""Bytes added to each value: the event it was made of and the objects around it, here and in the client. Measured:
+memory grew by 2.4 KB for each 410-byte value in flight, 145,000 of them."""
 _RECHECK = 1.0
 """Seconds after which a waiter looks for itself, should a wake-up ever be missed."""
 
