@@ -60,6 +60,8 @@ class AtLeastOnce:
         self.room = Room(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         """When Kafka last reported on a record, by :func:`bridge.clock.monotonic`."""
+        self.bug: Exception | None = None
+        """What ended the delivery thread although nobody asked for its end: nothing is delivered any more."""
         self._producers = Producers.made_by(make_producer)
         self._replace_at, self._replace_delay = 0.0, _REPLACE_FIRST
         self._checkpoints = checkpoints
@@ -137,11 +139,14 @@ class AtLeastOnce:
     # The delivery thread
 
     def _run(self) -> None:
-        while not self._aborted.is_set():
-            self._beat()
-            self._turn()
-            if self._stopping.is_set() and not self.unsettled:
-                return
+        try:
+            while not self._aborted.is_set():
+                self._beat()
+                self._turn()
+                if self._stopping.is_set() and not self.unsettled:
+                    return
+        except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
+            self.bug = bug
 
     def _turn(self) -> None:
         self._poll()
@@ -152,7 +157,8 @@ class AtLeastOnce:
                 outbox.advance()
             self._answered.clear()
         self._replace_if_fatal()
-        self._pump()
+        if self._producers.fatal is None:  # else what waits would fail, and be wound back, at every turn
+            self._pump()
         self.room.wake()
         now = monotonic()
         if now >= self._next_checkpoints or self._stopping.is_set():

@@ -36,6 +36,10 @@ _BATCH = 64
 """Events taken under the lock at once: enough to share its cost, few enough for the delivery thread to wait little."""
 _BATCH_BYTES = 256 * 1024
 """Bytes after which room is asked for again: one turn exceeds the limit by no more than this and one record."""
+_PATIENCE = 0.2
+"""Seconds that a batch waits for the direct way. It opens within milliseconds of an attach, and to encode everything
+twice, here and from memory, costs more than that; in lasting trouble reading goes on, slower, until the window is
+full."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
 """Seconds between two attempts at a topic that does not take records: quick at first, never a flood."""
 
@@ -110,6 +114,8 @@ class SessionOutbox:
                 self._call(self)  # what fills the window may be passed already: skipped events wait for nothing
                 self._room.wait(self._has_room, self._stopped)
                 free = self._max_in_flight - len(self._entries)
+            if not self._direct:
+                self._room.wait(lambda: self._direct, self._stopped, at_most=_PATIENCE)
             if self._stopped.is_set():
                 raise Stopped
             with self._lock:
@@ -223,7 +229,7 @@ class SessionOutbox:
     @property
     def is_settled(self) -> bool:
         """Everything submitted is acknowledged, and a checkpoint that says so too."""
-        return not self._entries and self.positions.written == self._watermark.committable
+        return self._watermark.is_empty and self.positions.written == self._watermark.committable
 
     @property
     def published(self) -> int:
@@ -348,13 +354,11 @@ class SessionOutbox:
             barrier = entry.is_mark or (self._alone > 0 and entry.is_numbered)
             if barrier and (index or entry.stage is Stage.IN_FLIGHT):
                 return False  # it goes when it is the oldest, and nothing passes it
-            if entry.stage is Stage.WAITING:
-                self._send(entry)
-                if barrier or entry.stage is Stage.WAITING:
-                    return False
+            if entry.stage is Stage.WAITING and (not self._sent(entry) or barrier):
+                return False  # what the client itself does not take leaves no gap: nothing may get behind it
         return True
 
-    def _send(self, entry: Entry) -> None:
+    def _sent(self, entry: Entry) -> bool:
         entry.stage = Stage.IN_FLIGHT
         self._produced += 1
         try:
@@ -364,6 +368,8 @@ class SessionOutbox:
                 self._send_record(entry)
         except (QueueFull, ProduceFailed) as failure:
             self._not_produced(entry, failure)
+            return False
+        return True
 
     def _send_record(self, entry: Entry) -> None:
         record = self._encode_again(entry)

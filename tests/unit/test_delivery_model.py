@@ -35,7 +35,7 @@ from bridge.kafka.producer import IdempotentProducer, Role
 from tests.kafka.rule import Follower, understand
 from tests.kafka.topics import Read
 from tests.unit.effort import EFFORT, EXAMPLES
-from tests.unit.kafka_model import ModelKafka, ModelProducer, Place, Produced
+from tests.unit.kafka_model import ModelKafka, ModelProducer, Produced
 
 EVENTS, TOOLS, DEAD, CHECKPOINTS = "m.events", "m.tools", "m.dead-letters", "m.checkpoints"
 PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2}
@@ -141,8 +141,6 @@ class World:
         self.seen: dict[bytes, set[int]] = defaultdict(set)
         self.epochs: dict[bytes, set[int]] = defaultdict(set)
         self.in_epoch: dict[tuple[bytes, int], set[int]] = defaultdict(set)
-        self.accepted: dict[tuple[bytes, int], set[int]] = defaultdict(set)
-        self.highest: dict[tuple[bytes, Place], tuple[int, int]] = {}
         self.latest: dict[SessionKey, Checkpoint] = {}
         self.newest: dict[SessionKey, Checkpoint] = {}
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
@@ -190,34 +188,11 @@ class World:
         """Nothing is left but the log; what is on the wire arrives at once or never."""
         for producer in [each for each in self.producers if not each.abandoned]:
             producer.fail()
-        if any(map(self.has_hole, self.keys)):
-            return  # see has_hole: then it is no crash, but a producer that died
         self.kafka.given_up.clear()
         self.producers.clear()
         if self.chance.random() < 0.2:
             self.fingerprint += "'"
         self.start()
-
-    def has_hole(self, key: SessionKey) -> bool:
-        """Whether a record is missing in a topic where a later one stands, and no new epoch's checkpoint says so yet.
-
-        The one moment at which a crash can hide an event from the consumer: Kafka refuses a batch, takes a later one of
-        the session, and the process is killed before the checkpoint of the new epoch is written. The next process knows
-        the old epoch only, and what it repeats in it is not above what stands there.
-        """
-        if key not in self.latest:
-            return False
-        epoch, sequence, last_event_id = self.latest[key].position
-        written = self.accepted[key.record_key, epoch]
-        missing: set[str] = set()
-        published = [block for block in self.streams[key][int(last_event_id) :] if block.is_published]
-        for number, block in enumerate(published, sequence + 1):
-            topic = RULES.topic_of(block.name, key.server)
-            if number not in written:
-                missing.add(topic)
-            elif topic in missing:
-                return True
-        return False
 
     def step(self, reader: Reader) -> None:
         """The reader goes on, unless its submit might wait for room: nobody would end the wait."""
@@ -247,9 +222,6 @@ class World:
             self._check(int(headers["bridge.bytes"]) > LARGE, f"{one.id} of {one.key} is no culprit, and rejected")
         self.seen[record.key].add(at)
         self.in_epoch[record.key, one.epoch].add(one.sequence)
-        if one.number > self.highest.get((record.key, record.place), (0, 0)):
-            self.highest[record.key, record.place] = one.number
-            self.accepted[record.key, one.epoch].add(one.sequence)
 
     def _checkpoint_written(self, record: Produced, *, late: bool) -> None:
         checkpoint = decode(record.key, record.value)

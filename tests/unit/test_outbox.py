@@ -356,3 +356,32 @@ def test_a_crash_between_a_refusal_and_its_new_epoch_hides_nothing(rig: Rig) -> 
     for record in rig.records(EVENTS):
         follower.take(record.record)
     assert {at_of(seen.data) for seen in follower.accepted} == {1, 2}
+
+
+def test_nothing_gets_behind_a_record_that_the_client_itself_does_not_take(rig: Rig) -> None:
+    """Kafka knows of no gap then: a crash before the new epoch would hide the record behind those that got past it."""
+    one = rig.open()
+    rig.kafka.client_limit = 1000
+    one.begin_epoch("0")  # so that all of them wait, and go from memory
+    one.submit(events(1) + events(2, size=3000) + events(3, 4))
+    rig.kafka.down.add(CHECKPOINTS)
+    rig.turn()
+    rig.kafka.down.clear()
+    for _ in range(200):
+        rig.turn(1, 0.1)
+        if one.tally.epochs == 3:
+            break
+        assert sequences(rig.records(EVENTS)) in ([], [1])
+    assert one.tally.epochs == 3
+
+
+def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
+    """While a new one is not yet due, what waits in memory stays there."""
+    one = rig.open()
+    rig.delivery._replace_at = rig.clock.now + 5
+    rig.producers[0].fatal = "broken"
+    one.submit(events(*range(1, 50)))
+    rig.turn(100, 0.04)
+    assert one.tally.rewinds <= 5
+    rig.turn(100, 0.1)
+    assert one.acknowledged == one.position
