@@ -97,7 +97,7 @@ class Daemon:
             self._serve()
         except Stopped:
             log.info("stop asked for")
-        except Unreachable:
+        except Exception:
             self._abandon()
             raise
         return self._shut_down()
@@ -164,6 +164,7 @@ class Daemon:
             raise AssertionError("not started")
         while True:
             self._beats.beat("supervisor")
+            self._raise_bug()
             supervisor.tick()
             self._ask_kafka(delivery)
             if not supervisor.any_reached() and self._budget_is_used_up():
@@ -238,10 +239,16 @@ class Daemon:
         """Wait in slices, so that a second signal is heard."""
         while not join(min(deadline, monotonic() + 0.1)):
             self._beats.beat("supervisor")
+            self._raise_bug()
             self._take_signals()
             if self._stops > 1 or monotonic() > deadline:
                 return False
         return True
+
+    def _raise_bug(self) -> None:
+        """What ended the delivery thread ends the process: it would read on, and deliver nothing for ever."""
+        if self._delivery is not None and self._delivery.bug is not None:
+            raise self._delivery.bug
 
     def _abandon(self) -> None:
         if self._supervisor is not None:
@@ -265,6 +272,7 @@ class Daemon:
             buffer_limit=self._settings.delivery.max_buffer_bytes,
             checkpoints_written=delivery.checkpoints_written if delivery else 0,
             kafka_last_answer_age=None if answered is None else monotonic() - answered,
+            delivers=delivery is None or delivery.bug is None,
             sessions=sessions,
             servers=supervisor.servers() if supervisor else {},
             loops=self._beats.ages(),

@@ -73,6 +73,8 @@ class Discovery:
                 return
             except ServerUnavailable as error:
                 self._failed(error)
+            except Exception as error:  # noqa: BLE001 - a bug met in one list must not end all discovery
+                self._stumbled(error)
             self._wake.wait(self._source.settings.discover_interval)
 
     def _ask(self) -> None:
@@ -92,6 +94,12 @@ class Discovery:
         if self._failing != error.detail:  # said once, not every ten seconds
             self._log.warning("discovery failed: running sessions go on, new ones wait", detail=error.detail)
         self._failing = error.detail
+
+    def _stumbled(self, error: Exception) -> None:
+        name = f"bug: {type(error).__name__}"
+        if self._failing != name:
+            self._log.exception("a bug met while asking for sessions: running sessions go on, new ones wait")
+        self._failing = name
 
     def _skipped(self, flaws: str) -> None:
         self._flaws = flaws

@@ -90,7 +90,8 @@ def liveness(snapshot: BridgeSnapshot) -> Verdict:
 
 def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:
     """Whether the checkpoints are restored, Kafka answers, and enough sessions can connect."""
-    return Verdict((_restore(snapshot), _kafka(snapshot), _sessions(snapshot, unconnected_states)))
+    delivery, sessions = _delivery(snapshot), _sessions(snapshot, unconnected_states)
+    return Verdict((_restore(snapshot), _kafka(snapshot), delivery, sessions))
 
 
 def _loop(name: str, age: float) -> Check:
@@ -114,6 +115,12 @@ def _kafka(snapshot: BridgeSnapshot) -> Check:
     silent = "has not answered yet" if age is None else f"last answered {age:.1f} s ago (limit {KAFKA_LIMIT:g} s)"
     advice = "see that the brokers of kafka.bootstrap_servers run and can be reached; the bridge goes on by itself"
     return Check("kafka", ok=False, detail=f"{silent}: {advice}")
+
+
+def _delivery(snapshot: BridgeSnapshot) -> Check:
+    if snapshot.delivers:
+        return Check("delivery", ok=True, detail="no bug has ended it")
+    return Check("delivery", ok=False, detail="a bug has ended it: the process ends with exit code 70; see the log")
 
 
 def _sessions(snapshot: BridgeSnapshot, unconnected_states: Collection[str]) -> Check:

@@ -90,6 +90,7 @@ class BridgeSnapshot:
     buffer_limit: int
     checkpoints_written: int
     kafka_last_answer_age: float | None  # an acknowledgement, or the answer to a question asked when there is none
+    delivers: bool = True  # False: a bug ended the delivery thread, and the process is about to end with it
     sessions: tuple[SessionSnapshot, ...] = ()
     servers: Mapping[str, ServerSnapshot] = field(default_factory=dict)
     loops: Mapping[str, float] = field(default_factory=dict)  # ``Beats.ages()``

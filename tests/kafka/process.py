@@ -66,8 +66,9 @@ class Answer(NamedTuple):
 class Bridge:
     """One ``mix-bridge run``, started as often as a test likes with the same settings. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, object], program: Sequence[str] = MIX_BRIDGE) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._program = program
         self.log = folder / "bridge.log"
         self.stdout = folder / "bridge.stdout"
         self.settings = {"http.port": 0, "log.format": "json", **settings}
@@ -80,7 +81,7 @@ class Bridge:
         assert not self.running, "it runs already"
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._port = None
-        command = [*MIX_BRIDGE, "run", *arguments]
+        command = [*self._program, "run", *arguments]
         self._process = spawn(command, env=environment(self.settings), log=self.log, stdout=self.stdout)
         if wait:
             self._wait_listening(deadline)

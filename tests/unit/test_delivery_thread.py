@@ -200,6 +200,20 @@ def test_an_answer_of_kafka_is_noted(start: Callable[..., Running]) -> None:
     assert running.delivery.last_answer is not None
 
 
+def test_a_bug_ends_the_thread_and_is_kept(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the one who must end the process with it; the beats end too."""
+    running = start()
+    assert running.delivery.bug is None
+    bug = ZeroDivisionError("a bug")
+
+    def faulty(_: AtLeastOnce) -> None:
+        raise bug
+
+    monkeypatch.setattr(AtLeastOnce, "_turn", faulty)
+    wait_until(lambda: not running.delivery._thread.is_alive(), 5, "the end of the thread")
+    assert running.delivery.bug is bug
+
+
 # Room
 
 

@@ -87,6 +87,11 @@ def test_not_ready_until_the_checkpoints_are_restored() -> None:
     assert list(failed(readiness(replace(WELL, restored=False)))) == ["restore"]
 
 
+def test_not_ready_when_a_bug_has_ended_delivery() -> None:
+    """Until the process ends with it."""
+    assert list(failed(readiness(replace(WELL, delivers=False)))) == ["delivery"]
+
+
 @pytest.mark.parametrize(
     ("unwell", "streaming", "ready"),
     [(0, 1, True), (1, 1, True), (1, 0, False), (2, 1, False), (2, 2, True), (3, 2, False)],
@@ -133,7 +138,7 @@ def test_a_verdict_is_json_with_every_check() -> None:
     """The body has the answer and each check's name and detail."""
     body = json.loads(json.dumps(readiness(WELL).to_json()))
     assert body["ok"] is True
-    assert [check["name"] for check in body["checks"]] == ["restore", "kafka", "sessions"]
+    assert [check["name"] for check in body["checks"]] == ["restore", "kafka", "delivery", "sessions"]
     assert all(check["detail"] for check in body["checks"])
 
 
