@@ -97,10 +97,11 @@ class Mark(Entry):
 class Watermark:
     """The entries of one session that are not yet passed, and the position up to which all is acknowledged."""
 
-    __slots__ = ("committable", "entries", "passed")
+    __slots__ = ("_is_passing", "committable", "entries", "passed")
 
     def __init__(self, committable: Position | None) -> None:
         self.entries: deque[Entry] = deque()
+        self._is_passing = False
         self.passed: dict[str, int] = {}
         """Records that are in Kafka, by topic."""
         self.committable = committable
@@ -113,17 +114,25 @@ class Watermark:
         """Add the newest entry (the submitting thread)."""
         self.entries.append(entry)
 
+    @property
+    def is_empty(self) -> bool:
+        """Everything submitted is passed, and ``committable`` says so (any thread)."""
+        return not self.entries and not self._is_passing
+
     def advance(self) -> int:
         """Pass every acknowledged entry at the head; returns the bytes they held (the acknowledging thread)."""
-        freed = 0
         entries, passed = self.entries, self.passed
-        while entries and (head := entries[0]).stage is Stage.ACKNOWLEDGED:
-            if len(entries) == 1 or entries[1].stage is not Stage.ACKNOWLEDGED:
-                self.committable = head.position  # before it goes: who finds nothing left must find the position too
-            entries.popleft()
-            if head.is_numbered:
-                freed += head.size
-                passed[head.topic] = passed.get(head.topic, 0) + 1
+        freed = 0
+        last = None
+        self._is_passing = True  # who finds no entry left must not take the position before them for the last
+        while entries and entries[0].stage is Stage.ACKNOWLEDGED:
+            last = entries.popleft()
+            if last.is_numbered:
+                freed += last.size
+                passed[last.topic] = passed.get(last.topic, 0) + 1
+        if last is not None:
+            self.committable = last.position
+        self._is_passing = False
         return freed
 
     def rewind(self, unix_seconds: int) -> Resend:

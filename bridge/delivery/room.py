@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import inf
+
+from bridge.clock import monotonic
 
 RECORD_OVERHEAD = 2048
 """Bytes added to each value: the event it was made of and the objects around it, here and in the client. Measured:
@@ -48,15 +51,16 @@ class Room:
         """Count ``size`` bytes out."""
         self._freed += size
 
-    def wait(self, has_room: Callable[[], bool], stopped: threading.Event) -> None:
-        """Wait until ``has_room()`` or ``stopped``; holds no lock meanwhile."""
+    def wait(self, has_room: Callable[[], bool], stopped: threading.Event, at_most: float | None = None) -> None:
+        """Wait until ``has_room()``, ``stopped``, or ``at_most`` seconds are over; holds no lock meanwhile."""
         waiter = _Waiter(has_room)
+        deadline = inf if at_most is None else monotonic() + at_most
         with self._lock:
             self._waiters.add(waiter)
         try:
             # It is among the waiters before it looks, so no wake-up falls between the look and the wait.
-            while not has_room() and not stopped.is_set():
-                waiter.woken.wait(_RECHECK)
+            while not has_room() and not stopped.is_set() and monotonic() < deadline:
+                waiter.woken.wait(min(_RECHECK, deadline - monotonic()))
                 waiter.woken.clear()
         finally:
             with self._lock:

@@ -69,7 +69,7 @@ def test_who_finds_no_entry_finds_the_position_after_the_last() -> None:
 
         @property
         def position(self) -> Position:
-            assert watermark.entries, "gone before its position is known"
+            assert not watermark.is_empty, "said to be empty before its position is known"
             return super().position
 
     entry = Looking(event(1), 100, 1, "1", Stage.ACKNOWLEDGED)
