@@ -86,6 +86,7 @@ def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbox, "monotonic", clock.monotonic)
+        patch.setattr(outbox, "_PATIENCE", 0.0)  # nobody opens the direct way while the test's one thread waits for it
         patch.setattr(outbox, "unix_ms", clock.unix_ms)
         patch.setattr(at_least_once, "monotonic", clock.monotonic)
         yield
