@@ -48,7 +48,12 @@ class Given:
     ] = None
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML file, instead of $MIX_BRIDGE_CONFIG.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="FILE",
+            help="TOML file, instead of $MIX_BRIDGE_CONFIG.",
+            rich_help_panel=_PANEL,
+            readable=False,  # not typer's to judge: a file that cannot be read is wrong settings, not wrong use
+        ),
     ] = None
     secrets_dir: Annotated[
         Path | None,
@@ -56,6 +61,7 @@ class Given:
             metavar="DIRECTORY",
             help="Files named like servers__local__token, instead of $CREDENTIALS_DIRECTORY.",
             rich_help_panel=_PANEL,
+            readable=False,  # as above
         ),
     ] = None
     log_level: Annotated[

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -35,6 +35,8 @@ class Layer:
 
     given: dict[Path, Given] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    unread: bool = False
+    """Nobody knows what the source would have given: nothing that is missing can be held against anybody."""
 
     def put(self, place: Place, value: object, origin: str) -> None:
         """Take a value for a place: a setting, or a table of settings below it."""
@@ -58,6 +60,11 @@ class Layer:
         """Note a mistake."""
         self.mistakes.append(Mistake(_one_line(key), _one_line(f"{message} (from {origin})")))
 
+    def cannot_read(self, named_by: str, message: str) -> None:
+        """Note that there is nothing to be had from the source."""
+        self.unread = True
+        self.mistake(named_by, message, named_by)
+
     def unknown(self, name: str, path: Path, origin: str) -> None:
         """Note a key that does not exist."""
         self.mistake(name, f"unknown key; {hint(nearest(path))}", origin)
@@ -67,7 +74,7 @@ class Layer:
         kept = {
             path: given for path, given in self.given.items() if not any(path[: len(gone)] == gone for gone in paths)
         }
-        return Layer(kept, list(self.mistakes))
+        return replace(self, given=kept, mistakes=list(self.mistakes))
 
     def tree(self) -> dict[str, Any]:
         """The values as nested tables."""

@@ -21,6 +21,7 @@ from bridge.settings.sources import (
     SECRETS_VARIABLE,
     environment_layer,
     options_layer,
+    paths_given,
     secrets_layer,
     toml_layer,
 )
@@ -58,20 +59,21 @@ def load_all(  # noqa: PLR0913 - what a command line can say, each by name
     there is; `to_run` asks for what a start needs. Raises SettingsError with every mistake there is.
     """
     options = _options(overrides, servers)
-    weaker = _weaker(environ, config, secrets_dir)
+    weaker = _weaker(options, environ, config, secrets_dir)
     mistakes = [mistake for layer in (options, *weaker) for mistake in layer.mistakes]
     if servers is not None:
         weaker = [layer.without({("servers",)}) for layer in weaker]
     layers = [options, *weaker]
-    mistakes += _choose_sessions(layers, sessions)
+    complete = not any(layer.unread for layer in layers)
+    mistakes += _choose_sessions(layers, sessions) if complete else []
     origins = _origins(layers)
-    settings, wrong = _tree(layers, mistakes, origins)
+    settings, wrong = _tree(layers, mistakes, origins, complete=complete)
     settings = _with_topics(settings)
-    settings, unread = read_files(settings, wrong)
-    mistakes += unread
-    mistakes += broken_rules(settings, wrong)
-    if to_run:
-        mistakes += needed_to_run(settings, wrong)
+    settings, of_files = read_files(settings, wrong)
+    mistakes += of_files
+    if complete:  # what one source breaks, the one that could not be read may mend
+        mistakes += broken_rules(settings, wrong)
+        mistakes += needed_to_run(settings, [mistake.key for mistake in mistakes]) if to_run else []
     if mistakes:
         raise SettingsError(mistakes)
     return Loaded(settings, {path: given.origin for path, given in origins.items()})
@@ -82,17 +84,21 @@ def _options(overrides: Mapping[str, Any], servers: Mapping[str, str] | None) ->
     return options_layer({**overrides, **urls}, dict.fromkeys(urls, "--server"))
 
 
-def _weaker(environ: Mapping[str, str], config: FilePath | None, secrets_dir: FilePath | None) -> list[Layer]:
-    layers = [environment_layer(environ)]
-    if secrets_dir is not None:
-        layers.append(secrets_layer(secrets_dir, "--secrets-dir"))
-    elif environ.get(SECRETS_VARIABLE):
-        layers.append(secrets_layer(FilePath(environ[SECRETS_VARIABLE]), SECRETS_VARIABLE))
+def _weaker(
+    options: Layer, environ: Mapping[str, str], config: FilePath | None, secrets_dir: FilePath | None
+) -> list[Layer]:
+    environment, toml, secrets = environment_layer(environ), Layer(), Layer()
     if config is not None:
-        layers.append(toml_layer(config, "--config"))
+        toml = toml_layer(config, "--config")
     elif environ.get(CONFIG_VARIABLE):
-        layers.append(toml_layer(FilePath(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE))
-    return layers
+        toml = toml_layer(FilePath(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
+    if secrets_dir is not None:
+        secrets = secrets_layer(secrets_dir, "--secrets-dir")
+    elif environ.get(SECRETS_VARIABLE):
+        # systemd puts all credentials of a unit there, those that a `*_file` key names by %d too
+        named = paths_given([options, environment, toml])
+        secrets = secrets_layer(FilePath(environ[SECRETS_VARIABLE]), SECRETS_VARIABLE, named)
+    return [environment, secrets, toml]
 
 
 def _choose_sessions(layers: Sequence[Layer], sessions: Sequence[str]) -> list[Mistake]:
@@ -114,14 +120,14 @@ def _origins(layers: Sequence[Layer]) -> dict[Path, Given]:
 
 
 def _tree(
-    layers: Sequence[Layer], mistakes: list[Mistake], origins: Mapping[Path, Given]
+    layers: Sequence[Layer], mistakes: list[Mistake], origins: Mapping[Path, Given], *, complete: bool
 ) -> tuple[Settings, set[Path]]:
     """The tree, and the paths that were wrong: those are left at their defaults so that the rest can be checked."""
     try:
         return _built(layers), set()
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-    mistakes += [mistake_of(detail, origins) for detail in details]
+    mistakes += [mistake_of(detail, origins) for detail in details if complete or detail["type"] != "missing"]
     wrong = {path_of(detail) for detail in details}
     # A row of a list has no default of its own: the whole list goes
     layers = [layer.without(wrong | {path[:2] for path in wrong if path[0] == "topics"}) for layer in layers]

@@ -21,7 +21,9 @@ Sources, strongest first:
 
 1. options of the command line; `--set key=value` sets any key,
 2. environment variables,
-3. the secrets directory (`--secrets-dir`, default `$CREDENTIALS_DIRECTORY`): files named like `servers__local__token`,
+3. the secrets directory (`--secrets-dir`, default `$CREDENTIALS_DIRECTORY`): files named like `servers__local__token`;
+   in `$CREDENTIALS_DIRECTORY`, files that another key names (`token_file`, by systemd's `%d`) are passed over, and so
+   are files whose names have no `__` and are no key,
 4. the TOML file named by `--config` or `MIX_BRIDGE_CONFIG`,
 5. defaults.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bridge.errors import Mistake
@@ -35,12 +35,20 @@ def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
     ]
 
 
-def needed_to_run(settings: Settings, wrong: set[Path]) -> Iterator[Mistake]:
-    """What a start needs beyond a tree without mistakes."""
-    if not settings.servers:
-        yield Mistake("servers", "there is none; allowed: at least one servers.<name>.url, or --server URL")
-    if not settings.kafka.bootstrap_servers and ("kafka", "bootstrap_servers") not in wrong:
-        yield Mistake("kafka.bootstrap_servers", "is missing; allowed: a list of host:port")
+def needed_to_run(settings: Settings, said: Sequence[str]) -> Iterator[Mistake]:
+    """What a start needs beyond a tree without mistakes; nothing about keys that something is `said` of already."""
+    needed = {
+        "servers": (settings.servers, "there is none; allowed: at least one servers.<name>.url, or --server URL"),
+        "kafka.bootstrap_servers": (settings.kafka.bootstrap_servers, "is missing; allowed: a list of host:port"),
+    }
+    for key, (there, message) in needed.items():
+        if not there and not any(_overlap(key, other) for other in said):
+            yield Mistake(key, message)
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether one key is the other, or a table that holds it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _back_off(name: str, server: ServerSettings) -> Iterator[Finding]:

@@ -5,14 +5,19 @@ Only `toml_layer` and `secrets_layer` touch the world (they read files).
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from pydantic import SecretStr
+
 from bridge.settings.catalogue import PREFIX, ROOT, Place, Unknown
+from bridge.settings.kind import as_text
 from bridge.settings.layers import Layer
+from bridge.settings.model import Settings
 from bridge.settings.secret_files import read_secret
 
 CONFIG_VARIABLE = "MIX_BRIDGE_CONFIG"
@@ -32,21 +37,30 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
     return layer
 
 
-def secrets_layer(directory: FilePath, named_by: str) -> Layer:
+def secrets_layer(directory: FilePath, named_by: str, of_others: Collection[str] | None = None) -> Layer:
     """The files of the secrets directory, named like ``servers__local__token``.
 
-    Hidden files and directories are passed over: Kubernetes keeps its ``..data`` there.
+    Hidden files and directories are passed over: Kubernetes keeps its ``..data`` there. `of_others` is given for a
+    directory that nobody made for this: files that it has (normal paths), and those whose names look like no key, are
+    passed over too.
     """
     layer = Layer()
     try:
         files = sorted(directory.iterdir(), key=lambda file: (file.name.count("__"), file.name))
     except OSError as error:
-        layer.mistake(named_by, f"cannot read {directory}: {error.strerror}", named_by)
+        layer.cannot_read(named_by, f"cannot read {directory}: {error.strerror}")
         return layer
     for file in files:
-        if not file.name.startswith(".") and not file.is_dir():
+        # os.path, since is_dir of a Path raises where the directory may be listed but not entered
+        if not file.name.startswith(".") and not os.path.isdir(file) and not _of_others(file, of_others):  # noqa: PTH112
             _put_file(layer, file)
     return layer
+
+
+def paths_given(layers: Iterable[Layer]) -> set[str]:
+    """Every text that layers give, as a normal path: no file is named by anything else."""
+    values = [given.value for layer in layers for given in layer.given.values()]
+    return {os.path.normpath(as_text(value)) for value in values if isinstance(value, str | SecretStr)}
 
 
 def toml_layer(file: FilePath, named_by: str) -> Layer:
@@ -55,11 +69,11 @@ def toml_layer(file: FilePath, named_by: str) -> Layer:
     try:
         table = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
-        layer.mistake(named_by, f"cannot read {file}: {error.strerror}", named_by)
+        layer.cannot_read(named_by, f"cannot read {file}: {error.strerror}")
     except UnicodeDecodeError:
-        layer.mistake(named_by, f"{file} is not UTF-8", named_by)
+        layer.cannot_read(named_by, f"{file} is not UTF-8")
     except tomllib.TOMLDecodeError as error:
-        layer.mistake(named_by, f"{file} is not TOML: {error}", named_by)
+        layer.cannot_read(named_by, f"{file} is not TOML: {error}")
     else:
         layer.put(ROOT, table, str(file))
     return layer
@@ -90,6 +104,14 @@ def dotted_place(key: str) -> Place:
             segments = [".".join(segments)]
         place = place.child(segments.pop(0))
     return place
+
+
+def _of_others(file: FilePath, paths: Collection[str] | None) -> bool:
+    """Whether a file is no setting by its name: another key's file, or a credential that is not for the bridge."""
+    if paths is None:
+        return False
+    looks_like_a_key = "__" in file.name or file.name.lower() in Settings.model_fields
+    return not looks_like_a_key or os.path.normpath(file) in paths
 
 
 def _put_file(layer: Layer, file: FilePath) -> None:

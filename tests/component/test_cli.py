@@ -100,6 +100,23 @@ def test_wrong_settings_end_with_78_and_one_line_each(mix_bridge, tmp_path):
     assert "s3" not in done.stderr
 
 
+# What a user without rights is told by the system; the tests may run as root, who has them all
+_NOBODY = "import os; os.access = lambda *_: False; from bridge.cli import main; main()"
+
+
+@pytest.mark.parametrize(("option", "why"), [("--config", "Is a directory"), ("--secrets-dir", "Not a directory")])
+def test_a_source_that_cannot_be_read_is_a_wrong_setting_and_no_wrong_use(mix_bridge, tmp_path, option, why):
+    """The system itself says what is wrong with it, in one line, with nothing said of what may stand in it."""
+    place = tmp_path / "place"
+    if option == "--config":
+        place.mkdir()
+    else:
+        place.write_text("")
+    done = mix_bridge("run", option, place, command=[sys.executable, "-c", _NOBODY])
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"{option}: cannot read {place}: {why} (from {option})\n"
+
+
 def test_what_is_not_in_this_version_ends_with_78(mix_bridge):
     done = mix_bridge("run", "--server", URL, "--bootstrap-servers", "a:1", "--set", "delivery.guarantee=exactly_once")
     assert done.returncode == 78

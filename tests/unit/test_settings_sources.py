@@ -116,6 +116,68 @@ def test_an_unknown_file_in_the_secrets_directory_is_an_error_with_the_nearest_k
     assert "hunter2" not in line
 
 
+def test_credentials_of_systemd_that_other_keys_name_are_passed_over(secrets, toml):
+    """``%d/server-token`` in a unit is the credentials directory itself: the file is a value there, not a setting."""
+    directory = secrets(**{"server-token": "a", "http__token": "b", "my__kafka__password": "c", "log__level": "error"})
+    env = {
+        **LOCAL,
+        "CREDENTIALS_DIRECTORY": str(directory),
+        "MIX_BRIDGE_SERVERS__LOCAL__TOKEN_FILE": f"{directory}/server-token",
+        "MIX_BRIDGE_HTTP__TOKEN_FILE": f"{directory}//http__token",
+        "MIX_BRIDGE_KAFKA__SECURITY_PROTOCOL": "sasl_ssl",
+    }
+    file = toml(f'[kafka]\nsasl_password_file = "{directory}/my__kafka__password"')
+    settings = loaded(env, file)
+    assert settings.servers["local"].bearer() == "a"
+    assert settings.http.token == SecretStr("b")
+    assert settings.kafka.sasl_password == SecretStr("c")
+    assert settings.log.level == "error"
+
+
+def test_credentials_of_systemd_that_look_like_no_key_are_passed_over_unread(secrets):
+    directory = secrets(token="x", **{"ca.pem": ""})
+    (directory / "keystore").write_bytes(b"\xff")
+    env = {"CREDENTIALS_DIRECTORY": str(directory)}
+    assert loaded(env) == loaded()
+    assert len(mistakes(secrets_dir=directory)) == 3, "a directory that was named holds settings alone"
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("http__tokn", "http.token"), ("kafka__sasl_pasword", "kafka.sasl_password")]
+)
+def test_a_misspelt_credential_of_systemd_is_still_an_error(secrets, name, nearest):
+    line = mistake({"CREDENTIALS_DIRECTORY": str(secrets(**{name: "hunter2"}))})
+    assert line.startswith(f"{name}: unknown key; nearest known key: {nearest}")
+    assert "hunter2" not in line
+
+
+def test_a_credential_of_systemd_may_be_a_key_of_one_word(secrets):
+    assert loaded({"CREDENTIALS_DIRECTORY": str(secrets(namespace="blue\n"))}).namespace == "blue"
+
+
+@pytest.mark.parametrize("content", ["[servers.local", None])
+def test_of_a_file_that_could_not_be_read_nothing_is_missed(tmp_path, content):
+    """Whatever is missing may stand in it: one mistake, not four."""
+    file = tmp_path / "bridge.toml"
+    if content:
+        file.write_text(content)
+    env = {
+        "MIX_BRIDGE_SERVERS__LOCAL__TOKEN": "t",
+        "MIX_BRIDGE_KAFKA__SASL_USERNAME": "u",
+        "MIX_BRIDGE_SERVERS__OTHER__RECONNECT_MIN": "2m",
+    }
+    assert mistake(env, file, to_run=True, sessions=["a"]).startswith("--config: ")
+    assert [line.split(":")[0] for line in mistakes({**env, "MIX_BRIDGE_LOG__LEVEL": "x"}, file)] == [
+        "--config",
+        "log.level",
+    ]
+
+
+def test_of_a_table_that_is_no_json_nothing_is_missed():
+    assert mistake({"MIX_BRIDGE_SERVERS": "{"}, set={"kafka.bootstrap_servers": "a:1"}, to_run=True)
+    assert mistake({**LOCAL, "MIX_BRIDGE_KAFKA": "{"}, to_run=True)
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"\n"])
 def test_a_secrets_file_without_usable_text_is_an_error_that_names_it(secrets, content):
     directory = secrets()
