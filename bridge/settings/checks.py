@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # from JSON, and from bytes of a variable that are no UTF-8
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]+")
 _SERVER = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
@@ -15,6 +16,7 @@ _PROPERTY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@,\[\]]+)(?::([0-9]{1,5}))?")
 
 TOPIC_LENGTH = 249  # Kafka's own limit: a directory name holds the topic and its partition
+SESSION_LENGTH = 1024  # as for discovered ones: it becomes part of addresses, keys and headers, limited to a few KiB
 NAMESPACE_LENGTH = 200  # leaves room for the longest suffix of a topic, group or transactional id
 _INTERNAL_TOPICS = {"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"}
 
@@ -39,6 +41,8 @@ OWN_HEADERS = frozenset(
 
 def any_text(text: str) -> None:
     """Printable text: no control characters, and something UTF-8 can carry."""
+    if _SURROGATE.search(text):
+        raise ValueError("has a character that is not UTF-8 (half of a surrogate pair)")
     if _CONTROL.search(text):
         raise ValueError("has a control character")
 
@@ -48,8 +52,8 @@ def session_id(text: str) -> None:
     any_text(text)
     if text != text.strip():
         raise ValueError("has an id that begins or ends with a blank")
-    if len(text) > 255:  # noqa: PLR2004 - longer than any id seen by far; it is in every record's key
-        raise ValueError("has an id of more than 255 characters")
+    if len(text) > SESSION_LENGTH:
+        raise ValueError(f"has an id of more than {SESSION_LENGTH} characters")
 
 
 def topic(text: str) -> None:
@@ -125,6 +129,7 @@ def stream_path(text: str) -> None:
 
 def broker(text: str) -> None:
     """One ``host[:port]`` of the bootstrap list."""
+    any_text(text)
     match = _BROKER.fullmatch(text)
     if match is None:
         raise ValueError("has an item that is not host:port")
@@ -134,6 +139,7 @@ def broker(text: str) -> None:
 
 def host(text: str) -> None:
     """A host name or an IP address to listen on."""
+    any_text(text)
     if re.search(r"[\s/@\[\]\x00-\x1f\x7f]", text):
         raise ValueError("is not a host name or an IP address")
 

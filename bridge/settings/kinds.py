@@ -136,14 +136,16 @@ class Duration(Kind):
 
     low: str = "1ms"
     high: str = "24h"
+    zero: str | None = None  # what 0 is taken as, where it is allowed but nothing could come of it
 
     def _allowed(self) -> str:
-        return f"a duration such as 500ms, 10s, 2m, 24h or plain seconds, from {self.low} to {self.high}"
+        low = "0s" if self.zero else self.low
+        return f"a duration such as 500ms, 10s, 2m, 24h or plain seconds, from {low} to {self.high}"
 
     def _parse(self, value: object) -> float:
         if isinstance(value, bool):
             raise ValueError("is not a duration")  # noqa: TRY004 - pydantic takes ValueError alone for a finding
-        seconds = parse_duration(as_text(value))
+        seconds = parse_duration(as_text(value)) or parse_duration(self.zero or "0s")
         if not parse_duration(self.low) <= seconds <= parse_duration(self.high):
             raise ValueError("is out of range")
         return seconds

@@ -154,7 +154,7 @@ class EventSettings(Group):
     )
     unknown: Annotated[Fate, Choice.of(Fate)] = Field("publish", description="an event type without a schema")
     invalid: Annotated[Fate, Choice.of(Fate)] = Field("dead_letter", description="an event that fails its schema")
-    max_bytes: Annotated[int, Size(low="512B", high="100MiB")] = Field(
+    max_bytes: Annotated[int, Size(low="1B", high="100MiB")] = Field(
         900 * 1024, description="of the encoded value; larger goes to dead letters as a marker"
     )
 
@@ -165,7 +165,7 @@ class DeliverySettings(Group):
     guarantee: Annotated[Guarantee, Choice.of(Guarantee, later=("exactly_once",))] = Field(
         "at_least_once", description="`exactly_once` is not in this version"
     )
-    checkpoint_interval: Annotated[float, Duration(low="10ms", high="1h")] = Field(
+    checkpoint_interval: Annotated[float, Duration(high="1h")] = Field(
         1.0, description="at least once: longest time an acknowledged position stays unwritten"
     )
     transaction_interval: Annotated[None, Later()] = Field(
@@ -174,8 +174,10 @@ class DeliverySettings(Group):
     max_in_flight: Annotated[int, Number(low=1, high=10_000_000)] = Field(
         10_000, description="records per session not yet acknowledged; then the reader waits"
     )
-    max_buffer_bytes: Annotated[int, Size(low="64KiB", high="1024GiB")] = Field(
-        128 * 1024**2, description="bytes of all sessions not yet acknowledged; then readers wait"
+    max_buffer_bytes: Annotated[int, Size(low="1KiB", high="1024GiB")] = Field(
+        128 * 1024**2,
+        description="bytes of all sessions not yet acknowledged; then readers wait. The record that fills it is taken"
+        " whole, so it may be smaller than `events.max_bytes`",
     )
     drain_timeout: Annotated[float, Duration(low="0s", high="1h")] = Field(
         25.0, description="longest orderly stop; past it exit 75"

@@ -93,9 +93,7 @@ def _server_tls(name: str, server: ServerSettings) -> Iterator[Finding]:
     files = {"ca_file": server.ca_file, certificate[-1]: server.client_cert_file, key[-1]: server.client_key_file}
     for given in [given for given, file in files.items() if file is not None and server.url.scheme == "http"]:
         yield Finding(("servers", name, given), f"is for TLS; allowed: with an https:// {dotted(url)}", (url,))
-    if server.client_cert_file and not server.client_key_file:
-        yield Finding(certificate, f"needs {dotted(key)}; allowed: both or none", (key,))
-    if server.client_key_file and not server.client_cert_file:
+    if server.client_key_file and not server.client_cert_file:  # the other way round, one file may hold both
         yield Finding(key, f"needs {dotted(certificate)}; allowed: both or none", (certificate,))
 
 
@@ -186,11 +184,5 @@ def _topic_config(settings: Settings) -> Iterator[Finding]:
         yield Finding((*path, "min.insync.replicas"), message, (("topics", "replication_factor"),))
 
 
-def _buffer(settings: Settings) -> Iterator[Finding]:
-    path, largest = ("delivery", "max_buffer_bytes"), ("events", "max_bytes")
-    if settings.delivery.max_buffer_bytes < settings.events.max_bytes:
-        yield Finding(path, f"holds no event of {dotted(largest)}; allowed: at least that", (largest,))
-
-
-_RULES = (_sasl, _sasl_login, _kafka_tls, _properties, _topic_names, _routes, _topic_config, _buffer)
+_RULES = (_sasl, _sasl_login, _kafka_tls, _properties, _topic_names, _routes, _topic_config)
 _SERVER_RULES = (_back_off, _something_to_bridge, _one_stream, _one_credential, _server_tls)

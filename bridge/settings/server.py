@@ -34,7 +34,7 @@ class ServerSettings(Group):
     discover: Annotated[bool, FLAG] = Field(
         default=True, description="poll `GET /api/sessions` and bridge what it lists"
     )
-    discover_interval: Annotated[float, Duration(low="100ms")] = Field(10.0, description="time between two polls")
+    discover_interval: Annotated[float, Duration()] = Field(10.0, description="time between two polls")
     include_subagents: Annotated[bool, FLAG] = Field(
         default=False, description="also bridge sessions of type `subagent`"
     )
@@ -64,7 +64,9 @@ class ServerSettings(Group):
         examples=["/etc/mix-bridge/server-ca.pem"],
     )
     client_cert_file: Annotated[Path | None, FILE] = Field(
-        None, description="certificate (PEM) the bridge shows to the server", examples=["/etc/mix-bridge/client.pem"]
+        None,
+        description="certificate (PEM) the bridge shows to the server; its key too, unless the next key names that",
+        examples=["/etc/mix-bridge/client.pem"],
     )
     client_key_file: Annotated[Path | None, FILE] = Field(
         None, description="its private key (PEM, without a password)", examples=["/etc/mix-bridge/client-key.pem"]
@@ -102,14 +104,16 @@ class ServerSettings(Group):
         description="a server that sends events without ids cannot be resumed: `refuse` stops the session at the first"
         " such event with an error that says so, `accept` goes on and says `unresumable` at each reconnect",
     )
-    max_connection_age: Annotated[float | None, Duration(optional=True, low="1s", high="168h")] = Field(
+    max_connection_age: Annotated[float | None, Duration(optional=True, high="168h")] = Field(
         None, description="reconnect in good time where a server or proxy cuts long connections", examples=["9m"]
     )
     connect_timeout: Annotated[float, Duration(high="10m")] = Field(5.0, description="longest wait for a connection")
     read_timeout: Annotated[float, Duration()] = Field(
         150.0, description="no byte for this long: the connection is dead (over three 45 s heartbeats)"
     )
-    reconnect_min: Annotated[float, Duration()] = Field(0.5, description="lower bound of the back-off")
+    reconnect_min: Annotated[float, Duration(zero="1ms")] = Field(
+        0.5, description="lower bound of the back-off; `0` is taken as `1ms`, since the wait doubles from here"
+    )
     reconnect_max: Annotated[float, Duration()] = Field(60.0, description="upper bound of the back-off")
 
     def bearer(self) -> str | None:

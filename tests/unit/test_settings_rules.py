@@ -45,7 +45,7 @@ SASL = {"kafka.security_protocol": "sasl_ssl"}
         (
             "events.max_bytes",
             "1KB",
-            "'1KB' is not a size; allowed: a size such as 64KiB, 1MiB or plain bytes, from 512B to 100MiB",
+            "'1KB' is not a size; allowed: a size such as 64KiB, 1MiB or plain bytes, from 1B to 100MiB",
         ),
         ("events.max_bytes", "1GiB", "'1GiB' is out of range"),
         ("events.max_bytes", "9" * 5000, "is not a size"),
@@ -110,7 +110,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key, value, said):
         ("proxy", "http://u:hunter2@p:1/x", "'http://**********@p:1/x' has a path"),
         ("sessions", "a\tb", r"'a\tb' has a control character"),
         ("sessions", '[" a"]', "begins or ends with a blank"),
-        ("sessions", "x" * 256, "more than 255 characters"),
+        ("sessions", "x" * 1025, "more than 1024 characters"),
         (
             "stream_path",
             "stream",
@@ -123,6 +123,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key, value, said):
         ("start_after_id", "a\nb", "has a control character"),
         ("start_after_id", " a", "begins or ends with a blank"),
         ("without_ids", "ignore", "'ignore' is not allowed; allowed: refuse or accept"),
+        ("headers.x", "hunter2 ü", "the value (not shown) has a character that a header cannot carry"),
         ("max_connection_age", "0", "'0' is out of range; allowed: a duration"),
         ("read_timeout", "0", "'0' is out of range"),
         ("max_sessions", "0", "'0' is out of range"),
@@ -271,8 +272,6 @@ def test_only_one_setting_may_give_the_authorization_header(given_keys):
 def test_client_certificate_and_key_belong_together(tmp_path):
     file = tmp_path / "x.pem"
     file.write_text("x")
-    line = mistakes(set={**SECURE, "servers.local.client_cert_file": str(file)})[-1]
-    assert line == "servers.local.client_cert_file: needs servers.local.client_key_file; allowed: both or none"
     line = mistakes(set={**SECURE, "servers.local.client_key_file": str(file)})[-1]
     assert line == "servers.local.client_key_file: needs servers.local.client_cert_file; allowed: both or none"
     secure = {"kafka.security_protocol": "ssl"}
@@ -416,10 +415,40 @@ def test_settings_of_topics_must_not_break_delivery():
     assert loaded(set={"topics.config.retention.ms": "-1", "topics.config.cleanup.policy": "delete"}).topics.config
 
 
-def test_the_buffer_holds_the_largest_event():
-    assert mistake(set={"delivery.max_buffer_bytes": "64KiB"}).startswith(
-        "delivery.max_buffer_bytes: holds no event of"
-    )
+@pytest.mark.parametrize(
+    ("key", "value", "taken"),
+    [
+        ("delivery.max_buffer_bytes", "1KiB", 1024),
+        ("delivery.checkpoint_interval", "1ms", 0.001),
+        ("events.max_bytes", "1", 1),
+        ("servers.local.discover_interval", "1ms", 0.001),
+        ("servers.local.max_connection_age", "1ms", 0.001),
+        ("servers.local.reconnect_min", "1ms", 0.001),
+        ("servers.local.reconnect_min", "0", 0.001),
+        ("servers.local.reconnect_min", 0, 0.001),
+        ("servers.local.sessions", "é" * 1024, ("é" * 1024,)),
+    ],
+)
+def test_small_values_and_long_ids_are_nobodys_business_but_the_users(key, value, taken):
+    """Of 0, a wait that doubles would stay 0: a server that is down would be asked without a pause."""
+    found = loaded(set={**LOCAL, key: value})
+    for segment in key.split("."):
+        found = found["local"] if segment == "local" else getattr(found, segment)
+    assert found == taken
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("servers.local.sessions", "a\udcffb"),
+        ("servers.local.sessions", '["a\\ud800"]'),
+        ("servers.local.start_after_id", "\udcff"),
+        ("kafka.bootstrap_servers", "\udcff:9092"),
+        ("http.host", "\udcff"),
+    ],
+)
+def test_what_is_not_utf_8_is_refused_as_that(key, value):
+    assert "has a character that is not UTF-8 (half of a surrogate pair)" in mistake(set={**LOCAL, key: value})
 
 
 def test_a_rule_is_silent_about_keys_that_are_wrong_already():

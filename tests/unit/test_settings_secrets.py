@@ -109,6 +109,17 @@ def test_a_server_may_use_the_certificates_of_its_own_authority(tmp_path):
     assert "cannot read" in mistake(set={**secure, "servers.local.ca_file": str(tmp_path / "missing.pem")})
 
 
+def test_one_file_may_hold_the_certificate_of_the_client_and_its_key(tmp_path):
+    both, certificate = tmp_path / "both.pem", tmp_path / "certificate.pem"
+    made = trustme.CA().issue_cert("client")
+    made.private_key_and_cert_chain_pem.write_to_path(both)
+    made.cert_chain_pems[0].write_to_path(certificate)
+    secure = {"servers.local.url": "https://localhost"}
+    assert loaded(set={**secure, "servers.local.client_cert_file": str(both)}).servers["local"].client_cert_file
+    line = mistake(set={**secure, "servers.local.client_cert_file": str(certificate)})
+    assert line.startswith("servers.local.client_cert_file: cannot use")
+
+
 def test_no_form_of_the_settings_shows_a_secret(caplog, monkeypatch):
     monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
     with caplog.at_level(logging.DEBUG):
