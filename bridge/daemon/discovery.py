@@ -40,6 +40,11 @@ class Discovery:
         self._log = log.bind(server=source.name)
         self._thread = threading.Thread(target=self._run, name=f"discovery {source.name}", daemon=True)
 
+    @property
+    def fails(self) -> bool:
+        """Whether the last question for the list was answered with something else, or not at all (any thread)."""
+        return self._failing is not None
+
     def start(self) -> None:
         """Start asking."""
         self._thread.start()

@@ -212,6 +212,8 @@ class Supervisor:
         answered = discovery.answered_at if discovery else None
         return ServerSnapshot(
             reachable=self._sources[name].answers,
+            discovers=discovery is not None,
+            discovery_fails=discovery is not None and discovery.fails,
             last_discovery_age=None if answered is None else monotonic() - answered,
             listed=len(discovery.listed) if discovery else 0,
             not_bridged=self._left_out[name],

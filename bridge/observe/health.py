@@ -25,6 +25,7 @@ UNCONNECTED_SHARE_LIMIT = 0.5
 
 # A session in one of these states cannot connect when it also has an error. ``connecting`` is among them because a
 # server that does not answer at all keeps its sessions there for a whole connect timeout, again and again.
+STREAMING_STATE = "streaming"
 UNCONNECTED_STATES = frozenset({"connecting", "waiting"})
 
 
@@ -89,9 +90,9 @@ def liveness(snapshot: BridgeSnapshot) -> Verdict:
 
 
 def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:
-    """Whether the checkpoints are restored, Kafka answers, and enough sessions can connect."""
-    delivery, sessions = _delivery(snapshot), _sessions(snapshot, unconnected_states)
-    return Verdict((_restore(snapshot), _kafka(snapshot), delivery, sessions))
+    """Whether the checkpoints are restored, Kafka and a server answer, and enough sessions can connect."""
+    sessions = _sessions(snapshot, unconnected_states)
+    return Verdict((_restore(snapshot), _kafka(snapshot), _delivery(snapshot), _servers(snapshot), sessions))
 
 
 def _loop(name: str, age: float) -> Check:
@@ -121,6 +122,26 @@ def _delivery(snapshot: BridgeSnapshot) -> Check:
     if snapshot.delivers:
         return Check("delivery", ok=True, detail="no bug has ended it")
     return Check("delivery", ok=False, detail="a bug has ended it: the process ends with exit code 70; see the log")
+
+
+def _servers(snapshot: BridgeSnapshot) -> Check:
+    """Without sessions nothing else tells that the bridge is cut off from all of them."""
+    servers = snapshot.servers
+    streaming = {each.server for each in snapshot.sessions if each.state == STREAMING_STATE}
+    # One refused connection of many is no outage of a server whose other streams go on.
+    answering = [name for name, each in servers.items() if each.reachable or name in streaming]
+    told = f"{len(answering)} of {len(servers)} servers answer"
+    if servers and not answering:
+        advice = "see that a server runs and can be reached (servers.<name>.url); the bridge goes on by itself"
+        return Check("servers", ok=False, detail=f"{told}: {advice}")
+    asked = [each for each in servers.values() if each.discovers]
+    in_trouble = all(each.last_error is not None for each in snapshot.sessions)
+    if asked and all(each.discovery_fails for each in asked) and in_trouble and not streaming:
+        advice = "see the log for the reason (servers.<name>.url, token); the bridge goes on by itself"
+        return Check(
+            "servers", ok=False, detail=f"{told}, but none lists its sessions and no session streams: {advice}"
+        )
+    return Check("servers", ok=True, detail=told)
 
 
 def _sessions(snapshot: BridgeSnapshot, unconnected_states: Collection[str]) -> Check:

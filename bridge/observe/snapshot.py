@@ -71,7 +71,9 @@ class ServerSnapshot:
     and sets ``ended = Counters.total((ended, session's last counters))``: then no total ever goes backwards.
     """
 
-    reachable: bool
+    reachable: bool  # whether the last request to it was answered, whatever the answer
+    discovers: bool = False  # it is asked for its sessions
+    discovery_fails: bool = False  # the last time it was asked, no list came
     last_discovery_age: float | None = None
     listed: int = 0
     not_bridged: int = 0

@@ -32,6 +32,8 @@ class ScriptedMix:
     listed: list[Any] = field(default_factory=list)
     list_answer: bytes | None = None
     """In place of the list."""
+    token: str | None = None
+    """Without it, as bearer, everything is 401."""
     asked: list[Asked] = field(default_factory=list)
     lists: int = 0
     """How often it was asked for its sessions."""
@@ -46,6 +48,9 @@ class ScriptedMix:
 
     def _answer(self, peer: Peer) -> None:
         if not peer.request:  # a connection that a stop has cut before it said anything
+            return
+        if self.token is not None and peer.headers.get("authorization") != f"Bearer {self.token}".encode():
+            peer.send(answer(401))
             return
         target = urlsplit(peer.request.split(b" ")[1].decode())
         if target.path == "/api/sessions":

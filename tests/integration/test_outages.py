@@ -90,6 +90,45 @@ def test_a_server_away_is_seen_and_survived(kafka: str, namespace: str, tmp_path
             assert bridge.terminate() == 0
 
 
+def test_a_server_away_is_seen_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Discovery alone, and an empty list: 200 while it answers, 503 with advice as soon as it is away."""
+    with (
+        MixServer(tmp_path / "mix", "--sessions", 0) as mix,
+        started(tmp_path, settings(kafka, namespace, mix.url, {"start_timeout": "1s"})) as bridge,
+    ):
+        bridge.wait_ready()
+        assert status(bridge)["sessions"] == []
+        mix.kill()
+        wait_until(lambda: bridge.get("/readyz").status == 503, 10, "a 503 of /readyz", 0.05)
+        assert "servers.<name>.url" in check(bridge, "servers")["detail"]
+        assert check(bridge, "sessions")["ok"] is True
+        assert bridge.get("/livez").status == 200
+        assert bridge.terminate() == 0
+
+
+def test_a_token_that_is_refused_is_seen_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A server that answers each question with 401 answers, and yet nothing is bridged."""
+    token = tmp_path / "token"
+    token.write_text("right\n")
+    more = {"servers.local.token_file": token}
+    with scripted_mix() as mix:
+        mix.token = "right"
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            bridge.wait_ready()
+            token.write_text("wrong\n")
+            wait_until(lambda: bridge.get("/readyz").status == 503, 10, "a 503 of /readyz", 0.05)
+            assert "token" in check(bridge, "servers")["detail"]
+            assert wait_logged(bridge, "discovery failed", "401")
+            token.write_text("right\n")
+            bridge.wait_ready()
+            assert bridge.terminate() == 0
+        token.write_text("wrong\n")
+        with started(tmp_path / "again", settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_logged(bridge, "discovery failed", "401")
+            assert check(bridge, "servers")["ok"] is False
+            assert bridge.get("/readyz").status == 503
+
+
 def test_a_server_that_forgot_everything_is_followed_from_where_it_is(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:

@@ -87,6 +87,45 @@ def test_not_ready_until_the_checkpoints_are_restored() -> None:
     assert list(failed(readiness(replace(WELL, restored=False)))) == ["restore"]
 
 
+ANSWERS, AWAY = (
+    ServerSnapshot(reachable=True, discovers=True),
+    ServerSnapshot(reachable=False, discovers=True, discovery_fails=True),
+)
+WITHOUT_A_LIST = ServerSnapshot(reachable=True, discovers=True, discovery_fails=True)
+FIXED = ServerSnapshot(reachable=True)
+ASKED_AGAIN = SessionSnapshot("far", "3", "waiting")
+
+
+@pytest.mark.parametrize(
+    ("servers", "sessions", "ready"),
+    [
+        ((AWAY,), (), False),
+        ((AWAY, AWAY), (), False),
+        ((AWAY, ANSWERS), (), True),
+        ((AWAY,), (STREAMING,), True),
+        ((WITHOUT_A_LIST,), (), False),
+        ((WITHOUT_A_LIST, AWAY), (), False),
+        ((WITHOUT_A_LIST, ANSWERS), (), True),
+        ((WITHOUT_A_LIST, FIXED), (), False),
+        ((WITHOUT_A_LIST,), (STREAMING,), True),
+        ((WITHOUT_A_LIST,), (ASKED_AGAIN,), True),
+        ((WITHOUT_A_LIST,), (UNWELL,), False),
+        ((WITHOUT_A_LIST,), (replace(UNWELL, state="refused"),), False),
+        ((AWAY,), (replace(UNWELL, server="local", state="refused"),), False),
+        ((FIXED,), (), True),
+    ],
+)
+def test_ready_while_a_server_answers_and_lists_or_streams(
+    servers: tuple[ServerSnapshot, ...],
+    sessions: tuple[SessionSnapshot, ...],
+    ready: bool,  # noqa: FBT001
+) -> None:
+    """Also without a session: else nobody would see that every server is away, or refuses the token."""
+    named = dict(zip(("local", "other"), servers, strict=False))
+    details = failed(readiness(replace(WELL, servers=named, sessions=sessions)))
+    assert ("servers" not in details) is ready
+
+
 def test_not_ready_when_a_bug_has_ended_delivery() -> None:
     """Until the process ends with it."""
     assert list(failed(readiness(replace(WELL, delivers=False)))) == ["delivery"]
@@ -138,7 +177,7 @@ def test_a_verdict_is_json_with_every_check() -> None:
     """The body has the answer and each check's name and detail."""
     body = json.loads(json.dumps(readiness(WELL).to_json()))
     assert body["ok"] is True
-    assert [check["name"] for check in body["checks"]] == ["restore", "kafka", "delivery", "sessions"]
+    assert [check["name"] for check in body["checks"]] == ["restore", "kafka", "delivery", "servers", "sessions"]
     assert all(check["detail"] for check in body["checks"])
 
 
