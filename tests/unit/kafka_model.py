@@ -186,11 +186,13 @@ class ModelProducer:
 
     def _live(self, steps: int) -> None:
         for _ in range(steps):
+            if self.fatal is not None:
+                return  # it sends nothing more
             moving = [place for place, queue in self._queued.items() if queue]
             if moving and self._chance.random() < 0.5:
                 self._send(self._chance.choice(moving))
             on_wire = [place for place, batches in self._sent.items() if batches]
-            if on_wire and self.fatal is None and self._chance.random() < 0.7:
+            if on_wire and self._chance.random() < 0.7:
                 self._write(self._sent[self._chance.choice(on_wire)])
 
     def _send(self, place: Place) -> None:
