@@ -15,7 +15,11 @@ from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.faults import error_of, in_words
 from bridge.settings.model import KafkaSettings
 
-_LOGGER = logging.getLogger("bridge.kafka.librdkafka")
+_NOT_NEWS = re.compile(
+    r"enable\.gapless\.guarantee is experimental"  # our own choice, at every start
+    # One set of kafka.properties is for every client, whatever it is.
+    r"|is a (producer|consumer) property and will be ignored by this (producer|consumer) instance"
+)
 
 
 def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -35,6 +39,26 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     config: dict[str, Any] = {"client.id": client_id}
     config |= {name: secret.get_secret_value() for name, secret in settings.properties.items()}
     return config | {name: str(value) for name, value in named.items() if value is not None}
+
+
+def client_logger() -> logging.Logger:
+    """Where every client says what it has to say, without what the bridge knows already."""
+    logger = logging.getLogger("bridge.kafka.librdkafka")
+    logger.addFilter(_is_news)  # adding it again changes nothing
+    return logger
+
+
+def _is_news(line: logging.LogRecord) -> bool:
+    return _NOT_NEWS.search(line.getMessage()) is None
+
+
+_OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms"}
+
+
+def below(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration on top of the bridge's own tuning, which gives way to a setting under any of its names."""
+    taken = {name for name in defaults if name in config or _OTHER_NAMES.get(name) in config}
+    return {name: value for name, value in defaults.items() if name not in taken} | dict(config)
 
 
 @contextmanager
@@ -60,11 +84,17 @@ _QUOTED = re.compile(r'"[^"]*"')
 def admin_client(config: Mapping[str, Any]) -> AdminClient:
     """An admin client; it connects when it is first used. Raises `SettingsError`."""
     with settings_judged():
-        return AdminClient(dict(config), logger=_LOGGER)
+        return AdminClient(dict(config), logger=client_logger())
 
 
 def reader(config: Mapping[str, Any], *, isolation: str = "read_committed") -> Consumer:
     """A consumer that belongs to no group: partitions are assigned by hand, nothing is ever committed."""
+    with settings_judged():
+        return Consumer(reader_config(config, isolation), logger=client_logger())
+
+
+def reader_config(config: Mapping[str, Any], isolation: str) -> dict[str, Any]:
+    """What a reader is made with: what makes it read rightly is the bridge's, everything else the settings'."""
     own = {
         "group.id": "mix-bridge-reads-without-a-group",  # librdkafka wants one; it is never joined
         "enable.auto.commit": False,
@@ -72,11 +102,10 @@ def reader(config: Mapping[str, Any], *, isolation: str = "read_committed") -> C
         "auto.offset.reset": "earliest",
         "isolation.level": isolation,
         "enable.partition.eof": False,
-        "fetch.wait.max.ms": 10,  # the end of a partition is then found in 0.02 s, not in 0.5 s
         "allow.auto.create.topics": False,
     }
-    with settings_judged():
-        return Consumer(dict(config) | own, logger=_LOGGER)
+    # The end of a partition is then found in 0.02 s, not in 0.5 s.
+    return below({"fetch.wait.max.ms": 10}, config) | own
 
 
 def unreachable(doing: str, exception: KafkaException) -> Unreachable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from bridge.kafka.clients import settings_judged
+from bridge.kafka.clients import below, client_logger, settings_judged
 from bridge.kafka.faults import Fault, error_of, fault_of, in_words
 
 Report = Callable[[KafkaError | None, Message], None]
@@ -51,19 +50,7 @@ _DELIVERY: Mapping[str, Any] = {
     # The bridge's own window is the limit (delivery.max_in_flight, max_buffer_bytes); the queue must never be it.
     "queue.buffering.max.messages": 10_000_000,
     "queue.buffering.max.kbytes": 2_097_151,
-    "linger.ms": 5,
 }
-
-
-def _quiet_logger() -> logging.Logger:
-    logger = logging.getLogger("bridge.kafka.librdkafka")
-    logger.addFilter(_not_news)  # adding it again changes nothing
-    return logger
-
-
-def _not_news(line: logging.LogRecord) -> bool:
-    """Not what the client says of our own choice at every start."""
-    return "enable.gapless.guarantee is experimental" not in line.getMessage()
 
 
 class Role(Enum):
@@ -83,8 +70,18 @@ class Role(Enum):
 _OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
     Role.EVENTS: {"enable.gapless.guarantee": True},
     Role.POSITIONS: {},
-    Role.TRIAL: {"batch.num.messages": 1, "linger.ms": 0},
+    Role.TRIAL: {"batch.num.messages": 1},
 }
+_LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.TRIAL: 0}
+
+
+def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
+    """What a producer is made with: what protects delivery is the bridge's, everything else the settings'."""
+    limits = {
+        "message.max.bytes": settings.max_request_bytes,
+        "batch.size": min(settings.max_request_bytes, 1_000_000),
+    }
+    return below({"linger.ms": _LINGER[role]}, settings.config) | dict(_DELIVERY) | limits | dict(_OF_ROLE[role])
 
 
 class IdempotentProducer:
@@ -94,15 +91,11 @@ class IdempotentProducer:
     """
 
     def __init__(self, settings: ProducerSettings, role: Role) -> None:
-        limits: dict[str, Any] = {
-            "message.max.bytes": settings.max_request_bytes,
-            "batch.size": min(settings.max_request_bytes, 1_000_000),
-        }
-        config = dict(settings.config) | dict(_DELIVERY) | limits | dict(_OF_ROLE[role]) | {"error_cb": self._on_error}
+        config = producer_config(settings, role) | {"error_cb": self._on_error}
         self.fatal: str | None = None
         """Why this producer is finished; None while it lives."""
         with settings_judged():
-            self._producer = Producer(config, logger=_quiet_logger())
+            self._producer = Producer(config, logger=client_logger())
         self._produce: Callable[..., None] = self._producer.produce
 
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
