@@ -88,6 +88,7 @@ def _play(screen: Screen, asked_to_end: _Signals, **wishes: Any) -> Verdict:  # 
     # Kafka's client tells of every connection that the embedded Kafka closes at its end.
     logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
     logging.getLogger("bridge.demo.witness").setLevel(logging.CRITICAL)
+    logging.getLogger("bridge.http").setLevel(logging.ERROR)  # the screen itself says where it listens
     return Scenario(Wishes(**wishes), screen, asked_to_end).run()
 
 

@@ -12,6 +12,7 @@ import binascii
 import errno
 import hmac
 import json
+import logging
 import socket
 import threading
 from asyncio import TimerHandle, Transport
@@ -88,7 +89,10 @@ class HttpEndpoint:
         run = partial(asyncio.run, _serve(self._server, listener))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
         self._thread.start()
-        _log.info("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
+        # A port that was picked is known from this line alone: it is said at every level but error
+        unsaid = self._port == 0 and not logging.getLogger("bridge.http").isEnabledFor(logging.INFO)
+        say = _log.warning if unsaid else _log.info
+        say("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
         return port
 
     def stop(self) -> None:

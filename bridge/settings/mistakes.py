@@ -64,7 +64,12 @@ def _value(detail: ErrorDetails, kind: Kind | None) -> str:
     if kind is None or kind.secret:
         return "the value (not shown)"
     try:
-        shown = repr(mask_credentials(as_text(detail["input"])))
+        return quoted(mask_credentials(as_text(detail["input"])))
     except ValueError:
         return "the value"
+
+
+def quoted(text: str) -> str:
+    """A wrong value as a mistake shows it: in quotes, printable, not too long."""
+    shown = repr(text)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from bridge.settings.catalogue import place_at
+from bridge.settings.kinds import Later
+
 # librdkafka's name -> the key to use instead
 OWN_KEY = {
     "bootstrap.servers": "kafka.bootstrap_servers",
@@ -63,6 +66,12 @@ _PATTERNS = [(re.compile(pattern), why) for pattern, why in _BREAKING]
 def refusal(name: str) -> str | None:
     """Why a property must not be set, as a message of a mistake; None when it may be."""
     if name in OWN_KEY:
-        return f"has a key of its own; allowed: {OWN_KEY[name]}"
+        return _own_key(OWN_KEY[name])
     why = next((why for pattern, why in _PATTERNS if pattern.fullmatch(name)), None)
     return None if why is None else f"is the bridge's to set: {why}; allowed: other properties of librdkafka"
+
+
+def _own_key(key: str) -> str:
+    if isinstance(place_at(key.split(".")).kind, Later):
+        return f"has a key of its own, {key}, which is not in this version; allowed: other properties of librdkafka"
+    return f"has a key of its own; allowed: {key}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.errors import Mistake
-from bridge.settings.catalogue import Path, dotted
+from bridge.settings.catalogue import Path, Unknown, dotted, place_at
+from bridge.settings.mistakes import quoted
 from bridge.settings.model import KafkaSettings, Settings
 from bridge.settings.properties import refusal
+from bridge.settings.quantities import format_duration
 from bridge.settings.server import ServerSettings
 
 _SASL = {"sasl_plaintext", "sasl_ssl"}
@@ -17,7 +19,10 @@ _TLS = {"ssl", "sasl_ssl"}
 
 
 class Finding(NamedTuple):
-    """A combination that cannot work: the key to change, what is wrong, and the other keys that take part."""
+    """A combination that cannot work: the key to change, what is wrong, and the other keys that take part.
+
+    The message is the end of a sentence that begins with the key's value, if there is one that may be shown.
+    """
 
     path: Path
     message: str
@@ -29,10 +34,24 @@ def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
     findings = [finding for rule in _RULES for finding in rule(settings)]
     findings += [finding for item in settings.servers.items() for rule in _SERVER_RULES for finding in rule(*item)]
     return [
-        Mistake(dotted(path), message)
+        Mistake(dotted(path), _value(settings, path) + message)
         for path, message, others in findings
         if not any(bad[: len(key)] == key for key in (path, *others) for bad in wrong)
     ]
+
+
+def _value(settings: Settings, path: Path) -> str:
+    """The value at a path, with a blank behind it; nothing for a secret, or where there is none."""
+    try:
+        kind = place_at(path).kind
+    except Unknown:  # in a row of a list, whose rules name the value themselves
+        return ""
+    if kind is None or kind.secret:
+        return ""
+    value: Any = settings
+    for segment in path:
+        value = value.get(segment) if isinstance(value, dict) else getattr(value, segment)
+    return "" if value in {None, "", ()} else f"{quoted(kind.show(value))} "
 
 
 def needed_to_run(settings: Settings, said: Sequence[str]) -> Iterator[Mistake]:
@@ -54,7 +73,8 @@ def _overlap(key: str, other: str) -> bool:
 def _back_off(name: str, server: ServerSettings) -> Iterator[Finding]:
     low, high = ("servers", name, "reconnect_min"), ("servers", name, "reconnect_max")
     if server.reconnect_min > server.reconnect_max:
-        yield Finding(low, f"is above {dotted(high)}; allowed: at most that", (high,))
+        most = format_duration(server.reconnect_max)
+        yield Finding(low, f"is above {dotted(high)} ({most}); allowed: at most that", (high,))
 
 
 def _something_to_bridge(name: str, server: ServerSettings) -> Iterator[Finding]:
@@ -84,7 +104,7 @@ def _one_credential(name: str, server: ServerSettings) -> Iterator[Finding]:
     }
     keys = [key for key, there in given.items() if there]
     for key in keys[1:]:
-        message = f"{dotted(keys[0])} gives the Authorization header too; allowed: one of the two"
+        message = f"is one too many: {dotted(keys[0])} gives the Authorization header too; allowed: one of the two"
         yield Finding(key, message, (keys[0],))
 
 
@@ -154,7 +174,7 @@ def _topic_names(settings: Settings) -> Iterator[Finding]:
     for key in ("events", "dead_letters", "checkpoints"):
         name: str = getattr(topics, key)
         if uses[name.replace(".", "_")] > 1:
-            yield Finding(("topics", key), f"{name!r} is another topic of the bridge too; allowed: a name of its own")
+            yield Finding(("topics", key), "is another topic of the bridge too; allowed: a name of its own")
 
 
 def _routes(settings: Settings) -> Iterator[Finding]:

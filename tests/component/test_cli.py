@@ -84,6 +84,30 @@ def test_wrong_use_ends_with_2(mix_bridge, arguments):
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["status", "--watch"],
+        ["--server", URL, "checkpoints", "list", "--json"],
+        ["dead-letters", "replay", "--help"],
+        ["dlq"],
+        ["verify"],
+        ["topics", "plan"],
+        ["asyncapi", "-h"],
+    ],
+)
+def test_a_command_of_a_later_version_is_said_to_be_one(mix_bridge, arguments):
+    done = mix_bridge(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not in this version" in done.stderr
+    assert "Did you mean" not in done.stderr
+
+
+def test_help_shows_no_command_of_a_later_version(mix_bridge):
+    assert "dlq" not in mix_bridge("--help").stdout
+
+
 def test_wrong_settings_end_with_78_and_one_line_each(mix_bridge, tmp_path):
     file = tmp_path / "bridge.toml"
     file.write_text('[kafka]\ncompresion = "s3cret"\n[http]\ntoken = "s3 cret"\n')

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import pytest
 import requests
+from structlog.testing import capture_logs
 
 from bridge import clock
 from bridge.errors import EXIT_SETTINGS, SettingsError
@@ -44,9 +45,11 @@ PATHS = ("/livez", "/readyz", "/metrics", "/api/status")
 
 
 @contextmanager
-def serving(snapshot: Callable[[], BridgeSnapshot] = lambda: WELL, token: str | None = None) -> Iterator[int]:
+def serving(
+    snapshot: Callable[[], BridgeSnapshot] = lambda: WELL, token: str | None = None, asked: int = 0
+) -> Iterator[int]:
     """A running endpoint's port."""
-    endpoint = HttpEndpoint("127.0.0.1", 0, token, snapshot)
+    endpoint = HttpEndpoint("127.0.0.1", asked, token, snapshot)
     port = endpoint.start()
     try:
         yield port
@@ -81,6 +84,20 @@ def port() -> Iterator[int]:
     """An endpoint without a token, with all well."""
     with serving() as chosen:
         yield chosen
+
+
+@pytest.mark.parametrize(("least", "said"), [(logging.INFO, "info"), (logging.WARNING, "warning")])
+def test_a_port_that_was_picked_is_said_where_the_log_is_quiet_too(
+    least: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is known from nowhere else; a port that was asked for is no warning."""
+    caplog.set_level(least, "bridge.http")
+    with capture_logs() as lines:
+        with serving() as picked:
+            pass
+        with serving(asked=picked):
+            pass
+    assert [(line["log_level"], line["port"]) for line in lines] == [(said, picked), ("info", picked)]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """What is wrong is said in one line: key, value unless it is secret, what is allowed. All of it in one go."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -235,7 +237,9 @@ def test_a_server_wants_an_address():
 def test_the_bounds_of_the_back_off_are_in_order():
     assert loaded(set={**LOCAL, "servers.local.reconnect_min": "60s"}).servers["local"].reconnect_min == 60
     line = mistake(set={**LOCAL, "servers.local.reconnect_max": "100ms"})
-    assert line == "servers.local.reconnect_min: is above servers.local.reconnect_max; allowed: at most that"
+    assert line == (
+        "servers.local.reconnect_min: '500ms' is above servers.local.reconnect_max (100ms); allowed: at most that"
+    )
 
 
 def test_a_server_wants_sessions_or_discovery():
@@ -253,7 +257,7 @@ def test_one_stream_is_for_one_session():
     assert loaded(set=one).servers["local"].stream_path == "/events"
     for more in ({"servers.local.sessions": "a,b"}, {"servers.local.discover": "yes"}):
         assert mistake(set=one | more).startswith(
-            "servers.local.stream_path: has no {session}, so all sessions would read"
+            "servers.local.stream_path: '/events' has no {session}, so all sessions would read"
         )
 
 
@@ -273,7 +277,10 @@ def test_client_certificate_and_key_belong_together(tmp_path):
     file = tmp_path / "x.pem"
     file.write_text("x")
     line = mistakes(set={**SECURE, "servers.local.client_key_file": str(file)})[-1]
-    assert line == "servers.local.client_key_file: needs servers.local.client_cert_file; allowed: both or none"
+    assert (
+        line
+        == f"servers.local.client_key_file: {str(file)!r} needs servers.local.client_cert_file; allowed: both or none"
+    )
     secure = {"kafka.security_protocol": "ssl"}
     assert "needs kafka.ssl_key_file" in mistake(set={**secure, "kafka.ssl_cert_file": str(file)})
     assert "needs kafka.ssl_cert_file" in mistake(set={**secure, "kafka.ssl_key_file": str(file)})
@@ -295,7 +302,8 @@ def test_files_for_tls_want_tls(tmp_path):
 @pytest.mark.parametrize("protocol", [{}, {"kafka.security_protocol": "ssl"}])
 def test_sasl_settings_want_a_sasl_protocol(key, protocol):
     line = mistake(set={f"kafka.{key}": "GSSAPI", **protocol})
-    assert line.startswith(f"kafka.{key}: is for SASL, and kafka.security_protocol is not; allowed: with")
+    shown = "'GSSAPI' " if key in {"sasl_mechanism", "sasl_username"} else ""
+    assert line.startswith(f"kafka.{key}: {shown}is for SASL, and kafka.security_protocol is not; allowed: with")
 
 
 def test_a_login_wants_user_and_password(tmp_path):
@@ -358,6 +366,18 @@ def test_properties_that_would_break_delivery_or_have_a_key_are_refused(name):
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("session.timeout.ms", "kafka.group_session_timeout"),
+        ("transaction.timeout.ms", "delivery.transaction_interval"),
+    ],
+)
+def test_a_property_whose_own_key_comes_later_is_not_sent_there(name, key):
+    line = mistake(set={f"kafka.properties.{name}": "1"})
+    assert f"has a key of its own, {key}, which is not in this version; allowed: other properties" in line
+
+
 def test_a_property_with_a_key_of_its_own_names_it():
     assert "allowed: kafka.sasl_password" in mistake(set={"kafka.properties": '{"sasl.password": "x"}', **SASL})
 
@@ -408,10 +428,12 @@ def test_routes_lead_to_known_servers():
 
 
 def test_settings_of_topics_must_not_break_delivery():
-    assert "cleanup.policy: would drop events" in mistake(set={"topics.config.cleanup.policy": "compact,delete"})
-    assert "max.message.bytes: leaves no room" in mistake(set={"topics.config.max.message.bytes": "1000"})
+    assert "cleanup.policy: 'compact,delete' would drop events" in mistake(
+        set={"topics.config.cleanup.policy": "compact,delete"}
+    )
+    assert "max.message.bytes: '1000' leaves no room" in mistake(set={"topics.config.max.message.bytes": "1000"})
     both = {"topics.config.min.insync.replicas": "3", "topics.replication_factor": "2"}
-    assert "min.insync.replicas: is above topics.replication_factor (2)" in mistake(set=both)
+    assert "min.insync.replicas: '3' is above topics.replication_factor (2)" in mistake(set=both)
     assert loaded(set={"topics.config.retention.ms": "-1", "topics.config.cleanup.policy": "delete"}).topics.config
 
 
@@ -431,7 +453,7 @@ def test_settings_of_topics_must_not_break_delivery():
 )
 def test_small_values_and_long_ids_are_nobodys_business_but_the_users(key, value, taken):
     """Of 0, a wait that doubles would stay 0: a server that is down would be asked without a pause."""
-    found = loaded(set={**LOCAL, key: value})
+    found: Any = loaded(set={**LOCAL, key: value})
     for segment in key.split("."):
         found = found["local"] if segment == "local" else getattr(found, segment)
     assert found == taken
