@@ -5,8 +5,9 @@ Pure. A path is a tuple of segments; in the list of all keys ``*`` stands for a 
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
@@ -19,7 +20,6 @@ from bridge.settings.kind import Check, Kind
 from bridge.settings.kinds import Later
 from bridge.settings.lists import Rows
 from bridge.settings.model import Settings
-from bridge.settings.names import likeness
 
 Path = tuple[str, ...]
 
@@ -146,7 +146,12 @@ def all_keys() -> tuple[Key, ...]:
 def nearest(path: Path) -> Path:
     """The known key most like an unknown one, with the user's own names put in where they stand."""
     known = (_instance(key.path, path) for key in all_keys())
-    return max(known, key=lambda candidate: likeness(dotted(candidate), dotted(path)))
+    return max(known, key=lambda candidate: _likeness(dotted(candidate), dotted(path)))
+
+
+def most_alike(wanted: str, known: Iterable[str]) -> str:
+    """The known name most like the wanted one, whatever separators and capitals they use."""
+    return max(known, key=lambda name: _likeness(name, wanted))
 
 
 def kind_of_field(field: FieldInfo) -> Kind | None:
@@ -202,3 +207,15 @@ def _example(field: FieldInfo) -> Any:  # noqa: ANN401 - as the key has it
 def _instance(template: Path, path: Path) -> Path:
     filled = [path[at] if segment == "*" and at < len(path) else segment for at, segment in enumerate(template)]
     return tuple("<name>" if segment == "*" else segment for segment in filled)
+
+
+def _likeness(known: str, wanted: str) -> float:
+    """How alike two names are: more is more."""
+    known, wanted = _comparable(known), _comparable(wanted)
+    # The whole, and a little the end: `port` alone is more like http.port than like topics.create
+    return difflib.SequenceMatcher(None, known, wanted).ratio() + (0.3 if known.endswith("_" + wanted) else 0.0)
+
+
+def _comparable(name: str) -> str:
+    # Separators do not count: kafka.bootstrap-servers and KAFKA_BOOTSTRAP_SERVERS mean the same to a person
+    return re.sub(r"[._-]+", "_", name.lower()).strip("_")

@@ -13,9 +13,8 @@ from pydantic import BaseModel, SecretStr
 
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.catalogue import Path, dotted, fields_of, kind_of_field
-from bridge.settings.kinds import File, Hidden
+from bridge.settings.kinds import File, Hidden, read_secret
 from bridge.settings.model import Settings
-from bridge.settings.secret_files import read_secret
 from bridge.tls import client_context
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
 from pydantic_core import core_schema
 
 Check = Callable[[str], None]
@@ -35,6 +35,12 @@ def as_text(value: object) -> str:
     if isinstance(value, str | int | float | Path):
         return str(value)
     raise ValueError("is not a text")
+
+
+class Group(BaseModel):
+    """A group of settings; unknown keys are refused and no error quotes what was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The kinds of single values."""
+"""The kinds of single values, and how the secret in a `File` is read."""
 
 from __future__ import annotations
 
@@ -223,3 +223,16 @@ class Later(Kind):
     def json_schema(self) -> dict[str, Any]:
         """No value is valid."""
         return {"not": {}}
+
+
+def read_secret(path: Path) -> str:
+    """The text of a file without its trailing newline. OSError when it cannot be read, is empty or not UTF-8."""
+    try:
+        text = path.read_bytes().decode()
+    except ValueError:
+        # Not `from` the original: its repr holds the bytes
+        raise OSError(f"{path} is not UTF-8") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise OSError(f"{path} is empty")
+    return text

@@ -8,11 +8,10 @@ from pydantic_core import ErrorDetails
 
 from bridge.errors import Mistake
 from bridge.settings.addresses import mask_credentials
-from bridge.settings.catalogue import Path, Unknown, dotted, place_at, row_fields
+from bridge.settings.catalogue import Path, Unknown, dotted, most_alike, place_at, row_fields
 from bridge.settings.kind import Kind, as_text
 from bridge.settings.kinds import Later
 from bridge.settings.layers import Given
-from bridge.settings.names import most_alike
 
 _ROUTES = ("topics", "routes")
 _SHOWN = 100  # characters of a wrong value: enough to find it, and one line stays one line

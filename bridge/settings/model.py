@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.settings import checks
-from bridge.settings.group import Group
+from bridge.settings.kind import Group
 from bridge.settings.kinds import (
     Choice,
     Duration,

@@ -9,10 +9,9 @@ from pydantic import Field, SecretStr
 
 from bridge.settings import checks
 from bridge.settings.addresses import Address
-from bridge.settings.group import Group
-from bridge.settings.kinds import Choice, Duration, File, Flag, Hidden, Number, Text, Web
+from bridge.settings.kind import Group
+from bridge.settings.kinds import Choice, Duration, File, Flag, Hidden, Number, Text, Web, read_secret
 from bridge.settings.lists import Texts
-from bridge.settings.secret_files import read_secret
 
 EventSchema = Literal["mix", "none"]
 WithoutIds = Literal["refuse", "accept"]

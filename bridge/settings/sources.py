@@ -16,9 +16,9 @@ from pydantic import SecretStr
 
 from bridge.settings.catalogue import PREFIX, ROOT, Place, Unknown
 from bridge.settings.kind import as_text
+from bridge.settings.kinds import read_secret
 from bridge.settings.layers import Layer
 from bridge.settings.model import Settings
-from bridge.settings.secret_files import read_secret
 
 CONFIG_VARIABLE = "MIX_BRIDGE_CONFIG"
 SECRETS_VARIABLE = "CREDENTIALS_DIRECTORY"
