@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bridge.errors import Mistake
-from bridge.kafka.survey import Obstacle, Seen
+from bridge.kafka.obstacles import WAYS_ROUND, Obstacle
+from bridge.kafka.survey import Seen
 from bridge.kafka.topics import Found, TopicPlan, examine, needed_bytes
 from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings
@@ -40,23 +41,10 @@ def passed(lines: Sequence[Line]) -> bool:
 
 # Kafka
 
-_WAYS_ROUND = {
-    Obstacle.LOGIN: "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password, and that the listener"
-    " speaks SASL (kafka.security_protocol)",
-    Obstacle.TLS: "check kafka.ssl_ca_file (the authority of the brokers' certificates), the host name in"
-    " kafka.bootstrap_servers, and that the listener speaks TLS (kafka.security_protocol)",
-    Obstacle.PROTOCOL: "something else listens there, or this listener wants another kafka.security_protocol",
-    Obstacle.REFUSED: "nobody listens there: start Kafka, or correct kafka.bootstrap_servers",
-    Obstacle.NAME: "the name is not known here: correct kafka.bootstrap_servers, or the resolver of this machine",
-    Obstacle.SILENT: "look for a firewall between here and the brokers; a TLS listener is silent to plaintext"
-    " (kafka.security_protocol)",
-    Obstacle.OTHER: "look up that error with the brokers' log beside it",
-}
-
 
 def kafka_away(obstacle: Obstacle, detail: str) -> Line:
     """Kafka could not be reached."""
-    return Line("kafka", State.FAILED, detail, _WAYS_ROUND[obstacle])
+    return Line("kafka", State.FAILED, detail, WAYS_ROUND[obstacle])
 
 
 def kafka_answers(settings: Settings, brokers: int) -> Line:

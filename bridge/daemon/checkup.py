@@ -15,7 +15,8 @@ from bridge.daemon.roster import DiscoveryRules, discovered
 from bridge.daemon.source import Source, tls_context
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.kafka.clients import client_config
-from bridge.kafka.survey import NotReached, Obstacle, Survey
+from bridge.kafka.obstacles import NotReached, Obstacle
+from bridge.kafka.survey import Survey
 from bridge.kafka.topics import plan
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.observe.http import try_listening
@@ -75,10 +76,12 @@ def _kafka(settings: Settings) -> list[Line]:
     try:
         lines = [checks.kafka_answers(settings, survey.brokers())]
     except NotReached as error:
-        return [checks.kafka_away(error.obstacle, str(error))]
+        return [checks.kafka_away(error.obstacle, error.detail)]
     planned = plan(settings)
     try:
         seen = survey.topics(planned, create=settings.topics.create)
+    except NotReached as error:
+        return [*lines, checks.kafka_away(error.obstacle, error.detail)]
     except Unreachable as error:
         return [*lines, checks.kafka_away(Obstacle.OTHER, str(error))]
     return [*lines, *(checks.topic_line(each, seen[each.name], settings) for each in planned)]

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bridge.clock import monotonic
-from bridge.errors import Unreachable
 from bridge.kafka.clients import admin_client, unreachable
 from bridge.kafka.faults import error_of, in_words
+from bridge.kafka.obstacles import Complaints
 from bridge.kafka.topics import Found, TopicAdmin, TopicPlan
 
 _ATTEMPT = 0.5
 """Seconds between two looks at what the client has met so far: nothing wakes the one that waits for metadata."""
-
-
-class Obstacle(Enum):
-    """What stands between the bridge and Kafka."""
-
-    LOGIN = auto()
-    TLS = auto()
-    PROTOCOL = auto()
-    """Somebody answers, but not a Kafka broker, or not on this kind of listener."""
-    REFUSED = auto()
-    NAME = auto()
-    SILENT = auto()
-    OTHER = auto()
-
-
-class Complaint(NamedTuple):
-    """One error of the client's, as its error callback is told."""
-
-    code: int
-    text: str
-
-
-class NotReached(Unreachable):
-    """Kafka did not answer, and as far as the client can tell this is why."""
-
-    def __init__(self, obstacle: Obstacle, detail: str) -> None:
-        super().__init__(detail)
-        self.obstacle = obstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,58 +34,14 @@ class Seen:
     """What Kafka says against creating it."""
 
 
-def obstacle_of(complaints: Sequence[Complaint], waited: float) -> tuple[Obstacle, str]:
-    """What to tell of all the client complained about: the error nearest to the goal. Pure."""
-    met = [(_sorted_out(each), each) for each in complaints if each.code != KafkaError._ALL_BROKERS_DOWN]
-    if not met:
-        return Obstacle.SILENT, f"no answer within {waited:g} s"
-    obstacle, nearest = min(met, key=lambda one: _NEARNESS.index(one[0]))
-    return obstacle, _AFTER.sub("", nearest.text)
-
-
-# One broker of several that refuses a login says more than the others that are away.
-_NEARNESS = (
-    Obstacle.LOGIN,
-    Obstacle.TLS,
-    Obstacle.PROTOCOL,
-    Obstacle.REFUSED,
-    Obstacle.NAME,
-    Obstacle.SILENT,
-    Obstacle.OTHER,
-)
-_BY_CODE = {
-    KafkaError._AUTHENTICATION: Obstacle.LOGIN,
-    KafkaError.SASL_AUTHENTICATION_FAILED: Obstacle.LOGIN,
-    KafkaError.UNSUPPORTED_SASL_MECHANISM: Obstacle.LOGIN,
-    KafkaError._SSL: Obstacle.TLS,
-    KafkaError._BAD_MSG: Obstacle.PROTOCOL,
-    KafkaError._RESOLVE: Obstacle.NAME,
-    KafkaError._TIMED_OUT: Obstacle.SILENT,
-    KafkaError._TIMED_OUT_QUEUE: Obstacle.SILENT,
-}
-_AFTER = re.compile(r" \((?:after|in state) [^()]*\)")
-
-
-def _sorted_out(complaint: Complaint) -> Obstacle:
-    if complaint.code != KafkaError._TRANSPORT:
-        return _BY_CODE.get(complaint.code, Obstacle.OTHER)
-    if "refused" in complaint.text:
-        return Obstacle.REFUSED
-    if "timed out" in complaint.text:
-        return Obstacle.SILENT
-    # What comes of speaking TLS to a plain listener, or the other way round: librdkafka itself asks whether that is so.
-    wrong = any(words in complaint.text for words in ("security.protocol", "listener?"))
-    return Obstacle.PROTOCOL if wrong else Obstacle.OTHER
-
-
 class Survey:
     """Looks at one cluster. Thread rule: one thread."""
 
     def __init__(self, config: Mapping[str, Any], patience: float) -> None:
         """``patience``: seconds until a cluster that does not answer is given up. Raises ``SettingsError``."""
-        self._complaints: list[Complaint] = []
+        self._complaints = Complaints()
         self._patience = patience
-        self._config = dict(config) | {"error_cb": self._note}
+        self._config = dict(config) | {"error_cb": self._complaints.note}
         self._admin: AdminClient = admin_client(self._config)
 
     def brokers(self) -> int:
@@ -126,8 +52,8 @@ class Survey:
                 return len(self._admin.list_topics(timeout=_ATTEMPT).brokers)
             except KafkaException as exception:
                 self._admin.poll(0)
-                if self._has_tried_all() or monotonic() > end:
-                    raise NotReached(*obstacle_of(self._complaints, self._patience)) from exception
+                if self._complaints.all_were_tried or monotonic() > end:
+                    raise self._complaints.as_error(self._patience) from exception
 
     def topics(self, planned: Sequence[TopicPlan], *, create: bool) -> dict[str, Seen]:
         """The planned topics by name; with ``create``, Kafka is asked whether it would create what is missing.
@@ -140,12 +66,6 @@ class Survey:
         if create and missing:
             seen |= {name: Seen(None, objection=objection) for name, objection in self._objections(missing)}
         return seen
-
-    def _note(self, error: KafkaError) -> None:
-        self._complaints.append(Complaint(error.code(), error.str()))
-
-    def _has_tried_all(self) -> bool:
-        return any(each.code == KafkaError._ALL_BROKERS_DOWN for each in self._complaints)
 
     def _described(self, planned: Sequence[TopicPlan]) -> Mapping[str, Future[Any]]:
         """Unlike the metadata of one topic, this never has the broker create it."""

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from bridge.errors import Mistake, SettingsError, Unreachable
 from bridge.kafka.clients import admin_client, unreachable
 from bridge.kafka.faults import error_of, in_words
+from bridge.kafka.obstacles import Complaints
 from bridge.settings.model import Settings
 
 _TIMEOUT = 10.0
@@ -138,14 +139,16 @@ class TopicAdmin:
     """Looks at topics and creates them. Thread rule: one thread."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._admin: AdminClient = admin_client(config)
+        self._complaints = Complaints()
+        self._admin: AdminClient = admin_client(dict(config) | {"error_cb": self._complaints.note})
 
     def describe(self, planned: Sequence[TopicPlan]) -> dict[str, Found]:
         """The planned topics that exist, by name; raises `Unreachable`."""
         try:
             known = self._admin.list_topics(timeout=_LOOK).topics
         except KafkaException as exception:
-            raise unreachable("asking for the topics", exception) from exception
+            self._admin.poll(0)  # the answer itself says no more than that there was none
+            raise self._complaints.as_error(_LOOK, "Kafka: asking for the topics: ") from exception
         names = [each.name for each in planned if each.name in known and known[each.name].error is None]
         configs = self._configs(names)
         return {name: Found(len(known[name].partitions), configs[name]) for name in names}

@@ -97,7 +97,8 @@ def _cluster_id() -> str:
 class Broker:
     """One broker, which is its own controller or one of a quorum. Used by one thread at a time.
 
-    ``start()`` may follow ``kill()`` and ``terminate()``: same data, same ports.
+    ``start()`` may follow ``kill()`` and ``terminate()``: same data, same ports. ``listeners`` names further ones, such
+    as ``SASL_SSL``; what they need is for ``properties`` to say.
     """
 
     def __init__(
@@ -105,10 +106,12 @@ class Broker:
         folder: Path,
         *,
         properties: Mapping[str, str] | None = None,
+        listeners: Sequence[str] = (),
         jvm: Sequence[str] = QUICK_START,
         heap: str = "512m",
     ) -> None:
         self._prepare(folder, _Address(1), properties or {}, jvm, heap)
+        self._ports |= {protocol: _free_port() for protocol in listeners}
         self._join([self.address], _cluster_id())
 
     @classmethod
@@ -124,6 +127,7 @@ class Broker:
         self.address = address
         self.log = folder / "broker.log"
         self._properties = properties
+        self._ports = {"PLAINTEXT": address.client_port}
         self._java = [*jvm, f"-Xmx{heap}", "-Xms128m"]
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,15 +135,16 @@ class Broker:
     def _join(self, quorum: Sequence[_Address], cluster_id: str) -> None:
         """Write this node's settings and format its data folder; before the first start."""
         replicas = str(min(3, len(quorum)))
+        listeners = [f"{protocol}://127.0.0.1:{port}" for protocol, port in self._ports.items()]
+        protocols = ["CONTROLLER:PLAINTEXT", *(f"{protocol}:{protocol}" for protocol in self._ports)]
         lines = {
             "process.roles": "broker,controller",
             "node.id": str(self.address.node),
             "controller.quorum.voters": ",".join(f"{one.node}@127.0.0.1:{one.controller_port}" for one in quorum),
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.address.client_port},"
-            f"CONTROLLER://127.0.0.1:{self.address.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.address.client_port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{self.address.controller_port}"]),
+            "advertised.listeners": ",".join(listeners),
+            "listener.security.protocol.map": ",".join(protocols),
             "log.dirs": str(self._data),
             "default.replication.factor": replicas,
             "offsets.topic.replication.factor": replicas,
@@ -174,6 +179,15 @@ class Broker:
     def bootstrap(self) -> str:
         """What clients take as ``bootstrap.servers``."""
         return f"127.0.0.1:{self.address.client_port}"
+
+    def bootstrap_of(self, protocol: str) -> str:
+        """The same for one of the further listeners."""
+        return f"127.0.0.1:{self._ports[protocol]}"
+
+    @property
+    def data(self) -> Path:
+        """Where its topics are, one folder for each partition."""
+        return self._data
 
     @property
     def pid(self) -> int:

@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError
 from bridge.daemon import checks
 from bridge.daemon.checks import Line, State
 from bridge.errors import Mistake
-from bridge.kafka.survey import Complaint, Obstacle, Seen, obstacle_of
+from bridge.kafka.obstacles import Complaint, Obstacle, obstacle_of
+from bridge.kafka.survey import Seen
 from bridge.kafka.topics import Found, TopicPlan, plan
 from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings, load

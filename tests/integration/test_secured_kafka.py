@@ -1,0 +1,172 @@
+"""A Kafka with TLS and logins: what the settings name reaches the clients, and what is wrong is said in words."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from tests.integration.scene import settings, started, texts, wait_acknowledged
+from tests.integration.scripted_mix import Feed, ScriptedMix, scripted_mix
+from tests.kafka.broker import Broker
+from tests.kafka.process import Bridge
+
+pytestmark = pytest.mark.kafka
+
+KEY_PASSWORD, PASSWORD = "hunter2-of-the-key", "hunter2-of-the-user"
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+"""The lowest three bits of a batch's attributes (Kafka's record batch format, version 2)."""
+
+
+class Secured:
+    """A broker that speaks TLS to clients with a certificate, and to users with a password."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        client = authority.issue_cert("client")
+        _write_chain(folder / "client.pem", client, key=False)
+        (folder / "client.key").write_bytes(_key_of(client, KEY_PASSWORD))
+        _write_chain(folder / "broker.pem", authority.issue_cert("127.0.0.1"), key=True)
+        (folder / "key-password").write_text(f"{KEY_PASSWORD}\n")
+        (folder / "password").write_text(f"{PASSWORD}\n")
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        properties = {
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{login} required user_bridge="{PASSWORD}";',
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(folder / "broker.pem"),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(folder / "ca.pem"),
+            "listener.name.ssl.ssl.client.auth": "required",
+        }
+        self.broker = Broker(folder / "kafka", properties=properties, listeners=("SSL", "SASL_SSL"), heap="384m")
+
+    def with_password(self) -> dict[str, object]:
+        """What a user of the broker's sets."""
+        return {
+            "kafka.bootstrap_servers": self.broker.bootstrap_of("SASL_SSL"),
+            "kafka.security_protocol": "sasl_ssl",
+            "kafka.sasl_mechanism": "PLAIN",
+            "kafka.sasl_username": "bridge",
+            "kafka.sasl_password_file": self.folder / "password",
+            "kafka.ssl_ca_file": self.folder / "ca.pem",
+        }
+
+    def with_certificate(self) -> dict[str, object]:
+        """What a client with a certificate sets."""
+        return {
+            "kafka.bootstrap_servers": self.broker.bootstrap_of("SSL"),
+            "kafka.security_protocol": "ssl",
+            "kafka.ssl_ca_file": self.folder / "ca.pem",
+            "kafka.ssl_cert_file": self.folder / "client.pem",
+            "kafka.ssl_key_file": self.folder / "client.key",
+            "kafka.ssl_key_password_file": self.folder / "key-password",
+        }
+
+
+def _write_chain(path: Path, certificate: trustme.LeafCert, *, key: bool) -> None:
+    private = [_key_of(certificate, None)] if key else []
+    path.write_bytes(b"".join([*private, *(blob.bytes() for blob in certificate.cert_chain_pems)]))
+
+
+def _key_of(certificate: trustme.LeafCert, password: str | None) -> bytes:
+    """In PKCS #8, the only form Kafka reads; encrypted where there is a password."""
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    encryption = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """One broker for all tests of this file."""
+    made = Secured(tmp_path_factory.mktemp("secured"))
+    with made.broker:
+        yield made
+
+
+@pytest.fixture
+def mix() -> Iterator[ScriptedMix]:
+    """A server with one session."""
+    with scripted_mix() as server:
+        server.list("a")
+        server.streams = {"a": Feed(200)}
+        yield server
+
+
+@pytest.mark.parametrize("way", ["password", "certificate"])
+def test_records_arrive_over_tls(secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, way: str) -> None:
+    """With a password from a file, or a certificate whose key's password is in a file; no secret in the log."""
+    chosen = secured.with_password() if way == "password" else secured.with_certificate()
+    more = {**chosen, "log.level": "debug"}
+    with started(tmp_path, settings("", namespace, mix.url, more)) as bridge:
+        wait_acknowledged(bridge, "a", 200)
+        assert bridge.terminate() == 0
+        assert "hunter2" not in bridge.log_text()
+    assert len(texts(secured.broker.bootstrap, namespace, "a")) == 200
+
+
+@pytest.mark.parametrize("codec", [None, *CODECS])
+def test_batches_are_compressed_as_asked(
+    secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, codec: str | None
+) -> None:
+    """As the broker has them on its disk; ``lz4`` unless something else is asked for."""
+    more = {} if codec is None else {"kafka.compression": codec}
+    with started(tmp_path, settings(secured.broker.bootstrap, namespace, mix.url, more)) as bridge:
+        wait_acknowledged(bridge, "a", 200)
+        assert bridge.terminate() == 0
+    segments = secured.broker.data.glob(f"{namespace}.events-*/*.log")
+    # A batch that would not become smaller may be left as it is: single records at the start of a stream.
+    found = {found for segment in segments for found in _codecs(segment.read_bytes())}
+    assert CODECS[codec or "lz4"] in found
+    assert found <= {0, CODECS[codec or "lz4"]}
+
+
+def _codecs(segment: bytes) -> Iterator[int]:
+    at = 0
+    while at + 61 <= len(segment) and (length := struct.unpack_from(">i", segment, at + 8)[0]) > 0:
+        yield struct.unpack_from(">h", segment, at + 21)[0] & 7
+        at += 12 + length
+
+
+def wrong_password(secured: Secured, folder: Path) -> dict[str, object]:
+    (folder / "wrong").write_text("hunter2-of-somebody-else")
+    return {**secured.with_password(), "kafka.sasl_password_file": folder / "wrong"}
+
+
+def unknown_authority(secured: Secured, folder: Path) -> dict[str, object]:
+    trustme.CA().cert_pem.write_to_path(folder / "ca.pem")
+    return {**secured.with_password(), "kafka.ssl_ca_file": folder / "ca.pem"}
+
+
+def no_tls(secured: Secured, _: Path) -> dict[str, object]:
+    return {"kafka.bootstrap_servers": secured.broker.bootstrap_of("SSL")}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (wrong_password, ("Authentication failed", "kafka.sasl_password")),
+        (unknown_authority, ("certificate verify failed", "kafka.ssl_ca_file")),
+        (no_tls, ("kafka.security_protocol",)),
+    ],
+)
+def test_what_keeps_a_start_from_kafka_is_said_in_words(  # noqa: PLR0913, PLR0917 - fixtures
+    secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, wrong: object, words: tuple[str, ...]
+) -> None:
+    """In each line about another attempt, and in the last one, before 69; with the settings to look at."""
+    assert callable(wrong)
+    more = {**wrong(secured, tmp_path), "start_timeout": "3500ms"}
+    bridge = Bridge(tmp_path / "bridge", settings(secured.broker.bootstrap, namespace, mix.url, more)).start(wait=False)
+    assert bridge.wait() == os.EX_UNAVAILABLE
+    said = [line["detail"] for line in bridge.log_lines() if "again_in" in line]
+    for line in (*said, bridge.log_text().splitlines()[-1]):
+        assert all(word in line for word in words), line
+    assert said
+    assert "hunter2" not in bridge.log_text()
