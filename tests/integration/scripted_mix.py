@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class ScriptedMix:
     listed: list[Any] = field(default_factory=list)
     list_answer: bytes | None = None
     """In place of the list."""
+    prefix: str = ""
+    """In front of every path; whatever is asked for without it is 404."""
     token: str | None = None
     """Without it, as bearer, everything is 401."""
     asked: list[Asked] = field(default_factory=list)
@@ -53,10 +56,14 @@ class ScriptedMix:
             peer.send(answer(401))
             return
         target = urlsplit(peer.request.split(b" ")[1].decode())
-        if target.path == "/api/sessions":
+        path = target.path.removeprefix(self.prefix) if target.path.startswith(self.prefix) else ""
+        if path == "/api/sessions":
             self.lists += 1
             body = json.dumps(self.listed).encode()
             peer.send(self.list_answer or answer(200, b"Content-Type: application/json", body=body))
+            return
+        if path != "/stream":
+            not_found(peer)
             return
         session = parse_qs(target.query).get("sessionId", [""])[0]
         header = peer.headers.get("last-event-id")
@@ -65,11 +72,11 @@ class ScriptedMix:
 
 
 @contextmanager
-def scripted_mix() -> Iterator[ScriptedMix]:
+def scripted_mix(prefix: str = "", tls: ssl.SSLContext | None = None) -> Iterator[ScriptedMix]:
     """The server for the time of a test."""
-    mix = ScriptedMix()
-    with serving(mix._answer) as server:
-        mix.url = f"http://127.0.0.1:{server.port}"
+    mix = ScriptedMix(prefix=prefix)
+    with serving(mix._answer, tls) as server:
+        mix.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.port}{prefix}"
         yield mix
 
 
