@@ -81,17 +81,20 @@ class Rules:
     schema_version: str = ""
 
     def fingerprint(self) -> str:
-        """16 hex digits of exactly what decides which events take a number: another one means a new epoch.
+        """16 hex digits of what decides which events take a number and where they go: another one means a new epoch.
 
-        The size limit is part of it only where invalid events are skipped: an event too large to be validated takes a
-        number there, a smaller one does not.
+        The topics, because what a crash repeats under its old numbers may then meet newer numbers of the same epoch in
+        the partition it now goes to, and a consumer drops it as seen. The size limit, because it decides between an
+        event record and a dead letter.
         """
         decisive = {
             "skip": sorted(self.skip - CONNECTION_EVENTS),
             "unknown": self.unknown,
             "invalid": self.invalid,
             "schema": None if self.schema is None else self.schema_version,
-            "max_bytes": self.max_bytes if self.schema is not None and self.invalid == "skip" else None,
+            "max_bytes": self.max_bytes,
+            "topics": [self.events_topic, self.dead_letters_topic],
+            "routes": [[route.match, route.topic, route.server] for route in self.routes],
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -296,22 +296,25 @@ class TestFingerprint:
         [
             {"format": "raw"},
             {"type_prefix": "x."},
-            {"routes": (Route("*", "t"),)},
-            {"max_bytes": 5},
-            {"events_topic": "e", "dead_letters_topic": "d"},
             {"skip": RULES.skip | CONNECTION_EVENTS},
         ],
     )
-    def test_what_does_not_decide_the_numbering_does_not_change_it(self, change: dict[str, Any]) -> None:
+    def test_what_decides_neither_number_nor_topic_does_not_change_it(self, change: dict[str, Any]) -> None:
         assert replace(RULES, **change).fingerprint() == RULES.fingerprint()
 
-    def test_each_setting_that_decides_the_numbering_changes_it(self) -> None:
+    def test_each_setting_that_decides_number_or_topic_changes_it(self) -> None:
         changes: list[dict[str, Any]] = [
             {},
             {"skip": frozenset()},
             {"unknown": "skip"},
             {"invalid": "skip"},
             {"invalid": "skip", "max_bytes": 5},
+            {"max_bytes": 5},
+            {"events_topic": "e"},
+            {"dead_letters_topic": "d"},
+            {"routes": (Route("a", "t"), Route("*", "u"))},
+            {"routes": (Route("*", "u"), Route("a", "t"))},
+            {"routes": (Route("a", "t", "local"), Route("*", "u"))},
             {"schema": None},
             {"schema_version": "next"},
         ]
@@ -322,7 +325,7 @@ class TestFingerprint:
         one, other = replace(RULES, skip=frozenset(names)), replace(RULES, skip=frozenset(reversed(names)))
         assert one.fingerprint() == other.fingerprint()
         assert (
-            RULES.fingerprint() == "5ff231ac4094f772"
+            RULES.fingerprint() == "ae3febdbb52727f8"
         )  # written into checkpoints: another value is a new epoch for every session
 
     def test_a_schema_version_says_nothing_without_a_schema(self) -> None:
