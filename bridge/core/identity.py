@@ -33,6 +33,12 @@ class Position(NamedTuple):
     last_event_id: str
 
 
+UNSENDABLE_ID = "\n"
+"""Stands for an event id that is too long to be kept: no server can have sent it, and no request can carry it."""
+LONGEST_ID = 8 * 1024
+"""Characters of an event id that is kept: no server takes a longer header, and it must fit into a checkpoint."""
+
+
 def new_epoch(previous: int | None, unix_seconds: int) -> int:
     """The epoch after ``previous``: the time, but always at least one more, even after the clock was set back."""
     return unix_seconds if previous is None else max(previous + 1, unix_seconds)

@@ -67,6 +67,10 @@ class Entry:
         return Position(self.epoch, self.sequence, self.last_event_id)
 
 
+SKIP_SIZE = 256
+"""Bytes a skipped event holds while it waits behind one that is not acknowledged."""
+
+
 class Skip(Entry):
     """An event that is not published, or an id without an event: it moves the id and takes no number."""
 
@@ -74,7 +78,7 @@ class Skip(Entry):
     is_numbered = False
 
     def __init__(self, epoch: int, sequence: int, last_event_id: str) -> None:
-        super().__init__(None, epoch, sequence, last_event_id, Stage.ACKNOWLEDGED)
+        super().__init__(None, epoch, sequence, last_event_id, Stage.ACKNOWLEDGED, size=SKIP_SIZE)
 
 
 class Mark(Entry):
@@ -127,8 +131,8 @@ class Watermark:
         self._is_passing = True  # who finds no entry left must not take the position before them for the last
         while entries and entries[0].stage is Stage.ACKNOWLEDGED:
             last = entries.popleft()
+            freed += last.size
             if last.is_numbered:
-                freed += last.size
                 passed[last.topic] = passed.get(last.topic, 0) + 1
         if last is not None:
             self.committable = last.position

@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from sys import getsizeof
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.event import Event
-from bridge.core.identity import Position, SessionKey, new_epoch
+from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, Position, SessionKey, new_epoch
 from bridge.core.records import Encoder, Record
-from bridge.core.watermark import Entry, Mark, Skip, Stage, Watermark
+from bridge.core.watermark import SKIP_SIZE, Entry, Mark, Skip, Stage, Watermark
 from bridge.delivery.position_log import CheckpointTopic, PositionLog
 from bridge.delivery.producers import Producers
 from bridge.delivery.rejections import Rejection
@@ -36,6 +37,8 @@ _BATCH = 64
 """Events taken under the lock at once: enough to share its cost, few enough for the delivery thread to wait little."""
 _BATCH_BYTES = 256 * 1024
 """Bytes after which room is asked for again: one turn exceeds the limit by no more than this and one record."""
+_FORGOTTEN = 3600.0
+"""Seconds without an answer after which a producer may be unknown to Kafka again (producer.id.expiration.ms: a day)."""
 _PATIENCE = 0.2
 """Seconds that a batch waits for the direct way. It opens within milliseconds of an attach, and to encode everything
 twice, here and from memory, costs more than that; in lasting trouble reading goes on, slower, until the window is
@@ -91,6 +94,13 @@ class SessionOutbox:
         self._epoch, self._sequence, self._last_event_id = restored or Position(0, 0, "")
         self._stopped = threading.Event()
         self._direct = False
+        self._is_patient = True
+        # Topics in which the present producer has had an answer about this session. Kafka takes any first number of a
+        # producer it does not know, so behind a first batch that is refused others would get in: a session's first
+        # record for a topic goes first and is waited for. From then on there is no gap (see Role.EVENTS).
+        self._known: set[str] = set()
+        self._introduced: Entry | None = None
+        self._answered_at = monotonic()
         self._failed = False
         self._place_failed = False
         self._alone = 0
@@ -109,17 +119,20 @@ class SessionOutbox:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
         taken = 0
         while taken < len(events):
-            free = self._max_in_flight - len(self._entries)
-            if free <= 0 or self._room.held >= self._room.limit:
-                self._call(self)  # what fills the window may be passed already: skipped events wait for nothing
-                self._room.wait(self._has_room, self._stopped)
-                free = self._max_in_flight - len(self._entries)
-            if not self._direct:
+            if not self._direct and self._is_patient:
+                self._is_patient = False  # until the direct way has been open again
                 self._room.wait(lambda: self._direct, self._stopped, at_most=_PATIENCE)
+            free = self._max_in_flight - len(self._entries)
             if self._stopped.is_set():
                 raise Stopped
-            with self._lock:
-                taken += self._take(islice(events, taken, taken + max(1, min(free, _BATCH))))
+            if monotonic() - self._answered_at > _FORGOTTEN:
+                self.forget_topics()
+            if free > 0 and self._room.reserve(_BATCH_BYTES):
+                with self._lock:
+                    taken += self._take(islice(events, taken, taken + min(free, _BATCH)))
+            else:
+                self._call(self)  # what fills the window may be passed already: skipped events wait for nothing
+                self._room.wait(self._has_room, self._stopped)
 
     def _take(self, events: Iterable[Event]) -> int:
         """Number, remember and produce some events, until they hold many bytes; returns how many (the hottest loop)."""
@@ -131,20 +144,24 @@ class SessionOutbox:
             for event in events:
                 taken += 1
                 if event.id is not None:
-                    cursor = event.id
+                    cursor = event.id if len(event.id) <= LONGEST_ID else UNSENDABLE_ID
                 record = encode(event, epoch, sequence + 1)
                 if record is None:
                     append(Skip(epoch, sequence, cursor))
+                    held += SKIP_SIZE
                     self.tally.skipped += event.name != ""
                     continue
                 sequence += 1
                 topic, key, value, headers, timestamp_ms, dead_letter = record
-                size = len(value) + RECORD_OVERHEAD
+                size = len(value) + getsizeof(event.data) + RECORD_OVERHEAD
                 held += size
                 entry = Entry(event, epoch, sequence, cursor, Stage.WAITING, topic, size)
                 append(entry)
                 if dead_letter is not None:
                     self._count_dead_letter(dead_letter)
+                if topic not in self._known:
+                    self._direct = False
+                    self._call(self)
                 if self._direct:
                     entry.stage = Stage.IN_FLIGHT
                     produced += 1
@@ -157,7 +174,7 @@ class SessionOutbox:
         finally:  # whatever happens, what was remembered is counted
             self._sequence, self._last_event_id = sequence, cursor
             self._produced += produced
-            self._room.take(held)
+            self._room.settle(_BATCH_BYTES, held)
         return taken
 
     def begin_epoch(self, last_event_id: str) -> None:
@@ -176,8 +193,7 @@ class SessionOutbox:
 
     def stop(self) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
-        self._stopped.set()
-        self._room.wake(everybody=True)
+        self._stopped.set()  # the delivery thread wakes whoever waits at its next turn
 
     def _has_room(self) -> bool:
         # Half empty before it goes on: a worker woken for each single record would spend its time waking.
@@ -235,7 +251,7 @@ class SessionOutbox:
     def published(self) -> int:
         """Events in Kafka, dead letters aside."""
         passed = self._watermark.passed
-        return sum(count for topic, count in passed.items() if topic != self._encoder.dead_letters_topic)
+        return sum(count for topic, count in tuple(passed.items()) if topic != self._encoder.dead_letters_topic)
 
     def _report(self, entry: Entry, error: ProduceError | None, _message: object) -> None:
         """One delivery report: records and returns (the hottest line of the delivery thread)."""
@@ -257,6 +273,7 @@ class SessionOutbox:
     def advance(self) -> None:
         """Pass what is acknowledged at the head and free its bytes: once for all reports of one poll."""
         self._has_answer = False
+        self._answered_at = monotonic()
         before = self._watermark.committable
         freed = self._watermark.advance()
         if freed:
@@ -297,6 +314,12 @@ class SessionOutbox:
         self._rejected[entry] = rejection
         entry.stage = Stage.WAITING
 
+    def forget_topics(self) -> None:
+        """Kafka forgets producers that are idle for a day: introduce this one anew."""
+        with self._lock:
+            if not self._entries:
+                self._known.clear()
+
     def hold(self) -> None:
         """Close the direct way: when this returns, no worker produces or will before the next ``pump``."""
         with self._lock:
@@ -309,6 +332,8 @@ class SessionOutbox:
                 if entry.stage is Stage.IN_FLIGHT:
                     self._wind_back(entry, Stage.LOST)
             self._reported = self._produced
+            self._known.clear()
+            self._introduced = None
             self.positions.lose_producers()
             self._call(self)
 
@@ -320,10 +345,18 @@ class SessionOutbox:
             if monotonic() < self._retry_at:
                 return False
             self.advance()
+            self._note_introduction()
             self._direct = self._send_waiting() and not self._failed
             if self._direct:
                 self._alone = 0  # whoever was suspected has gone through
+                self._is_patient = True
             return self._direct
+
+    def _note_introduction(self) -> None:
+        one = self._introduced
+        if one is not None and one.stage is Stage.ACKNOWLEDGED:
+            self._known.add(one.topic)
+            self._introduced = None
 
     def _rewound(self) -> bool:
         if self._produced != self._reported:
@@ -351,7 +384,7 @@ class SessionOutbox:
     def _send_waiting(self) -> bool:
         """Produce every waiting entry whose turn it is; True when none is left."""
         for index, entry in enumerate(self._entries):
-            barrier = entry.is_mark or (self._alone > 0 and entry.is_numbered)
+            barrier = entry.is_mark or (entry.is_numbered and (self._alone > 0 or entry.topic not in self._known))
             if barrier and (index or entry.stage is Stage.IN_FLIGHT):
                 return False  # it goes when it is the oldest, and nothing passes it
             if entry.stage is Stage.WAITING and (not self._sent(entry) or barrier):
@@ -374,9 +407,15 @@ class SessionOutbox:
     def _send_record(self, entry: Entry) -> None:
         record = self._encode_again(entry)
         entry.topic = record.topic
-        producer = self._producers.trial if self._alone else self._producers.events
+        if self._alone:
+            producer = self._producers.trial
+        else:
+            producer = self._producers.events
+            self._introduced = entry if entry.topic not in self._known else None
+        # A clock that was ahead when the event came must not make Kafka refuse it for ever.
+        timestamp_ms = min(record.timestamp_ms, unix_ms())
         producer.produce(
-            record.topic, record.value, record.key, record.headers, record.timestamp_ms, partial(self._report, entry)
+            record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self._report, entry)
         )
 
     def _encode_again(self, entry: Entry) -> Record:

@@ -64,14 +64,16 @@ class PositionLog:
         return None if self.written is None else self._checkpoint(self.written, self._state)
 
     def write(self, position: Position) -> None:
-        """Write a position that is acknowledged, unless Kafka has it or is getting it."""
-        if position in (self.written, self._writing):
-            return
+        """Write a position that is acknowledged, unless Kafka has it or still owes an answer about an earlier one."""
+        if position == self.written or self._writing != self.written:
+            return  # one at a time: while Kafka is away they would pile up, and the newest says all
         try:
             self._produce(position, "active", partial(self._report, position))
             self._writing = position
-        except (QueueFull, ProduceFailed):
-            self._writing = self.written  # the next turn of the timer tries again
+        except QueueFull:
+            return  # the next turn of the timer tries again
+        except ProduceFailed as failure:
+            log.warning("a checkpoint was not taken: trying again", session=str(self._key), error=str(failure))
 
     def write_mark(self, mark: Mark, report: Report) -> None:
         """Write a mark; raises as ``IdempotentProducer.produce``. ``report`` runs after it is known to be written."""

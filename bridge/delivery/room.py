@@ -8,18 +8,18 @@ from math import inf
 
 from bridge.clock import monotonic
 
-RECORD_OVERHEAD = 2048
-"""Bytes added to each value: the event it was made of and the objects around it, here and in the client. Measured:
+RECORD_OVERHEAD = 1792
+"""Bytes added to each value and the text it was made of, for the objects around them here and in the client. Measured:
 memory grew by 2.4 KB for each 410-byte value in flight, 145,000 of them."""
 _RECHECK = 1.0
 """Seconds after which a waiter looks for itself, should a wake-up ever be missed."""
 
 
 class _Waiter:
-    __slots__ = ("has_room", "woken")
+    __slots__ = ("may_go", "woken")
 
-    def __init__(self, has_room: Callable[[], bool]) -> None:
-        self.has_room = has_room
+    def __init__(self, may_go: Callable[[], bool]) -> None:
+        self.may_go = may_go
         self.woken = threading.Event()
 
 
@@ -42,10 +42,18 @@ class Room:
         """Bytes held now; a moment old by the time it is read."""
         return self._taken - self._freed
 
-    def take(self, size: int) -> None:
-        """Count ``size`` bytes in; never waits: a worker looks at ``held`` first, and exceeds by what it takes."""
+    def reserve(self, size: int) -> bool:
+        """Count ``size`` bytes in if there is any room: a hundred workers that look at once must not all go on."""
         with self._lock:
+            if self._taken - self._freed >= self.limit:
+                return False
             self._taken += size
+            return True
+
+    def settle(self, reserved: int, size: int) -> None:
+        """What was reserved turned out to be ``size`` bytes."""
+        with self._lock:
+            self._taken += size - reserved
 
     def free(self, size: int) -> None:
         """Count ``size`` bytes out."""
@@ -53,24 +61,24 @@ class Room:
 
     def wait(self, has_room: Callable[[], bool], stopped: threading.Event, at_most: float | None = None) -> None:
         """Wait until ``has_room()``, ``stopped``, or ``at_most`` seconds are over; holds no lock meanwhile."""
-        waiter = _Waiter(has_room)
+        waiter = _Waiter(lambda: has_room() or stopped.is_set())
         deadline = inf if at_most is None else monotonic() + at_most
         with self._lock:
             self._waiters.add(waiter)
         try:
             # It is among the waiters before it looks, so no wake-up falls between the look and the wait.
-            while not has_room() and not stopped.is_set() and monotonic() < deadline:
+            while not waiter.may_go() and monotonic() < deadline:
                 waiter.woken.wait(min(_RECHECK, deadline - monotonic()))
                 waiter.woken.clear()
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
 
-    def wake(self, *, everybody: bool = False) -> None:
-        """Wake the waiters that have room now; ``everybody``: also those that have not (a stop)."""
+    def wake(self) -> None:
+        """Wake the waiters that have room now, or were stopped."""
         if not self._waiters:
             return
         with self._lock:
             for waiter in self._waiters:
-                if everybody or waiter.has_room():
+                if waiter.may_go():
                     waiter.woken.set()

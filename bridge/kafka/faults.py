@@ -28,7 +28,6 @@ _RECORD_FAULTS = frozenset(
         KafkaError.INVALID_MSG,
         KafkaError.INVALID_MSG_SIZE,
         KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_TIMESTAMP,
         KafkaError._BAD_MSG,
     }
 )

@@ -37,8 +37,8 @@ class ProducerSettings:
     """Below the smallest ``max.message.bytes`` of our topics: one batch over it is refused whole."""
 
 
-_LAST_POLLS = 3
-"""A poll that raises runs no report: one for each fatal error that may be told, and one for the reports."""
+_LAST_POLLS = 10
+"""A poll that raises runs no report: so many fatal errors may be told before one that runs them all."""
 
 _DELIVERY: Mapping[str, Any] = {
     "enable.idempotence": True,
@@ -60,7 +60,7 @@ class Role(Enum):
     """Ends with a fatal error when Kafka refuses a batch, so that nothing behind a refused record gets into its
     partition (KIP-98's sequence numbers, librdkafka's gap-less guarantee). Without that, a process killed between the
     refusal and the new epoch would read the refused record again under its old number, which a consumer has left
-    behind."""
+    behind. It holds from the first batch on that Kafka has taken: see the outbox's ``_known``."""
     POSITIONS = "positions"
     """Checkpoints: each says all that the one before it said, so a gap hides nothing."""
     TRIAL = "trial"
@@ -133,7 +133,12 @@ class IdempotentProducer:
         """Give up everything still queued: reports that are already known run, the others never will."""
         self._producer.purge()
         for _ in range(_LAST_POLLS):
-            self.poll(0)
+            try:
+                self._producer.poll(0)
+            except Exception as exception:  # noqa: BLE001 - one more fatal error is told before the reports
+                self.fatal = self.fatal or repr(exception)
+            else:
+                return
 
     def _on_error(self, error: KafkaError) -> None:
         self._note(error)

@@ -101,6 +101,7 @@ class ModelProducer:
         self.abandoned = False
         self._chance = chance
         self._role = role
+        self._known: set[Place] = set()
         self._queued: dict[Place, deque[Produced]] = defaultdict(deque)
         self._sent: dict[Place, deque[list[Produced]]] = defaultdict(deque)
         self._answers: dict[Place, deque[tuple[Produced, KafkaError | None]]] = defaultdict(deque)
@@ -204,11 +205,15 @@ class ModelProducer:
     def _write(self, batches: deque[list[Produced]]) -> None:
         batch = batches.popleft()
         error = self.kafka.error_for(batch)
+        place = batch[0].place
         if error is None:
             self.kafka.write(batch, late=self.abandoned)
+            self._known.add(place)
         elif self._role is Role.EVENTS:  # the broker takes nothing behind a gap, and the client ends over it
-            batches.clear()
+            if place in self._known:
+                batches.clear()
             self.fatal = in_words(error)
+            self._write_some(batches, 4)  # of a producer it does not know it takes any first number that is on the wire
         self._answers[batch[0].place].extend((record, error) for record in batch)
 
     def _due(self, most: int) -> list[tuple[Produced, KafkaError | None]]:

@@ -226,7 +226,7 @@ def test_no_wake_up_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> None:
         for _ in range(rounds):
             room.wait(lambda: room.held < 1, stopped)
-            room.take(1)
+            room.reserve(1)
 
     worker = threading.Thread(target=work)
     with switching_often():
@@ -237,7 +237,7 @@ def test_no_wake_up_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
                 room.free(1)
                 room.wake()
     stopped.set()
-    room.wake(everybody=True)
+    room.wake()
     worker.join(5)
     assert room._taken == rounds
 
@@ -256,7 +256,7 @@ def test_a_worker_that_waits_for_hours_is_one_waiter(monkeypatch: pytest.MonkeyP
     worker.start()
     wait_until(lambda: len(looks) > 20)
     stopped.set()
-    room.wake(everybody=True)
+    room.wake()
     worker.join(5)
     assert set(looks) == {1}
     assert not room._waiters
@@ -270,5 +270,3 @@ def test_only_those_are_woken_that_have_room() -> None:
     room.wake()
     assert free.woken.is_set()
     assert not full.woken.is_set()
-    room.wake(everybody=True)
-    assert full.woken.is_set()

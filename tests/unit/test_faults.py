@@ -14,7 +14,7 @@ from bridge.kafka.faults import Fault, error_of, fault_of, in_words, is_for_size
         (KafkaError.MSG_SIZE_TOO_LARGE, Fault.RECORD),
         (KafkaError.RECORD_LIST_TOO_LARGE, Fault.RECORD),
         (KafkaError.INVALID_RECORD, Fault.RECORD),
-        (KafkaError.INVALID_TIMESTAMP, Fault.RECORD),
+        (KafkaError.INVALID_TIMESTAMP, Fault.PLACE),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, Fault.PLACE),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, Fault.PLACE),
         (KafkaError.NOT_ENOUGH_REPLICAS, Fault.PLACE),

@@ -15,6 +15,7 @@ from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import CheckpointTopic
 from bridge.kafka.producer import IdempotentProducer, Role
+from bridge.sse.reconnection import sendable
 from tests.kafka.rule import Followed, Follower, understand
 from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
 from tests.unit.test_delivery_model import (
@@ -199,16 +200,20 @@ def test_a_checkpoint_that_a_dead_producer_had_is_written_by_the_next(rig: Rig) 
 def test_only_the_culprit_becomes_a_dead_letter(rig: Rig) -> None:
     """Those that shared its batch are published, in a new epoch, and so is it: under its number, as a dead letter."""
     one, other = rig.open(), rig.open(OTHER)
+    first = one.position.epoch
     rig.kafka.limits[EVENTS] = 2000
     one.submit(events(1, 2))
     other.submit(events(1))
     one.submit(events(3, size=3000))
     one.submit(events(4))
     rig.turn(300)
-    assert [letter.number for letter in rig.records(DEAD)] == [(one.position.epoch, 3)]
+    letters = rig.records(DEAD)
+    assert [letter.number for letter in letters] == [(one.position.epoch, 2)], (
+        "the first was in Kafka before the refusal"
+    )
     last = [record for record in rig.records(EVENTS) if record.key == str(LOCAL)][-3:]
-    assert [record.number for record in last] == [(one.position.epoch, number) for number in (1, 2, 4)]
-    assert one.position.sequence == 4
+    assert [record.number for record in last] == [(first, 1), (one.position.epoch, 1), (one.position.epoch, 3)]
+    assert one.position.sequence == 3
     assert other.dead_letters == {}
 
 
@@ -334,6 +339,52 @@ def test_a_refused_checkpoint_is_written_again(rig: Rig) -> None:
     rig.turn(20)
     assert one.positions.written == one.acknowledged == one.position
     assert one.positions.count == rig.delivery.checkpoints_written == 2
+
+
+def test_nothing_follows_a_first_record_before_its_answer(rig: Rig) -> None:
+    """Kafka takes any first number of a producer it does not know: behind a refused first batch others would get in."""
+    one = rig.open()
+    producer = rig.producers[0]
+    one.submit(events(1, 2, 3))
+    rig.delivery._pump()
+    assert sum(map(len, producer._queued.values())) == 1
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3]
+    one.submit(events(4, 5))
+    assert sum(map(len, producer._queued.values())) == 2, "from then on they go straight to the producer"
+
+
+def test_an_idle_producer_is_introduced_anew(rig: Rig) -> None:
+    """Kafka forgets a producer that was idle for a day, and so does the outbox, sooner."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(50)
+    rig.clock.now += 3700
+    one.submit(events(2, 3))
+    assert sum(map(len, rig.producers[0]._queued.values())) == 0
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3]
+
+
+def test_an_id_too_long_to_be_kept_is_no_position(rig: Rig) -> None:
+    """It would fit into no header and no checkpoint: what resumes from here begins a new epoch."""
+    one = rig.open()
+    long = events(1)[0]._replace(id="x" * 9000, last_event_id="x" * 9000)
+    one.submit([long])
+    rig.turn(50)
+    assert not sendable(one.position.last_event_id)
+    assert one.acknowledged == one.position
+
+
+def test_one_checkpoint_at_a_time(rig: Rig) -> None:
+    """While Kafka owes an answer about one, newer ones wait: the next says all."""
+    one = rig.open()
+    one.submit(events(1))
+    one._watermark.committable = one.position
+    one.write_checkpoint()
+    one._watermark.committable = one.position._replace(sequence=2)
+    one.write_checkpoint()
+    assert sum(map(len, rig.producers[1]._queued.values())) == 1
 
 
 def test_a_crash_between_a_refusal_and_its_new_epoch_hides_nothing(rig: Rig) -> None:
