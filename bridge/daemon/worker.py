@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,6 +39,9 @@ from bridge.sse.reconnection import (
 log = get_logger("bridge.session")
 
 _HINTS = frozenset({"session_created", "session_deleted"})
+_LASTING = 5.0
+"""Seconds after which a connection that moved no id counts as one that worked: heartbeats come more seldom than that,
+and a server asked every five seconds is not flooded."""
 
 
 class _Over(Exception):
@@ -88,10 +92,15 @@ class Worker:
         self._connector: Connector = source.connector()
         self._stream: EventStream | None = None
         self._connected_at: float | None = None
+        self._haste = zlib.crc32(key.record_key) / 2**32 / 10
         self._stopped = threading.Event()
         self._history = History()
         self._sendable_id = ""
         self._has_ids = False
+        self._was_answered = False
+        """Whether the server has had a stream for this session: then a refusal is not about ``start_after_id``."""
+        self._opened_at = 0.0
+        self._opened_after = ""
         self._log = log.bind(server=key.server, session=key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {key}", daemon=True)
 
@@ -122,9 +131,12 @@ class Worker:
         return self.state in FINAL
 
     def retire_if_older(self, age: float) -> None:
-        """End a connection older than ``age`` seconds; the worker makes a new one."""
+        """End a connection older than ``age`` seconds, or up to a tenth less; the worker makes a new one.
+
+        Each session has its own share of that tenth: connections made together do not all end together.
+        """
         connected_at = self._connected_at
-        if connected_at is not None and monotonic() - connected_at > age:
+        if connected_at is not None and monotonic() - connected_at > age * (1 - self._haste):
             self._connected_at = None
             self._connector.retire()
 
@@ -172,11 +184,20 @@ class Worker:
             self._log.info("new session", start_after_id=start)
             return
         last_event_id = restored.position.last_event_id
-        self._has_ids = last_event_id not in ("", start)
+        self._has_ids = self._was_answered = last_event_id not in ("", start)
         self._sendable_id = start
         if restored.fingerprint != source.fingerprint:
             self._outbox.begin_epoch(last_event_id)
-            self._log.warning("settings that decide what is numbered have changed: new epoch")
+            self._log.warning("settings that decide what is numbered, and where it goes, have changed: new epoch")
+        elif not restored.position.sequence and self._may_get_others(last_event_id):
+            # More may have been published than the checkpoint knows. Numbers given twice, to other events, are dropped
+            # by consumers. Beyond sequence 0 the first request sees to it.
+            self._outbox.begin_epoch(last_event_id)
+            self._log.warning("what the server sends now may not be what it sent before the restart: new epoch")
+
+    def _may_get_others(self, last_event_id: str) -> bool:
+        """Whether a request with this id may bring other events than the same request before."""
+        return last_event_id == "" or (self._source.settings.without_ids == "accept" and not self._has_ids)
 
     def _read(self) -> Outcome:
         """One connection, from its request to its end."""
@@ -197,7 +218,9 @@ class Worker:
     def _opened(self, stream: EventStream) -> None:
         self._source.noted(answered=True)
         self._stream = stream
-        self._connected_at = monotonic()
+        self._was_answered = True
+        self._opened_at = self._connected_at = monotonic()
+        self._opened_after = stream.last_event_id
         self._become(Signal.OPENED)
         self._log.info("connected", last_event_id=stream.last_event_id)
 
@@ -210,8 +233,12 @@ class Worker:
         readings.discarded_bytes += stream.discarded_bytes
         readings.discarded_tails += stream.discarded_bytes > 0
         self._history = with_reconnection_time(self._history, stream.reconnection_time)
-        if stream.blocks:
+        if stream.blocks and self._has_worked(stream):
             self._history = after_block(self._history)
+
+    def _has_worked(self, stream: EventStream) -> bool:
+        """Whether the next try may come soon: a block alone may be an old server's word for "no such session"."""
+        return stream.last_event_id != self._opened_after or monotonic() - self._opened_at >= _LASTING
 
     def _take(self, events: list[Event]) -> None:
         """Some events, in the order of the stream."""
@@ -297,8 +324,10 @@ class Worker:
 
     def _give_up_id(self, outcome: Outcome) -> None:
         start, refused = self._source.settings.start_after_id, self._outbox.position.last_event_id
-        if not refused:
-            self._pause(outcome, self._source.backoff.maximum)  # it refuses us without any id: there is none to give up
+        if not refused or (refused == start and self._was_answered):
+            # It refuses us without any id, or although it once took the one to begin with: none is left to give up.
+            # To ask without would skip what is sent meanwhile, for what may be a proxy's trouble.
+            self._pause(outcome, self._source.backoff.maximum)
             return
         resume_after = "" if refused == start else start
         self.readings.unresumable += 1

@@ -1,0 +1,171 @@
+"""A session's worker against a real server: where it resumes, when it begins a new epoch, how often it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.event import Event
+from bridge.core.identity import Position, SessionKey
+from bridge.daemon.source import Source
+from bridge.daemon.worker import Worker
+from bridge.delivery.protocol import Outbox
+from bridge.settings import load
+from bridge.sse.connection import Connector
+from tests.component.raw_server import Peer, answer
+from tests.integration.scripted_mix import Feed, ScriptedMix, block, content, cut, scripted_mix, send
+from tests.waiting import wait_until
+
+KEY = SessionKey("local", "a")
+START = Position(0, 0, "")
+
+
+@dataclass
+class Kept:
+    """An outbox that only counts."""
+
+    position: Position = field(default=START)
+    epochs: list[str] = field(default_factory=list)
+    """The id each new epoch resumes after."""
+    ended: bool = False
+
+    def submit(self, events: Sequence[Event]) -> None:
+        """Each takes a number."""
+        last = events[-1].last_event_id
+        self.position = Position(self.position.epoch, self.position.sequence + len(events), last)
+
+    def begin_epoch(self, last_event_id: str) -> None:
+        """The next one."""
+        self.epochs.append(last_event_id)
+        self.position = Position(self.position.epoch + 1, 0, last_event_id)
+
+    def end(self) -> None:
+        """Over."""
+        self.ended = True
+
+    def stop(self) -> None:
+        """Nothing waits."""
+
+
+def source(mix: ScriptedMix, **more: object) -> Source:
+    """The server as the settings have it, with short waits."""
+    values: dict[str, Any] = {"kafka.bootstrap_servers": "127.0.0.1:9", "servers.local.url": mix.url}
+    values |= {"servers.local.reconnect_min": "20ms", "servers.local.reconnect_max": "40ms"}
+    values |= {f"servers.local.{name}": value for name, value in more.items()}
+    return Source("local", load(values, {}))
+
+
+@contextmanager
+def working(of: Source, restored: Position | None = None) -> Iterator[tuple[Worker, Kept]]:
+    """A running worker, and its outbox."""
+    outbox = Kept(restored or START)
+    checkpoint = None if restored is None else Checkpoint(KEY, restored, "active", 0, of.fingerprint)
+    worker = Worker(KEY, of, cast("Outbox", outbox), checkpoint, lambda: None)
+    worker.start()
+    try:
+        yield worker, outbox
+    finally:
+        worker.stop()
+        assert worker.join(monotonic() + 5)
+
+
+@pytest.mark.parametrize(
+    ("more", "position", "begun"),
+    [
+        ({"without_ids": "accept"}, Position(9, 0, "0"), ["0"]),
+        ({"start_after_id": ""}, Position(9, 0, ""), [""]),
+        ({"without_ids": "accept"}, Position(9, 3, "0"), ["0"]),
+        ({"start_after_id": ""}, Position(9, 3, ""), [""]),
+        ({"without_ids": "accept"}, Position(9, 3, "3"), []),
+        ({}, Position(9, 0, "0"), []),
+        ({}, Position(9, 3, "3"), []),
+    ],
+)
+def test_a_restart_begins_an_epoch_where_its_numbers_may_be_given_to_other_events(
+    more: dict[str, str], position: Position, begun: list[str]
+) -> None:
+    """Published but not checkpointed: without ids, or live only, what comes now is something else, and was dropped."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": Feed(5)}
+        with working(source(mix, **more), position) as (_, outbox):
+            wait_until(lambda: mix.asked)
+            assert outbox.epochs == begun
+
+
+def test_a_server_that_had_a_stream_is_never_asked_without_an_id() -> None:
+    """A proxy's 400 to everything, however long, costs the position at most, not what is sent meanwhile."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+
+        def script(peer: Peer) -> None:
+            peer.send(answer(400)) if 1 < len(mix.asked) < 14 else feed(peer)
+
+        mix.streams = {"a": script}
+        with working(source(mix)) as (_, outbox):
+            wait_until(lambda: outbox.position.sequence == 3)
+            feed.cut()
+            wait_until(lambda: len(mix.asked) > 1)
+            feed.add(2)
+            wait_until(lambda: outbox.position == Position(2, 5, "5"))
+        assert mix.ids_of("a") == ["0", "3", "3", "3"] + ["0"] * 10
+        assert outbox.epochs == ["0", "0"]
+
+
+def test_a_restored_session_is_never_asked_without_an_id() -> None:
+    """The server took its ids before the restart."""
+    with scripted_mix() as mix:
+        feed = Feed(5)
+        mix.streams = {"a": lambda peer: peer.send(answer(400)) if len(mix.asked) < 9 else feed(peer)}
+        with working(source(mix), Position(1, 3, "3")) as (_, outbox):
+            wait_until(lambda: outbox.position == Position(2, 5, "5"))
+        assert mix.ids_of("a") == ["3"] * 3 + ["0"] * 6
+
+
+def test_a_stream_that_only_says_no_is_asked_ever_more_seldom() -> None:
+    """An old server answers an unknown session with 200 and one event without an id: no reason to hurry."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": cut(block(None, "error", '{"type":"error","error":"no"}'))}
+        more = {"without_ids": "accept", "reconnect_max": "1h"}
+        with working(source(mix, **more)) as (worker, _):
+            wait_until(lambda: worker._history.failures >= 4)
+
+
+def test_a_stream_that_moved_the_id_is_asked_again_soon() -> None:
+    """However short it was."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": lambda peer: send(peer, [block(str(len(mix.asked)), "content", content(1))])}
+        with working(source(mix)) as (worker, _):
+            wait_until(lambda: len(mix.asked) > 6)
+            assert worker._history.failures <= 1
+
+
+def test_connections_made_together_do_not_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each session has a moment of its own within the last tenth of the age."""
+    retired = []
+
+    def retire(connector: Connector) -> None:
+        retired.append(connector)
+
+    monkeypatch.setattr(Connector, "retire", retire)
+    with scripted_mix() as mix:
+        of = source(mix)
+        workers = [
+            Worker(SessionKey("local", f"s{number}"), of, cast("Outbox", Kept()), None, lambda: None)
+            for number in range(100)
+        ]
+        ended = []
+        for age in (89, 95, 101):
+            for worker in workers:
+                worker._connected_at = monotonic() - age
+                worker.retire_if_older(100)
+            ended.append(len(retired))
+            retired.clear()
+    assert ended[0] == 0
+    assert 20 < ended[1] < 80
+    assert ended[2] == 100
