@@ -64,6 +64,8 @@ def _flaw(entry: object) -> str | None:
     session_id = entry.get("id")
     if not isinstance(session_id, str) or not session_id:
         return "id is not a non-empty string"
+    if session_id in {".", ".."}:
+        return "id is '.' or '..', which an address cannot carry (RFC 3986, section 5.2.4)"
     if len(session_id) > _LONGEST_ID:
         return f"id is longer than {_LONGEST_ID} characters"
     if any("\ud800" <= character <= "\udfff" for character in session_id):

@@ -52,6 +52,8 @@ def session_id(text: str) -> None:
     any_text(text)
     if text != text.strip():
         raise ValueError("has an id that begins or ends with a blank")
+    if text in {".", ".."}:
+        raise ValueError("has the id '.' or '..', which an address cannot carry")
     if len(text) > SESSION_LENGTH:
         raise ValueError(f"has an id of more than {SESSION_LENGTH} characters")
 

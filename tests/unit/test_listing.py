@@ -39,6 +39,8 @@ def test_a_bad_entry_costs_itself_alone() -> None:
         {"id": 7},
         {"id": "\ud800"},
         {"id": "x" * 1025},
+        {"id": ".."},
+        {"id": "."},
         {"id": "a"},
         {"id": "a"},
         {"id": "b"},
@@ -52,6 +54,8 @@ def test_a_bad_entry_costs_itself_alone() -> None:
         "entry 3: id is not a non-empty string",
         "entry 4: id holds a lone surrogate, which has no UTF-8",
         "entry 5: id is longer than 1024 characters",
+        "entry 6: id is '.' or '..', which an address cannot carry (RFC 3986, section 5.2.4)",
+        "entry 7: id is '.' or '..', which an address cannot carry (RFC 3986, section 5.2.4)",
     ]
 
 

@@ -113,6 +113,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key, value, said):
         ("sessions", "a\tb", r"'a\tb' has a control character"),
         ("sessions", '[" a"]', "begins or ends with a blank"),
         ("sessions", "x" * 1025, "more than 1024 characters"),
+        ("sessions", "a,..", "has the id '.' or '..'"),
         (
             "stream_path",
             "stream",
