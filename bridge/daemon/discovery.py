@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import inf
 
 from structlog.stdlib import get_logger
 
@@ -14,6 +15,9 @@ from bridge.errors import Stopped
 from bridge.mix.sessions import ServerUnavailable
 
 log = get_logger("bridge.discovery")
+
+_BETWEEN_HINTS = 1.0
+"""Seconds between two questions because of a hint: a replay may hold hundreds, all about sessions already listed."""
 
 
 class Discovery:
@@ -26,6 +30,8 @@ class Discovery:
         """``changed`` is called, on this thread, after each answer."""
         self.listed: tuple[str, ...] = ()
         """The sessions of the last answer that pass the filters."""
+        self.all_listed: frozenset[str] = frozenset()
+        """All sessions of the last answer: the filters say what is begun, not what is gone on with."""
         self.answered_at: float | None = None
         self._source = source
         self._changed = changed
@@ -55,7 +61,7 @@ class Discovery:
 
     def has_dropped(self, session_id: str, since: float) -> bool:
         """Whether a list later than ``since`` is without this session."""
-        answered_at, listed = self.answered_at, self.listed
+        answered_at, listed = self.answered_at, self.all_listed
         return answered_at is not None and answered_at > since and session_id not in listed
 
     def stop(self) -> None:
@@ -70,7 +76,9 @@ class Discovery:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        hinted_at = -inf
         while not self._stopped.is_set():
+            asked_at = monotonic()
             self._wake.clear()  # before asking: what is announced while the answer is under way asks once more
             try:
                 self._ask()
@@ -80,13 +88,17 @@ class Discovery:
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - a bug met in one list must not end all discovery
                 self._stumbled(error)
-            self._wake.wait(self._source.settings.discover_interval)
+            interval = self._source.settings.discover_interval
+            if self._wake.wait(interval):
+                self._stopped.wait(max(0.0, min(hinted_at + _BETWEEN_HINTS, asked_at + interval) - monotonic()))
+                hinted_at = monotonic()
 
     def _ask(self) -> None:
         self._flaws = None
         listing = self._api.list(include_subagents=self._rules.include_subagents)
         self._source.noted(answered=True)
         self._say_flaws()
+        self.all_listed = frozenset(session.id for session in listing)
         self.listed = discovered(listing, self._rules, unix_ms())
         self.answered_at = monotonic()
         if self._failing is not None:

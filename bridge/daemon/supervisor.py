@@ -118,7 +118,7 @@ class Supervisor:
         choice = choose(
             source.settings.sessions,
             self._unfinished(name) if discovery else (),
-            discovery.listed if discovery else (),
+            (*discovery.listed, *self._known(name, discovery.all_listed)) if discovery else (),
             running=running,
             over=resting,
             limit=source.settings.max_sessions,
@@ -169,6 +169,10 @@ class Supervisor:
         return [
             key.session_id for key, each in self._checkpoints.items() if key.server == name and each.state == "active"
         ]
+
+    def _known(self, name: str, listed: Iterable[str]) -> Iterable[str]:
+        """Of the listed sessions those that have a checkpoint: whatever the filters say now, they were let in once."""
+        return [each for each in listed if SessionKey(name, each) in self._checkpoints]
 
     # What is said
 
