@@ -18,6 +18,7 @@ from bridge import __version__
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
+from bridge.daemon.limits import raise_open_files
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
@@ -42,6 +43,8 @@ _PROBE_AFTER = 3.0
 _PROBE_TIMEOUT = 1.0
 _RETRY_FIRST, _RETRY_LONGEST = 0.5, 5.0
 """Seconds between two attempts to reach Kafka at the start."""
+_READERS_SHARE = 1 / 3
+"""Of ``drain_timeout``: a reader in a name lookup that hangs must not cost the others what they have read."""
 
 _COLLECT = (50_000, 20, 50)
 """Objects and turns between two searches for cycles. Records in flight are no cycles, but with Python's own 700 each of
@@ -67,7 +70,7 @@ class Daemon:
         self._settings = settings
         self._prepare_ground = prepare_ground
         self._started_ms = unix_ms()
-        self._started_at = monotonic()
+        self._budget_from = monotonic()
         self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stops = 0
         self._kafka_is_silent = False
@@ -118,6 +121,7 @@ class Daemon:
         shards = Shards.all_of(ground.checkpoint_partitions)
         self._supervisor = Supervisor(self._sources, shards, restored, delivery, lambda: self._signals.put("look"))
         self._supervisor.start()
+        self._budget_from = monotonic()  # the servers' own: what Kafka and the restore took is not their delay
         log.info("started", version=__version__, namespace=settings.namespace, checkpoints=len(restored))
 
     def _insist(self, attempt: Callable[[], T]) -> T:
@@ -135,7 +139,7 @@ class Daemon:
 
     def _budget_is_used_up(self) -> bool:
         budget = self._settings.start_timeout
-        return budget > 0 and monotonic() - self._started_at > budget
+        return budget > 0 and monotonic() - self._budget_from > budget
 
     def _restore(self, partitions: int) -> dict[SessionKey, Checkpoint]:
         config = client_config(self._settings.kafka, "mix-bridge")
@@ -162,6 +166,8 @@ class Daemon:
         supervisor, delivery = self._supervisor, self._delivery
         if supervisor is None or delivery is None:
             raise AssertionError("not started")
+        if self._stop_is_asked_for():
+            raise Stopped  # before the first tick, which starts all sessions
         while True:
             self._beats.beat("supervisor")
             self._raise_bug()
@@ -227,8 +233,10 @@ class Daemon:
         if supervisor is None or delivery is None:
             return True
         supervisor.stop()
-        if not self._await(supervisor.join, deadline):
-            return False
+        now = monotonic()
+        if not self._await(supervisor.join, now + (deadline - now) * _READERS_SHARE):
+            # It hands over nothing more: its outbox refuses. What counts is what is in memory.
+            log.warning("a reader does not return, perhaps from a name lookup: going on without it")
         delivery.stop()
         if self._await(delivery.join, deadline):
             return True
@@ -287,6 +295,7 @@ def run(settings: Settings, prepare_ground: Prepare = prepare_topics) -> int:
         daemon.stop()  # only a SimpleQueue.put: anything with a lock can deadlock in a signal handler
 
     gc.set_threshold(*_COLLECT)
+    raise_open_files()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     code = daemon.run()

@@ -9,7 +9,6 @@ from typing import Any, cast
 from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import Position, SessionKey
-from bridge.daemon import supervisor as module
 from bridge.daemon.discovery import Discovery
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
@@ -82,7 +81,7 @@ def test_an_old_session_with_a_checkpoint_goes_on(monkeypatch: Any) -> None:
     def launch(_supervisor: Supervisor, key: SessionKey, _source: Source) -> None:
         launched.append(key)
 
-    monkeypatch.setattr(module.Supervisor, "_launch", launch)
+    monkeypatch.setattr(Supervisor, "_launch", launch)
     key = SessionKey("local", "ended")
     with scripted_mix() as mix:
         mix.listed = [listing("ended", createdAt=OLD), listing("new-to-us", createdAt=OLD)]
