@@ -270,7 +270,8 @@ def test_a_stop_does_not_wait_for_a_client_that_stands_still() -> None:
 def test_signal_handlers_are_left_alone(port: int) -> None:
     """Signals belong to the daemon's main thread."""
     assert ask(port, "/livez").ok
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # ignored where the tests run in the background of a shell without job control
+    assert signal.getsignal(signal.SIGINT) in {signal.default_int_handler, signal.SIG_IGN}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
