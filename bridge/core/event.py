@@ -30,8 +30,3 @@ class Event(NamedTuple):
     """Unix time in milliseconds at which the read that closed the block returned."""
     oversize: Oversize | None = None
     """Set when the block was larger than the reader's limit and ``data`` holds only its beginning."""
-
-    @property
-    def is_id_only(self) -> bool:
-        """True for a block that moved the last event id and dispatched nothing."""
-        return not self.name
