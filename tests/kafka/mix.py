@@ -6,14 +6,13 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bridge.demo.journal import JournalEntry
+from bridge.demo.journal import JournalEntry, read_journal
 from tests.kafka.process import REPOSITORY
 from tests.kafka.rule import Follower, follow
 from tests.kafka.topics import Read, read_topic
@@ -61,13 +60,7 @@ class MixServer:
 
     def journal(self) -> dict[str, list[JournalEntry]]:
         """All it has published so far, per session, in order."""
-        sessions: dict[str, list[JournalEntry]] = defaultdict(list)
-        with self.journal_path.open("rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):  # else the server is just writing it
-                    entry = JournalEntry.from_line(line)
-                    sessions[entry.session].append(entry)
-        return dict(sessions)
+        return read_journal(self.journal_path)
 
 
 def _first_line(path: Path) -> str:
