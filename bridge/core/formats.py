@@ -11,7 +11,7 @@ from bridge.core.dead_letters import Headers, epoch_text, event_headers, sequenc
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey
 
-_STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _JSON, _TEXT = "application/json", "text/plain"
 
 
@@ -50,7 +50,7 @@ def structured(names: Names, event: Event, epoch: int, sequence: int, is_json: b
         f'{start}{epoch_digits}:{digits}","time":"{rfc3339(event.received_ms)}",'
         f'"sequence":"{digits}","epoch":"{epoch_digits}"{own_id},"data":{data}}}'
     )
-    return envelope.encode(), _STRUCTURED_HEADERS
+    return envelope.encode(), STRUCTURED_HEADERS
 
 
 def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - one Writer shape, called by position
