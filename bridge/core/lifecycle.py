@@ -58,7 +58,7 @@ class LifecycleWriter:
     def record(self, happening: Happening, epoch: int, sequence: int, unix_ms: int, new_epoch: int | None) -> Record:
         """The record that follows ``(epoch, sequence)``; ``new_epoch`` when the next event is the first of another.
 
-        Smaller than 4 KiB with a session id of up to 512 letters, whatever the server sends; the id is in it three times.
+        Smaller than 4 KiB with a session id of up to 512 letters (it holds that three times), whatever a server sends.
         """
         epoch_digits, digits = epoch_text(epoch), sequence_text(sequence)
         told = json.dumps(_told(happening, new_epoch), ensure_ascii=False, separators=(",", ":"))

@@ -85,10 +85,8 @@ class File(Kind):
 class Flag(Kind):
     """Yes or no."""
 
-    later: bool | None = None
-
     def _allowed(self) -> str:
-        return "true or false" if self.later is None else str(not self.later).lower()
+        return "true or false"
 
     def _parse(self, value: object) -> bool:
         flag = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -97,8 +95,6 @@ class Flag(Kind):
         found = flag.get(as_text(value).strip().lower())
         if found is None:
             raise ValueError("is not allowed")
-        if found is self.later:
-            raise NotInThisVersion
         return found
 
     def _show(self, value: Any) -> str:  # noqa: ANN401 - as the base

@@ -143,8 +143,9 @@ def _built(layers: Sequence[Layer]) -> Settings:
 
 def _with_topics(settings: Settings) -> Settings:
     """The tree with the default topic names, which follow the namespace."""
-    suffixes = {"events": "events", "dead_letters": "dead-letters", "checkpoints": "checkpoints"}
     names = {
-        key: f"{settings.namespace}.{suffix}" for key, suffix in suffixes.items() if not getattr(settings.topics, key)
+        key: f"{settings.namespace}.{key.replace('_', '-')}"
+        for key in ("events", "dead_letters", "checkpoints", "lifecycle")
+        if not getattr(settings.topics, key)
     }
     return settings.model_copy(update={"topics": settings.topics.model_copy(update=names)})

@@ -111,7 +111,9 @@ class TopicSettings(Group):
     checkpoints: Annotated[str, _TOPIC] = Field(
         "", description="name of the topic; `<namespace>.checkpoints` when not given", examples=["mix.checkpoints"]
     )
-    lifecycle: Annotated[None, Later()] = Field(None, description="`<namespace>.lifecycle`", examples=["mix.lifecycle"])
+    lifecycle: Annotated[str, _TOPIC] = Field(
+        "", description="name of the topic; `<namespace>.lifecycle` when not given", examples=["mix.lifecycle"]
+    )
     create: Annotated[bool, FLAG] = Field(
         default=True, description="create missing topics; an existing one is checked, never altered"
     )

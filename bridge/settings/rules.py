@@ -16,6 +16,7 @@ from bridge.settings.server import ServerSettings
 
 _SASL = {"sasl_plaintext", "sasl_ssl"}
 _TLS = {"ssl", "sasl_ssl"}
+_NOT_FOR_EVENTS = ("dead_letters", "checkpoints", "lifecycle")
 
 
 class Finding(NamedTuple):
@@ -170,21 +171,21 @@ def _properties(settings: Settings) -> Iterator[Finding]:
 def _topic_names(settings: Settings) -> Iterator[Finding]:
     topics = settings.topics
     # Kafka takes names that differ in . and _ alone for the same: its metrics would clash
-    uses = Counter(name.replace(".", "_") for name in (topics.events, topics.dead_letters, topics.checkpoints))
-    for key in ("events", "dead_letters", "checkpoints"):
-        name: str = getattr(topics, key)
+    names: dict[str, str] = {key: getattr(topics, key) for key in ("events", *_NOT_FOR_EVENTS)}
+    uses = Counter(name.replace(".", "_") for name in names.values())
+    for key, name in names.items():
         if uses[name.replace(".", "_")] > 1:
             yield Finding(("topics", key), "is another topic of the bridge too; allowed: a name of its own")
 
 
 def _routes(settings: Settings) -> Iterator[Finding]:
     topics = settings.topics
-    taken = {name.replace(".", "_"): name for name in (topics.dead_letters, topics.checkpoints)}
+    taken = {getattr(topics, key).replace(".", "_") for key in _NOT_FOR_EVENTS}
     for at, route in enumerate(topics.routes):
         path = ("topics", f"routes[{at}]")
         if route.topic.replace(".", "_") in taken:
-            message = f"{route.topic!r} holds dead letters or checkpoints; allowed: another topic"
-            yield Finding((*path, "topic"), message, (("topics", "dead_letters"), ("topics", "checkpoints")))
+            message = f"{route.topic!r} holds dead letters, checkpoints or lifecycle records; allowed: another topic"
+            yield Finding((*path, "topic"), message, tuple(("topics", key) for key in _NOT_FOR_EVENTS))
         if route.server and settings.servers and route.server not in settings.servers:
             known = ", ".join(sorted(settings.servers))
             yield Finding((*path, "server"), f"{route.server!r} is no server; allowed: {known}")

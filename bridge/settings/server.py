@@ -92,8 +92,10 @@ class ServerSettings(Group):
         description="sent as `Last-Event-ID` for a session without a checkpoint, so that nothing before its discovery"
         " is missed: everything the server still has. Empty: no header, only what comes from now on",
     )
-    overlap: Annotated[bool, Flag(later=True)] = Field(
-        default=False, description="`false`: resume by plain `Last-Event-ID`; `true` is not in this version"
+    overlap: Annotated[bool, FLAG] = Field(
+        default=True,
+        description="resume from the id before the last one, so that the replay proves itself; `false`: plain"
+        " `Last-Event-ID`",
     )
     gone_after: Annotated[float, Duration(low="0s", high="168h")] = Field(
         30.0, description="a 404 or 204 for a session that stays this long (three tries at least) ends it"

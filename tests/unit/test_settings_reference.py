@@ -78,7 +78,7 @@ def test_every_key_is_in_every_form():
 
 def test_what_is_not_in_this_version_is_marked():
     later = [key.dotted for key in all_keys() if key.later]
-    assert later == ["instance", "kafka.group_session_timeout", "topics.lifecycle", "delivery.transaction_interval"]
+    assert later == ["instance", "kafka.group_session_timeout", "delivery.transaction_interval"]
     for key in later:
         row = next(line for line in as_markdown().splitlines() if line.startswith(f"| `{key}`"))
         assert "Not in this version" in row

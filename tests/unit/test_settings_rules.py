@@ -204,11 +204,8 @@ def test_a_mistake_says_where_the_value_came_from(tmp_path):
     [
         ("instance", "replica-1"),
         ("kafka.group_session_timeout", "10s"),
-        ("topics.lifecycle", "mix.lifecycle"),
         ("delivery.transaction_interval", "100ms"),
         ("delivery.guarantee", "exactly_once"),
-        ("servers.local.overlap", "true"),
-        ("servers.local.overlap", True),
     ],
 )
 def test_what_comes_with_a_later_version_is_refused(key, value):
@@ -218,8 +215,8 @@ def test_what_comes_with_a_later_version_is_refused(key, value):
 
 
 def test_what_this_version_has_of_them_is_accepted():
-    settings = loaded(set={**LOCAL, "servers.local.overlap": "false", "delivery.guarantee": "at_least_once"})
-    assert (settings.servers["local"].overlap, settings.delivery.guarantee) == (False, "at_least_once")
+    assert loaded(set={**LOCAL, "delivery.guarantee": "at_least_once"}).delivery.guarantee == "at_least_once"
+    assert loaded(set={**LOCAL, "topics.lifecycle": "own"}).topics.lifecycle == "own"
     assert loaded(set={**LOCAL, "servers.local.max_connection_age": "9m"}).servers["local"].max_connection_age == 540
     assert loaded(set={**LOCAL, "servers.local.without_ids": "accept"}).servers["local"].without_ids == "accept"
 
@@ -403,16 +400,37 @@ def test_other_properties_are_passed_on(name):
     assert refusal(name) is None
 
 
-def test_topics_of_the_bridge_have_names_of_their_own():
-    lines = mistakes(set={"topics.events": "mix.checkpoints"})
-    assert [line.split(":")[0] for line in lines] == ["topics.events", "topics.checkpoints"]
-    assert mistakes(set={"topics.events": "mix_checkpoints"})
+@pytest.mark.parametrize("given", [None, "true", True, "false", False])
+def test_streams_are_resumed_with_overlap_unless_it_is_switched_off(given):
+    chosen = LOCAL if given is None else {**LOCAL, "servers.local.overlap": given}
+    assert loaded(set=chosen).servers["local"].overlap is (given not in {"false", False})
 
 
-@pytest.mark.parametrize("topic", ["mix.checkpoints", "mix.dead-letters", "mix_checkpoints"])
+def test_the_names_of_topics_follow_the_namespace():
+    topics = loaded(set={"namespace": "own"}).topics
+    names = (topics.events, topics.dead_letters, topics.checkpoints, topics.lifecycle)
+    assert names == ("own.events", "own.dead-letters", "own.checkpoints", "own.lifecycle")
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "other"),
+    [
+        ("events", "mix.checkpoints", "checkpoints"),
+        ("events", "mix_checkpoints", "checkpoints"),
+        ("events", "mix.lifecycle", "lifecycle"),
+        ("dead_letters", "mix_lifecycle", "lifecycle"),
+        ("checkpoints", "mix.lifecycle", "lifecycle"),
+    ],
+)
+def test_topics_of_the_bridge_have_names_of_their_own(key, name, other):
+    lines = mistakes(set={f"topics.{key}": name})
+    assert [line.split(":")[0] for line in lines] == [f"topics.{key}", f"topics.{other}"]
+
+
+@pytest.mark.parametrize("topic", ["mix.checkpoints", "mix.dead-letters", "mix_checkpoints", "mix.lifecycle"])
 def test_routes_do_not_lead_into_the_bridges_own_topics(topic):
     line = mistake(set={"topics.routes": f'[{{"match": "*", "topic": "{topic}"}}]'})
-    assert line.startswith(f"topics.routes[0].topic: {topic!r} holds dead letters or checkpoints")
+    assert line.startswith(f"topics.routes[0].topic: {topic!r} holds dead letters, checkpoints or lifecycle records")
 
 
 def test_a_route_is_a_table():
