@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_UNSENDABLE: Final = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +40,18 @@ UNSENDABLE_ID = "\n"
 """Stands for an event id that is too long to be kept: no server can have sent it, and no request can carry it."""
 LONGEST_ID = 8 * 1024
 """Characters of an event id that is kept: no server takes a longer header, and it must fit into a checkpoint."""
+
+
+def sendable(last_event_id: str) -> bool:
+    """Whether an HTTP header can carry this id, as UTF-8, and give it back unchanged.
+
+    CR, LF and NUL are impossible, and a blank at either end is stripped on the way. Other control characters than tab
+    are refused by strict servers (RFC 9110, section 5.5), so they count as not sendable too. Empty is sendable: the
+    header is left out. A caller resumes from the last sendable id it has.
+    """
+    if last_event_id != last_event_id.strip(" \t"):
+        return False
+    return not _UNSENDABLE.search(last_event_id)
 
 
 def new_epoch(previous: int | None, unix_seconds: int) -> int:

@@ -20,11 +20,12 @@ from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
 
 from bridge import __version__
+from bridge.core.identity import sendable
 from bridge.sse.body import Body
 from bridge.sse.event_stream import EventStream
 from bridge.sse.failures import outcome_of_connecting
 from bridge.sse.link import Link, LinkedHTTPConnection, LinkedHTTPSConnection, socket_options
-from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_head, parse_retry_after, sendable
+from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_head, parse_retry_after
 from bridge.tls import client_context
 
 MAX_REDIRECTS: Final = 5

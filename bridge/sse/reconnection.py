@@ -7,7 +7,6 @@ on a server that comes back, and never hammers one that does not.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,7 +21,6 @@ GONE_TRIES: Final = 3
 """So many times a session must be gone: one 404 can come from a proxy in the middle of a deployment."""
 REFUSED_TRIES: Final = 3
 """So many refusals in a row until the id is blamed: the first may be a server that is just starting."""
-_UNSENDABLE: Final = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _MOST_DOUBLINGS: Final = 30
 """Far beyond any maximum, and far below what overflows a float."""
 
@@ -216,15 +214,3 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date "-0000" comes without a zone: it is UTC
     return min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
-
-
-def sendable(last_event_id: str) -> bool:
-    """Whether an HTTP header can carry this id, as UTF-8, and give it back unchanged.
-
-    CR, LF and NUL are impossible, and a blank at either end is stripped on the way. Other control characters than tab
-    are refused by strict servers (RFC 9110, section 5.5), so they count as not sendable too. Empty is sendable: the
-    header is left out. A caller resumes from the last sendable id it has.
-    """
-    if last_event_id != last_event_id.strip(" \t"):
-        return False
-    return not _UNSENDABLE.search(last_event_id)

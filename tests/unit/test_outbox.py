@@ -9,13 +9,12 @@ from typing import cast
 import pytest
 
 from bridge.core.event import Event
-from bridge.core.identity import Position, SessionKey
+from bridge.core.identity import Position, SessionKey, sendable
 from bridge.core.records import Encoder
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import CheckpointTopic
 from bridge.kafka.producer import IdempotentProducer, Role
-from bridge.sse.reconnection import sendable
 from tests.kafka.rule import Followed, Follower, understand
 from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
 from tests.unit.test_delivery_model import (

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bridge.core.identity import sendable
 from bridge.sse.reconnection import (
     LONGEST_RETRY_AFTER,
     Backoff,
@@ -21,7 +22,6 @@ from bridge.sse.reconnection import (
     decide,
     outcome_of_head,
     parse_retry_after,
-    sendable,
     with_reconnection_time,
 )
 
