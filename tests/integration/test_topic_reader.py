@@ -1,0 +1,133 @@
+"""Reading topics to a fixed end: bounds, time, transactions, what retention removed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from bridge.errors import FatalFault, Stopped, Unreachable
+from bridge.kafka import topic_reader
+from bridge.kafka.topic_reader import StoredRecord, Stretch, read, read_to_end, stretches
+from tests.kafka.broker import quiet_admin
+from tests.kafka.topics import create_topic
+
+
+def config(kafka: str) -> dict[str, object]:
+    """A client's configuration."""
+    return {"bootstrap.servers": kafka}
+
+
+def produce(kafka: str, topic: str, count: int, partition: int = 0, first_ms: int = 1_000_000) -> None:
+    """Records whose value is their number and whose time rises by a second."""
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
+    for number in range(count):
+        producer.produce(topic, str(number), b"k", partition=partition, timestamp=first_ms + number * 1000)
+    assert producer.flush(20) == 0
+
+
+def numbers(batches: object) -> list[int]:
+    """The values read, in order."""
+    return [int(record.value) for batch in batches for record in batch]  # type: ignore[attr-defined]
+
+
+def test_all_partitions_are_read_in_order_up_to_the_end_they_had(kafka: str, namespace: str) -> None:
+    """What comes after the end was fixed is left out; empty partitions and topics that do not exist do no harm."""
+    create_topic(kafka, namespace, 3)
+    produce(kafka, namespace, 5000, 0)
+    produce(kafka, namespace, 7, 2)
+    fixed = stretches(config(kafka), [namespace, f"{namespace}-is-not-there"])
+    produce(kafka, namespace, 10, 0)
+    produce(kafka, namespace, 10, 1)
+    steps: list[tuple[int, int]] = []
+    found = list(read(config(kafka), fixed, progress=lambda *step: steps.append(step)))
+    by_partition: dict[int, list[StoredRecord]] = {}
+    for record in (record for batch in found for record in batch):
+        by_partition.setdefault(record.partition, []).append(record)
+    assert [record.offset for record in by_partition[0]] == list(range(5000))
+    assert [record.offset for record in by_partition[2]] == list(range(7))
+    assert set(by_partition) == {0, 2}
+    assert steps[-1] == (5007, 5007)
+    assert by_partition[2][3] == StoredRecord(namespace, 2, 3, b"k", b"3", (), 1_003_000)
+
+
+def test_a_time_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
+    """Also where nothing is so young: such a partition counts as cut, with nothing to read."""
+    create_topic(kafka, namespace, 2)
+    produce(kafka, namespace, 10, 0, 1_000_000)
+    produce(kafka, namespace, 10, 1, 500_000)
+    fixed = stretches(config(kafka), [namespace], since_ms=1_004_000)
+    assert fixed == [Stretch(namespace, 0, 4, 10), Stretch(namespace, 1, 10, 10)]
+    assert all(each.is_cut for each in fixed)
+    assert numbers(read(config(kafka), fixed)) == [4, 5, 6, 7, 8, 9]
+
+
+def test_the_first_record_of_each_stretch_can_be_had_alone(kafka: str, namespace: str) -> None:
+    """And of nothing more."""
+    create_topic(kafka, namespace, 2)
+    produce(kafka, namespace, 10, 0)
+    produce(kafka, namespace, 10, 1)
+    found = [
+        record
+        for batch in read(config(kafka), stretches(config(kafka), [namespace]), heads_only=True)
+        for record in batch
+    ]
+    assert sorted((record.partition, record.offset) for record in found) == [(0, 0), (1, 0)]
+
+
+def test_what_a_transaction_did_not_commit_is_not_there(kafka: str, namespace: str) -> None:
+    """Aborted records are left out and the end behind them is reached all the same."""
+    create_topic(kafka, namespace)
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
+    producer.init_transactions(20)
+    for value, commit in (("1", True), ("2", False)):
+        producer.begin_transaction()
+        producer.produce(namespace, value)
+        producer.flush(20)
+        producer.commit_transaction(20) if commit else producer.abort_transaction(20)
+    assert numbers(read_to_end(config(kafka), [namespace])) == [1]
+
+
+def test_an_open_transaction_is_waited_for_but_not_for_ever(
+    kafka: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end behind it is reached once it commits; if it does not, this is said with the place."""
+    create_topic(kafka, namespace)
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(namespace, "1")
+    assert producer.flush(20) == 0
+    with monkeypatch.context() as impatient:
+        impatient.setattr(topic_reader, "_STUCK", 0.5)
+        with pytest.raises(Unreachable, match=rf"{namespace} partition 0 \(at 0 of 1\) cannot be read.*transaction"):
+            list(read_to_end(config(kafka), [namespace]))
+    fixed = stretches(config(kafka), [namespace])
+    committing = threading.Timer(0.4, lambda: producer.commit_transaction(20))
+    committing.start()
+    assert numbers(read(config(kafka), fixed)) == [1]
+    committing.join()
+
+
+def test_records_removed_before_they_were_read_are_not_passed_over(kafka: str, namespace: str) -> None:
+    """Going on behind them would make them look lost."""
+    create_topic(kafka, namespace)
+    produce(kafka, namespace, 10)
+    fixed = stretches(config(kafka), [namespace])
+    place = TopicPartition(namespace, 0, 5)
+    admin = quiet_admin(kafka)  # named: a client that is collected takes its open requests with it
+    admin.delete_records([place])[place].result(20)
+    with pytest.raises(FatalFault, match="start again"):
+        list(read(config(kafka), fixed))
+    assert stretches(config(kafka), [namespace]) == [Stretch(namespace, 0, 5, 10)]
+
+
+def test_a_reading_can_be_stopped_and_a_broker_that_is_away_is_said(kafka: str, namespace: str) -> None:
+    """Both end it with the right error."""
+    create_topic(kafka, namespace)
+    produce(kafka, namespace, 1)
+    with pytest.raises(Stopped):
+        list(read(config(kafka), stretches(config(kafka), [namespace]), stopped=lambda: True))
+    with pytest.raises(Unreachable, match="nobody listens there"):
+        stretches(config("127.0.0.1:9"), [namespace])
