@@ -40,17 +40,13 @@ class Body:
         self._ask = SMALL
 
     def read(self) -> bytes:
-        """Some bytes, at least one; raises Disconnected at the end."""
-        while True:
-            chunks = self._chunks
-            if chunks is not None and chunks.framing is not Framing.OPEN:
-                raise Disconnected(_ENDED if chunks.framing is Framing.ENDED else _broken("invalid chunk size"))
-            piece = self._receive()
-            if chunks is None:
-                return piece
-            payload = chunks.feed(piece)
-            if payload:
-                return payload
+        """What one receive brought, which may be framing alone; raises Disconnected at the end."""
+        chunks = self._chunks
+        if chunks is None:
+            return self._receive()
+        if chunks.framing is not Framing.OPEN:
+            raise Disconnected(_ENDED if chunks.framing is Framing.ENDED else _broken("invalid chunk size"))
+        return chunks.feed(self._receive())
 
     def close(self) -> None:
         """Close the connection. Can be called twice."""

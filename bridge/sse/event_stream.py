@@ -43,7 +43,7 @@ class Source(Protocol):
     """Where the bytes come from: the body of one response."""
 
     def read(self) -> bytes:
-        """Some bytes, at least one; raises Disconnected at the end, whatever the end was."""
+        """Some bytes, none when only framing came; raises Disconnected at the end, whatever the end was."""
 
     def close(self) -> None:
         """Give the connection back. Can be called twice."""

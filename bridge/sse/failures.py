@@ -22,6 +22,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from bridge.sse.head import HeadTimeout
 from bridge.sse.reconnection import Kind, Outcome
 
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")
@@ -52,6 +53,8 @@ def outcome_of_reading(error: BaseException, read_timeout: float) -> Outcome:
 
 
 def _outcome(causes: list[BaseException], read_timeout: float, what: str) -> Outcome:
+    if _first(causes, HeadTimeout):
+        return Outcome(Kind.STALLED, f"{what}: it was not whole after {read_timeout:g} s")
     timeout = _first(causes, TimeoutError)
     if isinstance(timeout, OSError) and timeout.errno is not None:  # ETIMEDOUT: the kernel's probes went unanswered
         return Outcome(Kind.SILENT, "the peer no longer answers (TCP keepalive)")

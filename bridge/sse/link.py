@@ -16,6 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
+from bridge.sse.head import BoundedResponse
 from bridge.sse.reconnection import Outcome
 
 SocketOptions = list[tuple[int, int, int]]
@@ -139,6 +140,8 @@ def _new_connection(connection: HTTPConnection, link: Link) -> socket.socket:
 class LinkedHTTPConnection(HTTPConnection):
     """A connection whose sockets its link knows before they connect."""
 
+    response_class = BoundedResponse
+
     def __init__(self, link: Link, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them
         self._link = link
@@ -149,6 +152,8 @@ class LinkedHTTPConnection(HTTPConnection):
 
 class LinkedHTTPSConnection(HTTPSConnection):
     """The same over TLS, or through a proxy's tunnel."""
+
+    response_class = BoundedResponse
 
     def __init__(self, link: Link, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them

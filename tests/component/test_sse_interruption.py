@@ -291,11 +291,11 @@ def test_unanswered_probes_are_silence() -> None:
     assert outcome == Outcome(Kind.SILENT, "the peer no longer answers (TCP keepalive)")
 
 
-def every(seconds: float, pieces: Iterator[bytes] | list[bytes]) -> Script:
+def every(seconds: float, pieces: Iterator[bytes] | list[bytes], head: bytes = UNTIL_CLOSE) -> Script:
     """A piece every so many seconds."""
 
     def script(peer: Peer) -> None:
-        peer.send(UNTIL_CLOSE)
+        peer.send(head)
         for piece in pieces:
             if peer.server.ending.wait(seconds):
                 return
@@ -335,6 +335,24 @@ def test_a_dripping_stream_without_a_block_is_stalled() -> None:
         assert 0.4 <= monotonic() - begin < AT_ONCE
     assert (data, outcome) == ([], Outcome(Kind.STALLED, "bytes, but no complete block for 0.4 s"))
     assert stream.discarded_bytes >= len("data: xx")
+
+
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(("head", "piece"), [(b"HTTP/1.1 200 OK\r\nx: ", b"x"), (INTERIM, INTERIM)])
+def test_a_head_that_drips_is_stalled(head: bytes, piece: bytes) -> None:
+    """A header or interim responses without an end: each byte keeps the socket's own timeout away."""
+    with serving(every(0.05, [piece] * 200, head)) as server:
+        outcome = refused(server.url, read_timeout=0.3)
+    assert outcome == Outcome(Kind.STALLED, "no response head: it was not whole after 0.3 s")
+
+
+def test_a_dripping_size_line_is_stalled() -> None:
+    """Framing without an end is no sign of life either."""
+    with serving(every(0.05, [b"x"] * 200, CHUNKED + b"5;")) as server:
+        _, outcome, _ = read_all(server.url, read_timeout=0.3)
+    assert outcome.kind is Kind.STALLED
 
 
 def test_a_consumer_that_stands_still_is_no_timeout() -> None:
