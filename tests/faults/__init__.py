@@ -1,0 +1,1 @@
+"""Faults that tests make between the bridge and the world."""
