@@ -1,0 +1,376 @@
+"""Whether a stream goes on where it stopped: what each event of a connection is, and what follows from that. Pure.
+
+A connection begins with a question: does the replay begin with what is known (see :mod:`bridge.core.recent`)? If so,
+the known events are dropped and the numbering goes on. If not, it is not certain which events are missing, or which
+number the next one had when it came before: the session goes on in a new epoch, and says why. Later on the connection
+nothing is ever dropped as a repeat; where ids rise by one, a jump is healed once by a reconnect, and then announced.
+
+Crash points: a new epoch is in its checkpoint before anything is numbered in it (the outbox sees to that), so whatever
+is decided here, a process that dies takes up either the old numbering at a place it can prove, or a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from bridge.core.event import Event
+from bridge.core.identity import sendable
+from bridge.core.lifecycle import Happening, Kind
+from bridge.core.recent import DIGEST_BYTES, Recent, digest
+from bridge.core.records import CONNECTION_EVENTS
+from bridge.core.rising_ids import RisingIds, Step, number
+
+HEAL_EVERY: Final = 600.0
+"""Seconds between two reconnects for a jump: a server that loses events all the time must not be left all the time."""
+STAND_EVERY: Final = 30.0
+"""Seconds between two reconnects of a reader that stood still."""
+
+
+class Publish(NamedTuple):
+    """Hand these events over, in order."""
+
+    events: Sequence[Event]
+
+
+class Announce(NamedTuple):
+    """Say this in the lifecycle topic."""
+
+    happening: Happening
+
+
+class Anew(NamedTuple):
+    """Number what follows in a new epoch, and say why."""
+
+    happening: Happening
+    recent: Recent | None = None
+    """Where the new epoch resumes; None: where the stream stands."""
+    certain: bool = True
+
+
+class Reconnect(NamedTuple):
+    """Leave this connection and make another at once."""
+
+    why: str
+
+
+class NoIds(NamedTuple):
+    """An event came without an id, and that is not accepted."""
+
+
+Action = Publish | Announce | Anew | Reconnect | NoIds
+
+
+class _Opening(Enum):
+    """What a connection has yet to prove."""
+
+    OVERLAP = auto()
+    """It begins with the events of the recent window."""
+    SUCCESSION = auto()
+    """Its first id is the next one: nothing is remembered that could come again."""
+
+
+class Continuity:
+    """One session's. For its thread alone; the rest of the program is told by what it returns."""
+
+    def __init__(
+        self, start_after_id: str, *, overlap: bool, accepts_no_ids: bool, has_ids: bool, is_new: bool
+    ) -> None:
+        """``has_ids``: an event with an id was seen before. ``is_new``: the session was never attached."""
+        self.healed = 0
+        """Jumps that a reconnect made good."""
+        self._start = start_after_id
+        self._overlap = overlap
+        self._accepts_no_ids = accepts_no_ids
+        self._has_ids = has_ids
+        self._is_new = is_new
+        self._recent = Recent.starting(start_after_id)
+        self._opening: _Opening | None = None
+        self._matched = 0
+        self._is_announced = False
+        self._ids = RisingIds()
+        self._last_id = ""
+        self._held: list[Event] = []
+        self._healing: tuple[int, int] | None = None
+        self._heal_at = self._stand_at = float("-inf")
+
+    # A connection begins
+
+    def begin(self, recent: Recent, *, is_used: bool) -> tuple[str, list[Action]]:
+        """The id to send for the next connection, and what is to be done first.
+
+        ``is_used``: numbers of the present epoch may be in Kafka that this process does not know of.
+        """
+        self._opening, self._matched, self._is_announced = None, 0, False
+        self._recent, self._last_id = recent, recent.cursor
+        actions: list[Action] = []
+        if not recent.digests:
+            # Without overlap the server is believed; not if it has yet to show that it knows ids.
+            believed = not self._overlap and recent.after != "" and (self._has_ids or not self._accepts_no_ids)
+            self._opening = None if believed or not is_used else _Opening.SUCCESSION
+        elif not self._has_ids:
+            actions = self._anew(
+                "unresumable", "no_ids", "the server gives no ids: events sent meanwhile are lost", self._resume_point()
+            )
+        elif self._overlap and recent.after:
+            self._opening = _Opening.OVERLAP
+        elif not sendable(recent.cursor):
+            actions = self._anew(
+                "resumed", "unsendable_id",
+                "HTTP cannot carry the last event id: resumed after an earlier one, so events come again",
+                Recent.starting(recent.after),
+            )  # fmt: skip
+        elif self._overlap:
+            self._opening = _Opening.SUCCESSION
+        sent = self._recent.after if self._opening is _Opening.OVERLAP else self._resume_point().after
+        self._ids.begin(sent)
+        return sent, actions
+
+    def opened(self) -> list[Action]:
+        """The server has answered with a stream; says so where there is nothing left to prove."""
+        if self._is_new:
+            self._is_new, self._is_announced = False, True
+            return [Announce(self._happening("attached", "new_session", "the session is bridged from here on"))]
+        return [] if self._opening else self._resumed("believed" if self._recent.digests else "nothing_before")
+
+    def _resumed(self, reason: str) -> list[Action]:
+        if self._is_announced:
+            return []
+        self._is_announced = True
+        return [Announce(self._happening("resumed", reason, "the stream goes on where it stopped"))]
+
+    def _resume_point(self) -> Recent:
+        """The last id where it can be sent, else the last one that can."""
+        recent = self._recent
+        return Recent.starting(recent.cursor if sendable(recent.cursor) else recent.after)
+
+    # What comes
+
+    def take(self, events: Sequence[Event], now: float) -> list[Action]:
+        """What to do about the next events of the connection; ``now`` by the clock for durations."""
+        events = self._of_session(events)
+        actions: list[Action] = []
+        if events and self._opening is not None:
+            events = self._open(events, actions)
+        if events and self._held:
+            self._release(events[0], actions)
+        while events:
+            events = self._go_on(events, now, actions)
+        return actions
+
+    def stood_still(self, events: Sequence[Event], seconds: float, now: float) -> list[Action]:
+        """The reader stood still for so long: a server that drops events for slow readers may have dropped some.
+
+        ``events`` are what the connection held meanwhile. A replay is surer; without ids there is none.
+        """
+        if self._opening is not None:
+            return self.take(events, now)
+        if not self._has_ids:
+            detail = f"the reader stood still for {seconds:.0f} s: the server may have dropped events meanwhile"
+            return [Announce(self._happening("gap", "stood_still", detail)), *self.take(events, now)]
+        if now - self._stand_at < STAND_EVERY:
+            return self.take(events, now)
+        self._stand_at = now
+        return self._leave(self._of_session(events), f"the reader stood still for {seconds:.0f} s")
+
+    def forget_ids(self) -> None:
+        """The server did not know the last id: whether it gives ids at all is looked at again."""
+        self._has_ids = False
+
+    def _of_session(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Without the events about the connection, which are not the session's."""
+        if CONNECTION_EVENTS.isdisjoint({event.name for event in events}):
+            return events
+        kept = []
+        last = self._ids.last
+        for event in events:
+            found = number(event.id)
+            if event.name not in CONNECTION_EVENTS:
+                kept.append(event)
+                last = found
+            elif found is not None and last is not None and found > last:
+                self._ids.share()
+        return kept
+
+    # At the start of a connection
+
+    def _open(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """Recognise known events; returns what is left once the question is settled."""
+        for index, event in enumerate(events):
+            if not event.name:
+                continue  # an id alone proves nothing, and is moved by the next event as well
+            if self._opening is _Opening.SUCCESSION:
+                return self._succeed(events[index:], actions)
+            if not self._is_next_known(event):
+                return self._not_resumed(events[index:], actions)
+            self._matched += 1
+            self._ids.last = number(event.id) or self._ids.last
+            if self._matched * DIGEST_BYTES == len(self._recent.digests):
+                self._prove(actions)
+                return events[index + 1 :]
+        return []
+
+    def _is_next_known(self, event: Event) -> bool:
+        at = self._matched * DIGEST_BYTES
+        return digest(event) == self._recent.digests[at : at + DIGEST_BYTES]
+
+    def _prove(self, actions: list[Action]) -> None:
+        self._opening = None
+        self._held = []  # a true replay brings them again
+        recent = self._recent
+        self._ids.begin(recent.cursor, recent.after)
+        if not recent.is_whole:
+            detail = "more events share the last id than are remembered: those beyond come again"
+            actions += self._anew("resumed", "too_many_under_one_id", detail, recent)
+        elif not recent.certain:
+            detail = "the stream holds events without ids, which a replay may leave out: numbered anew"
+            actions += self._anew("resumed", "events_without_ids", detail, recent, certain=False)
+        else:
+            actions += self._resumed("replay_proved")
+
+    def _succeed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """Nothing known can come again: the next id in the row is proof enough, anything else is none."""
+        self._opening = None
+        first, point = events[0], self._resume_point()
+        before, found = number(point.after), number(first.id)
+        if before is not None and found == before + 1:
+            actions += self._resumed("next_id")
+        elif first.id or self._has_ids:
+            detail = "nothing proves which events came before: numbered anew, some may come again"
+            actions += self._anew("resumed", "not_provable", detail, point, to=first.id)
+        elif self._accepts_no_ids:
+            detail = "the server gives no ids: events sent meanwhile are lost"
+            actions += self._anew("unresumable", "no_ids", detail, point)
+        return events
+
+    def _not_resumed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """The replay does not begin with what is known."""
+        self._opening = None
+        recent, point, first = self._recent, self._resume_point(), events[0]
+        last, found = number(recent.cursor), number(first.id)
+        self._ids.begin(recent.cursor, recent.after)
+        if self._matched or last is None or found is None:
+            reason = "replay_incomplete" if self._matched else "not_recognised"
+            detail = "the replay does not begin with the last known events: some may be missing"
+            actions += self._anew("gap", reason, detail, point, to=first.id)
+        elif found <= last:
+            return self._start_over(events, actions)
+        elif self._ids.tell and found == last + 1:
+            detail = "the server has forgotten the last known event, and goes on with the next: none is missing"
+            actions += self._anew("resumed", "known_forgotten", detail, point, to=first.id, missing=0)
+        else:
+            detail = "the server no longer has the events that follow the last known one"
+            missing = found - last - 1 if self._ids.tell else None
+            actions += self._anew("gap", "forgotten", detail, point, to=first.id, missing=missing)
+        self._ids.last = None
+        return events
+
+    # Later on
+
+    def _go_on(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
+        """Take events as far as they raise no question; returns the rest."""
+        if self._has_ids and self._ids.follow(events):
+            self._note_healing(events[0])
+            self._last_id = events[-1].id or ""
+            actions.append(Publish(events))
+            return []
+        for index, event in enumerate(events):
+            if not event.id:
+                if self._may_lack_id(event):
+                    continue
+                return self._without_id(events, index, actions)
+            self._has_ids = True
+            step = self._ids.judge(event.id)
+            if step is not Step.NEXT:
+                actions += _publish(events[:index])
+                rest = events[index:]
+                return self._jump(rest, now, actions) if step is Step.JUMP else self._start_over(rest, actions)
+            self._note_healing(event)
+            self._last_id = event.id
+        actions += _publish(events)
+        return []
+
+    def _note_healing(self, event: Event) -> None:
+        if self._healing is not None and number(event.id) == self._healing[0] + 1:
+            self.healed += 1
+            self._healing = None
+
+    def _may_lack_id(self, event: Event) -> bool:
+        if not event.name:
+            return True
+        return not self._recent.certain if self._has_ids else self._accepts_no_ids
+
+    def _without_id(self, events: Sequence[Event], index: int, actions: list[Action]) -> Sequence[Event]:
+        """The first event without an id: told before anything is numbered that a replay may not bring again."""
+        actions += _publish(events[:index])
+        if not self._has_ids:
+            actions.append(NoIds())
+            return []
+        self._recent = self._recent._replace(certain=False)
+        detail = "some events have no id: whether a replay brings them is not known"
+        actions += self._anew("unresumable", "events_without_ids", detail, None, certain=False)
+        return events[index:]
+
+    def _jump(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
+        """Ids are missing: ask again from before them, once; what is then still missing is a gap."""
+        last, found = self._ids.last, number(events[0].id)
+        if last is None or found is None:
+            raise AssertionError("only numbers jump")
+        if (last, found) != self._healing and now - self._heal_at >= HEAL_EVERY:
+            self._healing, self._heal_at = (last, found), now
+            actions += self._leave(events, f"ids jumped from {last} to {found}")
+            return []
+        self._healing = None
+        self._ids.distrust()
+        detail = "ids jumped: the server did not send these events, or no longer has them"
+        point = Recent.starting(self._last_id)
+        actions += self._anew("gap", "ids_jumped", detail, point, to=events[0].id, missing=found - last - 1)
+        self._ids.last = None
+        return events
+
+    def _start_over(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """Ids have started over: a new epoch from the start, and what the start holds is fetched, not skipped."""
+        detail = "the server's ids started over: all it has is fetched anew"
+        actions += self._anew("reset", "ids_started_over", detail, Recent.starting(self._start), to=events[0].id)
+        start, found = number(self._start), number(events[0].id)
+        self._ids.last = None
+        if self._start and (start is None or found is None or found > start + 1):
+            actions += self._leave(events, "ids started over")
+            return []
+        return events
+
+    # Events that wait for the next connection
+
+    def _leave(self, events: Sequence[Event], why: str) -> list[Action]:
+        """Reconnect; what came meanwhile is kept until it is certain that a replay brings it."""
+        self._held += events
+        return [Reconnect(why)]
+
+    def _release(self, first: Event, actions: list[Action]) -> None:
+        """The next connection goes on with ``first``: what was kept comes with it, or was before it."""
+        held, self._held = self._held, []
+        found, kept = number(first.id), number(held[0].id)
+        if found is None or kept is None or found > kept:
+            actions += _publish(held)
+            self._last_id = held[-1].id or self._last_id
+            self._ids.last = None
+
+    # What is said
+
+    def _anew(  # noqa: PLR0913 - what is said, and where the new epoch begins
+        self, kind: Kind, reason: str, detail: str, recent: Recent | None, *,
+        to: str | None = None, missing: int | None = None, certain: bool = True,
+    ) -> list[Action]:  # fmt: skip
+        """A new epoch, which says why."""
+        self._is_announced = True
+        return [Anew(self._happening(kind, reason, detail, to=to, missing=missing), recent, certain)]
+
+    def _happening(
+        self, kind: Kind, reason: str, detail: str, *, to: str | None = None, missing: int | None = None
+    ) -> Happening:
+        return Happening(kind, reason, detail, self._last_id, self._last_id if to is None else to, missing)
+
+
+def _publish(events: Sequence[Event]) -> list[Action]:
+    return [Publish(events)] if events else []
