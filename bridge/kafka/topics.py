@@ -26,6 +26,9 @@ _BROKER_LIMIT = 1_048_588
 """A broker's default ``max.message.bytes``."""
 _BATCH_OVERHEAD = 8 * 1024
 """What a batch holds beside one value: its header, the key, and headers that repeat the session and event names."""
+_LIFECYCLE_BYTES = 16 * 1024
+"""Room for any lifecycle record: 4 KiB, more with a session id of a thousand characters that are no letters."""
+_LIFECYCLE = "topics.lifecycle"
 
 CHECKPOINTS_CONFIG: Mapping[str, str] = {
     "cleanup.policy": "compact",
@@ -75,17 +78,15 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     topics = settings.topics
     replication = topics.replication_factor
     needed = settings.events.max_bytes + _BATCH_OVERHEAD
-    config = dict(topics.config)
-    if needed > _BROKER_LIMIT:
-        config.setdefault("max.message.bytes", str(needed))
-    named = {"topics.events": topics.events, "topics.dead_letters": topics.dead_letters}
+    # The checkpoints topic too: one limit holds for all that the producers send, the smallest of all topics.
+    size = {"max.message.bytes": str(needed)} if needed > _BROKER_LIMIT else {}
+    compacted, config = {**CHECKPOINTS_CONFIG, **size}, size | topics.config
+    named = {f"topics.{key}": getattr(topics, key) for key in ("events", "dead_letters", "lifecycle")}
     named |= {f"topics.routes[{index}].topic": route.topic for index, route in enumerate(topics.routes)}
     once = {name: key for key, name in reversed(named.items())}
     data = [TopicPlan(key, name, topics.partitions, replication, config, compacted=False) for name, key in once.items()]
     return (
-        TopicPlan(
-            "topics.checkpoints", topics.checkpoints, topics.shards, replication, CHECKPOINTS_CONFIG, compacted=True
-        ),
+        TopicPlan("topics.checkpoints", topics.checkpoints, topics.shards, replication, compacted, compacted=True),
         *reversed(data),
     )
 
@@ -100,12 +101,20 @@ def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
     if planned.compacted and policy != {"compact"}:
         return Verdict((_policy_mistake(planned, found.config, "must be exactly compact, or positions are lost"),))
     if not planned.compacted and "compact" in policy:
-        return Verdict((_policy_mistake(planned, found.config, "may not be compacted, or events are lost"),))
-    if not planned.compacted and found.max_message_bytes < needed_bytes:
+        lost = "lifecycle records" if planned.key == _LIFECYCLE else "events"
+        return Verdict((_policy_mistake(planned, found.config, f"may not be compacted, or {lost} are lost"),))
+    return _size_verdict(planned, found.max_message_bytes, needed_bytes)
+
+
+def _size_verdict(planned: TopicPlan, limit: int, needed_bytes: int) -> Verdict:
+    takes = f"topic {planned.name} takes at most max.message.bytes={limit}, less than"
+    if planned.key == _LIFECYCLE and limit < _LIFECYCLE_BYTES:
+        text = f"{takes} a lifecycle record may need ({_LIFECYCLE_BYTES}); raise it, or name another topic"
+        return Verdict((Mistake(planned.key, text),))
+    if limit < needed_bytes:
         text = (
-            f"topic {planned.name} takes at most max.message.bytes={found.max_message_bytes}, less than"
-            f" events.max_bytes and its overhead ({needed_bytes}): larger events become dead letters;"
-            " raise the one or lower the other"
+            f"{takes} events.max_bytes and its overhead ({needed_bytes}), and the smallest limit holds for all topics:"
+            " larger events become dead letters; raise the one or lower the other"
         )
         return Verdict(warnings=(Mistake(planned.key, text),))
     return Verdict()

@@ -86,6 +86,7 @@ def test_all_is_well_and_nothing_is_created(kafka: str, namespace: str, settings
         ["ok", f"topic {namespace}.checkpoints"],
         ["ok", f"topic {namespace}.events"],
         ["ok", f"topic {namespace}.dead-letters"],
+        ["ok", f"topic {namespace}.lifecycle"],
         ["ok", "server local"],
         ["ok", "http"],
     ]
@@ -100,15 +101,17 @@ def test_topics_that_are_there_are_judged(kafka: str, namespace: str, settings: 
     create_topic(kafka, f"{namespace}.checkpoints", 2, {"cleanup.policy": "delete"})
     create_topic(kafka, f"{namespace}.events", 1, {"cleanup.policy": "compact"})
     create_topic(kafka, f"{namespace}.dead-letters", 1, {"max.message.bytes": "1000"})
+    create_topic(kafka, f"{namespace}.lifecycle", 1, {"max.message.bytes": "1000"})
     found = Checked(settings)
     assert (found.code, found.document["ok"]) == (1, False)
-    checkpoints, events, letters = (
-        found.lines[f"topic {namespace}.{n}"] for n in ("checkpoints", "events", "dead-letters")
-    )
-    assert [line["state"] for line in (checkpoints, events, letters)] == ["failed", "failed", "warning"]
+    checkpoints, events, letters, lifecycle = lines = [
+        found.lines[f"topic {namespace}.{name}"] for name in ("checkpoints", "events", "dead-letters", "lifecycle")
+    ]
+    assert [line["state"] for line in lines] == ["failed", "failed", "warning", "failed"]
     assert checkpoints["hint"].startswith("set cleanup.policy=compact on it")
     assert events["hint"].startswith("set cleanup.policy=delete on it")
     assert "max.message.bytes=1000" in letters["detail"]
+    assert lifecycle["hint"] == "raise it, or name another topic (topics.lifecycle)"
 
 
 def test_another_number_of_shards_is_a_warning(kafka: str, namespace: str, settings: dict[str, object]) -> None:
@@ -174,26 +177,28 @@ def test_a_login_that_fails_is_told(settings: dict[str, object]) -> None:
 
 
 def test_what_the_bridge_may_not_do_fails(tmp_path: Path, mix: str) -> None:
-    """A topic that may not be seen, one whose settings may not, one that may not be written to."""
+    """A topic that may not be seen, one whose settings may not, two that may not be written to."""
     authorizer = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
     }
     with Broker(tmp_path / "kafka", properties=authorizer) as broker:
         create_topic(broker.bootstrap, "mix.checkpoints", 8, {"cleanup.policy": "compact"})
-        for topic in ("mix.events", "mix.dead-letters"):
+        for topic in ("mix.events", "mix.dead-letters", "mix.lifecycle"):
             create_topic(broker.bootstrap, topic, 8)
         _deny(broker.bootstrap, "mix.checkpoints", AclOperation.DESCRIBE_CONFIGS)
         _deny(broker.bootstrap, "mix.events", AclOperation.WRITE)
         _deny(broker.bootstrap, "mix.dead-letters", AclOperation.DESCRIBE)
+        _deny(broker.bootstrap, "mix.lifecycle", AclOperation.WRITE)
         given = {"kafka.bootstrap_servers": broker.bootstrap, "servers.local.url": mix, "http.port": 0}
         found = Checked(given)
-    lines = [found.lines[f"topic mix.{name}"] for name in ("checkpoints", "events", "dead-letters")]
-    assert (found.code, [line["state"] for line in lines]) == (1, ["failed"] * 3)
+    lines = [found.lines[f"topic mix.{name}"] for name in ("checkpoints", "events", "dead-letters", "lifecycle")]
+    assert (found.code, [line["state"] for line in lines]) == (1, ["failed"] * 4)
     assert [line["hint"].split(" on it")[0] for line in lines] == [
         "grant DescribeConfigs",
         "grant WRITE",
         "grant Describe",
+        "grant WRITE",
     ]
 
 

@@ -47,14 +47,14 @@ def test_missing_topics_are_created_as_described(kafka: str, namespace: str, tmp
     with Bridge(tmp_path / "bridge", chosen | {"start_timeout": 0}).start(*arguments) as bridge:
         wait_logged(bridge, "started")
         assert bridge.terminate() == 0
-    counts = {name: len(partitions_of(kafka, f"{namespace}.{name}")) for name in ("events", "dead-letters", "tools")}
-    assert counts == {"events": 5, "dead-letters": 5, "tools": 5}
+    plain = ("events", "dead-letters", "lifecycle", "tools")
+    assert {name: len(partitions_of(kafka, f"{namespace}.{name}")) for name in plain} == dict.fromkeys(plain, 5)
     assert len(partitions_of(kafka, f"{namespace}.checkpoints")) == 3
     checkpoints = config_of(kafka, f"{namespace}.checkpoints")
     assert checkpoints["cleanup.policy"] == "compact"
     assert int(checkpoints["min.compaction.lag.ms"]) >= 600_000
     assert "retention.ms" not in checkpoints
-    for name in ("events", "dead-letters", "tools"):
+    for name in plain:
         assert config_of(kafka, f"{namespace}.{name}") == {"retention.ms": "3600000"}
 
 
@@ -63,6 +63,7 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
     own = {
         "events": (1, {"retention.ms": "60000"}),
         "dead-letters": (2, {}),
+        "lifecycle": (1, {"retention.ms": "70000"}),
         "checkpoints": (4, {"cleanup.policy": "compact"}),
     }
     for name, (partitions, config) in own.items():
@@ -86,6 +87,7 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
         ("checkpoints", "compact,delete", "topics.checkpoints"),
         ("events", "compact", "topics.events"),
         ("dead-letters", "compact,delete", "topics.dead_letters"),
+        ("lifecycle", "compact", "topics.lifecycle"),
         ("tools", "compact", "topics.routes[0].topic"),
     ],
     ids=lambda case: f"{case[0]} {case[1]}",
@@ -118,7 +120,8 @@ def test_missing_topics_stop_a_start_that_may_not_create(kafka: str, namespace: 
     """78, one line for each missing one; none is created."""
     create_topic(kafka, f"{namespace}.events", 1)
     said = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.create": False}))
-    assert sorted(line.partition(":")[0] for line in said.splitlines()) == ["topics.checkpoints", "topics.dead_letters"]
+    missing = sorted(line.partition(":")[0] for line in said.splitlines())
+    assert missing == ["topics.checkpoints", "topics.dead_letters", "topics.lifecycle"]
     assert "topics.create" in said
     assert partitions_of(kafka, f"{namespace}.checkpoints") == []
 

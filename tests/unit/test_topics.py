@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,10 +30,11 @@ def settings_with(**overrides: Any) -> Any:
 def test_the_default_topics_are_planned_with_their_settings() -> None:
     """Checkpoints compacted, in as many partitions as there are shards; the others as Kafka makes them."""
     topics = planned(topics__partitions=3, topics__shards=5, topics__replication_factor=2)
-    assert set(topics) == {"mix.events", "mix.dead-letters", "mix.checkpoints"}
+    assert list(topics) == ["mix.checkpoints", "mix.events", "mix.dead-letters", "mix.lifecycle"]
     checkpoints, events = topics["mix.checkpoints"], topics["mix.events"]
     assert (checkpoints.partitions, checkpoints.config, checkpoints.compacted) == (5, CHECKPOINTS_CONFIG, True)
     assert (events.partitions, events.config, events.compacted) == (3, {}, False)
+    assert replace(topics["mix.lifecycle"], key=events.key, name=events.name) == events
     assert {each.replication_factor for each in topics.values()} == {2}
 
 
@@ -46,12 +48,19 @@ def test_a_routed_topic_is_planned_once_whatever_else_names_it() -> None:
     topics = planned(topics__routes=routes)
     assert topics["mix.tools"].key == "topics.routes[0].topic"
     assert topics["mix.events"].key == "topics.events"
-    assert len(topics) == 4
+    assert len(topics) == 5
+
+
+def test_the_settings_of_topics_are_for_all_but_the_checkpoints() -> None:
+    """Retention would delete positions; a lifecycle record is worth keeping as long as the events it speaks of."""
+    topics = planned(topics__config={"retention.ms": "1"})
+    assert {name for name, each in topics.items() if "retention.ms" in each.config} == set(topics) - {"mix.checkpoints"}
 
 
 def test_topics_are_made_large_enough_for_the_largest_event() -> None:
-    """Unless the settings say their own limit."""
-    assert int(planned(events__max_bytes="4MiB")["mix.events"].config["max.message.bytes"]) > 4 * 1024 * 1024
+    """All of them, since the smallest limit holds for all; unless the settings say their own limit."""
+    for topic in planned(events__max_bytes="4MiB").values():
+        assert int(topic.config["max.message.bytes"]) > 4 * 1024 * 1024
     own = planned(events__max_bytes="4MiB", topics__config={"max.message.bytes": "5000000"})
     assert own["mix.events"].config["max.message.bytes"] == "5000000"
 
@@ -65,6 +74,7 @@ def test_topics_are_made_large_enough_for_the_largest_event() -> None:
         ("mix.checkpoints", {"cleanup.policy": ""}, True, False),
         ("mix.checkpoints", {}, True, False),
         ("mix.checkpoints", None, False, True),
+        ("mix.checkpoints", COMPACT | {"max.message.bytes": "900000"}, False, True),
         ("mix.events", PLAIN, False, False),
         ("mix.events", {}, False, False),
         ("mix.events", COMPACT, True, False),
@@ -72,6 +82,13 @@ def test_topics_are_made_large_enough_for_the_largest_event() -> None:
         ("mix.events", PLAIN | {"max.message.bytes": "1000"}, False, True),
         ("mix.dead-letters", COMPACT, True, False),
         ("mix.events", None, False, True),
+        ("mix.lifecycle", PLAIN, False, False),
+        ("mix.lifecycle", {}, False, False),
+        ("mix.lifecycle", None, False, True),
+        ("mix.lifecycle", COMPACT, True, False),
+        ("mix.lifecycle", {"cleanup.policy": "delete,compact"}, True, False),
+        ("mix.lifecycle", PLAIN | {"max.message.bytes": "16384"}, False, True),
+        ("mix.lifecycle", PLAIN | {"max.message.bytes": "16383"}, True, False),
     ],
 )
 def test_a_topic_that_exists_is_examined(
@@ -94,17 +111,23 @@ def test_the_ground_is_below_every_topics_limit() -> None:
     found = {
         "mix.events": Found(8, PLAIN | {"max.message.bytes": "950000"}),
         "mix.dead-letters": Found(8, None),
+        "mix.lifecycle": Found(8, PLAIN | {"max.message.bytes": "940000"}),
         "mix.checkpoints": Found(6, COMPACT | {"max.message.bytes": "2000000"}),
     }
     firm = ground(settings, plan(settings), found)
-    assert (firm.checkpoint_partitions, firm.max_request_bytes) == (6, 950_000)
+    assert (firm.checkpoint_partitions, firm.max_request_bytes) == (6, 940_000)
     assert [warning.key for warning in firm.warnings] == ["topics.dead_letters"]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
     """Two wrong topics: one start shows both."""
     settings = settings_with()
-    found = {"mix.events": Found(8, COMPACT), "mix.dead-letters": Found(8, PLAIN), "mix.checkpoints": Found(8, PLAIN)}
+    found = dict.fromkeys(("mix.events", "mix.lifecycle"), Found(8, COMPACT))
+    found |= dict.fromkeys(("mix.dead-letters", "mix.checkpoints"), Found(8, PLAIN))
     with pytest.raises(SettingsError) as caught:
         ground(settings, plan(settings), found)
-    assert {mistake.key for mistake in caught.value.mistakes} == {"topics.events", "topics.checkpoints"}
+    assert {mistake.key for mistake in caught.value.mistakes} == {
+        "topics.events",
+        "topics.lifecycle",
+        "topics.checkpoints",
+    }
