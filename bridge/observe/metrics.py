@@ -44,8 +44,33 @@ _PER_SERVER = (
     _PerServer("rewinds", "Times a session was wound back to a refused record.", "rewinds"),
     _PerServer("epochs_begun", "Epochs begun: the numbering could not go on with certainty.", "epochs_begun"),
     _PerServer("reconnects", "Connections to a stream after a session's first one.", "reconnects"),
+    _PerServer("resumed", "Connections that went on, proven, where the stream was left. Nothing to do.", "resumed"),
     _PerServer(
-        "unresumable", "Times a stream could not be resumed where it was left: events may be missing.", "unresumable"
+        "gaps",
+        "Times the server no longer had, or never sent, what the bridge lacks. The lifecycle topic names session and"
+        " ids; let the server keep more for replay, and see what kept the bridge from reading (reconnects, Kafka).",
+        "gaps",
+    ),
+    _PerServer(
+        "missing_events",
+        "Events lost in gaps, as far as the server's ids tell how many: 0 beside gaps means that they do not.",
+        "missing_events",
+    ),
+    _PerServer(
+        "healed",
+        "Jumps in a server's ids that one more connection filled. Many: the server drops events for slow readers, see"
+        " what holds the bridge up (buffer_bytes near its limit, Kafka).",
+        "healed",
+    ),
+    _PerServer(
+        "resets",
+        "Times a server's ids started over. It lost what it kept for replay: see why it started anew.",
+        "resets",
+    ),
+    _PerServer(
+        "unresumable",
+        "Times a stream could not be resumed where it was left: events may be missing. The lifecycle topic says why.",
+        "unresumable",
     ),
     _PerServer("read_bytes", "Bytes read from the streams.", "bytes_read"),
     _PerServer(

@@ -24,6 +24,11 @@ class Counters:
     rewinds: int = 0  # times the session was wound back to a refused record
     epochs_begun: int = 0
     reconnects: int = 0
+    resumed: int = 0  # times a connection went on, proven, where the last one stopped
+    gaps: int = 0  # times the server no longer had, or never sent, what the bridge lacks: events are missing for good
+    missing_events: int = 0  # of those gaps, as far as the server's ids tell how many
+    healed: int = 0  # times events that the server had passed over came after one more connection
+    resets: int = 0  # times the server's ids started over
     unresumable: int = 0  # times a stream could not be resumed where it was left: events may be missing or repeated
     bytes_read: int = 0
     replaced_utf8: int = 0  # events in which bytes that are not UTF-8 were replaced
