@@ -47,6 +47,8 @@ class Request:
 class FaultyFeed:
     """A stream that replays after an id and goes on live, but for the connections that a fault is in store for.
 
+    Ten times a second it sends a comment when there is nothing else.
+
     Any thread.
     """
 
@@ -62,18 +64,22 @@ class FaultyFeed:
     def add(self, sent: Iterable[Sent]) -> None:
         """More events."""
         with self._changed:
-            for one in sent:
-                self._sent.append(one)
-                if one.id is not None:
-                    self._places[one.id] = len(self._sent)
+            self._add(sent)
             self._changed.notify_all()
 
-    def fail(self, *faults: Fault) -> None:
-        """Do this to the next connections, and end the present ones."""
+    def fail(self, faults: Iterable[Fault], sent: Iterable[Sent] = ()) -> None:
+        """End the present connections, do this to the next ones, and have more events that only those will bring."""
         with self._changed:
             self._faults = iter(faults)
             self._cuts += 1
+            self._add(sent)
             self._changed.notify_all()
+
+    def _add(self, sent: Iterable[Sent]) -> None:
+        for one in sent:
+            self._sent.append(one)
+            if one.id is not None:
+                self._places[one.id] = len(self._sent)
 
     @property
     def last_id(self) -> str:
@@ -107,11 +113,15 @@ class FaultyFeed:
 
     def _serve(self, peer: Peer, at: int, cuts: int) -> None:
         peer.send(CHUNKED)
-        while self._cuts == cuts and not peer.server.ending.is_set():
+        while not peer.server.ending.is_set():
             with self._changed:
-                if len(self._sent) <= at:
+                if len(self._sent) <= at and self._cuts == cuts:
                     self._changed.wait(0.1)
+                if self._cuts != cuts:
+                    return
                 new = self._sent[at:]
+            if not new:
+                peer.send(chunk(b":\n\n"))
             for one in new:
                 for piece in pieces(one.wire):
                     peer.send(chunk(piece))

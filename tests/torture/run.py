@@ -1,0 +1,174 @@
+"""One run: a simulated server that talks all the time, a bridge, a Kafka, and the proof at the end."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from tests.integration.scene import settings, status
+from tests.kafka.mix import MixServer, prove
+from tests.kafka.process import MIX_BRIDGE, Bridge, command
+from tests.kafka.topics import end_offsets
+from tests.waiting import wait_until
+
+DYING = (MIX_BRIDGE[0], "-m", "tests.kafka.dying_bridge")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the server does: 2,000 events a second in all, which two cores shared with Kafka carry with ease."""
+
+    sessions: int = 20
+    rate: float = 100.0
+    """Events per second of each session."""
+    replay: int = 20_000
+    """Events that the server keeps of each session: more than it says while the bridge is away."""
+    more: tuple[object, ...] = ()
+
+    def options(self, seed: int) -> tuple[object, ...]:
+        """Of the simulated server."""
+        named = ("--sessions", self.sessions, "--rate", self.rate, "--replay", self.replay, "--seed", seed)
+        return (*named, *self.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a run came to, as it stands in docs/reliability.md.
+
+    A lost or an altered event is no figure: the comparison with the journal raises AssertionError, and says which.
+    """
+
+    done: str
+    times: int
+    events: int
+    """In the server's journal, each of which a consumer has, byte for byte."""
+    sessions: int
+    twice: int
+    """Events that a consumer which follows the rule has more than once."""
+    repeats: int
+    """Records that it drops because it had their number already."""
+    dead_letters: int
+    remark: str = ""
+    verified: bool = False
+    """``mix-bridge verify`` looked at the same topics and found nothing missing."""
+
+    def row(self) -> str:
+        """A row of the table."""
+        cells = (self.done, self.times, f"{self.events:,} of {self.sessions} sessions", 0, 0, self.twice, self.repeats)
+        return " | ".join(["|", *map(str, cells), self.remark]).replace("|  |", "|", 1) + " |"
+
+
+HEAD = (
+    "| what was done | times | events | lost | altered | twice for the consumer | repeats on the topic | remarks |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+class Place(NamedTuple):
+    """Where a run puts its files, finds Kafka, and what its topics begin with."""
+
+    folder: Path
+    kafka: str
+    namespace: str
+
+
+@dataclass
+class Run:
+    """A server under load and a bridge's settings for it; a context. Used by one thread."""
+
+    place: Place
+    load: Load = Load()
+    more: Mapping[str, object] = field(default_factory=dict)
+    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(10**6))
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        print(f"seed {self.seed}")
+        self.mix = MixServer(self.place.folder / "mix", *self.load.options(self.seed))
+        self.bridge = Bridge(self.place.folder / "bridge", {})
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.mix.__enter__()
+        self.url = self.url or self.mix.url
+        self.bridge = self.bridge_with()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bridge.kill()
+        self.mix.kill()
+
+    def bridge_with(self, more: Mapping[str, object] | None = None, program: Sequence[str] = MIX_BRIDGE) -> Bridge:
+        """A bridge of this run that is not started yet; the one of the last call is ``bridge``."""
+        chosen = settings(self.place.kafka, self.place.namespace, self.url, {**self.more, **(more or {})})
+        self.bridge = Bridge(self.place.folder / "bridge", chosen, program)
+        return self.bridge
+
+    def dying(self, *options: object, more: Mapping[str, object] | None = None) -> Bridge:
+        """A bridge that sends itself a signal; see ``tests.kafka.dying_bridge``."""
+        return self.bridge_with(more, (*DYING, *map(str, options), "--"))
+
+    def pause(self, least: float, most: float | None = None) -> None:
+        """Let the load run for some seconds: that the moment is any moment is the point."""
+        threading.Event().wait(self.chance.uniform(least, least if most is None else most))
+
+    def published(self) -> dict[str, int]:
+        """How many events each session of the server has said."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{self.mix.url}/control/sessions", timeout=10) as answer:
+            return {one["id"]: one["published"] for one in json.load(answer)}
+
+    def acknowledged(self) -> int:
+        """Records of the present epochs that Kafka has, by the bridge's own word."""
+        return sum(one["acknowledged_sequence"] for one in status(self.bridge)["sessions"])
+
+    def wait_flow(self, records: int = 200, deadline: float = 60.0) -> None:
+        """Return once so many more records are acknowledged."""
+        before = self.acknowledged()
+        wait_until(lambda: self.acknowledged() >= before + records, deadline, f"a flow, see {self.bridge.log}", 0.05)
+
+    def settle(self, deadline: float = 120.0) -> None:
+        """The server falls silent; return once the bridge has handed over everything it said."""
+        self.mix.post("/control/pause")
+        wait_until(self._has_everything, deadline, f"the rest, see {self.bridge.log}", 0.1)
+
+    def _has_everything(self) -> bool:
+        with suppress(TimeoutError):  # a bridge in trouble may be late with its answer
+            sessions = status(self.bridge)["sessions"]
+            done = {one["session"]: one["last_event_id"] for one in sessions if not one["in_flight"]}
+            return done == {session: str(count) for session, count in self.published().items()}
+        return False
+
+    def finish(self, deadline: float = 120.0) -> None:
+        """Settle, and stop the bridge in order."""
+        self.settle(deadline)
+        assert self.bridge.terminate() == 0, self.bridge.log_text()[-2000:]
+
+    def prove(self, done: str, times: int, *, new_epochs: bool = False, remark: str = "") -> Figures:
+        """Compare with the journal; AssertionError says what is lost, altered or too much."""
+        journal = self.mix.journal()
+        assert {session: len(entries) for session, entries in journal.items()} == self.published()
+        topics = [f"{self.place.namespace}.events", f"{self.place.namespace}.dead-letters"]
+        proof = prove(self.place.kafka, topics, journal, new_epochs=new_epochs)
+        dead = sum(end_offsets(self.place.kafka, topics[1]).values())
+        twice = len(proof.follower.accepted) - proof.events
+        figures = Figures(done, times, proof.events, len(journal), twice, proof.repeats, dead, remark)
+        print(figures.row())
+        return replace(figures, verified=self._verified())
+
+    def _verified(self) -> bool:
+        if "verify" not in command(["--help"]).stdout:
+            return False
+        answer = command(["verify", "--json"], self.bridge.settings, 120)
+        assert answer.returncode == 0, f"verify: {answer.returncode}\n{answer.stdout[-2000:]}{answer.stderr[-2000:]}"
+        return True
