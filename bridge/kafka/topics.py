@@ -179,10 +179,11 @@ class TopicAdmin:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = self._admin.describe_configs(resources, request_timeout=_TIMEOUT)
-        return {resource.name: _config_of(future) for resource, future in answers.items()}
+        return {resource.name: config_of(future) for resource, future in answers.items()}
 
 
-def _config_of(future: Future[Any]) -> Mapping[str, str] | None:
+def config_of(future: Future[Any]) -> Mapping[str, str] | None:
+    """The settings of a topic when Kafka answers; None where the bridge may not look. Raises `Unreachable`."""
     try:
         return {name: str(entry.value) for name, entry in future.result(_TIMEOUT).items()}
     except KafkaException as exception:

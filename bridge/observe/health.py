@@ -92,7 +92,8 @@ def liveness(snapshot: BridgeSnapshot) -> Verdict:
 def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:
     """Whether the checkpoints are restored, Kafka and a server answer, and enough sessions can connect."""
     sessions = _sessions(snapshot, unconnected_states)
-    return Verdict((_restore(snapshot), _kafka(snapshot), _delivery(snapshot), _servers(snapshot), sessions))
+    kafka = (_restore(snapshot), _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
+    return Verdict((*kafka, _servers(snapshot), sessions))
 
 
 def _loop(name: str, age: float) -> Check:
@@ -116,6 +117,15 @@ def _kafka(snapshot: BridgeSnapshot) -> Check:
     silent = "has not answered yet" if age is None else f"last answered {age:.1f} s ago (limit {KAFKA_LIMIT:g} s)"
     advice = "see that the brokers of kafka.bootstrap_servers run and can be reached; the bridge goes on by itself"
     return Check("kafka", ok=False, detail=f"{silent}: {advice}")
+
+
+def _topics(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
+    """None where nobody looks at topics: the embedded Kafka of the demo has no settings of topics."""
+    if not snapshot.topics:
+        return ()
+    troubles = [each.trouble for each in snapshot.topics if each.trouble is not None]
+    well = f"{len(snapshot.topics)} topics are as they should be"
+    return (Check("topics", ok=not troubles, detail="; ".join(troubles) or well),)
 
 
 def _delivery(snapshot: BridgeSnapshot) -> Check:

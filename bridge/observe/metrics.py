@@ -107,6 +107,7 @@ class SnapshotCollector(Collector):
         """The metrics of this moment."""
         snapshot = self._snapshot()
         yield from _of_bridge(snapshot)
+        yield from _of_topics(snapshot)
         yield from _of_servers(snapshot)
         yield from _of_sessions(snapshot)
         totals = snapshot.totals()
@@ -127,6 +128,17 @@ def _of_bridge(snapshot: BridgeSnapshot) -> Iterator[Metric]:
     age = float("inf") if snapshot.kafka_last_answer_age is None else snapshot.kafka_last_answer_age
     yield _gauge("kafka_answer_age_seconds", "Since Kafka last acknowledged or answered.", age)
     yield _labelled("loop_age_seconds", "Since each loop of the daemon last moved.", "loop", snapshot.loops)
+
+
+def _of_topics(snapshot: BridgeSnapshot) -> Iterator[Metric]:
+    troubled = {each.name: int(each.trouble is not None) for each in snapshot.topics}
+    yield _labelled("topic_trouble", "1 when records do not get into the topic, or would be lost.", "topic", troubled)
+    text = "Changes of a topic under the running bridge: recreated, partitions or limit."
+    family = CounterMetricFamily(f"{PREFIX}_topic_changes", text, labels=("topic", "change"))
+    for topic in snapshot.topics:
+        for change, count in topic.changes.items():
+            family.add_metric((topic.name, change), count)
+    yield family
 
 
 def _of_servers(snapshot: BridgeSnapshot) -> Iterator[Metric]:

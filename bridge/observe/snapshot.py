@@ -86,6 +86,17 @@ class ServerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicSnapshot:
+    """One topic of the settings, as it was at the last look."""
+
+    name: str
+    partitions: int | None  # None: it does not exist
+    trouble: str | None = None  # what keeps records out of it, or loses them there, and the way out
+    warnings: tuple[str, ...] = ()
+    changes: Mapping[str, int] = field(default_factory=dict)  # since the start, by kind
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeSnapshot:
     """The daemon at one moment."""
 
@@ -101,6 +112,7 @@ class BridgeSnapshot:
     sessions: tuple[SessionSnapshot, ...] = ()
     servers: Mapping[str, ServerSnapshot] = field(default_factory=dict)
     loops: Mapping[str, float] = field(default_factory=dict)  # ``Beats.ages()``
+    topics: tuple[TopicSnapshot, ...] = ()
 
     def totals(self) -> dict[str, Counters]:
         """Per server, the counters of all its sessions, those that ended included."""
@@ -124,8 +136,18 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
             "kafka_last_answer_age": _rounded(snapshot.kafka_last_answer_age),
             "loops": {name: _rounded(age) for name, age in snapshot.loops.items()},
         },
+        "topics": {topic.name: _topic_status(topic) for topic in snapshot.topics},
         "servers": {name: _server_status(server) for name, server in snapshot.servers.items()},
         "sessions": [_session_status(session) for session in snapshot.sessions],
+    }
+
+
+def _topic_status(topic: TopicSnapshot) -> dict[str, object]:
+    return {
+        "partitions": topic.partitions,
+        "trouble": topic.trouble,
+        "warnings": list(topic.warnings),
+        "changes": dict(topic.changes),
     }
 
 

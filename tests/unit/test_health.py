@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.observe.health import LOOP_LIMIT, Beats, Verdict, liveness, readiness
-from bridge.observe.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot
+from bridge.observe.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot, TopicSnapshot
 
 WELL = BridgeSnapshot(
     version="1.2.3",
@@ -201,3 +201,12 @@ def test_beats_use_the_clock_that_counts_a_suspended_machine() -> None:
     beats = Beats()
     beats.beat("main")
     assert 0 <= beats.ages()["main"] < 5
+
+
+def test_not_ready_while_a_topic_takes_nothing() -> None:
+    """The trouble is told as it is; without a look at topics nothing is said of them."""
+    topics = (TopicSnapshot("mix.events", None, "topic mix.events is gone: create it"), TopicSnapshot("mix.tools", 8))
+    verdict = readiness(replace(WELL, topics=topics))
+    assert failed(verdict) == {"topics": "topic mix.events is gone: create it"}
+    assert readiness(replace(WELL, topics=topics[1:])).ok
+    assert "topics" not in [check.name for check in readiness(WELL).checks]

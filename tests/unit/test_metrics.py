@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.observe import metrics
 from bridge.observe.metrics import Metrics
-from bridge.observe.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot
+from bridge.observe.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot, TopicSnapshot
 
 SNAPSHOT = BridgeSnapshot(
     version="1.2.3",
@@ -143,3 +143,16 @@ def test_no_snapshot_is_taken_before_the_first_scrape() -> None:
     assert not taken
     made.render()
     assert taken == [1]
+
+
+def test_topics_in_trouble_and_their_changes_are_told() -> None:
+    """A gauge to alert on, and a counter of each kind."""
+    topics = (
+        TopicSnapshot("mix.events", 8, "compacted", changes={"recreated": 1, "limit": 0}),
+        TopicSnapshot("mix.tools", 8),
+    )
+    samples = scrape(replace(SNAPSHOT, topics=topics))
+    assert value(samples, "topic_trouble", topic="mix.events") == 1
+    assert value(samples, "topic_trouble", topic="mix.tools") == 0
+    assert value(samples, "topic_changes_total", topic="mix.events", change="recreated") == 1
+    assert value(samples, "topic_changes_total", topic="mix.events", change="limit") == 0

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.observe.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot, status
+from bridge.observe.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot, TopicSnapshot, status
 
 EMPTY = BridgeSnapshot(
     version="1.2.3",
@@ -102,4 +102,12 @@ def test_the_status_is_json() -> None:
         "last_discovery_age": None,
         "listed": 7,
         "not_bridged": 2,
+    }
+
+
+def test_the_status_tells_of_each_topic() -> None:
+    """What it is, what is wrong with it, and what was changed."""
+    topic = TopicSnapshot("mix.events", 8, "no leader", ("small",), {"partitions": 1})
+    assert status(replace(EMPTY, topics=(topic,)))["topics"] == {
+        "mix.events": {"partitions": 8, "trouble": "no leader", "warnings": ["small"], "changes": {"partitions": 1}}
     }
