@@ -64,3 +64,32 @@ def is_for_size(error: KafkaError) -> bool:
 def in_words(error: KafkaError) -> str:
     """One line for people and headers: the name users can look up, and the client's own text."""
     return f"{error.name()}: {error.str()}"
+
+
+def in_full(topic: str, error: KafkaError) -> str:
+    """One line for the operator: which topic, what Kafka says, and what to do where that is known."""
+    said = f"{topic}: {in_words(error)}"
+    way_out = _WAYS_OUT.get(error.code())
+    return said if way_out is None else f"{said}; {way_out}"
+
+
+_GONE = "the topic is gone: create it again, what belongs there waits in memory"
+_DISK = "look at the brokers' disks and logs; what belongs there waits in memory"
+_TOO_LARGE = "raise max.message.bytes on the topic, or lower events.max_bytes"
+_REPLICAS = "see that all brokers run, or lower min.insync.replicas on the topic; what belongs there waits in memory"
+_WAYS_OUT = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _GONE,
+    KafkaError._UNKNOWN_TOPIC: _GONE,
+    KafkaError._UNKNOWN_PARTITION: "the topic has fewer partitions than it had: create it anew with as many",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant WRITE on the topic to the bridge's user",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant IDEMPOTENT_WRITE on the cluster to the bridge's user",
+    KafkaError.MSG_SIZE_TOO_LARGE: _TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE: _TOO_LARGE,
+    KafkaError.INVALID_RECORD: "the brokers' log says what is invalid",
+    KafkaError.INVALID_TIMESTAMP: "raise message.timestamp.before.max.ms and message.timestamp.after.max.ms on the"
+    " topic, and see that the clocks of this machine and of the brokers agree",
+    KafkaError.POLICY_VIOLATION: "the brokers have a rule against it: ask who runs them",
+    KafkaError.KAFKA_STORAGE_ERROR: _DISK,
+    KafkaError.NOT_ENOUGH_REPLICAS: _REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: _REPLICAS,
+}

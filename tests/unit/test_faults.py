@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from bridge.kafka.faults import Fault, error_of, fault_of, in_words, is_for_size
+from bridge.kafka.faults import Fault, error_of, fault_of, in_full, in_words, is_for_size
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ def test_only_errors_of_size_are_mended_by_a_smaller_record() -> None:
 def test_an_error_in_words_begins_with_a_name_to_look_up() -> None:
     """And goes on with the client's own text."""
     assert in_words(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too big")) == "MSG_SIZE_TOO_LARGE: too big"
+
+
+def test_an_operator_is_told_the_topic_and_the_way_out() -> None:
+    """Where there is one; and else what Kafka says."""
+    assert in_full("mix.events", KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too big")) == (
+        "mix.events: MSG_SIZE_TOO_LARGE: too big; raise max.message.bytes on the topic, or lower events.max_bytes"
+    )
+    assert in_full("mix.events", KafkaError(KafkaError.INVALID_MSG, "x")) == "mix.events: INVALID_MSG: x"
