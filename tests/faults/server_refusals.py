@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import chain, repeat
 
-from tests.component.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, answer, chunk
+from tests.component.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, answer, chunk
 from tests.faults.server_feed import Fault
 
 DRIP = 0.05
@@ -17,6 +17,11 @@ DRIP = 0.05
 def saying(*pieces: bytes) -> Fault:
     """These bytes and the end of the connection, whatever was asked for."""
     return lambda peer, _: peer.send(*pieces)
+
+
+def only(response: bytes) -> Script:
+    """The same for a stream that never gives anything else."""
+    return lambda peer: peer.send(response)
 
 
 def status(code: int, *headers: bytes, body: bytes = b"") -> Fault:
@@ -102,6 +107,5 @@ def commented(comment: bytes, count: int) -> Fault:
             if peer.server.ending.wait(DRIP):
                 return
         peer.send(blocks)
-        peer.hold()
 
     return fault
