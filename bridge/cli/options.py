@@ -6,9 +6,9 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -96,9 +96,15 @@ class Given:
 
 
 def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command all options of `Given`, collected in its parameter ``given``."""
+    """Gives a command all options of `Given`, collected in its parameter ``given``.
+
+    An option that the command has itself under the same name (``session``, where it says which ones to show) takes the
+    place of that one, before the command's name too.
+    """
     hints = get_type_hints(command, include_extras=True)
-    options = get_type_hints(Given, include_extras=True)
+    options = {name: option for name, option in get_type_hints(Given, include_extras=True).items() if name not in hints}
+    replaced = [field.name for field in fields(Given) if field.name not in options]
+    lists = {name for name in replaced if any(get_origin(each) is list for each in get_args(get_args(hints[name])[0]))}
     own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "given"]
     own = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
     context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -111,7 +117,14 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_given(**arguments: Any) -> Any:  # noqa: ANN401 - whatever the command takes and returns
         given = Given(**{name: arguments.pop(name) for name in options})
         caller: typer.Context = arguments["context"] if takes_context else arguments.pop("context")
-        return command(given=given.after(caller.obj) if isinstance(caller.obj, Given) else given, **arguments)
+        earlier = caller.obj if isinstance(caller.obj, Given) else Given()
+        for name in replaced:
+            if name in lists:
+                arguments[name] = _joined(getattr(earlier, name), arguments[name])
+            elif getattr(earlier, name) is not None:
+                raise typer.BadParameter("it does not go with this command", param_hint=f"--{name}")
+        earlier = replace(earlier, **dict.fromkeys(replaced))
+        return command(given=given.after(earlier), **arguments)
 
     takes_context = any(parameter.name == "context" for parameter in own)
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]

@@ -68,6 +68,39 @@ def plain(text: str) -> str:
     return "".join(_plain_tokens(text))
 
 
+def indented(text: str) -> str:
+    """The same JSON, a member or item on each line, every string and number as it stands there. Raises `NotJson`.
+
+    For eyes: parsing and writing it again would hide a key that stands there twice, or a number's own form.
+    """
+    return "".join(_laid_out(text))
+
+
+_DEEPEST_INDENT = 20  # deeper parts stay in that column: a megabyte of brackets must not become a gigabyte of blanks
+_OPENS = frozenset({"array", "object"})
+
+
+def _laid_out(text: str) -> Iterator[str]:
+    before = ""
+    for kind, token, depth in _tokens(text):
+        last, before = before, kind
+        if kind == "end":
+            return
+        if kind == "close":
+            yield "" if last in _OPENS else _line(depth - 1)
+        elif last in _OPENS or last in {"item", "member"}:
+            yield _line(depth)
+        yield _spaced(kind, token.strip(" \t\n\r"))
+
+
+def _line(depth: int) -> str:
+    return "\n" + "  " * min(depth, _DEEPEST_INDENT)
+
+
+def _spaced(kind: str, token: str) -> str:
+    return f"{token[:-1].rstrip()}: " if kind == "key" else token
+
+
 def _grammar_flaw(text: str) -> str | None:
     try:
         for _ in _tokens(text):

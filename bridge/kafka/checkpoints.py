@@ -1,18 +1,22 @@
-"""Reading the checkpoints topic back, to its end."""
+"""The checkpoints topic: read back to its end, and written by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
-from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode
+from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.checkpoint_edit import Edit
+from bridge.core.checkpoint_log import CheckpointLog, mistakes_of
 from bridge.core.identity import SessionKey
-from bridge.errors import Mistake, SettingsError, Stopped, Unreachable
+from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.kafka.clients import reader, unreachable
+from bridge.kafka.sending import Outgoing, Sender
 
 log = get_logger("bridge.kafka")
 
@@ -20,8 +24,6 @@ _BATCH = 5000
 _TIMEOUT = 10.0
 _PROGRESS = 5.0
 """Seconds without an end after which progress is said."""
-_MISTAKES = 20
-"""Records that are not ours told at once: enough to see what happened, and no flood from a topic of somebody else."""
 _STUCK = 30.0
 """Seconds without a record, before the end: somebody's open transaction holds it back, or the broker is gone."""
 
@@ -31,9 +33,17 @@ def restore(
 ) -> dict[SessionKey, Checkpoint]:
     """The last checkpoint of every session, read from the beginning to the end the topic has now.
 
-    Raises `SettingsError` for records that are not ours and that no later one with their key settles (never "start
-    from zero"), `Unreachable`, `Stopped`.
+    Raises `SettingsError` for records that the bridge cannot go by and that no later one settles (never "start from
+    zero"), each with the command that does; `Unreachable`, `Stopped`.
     """
+    log_read = read_log(config, topic, partitions, stopped)
+    if log_read.flaws:
+        raise SettingsError(mistakes_of(topic, log_read.flaws))
+    return log_read.checkpoints
+
+
+def read_log(config: Mapping[str, Any], topic: str, partitions: int, stopped: Callable[[], bool]) -> CheckpointLog:
+    """The last word on every session, and what is wrong with it. Raises `Unreachable`, `Stopped`."""
     consumer = reader(config)
     try:
         return _read(consumer, topic, partitions, stopped)
@@ -43,10 +53,30 @@ def restore(
         consumer.close()
 
 
-def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[], bool]) -> dict[SessionKey, Checkpoint]:
+def write_edits(config: Mapping[str, Any], topic: str, max_request_bytes: int, edits: Sequence[Edit]) -> None:
+    """Write all edits; returns when Kafka has acknowledged each record.
+
+    Of each edit no record is sent before the one ahead of it is acknowledged. Raises `Unreachable`, or `SettingsError`
+    when Kafka refuses one.
+    """
+    sender = Sender(config, max_request_bytes)
+    for turn in zip_longest(*(edit.writes for edit in edits)):
+        for edit, write in zip(edits, turn, strict=True):
+            if write is not None:
+                outgoing = Outgoing(topic, edit.key, write.value, [], unix_ms(), write.partition)
+                sender.send(outgoing, _must_be_taken)
+        sender.settle()
+
+
+def _must_be_taken(refusal: str | None) -> None:
+    if refusal is not None:
+        raise SettingsError.of("topics.checkpoints", f"Kafka refused a checkpoint: {refusal}; allowed: Write on it")
+
+
+def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[], bool]) -> CheckpointLog:
     ends = _ends(consumer, topic, partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
-    latest = _Latest()
+    latest = CheckpointLog(partitions)
     records, moved, said = 0, monotonic(), monotonic()
     while ends:
         if stopped():
@@ -55,7 +85,7 @@ def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[],
         now = monotonic()
         records += len(batch)
         for message in batch:
-            latest.take(message)
+            _take(latest, message)
         moved = now if batch else moved
         ends = _not_yet_read(consumer, topic, ends)
         if now - moved > _STUCK:
@@ -63,7 +93,7 @@ def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[],
         if now - said > _PROGRESS:
             said = now
             log.info("reading checkpoints", topic=topic, records=records, partitions_left=len(ends))
-    return latest.complete()
+    return latest
 
 
 _STUCK_HINT = "no broker answers, or somebody's open transaction on the topic holds its end back"
@@ -84,52 +114,14 @@ def _not_yet_read(consumer: Consumer, topic: str, ends: Mapping[int, int]) -> di
     return {each.partition: ends[each.partition] for each in positions if each.offset < ends[each.partition]}
 
 
-class _Latest:
-    """The last word on every session, as compaction would leave it: a record settles every earlier one with its key."""
-
-    def __init__(self) -> None:
-        self.checkpoints: dict[SessionKey, Checkpoint] = {}
-        self._not_ours: dict[tuple[int | None, bytes], Mistake] = {}
-
-    def take(self, message: Message) -> None:
-        if (error := message.error()) is not None:
-            raise KafkaException(error)
-        key, value = _bytes(message.key()), message.value()
-        if key.startswith(OWN_KEY_PREFIX):
-            return
-        place = (message.partition(), key)
-        self._not_ours.pop(place, None)
-        if value is None:
-            server, _, session_id = key.decode(errors="replace").partition("/")
-            self.checkpoints.pop(SessionKey(server, session_id), None)
-            return
-        try:
-            self._keep(decode(key, _bytes(value)))
-        except BadCheckpoint as bad:
-            self._not_ours[place] = _not_ours(message, bad)
-
-    def _keep(self, checkpoint: Checkpoint) -> None:
-        known = self.checkpoints.get(checkpoint.key)
-        # A late word of a process that is gone may stand behind the first word of its successor's new epoch: numbers
-        # never go back to an epoch that a consumer has left.
-        if known is None or checkpoint.position.epoch >= known.position.epoch:
-            self.checkpoints[checkpoint.key] = checkpoint
-
-    def complete(self) -> dict[SessionKey, Checkpoint]:
-        """Everything, at the end; raises `SettingsError` when a record that is not ours still stands."""
-        if self._not_ours:
-            raise SettingsError(tuple(self._not_ours.values())[:_MISTAKES])
-        return self.checkpoints
-
-
-def _not_ours(message: Message, bad: BadCheckpoint) -> Mistake:
-    topic, partition, offset, key = message.topic(), message.partition(), message.offset(), message.key()
-    return Mistake(
-        "topics.checkpoints",
-        f"{topic} partition {partition} offset {offset} is no checkpoint of mix-bridge: {bad}. Nothing is bridged"
-        f" before this is settled: if the record is somebody else's, write a tombstone (a record without a value) with"
-        f" its key {key!r} to that partition (it forgets the position of a session of that key), or give mix-bridge a"
-        f" topic of its own",
+def _take(latest: CheckpointLog, message: Message) -> None:
+    if (error := message.error()) is not None:
+        raise KafkaException(error)
+    partition, offset, value = message.partition(), message.offset(), message.value()
+    assert partition is not None  # noqa: S101 - told to mypy; what a consumer returns has both
+    assert offset is not None  # noqa: S101 - as above
+    latest.take(
+        partition, offset, message.timestamp()[1], _bytes(message.key()), None if value is None else _bytes(value)
     )
 
 

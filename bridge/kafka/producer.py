@@ -101,7 +101,7 @@ class IdempotentProducer:
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,
         topic: str,
-        value: bytes,
+        value: bytes | None,
         key: bytes,
         headers: list[tuple[str, bytes]],
         timestamp_ms: int,

@@ -1,0 +1,309 @@
+"""``mix-bridge checkpoints``: how far each session has come, and having it go on elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bridge.cli.kafka_access import JSON_OPTION, Access, access, echo_json
+from bridge.cli.options import Given, takes_settings
+from bridge.clock import unix_ms
+from bridge.core.checkpoint_edit import Change, Edit, forgotten, moved, removed
+from bridge.core.checkpoint_log import CheckpointLog, Standing, session_of
+from bridge.core.identity import LONGEST_ID, SessionKey, partition_of, sendable
+from bridge.core.terminal_text import visible
+from bridge.errors import EXIT_FOUND, EXIT_OK, SettingsError
+
+if TYPE_CHECKING:
+    from bridge.kafka.topics import Found
+
+checkpoints_app = typer.Typer(
+    name="checkpoints",
+    help="Positions: how far each session has come. List, look, have a session go on elsewhere.",
+    no_args_is_help=True,
+)
+
+_STOP_FIRST = (
+    "Stop the mix-bridge of this namespace first: one that runs does not see what is written here, and writes its own"
+    " position over it."
+)
+_Session = Annotated[str, typer.Argument(metavar="SERVER/SESSION")]
+_Json = Annotated[bool, JSON_OPTION]
+
+
+class Show(StrEnum):
+    """What `list` can be narrowed to."""
+
+    ACTIVE = "active"
+    ENDED = "ended"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """The checkpoints topic as it is now."""
+
+    opened: Access
+    name: str
+    partitions: int
+    log: CheckpointLog
+
+    @classmethod
+    def read(cls, given: Given) -> _Topic:
+        """Raises ``SettingsError`` when there is none, ``Unreachable``."""
+        opened = access(given)
+        from bridge.kafka.checkpoints import read_log  # noqa: PLC0415 - as below
+        from bridge.kafka.topic_reader import never  # noqa: PLC0415 - Kafka's client is slow to import
+
+        name = opened.settings.topics.checkpoints
+        partitions = _found(opened).partitions
+        return cls(opened, name, partitions, read_log(opened.config, name, partitions, never))
+
+    def write(self, edits: Sequence[Edit]) -> None:
+        """Write them, and wait until Kafka has acknowledged each record."""
+        from bridge.kafka.checkpoints import write_edits  # noqa: PLC0415 - Kafka's client is slow to import
+
+        write_edits(self.opened.config, self.name, _found(self.opened).max_message_bytes, edits)
+
+
+def _found(opened: Access) -> Found:
+    from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
+
+    name = opened.settings.topics.checkpoints
+    found = TopicAdmin(opened.config).describe([each for each in plan(opened.settings) if each.name == name])
+    if name not in found:
+        raise SettingsError.of(
+            "topics.checkpoints",
+            f"there is no topic {name}, or it may not be seen; allowed: the one of a daemon that has run (look at"
+            " namespace too)",
+        )
+    return found[name]
+
+
+@checkpoints_app.command("list")
+@takes_settings
+def list_(
+    *,
+    given: Given,
+    session: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SERVER/SESSION]...", help="These, or patterns: 'local/*'. None: all.", show_default=False
+        ),
+    ] = None,
+    state: Annotated[Show | None, typer.Option(help="Only these.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """How far each session has come, and checkpoints that the daemon would refuse."""
+    from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
+
+    topic = _Topic.read(given)
+    found = [one for one in topic.log.standings().values() if _is_wanted(one, session, state)]
+    if as_json:
+        echo_json(texts.list_document(topic.name, found, unix_ms()))
+    else:
+        typer.echo("\n".join(texts.list_lines(topic.name, found, unix_ms())))
+
+
+def _is_wanted(standing: Standing, sessions: Sequence[str] | None, state: Show | None) -> bool:
+    name = standing.key.decode("utf-8", "replace")
+    named = not sessions or any(name == each or fnmatchcase(name, each) for each in sessions)
+    if state is Show.BAD:
+        return named and bool(standing.flaws)
+    return named and (state is None or (standing.good is not None and standing.good.state == state.value))
+
+
+@checkpoints_app.command()
+@takes_settings
+def show(*, given: Given, session: _Session, as_json: _Json = False) -> None:
+    """All of one checkpoint, also of one that the daemon would refuse."""
+    from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
+
+    topic = _Topic.read(given)
+    standing = topic.log.about(os.fsencode(session))
+    if as_json:
+        echo_json(texts.shown_document(topic.name, standing, unix_ms()))
+    elif standing.words:
+        typer.echo("\n".join(texts.shown_lines(topic.name, standing, unix_ms())))
+    else:
+        typer.echo(f"{topic.name} has no checkpoint of {visible(session)}", err=True)
+    raise typer.Exit(EXIT_OK if standing.words else EXIT_FOUND)
+
+
+@checkpoints_app.command("set")
+@takes_settings
+def set_(
+    *,
+    given: Given,
+    session: Annotated[str | None, typer.Argument(metavar="SERVER/SESSION", show_default=False)] = None,
+    last_event_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Go on after this event; '' for what comes from now on.", show_default=False),
+    ] = None,
+    misplaced: Annotated[
+        bool,
+        typer.Option(
+            "--misplaced",
+            help="Instead: put every checkpoint that lies in another partition than its key's where it belongs.",
+        ),
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Have a session go on after an event id, in a new epoch.
+
+    Nothing is hidden from consumers: events that were published already come again, with new numbers. STOP THE
+    MIX-BRIDGE of this namespace first: one that runs does not see this, and writes over it.
+    """
+    if misplaced == (session is not None) or (last_event_id is None) == (session is not None):
+        raise typer.BadParameter("it takes SERVER/SESSION and --last-event-id ID, or --misplaced alone")
+    if session is None or last_event_id is None:
+        _change(given, _misplaced, as_json=as_json)
+        return
+    key, event_id = _session_key(os.fsencode(session)), last_event_id
+    _refuse_unsendable(event_id)
+    _change(
+        given, lambda topic: [_moved(topic, topic.log.about(key.record_key), key, event_id, "active")], as_json=as_json
+    )
+
+
+def _refuse_unsendable(event_id: str) -> None:
+    is_utf8 = not any("\ud800" <= character <= "\udfff" for character in event_id)
+    if not (is_utf8 and sendable(event_id) and len(event_id) <= LONGEST_ID):
+        raise typer.BadParameter(
+            "an HTTP header cannot carry it (control characters, a blank at either end, or too long)",
+            param_hint="--last-event-id",
+        )
+
+
+@checkpoints_app.command()
+@takes_settings
+def reset(  # noqa: PLR0913 - its options, each by name
+    *,
+    given: Given,
+    session: Annotated[str | None, typer.Argument(metavar="SERVER/SESSION", show_default=False)] = None,
+    key_hex: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Instead of SERVER/SESSION: the record's key, byte for byte."),
+    ] = None,
+    partition: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Only remove the record with that key from this partition."),
+    ] = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Remove all that stands about it, the memory of its epoch too.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Have a session begin anew, at its server's start_after_id, in a new epoch.
+
+    Works on checkpoints that the daemon refuses as well. Nothing is hidden from consumers: what the server still has
+    comes again, with new numbers. STOP THE MIX-BRIDGE of this namespace first: one that runs does not see this, and
+    writes over it.
+    """
+    if (session is None) == (key_hex is None) or (forget and partition is not None):
+        raise typer.BadParameter("it takes SERVER/SESSION, and --partition N or --forget or neither")
+    key = os.fsencode(session) if session is not None else _unhexed(key_hex or "")
+    if partition is not None:
+        number = partition
+        _change(given, lambda topic: [_removed(topic, key, number)], as_json=as_json)
+    elif forget:
+        _change(given, lambda topic: [forgotten(_something(topic, key))], as_json=as_json)
+    else:
+        _change(given, lambda topic: [_reset(topic, key)], as_json=as_json)
+
+
+def _unhexed(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise typer.BadParameter("it takes pairs of hex digits", param_hint="--key-hex") from None
+
+
+def _session_key(key: bytes) -> SessionKey:
+    session = session_of(key)
+    if session is None:
+        raise typer.BadParameter(
+            f"{visible(key.decode('utf-8', 'backslashreplace'))!r} is no server/session (a record with such a key is"
+            " removed with --partition N)"
+        )
+    return session
+
+
+def _something(topic: _Topic, key: bytes) -> Standing:
+    standing = topic.log.about(key)
+    if not standing.words:
+        name = visible(key.decode("utf-8", "backslashreplace"))
+        typer.echo(f"{topic.name} has no checkpoint of {name}: nothing to change", err=True)
+        raise typer.Exit(EXIT_FOUND)
+    return standing
+
+
+def _reset(topic: _Topic, key: bytes) -> Edit:
+    session = _session_key(key)
+    servers = topic.opened.settings.servers
+    if session.server in servers:
+        start = servers[session.server].start_after_id
+    else:
+        from bridge.settings import ServerSettings  # noqa: PLC0415 - slow, and not needed to print help
+
+        start = ServerSettings.model_fields["start_after_id"].default
+        typer.echo(
+            f"the settings have no server {session.server}: taking the default start_after_id {start!r}", err=True
+        )
+    return _moved(topic, _something(topic, key), session, start, "active")
+
+
+def _misplaced(topic: _Topic) -> list[Edit]:
+    edits = []
+    for standing in topic.log.standings().values():
+        furthest = standing.furthest
+        if furthest is not None and any(flaw.misplaced is not None for flaw in standing.flaws):
+            event_id = furthest.position.last_event_id
+            edits.append(_moved(topic, standing, furthest.key, event_id, furthest.state))
+    return edits
+
+
+def _moved(
+    topic: _Topic, standing: Standing, session: SessionKey, event_id: str, state: Literal["active", "ended"]
+) -> Edit:
+    return moved(session, standing, topic.partitions, Change(event_id, state, _fingerprint(topic, session), unix_ms()))
+
+
+def _fingerprint(topic: _Topic, session: SessionKey) -> str:
+    """Of today's settings: nothing is numbered yet in a new epoch. Without the server in them, none: one epoch more."""
+    from bridge.daemon.source import Source  # noqa: PLC0415 - slow, and not needed to print help
+
+    settings = topic.opened.settings
+    return Source(session.server, settings).fingerprint if session.server in settings.servers else ""
+
+
+def _removed(topic: _Topic, key: bytes, partition: int) -> Edit:
+    standing = topic.log.about(key)
+    if partition not in {word.partition for word in standing.words}:
+        typer.echo(f"{topic.name} partition {partition} has no record with that key: nothing to change", err=True)
+        raise typer.Exit(EXIT_FOUND)
+    if session_of(key) is not None and partition == partition_of(key, topic.partitions):
+        raise typer.BadParameter("this is a session's own partition: leave --partition out, or say --forget instead")
+    return removed(key, partition)
+
+
+def _change(given: Given, plan: Callable[[_Topic], list[Edit]], *, as_json: bool) -> None:
+    """Decide, write, and say what was and what is."""
+    from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
+
+    topic = _Topic.read(given)
+    edits = plan(topic)
+    topic.write(edits)
+    changes = [(topic.log.about(edit.key), edit) for edit in edits]
+    if as_json:
+        echo_json(texts.changed_document(topic.name, changes))
+    else:
+        typer.echo("\n".join(texts.changed_lines(topic.name, changes)))
+    if edits:
+        typer.echo(_STOP_FIRST, err=True)

@@ -1,0 +1,75 @@
+"""What to write into the checkpoints topic so that a session goes on elsewhere. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bridge.core.checkpoint import Checkpoint, encode
+from bridge.core.checkpoint_log import Standing
+from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
+from bridge.core.recent import Recent
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One record to write; no value is a tombstone."""
+
+    partition: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Records to write with one key, in this order, each acknowledged before the next."""
+
+    key: bytes
+    after: Checkpoint | None
+    """The checkpoint to go by afterwards; None: none is left."""
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Where a session is to go on. ``now_ms``: Unix milliseconds; ``fingerprint``: of the settings of today."""
+
+    last_event_id: str
+    state: Literal["active", "ended"]
+    fingerprint: str
+    now_ms: int
+
+
+def moved(session: SessionKey, standing: Standing, partitions: int, change: Change) -> Edit:
+    """The session goes on in a new epoch, and nothing else stands about it.
+
+    Never by a tombstone alone: with it the memory of the epoch would be gone, a new one would go by the clock, and on a
+    clock that was set back it would lie below those that consumers have seen: they would drop everything.
+    """
+    epoch = new_epoch(standing.epoch, change.now_ms // 1000)
+    after = Checkpoint(
+        key=session,
+        position=Position(epoch, 0, change.last_event_id),
+        state=change.state,
+        updated_ms=change.now_ms,
+        fingerprint=change.fingerprint,
+        recent=Recent.starting(change.last_event_id),
+    )
+    home = partition_of(session.record_key, partitions)
+    elsewhere = sorted({word.partition for word in standing.words} - {home})
+    # The new word first: whatever happens then, the epoch is known, and the same command settles the rest.
+    return Edit(session.record_key, after, (Write(home, encode(after)), *_tombstones(elsewhere)))
+
+
+def forgotten(standing: Standing) -> Edit:
+    """Nothing stands about the key any more."""
+    return Edit(standing.key, None, _tombstones(sorted({word.partition for word in standing.words})))
+
+
+def removed(key: bytes, partition: int) -> Edit:
+    """Nothing stands about the key in one partition any more."""
+    return Edit(key, None, _tombstones([partition]))
+
+
+def _tombstones(partitions: Sequence[int]) -> tuple[Write, ...]:
+    return tuple(Write(partition, None) for partition in partitions)

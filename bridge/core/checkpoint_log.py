@@ -1,0 +1,222 @@
+"""The last word on every session in the checkpoints topic, and which of them the bridge cannot go by. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode
+from bridge.core.identity import SessionKey, partition_of
+from bridge.errors import Mistake
+from bridge.settings import checks
+
+_LARGEST_EPOCH = 10**10 - 2
+"""A larger one has no successor in 10 digits, and stands in no record."""
+
+
+class Word(NamedTuple):
+    """One record of the checkpoints topic: the newest with its key in its partition."""
+
+    partition: int
+    offset: int
+    written_ms: int
+    """Kafka's time of it, in Unix milliseconds."""
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A word that the bridge cannot go by, and why: one line."""
+
+    word: Word
+    why: str
+    misplaced: Checkpoint | None = None
+    """What it says, where nothing is wrong but its partition."""
+
+    @property
+    def command(self) -> str:
+        """The command that settles it, to be pasted into a shell."""
+        if self.misplaced is not None:
+            return "mix-bridge checkpoints set --misplaced"
+        no_session = session_of(self.word.key) is None
+        place = f" --partition {self.word.partition}" if no_session else ""
+        return f"mix-bridge checkpoints reset {key_argument(self.word.key)}{place}"
+
+    @property
+    def cost(self) -> str:
+        """What that command does."""
+        if self.misplaced is not None:
+            return "puts all such checkpoints where they belong, each in a new epoch at the event id it has"
+        if session_of(self.word.key) is None:
+            return "forgets that record"
+        return "has the session begin anew at start_after_id, in a new epoch"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that stands in the topic about one key."""
+
+    key: bytes
+    good: Checkpoint | None
+    """The one to go by."""
+    words: tuple[Word, ...]
+    flaws: tuple[Flaw, ...]
+
+    @property
+    def epoch(self) -> int | None:
+        """The highest epoch that any of the words tells of, damaged ones included; None when none does."""
+        told = [epoch for word in self.words if (epoch := epoch_told(word.value)) is not None]
+        if self.good is not None:
+            told.append(self.good.position.epoch)
+        return max(told, default=None)
+
+    @property
+    def furthest(self) -> Checkpoint | None:
+        """The one that has come furthest, misplaced ones included."""
+        known = [flaw.misplaced for flaw in self.flaws if flaw.misplaced is not None]
+        known += [self.good] if self.good is not None else []
+        return max(known, key=lambda one: one.position[:2], default=None)
+
+
+class CheckpointLog:
+    """Takes the topic's records, partition by partition in order of offset; one thread.
+
+    A record settles every earlier one with its key in its partition, as compaction has it.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._good: dict[bytes, Checkpoint] = {}
+        self._words: dict[tuple[int, bytes], Word] = {}
+        self._flaws: dict[tuple[int, bytes], Flaw] = {}
+
+    def take(self, partition: int, offset: int, written_ms: int, key: bytes, value: bytes | None) -> None:
+        """The next record; without a value it is a tombstone."""
+        if key.startswith(OWN_KEY_PREFIX):
+            return
+        place = (partition, key)
+        self._flaws.pop(place, None)
+        if value is None:
+            self._words.pop(place, None)
+            if self._is_at_home(place):
+                self._good.pop(key, None)
+            return
+        word = self._words[place] = Word(partition, offset, written_ms, key, value)
+        flaw = self._judge(word)
+        if flaw is not None:
+            self._flaws[place] = flaw
+
+    def _judge(self, word: Word) -> Flaw | None:
+        """Keep it, or say why not."""
+        try:
+            checkpoint = decode(word.key, word.value)
+        except BadCheckpoint as bad:
+            return Flaw(word, str(bad))
+        if not self._is_at_home((word.partition, word.key)):
+            home = partition_of(word.key, self._partitions)
+            why = f"its key belongs to partition {home} of {self._partitions}: were partitions added to the topic?"
+            return Flaw(word, why, checkpoint)
+        known = self._good.get(word.key)
+        # A late word of a process that is gone may stand behind the first word of its successor's new epoch: numbers
+        # never go back to an epoch that a consumer has left.
+        if known is None or checkpoint.position.epoch >= known.position.epoch:
+            self._good[word.key] = checkpoint
+        return None
+
+    def _is_at_home(self, place: tuple[int, bytes]) -> bool:
+        partition, key = place
+        return partition == partition_of(key, self._partitions)
+
+    @property
+    def checkpoints(self) -> dict[SessionKey, Checkpoint]:
+        """The checkpoint to go by of every session that has one."""
+        return {checkpoint.key: checkpoint for checkpoint in self._good.values()}
+
+    @property
+    def flaws(self) -> Collection[Flaw]:
+        """The words that the bridge cannot go by."""
+        return self._flaws.values()
+
+    def standings(self) -> dict[bytes, Standing]:
+        """All that stands, by key, sorted."""
+        places = defaultdict(list)
+        for place in self._words:
+            places[place[1]].append(place)
+        return {key: self._standing(key, places[key]) for key in sorted(places)}
+
+    def _standing(self, key: bytes, places: Sequence[tuple[int, bytes]]) -> Standing:
+        words = tuple(self._words[place] for place in places)
+        return Standing(
+            key, self._good.get(key), words, tuple(self._flaws[place] for place in places if place in self._flaws)
+        )
+
+    def about(self, key: bytes) -> Standing:
+        """All that stands about one key, and may be nothing."""
+        return self._standing(key, [place for place in self._words if place[1] == key])
+
+
+def session_of(key: bytes) -> SessionKey | None:
+    """The session whose records have this key; None when no server of the settings can be called so."""
+    try:
+        server, _, session_id = key.decode().partition("/")
+        checks.server_name(server)
+    except ValueError:
+        return None
+    return SessionKey(server, session_id) if session_id else None
+
+
+def key_argument(key: bytes) -> str:
+    """The key as a command's argument, for a shell: as it is where a terminal can show and paste it."""
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and text and not text.startswith("-"):
+        return shlex.quote(text)
+    return f"--key-hex {key.hex() or shlex.quote('')}"
+
+
+_TOLD = 20
+"""Flaws told at once: enough to see what happened, and no flood from a topic of somebody else."""
+
+
+def mistakes_of(topic: str, flaws: Collection[Flaw]) -> list[Mistake]:
+    """What the start says of them: of each the command that settles it."""
+    told = [_mistake(topic, flaw) for flaw in list(flaws)[:_TOLD]]
+    if len(flaws) > _TOLD:
+        more = f"{topic}: {len(flaws) - _TOLD} more such records; `mix-bridge checkpoints list --state bad` lists all"
+        told.append(Mistake("topics.checkpoints", more))
+    return told
+
+
+def _mistake(topic: str, flaw: Flaw) -> Mistake:
+    word = flaw.word
+    return Mistake(
+        "topics.checkpoints",
+        f"{topic} partition {word.partition} offset {word.offset}, key {word.key!r}, is no checkpoint to go by:"
+        f" {flaw.why}. Nothing is bridged before this is settled. With the settings of this start (--config,"
+        f" environment, options) this {flaw.cost}: {flaw.command}",
+    )
+
+
+def lenient(value: bytes) -> dict[str, Any]:
+    """The members of a value that is some JSON object, whatever is wrong with it; else none."""
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def epoch_told(value: bytes) -> int | None:
+    """The epoch that a value tells of, also one that cannot be used otherwise; None when it tells of none."""
+    epoch = lenient(value).get("epoch")
+    if isinstance(epoch, str) and epoch.isascii() and epoch.isdigit() and len(epoch) <= 10:  # noqa: PLR2004 - the digits of an epoch
+        epoch = int(epoch)
+    is_one = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= _LARGEST_EPOCH
+    return epoch if is_one else None
