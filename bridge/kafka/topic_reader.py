@@ -54,6 +54,13 @@ class Stretch:
     partition: int
     start: int
     end: int
+    earliest: int = 0
+    """The first offset that Kafka still has."""
+
+    @property
+    def is_emptied(self) -> bool:
+        """Whether there were records, and Kafka has none of them any more."""
+        return 0 < self.end <= self.earliest
 
     @property
     def is_cut(self) -> bool:
@@ -96,7 +103,7 @@ def _metadata(admin: AdminClient, complaints: Complaints) -> ClusterMetadata:
         except KafkaException as exception:
             admin.poll(0)  # the answer itself says no more than that there was none
             if complaints.all_were_tried or monotonic() > end:
-                raise complaints.as_error(_TIMEOUT) from exception
+                raise complaints.as_error(_TIMEOUT, "Kafka: ") from exception
 
 
 def _places(known: ClusterMetadata, topics: Sequence[str]) -> list[tuple[str, int]]:
@@ -115,7 +122,7 @@ def _offsets(admin: AdminClient, places: Sequence[tuple[str, int]], spec: Offset
 def _stretch(place: tuple[str, int], earliest: int, latest: int, later: int | None) -> Stretch:
     # Kafka answers -1 where no record is so young.
     start = earliest if later is None else latest if later < 0 else max(earliest, later)
-    return Stretch(*place, start=start, end=max(start, latest))
+    return Stretch(*place, start=start, end=max(start, latest), earliest=earliest)
 
 
 def read(

@@ -120,7 +120,7 @@ def test_records_removed_before_they_were_read_are_not_passed_over(kafka: str, n
     admin.delete_records([place])[place].result(20)
     with pytest.raises(FatalFault, match="start again"):
         list(read(config(kafka), fixed))
-    assert stretches(config(kafka), [namespace]) == [Stretch(namespace, 0, 5, 10)]
+    assert stretches(config(kafka), [namespace]) == [Stretch(namespace, 0, 5, 10, 5)]
 
 
 def test_a_reading_can_be_stopped_and_a_broker_that_is_away_is_said(kafka: str, namespace: str) -> None:
