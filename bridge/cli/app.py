@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from bridge.cli.check import check
+from bridge.cli.checkpoints import checkpoints_app
+from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
 from bridge.cli.options import Given, takes_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
+from bridge.cli.verify import verify
 
 # Commands of the interface that come with later versions: to guess at a misspelt one of this version would mislead
-_LATER = ("status", "checkpoints", "dead-letters", "dlq", "verify", "topics", "asyncapi")
+_LATER = ("status", "topics", "asyncapi")
 
 app = typer.Typer(
     name="mix-bridge",
@@ -43,6 +46,10 @@ def _not_in_this_version(context: typer.Context) -> None:
 app.command()(run)
 app.command()(demo)
 app.command()(check)
+app.command()(verify)
+app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(dead_letters_app, name="dlq", hidden=True)
+app.add_typer(checkpoints_app)
 app.add_typer(settings_app)
 for _name in _LATER:
     app.command(
