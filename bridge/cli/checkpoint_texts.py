@@ -9,14 +9,13 @@ from bridge.cli.kafka_access import age, counted, moment
 from bridge.clock import rfc3339
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.checkpoint_edit import Edit
-from bridge.core.checkpoint_log import Flaw, Standing, Word, lenient
+from bridge.core.checkpoint_log import Flaw, Standing, Word, lenient, session_of
 from bridge.core.dead_letter import Number
 from bridge.core.terminal_text import columns, shortened, visible, visible_bytes
 
 _ID = 24
 """Characters of an event id in a table."""
 _RAW = 2000
-_NONE_LEFT = "nothing: the session begins as a new one"
 
 # list
 
@@ -27,18 +26,31 @@ def list_lines(topic: str, found: Sequence[Standing], now_ms: int) -> Iterator[s
     flaws = [flaw for standing in found for flaw in standing.flaws]
     yield f"{topic}: {counted(len(good), 'checkpoint')}" + (f", {len(flaws)} that cannot be gone by" if flaws else "")
     if good:
-        rows = [("STATE", "AGE", "EPOCH", "SEQUENCE", "LAST EVENT ID", "SESSION"), *(_row(one, now_ms) for one in good)]
+        head, *lines = columns([_HEAD, *(_row(one, now_ms) for one in good)], right=frozenset({1, 3}))
         yield ""
-        yield from columns(rows, right=frozenset({1, 3}))
+        yield head
+        yield from _under_servers([one.key.server for one in good], lines)
     for flaw in flaws:
         yield ""
         yield from _flaw_lines(flaw)
 
 
+_HEAD = ("STATE", "AGE", "EPOCH", "SEQUENCE", "AFTER ID", "SESSION")
+
+
+def _under_servers(servers: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
+    last = None
+    for server, line in zip(servers, lines, strict=True):
+        if server != last:
+            yield f"{visible(server)}/"
+            last = server
+        yield line
+
+
 def _row(one: Checkpoint, now_ms: int) -> tuple[str, ...]:
     epoch, sequence, event_id = one.position
     when, said_id = age(now_ms - one.updated_ms), _said_id(event_id)
-    return one.state, when, str(epoch), str(sequence), said_id, visible(str(one.key))
+    return one.state, when, str(epoch), str(sequence), said_id, visible(one.key.session_id)
 
 
 def _said_id(event_id: str) -> str:
@@ -47,7 +59,8 @@ def _said_id(event_id: str) -> str:
 
 def _flaw_lines(flaw: Flaw) -> Iterator[str]:
     word = flaw.word
-    yield f"BAD  {visible_bytes(word.key)} (partition {word.partition} offset {word.offset}): {visible(flaw.why)}"
+    key = visible_bytes(word.key) or "(an empty key)"
+    yield f"BAD  {key} (partition {word.partition} offset {word.offset}): {visible(flaw.why)}"
     yield f"     this {flaw.cost}:"
     yield f"     {flaw.command}"
 
@@ -153,9 +166,9 @@ def changed_lines(topic: str, changes: Sequence[tuple[Standing, Edit]]) -> Itera
     if not changes:
         yield f"{topic}: nothing to change"
     for before, edit in changes:
-        yield visible_bytes(edit.key)
+        yield visible_bytes(edit.key) or "(an empty key)"
         yield f"  was  {_said(before.good) if before.good is not None else _without(before)}"
-        yield f"  is   {_said(edit.after) if edit.after is not None else _NONE_LEFT}"
+        yield f"  is   {_said(edit.after) if edit.after is not None else _none_left(edit)}"
         for write in edit.writes:
             what = "a tombstone to" if write.value is None else "to"
             yield f"  written {what} {topic} partition {write.partition}: acknowledged"
@@ -171,6 +184,10 @@ def _said(one: Checkpoint) -> str:
 
 def _without(standing: Standing) -> str:
     return "nothing that can be gone by" if standing.words else "nothing"
+
+
+def _none_left(edit: Edit) -> str:
+    return "nothing" if session_of(edit.key) is None else "nothing: the session begins as a new one"
 
 
 def changed_document(topic: str, changes: Sequence[tuple[Standing, Edit]]) -> dict[str, Any]:

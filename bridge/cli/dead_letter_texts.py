@@ -231,7 +231,7 @@ def replayed_lines(letters: DeadLetters, report: Report, *, dry_run: bool) -> It
         yield f"{len(some):>9,}  {visible(why)}"
         yield f"           {visible(advice)}"
         for one in some[:_EXAMPLES]:
-            yield f"           {one.place}  {one.number}  {_short(one.event)}  {visible(str(one.key))}"
+            yield f"           {one.place}  {visible(str(one.key))}  {_short(one.event)}"
         if len(some) > _EXAMPLES:
             yield f"           and {len(some) - _EXAMPLES:,} more (--json lists all)"
 

@@ -119,7 +119,7 @@ class CheckpointLog:
             return Flaw(word, str(bad))
         if not self._is_at_home((word.partition, word.key)):
             home = partition_of(word.key, self._partitions)
-            why = f"its key belongs to partition {home} of {self._partitions}: were partitions added to the topic?"
+            why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
             return Flaw(word, why, checkpoint)
         known = self._good.get(word.key)
         # A late word of a process that is gone may stand behind the first word of its successor's new epoch: numbers
@@ -194,13 +194,17 @@ def mistakes_of(topic: str, flaws: Collection[Flaw]) -> list[Mistake]:
     return told
 
 
+_KEY_SHOWN = 200
+"""Characters of a key that are told; the command has all of it."""
+
+
 def _mistake(topic: str, flaw: Flaw) -> Mistake:
     word = flaw.word
     return Mistake(
         "topics.checkpoints",
-        f"{topic} partition {word.partition} offset {word.offset}, key {word.key!r}, is no checkpoint to go by:"
-        f" {flaw.why}. Nothing is bridged before this is settled. With the settings of this start (--config,"
-        f" environment, options) this {flaw.cost}: {flaw.command}",
+        f"{topic} partition {word.partition} offset {word.offset} is no checkpoint to go by (key"
+        f" {repr(word.key)[:_KEY_SHOWN]}): {flaw.why}; nothing is bridged before this is settled. Run with the same"
+        f" settings (--config, environment, options), this {flaw.cost}: {flaw.command}",
     )
 
 
