@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
+from bridge.demo.fault_book import FaultBook
+from bridge.demo.faults import OwnIds, Place, Replay
+from bridge.demo.hindrances import Hindrances
+from bridge.demo.outlet import Outlet, Severed
 from bridge.demo.server_options import ConnectionIds, ServerOptions
-from bridge.demo.sessions import LiveTrack, Reader, Session
-from bridge.demo.wire import LAST_CHUNK, event_block, http_chunk
-
-# Digits of the largest id this server will ever give; int() refuses thousands of them.
-_LONGEST_ID = 18
+from bridge.demo.sessions import Reader, TrackSession
+from bridge.demo.tracks import BEFORE_ALL, LiveTrack, number_of
+from bridge.demo.wire import event_block
 
 
 class EventStreamBody:
@@ -19,63 +21,91 @@ class EventStreamBody:
     The reader sets the pace: nothing is queued for it but what the transport holds, it reads the session's own buffer.
     """
 
-    def __init__(
-        self, session: Session, writer: asyncio.StreamWriter, options: ServerOptions, last_event_id: str | None
+    def __init__(  # noqa: PLR0913 - what a stream is made of
+        self,
+        session: TrackSession,
+        writer: asyncio.StreamWriter,
+        outlet: Outlet,
+        options: ServerOptions,
+        *,
+        book: FaultBook,
+        last_event_id: str | None,
     ) -> None:
         self._session = session
-        self._writer = writer
+        self._outlet = outlet
         self._options = options
-        self._cursor, position = _start(session, last_event_id)
+        self._book = book
+        self._cursor, position = _start(session, book, last_event_id)
         self.reader = Reader(position, writer.transport)
+        self._hindrances = Hindrances(book, session.facts.id, self.reader, outlet)
 
     async def run(self) -> None:
         """Send until the session closes or the reader is ended. OSError when the client has gone."""
         self._session.attach(self.reader)
         alarm = asyncio.get_running_loop().create_task(self._beat())
         try:
+            await self._hindrances.face()
             self._send_own("connected", {"sessionId": self._session.facts.id}, self._options.retry)
             await self._send_events()
+        except Severed as severed:
+            await self._outlet.sever(severed.how)
         finally:
             alarm.cancel()
             self._session.detach(self.reader)
 
     async def _send_events(self) -> None:
-        reader, session = self.reader, self._session
+        reader, session, hindrances = self.reader, self._session, self._hindrances
         while not reader.ended:
+            if hindrances.is_news:
+                await hindrances.face()
             if reader.heartbeat_due:
                 reader.heartbeat_due = False
                 self._send_own("heartbeat", {"type": "heartbeat"})
             if await self._send_some():
                 await asyncio.sleep(0)  # drain() alone lets nobody else in while the reader is quick
             elif session.closed:
-                self._writer.write(LAST_CHUNK)
+                self._outlet.end()
                 return
             else:
                 await reader.bell.wait()
+        raise Severed(reader.ending)
 
     async def _send_some(self) -> bool:
         """Send the next events, if there are any; returns when the transport has room for more."""
-        track = self._session.track
-        chunks, position = track.chunks_after(self.reader.position)
+        track, reader, write = self._session.track, self.reader, self._outlet.write
+        if self._hindrances.to_skip:
+            self._skip()
+        first = max(reader.position, track.floor) + 1
+        chunks, last = track.chunks_after(reader.position)
         if chunks:
-            self._cursor = str(track.id_at(position))
+            self._cursor = track.id_at(last) or self._cursor
         for chunk in chunks:
-            self._writer.write(chunk)
-        await self._writer.drain()
-        self._session.advance(self.reader, position)
-        return bool(chunks)
+            write(chunk)
+        await self._outlet.drain()
+        has_moved = last != reader.position
+        self._session.advance(reader, first, last)
+        return has_moved
+
+    def _skip(self) -> None:
+        there = self._session.head - self.reader.position
+        skipped = min(there, self._hindrances.to_skip)
+        self.reader.position += skipped
+        self._hindrances.to_skip -= skipped
 
     def _send_own(self, name: str, fields: dict[str, str], retry_ms: int | None = None) -> None:
-        block = event_block(name, json.dumps(fields, separators=(",", ":")).encode(), self._own_id(), retry_ms)
-        self._writer.write(http_chunk(block))
+        data = json.dumps(fields, separators=(",", ":")).encode()
+        self._outlet.write_own(event_block(name, data, self._own_id(), retry_ms))
 
     def _own_id(self) -> str | None:
         """The id of an event about this connection, as the option says."""
-        track = self._session.track
-        if self._options.connection_ids is ConnectionIds.NONE:
+        track, ids = self._session.track, self._options.connection_ids
+        met = self._book.take(Place.OWN_IDS, self._session.facts.id)
+        if met is not None and isinstance(met.fault, OwnIds):
+            ids = ConnectionIds(met.fault.ids)
+        if ids is ConnectionIds.NONE:
             return None
-        if self._options.connection_ids is ConnectionIds.FRESH and isinstance(track, LiveTrack):
-            return str(track.next_id())
+        if ids is ConnectionIds.FRESH and isinstance(track, LiveTrack):
+            return str(track.numbering.next())
         return self._cursor
 
     async def _beat(self) -> None:
@@ -84,15 +114,20 @@ class EventStreamBody:
             self.reader.want_heartbeat()
 
 
-def _start(session: Session, last_event_id: str | None) -> tuple[str, int]:
+def _start(session: TrackSession, book: FaultBook, last_event_id: str | None) -> tuple[str, int]:
     """The cursor to tell the reader, and the sequence after which it begins.
 
-    Without an id it begins with what comes next. After an id that this server never gave out as a number, it begins
-    with the oldest event still kept: repeats are better than a hole.
+    Without an id it begins with what comes next. After an id that this server never gave out, it begins with the oldest
+    event still kept: repeats are better than a hole.
     """
     track = session.track
-    if not last_event_id:
-        return str(track.id_at(track.head)), track.head
-    is_ours = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= _LONGEST_ID
-    known = int(last_event_id) if is_ours else 0
-    return str(known), track.resume(known)
+    met = book.take(Place.REPLAY, session.facts.id)
+    if met is not None and isinstance(met.fault, Replay) and met.fault.start == "oldest":
+        return BEFORE_ALL, track.floor
+    if met is not None or not last_event_id:
+        return track.id_at(track.head) or BEFORE_ALL, track.head
+    known = track.resume(last_event_id)
+    if known is None:
+        return BEFORE_ALL, track.floor
+    number = number_of(last_event_id)
+    return last_event_id if number is None else str(number), known

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -17,6 +18,8 @@ import h11
 
 _READ_SIZE = 65536
 _LARGEST_BODY = 64 * 1024 * 1024
+_WITHOUT_BODY = {204, 205, 304}
+_GRACE = 0.1
 _ERROR_TYPES = {400: "bad_request", 404: "not_found", 405: "bad_request", 409: "validation_error", 505: "bad_request"}
 
 
@@ -38,6 +41,8 @@ class Request(NamedTuple):
     """Names in lower case."""
     body: bytes
     http_version: str
+    target: str
+    """Path and query as they came."""
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object, ``{}`` for an empty one; Refused (400) if it is none."""
@@ -56,6 +61,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes = b""
     content_type: str = "application/json"
+    headers: Sequence[tuple[str, str]] = ()
 
     @classmethod
     def of(cls, document: object, status: int = 200) -> Answer:
@@ -109,17 +115,30 @@ class Exchange:
         """Send a complete response."""
         body = b"" if self._only_head else answer.body
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
-        if answer.status == 204:  # noqa: PLR2004 - No Content has neither
-            headers = []
-        self._write(h11.Response(status_code=answer.status, headers=headers))
+        if answer.status in _WITHOUT_BODY:
+            headers, body = [], b""
+        self._write(h11.Response(status_code=answer.status, headers=[*headers, *answer.headers]))
         self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())
         await self.writer.drain()
 
-    def begin_chunked(self, content_type: str, extra: Sequence[tuple[str, str]] = ()) -> None:
-        """Send the head of a chunked response; its chunks are then written by the caller, who closes the connection."""
-        headers = [("Content-Type", content_type), ("Transfer-Encoding", "chunked"), ("Connection", "close"), *extra]
-        self._write(h11.Response(status_code=200, headers=headers))
+    def begin(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Send the head of a stream; its body is then written by the caller, who closes the connection.
+
+        Written without h11, which would chunk every body of HTTP/1.1 that has no length.
+        """
+        lines = [f"{name}: {value}\r\n" for name, value in (*headers, ("Connection", "close"))]
+        self.writer.write(f"HTTP/1.1 200 OK\r\n{''.join(lines)}\r\n".encode())
+
+    async def refuse_nonsense(self, failure: h11.RemoteProtocolError) -> None:
+        """Answer what is no HTTP, or more of it than a server takes, as far as that is still possible."""
+        if self._protocol.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        refusal = Answer.refusal(Refused(failure.error_status_hint, str(failure)))
+        await self.answer(refusal._replace(headers=[("Connection", "close")]))
+        with suppress(TimeoutError):
+            while await asyncio.wait_for(self.reader.read(_READ_SIZE), _GRACE):
+                """What is not read would reset the connection before the answer arrives."""
 
     def _write(self, event: h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage) -> None:
         self.writer.write(self._protocol.send(event) or b"")
@@ -134,4 +153,5 @@ def _request_of(head: h11.Request, body: bytes) -> Request:
         headers={name.decode("ascii"): value.decode("utf-8", "replace") for name, value in head.headers},
         body=body,
         http_version=head.http_version.decode("ascii"),
+        target=head.target.decode("ascii"),
     )

@@ -27,6 +27,7 @@ class JournalEntry(NamedTuple):
     session: str
     sequence: int
     id: str
+    """As it stands in the event's own block; empty when there is none."""
     event: str
     data: bytes
 
@@ -94,10 +95,11 @@ class Journal:
             yield JournalEntry.from_line(self._line_at(offsets[at]))
 
     def _line_at(self, offset: int) -> bytes:
-        line, end = b"", b""
+        line, end, size = b"", b"", 4096
         while not end:
-            piece, end, _ = os.pread(self._file.fileno(), 4096, offset + len(line)).partition(b"\n")
+            piece, end, _ = os.pread(self._file.fileno(), size, offset + len(line)).partition(b"\n")
             line += piece
+            size *= 2  # a line of many megabytes is not put together from thousands of pieces
         return line
 
     def close(self) -> None:

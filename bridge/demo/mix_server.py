@@ -4,44 +4,61 @@
 SIGINT. Inside a program: ``MixServer(ServerOptions(port=0)).start()``.
 
 The contract: ``GET /stream?sessionId=``, ``GET|POST /api/sessions``, ``DELETE /api/sessions/{id}``, ``GET /health``.
-For tests: see ``bridge.demo.routes``.
+``--kind snapshot`` plays the public server of August 2025 instead (``bridge.demo.snapshot_server``). For tests, and for
+everything that can be made to go wrong: ``bridge.demo.control``, ``bridge.demo.faults``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
+from bridge.clock import monotonic, unix_ms
 from bridge.demo.agent_script import ScriptedEvent
+from bridge.demo.connections import Connections
+from bridge.demo.contract import ContractSite
+from bridge.demo.control import Control
+from bridge.demo.doorway import Doorway
+from bridge.demo.fault_book import FaultBook, FaultReport
+from bridge.demo.fault_orders import Order
+from bridge.demo.fault_schedule import Due, chaos, schedule_of
+from bridge.demo.faults import Fault, Poison
 from bridge.demo.journal import Journal, JournalEntry
+from bridge.demo.mischief import Mischief
+from bridge.demo.request_log import RequestLog
 from bridge.demo.roster import Roster
-from bridge.demo.routes import Routes
-from bridge.demo.server_options import ServerOptions, parse_options
+from bridge.demo.server_options import ServerKind, ServerOptions, parse_options
+from bridge.demo.snapshot_server import SnapshotSite
 
 T = TypeVar("T")
 
-# Connections that wait to be accepted: a bridge opens all its streams at once.
-_BACKLOG = 4096
 # Longest that one call into the event loop may take; a call waits for readers that stand still.
 _PATIENCE = 60.0
 _GOODBYE = 2.0
 
 
 class MixServer:
-    """The server with its own event loop thread. All methods may be called from any other thread."""
+    """The server with its own event loop thread. All methods may be called from any other thread.
 
-    def __init__(self, options: ServerOptions) -> None:
+    ``on_fault`` is called by the server's thread with each fault as it begins and is over: it records and returns.
+    """
+
+    def __init__(self, options: ServerOptions, on_fault: Callable[[FaultReport], None] = lambda _: None) -> None:
         self._options = options
+        self._on_fault = on_fault
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event | None = None
         self._journal: Journal | None = None
         self._roster: Roster | None = None
+        self._mischief: Mischief | None = None
+        self._requests = RequestLog(_unix)
         self.url = ""
         """Where it listens, once started."""
 
@@ -49,9 +66,10 @@ class MixServer:
 
     def start(self) -> str:
         """Listen and let the agents begin; the URL. OSError or OverflowError if address or file cannot be had."""
+        schedule = _schedule(self._options)
         self._journal = Journal(self._options.journal)
         outcome: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, args=(outcome.put,), name="mix-server", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(outcome.put, schedule), name="mix-server", daemon=True)
         self._thread.start()
         started = outcome.get()
         if isinstance(started, BaseException):
@@ -76,28 +94,35 @@ class MixServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _run(self, tell: Callable[[str | BaseException], None]) -> None:
+    def _run(self, tell: Callable[[str | BaseException], None], schedule: Iterable[Due]) -> None:
         try:
-            asyncio.run(self._serve(tell))
+            asyncio.run(self._serve(tell, schedule))
         except BaseException as failure:  # whatever it is, start() must not wait for ever
             tell(failure)
             if not isinstance(failure, (OSError, OverflowError)):
                 raise
 
-    async def _serve(self, tell: Callable[[str | BaseException], None]) -> None:
+    async def _serve(self, tell: Callable[[str | BaseException], None], schedule: Iterable[Due]) -> None:
         assert self._journal is not None  # noqa: S101 - set by start, before this thread
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._roster = Roster(self._options, self._journal)
-        routes = Routes(self._options, self._roster)
-        listener = await asyncio.start_server(routes.serve, self._options.host, self._options.port, backlog=_BACKLOG)
-        self._roster.open()
-        port = listener.sockets[0].getsockname()[1]
+        book = FaultBook(monotonic, _unix, self._on_fault)
+        roster = self._roster = Roster(self._options, self._journal, book)
+        mischief = self._mischief = Mischief(roster, book)
+        site = (SnapshotSite if self._options.kind is ServerKind.SNAPSHOT else ContractSite)(
+            self._options, roster, book
+        )
+        connections = Connections(site, Control(roster, mischief, self._requests), book, self._requests)
+        doorway = Doorway(connections.serve, book)
+        port = await doorway.open(self._options.host, self._options.port)
+        roster.open()
+        mischief.play(schedule)
         tell(f"http://{self._options.host}:{port}")
         await self._stopping.wait()
-        listener.close()
-        await self._roster.close()
-        await routes.close(_GOODBYE)
+        await mischief.close()
+        await doorway.close()
+        await roster.close()
+        await connections.close(_GOODBYE)
 
     # --- what a test or the demo wants to know and to do
 
@@ -107,7 +132,7 @@ class MixServer:
 
     def published(self) -> dict[str, int]:
         """How many events each session has published."""
-        return self._on_loop(lambda roster: {session.facts.id: roster.published(session) for session in roster.all()})
+        return self._on_loop(lambda roster: {session.facts.id: session.head for session in roster.all()})
 
     def journalled(self) -> dict[str, int]:
         """How many events each session has published, deleted sessions too."""
@@ -146,6 +171,47 @@ class MixServer:
         """Cut all streams of a session, without a last chunk; how many there were."""
         return self._on_loop(lambda roster: roster.disconnect(session))
 
+    # --- faults
+
+    def fault(self, fault: Fault, **scope: Any) -> FaultReport:  # noqa: ANN401 - the fields of Order
+        """Let it happen; ``session``, ``times``, ``seconds`` and ``streams`` as in ``Order``.
+
+        KeyError for a session that is not there, ValueError for what cannot be.
+        """
+        return self.order(Order(fault, **scope))
+
+    def order(self, order: Order) -> FaultReport:
+        """As ``fault``."""
+        return self._wait_for(lambda mischief: mischief.order(order))
+
+    def poison(self, session: str, kind: str, size: int | None = None) -> None:
+        """Publish an event that trips careless readers (see ``bridge.demo.poison``)."""
+        self.order(Order(Poison(kind, size), session=session))
+
+    def clear(self, number: int | None = None) -> int:
+        """End one fault that lasts, or all; how many there were."""
+
+        async def cleared(mischief: Mischief) -> int:
+            return mischief.clear(number)
+
+        return self._wait_for(cleared)
+
+    def faults(self) -> list[FaultReport]:
+        """All there is and was, oldest first."""
+
+        async def reports(mischief: Mischief) -> list[FaultReport]:
+            return mischief.reports()
+
+        return self._wait_for(reports)
+
+    def lost(self, session: str) -> list[tuple[int, int]]:
+        """The sequences that no reader was handed whole and none can get any more, as spans."""
+        return self._on_loop(lambda roster: roster.talk(session).lost())
+
+    def requests(self, after: int = 0, path: str | None = None, session: str | None = None) -> list[dict[str, Any]]:
+        """Who asked for what, headers included: what is kept above a number."""
+        return self._on_loop(lambda _: self._requests.after(after, path, session))
+
     def _on_loop(self, work: Callable[[Roster], T]) -> T:
         async def call(roster: Roster) -> T:
             return work(roster)
@@ -153,9 +219,27 @@ class MixServer:
         return self._await(call)
 
     def _await(self, work: Callable[[Roster], Coroutine[Any, Any, T]]) -> T:
-        assert self._loop is not None, "not started"  # noqa: S101
         assert self._roster is not None, "not started"  # noqa: S101
-        return asyncio.run_coroutine_threadsafe(work(self._roster), self._loop).result(_PATIENCE)
+        return self._finish(work(self._roster))
+
+    def _wait_for(self, work: Callable[[Mischief], Coroutine[Any, Any, T]]) -> T:
+        assert self._mischief is not None, "not started"  # noqa: S101
+        return self._finish(work(self._mischief))
+
+    def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None, "not started"  # noqa: S101
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
+
+
+def _unix() -> float:
+    return unix_ms() / 1000
+
+
+def _schedule(options: ServerOptions) -> Iterable[Due]:
+    """What the options say, by time; OSError or ValueError if the file cannot be had or is wrong."""
+    listed = [] if options.faults is None else schedule_of(options.faults.read_text())
+    by_chance = iter(()) if options.chaos is None else chaos(options.chaos)
+    return heapq.merge(listed, by_chance, key=lambda due: due.at)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda received, _: asked_to_end.put(received))
     try:
         url = server.start()
-    except (OSError, OverflowError) as failure:
+    except (OSError, OverflowError, ValueError) as failure:
         print(f"mix_server: {failure}", file=sys.stderr)  # noqa: T201 - a command's output
         return 1
     print(url, flush=True)  # noqa: T201 - a command's output

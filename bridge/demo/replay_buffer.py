@@ -13,20 +13,21 @@ class ReplayBuffer(Generic[T]):
     A ring in a list: every operation costs the same wherever the reader stands. One thread only.
     """
 
-    __slots__ = ("_ring", "capacity", "head")
+    __slots__ = ("_forgotten", "_ring", "capacity", "head")
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError("a replay buffer keeps at least 1 event")
         self.capacity = capacity
         self._ring: list[T] = []
+        self._forgotten = 0
         self.head = 0
         """The sequence of the newest item; 0 while there is none."""
 
     @property
     def oldest(self) -> int:
         """The sequence of the oldest item still kept (``head + 1`` while there is none)."""
-        return self.head - len(self._ring) + 1
+        return max(self.head - len(self._ring), self._forgotten) + 1
 
     def append(self, item: T) -> int:
         """Keep ``item`` as the newest, forget the oldest if the buffer is full; the item's sequence."""
@@ -36,6 +37,15 @@ class ReplayBuffer(Generic[T]):
             self._ring[self.head % self.capacity] = item
         self.head += 1
         return self.head
+
+    def forget(self, keep: int) -> None:
+        """Keep only the newest ``keep`` of what is there."""
+        self._forgotten = max(self._forgotten, self.head - keep)
+
+    def __setitem__(self, sequence: int, item: T) -> None:
+        """Put another item in the place of one that is still kept; IndexError for any other."""
+        self[sequence]
+        self._ring[(sequence - 1) % self.capacity] = item
 
     def __getitem__(self, sequence: int) -> T:
         """The item of a sequence that is still kept; IndexError for any other."""

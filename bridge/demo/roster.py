@@ -10,10 +10,13 @@ from typing import Any
 
 from bridge.clock import monotonic, unix_ms
 from bridge.demo.agent_script import AgentScript, ScriptedEvent, encode, session_id_of
+from bridge.demo.fault_book import FaultBook
 from bridge.demo.journal import Journal, JournalEntry
 from bridge.demo.load_script import LOAD_EVENT, LoadScript
-from bridge.demo.server_options import ServerOptions
-from bridge.demo.sessions import Facts, LiveSession, LiveTrack, LoadTrack, Session
+from bridge.demo.server_options import ServerKind, ServerOptions
+from bridge.demo.sessions import Facts, LiveSession, Said, Session, Talk, TrackSession
+from bridge.demo.snapshot_session import SnapshotScript, SnapshotSession
+from bridge.demo.tracks import LiveTrack, LoadTrack
 
 # Agents look at the clock this often: finer would cost more than it shows, coarser would make bursts.
 _TICK = 0.005
@@ -31,9 +34,11 @@ class UnknownSession(KeyError):
 class Roster:
     """Creates, deletes and lists sessions; ``session_created`` and ``session_deleted`` go to all other streams."""
 
-    def __init__(self, options: ServerOptions, journal: Journal) -> None:
+    def __init__(self, options: ServerOptions, journal: Journal, book: FaultBook) -> None:
         self._options = options
         self._journal = journal
+        self._book = book
+        book.watch(self._ring)
         self._load = _load_script(options) if options.load else None
         self._sessions: dict[str, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +97,7 @@ class Roster:
         session = self._sessions[chosen] = self._session_of(facts)
         if announce:
             self._announce("session_created", session, title=facts.title, createdAt=int(facts.created))
-        if isinstance(session, LiveSession):
+        if isinstance(session, Talk):
             pace = next(given for given in (rate, self._options.rate, _USUAL_RATE) if given is not None)
             budget = self._options.events if events is None else events
             self._agents[chosen] = self._spawn(self._perform(session, pace, budget))
@@ -100,10 +105,12 @@ class Roster:
 
     def _session_of(self, facts: Facts) -> Session:
         if self._load is not None:
-            return Session(facts, LoadTrack(self._load, monotonic, self._options.rate or math.inf))
+            return TrackSession(facts, LoadTrack(self._load, monotonic, self._options.rate or math.inf))
+        if self._options.kind is ServerKind.SNAPSHOT:
+            return SnapshotSession(facts, self._journal, SnapshotScript(self._options.seed, facts.id).events())
         script = AgentScript(self._options.seed, facts.id, lambda: unix_ms() // 1000)
-        track = LiveTrack(self._options.replay, self._options.per_write)
-        return LiveSession(facts, track, self._journal, script.events())
+        track = LiveTrack(facts.id, self._options.replay, self._options.per_write)
+        return LiveSession(facts, track, self._journal, self._book, script.events())
 
     def delete(self, session_id: str) -> None:
         """The session is gone: new streams are refused, open ones get what is left, ``session_deleted``, and end."""
@@ -130,12 +137,12 @@ class Roster:
 
     async def burst(self, session_id: str, count: int) -> None:
         """The session's agent says its next ``count`` events at once."""
-        session = self._live(session_id)
-        await session.publish(list(islice(session.script, count)))
+        talk = self.talk(session_id)
+        await talk.publish(talk.scripted(count))
 
-    async def publish(self, session_id: str, events: Sequence[ScriptedEvent]) -> None:
+    async def publish(self, session_id: str, events: Sequence[Said]) -> None:
         """Publish exactly these events."""
-        await self._live(session_id).publish(events)
+        await self.talk(session_id).publish(events)
 
     def pause(self) -> None:
         """All agents fall silent."""
@@ -149,17 +156,13 @@ class Roster:
         """What was published in a session, a deleted one too, above sequence ``after``. May be called by any thread."""
         if self._load is None:
             return list(islice(self._journal.entries(session_id, after), limit))
-        script, head = self._load, self.get(session_id).track.head
+        script, head = self._load, self.get(session_id).head
         last = head if limit is None else min(head, after + limit)
         return [JournalEntry(session_id, n, str(n), LOAD_EVENT, script.data(n)) for n in range(after + 1, last + 1)]
 
     def journalled(self) -> dict[str, int]:
         """How many events the journal has of each session, deleted ones too; none of a load test."""
         return self._journal.counts()
-
-    def published(self, session: Session) -> int:
-        """How many events the session has published."""
-        return session.track.head
 
     def disconnect(self, session_id: str) -> int:
         """Cut the session's streams where they are; how many there were."""
@@ -168,13 +171,14 @@ class Roster:
             reader.end()
         return len(readers)
 
-    def _live(self, session_id: str) -> LiveSession:
+    def talk(self, session_id: str) -> Talk:
+        """A session in which something can be said; UnknownSession or ValueError if there is none."""
         session = self.get(session_id)
-        if not isinstance(session, LiveSession):
+        if not isinstance(session, Talk):
             raise ValueError("the events of a load test are fixed")  # noqa: TRY004 - a wrong request, not a wrong type
         return session
 
-    async def _perform(self, session: LiveSession, rate: float, budget: int | None) -> None:
+    async def _perform(self, session: Talk, rate: float, budget: int | None) -> None:
         """One agent: its events at ``rate`` a second on average, until its budget is spent."""
         left = budget
         due_at = monotonic()
@@ -183,7 +187,7 @@ class Roster:
             now = monotonic()
             due_at = max(due_at, now - _LONGEST_CATCH_UP)
             count = _due(now - due_at, rate, left)
-            await session.publish(list(islice(session.script, count)))
+            await session.publish(session.scripted(count))
             due_at += count / rate
             left = None if left is None else left - count
             # Ended by cancel(), as every wait of an agent.
@@ -192,8 +196,11 @@ class Roster:
     async def _ring_all(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            for session in self._sessions.values():
-                session.ring()
+            self._ring()
+
+    def _ring(self) -> None:
+        for session in self._sessions.values():
+            session.ring()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from bridge.demo.fault_schedule import Chaos
 
 
 class ConnectionIds(Enum):
@@ -22,7 +24,16 @@ class ConnectionIds(Enum):
     """No id line."""
 
 
-def _option(default: Any, explained: str, kind: type = int) -> Any:  # noqa: ANN401 - as dataclasses.field itself
+class ServerKind(Enum):
+    """Which server it plays."""
+
+    MIX = "mix"
+    """The published contract."""
+    SNAPSHOT = "snapshot"
+    """The public server of August 2025: no ids, no replay, a reader takes part."""
+
+
+def _option(default: Any, explained: str, kind: Callable[[str], Any] = int) -> Any:  # noqa: ANN401 - as dataclasses.field itself
     return field(default=default, metadata={"help": explained, "kind": kind})
 
 
@@ -51,6 +62,16 @@ class ServerOptions:
         ConnectionIds.POSITION, "ids of connected and heartbeat: position, fresh or none", ConnectionIds
     )
     journal: Path | None = _option(None, "new file that records every published event (JSON lines)", Path)  # noqa: RUF009
+    kind: ServerKind = _option(  # noqa: RUF009 - it makes a field
+        ServerKind.MIX, "mix: the published contract; snapshot: the server of August 2025", ServerKind
+    )
+    connection_age: float = _option(
+        600.0, "with --kind snapshot: seconds after which a connection ends, at its next heartbeat", float
+    )
+    faults: Path | None = _option(None, "faults by time: a JSON list of {at: seconds, fault: {...}}", Path)  # noqa: RUF009
+    chaos: Chaos | None = _option(  # noqa: RUF009 - it makes a field
+        None, "faults by chance, harmless to the truth: SEED, or SEED:SECONDS between two", Chaos.parse
+    )
     load: bool = _option(default=False, explained="load test: all sessions send the same rendered events", kind=bool)
     event_bytes: int = _option(150, "with --load: bytes of data of each event")
 
@@ -63,6 +84,8 @@ class ServerOptions:
             raise ValueError("subagents need a main session")
         if self.load and self.connection_ids is ConnectionIds.FRESH:
             raise ValueError("the ids of a load test are fixed: connection_ids=fresh is not possible")
+        if self.load and self.kind is not ServerKind.MIX:
+            raise ValueError("a load test is of the kind mix")
 
 
 def parse_options(arguments: Sequence[str]) -> ServerOptions:
@@ -76,7 +99,7 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
         parser.error(str(mistake))
 
 
-def _add(parser: argparse.ArgumentParser, name: str, default: Any, kind: type, explained: str) -> None:  # noqa: ANN401
+def _add(parser: argparse.ArgumentParser, name: str, default: Any, kind: Callable[[str], Any], explained: str) -> None:  # noqa: ANN401
     flag = "--" + name.replace("_", "-")
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=explained)

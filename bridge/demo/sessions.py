@@ -6,44 +6,22 @@ Everything here belongs to the server's event loop thread.
 from __future__ import annotations
 
 import asyncio
-import math
-from bisect import bisect_right
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from itertools import islice
+from typing import NamedTuple
 
 from bridge.demo.agent_script import ScriptedEvent
+from bridge.demo.bell import Bell
+from bridge.demo.fault_book import FaultBook
+from bridge.demo.faults import Ending, Ids, Place
 from bridge.demo.journal import Journal, JournalEntry
-from bridge.demo.load_script import LoadScript
-from bridge.demo.replay_buffer import ReplayBuffer
-from bridge.demo.wire import event_block, http_chunks
-
-# Events handed to a connection before others get their turn; at 300 bytes each about the transport's 64 KiB limit.
-_TURN = 256
-
-
-class Bell:
-    """One waiter, woken by anybody; a ring before the wait is not forgotten."""
-
-    __slots__ = ("_rung", "_waiter")
-
-    def __init__(self) -> None:
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        """Wake the waiter, or let the next wait return at once."""
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Return when the bell has rung since the last wait returned."""
-        if not self._rung:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        self._rung = False
+from bridge.demo.right_reader import dispatched
+from bridge.demo.spans import Spans
+from bridge.demo.tracks import LiveTrack, Published, Track
+from bridge.demo.wire import event_block
 
 
 @dataclass(slots=True)
@@ -60,11 +38,29 @@ class Facts:
     assistant_messages: int = 0
     tool_calls: int = 0
 
+    def count(self, event: str) -> None:
+        """An event of this name was published."""
+        if event == "user_message_created":
+            self.user_messages += 1
+        elif event == "complete":
+            self.assistant_messages += 1
+        elif event == "tool_execution_complete":
+            self.tool_calls += 1
+
+
+class RawEvent(NamedTuple):
+    """An event as bytes of its own making, once its id is known."""
+
+    render: Callable[[str], bytes]
+
+
+Said = ScriptedEvent | RawEvent
+
 
 class Reader:
     """One open stream: how far it was handed events, and the bell that tells of more."""
 
-    __slots__ = ("_transport", "bell", "ended", "heartbeat_due", "position")
+    __slots__ = ("_transport", "bell", "ended", "ending", "heartbeat_due", "position")
 
     def __init__(self, position: int, transport: asyncio.WriteTransport) -> None:
         self.position = position
@@ -72,10 +68,12 @@ class Reader:
         self.bell = Bell()
         self.heartbeat_due = False
         self.ended = False
+        self.ending: Ending = "fin"
 
-    def end(self) -> None:
+    def end(self, how: Ending = "fin") -> None:
         """The connection is to be closed now, wherever its reader stands."""
         self.ended = True
+        self.ending = how
         self.bell.ring()
         if self._transport.get_write_buffer_size():
             self._transport.abort()  # its stream waits for room that a reader which stands still never makes
@@ -86,114 +84,34 @@ class Reader:
         self.bell.ring()
 
 
-class Track(Protocol):
-    """A session's events by sequence, as the connections read them."""
+class Session(ABC):
+    """One session: its facts and its readers."""
 
-    @property
-    def head(self) -> int:
-        """The sequence of the newest event; 0 while there is none."""
-
-    def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
-        """HTTP chunks with the next events that are still there, and the sequence of the last of them."""
-
-    def id_at(self, sequence: int) -> int:
-        """The id of an event that ``chunks_after`` just gave; 0 for 0."""
-
-    def resume(self, last_event_id: int) -> int:
-        """The sequence after which a reader that knows this id goes on."""
-
-
-class Published(NamedTuple):
-    """An event with its id, as the bytes that go out."""
-
-    id: int
-    block: bytes
-
-
-class LiveTrack:
-    """Events that agents publish now, the newest kept for replay."""
-
-    def __init__(self, capacity: int, per_write: int) -> None:
-        self.buffer: ReplayBuffer[Published] = ReplayBuffer(capacity)
-        self._per_write = per_write
-        self._last_id = 0
-
-    @property
-    def head(self) -> int:
-        """See ``Track``."""
-        return self.buffer.head
-
-    def next_id(self) -> int:
-        """The next id of this session, which is then used up."""
-        self._last_id += 1
-        return self._last_id
-
-    def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
-        """See ``Track``; at most 256 events."""
-        published, last = self.buffer.after(sequence, _TURN)
-        return http_chunks([event.block for event in published], self._per_write), last
-
-    def id_at(self, sequence: int) -> int:
-        """See ``Track``."""
-        return self.buffer[sequence].id if sequence else 0
-
-    def resume(self, last_event_id: int) -> int:
-        """See ``Track``."""
-        # Ids rise with the sequence, but jump where an event about a connection took one.
-        kept = range(self.buffer.oldest, self.buffer.head + 1)
-        return self.buffer.oldest - 1 + bisect_right(kept, last_event_id, key=lambda at: self.buffer[at].id)
-
-
-class LoadTrack:
-    """The events of a load test: there is nothing to keep, each is known from its number."""
-
-    def __init__(self, script: LoadScript, clock: Callable[[], float], rate: float) -> None:
-        self.script = script
-        self._clock = clock
-        self._rate = rate
-        self._started = clock()
-
-    @property
-    def head(self) -> int:
-        """See ``Track``."""
-        if self._rate == math.inf:
-            return self.script.events
-        return min(self.script.events, int((self._clock() - self._started) * self._rate))
-
-    def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
-        """See ``Track``."""
-        return self.script.chunks_after(sequence, self.head)
-
-    def id_at(self, sequence: int) -> int:
-        """See ``Track``."""
-        return sequence
-
-    def resume(self, last_event_id: int) -> int:
-        """See ``Track``."""
-        return min(last_event_id, self.head)
-
-
-class Session:
-    """One session: its facts, its track and its readers."""
-
-    def __init__(self, facts: Facts, track: Track) -> None:
+    def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.track = track
-        self.readers: set[Reader] = set()
+        self.readers: dict[Reader, None] = {}
+        """In the order they came."""
+        self.opened = 0
+        """Streams there ever were."""
+        self.most_readers = 0
+        """At the same time."""
         self.closed = False
         """True once nothing more comes: readers get what is left, then the end of the stream."""
 
+    @property
+    @abstractmethod
+    def head(self) -> int:
+        """How many events were published."""
+
     def attach(self, reader: Reader) -> None:
         """A stream was opened."""
-        self.readers.add(reader)
+        self.readers[reader] = None
+        self.opened += 1
+        self.most_readers = max(self.most_readers, len(self.readers))
 
     def detach(self, reader: Reader) -> None:
         """A stream has ended."""
-        self.readers.discard(reader)
-
-    def advance(self, reader: Reader, position: int) -> None:
-        """The reader's connection took the events up to ``position``."""
-        reader.position = position
+        self.readers.pop(reader, None)
 
     def ring(self) -> None:
         """Tell every reader to look again."""
@@ -205,32 +123,81 @@ class Session:
         for reader in self.readers:
             reader.end()
 
+    def facts_for_tests(self) -> dict[str, int]:
+        """What ``GET /control/sessions`` tells of it beside its id."""
+        counts = {"published": self.head, "readers": len(self.readers)}
+        return counts | {"opened": self.opened, "most_readers": self.most_readers}
 
-class LiveSession(Session):
+
+class TrackSession(Session):
+    """A session whose connections read one track, each at its own pace."""
+
+    def __init__(self, facts: Facts, track: Track) -> None:
+        super().__init__(facts)
+        self.track = track
+
+    @property
+    def head(self) -> int:
+        """See ``Session``."""
+        return self.track.head
+
+    def advance(self, reader: Reader, first: int, last: int) -> None:  # noqa: ARG002 - some sessions want it
+        """The reader's connection took the events from ``first`` to ``last``."""
+        reader.position = last
+
+
+class Talk(ABC):
+    """What agents say in a session: in the session's own words, or as somebody asks."""
+
+    facts: Facts
+
+    def __init__(self, script: Iterator[ScriptedEvent]) -> None:
+        self._script = script
+
+    def scripted(self, count: int) -> list[ScriptedEvent]:
+        """The agent's next events."""
+        return list(islice(self._script, count))
+
+    @abstractmethod
+    async def publish(self, events: Sequence[Said]) -> None:
+        """Write the events to the journal and let the readers have them."""
+
+    @abstractmethod
+    def lost(self) -> list[tuple[int, int]]:
+        """The sequences that no reader was handed whole and none can get any more, as spans."""
+
+
+class LiveSession(TrackSession, Talk):
     """A session in which agents talk.
 
     Publishing waits while a reader is a whole replay buffer behind: nothing that it has yet to read is ever forgotten.
     """
 
-    def __init__(self, facts: Facts, track: LiveTrack, journal: Journal, script: Iterator[ScriptedEvent]) -> None:
-        super().__init__(facts, track)
+    def __init__(
+        self, facts: Facts, track: LiveTrack, journal: Journal, book: FaultBook, script: Iterator[ScriptedEvent]
+    ) -> None:
+        TrackSession.__init__(self, facts, track)
+        Talk.__init__(self, script)
         self.live = track
-        self.script = script
         self._journal = journal
+        self._book = book
         self._publishing = asyncio.Lock()
         self._moved = Bell()
+        self._handed = Spans()
+        self._dropped = Spans()
 
     def detach(self, reader: Reader) -> None:
         """A stream has ended: publishing may go on."""
         super().detach(reader)
         self._moved.ring()
 
-    def advance(self, reader: Reader, position: int) -> None:
-        """The reader's connection took the events up to ``position``: publishing may go on."""
-        super().advance(reader, position)
+    def advance(self, reader: Reader, first: int, last: int) -> None:
+        """The reader's connection took these events: publishing may go on."""
+        self._handed.add(first, last)
+        super().advance(reader, first, last)
         self._moved.ring()
 
-    async def publish(self, events: Sequence[ScriptedEvent]) -> None:
+    async def publish(self, events: Sequence[Said]) -> None:
         """Give the events their ids, write them to the journal, keep them for replay and wake the readers."""
         async with self._publishing:
             waiting = deque(events)
@@ -245,33 +212,52 @@ class LiveSession(Session):
         self.closed = True
         self.ring()
 
+    def lost(self) -> list[tuple[int, int]]:
+        """See ``Talk``."""
+        there = self._handed.copy()
+        there.add(self.live.buffer.oldest, self.head)
+        gone = Spans()
+        for first, last in (*there.gaps(self.head), *self._dropped.rows()):
+            gone.add(first, last)
+        return gone.rows()
+
     def _room(self) -> int:
         """How many events may be published before one is forgotten that a reader has yet to read."""
         capacity = self.live.buffer.capacity
         slowest = min((reader.position for reader in self.readers), default=self.live.head)
-        return capacity - (self.live.head - max(slowest, self.live.buffer.oldest - 1))
+        return capacity - (self.live.head - max(slowest, self.live.floor))
 
-    def _append(self, events: Sequence[ScriptedEvent]) -> None:
+    def _append(self, events: Sequence[Said]) -> None:
         if not events:
             return
-        ids = [self.live.next_id() for _ in events]
+        issue = self._issue if self._book.is_quiet else self._issue_under_faults
         first = self.live.head + 1
-        self._journal.append(
-            [
-                JournalEntry(self.facts.id, sequence, str(number), event.name, event.data)
-                for sequence, number, event in zip(range(first, first + len(ids)), ids, events, strict=True)
-            ]
-        )
-        for number, event in zip(ids, events, strict=True):
-            self.live.buffer.append(Published(number, event_block(event.name, event.data, str(number))))
-            _count(self.facts, event)
+        issued = [issue(sequence, event) for sequence, event in enumerate(events, first)]
+        self._journal.append([entry for entry, _ in issued])
+        for entry, published in issued:
+            self.live.buffer.append(published)
+            self.facts.count(entry.event)
         self.ring()
 
+    def _issue(self, sequence: int, event: Said, ids: Ids | None = None) -> tuple[JournalEntry, Published]:
+        if isinstance(event, RawEvent):
+            return self._issue_raw(sequence, event)
+        event_id, rank = self.live.numbering.under(ids)
+        entry = JournalEntry(self.facts.id, sequence, event_id or "", event.name, event.data)
+        return entry, Published(event_id, rank, event_block(event.name, event.data, event_id))
 
-def _count(facts: Facts, event: ScriptedEvent) -> None:
-    if event.name == "user_message_created":
-        facts.user_messages += 1
-    elif event.name == "complete":
-        facts.assistant_messages += 1
-    elif event.name == "tool_execution_complete":
-        facts.tool_calls += 1
+    def _issue_raw(self, sequence: int, event: RawEvent) -> tuple[JournalEntry, Published]:
+        number = self.live.numbering.next()
+        block = event.render(str(number))
+        (seen,) = dispatched(block)
+        entry = JournalEntry(self.facts.id, sequence, seen.id or "", seen.event, seen.data)
+        return entry, Published(seen.id, 2 * number, block)
+
+    def _issue_under_faults(self, sequence: int, event: Said) -> tuple[JournalEntry, Published]:
+        met = self._book.take(Place.IDS, self.facts.id)
+        ids = met.fault if met is not None else None
+        entry, published = self._issue(sequence, event, ids if isinstance(ids, Ids) else None)
+        if self._book.take(Place.DROP, self.facts.id) is not None:
+            self._dropped.add(sequence, sequence)
+            published = published._replace(block=b"")
+        return entry, published

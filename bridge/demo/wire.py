@@ -27,3 +27,8 @@ def http_chunk(payload: bytes) -> bytes:
 def http_chunks(blocks: list[bytes], per_chunk: int) -> list[bytes]:
     """The blocks as chunks of up to ``per_chunk`` blocks each."""
     return [http_chunk(b"".join(blocks[at : at + per_chunk])) for at in range(0, len(blocks), per_chunk)]
+
+
+def payload_of(chunk: bytes) -> bytes:
+    """What is in one chunk that ``http_chunk`` made."""
+    return chunk[chunk.index(b"\r\n") + 2 : -2]

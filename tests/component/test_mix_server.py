@@ -414,7 +414,7 @@ def test_everything_a_test_needs_goes_over_http_too():
         assert entries == server.journal("a/b ö")[4:]
         assert entries[-1] == JournalEntry("a/b ö", 6, "6", "new_kind", b'{ "x" : 1.0 }\nzwei')
         counts = client.get(f"{server.url}/control/sessions", timeout=5).json()
-        assert {"id": "a/b ö", "published": 6, "readers": 0} in counts
+        assert {"id": "a/b ö", "published": 6, "readers": 0, "opened": 0, "most_readers": 0} in counts
         wrong = client.post(f"{server.url}/control/sessions", json={"ratte": 1}, timeout=5)
         assert wrong.status_code == 400
         assert "ratte" in wrong.json()["error"]["message"]
