@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from bridge.clock import monotonic
@@ -29,6 +32,10 @@ class Sent(NamedTuple):
     """What has to arrive, byte for byte."""
     reason: str | None = None
     """Of the dead letter that it becomes; None: it becomes an event."""
+    full: bytes | None = None
+    """All of the data, where a dead letter shows only the beginning."""
+    before: bytes = b""
+    """Goes out in front of ``wire``: what large blocks have in common is in memory once."""
 
 
 Fault = Callable[[Peer, bytes], None]
@@ -109,7 +116,7 @@ class FaultyFeed:
         if fault is None:
             self._serve(peer, at, cuts)
         else:
-            fault(peer, b"".join(one.wire for one in self._sent[at:]))
+            fault(peer, b"".join(one.before + one.wire for one in self._sent[at:]))
 
     def _serve(self, peer: Peer, at: int, cuts: int) -> None:
         peer.send(CHUNKED)
@@ -123,9 +130,19 @@ class FaultyFeed:
             if not new:
                 peer.send(chunk(b":\n\n"))
             for one in new:
-                for piece in pieces(one.wire):
+                for piece in chain(pieces(one.before), pieces(one.wire)):
                     peer.send(chunk(piece))
             at += len(new)
+
+
+def up_to(last: Sent) -> Fault:
+    """Everything up to this block, and the end of the connection."""
+
+    def fault(peer: Peer, blocks: bytes) -> None:
+        end = blocks.find(last.wire)
+        peer.send(CHUNKED + b"".join(map(chunk, pieces(blocks if end < 0 else blocks[: end + len(last.wire)]))))
+
+    return fault
 
 
 def pieces(wire: bytes) -> Iterator[bytes]:
@@ -155,8 +172,18 @@ def proven(kafka: str, namespace: str, feeds: Mapping[str, FaultyFeed], *, new_e
 
 
 def _reasons(meant: Sequence[Sent], accepted: Sequence[Followed]) -> None:
-    expected = {(str(one.name), one.data): one.reason for one in meant}
+    expected = {(str(one.name), one.data): one for one in meant}
     for one in accepted:
         name = one.event.removeprefix("mix.")
+        sent = expected[name, one.data]
         reason = one.record.header("bridge.reason")
-        assert reason == expected[name, one.data], f"{name} {one.data[:80]!r} is {reason}"
+        assert reason == sent.reason, f"{name} {one.data[:80]!r} is {reason}"
+        if reason is not None:
+            full = sent.data if sent.full is None else sent.full
+            told = one.record.header("bridge.bytes"), one.record.header("bridge.sha256")
+            assert told == _measured(full), f"{name} {one.data[:80]!r}: {told}"
+
+
+@lru_cache(maxsize=8)
+def _measured(full: bytes) -> tuple[str, str]:
+    return str(len(full)), hashlib.sha256(full).hexdigest()

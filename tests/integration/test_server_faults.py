@@ -36,11 +36,14 @@ LAYOUTS = (
 def wait_delivered(bridge: Bridge, feeds: Mapping[str, FaultyFeed], deadline: float = 60.0) -> None:
     """Return once every session is at the end of its stream and nothing is under way."""
 
-    def behind() -> list[str]:
+    def sound() -> dict[str, bool]:
         told = {one["session"]: (one["last_event_id"], one["in_flight"]) for one in status(bridge)["sessions"]}
-        return [name for name, feed in feeds.items() if told.get(name) != (feed.last_id, 0)]
+        return {name: told.get(name) == (feed.last_id, 0) for name, feed in feeds.items()}
 
-    wait_until(lambda: not behind(), deadline, f"the end of {behind()}, see {bridge.log}", 0.05)
+    try:
+        wait_until(lambda: all(sound().values()), deadline, interval=0.05)
+    except AssertionError as late:
+        raise AssertionError(f"not all at their end: {sound()}, see {bridge.log}: {status(bridge)}") from late
 
 
 def metric(bridge: Bridge, name: str) -> float:

@@ -1,0 +1,178 @@
+"""Events that no careful server sends: each with what has to become of it, and for which reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tests.faults.server_feed import Sent
+
+MIB = 2**20
+KEPT = 64 * 1024
+"""Bytes of oversize data that a dead letter shows."""
+MARKED = "oversize"
+
+
+def event(id_: str, data: bytes, **more: Any) -> Sent:
+    """One event. ``data`` is what is on the wire; with ``meant``, that is what it is by the standard."""
+    name, meant = more.pop("name", "content"), more.pop("meant", data)
+    wire = more.pop("wire", None) or b"id: %b\nevent: %b\ndata: %b\n\n" % (id_.encode(), name.encode(), data)
+    return Sent(wire, id_, name, meant, **more)
+
+
+def saying(text: str) -> bytes:
+    """The data of a valid ``content`` event."""
+    return json.dumps({"type": "content", "content": text}, ensure_ascii=False).encode()
+
+
+def with_more(more: bytes) -> bytes:
+    """The same with a member of any kind."""
+    return b'{"type":"content","content":"x","more":%b}' % more
+
+
+def bad_utf8() -> Iterator[Sent]:
+    """Bytes that are not UTF-8, in data, in names, in ids: U+FFFD, by the standard's count."""
+    for wrong, read in (
+        (b"\xff", 1),
+        (b"\xc3(", 1),
+        (b"\xe2\x82", 1),
+        (b"\xed\xa0\x80", 3),
+        (b"\xf0\x9f\x98", 1),
+        (b"\xc0\xaf", 2),
+    ):
+        rest = b"(" if wrong.endswith(b"(") else b""
+        yield event(
+            f"u{wrong.hex()}", with_more(b'"%b"' % wrong), meant=with_more(b'"%b%b"' % ("\ufffd".encode() * read, rest))
+        )
+    yield event("un", saying("name"), name="n\ufffd", wire=b"id: un\nevent: n\xff\ndata: %b\n\n" % saying("name"))
+    yield event("u\ufffd", saying("id"), wire=b"id: u\xff\nevent: content\ndata: %b\n\n" % saying("id"))
+
+
+def bad_json() -> Iterator[Sent]:
+    """What looks like JSON and is none, beside what does not look like it and is."""
+    broken = (
+        b"", b"{", b"nothing", b'{"type":"content","content":"a" "b"}', b'{"type":"content","content":"\\x"}',
+        b'{"type":"content","content":NaN}', b'{"type":"content","content":"x","n":Infinity}', b"{} {}",
+        b'{"type":"content","content":"x","n":01}', b'{"type":"content","content":"x\0y"}', b"'single'",
+        b'{"type":"content","content":"x",}', b"\xef\xbb\xbf{}", b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 501 + b"]" * 501,
+    )  # fmt: skip
+    for number, data in enumerate(broken):
+        yield event(f"b{number}", data, reason="invalid_json")
+    for number, more in enumerate(
+        (
+            b"1e400", b"-0", b"1E+9999999", b"9" * 5000, b"0." + b"9" * 100_000, b"1.0000000000000000000000001",
+            b"[1e-400]", b"[" * 400 + b"]" * 400, b'{"a":1,"a":2,"a":3}', b'"\\ud800"', b'"\\u0000"',
+            '"\u2028\u2029\u0085\ufeff\U0010ffff"'.encode(), b'"\x7f"', b'""', b" \t [ ] ",
+        )
+    ):  # fmt: skip
+        yield event(f"j{number}", with_more(more))
+    yield event("jd", b'{"type":"content","type":"content","content":"1","content":"2"}')
+    for number, data in enumerate((b"{}", b"[]", b"null", b"7", b'"text"', b'{"type":"content","content":7}')):
+        yield event(f"s{number}", data, reason="schema")
+
+
+def odd_framing() -> Iterator[Sent]:
+    """Line ends, lines and fields of every kind."""
+    text = saying("lines")
+    yield event("f1", text, wire=b"id: f1\r\nevent: content\r\ndata: %b\r\n\r\n" % text)
+    yield event("f2", text, wire=b"id: f2\revent: content\rdata: %b\r\r" % text)
+    yield event("f3", text, wire=b"id: f3\nevent: content\rdata: %b\r\n\n" % text)
+    yield event("f4", text, wire=b"id:f4\nevent:content\ndata:%b\nretry: 99999999999999999999\nretry: -1\n\n" % text)
+    yield event(
+        "f5", text, wire=b"DATA: x\nnonsense\n data: x\n: c\nid: f5\nevent: content\ndata: %b\nid2: 7\n\n" % text
+    )
+    yield event("f6", text, wire=b"event: wrong\nid: wrong\nid: f6\nevent: content\ndata: %b\n\n" % text)
+    yield event(
+        "f7",
+        b'{"type":\n"content",\n"content":"x"}',
+        wire=b'id: f7\nevent: content\ndata:{"type":\ndata:"content",\ndata: "content":"x"}\n\n',
+    )
+    yield event("f8", b"{}", name="message", wire=b"id: f8\nevent:\ndata: {}\n\n")
+    yield event("f9", b"\n", reason="invalid_json", wire=b"id: f9\nevent: content\ndata\ndata\n\n")
+    yield Sent(b"\n\n\r\n\r: only a comment\n\n", None, None, b"")
+    yield Sent(b"id: f10\n\n", "f10", None, b"")
+    yield Sent(b'id: f11\nevent: heartbeat\ndata: {"type":"heartbeat"}\n\n', "f11", None, b"")
+    yield event("f12", b"{}", name="\U0001f4a5 \x1b[2J")
+    yield event("f13", b"{}", name="n" * 5000)
+    yield event(
+        "f14", b"{}", name="n" * 8192, reason=MARKED, wire=b"id: f14\nevent: %b\ndata: {}\n\n" % (b"n" * 100_000)
+    )
+
+
+def odd_ids() -> Iterator[Sent]:
+    """Ids that are ignored, and ids that HTTP carries, however strange."""
+    yield Sent(b"id: a\0b\nevent: content\ndata: %b\n\n" % saying("NUL"), None, "content", saying("NUL"))
+    yield Sent(b"id: i1\nid: \0\nevent: content\ndata: %b\n\n" % saying("two"), "i1", "content", saying("two"))
+    for id_ in (
+        "007",
+        "-1",
+        "1e3",
+        "a:b,c;d=\"e\" 'f' %00 \\",
+        "\u043a\u043b\u044e\u0447/\U0001f511",
+        "x" * 8000,
+        "tab\tin it",
+    ):
+        yield event(id_, saying(f"id {id_[:20]}"))
+
+
+def giants(size: int) -> Iterator[Sent]:
+    """Events of so many bytes, in one line, in a million of them; comments and fields of that size beside others."""
+    yield giant("g1", size)
+    wide = '{"type":"content","content":"' + "\u20ac" * (size // 3)
+    yield oversize("g2", wide.encode())
+    yield oversize("g3", b"\n".join([b"x"] * 1_000_000), b"data:x\n" * 1_000_000)
+    yield oversize("g4", b"\n" * 999_999, b"data\n" * 1_000_000)
+    blanks = b'{"type":"content",\n' + b"\n" * 800_000 + b'"content":"x"}'
+    yield event(
+        "g5",
+        blanks,
+        wire=b'id: g5\nevent: content\ndata:{"type":"content",\n%bdata:"content":"x"}\n\n' % (b"data\n" * 800_000),
+    )
+    # What is of no use costs nothing; an id or a retry of that size makes its block a large one, its event a marker.
+    for number, (line, reason) in enumerate(
+        ((b": %b", None), (b"what: %b", None), (b"%b", None), (b"id: a\0%b", MARKED), (b"retry: x%b", MARKED))
+    ):
+        data = saying(f"beside {number}")
+        wire = b"%b\nid: h%d\nevent: content\ndata: %b\n\n" % (line % (b"c" * size), number, data)
+        yield event(f"h{number}", data, reason=reason, wire=wire)
+    yield event("i1", with_more(b'"%b"' % (b"j" * (890 * 1024))))
+    yield oversize("i2", with_more(b'"%b"' % (b"m" * (901 * 1024))))
+    yield oversize("i3", b"n" * (901 * 1024))
+
+
+def giant(id_: str, size: int) -> Sent:
+    """A valid event of so many bytes in one line."""
+    return oversize(id_, with_more(b'"%b"' % (b"x" * size)))
+
+
+def giants_in_a_row(size: int, count: int) -> Iterator[Sent]:
+    """Valid events of so many bytes, an ordinary one behind each."""
+    data = with_more(b'"%b"' % (b"x" * size))
+    block = b"event: content\ndata: %b\n" % data
+    for number in range(count):
+        yield event(
+            f"g{number}", data, wire=b"id: g%d\n\n" % number, meant=data[:KEPT], reason=MARKED, full=data, before=block
+        )
+        yield event(f"s{number}", saying(f"{number}"))
+
+
+def oversize(id_: str, data: bytes, lines: bytes | None = None) -> Sent:
+    """An event that becomes a marker: its beginning, its size, its digest."""
+    kept = data[:KEPT].decode("utf-8", "ignore").encode()
+    wire = b"id: %b\nevent: content\n%b\n" % (id_.encode(), lines or b"data: %b\n" % data)
+    return event(id_, data, meant=kept, reason=MARKED, wire=wire, full=data)
+
+
+def uncarried_ids() -> Iterator[Sent]:
+    """Ids that no HTTP header carries, or gives back as they were."""
+    for number, id_ in enumerate(("\x01", " leading", "trailing ", "\x7f", "a\x0bb", "\x1b[2J")):
+        data = saying(f"uncarried {number}")
+        yield event(id_, data, wire=b"id:%b\nevent: content\ndata: %b\n\n" % (b" " + id_.encode(), data))
+
+
+def long_ids() -> Iterator[Sent]:
+    """Ids that servers refuse in a header; beyond 8 KiB their event becomes a marker, because a header is cut."""
+    for size, reason in ((8 * 1024, None), (9000, MARKED), (60_000, MARKED), (1_000_000, MARKED)):
+        yield event("x" * size, saying(f"id of {size}"), reason=reason)

@@ -1,0 +1,119 @@
+"""Poison and giants: each arrives for what it is, event or dead letter, all around it arrives, and memory holds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.component.raw_server import Peer, Script, answer
+from tests.faults import server_poison as poison
+from tests.faults.server_feed import FaultyFeed, Sent, numbered, proven, up_to
+from tests.integration.scene import events, settings, started
+from tests.integration.scripted_mix import scripted_mix
+from tests.integration.test_server_faults import wait_delivered
+from tests.kafka.process import Bridge
+from tests.unit.effort import EFFORT
+
+GIANT = 20 * poison.MIB
+GIANTS = 6 * EFFORT
+
+
+@pytest.fixture
+def numbers_of_any_length() -> Iterator[None]:
+    """Python's own JSON refuses integers of more than 4300 digits until it is told not to."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+def among_sound_ones(sent: Sequence[Sent]) -> list[Sent]:
+    """Each between two ordinary events."""
+    return [each for number, one in enumerate(sent) for each in (*numbered(10_000 + number, 1), one)] + numbered(
+        19_999, 1
+    )
+
+
+@pytest.mark.usefixtures("numbers_of_any_length")
+def test_poison_stops_nothing_and_arrives_for_what_it_is(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Bad UTF-8, bad JSON, odd framing, odd ids, giants: all at once, then again after a cut."""
+    kinds = {
+        "utf8": [*poison.bad_utf8()],
+        "json": [*poison.bad_json()],
+        "framing": [*poison.odd_framing()],
+        "ids": [*poison.odd_ids()],
+        "giants": [*poison.giants(2 * poison.MIB)],
+    }
+    feeds = {name: FaultyFeed(among_sound_ones(sent)) for name, sent in kinds.items()}
+    with scripted_mix() as mix:
+        mix.streams = dict(feeds)
+        mix.list(*feeds)
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_delivered(bridge, feeds)
+            for feed in feeds.values():
+                feed.fail([], numbered(20_000, 3))
+            wait_delivered(bridge, feeds)
+            assert "bug" not in bridge.log_text()
+            assert bridge.terminate() == 0
+    proof = proven(kafka, namespace, feeds, new_epochs=True)
+    letters = events(kafka, namespace, "dead-letters")
+    print(f"{proof.events} events, {len(letters)} of them dead letters, {proof.repeats} repeats")
+
+
+def test_ids_that_cannot_come_back_cost_repeats_and_no_event(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Ids that HTTP cannot carry, and ids that the server refuses for their length: a cut behind each of them."""
+    kinds = {"uncarried": [*poison.uncarried_ids()], "long": [*poison.long_ids()]}
+    feeds = {name: FaultyFeed(among_sound_ones(sent), map(up_to, sent)) for name, sent in kinds.items()}
+    with scripted_mix() as mix:
+        mix.streams = {name: refusing_long_headers(feed) for name, feed in feeds.items()}
+        mix.list(*feeds)
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_delivered(bridge, feeds)
+            assert "bug" not in bridge.log_text()
+            assert bridge.terminate() == 0
+    proof = proven(kafka, namespace, feeds, new_epochs=True)
+    epochs = {key: len({one.epoch for one in got}) for key, got in proof.follower.by_key().items()}
+    print(f"{proof.events} events, epochs {epochs}")
+
+
+def refusing_long_headers(feed: FaultyFeed) -> Script:
+    """The feed behind a server that takes headers of up to 8 KiB, as most do."""
+
+    def script(peer: Peer) -> None:
+        if max(map(len, peer.request.split(b"\r\n"))) > 8192:
+            peer.send(answer(431))
+        else:
+            feed(peer)
+
+    return script
+
+
+def test_giants_in_a_row_take_no_more_memory_than_one_piece(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Events of 20 MB, one after the other on two streams: markers with size and digest, ordinary ones between."""
+    giants = [*poison.giants_in_a_row(GIANT, GIANTS)]
+    feeds = {"a": FaultyFeed(numbered(1, 1)), "b": FaultyFeed(numbered(1, 1))}
+    with scripted_mix() as mix:
+        mix.streams = dict(feeds)
+        mix.list(*feeds)
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_delivered(bridge, feeds)
+            before = memory(bridge, "VmRSS")
+            Path(f"/proc/{bridge.pid}/clear_refs").write_text("5")  # the peak is counted from here
+            for feed in feeds.values():
+                feed.add(giants)
+            wait_delivered(bridge, feeds)
+            grown = memory(bridge, "VmHWM") - before
+            assert bridge.terminate() == 0
+    proven(kafka, namespace, feeds)
+    total = 2 * GIANTS * GIANT / poison.MIB
+    print(f"{total:.0f} MiB in events of {GIANT / 2**20:.0f} MiB: {grown / 2**20:.1f} MiB more than before at the most")
+    assert grown < 24 * poison.MIB
+
+
+def memory(bridge: Bridge, which: str) -> int:
+    """Bytes: resident now (``VmRSS``), or at the most (``VmHWM``)."""
+    lines = Path(f"/proc/{bridge.pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(which)).split()[1]) * 1024
