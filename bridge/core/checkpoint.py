@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.clock import rfc3339
 from bridge.core.identity import Position, SessionKey
+from bridge.core.recent import DIGEST_BYTES, MOST, Recent
 
 VERSION = 1
 OWN_KEY_PREFIX = b"#"
@@ -27,6 +28,8 @@ class Checkpoint:
     """Unix time in milliseconds."""
     fingerprint: str
     """Of the settings that decided what was numbered; another one at restore means a new epoch."""
+    recent: Recent
+    """Where to resume, and what a true replay begins with."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -42,6 +45,17 @@ class _Version(BaseModel):
     version: Annotated[int, Field(ge=1)]
 
 
+class _Overlap(BaseModel):
+    """The recent window. ``last``: the last event's id, where an id without an event has moved the stream's further."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    after: str
+    last: str
+    digests: Annotated[str, Field(pattern="^([0-9a-f]{16})*$", max_length=2 * DIGEST_BYTES * MOST)]
+    certain: bool
+
+
 class _Value(_Version):
     server: str
     session: str
@@ -51,11 +65,12 @@ class _Value(_Version):
     state: Literal["active", "ended"]
     updated_at: str
     fingerprint: str = ""
+    overlap: _Overlap | None = None
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
     """The record value of a checkpoint."""
-    key, position = checkpoint.key, checkpoint.position
+    key, position, recent = checkpoint.key, checkpoint.position, checkpoint.recent
     value = _Value(
         version=VERSION,
         server=key.server,
@@ -66,6 +81,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
         state=checkpoint.state,
         updated_at=rfc3339(checkpoint.updated_ms),
         fingerprint=checkpoint.fingerprint,
+        overlap=_Overlap(after=recent.after, last=recent.cursor, digests=recent.digests.hex(), certain=recent.certain),
     )
     return value.model_dump_json().encode()
 
@@ -77,7 +93,14 @@ def decode(record_key: bytes, value: bytes) -> Checkpoint:
     if key.record_key != record_key:
         raise BadCheckpoint(f"the key says {record_key[:200]!r}, the value {str(key)[:200]!r}")
     position = Position(parsed.epoch, parsed.sequence, parsed.last_event_id)
-    return Checkpoint(key, position, parsed.state, _unix_ms(parsed.updated_at), parsed.fingerprint)
+    recent = _recent(parsed.last_event_id, parsed.overlap)
+    return Checkpoint(key, position, parsed.state, _unix_ms(parsed.updated_at), parsed.fingerprint, recent)
+
+
+def _recent(last_event_id: str, overlap: _Overlap | None) -> Recent:
+    if overlap is None:  # from a version that kept none
+        return Recent.starting(last_event_id)
+    return Recent(overlap.after, overlap.last, bytes.fromhex(overlap.digests), overlap.certain)
 
 
 def _parse(value: bytes) -> _Value:

@@ -9,6 +9,7 @@ Thread rule: one thread submits, one other thread acknowledges, advances and ren
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -16,6 +17,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 from bridge.core.event import Event
 from bridge.core.identity import Position, new_epoch
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent, extended
 
 
 class Stage(Enum):
@@ -41,7 +44,8 @@ class Entry:
 
     __slots__ = ("epoch", "event", "last_event_id", "sequence", "size", "stage", "topic")
     is_numbered: ClassVar[bool] = True
-    is_mark: ClassVar[bool] = False
+    is_barrier: ClassVar[bool] = False
+    """It is produced when it is the oldest, and nothing behind it is produced before it is acknowledged."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that an entry is, set once: this runs for every event
         self,
@@ -77,8 +81,9 @@ class Skip(Entry):
     __slots__ = ()
     is_numbered = False
 
-    def __init__(self, epoch: int, sequence: int, last_event_id: str) -> None:
-        super().__init__(None, epoch, sequence, last_event_id, Stage.ACKNOWLEDGED, size=SKIP_SIZE)
+    def __init__(self, event: Event | None, epoch: int, sequence: int, last_event_id: str) -> None:
+        size = SKIP_SIZE if event is None else SKIP_SIZE + len(event.data)
+        super().__init__(event, epoch, sequence, last_event_id, Stage.ACKNOWLEDGED, size=size)
 
 
 class Mark(Entry):
@@ -89,23 +94,57 @@ class Mark(Entry):
     record.
     """
 
-    __slots__ = ("state",)
+    __slots__ = ("recent", "state")
     is_numbered = False
-    is_mark = True
+    is_barrier = True
 
-    def __init__(self, position: Position, state: Literal["active", "ended"] = "active") -> None:
-        super().__init__(None, position.epoch, position.sequence, position.last_event_id)
+    def __init__(self, position: Position, recent: Recent, state: Literal["active", "ended"] = "active") -> None:
+        super().__init__(None, *position)
+        self.recent = recent
         self.state: Literal["active", "ended"] = state
+
+    @property
+    def begins_epoch(self) -> bool:
+        """Whether what follows is numbered from 1."""
+        return self.sequence == 0 and self.state == "active"
+
+
+class Announcement(Entry):
+    """A lifecycle record. A barrier as well, so that it can say: everything up to here is in Kafka."""
+
+    __slots__ = ("happening", "mark")
+    is_numbered = False
+    is_barrier = True
+
+    def __init__(self, happening: Happening, position: Position, mark: Mark | None = None) -> None:
+        """``mark``: the new epoch that follows at once."""
+        super().__init__(None, *position)
+        self.happening = happening
+        self.mark = mark
+
+    @property
+    def new_epoch(self) -> int | None:
+        """The epoch that begins here: asked when it is sent, since a failure before it moves it up."""
+        return None if self.mark is None or self.mark.epoch == self.epoch else self.mark.epoch
+
+
+SENT_AGAIN = Happening(
+    "resumed", "kafka_refused", "Kafka did not take a record: what is behind it is numbered anew, some may come again",
+    missing=0,
+)  # fmt: skip
 
 
 class Watermark:
     """The entries of one session that are not yet passed, and the position up to which all is acknowledged."""
 
-    __slots__ = ("_is_passing", "committable", "entries", "passed")
+    __slots__ = ("_is_passing", "_lock", "_recent", "committable", "entries", "passed")
 
-    def __init__(self, committable: Position | None) -> None:
+    def __init__(self, committable: Position | None, recent: Recent) -> None:
+        """``recent``: the window of the stream up to ``committable``."""
         self.entries: deque[Entry] = deque()
         self._is_passing = False
+        self._recent = recent
+        self._lock = threading.Lock()  # so that nobody reads a window that entries are just moving into
         self.passed: dict[str, int] = {}
         """Records that are in Kafka, by topic."""
         self.committable = committable
@@ -123,19 +162,35 @@ class Watermark:
         """Everything submitted is passed, and ``committable`` says so (any thread)."""
         return not self.entries and not self._is_passing
 
+    @property
+    def recent(self) -> Recent:
+        """The window of the stream up to ``committable``."""
+        return self._recent
+
+    @property
+    def submitted(self) -> Recent:
+        """The window of the stream up to the newest entry (the submitting thread)."""
+        with self._lock:
+            entries, known = list(self.entries), self._recent
+        return _extended(known, entries)
+
     def advance(self) -> int:
         """Pass every acknowledged entry at the head; returns the bytes they held (the acknowledging thread)."""
-        entries, passed = self.entries, self.passed
+        entries, counts = self.entries, self.passed
         freed = 0
-        last = None
+        passed = []
+        if not entries or entries[0].stage is not Stage.ACKNOWLEDGED:
+            return 0
         self._is_passing = True  # who finds no entry left must not take the position before them for the last
-        while entries and entries[0].stage is Stage.ACKNOWLEDGED:
-            last = entries.popleft()
-            freed += last.size
-            if last.is_numbered:
-                passed[last.topic] = passed.get(last.topic, 0) + 1
-        if last is not None:
-            self.committable = last.position
+        with self._lock:
+            while entries and entries[0].stage is Stage.ACKNOWLEDGED:
+                entry = entries.popleft()
+                passed.append(entry)
+                freed += entry.size
+                if entry.is_numbered:
+                    counts[entry.topic] = counts.get(entry.topic, 0) + 1
+            self._recent = _extended(self._recent, passed)
+            self.committable = passed[-1].position
         self._is_passing = False
         return freed
 
@@ -150,8 +205,9 @@ class Watermark:
             if entry.stage in (Stage.FAILED, Stage.REFUSED, Stage.LOST):
                 entry.stage = Stage.WAITING
         if plan.new_epoch and self.committable is not None:
-            mark = Mark(self.committable._replace(epoch=new_epoch(self.committable.epoch, unix_seconds), sequence=0))
-            self.entries.appendleft(mark)
+            epoch = new_epoch(self.committable.epoch, unix_seconds)
+            mark = Mark(self.committable._replace(epoch=epoch, sequence=0), self._recent)
+            self.entries.extendleft((mark, Announcement(SENT_AGAIN, self.committable, mark)))
             _renumber(self.entries)
         return plan
 
@@ -201,9 +257,19 @@ def _renumber(entries: Iterable[Entry]) -> None:
     """
     epoch = sequence = 0
     for entry in entries:
-        if entry.is_mark and entry.sequence == 0:
+        if isinstance(entry, Mark) and entry.begins_epoch:
             epoch, sequence = max(entry.epoch, epoch + 1), 0
         elif entry.is_numbered:
             sequence += 1
             entry.stage = Stage.WAITING
-        entry.epoch, entry.sequence = epoch, sequence
+        if epoch:  # the announcement before the first mark still follows the old numbers
+            entry.epoch, entry.sequence = epoch, sequence
+
+
+def _extended(known: Recent, passed: list[Entry]) -> Recent:
+    """The window after these entries: a mark says itself where the stream stands."""
+    for at in range(len(passed) - 1, -1, -1):
+        entry = passed[at]
+        if isinstance(entry, Mark):
+            return extended(entry.recent, passed[at + 1 :])
+    return extended(known, passed)

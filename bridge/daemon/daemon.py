@@ -19,11 +19,12 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
 from bridge.daemon.limits import raise_open_files
+from bridge.daemon.pulse import Pulse
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.position_log import OwnTopics
 from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
 from bridge.kafka.checkpoints import restore
 from bridge.kafka.clients import client_config
@@ -75,6 +76,7 @@ class Daemon:
         self._stops = 0
         self._kafka_is_silent = False
         self._beats = Beats()
+        self._pulse = Pulse()
         self._sources = {name: Source(name, settings) for name in settings.servers}
         self._delivery: AtLeastOnce | None = None
         self._supervisor: Supervisor | None = None
@@ -119,7 +121,9 @@ class Daemon:
         delivery.last_answer = monotonic()
         delivery.start()
         shards = Shards.all_of(ground.checkpoint_partitions)
-        self._supervisor = Supervisor(self._sources, shards, restored, delivery, lambda: self._signals.put("look"))
+        self._supervisor = Supervisor(
+            self._sources, shards, restored, delivery, self._pulse, lambda: self._signals.put("look")
+        )
         self._supervisor.start()
         self._budget_from = monotonic()  # the servers' own: what Kafka and the restore took is not their delay
         log.info("started", version=__version__, namespace=settings.namespace, checkpoints=len(restored))
@@ -151,14 +155,18 @@ class Daemon:
         producer_settings = ProducerSettings(config, ground.max_request_bytes)
         return AtLeastOnce(
             lambda role: IdempotentProducer(producer_settings, role),
-            CheckpointTopic(settings.topics.checkpoints, ground.checkpoint_partitions),
+            OwnTopics(settings.topics.checkpoints, ground.checkpoint_partitions, settings.topics.lifecycle),
             Limits(
                 settings.delivery.checkpoint_interval,
                 settings.delivery.max_in_flight,
                 settings.delivery.max_buffer_bytes,
             ),
-            lambda: self._beats.beat("delivery"),
+            self._beat_of_delivery,
         )
+
+    def _beat_of_delivery(self) -> None:
+        self._beats.beat("delivery")
+        self._pulse.beat()
 
     # Run
 

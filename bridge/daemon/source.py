@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from structlog.stdlib import get_logger
 
 from bridge import __version__
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.continuity import Continuity
+from bridge.core.event import Event
 from bridge.core.identity import SessionKey
+from bridge.core.recent import Recent
 from bridge.core.records import Encoder, Route, Rules
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from bridge.mix.sessions import SessionsApi
@@ -79,6 +83,22 @@ class Source:
     def encoder(self, key: SessionKey) -> Encoder:
         """The encoder of one session's records."""
         return Encoder(self.rules, key)
+
+    def continuity(self, restored: Checkpoint | None) -> Continuity:
+        """What decides for one session's worker whether its stream goes on where it stopped."""
+        server, start = self.settings, self.settings.start_after_id
+        return Continuity(
+            start,
+            overlap=server.overlap,
+            accepts_no_ids=server.without_ids == "accept",
+            has_ids=restored is not None and restored.position.last_event_id not in ("", start),
+            # At the very start the announcement may not have got through before the process died: it comes again.
+            is_new=restored is None or (restored.position.sequence == 0 and restored.recent == Recent.starting(start)),
+        )
+
+    def is_refusal(self, events: Sequence[Event]) -> bool:
+        """Whether this, as the whole answer, is how Mix servers of old say that they have no such session."""
+        return self.settings.event_schema == "mix" and [(event.name, event.id) for event in events] == [("error", None)]
 
     def api(self, report: Callable[[str], None]) -> SessionsApi:
         """The server's REST side; ``report`` is told of entries of a list that had to be skipped."""

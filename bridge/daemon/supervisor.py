@@ -14,6 +14,7 @@ from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import Position, SessionKey
 from bridge.core.states import State
 from bridge.daemon.discovery import Discovery
+from bridge.daemon.pulse import Pulse
 from bridge.daemon.roster import choose
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
@@ -54,18 +55,20 @@ class Supervisor:
     that snapshots read, for a copy each time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what the sessions of a process share, given once
         self,
         sources: Mapping[str, Source],
         shards: Shards,
         restored: Mapping[SessionKey, Checkpoint],
         delivery: AtLeastOnce,
+        pulse: Pulse,
         changed: Callable[[], None],
     ) -> None:
         """``changed`` wakes the thread that calls ``tick``."""
         self._sources = sources
         self._shards = shards
         self._delivery = delivery
+        self._pulse = pulse
         self._checkpoints = dict(restored)
         self._lock = threading.Lock()
         self._running: dict[SessionKey, Running] = {}
@@ -140,10 +143,9 @@ class Supervisor:
 
     def _launch(self, key: SessionKey, source: Source) -> None:
         checkpoint = self._checkpoints.get(key)
-        restored = checkpoint.position if checkpoint else None
-        outbox = self._delivery.open(key, source.encoder(key), source.fingerprint, restored)
+        outbox = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint)
         discovery = self._discoveries.get(key.server)
-        worker = Worker(key, source, outbox, checkpoint, discovery.ask_now if discovery else _nothing)
+        worker = Worker(key, source, outbox, checkpoint, self._pulse, discovery.ask_now if discovery else _nothing)
         with self._lock:
             self._running[key] = Running(worker, outbox)
         worker.start()

@@ -6,17 +6,21 @@ import json
 import random
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
+from bridge.core.continuity import Action, Anew, Announce, NoIds, Publish, Reconnect
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey
-from bridge.core.records import CONNECTION_EVENTS
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent
 from bridge.core.states import FINAL, Signal, State, next_state
+from bridge.daemon.pulse import LONGEST_STAND, Pulse
 from bridge.daemon.source import Source
 from bridge.delivery.protocol import Outbox
 from bridge.errors import Stopped
@@ -32,13 +36,13 @@ from bridge.sse.reconnection import (
     Wait,
     after_block,
     decide,
-    sendable,
     with_reconnection_time,
 )
 
 log = get_logger("bridge.session")
 
 _HINTS = frozenset({"session_created", "session_deleted"})
+_ORDINARY = frozenset({"attached", "resumed", "ended"})
 _LASTING = 5.0
 """Seconds after which a connection that moved no id counts as one that worked: heartbeats come more seldom than that,
 and a server asked every five seconds is not flooded."""
@@ -52,6 +56,10 @@ class _NoIds(Exception):
     """An event came without an id, and the settings refuse that."""
 
 
+class _Again(Exception):
+    """Another connection is wanted at once."""
+
+
 @dataclass(slots=True)
 class Readings:
     """What a worker has seen; written by its thread, read by any."""
@@ -62,7 +70,12 @@ class Readings:
     replaced: int = 0
     discarded_tails: int = 0
     discarded_bytes: int = 0
+    resumed: int = 0
+    gaps: int = 0
+    missing_events: int = 0
+    resets: int = 0
     unresumable: int = 0
+    healed: int = 0
     last_event_at: float | None = None
     last_error: str | None = None
 
@@ -73,12 +86,13 @@ class Worker:
     Thread rule: ``start``, ``stop``, ``join`` and ``retire_if_older`` by the supervisor; the rest is its own thread's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what one session's worker is given, once
         self,
         key: SessionKey,
         source: Source,
         outbox: Outbox,
         restored: Checkpoint | None,
+        pulse: Pulse,
         hint: Callable[[], None],
     ) -> None:
         """``hint`` is called when an event says that the server's list of sessions has changed."""
@@ -88,6 +102,7 @@ class Worker:
         self._source = source
         self._outbox = outbox
         self._restored = restored
+        self._pulse = pulse
         self._hint = hint
         self._connector: Connector = source.connector()
         self._stream: EventStream | None = None
@@ -95,11 +110,13 @@ class Worker:
         self._haste = zlib.crc32(key.record_key) / 2**32 / 10
         self._stopped = threading.Event()
         self._history = History()
-        self._sendable_id = ""
-        self._has_ids = False
+        self._continuity = source.continuity(restored)
+        self._sent = ""
+        self._has_begun = False
+        """Whether this worker began the present epoch: then all that is in Kafka of it is known."""
         self._was_answered = False
         """Whether the server has had a stream for this session: then a refusal is not about ``start_after_id``."""
-        self._opened_at = 0.0
+        self._opened_at = self._stood_at = 0.0
         self._opened_after = ""
         self._log = log.bind(server=key.server, session=key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {key}", daemon=True)
@@ -158,11 +175,15 @@ class Worker:
         try:
             self._attach()
             while not self.is_over:
-                self._follow(self._read())
+                outcome = self._read()
+                if outcome is None:
+                    self._reconnect()
+                else:
+                    self._follow(outcome)
         except Stopped:
             self._become(Signal.STOP)
         except _Over:
-            self._end("the server deleted it")
+            self._end("deleted", "the server deleted the session")
         except _NoIds:
             self._refuse()
         except Exception as error:  # noqa: BLE001 - one session's bug must not touch another session
@@ -180,33 +201,39 @@ class Worker:
         restored, source = self._restored, self._source
         start = source.settings.start_after_id
         if restored is None:
-            self._outbox.begin_epoch(start)
+            self._begin_epoch(Recent.starting(start))
             self._log.info("new session", start_after_id=start)
             return
-        last_event_id = restored.position.last_event_id
-        self._has_ids = self._was_answered = last_event_id not in ("", start)
-        self._sendable_id = start
+        self._was_answered = restored.position.last_event_id not in ("", start)
         if restored.fingerprint != source.fingerprint:
-            self._outbox.begin_epoch(last_event_id)
-            self._log.warning("settings that decide what is numbered, and where it goes, have changed: new epoch")
-        elif not restored.position.sequence and self._may_get_others(last_event_id):
-            # More may have been published than the checkpoint knows. Numbers given twice, to other events, are dropped
-            # by consumers. Beyond sequence 0 the first request sees to it.
-            self._outbox.begin_epoch(last_event_id)
-            self._log.warning("what the server sends now may not be what it sent before the restart: new epoch")
+            detail = "settings that decide what is numbered, and where it goes, have changed: numbered anew"
+            self._begin_epoch(restored.recent, self._happening("resumed", "settings_changed", detail))
 
-    def _may_get_others(self, last_event_id: str) -> bool:
-        """Whether a request with this id may bring other events than the same request before."""
-        return last_event_id == "" or (self._source.settings.without_ids == "accept" and not self._has_ids)
+    def _begin_epoch(self, recent: Recent, why: Happening | None = None) -> None:
+        self._has_begun = True
+        self._outbox.begin_epoch(recent, why)
+        if why is not None:
+            self._tell(why)
 
-    def _read(self) -> Outcome:
-        """One connection, from its request to its end."""
+    def _happening(
+        self, kind: Literal["resumed", "unresumable", "ended"], reason: str, detail: str, to: str | None = None
+    ) -> Happening:
+        before = self._outbox.position.last_event_id
+        return Happening(kind, reason, detail, before, before if to is None else to)
+
+    def _read(self) -> Outcome | None:
+        """One connection, from its request to its end; None when another is wanted at once."""
         stream = None
         try:
-            stream = self._connector.connect(self._source.stream_url(self.key.session_id), self._resume_after())
+            stream = self._connect()
             self._opened(stream)
+            events = self._first(stream)
+            self._perform(self._continuity.opened())
             while True:
-                self._take(stream.read())
+                self._take(events)
+                events = stream.read()
+        except _Again:
+            return None
         except Disconnected as end:
             if stream is None and end.outcome.kind is not Kind.STOPPED:
                 self._source.noted(answered=end.outcome.status is not None)
@@ -215,11 +242,17 @@ class Worker:
             if stream is not None:
                 self._closed(stream)
 
+    def _connect(self) -> EventStream:
+        is_used = not self._has_begun or self._outbox.position.sequence > 0
+        self._sent, actions = self._continuity.begin(self._outbox.recent, is_used=is_used)
+        self._perform(actions)
+        return self._connector.connect(self._source.stream_url(self.key.session_id), self._sent)
+
     def _opened(self, stream: EventStream) -> None:
         self._source.noted(answered=True)
         self._stream = stream
         self._was_answered = True
-        self._opened_at = self._connected_at = monotonic()
+        self._opened_at = self._connected_at = self._stood_at = monotonic()
         self._opened_after = stream.last_event_id
         self._become(Signal.OPENED)
         self._log.info("connected", last_event_id=stream.last_event_id)
@@ -240,56 +273,82 @@ class Worker:
         """Whether the next try may come soon: a block alone may be an old server's word for "no such session"."""
         return stream.last_event_id != self._opened_after or monotonic() - self._opened_at >= _LASTING
 
+    def _first(self, stream: EventStream) -> list[Event]:
+        """The first events; an error alone, with nothing before it and the end behind it, is an old server's 404."""
+        events = stream.read()
+        if not self._source.is_refusal(events):
+            return events
+        try:
+            return events + stream.read()
+        except Disconnected as end:
+            if end.outcome.kind in (Kind.ENDED, Kind.BROKEN):
+                raise Disconnected(Outcome(Kind.GONE, "the answer was one error event and the end", 200)) from end
+            self._take(events)
+            raise
+
     def _take(self, events: list[Event]) -> None:
         """Some events, in the order of the stream."""
-        names = {event.name for event in events}
-        if not names.isdisjoint(CONNECTION_EVENTS):
-            events = [event for event in events if event.name not in CONNECTION_EVENTS]
+        now = monotonic()
+        self.readings.last_error = None
+        self._pulse.beat()
+        stood = self._pulse.stood_since(self._stood_at)
+        if stood:
+            self._stood_at = now
+            self._perform(self._continuity.stood_still(events, stood, now))
+        else:
+            self._perform(self._continuity.take(events, now))
+        waited = monotonic() - now
+        if waited > LONGEST_STAND:  # for room: what the connection holds by now is as old
+            self._stood_at = now + waited
+            self._perform(self._continuity.stood_still((), waited, now + waited))
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        """Do what continuity asks for, in this order."""
+        for action in actions:
+            match action:
+                case Publish(events):
+                    self._publish(events)
+                case Announce(happening):
+                    self._outbox.announce(happening)
+                    self._tell(happening)
+                case Anew(happening, recent, certain):
+                    recent = self._outbox.recent if recent is None else recent
+                    self._begin_epoch(recent._replace(certain=certain), happening)
+                case Reconnect(why):
+                    self._log.info("connecting anew", why=why)
+                    raise _Again
+                case NoIds():
+                    raise _NoIds
+
+    def _tell(self, happening: Happening) -> None:
+        """The log and the counters say what the lifecycle topic says."""
+        readings, kind = self.readings, happening.kind
+        readings.healed = self._continuity.healed
+        readings.resumed += kind == "resumed"
+        readings.gaps += kind == "gap"
+        readings.missing_events += happening.missing or 0
+        readings.resets += kind == "reset"
+        readings.unresumable += kind == "unresumable"
+        level = self._log.info if kind in _ORDINARY else self._log.warning
+        level(
+            kind, reason=happening.reason, detail=happening.detail, missing=happening.missing,
+            from_last_event_id=happening.from_last_event_id, to_last_event_id=happening.to_last_event_id,
+        )  # fmt: skip
+
+    def _publish(self, events: Sequence[Event]) -> None:
         readings = self.readings
-        readings.last_error = None
-        if not events:
-            return
         readings.received += len(events)
         readings.last_event_at = monotonic()
-        if not self._has_ids:
-            self._look_for_ids(events)
         self._outbox.submit(events)
-        if not names.isdisjoint(_HINTS):
+        if not _HINTS.isdisjoint({event.name for event in events}):
             self._follow_hints(events)
 
-    def _look_for_ids(self, events: list[Event]) -> None:
-        """Until the first id is seen, an event without one means a server without ids."""
-        for index, event in enumerate(events):
-            if event.id:
-                self._has_ids = True
-                return
-            if event.name and self._source.settings.without_ids == "refuse":
-                self._outbox.submit(events[:index])
-                raise _NoIds
-
-    def _follow_hints(self, events: list[Event]) -> None:
+    def _follow_hints(self, events: Sequence[Event]) -> None:
         self._hint()
         if any(each.name == "session_deleted" and _session_in(each.data) == self.key.session_id for each in events):
             raise _Over
 
     # Between two connections
-
-    def _resume_after(self) -> str:
-        """The id to resume after. Where that is not certain, what comes is numbered in a new epoch."""
-        position = self._outbox.position
-        last_event_id = position.last_event_id
-        if not sendable(last_event_id):
-            earlier = self._sendable_id
-            self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", resume_after=earlier)
-            self._outbox.begin_epoch(earlier)
-            return earlier
-        if position.sequence and not (self._has_ids and last_event_id):
-            # Without ids the position is still the one the session began with, or empty: not where the stream stands.
-            self.readings.unresumable += 1
-            self._log.warning("unresumable: the server gives no ids, events sent meanwhile are lost; new epoch")
-            self._outbox.begin_epoch(last_event_id)
-        self._sendable_id = last_event_id
-        return last_event_id
 
     def _follow(self, outcome: Outcome) -> None:
         """Wait, give up the id, or end the session, as the outcome of a connection asks for."""
@@ -309,13 +368,16 @@ class Worker:
             case RefusedId():
                 self._give_up_id(outcome)
             case End():
-                self._end(f"the server has no such session ({outcome.detail})")
+                self._end("gone", f"the server has no such session ({outcome.detail})")
 
     def _pause(self, outcome: Outcome, seconds: float) -> None:
         if outcome.kind is not Kind.ENDED:
             self.readings.last_error = outcome.detail
         level = self._log.info if outcome.kind in (Kind.ENDED, Kind.BROKEN) else self._log.warning
         level("disconnected", reason=outcome.kind.value, detail=outcome.detail, reconnect_in=round(seconds, 3))
+        self._reconnect(seconds)
+
+    def _reconnect(self, seconds: float = 0.0) -> None:
         self._become(Signal.LOST)
         if self._stopped.wait(seconds):
             raise Stopped
@@ -323,25 +385,23 @@ class Worker:
         self._become(Signal.RETRY)
 
     def _give_up_id(self, outcome: Outcome) -> None:
-        start, refused = self._source.settings.start_after_id, self._outbox.position.last_event_id
+        start, refused = self._source.settings.start_after_id, self._sent
         if not refused or (refused == start and self._was_answered):
             # It refuses us without any id, or although it once took the one to begin with: none is left to give up.
             # To ask without would skip what is sent meanwhile, for what may be a proxy's trouble.
             self._pause(outcome, self._source.backoff.maximum)
             return
         resume_after = "" if refused == start else start
-        self.readings.unresumable += 1
-        self._log.error(
-            "unresumable: the server refuses the last event id; new epoch", refused=refused, resume_after=resume_after,
-            detail=outcome.detail,
-        )  # fmt: skip
-        self._has_ids = False  # looked for again: whoever forgets its ids may be another server by now
-        self._outbox.begin_epoch(resume_after)
+        self._continuity.forget_ids()  # whoever forgets its ids may be another server by now
+        detail = f"the server refuses the last event id ({outcome.detail}): all it has is fetched anew"
+        happening = self._happening("unresumable", "refused_id", detail, to=resume_after)
+        self._begin_epoch(Recent.starting(resume_after), happening)
         self._pause(outcome, self._source.backoff.minimum)
 
-    def _end(self, why: str) -> None:
-        self._log.info("session ended", why=why)
-        self._outbox.end()
+    def _end(self, reason: str, detail: str) -> None:
+        happening = self._happening("ended", reason, detail)
+        self._outbox.end(happening)
+        self._tell(happening)
         self._become(Signal.GONE)
 
     def _refuse(self) -> None:

@@ -16,10 +16,10 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
-from bridge.core.identity import Position, SessionKey
+from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder
 from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.position_log import OwnTopics
 from bridge.delivery.producers import Producers
 from bridge.delivery.room import Room
 from bridge.kafka.producer import IdempotentProducer, Role
@@ -52,7 +52,7 @@ class AtLeastOnce:
     def __init__(
         self,
         make_producer: Callable[[Role], IdempotentProducer],
-        checkpoints: CheckpointTopic,
+        topics: OwnTopics,
         limits: Limits,
         beat: Callable[[], None],
     ) -> None:
@@ -64,7 +64,7 @@ class AtLeastOnce:
         """What ended the delivery thread although nobody asked for its end: nothing is delivered any more."""
         self._producers = Producers.made_by(make_producer)
         self._replace_at, self._replace_delay = 0.0, _REPLACE_FIRST
-        self._checkpoints = checkpoints
+        self._topics = topics
         self._limits = limits
         self._beat = beat
         self._closed_checkpoints = 0
@@ -77,14 +77,14 @@ class AtLeastOnce:
         self._next_checkpoints = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
-    def open(self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Position | None) -> SessionOutbox:
-        """A new outbox for a session, at its restored position."""
+    def open(self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None) -> SessionOutbox:
+        """A new outbox for a session, at its restored checkpoint."""
         outbox = SessionOutbox(
             key,
             encoder,
             fingerprint,
             restored,
-            checkpoints=self._checkpoints,
+            topics=self._topics,
             producers=self._producers,
             room=self.room,
             max_in_flight=self._limits.max_in_flight,
@@ -126,7 +126,7 @@ class AtLeastOnce:
 
     def kafka_answers(self, timeout: float) -> bool:
         """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds (any thread); notes an answer."""
-        if self._producers.positions.answers(self._checkpoints.name, timeout):
+        if self._producers.positions.answers(self._topics.checkpoints, timeout):
             self.last_answer = monotonic()
             return True
         return False

@@ -19,11 +19,14 @@ from sys import getsizeof
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint import Checkpoint
 from bridge.core.event import Event
 from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, Position, SessionKey, new_epoch
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent
 from bridge.core.records import Encoder, Record
-from bridge.core.watermark import SKIP_SIZE, Entry, Mark, Skip, Stage, Watermark
-from bridge.delivery.position_log import CheckpointTopic, PositionLog
+from bridge.core.watermark import Announcement, Entry, Mark, Skip, Stage, Watermark
+from bridge.delivery.position_log import OwnTopics, PositionLog
 from bridge.delivery.producers import Producers
 from bridge.delivery.rejections import Rejection
 from bridge.delivery.room import RECORD_OVERHEAD, Room
@@ -64,9 +67,9 @@ class SessionOutbox:
         key: SessionKey,
         encoder: Encoder,
         fingerprint: str,
-        restored: Position | None,
+        restored: Checkpoint | None,
         *,
-        checkpoints: CheckpointTopic,
+        topics: OwnTopics,
         producers: Producers,
         room: Room,
         max_in_flight: int,
@@ -79,7 +82,7 @@ class SessionOutbox:
         self.dead_letters: dict[str, int] = {}
         self.trouble: str | None = None
         """Why records do not get through at present; None when they do."""
-        self.positions = PositionLog(key, fingerprint, restored, checkpoints, producers, self._note_answer)
+        self.positions = PositionLog(key, fingerprint, restored, topics, producers, self._note_answer)
         self._encoder = encoder
         self._producers = producers
         self._room = room
@@ -87,11 +90,12 @@ class SessionOutbox:
         self._call = call
         self._answered = answered
         self._has_answer = False
-        self._watermark = Watermark(restored)
+        position = None if restored is None else restored.position
+        self._watermark = Watermark(position, Recent.starting("") if restored is None else restored.recent)
         self._entries = self._watermark.entries
         # Held by the worker for one submit and by the delivery thread for one pump; never while anybody waits.
         self._lock = threading.Lock()
-        self._epoch, self._sequence, self._last_event_id = restored or Position(0, 0, "")
+        self._epoch, self._sequence, self._last_event_id = position or Position(0, 0, "")
         self._stopped = threading.Event()
         self._direct = False
         self._is_patient = True
@@ -147,8 +151,9 @@ class SessionOutbox:
                     cursor = event.id if len(event.id) <= LONGEST_ID else UNSENDABLE_ID
                 record = encode(event, epoch, sequence + 1)
                 if record is None:
-                    append(Skip(epoch, sequence, cursor))
-                    held += SKIP_SIZE
+                    skip = Skip(event if event.name else None, epoch, sequence, cursor)
+                    append(skip)
+                    held += skip.size
                     self.tally.skipped += event.name != ""
                     continue
                 sequence += 1
@@ -177,19 +182,34 @@ class SessionOutbox:
             self._room.settle(_BATCH_BYTES, held)
         return taken
 
-    def begin_epoch(self, last_event_id: str) -> None:
+    @property
+    def recent(self) -> Recent:
+        """See :class:`~bridge.delivery.protocol.Outbox`."""
+        return self._watermark.submitted
+
+    def begin_epoch(self, recent: Recent, why: Happening | None = None) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
         with self._lock:
+            before = self.position
             self._epoch, self._sequence = new_epoch(self._epoch or None, unix_ms() // 1000), 0
-            self._last_event_id = last_event_id
-            self._append_mark(Mark(self.position))
+            self._last_event_id = recent.cursor
+            mark = Mark(self.position, recent)
+            if why is not None:
+                self._entries.append(Announcement(why, before, mark))
+            self._append_barrier(mark)
             self.tally.epochs += 1
 
-    def end(self) -> None:
+    def announce(self, what: Happening) -> None:
+        """See :class:`~bridge.delivery.protocol.Outbox`."""
+        with self._lock:
+            self._append_barrier(Announcement(what, self.position))
+
+    def end(self, why: Happening) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
         with self._lock:
             if self._epoch:
-                self._append_mark(Mark(self.position, "ended"))
+                self._entries.append(Announcement(why, self.position))
+                self._append_barrier(Mark(self.position, self.recent, "ended"))
 
     def stop(self) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
@@ -199,8 +219,8 @@ class SessionOutbox:
         # Half empty before it goes on: a worker woken for each single record would spend its time waking.
         return len(self._entries) <= self._max_in_flight // 2 and self._room.held < self._room.limit
 
-    def _append_mark(self, mark: Mark) -> None:
-        self._entries.append(mark)
+    def _append_barrier(self, entry: Entry) -> None:
+        self._entries.append(entry)
         self._direct = False
         self._call(self)
 
@@ -228,9 +248,9 @@ class SessionOutbox:
 
     @property
     def awaits_position(self) -> bool:
-        """The oldest entry is a position: what is behind it waits for Kafka to have it."""
+        """The oldest entry is a position or an announcement: what is behind it waits for Kafka to have it."""
         entries = self._entries
-        return bool(entries) and entries[0].is_mark
+        return bool(entries) and entries[0].is_barrier
 
     @property
     def in_flight(self) -> int:
@@ -288,6 +308,13 @@ class SessionOutbox:
         fault = fault_of(error)
         if fault is Fault.FATAL:
             self._wind_back(entry, Stage.LOST)
+        elif fault is Fault.RECORD and isinstance(entry, Announcement):
+            # It would be refused for ever, and hold everything behind it.
+            log.error(
+                "Kafka refuses a lifecycle record: this is not announced", session=str(self.key), error=self.trouble,
+                kind=entry.happening.kind, detail=entry.happening.detail, setting="topics.lifecycle",
+            )  # fmt: skip
+            entry.stage = Stage.ACKNOWLEDGED
         elif not entry.is_numbered or fault is Fault.PLACE:
             self._wind_back(entry, Stage.FAILED)
             self._place_failed = True
@@ -384,7 +411,7 @@ class SessionOutbox:
     def _send_waiting(self) -> bool:
         """Produce every waiting entry whose turn it is; True when none is left."""
         for index, entry in enumerate(self._entries):
-            barrier = entry.is_mark or (entry.is_numbered and (self._alone > 0 or entry.topic not in self._known))
+            barrier = entry.is_barrier or (entry.is_numbered and (self._alone > 0 or entry.topic not in self._known))
             if barrier and (index or entry.stage is Stage.IN_FLIGHT):
                 return False  # it goes when it is the oldest, and nothing passes it
             if entry.stage is Stage.WAITING and (not self._sent(entry) or barrier):
@@ -397,6 +424,8 @@ class SessionOutbox:
         try:
             if isinstance(entry, Mark):
                 self.positions.write_mark(entry, partial(self._report, entry))
+            elif isinstance(entry, Announcement):
+                self.positions.announce(entry, partial(self._report, entry))
             else:
                 self._send_record(entry)
         except (QueueFull, ProduceFailed) as failure:
@@ -435,5 +464,5 @@ class SessionOutbox:
         self.advance()
         position = self._watermark.committable
         # A mark at the head may be on its way already: an older position must not be written behind it.
-        if position is not None and not (self._entries and self._entries[0].is_mark):
-            self.positions.write(position)
+        if position is not None and not self.awaits_position:
+            self.positions.write(position, self._watermark.recent)

@@ -1,4 +1,4 @@
-"""One session's records in the checkpoints topic."""
+"""One session's records about itself: its positions in the checkpoints topic, and what happened to its stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from structlog.stdlib import get_logger
 from bridge.clock import unix_ms
 from bridge.core.checkpoint import Checkpoint, encode
 from bridge.core.identity import Position, SessionKey, partition_of
-from bridge.core.watermark import Mark
+from bridge.core.lifecycle import LifecycleWriter
+from bridge.core.recent import Recent
+from bridge.core.watermark import Announcement, Mark
 from bridge.delivery.producers import Producers
 from bridge.kafka.faults import ProduceError, in_words
 from bridge.kafka.producer import ProduceFailed, QueueFull
@@ -24,11 +26,13 @@ Report = Callable[[ProduceError | None, object], None]
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointTopic:
-    """Where positions are written."""
+class OwnTopics:
+    """Where sessions' records about themselves go."""
 
-    name: str
+    checkpoints: str
     partitions: int
+    """Of the checkpoints topic."""
+    lifecycle: str
 
 
 class PositionLog:
@@ -38,37 +42,40 @@ class PositionLog:
         self,
         key: SessionKey,
         fingerprint: str,
-        restored: Position | None,
-        topic: CheckpointTopic,
+        restored: Checkpoint | None,
+        topics: OwnTopics,
         producers: Producers,
         answered: Callable[[], None],
     ) -> None:
         """``answered`` is called when Kafka has acknowledged a position."""
-        self.written = restored
+        self.written = None if restored is None else restored.position
         """The position in the newest checkpoint that Kafka has acknowledged."""
         self.count = 0
         """Checkpoints that Kafka has acknowledged."""
         self._key = key
         self._fingerprint = fingerprint
         self._record_key = key.record_key
-        self._topic = topic
-        self._partition = partition_of(self._record_key, topic.partitions)
+        self._topics = topics
+        self._partition = partition_of(self._record_key, topics.partitions)
         self._producers = producers
         self._answered = answered
         self._state: State = "active"
-        self._writing = restored
+        self._recent = None if restored is None else restored.recent
+        self._writing = self.written
 
     @property
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint that Kafka has acknowledged."""
-        return None if self.written is None else self._checkpoint(self.written, self._state)
+        if self.written is None or self._recent is None:
+            return None
+        return self._checkpoint(self.written, self._recent, self._state)
 
-    def write(self, position: Position) -> None:
+    def write(self, position: Position, recent: Recent) -> None:
         """Write a position that is acknowledged, unless Kafka has it or still owes an answer about an earlier one."""
         if position == self.written or self._writing != self.written:
             return  # one at a time: while Kafka is away they would pile up, and the newest says all
         try:
-            self._produce(position, "active", partial(self._report, position))
+            self._produce(position, recent, "active", partial(self._report, position, recent))
             self._writing = position
         except QueueFull:
             return  # the next turn of the timer tries again
@@ -77,34 +84,44 @@ class PositionLog:
 
     def write_mark(self, mark: Mark, report: Report) -> None:
         """Write a mark; raises as ``IdempotentProducer.produce``. ``report`` runs after it is known to be written."""
-        self._produce(mark.position, mark.state, partial(self._report_mark, mark, report))
+        self._produce(mark.position, mark.recent, mark.state, partial(self._report_mark, mark, report))
+
+    def announce(self, announcement: Announcement, report: Report) -> None:
+        """Write what happened; raises as ``IdempotentProducer.produce``."""
+        writer = LifecycleWriter(self._key, self._topics.lifecycle)
+        record = writer.record(
+            announcement.happening, announcement.epoch, announcement.sequence, unix_ms(), announcement.new_epoch
+        )
+        self._producers.positions.produce(
+            record.topic, record.value, record.key, record.headers, record.timestamp_ms, report
+        )
 
     def lose_producers(self) -> None:
         """What was being written will never be reported."""
         self._writing = self.written
 
-    def _checkpoint(self, position: Position, state: State) -> Checkpoint:
-        return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint)
+    def _checkpoint(self, position: Position, recent: Recent, state: State) -> Checkpoint:
+        return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent)
 
-    def _produce(self, position: Position, state: State, report: Report) -> None:
-        checkpoint = self._checkpoint(position, state)
-        value, now = encode(checkpoint), checkpoint.updated_ms
-        self._producers.positions.produce(self._topic.name, value, self._record_key, [], now, report, self._partition)
+    def _produce(self, position: Position, recent: Recent, state: State, report: Report) -> None:
+        checkpoint = self._checkpoint(position, recent, state)
+        value, now, topic = encode(checkpoint), checkpoint.updated_ms, self._topics.checkpoints
+        self._producers.positions.produce(topic, value, self._record_key, [], now, report, self._partition)
 
-    def _report(self, position: Position, error: ProduceError | None, _message: object) -> None:
+    def _report(self, position: Position, recent: Recent, error: ProduceError | None, _message: object) -> None:
         if error is None:
-            self._is_written(position, "active")
+            self._is_written(position, recent, "active")
             return
         self._writing = self.written
         log.warning("Kafka did not take a checkpoint: writing it again", session=str(self._key), error=in_words(error))
 
     def _report_mark(self, mark: Mark, report: Report, error: ProduceError | None, message: object) -> None:
         if error is None:
-            self._is_written(mark.position, mark.state)
+            self._is_written(mark.position, mark.recent, mark.state)
             self._writing = mark.position
         report(error, message)
 
-    def _is_written(self, position: Position, state: State) -> None:
-        self.written, self._state = position, state
+    def _is_written(self, position: Position, recent: Recent, state: State) -> None:
+        self.written, self._recent, self._state = position, recent, state
         self.count += 1
         self._answered()

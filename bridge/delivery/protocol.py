@@ -7,6 +7,8 @@ from typing import Protocol
 
 from bridge.core.event import Event
 from bridge.core.identity import Position
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent
 
 
 class Outbox(Protocol):
@@ -25,12 +27,21 @@ class Outbox(Protocol):
         """
         ...
 
-    def begin_epoch(self, last_event_id: str) -> None:
-        """Number what follows in a new epoch, which resumes after ``last_event_id``; never waits."""
+    @property
+    def recent(self) -> Recent:
+        """The window of the stream after everything submitted so far."""
         ...
 
-    def end(self) -> None:
-        """The session is over: after everything before it is acknowledged its checkpoint says ``ended``."""
+    def announce(self, what: Happening) -> None:
+        """Say this in the lifecycle topic, once everything before it is in Kafka; never waits."""
+        ...
+
+    def begin_epoch(self, recent: Recent, why: Happening | None = None) -> None:
+        """Number what follows in a new epoch, which resumes at ``recent``; announce why before it; never waits."""
+        ...
+
+    def end(self, why: Happening) -> None:
+        """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
         ...
 
     def stop(self) -> None:

@@ -9,7 +9,9 @@ from typing import Any, cast
 from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import Position, SessionKey
+from bridge.core.recent import Recent
 from bridge.daemon.discovery import Discovery
+from bridge.daemon.pulse import Pulse
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
@@ -85,9 +87,9 @@ def test_an_old_session_with_a_checkpoint_goes_on(monkeypatch: Any) -> None:
     key = SessionKey("local", "ended")
     with scripted_mix() as mix:
         mix.listed = [listing("ended", createdAt=OLD), listing("new-to-us", createdAt=OLD)]
-        restored = {key: Checkpoint(key, Position(1, 3, "3"), "ended", 0, "")}
+        restored = {key: Checkpoint(key, Position(1, 3, "3"), "ended", 0, "", Recent.starting("3"))}
         sources = {"local": source(mix, created_within="1h")}
-        supervisor = Supervisor(sources, Shards.all_of(1), restored, cast("AtLeastOnce", None), lambda: None)
+        supervisor = Supervisor(sources, Shards.all_of(1), restored, cast("AtLeastOnce", None), Pulse(), lambda: None)
         supervisor.start()
         try:
             wait_until(lambda: supervisor.servers()["local"].last_discovery_age is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -13,6 +13,10 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.event import Event
 from bridge.core.identity import Position, SessionKey
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent, extended
+from bridge.core.states import State
+from bridge.daemon.pulse import Pulse
 from bridge.daemon.source import Source
 from bridge.daemon.worker import Worker
 from bridge.delivery.protocol import Outbox
@@ -26,28 +30,48 @@ KEY = SessionKey("local", "a")
 START = Position(0, 0, "")
 
 
+class Taken(NamedTuple):
+    """An event that was handed over."""
+
+    event: Event
+    last_event_id: str
+
+
 @dataclass
 class Kept:
     """An outbox that only counts."""
 
     position: Position = field(default=START)
+    recent: Recent = field(default=Recent.starting(""))
     epochs: list[str] = field(default_factory=list)
     """The id each new epoch resumes after."""
-    ended: bool = False
+    told: list[str] = field(default_factory=list)
+    """What was announced, by its kind."""
+    taken: list[str] = field(default_factory=list)
+    """The data of all events."""
 
     def submit(self, events: Sequence[Event]) -> None:
         """Each takes a number."""
         last = events[-1].last_event_id
+        self.taken += [event.data for event in events]
+        self.recent = extended(self.recent, [Taken(event, event.last_event_id) for event in events])
         self.position = Position(self.position.epoch, self.position.sequence + len(events), last)
 
-    def begin_epoch(self, last_event_id: str) -> None:
+    def begin_epoch(self, recent: Recent, why: Happening | None = None) -> None:
         """The next one."""
-        self.epochs.append(last_event_id)
-        self.position = Position(self.position.epoch + 1, 0, last_event_id)
+        if why is not None:
+            self.told.append(why.kind)
+        self.epochs.append(recent.cursor)
+        self.recent = recent
+        self.position = Position(self.position.epoch + 1, 0, recent.cursor)
 
-    def end(self) -> None:
+    def announce(self, what: Happening) -> None:
+        """Said."""
+        self.told.append(what.kind)
+
+    def end(self, why: Happening) -> None:
         """Over."""
-        self.ended = True
+        self.told.append(why.kind)
 
     def stop(self) -> None:
         """Nothing waits."""
@@ -62,11 +86,17 @@ def source(mix: ScriptedMix, **more: object) -> Source:
 
 
 @contextmanager
-def working(of: Source, restored: Position | None = None) -> Iterator[tuple[Worker, Kept]]:
+def working(
+    of: Source, restored: Position | None = None, recent: Recent | None = None
+) -> Iterator[tuple[Worker, Kept]]:
     """A running worker, and its outbox."""
-    outbox = Kept(restored or START)
-    checkpoint = None if restored is None else Checkpoint(KEY, restored, "active", 0, of.fingerprint)
-    worker = Worker(KEY, of, cast("Outbox", outbox), checkpoint, lambda: None)
+    outbox = Kept()
+    checkpoint = None
+    if restored is not None:
+        recent = recent or Recent.starting(restored.last_event_id)
+        outbox = Kept(restored, recent)
+        checkpoint = Checkpoint(KEY, restored, "active", 0, of.fingerprint, recent)
+    worker = Worker(KEY, of, cast("Outbox", outbox), checkpoint, Pulse(), lambda: None)
     worker.start()
     try:
         yield worker, outbox
@@ -78,9 +108,8 @@ def working(of: Source, restored: Position | None = None) -> Iterator[tuple[Work
 @pytest.mark.parametrize(
     ("more", "position", "begun"),
     [
-        ({"without_ids": "accept"}, Position(9, 0, "0"), ["0"]),
+        ({"without_ids": "accept"}, Position(9, 0, "0"), []),
         ({"start_after_id": ""}, Position(9, 0, ""), [""]),
-        ({"without_ids": "accept"}, Position(9, 3, "0"), ["0"]),
         ({"start_after_id": ""}, Position(9, 3, ""), [""]),
         ({"without_ids": "accept"}, Position(9, 3, "3"), []),
         ({}, Position(9, 0, "0"), []),
@@ -92,9 +121,11 @@ def test_a_restart_begins_an_epoch_where_its_numbers_may_be_given_to_other_event
 ) -> None:
     """Published but not checkpointed: without ids, or live only, what comes now is something else, and was dropped."""
     with scripted_mix() as mix:
-        mix.streams = {"a": Feed(5)}
-        with working(source(mix, **more), position) as (_, outbox):
-            wait_until(lambda: mix.asked)
+        mix.streams = {"a": (feed := Feed(5))}
+        with working(source(mix, **more), position) as (worker, outbox):
+            wait_until(lambda: worker.state is State.STREAMING)
+            feed.add(2)
+            wait_until(lambda: outbox.taken[-1:] == [content(7)])
             assert outbox.epochs == begun
 
 
@@ -113,7 +144,7 @@ def test_a_server_that_had_a_stream_is_never_asked_without_an_id() -> None:
             wait_until(lambda: len(mix.asked) > 1)
             feed.add(2)
             wait_until(lambda: outbox.position == Position(2, 5, "5"))
-        assert mix.ids_of("a") == ["0", "3", "3", "3"] + ["0"] * 10
+        assert mix.ids_of("a") == ["0", "2", "2", "2"] + ["0"] * 10
         assert outbox.epochs == ["0", "0"]
 
 
@@ -156,7 +187,7 @@ def test_connections_made_together_do_not_end_together(monkeypatch: pytest.Monke
     with scripted_mix() as mix:
         of = source(mix)
         workers = [
-            Worker(SessionKey("local", f"s{number}"), of, cast("Outbox", Kept()), None, lambda: None)
+            Worker(SessionKey("local", f"s{number}"), of, cast("Outbox", Kept()), None, Pulse(), lambda: None)
             for number in range(100)
         ]
         ended = []

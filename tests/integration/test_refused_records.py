@@ -15,10 +15,11 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey
+from bridge.core.recent import Recent
 from bridge.core.records import Encoder, Format, Route, Rules
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.position_log import OwnTopics
 from bridge.kafka.checkpoints import restore
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.kafka.broker import Broker, quiet_admin
@@ -67,7 +68,7 @@ class Ground:
         """Delivery that runs; all that was submitted is delivered at the end."""
         delivery = AtLeastOnce(
             self._make,
-            CheckpointTopic(self.checkpoints, CHECKPOINT_PARTITIONS),
+            OwnTopics(self.checkpoints, CHECKPOINT_PARTITIONS, "unused"),
             Limits(checkpoint_interval=0.2, max_in_flight=10_000, max_buffer_bytes=10**8),
             lambda: None,
         )
@@ -83,7 +84,7 @@ class Ground:
     def open(self, delivery: AtLeastOnce, key: SessionKey) -> SessionOutbox:
         """A new session, its first position acknowledged."""
         one = delivery.open(key, Encoder(self._rules, key), "", None)
-        one.begin_epoch("0")
+        one.begin_epoch(Recent.starting("0"))
         wait_until(lambda: one.acknowledged is not None, 30, "a first checkpoint")
         return one
 

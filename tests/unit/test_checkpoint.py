@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.core.checkpoint import VERSION, BadCheckpoint, Checkpoint, decode, encode
 from bridge.core.identity import Position, SessionKey
+from bridge.core.recent import Recent
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 CHECKPOINTS = st.builds(
@@ -20,8 +21,12 @@ CHECKPOINTS = st.builds(
     st.sampled_from(["active", "ended"]),
     st.integers(0, 4_000_000_000_000),
     TEXT,
+    st.builds(Recent, TEXT, TEXT, st.lists(st.binary(min_size=8, max_size=8), max_size=4).map(b"".join), st.booleans()),
 )
-SAVED = Checkpoint(SessionKey("local", "s1"), Position(1_700_000_000, 42, "abc"), "active", 1_700_000_000_123, "f00")
+RECENT = Recent("abb", "abc", b"8 bytes!" * 2)
+SAVED = Checkpoint(
+    SessionKey("local", "s1"), Position(1_700_000_000, 42, "abc"), "active", 1_700_000_000_123, "f00", RECENT
+)
 
 
 def changed(**members: Any) -> bytes:
@@ -48,13 +53,15 @@ def test_the_members_are_those_of_the_interface() -> None:
         "state": "active",
         "updated_at": "2023-11-14T22:13:20.123Z",
         "fingerprint": "f00",
+        "overlap": {"after": "abb", "last": "abc", "digests": b"8 bytes!8 bytes!".hex(), "certain": True},
     }
 
 
 def test_what_a_later_version_adds_is_ignored() -> None:
     """New members may come without a new version; a checkpoint of an early version has no fingerprint."""
     assert decode(b"local/s1", changed(term=7, ids=[["1", "ab"]])) == SAVED
-    assert decode(b"local/s1", changed(fingerprint=None)).fingerprint == ""
+    early = decode(b"local/s1", changed(fingerprint=None, overlap=None))
+    assert (early.fingerprint, early.recent) == ("", Recent.starting("abc"))
 
 
 def test_a_newer_version_is_refused_by_its_name_whatever_else_it_changed() -> None:

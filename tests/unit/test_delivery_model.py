@@ -26,19 +26,24 @@ from structlog.testing import capture_logs
 from bridge.core.checkpoint import Checkpoint, decode
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent, digest
 from bridge.core.records import Encoder, Route, Rules
 from bridge.delivery import at_least_once, outbox
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.position_log import OwnTopics
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.kafka.rule import Follower, understand
 from tests.kafka.topics import Read
 from tests.unit.effort import EFFORT, EXAMPLES
 from tests.unit.kafka_model import ModelKafka, ModelProducer, Produced
 
-EVENTS, TOOLS, DEAD, CHECKPOINTS = "m.events", "m.tools", "m.dead-letters", "m.checkpoints"
-PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2}
+EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE = "m.events", "m.tools", "m.dead-letters", "m.checkpoints", "m.lifecycle"
+PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2, LIFECYCLE: 2}
+ENDED = Happening("ended", "gone", "it is gone")
+GAP = Happening("gap", "forgotten", "something is missing")
+RESUMED = Happening("resumed", "replay_proved", "it goes on")
 RULES = Rules(
     format="raw",
     type_prefix="mix.",
@@ -111,7 +116,7 @@ class Reader:
         """Hand the next blocks over, or the end."""
         if self.at >= len(self.stream):
             if self.ends and not self.ended:
-                self.outbox.end()
+                self.outbox.end(ENDED)
                 self.ended = True
             return
         blocks = list(enumerate(self.stream, 1))[self.at : self.at + most]
@@ -121,7 +126,7 @@ class Reader:
     def begin_epoch(self, at: int) -> None:
         """Go back to an earlier place, or stay, and number anew."""
         self.at = at
-        self.outbox.begin_epoch(str(at))
+        self.outbox.begin_epoch(Recent.starting(str(at)), None if at % 2 else GAP)
 
 
 @dataclass
@@ -144,6 +149,7 @@ class World:
         self.in_epoch: dict[tuple[bytes, int], set[int]] = defaultdict(set)
         self.latest: dict[SessionKey, Checkpoint] = {}
         self.newest: dict[SessionKey, Checkpoint] = {}
+        self.announced: list[str] = []
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
         self.streams = {key: self._stream() for key in self.keys}
         self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
@@ -165,7 +171,7 @@ class World:
         """A new process takes up what the checkpoints say."""
         self.delivery = AtLeastOnce(
             self._make_producer,
-            CheckpointTopic(CHECKPOINTS, PARTITIONS[CHECKPOINTS]),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
             Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
             lambda: None,
         )
@@ -178,7 +184,7 @@ class World:
 
     def _open(self, key: SessionKey) -> Reader:
         known = self.latest.get(key)
-        opened = self.delivery.open(key, Encoder(RULES, key), self.fingerprint, known.position if known else None)
+        opened = self.delivery.open(key, Encoder(RULES, key), self.fingerprint, known)
         at = int(known.position.last_event_id) if known else 0
         reader = Reader(key, self.streams[key], opened, at, self.ends[key])
         if known is None or known.fingerprint != self.fingerprint:
@@ -212,6 +218,9 @@ class World:
         if record.place[0] == CHECKPOINTS:
             self._checkpoint_written(record, late=late)
             return
+        if record.place[0] == LIFECYCLE:
+            self._announcement_written(record)
+            return
         one = understand(as_read(record, 0))
         at = at_of(one.data)
         meaning = self.numbers.setdefault((record.key, one.epoch, one.sequence), at)
@@ -234,10 +243,29 @@ class World:
             self.newest[checkpoint.key] = checkpoint
         stream = self.streams[checkpoint.key]
         claimed = {at for at, block in enumerate(stream, 1) if at <= int(last_event_id) and block.is_published}
+        self._check_recent(stream, last_event_id, checkpoint.recent)
         self._check(claimed <= self.seen[record.key], f"{checkpoint} claims events {claimed - self.seen[record.key]}")
         missing = set(range(1, sequence + 1)) - self.in_epoch[record.key, epoch]
         self._check(not missing, f"{checkpoint} claims numbers {missing}")
         self.epochs[record.key].add(epoch)
+
+    def _announcement_written(self, record: Produced) -> None:
+        told = json.loads(record.value)
+        epoch, sequence = int(told["epoch"]), int(told["sequence"])
+        missing = set(range(1, sequence + 1)) - self.in_epoch[record.key, epoch]
+        self._check(not missing, f"{told} says that numbers are in Kafka which are not: {missing}")
+        self._check(epoch in self.epochs[record.key] or not sequence, f"{told} before its epoch's checkpoint")
+        new = told["data"].get("new_epoch")
+        self._check(new is None or int(new) > epoch, f"{told}: an epoch that does not rise")
+        self.announced.append(told["type"])
+
+    def _check_recent(self, stream: list[Block], last_event_id: str, recent: Recent) -> None:
+        """The window ends with the last event and begins behind the one before it."""
+        events = [block.event(at) for at, block in enumerate(stream[: int(last_event_id)], 1) if block.name]
+        if recent.digests:
+            known = [event for event in events if int(recent.after) < int(event.last_event_id)]
+            self._check(recent.digests == b"".join(map(digest, known)), f"{recent} at {last_event_id}")
+            self._check(recent.cursor == events[-1].last_event_id, f"{recent} ends before {last_event_id}")
 
     def _check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - an assertion that callbacks may make
         if not holds:
@@ -248,7 +276,7 @@ class World:
     def trouble(self) -> None:
         """One thing goes wrong, or right again."""
         chance, kafka = self.chance, self.kafka
-        topic = chance.choice([EVENTS, TOOLS, DEAD, CHECKPOINTS])
+        topic = chance.choice([EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE])
         with kafka.lock:
             match chance.choice(("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late")):
                 case "limit":
@@ -286,6 +314,8 @@ class World:
 
     def _read(self) -> None:
         reader = self.chance.choice(self.readers)
+        if not reader.ended and self.chance.random() < 0.02:
+            reader.outbox.announce(RESUMED)
         if not reader.ended and self.chance.random() < 0.01:
             reader.begin_epoch(self.chance.randint(max(0, reader.at - 5), reader.at))
         else:
@@ -313,7 +343,7 @@ class World:
         follower = Follower()
         for log in self.kafka.logs.values():
             for offset, record in enumerate(log):
-                if record.place[0] != CHECKPOINTS:
+                if record.place[0] not in {CHECKPOINTS, LIFECYCLE}:
                     follower.take(as_read(record, offset))
         accepted = follower.by_key()
         for key in self.keys:

@@ -13,16 +13,17 @@ import pytest
 from bridge.clock import monotonic
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey
+from bridge.core.recent import Recent
 from bridge.core.records import Encoder
 from bridge.delivery import room as room_module
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.position_log import OwnTopics
 from bridge.delivery.room import RECORD_OVERHEAD, Room
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer
 from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
-from tests.unit.test_delivery_model import CHECKPOINTS, EVENTS, PARTITIONS, RULES, switching_often
+from tests.unit.test_delivery_model import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES, switching_often
 from tests.waiting import wait_until
 
 KEYS = [SessionKey("local", f"s{number}") for number in range(4)]
@@ -46,7 +47,7 @@ class Running:
         self.beats = 0
         self.delivery = AtLeastOnce(
             lambda role: cast("IdempotentProducer", PatientProducer(self.kafka, random.Random(3), role)),
-            CheckpointTopic(CHECKPOINTS, PARTITIONS[CHECKPOINTS]),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
             Limits(interval, max_in_flight, max_buffer_bytes),
             self._beat,
         )
@@ -57,7 +58,7 @@ class Running:
 
     def open(self, key: SessionKey = KEYS[0]) -> SessionOutbox:
         one = self.delivery.open(key, Encoder(RULES, key), "", None)
-        one.begin_epoch("0")
+        one.begin_epoch(Recent.starting("0"))
         return one
 
     def records(self, topic: str) -> int:

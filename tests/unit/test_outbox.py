@@ -8,19 +8,23 @@ from typing import cast
 
 import pytest
 
+from bridge.core.checkpoint import Checkpoint
 from bridge.core.event import Event
 from bridge.core.identity import Position, SessionKey, sendable
+from bridge.core.recent import Recent
 from bridge.core.records import Encoder
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import CheckpointTopic
+from bridge.delivery.position_log import OwnTopics
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.kafka.rule import Followed, Follower, understand
 from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
 from tests.unit.test_delivery_model import (
     CHECKPOINTS,
     DEAD,
+    ENDED,
     EVENTS,
+    LIFECYCLE,
     PARTITIONS,
     RULES,
     TOOLS,
@@ -31,6 +35,7 @@ from tests.unit.test_delivery_model import (
 )
 
 LOCAL = SessionKey("local", "s1")
+CHECKPOINT = Checkpoint(LOCAL, Position(5, 3, "3"), "active", 0, "", Recent.starting("3"))
 OTHER = SessionKey("local", "s2")
 NEVER = 10**6
 """Seconds between checkpoints where a test does not want the timer to help."""
@@ -45,7 +50,7 @@ class Rig:
         self.producers: list[ModelProducer] = []
         self.delivery = AtLeastOnce(
             self._make,
-            CheckpointTopic(CHECKPOINTS, PARTITIONS[CHECKPOINTS]),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
             Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
             lambda: None,
         )
@@ -58,7 +63,7 @@ class Rig:
     def open(self, key: SessionKey = LOCAL) -> SessionOutbox:
         """A new session, its first mark acknowledged."""
         one = self.delivery.open(key, Encoder(RULES, key), "", None)
-        one.begin_epoch("0")
+        one.begin_epoch(Recent.starting("0"))
         self.turn(20)
         assert one.positions.written == one.acknowledged == one.position
         return one
@@ -119,7 +124,7 @@ def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
 
 def test_a_session_opened_while_the_producers_change_starts_with_the_new_one(rig: Rig) -> None:
     """Its way to Kafka is opened by the delivery thread alone."""
-    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", Position(5, 3, "3"))
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", CHECKPOINT)
     one.submit(events(4))
     assert not any(rig.producers[0]._queued.values())
     rig.turn(20)
@@ -131,7 +136,7 @@ def test_a_dead_letter_that_is_too_large_as_well_is_cut_until_it_is_taken(rig: R
     """A topic that is smaller than the marker must not hold its session up for ever; the headers say the full size."""
     one = rig.open()
     rig.kafka.limits |= {EVENTS: limit, DEAD: limit}
-    rig.kafka.client_limit = max(limit, 200)
+    rig.kafka.client_limit = max(limit, 1000)  # no smaller than a checkpoint
     one.submit(events(1, size=200_000))
     rig.turn(100)
     (letter,) = rig.records(DEAD)
@@ -289,7 +294,7 @@ def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
     one = rig.open()
     rig.kafka.down |= {EVENTS, CHECKPOINTS}
     one.submit(events(1))
-    one.end()
+    one.end(ENDED)
     rig.turn(50)
     assert not one.is_settled
     rig.kafka.heal()
@@ -303,7 +308,7 @@ def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
 def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
     """There is no position to write."""
     one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None)
-    one.end()
+    one.end(ENDED)
     rig.turn(5)
     assert one.is_settled
     assert rig.delivery.close(LOCAL) is None
@@ -315,7 +320,7 @@ def test_a_new_epoch_begun_while_a_refusal_is_sorted_out_stands_above_its_epoch(
     first = one.position.epoch
     rig.kafka.limits[EVENTS] = 400
     one.submit(events(1, size=3000))
-    one.begin_epoch("1")
+    one.begin_epoch(Recent.starting("1"))
     begun = one.position.epoch
     one.submit(events(2))
     rig.turn(300)
@@ -389,7 +394,7 @@ def test_one_checkpoint_at_a_time(rig: Rig) -> None:
 def test_a_crash_between_a_refusal_and_its_new_epoch_hides_nothing(rig: Rig) -> None:
     """Kafka refuses a record, takes the next, and the process is killed before the new epoch is checkpointed."""
     one = rig.open()
-    restored = one.positions.written
+    restored = one.positions.checkpoint
     rig.kafka.limits[EVENTS] = 400
     one.submit(events(1, size=3000))
     rig.producers[0]._live(20)
@@ -412,7 +417,7 @@ def test_nothing_gets_behind_a_record_that_the_client_itself_does_not_take(rig: 
     """Kafka knows of no gap then: a crash before the new epoch would hide the record behind those that got past it."""
     one = rig.open()
     rig.kafka.client_limit = 1000
-    one.begin_epoch("0")  # so that all of them wait, and go from memory
+    one.begin_epoch(Recent.starting("0"))  # so that all of them wait, and go from memory
     one.submit(events(1) + events(2, size=3000) + events(3, 4))
     rig.kafka.down.add(CHECKPOINTS)
     rig.turn()

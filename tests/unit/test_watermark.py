@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bridge.core.event import Event
 from bridge.core.identity import Position
-from bridge.core.watermark import Entry, Mark, Resend, Skip, Stage, Watermark, plan_resend
+from bridge.core.recent import Recent
+from bridge.core.watermark import Announcement, Entry, Mark, Resend, Skip, Stage, Watermark, plan_resend
 from tests.unit.effort import EXAMPLES
 
 START = Position(100, 0, "0")
@@ -26,14 +27,14 @@ def event(at: int) -> Event:
 
 def filled(kinds: list[str]) -> Watermark:
     """A window numbered as an outbox numbers it: events, skipped ones, and marks of new epochs."""
-    watermark = Watermark(START)
+    watermark = Watermark(START, Recent.starting("0"))
     epoch, sequence = START.epoch, 0
     for at, kind in enumerate(kinds, 1):
         if kind == "m":
             epoch, sequence = epoch + 1, 0
-            watermark.submit(Mark(Position(epoch, 0, str(at))))
+            watermark.submit(Mark(Position(epoch, 0, str(at)), Recent.starting(str(at))))
         elif kind == "s":
-            watermark.submit(Skip(epoch, sequence, str(at)))
+            watermark.submit(Skip(event(at), epoch, sequence, str(at)))
         else:
             sequence += 1
             watermark.submit(Entry(event(at), epoch, sequence, str(at), Stage.IN_FLIGHT, TOPICS[at % 2], at))
@@ -62,7 +63,7 @@ def test_the_position_never_passes_what_is_not_acknowledged(kinds: list[str], se
 
 def test_who_finds_no_entry_finds_the_position_after_the_last() -> None:
     """Another thread that looks in the middle of an advance must not take a session for settled too early."""
-    watermark = Watermark(START)
+    watermark = Watermark(START, Recent.starting("0"))
 
     class Looking(Entry):
         __slots__ = ()
@@ -80,8 +81,8 @@ def test_who_finds_no_entry_finds_the_position_after_the_last() -> None:
 
 def test_before_the_first_mark_there_is_nothing_to_say() -> None:
     """A session without a checkpoint has no position until its first mark is acknowledged."""
-    watermark = Watermark(None)
-    mark = Mark(Position(7, 0, ""))
+    watermark = Watermark(None, Recent.starting(""))
+    mark = Mark(Position(7, 0, ""), Recent.starting(""))
     watermark.submit(mark)
     watermark.advance()
     assert watermark.committable is None
@@ -99,8 +100,8 @@ def broken(draw: st.DrawFn) -> Watermark:
     watermark = filled(draw(KINDS))
     barrier = False
     for entry in watermark.entries:
-        barrier = barrier or entry.is_mark
-        if entry.is_mark:
+        barrier = barrier or entry.is_barrier
+        if entry.is_barrier:
             entry.stage = (
                 draw(st.sampled_from([Stage.WAITING, Stage.FAILED])) if entry is watermark.entries[0] else Stage.WAITING
             )
@@ -146,8 +147,12 @@ def test_nothing_is_lost_and_no_number_means_two_events(watermark: Watermark) ->
                 Stage.ACKNOWLEDGED if entry in acknowledged and not plan.new_epoch else Stage.WAITING
             )
     if plan.new_epoch:
-        assert after[0].is_mark
-        assert len(after) == len(before) + 1
+        announced, mark = after[:2]
+        assert isinstance(announced, Announcement)
+        assert isinstance(mark, Mark)
+        assert (announced.position, announced.new_epoch) == (watermark.committable, mark.epoch)
+        assert (mark.recent, mark.begins_epoch) == (watermark.recent, True)
+        assert len(after) == len(before) + 2
     else:
         assert [(entry, entry.event, entry.epoch, entry.sequence) for entry in after] == before
     assert list(positions(watermark)) == sorted(set(positions(watermark)))
@@ -161,24 +166,25 @@ def test_epochs_rise_through_every_rewind_and_numbers_begin_at_one(watermark: Wa
     assert committable is not None
     for now in seconds:
         for entry in watermark.entries:
-            if entry.is_mark:
+            if entry.is_barrier:
                 break
             if entry.is_numbered:
                 entry.stage = Stage.REFUSED
         before = watermark.entries[0] if watermark.entries else None
         if not watermark.rewind(now).new_epoch:
             return
-        head = watermark.entries[0]
-        assert before is not head
+        announced, head = watermark.entries[0], watermark.entries[1]
+        assert before is not announced
+        assert announced.position == committable
         assert head.position == Position(max(committable.epoch + 1, now), 0, committable.last_event_id)
         numbers: dict[int, list[int]] = {}
-        epochs = [entry.epoch for entry in watermark.entries]
+        epochs = [entry.epoch for entry in watermark.entries if not isinstance(entry, Announcement)]
         assert epochs == sorted(epochs)
         for entry in watermark.entries:
             if entry.is_numbered:
                 numbers.setdefault(entry.epoch, []).append(entry.sequence)
         assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
-        head.stage = Stage.ACKNOWLEDGED
+        announced.stage = head.stage = Stage.ACKNOWLEDGED
         watermark.advance()
         committable = watermark.committable
         assert committable is not None
@@ -195,9 +201,9 @@ def positions(watermark: Watermark) -> Iterator[tuple[int, int]]:
 
 def test_an_end_keeps_its_place_behind_the_renumbered() -> None:
     """The session's last checkpoint names its last record by its new number."""
-    watermark = Watermark(START)
+    watermark = Watermark(START, Recent.starting("0"))
     watermark.submit(Entry(event(1), 100, 1, "1", Stage.REFUSED, "a", 1))
-    end = Mark(Position(100, 1, "1"), "ended")
+    end = Mark(Position(100, 1, "1"), Recent.starting("1"), "ended")
     watermark.submit(end)
     watermark.rewind(500)
     assert (end.position, end.state) == (Position(500, 1, "1"), "ended")

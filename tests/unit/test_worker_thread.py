@@ -8,6 +8,7 @@ from typing import Any, cast
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.states import State
+from bridge.daemon.pulse import Pulse
 from bridge.daemon.source import Source
 from bridge.daemon.worker import Worker
 from bridge.delivery.protocol import Outbox
@@ -25,7 +26,7 @@ def test_a_session_without_a_thread_is_over_and_can_be_stopped(monkeypatch: Any)
     """One process limit must cost one session for a while, not the daemon."""
     values = {"servers.local.url": "http://127.0.0.1:9", "kafka.bootstrap_servers": "127.0.0.1:9"}
     key = SessionKey("local", "a")
-    worker = Worker(key, Source("local", load(values, {})), cast("Outbox", NoOutbox()), None, lambda: None)
+    worker = Worker(key, Source("local", load(values, {})), cast("Outbox", NoOutbox()), None, Pulse(), lambda: None)
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
