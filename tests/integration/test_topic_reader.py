@@ -13,6 +13,9 @@ from bridge.kafka.topic_reader import StoredRecord, Stretch, read, read_to_end, 
 from tests.kafka.broker import quiet_admin
 from tests.kafka.topics import create_topic
 
+KEPT = {"retention.ms": "-1"}
+"""The records of these tests are of 1970."""
+
 
 def config(kafka: str) -> dict[str, object]:
     """A client's configuration."""
@@ -34,7 +37,7 @@ def numbers(batches: object) -> list[int]:
 
 def test_all_partitions_are_read_in_order_up_to_the_end_they_had(kafka: str, namespace: str) -> None:
     """What comes after the end was fixed is left out; empty partitions and topics that do not exist do no harm."""
-    create_topic(kafka, namespace, 3)
+    create_topic(kafka, namespace, 3, KEPT)
     produce(kafka, namespace, 5000, 0)
     produce(kafka, namespace, 7, 2)
     fixed = stretches(config(kafka), [namespace, f"{namespace}-is-not-there"])
@@ -54,7 +57,7 @@ def test_all_partitions_are_read_in_order_up_to_the_end_they_had(kafka: str, nam
 
 def test_a_time_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
     """Also where nothing is so young: such a partition counts as cut, with nothing to read."""
-    create_topic(kafka, namespace, 2)
+    create_topic(kafka, namespace, 2, KEPT)
     produce(kafka, namespace, 10, 0, 1_000_000)
     produce(kafka, namespace, 10, 1, 500_000)
     fixed = stretches(config(kafka), [namespace], since_ms=1_004_000)
@@ -65,7 +68,7 @@ def test_a_time_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
 
 def test_the_first_record_of_each_stretch_can_be_had_alone(kafka: str, namespace: str) -> None:
     """And of nothing more."""
-    create_topic(kafka, namespace, 2)
+    create_topic(kafka, namespace, 2, KEPT)
     produce(kafka, namespace, 10, 0)
     produce(kafka, namespace, 10, 1)
     found = [
@@ -78,7 +81,7 @@ def test_the_first_record_of_each_stretch_can_be_had_alone(kafka: str, namespace
 
 def test_what_a_transaction_did_not_commit_is_not_there(kafka: str, namespace: str) -> None:
     """Aborted records are left out and the end behind them is reached all the same."""
-    create_topic(kafka, namespace)
+    create_topic(kafka, namespace, 1, KEPT)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
     producer.init_transactions(20)
     for value, commit in (("1", True), ("2", False)):
@@ -93,7 +96,7 @@ def test_an_open_transaction_is_waited_for_but_not_for_ever(
     kafka: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end behind it is reached once it commits; if it does not, this is said with the place."""
-    create_topic(kafka, namespace)
+    create_topic(kafka, namespace, 1, KEPT)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
     producer.init_transactions(20)
     producer.begin_transaction()
@@ -112,7 +115,7 @@ def test_an_open_transaction_is_waited_for_but_not_for_ever(
 
 def test_records_removed_before_they_were_read_are_not_passed_over(kafka: str, namespace: str) -> None:
     """Going on behind them would make them look lost."""
-    create_topic(kafka, namespace)
+    create_topic(kafka, namespace, 1, KEPT)
     produce(kafka, namespace, 10)
     fixed = stretches(config(kafka), [namespace])
     place = TopicPartition(namespace, 0, 5)
@@ -125,7 +128,7 @@ def test_records_removed_before_they_were_read_are_not_passed_over(kafka: str, n
 
 def test_a_reading_can_be_stopped_and_a_broker_that_is_away_is_said(kafka: str, namespace: str) -> None:
     """Both end it with the right error."""
-    create_topic(kafka, namespace)
+    create_topic(kafka, namespace, 1, KEPT)
     produce(kafka, namespace, 1)
     with pytest.raises(Stopped):
         list(read(config(kafka), stretches(config(kafka), [namespace]), stopped=lambda: True))

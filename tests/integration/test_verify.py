@@ -1,0 +1,383 @@
+"""``mix-bridge verify`` as a process on a real Kafka: sound logs pass, each planted fault is found and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from typer import BadParameter
+
+from bridge.cli.verify import _session, _since
+from bridge.cli.verify_report import Report
+from bridge.clock import unix_ms
+from bridge.core.dead_letters import event_headers, failure_headers
+from bridge.core.event import Event
+from bridge.core.formats import WRITERS, Names
+from bridge.core.identity import SessionKey
+from bridge.core.lifecycle import Happening, LifecycleWriter
+from bridge.daemon.audit import audit
+from bridge.settings import load_all
+from tests.integration.scene import settings, started, wait_acknowledged
+from tests.integration.scripted_mix import Feed, block, content, contents, scripted_mix, stream
+from tests.kafka.broker import quiet_admin
+from tests.kafka.process import MIX_BRIDGE, command, environment
+from tests.kafka.topics import create_topic
+
+EPOCH = 1_700_000_000
+HOUR_MS = 3_600_000
+NOW = 1_800_000_000_000
+COMPACTED = {"cleanup.policy": "compact"}
+Settings = dict[str, object]
+NO_MORE: Settings = {}
+TOPICS = ("events", "dead-letters", "checkpoints", "lifecycle")
+
+
+class Answer(NamedTuple):
+    """What the command said."""
+
+    code: int
+    document: dict[str, Any]
+
+    def session(self, session_id: str) -> dict[str, Any]:
+        """One session."""
+        (found,) = (one for one in self.document["sessions"] if one["session"] == session_id)
+        return dict(found)
+
+    def epoch(self, session_id: str = "a", at: int = 0) -> dict[str, Any]:
+        """One of its epochs."""
+        return dict(self.session(session_id)["epochs"][at])
+
+
+def asked(kafka: str, namespace: str) -> dict[str, object]:
+    """The settings of the command."""
+    return {"namespace": namespace, "kafka.bootstrap_servers": kafka}
+
+
+def verify(kafka: str, namespace: str, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE) -> Answer:
+    """What the command does, in this process; 0 and 1 are its exit codes."""
+    chosen = load_all({}, environment(asked(kafka, namespace) | more)).settings
+    only = frozenset(session.encode() for session in sessions) or None
+    report = Report.of(audit(chosen, only, since_ms, lambda *_: None), chosen)
+    return Answer(0 if report.is_good else 1, json.loads(json.dumps(report.document())))
+
+
+class Log:
+    """A log as the bridge writes it, record by record, in a namespace of its own."""
+
+    def __init__(self, kafka: str, namespace: str, form: str = "structured", *more_topics: str) -> None:
+        self.kafka, self.namespace, self.form = kafka, namespace, form
+        for topic in (*TOPICS, *more_topics):
+            create_topic(kafka, f"{namespace}.{topic}", 1, COMPACTED if topic == "checkpoints" else {})
+        self._producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
+        self._clock = unix_ms() - 2 * HOUR_MS  # not older: retention would remove it
+
+    def _put(
+        self, topic: str, key: SessionKey, value: bytes, headers: Sequence[tuple[str, bytes]], when: int | None = None
+    ) -> None:
+        self._clock += 1
+        self._producer.produce(
+            f"{self.namespace}.{topic}", value, key.record_key, headers=list(headers), timestamp=when or self._clock
+        )
+
+    def events(self, *numbers: int, session: str = "a", epoch: int = EPOCH, topic: str = "events") -> Log:
+        """Event records with these numbers."""
+        key = SessionKey("local", session)
+        names = Names(key, "content", "mix.")
+        for number in numbers:
+            event = Event("content", content(number), str(number), str(number), self._clock)
+            value, headers = WRITERS[self.form](names, event, epoch, number, True)  # noqa: FBT003 - a Writer's way
+            self._put(topic, key, value, headers)
+        return self
+
+    def dead(self, *numbers: int, session: str = "a", epoch: int = EPOCH, replayed: bool = False) -> Log:
+        """Dead letters, or replays of them in the events topic."""
+        key = SessionKey("local", session)
+        for number in numbers:
+            event = Event("content", "{", str(number), str(number), self._clock)
+            headers = event_headers(key, event, b"{", epoch, number)
+            extra = [("bridge.replayed", b"true")] if replayed else failure_headers("invalid_json", "no JSON")
+            self._put("events" if replayed else "dead-letters", key, b"{", [*extra, *headers])
+        return self
+
+    def position(self, sequence: int, session: str = "a", epoch: int = EPOCH) -> Log:
+        """A checkpoint."""
+        value = {
+            "version": 1,
+            "server": "local",
+            "session": session,
+            "last_event_id": str(sequence),
+            "epoch": epoch,
+            "sequence": sequence,
+            "state": "active",
+            "updated_at": "2026-01-01T00:00:00.000Z",
+        }
+        self._put("checkpoints", SessionKey("local", session), json.dumps(value).encode(), [])
+        return self
+
+    def happening(self, happening: Happening, sequence: int, epoch: int = EPOCH, new_epoch: int | None = None) -> Log:
+        """A lifecycle record."""
+        key = SessionKey("local", "a")
+        record = LifecycleWriter(key, "x").record(happening, epoch, sequence, self._clock, new_epoch)
+        self._put("lifecycle", key, record.value, record.headers)
+        return self
+
+    def written(self) -> Log:
+        """Once Kafka has it all."""
+        assert self._producer.flush(20) == 0
+        return self
+
+    def verify(self, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE) -> Answer:
+        """What the command says of it."""
+        self.written()
+        return verify(self.kafka, self.namespace, *sessions, since_ms=since_ms, more=more)
+
+    def remove_before(self, topic: str, offset: int) -> None:
+        """As retention does."""
+        self.written()
+        place = TopicPartition(f"{self.namespace}.{topic}", 0, offset)
+        admin = quiet_admin(self.kafka)  # named: a client that is collected takes its open requests with it
+        admin.delete_records([place])[place].result(20)
+
+
+@pytest.mark.parametrize("form", ["structured", "binary", "raw"])
+def test_each_planted_fault_is_found_in_every_format(kafka: str, namespace: str, form: str) -> None:
+    """A loss, a duplicate, a swap, a truncation, and a sound session beside them that is not blamed."""
+    log = Log(kafka, namespace, form)
+    log.events(1, 2, 3, 5, session="sound").dead(4, session="sound").position(5, session="sound")
+    log.events(1, 2, 5, 6, session="lost").position(6, session="lost")
+    log.events(1, 2, 2, 1, 3, session="twice").position(3, session="twice")
+    log.events(1, 3, 2, 4, session="swapped").position(4, session="swapped")
+    log.events(1, 2, session="truncated").position(4, session="truncated")
+    answer = log.verify()
+    assert (answer.code, answer.document["verdict"]) == (1, "loss")
+    verdicts = {one["session"]: one["verdict"] for one in answer.document["sessions"]}
+    assert verdicts == {
+        "sound": "complete",
+        "lost": "loss",
+        "twice": "complete",
+        "swapped": "loss",
+        "truncated": "loss",
+    }
+    assert (answer.epoch("lost")["lost"], answer.epoch("lost")["lost_count"]) == ([[3, 4]], 2)
+    assert answer.epoch("twice")["repeats"] == 2
+    swapped = answer.epoch("swapped")
+    assert (swapped["hidden"], swapped["out_of_order"], swapped["lost"]) == ([[2, 2]], 1, [])
+    assert (answer.epoch("truncated")["lost"], answer.epoch("truncated")["truncated"]) == ([[3, 4]], 2)
+    sound = answer.epoch("sound")
+    assert (sound["first"], sound["last"], sound["complete"], sound["dead_letters"]) == (1, 5, True, 1)
+    totals = answer.document["totals"]
+    assert (totals["lost"], totals["hidden"], totals["repeats"], totals["dead_letters"]) == (4, 1, 2, 1)
+    assert (totals["sessions"], totals["sessions_loss"], totals["records"]) == (5, 3, 20)
+
+
+def test_a_session_can_be_asked_for_alone(kafka: str, namespace: str) -> None:
+    """The others' losses do not count, and one that nobody knows is not called complete."""
+    log = Log(kafka, namespace).events(1, 2, 3).position(3).events(1, 3, session="b").position(3, session="b")
+    alone = log.verify("local/a")
+    assert (alone.code, [one["session"] for one in alone.document["sessions"]]) == (0, ["a"])
+    assert log.verify("local/a", "local/b").code == 1
+    misspelt = log.verify("local/A")
+    assert (misspelt.code, misspelt.session("A")["verdict"]) == (1, "unknown")
+
+
+def test_an_expired_head_is_not_lost_but_what_is_missing_behind_it_is(kafka: str, namespace: str) -> None:
+    """Also when nothing of a session is left, and when dead letters of long ago are gone."""
+    log = Log(kafka, namespace).events(*range(1, 11)).position(10).events(1, 2, session="b").position(2, session="b")
+    log.remove_before("events", 4)
+    answer = log.verify()
+    assert (answer.code, answer.session("a")["verdict"], answer.epoch()["expired"]) == (0, "expired", 4)
+    assert answer.epoch("b")["expired"] == 0
+    log.events(13).position(13).remove_before("events", 5)
+    answer = log.verify()
+    assert (answer.code, answer.epoch()["expired"], answer.epoch()["lost"]) == (1, 5, [[11, 12]])
+    log.remove_before("events", 13)
+    answer = log.verify()
+    assert (answer.code, {one["verdict"] for one in answer.document["sessions"]}) == (0, {"expired"})
+    assert next(one for one in answer.document["topics"] if one["role"] == "events")["is_cut"]
+
+
+def test_dead_letters_that_are_gone_do_not_excuse_a_younger_loss(kafka: str, namespace: str) -> None:
+    """Their topic keeps records for a week; what is missing now cannot have been removed by time."""
+    log = Log(kafka, namespace).dead(1, session="old").written()
+    log.remove_before("dead-letters", 1)
+    log._clock = unix_ms()
+    answer = log.events(1, 3).position(3).verify()
+    assert (answer.code, answer.epoch()["lost"]) == (1, [[2, 2]])
+
+
+def test_since_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
+    """A loss of before is not told again; one after it is."""
+    log = Log(kafka, namespace).events(1, 3, 4)
+    log._clock += HOUR_MS
+    log.events(5, 6, 8).position(8)
+    assert log.verify().epoch()["lost"] == [[2, 2], [7, 7]]
+    answer = log.verify(since_ms=unix_ms() - HOUR_MS * 3 // 2)
+    assert (answer.code, answer.epoch()["lost"], answer.epoch()["first"]) == (1, [[7, 7]], 5)
+    answer = log.verify(since_ms=unix_ms() - HOUR_MS // 2)
+    assert (answer.code, answer.session("a")["verdict"], answer.epoch()["records"]) == (0, "expired", 0)
+
+
+def test_epochs_and_gaps_are_told_apart_from_losses(kafka: str, namespace: str) -> None:
+    """What the server did not have is explained; numbers above an epoch's end were numbered again."""
+    log = Log(kafka, namespace).events(1, 2, 3, 5)
+    log.happening(Happening("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9)
+    log.happening(Happening("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9)
+    log.events(1, 2, epoch=EPOCH + 9).position(2, epoch=EPOCH + 9)
+    log.happening(Happening("unresumable", "no ids", "It sends no ids."), 2, EPOCH + 9)
+    answer = log.verify()
+    assert (answer.code, answer.session("a")["verdict"]) == (0, "complete")
+    assert answer.session("a")["gaps"] == {"gap": 1, "unresumable": 1, "missing": 5, "unknown": 1}
+    old, new = answer.session("a")["epochs"]
+    assert (old["required"], old["superseded"], old["in_flight"]) == (3, 1, 0)
+    assert (new["epoch"], new["stated"], new["complete"]) == (EPOCH + 9, 2, True)
+    assert any("unresumable" in sentence for sentence in answer.document["cannot_see"])
+
+
+def test_routes_replays_and_records_of_others_are_understood(kafka: str, namespace: str) -> None:
+    """Routed topics are read, replayed records are no repeats, and what is not ours does no harm."""
+    log = Log(kafka, namespace, "structured", "tools").events(1, 4).events(2, topic="tools").dead(3)
+    log.dead(3, replayed=True).position(4)
+    log._put("events", SessionKey("local", "a"), b"not ours", [])
+    route = {"match": "tool_*", "topic": f"{namespace}.tools"}
+    answer = log.verify(more={"topics.routes": [route]})
+    assert answer.code == 0
+    assert (answer.session("a")["replayed"], answer.document["totals"]["repeats"]) == (1, 0)
+    assert answer.document["totals"]["foreign"] == 1
+    assert log.verify().epoch()["lost"] == [[2, 2]]
+
+
+def test_what_a_daemon_writes_is_complete(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Through kill -9, with dead letters and routes; and while it runs, with events under way."""
+    routes = [{"match": "tool_*", "topic": f"{namespace}.tools"}]
+    feed = Feed(2000)
+    with scripted_mix() as mix:
+        mix.list("a", "b")
+        odd = [block("6", "content", "{"), block("7", "tool_of_tomorrow", "{}")]
+        mix.streams = {"a": feed, "b": stream(*contents(1, 2, 3, 4, 5), *odd, *contents(8))}
+        chosen = settings(kafka, namespace, mix.url, {"topics.routes": routes, "delivery.checkpoint_interval": "1s"})
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 300)
+            bridge.kill()
+            bridge.start()
+            feed.add(3000)
+            running = verify(kafka, namespace, more={"topics.routes": routes})
+            wait_acknowledged(bridge, "a", 5000)
+            wait_acknowledged(bridge, "b", 8)
+            assert bridge.terminate() == 0
+    stopped = verify(kafka, namespace, more={"topics.routes": routes})
+    for answer in (running, stopped):
+        assert (answer.code, answer.document["verdict"]) == (0, "complete"), answer.document
+    assert (stopped.epoch("a")["last"], stopped.epoch("a")["stated"]) == (5000, 5000)
+    assert (stopped.epoch("b")["last"], stopped.epoch("b")["records"] - stopped.epoch("b")["repeats"]) == (8, 8)
+    assert {one["name"]: one["records"] for one in stopped.document["topics"]}[f"{namespace}.tools"] >= 1
+
+
+def test_the_command_says_it_all_in_one_document(kafka: str, namespace: str) -> None:
+    """As a process: exit codes, its own options, and nothing on standard error."""
+    log = Log(kafka, namespace).events(1, 3).position(3).events(1, session="b").written()
+    chosen = asked(log.kafka, namespace)
+    done = command(["verify", "--json", "--since", "24h"], chosen)
+    assert (done.returncode, done.stderr) == (1, "")
+    document = json.loads(done.stdout)
+    assert document["verdict"] == "loss"
+    assert set(document) == {"verdict", "totals", "sessions", "topics", "cannot_see"}
+    assert command(["verify", "--session", "local/b"], chosen).returncode == 0
+
+
+def test_wrong_settings_and_a_kafka_that_is_away_have_their_own_exit_codes(kafka: str, namespace: str) -> None:
+    """Nothing read is not complete: a misspelt namespace least of all."""
+    away = command(["verify"], asked("127.0.0.1:9", namespace))
+    assert (away.returncode, away.stdout) == (69, "")
+    assert "nobody listens there" in away.stderr
+    empty = command(["verify"], asked(kafka, namespace))
+    assert (empty.returncode, empty.stdout) == (78, "")
+    assert f"{namespace}.events" in empty.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90m", NOW - 90 * 60_000),
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+        ("2023-11-14T23:13:20.5+01:00", 1_700_000_000_500),
+        *((wrong, None) for wrong in ("yesterday", "2999-01-01T00:00:00Z", "0s", "2023-11-14", "99999999h")),
+    ],
+)
+def test_since_takes_a_duration_or_a_time_with_its_offset(
+    monkeypatch: pytest.MonkeyPatch, text: str, moment: int | None
+) -> None:
+    """Anything else, and what is not in the past, is wrong use."""
+    monkeypatch.setattr("bridge.clock.unix_ms", lambda: NOW)
+    if moment is not None:
+        assert _since(text) == moment
+        return
+    with pytest.raises(BadParameter):
+        _since(text)
+
+
+def test_a_session_is_named_as_keys_name_it() -> None:
+    """Its server first."""
+    assert _session("local/a/b") == "local/a/b"
+    for wrong in ("a", "/a", "a/"):
+        with pytest.raises(BadParameter):
+            _session(wrong)
+
+
+def on_a_terminal(arguments: Sequence[str], chosen: Mapping[str, object]) -> str:
+    """All that a person sees of it on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    seen: list[bytes] = []
+    env = environment(chosen) | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    with subprocess.Popen(
+        [*MIX_BRIDGE, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+    ):
+        os.close(theirs)
+        reader = threading.Thread(target=lambda: seen.append(_all_of(ours)))
+        reader.start()
+    reader.join(30)
+    os.close(ours)
+    return seen[0].decode()
+
+
+def _all_of(terminal: int) -> bytes:
+    found = b""
+    while True:
+        try:
+            found += os.read(terminal, 65536)
+        except OSError:  # what Linux says of a terminal that nobody holds any more
+            return found
+
+
+def test_a_person_sees_a_bar_a_table_and_nothing_that_acts_on_the_terminal(kafka: str, namespace: str) -> None:
+    """Session ids are anybody's text."""
+    trap = "x\x1b]0;renamed\x07\u202e"
+    log = Log(kafka, namespace).events(1, 3, session=trap).position(3, session=trap).written()
+    log.events(1, 2).written()
+    seen = on_a_terminal(["verify"], asked(kafka, namespace))
+    assert "\x1b]0;" not in seen
+    assert "\u202e" not in seen
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+    assert "x\\x1b]0;renamed\\x07\\u202e" in plain.replace("\n", "")
+    assert "reading events" in plain
+    assert "LOSS in 1 session" in plain
+    assert "lost 2" in plain
+    table = [line for line in plain.replace("\r", "").split("\n") if "│" in line or "───" in line]
+    assert all(len(line) <= 80 for line in table)
+
+
+def test_without_a_terminal_there_is_no_bar(kafka: str, namespace: str) -> None:
+    """The table goes to standard output, and standard error stays empty."""
+    log = Log(kafka, namespace).events(1, 2).position(2).written()
+    done = command(["verify"], asked(log.kafka, namespace))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "complete: nothing is lost (1 session, 2 records)" in done.stdout
+    assert "\x1b" not in done.stdout
