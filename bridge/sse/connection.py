@@ -25,7 +25,7 @@ from bridge.sse.body import Body
 from bridge.sse.event_stream import EventStream
 from bridge.sse.failures import outcome_of_connecting
 from bridge.sse.link import Link, LinkedHTTPConnection, LinkedHTTPSConnection, socket_options
-from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_head, parse_retry_after
+from bridge.sse.reconnection import Disconnected, Kind, Outcome, http_date, outcome_of_head, parse_retry_after
 from bridge.tls import client_context
 
 MAX_REDIRECTS: Final = 5
@@ -220,8 +220,13 @@ def _called(headers: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
 
 
 def _refusal(response: requests.Response) -> Outcome | None:
-    retry_after = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+    retry_after = parse_retry_after(response.headers.get("retry-after"), _now_of(response.headers.get("date")))
     return outcome_of_head(response.status_code, response.headers.get("content-type", ""), retry_after)
+
+
+def _now_of(date: str | None) -> datetime:
+    """The server's own time, by which it means a date in ``Retry-After``: this machine's clock may be set wrong."""
+    return http_date(date or "") or datetime.now(UTC)
 
 
 def redirect_target(url: str, location: str | None, status: int) -> str:

@@ -21,6 +21,11 @@ GONE_TRIES: Final = 3
 """So many times a session must be gone: one 404 can come from a proxy in the middle of a deployment."""
 REFUSED_TRIES: Final = 3
 """So many refusals in a row until the id is blamed: the first may be a server that is just starting."""
+_HINTS: Final = {
+    401: "check the token (token, token_file or headers)",
+    403: "this token may not read the stream: check the token (token, token_file or headers)",
+    407: "the proxy wants other credentials: check the proxy's address",
+}
 _MOST_DOUBLINGS: Final = 30
 """Far beyond any maximum, and far below what overflows a float."""
 
@@ -39,7 +44,7 @@ class Kind(Enum):
     UNREACHABLE = "unreachable"
     """No connection: name, address, TLS, proxy, or no credentials to send."""
     UNAUTHORIZED = "unauthorized"
-    """401 or 403."""
+    """401 or 403; 407, which is a proxy's word and says nothing of the id that was sent."""
     GONE = "gone"
     """404, or 204 and 205, by which a server says: do not reconnect."""
     REFUSED = "refused"
@@ -186,12 +191,15 @@ def outcome_of_head(status: int, content_type: str, retry_after: float | None = 
         if essence == "text/event-stream":
             return None
         return Outcome(Kind.NOT_A_STREAM, f"status 200 with content type {essence[:80]!r}, not text/event-stream", 200)
-    return Outcome(_kind_of_status(status), f"status {status}", status, retry_after)
+    hint = _HINTS.get(status)
+    return Outcome(
+        _kind_of_status(status), f"status {status}: {hint}" if hint else f"status {status}", status, retry_after
+    )
 
 
 def _kind_of_status(status: int) -> Kind:
     match status:
-        case 401 | 403:
+        case 401 | 403 | 407:
             return Kind.UNAUTHORIZED
         case 404 | 204 | 205:
             return Kind.GONE
@@ -208,9 +216,14 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     text = value.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), LONGEST_RETRY_AFTER)
+    moment = http_date(text)
+    return None if moment is None else min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+
+
+def http_date(text: str) -> datetime | None:
+    """The moment of an HTTP date (RFC 9110, section 5.6.7); None for anything else."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date "-0000" comes without a zone: it is UTC
-    return min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date "-0000" comes without a zone: it is UTC

@@ -172,7 +172,7 @@ def test_every_connection_is_a_new_one() -> None:
     ("status", "kind"),
     [
         (204, Kind.GONE), (205, Kind.GONE), (404, Kind.GONE),
-        (401, Kind.UNAUTHORIZED), (403, Kind.UNAUTHORIZED),
+        (401, Kind.UNAUTHORIZED), (403, Kind.UNAUTHORIZED), (407, Kind.UNAUTHORIZED),
         (400, Kind.REFUSED), (409, Kind.REFUSED), (410, Kind.REFUSED), (422, Kind.REFUSED),
         (408, Kind.UNAVAILABLE), (429, Kind.UNAVAILABLE), (500, Kind.UNAVAILABLE), (503, Kind.UNAVAILABLE),
         (206, Kind.UNAVAILABLE), (304, Kind.UNAVAILABLE),
@@ -182,7 +182,9 @@ def test_a_status_is_an_outcome_and_its_body_no_event(status: int, kind: Kind) -
     """Even where the body would parse, and has the right type."""
     body = b"" if status in (204, 304) else EVENT
     with serving(lambda peer: peer.send(answer(status, b"Content-Type: text/event-stream", body=body))) as server:
-        assert refused(server.url) == Outcome(kind, f"status {status}", status)
+        outcome = refused(server.url)
+    assert (outcome.kind, outcome.status) == (kind, status)
+    assert outcome.detail.partition(":")[0] == f"status {status}"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", "text/html; charset=utf-8", None])
@@ -211,6 +213,17 @@ def test_retry_after_comes_along_in_both_forms() -> None:
             seconds = refused(server.url).retry_after
         assert seconds is not None
         assert least <= seconds <= most
+
+
+def test_a_date_is_by_the_servers_clock_where_it_tells_it() -> None:
+    """Ours may be an hour off: a wait is a duration."""
+    moment = datetime.now(UTC) - timedelta(hours=1)
+    dates = [format_datetime(moment + timedelta(seconds=seconds), usegmt=True).encode() for seconds in (0, 100)]
+    response = answer(503, b"Date: " + dates[0], b"Retry-After: " + dates[1])
+    with serving(sending_only(response)) as server:
+        assert refused(server.url).retry_after == 100
+    with serving(sending_only(response.replace(dates[0], b"today"))) as server:
+        assert refused(server.url).retry_after == 0
 
 
 @pytest.mark.parametrize("status", [404, 503, 302, 200])

@@ -247,7 +247,7 @@ def test_another_type_is_no_stream(content_type: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "statuses"),
     [
-        (Kind.UNAUTHORIZED, [401, 403]),
+        (Kind.UNAUTHORIZED, [401, 403, 407]),
         (Kind.GONE, [204, 205, 404]),
         (Kind.REFUSED, [400, 402, 405, 409, 410, 412, 422, 431, 451, 499]),
         (Kind.UNAVAILABLE, [408, 429, 500, 502, 503, 504, 599, 600, 999, 201, 202, 203, 206, 226, 300, 304, 305, 100]),
@@ -256,7 +256,18 @@ def test_another_type_is_no_stream(content_type: str) -> None:
 def test_each_status_has_a_kind(kind: Kind, statuses: list[int]) -> None:
     """Even with an event stream's type nothing of it is parsed; Retry-After goes along."""
     for status in statuses:
-        assert outcome_of_head(status, EVENT_STREAM, 7.0) == Outcome(kind, f"status {status}", status, 7.0)
+        outcome = outcome_of_head(status, EVENT_STREAM, 7.0)
+        assert outcome is not None
+        assert (outcome.kind, outcome.status, outcome.retry_after) == (kind, status, 7.0)
+        assert outcome.detail.partition(":")[0] == f"status {status}"
+
+
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_refused_credentials_say_where_to_look(status: int) -> None:
+    """The line stands in the log and in the status at every try."""
+    outcome = outcome_of_head(status, EVENT_STREAM)
+    assert outcome is not None
+    assert "check the " in outcome.detail
 
 
 # Ids in headers
