@@ -57,14 +57,14 @@ class Stage:
         brokers = self._kafka.start()
         settings = _settings(brokers, "http://unknown.invalid")
         topics = settings.topics
-        partitions = {
-            name: self._kafka.create_topic(name) for name in (topics.events, topics.dead_letters, topics.checkpoints)
-        }
+        needed = (topics.events, topics.dead_letters, topics.lifecycle, topics.checkpoints)
+        partitions = {name: self._kafka.create_topic(name) for name in needed}
         endings = (name.removeprefix(settings.namespace) for name in partitions)
         tell("Kafka", brokers, f"embedded, topics {settings.namespace}{', '.join(endings)}")
         url = self._start_server()
         tell("Mix server", url, f"{self._wishes.sessions} agent sessions, {self._wishes.rate:g} events/s each")
         ground = Ground(partitions.pop(topics.checkpoints), _BATCH_LIMIT)
+        del partitions[topics.lifecycle]  # it tells of the streams, and holds none of their events
         self._start_witness(brokers, partitions)
         port = self._start_daemon(_settings(brokers, url), ground)
         tell("bridge", f"http://127.0.0.1:{port}", "look meanwhile: /api/status /metrics")
