@@ -27,6 +27,8 @@ HEAL_EVERY: Final = 600.0
 STAND_EVERY: Final = 30.0
 """Seconds between two reconnects of a reader that stood still."""
 
+_WITHOUT_IDS: Final = "the stream holds events without ids, which a replay may leave out: numbered anew"
+
 
 class Publish(NamedTuple):
     """Hand these events over, in order."""
@@ -97,10 +99,11 @@ class Continuity:
 
     # A connection begins
 
-    def begin(self, recent: Recent, *, is_used: bool) -> tuple[str, list[Action]]:
+    def begin(self, recent: Recent, *, is_used: bool, cursor: str | None = None) -> tuple[str, list[Action]]:
         """The id to send for the next connection, and what is to be done first.
 
-        ``is_used``: numbers of the present epoch may be in Kafka that this process does not know of.
+        ``is_used``: numbers of the present epoch may be in Kafka that this process does not know of. ``cursor``: the
+        stream's last event id, where an id without an event has moved it: where to resume without overlap.
         """
         self._opening, self._matched, self._is_announced = None, 0, False
         self._recent, self._last_id = recent, recent.cursor
@@ -123,6 +126,8 @@ class Continuity:
             )  # fmt: skip
         elif self._overlap:
             self._opening = _Opening.SUCCESSION
+        elif cursor is not None and sendable(cursor):
+            self._recent = recent._replace(cursor=cursor)
         sent = self._recent.after if self._opening is _Opening.OVERLAP else self._resume_point().after
         self._ids.begin(sent)
         return sent, actions
@@ -153,7 +158,7 @@ class Continuity:
         actions: list[Action] = []
         if events and self._opening is not None:
             events = self._open(events, actions)
-        if events and self._held:
+        elif events and self._held:
             self._release(events[0], actions)
         while events:
             events = self._go_on(events, now, actions)
@@ -224,21 +229,27 @@ class Continuity:
             detail = "more events share the last id than are remembered: those beyond come again"
             actions += self._anew("resumed", "too_many_under_one_id", detail, recent)
         elif not recent.certain:
-            detail = "the stream holds events without ids, which a replay may leave out: numbered anew"
-            actions += self._anew("resumed", "events_without_ids", detail, recent, certain=False)
+            actions += self._anew("resumed", "events_without_ids", _WITHOUT_IDS, recent)
         else:
             actions += self._resumed("replay_proved")
 
     def _succeed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
         """Nothing known can come again: the next id in the row is proof enough, anything else is none."""
         self._opening = None
-        first, point = events[0], self._resume_point()
-        before, found = number(point.after), number(first.id)
-        if before is not None and found == before + 1:
+        first = events[0]
+        if self._held:
+            self._release(first, actions)
+        point, recent = self._resume_point(), self._recent
+        before, found = number(recent.cursor if recent.digests else recent.after), number(first.id)
+        if recent.certain and before is not None and found == before + 1:
             actions += self._resumed("next_id")
         elif first.id or self._has_ids:
+            sent = number(point.after)
+            may_lack = point.after != self._start if sent is None or found is None else found > sent + 1
             detail = "nothing proves which events came before: numbered anew, some may come again"
-            actions += self._anew("resumed", "not_provable", detail, point, to=first.id)
+            detail += ", some may be missing" if may_lack else ""
+            kind: Kind = "gap" if may_lack else "resumed"
+            actions += self._anew(kind, "not_provable", detail, _unproven(point), to=first.id)
         elif self._accepts_no_ids:
             detail = "the server gives no ids: events sent meanwhile are lost"
             actions += self._anew("unresumable", "no_ids", detail, point)
@@ -247,22 +258,27 @@ class Continuity:
     def _not_resumed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
         """The replay does not begin with what is known."""
         self._opening = None
-        recent, point, first = self._recent, self._resume_point(), events[0]
+        first = events[0]
+        self._ids.begin(self._recent.cursor, self._recent.after)
+        self._ids.repeat = self._ids.repeat or len(self._recent.digests) > DIGEST_BYTES
+        if self._held:
+            self._release(first, actions)
+        recent, point = self._recent, self._resume_point()
         last, found = number(recent.cursor), number(first.id)
-        self._ids.begin(recent.cursor, recent.after)
+        counts = self._ids.tell and not self._ids.repeat
         if self._matched or last is None or found is None:
             reason = "replay_incomplete" if self._matched else "not_recognised"
             detail = "the replay does not begin with the last known events: some may be missing"
-            actions += self._anew("gap", reason, detail, point, to=first.id)
+            actions += self._anew("gap", reason, detail, _unproven(point), to=first.id)
         elif found <= last:
             return self._start_over(events, actions)
-        elif self._ids.tell and found == last + 1:
+        elif counts and found == last + 1:
             detail = "the server has forgotten the last known event, and goes on with the next: none is missing"
             actions += self._anew("resumed", "known_forgotten", detail, point, to=first.id, missing=0)
         else:
             detail = "the server no longer has the events that follow the last known one"
-            missing = found - last - 1 if self._ids.tell else None
-            actions += self._anew("gap", "forgotten", detail, point, to=first.id, missing=missing)
+            missing = found - last - 1 if counts else None
+            actions += self._anew("gap", "forgotten", detail, _unproven(point), to=first.id, missing=missing)
         self._ids.last = None
         return events
 
@@ -309,7 +325,7 @@ class Continuity:
             return []
         self._recent = self._recent._replace(certain=False)
         detail = "some events have no id: whether a replay brings them is not known"
-        actions += self._anew("unresumable", "events_without_ids", detail, None, certain=False)
+        actions += self._anew("unresumable", "events_without_ids", detail, None)
         return events[index:]
 
     def _jump(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
@@ -324,7 +340,7 @@ class Continuity:
         self._healing = None
         self._ids.distrust()
         detail = "ids jumped: the server did not send these events, or no longer has them"
-        point = Recent.starting(self._last_id)
+        point = _unproven(Recent.starting(self._last_id))
         actions += self._anew("gap", "ids_jumped", detail, point, to=events[0].id, missing=found - last - 1)
         self._ids.last = None
         return events
@@ -348,28 +364,43 @@ class Continuity:
         return [Reconnect(why)]
 
     def _release(self, first: Event, actions: list[Action]) -> None:
-        """The next connection goes on with ``first``: what was kept comes with it, or was before it."""
+        """The next connection goes on with ``first``: what was kept comes with it, or is not brought by any replay."""
         held, self._held = self._held, []
-        found, kept = number(first.id), number(held[0].id)
-        if found is None or kept is None or found > kept:
-            actions += _publish(held)
-            self._last_id = held[-1].id or self._last_id
-            self._ids.last = None
+        found, kept, last = number(first.id), number(held[0].id), number(self._last_id)
+        if found is not None and kept is not None and (-1 if last is None else last) < found <= kept:
+            return
+        if last is None or kept != last + 1:
+            detail = "a reconnect did not bring what may be missing before these events"
+            missing = kept - last - 1 if self._ids.tell and kept is not None and last is not None else None
+            self._healing = None
+            self._ids.distrust()
+            actions += self._anew(
+                "gap", "not_healed", detail, _unproven(self._resume_point()), to=held[0].id, missing=missing
+            )
+        actions += _publish(held)
+        self._last_id = held[-1].last_event_id
+        self._recent = Recent(self._recent.after, self._last_id, certain=self._recent.certain)
+        self._ids.begin(self._last_id)
 
     # What is said
 
     def _anew(  # noqa: PLR0913 - what is said, and where the new epoch begins
         self, kind: Kind, reason: str, detail: str, recent: Recent | None, *,
-        to: str | None = None, missing: int | None = None, certain: bool = True,
+        to: str | None = None, missing: int | None = None,
     ) -> list[Action]:  # fmt: skip
-        """A new epoch, which says why."""
+        """A new epoch, which says why. What is not certain of the stream never becomes so again."""
         self._is_announced = True
-        return [Anew(self._happening(kind, reason, detail, to=to, missing=missing), recent, certain)]
+        return [Anew(self._happening(kind, reason, detail, to=to, missing=missing), recent, self._recent.certain)]
 
     def _happening(
         self, kind: Kind, reason: str, detail: str, *, to: str | None = None, missing: int | None = None
     ) -> Happening:
         return Happening(kind, reason, detail, self._last_id, self._last_id if to is None else to, missing)
+
+
+def _unproven(point: Recent) -> Recent:
+    """Resume at this point, but do not believe the next id in the row: the first event numbered here was another."""
+    return Recent("", point.cursor)
 
 
 def _publish(events: Sequence[Event]) -> list[Action]:

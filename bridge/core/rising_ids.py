@@ -40,6 +40,8 @@ class RisingIds:
     def __init__(self) -> None:
         self.last: int | None = None
         """The newest id, where it is a number."""
+        self.repeat = False
+        """Several events have shared an id: a number of missing ids is no number of missing events."""
         self._steps = 0
         self._needed = _FIRST_NEEDED
         self._are_shared = False
@@ -81,6 +83,7 @@ class RisingIds:
     def judge(self, event_id: str) -> Step:
         """Where this id stands. A jump, or a step back, that tells something is not taken."""
         found, last = number(event_id), self.last
+        self.repeat = self.repeat or (found is not None and found == last)
         if found is not None and last is not None and found != last:
             if found == last + 1:
                 self._steps += 1
