@@ -1,0 +1,315 @@
+"""``mix-bridge dead-letters`` as a process, on a real Kafka: what is listed, shown and sent again, and never twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from bridge.clock import unix_ms
+from bridge.core.dead_letter import Wanted
+from bridge.core.event import Event, Oversize
+from bridge.core.identity import SessionKey
+from bridge.core.records import Encoder, Format, Record, Route, Rules
+from bridge.delivery.replay import Ground, Report, replay
+from bridge.kafka.dead_letters import DeadLetters
+from bridge.kafka.sending import Sender
+from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+from tests.integration.scene import events, settings, started, wait_acknowledged
+from tests.integration.scripted_mix import block, content, scripted_mix, stream
+from tests.kafka.process import MIX_BRIDGE, command, environment
+from tests.kafka.rule import follow, understand
+from tests.kafka.topics import create_topic, end_offsets
+from tests.processes import spawn
+from tests.waiting import wait_until
+
+URL = "http://127.0.0.1:9"
+EPOCH = 1_764_000_000
+WRONG = '{"type":"content","content":42}'
+EVIL = '{"type":"x","a":"\x1b[2J\u202e"}'
+A, B = SessionKey("local", "a"), SessionKey("local", "b")
+
+
+class Letters:
+    """Dead letters of one namespace, written as the bridge writes them."""
+
+    def __init__(self, kafka: str, namespace: str) -> None:
+        self.kafka, self.namespace = kafka, namespace
+        for name in ("events", "dead-letters", "tools"):
+            create_topic(kafka, f"{namespace}.{name}", 2)
+        self.rules = Rules(
+            format="structured",
+            type_prefix="mix.",
+            skip=frozenset(),
+            unknown="dead_letter",
+            invalid="dead_letter",
+            max_bytes=900 * 1024,
+            events_topic=f"{namespace}.events",
+            dead_letters_topic=f"{namespace}.dead-letters",
+            schema=VALIDATORS,
+            schema_version=SCHEMA_VERSION,
+        )
+        self._producer = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2_random", "log_level": 2})
+
+    def letter(self, sequence: int, data: str = WRONG, key: SessionKey = A, **event: Any) -> Record:
+        """The dead letter of one event, an hour old."""
+        one = Event("content", data, str(sequence), str(sequence), unix_ms() - 3_600_000)._replace(**event)
+        made = Encoder(self.rules, key).encode(one, EPOCH, sequence)
+        assert made is not None
+        assert made.dead_letter is not None
+        return made
+
+    def write(self, *letters: Record) -> None:
+        """Into the dead-letters topic."""
+        for one in letters:
+            self._producer.produce(one.topic, one.value, one.key, headers=[*one.headers], timestamp=one.timestamp_ms)
+        assert self._producer.flush(20) == 0
+
+    def run(self, *arguments: str, more: Mapping[str, object] | None = None) -> subprocess.CompletedProcess[str]:
+        """One command with this namespace's settings, and more."""
+        return command(["dead-letters", *arguments], settings(self.kafka, self.namespace, URL, more))
+
+    def document(self, *arguments: str, code: int = 0, more: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Its one document."""
+        done = self.run(*arguments, "--json", more=more)
+        assert done.returncode == code, done.stdout + done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def send(self, form: Format = "structured", *, dry_run: bool = False, **more: Any) -> Report:
+        """What the command does behind its options, with rules that let all through unless ``more`` says else."""
+        config = {"bootstrap.servers": self.kafka, "log_level": 0}
+        rules = replace(self.rules, format=form, **({"invalid": "publish", "unknown": "publish"} | more))
+        topics = {rules.events_topic, *(route.topic for route in rules.routes if "absent" not in route.topic)}
+        return replay(
+            DeadLetters(config, rules.dead_letters_topic, Wanted()),
+            Ground({"local": rules}, frozenset(topics)),
+            None if dry_run else Sender(config, 900_000),
+        )
+
+    def replayed(self, topic: str = "events") -> Counter[tuple[str, int]]:
+        """How often each (key, sequence) lies in a topic, marked as replayed."""
+        found = map(understand, events(self.kafka, self.namespace, topic))
+        return Counter((one.key, one.sequence) for one in found if one.replayed)
+
+
+@pytest.fixture
+def letters(kafka: str, namespace: str) -> Letters:
+    """Nothing written yet."""
+    return Letters(kafka, namespace)
+
+
+PUBLISH = {"events.invalid": "publish"}
+
+
+def test_from_a_stream_to_dead_letters_and_back(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """What the daemon put aside is listed, shown and sent with its number and time; consumers tell it by its mark."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {
+            "a": stream(
+                block("1", "content", content(1)), block("2", "content", WRONG), block("3", "content", content(3))
+            )
+        }
+        chosen = settings(kafka, namespace, mix.url)
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 3)
+            (group,) = json.loads(command(["dlq", "list", "--json"], chosen).stdout)["groups"]
+            assert (group["server"], group["session"], group["reason"], group["type"], group["count"]) == (
+                "local", "a", "schema", "content", 1,
+            )  # fmt: skip
+            (one,) = json.loads(command(["dlq", "list", "--each", "--json"], chosen).stdout)["dead_letters"]
+            shown = command(["dlq", "show", one["address"]], chosen)
+            assert "content: Input should be a valid string" in shown.stdout
+            assert '"content": 42' in shown.stdout
+            assert command(["dlq", "replay"], chosen).returncode == 1
+            done = command(["dlq", "replay"], {**chosen, **PUBLISH})
+            assert (done.returncode, done.stderr) == (0, "")
+            assert bridge.terminate() == 0
+    follower = follow([*events(kafka, namespace), *events(kafka, namespace, "dead-letters")])
+    assert [one.sequence for one in follower.accepted] == [1, 3, 2]
+    ((key, number),) = follower.replayed
+    again = follower.replayed[key, number]
+    assert (key, number, again.data.decode(), again.event) == ("local/a", one["id"], WRONG, "mix.content")
+    envelope = json.loads(again.record.value or b"")
+    assert (envelope["time"], envelope["sseid"], envelope["replayed"]) == (one["received_at"], "2", True)
+    (letter,) = events(kafka, namespace, "dead-letters")
+    assert again.record.timestamp == letter.timestamp
+
+
+def test_the_list_adds_up_and_narrows(letters: Letters) -> None:
+    """By session, reason and type; a stranger's record in the topic is counted, never trusted."""
+    letters.write(
+        letters.letter(1),
+        letters.letter(2, "{"),
+        letters.letter(3, EVIL, name="wild\x1b[31m"),
+        letters.letter(4, "x" * 70_000, oversize=Oversize(20_000_000, "ab" * 32)),
+        letters.letter(1, key=B),
+    )
+    letters.write(Record(letters.rules.dead_letters_topic, b"k", b"somebody's", [], unix_ms(), None))
+    document = letters.document("list")
+    assert (document["count"], document["foreign"], document["bytes"]) == (
+        5,
+        1,
+        20_000_000 + 2 * len(WRONG) + 1 + len(EVIL.encode()),
+    )
+    assert [(group["session"], group["reason"]) for group in document["groups"]] == [
+        *(("a", reason) for reason in ("invalid_json", "oversize", "schema", "unknown_event")),
+        ("b", "schema"),
+    ]
+    assert letters.document("list", "--session", "local/*", "--reason", "schema", "--since", "2h")["count"] == 2
+    assert letters.document("list", "--type", "wild*", "--since", "30m")["count"] == 0
+    done = letters.run("list")
+    assert "1 record there" in done.stdout
+    assert "wild\\x1b[31m" in done.stdout
+    assert "\x1b" not in done.stdout
+    each = letters.run("list", "--each").stdout
+    assert re.search(rf"^\d:\d +{EPOCH}:000000000004 ", each, re.MULTILINE)
+
+
+def test_what_is_shown_cannot_act_on_a_terminal(letters: Letters) -> None:
+    """On a real one: no escape sequence of a stranger's, no override of direction; exact in --json, cut with a hint."""
+    long = '{"type":"x","a":"' + "y" * 6000 + '"}'
+    letters.write(letters.letter(3, EVIL, name="wild"), letters.letter(4, "\x1bnot json", name="wild\u202e"))
+    letters.write(letters.letter(5, long, name="wild"))
+    ids = [f"{EPOCH}:{number}" for number in (3, 4, 5)]
+    seen = on_terminal(["dlq", "show", *ids], settings(letters.kafka, letters.namespace, URL))
+    assert not set(seen) & {"\x1b", "\u202e", "\x07"}
+    assert "\\x1b[2J\\u202e" in seen
+    assert "\\x1bnot json" in seen
+    assert "--full" in seen
+    assert "y" * 6000 in letters.run("show", ids[2], "--full").stdout.replace("\n", "")
+    document = letters.document("show", *ids, "7:7", code=1)
+    assert [one["payload"] for one in document["dead_letters"]] == [EVIL, "\x1bnot json", long]
+    assert document["dead_letters"][1]["headers"]["bridge.event"] == "wild\u202e"
+    assert document["missing"] == ["7:7"]
+    assert letters.run("show", "nonsense").returncode == 2
+
+
+def on_terminal(arguments: Sequence[str], chosen: dict[str, object]) -> str:
+    """What a command writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [*MIX_BRIDGE, *arguments],
+            env=environment(chosen) | {"TERM": "xterm", "COLUMNS": "80"},
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(theirs)
+            seen = b""
+            while chunk := _read(ours):
+                seen += chunk
+            process.wait(30)
+    finally:
+        os.close(ours)
+    return seen.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that the other side is closed
+        return b""
+
+
+@pytest.mark.parametrize("form", ["structured", "binary", "raw"])
+def test_nothing_is_sent_twice_and_what_fails_stays(letters: Letters, form: Format) -> None:
+    """Across runs, formats and routes, also where one dead letter lies there twice; dry runs tell and send nothing."""
+    routes = (Route("tool_*", f"{letters.namespace}.tools"),)
+    tool = letters.letter(2, '{"type":"x"}', name="tool_execution_start")
+    cut = letters.letter(3, "x", oversize=Oversize(20_000_000, "ab" * 32))
+    letters.write(letters.letter(1), letters.letter(1), tool, cut, letters.letter(1, key=SessionKey("gone", "x")))
+    ends = end_offsets(letters.kafka, f"{letters.namespace}.events")
+
+    still = letters.send(form, routes=routes, invalid="dead_letter")
+    assert not still.is_good
+    assert (still.sent.total(), len(still.stays)) == (0, 5)
+    dry = letters.send(form, routes=routes, dry_run=True)
+    assert (dry.sent.total(), dry.repeats, len(dry.stays)) == (2, 1, 2)
+    assert end_offsets(letters.kafka, f"{letters.namespace}.events") == ends
+
+    first = letters.send(form, routes=routes)
+    assert first.sent == {f"{letters.namespace}.events": 1, f"{letters.namespace}.tools": 1}
+    assert {stays.why[:12] for _, stays in first.stays} == {"only 1 of it", "the settings"}
+    again = letters.send("raw" if form == "structured" else "structured", routes=routes)
+    assert (again.sent.total(), again.before, again.trouble) == (0, 3, None)
+    assert letters.replayed() == {("local/a", 1): 1}
+    assert letters.replayed("tools") == {("local/a", 2): 1}
+    assert sum(end_offsets(letters.kafka, f"{letters.namespace}.dead-letters").values()) == 5
+
+
+def test_a_replay_that_is_killed_goes_on_where_it_was(letters: Letters, tmp_path: Path) -> None:
+    """A kill -9 in the middle, twice: in the end each one lies in the topic once."""
+    count = 6000
+    letters.write(
+        *(letters.letter(number, key=SessionKey("local", f"s{number % 7}")) for number in range(1, count + 1))
+    )
+    chosen = settings(letters.kafka, letters.namespace, URL, PUBLISH)
+    topic = f"{letters.namespace}.events"
+    cut_short = 0
+    for _ in range(2):
+        before = sum(end_offsets(letters.kafka, topic).values())
+        process = spawn([*MIX_BRIDGE, "dlq", "replay"], env=environment(chosen), log=tmp_path / "log")
+        wait_until(lambda: sum(end_offsets(letters.kafka, topic).values()) > before + 50, 30, "some to be sent", 0.001)  # noqa: B023 - called at once
+        process.kill()
+        process.wait()
+        cut_short += sum(end_offsets(letters.kafka, topic).values()) < count
+    assert cut_short == 2, "the kills came too late to say anything"
+    last = letters.document("replay", more=PUBLISH)
+    assert last["sent"] + last["replayed_before"] == count
+    assert last["replayed_before"] > 100
+    sent = letters.replayed()
+    assert len(sent) == count
+    assert set(sent.values()) == {1}
+
+
+def test_a_topic_that_takes_none_or_is_not_there_is_told(letters: Letters) -> None:
+    """Refused by Kafka for its size; a route into a topic that nobody has made; each stays where it is."""
+    small = f"{letters.namespace}.small"
+    create_topic(letters.kafka, small, 1, {"max.message.bytes": "2000"})
+    letters.write(letters.letter(1, json.dumps({"type": "content", "content": [os.urandom(4000).hex()]})))
+    ((letter, stays),) = letters.send(routes=(Route("*", small),)).stays
+    assert "MSG_SIZE_TOO_LARGE" in stays.why
+    assert letter.number.sequence == 1
+    ((_, stays),) = letters.send(routes=(Route("*", f"{letters.namespace}.absent"),)).stays
+    assert stays.why == f"there is no topic {letters.namespace}.absent"
+    assert letters.send().is_good
+
+
+def test_one_is_sent_by_its_address_or_id_and_wrong_uses_are_told(letters: Letters, namespace: str) -> None:
+    """A filter for another session sends nothing; no topic is wrong settings, no Kafka is out of reach."""
+    letters.write(letters.letter(1), letters.letter(2))
+    first, second = letters.document("list", "--each", "--since", "2h", "--session", "local/*")["dead_letters"]
+    assert letters.document("replay", first["address"], more=PUBLISH)["sent"] == 1
+    assert letters.document("replay", second["id"], "--session", "local/b", more=PUBLISH)["ok"]
+    assert letters.document("replay", first["id"], second["id"], more=PUBLISH)["replayed_before"] == 1
+    assert letters.replayed() == {("local/a", 1): 1, ("local/a", 2): 1}
+    assert letters.run("list", "--since", "2026-01-01").returncode == 2
+    done = letters.run("list", more={"namespace": f"{namespace}-other"})
+    assert (done.returncode, f"there is no topic {namespace}-other.dead-letters" in done.stderr) == (78, True)
+    done = letters.run("replay", more={"kafka.bootstrap_servers": "127.0.0.1:9"})
+    assert (done.returncode, done.stdout) == (69, "")
+    done = command(["dlq", "list"], {"namespace": namespace})
+    assert (done.returncode, done.stderr.startswith("kafka.bootstrap_servers: is missing")) == (78, True)
+
+
+def test_an_old_one_is_found_as_replayed_whatever_lies_before_it(letters: Letters) -> None:
+    """The search begins at its time: what was sent later, with that time, lies behind what is much younger."""
+    letters.write(letters.letter(1, received_ms=unix_ms() - 40 * 86_400_000))
+    assert letters.send().sent.total() == 1
+    letters.write(letters.letter(2))
+    report = letters.send()
+    assert (report.sent.total(), report.before) == (1, 1)
+    assert letters.send().before == 2
+    old, _ = sorted(events(letters.kafka, letters.namespace), key=lambda record: record.timestamp)
+    assert old.timestamp < unix_ms() - 39 * 86_400_000
