@@ -245,11 +245,10 @@ class Continuity:
             actions += self._resumed("next_id")
         elif first.id or self._has_ids:
             sent = number(point.after)
-            may_lack = point.after != self._start if sent is None or found is None else found > sent + 1
-            detail = "nothing proves which events came before: numbered anew, some may come again"
-            detail += ", some may be missing" if may_lack else ""
-            kind: Kind = "gap" if may_lack else "resumed"
-            actions += self._anew(kind, "not_provable", detail, _unproven(point), to=first.id)
+            if sent is not None and found is not None and found <= sent and point.after != self._start:
+                return self._start_over(events, actions)
+            detail = "nothing proves which events came before: some may be missing, and some may come again"
+            actions += self._anew("gap", "not_provable", detail, _unproven(point), to=first.id)
         elif self._accepts_no_ids:
             detail = "the server gives no ids: events sent meanwhile are lost"
             actions += self._anew("unresumable", "no_ids", detail, point)
@@ -261,11 +260,11 @@ class Continuity:
         first = events[0]
         self._ids.begin(self._recent.cursor, self._recent.after)
         self._ids.repeat = self._ids.repeat or len(self._recent.digests) > DIGEST_BYTES
+        counts = self._ids.count and not self._ids.repeat
         if self._held:
             self._release(first, actions)
         recent, point = self._recent, self._resume_point()
         last, found = number(recent.cursor), number(first.id)
-        counts = self._ids.tell and not self._ids.repeat
         if self._matched or last is None or found is None:
             reason = "replay_incomplete" if self._matched else "not_recognised"
             detail = "the replay does not begin with the last known events: some may be missing"
@@ -371,9 +370,11 @@ class Continuity:
             return
         if last is None or kept != last + 1:
             detail = "a reconnect did not bring what may be missing before these events"
-            missing = kept - last - 1 if self._ids.tell and kept is not None and last is not None else None
-            self._healing = None
-            self._ids.distrust()
+            counts = self._ids.count and not self._ids.repeat and self._last_id != self._start
+            missing = kept - last - 1 if counts and kept is not None and last is not None else None
+            if self._healing is not None:
+                self._healing = None
+                self._ids.distrust()
             actions += self._anew(
                 "gap", "not_healed", detail, _unproven(self._resume_point()), to=held[0].id, missing=missing
             )

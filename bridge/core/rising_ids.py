@@ -51,7 +51,7 @@ class RisingIds:
         self.last = number(last_event_id)
         first = number(before)
         if not self._steps and first is not None and self.last == first + 1:
-            self._steps = self._needed
+            self._steps = 1
 
     def share(self) -> None:
         """Events about the connection take ids of their own, which no replay brings: a jump tells nothing."""
@@ -65,6 +65,11 @@ class RisingIds:
     def tell(self) -> bool:
         """Whether a jump would be a loss."""
         return not self._are_shared and self._steps >= self._needed
+
+    @property
+    def count(self) -> bool:
+        """Whether the ids that a server has forgotten can be counted: one step is enough to say so."""
+        return not self._are_shared and self._steps > 0
 
     def follow(self, events: Sequence[Event]) -> bool:
         """Take events that all rise by one behind the last; False, and nothing is taken, where they do not."""

@@ -16,7 +16,7 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.continuity import Action, Anew, Announce, NoIds, Publish, Reconnect
 from bridge.core.event import Event
-from bridge.core.identity import SessionKey
+from bridge.core.identity import SessionKey, sendable
 from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent
 from bridge.core.states import FINAL, Signal, State, next_state
@@ -243,8 +243,11 @@ class Worker:
                 self._closed(stream)
 
     def _connect(self) -> EventStream:
+        cursor = self._outbox.position.last_event_id
         is_used = not self._has_begun or self._outbox.position.sequence > 0
-        self._sent, actions = self._continuity.begin(self._outbox.recent, is_used=is_used)
+        self._sent, actions = self._continuity.begin(self._outbox.recent, is_used=is_used, cursor=cursor)
+        if not sendable(cursor):
+            self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", sent=self._sent)
         self._perform(actions)
         return self._connector.connect(self._source.stream_url(self.key.session_id), self._sent)
 
@@ -329,9 +332,9 @@ class Worker:
         readings.missing_events += happening.missing or 0
         readings.resets += kind == "reset"
         readings.unresumable += kind == "unresumable"
-        level = self._log.info if kind in _ORDINARY else self._log.warning
+        level = self._log.info if kind in _ORDINARY else self._log.error
         level(
-            kind, reason=happening.reason, detail=happening.detail, missing=happening.missing,
+            f"session {kind}", reason=happening.reason, detail=happening.detail, missing=happening.missing,
             from_last_event_id=happening.from_last_event_id, to_last_event_id=happening.to_last_event_id,
         )  # fmt: skip
 

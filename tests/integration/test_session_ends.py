@@ -62,7 +62,7 @@ def test_a_session_that_stays_gone_ends_and_comes_back(kafka: str, namespace: st
             mix.list("a")
             wait_acknowledged(bridge, "a", 5)
             wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "active" and one["sequence"] == 5)
-            assert mix.ids_of("a")[-1] == "3"
+            assert mix.ids_of("a")[-1] == "2"
             assert bridge.terminate() == 0
     assert [one.sequence for one in accepted(kafka, namespace, "a")] == [1, 2, 3, 4, 5]
     assert len({one.epoch for one in accepted(kafka, namespace, "a")}) == 1
@@ -191,7 +191,7 @@ def test_a_connection_is_renewed_before_it_is_too_old(kafka: str, namespace: str
             feed.add(1)
             wait_acknowledged(bridge, "a", 3)
             assert bridge.terminate() == 0
-        assert mix.ids_of("a")[:2] == ["0", "2"]
+        assert mix.ids_of("a")[:2] == ["0", "1"]
     assert texts(kafka, namespace, "a") == ["1", "2", "3"]
 
 
@@ -240,7 +240,7 @@ def test_a_silent_connection_is_given_up(kafka: str, namespace: str, tmp_path: P
         with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.read_timeout": "500ms"})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert wait_logged(bridge, "disconnected", "silent")["level"] == "warning"
-        assert mix.ids_of("a")[:2] == ["0", "1"]
+        assert mix.ids_of("a")[:2] == ["0", "0"]
 
 
 def test_the_last_words_before_a_cut_are_not_taken_for_an_event(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_the_last_words_before_a_cut_are_not_taken_for_an_event(kafka: str, name
             if len(mix.asked) == 1:
                 peer.send(CHUNKED + chunk(whole[0] + whole[1][:-1]) + b"0\r\n\r\n")
             else:
-                send(peer, whole[1:])
+                send(peer, whole)
                 peer.hold()
 
         mix.list("a")
@@ -263,5 +263,5 @@ def test_the_last_words_before_a_cut_are_not_taken_for_an_event(kafka: str, name
             assert 'mix_bridge_discarded_tails_total{server="local"} 1.0' in metrics
             assert 'mix_bridge_reconnects_total{server="local"} 1.0' in metrics
             assert bridge.terminate() == 0
-        assert mix.ids_of("a") == ["0", "1"]
+        assert mix.ids_of("a") == ["0", "0"]
     assert texts(kafka, namespace, "a") == ["1", "2"]
