@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from structlog.stdlib import get_logger
@@ -21,9 +19,11 @@ from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent
 from bridge.core.states import FINAL, Signal, State, next_state
 from bridge.daemon.pulse import LONGEST_STAND, Pulse
+from bridge.daemon.readings import Readings
 from bridge.daemon.source import Source
 from bridge.delivery.protocol import Outbox
 from bridge.errors import Stopped
+from bridge.mix.deletion import deletes
 from bridge.sse.connection import Connector
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import (
@@ -58,26 +58,6 @@ class _NoIds(Exception):
 
 class _Again(Exception):
     """Another connection is wanted at once."""
-
-
-@dataclass(slots=True)
-class Readings:
-    """What a worker has seen; written by its thread, read by any."""
-
-    received: int = 0
-    reconnects: int = 0
-    bytes_read: int = 0
-    replaced: int = 0
-    discarded_tails: int = 0
-    discarded_bytes: int = 0
-    resumed: int = 0
-    gaps: int = 0
-    missing_events: int = 0
-    resets: int = 0
-    unresumable: int = 0
-    healed: int = 0
-    last_event_at: float | None = None
-    last_error: str | None = None
 
 
 class Worker:
@@ -325,16 +305,10 @@ class Worker:
 
     def _tell(self, happening: Happening) -> None:
         """The log and the counters say what the lifecycle topic says."""
-        readings, kind = self.readings, happening.kind
-        readings.healed = self._continuity.healed
-        readings.resumed += kind == "resumed"
-        readings.gaps += kind == "gap"
-        readings.missing_events += happening.missing or 0
-        readings.resets += kind == "reset"
-        readings.unresumable += kind == "unresumable"
-        level = self._log.info if kind in _ORDINARY else self._log.error
+        self.readings.note(happening, self._continuity.healed)
+        level = self._log.info if happening.kind in _ORDINARY else self._log.error
         level(
-            f"session {kind}", reason=happening.reason, detail=happening.detail, missing=happening.missing,
+            f"session {happening.kind}", reason=happening.reason, detail=happening.detail, missing=happening.missing,
             from_last_event_id=happening.from_last_event_id, to_last_event_id=happening.to_last_event_id,
         )  # fmt: skip
 
@@ -348,7 +322,7 @@ class Worker:
 
     def _follow_hints(self, events: Sequence[Event]) -> None:
         self._hint()
-        if any(each.name == "session_deleted" and _session_in(each.data) == self.key.session_id for each in events):
+        if any(deletes(each, self.key.session_id) for each in events):
             raise _Over
 
     # Between two connections
@@ -415,12 +389,3 @@ class Worker:
             setting=f"servers.{self.key.server}.without_ids",
         )
         self._become(Signal.NO_IDS)
-
-
-def _session_in(data: str) -> object:
-    """The ``sessionId`` of an event's data, if it has one."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value.get("sessionId") if isinstance(value, dict) else None
