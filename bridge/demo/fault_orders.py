@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import InstanceOf, TypeAdapter, ValidationError
@@ -76,9 +77,14 @@ def _built(kind: type[Any], asked: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
     if unknown := sorted(set(asked) - set(possible)):
         raise ValueError(f"{unknown[0]} is unknown, possible are {', '.join(possible) or 'none'}")
     try:
-        return TypeAdapter(kind).validate_python(dict(asked))
+        return _adapter(kind).validate_python(dict(asked))
     except ValidationError as wrong:
         first = wrong.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}: {what}" if where else what) from None
+
+
+@cache  # making one takes milliseconds
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -124,13 +124,11 @@ class SnapshotBody:
 
     async def _send_some(self) -> None:
         """Several events go in one chunk when several wait; a reader that does not read lets its queue fill."""
-        queue = self._reader.queue
-        taken = [queue.popleft() for _ in range(min(_TOGETHER, len(queue)))]
+        blocks = self._reader.take(_TOGETHER)
         if not self._is_mute:
-            self._outlet.write(http_chunk(b"".join(block for _, block in taken)))
+            self._outlet.write(http_chunk(blocks))
             await self._outlet.drain()
-        for sequence, _ in taken:
-            self._session.handed(sequence)
+            self._session.handed(self._reader)
 
     def _heartbeat(self) -> None:
         self._reader.heartbeat_due = False

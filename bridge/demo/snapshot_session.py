@@ -16,7 +16,7 @@ from typing import Any
 from bridge.demo import agent_texts as texts
 from bridge.demo.agent_script import ScriptedEvent, encode
 from bridge.demo.journal import Journal, JournalEntry
-from bridge.demo.right_reader import dispatched
+from bridge.demo.right_reader import Dispatched, dispatched
 from bridge.demo.sessions import Facts, RawEvent, Reader, Said, Session, Talk
 from bridge.demo.spans import Spans
 
@@ -62,15 +62,29 @@ class SnapshotScript:
         return encode("complete", {"type": "complete", "content": content, "done": True})
 
 
+def _rendered(event: Said) -> tuple[Dispatched, bytes]:
+    if isinstance(event, RawEvent):
+        block = event.render("0").replace(b"id: 0\n", b"")
+        return dispatched(block)[0], block
+    return Dispatched(None, event.name, event.data), snapshot_block(event)
+
+
 class SnapshotReader(Reader):
     """One open stream with its queue."""
 
-    __slots__ = ("queue",)
+    __slots__ = ("queue", "under_way")
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         super().__init__(0, transport)
         self.queue: deque[tuple[int, bytes]] = deque()
         """(sequence, block); 0 for what is no event of the session."""
+        self.under_way: list[tuple[int, bytes]] = []
+        """Taken from the queue and not yet handed over whole."""
+
+    def take(self, most: int) -> bytes:
+        """The next blocks, which are then under way."""
+        self.under_way = [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
+        return b"".join(block for _, block in self.under_way)
 
     def offer(self, sequence: int, block: bytes) -> bool:
         """Hand an event over; False if there is no room for it."""
@@ -122,17 +136,19 @@ class SnapshotSession(Session, Talk):
         for event in events:
             self._publish(event)
 
-    def handed(self, sequence: int) -> None:
-        """An event went out whole."""
-        if sequence:
-            self._handed.add(sequence, sequence)
+    def handed(self, reader: SnapshotReader) -> None:
+        """What was under way went out whole."""
+        for sequence, _ in reader.under_way:
+            if sequence:
+                self._handed.add(sequence, sequence)
+        reader.under_way = []
 
     def lost(self) -> list[tuple[int, int]]:
         """See ``Talk``."""
         there = self._handed.copy()
         for reader in self._snapshot_readers():
-            for sequence, _ in reader.queue:
-                there.add(sequence, sequence)
+            for sequence, _ in (*reader.under_way, *reader.queue):
+                there.add(max(1, sequence), sequence)
         return there.gaps(self._head)
 
     def close(self) -> None:
@@ -146,9 +162,8 @@ class SnapshotSession(Session, Talk):
         return super().facts_for_tests() | own
 
     def _publish(self, event: Said) -> None:
-        block = event.render("0").replace(b"id: 0\n", b"") if isinstance(event, RawEvent) else snapshot_block(event)
-        (seen,) = dispatched(block)
-        if not self.is_running:
+        seen, block = _rendered(event)
+        if not self.is_running or self._runner is None:
             self._begin_run()
         self._head += 1
         self._journal.append([JournalEntry(self.facts.id, self._head, seen.id or "", seen.event, seen.data)])
