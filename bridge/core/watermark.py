@@ -71,6 +71,9 @@ class Entry:
         return Position(self.epoch, self.sequence, self.last_event_id)
 
 
+_NEWEST_BYTES = 32 * 1024
+"""Bytes, as counted for the buffer, of passed entries that are kept to be digested together: a dozen small events,
+since only the newest of them is looked at, and a checkpoint a second asks for it."""
 SKIP_SIZE = 256
 """Bytes a skipped event holds while it waits behind one that is not acknowledged."""
 
@@ -137,13 +140,15 @@ SENT_AGAIN = Happening(
 class Watermark:
     """The entries of one session that are not yet passed, and the position up to which all is acknowledged."""
 
-    __slots__ = ("_is_passing", "_lock", "_recent", "committable", "entries", "passed")
+    __slots__ = ("_is_passing", "_lock", "_newest", "_newest_bytes", "_recent", "committable", "entries", "passed")
 
     def __init__(self, committable: Position | None, recent: Recent) -> None:
         """``recent``: the window of the stream up to ``committable``."""
         self.entries: deque[Entry] = deque()
         self._is_passing = False
-        self._recent = recent
+        self._recent = recent  # of the stream up to the entries that passed last, which are in ``_newest``
+        self._newest: list[Entry] = []
+        self._newest_bytes = 0
         self._lock = threading.Lock()  # so that nobody reads a window that entries are just moving into
         self.passed: dict[str, int] = {}
         """Records that are in Kafka, by topic."""
@@ -164,15 +169,22 @@ class Watermark:
 
     @property
     def recent(self) -> Recent:
-        """The window of the stream up to ``committable``."""
-        return self._recent
+        """The window of the stream up to ``committable`` (the acknowledging thread)."""
+        with self._lock:
+            return self._fold()
 
     @property
     def submitted(self) -> Recent:
         """The window of the stream up to the newest entry (the submitting thread)."""
         with self._lock:
-            entries, known = list(self.entries), self._recent
+            known, entries = self._fold(), list(self.entries)
         return _extended(known, entries)
+
+    def _fold(self) -> Recent:
+        if self._newest:
+            self._recent = _extended(self._recent, self._newest)
+            self._newest, self._newest_bytes = [], 0
+        return self._recent
 
     def advance(self) -> int:
         """Pass every acknowledged entry at the head; returns the bytes they held (the acknowledging thread)."""
@@ -189,7 +201,10 @@ class Watermark:
                 freed += entry.size
                 if entry.is_numbered:
                     counts[entry.topic] = counts.get(entry.topic, 0) + 1
-            self._recent = _extended(self._recent, passed)
+            self._newest += passed
+            self._newest_bytes += freed
+            if self._newest_bytes > _NEWEST_BYTES:
+                self._fold()
             self.committable = passed[-1].position
         self._is_passing = False
         return freed
@@ -206,7 +221,7 @@ class Watermark:
                 entry.stage = Stage.WAITING
         if plan.new_epoch and self.committable is not None:
             epoch = new_epoch(self.committable.epoch, unix_seconds)
-            mark = Mark(self.committable._replace(epoch=epoch, sequence=0), self._recent)
+            mark = Mark(self.committable._replace(epoch=epoch, sequence=0), self.recent)
             self.entries.extendleft((mark, Announcement(SENT_AGAIN, self.committable, mark)))
             _renumber(self.entries)
         return plan
