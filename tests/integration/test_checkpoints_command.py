@@ -1,0 +1,223 @@
+"""``mix-bridge checkpoints`` as a process, on a real Kafka, and the daemon that goes on from what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bridge.cli.app import app
+from bridge.core.identity import partition_of
+from tests.integration.scene import (
+    accepted,
+    checkpoints,
+    last_checkpoint,
+    settings,
+    started,
+    texts,
+    wait_acknowledged,
+    wait_checkpoint,
+    wait_logged,
+    write,
+)
+from tests.integration.scripted_mix import Feed, scripted_mix
+from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
+from tests.kafka.process import MIX_BRIDGE, Bridge, command, environment
+from tests.kafka.topics import create_topic
+
+PARTITIONS = 4
+URL = "http://127.0.0.1:9"
+COMMAND = re.compile(r": (mix-bridge checkpoints .+)$")
+
+
+def document(chosen: dict[str, object], *arguments: str, code: int = 0) -> dict[str, Any]:
+    """The one document of a command."""
+    done = command(["checkpoints", *arguments, "--json"], chosen)
+    assert done.returncode == code, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def put(kafka: str, topic: str, key: bytes, value: bytes, partition: int | None = None) -> None:
+    """A record where its key belongs, or elsewhere."""
+    write(kafka, topic, key, value, partition_of(key, PARTITIONS) if partition is None else partition)
+
+
+def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What an operator's shell makes of a command that was pasted into it."""
+    program = folder / "bin" / "mix-bridge"
+    if not program.exists():
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{MIX_BRIDGE[2]}" "$@"\n')
+        program.chmod(0o755)
+    variables = environment(chosen)
+    variables["PATH"] = f"{program.parent}{os.pathsep}{variables['PATH']}"
+    return subprocess.run(
+        ["/bin/bash", "-c", text], env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_session_goes_on_where_it_is_set_to(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Listed, shown, set ahead and reset: each in a new epoch above the last, so a consumer misses nothing."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(5)}
+        chosen = settings(kafka, namespace, mix.url)
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
+            assert bridge.terminate() == 0
+        (one,) = document(chosen, "list")["checkpoints"]
+        assert (one["server"], one["session"], one["state"], one["sequence"], one["last_event_id"]) == (
+            "local", "a", "active", 5, "5",
+        )  # fmt: skip
+        shown = document(chosen, "show", "local/a")
+        assert shown["records"][0]["members"] == last_checkpoint(kafka, namespace, "a")
+        done = command(["checkpoints", "set", "local/a", "--last-event-id", "3"], chosen)
+        assert done.returncode == 0
+        assert "acknowledged" in done.stdout
+        assert "Stop the mix-bridge of this namespace first" in done.stderr
+        first = last_checkpoint(kafka, namespace, "a")
+        assert (first["last_event_id"], first["sequence"], first["state"]) == ("3", 0, "active")
+        assert first["epoch"] > one["epoch"]
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+        (change,) = document(chosen, "reset", "local/a")["changed"]
+        assert (change["after"]["last_event_id"], change["after"]["sequence"]) == ("0", 0)
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            assert bridge.terminate() == 0
+    got = accepted(kafka, namespace, "a")
+    assert texts(kafka, namespace, "a") == ["1", "2", "3", "4", "5", "4", "5", "1", "2", "3", "4", "5"]
+    assert got[-1].epoch >= change["after"]["epoch"] > first["epoch"]
+
+
+BAD = {
+    b"local/newer one": encoded(checkpoint("newer one", version=2, epoch=1_900_000_000)),
+    b"local/it's $HOME `x`": b"\x00garbage",
+    b"local/differs": encoded(checkpoint("another", epoch=1_800_000_000)),
+    "local/\u202e\x1b".encode(): b"",
+    b"no slash": encoded(checkpoint("a")),
+}
+
+
+def test_the_command_that_the_start_tells_settles_it(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Each pasted into a shell as it stands; then the daemon starts, and known epochs are not forgotten."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, PARTITIONS, COMPACTED)
+    for key, value in BAD.items():
+        put(kafka, topic, key, value)
+    moved = partition_of(b"local/moved", PARTITIONS)
+    put(kafka, topic, b"local/moved", encoded(checkpoint("moved", epoch=1_850_000_000)), (moved + 1) % PARTITIONS)
+    put(kafka, topic, b"gone/x", encoded(checkpoint("x", server="gone", state="ended")), PARTITIONS - 1)
+    with scripted_mix() as mix:
+        mix.list("moved", "newer one")
+        mix.streams = {"moved": Feed(4), "newer one": Feed(2)}
+        chosen = settings(kafka, namespace, mix.url)
+        bridge = Bridge(tmp_path / "bridge", chosen)
+        assert bridge.start(wait=False).wait() == 78
+        found = (COMMAND.search(line) for line in bridge.log_text().splitlines())
+        told = [match[1] for match in found if match is not None]
+        assert len(told) == len(BAD) + 1 + (partition_of(b"gone/x", PARTITIONS) != PARTITIONS - 1)
+        for text in dict.fromkeys(told):
+            done = shell(text, chosen, tmp_path)
+            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        listed = document(chosen, "list")
+        assert not listed["bad"]
+        epochs = {one["session"]: one["epoch"] for one in listed["checkpoints"]}
+        assert epochs["differs"] > 1_800_000_000
+        assert epochs["moved"] > 1_850_000_000
+        assert epochs["newer one"] > 1_900_000_000
+        assert [one["state"] for one in listed["checkpoints"] if one["session"] == "x"] == ["ended"]
+        with bridge.start():
+            wait_acknowledged(bridge, "moved", 2)
+            wait_acknowledged(bridge, "newer one", 2)
+            assert bridge.terminate() == 0
+    assert texts(kafka, namespace, "moved") == ["3", "4"]
+    assert accepted(kafka, namespace, "moved")[0].epoch >= epochs["moved"]
+    assert accepted(kafka, namespace, "newer one")[0].epoch >= epochs["newer one"]
+
+
+def test_more_partitions_than_before_cost_repeats_not_positions(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """One command for all sessions; nothing is set back to the start."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, PARTITIONS, COMPACTED)
+    for number in range(40):  # as a topic of one partition had them
+        put(kafka, topic, f"local/s{number}".encode(), encoded(checkpoint(f"s{number}")), 0)
+    chosen = settings(kafka, namespace, URL)
+    bridge = Bridge(tmp_path / "bridge", chosen)
+    assert bridge.start(wait=False).wait() == 78
+    assert len(re.findall("set --misplaced$", bridge.log_text(), re.MULTILINE)) == 20
+    assert "list --state bad" in bridge.log_text()
+    changed = document(chosen, "set", "--misplaced")["changed"]
+    assert {one["after"]["last_event_id"] for one in changed} == {"2"}
+    assert not document(chosen, "list", "--state", "bad")["bad"]
+    assert document(chosen, "list")["count"] == 40
+    with bridge.start():
+        wait_logged(bridge, "started")
+        assert bridge.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["set", "local/a", "--last-event-id", "a\nb"], "cannot carry it"),
+        (["set", "local/a", "--last-event-id", " x"], "cannot carry it"),
+        (["set", "local/a", "--last-event-id", "x" * 9000], "cannot carry it"),
+        (["set", "local/a"], "it takes"),
+        (["set", "--misplaced", "local/a"], "it takes"),
+        (["set", "a", "--last-event-id", "1"], "is no server/session"),
+        (["reset"], "it takes"),
+        (["reset", "local/a", "--forget", "--partition", "1"], "it takes"),
+        (["reset", "--key-hex", "xyz"], "pairs of hex digits"),
+        (["--session", "x", "show", "local/a"], "does not go with this command"),
+    ],
+)
+def test_wrong_uses_are_told_before_anything_is_read(arguments: list[str], complaint: str) -> None:
+    """With exit code 2, and no settings at all."""
+    words = (
+        ["checkpoints", *arguments] if arguments[0] != "--session" else [*arguments[:2], "checkpoints", *arguments[2:]]
+    )
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_what_is_not_there_changes_nothing_and_what_is_forgotten_is_said(kafka: str, namespace: str) -> None:
+    """A session without a checkpoint; a session's own record is not removed in passing."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, PARTITIONS, COMPACTED)
+    put(kafka, topic, b"local/a", encoded(checkpoint("a")))
+    chosen = settings(kafka, namespace, URL)
+    home = str(partition_of(b"local/a", PARTITIONS))
+    for arguments, code in {
+        ("reset", "local/none"): 1,
+        ("reset", "local/a", "--partition", home): 2,
+        ("show", "local/none"): 1,
+    }.items():
+        done = command(["checkpoints", *arguments], chosen)
+        assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
+        assert done.stderr
+    assert len(checkpoints(kafka, namespace)["local/a"]) == 1
+    done = command(["checkpoints", "reset", "local/a", "--forget"], chosen)
+    assert "forgotten too: its epoch, 1700000000" in done.stdout
+    assert checkpoints(kafka, namespace)["local/a"][-1] == {}
+
+
+def test_a_stranger_s_record_is_shown_safely(kafka: str, namespace: str) -> None:
+    """Whatever its key and value."""
+    key = "no\u2028slash"
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, PARTITIONS, COMPACTED)
+    put(kafka, topic, key.encode(), b"\x1b[2J\xff\xe2\x80\xae")
+    done = command(["checkpoints", "show", key], settings(kafka, namespace, URL))
+    assert "\\x1b[2J\\xff\\u202e" in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()
