@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.box import SIMPLE
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,28 +25,22 @@ _MOST = 200
 """Lines of the table without ``--all``: the worst come first."""
 _MOST_DETAILS = 20
 _MOST_SPANS = 5
+_KEY_WIDTH = 44
+"""Columns of a session whose id is a UUID, with its server's name."""
 _PLAIN_WIDTH = 160
 """Columns of a line where nobody knows how wide the reader's screen is."""
-_COUNTS = {
-    "records": "records",
-    "lost": "lost",
-    "hidden": "hidden",
-    "repeats": "repeats",
-    "dead_letters": "dead letters",
-    "expired": "expired",
-    "in_flight": "in flight",
-    "superseded": "superseded",
+_COUNTS: Mapping[str, Callable[[int], str]] = {
+    "hidden": "{:,} hidden".format,
+    "repeats": lambda count: counted(count, "repeat"),
+    "dead_letters": lambda count: counted(count, "dead letter"),
+    "expired": "{:,} expired".format,
+    "in_flight": "{:,} in flight".format,
+    "superseded": "{:,} superseded".format,
 }
-"""Counts of an epoch that are summed, and how a table calls them."""
-_BAD = {"lost", "hidden"}
-_ALWAYS = {"records", "lost"}
+"""Counts of an epoch beside records and lost, and how people are told."""
+_SUMMED = ("records", "lost", *_COUNTS, "out_of_order")
 _COLOURS = {Finding.COMPLETE: "green", Finding.EXPIRED: "green", Finding.UNKNOWN: "red", Finding.LOSS: "red"}
-_IN_WORDS = {
-    Finding.COMPLETE: "complete",
-    Finding.EXPIRED: "complete but for what is expired",
-    Finding.UNKNOWN: "not there",
-    Finding.LOSS: "LOSS",
-}
+_IN_WORDS = {Finding.LOSS: "LOSS", Finding.UNKNOWN: "UNKNOWN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +77,7 @@ class Report:
         return {
             "sessions": len(self.sessions),
             **{f"sessions_{finding.value}": findings[finding] for finding in Finding},
-            **{name: sum(session.total(name) for session in self.sessions) for name in _COUNTS},
-            "out_of_order": sum(session.total("out_of_order") for session in self.sessions),
+            **{name: sum(session.total(name) for session in self.sessions) for name in _SUMMED},
             "replayed": sum(session.replayed for session in self.sessions),
             "gaps": sum(sum(session.gaps.values()) for session in self.sessions),
             "gaps_missing": sum(session.gaps_missing for session in self.sessions),
@@ -104,7 +97,7 @@ class Report:
             console.print(line, soft_wrap=True)
         left = len(self.sessions) - len(shown)
         if left and shown:
-            console.print(f"and {counted(left, 'session')} more, none of them worse (--all, --json)")
+            console.print(f"and {counted(left, 'session')} more, none of them worse (--all)")
         console.print(self._summary())
         for sentence in self.cannot_see:
             console.print(f"cannot see: {sentence}", style="bright_black", markup=False)
@@ -119,12 +112,13 @@ class Report:
     def _summary(self) -> Text:
         totals = self._totals()
         parts = [counted(totals["sessions"], "session"), counted(totals["records"], "record")]
-        parts += [f"{totals[name]:,} {word}" for name, word in _COUNTS.items() if name != "records" and totals[name]]
+        parts += [f"{totals['lost']:,} lost"] if totals["lost"] else []
+        parts += [told(totals[name]) for name, told in _COUNTS.items() if totals[name]]
         parts += [f"{totals['replayed']:,} replayed"] if totals["replayed"] else []
         parts += [counted(totals["gaps"], "gap") + " of servers"] if totals["gaps"] else []
         parts += [counted(totals["foreign"], "foreign record")] if totals["foreign"] else []
         verdict = Text("complete: nothing is lost", "bold green") if self.is_good else self._bad_verdict()
-        return verdict + Text(f" ({', '.join(parts)})")
+        return Text.assemble(verdict, f" ({', '.join(parts)})")
 
     def _bad_verdict(self) -> Text:
         bad = [session for session in self.sessions if not session.finding.is_good]
@@ -134,8 +128,7 @@ class Report:
 
 
 def _has_to_say(session: SessionVerdict) -> bool:
-    told = any(session.total(name) for name in _COUNTS if name != "records")
-    return not session.finding.is_good or told or bool(session.gaps) or session.replayed > 0
+    return not session.finding.is_good or bool(_besides(session))
 
 
 def _topic_line(topic: TopicRead) -> Text:
@@ -146,28 +139,35 @@ def _topic_line(topic: TopicRead) -> Text:
     return Text(text) + Text(f", {topic.foreign:,} of them foreign" if topic.foreign else "", "yellow")
 
 
-def _table(sessions: Iterable[SessionVerdict]) -> Table:
-    rows = list(sessions)
-    names = [name for name in _COUNTS if name in _ALWAYS or any(row.total(name) for row in rows)]
-    has_gaps = any(row.gaps for row in rows)
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column("session", overflow="fold", ratio=1, min_width=16)
-    table.add_column("epochs", justify="right")
-    for name in names:
-        table.add_column(_COUNTS[name], justify="right", min_width=4)
-    if has_gaps:
-        table.add_column("gaps", justify="right")
-    table.add_column("verdict")
-    for row in rows:
-        counts = [_number(row.total(name), bad=name in _BAD) for name in names]
-        gaps = [_number(sum(row.gaps.values()))] if has_gaps else []
-        word = Text("complete" if row.finding.is_good else _IN_WORDS[row.finding], _COLOURS[row.finding])
-        table.add_row(Text(visible_bytes(row.key)), str(len(row.epochs)), *counts, *gaps, word)
+def _table(sessions: Sequence[SessionVerdict]) -> Table:
+    longest = max(len(visible_bytes(one.key)) for one in sessions)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("session", overflow="fold", min_width=min(longest, _KEY_WIDTH))
+    table.add_column("records", justify="right", no_wrap=True)
+    table.add_column("lost", justify="right", no_wrap=True)
+    table.add_column("besides", min_width=10)
+    for one in sessions:
+        lost = one.total("lost")
+        table.add_row(
+            Text(_IN_WORDS.get(one.finding, one.finding.value), _COLOURS[one.finding]),
+            Text(visible_bytes(one.key)),
+            f"{one.total('records'):,}",
+            Text(f"{lost:,}" if lost else "-", "red" if lost else ""),
+            Text(", ".join(_besides(one))),
+        )
     return table
 
 
-def _number(count: int, *, bad: bool = False) -> Text:
-    return Text(f"{count:,}" if count else "-", "red" if bad and count else "")
+def _besides(session: SessionVerdict) -> list[str]:
+    counts = [(session.total(name), told) for name, told in _COUNTS.items()]
+    gaps = sum(session.gaps.values())
+    return [
+        *(told(count) for count, told in counts if count),
+        *([f"{session.replayed:,} replayed"] if session.replayed else []),
+        *([counted(gaps, "gap")] if gaps else []),
+        *([f"{len(session.epochs)} epochs"] if len(session.epochs) > 1 else []),
+    ]
 
 
 def _details(sessions: Iterable[SessionVerdict]) -> Iterator[Text]:
@@ -185,7 +185,9 @@ def _lines_of(session: SessionVerdict) -> Iterator[Text]:
         for words in _losses(epoch):
             yield Text(place) + Text(words, "red")
         if epoch.in_flight:
-            yield Text(f"{place}{epoch.in_flight:,} missing above {epoch.required:,}: perhaps under way, look again")
+            yield Text(
+                f"{place}{epoch.in_flight:,} missing above {epoch.required:,}, its last position: perhaps under way"
+            )
     if session.gaps:
         kinds = ", ".join(f"{visible(kind)} {count}" for kind, count in session.gaps.items())
         unknown = f", in {session.gaps_unknown} of them unknown" if session.gaps_unknown else ""

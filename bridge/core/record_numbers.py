@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
@@ -11,12 +10,11 @@ from bridge.core.checkpoint import VERSION
 from bridge.core.lifecycle import TYPE_PREFIX
 
 _STRUCTURED = b"application/cloudevents+json"
-# As `core.formats` writes it. A quote inside a JSON string has a backslash before it: this cannot lie inside a value.
-_OWN_ENVELOPE = re.compile(
-    rb'","id":"(?P<epoch>\d{10}):(?P<sequence>\d{12})","time":"[^"\\]*","sequence":"(?P=sequence)","epoch":"(?P=epoch)"'
-)
 _OWN_START = b'{"specversion":"1.0","source":"/mix/'
+# As `core.formats` writes it. A quote inside a JSON string has a backslash before it: these cannot lie inside a value.
+_ID = b'","id":"'
 _DATA = b',"data":'
+_EPOCH_DIGITS, _SEQUENCE_DIGITS = 10, 12
 _LARGEST = 10**12
 
 
@@ -63,11 +61,15 @@ def numbers_of(value: bytes | None, headers: Sequence[tuple[str, bytes | None]])
 
 def _of_envelope(value: bytes) -> Numbers | None:
     """Without reading the data where the envelope is as we write it: the data may be a megabyte, and any JSON."""
-    found = _OWN_ENVELOPE.search(value) if value.startswith(_OWN_START) else None
-    data = -1 if found is None else value.find(_DATA, found.end())
-    if found is None or data < 0 or value.find(b'"replayed"', 0, data) >= 0:
-        return _of_members(_members(value))
-    return Numbers(int(found["epoch"]), int(found["sequence"]), replayed=False, dead_letter=False)
+    if value.startswith(_OWN_START):
+        at = value.find(_ID) + len(_ID)
+        colon, end = at + _EPOCH_DIGITS, at + _EPOCH_DIGITS + 1 + _SEQUENCE_DIGITS
+        data = value.find(_DATA, end)
+        epoch, sequence = value[at:colon], value[colon + 1 : end]
+        is_whole = value[colon : colon + 1] == b":" and value[end : end + 2] == b'",' and data >= 0
+        if is_whole and epoch.isdigit() and sequence.isdigit() and value.find(b'"replayed"', 0, data) < 0:
+            return Numbers(int(epoch), int(sequence), False, False) if int(sequence) else None  # noqa: FBT003 - by name it costs half as much again
+    return _of_members(_members(value))
 
 
 def _members(value: bytes) -> Mapping[str, Any]:

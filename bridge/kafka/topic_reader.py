@@ -29,7 +29,9 @@ _TUNING: Mapping[str, Any] = {
     # The client would fetch 64 MiB ahead, and as many records again in objects of its own.
     "queued.max.messages.kbytes": 16 * 1024,
     "queued.min.messages": 10_000,
-    "fetch.max.bytes": 8 * 1024 * 1024,
+    # Compressed: many times as much once it is unpacked.
+    "fetch.max.bytes": 2 * 1024 * 1024,
+    "max.partition.fetch.bytes": 256 * 1024,
     "fetch.wait.max.ms": 10,
 }
 
