@@ -23,12 +23,14 @@ from bridge.daemon.pulse import Pulse
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
+from bridge.daemon.topic_watch import Nobody, TopicWatch
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.position_log import OwnTopics
 from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
 from bridge.kafka.checkpoints import restore
 from bridge.kafka.clients import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings
+from bridge.kafka.topic_look import TopicLook
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
 from bridge.observe.health import KAFKA_LIMIT, Beats
 from bridge.observe.http import HttpEndpoint
@@ -80,6 +82,7 @@ class Daemon:
         self._sources = {name: Source(name, settings) for name in settings.servers}
         self._delivery: AtLeastOnce | None = None
         self._supervisor: Supervisor | None = None
+        self._topics: TopicWatch | None = None
         self.http_port: int | None = None
         """Where the HTTP endpoint listens, from its start on."""
         token = settings.http.token
@@ -120,6 +123,10 @@ class Daemon:
         self._delivery = delivery = self._make_delivery(ground)
         delivery.last_answer = monotonic()
         delivery.start()
+        if self._prepare_ground is prepare_topics:  # an embedded Kafka has no settings of topics to look at
+            look = TopicLook(client_config(settings.kafka, "mix-bridge"))
+            self._topics = TopicWatch(settings, ground, look, Nobody())
+            self._topics.start()
         shards = Shards.all_of(ground.checkpoint_partitions)
         self._supervisor = Supervisor(
             self._sources, shards, restored, delivery, self._pulse, lambda: self._signals.put("look")
@@ -223,6 +230,9 @@ class Daemon:
     def _shut_down(self) -> int:
         deadline = monotonic() + self._settings.delivery.drain_timeout
         clean = self._drain(deadline)
+        if self._topics is not None:
+            self._topics.stop()
+            self._topics.join(monotonic() + 1.0)
         if self._http is not None:
             self._http.stop()
             self._http.join(monotonic() + 1.0)
@@ -292,6 +302,7 @@ class Daemon:
             sessions=sessions,
             servers=supervisor.servers() if supervisor else {},
             loops=self._beats.ages(),
+            topics=self._topics.snapshot() if self._topics else (),
         )
 
 

@@ -25,7 +25,7 @@ from bridge.settings import Settings
 
 log = get_logger("bridge.topics")
 
-_EVERY = 5.0
+_EVERY = 3.0
 """Seconds between two looks: two small requests."""
 _AGAIN = 1.0
 """Seconds until the second look at what seems wrong: a topic just created has no leaders for a moment, and whoever
@@ -89,6 +89,11 @@ class TopicWatch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
 
+    @property
+    def max_request_bytes(self) -> int:
+        """The smallest ``max.message.bytes`` of all topics at the last look (any thread)."""
+        return self._limit
+
     def start(self) -> None:
         """Begin to look."""
         self._thread.start()
@@ -107,13 +112,14 @@ class TopicWatch:
         return tuple(_snapshot(each) for each in self._topics)
 
     def _run(self) -> None:
-        while not self._stopped.wait(_AGAIN if any(each.suspicion for each in self._topics) else _EVERY):
+        while not self._stopped.is_set():
             try:
-                self.look()
-            except Unreachable:
-                continue  # others tell of a Kafka that is away
+                self.look()  # at once: what is changed from the start on is noticed
+            except Unreachable as away:
+                log.debug("the topics cannot be looked at", detail=str(away))  # others tell of a Kafka that is away
             except Exception:  # a bug met here must not end the watch
                 log.exception("a bug met while looking at the topics: looking again")
+            self._stopped.wait(_AGAIN if any(each.suspicion for each in self._topics) else _EVERY)
 
     def look(self) -> None:
         """Look once, say what is new, and act on it. Raises ``Unreachable``."""

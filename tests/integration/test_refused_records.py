@@ -41,9 +41,11 @@ class Ground:
         self.bootstrap = bootstrap
         self.events, self.tools = f"{namespace}.events", f"{namespace}.tools"
         self.dead_letters, self.checkpoints = f"{namespace}.dead-letters", f"{namespace}.checkpoints"
+        self.lifecycle = f"{namespace}.lifecycle"
         create_topic(bootstrap, self.events)
         create_topic(bootstrap, self.tools, partitions=2)
         create_topic(bootstrap, self.dead_letters)
+        create_topic(bootstrap, self.lifecycle)
         create_topic(bootstrap, self.checkpoints, CHECKPOINT_PARTITIONS, {"cleanup.policy": "compact"})
         self.made: list[Role] = []
         self._rules = Rules(
@@ -68,7 +70,7 @@ class Ground:
         """Delivery that runs; all that was submitted is delivered at the end."""
         delivery = AtLeastOnce(
             self._make,
-            OwnTopics(self.checkpoints, CHECKPOINT_PARTITIONS, "unused"),
+            OwnTopics(self.checkpoints, CHECKPOINT_PARTITIONS, self.lifecycle),
             Limits(checkpoint_interval=0.2, max_in_flight=10_000, max_buffer_bytes=10**8),
             lambda: None,
         )

@@ -1,0 +1,110 @@
+"""Records that the broker calls invalid, alone and within a batch, in every format and on routed topics."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from confluent_kafka import KafkaError
+
+from bridge.core.event import Event
+from bridge.core.records import Format
+from tests.integration.test_refused_records import LARGE, LIMIT, SESSIONS, Ground, assert_complete, at_of, data, events
+from tests.kafka.refusing_proxy import refusing_proxy
+from tests.kafka.rule import understand
+from tests.waiting import wait_until
+
+BAD = "this will never do"
+
+
+def bad(at: int, name: str = "agent") -> Event:
+    """An event that the broker refuses whatever stands beside it."""
+    (event,) = events([at], name=name)
+    return Event(name, data(at).replace('"pad"', f'"{BAD}"'), event.id, event.last_event_id, event.received_ms)
+
+
+def refuse_bad(topic: str, records: bytes) -> int:
+    """INVALID_RECORD, but not for a dead letter."""
+    return KafkaError.INVALID_RECORD if BAD.encode() in records and not topic.endswith("dead-letters") else 0
+
+
+@pytest.mark.parametrize("form", ["structured", "binary", "raw"])
+def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, form: Format) -> None:
+    """In the middle of a batch, alone, first of its topic, and routed: each once, whole, under its number."""
+    with refusing_proxy(kafka, refuse_bad) as proxy:
+        ground = Ground(kafka, namespace, form)
+        ground.bootstrap = proxy
+        with ground.delivering() as delivery:
+            outboxes = [ground.open(delivery, key) for key in SESSIONS]
+            outboxes[2].submit([bad(1)])
+            for one in outboxes[:2]:
+                one.submit(events(range(1, 51)))
+            wait_until(lambda: all(one.acknowledged == one.position for one in outboxes), 30, "the first events")
+            outboxes[0].submit([*events(range(51, 101)), bad(101), *events(range(102, 151)), bad(151)])
+            outboxes[1].submit([*events(range(51, 61), name="tool_call"), bad(61, "tool_call"), *events([62])])
+            outboxes[1].submit(events(range(63, 71), name="tool_call"))
+            outboxes[2].submit(events(range(2, 41)))
+        ground.bootstrap = kafka
+    follower = ground.follow()
+    for key, count in zip(SESSIONS, (151, 70, 40), strict=True):
+        assert_complete(follower, key, range(1, count + 1))
+    letters = ground.read(ground.dead_letters)
+    assert {(letter.key, letter.header("bridge.last_event_id")) for letter in letters} == {
+        (b"local/s0", "101"),
+        (b"local/s0", "151"),
+        (b"local/s1", "61"),
+        (b"local/s2", "1"),
+    }
+    for letter in letters:
+        assert letter.header("bridge.reason") == "rejected"
+        assert "INVALID_RECORD" in (letter.header("bridge.error") or "")
+        assert BAD in json.loads(letter.value or b"")
+    for one in outboxes:
+        assert ground.restored()[one.key].position == one.position
+        assert one.trouble is None
+
+
+def test_a_record_too_large_for_its_routed_topic_holds_up_nobody(kafka: str, namespace: str) -> None:
+    """The other topic and the other session go on under their epoch; small records of the routed topic get there."""
+    ground = Ground(kafka, namespace)
+    with ground.delivering() as delivery:
+        one, other = (ground.open(delivery, key) for key in SESSIONS[:2])
+        for each in (one, other):
+            each.submit([*events(range(1, 11)), *events(range(11, 21), name="tool_call")])
+        wait_until(lambda: one.acknowledged == one.position, 30, "the first events")
+        epoch = other.position.epoch
+        ground.lower(ground.tools, LIMIT)
+        one.submit([*events(range(21, 31)), *events([31], name="tool_call", size=LARGE), *events(range(32, 41))])
+        one.submit(events(range(41, 51), name="tool_call"))
+        other.submit(events(range(21, 31)))
+    follower = ground.follow()
+    assert_complete(follower, SESSIONS[0], range(1, 51))
+    assert_complete(follower, SESSIONS[1], range(1, 31))
+    assert other.position.epoch == epoch
+    (letter,) = ground.read(ground.dead_letters)
+    assert letter.header("bridge.last_event_id") == "31"
+    assert {at_of(understand(each).data) for each in ground.read(ground.tools)} == {*range(11, 21), *range(41, 51)}
+
+
+def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, namespace: str) -> None:
+    """Nothing passes it, the other session goes on, and the reason is there to be read until it is mended."""
+    is_mended = False
+
+    def refuse(_topic: str, records: bytes) -> int:
+        return KafkaError.INVALID_RECORD if BAD.encode() in records and not is_mended else 0
+
+    with refusing_proxy(kafka, refuse) as proxy:
+        ground = Ground(kafka, namespace)
+        ground.bootstrap = proxy
+        with ground.delivering() as delivery:
+            one, other = (ground.open(delivery, key) for key in SESSIONS[:2])
+            one.submit([*events([1]), bad(2), *events([3])])
+            wait_until(lambda: one.tally.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble")
+            other.submit(events(range(1, 11)))
+            wait_until(lambda: other.acknowledged == other.position, 20, "the other session")
+            assert one.acknowledged is not None
+            assert one.acknowledged.last_event_id == "1"
+            is_mended = True
+        ground.bootstrap = kafka
+    assert_complete(ground.follow(), SESSIONS[0], range(1, 4))
+    assert one.trouble is None

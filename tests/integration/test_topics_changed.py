@@ -1,0 +1,287 @@
+"""Topics that are deleted, created anew, repartitioned or given other settings while the daemon runs.
+
+Nothing that is in memory is lost, nothing is hidden from a consumer that follows the rule, everybody else's records go
+on, and the operator is told what happened and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
+
+from tests.integration.scene import (
+    events,
+    session,
+    settings,
+    started,
+    status,
+    texts,
+    wait_acknowledged,
+    wait_logged,
+)
+from tests.integration.scripted_mix import Feed, content, scripted_mix
+from tests.kafka.broker import quiet_admin
+from tests.kafka.process import Bridge
+from tests.kafka.rule import follow
+from tests.kafka.topics import create_topic, delete_topics, partitions_of
+from tests.waiting import wait_until
+
+
+def alter(kafka: str, topic: str, **chosen: object) -> None:
+    """Set settings of a topic; ``_`` stands for a dot."""
+    entries = [
+        ConfigEntry(name.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
+        for name, value in chosen.items()
+    ]
+    admin = quiet_admin(kafka)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(20)
+
+
+def add_partitions(kafka: str, topic: str, total: int) -> None:
+    """Raise the number of partitions."""
+    admin = quiet_admin(kafka)
+    for future in admin.create_partitions([NewPartitions(topic, total)]).values():
+        future.result(20)
+    wait_until(lambda: len(partitions_of(kafka, topic)) == total, 10, f"{total} partitions of {topic}")
+
+
+def delete(kafka: str, topic: str) -> None:
+    """Delete a topic; returns when the broker takes nothing for it any more."""
+    delete_topics(kafka, topic)
+    wait_until(lambda: partitions_of(kafka, topic) == [], 10, f"the end of {topic}")
+
+
+def truncate(kafka: str, topic: str) -> None:
+    """Remove every record, as retention does."""
+    admin = quiet_admin(kafka)
+    wanted = [TopicPartition(topic, number, -1) for number in partitions_of(kafka, topic)]
+    for future in admin.delete_records(wanted).values():
+        future.result(20)
+
+
+def looked_at(bridge: Bridge, topic: str) -> dict[str, Any]:
+    """What ``/api/status`` says of a topic."""
+    found: dict[str, Any] = status(bridge)["topics"][topic]
+    return found
+
+
+def watched(folder: Path, chosen: Mapping[str, object]) -> Bridge:
+    """A running bridge that has looked at its topics."""
+    bridge = started(folder, chosen)
+
+    def has_looked() -> bool:
+        topics = status(bridge)["topics"]
+        return bool(topics) and all(each["partitions"] for each in topics.values())
+
+    wait_until(has_looked, 20, f"a look at the topics, see {bridge.log}", 0.05)
+    return bridge
+
+
+def wait_trouble(bridge: Bridge, topic: str, *words: str) -> None:
+    """Return once the topic's trouble is told everywhere: status, log, ``/readyz`` and the metric."""
+    wait_until(lambda: looked_at(bridge, topic)["trouble"], 20, f"trouble of {topic}, see {bridge.log}", 0.1)
+    wait_trouble_said(bridge, topic, *words)
+    wait_until(lambda: bridge.get("/readyz").status == 503, 5, "a 503 of /readyz", 0.1)
+    (check,) = [each for each in bridge.get("/readyz").json()["checks"] if not each["ok"]]
+    assert check["name"] == "topics"
+    assert topic in check["detail"]
+    assert f'mix_bridge_topic_trouble{{topic="{topic}"}} 1.0' in bridge.get("/metrics").text
+
+
+def wait_trouble_said(bridge: Bridge, topic: str, *words: str) -> None:
+    """Return once the topic's trouble is in the log."""
+    assert wait_logged(bridge, "a topic is not as it must be", topic, *words)["level"] == "error"
+
+
+def wait_well(bridge: Bridge, topic: str) -> None:
+    """Return once the topic is well again, and the bridge ready."""
+    wait_until(lambda: looked_at(bridge, topic)["trouble"] is None, 20, f"{topic} well again", 0.1)
+    wait_logged(bridge, "the topic is as it must be again", topic)
+    bridge.wait_ready()
+
+
+def wait_change(bridge: Bridge, topic: str, kind: str, *words: str) -> None:
+    """Return once a change was told."""
+    wait_until(lambda: looked_at(bridge, topic)["changes"][kind], 20, f"{kind} of {topic}", 0.1)
+    assert wait_logged(bridge, "a topic was changed", topic, *words)["level"] == "error"
+    assert f'mix_bridge_topic_changes_total{{change="{kind}",topic="{topic}"}} 1.0' in bridge.get("/metrics").text
+
+
+def wait_read(bridge: Bridge, session_id: str, last_event_id: str) -> None:
+    """Return once a session has submitted everything up to an id, and Kafka has it."""
+    wait_until(
+        lambda: (one := session(bridge, session_id)).get("last_event_id") == last_event_id and one["in_flight"] == 0,
+        30,
+        f"{session_id} at {last_event_id}: {session(bridge, session_id)}, see {bridge.log}",
+        0.05,
+    )
+
+
+def said(kafka: str, namespace: str, *topics: str) -> Mapping[str, list[str]]:
+    """What the events of each session say, over all these topics, as a consumer that follows the rule sees them."""
+    records = [record for topic in topics for record in events(kafka, namespace, topic)]
+    return {
+        key: [json.loads(one.data)["content"] for one in sorted(followed, key=lambda one: one.number)]
+        for key, followed in follow(records).by_key().items()
+    }
+
+
+def numbers(first: int, last: int) -> list[str]:
+    return [str(number) for number in range(first, last + 1)]
+
+
+def test_a_topic_that_is_deleted_is_told_and_created_again(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """What belongs there waits, the other session goes on, and all of it arrives once the topic is back."""
+    tools, feeds = f"{namespace}.tools", {"a": Feed(5), "b": Feed(5)}
+    more = {"topics.routes": [{"match": "todos_*", "topic": tools}]}
+    with scripted_mix() as mix:
+        mix.list("a", "b")
+        mix.streams = dict(feeds)
+        with watched(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            push(feeds["a"], "todos_updated", 6)
+            wait_read(bridge, "a", "6")
+            wait_read(bridge, "b", "5")
+            delete(kafka, tools)
+            push(feeds["a"], "todos_updated", 7)
+            feeds["a"].add(3)
+            feeds["b"].add(5)
+            wait_read(bridge, "b", "10")
+            wait_logged(bridge, "created again", tools)
+            assert wait_logged(bridge, "is gone", tools)["level"] == "error"
+            wait_read(bridge, "a", "10")
+            wait_well(bridge, tools)
+            wait_change(bridge, tools, "recreated", "what was in it is gone")
+            assert bridge.terminate() == 0
+    assert len(partitions_of(kafka, tools)) == 2
+    assert said(kafka, namespace, "events", "tools") == {
+        "local/a": [*numbers(1, 5), *numbers(7, 10)],
+        "local/b": numbers(1, 10),
+    }
+
+
+def test_announcements_that_find_no_topic_do_not_stop_events_for_ever(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """A reconnection is announced before what follows it: told, created again, and everything arrives."""
+    feed, topic = Feed(5), f"{namespace}.lifecycle"
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_read(bridge, "a", "5")
+            delete(kafka, topic)
+            feed.cut()
+            feed.add(5)
+            wait_trouble_said(bridge, topic, "is gone", "behind it the rest of the same sessions")
+            wait_logged(bridge, "created again", topic)
+            wait_read(bridge, "a", "10")
+            wait_well(bridge, topic)
+            assert bridge.terminate() == 0
+    assert texts(kafka, namespace, "a") == numbers(1, 10)
+    assert events(kafka, namespace, "lifecycle")
+
+
+def push(feed: Feed, name: str, number: int) -> None:
+    """An event of another name that says its number."""
+    feed.push(name, content(number))
+
+
+def test_what_stays_away_is_waited_for_and_told(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``topics.create`` is false: not ready, with what to create; it comes with fewer partitions, and all goes on."""
+    for name, config in (("events", {}), ("dead-letters", {}), ("lifecycle", {}), ("checkpoints", COMPACTED)):
+        create_topic(kafka, f"{namespace}.{name}", 4, config)
+    feed, topic = Feed(5), f"{namespace}.events"
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with watched(tmp_path, settings(kafka, namespace, mix.url, {"topics.create": False})) as bridge:
+            wait_read(bridge, "a", "5")
+            delete(kafka, topic)
+            feed.add(5)
+            wait_trouble(bridge, topic, "create it with 2 partitions")
+            assert looked_at(bridge, topic)["partitions"] is None
+            assert partitions_of(kafka, topic) == []
+            create_topic(kafka, topic, 1)
+            feed.add(5)
+            wait_read(bridge, "a", "15")
+            wait_well(bridge, topic)
+            assert bridge.terminate() == 0
+    # A new epoch may repeat: what was on its way to partitions that are no more was overtaken.
+    assert sorted(set(texts(kafka, namespace, "a")), key=int) == numbers(6, 15)
+
+
+COMPACTED = {"cleanup.policy": "compact"}
+
+
+def test_partitions_that_are_added_hide_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Keys move in mid-stream: each session's events are all there; the change is told, with what not to do again."""
+    names = [f"s{number}" for number in range(8)]
+    feeds = {name: Feed(20) for name in names}
+    # As the client would learn of them by itself, but within five minutes.
+    more = {"kafka.properties.topic.metadata.refresh.interval.ms": 300}
+    topic = f"{namespace}.events"
+    with scripted_mix() as mix:
+        mix.list(*names)
+        mix.streams = dict(feeds)
+        with watched(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, names[0], 20)
+            add_partitions(kafka, topic, 7)
+            fed = feed_until(feeds, lambda: moved(kafka, namespace) >= 2)
+            wait_change(bridge, topic, "partitions", "do not add partitions")
+            for name in names:
+                wait_read(bridge, name, str(fed))
+            assert bridge.get("/readyz").status == 200
+            assert bridge.terminate() == 0
+    assert said(kafka, namespace, "events") == {f"local/{name}": numbers(1, fed) for name in names}
+
+
+def feed_until(feeds: Mapping[str, Feed], is_enough: Callable[[], bool]) -> int:
+    """More and more events in each stream; how many each has had."""
+    fed = 20
+
+    def more() -> bool:
+        nonlocal fed
+        for feed in feeds.values():
+            feed.add(10)
+        fed += 10
+        return is_enough()
+
+    wait_until(more, 20, "that is enough", 0.1)
+    return fed
+
+
+def moved(kafka: str, namespace: str) -> int:
+    """Keys that are in more than one partition."""
+    places = {(record.key, record.partition) for record in events(kafka, namespace)}
+    return len(places) - len({key for key, _ in places})
+
+
+def test_settings_that_lose_or_refuse_records_are_told(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Compaction: not ready until it is taken back. A short retention removes, and what comes is taken all the same."""
+    feed, topic = Feed(5), f"{namespace}.events"
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_read(bridge, "a", "5")
+            truncate(kafka, topic)
+            alter(kafka, topic, cleanup_policy="compact", message_timestamp_before_max_ms=1000)
+            alter(kafka, f"{namespace}.dead-letters", retention_ms=1, segment_ms=100)
+            push(feed, "content", 6)
+            feed.push("content", "no json")
+            wait_trouble(bridge, topic, "set cleanup.policy=delete")
+            assert wait_logged(bridge, "message.timestamp.before.max.ms=1000", "raise it")["level"] == "warning"
+            assert looked_at(bridge, topic)["warnings"]
+            alter(kafka, topic, cleanup_policy="delete")
+            wait_well(bridge, topic)
+            push(feed, "content", 8)
+            wait_read(bridge, "a", "8")
+            assert bridge.terminate() == 0
+    assert texts(kafka, namespace, "a") == ["6", "8"]

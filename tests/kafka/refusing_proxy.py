@@ -1,0 +1,164 @@
+"""Stands between clients and a broker and answers chosen Produce requests itself, with an error.
+
+Apache Kafka refuses a record as invalid for hardly anything a bridge could send; brokers of others do, and plugins. So
+this is the broker's own answer, in its own words, only that the reason is the test's. Knows just the flexible versions
+of Produce (from 9 on); everything else passes as it is, but for the broker's address.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+_PRODUCE = 0
+_FLEXIBLE = 9
+_BY_TOPIC_ID = 13
+
+Refuse = Callable[[str, bytes], int]
+"""Given a topic and the records for one of its partitions: an error code of Kafka's protocol, 0 to let them pass."""
+
+
+class _Cursor:
+    """Reads the protocol's types from a request."""
+
+    def __init__(self, frame: bytes, at: int) -> None:
+        self._frame = frame
+        self._at = at
+
+    def take(self, size: int) -> bytes:
+        """So many bytes."""
+        self._at += size
+        return self._frame[self._at - size : self._at]
+
+    def number(self, form: str) -> int:
+        """A number of fixed size."""
+        (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
+        return int(value)
+
+    def unsigned(self) -> int:
+        """An UNSIGNED_VARINT."""
+        value = shift = 0
+        while True:
+            byte = self.number("B")
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:  # the highest bit says that more follow
+                return value
+
+    def compact(self) -> bytes:
+        """A COMPACT_STRING or COMPACT_BYTES; null is empty."""
+        return self.take(max(0, self.unsigned() - 1))
+
+
+def _unsigned(value: int) -> bytes:
+    assert value < 0x80, "more than the tests need"
+    return bytes([value])
+
+
+def refusal(frame: bytes, refuse: Refuse) -> bytes | None:
+    """The answer to a request (without its length), if it is a Produce that is to be refused."""
+    key, version, correlation = struct.unpack_from(">hhi", frame)
+    if key != _PRODUCE:
+        return None
+    assert _FLEXIBLE <= version < _BY_TOPIC_ID, f"Produce version {version} is not known here"
+    cursor = _Cursor(frame, 8)
+    cursor.take(max(0, cursor.number(">h")))  # client id
+    cursor.unsigned()  # tags
+    cursor.compact()  # transactional id
+    cursor.take(6)  # acks, timeout
+    assert cursor.unsigned() == 2, "more than one topic in a request"  # a compact count is one more
+    topic = cursor.compact()
+    assert cursor.unsigned() == 2, "more than one partition in a request"
+    partition, records = cursor.number(">i"), cursor.compact()
+    code = refuse(topic.decode(), records)
+    if not code:
+        return None
+    answer = struct.pack(">ihqqq", partition, code, -1, -1, -1) + b"\x01\x00\x00"  # no record errors, text, tags
+    topics = b"\x02" + _unsigned(len(topic) + 1) + topic + b"\x02" + answer + b"\x00"
+    return struct.pack(">i", correlation) + b"\x00" + topics + struct.pack(">i", 0) + b"\x00"
+
+
+@contextmanager
+def refusing_proxy(broker: str, refuse: Refuse) -> Iterator[str]:
+    """``bootstrap.servers`` of the proxy, for the time of a test."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ours, theirs = _address("127.0.0.1", listener.getsockname()[1]), _address(*_split(broker))
+    sockets: list[socket.socket] = []
+    pumps: list[threading.Thread] = []
+
+    def accept() -> None:
+        with suppress(OSError):  # the listener's end is the test's
+            while True:
+                client, _ = listener.accept()
+                sockets.append(client)
+                upstream = socket.create_connection(_split(broker))
+                sockets.append(upstream)
+                lock = threading.Lock()
+                for pump, chosen in (
+                    (_requests, (client, upstream, lock, refuse)),
+                    (_answers, (upstream, client, lock, theirs, ours)),
+                ):
+                    pumps.append(threading.Thread(target=pump, args=chosen, daemon=True))
+                    pumps[-1].start()
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        _end(listener)
+        accepting.join(5)
+        for each in sockets:
+            _end(each)
+        for pump in pumps:
+            pump.join(5)
+        for each in (listener, *sockets):
+            each.close()
+
+
+def _end(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+
+
+def _requests(client: socket.socket, upstream: socket.socket, lock: threading.Lock, refuse: Refuse) -> None:
+    for frame in _frames(client, upstream):
+        answer = refusal(frame, refuse)
+        if answer is None:
+            _send(upstream, frame)
+        else:
+            with lock:
+                _send(client, answer)
+
+
+def _answers(upstream: socket.socket, client: socket.socket, lock: threading.Lock, theirs: bytes, ours: bytes) -> None:
+    for frame in _frames(upstream, client):
+        with lock:
+            _send(client, frame.replace(theirs, ours))
+
+
+def _send(to: socket.socket, frame: bytes) -> None:
+    with suppress(OSError):  # its reader ends both
+        to.sendall(struct.pack(">i", len(frame)) + frame)
+
+
+def _frames(source: socket.socket, other: socket.socket) -> Iterator[bytes]:
+    """Whole frames until either side ends; then both do."""
+    with suppress(OSError), source.makefile("rb") as reader:
+        while len(size := reader.read(4)) == 4:
+            frame = reader.read(struct.unpack(">i", size)[0])
+            yield frame
+    _end(source)
+    _end(other)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.partition(":")
+    return host, int(port)
+
+
+def _address(host: str, port: int) -> bytes:
+    return host.encode() + struct.pack(">i", port)
