@@ -89,8 +89,11 @@ class CheckpointLog:
     A record settles every earlier one with its key in its partition, as compaction has it.
     """
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, *, keep_words: bool = True) -> None:
+        """``keep_words``: also what was written about good ones, for those who show it; a daemon needs no such copy."""
         self._partitions = partitions
+        self._keep_words = keep_words
+        self._homes: dict[bytes, int] = {}
         self._good: dict[bytes, Checkpoint] = {}
         self._words: dict[tuple[int, bytes], Word] = {}
         self._flaws: dict[tuple[int, bytes], Flaw] = {}
@@ -110,6 +113,8 @@ class CheckpointLog:
         flaw = self._judge(word)
         if flaw is not None:
             self._flaws[place] = flaw
+        elif not self._keep_words:
+            del self._words[place]
 
     def _judge(self, word: Word) -> Flaw | None:
         """Keep it, or say why not."""
@@ -118,7 +123,7 @@ class CheckpointLog:
         except BadCheckpoint as bad:
             return Flaw(word, str(bad))
         if not self._is_at_home((word.partition, word.key)):
-            home = partition_of(word.key, self._partitions)
+            home = self._home_of(word.key)
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
             return Flaw(word, why, checkpoint)
         known = self._good.get(word.key)
@@ -130,7 +135,14 @@ class CheckpointLog:
 
     def _is_at_home(self, place: tuple[int, bytes]) -> bool:
         partition, key = place
-        return partition == partition_of(key, self._partitions)
+        return partition == self._home_of(key)
+
+    def _home_of(self, key: bytes) -> int:
+        """Remembered: a topic that is not compacted yet has hundreds of records of one key."""
+        home = self._homes.get(key)
+        if home is None:
+            home = self._homes[key] = partition_of(key, self._partitions)
+        return home
 
     @property
     def checkpoints(self) -> dict[SessionKey, Checkpoint]:

@@ -60,13 +60,10 @@ def _still_dead(record: Record, rules: Rules, event: str) -> Stays:
 
 def marked(record: Record, rules: Rules) -> Record:
     """The same record, marked ``replayed`` as its format does it."""
-    match rules.format:
-        case "structured":
-            return record._replace(value=_MARKED_START + record.value[1:])
-        case "binary":
-            return record._replace(headers=[*record.headers, ("ce_replayed", b"true")])
-        case "raw":
-            return record._replace(headers=[*record.headers, ("bridge.replayed", b"true")])
+    if rules.format == "structured":
+        return record._replace(value=_MARKED_START + record.value[1:])
+    mark = "ce_replayed" if rules.format == "binary" else "bridge.replayed"
+    return record._replace(headers=[*record.headers, (mark, b"true")])
 
 
 def replayed_number(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Number | None:

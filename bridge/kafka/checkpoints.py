@@ -36,21 +36,29 @@ def restore(
     Raises `SettingsError` for records that the bridge cannot go by and that no later one settles (never "start from
     zero"), each with the command that does; `Unreachable`, `Stopped`.
     """
-    log_read = read_log(config, topic, partitions, stopped)
+    log_read = read_log(config, topic, partitions, stopped, keep_words=False)
     if log_read.flaws:
         raise SettingsError(mistakes_of(topic, log_read.flaws))
     return log_read.checkpoints
 
 
-def read_log(config: Mapping[str, Any], topic: str, partitions: int, stopped: Callable[[], bool]) -> CheckpointLog:
+def read_log(
+    config: Mapping[str, Any],
+    topic: str,
+    partitions: int,
+    stopped: Callable[[], bool],
+    *,
+    keep_words: bool = True,
+) -> CheckpointLog:
     """The last word on every session, and what is wrong with it. Raises `Unreachable`, `Stopped`."""
-    consumer = reader(config)
+    consumer, latest = reader(config), CheckpointLog(partitions, keep_words=keep_words)
     try:
-        return _read(consumer, topic, partitions, stopped)
+        _read(consumer, topic, partitions, stopped, latest)
     except KafkaException as exception:
         raise unreachable(f"reading {topic}", exception) from exception
     finally:
         consumer.close()
+    return latest
 
 
 def write_edits(config: Mapping[str, Any], topic: str, max_request_bytes: int, edits: Sequence[Edit]) -> None:
@@ -73,10 +81,9 @@ def _must_be_taken(refusal: str | None) -> None:
         raise SettingsError.of("topics.checkpoints", f"Kafka refused a checkpoint: {refusal}; allowed: Write on it")
 
 
-def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[], bool]) -> CheckpointLog:
+def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[], bool], latest: CheckpointLog) -> None:
     ends = _ends(consumer, topic, partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
-    latest = CheckpointLog(partitions)
     records, moved, said = 0, monotonic(), monotonic()
     while ends:
         if stopped():
@@ -93,7 +100,6 @@ def _read(consumer: Consumer, topic: str, partitions: int, stopped: Callable[[],
         if now - said > _PROGRESS:
             said = now
             log.info("reading checkpoints", topic=topic, records=records, partitions_left=len(ends))
-    return latest
 
 
 _STUCK_HINT = "no broker answers, or somebody's open transaction on the topic holds its end back"

@@ -29,7 +29,8 @@ class Outgoing(NamedTuple):
 
 
 Outcome = Callable[[str | None], None]
-"""Told once for each record: None when Kafka has acknowledged it, else why it never will."""
+"""Told once for each record: None when Kafka has acknowledged it, else why it never will. Not told after an error of
+``send`` or ``settle``: what was in flight then is not known."""
 
 
 class Sender:
@@ -43,6 +44,7 @@ class Sender:
         self._in_flight = 0
         self._bytes = 0
         self._answered = monotonic()
+        self._is_over = False
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
         """Send one record, waiting for room. Raises ``Unreachable`` or ``FatalFault`` when no answer is to come."""
@@ -75,6 +77,8 @@ class Sender:
         return True
 
     def _report(self, outcome: Outcome, size: int, error: ProduceError | None, _message: object) -> None:
+        if self._is_over:
+            return  # purged: whether it was on its way already nobody knows
         self._in_flight -= 1
         self._bytes -= size
         self._answered = monotonic()
@@ -86,5 +90,6 @@ class Sender:
         if self._producer.fatal is not None:
             raise FatalFault(f"Kafka: {self._producer.fatal}; {trouble}")
         if self._in_flight and monotonic() - self._answered > _PATIENCE:
+            self._is_over = True
             self._producer.abandon()
             raise Unreachable(f"Kafka: no acknowledgement for {_PATIENCE:g} s; {trouble}")

@@ -21,9 +21,10 @@ from bridge.core.dead_letter import Wanted
 from bridge.core.event import Event, Oversize
 from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder, Format, Record, Route, Rules
-from bridge.delivery.replay import Ground, Report, replay
+from bridge.delivery.replay import Ground, Report, Sending, replay
+from bridge.errors import Unreachable
 from bridge.kafka.dead_letters import DeadLetters
-from bridge.kafka.sending import Sender
+from bridge.kafka.sending import Outcome, Outgoing, Sender
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from tests.integration.scene import events, settings, started, wait_acknowledged
 from tests.integration.scripted_mix import block, content, scripted_mix, stream
@@ -86,7 +87,9 @@ class Letters:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
-    def send(self, form: Format = "structured", *, dry_run: bool = False, **more: Any) -> Report:
+    def send(
+        self, form: Format = "structured", *, dry_run: bool = False, sending: Sending | None = None, **more: Any
+    ) -> Report:
         """What the command does behind its options, with rules that let all through unless ``more`` says else."""
         config = {"bootstrap.servers": self.kafka, "log_level": 0}
         rules = replace(self.rules, format=form, **({"invalid": "publish", "unknown": "publish"} | more))
@@ -94,7 +97,7 @@ class Letters:
         return replay(
             DeadLetters(config, rules.dead_letters_topic, Wanted()),
             Ground({"local": rules}, frozenset(topics)),
-            None if dry_run else Sender(config, 900_000),
+            None if dry_run else sending or Sender(config, 900_000),
         )
 
     def replayed(self, topic: str = "events") -> Counter[tuple[str, int]]:
@@ -284,6 +287,35 @@ def test_a_topic_that_takes_none_or_is_not_there_is_told(letters: Letters) -> No
     ((_, stays),) = letters.send(routes=(Route("*", f"{letters.namespace}.absent"),)).stays
     assert stays.why == f"there is no topic {letters.namespace}.absent"
     assert letters.send().is_good
+
+
+class Interrupted:
+    """Sends two records, and then Kafka is gone."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender, self._left = sender, 2
+
+    def send(self, record: Outgoing, outcome: Outcome) -> None:
+        """The third one fails."""
+        if not self._left:
+            self.settle()
+            raise Unreachable("gone")
+        self._left -= 1
+        self._sender.send(record, outcome)
+
+    def settle(self) -> None:
+        """Nothing special."""
+        self._sender.settle()
+
+
+def test_trouble_in_the_middle_is_told_with_what_was_sent(letters: Letters) -> None:
+    """And the next run sends the rest."""
+    letters.write(*(letters.letter(number) for number in range(1, 6)))
+    sender = Sender({"bootstrap.servers": letters.kafka}, 900_000)
+    report = letters.send(sending=Interrupted(sender))
+    assert (report.sent.total(), str(report.trouble), report.is_good) == (2, "gone", False)
+    report = letters.send()
+    assert (report.sent.total(), report.before, report.is_good) == (3, 2, True)
 
 
 def test_one_is_sent_by_its_address_or_id_and_wrong_uses_are_told(letters: Letters, namespace: str) -> None:

@@ -61,6 +61,17 @@ def test_the_newest_word_counts_and_a_tombstone_forgets() -> None:
     assert not log.standings()
 
 
+def test_a_log_without_words_knows_the_same_but_their_text() -> None:
+    """What a daemon keeps of 100,000 sessions is not kept twice; what is wrong is kept."""
+    log = CheckpointLog(PARTITIONS, keep_words=False)
+    log.take(HOME, 0, 0, b"local/a", b"x")
+    assert [flaw.word.value for flaw in log.flaws] == [b"x"]
+    log.take(HOME, 1, 0, b"local/a", value())
+    assert A in log.checkpoints
+    assert not log.flaws
+    assert not log.standings()
+
+
 def test_an_epoch_never_goes_back() -> None:
     """A late word of a process that is gone is no mistake, and does not count."""
     log = log_of((HOME, b"local/a", value(epoch=5)), (HOME, b"local/a", value(epoch=4, sequence=9)))
@@ -74,6 +85,7 @@ def test_a_word_in_another_partition_is_refused_and_touches_nothing() -> None:
     (flaw,) = log.flaws
     assert f"belongs to partition {HOME} of {PARTITIONS}" in flaw.why
     assert flaw.command == "mix-bridge checkpoints set --misplaced"
+    assert "each in a new epoch at the event id it has" in mistakes_of("t", [flaw])[0].message
     assert log.checkpoints[A].position.epoch == 1_700_000_000
     assert log.about(b"local/a").epoch == 1_800_000_000
     assert log.about(b"local/a").furthest == flaw.misplaced

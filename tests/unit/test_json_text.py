@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.json_text import MAX_DEPTH, NotJson, json_flaw, plain
+from bridge.core.json_text import MAX_DEPTH, NotJson, indented, json_flaw, plain
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -104,3 +104,19 @@ def test_plain_replaces_the_extremes_and_keeps_the_types() -> None:
     assert plain(text) == '{"a\\ufffd":"\\ud83d\\ude00 \\\\ud800 \\ufffd","n":0,"d":' + "[" * 50 + "]" * 50 + "}"
     with pytest.raises(NotJson):
         plain("{")
+
+
+@given(value=JSON_VALUES, ascii_only=st.booleans(), before=st.sampled_from([None, 0, 3]))
+def test_laid_out_json_is_as_python_lays_it_out(value: object, ascii_only: bool, before: int | None) -> None:  # noqa: FBT001 - a case
+    """Whatever the layout was before; strings and numbers as they stand there."""
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=before)
+    assert indented(text) == json.dumps(value, ensure_ascii=ascii_only, indent=2)
+
+
+def test_laying_out_alters_nothing_and_has_an_end() -> None:
+    """Keys that stand there twice, forms of numbers; deep brackets do not become gigabytes of blanks; else refused."""
+    assert indented('{"a" : 1.0e2 ,"a":[ ] }') == '{\n  "a": 1.0e2,\n  "a": []\n}'
+    deep = "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH
+    assert len(indented(deep)) < 50 * len(deep)
+    with pytest.raises(NotJson):
+        indented('{"a":')
