@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,7 +128,8 @@ class Report:
 
 
 def _has_to_say(session: SessionVerdict) -> bool:
-    return not session.finding.is_good or bool(_besides(session))
+    """What is expired is no news: with retention or ``--since`` nearly every session has something."""
+    return not session.finding.is_good or bool(_besides(session, but={"expired"}))
 
 
 def _topic_line(topic: TopicRead) -> Text:
@@ -159,8 +160,8 @@ def _table(sessions: Sequence[SessionVerdict]) -> Table:
     return table
 
 
-def _besides(session: SessionVerdict) -> list[str]:
-    counts = [(session.total(name), told) for name, told in _COUNTS.items()]
+def _besides(session: SessionVerdict, but: Collection[str] = ()) -> list[str]:
+    counts = [(session.total(name), told) for name, told in _COUNTS.items() if name not in but]
     gaps = sum(session.gaps.values())
     return [
         *(told(count) for count, told in counts if count),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.core.accounts import Layout, Ledger, Place
 from bridge.core.identity import partition_of
 from bridge.core.record_numbers import LifecycleEntry, Numbers, Statement
-from bridge.core.verification import EpochVerdict, Finding, Missing, SessionVerdict, judge
+from bridge.core.verification import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
 from tests.unit.effort import EXAMPLES
 
 KEY = b"local/s"
@@ -304,3 +304,16 @@ def test_very_many_holes_are_counted_and_the_first_thousand_told() -> None:
     """A log with every second record lost must not fill the memory."""
     missing = Missing.of((number, number) for number in range(1, 5001, 2))
     assert (missing.count, len(missing.spans), missing.spans_left_out) == (2500, 1000, 1500)
+
+
+def test_the_worst_sessions_come_first() -> None:
+    """Where there is no room for all."""
+    ledger = Ledger(frozenset({KEY, b"local/r", b"local/t", b"local/unknown"}))
+    ledger.lay_out(ALL_THERE)
+    for key, numbers in ((b"local/r", [1, 2]), (KEY, [1, 3]), (b"local/t", [1])):
+        for number in numbers:
+            ledger.take(EVENTS, key, 1, Numbers(1, number, replayed=False, dead_letter=False))
+    verdicts = list(judge(ledger))
+    assert [one.key for one in worst(verdicts, 3)] == [KEY, b"local/unknown", b"local/r"]
+    assert [one.finding.is_good for one in worst(verdicts, 3)] == [False, False, True]
+    assert (worst(verdicts, 1)[0].total("lost"), worst(verdicts, 1)[0].total("records")) == (1, 2)
