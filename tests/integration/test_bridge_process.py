@@ -69,7 +69,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     )
     assert parent.stdout is not None
     child = Path("/proc", parent.stdout.readline().decode().strip())
-    assert child.exists()
+    wait_until(lambda: (child / "comm").read_text() == "sleep\n", 10, "the child to run")  # bound to its parent by then
     parent.kill()
     parent.communicate()
     wait_until(lambda: not _lives(child), 10, "the child to end")
