@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.contenders import CONTENDERS, Course
+from tests.benchmarks.contenders import Contenders, Course, contenders
 from tests.benchmarks.measure import Measured, Stalled, measure
 from tests.benchmarks.report import Row, footnotes, table
 from tests.kafka.broker import FULL_SPEED, Broker
@@ -46,12 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     """Run all scenarios and print the table; 1 when a run did not come to its end."""
     options = _options(arguments)
     measured: dict[Row, list[Measured]] = defaultdict(list)
+    chosen = contenders(options.before)
+    if options.only:
+        chosen = {options.only: chosen[options.only]}
     with tempfile.TemporaryDirectory(prefix="mix-bridge-bench-") as folder, _broker(Path(folder)) as broker:
-        _warm_up(Path(folder), broker)
-        for row, number in _runs(options):
+        _warm_up(Path(folder), broker, chosen)
+        for row, number in _runs(options, chosen):
             print(f"{row} round {number + 1}", file=sys.stderr, flush=True)
             try:
-                measured[row].append(_run(Path(folder), broker, row, options.events))
+                measured[row].append(_run(Path(folder), broker, row, chosen, options.events))
             except Stalled as failure:
                 print(f"{row}: {failure}", file=sys.stderr)
                 return 1
@@ -65,26 +68,30 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer events, one round: a look, not a measurement")
     parser.add_argument("--events", type=int, help="events of one run, all sessions together")
     parser.add_argument("--rounds", type=int, help="runs of each bridge in each scenario; the median counts")
-    parser.add_argument("--only", choices=sorted(CONTENDERS), help="measure one bridge alone")
+    parser.add_argument("--only", choices=("naive", "ours"), help="measure one bridge alone")
     parser.add_argument("--sessions", type=int, choices=(1, 100), help="scenarios with so many sessions alone")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="a checkout of an earlier version, to run as well"
+    )
     options = parser.parse_args(arguments)
+    if options.before is not None and not (options.before / "bridge").is_dir():
+        parser.error(f"--before: no bridge in {options.before}")
     options.events = options.events or (50_000 if options.quick else 200_000)
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
 
 
-def _warm_up(folder: Path, broker: Broker) -> None:
+def _warm_up(folder: Path, broker: Broker, chosen: Contenders) -> None:
     """Let the broker compile its code before anybody is measured, or the first bridge pays for it."""
-    _run(folder, broker, Row(1, 100, "naive"), 100_000)
+    _run(folder, broker, Row(1, 100, next(iter(chosen))), chosen, 100_000)
 
 
-def _runs(options: argparse.Namespace) -> Iterator[tuple[Row, int]]:
+def _runs(options: argparse.Namespace, chosen: Contenders) -> Iterator[tuple[Row, int]]:
     for scenario in SCENARIOS:
         if options.sessions not in {None, scenario.sessions}:
             continue
-        for number, name in itertools.product(range(options.rounds), CONTENDERS):
-            if options.only in {None, name}:
-                yield Row(scenario.sessions, scenario.per_write, name), number
+        for number, name in itertools.product(range(options.rounds), chosen):
+            yield Row(scenario.sessions, scenario.per_write, name), number
 
 
 @contextmanager
@@ -93,13 +100,13 @@ def _broker(folder: Path) -> Iterator[Broker]:
         yield broker
 
 
-def _run(folder: Path, broker: Broker, row: Row, events: int) -> Measured:
+def _run(folder: Path, broker: Broker, row: Row, chosen: Contenders, events: int) -> Measured:
     namespace = f"bench-{next(_serial)}"
     each = events // row.sessions
     with _load_server(folder, row, each) as (server, url):
         course = Course(folder, url, _sessions(url), broker.bootstrap, namespace)
         create_topic(broker.bootstrap, course.topic, PARTITIONS)
-        bridge = CONTENDERS[row.bridge](course)
+        bridge = chosen[row.bridge](course)
         try:
             pids = {"bridge": bridge.pid, "server": server.pid, "broker": broker.pid}
             return measure(broker.bootstrap, course.topic, each * row.sessions, pids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ def naive(course: Course) -> subprocess.Popen[bytes]:
     return spawn(command, log=course.folder / "naive.log", env=environment({}), cwd=REPOSITORY)
 
 
-def ours(course: Course) -> subprocess.Popen[bytes]:
+def ours(course: Course, sources: Path = REPOSITORY) -> subprocess.Popen[bytes]:
     """Start mix-bridge with its defaults: validation, envelope and checkpoints are on."""
     settings = {
         "namespace": course.namespace,
@@ -44,7 +45,14 @@ def ours(course: Course) -> subprocess.Popen[bytes]:
         "servers.load.discover": False,
         "http.port": 0,
     }
-    return spawn([*MIX_BRIDGE, "run"], log=course.folder / "ours.log", env=environment(settings))
+    variables = environment(settings) | {"PYTHONPATH": str(sources)}
+    return spawn([*MIX_BRIDGE, "run"], log=course.folder / "ours.log", env=variables, cwd=sources)
 
 
-CONTENDERS: Mapping[str, Callable[[Course], subprocess.Popen[bytes]]] = {"naive": naive, "ours": ours}
+Contenders = Mapping[str, Callable[[Course], subprocess.Popen[bytes]]]
+
+
+def contenders(before: Path | None) -> Contenders:
+    """What runs in turns: a naive bridge and ours; with the sources of an earlier version, that one as well."""
+    both: Contenders = {"naive": naive, "ours": ours}
+    return both if before is None else {**both, "before": partial(ours, sources=before)}

@@ -21,7 +21,7 @@ _HEAD = (
     "server us",
     "broker us",
     "RSS MiB",
-    "ours / naive",
+    "ours / it",
 )
 
 
@@ -77,8 +77,8 @@ def _line(row: Row, measured: Mapping[Row, Sequence[Measured]]) -> tuple[str, ..
 
 
 def _ratio(row: Row, measured: Mapping[Row, Sequence[Measured]]) -> str:
-    other = measured.get(row._replace(bridge="naive"))
-    if row.bridge != "ours" or not other:
+    ours = measured.get(row._replace(bridge="ours"))
+    if row.bridge == "ours" or not ours:
         return ""
-    speed = median(run.events_per_second for run in measured[row])
-    return f"{speed / median(run.events_per_second for run in other):.2f}"
+    speed = median(run.events_per_second for run in ours)
+    return f"{speed / median(run.events_per_second for run in measured[row]):.2f}"
