@@ -44,6 +44,9 @@ def demo(  # noqa: PLR0913 - its own options, each by name
     sessions: Annotated[int, typer.Option(min=1, max=200, help="Agent sessions at the start.")] = 4,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Events a second of each session.")] = 10.0,
     seed: Annotated[int, typer.Option(help="The same seed lets the agents say the same.")] = 1,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Connections break, the server restarts, events are poisoned meanwhile.")
+    ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The outcome as one JSON document; all else goes to stderr.")
@@ -62,7 +65,7 @@ def demo(  # noqa: PLR0913 - its own options, each by name
         with Screen(
             sys.stderr if as_json else sys.stdout, colours=not no_color and "NO_COLOR" not in os.environ
         ) as screen:
-            verdict = _play(screen, asked_to_end, seconds=seconds, sessions=sessions, rate=rate, seed=seed)
+            verdict = _play(screen, asked_to_end, seconds=seconds, sessions=sessions, rate=rate, seed=seed, chaos=chaos)
     except FatalFault as fault:
         _end_now(str(fault))
     if as_json:
@@ -84,7 +87,7 @@ def _play(screen: Screen, asked_to_end: _Signals, **wishes: Any) -> Verdict:  # 
     from bridge.demo.scenario import Scenario  # noqa: PLC0415
     from bridge.observe.logs import configure  # noqa: PLC0415
 
-    configure("warning", "console")
+    configure("error" if wishes["chaos"] else "warning", "console")  # broken connections are what is to be seen
     # Kafka's client tells of every connection that the embedded Kafka closes at its end.
     logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
     logging.getLogger("bridge.demo.witness").setLevel(logging.CRITICAL)

@@ -28,6 +28,8 @@ class Wishes:
     rate: float
     """Events a second of each session."""
     seed: int
+    chaos: bool = False
+    """Whether the server does everything wrong that a server can do without losing an event."""
 
 
 class Change(Enum):

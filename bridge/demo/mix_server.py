@@ -196,6 +196,10 @@ class MixServer:
 
         return self._wait_for(cleared)
 
+    def calm(self) -> None:
+        """No more faults: what is scheduled is dropped, what lasts is over."""
+        self._wait_for(lambda mischief: mischief.close())
+
     def faults(self) -> list[FaultReport]:
         """All there is and was, oldest first."""
 

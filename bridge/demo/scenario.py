@@ -8,6 +8,7 @@ from contextlib import suppress
 from bridge.clock import monotonic
 from bridge.demo.cast import Change, Wishes, cues
 from bridge.demo.commentary import Commentary
+from bridge.demo.faults import Place
 from bridge.demo.screen import Screen
 from bridge.demo.stage import Stage
 from bridge.demo.verdict import Verdict
@@ -29,6 +30,7 @@ class Scenario:
         self._times_asked = 0
         self._stage = Stage(wishes)
         self._remarks: dict[str, str] = {}
+        self._faults = 0
 
     def run(self) -> Verdict:
         """Everything; the verdict is shown and returned.
@@ -41,6 +43,8 @@ class Scenario:
             self._flow()
             self._settle()
             verdict = stage.verdict()
+            if self._wishes.chaos:
+                self._screen.note(f"{self._faults} faults of the Mix server, and this is what came of them:")
             self._screen.close()
             self._screen.summary(verdict, self._remarks)
         return verdict
@@ -78,7 +82,16 @@ class Scenario:
         if self._stage.witness.failure is not None:
             raise Unreachable(self._stage.witness.failure)
         self._stage.keep_up()
+        self._tell_faults()
         self._commentary.look()
+
+    def _tell_faults(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                report = self._stage.faults.get_nowait()
+                if not report.hits or report.order.fault.place is Place.DEED:  # as it begins; conditions end unsaid
+                    self._faults += 1
+                    self._screen.note(f"on the Mix server: {report.what}")
 
     def _listen(self) -> None:
         with suppress(queue.Empty):

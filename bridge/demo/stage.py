@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,6 +11,8 @@ from typing import Self
 from bridge.demo.cast import Change, Wishes, names
 from bridge.demo.daemon_thread import DaemonThread
 from bridge.demo.embedded_kafka import EmbeddedKafka
+from bridge.demo.fault_book import FaultReport
+from bridge.demo.fault_schedule import Chaos
 from bridge.demo.mix_server import MixServer
 from bridge.demo.server_options import ServerOptions
 from bridge.demo.verdict import Verdict, fingerprint, judge
@@ -28,6 +31,10 @@ _PAGE = 2000
 _BATCH_LIMIT = 1_000_000
 """Bytes of a request: what a real broker takes by default."""
 _SERVER = "demo"
+_CHAOS_INTERVAL = 1.5
+"""Seconds between two faults on average: enough to be read, and none of them the only one of its time."""
+_CHAOS_RECONNECT = "2s"
+"""Longest wait between two tries where servers fail all the time and somebody watches."""
 
 
 class Stage:
@@ -37,7 +44,11 @@ class Stage:
         self._wishes = wishes
         self._names = names()
         self._kafka = EmbeddedKafka()
-        self._server = MixServer(ServerOptions(port=0, sessions=0, rate=wishes.rate, seed=wishes.seed))
+        chaos = Chaos(wishes.seed, _CHAOS_INTERVAL) if wishes.chaos else None
+        self.faults: queue.SimpleQueue[FaultReport] = queue.SimpleQueue()
+        """What the server does wrong, as it begins and ends."""
+        options = ServerOptions(port=0, sessions=0, rate=wishes.rate, seed=wishes.seed, chaos=chaos)
+        self._server = MixServer(options, self.faults.put)
         self._after = ExitStack()
         self._is_held = False
         self.sent = 0
@@ -55,7 +66,7 @@ class Stage:
         """Start one after the other, the agents before the bridge: nothing of what they said before may be missing."""
         self._after.callback(self._kafka.stop)
         brokers = self._kafka.start()
-        settings = _settings(brokers, "http://unknown.invalid")
+        settings = self._settings(brokers, "http://unknown.invalid")
         topics = settings.topics
         needed = (topics.events, topics.dead_letters, topics.lifecycle, topics.checkpoints)
         partitions = {name: self._kafka.create_topic(name) for name in needed}
@@ -66,7 +77,7 @@ class Stage:
         ground = Ground(partitions.pop(topics.checkpoints), _BATCH_LIMIT)
         del partitions[topics.lifecycle]  # it tells of the streams, and holds none of their events
         self._start_witness(brokers, partitions)
-        port = self._start_daemon(_settings(brokers, url), ground)
+        port = self._start_daemon(self._settings(brokers, url), ground)
         tell("bridge", f"http://127.0.0.1:{port}", "look meanwhile: /api/status /metrics")
 
     def _start_server(self) -> str:
@@ -111,6 +122,8 @@ class Stage:
         """A session comes or goes; its name, None if it had to be left out."""
         if change is Change.CREATE:
             return self._server.create_session(session_id=next(self._names))
+        if self._wishes.chaos:
+            return None  # deleted while its stream is broken, it would take with it what nobody has read yet
         # Where something has arrived, a stream is open: what the session says last still goes through.
         living, known = self._server.sessions(), self.witness.ledger.sessions()
         name = next((each for each in living if each in known), None)
@@ -122,8 +135,9 @@ class Stage:
     # --- the end
 
     def silence(self) -> None:
-        """The agents say no more."""
+        """The agents say no more, and nothing more goes wrong."""
         self._server.pause()
+        self._server.calm()
 
     def verdict(self) -> Verdict:
         """Compare the journal with what arrived. After the consumer has finished."""
@@ -139,8 +153,9 @@ class Stage:
             yield from (fingerprint(entry.id, entry.event, entry.data) for entry in page)
             after = page[-1].sequence
 
-
-def _settings(bootstrap_servers: str, url: str) -> Settings:
-    """The bridge's settings as its shortest use makes them: of no file, and of an empty environment."""
-    overrides = {"kafka.bootstrap_servers": bootstrap_servers, "http.port": "0"}
-    return load(overrides, {}, servers={_SERVER: url}, to_run=True)
+    def _settings(self, bootstrap_servers: str, url: str) -> Settings:
+        """The bridge's settings as its shortest use makes them: of no file, and of an empty environment."""
+        overrides = {"kafka.bootstrap_servers": bootstrap_servers, "http.port": "0"}
+        if self._wishes.chaos:
+            overrides[f"servers.{_SERVER}.reconnect_max"] = _CHAOS_RECONNECT
+        return load(overrides, {}, servers={_SERVER: url}, to_run=True)

@@ -77,6 +77,18 @@ class Run:
         self.process.communicate()
 
 
+def test_chaos_is_seen_and_the_count_stays_right():
+    """Faults of the server are told as they happen; every event arrives all the same, none of them twice."""
+    with Run("--chaos", "--seed", "3", "--for", "12s") as demo:
+        code, out, errors = demo.end()
+    assert (code, errors) == (0, "")
+    told = re.findall(r"— on the Mix server: (.+)", out)
+    assert len(set(told)) >= 4, told
+    assert any("cut" in each or "refused" in each or "restarts" in each for each in told), told
+    assert re.search(r"^— \d+ faults of the Mix server", out, re.MULTILINE)
+    assert all_arrived(out)
+
+
 def test_it_ends_by_itself_and_nothing_is_lost():
     """The first events are seen within 5 s; sessions come and go meanwhile, and the figures still come out right."""
     with Run("--for", "6s") as demo:
