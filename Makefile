@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 # Tests mostly wait for Kafka, so two of them share a core well; more workers want more brokers' memory.
 WORKERS ?= 2
 ARGS ?=
+# How often the bridge is killed at random, and how often, or how long, everything else is done to it.
+KILLS ?= 50
+SIZE ?= 20
+ONLY ?=
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 ...` chooses another.
 ifndef PYTHON
@@ -19,7 +23,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock wheel clean kafka need-python need-java
+.PHONY: help demo test check format bench torture lock wheel clean kafka need-python need-java
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -42,6 +46,9 @@ format: $(VENV)/.development ## put the code into its format and mend what can b
 
 bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+torture: $(VENV)/.development kafka ## what it must survive, at length: make torture KILLS=50 SIZE=20 ONLY=kills,disk_full
+	@$(BIN)/python -m tests.torture --kills $(KILLS) --size $(SIZE) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 wheel: $(VENV)/.development ## the wheel, in dist/
 	$(BIN)/python -m build --wheel --no-isolation

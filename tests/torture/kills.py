@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Sequence
 
 from tests.integration.scene import status
@@ -47,7 +48,7 @@ def killed_at_random(place: Place, kills: int) -> Figures:
         run.finish()
         figures = run.prove("`kill -9` at random moments", kills)
     explained = kills * load.sessions * load.rate * (CHECKPOINT_INTERVAL + SLACK)
-    print(f"{figures.repeats} repeats, at most {explained:.0f} explained")
+    print(f"{figures.repeats} repeats, at most {explained:.0f} explained", file=sys.stderr)
     assert figures.repeats <= explained
     assert figures.dead_letters == 0
     return figures
@@ -96,31 +97,31 @@ def killed_in_new_epochs(place: Place, points: Sequence[str], passages: int, don
     with _run(place) as run:
         _leave_checkpoints(run)
         for number in range(passages * len(points)):
-            numbering = _numbering((number + 1) % 2)
-            _die_at(run, points[number % len(points)], numbering)
-            run.bridge_with(numbering).start().wait_ready()
-            _wait_all_flow(run)
+            other = numbering((number + 1) % 2)
+            _die_at(run, points[number % len(points)], other)
+            run.bridge_with(other).start().wait_ready()
+            wait_all_flow(run)
             run.bridge.kill()
         return _proof(run, done, passages * len(points), new_epochs=True)
 
 
 def _run(place: Place) -> Run:
-    more = {"delivery.checkpoint_interval": CHECKPOINT_INTERVAL, **_numbering(0)}
+    more = {"delivery.checkpoint_interval": CHECKPOINT_INTERVAL, **numbering(0)}
     return Run(place, more=more)
 
 
-def _numbering(which: int) -> dict[str, object]:
+def numbering(which: int) -> dict[str, object]:
     """Settings that decide what is numbered: a change of them begins a new epoch, and changes no event here."""
     return {"events.max_bytes": f"{800 + 50 * which}KiB"}
 
 
 def _leave_checkpoints(run: Run) -> None:
     run.bridge.start().wait_ready()
-    _wait_all_flow(run)
+    wait_all_flow(run)
     run.bridge.kill()
 
 
-def _wait_all_flow(run: Run) -> None:
+def wait_all_flow(run: Run) -> None:
     """Return once every session is in its epoch: records with its numbers are in Kafka."""
 
     def all_flow() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from bridge.demo.journal import JournalEntry
+from bridge.demo.load_script import LOAD_EVENT, LoadScript
+from tests.faults.proxy import Proxy
 from tests.integration.scene import settings, status
 from tests.kafka.mix import MixServer, prove
 from tests.kafka.process import MIX_BRIDGE, Bridge, command
@@ -28,15 +32,15 @@ class Load:
 
     sessions: int = 20
     rate: float = 100.0
-    """Events per second of each session."""
+    """Events per second of each session; 0: as fast as they are read (with ``--load``)."""
     replay: int = 20_000
     """Events that the server keeps of each session: more than it says while the bridge is away."""
     more: tuple[object, ...] = ()
 
     def options(self, seed: int) -> tuple[object, ...]:
         """Of the simulated server."""
-        named = ("--sessions", self.sessions, "--rate", self.rate, "--replay", self.replay, "--seed", seed)
-        return (*named, *self.more)
+        rate = ("--rate", self.rate) if self.rate else ()
+        return ("--sessions", self.sessions, *rate, "--replay", self.replay, "--seed", seed, *self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,9 @@ class Figures:
 
     def row(self) -> str:
         """A row of the table."""
-        cells = (self.done, self.times, f"{self.events:,} of {self.sessions} sessions", 0, 0, self.twice, self.repeats)
-        return " | ".join(["|", *map(str, cells), self.remark]).replace("|  |", "|", 1) + " |"
+        events = f"{self.events:,} of {self.sessions} sessions"
+        cells = (self.done, self.times, events, 0, 0, self.twice, f"{self.repeats:,}", self.remark)
+        return f"| {' | '.join(map(str, cells))} |"
 
 
 HEAD = (
@@ -87,18 +92,23 @@ class Run:
     place: Place
     load: Load = Load()
     more: Mapping[str, object] = field(default_factory=dict)
+    through: Proxy | None = None
+    """Between the bridge and the server."""
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(10**6))
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        print(f"seed {self.seed}")
+        print(f"seed {self.seed}", file=sys.stderr)
         self.mix = MixServer(self.place.folder / "mix", *self.load.options(self.seed))
         self.bridge = Bridge(self.place.folder / "bridge", {})
         self.url = ""
 
     def __enter__(self) -> Self:
         self.mix.__enter__()
-        self.url = self.url or self.mix.url
+        self.url = self.mix.url
+        if self.through is not None:
+            self.through.upstream = int(self.mix.url.rpartition(":")[2])
+            self.url = f"http://{self.through.address}"
         self.bridge = self.bridge_with()
         return self
 
@@ -154,17 +164,29 @@ class Run:
         self.settle(deadline)
         assert self.bridge.terminate() == 0, self.bridge.log_text()[-2000:]
 
-    def prove(self, done: str, times: int, *, new_epochs: bool = False, remark: str = "") -> Figures:
-        """Compare with the journal; AssertionError says what is lost, altered or too much."""
-        journal = self.mix.journal()
+    def prove(
+        self, done: str, times: int, *, new_epochs: bool = False, remark: str = "", script: LoadScript | None = None
+    ) -> Figures:
+        """Compare with the journal; AssertionError says what is lost, altered or too much.
+
+        ``script`` has the events of a load test, which are in no journal.
+        """
+        journal = self.mix.journal() if script is None else self._scripted(script)
         assert {session: len(entries) for session, entries in journal.items()} == self.published()
         topics = [f"{self.place.namespace}.events", f"{self.place.namespace}.dead-letters"]
         proof = prove(self.place.kafka, topics, journal, new_epochs=new_epochs)
         dead = sum(end_offsets(self.place.kafka, topics[1]).values())
         twice = len(proof.follower.accepted) - proof.events
         figures = Figures(done, times, proof.events, len(journal), twice, proof.repeats, dead, remark)
-        print(figures.row())
+        print(figures.row(), flush=True)
         return replace(figures, verified=self._verified())
+
+    def _scripted(self, script: LoadScript) -> dict[str, list[JournalEntry]]:
+        data = [script.data(number) for number in range(1, script.events + 1)]
+        return {
+            session: [JournalEntry(session, at, str(at), LOAD_EVENT, each) for at, each in enumerate(data, 1)]
+            for session in self.published()
+        }
 
     def _verified(self) -> bool:
         if "verify" not in command(["--help"]).stdout:

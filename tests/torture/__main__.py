@@ -1,0 +1,132 @@
+"""``make torture``: everything at full size, and a row of docs/reliability.md for each.
+
+``KILLS``: random kills. ``SIZE``: how often, or how long, everything else is done (1: a look; 20: as the figures were
+made). ``ONLY``: names with commas, of those that ``--list`` shows. Ends with 1 when something was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.kafka.broker import Broker
+from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
+from tests.torture.brokers import restarted as restarted_in_order
+from tests.torture.kills import (
+    IN_A_NEW_EPOCH,
+    IN_THE_FLOW,
+    killed_at_points,
+    killed_at_random,
+    killed_in_new_epochs,
+)
+from tests.torture.memory import slow_for_long
+from tests.torture.network import spells, to_kafka, to_the_server
+from tests.torture.run import HEAD, Figures, Place
+from tests.torture.signals import (
+    clock_set_back,
+    frozen,
+    stopped_at_points,
+    stopped_without_a_server,
+    stopped_without_kafka,
+)
+
+Act = Callable[[Path], Figures]
+OnBroker = Callable[[Place], Figures]
+
+
+class Size(NamedTuple):
+    """How much of everything."""
+
+    kills: int
+    times: int
+
+
+def acts(size: Size) -> dict[str, Act]:
+    """What can be done, by name; each makes its own Kafka in the folder it is given."""
+    few, long = max(1, size.times // 4), max(1.0, 15.0 * size.times)
+    return {
+        "kills": _on_broker(lambda place: killed_at_random(place, size.kills)),
+        **{
+            point: _on_broker(lambda place, p=point: killed_at_points(place, [p], size.times, _at(p)))  # type: ignore[misc]
+            for point in IN_THE_FLOW
+        },
+        **{
+            point: _on_broker(lambda place, p=point: killed_in_new_epochs(place, [p], size.times, _at(p)))  # type: ignore[misc]
+            for point in IN_A_NEW_EPOCH
+        },
+        "restart": lambda folder: in_trouble(folder, "t", [restarted_in_order], few, "broker restarted in order"),
+        "broker_killed": lambda folder: in_trouble(folder, "t", [killed], few, "broker killed with -9"),
+        "broker_paused": lambda folder: in_trouble(folder, "t", [paused(5, 30)], few, "broker paused for 5 to 30 s"),
+        "one_of_three": lambda folder: one_of_three_killed(folder, "t", few),
+        "all_away": lambda folder: all_away(folder, "t", min(120.0, long), 1),
+        "disk_full": lambda folder: disk_full(folder, "t", few),
+        "network_kafka": lambda folder: to_kafka(folder, "t", spells(2, 8), few, "the network to Kafka"),
+        "network_server": _on_broker(
+            lambda place: to_the_server(place, spells(2, 8), few, "the network to the server")
+        ),
+        "slow_kafka": lambda folder: slow_for_long(folder, "t", long, int(2000 + 10 * long)),
+        "sigterm": _on_broker(lambda place: stopped_at_points(place, few)),
+        "sigterm_no_server": _on_broker(lambda place: stopped_without_a_server(place, few)),
+        "sigterm_no_kafka": lambda folder: stopped_without_kafka(folder, "t", few),
+        "sigstop": _on_broker(lambda place: frozen(place, few, 1, 8)),
+        "clock": _on_broker(lambda place: clock_set_back(place, few)),
+    }
+
+
+def _at(point: str) -> str:
+    return f"`kill -9` at {point}"
+
+
+def _on_broker(act: OnBroker) -> Act:
+    def on_broker(folder: Path) -> Figures:
+        with Broker(folder / "kafka") as broker:
+            return act(Place(folder, broker.bootstrap, "t"))
+
+    return on_broker
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what is asked for, one after the other; the exit code."""
+    parser = argparse.ArgumentParser("torture")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--size", type=int, default=20)
+    parser.add_argument("--only", default="", help="names with commas")
+    parser.add_argument("--list", action="store_true")
+    asked = parser.parse_args(arguments)
+    possible = acts(Size(asked.kills, asked.size))
+    if not can_mount():
+        del possible["disk_full"]
+        print("disk_full is left out: only root may mount a small disk", file=sys.stderr)
+    chosen = [name for name in asked.only.split(",") if name] or list(possible)
+    if unknown := sorted(set(chosen) - set(possible)):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(possible)}")
+    if asked.list:
+        print("\n".join(chosen))
+        return 0
+    return _do_all({name: possible[name] for name in chosen})
+
+
+def _do_all(chosen: dict[str, Act]) -> int:
+    failed: list[str] = []
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    print(f"logs in {folder}", file=sys.stderr)
+    print(HEAD)
+    for name, act in chosen.items():
+        try:
+            act(folder / name)
+        except Exception:  # noqa: BLE001 - the others are done all the same
+            failed.append(name)
+            print(f"| {name} | **FAILED**, see {folder / name} |")
+            traceback.print_exc()
+        sys.stdout.flush()
+    print(f"failed: {', '.join(failed)}" if failed else "nothing lost, nothing altered")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""Connections cut, late, silent and half open, to Kafka and to the server, by a proxy between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.proxy import BLACK_HOLE, CLEAR, HALF_OPEN, REFUSED, Proxy, Weather
+from tests.kafka.broker import Broker
+from tests.torture.run import Figures, Place, Run
+from tests.waiting import wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """Some seconds of bad weather, and how the connections fare at its end."""
+
+    name: str
+    weather: Weather = CLEAR
+    seconds: tuple[float, float] = (0.0, 0.0)
+    cut_first: bool = False
+    cut_last: bool = False
+    reset: bool = True
+
+
+def spells(least: float, most: float) -> tuple[Spell, ...]:
+    """Every kind, each for some seconds between these."""
+    long = (least, most)
+    return (
+        Spell("cut (RST)", cut_first=True),
+        Spell("cut (FIN)", cut_first=True, reset=False),
+        Spell("refused", REFUSED, long, cut_first=True),
+        Spell("0.3 s late", Weather(delay=0.3), long),
+        Spell("black hole, then healed", BLACK_HOLE, long),
+        Spell("black hole, then cut", BLACK_HOLE, long, cut_last=True),
+        Spell("answers lost, then cut", HALF_OPEN, long, cut_last=True),
+    )
+
+
+def to_kafka(folder: Path, namespace: str, plan: Sequence[Spell], times: int, done: str) -> Figures:
+    """Bad weather between the bridge and its broker."""
+    proxy = Proxy()
+    broker = Broker(folder / "kafka", properties={"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
+    proxy.upstream = broker.address.client_port
+    # A request that hears nothing is given up within the spell: what it did is then unknown to the client.
+    more = {"kafka.properties.socket.timeout.ms": "2000"}
+    with proxy, broker, Run(Place(folder, proxy.address, namespace), more=more) as run:
+        run.bridge.start().wait_ready()
+        _endure(run, proxy, plan, times)
+        run.finish()
+        return run.prove(done, times * len(plan))
+
+
+def to_the_server(place: Place, plan: Sequence[Spell], times: int, done: str) -> Figures:
+    """Bad weather between the bridge and the server."""
+    more = {"servers.local.read_timeout": "1s", "servers.local.connect_timeout": "1s"}
+    with Proxy() as proxy, Run(place, more=more, through=proxy) as run:
+        run.bridge.start().wait_ready()
+        _endure(run, proxy, plan, times)
+        run.finish()
+        return run.prove(done, times * len(plan))
+
+
+def _endure(run: Run, proxy: Proxy, plan: Sequence[Spell], times: int) -> None:
+    for _ in range(times):
+        for spell in plan:
+            run.wait_flow()
+            proxy.set(spell.weather)
+            if spell.cut_first:
+                proxy.cut(reset=spell.reset)
+            run.pause(*spell.seconds)
+            assert run.bridge.get("/livez").status == 200, spell.name
+            if spell.cut_last:
+                proxy.cut(reset=spell.reset)
+            proxy.set(CLEAR)
+    wait_until(lambda: run.bridge.get("/readyz").status == 200, 60, f"a 200 of /readyz, see {run.bridge.log}", 0.1)
+    run.wait_flow()
