@@ -57,11 +57,15 @@ class Reconnect(NamedTuple):
     why: str
 
 
+class Doubt(NamedTuple):
+    """From here on a replay may leave events out: have that in a checkpoint before anything else is handed over."""
+
+
 class NoIds(NamedTuple):
     """An event came without an id, and that is not accepted."""
 
 
-Action = Publish | Announce | Anew | Reconnect | NoIds
+Action = Publish | Announce | Anew | Reconnect | Doubt | NoIds
 
 
 class _Opening(Enum):
@@ -94,6 +98,7 @@ class Continuity:
         self._ids = RisingIds()
         self._last_id = ""
         self._held: list[Event] = []
+        self._is_released = False
         self._healing: tuple[int, int] | None = None
         self._heal_at = self._stand_at = float("-inf")
 
@@ -160,6 +165,7 @@ class Continuity:
             events = self._open(events, actions)
         elif events and self._held:
             self._release(events[0], actions)
+            self._follow_released(events[0], actions)
         while events:
             events = self._go_on(events, now, actions)
         return actions
@@ -317,14 +323,13 @@ class Continuity:
         return not self._recent.certain if self._has_ids else self._accepts_no_ids
 
     def _without_id(self, events: Sequence[Event], index: int, actions: list[Action]) -> Sequence[Event]:
-        """The first event without an id: told before anything is numbered that a replay may not bring again."""
+        """The first event without an id: whether a replay will bring it again is not known."""
         actions += _publish(events[:index])
         if not self._has_ids:
             actions.append(NoIds())
             return []
         self._recent = self._recent._replace(certain=False)
-        detail = "some events have no id: whether a replay brings them is not known"
-        actions += self._anew("unresumable", "events_without_ids", detail, None)
+        actions.append(Doubt())
         return events[index:]
 
     def _jump(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
@@ -365,6 +370,7 @@ class Continuity:
     def _release(self, first: Event, actions: list[Action]) -> None:
         """The next connection goes on with ``first``: what was kept comes with it, or is not brought by any replay."""
         held, self._held = self._held, []
+        self._is_released = False
         found, kept, last = number(first.id), number(held[0].id), number(self._last_id)
         if found is not None and kept is not None and (-1 if last is None else last) < found <= kept:
             return
@@ -379,9 +385,19 @@ class Continuity:
                 "gap", "not_healed", detail, _unproven(self._resume_point()), to=held[0].id, missing=missing
             )
         actions += _publish(held)
-        self._last_id = held[-1].last_event_id
-        self._recent = Recent(self._recent.after, self._last_id, certain=self._recent.certain)
-        self._ids.begin(self._last_id)
+        last_id = self._last_id = held[-1].last_event_id
+        point = Recent.starting(last_id) if sendable(last_id) else _unproven(self._resume_point())
+        self._recent = point._replace(certain=self._recent.certain)
+        self._ids.begin(last_id)
+        self._is_released = True
+
+    def _follow_released(self, first: Event, actions: list[Action]) -> None:
+        """Nothing was to be proved of this connection, but what was kept went before it."""
+        last, found = number(self._last_id), number(first.id)
+        if self._is_released and (last is None or found != last + 1):
+            detail = "a reconnect did not bring what may be missing after these events"
+            actions += self._anew("gap", "not_healed", detail, _unproven(self._resume_point()), to=first.id)
+            self._ids.last = None
 
     # What is said
 

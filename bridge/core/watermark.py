@@ -90,7 +90,7 @@ class Skip(Entry):
 
 
 class Mark(Entry):
-    """A checkpoint with a barrier: a session's first position, a new epoch, or its end.
+    """A checkpoint with a barrier: a session's first position, a new epoch, a doubt, or its end.
 
     It is produced when everything before it is acknowledged, and nothing behind it is produced before it is
     acknowledged itself. So a crash finds either the old epoch complete, or the new one announced before its first

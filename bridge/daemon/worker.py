@@ -12,7 +12,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
-from bridge.core.continuity import Action, Anew, Announce, NoIds, Publish, Reconnect
+from bridge.core.continuity import Action, Anew, Announce, Doubt, NoIds, Publish, Reconnect
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey, sendable
 from bridge.core.lifecycle import Happening
@@ -300,6 +300,9 @@ class Worker:
                 case Reconnect(why):
                     self._log.info("connecting anew", why=why)
                     raise _Again
+                case Doubt():
+                    self._log.warning("some events have no id: after a reconnect the session is numbered anew")
+                    self._outbox.doubt()
                 case NoIds():
                     raise _NoIds
 

@@ -204,6 +204,11 @@ class SessionOutbox:
         with self._lock:
             self._append_barrier(Announcement(what, self.position))
 
+    def doubt(self) -> None:
+        """See :class:`~bridge.delivery.protocol.Outbox`."""
+        with self._lock:
+            self._append_barrier(Mark(self.position, self.recent._replace(certain=False)))
+
     def end(self, why: Happening) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
         with self._lock:

@@ -40,6 +40,10 @@ class Outbox(Protocol):
         """Number what follows in a new epoch, which resumes at ``recent``; announce why before it; never waits."""
         ...
 
+    def doubt(self) -> None:
+        """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
+        ...
+
     def end(self, why: Happening) -> None:
         """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
         ...

@@ -77,7 +77,7 @@ def _built(kind: type[Any], asked: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
     if unknown := sorted(set(asked) - set(possible)):
         raise ValueError(f"{unknown[0]} is unknown, possible are {', '.join(possible) or 'none'}")
     try:
-        return _adapter(kind).validate_python(dict(asked))
+        return _adapter(kind).validate_python(dict(asked))  # type: ignore[arg-type] # a type is hashable
     except ValidationError as wrong:
         first = wrong.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

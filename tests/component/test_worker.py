@@ -69,6 +69,10 @@ class Kept:
         """Said."""
         self.told.append(what.kind)
 
+    def doubt(self) -> None:
+        """Noted."""
+        self.recent = self.recent._replace(certain=False)
+
     def end(self, why: Happening) -> None:
         """Over."""
         self.told.append(why.kind)

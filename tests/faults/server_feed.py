@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
 from bridge.clock import monotonic
 from bridge.demo.journal import JournalEntry
 from tests.component.raw_server import CHUNKED, Peer, chunk
-from tests.kafka.mix import Proof, prove
-from tests.kafka.rule import Followed
 
 _PIECE = 64 * 1024
 
@@ -100,7 +96,7 @@ class FaultyFeed:
     def journal(self, session: str) -> list[JournalEntry]:
         """What has to be published, as the simulated server writes it down."""
         return [
-            JournalEntry(session, number, str(one.id), str(one.name), one.data)
+            JournalEntry(session, number, str(one.id), str(one.name), one.data if one.full is None else one.full)
             for number, one in enumerate(self.meant(), 1)
         ]
 
@@ -160,30 +156,3 @@ def _numbered(number: int, layout: str) -> Sent:
     data = json.dumps({"type": "content", "content": f"{number} ü\U0001f600 " * (1 + number % 7)}, ensure_ascii=False)
     wire = layout.format(id=number, data=data).encode()
     return Sent(wire, str(number), "content", data.encode())
-
-
-def proven(kafka: str, namespace: str, feeds: Mapping[str, FaultyFeed], *, new_epochs: bool = False) -> Proof:
-    """Compare Kafka with what these sessions' streams meant: order, bytes, numbers, and each dead letter's reason."""
-    topics = [f"{namespace}.events", f"{namespace}.dead-letters"]
-    proof = prove(kafka, topics, {name: feed.journal(name) for name, feed in feeds.items()}, new_epochs=new_epochs)
-    for key, accepted in proof.follower.by_key().items():
-        _reasons(feeds[key.removeprefix("local/")].meant(), accepted)
-    return proof
-
-
-def _reasons(meant: Sequence[Sent], accepted: Sequence[Followed]) -> None:
-    expected = {(str(one.name), one.data): one for one in meant}
-    for one in accepted:
-        name = one.event.removeprefix("mix.")
-        sent = expected[name, one.data]
-        reason = one.record.header("bridge.reason")
-        assert reason == sent.reason, f"{name} {one.data[:80]!r} is {reason}"
-        if reason is not None:
-            full = sent.data if sent.full is None else sent.full
-            told = one.record.header("bridge.bytes"), one.record.header("bridge.sha256")
-            assert told == _measured(full), f"{name} {one.data[:80]!r}: {told}"
-
-
-@lru_cache(maxsize=8)
-def _measured(full: bytes) -> tuple[str, str]:
-    return str(len(full)), hashlib.sha256(full).hexdigest()

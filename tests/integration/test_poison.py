@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.component.raw_server import Peer, Script, answer
 from tests.faults import server_poison as poison
-from tests.faults.server_feed import FaultyFeed, Sent, numbered, proven, up_to
+from tests.faults.server_feed import FaultyFeed, Sent, numbered, up_to
+from tests.faults.server_proof import proven, wait_delivered
 from tests.integration.scene import events, settings, started
 from tests.integration.scripted_mix import scripted_mix
-from tests.integration.test_server_faults import wait_delivered
 from tests.kafka.process import Bridge
 from tests.unit.effort import EFFORT
 
 GIANT = 20 * poison.MIB
 GIANTS = 6 * EFFORT
-
-
-@pytest.fixture
-def numbers_of_any_length() -> Iterator[None]:
-    """Python's own JSON refuses integers of more than 4300 digits until it is told not to."""
-    before = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)
-    yield
-    sys.set_int_max_str_digits(before)
 
 
 def among_sound_ones(sent: Sequence[Sent]) -> list[Sent]:

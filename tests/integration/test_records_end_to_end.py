@@ -316,7 +316,7 @@ def test_an_unchanged_restart_goes_on_without_a_repeat(kafka: str, namespace: st
                 wait_acknowledged(bridge, "a", total)
                 assert bridge.terminate() == 0
             feed.add(5)
-        assert mix.ids_of("a") == ["0", "20", "25"]
+        assert mix.ids_of("a") == ["0", "19", "24"]
     records = [understand(record) for record in events(kafka, namespace)]
     assert [one.sequence for one in records] == list(range(1, 31))
     assert len({one.epoch for one in records}) == 1

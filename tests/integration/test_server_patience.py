@@ -1,0 +1,159 @@
+"""How often a server is asked that gives nothing, refuses, or gives what cannot be followed: slowly, and loudly."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+
+from bridge.clock import monotonic
+from tests.component.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, chunk
+from tests.faults import server_refusals as bad
+from tests.faults.server_feed import FaultyFeed, numbered
+from tests.faults.server_proof import let_pass, proven, wait_delivered
+from tests.integration.scene import events, session, settings, started, wait_logged
+from tests.integration.scripted_mix import block, content, scripted_mix
+from tests.kafka.process import Bridge
+from tests.waiting import wait_until
+
+GREETING = b'event: connected\ndata: {"sessionId":"x"}\n\n'
+EMPTY = {
+    "nothing": UNTIL_CLOSE,
+    "no-chunk": CHUNKED + LAST_CHUNK,
+    "comment": UNTIL_CLOSE + b": hello\n\n",
+    "greeting": UNTIL_CLOSE + GREETING,
+    "half-an-event": UNTIL_CLOSE + b"id: 1\nevent: content\ndata: {}\n",
+    "hung-up": b"",
+}
+"""What each answers to every request."""
+UNKNOWN = UNTIL_CLOSE + b'event: error\ndata: {"error":"session not found"}\n\n'
+"""The word of an old server for a session that it does not know."""
+LASTED = 6.0
+"""Seconds for which they are asked."""
+
+Ids = Callable[[int], Sequence[str | None]]
+"""The ids of the events of the n-th connection."""
+ODD: Mapping[str, Ids] = {
+    "from-one": lambda _: ["1", "2", "3"],
+    "rising": lambda turn: [str(turn)],
+    "falling": lambda turn: [str(10**6 - turn * 3 - number) for number in range(3)],
+    "jumping": lambda turn: [str(turn * 100 + number * 2) for number in range(10)],
+    "a-hole": lambda _: [str(number) for number in (*range(1, 20), *range(30, 50))],
+    "all-the-same": lambda _: ["x"] * 3,
+    "at-random": lambda _: [f"{random.getrandbits(60):x}" for _ in range(3)],
+    "shorter": lambda turn: [str(number + 1) for number in range(1 + turn * 7 % 5)],
+    "reset-to-none": lambda _: ["1", ""],
+    "none": lambda _: [None],
+}
+"""Servers whose ids make no sense from one connection to the next; each cuts after a few events, all of them new."""
+
+
+def odd(ids: Ids) -> Script:
+    """A stream with these ids, and the end of the connection."""
+    turns: list[float] = []
+
+    def script(peer: Peer) -> None:
+        turns.append(monotonic())
+        blocks = [block(id_, "content", content(f"{len(turns)}-{at}")) for at, id_ in enumerate(ids(len(turns)))]
+        peer.send(CHUNKED + b"".join(map(chunk, blocks)))
+
+    return script
+
+
+def test_no_server_is_flooded_whatever_it_answers(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Accepting proves nothing, nor do comments, greetings, half events, and errors alone: asked ever more slowly.
+
+    Events do prove something, but where their ids make no sense there are no more than two requests for each wait.
+    """
+    feeds = {name: FaultyFeed(numbered(1, 10), repeat(bad.saying(wire))) for name, wire in EMPTY.items()}
+    more: dict[str, object] = {"servers.local.reconnect_min": "50ms", "servers.local.reconnect_max": "1500ms"}
+    with scripted_mix() as mix, scripted_mix() as old, scripted_mix() as strange:
+        mix.streams = dict(feeds)
+        mix.list(*feeds)
+        old.streams = {"refused": bad.only(UNKNOWN), "accepted": bad.only(UNKNOWN)}
+        strange.streams = {name: odd(ids) for name, ids in ODD.items()}
+        more["topics.routes"] = [
+            {"match": "*", "topic": f"{namespace}.elsewhere", "server": name} for name in ("old", "lax", "odd")
+        ]
+        more |= _server("old", old.url, "refused", reconnect_min="50ms")
+        more |= _server("lax", old.url, "accepted", reconnect_min="50ms", without_ids="accept")
+        more |= _server("odd", strange.url, ",".join(ODD), reconnect_min="500ms", without_ids="accept")
+        began = monotonic()
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            let_pass(LASTED)
+            lasted = monotonic() - began
+            asked = {name: [each.at - feed.requests[0].at for each in feed.requests] for name, feed in feeds.items()}
+            for feed in feeds.values():
+                feed.fail(())
+            refused, accepted = len(old.ids_of("refused")), len(old.ids_of("accepted"))
+            confused = {name: len(strange.ids_of(name)) for name in ODD}
+            wait_delivered(bridge, feeds)
+            assert "bug" not in bridge.log_text()
+            assert bridge.terminate() == 0
+    by_second = {name: _by_second(times) for name, times in asked.items()}
+    print(f"gave nothing: {by_second}; unknown session: {refused} and {accepted}; odd ids: {confused}")
+    for name, counts in by_second.items():
+        # Waits are random below a bound that doubles from 50 ms to 1.5 s: 6 at first, then 4 in 3 s on the average.
+        assert sum(counts) <= 28, (name, counts)
+        assert sum(counts[3:]) <= 14, (name, counts)
+    assert 1 <= refused <= 14
+    assert 1 <= accepted <= 14
+    for count in confused.values():  # the shortest wait after an end is three quarters of half a second
+        assert 2 <= count <= 4 + 2 * lasted / 0.375, confused
+    proven(kafka, namespace, feeds)
+    assert {one.key for one in events(kafka, namespace, "elsewhere")} == {f"odd/{name}".encode() for name in ODD}
+
+
+def _by_second(times: Sequence[float]) -> list[int]:
+    return [sum(int(at) == second for at in times) for second in range(int(LASTED))]
+
+
+def _server(name: str, url: str, sessions: str, **more: object) -> dict[str, object]:
+    """The settings of one more server, whose events go to a topic of their own."""
+    chosen = {"url": url, "sessions": sessions, "discover": False, "reconnect_max": "60s", **more}
+    return {f"servers.{name}.{key}": value for key, value in chosen.items()}
+
+
+def test_a_refused_token_is_loud_and_asked_for_slowly(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """401 and 403: said in the log, ``/readyz`` 503, five seconds until the next try, with the file's new token."""
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    feeds = {"401": FaultyFeed(numbered(1, 20)), "403": FaultyFeed(numbered(1, 20))}
+    guarded = {name: _guarded(feed, int(name)) for name, feed in feeds.items()}
+    more = {"servers.local.token_file": token, "servers.local.reconnect_max": "60s"}
+    with scripted_mix() as mix:
+        mix.streams = dict(guarded)
+        mix.list(*feeds)
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_until(lambda: bridge.get("/readyz").status == 503, 10, "a 503 of /readyz", 0.05)
+            for name in feeds:
+                line = wait_logged(bridge, "unauthorized", f"status {name}")
+                assert line["session"] == name
+                assert line["level"] in {"warning", "error"}
+                wait_until(partial(_is_told, bridge, name), 5, "its error")
+            token.write_text("new\n")
+            wait_delivered(bridge, feeds)
+            bridge.wait_ready()
+            assert bridge.terminate() == 0
+            assert "Bearer" not in bridge.log_text()
+    proven(kafka, namespace, feeds)
+    for name, feed in feeds.items():
+        refused, taken = feed.requests
+        assert 5 <= taken.at - refused.at < 9, name
+        assert (refused.headers["authorization"], taken.headers["authorization"]) == (b"Bearer old", b"Bearer new")
+
+
+def _is_told(bridge: Bridge, name: str) -> bool:
+    return f"status {name}" in str(session(bridge, name).get("last_error"))
+
+
+def _guarded(feed: FaultyFeed, refusal: int) -> Script:
+    """The feed, for who has the new token."""
+
+    def script(peer: Peer) -> None:
+        feed.fail([] if peer.headers["authorization"] == b"Bearer new" else [bad.status(refusal)])
+        feed(peer)
+
+    return script
