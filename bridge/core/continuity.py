@@ -185,6 +185,21 @@ class Continuity:
         self._stand_at = now
         return self._leave(self._of_session(events), f"the reader stood still for {seconds:.0f} s")
 
+    @property
+    def awaits_replay(self) -> bool:
+        """Whether known events must come before anything else: a server that replays sends them at once."""
+        return self._opening is _Opening.OVERLAP
+
+    def lapse(self) -> list[Action]:
+        """The replay did not come. What the server has said since may stand under ids it takes for read: all anew.
+
+        Without this, the last words of a session whose server began its ids anew would wait for a next one.
+        """
+        self._opening = None
+        detail = "the server did not send the last known events again: all it has is fetched anew, some may be missing"
+        point = Recent.starting(self._start) if self._start else self._resume_point()
+        return self._anew("gap", "not_replayed", detail, point)
+
     def forget_ids(self) -> None:
         """The server did not know the last id: whether it gives ids at all is looked at again."""
         self._has_ids = False

@@ -86,8 +86,10 @@ class Supervisor:
             discovery.start()
 
     def tick(self) -> None:
-        """Take out what has ended, retire old connections, start what is wanted."""
+        """Take out what has ended, retire connections that are too old or prove nothing, start what is wanted."""
         self._reap()
+        for running in self._all():
+            running.worker.retire_if_unproven()
         for name, source in self._sources.items():
             if source.settings.max_connection_age is not None:
                 for running in self._of(name):

@@ -43,6 +43,8 @@ log = get_logger("bridge.session")
 
 _HINTS = frozenset({"session_created", "session_deleted"})
 _ORDINARY = frozenset({"attached", "resumed", "ended"})
+_REPLAY_WITHIN = 10.0
+"""Seconds for the first known event of a replay to come: a server has it in memory, and sends it before all else."""
 _LASTING = 5.0
 """Seconds after which a connection that moved no id counts as one that worked: heartbeats come more seldom than that,
 and a server asked every five seconds is not flooded."""
@@ -97,6 +99,8 @@ class Worker:
         self._was_answered = False
         """Whether the server has had a stream for this session: then a refusal is not about ``start_after_id``."""
         self._opened_at = self._stood_at = 0.0
+        self._awaits_since: float | None = None
+        self._has_lapsed = False
         self._opened_after = ""
         self._log = log.bind(server=key.server, session=key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {key}", daemon=True)
@@ -135,6 +139,14 @@ class Worker:
         connected_at = self._connected_at
         if connected_at is not None and monotonic() - connected_at > age * (1 - self._haste):
             self._connected_at = None
+            self._connector.retire()
+
+    def retire_if_unproven(self) -> None:
+        """End a connection whose replay has not begun for long: nothing wakes a reader to which nothing is sent."""
+        since = self._awaits_since
+        if since is not None and monotonic() - since > _REPLAY_WITHIN:
+            self._awaits_since = None
+            self._has_lapsed = True
             self._connector.retire()
 
     @property
@@ -236,13 +248,18 @@ class Worker:
         self._stream = stream
         self._was_answered = True
         self._opened_at = self._connected_at = self._stood_at = monotonic()
+        self._awaits_since = self._opened_at if self._continuity.awaits_replay else None
         self._opened_after = stream.last_event_id
         self._become(Signal.OPENED)
         self._log.info("connected", last_event_id=stream.last_event_id)
 
     def _closed(self, stream: EventStream) -> None:
         stream.close()
-        self._stream = self._connected_at = None
+        self._stream = self._connected_at = self._awaits_since = None
+        if self._has_lapsed:
+            self._has_lapsed = False
+            if self._continuity.awaits_replay:
+                self._perform(self._continuity.lapse())
         readings = self.readings
         readings.bytes_read += stream.bytes_read
         readings.replaced += stream.replaced
@@ -280,6 +297,8 @@ class Worker:
             self._perform(self._continuity.stood_still(events, stood, now))
         else:
             self._perform(self._continuity.take(events, now))
+        if not self._continuity.awaits_replay:
+            self._awaits_since = None
         waited = monotonic() - now
         if waited > LONGEST_STAND:  # for room: what the connection holds by now is as old
             self._stood_at = now + waited

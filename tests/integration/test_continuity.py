@@ -1,0 +1,389 @@
+"""What servers do to the continuity of streams, through the whole bridge: what is told, and that nothing is missed.
+
+One session of one bridge for each behaviour: they must not touch one another. At the end each is compared with the
+server's journal by a consumer that follows the rule; what the server itself took away from everybody is left out.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tests.integration.scene import session, settings, started, wait_logged
+from tests.kafka.lifecycle import Told, lifecycle
+from tests.kafka.mix import MixServer, prove
+from tests.kafka.process import Bridge, command
+from tests.kafka.rule import Followed, follow
+from tests.kafka.topics import read_topic
+from tests.waiting import wait_until
+
+SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A silent server, a bridge, and what is in Kafka."""
+
+    kafka: str
+    namespace: str
+    mix: MixServer
+    bridge: Bridge
+    missed: dict[str, set[int]] = field(default_factory=dict)
+    """Sequences that the server has, and did not send."""
+
+    def newest(self, name: str) -> int:
+        """The newest id: the server tells each session of the others that are made, so all have more than they said."""
+        return int(self.mix.journal()[name][-1].id)
+
+    def say(self, name: str, count: int) -> None:
+        """So many events more, all of them on their way to a reader."""
+        self.mix.burst(name, count)
+
+    def caught_up(self, name: str) -> None:
+        """Return once the newest event of the journal is in Kafka, and nothing of the session is under way."""
+        newest = self.mix.journal()[name][-1].data
+
+        def is_there() -> bool:
+            told = session(self.bridge, name)
+            if told.get("in_flight") != 0 or told.get("state") != "streaming":
+                return False
+            got = follow(read_topic(self.kafka, f"{self.namespace}.events")).by_key().get(f"local/{name}", [])
+            return any(one.data == newest for one in got[-200:])
+
+        wait_until(is_there, PATIENCE, f"the newest event of {name}, see {self.bridge.log}", 0.1)
+
+    def told(self, name: str) -> list[Told]:
+        """Its lifecycle."""
+        return lifecycle(self.kafka, self.namespace, name)
+
+    def wait_told(self, name: str, *kinds: str) -> list[Told]:
+        """Its lifecycle, once it has come to these."""
+        wait_until(
+            lambda: [one.kind for one in self.told(name)][-len(kinds) :] == [*kinds],
+            PATIENCE,
+            f"{kinds} of {name}",
+            0.1,
+        )
+        return self.told(name)
+
+    def cut(self, name: str) -> None:
+        """End its stream, and return once there is another."""
+        before = self.connections(name)
+        self.mix.fault("disconnect", session=name)
+        wait_until(lambda: self.connections(name) > before, PATIENCE, f"another connection of {name}", 0.02)
+
+    def connections(self, name: str) -> int:
+        """Requests of its stream so far."""
+        return len(self.mix.requests(path="/stream", session=name))
+
+    @contextmanager
+    def away(self, name: str) -> Iterator[None]:
+        """Keep the bridge from the session for a while."""
+        refusal = self.mix.fault("status", status=503, session=name)
+        self.mix.fault("disconnect", session=name)
+        wait_until(lambda: session(self.bridge, name).get("state") != "streaming", PATIENCE, f"{name} away", 0.02)
+        yield
+        self.mix.clear(refusal)
+
+
+Act = Callable[[Stage, str], None]
+
+
+def true(stage: Stage, name: str) -> None:
+    """Cut often, resumed each time."""
+    for _ in range(3):
+        stage.cut(name)
+        stage.say(name, 4)
+        stage.caught_up(name)
+    assert [one.kind for one in stage.told(name)] == ["attached", *["resumed"] * 3]
+    assert {one.reason for one in stage.told(name)[1:]} == {"replay_proved"}
+
+
+def evicted(stage: Stage, name: str) -> None:
+    """Its buffer moved on while the bridge was away: a gap, with the number of what is missing."""
+    last = stage.newest(name)
+    with stage.away(name):
+        stage.say(name, 20)
+        stage.mix.fault("evict", keep=5, session=name)
+    gap = stage.wait_told(name, "attached", "gap")[-1]
+    assert (gap.data["missing"], gap.data["from_last_event_id"], gap.data["to_last_event_id"]) == (
+        15,
+        str(last),
+        str(last + 16),
+    )
+    assert gap.sequence == last
+    assert int(gap.data["new_epoch"]) > gap.epoch
+
+
+def fresh_ids(stage: Stage, name: str) -> None:
+    """Restarted: all its history under ids from 1 again."""
+    stage.mix.fault("restart", ids="fresh", history="keep", session=name)
+    stage.say(name, 5)
+    stage.caught_up(name)
+    assert "reset" in [one.kind for one in stage.told(name)] or stage.told(name)[-1].kind == "resumed"
+
+
+def fresh_and_empty(stage: Stage, name: str) -> None:
+    """Restarted, and all forgotten: ids from 1, for other events."""
+    last = stage.newest(name)
+    stage.mix.fault("restart", ids="fresh", history="forget", session=name)
+    stage.say(name, 4)
+    stage.caught_up(name)
+    told = stage.told(name)[1]
+    assert (told.kind, told.reason) in {("reset", "ids_started_over"), ("gap", "not_replayed")}
+    assert told.data["from_last_event_id"] == str(last)
+
+
+def fresh_and_grown(stage: Stage, name: str) -> None:
+    """The same, and its new ids are beyond ours before we ask: those from 1 count too."""
+    with stage.away(name):
+        stage.mix.fault("restart", ids="fresh", history="forget", session=name)
+        stage.say(name, 30)
+    stage.caught_up(name)
+    assert [one.kind for one in stage.told(name)] == ["attached", "reset", "resumed"]
+
+
+def restarted(stage: Stage, name: str) -> None:
+    """Restarted with its ids and its history."""
+    stage.mix.fault("restart", session=name)
+    stage.say(name, 5)
+    stage.caught_up(name)
+    assert {one.kind for one in stage.told(name)[1:]} == {"resumed"}
+
+
+def live_only(stage: Stage, name: str) -> None:
+    """The header is ignored: what was said meanwhile is lost. ``connected`` may have had an id in between."""
+    last = stage.mix.journal()[name][-1].sequence
+    stage.missed[name] = set(range(last + 1, last + 8))
+    with stage.away(name):
+        fault = stage.mix.fault("replay", start="live", session=name)
+        stage.say(name, 7)
+    wait_until(lambda: session(stage.bridge, name)["state"] == "streaming", PATIENCE, "a stream", 0.02)
+    stage.say(name, 3)
+    gap = stage.wait_told(name, "attached", "gap")[-1]
+    assert gap.data["missing"] in {7, None}
+    stage.mix.clear(fault)
+
+
+def from_the_start(stage: Stage, name: str) -> None:
+    """The header is ignored: everything comes again, and nothing is hidden."""
+    fault = stage.mix.fault("replay", start="oldest", session=name)
+    stage.cut(name)
+    stage.say(name, 3)
+    stage.caught_up(name)
+    stage.mix.clear(fault)
+    assert stage.told(name)[-1].kind == "reset"
+
+
+def left_out(stage: Stage, name: str) -> None:
+    """A slow reader's fate: three events are left out on the stream, and a reconnect brings them."""
+    stage.mix.fault("skip", events=3, session=name, times=1)
+    stage.say(name, 3)
+    stage.say(name, 2)
+    stage.caught_up(name)
+    assert [one.kind for one in stage.told(name)] == ["attached", "resumed"]
+
+
+def lost_for_all(stage: Stage, name: str) -> None:
+    """Events that nobody can have: asked for once more, then told; a second time within ten minutes told at once."""
+    connections = stage.connections(name)
+    stage.mix.fault("drop", session=name, times=4)
+    stage.say(name, 6)
+    gap = stage.wait_told(name, "attached", "resumed", "gap")[-1]
+    assert (gap.reason, gap.data["missing"]) == ("ids_jumped", 4)
+    stage.say(name, 20)  # ids that jumped must prove themselves again
+    stage.caught_up(name)
+    stage.mix.fault("drop", session=name, times=2)
+    stage.say(name, 3)
+    gap = stage.wait_told(name, "gap", "gap")[-1]
+    assert gap.data["missing"] == 2
+    assert stage.connections(name) == connections + 1
+
+
+def own_ids(stage: Stage, name: str) -> None:
+    """``connected`` takes an id that no replay brings: no false gap, and no jump over what is to be replayed."""
+    fault = stage.mix.fault("own_ids", ids="fresh", session=name)
+    for _ in range(3):
+        stage.cut(name)
+        stage.say(name, 3)
+        stage.caught_up(name)
+    assert {one.kind for one in stage.told(name)[1:]} == {"resumed"}
+    stage.mix.clear(fault)
+
+
+def shared_ids(stage: Stage, name: str, size: int = 3) -> None:
+    """One id on several events: a cut between them loses none of them."""
+    stage.mix.fault("ids", scheme="group", size=size, session=name)
+    for count in (4, 1, 1, 5):
+        stage.say(name, count)
+        stage.caught_up(name)
+        stage.cut(name)
+    stage.say(name, 1)
+    stage.caught_up(name)
+    assert {one.kind for one in stage.told(name)[1:]} == {"resumed"}
+
+
+def some_ids(stage: Stage, name: str) -> None:
+    """Events without an id between others: what a replay brings is not known, so a reconnect numbers anew."""
+    fault = stage.mix.fault("ids", scheme="some", size=3, session=name)
+    stage.say(name, 7)
+    stage.caught_up(name)
+    stage.mix.clear(fault)
+    stage.say(name, 2)
+    stage.caught_up(name)
+    stage.cut(name)
+    stage.say(name, 2)
+    stage.caught_up(name)
+    assert "new_epoch" in stage.told(name)[-1].data
+
+
+def opaque_ids(stage: Stage, name: str) -> None:
+    """Any text is an id."""
+    stage.mix.fault("ids", scheme="uuid", session=name)
+    stage.say(name, 3)
+    stage.caught_up(name)
+    for _ in range(2):
+        stage.cut(name)
+        stage.say(name, 3)
+        stage.caught_up(name)
+    assert [one.reason for one in stage.told(name)][-1] == "replay_proved"
+
+
+def refused_id(stage: Stage, name: str) -> None:
+    """Three refusals, then all from the beginning."""
+    stage.mix.fault("status", status=410, session=name, times=3)
+    stage.mix.fault("disconnect", session=name)
+    told = stage.wait_told(name, "unresumable", "resumed")[-2]
+    assert (told.reason, told.data["to_last_event_id"]) == ("refused_id", "0")
+    stage.say(name, 2)
+    stage.caught_up(name)
+
+
+ACTS: tuple[Act, ...] = (
+    *(true, evicted, fresh_ids, fresh_and_empty, fresh_and_grown, restarted, live_only, from_the_start, left_out),
+    *(lost_for_all, own_ids, shared_ids, some_ids, opaque_ids, refused_id),
+)
+UNTOUCHED = {"true", "restarted", "left_out", "own_ids", "shared_ids"}
+"""These keep the epoch they began with, whatever happens."""
+
+
+def test_each_behaviour_of_a_server_is_told_and_nothing_is_missed(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Then the bridge is stopped, killed and started again, and each of them goes on."""
+    names = [act.__name__ for act in ACTS]
+    with MixServer(tmp_path / "mix", *SILENT) as mix:
+        for name in names:
+            mix.post("/control/sessions", {"id": name, "rate": 0})
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            stage = Stage(kafka, namespace, mix, bridge)
+            for name in names:
+                stage.say(name, 10)
+            for name in names:
+                stage.caught_up(name)
+            for act in ACTS:
+                act(stage, act.__name__)
+            for end in (bridge.terminate, bridge.kill):
+                _restarted(stage, names, end)
+            assert bridge.terminate() == 0
+        lost = {name: mix.lost(name) | stage.missed.get(name, set()) for name in names}
+        proof = prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True, lost=lost)
+        _judge(stage, names, proof.follower.by_key())
+    verified = command(["verify", "--json"], settings(kafka, namespace, "http://unknown.invalid"))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def _restarted(stage: Stage, names: list[str], end: Callable[[], object]) -> None:
+    for name in names:
+        stage.say(name, 1)
+    end()
+    for name in names:
+        stage.say(name, 3)
+    stage.bridge.start()
+    for name in names:
+        stage.caught_up(name)
+
+
+def _judge(stage: Stage, names: list[str], accepted: Mapping[str, list[Followed]]) -> None:
+    for name in names:
+        epochs = {one.epoch for one in accepted[f"local/{name}"]}
+        assert name not in UNTOUCHED or len(epochs) == 1, (name, epochs)
+        told = stage.told(name)
+        assert told[0].kind == "attached", name
+        for one in told:
+            got = [each for each in accepted[f"local/{name}"] if each.epoch == one.epoch]
+            assert len(got) >= one.sequence, (name, one)
+        announced = {int(one.data["new_epoch"]) for one in told if "new_epoch" in one.data}
+        assert epochs <= announced | {told[0].epoch}, f"{name}: an epoch that nobody told of"
+
+
+def test_a_server_without_ids_is_told_of_at_each_reconnect(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``accept``: a new epoch and ``unresumable`` each time; what was sent meanwhile is lost, all else is there."""
+    more = {"servers.local.without_ids": "accept"}
+    with MixServer(tmp_path / "mix", *SILENT) as mix:
+        mix.post("/control/sessions", {"id": "bare", "rate": 0})
+        mix.fault("ids", scheme="none", session="bare")
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            stage = Stage(kafka, namespace, mix, bridge)
+            for _ in range(3):
+                wait_until(lambda: session(bridge, "bare").get("state") == "streaming", PATIENCE, "a stream", 0.02)
+                stage.say("bare", 3)
+                stage.caught_up("bare")
+                stage.cut("bare")
+            told = stage.wait_told("bare", "attached", *["unresumable"] * 3)
+            assert bridge.terminate() == 0
+        assert {one.reason for one in told[1:]} == {"no_ids"}
+        prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True, lost={"bare": mix.lost("bare")})
+
+
+def test_many_events_under_one_id_survive_a_kill(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """More than are remembered: those beyond come again, in a new epoch, and none is missed."""
+    with MixServer(tmp_path / "mix", *SILENT) as mix:
+        for name, size in (("few", 3), ("many", 300)):
+            mix.post("/control/sessions", {"id": name, "rate": 0})
+            mix.fault("ids", scheme="group", size=size, session=name)
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            stage = Stage(kafka, namespace, mix, bridge)
+            for count in (290, 20, 7):
+                for name in ("few", "many"):
+                    stage.say(name, count)
+                    stage.caught_up(name)
+                bridge.kill()
+                bridge.start()
+                for name in ("few", "many"):
+                    stage.caught_up(name)
+            assert bridge.terminate() == 0
+        proof = prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True)
+        assert len({one.epoch for one in proof.follower.by_key()["local/few"]}) == 1
+
+
+def test_a_bridge_that_stood_still_asks_again(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """SIGSTOP for six seconds while events are left out on the stream: the replay brings them, none of them twice."""
+    with MixServer(tmp_path / "mix", *SILENT) as mix:
+        mix.post("/control/sessions", {"id": "a", "rate": 0})
+        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            stage = Stage(kafka, namespace, mix, bridge)
+            stage.say("a", 5)
+            stage.caught_up("a")
+            before = stage.connections("a")
+            bridge.send(signal.SIGSTOP)
+            asked = partial(bridge.send, signal.SIGCONT)
+            wait_until(_after(6.0), 10, "six seconds", 0.1)
+            stage.say("a", 5)
+            asked()
+            stage.caught_up("a")
+            assert stage.connections("a") == before + 1
+            wait_logged(bridge, "stood still")
+            assert bridge.terminate() == 0
+        proof = prove(kafka, [f"{namespace}.events"], mix.journal())
+    assert proof.repeats == 0
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    from bridge.clock import monotonic  # noqa: PLC0415
+
+    end = monotonic() + seconds
+    return lambda: monotonic() >= end
