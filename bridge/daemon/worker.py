@@ -288,9 +288,9 @@ class Worker:
 
     def _take(self, events: list[Event]) -> None:
         """Some events, in the order of the stream."""
-        now = monotonic()
-        self.readings.last_error = None
         self._pulse.beat()
+        now = monotonic()  # after it: a stand that this very beat notices is not to be noticed again
+        self.readings.last_error = None
         stood = self._pulse.stood_since(self._stood_at)
         if stood:
             self._stood_at = now

@@ -1,0 +1,124 @@
+"""The public server of August 2025, which has no ids and where a reader takes part: harmless to it, honest about it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from bridge.clock import monotonic
+from tests.integration.scene import accepted, events, session, settings, started, wait_logged
+from tests.kafka.lifecycle import lifecycle
+from tests.kafka.mix import MixServer, prove
+from tests.waiting import wait_until
+
+KIND = ("--kind", "snapshot", "--sessions", 0, "--heartbeat", 0.2)
+ACCEPT = {"servers.local.without_ids": "accept", "servers.local.discover": False}
+
+
+def test_its_streams_are_bridged_and_every_reconnect_is_told_of(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Cut by age again and again: never two readers, no run cancelled by us, each reconnect ``unresumable``."""
+    with MixServer(tmp_path / "mix", *KIND, "--connection-age", 1) as mix:
+        mix.post("/control/sessions", {"id": "a", "rate": 0})
+        with started(
+            tmp_path, settings(kafka, namespace, mix.url, {**ACCEPT, "servers.local.sessions": "a"})
+        ) as bridge:
+            for turn in range(3):
+                wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
+                _say_a_whole_run(mix)
+                wait_arrived(kafka, namespace, mix)
+                before = mix.counts("a")["opened"]
+                wait_until(lambda before=before: mix.counts("a")["opened"] > before, 30, f"cut {turn}", 0.02)  # type: ignore[misc]
+            assert bridge.terminate() == 0
+            bridge.start()
+            wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
+            _say_a_whole_run(mix)
+            wait_arrived(kafka, namespace, mix)
+            assert bridge.terminate() == 0
+        counts = mix.counts("a")
+        prove(kafka, [f"{namespace}.events", f"{namespace}.dead-letters"], mix.journal(), new_epochs=True)
+    assert counts["most_readers"] == 1
+    assert (counts["cancelled_runs"], counts["refused_runs"], counts["dropped"]) == (0, 0, 0)
+    told = lifecycle(kafka, namespace, "a")
+    assert told[0].kind == "attached"
+    assert len([one for one in told if one.kind == "unresumable"]) >= 3
+    assert {one.kind for one in told} == {"attached", "unresumable"}  # attached again where nothing had come since
+    assert len({one.epoch for one in accepted(kafka, namespace, "a")}) >= 4
+
+
+def wait_arrived(kafka: str, namespace: str, mix: MixServer) -> None:
+    """Return once everything is in Kafka, also what is not of the contract's form: it is a dead letter."""
+
+    def arrived() -> bool:
+        records = [*events(kafka, namespace), *events(kafka, namespace, "dead-letters")]
+        return len(records) >= len(mix.journal()["a"])
+
+    wait_until(arrived, 30, "its events", 0.05)
+
+
+def _say_a_whole_run(mix: MixServer) -> None:
+    """Events up to the end of a run: what runs longer than a connection would be cancelled by its end."""
+    while True:
+        mix.burst("a", 1)
+        if mix.journal()["a"][-1].event in {"complete", "rate_limit_error"}:
+            return
+
+
+def test_its_events_are_refused_unless_asked_for(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``refuse``: the session stops at the first event without an id, before any harm, and is not asked again."""
+    with MixServer(tmp_path / "mix", *KIND) as mix:
+        mix.post("/control/sessions", {"id": "a", "rate": 0})
+        more = {"servers.local.sessions": "a", "servers.local.discover": False}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
+            _say_a_whole_run(mix)
+            assert wait_logged(bridge, "without ids")["setting"] == "servers.local.without_ids"
+            wait_until(lambda: session(bridge, "a")["state"] == "refused", 10, "its stop")
+            assert bridge.terminate() == 0
+        assert mix.counts("a")["opened"] == 1
+    assert events(kafka, namespace) == []
+
+
+def test_an_unknown_session_there_ends_like_a_404(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """200 and one error event: nothing of it is published, a few requests, then it is over."""
+    with MixServer(tmp_path / "mix", *KIND) as mix:
+        more = {**ACCEPT, "servers.local.sessions": "nobody", "servers.local.gone_after": "1s"}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            ended = wait_logged(bridge, "session ended", "nobody", deadline=30)
+            assert ended["reason"] == "gone"
+            assert bridge.terminate() == 0
+        assert 3 <= len(mix.requests(path="/stream", session="nobody")) <= 30
+    assert events(kafka, namespace) == []
+    assert events(kafka, namespace, "dead-letters") == []
+    assert [one.kind for one in lifecycle(kafka, namespace, "nobody")] == ["ended"]
+
+
+def test_its_plain_text_is_no_list_of_sessions(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Discovery believes only what is JSON, and says so; configured sessions are bridged all the same."""
+    with MixServer(tmp_path / "mix", *KIND) as mix:
+        mix.post("/control/sessions", {"id": "a", "rate": 0})
+        more = {"servers.local.without_ids": "accept", "servers.local.sessions": "a"}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_logged(bridge, "discovery failed", "not JSON")
+            wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
+            _say_a_whole_run(mix)
+            wait_arrived(kafka, namespace, mix)
+            assert bridge.terminate() == 0
+
+
+def test_what_it_may_have_dropped_for_a_slow_reader_is_told(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A bridge that stood still cannot ask again: it says that events may be missing, and which came."""
+    with MixServer(tmp_path / "mix", *KIND) as mix:
+        mix.post("/control/sessions", {"id": "a", "rate": 0})
+        more = {**ACCEPT, "servers.local.sessions": "a"}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
+            bridge.send(signal.SIGSTOP)
+            until = monotonic() + 5.5
+            wait_until(lambda: monotonic() > until, 10, "the time", 0.1)
+            _say_a_whole_run(mix)
+            bridge.send(signal.SIGCONT)
+            wait_arrived(kafka, namespace, mix)
+            assert bridge.terminate() == 0
+        assert mix.counts("a")["opened"] == 1
+    told = lifecycle(kafka, namespace, "a")
+    assert [(one.kind, one.reason) for one in told] == [("attached", "new_session"), ("gap", "stood_still")]
