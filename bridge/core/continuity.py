@@ -47,7 +47,7 @@ class Anew(NamedTuple):
 
     happening: Happening
     recent: Recent | None = None
-    """Where the new epoch resumes; None: where the stream stands."""
+    """Where the new epoch resumes; None: where the stream stands, with nothing to prove it by."""
     certain: bool = True
 
 
@@ -115,7 +115,8 @@ class Continuity:
         actions: list[Action] = []
         if not recent.digests:
             # Without overlap the server is believed; not if it has yet to show that it knows ids.
-            believed = not self._overlap and recent.after != "" and (self._has_ids or not self._accepts_no_ids)
+            believed = not self._overlap and recent.after != "" and recent.believes_next
+            believed = believed and (self._has_ids or not self._accepts_no_ids)
             self._opening = None if believed or not is_used else _Opening.SUCCESSION
         elif not self._has_ids:
             actions = self._anew(
@@ -133,7 +134,10 @@ class Continuity:
             self._opening = _Opening.SUCCESSION
         elif cursor is not None and sendable(cursor):
             self._recent = recent._replace(cursor=cursor)
-        sent = self._recent.after if self._opening is _Opening.OVERLAP else self._resume_point().after
+        if self._opening is _Opening.OVERLAP or (recent.after and not recent.digests):
+            sent = recent.after
+        else:
+            sent = self._resume_point().after
         self._ids.begin(sent)
         return sent, actions
 
@@ -175,8 +179,8 @@ class Continuity:
 
         ``events`` are what the connection held meanwhile. A replay is surer; without ids there is none.
         """
-        if self._opening is not None:
-            return self.take(events, now)
+        if self._opening is not None or self._held:
+            return self.take(events, now)  # asked anew already
         if not self._has_ids:
             detail = f"the reader stood still for {seconds:.0f} s: the server may have dropped events meanwhile"
             return [Announce(self._happening("gap", "stood_still", detail)), *self.take(events, now)]
@@ -262,14 +266,19 @@ class Continuity:
             self._release(first, actions)
         point, recent = self._resume_point(), self._recent
         before, found = number(recent.cursor if recent.digests else recent.after), number(first.id)
-        if recent.certain and before is not None and found == before + 1:
+        if recent.certain and recent.believes_next and before is not None and found == before + 1:
             actions += self._resumed("next_id")
         elif first.id or self._has_ids:
             sent = number(point.after)
             if sent is not None and found is not None and found <= sent and point.after != self._start:
                 return self._start_over(events, actions)
-            detail = "nothing proves which events came before: some may be missing, and some may come again"
-            actions += self._anew("gap", "not_provable", detail, _unproven(point), to=first.id)
+            # At a session's very beginning a server of any ids sends all it has: no reason to alarm anybody.
+            is_all = point.after == self._start and (sent is None or found is None)
+            detail = "nothing proves which events came before: numbered anew, some may come again"
+            actions += self._anew(
+                "resumed" if is_all else "gap", "not_provable",
+                detail if is_all else f"{detail}, some may be missing", None, to=first.id,
+            )  # fmt: skip
         elif self._accepts_no_ids:
             detail = "the server gives no ids: events sent meanwhile are lost"
             actions += self._anew("unresumable", "no_ids", detail, point)
@@ -289,7 +298,7 @@ class Continuity:
         if self._matched or last is None or found is None:
             reason = "replay_incomplete" if self._matched else "not_recognised"
             detail = "the replay does not begin with the last known events: some may be missing"
-            actions += self._anew("gap", reason, detail, _unproven(point), to=first.id)
+            actions += self._anew("gap", reason, detail, None, to=first.id)
         elif found <= last:
             return self._start_over(events, actions)
         elif counts and found == last + 1:
@@ -298,7 +307,7 @@ class Continuity:
         else:
             detail = "the server no longer has the events that follow the last known one"
             missing = found - last - 1 if counts else None
-            actions += self._anew("gap", "forgotten", detail, _unproven(point), to=first.id, missing=missing)
+            actions += self._anew("gap", "forgotten", detail, None, to=first.id, missing=missing)
         self._ids.last = None
         return events
 
@@ -359,8 +368,7 @@ class Continuity:
         self._healing = None
         self._ids.distrust()
         detail = "ids jumped: the server did not send these events, or no longer has them"
-        point = _unproven(Recent.starting(self._last_id))
-        actions += self._anew("gap", "ids_jumped", detail, point, to=events[0].id, missing=found - last - 1)
+        actions += self._anew("gap", "ids_jumped", detail, None, to=events[0].id, missing=found - last - 1)
         self._ids.last = None
         return events
 
@@ -396,13 +404,10 @@ class Continuity:
             if self._healing is not None:
                 self._healing = None
                 self._ids.distrust()
-            actions += self._anew(
-                "gap", "not_healed", detail, _unproven(self._resume_point()), to=held[0].id, missing=missing
-            )
+            actions += self._anew("gap", "not_healed", detail, None, to=held[0].id, missing=missing)
         actions += _publish(held)
         last_id = self._last_id = held[-1].last_event_id
-        point = Recent.starting(last_id) if sendable(last_id) else _unproven(self._resume_point())
-        self._recent = point._replace(certain=self._recent.certain)
+        self._recent = self._recent._replace(cursor=last_id)
         self._ids.begin(last_id)
         self._is_released = True
 
@@ -411,7 +416,7 @@ class Continuity:
         last, found = number(self._last_id), number(first.id)
         if self._is_released and (last is None or found != last + 1):
             detail = "a reconnect did not bring what may be missing after these events"
-            actions += self._anew("gap", "not_healed", detail, _unproven(self._resume_point()), to=first.id)
+            actions += self._anew("gap", "not_healed", detail, None, to=first.id)
             self._ids.last = None
 
     # What is said
@@ -428,11 +433,6 @@ class Continuity:
         self, kind: Kind, reason: str, detail: str, *, to: str | None = None, missing: int | None = None
     ) -> Happening:
         return Happening(kind, reason, detail, self._last_id, self._last_id if to is None else to, missing)
-
-
-def _unproven(point: Recent) -> Recent:
-    """Resume at this point, but do not believe the next id in the row: the first event numbered here was another."""
-    return Recent("", point.cursor)
 
 
 def _publish(events: Sequence[Event]) -> list[Action]:

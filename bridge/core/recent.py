@@ -38,6 +38,18 @@ class Recent(NamedTuple):
         """Nothing is known but the id to resume after."""
         return cls(last_event_id, last_event_id)
 
+    def unproven(self) -> Recent:
+        """The same place with nothing to recognise it by: what is numbered next may be any event.
+
+        From before the newest id, because more events may stand under it.
+        """
+        return Recent("" if self.after == self.cursor else self.after, self.cursor, b"", self.certain)
+
+    @property
+    def believes_next(self) -> bool:
+        """Whether the next id in the row can only be the first event that was numbered from here."""
+        return bool(self.digests) or self.after == self.cursor
+
     @property
     def is_whole(self) -> bool:
         """Every event after ``after`` is remembered."""

@@ -314,7 +314,7 @@ class Worker:
                     self._outbox.announce(happening)
                     self._tell(happening)
                 case Anew(happening, recent, certain):
-                    recent = self._outbox.recent if recent is None else recent
+                    recent = self._outbox.recent.unproven() if recent is None else recent
                     self._begin_epoch(recent._replace(certain=certain), happening)
                 case Reconnect(why):
                     self._log.info("connecting anew", why=why)
