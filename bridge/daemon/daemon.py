@@ -23,13 +23,13 @@ from bridge.daemon.pulse import Pulse
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.topic_watch import Nobody, TopicWatch
+from bridge.daemon.topic_watch import TopicWatch
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.position_log import OwnTopics
 from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
 from bridge.kafka.checkpoints import restore
 from bridge.kafka.clients import client_config
-from bridge.kafka.producer import IdempotentProducer, ProducerSettings
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.topic_look import TopicLook
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
 from bridge.observe.health import KAFKA_LIMIT, Beats
@@ -125,7 +125,7 @@ class Daemon:
         delivery.start()
         if self._prepare_ground is prepare_topics:  # an embedded Kafka has no settings of topics to look at
             look = TopicLook(client_config(settings.kafka, "mix-bridge"))
-            self._topics = TopicWatch(settings, ground, look, Nobody())
+            self._topics = TopicWatch(settings, ground, look, delivery)
             self._topics.start()
         shards = Shards.all_of(ground.checkpoint_partitions)
         self._supervisor = Supervisor(
@@ -159,9 +159,13 @@ class Daemon:
     def _make_delivery(self, ground: Ground) -> AtLeastOnce:
         settings = self._settings
         config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
-        producer_settings = ProducerSettings(config, ground.max_request_bytes)
+
+        def make(role: Role) -> IdempotentProducer:
+            limit = self._topics.max_request_bytes if self._topics else ground.max_request_bytes
+            return IdempotentProducer(ProducerSettings(config, limit), role)
+
         return AtLeastOnce(
-            lambda role: IdempotentProducer(producer_settings, role),
+            make,
             OwnTopics(settings.topics.checkpoints, ground.checkpoint_partitions, settings.topics.lifecycle),
             Limits(
                 settings.delivery.checkpoint_interval,

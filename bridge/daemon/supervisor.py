@@ -278,7 +278,7 @@ def _session_snapshot(key: SessionKey, running: Running, now: float) -> SessionS
         in_flight=outbox.in_flight,
         last_event_age=None if event_at is None else now - event_at,
         last_byte_age=None if byte_at is None else now - byte_at,
-        last_error=outbox.trouble or worker.readings.last_error,
+        last_error=outbox.trouble or outbox.positions.trouble or worker.readings.last_error,
         counters=_counters(running),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from structlog.stdlib import get_logger
 
@@ -69,6 +69,8 @@ class AtLeastOnce:
         self._beat = beat
         self._closed_checkpoints = 0
         self._outboxes: dict[SessionKey, SessionOutbox] = {}
+        self._renewal: str | None = None  # set by the watch of the topics, as the next
+        self._new_checkpoints: int | None = None
         self._called: deque[SessionOutbox] = deque()  # by any thread: these want the delivery thread
         self._answered: list[SessionOutbox] = []  # by the reports of the present poll
         self._waiting: dict[SessionOutbox, None] = {}  # in the order they called
@@ -136,6 +138,14 @@ class AtLeastOnce:
         """Sessions with something that is not yet in Kafka, or not in their checkpoint."""
         return sum(not outbox.is_settled for outbox in tuple(self._outboxes.values()))
 
+    def follow_limit(self, max_request_bytes: int) -> None:
+        """The topics take batches of another size now: go on with new producers (any thread)."""
+        self._renewal = f"the topics take batches of {max_request_bytes} bytes now"
+
+    def write_positions_again(self, partitions: int) -> None:
+        """The checkpoints topic is a new one, of so many partitions: write all that was in the old one (any thread)."""
+        self._new_checkpoints = partitions
+
     # The delivery thread
 
     def _run(self) -> None:
@@ -150,6 +160,7 @@ class AtLeastOnce:
 
     def _turn(self) -> None:
         self._poll()
+        self._begin_positions_again()
         if self._answered:  # not what poll counts: it also counts the client's words about lost connections
             self.last_answer = monotonic()
             self._replace_delay = _REPLACE_FIRST
@@ -176,11 +187,25 @@ class AtLeastOnce:
             self._waiting[self._called.popleft()] = None
         self._waiting = dict.fromkeys(outbox for outbox in self._waiting if not outbox.pump())
 
-    def _replace_if_fatal(self) -> None:
-        reason = self._producers.fatal
-        if reason is None or monotonic() < self._replace_at:
+    def _begin_positions_again(self) -> None:
+        partitions, self._new_checkpoints = self._new_checkpoints, None
+        if partitions is None:
             return
-        log.error("A Kafka producer is finished: going on from memory with a new one", error=reason)
+        self._topics = replace(self._topics, partitions=partitions)
+        for outbox in tuple(self._outboxes.values()):
+            outbox.positions.begin_again(partitions)
+        # The client looks for new partitions of a topic it knows every five minutes only, and takes nothing for them.
+        self._renewal = "the checkpoints topic is a new one"
+
+    def _replace_if_fatal(self) -> None:
+        fatal, renewal = self._producers.fatal, self._renewal
+        if (fatal is None and renewal is None) or monotonic() < self._replace_at:
+            return
+        self._renewal = None  # whatever the topics are by now, the new ones go by it
+        if fatal is None:
+            log.warning("Topics were changed: going on with new producers", reason=renewal)
+        else:
+            log.error("A Kafka producer is finished: going on from memory with a new one", error=fatal)
         outboxes = tuple(self._outboxes.values())
         for outbox in outboxes:
             outbox.hold()  # a record handed to any producer meanwhile would overtake what is lost

@@ -31,7 +31,7 @@ from bridge.delivery.producers import Producers
 from bridge.delivery.rejections import Rejection
 from bridge.delivery.room import RECORD_OVERHEAD, Room
 from bridge.errors import Stopped
-from bridge.kafka.faults import Fault, ProduceError, fault_of, in_words
+from bridge.kafka.faults import Fault, ProduceError, fault_of, in_full, is_for_age
 from bridge.kafka.producer import ProduceFailed, QueueFull
 
 log = get_logger("bridge.delivery")
@@ -107,6 +107,7 @@ class SessionOutbox:
         self._answered_at = monotonic()
         self._failed = False
         self._place_failed = False
+        self._is_late = False  # Kafka found a record too old for its topic
         self._alone = 0
         self._rejected: dict[Entry, Rejection] = {}
         self._produced = self._reported = 0
@@ -270,7 +271,7 @@ class SessionOutbox:
     @property
     def is_settled(self) -> bool:
         """Everything submitted is acknowledged, and a checkpoint that says so too."""
-        return self._watermark.is_empty and self.positions.written == self._watermark.committable
+        return self._watermark.is_empty and self.positions.has(self._watermark.committable)
 
     @property
     def published(self) -> int:
@@ -309,7 +310,8 @@ class SessionOutbox:
 
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         self._direct = False
-        self.trouble = in_words(error)
+        self.trouble = in_full(entry.topic or self.positions.topic_of(entry), error)
+        self._is_late = self._is_late or is_for_age(error)
         fault = fault_of(error)
         if fault is Fault.FATAL:
             self._wind_back(entry, Stage.LOST)
@@ -382,6 +384,7 @@ class SessionOutbox:
             if self._direct:
                 self._alone = 0  # whoever was suspected has gone through
                 self._is_patient = True
+                self._is_late = False
             return self._direct
 
     def _note_introduction(self) -> None:
@@ -446,8 +449,9 @@ class SessionOutbox:
         else:
             producer = self._producers.events
             self._introduced = entry if entry.topic not in self._known else None
-        # A clock that was ahead when the event came must not make Kafka refuse it for ever.
-        timestamp_ms = min(record.timestamp_ms, unix_ms())
+        # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
+        now = unix_ms()
+        timestamp_ms = now if self._is_late else min(record.timestamp_ms, now)
         producer.produce(
             record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self._report, entry)
         )

@@ -14,9 +14,9 @@ from bridge.core.checkpoint import Checkpoint, encode
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.lifecycle import LifecycleWriter
 from bridge.core.recent import Recent
-from bridge.core.watermark import Announcement, Mark
+from bridge.core.watermark import Announcement, Entry, Mark
 from bridge.delivery.producers import Producers
-from bridge.kafka.faults import ProduceError, in_words
+from bridge.kafka.faults import ProduceError, in_full
 from bridge.kafka.producer import ProduceFailed, QueueFull
 
 log = get_logger("bridge.delivery")
@@ -59,9 +59,12 @@ class PositionLog:
         self._partition = partition_of(self._record_key, topics.partitions)
         self._producers = producers
         self._answered = answered
+        self.trouble: str | None = None
+        """Why positions are not written at present; None when they are."""
+        self._topic_number = self._written_to = 0  # the topic was created anew so many times
+        self._is_writing = False
         self._state: State = "active"
         self._recent = None if restored is None else restored.recent
-        self._writing = self.written
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -72,19 +75,21 @@ class PositionLog:
 
     def write(self, position: Position, recent: Recent) -> None:
         """Write a position that is acknowledged, unless Kafka has it or still owes an answer about an earlier one."""
-        if position == self.written or self._writing != self.written:
+        if self._is_writing or self.has(position):
             return  # one at a time: while Kafka is away they would pile up, and the newest says all
         try:
-            self._produce(position, recent, "active", partial(self._report, position, recent))
-            self._writing = position
+            self._produce(position, recent, "active", partial(self._report, position, recent, self._topic_number))
+            self._is_writing = True
         except QueueFull:
             return  # the next turn of the timer tries again
         except ProduceFailed as failure:
-            log.warning("a checkpoint was not taken: trying again", session=str(self._key), error=str(failure))
+            self._note_trouble(failure.error)
 
     def write_mark(self, mark: Mark, report: Report) -> None:
         """Write a mark; raises as ``IdempotentProducer.produce``. ``report`` runs after it is known to be written."""
-        self._produce(mark.position, mark.recent, mark.state, partial(self._report_mark, mark, report))
+        self._produce(
+            mark.position, mark.recent, mark.state, partial(self._report_mark, mark, self._topic_number, report)
+        )
 
     def announce(self, announcement: Announcement, report: Report) -> None:
         """Write what happened; raises as ``IdempotentProducer.produce``."""
@@ -98,7 +103,20 @@ class PositionLog:
 
     def lose_producers(self) -> None:
         """What was being written will never be reported."""
-        self._writing = self.written
+        self._is_writing = False
+
+    def begin_again(self, partitions: int) -> None:
+        """The topic is a new one, of so many partitions: what is written next goes there, whatever was written."""
+        self._partition = partition_of(self._record_key, partitions)
+        self._topic_number += 1
+
+    def has(self, position: Position | None) -> bool:
+        """Whether Kafka has this position, in the topic as it is now."""
+        return position == self.written and self._written_to == self._topic_number
+
+    def topic_of(self, entry: Entry) -> str:
+        """Where the record of a mark or an announcement goes."""
+        return self._topics.lifecycle if isinstance(entry, Announcement) else self._topics.checkpoints
 
     def _checkpoint(self, position: Position, recent: Recent, state: State) -> Checkpoint:
         return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent)
@@ -108,20 +126,31 @@ class PositionLog:
         value, now, topic = encode(checkpoint), checkpoint.updated_ms, self._topics.checkpoints
         self._producers.positions.produce(topic, value, self._record_key, [], now, report, self._partition)
 
-    def _report(self, position: Position, recent: Recent, error: ProduceError | None, _message: object) -> None:
+    def _report(
+        self, position: Position, recent: Recent, topic_number: int, error: ProduceError | None, _message: object
+    ) -> None:
+        self._is_writing = False
         if error is None:
-            self._is_written(position, recent, "active")
-            return
-        self._writing = self.written
-        log.warning("Kafka did not take a checkpoint: writing it again", session=str(self._key), error=in_words(error))
+            self._is_written(position, recent, "active", topic_number)
+        else:
+            self._note_trouble(error)
 
-    def _report_mark(self, mark: Mark, report: Report, error: ProduceError | None, message: object) -> None:
+    def _note_trouble(self, error: ProduceError) -> None:
+        told = in_full(self._topics.checkpoints, error)
+        if told != self.trouble:  # said once: it is tried again with each checkpoint
+            log.warning("Kafka does not take a checkpoint: trying again", session=str(self._key), error=told)
+        self.trouble = told
+
+    def _report_mark(
+        self, mark: Mark, topic_number: int, report: Report, error: ProduceError | None, message: object
+    ) -> None:
         if error is None:
-            self._is_written(mark.position, mark.recent, mark.state)
-            self._writing = mark.position
+            self._is_written(mark.position, mark.recent, mark.state, topic_number)
         report(error, message)
 
-    def _is_written(self, position: Position, recent: Recent, state: State) -> None:
+    def _is_written(self, position: Position, recent: Recent, state: State, topic_number: int) -> None:
         self.written, self._recent, self._state = position, recent, state
+        self._written_to = topic_number
+        self.trouble = None
         self.count += 1
         self._answered()

@@ -61,6 +61,11 @@ def is_for_size(error: KafkaError) -> bool:
     return error.code() in _SIZE_FAULTS
 
 
+def is_for_age(error: KafkaError) -> bool:
+    """Whether the same record might be taken with the present time: it waited longer than its topic allows."""
+    return error.code() == KafkaError.INVALID_TIMESTAMP
+
+
 def in_words(error: KafkaError) -> str:
     """One line for people and headers: the name users can look up, and the client's own text."""
     return f"{error.name()}: {error.str()}"

@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 
 from tests.integration.scene import (
+    checkpoints,
     events,
     session,
     settings,
@@ -22,6 +23,7 @@ from tests.integration.scene import (
     status,
     texts,
     wait_acknowledged,
+    wait_checkpoint,
     wait_logged,
 )
 from tests.integration.scripted_mix import Feed, content, scripted_mix
@@ -208,7 +210,8 @@ def test_what_stays_away_is_waited_for_and_told(kafka: str, namespace: str, tmp_
             wait_trouble(bridge, topic, "create it with 2 partitions")
             assert looked_at(bridge, topic)["partitions"] is None
             assert partitions_of(kafka, topic) == []
-            create_topic(kafka, topic, 1)
+            # What has waited is older than the new topic allows.
+            create_topic(kafka, topic, 1, {"message.timestamp.before.max.ms": "1000"})
             feed.add(5)
             wait_read(bridge, "a", "15")
             wait_well(bridge, topic)
@@ -261,6 +264,72 @@ def moved(kafka: str, namespace: str) -> int:
     """Keys that are in more than one partition."""
     places = {(record.key, record.partition) for record in events(kafka, namespace)}
     return len(places) - len({key for key, _ in places})
+
+
+def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Also of sessions that say nothing, also with other partitions; a restart goes on where the sessions were."""
+    feeds, topic = {"a": Feed(5), "idle": Feed(3), "b": Feed(4)}, f"{namespace}.checkpoints"
+    with scripted_mix() as mix:
+        mix.list(*feeds)
+        mix.streams = dict(feeds)
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            for name, last in (("a", "5"), ("idle", "3"), ("b", "4")):
+                wait_read(bridge, name, last)
+                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            delete(kafka, topic)
+            feeds["a"].add(5)
+            wait_read(bridge, "a", "10")  # events do not wait for it
+            create_topic(kafka, topic, 1, COMPACTED)
+            wait_change(bridge, topic, "recreated", "written again")
+            for name, last in (("a", "10"), ("idle", "3"), ("b", "4")):
+                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            assert session(bridge, "a")["last_error"] is None
+            delete(kafka, topic)
+            wait_logged(bridge, "is gone", topic, "new sessions wait")
+            wait_logged(bridge, "created again", topic)
+            wait_checkpoint(kafka, namespace, "idle", lambda one: one["last_event_id"] == "3")
+            assert bridge.terminate() == 0
+        asked = len(mix.asked)
+        for feed in feeds.values():
+            feed.add(1)
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            for name, last in (("a", "11"), ("idle", "4"), ("b", "5")):
+                wait_read(bridge, name, last)
+            assert bridge.terminate() == 0
+        assert all(int(each.last_event_id or 0) >= 2 for each in mix.asked[asked:])
+    assert {key: len(each) for key, each in said(kafka, namespace, "events").items()} == {
+        "local/a": 11,
+        "local/idle": 4,
+        "local/b": 5,
+    }
+    assert len({one["epoch"] for one in checkpoints(kafka, namespace)["local/idle"]}) == 1
+
+
+def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Lowered: whole batches are refused once, not again and again. Raised: what was too large is taken again."""
+    feed, topic = Feed(5), f"{namespace}.events"
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_read(bridge, "a", "5")
+            alter(kafka, topic, max_message_bytes=3000)
+            feed.add(300)
+            wait_change(bridge, topic, "limit", "max.message.bytes=3000")
+            wait_logged(bridge, "going on with new producers", "3000")
+            wait_read(bridge, "a", "305")
+            epoch = session(bridge, "a")["epoch"]
+            feed.add(700)
+            wait_read(bridge, "a", "1005")
+            assert session(bridge, "a")["epoch"] == epoch, "batches are refused again and again"
+            alter(kafka, topic, max_message_bytes=500_000)
+            wait_logged(bridge, "going on with new producers", "500000")
+            feed.push("content", content("x" * 20_000))
+            wait_read(bridge, "a", "1006")
+            assert bridge.terminate() == 0
+    assert events(kafka, namespace, "dead-letters") == []
+    found = said(kafka, namespace, "events")["local/a"]
+    assert sorted(set(found), key=found.index) == [*numbers(1, 1005), "x" * 20_000]
 
 
 def test_settings_that_lose_or_refuse_records_are_told(kafka: str, namespace: str, tmp_path: Path) -> None:
