@@ -18,7 +18,7 @@ from bridge import __version__
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
-from bridge.daemon.limits import raise_open_files
+from bridge.daemon.limits import raise_open_files, share_memory_among_threads
 from bridge.daemon.pulse import Pulse
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
@@ -318,6 +318,7 @@ def run(settings: Settings, prepare_ground: Prepare = prepare_topics) -> int:
         daemon.stop()  # only a SimpleQueue.put: anything with a lock can deadlock in a signal handler
 
     gc.set_threshold(*_COLLECT)
+    share_memory_among_threads()
     raise_open_files()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
