@@ -28,6 +28,8 @@ log = get_logger("bridge.delivery")
 
 _POLL = 0.025
 """Seconds the thread waits for reports: a first position waits at most this long before it is sent."""
+_OUTAGE = 5.0
+"""Seconds without any answer, asked for after three, from which on Kafka is taken to be away."""
 _REPLACE_FIRST, _REPLACE_LONGEST = 0.1, 10.0
 """Seconds between two new sets of producers: a refused batch ends one, and a cluster that ends each at once must not be
 flooded; whatever Kafka acknowledges in between starts the row again."""
@@ -170,6 +172,7 @@ class AtLeastOnce:
         self._replace_if_fatal()
         if self._producers.fatal is None:  # else what waits would fail, and be wound back, at every turn
             self._pump()
+        self.room.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
         self.room.wake()
         now = monotonic()
         if now >= self._next_checkpoints or self._stopping.is_set():

@@ -97,6 +97,7 @@ class SessionOutbox:
         self._lock = threading.Lock()
         self._epoch, self._sequence, self._last_event_id = position or Position(0, 0, "")
         self._stopped = threading.Event()
+        self._taken = self._freed = 0  # bytes, of the worker and of the delivery thread
         self._direct = False
         self._is_patient = True
         # Topics in which the present producer has had an answer about this session. Kafka takes any first number of a
@@ -132,7 +133,7 @@ class SessionOutbox:
                 raise Stopped
             if monotonic() - self._answered_at > _FORGOTTEN:
                 self.forget_topics()
-            if free > 0 and self._room.reserve(_BATCH_BYTES):
+            if free > 0 and self._room.reserve(_BATCH_BYTES, self._taken - self._freed):
                 with self._lock:
                     taken += self._take(islice(events, taken, taken + min(free, _BATCH)))
             else:
@@ -181,6 +182,7 @@ class SessionOutbox:
             self._sequence, self._last_event_id = sequence, cursor
             self._produced += produced
             self._room.settle(_BATCH_BYTES, held)
+            self._taken += held
         return taken
 
     @property
@@ -223,7 +225,7 @@ class SessionOutbox:
 
     def _has_room(self) -> bool:
         # Half empty before it goes on: a worker woken for each single record would spend its time waking.
-        return len(self._entries) <= self._max_in_flight // 2 and self._room.held < self._room.limit
+        return len(self._entries) <= self._max_in_flight // 2 and self._room.has_room(self._taken - self._freed)
 
     def _append_barrier(self, entry: Entry) -> None:
         self._entries.append(entry)
@@ -304,6 +306,7 @@ class SessionOutbox:
         freed = self._watermark.advance()
         if freed:
             self._room.free(freed)
+            self._freed += freed
         if self.trouble is not None and not self._failed and self._watermark.committable != before:
             self.trouble = None
             self._retry_delay = _RETRY_FIRST
