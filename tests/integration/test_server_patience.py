@@ -51,13 +51,13 @@ ODD: Mapping[str, Ids] = {
 
 
 def odd(ids: Ids) -> Script:
-    """A stream with these ids, and the end of the connection."""
+    """A stream with these ids, and its ordinary end: only that has a shortest wait behind it."""
     turns: list[float] = []
 
     def script(peer: Peer) -> None:
         turns.append(monotonic())
         blocks = [block(id_, "content", content(f"{len(turns)}-{at}")) for at, id_ in enumerate(ids(len(turns)))]
-        peer.send(CHUNKED + b"".join(map(chunk, blocks)))
+        peer.send(CHUNKED + b"".join(map(chunk, blocks)) + LAST_CHUNK)
 
     return script
 
