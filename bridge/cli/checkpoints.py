@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from bridge.cli.kafka_access import JSON_OPTION, Access, access, echo_json
+from bridge.cli.checkpoints_topic import CheckpointsTopic
+from bridge.cli.kafka_access import JSON_OPTION, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import unix_ms
 from bridge.core.checkpoint_edit import Change, Edit, forgotten, moved, removed
-from bridge.core.checkpoint_log import CheckpointLog, Standing, session_of
+from bridge.core.checkpoint_log import Standing, session_of
 from bridge.core.identity import LONGEST_ID, SessionKey, partition_of, sendable
 from bridge.core.terminal_text import visible
-from bridge.errors import EXIT_FOUND, EXIT_OK, SettingsError
-
-if TYPE_CHECKING:
-    from bridge.kafka.topics import Found
+from bridge.errors import EXIT_FOUND, EXIT_OK
 
 checkpoints_app = typer.Typer(
     name="checkpoints",
@@ -45,47 +42,6 @@ class Show(StrEnum):
     BAD = "bad"
 
 
-@dataclass(frozen=True, slots=True)
-class _Topic:
-    """The checkpoints topic as it is now."""
-
-    opened: Access
-    name: str
-    partitions: int
-    log: CheckpointLog
-
-    @classmethod
-    def read(cls, given: Given) -> _Topic:
-        """Raises ``SettingsError`` when there is none, ``Unreachable``."""
-        opened = access(given)
-        from bridge.kafka.checkpoints import read_log  # noqa: PLC0415 - as below
-        from bridge.kafka.topic_reader import never  # noqa: PLC0415 - Kafka's client is slow to import
-
-        name = opened.settings.topics.checkpoints
-        partitions = _found(opened).partitions
-        return cls(opened, name, partitions, read_log(opened.config, name, partitions, never))
-
-    def write(self, edits: Sequence[Edit]) -> None:
-        """Write them, and wait until Kafka has acknowledged each record."""
-        from bridge.kafka.checkpoints import write_edits  # noqa: PLC0415 - Kafka's client is slow to import
-
-        write_edits(self.opened.config, self.name, _found(self.opened).max_message_bytes, edits)
-
-
-def _found(opened: Access) -> Found:
-    from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
-
-    name = opened.settings.topics.checkpoints
-    found = TopicAdmin(opened.config).describe([each for each in plan(opened.settings) if each.name == name])
-    if name not in found:
-        raise SettingsError.of(
-            "topics.checkpoints",
-            f"there is no topic {name}, or it may not be seen; allowed: the one of a daemon that has run (look at"
-            " namespace too)",
-        )
-    return found[name]
-
-
 @checkpoints_app.command("list")
 @takes_settings
 def list_(
@@ -93,9 +49,7 @@ def list_(
     given: Given,
     session: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[SERVER/SESSION]...", help="These, or patterns: 'local/*'. None: all.", show_default=False
-        ),
+        typer.Argument(metavar="SERVER/SESSION", help="These, or patterns: 'local/*'. None: all.", show_default=False),
     ] = None,
     state: Annotated[Show | None, typer.Option(help="Only these.")] = None,
     as_json: _Json = False,
@@ -103,7 +57,7 @@ def list_(
     """How far each session has come, and checkpoints that the daemon would refuse."""
     from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
 
-    topic = _Topic.read(given)
+    topic = CheckpointsTopic.read(given)
     found = [one for one in topic.log.standings().values() if _is_wanted(one, session, state)]
     if as_json:
         echo_json(texts.list_document(topic.name, found, unix_ms()))
@@ -125,7 +79,7 @@ def show(*, given: Given, session: _Session, as_json: _Json = False) -> None:
     """All of one checkpoint, also of one that the daemon would refuse."""
     from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
 
-    topic = _Topic.read(given)
+    topic = CheckpointsTopic.read(given)
     standing = topic.log.about(os.fsencode(session))
     if as_json:
         echo_json(texts.shown_document(topic.name, standing, unix_ms()))
@@ -235,7 +189,7 @@ def _session_key(key: bytes) -> SessionKey:
     return session
 
 
-def _something(topic: _Topic, key: bytes) -> Standing:
+def _something(topic: CheckpointsTopic, key: bytes) -> Standing:
     standing = topic.log.about(key)
     if not standing.words:
         name = visible(key.decode("utf-8", "backslashreplace"))
@@ -244,7 +198,7 @@ def _something(topic: _Topic, key: bytes) -> Standing:
     return standing
 
 
-def _reset(topic: _Topic, key: bytes) -> Edit:
+def _reset(topic: CheckpointsTopic, key: bytes) -> Edit:
     session = _session_key(key)
     servers = topic.opened.settings.servers
     if session.server in servers:
@@ -259,7 +213,7 @@ def _reset(topic: _Topic, key: bytes) -> Edit:
     return _moved(topic, _something(topic, key), session, start, "active")
 
 
-def _misplaced(topic: _Topic) -> list[Edit]:
+def _misplaced(topic: CheckpointsTopic) -> list[Edit]:
     edits = []
     for standing in topic.log.standings().values():
         furthest = standing.furthest
@@ -270,12 +224,12 @@ def _misplaced(topic: _Topic) -> list[Edit]:
 
 
 def _moved(
-    topic: _Topic, standing: Standing, session: SessionKey, event_id: str, state: Literal["active", "ended"]
+    topic: CheckpointsTopic, standing: Standing, session: SessionKey, event_id: str, state: Literal["active", "ended"]
 ) -> Edit:
     return moved(session, standing, topic.partitions, Change(event_id, state, _fingerprint(topic, session), unix_ms()))
 
 
-def _fingerprint(topic: _Topic, session: SessionKey) -> str:
+def _fingerprint(topic: CheckpointsTopic, session: SessionKey) -> str:
     """Of today's settings: nothing is numbered yet in a new epoch. Without the server in them, none: one epoch more."""
     from bridge.daemon.source import Source  # noqa: PLC0415 - slow, and not needed to print help
 
@@ -283,7 +237,7 @@ def _fingerprint(topic: _Topic, session: SessionKey) -> str:
     return Source(session.server, settings).fingerprint if session.server in settings.servers else ""
 
 
-def _removed(topic: _Topic, key: bytes, partition: int) -> Edit:
+def _removed(topic: CheckpointsTopic, key: bytes, partition: int) -> Edit:
     standing = topic.log.about(key)
     if partition not in {word.partition for word in standing.words}:
         typer.echo(f"{topic.name} partition {partition} has no record with that key: nothing to change", err=True)
@@ -293,11 +247,11 @@ def _removed(topic: _Topic, key: bytes, partition: int) -> Edit:
     return removed(key, partition)
 
 
-def _change(given: Given, plan: Callable[[_Topic], list[Edit]], *, as_json: bool) -> None:
+def _change(given: Given, plan: Callable[[CheckpointsTopic], list[Edit]], *, as_json: bool) -> None:
     """Decide, write, and say what was and what is."""
     from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
 
-    topic = _Topic.read(given)
+    topic = CheckpointsTopic.read(given)
     edits = plan(topic)
     topic.write(edits)
     changes = [(topic.log.about(edit.key), edit) for edit in edits]

@@ -114,7 +114,7 @@ def list_(  # noqa: PLR0913 - its options, each by name
 def show(
     *,
     given: Given,
-    names: Annotated[list[Any], typer.Argument(metavar=f"{_NAMES}...", parser=_name, help=_NAMES_HELP)],
+    names: Annotated[list[Any], typer.Argument(metavar=_NAMES, parser=_name, help=_NAMES_HELP)],
     session: _Sessions = None,
     full: Annotated[bool, typer.Option("--full", help="The whole payload, however long.")] = False,
     as_json: _Json = False,
@@ -141,7 +141,7 @@ def replay(  # noqa: PLR0913 - its options, each by name
     *,
     given: Given,
     names: Annotated[
-        list[Any] | None, typer.Argument(metavar=f"[{_NAMES}]...", parser=_name, help=f"{_NAMES_HELP} None: all.")
+        list[Any] | None, typer.Argument(metavar=_NAMES, parser=_name, help=f"{_NAMES_HELP} None: all.")
     ] = None,
     session: _Sessions = None,
     reason: _Reason = None,

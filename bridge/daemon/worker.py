@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import zlib
@@ -43,6 +44,8 @@ log = get_logger("bridge.session")
 
 _HINTS = frozenset({"session_created", "session_deleted"})
 _ORDINARY = frozenset({"attached", "resumed", "ended"})
+_LEVELS = {Kind.ENDED: logging.INFO, Kind.BROKEN: logging.INFO, Kind.UNAUTHORIZED: logging.ERROR}
+"""How loud the end of a connection is; others are warnings. Refused credentials do not mend themselves."""
 _REPLAY_WITHIN = 10.0
 """Seconds for the first known event of a replay to come: a server has it in memory, and sends it before all else."""
 _LASTING = 5.0
@@ -372,8 +375,10 @@ class Worker:
     def _pause(self, outcome: Outcome, seconds: float) -> None:
         if outcome.kind is not Kind.ENDED:
             self.readings.last_error = outcome.detail
-        level = self._log.info if outcome.kind in (Kind.ENDED, Kind.BROKEN) else self._log.warning
-        level("disconnected", reason=outcome.kind.value, detail=outcome.detail, reconnect_in=round(seconds, 3))
+        self._log.log(
+            _LEVELS.get(outcome.kind, logging.WARNING), "disconnected",
+            reason=outcome.kind.value, detail=outcome.detail, reconnect_in=round(seconds, 3),
+        )  # fmt: skip
         self._reconnect(seconds)
 
     def _reconnect(self, seconds: float = 0.0) -> None:

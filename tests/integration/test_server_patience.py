@@ -131,7 +131,7 @@ def test_a_refused_token_is_loud_and_asked_for_slowly(kafka: str, namespace: str
             for name in feeds:
                 line = wait_logged(bridge, "unauthorized", f"status {name}")
                 assert line["session"] == name
-                assert line["level"] in {"warning", "error"}
+                assert line["level"] == "error"
                 wait_until(partial(_is_told, bridge, name), 5, "its error")
             token.write_text("new\n")
             wait_delivered(bridge, feeds)
