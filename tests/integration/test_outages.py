@@ -8,7 +8,7 @@ from typing import Any
 from tests.integration.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
 from tests.integration.scripted_mix import Feed, scripted_mix
 from tests.kafka.broker import Broker
-from tests.kafka.mix import MixServer, prove
+from tests.kafka.mix import MixServer
 from tests.kafka.process import Bridge
 from tests.waiting import wait_until
 
@@ -42,30 +42,6 @@ def test_kafka_away_is_seen_and_survived(namespace: str, tmp_path: Path) -> None
             assert wait_logged(bridge, "Kafka answers again")["level"] == "info"
             assert bridge.terminate() == 0
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 51)]
-
-
-def test_a_broker_restarted_under_load_costs_nothing(namespace: str, tmp_path: Path) -> None:
-    """Once in order, once killed, while ten sessions talk: each event once, byte for byte."""
-    options = ("--sessions", 10, "--rate", 100, "--events", 800)
-    with Broker(tmp_path / "kafka") as broker, MixServer(tmp_path / "mix", *options) as mix:
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
-            bridge.wait_ready()
-            wait_until(lambda: total(bridge) > 500, 20, "some events")
-            broker.terminate()
-            broker.start()
-            before = total(bridge)
-            wait_until(lambda: total(bridge) > before, 20, "more events")
-            broker.kill()
-            broker.start()
-            wait_until(lambda: total(bridge) == 8000, 60, "all events", 0.1)
-            assert bridge.terminate() == 0
-        proof = prove(broker.bootstrap, [f"{namespace}.events"], mix.journal())
-    assert proof.repeats == 0
-
-
-def total(bridge: Bridge) -> int:
-    """Records acknowledged, all sessions."""
-    return sum(one["acknowledged_sequence"] for one in status(bridge)["sessions"])
 
 
 def test_a_server_away_is_seen_and_survived(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.torture.signals import (
 
 def test_a_broker_restarted_killed_and_paused(namespace: str, tmp_path: Path) -> None:
     """Records that Kafka may or may not have taken go again, and none is there twice."""
-    figures = in_trouble(tmp_path, namespace, [restarted, killed, paused(2.5, 3)], 1, "a broker in trouble")
+    figures = in_trouble(tmp_path, namespace, [restarted, killed, paused(1.5, 2)], 1, "a broker in trouble")
     assert figures.repeats == 0
 
 
@@ -41,18 +41,18 @@ def test_a_broker_without_room_on_its_disk(namespace: str, tmp_path: Path) -> No
 
 def test_a_network_to_kafka_that_fails(namespace: str, tmp_path: Path) -> None:
     """Cut, late, silent, half open."""
-    figures = to_kafka(tmp_path, namespace, spells(1, 2.5), 1, "the network to Kafka")
+    figures = to_kafka(tmp_path, namespace, spells(0.5, 1.5), 1, "the network to Kafka")
     assert figures.twice == 0
 
 
 def test_a_network_to_the_server_that_fails(kafka: str, namespace: str, tmp_path: Path) -> None:
     """The same on the other side."""
-    to_the_server(Place(tmp_path, kafka, namespace), spells(1, 2), 1, "the network to the server")
+    to_the_server(Place(tmp_path, kafka, namespace), spells(0.5, 1), 1, "the network to the server")
 
 
 def test_memory_stays_flat_while_kafka_is_slow(namespace: str, tmp_path: Path) -> None:
     """A hundred streams push: their server has to wait, and nothing is dropped."""
-    slow_for_long(tmp_path, namespace, 8, 1000)
+    slow_for_long(tmp_path, namespace, 5, 400)
 
 
 def test_an_orderly_stop_at_any_point_costs_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:

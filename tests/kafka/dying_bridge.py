@@ -77,7 +77,7 @@ POINTS = {
     "after_produce": Point(_OUTBOX, "SessionOutbox._take", _is_in_flight),
     "after_acknowledgement": Point(_OUTBOX, "SessionOutbox.advance", _is_ahead_of_its_checkpoint),
     "checkpoint_sent": Point(_POSITIONS, "PositionLog._produce", _is_a_checkpoint),
-    "checkpoint_acknowledged": Point(_POSITIONS, "PositionLog._report", lambda given, _: given[3] is None),
+    "checkpoint_acknowledged": Point(_POSITIONS, "PositionLog._report", lambda given, _: given[-2] is None),
     "epoch_sent": Point(_POSITIONS, "PositionLog._produce", _begins_an_epoch),
     "epoch_acknowledged": Point(_OUTBOX, "SessionOutbox._report", _is_an_acknowledged_mark),
     "during_restore": Point("bridge.kafka.checkpoints", "_read"),
