@@ -27,6 +27,7 @@ HEAL_EVERY: Final = 600.0
 STAND_EVERY: Final = 30.0
 """Seconds between two reconnects of a reader that stood still."""
 
+_NO_IDS: Final = "the server gives no ids: events sent meanwhile are lost"
 _WITHOUT_IDS: Final = "the stream holds events without ids, which a replay may leave out: numbered anew"
 
 
@@ -94,7 +95,7 @@ class Continuity:
         self._recent = Recent.starting(start_after_id)
         self._opening: _Opening | None = None
         self._matched = 0
-        self._is_announced = False
+        self._is_announced = self._was_opened = self._is_in_doubt = False
         self._ids = RisingIds()
         self._last_id = ""
         self._held: list[Event] = []
@@ -110,7 +111,9 @@ class Continuity:
         ``is_used``: numbers of the present epoch may be in Kafka that this process does not know of. ``cursor``: the
         stream's last event id, where an id without an event has moved it: where to resume without overlap.
         """
-        self._opening, self._matched, self._is_announced = None, 0, False
+        self._opening, self._matched, self._is_in_doubt = None, 0, False
+        if self._was_opened:  # what was said for a connection that never came holds for the next one
+            self._was_opened = self._is_announced = False
         self._recent, self._last_id = recent, recent.cursor
         actions: list[Action] = []
         if not recent.digests:
@@ -119,9 +122,7 @@ class Continuity:
             believed = believed and (self._has_ids or not self._accepts_no_ids)
             self._opening = None if believed or not is_used else _Opening.SUCCESSION
         elif not self._has_ids:
-            actions = self._anew(
-                "unresumable", "no_ids", "the server gives no ids: events sent meanwhile are lost", self._resume_point()
-            )
+            actions = self._anew("unresumable", "no_ids", _NO_IDS, self._resume_point())
         elif self._overlap and recent.after:
             self._opening = _Opening.OVERLAP
         elif not sendable(recent.cursor):
@@ -143,10 +144,24 @@ class Continuity:
 
     def opened(self) -> list[Action]:
         """The server has answered with a stream; says so where there is nothing left to prove."""
+        self._was_opened = True
         if self._is_new:
             self._is_new, self._is_announced = False, True
             return [Announce(self._happening("attached", "new_session", "the session is bridged from here on"))]
-        return [] if self._opening else self._resumed("believed" if self._recent.digests else "nothing_before")
+        if self._opening or self._is_announced:
+            return []
+        if self._accepts_no_ids and not self._has_ids:
+            self._is_in_doubt = True
+            return []
+        return self._resumed("believed" if self._recent.digests else "nothing_before")
+
+    def _end_doubt(self, first: Event) -> list[Action]:
+        """The first event after a reconnect shows whether the server could resume at all."""
+        self._is_in_doubt = False
+        if first.id:
+            return self._resumed("nothing_before")
+        self._is_announced = True
+        return [Announce(self._happening("unresumable", "no_ids", _NO_IDS))]
 
     def _resumed(self, reason: str) -> list[Action]:
         if self._is_announced:
@@ -165,6 +180,9 @@ class Continuity:
         """What to do about the next events of the connection; ``now`` by the clock for durations."""
         events = self._of_session(events)
         actions: list[Action] = []
+        named = next((event for event in events if event.name), None) if self._is_in_doubt else None
+        if named is not None:
+            actions += self._end_doubt(named)
         if events and self._opening is not None:
             events = self._open(events, actions)
         elif events and self._held:
@@ -280,8 +298,7 @@ class Continuity:
                 detail if is_all else f"{detail}, some may be missing", None, to=first.id,
             )  # fmt: skip
         elif self._accepts_no_ids:
-            detail = "the server gives no ids: events sent meanwhile are lost"
-            actions += self._anew("unresumable", "no_ids", detail, point)
+            actions += self._anew("unresumable", "no_ids", _NO_IDS, point)
         return events
 
     def _not_resumed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:

@@ -45,6 +45,27 @@ def test_a_new_session_is_attached_when_the_server_answers() -> None:
     assert told(one.opened()) == [("resumed", "nothing_before")]
 
 
+def test_before_any_id_is_known_the_first_event_tells_whether_a_server_could_resume() -> None:
+    """Where no ids are accepted: a server that gives none has not gone on where it stopped, however idle it was."""
+    for first, expected in ((event("1"), ("resumed", "nothing_before")), (event(None), ("unresumable", "no_ids"))):
+        one = continuity(accepts_no_ids=True, has_ids=False)
+        one.begin(Recent.starting("0"), is_used=False)
+        assert told(one.opened()) == []
+        assert told(one.take([event(None, name="connected"), event("", name="")], 0)) == []
+        assert told(one.take([first], 0)) == [expected]
+
+
+def test_what_was_said_for_a_connection_that_never_came_holds_for_the_next_one() -> None:
+    """Told when it was tried: the one that comes in the end must not say that nothing happened."""
+    one = continuity(accepts_no_ids=True, has_ids=False)
+    _, actions = one.begin(Recent("0", "0", digest(event(None))), is_used=True)
+    assert told(actions) == [("unresumable", "no_ids")]
+    for _ in range(2):
+        assert one.begin(Recent.starting("0"), is_used=False) == ("0", [])
+    assert told(one.opened()) == []
+    assert told(one.take([event(None)], 0)) == []
+
+
 def test_known_events_are_dropped_and_prove_the_replay() -> None:
     """From before the last id; what is behind them is handed over."""
     one = continuity()
