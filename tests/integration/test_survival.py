@@ -52,7 +52,7 @@ def test_a_network_to_the_server_that_fails(kafka: str, namespace: str, tmp_path
 
 def test_memory_stays_flat_while_kafka_is_slow(namespace: str, tmp_path: Path) -> None:
     """A hundred streams push: their server has to wait, and nothing is dropped."""
-    slow_for_long(tmp_path, namespace, 5, 400)
+    slow_for_long(tmp_path, namespace, 5, 1000)
 
 
 def test_an_orderly_stop_at_any_point_costs_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
