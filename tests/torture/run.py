@@ -189,8 +189,6 @@ class Run:
         }
 
     def _verified(self) -> bool:
-        if "verify" not in command(["--help"]).stdout:
-            return False
         answer = command(["verify", "--json"], self.bridge.settings, 120)
         assert answer.returncode == 0, f"verify: {answer.returncode}\n{answer.stdout[-2000:]}{answer.stderr[-2000:]}"
         return True
