@@ -77,7 +77,8 @@ def events(kafka: str, namespace: str, topic: str = "events") -> list[Read]:
 
 def texts(kafka: str, namespace: str, session_id: str, server: str = "local") -> list[str]:
     """What the ``content`` events of a session say, as a consumer that follows the rule sees them."""
-    return [json.loads(one.data)["content"] for one in accepted(kafka, namespace, session_id, server)]
+    found = accepted(kafka, namespace, session_id, server)
+    return [json.loads(one.data)["content"] for one in found if one.event.removeprefix("mix.") == "content"]
 
 
 def accepted(kafka: str, namespace: str, session_id: str, server: str = "local") -> list[Followed]:

@@ -61,6 +61,10 @@ def _is_an_acknowledged_mark(given: tuple[Any, ...], _result: Any) -> bool:
     return type(entry).__name__ == "Mark" and entry.begins_epoch and entry.stage.name == "ACKNOWLEDGED"
 
 
+def _is_an_acknowledged_announcement(given: tuple[Any, ...], _result: Any) -> bool:
+    return type(given[1]).__name__ == "Announcement" and given[1].stage.name == "ACKNOWLEDGED"
+
+
 def _position(given: tuple[Any, ...]) -> Any:
     """The position among a call's arguments, or that of the checkpoint or mark among them."""
     for each in given[1:]:
@@ -80,6 +84,8 @@ POINTS = {
     "checkpoint_acknowledged": Point(_POSITIONS, "PositionLog._report", lambda given, _: given[-2] is None),
     "epoch_sent": Point(_POSITIONS, "PositionLog._produce", _begins_an_epoch),
     "epoch_acknowledged": Point(_OUTBOX, "SessionOutbox._report", _is_an_acknowledged_mark),
+    "announcement_sent": Point(_POSITIONS, "PositionLog.announce"),
+    "announcement_acknowledged": Point(_OUTBOX, "SessionOutbox._report", _is_an_acknowledged_announcement),
     "during_restore": Point("bridge.kafka.checkpoints", "_read"),
 }
 

@@ -1,0 +1,235 @@
+"""The lifecycle topic: what is told of sessions, that it is true when it is told, and that no crash takes it away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from bridge.clock import monotonic
+from tests.integration.scene import (
+    accepted,
+    events,
+    session,
+    settings,
+    started,
+    texts,
+    wait_acknowledged,
+    wait_checkpoint,
+    wait_logged,
+)
+from tests.integration.scripted_mix import Feed, content, scripted_mix
+from tests.integration.scripted_mix import status as answering
+from tests.kafka.broker import Broker
+from tests.kafka.lifecycle import BY_THE_BROKER, Told, lifecycle, lifecycles, must_be_true
+from tests.kafka.mix import MixServer
+from tests.kafka.process import MIX_BRIDGE, Bridge, command
+from tests.waiting import wait_until
+
+PATIENCE = 30.0
+SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
+DYING = (MIX_BRIDGE[0], "-m", "tests.kafka.dying_bridge")
+
+
+def words(told: list[Told]) -> list[tuple[str, str]]:
+    """Kinds and reasons."""
+    return [(one.kind, one.reason) for one in told]
+
+
+def numbers(first: int, last: int) -> list[str]:
+    """The texts of a feed, ends included."""
+    return [str(number) for number in range(first, last + 1)]
+
+
+def all_true(kafka: str, namespace: str) -> None:
+    """Every record of the lifecycle topic, by the broker's own times."""
+    records = events(kafka, namespace)
+    for key, told in lifecycles(kafka, namespace).items():
+        must_be_true(told, (one for one in records if (one.key or b"").decode() == key))
+
+
+# --- ends
+
+
+def test_ends_are_told_and_who_comes_back_is_resumed(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Gone or deleted, with the number it ended at; listed again it goes on, in the same numbers."""
+    more = {"servers.local.gone_after": "300ms", **BY_THE_BROKER}
+    with scripted_mix() as mix:
+        gone, deleted = Feed(3), Feed(3)
+        mix.list("gone", "deleted")
+        mix.streams = {"gone": gone, "deleted": deleted}
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            for name in ("gone", "deleted"):
+                wait_acknowledged(bridge, name, 3)
+            mix.list()
+            mix.streams["gone"] = answering(404)
+            gone.cut()
+            deleted.push("session_deleted", '{"type":"session_deleted","sessionId":"deleted"}')
+            for name in ("gone", "deleted"):
+                wait_checkpoint(kafka, namespace, name, lambda one: one["state"] == "ended")
+                wait_until(lambda name=name: not session(bridge, name), PATIENCE, f"the end of {name}", 0.05)  # type: ignore[misc]
+            polls = mix.lists
+            wait_until(lambda: mix.lists > polls + 1, PATIENCE, "a list without them")
+            gone.add(2)
+            mix.streams["gone"] = gone
+            mix.list("gone")
+            wait_acknowledged(bridge, "gone", 5)
+            assert bridge.terminate() == 0
+    told = lifecycle(kafka, namespace, "gone")
+    assert words(told) == [("attached", "new_session"), ("ended", "gone"), ("resumed", "replay_proved")]
+    assert [one.sequence for one in told] == [0, 3, 3]
+    assert {one.data["from_last_event_id"] for one in told[1:]} == {"3"}
+    told = lifecycle(kafka, namespace, "deleted")
+    assert words(told) == [("attached", "new_session"), ("ended", "deleted")]
+    assert told[-1].sequence == 4
+    assert texts(kafka, namespace, "gone") == numbers(1, 5)
+    assert len({one.epoch for one in accepted(kafka, namespace, "gone")}) == 1
+    all_true(kafka, namespace)
+
+
+# --- crashes
+
+
+@pytest.mark.parametrize("point", ["announcement_sent", "announcement_acknowledged"])
+def test_what_a_crash_leaves_half_told_is_told_again(kafka: str, namespace: str, tmp_path: Path, point: str) -> None:
+    """Killed at the first attach, at a gap with its new epoch, and at the end: each is told, true, and nothing lost."""
+    with MixServer(tmp_path / "mix", *SILENT) as mix:
+        mix.post("/control/sessions", {"id": "a", "rate": 0})
+        more = {"servers.local.gone_after": "300ms", "servers.local.sessions": "a", "servers.local.discover": False}
+        chosen = settings(kafka, namespace, mix.url, {**more, **BY_THE_BROKER})
+
+        def dies(passage: int, act: Callable[[Bridge], None] = lambda _: None) -> None:
+            program = (*DYING, "--point", point, "--passage", str(passage), "--")
+            bridge = Bridge(tmp_path / "bridge", chosen, program).start(wait=False)
+            act(bridge)
+            assert bridge.wait(PATIENCE) < 0
+
+        dies(1)
+        dies(2, lambda bridge: _gap(bridge, kafka, namespace, mix))
+        dies(2, lambda _: _end(kafka, namespace, mix))
+        with started(tmp_path, chosen) as bridge:
+            wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "ended")
+            assert bridge.terminate() == 0
+    told = lifecycle(kafka, namespace, "a")
+    kinds = [one.kind for one in told]
+    assert set(kinds) == {"attached", "gap", "ended"}
+    assert kinds == sorted(kinds, key=["attached", "gap", "ended"].index)
+    gaps = [one for one in told if one.kind == "gap"]
+    assert {(one.sequence, one.data["missing"]) for one in gaps} == {(5, 3)}
+    assert len({one.new_epoch for one in gaps}) == len(gaps), "a new epoch was told twice"
+    assert gaps[-1].new_epoch == told[-1].epoch
+    assert texts(kafka, namespace, "a") == [*numbers(1, 5), *numbers(9, 10)]
+    all_true(kafka, namespace)
+    verified = command(["verify", "--json"], settings(kafka, namespace, "http://unknown.invalid"))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def _say(mix: MixServer, first: int, last: int) -> None:
+    mix.publish("a", *(("content", content(number)) for number in range(first, last + 1)))
+
+
+def _gap(_bridge: Bridge, kafka: str, namespace: str, mix: MixServer) -> None:
+    """The session has five events; its server forgets three that nobody had."""
+    _say(mix, 1, 5)
+    wait_until(lambda: len(events(kafka, namespace)) == 5, PATIENCE, "five events", 0.1)
+    wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
+    refusal = mix.fault("status", status=503)
+    mix.fault("disconnect")
+    _say(mix, 6, 10)
+    mix.fault("evict", keep=2)
+    mix.clear(refusal)
+
+
+def _end(kafka: str, namespace: str, mix: MixServer) -> None:
+    """What is left has come, and the session is no more."""
+    wait_until(lambda: len(accepted(kafka, namespace, "a")) == 7, PATIENCE, "all events", 0.1)
+    wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 2)
+    mix.delete("/control/sessions/a")
+
+
+# --- jumps within a connection
+
+
+def test_a_jump_is_healed_once_and_then_told(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Left out on the stream: one reconnect brings it, no gap, counted. Again: told at once. Never there: told too."""
+    names = ("healed", "twice", "lost", "leap")
+    with MixServer(tmp_path / "mix", *SILENT) as mix:
+        for name in names:
+            mix.post("/control/sessions", {"id": name, "rate": 0})
+        more = {"servers.local.sessions": ",".join(names), "servers.local.discover": False, **BY_THE_BROKER}
+
+        def say(first: int, last: int, *those: str) -> None:
+            for name in those or names:
+                mix.publish(name, *(("content", content(number)) for number in range(first, last + 1)))
+
+        def wait_texts(expected: Mapping[str, list[str]]) -> None:
+            wait_until(
+                lambda: {name: texts(kafka, namespace, name) for name in names} == expected,
+                PATIENCE,
+                f"{expected}",
+                0.2,
+            )
+
+        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            say(1, 5)
+            wait_texts(dict.fromkeys(names, numbers(1, 5)))
+            for name in ("healed", "twice"):
+                mix.fault("skip", events=2, session=name, times=1)
+            mix.fault("drop", session="lost", times=2)
+            mix.fault("jump", session="leap", by=100)
+            say(6, 9)
+            ten = numbers(1, 9)
+            wait_texts(dict.fromkeys(names, ten) | {"lost": [*numbers(1, 5), *numbers(8, 9)]})
+            mix.fault("skip", events=2, session="twice", times=1)
+            say(10, 15, "twice")
+            wait_texts(
+                {"healed": ten, "twice": [*ten, *numbers(12, 15)], "leap": ten}
+                | {"lost": [*numbers(1, 5), *numbers(8, 9)]}
+            )
+            healed = [line for line in bridge.get("/metrics").text.splitlines() if line.startswith("mix_bridge_healed")]
+            opened = {name: mix.counts(name)["opened"] for name in names}
+            assert bridge.terminate() == 0
+    attached, proved, jumped = ("attached", "new_session"), ("resumed", "replay_proved"), ("gap", "ids_jumped")
+    told = {name: lifecycle(kafka, namespace, name) for name in names}
+    assert {name: words(one) for name, one in told.items()} == {
+        "healed": [attached, proved],
+        "twice": [attached, proved, jumped],
+        "lost": [attached, proved, jumped],
+        "leap": [attached, proved, jumped],
+    }
+    assert {name: one[-1].data["missing"] for name, one in told.items()} == {
+        "healed": None, "twice": 2, "lost": 2, "leap": 100
+    }  # fmt: skip
+    assert set(opened.values()) == {2}
+    assert healed == ['mix_bridge_healed_total{server="local"} 2.0']
+    all_true(kafka, namespace)
+
+
+# --- backpressure
+
+
+def test_a_reader_that_waited_long_for_room_asks_again(namespace: str, tmp_path: Path) -> None:
+    """Kafka stands still for six seconds: what the socket holds by then may have holes, a replay has none."""
+    more = {"delivery.max_in_flight": 20}
+    with scripted_mix() as mix, Broker(tmp_path / "kafka") as broker:
+        feed = Feed(10)
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, "a", 10)
+            broker.pause()
+            paused_until = monotonic() + 6.5
+            feed.add(200)
+            wait_until(lambda: monotonic() > paused_until, 20, "the pause", 0.1)
+            feed.add(50)
+            broker.resume()
+            wait_acknowledged(bridge, "a", 260)
+            wait_logged(bridge, "connecting anew", "stood still")
+            assert bridge.terminate() == 0
+        assert len(mix.asked) == 2
+        assert texts(broker.bootstrap, namespace, "a") == numbers(1, 260)
+        records = events(broker.bootstrap, namespace)
+        assert len(records) == 260, "the replay was published again"
+        told = lifecycle(broker.bootstrap, namespace, "a")
+    assert words(told) == [("attached", "new_session"), ("resumed", "replay_proved")]
