@@ -140,6 +140,8 @@ class Continuity:
         else:
             sent = self._resume_point().after
         self._ids.begin(sent)
+        if sent == self._start and not recent.digests:
+            self._ids.last = None if self._ids.tell else self._ids.last  # what the start has lost is told by the reset
         return sent, actions
 
     def opened(self) -> list[Action]:
@@ -284,14 +286,16 @@ class Continuity:
             self._release(first, actions)
         point, recent = self._resume_point(), self._recent
         before, found = number(recent.cursor if recent.digests else recent.after), number(first.id)
-        if recent.certain and recent.believes_next and before is not None and found == before + 1:
+        shares = len(recent.digests) > DIGEST_BYTES  # more may stand under the last id than had come
+        is_next = before is not None and found == before + 1 and not shares
+        if is_next and recent.certain and recent.believes_next:
             actions += self._resumed("next_id")
         elif first.id or self._has_ids:
             sent = number(point.after)
             if sent is not None and found is not None and found <= sent and point.after != self._start:
                 return self._start_over(events, actions)
             # At a session's very beginning a server of any ids sends all it has: no reason to alarm anybody.
-            is_all = point.after == self._start and (sent is None or found is None)
+            is_all = point.after == self._start != "" and (sent is None or found is None)
             detail = "nothing proves which events came before: numbered anew, some may come again"
             actions += self._anew(
                 "resumed" if is_all else "gap", "not_provable",
@@ -417,7 +421,9 @@ class Continuity:
         if last is None or kept != last + 1:
             detail = "a reconnect did not bring what may be missing before these events"
             counts = self._ids.count and not self._ids.repeat and self._last_id != self._start
-            missing = kept - last - 1 if counts and kept is not None and last is not None else None
+            missing = None
+            if counts and last is not None and kept is not None and found is not None and found > kept:
+                missing = kept - last - 1
             if self._healing is not None:
                 self._healing = None
                 self._ids.distrust()

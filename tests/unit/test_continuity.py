@@ -208,3 +208,120 @@ class _Passed:
     def __init__(self, one: Event) -> None:
         self.event: Event | None = one
         self.last_event_id = "0"
+
+
+def test_where_only_what_comes_live_is_read_a_crash_at_the_beginning_may_have_lost_events() -> None:
+    """No header, nothing remembered: what came meanwhile is gone, and that is said."""
+    live = Continuity("", overlap=True, accepts_no_ids=False, has_ids=False, is_new=False)
+    assert live.begin(Recent.starting(""), is_used=True) == ("", [])
+    actions = live.take(numbered(7, 8), 0)
+    assert (told(actions), published(actions)) == ([("gap", "not_provable")], ["7", "8"])
+
+
+def test_the_next_id_is_no_proof_where_several_events_share_the_last_one() -> None:
+    """More may stand under it, and cannot be asked for where no earlier id is known."""
+    one = continuity()
+    one.begin(window(event("7", "a"), event("7", "b"), after=""), is_used=True)
+    assert told(one.take(numbered(8, 8), 0)) == [("gap", "not_provable")]
+
+
+def test_what_the_start_has_lost_is_told_by_the_reset_alone() -> None:
+    """No jump, and no other reconnect, where the ids that started over no longer begin with the first."""
+    one = continuity()
+    one.begin(window(event("9"), after="8"), is_used=True)
+    one.take(numbered(9, 12), 0)
+    one.begin(window(event("12"), after="11"), is_used=True)
+    actions = one.take(numbered(4, 5), 1)
+    assert [type(each) for each in actions] == [Anew, Reconnect]
+    assert told(actions) == [("reset", "ids_started_over")]
+    assert one.begin(Recent.starting("0"), is_used=False) == ("0", [])
+    actions = one.take(numbered(4, 6), 2)
+    assert (told(actions), published(actions)) == ([], ["4", "5", "6"])
+
+
+def test_events_that_no_reconnect_brings_are_handed_over_between_two_gaps() -> None:
+    """What was held for a heal, on a server that never replays; each gap counts what is missing there."""
+    one = continuity()
+    one.begin(Recent.starting("0"), is_used=False)
+    one.take(numbered(1, 5), 0)
+    one.take(numbered(8, 9), 0)
+    one.begin(window(event("5"), after="4"), is_used=True)
+    actions = one.take(numbered(12, 12), 1)
+    assert told(actions) == [("gap", "not_healed"), ("gap", "forgotten")]
+    assert [each.happening.missing for each in actions if isinstance(each, Anew)] == [2, 2]
+    assert published(actions) == ["8", "9", "12"]
+
+
+def test_how_much_a_gap_lacks_is_not_said_where_the_next_connection_begins_before_it() -> None:
+    """It may bring all of it."""
+    one = continuity()
+    one.begin(Recent.starting("0"), is_used=False)
+    one.take(numbered(1, 5), 0)
+    one.take(numbered(8, 9), 0)
+    one.begin(window(event("5"), after="4"), is_used=True)
+    actions = one.take(numbered(1, 3), 1)
+    assert told(actions) == [("gap", "not_healed"), ("reset", "ids_started_over")]
+    assert [each.happening.missing for each in actions if isinstance(each, Anew)] == [None, None]
+
+
+def test_a_reader_that_stood_still_before_the_replay_proved_itself_has_asked_anew_already() -> None:
+    """The connection goes on to prove itself; so it does with events held from an earlier one."""
+    one = continuity()
+    one.begin(window(event("5"), after="4"), is_used=True)
+    actions = one.stood_still(numbered(5, 6), 6, 100)
+    assert (told(actions), published(actions)) == ([("resumed", "replay_proved")], ["6"])
+
+
+def test_a_server_that_forgot_the_ids_is_looked_at_again() -> None:
+    """What was known of its ids no longer counts."""
+    one = continuity(accepts_no_ids=True)
+    one.forget_ids()
+    _, actions = one.begin(window(event("5"), after="4"), is_used=True)
+    assert told(actions) == [("unresumable", "no_ids")]
+
+
+def test_a_server_that_is_known_to_give_ids_is_not_believed_without_a_proof() -> None:
+    """Where no ids are accepted: its first event without one, after a crash at the beginning, is told of."""
+    one = continuity(accepts_no_ids=True, has_ids=False)
+    one.begin(Recent.starting("0"), is_used=True)
+    assert told(one.take([event(None)], 0)) == [("unresumable", "no_ids")]
+
+
+def test_without_an_id_before_the_last_one_overlap_goes_on_after_the_last_that_can_be_sent() -> None:
+    """An id that HTTP cannot carry, and none before it: from the start, in a new epoch."""
+    one = continuity()
+    sent, actions = one.begin(window(event(" x"), after=""), is_used=True)
+    assert (sent, told(actions)) == ("", [("resumed", "unsendable_id")])
+
+
+def test_events_that_were_kept_are_handed_over_before_one_that_proves_nothing() -> None:
+    """Where no earlier id is known, the next connection begins with what follows them: nothing is missing."""
+    one = Continuity("", overlap=True, accepts_no_ids=False, has_ids=True, is_new=False)
+    one.begin(Recent.starting(""), is_used=False)
+    one.take(numbered(7, 7), 0)
+    assert [type(each) for each in one.stood_still(numbered(8, 9), 6, 100)] == [Reconnect]
+    one.begin(window(event("7"), after=""), is_used=True)
+    assert published(one.take(numbered(10, 10), 101)) == ["8", "9", "10"]
+
+
+def test_a_server_that_gave_no_id_before_a_crash_is_refused_at_its_first_event_without_one() -> None:
+    """Also after a crash, where nothing else is known."""
+    one = continuity(has_ids=False)
+    one.begin(Recent.starting("0"), is_used=True)
+    assert one.take([event(None)], 0) == [NoIds()]
+
+
+def test_without_overlap_the_last_event_says_where_to_resume_unless_an_id_alone_moved_it() -> None:
+    """The outbox need not say so."""
+    one = continuity(overlap=False)
+    assert one.begin(window(event("5"), after="4"), is_used=True)[0] == "5"
+    assert one.begin(window(event("5"), after="4"), is_used=True, cursor=" x")[0] == "5"
+
+
+def test_a_proof_says_nothing_more_where_a_new_epoch_was_told_of_before() -> None:
+    """Two words for one connection would contradict each other."""
+    one = continuity()
+    assert told(one.begin(window(event(" x"), after=""), is_used=True)[1]) == [("resumed", "unsendable_id")]
+    one.begin(window(event("5"), after="4"), is_used=True)
+    actions = one.take(numbered(5, 6), 0)
+    assert (told(actions), published(actions)) == ([], ["6"])
