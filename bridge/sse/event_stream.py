@@ -98,7 +98,9 @@ class EventStream:
         self._long: Block | None = None
         self._whole: list[bytes] = []
         self._ready: Iterator[Event] = iter(())
-        self._end: Disconnected | None = None
+        # Not the exception: its traceback holds this stream, a cycle that would keep the buffers of many dead
+        # connections until the next search for cycles.
+        self._end: Outcome | None = None
 
     def __iter__(self) -> Iterator[Event]:
         """Each event as soon as its block is closed."""
@@ -125,17 +127,17 @@ class EventStream:
     def close(self) -> None:
         """Give the connection back; reading on raises Disconnected. Can be called twice."""
         if self._end is None:
-            self._finish(Disconnected(Outcome(Kind.ENDED, "closed by the reader")))
+            self._finish(Outcome(Kind.ENDED, "closed by the reader"))
 
     def _next_events(self) -> list[Event]:
         events = self._in_memory()
         while not events:
             if self._end is not None:  # a response is dead after its end: reading on would look like a clean end
-                raise self._end
+                raise Disconnected(self._end)
             try:
                 self._take(self._source.read())
             except Disconnected as end:
-                self._finish(end)
+                self._finish(end.outcome)
                 raise
             events = self._in_memory()
         return events
@@ -154,7 +156,7 @@ class EventStream:
             events = self._usual(batch) or self._together(batch) or self._apart(batch)
         return events
 
-    def _finish(self, end: Disconnected) -> None:
+    def _finish(self, end: Outcome) -> None:
         self._end = end
         self.discarded_bytes = self._reader.open_bytes
         self._learn_retry(self._reader.retry_of_open)
