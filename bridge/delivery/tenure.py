@@ -1,0 +1,85 @@
+"""One ownership of one shard: what entitles a session's worker and its outbox to hand anything over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from bridge.clock import monotonic
+
+
+class Prover(Protocol):
+    """Who can prove that this process is still a member of the group; see :class:`bridge.kafka.membership.Membership`.
+
+    Any thread.
+    """
+
+    @property
+    def proven_at(self) -> float:
+        """When the newest proof was asked for that succeeded, by :func:`bridge.clock.monotonic`."""
+        ...
+
+    def ask(self) -> None:
+        """Have membership proven soon; never waits."""
+        ...
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
+        """Wait for a proof that was asked for after ``since``; False when ``is_over()`` or membership has ended."""
+        ...
+
+
+class Tenure:
+    """From the moment a shard is assigned to this process until it is given up or lost.
+
+    A process that was paused, or cut off from its group, does not know that its shards have gone to another one. What
+    would do harm then waits for a proof: a new epoch, since the successor's numbers in the older one would be hidden
+    behind it, and whatever a reader still holds after it stood still.
+
+    Thread rule: any thread. Once over, for ever over: the shard's next ownership is another tenure.
+    """
+
+    def __init__(self, shard: int, prover: Prover) -> None:
+        self.shard = shard
+        self.term: int | None = None
+        """The offset of this owner's claim, known once the claim has come by."""
+        self._prover = prover
+        self._over = threading.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of the shard may be handed over any more."""
+        return self._over.is_set()
+
+    def revoke(self) -> None:
+        """End it, at once and for ever."""
+        self._over.set()
+
+    def prove(self) -> bool:
+        """Wait until the group has accepted this process as a member after this call; False when it is over."""
+        return self._prover.prove(monotonic(), self._over.is_set) and not self.is_over
+
+    def is_proven_within(self, seconds: float) -> bool:
+        """Whether membership was proven in the last ``seconds``; asks for a proof when it was not, and never waits."""
+        if self.is_over:
+            return False
+        if monotonic() - self._prover.proven_at <= seconds:
+            return True
+        self._prover.ask()
+        return False
+
+
+class SoleOwner:
+    """Proves everything: for one process that shares its sessions with nobody, as tests of single parts do."""
+
+    @property
+    def proven_at(self) -> float:
+        """See :class:`Prover`."""
+        return monotonic()
+
+    def ask(self) -> None:
+        """See :class:`Prover`."""
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:  # noqa: ARG002 - the protocol's
+        """See :class:`Prover`."""
+        return not is_over()
