@@ -18,6 +18,7 @@ from bridge.demo.http_edge import Answer, Exchange, Refused, Request
 from bridge.demo.outlet import Outlet
 from bridge.demo.request_log import RequestLog
 from bridge.demo.site import Site
+from bridge.demo.stream_log import StreamLog
 
 _PLAIN = Frame()
 _TO_ITS_END = Frame("close")
@@ -27,11 +28,12 @@ _LOGIN_PAGE = b"<!DOCTYPE html>\n<title>Log in</title>\n<form method=post><input
 class Connections:
     """Reads requests, finds out who answers them, keeps the open ones to end them."""
 
-    def __init__(self, site: Site, control: Control, book: FaultBook, log: RequestLog) -> None:
+    def __init__(self, site: Site, control: Control, book: FaultBook, log: RequestLog, streams: StreamLog) -> None:
         self._site = site
         self._control = control
         self._book = book
         self._log = log
+        self._streams = streams
         self._elsewhere = Elsewhere(log)
         self._open: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
@@ -106,7 +108,8 @@ class Connections:
         exchange.begin([*outlet.head(), ("Cache-Control", "no-cache")])
         departure = asyncio.get_running_loop().create_task(_departure(exchange.reader, body.reader.end))
         try:
-            await body.run()
+            with self._streams.open(request):
+                await body.run()
         finally:
             departure.cancel()
         return True

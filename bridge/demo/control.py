@@ -15,6 +15,7 @@
 - ``POST /control/faults`` ``{"kind", …}`` (see ``fault_orders``): a fault; ``GET``: all there is and was; ``DELETE``:
   end all, ``DELETE /control/faults/NUMBER``: end one
 - ``GET /control/requests?after=NUMBER&path=PATH&session=ID``: who asked for what, headers included
+- ``GET /control/streams?after=NUMBER``: which streams there were, from when to when
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from bridge.demo.mischief import Mischief
 from bridge.demo.request_log import RequestLog
 from bridge.demo.roster import Roster
 from bridge.demo.routes import Route, Routes
+from bridge.demo.stream_log import StreamLog
 
 _JOURNAL_PAGE = 10_000
 # What a request may choose about a session: the name of ``Roster.create`` for it, and its type.
@@ -47,10 +49,11 @@ _CHOICES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 class Control:
     """Answers everything below ``/control``."""
 
-    def __init__(self, roster: Roster, mischief: Mischief, log: RequestLog) -> None:
+    def __init__(self, roster: Roster, mischief: Mischief, log: RequestLog, streams: StreamLog) -> None:
         self._roster = roster
         self._mischief = mischief
         self._log = log
+        self._streams = streams
         self._routes = Routes(
             [
                 Route("POST", "/control/sessions", self._create),
@@ -68,6 +71,7 @@ class Control:
                 Route("DELETE", "/control/faults", self._clear),
                 Route("DELETE", r"/control/faults/(\d+)", self._clear),
                 Route("GET", "/control/requests", self._requests),
+                Route("GET", "/control/streams", self._streams_after),
             ]
         )
 
@@ -127,6 +131,9 @@ class Control:
     async def _requests(self, request: Request, _: str) -> Answer:
         query = request.query
         return Answer.of(self._log.after(int(query.get("after", 0)), query.get("path"), query.get("session")))
+
+    async def _streams_after(self, request: Request, _: str) -> Answer:
+        return Answer.of(self._streams.after(int(request.query.get("after", 0))))
 
     # --- faults
 

@@ -35,6 +35,7 @@ from bridge.demo.request_log import RequestLog
 from bridge.demo.roster import Roster
 from bridge.demo.server_options import ServerKind, ServerOptions, parse_options
 from bridge.demo.snapshot_server import SnapshotSite
+from bridge.demo.stream_log import StreamLog
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class MixServer:
         self._roster: Roster | None = None
         self._mischief: Mischief | None = None
         self._requests = RequestLog(_unix)
+        self._streams = StreamLog(monotonic)
         self.url = ""
         """Where it listens, once started."""
 
@@ -112,7 +114,8 @@ class MixServer:
         site = (SnapshotSite if self._options.kind is ServerKind.SNAPSHOT else ContractSite)(
             self._options, roster, book
         )
-        connections = Connections(site, Control(roster, mischief, self._requests), book, self._requests)
+        control = Control(roster, mischief, self._requests, self._streams)
+        connections = Connections(site, control, book, self._requests, self._streams)
         doorway = Doorway(connections.serve, book)
         port = await doorway.open(self._options.host, self._options.port)
         roster.open()

@@ -112,7 +112,7 @@ def test_new_streams_only_leaves_open_ones_alone(server):
     session = published(server, 1)
     with opened(server) as first:
         first.head()
-        first.events(2)
+        first.head()
         server.fault(Cut(after=10), times=1, streams="new")
         with opened(server) as second:
             second.head()
@@ -403,3 +403,19 @@ def test_requests_are_written_down_with_their_headers(server):
     assert (mine["headers"]["last-event-id"], mine["headers"]["authorization"]) == ("17", "Bearer secret")
     assert [each["path"] for each in server.requests(after=2)] == ["/health"]
     assert len(server.requests(path="/stream")) == 2
+
+
+def test_streams_are_written_down_from_when_to_when(server):
+    """By a clock that all processes share; one that is open has no end, and its reader can name itself."""
+    session = published(server, 1)
+    began = monotonic()
+    with opened(server, session, X_Reader="first") as first:
+        first.head()
+        (still_open,) = call(server.url, "GET", "/control/streams").body
+    wait_until(lambda: call(server.url, "GET", "/control/streams").body[0]["closed"])
+    with opened(server, session) as second:
+        second.head()
+        over, present = call(server.url, "GET", "/control/streams").body
+        assert call(server.url, "GET", "/control/streams?after=1").body == [present]
+    assert (still_open["closed"], still_open["session"], still_open["headers"]["x-reader"]) == (None, session, "first")
+    assert began < over["opened"] < over["closed"] < present["opened"] < monotonic()

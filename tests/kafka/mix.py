@@ -113,6 +113,11 @@ class MixServer:
         noted: list[dict[str, Any]] = self.get("/control/requests", after=after, path=path, session=session)
         return noted
 
+    def streams(self, after: int = 0) -> list[dict[str, Any]]:
+        """Which streams there were, what came above a number: session, request headers, opened, closed (monotonic)."""
+        noted: list[dict[str, Any]] = self.get("/control/streams", after=after)
+        return noted
+
     def counts(self, session: str) -> dict[str, int]:
         """What it counts of a session: published, readers, opened, most_readers; more with ``--kind snapshot``."""
         return next(each for each in self.get("/control/sessions") if each["id"] == session)
