@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 
 from bridge.settings.checks import header_name, property_name, server_name
 from bridge.settings.kind import Check, Kind
-from bridge.settings.kinds import Later
 from bridge.settings.lists import Rows
 from bridge.settings.model import Settings
 
@@ -75,11 +74,6 @@ class Key:
     def dotted(self) -> str:
         """As TOML and ``--set`` write it, ``<name>`` for the user's names."""
         return dotted(tuple("<name>" if segment == "*" else segment for segment in self.path))
-
-    @property
-    def later(self) -> bool:
-        """Promised by the interface, not in this version."""
-        return isinstance(self.kind, Later)
 
 
 @dataclass(frozen=True, slots=True)

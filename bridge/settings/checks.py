@@ -76,6 +76,14 @@ def namespace(text: str) -> None:
         raise ValueError("is too long")
 
 
+def instance(text: str) -> None:
+    """A name Kafka accepts as ``group.instance.id``: the rules of topic names, without names of its own."""
+    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise ValueError("is not a legal group.instance.id")
+    if len(text) > TOPIC_LENGTH:
+        raise ValueError("is too long")
+
+
 def server_name(text: str) -> None:
     """The name of a server: part of keys, of sources and of variable names."""
     if not _SERVER.fullmatch(text):

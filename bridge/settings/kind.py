@@ -19,13 +19,6 @@ Check = Callable[[str], None]
 """Raises ValueError with what is wrong with a text, as the end of a sentence that begins with the value."""
 
 
-class NotInThisVersion(ValueError):
-    """The interface promises this key or value, this version does not have it: refused, never accepted and ignored."""
-
-    def __init__(self) -> None:
-        super().__init__("is not in this version")
-
-
 def as_text(value: object) -> str:
     """The text of a scalar: what TOML and JSON give as numbers is written as a variable would give it."""
     if isinstance(value, SecretStr):

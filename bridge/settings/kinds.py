@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from bridge.settings.addresses import MASK, Address
 from bridge.settings.checks import any_text
-from bridge.settings.kind import Check, Kind, NotInThisVersion, as_text
+from bridge.settings.kind import Check, Kind, as_text
 from bridge.settings.quantities import format_duration, format_size, parse_duration, parse_size
 
 
@@ -180,45 +180,27 @@ class Size(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Kind):
-    """One of a few words, capitals or not; `later` ones are promised but not in this version."""
+    """One of a few words, capitals or not."""
 
     words: tuple[str, ...]
-    later: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, literal: Any, later: tuple[str, ...] = ()) -> Choice:  # noqa: ANN401 - a Literal type
+    def of(cls, literal: Any) -> Choice:  # noqa: ANN401 - a Literal type
         """The words of a ``Literal``, so that they are spelled once."""
-        return cls(words=get_args(literal), later=later)
+        return cls(words=get_args(literal))
 
     def _allowed(self) -> str:
         return " or ".join(filter(None, [", ".join(self.words[:-1]), self.words[-1]]))
 
     def _parse(self, value: object) -> str:
-        known = {word.lower(): word for word in self.words + self.later}
+        known = {word.lower(): word for word in self.words}
         found = known.get(as_text(value).strip().lower())
         if found is None:
             raise ValueError("is not allowed")
-        if found in self.later:
-            raise NotInThisVersion
         return found
 
     def _json_schema(self) -> dict[str, Any]:
         return {"enum": list(self.words)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Later(Kind):
-    """A key of the interface that this version does not have: every value is refused."""
-
-    def _allowed(self) -> str:
-        return "not in this version"
-
-    def _parse(self, value: object) -> None:  # noqa: ARG002 - whatever it is
-        raise NotInThisVersion
-
-    def json_schema(self) -> dict[str, Any]:
-        """No value is valid."""
-        return {"not": {}}
 
 
 def read_secret(path: Path) -> str:

@@ -10,7 +10,6 @@ from bridge.errors import Mistake
 from bridge.settings.addresses import mask_credentials
 from bridge.settings.catalogue import Path, Unknown, dotted, most_alike, place_at, row_fields
 from bridge.settings.kind import Kind, as_text
-from bridge.settings.kinds import Later
 from bridge.settings.layers import Given
 
 _ROUTES = ("topics", "routes")
@@ -33,8 +32,6 @@ def mistake_of(detail: ErrorDetails, origins: Mapping[Path, Given]) -> Mistake:
 def _message(detail: ErrorDetails, kind: Kind | None, path: Path) -> str:
     problem = detail.get("ctx", {}).get("error", "is not allowed")
     allowed = kind.allowed if kind else "a table of settings"
-    if isinstance(kind, Later):
-        return "not in this version"
     if detail["type"] == "missing":
         return f"is missing; allowed: {allowed}"
     if detail["type"] == "extra_forbidden":

@@ -18,7 +18,6 @@ from bridge.settings.kinds import (
     Choice,
     Duration,
     Hidden,
-    Later,
     Number,
     Size,
     Text,
@@ -31,7 +30,7 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 EventFormat = Literal["structured", "binary", "raw"]
 Fate = Literal["publish", "dead_letter", "skip"]
-Guarantee = Literal["at_least_once"]
+Guarantee = Literal["at_least_once", "exactly_once"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
@@ -78,8 +77,10 @@ class KafkaSettings(Group):
         None, description="file with the password of the private key", examples=["/etc/mix-bridge/kafka-key-password"]
     )
     compression: Annotated[Compression, Choice.of(Compression)] = Field("lz4", description="of record batches")
-    group_session_timeout: Annotated[None, Later()] = Field(
-        None, description="a replica silent for this long has lost its shards", examples=["10s"]
+    group_session_timeout: Annotated[float, Duration(low="6s", high="30m")] = Field(
+        10.0,
+        description="a replica silent for this long has lost its shards. The brokers have bounds of their own"
+        " (`group.min.session.timeout.ms`, 6 s by default, and `group.max.session.timeout.ms`)",
     )
     properties: dict[
         str, Annotated[SecretStr, Hidden(what="a text without control characters", check=checks.any_text, empty=True)]
@@ -164,14 +165,18 @@ class EventSettings(Group):
 class DeliverySettings(Group):
     """How records get to Kafka."""
 
-    guarantee: Annotated[Guarantee, Choice.of(Guarantee, later=("exactly_once",))] = Field(
-        "at_least_once", description="`exactly_once` is not in this version"
+    guarantee: Annotated[Guarantee, Choice.of(Guarantee)] = Field(
+        "at_least_once",
+        description="`exactly_once` writes in transactions: consumers with `isolation.level=read_committed` see each"
+        " event once. All replicas of a namespace have the same",
     )
     checkpoint_interval: Annotated[float, Duration(high="1h")] = Field(
         1.0, description="at least once: longest time an acknowledged position stays unwritten"
     )
-    transaction_interval: Annotated[None, Later()] = Field(
-        None, description="exactly once: longest time a transaction stays open", examples=["100ms"]
+    transaction_interval: Annotated[float, Duration(low="10ms", high="10s")] = Field(
+        0.1,
+        description="exactly once: longest time a transaction stays open, and so how much later than written a record"
+        " is seen",
     )
     max_in_flight: Annotated[int, Number(low=1, high=10_000_000)] = Field(
         10_000, description="records per session not yet acknowledged; then the reader waits"
@@ -227,9 +232,12 @@ class Settings(BaseSettings):
             " transactional ids. All replicas of a namespace name the same servers",
         )
     )
-    instance: Annotated[None, Later()] = Field(
+    instance: Annotated[
+        str | None, Text(optional=True, what="1 to 249 of the characters a-z A-Z 0-9 . _ -", check=checks.instance)
+    ] = Field(
         None,
-        description="a stable name of this replica: a restart under it takes its shards back at once",
+        description="a stable name of this replica (host, pod), another one for each: a restart under it takes its"
+        " shards back at once",
         examples=["bridge-0"],
     )
     start_timeout: Annotated[float, Duration(low="0s", high="168h")] = Field(

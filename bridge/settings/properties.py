@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-from bridge.settings.catalogue import place_at
-from bridge.settings.kinds import Later
-
 # librdkafka's name -> the key to use instead
 OWN_KEY = {
     "bootstrap.servers": "kafka.bootstrap_servers",
@@ -26,7 +23,6 @@ OWN_KEY = {
     "message.max.bytes": "events.max_bytes",
     "queue.buffering.max.messages": "delivery.max_in_flight",
     "queue.buffering.max.kbytes": "delivery.max_buffer_bytes",
-    "transaction.timeout.ms": "delivery.transaction_interval",
     "allow.auto.create.topics": "topics.create",
 }
 
@@ -39,6 +35,7 @@ _BREAKING = [
     ),
     (r"queuing\.strategy", "records would be reordered"),
     (r"transactional\.id", "two producers would shut each other out"),
+    (r"transaction\.timeout\.ms", "transactions would end under the bridge, or a dead replica's hold readers up"),
     (r"partitioner|sticky\.partitioning\..*", "a session's records would not stay in the partition of their key"),
     (r"(message|delivery)\.timeout\.ms", "records would expire in memory and be lost"),
     (r"delivery\.report\.only\.error|produce\.offset\.report", "the bridge would not learn what is written"),
@@ -48,7 +45,7 @@ _BREAKING = [
         "a position would move by itself",
     ),
     (
-        r"group\..*|partition\.assignment\.strategy",
+        r"group\..*|partition\.assignment\.strategy|heartbeat\.interval\.ms|max\.poll\.interval\.ms",
         "two replicas could own the same sessions, or none",
     ),
     (r"isolation\.level|enable\.partition\.eof|check\.crcs", "checkpoints would be read wrongly at start"),
@@ -66,12 +63,6 @@ _PATTERNS = [(re.compile(pattern), why) for pattern, why in _BREAKING]
 def refusal(name: str) -> str | None:
     """Why a property must not be set, as a message of a mistake; None when it may be."""
     if name in OWN_KEY:
-        return _own_key(OWN_KEY[name])
+        return f"has a key of its own; allowed: {OWN_KEY[name]}"
     why = next((why for pattern, why in _PATTERNS if pattern.fullmatch(name)), None)
     return None if why is None else f"is the bridge's to set: {why}; allowed: other properties of librdkafka"
-
-
-def _own_key(key: str) -> str:
-    if isinstance(place_at(key.split(".")).kind, Later):
-        return f"has a key of its own, {key}, which is not in this version; allowed: other properties of librdkafka"
-    return f"has a key of its own; allowed: {key}"

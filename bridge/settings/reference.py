@@ -10,8 +10,6 @@ from bridge.settings.catalogue import Key, Path, all_keys, dotted, variable
 from bridge.settings.kinds import Flag, Number
 from bridge.settings.lists import Rows, Texts
 
-_LATER = "Not in this version."
-
 _MARKDOWN = """\
 # Settings
 
@@ -94,7 +92,6 @@ def as_json() -> str:
             "default": _default(key) or None,
             "allowed": key.kind.allowed,
             "secret": key.kind.secret,
-            "in_this_version": not key.later,
             "meaning": key.description,
         }
         for key in all_keys()
@@ -111,10 +108,10 @@ def _sections() -> Iterator[tuple[str, list[Key]]]:
 
 
 def _row(key: Key) -> str:
-    meaning = f"{key.description}. {_LATER}" if key.later else key.description
     name = f"`{key.dotted}`<br>`{variable(key.path).replace('*', '<NAME>')}`"
     default = f"`{_default(key)}`" if _default(key) else "-"
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (name, default, key.kind.allowed, meaning)) + " |"
+    cells = (name, default, key.kind.allowed, key.description)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default(key: Key) -> str:
@@ -126,7 +123,7 @@ def _default(key: Key) -> str:
 
 def _comment(key: Key) -> list[str]:
     default = f"default: {_default(key)}" if _default(key) else "no default"
-    return [f"# {key.description}", f"# {_LATER}" if key.later else f"# ({default}; allowed: {key.kind.allowed})"]
+    return [f"# {key.description}", f"# ({default}; allowed: {key.kind.allowed})"]
 
 
 def _mark(key: Key) -> str:

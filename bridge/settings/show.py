@@ -21,18 +21,13 @@ def as_lines(loaded: Loaded) -> Iterator[str]:
 
 def as_document(settings: Settings) -> dict[str, Any]:
     """The tree for JSON: durations in seconds, sizes in bytes."""
-    document = settings.model_dump(mode="json")
-    for key in all_keys():
-        if key.later:
-            (document[key.path[0]] if len(key.path) > 1 else document).pop(key.path[-1])
-    return document
+    return settings.model_dump(mode="json")
 
 
 def _values(settings: Settings) -> Iterator[tuple[Path, Key, Any]]:
     for key in all_keys():
-        if not key.later:
-            for path, value in _found(settings, key.path, ()):
-                yield path, key, value
+        for path, value in _found(settings, key.path, ()):
+            yield path, key, value
 
 
 def _found(node: Any, template: Path, path: Path) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - a group, table or value

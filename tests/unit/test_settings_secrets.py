@@ -163,4 +163,4 @@ def test_settings_show_where_each_value_came_from():
     assert "servers.local.url = http://**********@h  (from --server)" in lines
     assert "delivery.checkpoint_interval = 1s" in lines
     assert "topics.lifecycle = mix.lifecycle" in lines
-    assert not any(line.startswith("instance") for line in lines)
+    assert "instance = none" in lines
