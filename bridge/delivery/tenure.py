@@ -55,9 +55,12 @@ class Tenure:
         """End it, at once and for ever."""
         self._over.set()
 
-    def prove(self) -> bool:
-        """Wait until the group has accepted this process as a member after this call; False when it is over."""
-        return self._prover.prove(monotonic(), self._over.is_set) and not self.is_over
+    def prove(self, stopped: Callable[[], bool] = bool) -> bool:
+        """Wait until the group has accepted this process as a member after this call.
+
+        False when the tenure is over, or ``stopped()``.
+        """
+        return self._prover.prove(monotonic(), lambda: self.is_over or stopped()) and not self.is_over
 
     def is_proven_within(self, seconds: float) -> bool:
         """Whether membership was proven in the last ``seconds``; asks for a proof when it was not, and never waits."""
