@@ -30,6 +30,8 @@ class Checkpoint:
     """Of the settings that decided what was numbered; another one at restore means a new epoch."""
     recent: Recent
     """Where to resume, and what a true replay begins with."""
+    term: int | None = None
+    """The offset of its writer's claim; None: written by a command, or by a version that made no claims."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -66,6 +68,7 @@ class _Value(_Version):
     updated_at: str
     fingerprint: str = ""
     overlap: _Overlap | None = None
+    term: Annotated[int, Field(ge=0)] | None = None  # the last member: whose word it is can be told by how it ends
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -82,6 +85,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
         updated_at=rfc3339(checkpoint.updated_ms),
         fingerprint=checkpoint.fingerprint,
         overlap=_Overlap(after=recent.after, last=recent.cursor, digests=recent.digests.hex(), certain=recent.certain),
+        term=checkpoint.term,
     )
     return value.model_dump_json().encode()
 
@@ -94,7 +98,8 @@ def decode(record_key: bytes, value: bytes) -> Checkpoint:
         raise BadCheckpoint(f"the key says {record_key[:200]!r}, the value {str(key)[:200]!r}")
     position = Position(parsed.epoch, parsed.sequence, parsed.last_event_id)
     recent = _recent(parsed.last_event_id, parsed.overlap)
-    return Checkpoint(key, position, parsed.state, _unix_ms(parsed.updated_at), parsed.fingerprint, recent)
+    updated_ms = _unix_ms(parsed.updated_at)
+    return Checkpoint(key, position, parsed.state, updated_ms, parsed.fingerprint, recent, parsed.term)
 
 
 def _recent(last_event_id: str, overlap: _Overlap | None) -> Recent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ CHECKPOINTS = st.builds(
     st.integers(0, 4_000_000_000_000),
     TEXT,
     st.builds(Recent, TEXT, TEXT, st.lists(st.binary(min_size=8, max_size=8), max_size=4).map(b"".join), st.booleans()),
+    st.none() | st.integers(0, 2**63 - 1),
 )
 RECENT = Recent("abb", "abc", b"8 bytes!" * 2)
 SAVED = Checkpoint(
@@ -54,14 +56,21 @@ def test_the_members_are_those_of_the_interface() -> None:
         "updated_at": "2023-11-14T22:13:20.123Z",
         "fingerprint": "f00",
         "overlap": {"after": "abb", "last": "abc", "digests": b"8 bytes!8 bytes!".hex(), "certain": True},
+        "term": None,
     }
 
 
 def test_what_a_later_version_adds_is_ignored() -> None:
     """New members may come without a new version; a checkpoint of an early version has no fingerprint."""
-    assert decode(b"local/s1", changed(term=7, ids=[["1", "ab"]])) == SAVED
-    early = decode(b"local/s1", changed(fingerprint=None, overlap=None))
-    assert (early.fingerprint, early.recent) == ("", Recent.starting("abc"))
+    assert decode(b"local/s1", changed(later=7, ids=[["1", "ab"]])) == SAVED
+    early = decode(b"local/s1", changed(fingerprint=None, overlap=None, term=None))
+    assert (early.fingerprint, early.recent, early.term) == ("", Recent.starting("abc"), None)
+
+
+@pytest.mark.parametrize(("term", "end"), [(None, b',"term":null}'), (0, b',"term":0}'), (123, b',"term":123}')])
+def test_whose_word_it_is_stands_at_its_end(term: int | None, end: bytes) -> None:
+    """So the owner of a shard, who reads thousands of its own words a second, need not take them apart."""
+    assert encode(replace(SAVED, term=term)).endswith(end)
 
 
 def test_a_newer_version_is_refused_by_its_name_whatever_else_it_changed() -> None:
@@ -89,6 +98,8 @@ def test_a_newer_version_is_refused_by_its_name_whatever_else_it_changed() -> No
         (changed(last_event_id=None), "last_event_id: "),
         (changed(last_event_id=5), "last_event_id: "),
         (changed(state="gone"), "state: "),
+        (changed(term=-1), "term"),
+        (changed(term="5"), "term"),
         (changed(updated_at="yesterday"), "updated_at: "),
         (changed(updated_at="0001-01-01T00:00:00"), "updated_at: "),
         (changed(session="s2"), "the key says b'local/s1', the value 'local/s2'"),
