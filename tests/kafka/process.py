@@ -84,10 +84,11 @@ class Bridge:
         command = [*self._program, "run", *arguments]
         self._process = spawn(command, env=environment(self.settings), log=self.log, stdout=self.stdout)
         if wait:
-            self._wait_listening(deadline)
+            self.wait_listening(deadline)
         return self
 
-    def _wait_listening(self, deadline: float) -> None:
+    def wait_listening(self, deadline: float = 30.0) -> None:
+        """Return once its HTTP endpoint listens; a start that fails is ended."""
         try:
             wait_until(self._listening, deadline, f"the bridge's HTTP endpoint, see {self.log}")
         except BaseException:

@@ -1,0 +1,95 @@
+"""A consumer that follows the rule and looks at the clock: how long each session's events stay away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from array import array
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from bridge.clock import monotonic
+from tests.kafka.topics import partitions_of
+
+_AT_ONCE = 1000
+
+
+class Stop(NamedTuple):
+    """The longest time without a new event of some session."""
+
+    seconds: float
+    session: str
+    since: float
+
+
+class Sight:
+    """Reads what is committed, as it comes. A context with a thread of its own; looked at by any other."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        """``topic`` is one of events, in the structured format."""
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"sight-{uuid.uuid4().hex}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "log_level": 2,
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions_of(bootstrap, topic)])
+        self._seen: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._highest: dict[str, tuple[str, str]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="sight", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(10)
+        self._consumer.close()
+
+    def last(self, session: str) -> float:
+        """When its newest event came; 0 before the first."""
+        times = self._seen.get(session)
+        return times[-1] if times else 0.0
+
+    def longest_stop(self, since: float, until: float) -> Stop:
+        """Of all sessions, of those stops that were not over at ``since`` and had begun at ``until``."""
+        stops = [self._stop_of(session, since, until) for session in tuple(self._seen)]
+        return max(stops, default=Stop(0.0, "", since))
+
+    def _stop_of(self, session: str, since: float, until: float) -> Stop:
+        times = self._seen[session]
+        first = max(0, bisect_left(times, since) - 1)
+        gaps = [
+            Stop(later - at, session, at) for at, later in pairwise([*times[first : bisect_left(times, until) + 1]])
+        ]
+        return max(gaps, default=Stop(0.0, session, since))
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            message = self._consumer.poll(0.2)
+            if message is not None:
+                self._note([message, *self._consumer.consume(_AT_ONCE, timeout=0)], monotonic())
+
+    def _note(self, messages: Sequence[Message], now: float) -> None:
+        for each in messages:
+            value = each.value()
+            if each.error() is None and value is not None:
+                envelope = json.loads(value)
+                session, number = envelope["subject"], (envelope["epoch"], envelope["sequence"])
+                if number > self._highest.get(session, ("", "")):
+                    self._highest[session] = number
+                    self._seen[session].append(now)
