@@ -3,7 +3,7 @@
 To read it, begin with `loading`, which does it step by step. What there is to set stands in `model` and `server`, one
 field per key; `kind`, `kinds` and `lists` say what a value may be, with the `checks` of texts; `catalogue` finds keys.
 `sources` fill `layers`, one each; `files`, `rules` and `properties` judge the tree, `mistakes` words what is wrong;
-`reference` and `show` write it all out.
+`reference` and `show` write it all out. `naming` says what follows from them in Kafka, `bounds` what they are held to.
 """
 
 from bridge.settings.addresses import Address

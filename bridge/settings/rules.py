@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bridge.errors import Mistake
+from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 from bridge.settings.catalogue import Path, Unknown, dotted, place_at
 from bridge.settings.mistakes import quoted
 from bridge.settings.model import KafkaSettings, Settings
@@ -168,6 +169,21 @@ def _properties(settings: Settings) -> Iterator[Finding]:
             yield Finding(("kafka", "properties", name), why)
 
 
+def _requests_within_a_transaction(settings: Settings) -> Iterator[Finding]:
+    guarantee, name = ("delivery", "guarantee"), "socket.timeout.ms"
+    given = settings.kafka.properties.get(name)
+    if settings.delivery.guarantee != "exactly_once" or given is None:
+        return
+    wanted = given.get_secret_value()
+    if wanted.isdecimal() and int(wanted) > TRANSACTION_TIMEOUT_MS:
+        yield Finding(
+            ("kafka", "properties", name),
+            "is longer than a transaction may take, so that one request could outlast it; allowed: at most"
+            f" {TRANSACTION_TIMEOUT_MS} with {dotted(guarantee)} = exactly_once",
+            (guarantee,),
+        )
+
+
 def _topic_names(settings: Settings) -> Iterator[Finding]:
     topics = settings.topics
     # Kafka takes names that differ in . and _ alone for the same: its metrics would clash
@@ -205,5 +221,14 @@ def _topic_config(settings: Settings) -> Iterator[Finding]:
         yield Finding((*path, "min.insync.replicas"), message, (("topics", "replication_factor"),))
 
 
-_RULES = (_sasl, _sasl_login, _kafka_tls, _properties, _topic_names, _routes, _topic_config)
+_RULES = (
+    _sasl,
+    _sasl_login,
+    _kafka_tls,
+    _properties,
+    _requests_within_a_transaction,
+    _topic_names,
+    _routes,
+    _topic_config,
+)
 _SERVER_RULES = (_back_off, _something_to_bridge, _one_stream, _one_credential, _server_tls)

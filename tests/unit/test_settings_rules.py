@@ -384,6 +384,15 @@ def test_properties_that_would_break_delivery_or_have_a_key_are_refused(name):
     assert "hunter2" not in line
 
 
+def test_a_request_may_not_outlast_a_transaction():
+    longer = {"kafka.properties.socket.timeout.ms": "60001"}
+    assert loaded(set=LOCAL | longer).kafka.properties
+    line = mistake(set=LOCAL | longer | {"delivery.guarantee": "exactly_once"})
+    assert line.startswith("kafka.properties.socket.timeout.ms: is longer than a transaction may take")
+    fits = {"kafka.properties.socket.timeout.ms": "60000", "delivery.guarantee": "exactly_once"}
+    assert loaded(set=LOCAL | fits).delivery.guarantee == "exactly_once"
+
+
 def test_a_property_with_a_key_of_its_own_names_it():
     line = mistake(set={"kafka.properties.session.timeout.ms": "1"})
     assert "has a key of its own; allowed: kafka.group_session_timeout" in line
