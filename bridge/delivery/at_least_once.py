@@ -18,10 +18,13 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
 from bridge.core.records import Encoder
+from bridge.delivery.idempotent_way import IdempotentWay
 from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.position_log import OwnTopics, PositionLog
 from bridge.delivery.producers import Producers
 from bridge.delivery.room import Room
+from bridge.delivery.tenure import Tenure
+from bridge.delivery.window import Window
 from bridge.kafka.producer import IdempotentProducer, Role
 
 log = get_logger("bridge.delivery")
@@ -70,45 +73,73 @@ class AtLeastOnce:
         self._limits = limits
         self._beat = beat
         self._closed_checkpoints = 0
+        self._ways: dict[SessionKey, IdempotentWay] = {}
         self._outboxes: dict[SessionKey, SessionOutbox] = {}
         self._renewal: str | None = None  # set by the watch of the topics, as the next
         self._new_checkpoints: int | None = None
-        self._called: deque[SessionOutbox] = deque()  # by any thread: these want the delivery thread
-        self._answered: list[SessionOutbox] = []  # by the reports of the present poll
-        self._waiting: dict[SessionOutbox, None] = {}  # in the order they called
+        self._called: deque[IdempotentWay] = deque()  # by any thread: these want the delivery thread
+        self._answered: list[IdempotentWay] = []  # by the reports of the present poll
+        self._waiting: dict[IdempotentWay, None] = {}  # in the order they called
         self._stopping = threading.Event()
         self._aborted = threading.Event()
         self._next_checkpoints = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
-    def open(self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None) -> SessionOutbox:
-        """A new outbox for a session, at its restored checkpoint."""
-        outbox = SessionOutbox(
+    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:  # noqa: ARG002 - the protocol's
+        """See :class:`~bridge.delivery.protocol.Delivery`: nothing is to be done before the claim."""
+        ready()
+
+    def open(
+        self,
+        key: SessionKey,
+        encoder: Encoder,
+        fingerprint: str,
+        restored: Checkpoint | None,
+        tenure: Tenure | None = None,
+    ) -> SessionOutbox:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        window = Window(key, encoder, restored, self.room, tenure)
+        positions = PositionLog(
             key,
-            encoder,
             fingerprint,
             restored,
-            topics=self._topics,
-            producers=self._producers,
-            room=self.room,
-            max_in_flight=self._limits.max_in_flight,
-            call=self._called.append,
-            answered=self._answered.append,
+            self._topics,
+            tenure,
+            self._producers.produce_position,
+            lambda: way.note_answer(),  # noqa: PLW0108 - the way is made of the log, below
         )
-        self._outboxes[key] = outbox
-        self._called.append(outbox)  # the delivery thread opens its way to the producer
+        way = IdempotentWay(window, positions, self._producers, self._called.append, self._answered.append)
+        outbox = SessionOutbox(window, way, self._limits.max_in_flight)
+        self._ways[key], self._outboxes[key] = way, outbox
+        way.call()  # the delivery thread opens its way to the producer
         return outbox
 
     def close(self, key: SessionKey) -> Checkpoint | None:
-        """Forget a settled outbox; returns the checkpoint Kafka has of it (None: it never got as far as one)."""
-        outbox = self._outboxes.pop(key)
-        self._closed_checkpoints += outbox.positions.count
-        return outbox.positions.checkpoint
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        del self._outboxes[key]
+        way = self._ways.pop(key)
+        self._closed_checkpoints += way.positions.count
+        return way.positions.checkpoint
+
+    def is_settled(self, shard: int) -> bool:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        return all(self._outboxes[key].is_settled for key in self._of(shard))
+
+    def leave(self, tenure: Tenure) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        tenure.revoke()
+        for key in self._of(tenure.shard):
+            self._outboxes[key].revoke()
+            self.close(key)
+
+    def _of(self, shard: int) -> list[SessionKey]:
+        ways = tuple(self._ways.items())
+        return [key for key, way in ways if way.window.tenure is not None and way.window.tenure.shard == shard]
 
     @property
     def checkpoints_written(self) -> int:
         """Checkpoints that Kafka has acknowledged since the start."""
-        return self._closed_checkpoints + sum(outbox.positions.count for outbox in tuple(self._outboxes.values()))
+        return self._closed_checkpoints + sum(way.positions.count for way in tuple(self._ways.values()))
 
     def start(self) -> None:
         """Start the delivery thread."""
@@ -166,8 +197,8 @@ class AtLeastOnce:
         if self._answered:  # not what poll counts: it also counts the client's words about lost connections
             self.last_answer = monotonic()
             self._replace_delay = _REPLACE_FIRST
-            for outbox in self._answered:
-                outbox.advance()
+            for way in self._answered:
+                way.advance()
             self._answered.clear()
         self._replace_if_fatal()
         if self._producers.fatal is None:  # else what waits would fail, and be wound back, at every turn
@@ -177,26 +208,26 @@ class AtLeastOnce:
         now = monotonic()
         if now >= self._next_checkpoints or self._stopping.is_set():
             self._next_checkpoints = now + self._limits.checkpoint_interval
-            for outbox in tuple(self._outboxes.values()):
-                outbox.write_checkpoint()
+            for way in tuple(self._ways.values()):
+                way.write_checkpoint()
 
     def _poll(self) -> None:
-        on_trial = any(outbox.is_searching for outbox in self._waiting)
-        on_mark = any(outbox.awaits_position for outbox in self._waiting)
+        on_trial = any(way.is_searching for way in self._waiting)
+        on_mark = any(way.awaits_position for way in self._waiting)
         self._producers.poll(_POLL, on_trial=on_trial, on_mark=on_mark)
 
     def _pump(self) -> None:
         while self._called:
             self._waiting[self._called.popleft()] = None
-        self._waiting = dict.fromkeys(outbox for outbox in self._waiting if not outbox.pump())
+        self._waiting = dict.fromkeys(way for way in self._waiting if not way.pump())
 
     def _begin_positions_again(self) -> None:
         partitions, self._new_checkpoints = self._new_checkpoints, None
         if partitions is None:
             return
         self._topics = replace(self._topics, partitions=partitions)
-        for outbox in tuple(self._outboxes.values()):
-            outbox.positions.begin_again(partitions)
+        for way in tuple(self._ways.values()):
+            way.positions.begin_again(partitions)
         # The client looks for new partitions of a topic it knows every five minutes only, and takes nothing for them.
         self._renewal = "the checkpoints topic is a new one"
 
@@ -209,11 +240,11 @@ class AtLeastOnce:
             log.warning("Topics were changed: going on with new producers", reason=renewal)
         else:
             log.error("A Kafka producer is finished: going on from memory with a new one", error=fatal)
-        outboxes = tuple(self._outboxes.values())
-        for outbox in outboxes:
-            outbox.hold()  # a record handed to any producer meanwhile would overtake what is lost
+        ways = tuple(self._ways.values())
+        for way in ways:
+            way.hold()  # a record handed to any producer meanwhile would overtake what is lost
         self._producers.replace()
-        for outbox in outboxes:
-            outbox.lose_producers()
+        for way in ways:
+            way.lose_producers()
         self._replace_at = monotonic() + self._replace_delay
         self._replace_delay = min(2 * self._replace_delay, _REPLACE_LONGEST)

@@ -15,9 +15,9 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.lifecycle import LifecycleWriter
 from bridge.core.recent import Recent
 from bridge.core.watermark import Announcement, Entry, Mark
-from bridge.delivery.producers import Producers
+from bridge.delivery.tenure import Tenure
 from bridge.kafka.faults import ProduceError, in_full
-from bridge.kafka.producer import ProduceFailed, QueueFull
+from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
 
 log = get_logger("bridge.delivery")
 
@@ -44,10 +44,11 @@ class PositionLog:
         fingerprint: str,
         restored: Checkpoint | None,
         topics: OwnTopics,
-        producers: Producers,
+        tenure: Tenure | None,
+        produce: Produce,
         answered: Callable[[], None],
     ) -> None:
-        """``answered`` is called when Kafka has acknowledged a position."""
+        """``produce`` gives a record to the producer of positions; ``answered``: Kafka has acknowledged a position."""
         self.written = None if restored is None else restored.position
         """The position in the newest checkpoint that Kafka has acknowledged."""
         self.count = 0
@@ -57,7 +58,8 @@ class PositionLog:
         self._record_key = key.record_key
         self._topics = topics
         self._partition = partition_of(self._record_key, topics.partitions)
-        self._producers = producers
+        self._tenure = tenure
+        self._produce_record = produce
         self._answered = answered
         self.trouble: str | None = None
         """Why positions are not written at present; None when they are."""
@@ -97,9 +99,7 @@ class PositionLog:
         record = writer.record(
             announcement.happening, announcement.epoch, announcement.sequence, unix_ms(), announcement.new_epoch
         )
-        self._producers.positions.produce(
-            record.topic, record.value, record.key, record.headers, record.timestamp_ms, report
-        )
+        self._produce_record(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report)
 
     def lose_producers(self) -> None:
         """What was being written will never be reported."""
@@ -119,12 +119,13 @@ class PositionLog:
         return self._topics.lifecycle if isinstance(entry, Announcement) else self._topics.checkpoints
 
     def _checkpoint(self, position: Position, recent: Recent, state: State) -> Checkpoint:
-        return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent)
+        term = None if self._tenure is None else self._tenure.term
+        return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent, term)
 
     def _produce(self, position: Position, recent: Recent, state: State, report: Report) -> None:
         checkpoint = self._checkpoint(position, recent, state)
         value, now, topic = encode(checkpoint), checkpoint.updated_ms, self._topics.checkpoints
-        self._producers.positions.produce(topic, value, self._record_key, [], now, report, self._partition)
+        self._produce_record(topic, value, self._record_key, [], now, report, self._partition)
 
     def _report(
         self, position: Position, recent: Recent, topic_number: int, error: ProduceError | None, _message: object

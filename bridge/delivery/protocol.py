@@ -1,14 +1,21 @@
-"""What a session's worker sees of delivery, whatever guarantee stands behind it."""
+"""What sessions' workers and the daemon see of delivery, whatever guarantee stands behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
+from bridge.core.checkpoint import Checkpoint
 from bridge.core.event import Event
-from bridge.core.identity import Position
+from bridge.core.identity import Position, SessionKey
 from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent
+from bridge.core.records import Encoder
+from bridge.delivery.room import Room
+from bridge.delivery.tenure import Tenure
+
+if TYPE_CHECKING:  # it is made of what is described here
+    from bridge.delivery.outbox import SessionOutbox
 
 
 class Outbox(Protocol):
@@ -50,4 +57,85 @@ class Outbox(Protocol):
 
     def stop(self) -> None:
         """Wake a waiting ``submit`` and refuse further ones (any thread); what was submitted is still delivered."""
+        ...
+
+    def revoke(self) -> None:
+        """When this returns nothing more of it is handed to any producer; its memory is free soon (any thread)."""
+        ...
+
+
+class Delivery(Protocol):
+    """All sessions' way to Kafka.
+
+    Thread rule: the supervisor's, but for ``follow_limit``, ``write_positions_again``, ``kafka_answers`` and what only
+    tells: those are any thread's.
+    """
+
+    room: Room
+    last_answer: float | None
+    """When Kafka last took something, by :func:`bridge.clock.monotonic`."""
+
+    @property
+    def bug(self) -> Exception | None:
+        """What the main thread must raise: nothing is delivered any more."""
+        ...
+
+    @property
+    def unsettled(self) -> int:
+        """Sessions with something that is not yet in Kafka, or not in their checkpoint."""
+        ...
+
+    @property
+    def checkpoints_written(self) -> int:
+        """Checkpoints that Kafka has acknowledged since the start."""
+        ...
+
+    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
+        """Prepare for a shard, before its claim is written; ``ready`` is called once, by any thread: it may be."""
+        ...
+
+    def open(
+        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, tenure: Tenure
+    ) -> SessionOutbox:
+        """A new outbox for a session of a shard that was entered, at its restored checkpoint."""
+        ...
+
+    def close(self, key: SessionKey) -> Checkpoint | None:
+        """Forget a settled outbox; returns the checkpoint Kafka has of it (None: it never got as far as one)."""
+        ...
+
+    def is_settled(self, shard: int) -> bool:
+        """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
+        ...
+
+    def leave(self, tenure: Tenure) -> None:
+        """Forget a shard: when this returns nothing more of it is handed over; its memory is free soon."""
+        ...
+
+    def start(self) -> None:
+        """Start delivering."""
+        ...
+
+    def stop(self) -> None:
+        """Ask for the end: what is in memory is delivered, the last checkpoints are written."""
+        ...
+
+    def join(self, deadline: float) -> bool:
+        """Wait until all is delivered, by the clock of :func:`bridge.clock.monotonic`; False when the time ran out."""
+        ...
+
+    def abort(self) -> None:
+        """Give up what is not yet delivered; it is read again after the next start."""
+        ...
+
+    def kafka_answers(self, timeout: float) -> bool:
+        """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds; notes an answer."""
+        ...
+
+    def follow_limit(self, max_request_bytes: int) -> None:
+        """The topics take batches of another size now: go on with new producers."""
+        ...
+
+    def write_positions_again(self, partitions: int) -> None:
+        """The checkpoints topic is a new one, of so many partitions: write all that was in the old one."""
         ...

@@ -28,7 +28,7 @@ class _Waiter:
 class Room:
     """Bytes of all sessions that are not yet acknowledged.
 
-    Thread rule: any worker takes and waits; the delivery thread frees and wakes. The lock is held for a look or an
+    Thread rule: any worker takes and waits; threads of delivery free and wake. The lock is held for a look or an
     addition, never while anybody waits.
     """
 
@@ -69,7 +69,8 @@ class Room:
 
     def free(self, size: int) -> None:
         """Count ``size`` bytes out."""
-        self._freed += size
+        with self._lock:
+            self._freed += size
 
     def wait(self, has_room: Callable[[], bool], stopped: threading.Event, at_most: float | None = None) -> None:
         """Wait until ``has_room()``, ``stopped``, or ``at_most`` seconds are over; holds no lock meanwhile."""

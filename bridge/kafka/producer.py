@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -13,6 +13,24 @@ from bridge.kafka.clients import below, client_logger, settings_judged
 from bridge.kafka.faults import Fault, error_of, fault_of, in_words
 
 Report = Callable[[KafkaError | None, Message], None]
+
+
+class Produce(Protocol):
+    """Hands a record over; raises :class:`QueueFull` or :class:`ProduceFailed`."""
+
+    def __call__(  # noqa: PLR0913, PLR0917 - the fields of a record
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes,
+        headers: list[tuple[str, bytes]],
+        timestamp_ms: int,
+        report: Report,
+        partition: int = -1,
+        /,
+    ) -> None:
+        """``report`` is told its fate; ``partition`` -1: by its key."""
+        ...
 
 
 class QueueFull(Exception):

@@ -44,8 +44,8 @@ def _is_in_flight(given: tuple[Any, ...], _result: Any) -> bool:
 
 
 def _is_ahead_of_its_checkpoint(given: tuple[Any, ...], _result: Any) -> bool:
-    outbox = given[0]
-    return outbox.acknowledged is not None and outbox.acknowledged != outbox.positions.written
+    acknowledged = given[0].window.watermark.committable
+    return acknowledged is not None and acknowledged != given[0].positions.written
 
 
 def _is_a_checkpoint(given: tuple[Any, ...], _result: Any) -> bool:
@@ -74,18 +74,18 @@ def _position(given: tuple[Any, ...]) -> Any:
     raise SystemExit(f"no position among {given[1:]}")
 
 
-_OUTBOX, _POSITIONS = "bridge.delivery.outbox", "bridge.delivery.position_log"
+_OUTBOX, _WAY, _POSITIONS = (f"bridge.delivery.{name}" for name in ("outbox", "idempotent_way", "position_log"))
 
 POINTS = {
     "after_read": Point("bridge.sse.event_stream", "EventStream.read"),
     "after_produce": Point(_OUTBOX, "SessionOutbox._take", _is_in_flight),
-    "after_acknowledgement": Point(_OUTBOX, "SessionOutbox.advance", _is_ahead_of_its_checkpoint),
+    "after_acknowledgement": Point(_WAY, "IdempotentWay.advance", _is_ahead_of_its_checkpoint),
     "checkpoint_sent": Point(_POSITIONS, "PositionLog._produce", _is_a_checkpoint),
     "checkpoint_acknowledged": Point(_POSITIONS, "PositionLog._report", lambda given, _: given[-2] is None),
     "epoch_sent": Point(_POSITIONS, "PositionLog._produce", _begins_an_epoch),
-    "epoch_acknowledged": Point(_OUTBOX, "SessionOutbox._report", _is_an_acknowledged_mark),
+    "epoch_acknowledged": Point(_WAY, "IdempotentWay.report", _is_an_acknowledged_mark),
     "announcement_sent": Point(_POSITIONS, "PositionLog.announce"),
-    "announcement_acknowledged": Point(_OUTBOX, "SessionOutbox._report", _is_an_acknowledged_announcement),
+    "announcement_acknowledged": Point(_WAY, "IdempotentWay.report", _is_an_acknowledged_announcement),
     "during_restore": Point("bridge.kafka.checkpoints", "_read"),
 }
 

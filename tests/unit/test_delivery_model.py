@@ -29,8 +29,9 @@ from bridge.core.identity import SessionKey
 from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent, digest
 from bridge.core.records import Encoder, Route, Rules
-from bridge.delivery import at_least_once, outbox
+from bridge.delivery import at_least_once, idempotent_way, outbox
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.idempotent_way import IdempotentWay
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
 from bridge.kafka.producer import IdempotentProducer, Role
@@ -90,7 +91,8 @@ class Clock:
 def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outbox, "monotonic", clock.monotonic)
+        patch.setattr(idempotent_way, "monotonic", clock.monotonic)
+        patch.setattr(idempotent_way, "unix_ms", clock.unix_ms)
         patch.setattr(outbox, "_PATIENCE", 0.0)  # nobody opens the direct way while the test's one thread waits for it
         patch.setattr(outbox, "unix_ms", clock.unix_ms)
         patch.setattr(at_least_once, "monotonic", clock.monotonic)
@@ -333,7 +335,7 @@ class World:
             if all(reader.is_done for reader in self.readers) and not self.delivery.unsettled:
                 return
             self.delivery.stop()  # from the first turn on: the timer of the checkpoints does not matter then
-        stuck = [(str(r.key), r.at, len(r.stream), vars_of(r.outbox)) for r in self.readers]
+        stuck = [(str(r.key), r.at, len(r.stream), vars_of(self.delivery._ways[r.key])) for r in self.readers]
         raise AssertionError(f"stuck: {stuck}")
 
     # The judgement
@@ -371,11 +373,13 @@ class World:
         assert closed == replace(checkpoint, updated_ms=closed.updated_ms)
 
 
-def vars_of(one: SessionOutbox) -> dict[str, object]:
-    """What one wants to know of an outbox that is stuck."""
-    names = ("_direct", "_failed", "_alone", "_produced", "_reported", "_retry_at", "trouble")
-    entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in one._entries]
-    return {name: getattr(one, name) for name in names} | {"entries": entries[:5], "acknowledged": one.acknowledged}
+def vars_of(way: IdempotentWay) -> dict[str, object]:
+    """What one wants to know of a session that is stuck."""
+    names = ("is_direct", "_failed", "_alone", "produced", "_reported", "_retry_at")
+    window = way.window
+    entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in window.entries]
+    told = {"entries": entries[:5], "acknowledged": window.watermark.committable, "trouble": window.trouble}
+    return {name: getattr(way, name) for name in names} | told
 
 
 def at_of(data: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
@@ -13,9 +13,13 @@ from bridge.core.event import Event
 from bridge.core.identity import Position, SessionKey, sendable
 from bridge.core.recent import Recent
 from bridge.core.records import Encoder
+from bridge.delivery import tenure as tenure_module
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.idempotent_way import IdempotentWay
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.tenure import SoleOwner, Tenure
+from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.kafka.rule import Followed, Follower, understand
 from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
@@ -60,13 +64,17 @@ class Rig:
         self.producers.append(ModelProducer(self.kafka, random.Random(7), role))
         return cast("IdempotentProducer", self.producers[-1])
 
-    def open(self, key: SessionKey = LOCAL) -> SessionOutbox:
+    def open(self, key: SessionKey = LOCAL, tenure: Tenure | None = None) -> SessionOutbox:
         """A new session, its first mark acknowledged."""
-        one = self.delivery.open(key, Encoder(RULES, key), "", None)
+        one = self.delivery.open(key, Encoder(RULES, key), "", None, tenure)
         one.begin_epoch(Recent.starting("0"))
         self.turn(20)
         assert one.positions.written == one.acknowledged == one.position
         return one
+
+    def way(self, key: SessionKey = LOCAL) -> IdempotentWay:
+        """The delivery thread's side of a session."""
+        return self.delivery._ways[key]
 
     def turn(self, times: int = 1, seconds: float = 0.03) -> None:
         for _ in range(times):
@@ -99,16 +107,16 @@ def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
 ) -> None:
     """It waits for those the dead producer had; its report is counted once, so that the next failure is not stuck."""
     one = rig.open()
-    lose = SessionOutbox.lose_producers
+    lose = IdempotentWay.lose_producers
 
-    def submit_and_lose(outbox: SessionOutbox) -> None:
-        monkeypatch.setattr(SessionOutbox, "lose_producers", lose)
-        outbox.submit(events(3))
+    def submit_and_lose(way: IdempotentWay) -> None:
+        monkeypatch.setattr(IdempotentWay, "lose_producers", lose)
+        one.submit(events(3))
         for producer in rig.producers[1:]:
             producer._live(20)
-        lose(outbox)
+        lose(way)
 
-    monkeypatch.setattr(SessionOutbox, "lose_producers", submit_and_lose)
+    monkeypatch.setattr(IdempotentWay, "lose_producers", submit_and_lose)
     one.submit(events(1, 2))
     rig.producers[0].fatal = "broken"
     rig.turn(100)
@@ -174,7 +182,7 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
     one = rig.open()
     rig.kafka.limits[EVENTS] = 400
     one.submit(events(*range(1, 20)) + events(20, size=3000))
-    while not one.is_searching:
+    while not rig.way().is_searching:
         rig.turn()
     for _ in range(10):
         rig.kafka.down.add(EVENTS)
@@ -192,11 +200,11 @@ def test_a_checkpoint_that_a_dead_producer_had_is_written_by_the_next(rig: Rig) 
     one = rig.open()
     one.submit(events(1))
     rig.turn(20)
-    one.write_checkpoint()
+    rig.way().write_checkpoint()
     rig.producers[0]._queued.clear()
     rig.producers[0].fatal = "broken"
     rig.turn()
-    one.write_checkpoint()
+    rig.way().write_checkpoint()
     rig.turn(20)
     assert one.is_settled
 
@@ -250,7 +258,7 @@ def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: 
     rig.turn(50)
     assert one.acknowledged == one.position._replace(sequence=1, last_event_id="1")
     assert other.acknowledged == other.position
-    one.write_checkpoint()
+    rig.way().write_checkpoint()
     rig.turn(20)
     assert one.positions.written == one.acknowledged
 
@@ -335,11 +343,11 @@ def test_a_refused_checkpoint_is_written_again(rig: Rig) -> None:
     one.submit(events(1))
     rig.turn(20)
     rig.kafka.down.add(CHECKPOINTS)
-    one.write_checkpoint()
+    rig.way().write_checkpoint()
     rig.turn(20)
     assert one.positions.written != one.acknowledged
     rig.kafka.heal()
-    one.write_checkpoint()
+    rig.way().write_checkpoint()
     rig.turn(20)
     assert one.positions.written == one.acknowledged == one.position
     assert one.positions.count == rig.delivery.checkpoints_written == 2
@@ -384,10 +392,10 @@ def test_one_checkpoint_at_a_time(rig: Rig) -> None:
     """While Kafka owes an answer about one, newer ones wait: the next says all."""
     one = rig.open()
     one.submit(events(1))
-    one._watermark.committable = one.position
-    one.write_checkpoint()
-    one._watermark.committable = one.position._replace(sequence=2)
-    one.write_checkpoint()
+    rig.way().window.watermark.committable = one.position
+    rig.way().write_checkpoint()
+    rig.way().window.watermark.committable = one.position._replace(sequence=2)
+    rig.way().write_checkpoint()
     assert sum(map(len, rig.producers[1]._queued.values())) == 1
 
 
@@ -440,3 +448,86 @@ def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
     assert one.tally.rewinds <= 5
     rig.turn(100, 0.1)
     assert one.acknowledged == one.position
+
+
+# A tenure
+
+
+class Membership:
+    """Proves membership when the test says so."""
+
+    def __init__(self) -> None:
+        self.proven_at = float("-inf")
+        self.asked = 0
+
+    def ask(self) -> None:
+        self.asked += 1
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:  # noqa: ARG002 - the protocol's
+        raise AssertionError("the delivery thread must not wait")
+
+
+def test_a_new_epoch_waits_for_a_proof_of_membership(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was paused, and has a successor, would hide what the successor numbers in the old epoch."""
+    monkeypatch.setattr(tenure_module, "monotonic", rig.clock.monotonic)
+    membership = Membership()
+    tenure = Tenure(0, membership)
+    tenure.term = 77
+    one = rig.open(tenure=tenure)
+    before = one.position.epoch
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(1, size=3000))
+    rig.turn(50)
+    assert membership.asked
+    assert one.position.epoch == before
+    membership.proven_at = rig.clock.now
+    rig.turn(50)
+    assert one.position.epoch > before
+    assert one.acknowledged == one.position
+    closed = rig.delivery.close(LOCAL)
+    assert closed is not None
+    assert closed.term == 77
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, leaves: bool) -> None:
+    """Neither directly nor from memory, nor a checkpoint; the others go on."""
+    tenure = Tenure(0, SoleOwner())
+    one, other = rig.open(tenure=tenure), rig.open(OTHER, tenure=Tenure(1, SoleOwner()))
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(1))
+    other.submit(events(1))
+    rig.turn(50)
+    way = rig.way()
+    if leaves:
+        rig.delivery.leave(tenure)
+        assert tenure.is_over
+    else:
+        one.revoke()
+    one.announce(ENDED)
+    one.begin_epoch(Recent.starting("9"))
+    with pytest.raises(Stopped):
+        one.submit(events(2))
+    way.window.watermark.committable = one.position
+    rig.kafka.heal()
+    rig.turn(100, 0.5)
+    way.write_checkpoint()
+    rig.turn(50)
+    assert {record.key for record in rig.records(EVENTS)} == {str(OTHER)}
+    assert sum(len(log) for (name, _), log in rig.kafka.logs.items() if name == CHECKPOINTS) == 2
+    assert rig.delivery.room.held == 0
+    assert rig.delivery.is_settled(0) is leaves
+    assert rig.delivery.is_settled(1) is False
+
+
+def test_a_tenure_that_is_over_ends_the_hand_over_before_anybody_leaves(rig: Rig) -> None:
+    """It is lost from one moment to the next; the sessions are told later."""
+    tenure = Tenure(0, SoleOwner())
+    one = rig.open(tenure=tenure)
+    one.submit(events(1))
+    rig.turn(50)
+    tenure.revoke()
+    with pytest.raises(Stopped):
+        one.submit(events(2))
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1]
