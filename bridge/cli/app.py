@@ -13,10 +13,11 @@ from bridge.cli.demo import demo
 from bridge.cli.options import Given, takes_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
+from bridge.cli.status import status
 from bridge.cli.verify import verify
 
 # Commands of the interface that come with later versions: to guess at a misspelt one of this version would mislead
-_LATER = ("status", "topics", "asyncapi")
+_LATER = ("topics", "asyncapi")
 
 app = typer.Typer(
     name="mix-bridge",
@@ -46,6 +47,7 @@ def _not_in_this_version(context: typer.Context) -> None:
 app.command()(run)
 app.command()(demo)
 app.command()(check)
+app.command()(status)
 app.command()(verify)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(dead_letters_app, name="dlq", hidden=True)

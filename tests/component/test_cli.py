@@ -87,8 +87,7 @@ def test_wrong_use_ends_with_2(mix_bridge, arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["status"],
-        ["status", "--watch"],
+        ["topics"],
         ["--server", URL, "topics", "plan", "--json"],
         ["asyncapi", "-h"],
     ],
