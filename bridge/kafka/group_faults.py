@@ -1,0 +1,67 @@
+"""What an error of the consumer group means for a member of it. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from confluent_kafka import KafkaError
+
+from bridge.errors import FatalFault, SettingsError
+from bridge.kafka.faults import in_words
+
+
+class Standing(Enum):
+    """How the group sees this process after an answer of its."""
+
+    MEMBER = auto()
+    """It accepted what only a member may do."""
+    UNKNOWN = auto()
+    """Nothing was learnt: a rebalance, a time-out, a coordinator that is away. Ask again."""
+    EXPELLED = auto()
+    """It is no member any more: its shards are somebody else's, or soon will be."""
+    FENCED = auto()
+    """Finished for good: another process has taken the place that this one had by its name."""
+
+
+_EXPELLED = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError._MAX_POLL_EXCEEDED})
+_FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL})
+
+
+def standing_of(error: KafkaError | None) -> Standing:
+    """What the answer to a commit says.
+
+    An old generation (``ILLEGAL_GENERATION``) is no proof of anything: the commit was overtaken by a rebalance.
+    """
+    if error is None:
+        return Standing.MEMBER
+    if error.fatal() or error.code() in _FENCED:
+        return Standing.FENCED
+    return Standing.EXPELLED if error.code() in _EXPELLED else Standing.UNKNOWN
+
+
+def obstacle_to_joining(error: KafkaError, group: str, topic: str) -> SettingsError | None:
+    """Why this group will never take this process as it is set; None when the same attempt may succeed later."""
+    code = error.code()
+    if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        text = f"not allowed to join the consumer group {group}: grant READ on group {group} to the bridge's user"
+        return SettingsError.of("namespace", text)
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        text = f"not allowed to share topic {topic}: grant READ on topic {topic} to the bridge's user"
+        return SettingsError.of("topics.checkpoints", text)
+    if code == KafkaError.INVALID_SESSION_TIMEOUT:
+        text = "the brokers do not allow it: see their group.min.session.timeout.ms and group.max.session.timeout.ms"
+        return SettingsError.of("kafka.group_session_timeout", text)
+    if code == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+        text = f"the consumer group {group} belongs to other consumers than bridges; give this bridge its own namespace"
+        return SettingsError.of("namespace", text)
+    return None
+
+
+def fenced(instance: str | None, error: KafkaError) -> SettingsError | FatalFault:
+    """The end of a member whose place was taken, or whose client broke."""
+    if instance is None:
+        return FatalFault(f"Kafka: the member of the consumer group is finished: {in_words(error)}")
+    return SettingsError.of("instance", f"another process has started as {instance}, {ONE_NAME}")
+
+
+ONE_NAME = "and has taken its place: give each process a name of its own"

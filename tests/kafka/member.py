@@ -1,0 +1,110 @@
+"""One member of a consumer group as a process: prints what happens to it as JSON lines; SIGTERM ends it.
+
+``python -m tests.kafka.member '{"bootstrap": ..., "topic": ..., ...}'``; exit codes as the bridge's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.clock import monotonic
+from bridge.core.badge import Badge
+from bridge.delivery.tenure import Tenure
+from bridge.kafka.membership import Membership
+
+_LOOK = 0.02
+
+
+class Member:
+    """Prints each assignment and each loss, and proves each tenure again and again."""
+
+    def __init__(self, orders: Mapping[str, Any]) -> None:
+        self._orders = orders
+        self._lock = threading.Lock()
+        self._asked_to_end = threading.Event()
+        self._tenures: dict[int, Tenure] = {}
+        badge = Badge(f"{orders.get('instance') or 'host'}:{os.getpid()}", orders.get("instance"), "r", "s", "1")
+        self.membership = Membership(
+            {"bootstrap.servers": orders["bootstrap"], **orders.get("config", {})},
+            orders["group"],
+            orders["topic"],
+            orders["partitions"],
+            instance=orders.get("instance"),
+            session_timeout=orders["session_timeout"],
+            badge=badge,
+            listener=self,
+            beat=lambda: None,
+        )
+
+    def assigned(self, shards: frozenset[int]) -> None:
+        """Told by the membership."""
+        for shard in shards:
+            self._tenures[shard] = Tenure(shard, self.membership)
+        self._say("assigned", shards=sorted(shards))
+
+    def revoked(self, shards: frozenset[int]) -> threading.Event:
+        """Told by the membership; the shards are given up after as many seconds as ordered."""
+        self._say("revoked", shards=sorted(shards))
+        released = threading.Event()
+        holder = threading.Thread(target=self._give_up, args=(shards, released), daemon=True)
+        holder.start()
+        return released
+
+    def _give_up(self, shards: frozenset[int], released: threading.Event) -> None:
+        threading.Event().wait(self._orders.get("drain", 0.0))
+        for shard in shards:
+            self._tenures.pop(shard).revoke()
+        self._say("given up", shards=sorted(shards))
+        released.set()
+
+    def lost(self, shards: frozenset[int]) -> None:
+        """Told by the membership."""
+        for shard in shards:
+            if tenure := self._tenures.pop(shard, None):
+                tenure.revoke()
+        self._say("lost", shards=sorted(shards))
+
+    def run(self) -> int:
+        """Until SIGTERM, or until membership ends by itself."""
+        signal.signal(signal.SIGTERM, lambda *_: self._asked_to_end.set())
+        self.membership.start()
+        prover = threading.Thread(target=self._prove, daemon=True)
+        prover.start()
+        while not self._asked_to_end.wait(_LOOK) and not self._has_ended():
+            pass
+        self.membership.stop()
+        self._say("stopped" if self.membership.join(monotonic() + 20) else "stuck")
+        failure = self.membership.failure
+        if failure is not None:
+            self._say("failure", text=str(failure))
+            return failure.exit_code
+        return 70 if self.membership.bug else 0
+
+    def _has_ended(self) -> bool:
+        return self.membership.failure is not None or self.membership.bug is not None
+
+    def _prove(self) -> None:
+        """One proof after the other for the lowest shard; told when its outcome, or how long it took, is news."""
+        while not self._asked_to_end.wait(_LOOK):
+            tenure = next(iter(self._tenures.values()), None)
+            if tenure is None:
+                continue
+            since = monotonic()
+            proven = tenure.prove(self._asked_to_end.is_set)
+            self._say("proof", shard=tenure.shard, proven=proven, took=round(monotonic() - since, 3))
+
+    def _say(self, what: str, **more: object) -> None:
+        with self._lock:
+            print(json.dumps({"what": what, "at": monotonic(), **more}), flush=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    sys.exit(Member(json.loads(sys.argv[1])).run())
