@@ -1,35 +1,28 @@
-"""Compare mix-bridge with a naive bridge, side by side on a real Kafka: ``make bench``, ``make bench ARGS=--quick``.
+"""How fast it is, on a real Kafka: ``make bench``, ``make bench ARGS=--quick``, ``make bench ARGS="--part latency"``.
 
-Rounds alternate between the two, so that a machine that gets slower or quicker meanwhile does it to both.
+Three parts: beside a naive bridge; both guarantees, each by one process and by two; the latency of both. Rounds
+alternate between those that are compared, so that a machine that gets slower or quicker meanwhile does it to all.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
-import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.contenders import Contenders, Course, contenders
-from tests.benchmarks.measure import Measured, Stalled, measure
-from tests.benchmarks.report import Row, footnotes, table
+from tests.benchmarks.contenders import Contenders, beside_naive, guarantees
+from tests.benchmarks.latency import latencies
+from tests.benchmarks.measure import Measured, Stalled
+from tests.benchmarks.report import Row, footnotes, it_to, table
+from tests.benchmarks.runs import EVENT_BYTES, Stand, run
 from tests.kafka.broker import FULL_SPEED, Broker
-from tests.kafka.process import REPOSITORY, environment
-from tests.kafka.topics import create_topic, delete_topics
-from tests.processes import spawn
-from tests.waiting import wait_until
-
-EVENT_BYTES = 150
-PARTITIONS = 8
+from tests.kafka.process import REPOSITORY
 
 
 class Scenario(NamedTuple):
@@ -40,118 +33,93 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS = tuple(Scenario(*one) for one in itertools.product((1, 100), (1, 100)))
+SHARED = (Scenario(100, 1), Scenario(100, 100))
+"""Those of several processes: a session is always one process's."""
+PARTS = ("naive", "guarantees", "latency")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all scenarios and print the table; 1 when a run did not come to its end."""
+    """Run the parts that are asked for and print their tables; 1 when a run did not come to its end."""
     options = _options(arguments)
-    measured: dict[Row, list[Measured]] = defaultdict(list)
-    chosen = contenders(options.before)
-    if options.only:
-        chosen = {options.only: chosen[options.only]}
-    with tempfile.TemporaryDirectory(prefix="mix-bridge-bench-") as folder, _broker(Path(folder)) as broker:
-        _warm_up(Path(folder), broker, chosen)
-        for row, number in _runs(options, chosen):
-            print(f"{row} round {number + 1}", file=sys.stderr, flush=True)
-            try:
-                measured[row].append(_run(Path(folder), broker, row, chosen, options.events))
-            except Stalled as failure:
-                print(f"{row}: {failure}", file=sys.stderr)
-                return 1
-    print(table(measured))
+    with (
+        tempfile.TemporaryDirectory(prefix="mix-bridge-bench-") as folder,
+        Broker(Path(folder) / "kafka", jvm=FULL_SPEED, heap="1g") as broker,
+    ):
+        stand = Stand(Path(folder), broker)
+        _warm_up(stand)
+        try:
+            for part in options.part or PARTS:
+                print(_part(part, stand, options), end="\n\n", flush=True)
+        except Stalled as failure:
+            print(failure, file=sys.stderr)
+            return 1
     print(footnotes(options.events, options.rounds, EVENT_BYTES))
     return 0
+
+
+def _part(part: str, stand: Stand, options: argparse.Namespace) -> str:
+    if part == "latency":
+        return latencies(stand, options.seconds)
+    if part == "guarantees":
+        chosen = guarantees()
+        return table(_measured(stand, options, SHARED, chosen, held=True), it_to(next(iter(chosen))))
+    chosen = beside_naive(options.before)
+    if options.only:
+        chosen = {options.only: chosen[options.only]}
+    return table(_measured(stand, options, SCENARIOS, chosen))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer events, one round: a look, not a measurement")
+    parser.add_argument("--part", action="append", choices=PARTS, help="this part alone; may be given several times")
     parser.add_argument("--events", type=int, help="events of one run, all sessions together")
     parser.add_argument("--rounds", type=int, help="runs of each bridge in each scenario; the median counts")
-    parser.add_argument("--only", choices=("naive", "ours"), help="measure one bridge alone")
+    parser.add_argument("--seconds", type=float, help="of each latency")
+    parser.add_argument("--only", choices=("naive", "ours"), help="measure one bridge of the first part alone")
     parser.add_argument("--sessions", type=int, choices=(1, 100), help="scenarios with so many sessions alone")
     parser.add_argument(
-        "--before", type=Path, metavar="FOLDER", help="a checkout of an earlier version, to run as well"
+        "--before", type=Path, metavar="FOLDER", help="a checkout of an earlier version, to run in the first part too"
     )
     options = parser.parse_args(arguments)
     if options.before is not None and not (options.before / "bridge").is_dir():
         parser.error(f"--before: no bridge in {options.before}")
     options.events = options.events or (50_000 if options.quick else 200_000)
     options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (5.0 if options.quick else 30.0)
     return options
 
 
-def _warm_up(folder: Path, broker: Broker, chosen: Contenders) -> None:
+def _warm_up(stand: Stand) -> None:
     """Let the broker compile its code before anybody is measured, or the first bridge pays for it."""
-    _run(folder, broker, Row(1, 100, next(iter(chosen))), chosen, 100_000)
+    name, contender = next(iter(beside_naive(None).items()))
+    run(stand, Row(1, 100, name), contender, 100_000)
 
 
-def _runs(options: argparse.Namespace, chosen: Contenders) -> Iterator[tuple[Row, int]]:
-    for scenario in SCENARIOS:
+def _measured(
+    stand: Stand,
+    options: argparse.Namespace,
+    scenarios: Sequence[Scenario],
+    chosen: Contenders,
+    *,
+    held: bool = False,
+) -> dict[Row, list[Measured]]:
+    measured: dict[Row, list[Measured]] = defaultdict(list)
+    for row, number in _rows(options, scenarios, chosen):
+        print(f"{row} round {number + 1}", file=sys.stderr, flush=True)
+        try:
+            measured[row].append(run(stand, row, chosen[row.bridge], options.events, held=held))
+        except Stalled as failure:
+            raise Stalled(f"{row}: {failure}") from failure
+    return measured
+
+
+def _rows(options: argparse.Namespace, scenarios: Sequence[Scenario], chosen: Contenders) -> Iterator[tuple[Row, int]]:
+    for scenario in scenarios:
         if options.sessions not in {None, scenario.sessions}:
             continue
         for number, name in itertools.product(range(options.rounds), chosen):
             yield Row(scenario.sessions, scenario.per_write, name), number
-
-
-@contextmanager
-def _broker(folder: Path) -> Iterator[Broker]:
-    with Broker(folder / "kafka", jvm=FULL_SPEED, heap="1g") as broker:
-        yield broker
-
-
-def _run(folder: Path, broker: Broker, row: Row, chosen: Contenders, events: int) -> Measured:
-    namespace = f"bench-{next(_serial)}"
-    each = events // row.sessions
-    with _load_server(folder, row, each) as (server, url):
-        course = Course(folder, url, _sessions(url), broker.bootstrap, namespace)
-        create_topic(broker.bootstrap, course.topic, PARTITIONS)
-        bridge = chosen[row.bridge](course)
-        try:
-            pids = {"bridge": bridge.pid, "server": server.pid, "broker": broker.pid}
-            return measure(broker.bootstrap, course.topic, each * row.sessions, pids)
-        finally:
-            _end(bridge)
-            delete_topics(broker.bootstrap, course.topic)
-
-
-_serial = itertools.count(1)
-
-
-@contextmanager
-def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    said = folder / f"server-{next(_serial)}"
-    how = {
-        "--port": 0,
-        "--sessions": row.sessions,
-        "--events": events,
-        "--per-write": row.per_write,
-        "--event-bytes": EVENT_BYTES,
-        "--rate": 0,
-        "--heartbeat": 0,
-    }
-    options = [str(part) for option in how.items() for part in option]
-    command = [sys.executable, "-m", "bridge.demo.mix_server", "--load", *options]
-    server = spawn(command, log=folder / "server.log", stdout=said, env=environment({}), cwd=REPOSITORY)
-    try:
-        yield server, wait_until(said.read_text, 15, "the load server's address").strip()
-    finally:
-        _end(server)
-
-
-def _sessions(url: str) -> list[str]:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{url}/api/sessions", timeout=10) as listed:
-        return [session["id"] for session in json.load(listed)]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 if __name__ == "__main__":

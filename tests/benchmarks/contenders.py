@@ -12,6 +12,9 @@ from typing import NamedTuple
 from tests.kafka.process import MIX_BRIDGE, REPOSITORY, environment
 from tests.processes import spawn
 
+OWNER = "x-process"
+"""A request header in which each process of several names itself to the server."""
+
 
 class Course(NamedTuple):
     """What one run has to copy, from where to where."""
@@ -28,14 +31,27 @@ class Course(NamedTuple):
         return f"{self.namespace}.events"
 
 
-def naive(course: Course) -> subprocess.Popen[bytes]:
+class Contender(NamedTuple):
+    """One way to bridge. ``start`` gives its processes, which share the sessions."""
+
+    start: Callable[[Course], list[subprocess.Popen[bytes]]]
+    is_transactional: bool = False
+    """Its transactions take offsets in the topic as well."""
+
+
+Contenders = Mapping[str, Contender]
+
+
+def naive(course: Course) -> list[subprocess.Popen[bytes]]:
     """Start the bridge that a user would write."""
     arguments = [course.url, course.bootstrap, course.topic, *course.sessions]
     command = [sys.executable, "-m", "tests.benchmarks.naive", *arguments]
-    return spawn(command, log=course.folder / "naive.log", env=environment({}), cwd=REPOSITORY)
+    return [spawn(command, log=course.folder / "naive.log", env=environment({}), cwd=REPOSITORY)]
 
 
-def ours(course: Course, sources: Path = REPOSITORY) -> subprocess.Popen[bytes]:
+def ours(
+    course: Course, sources: Path = REPOSITORY, processes: int = 1, guarantee: str | None = None
+) -> list[subprocess.Popen[bytes]]:
     """Start mix-bridge with its defaults: validation, envelope and checkpoints are on."""
     settings = {
         "namespace": course.namespace,
@@ -44,15 +60,28 @@ def ours(course: Course, sources: Path = REPOSITORY) -> subprocess.Popen[bytes]:
         "servers.load.sessions": list(course.sessions),
         "servers.load.discover": False,
         "http.port": 0,
+        **({} if guarantee is None else {"delivery.guarantee": guarantee}),
     }
-    variables = environment(settings) | {"PYTHONPATH": str(sources)}
-    return spawn([*MIX_BRIDGE, "run"], log=course.folder / "ours.log", env=variables, cwd=sources)
+    started = []
+    for number in range(processes):
+        variables = environment({**settings, f"servers.load.headers.{OWNER}": number}) | {"PYTHONPATH": str(sources)}
+        log = course.folder / f"ours-{number}.log"
+        started.append(spawn([*MIX_BRIDGE, "run"], log=log, env=variables, cwd=sources))
+    return started
 
 
-Contenders = Mapping[str, Callable[[Course], subprocess.Popen[bytes]]]
-
-
-def contenders(before: Path | None) -> Contenders:
+def beside_naive(before: Path | None) -> Contenders:
     """What runs in turns: a naive bridge and ours; with the sources of an earlier version, that one as well."""
-    both: Contenders = {"naive": naive, "ours": ours}
-    return both if before is None else {**both, "before": partial(ours, sources=before)}
+    both: Contenders = {"naive": Contender(naive), "ours": Contender(ours)}
+    return both if before is None else {**both, "before": Contender(partial(ours, sources=before))}
+
+
+def guarantees() -> Contenders:
+    """Both guarantees, each by one process and by two that share the sessions."""
+    found = {}
+    for processes in (1, 2):
+        for guarantee in ("at_least_once", "exactly_once"):
+            start = partial(ours, processes=processes, guarantee=guarantee)
+            name = f"{guarantee.replace('_', ' ')}, {processes} process{'es' * (processes > 1)}"
+            found[name] = Contender(start, is_transactional=guarantee == "exactly_once")
+    return found

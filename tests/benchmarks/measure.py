@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from tests.kafka.broker import quiet_admin
 
 # Twenty looks a second cost the broker nothing to speak of; runs take seconds.
 _INTERVAL = 0.05
+_QUIET = 1.0
+"""Seconds without a movement after which transactions have come to their end, with all the marks of their commits."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,7 +38,7 @@ class Measured(NamedTuple):
 
     events_per_second: float
     cpu_us_per_event: Mapping[str, float]
-    """Of each process."""
+    """Of each process, or of all that have a name together."""
     peak_rss_mib: float
     """Of the bridge."""
 
@@ -45,31 +47,38 @@ class Stalled(RuntimeError):
     """The bridge under test ended, or stood still, before everything was in Kafka."""
 
 
-def measure(
-    bootstrap: str, topic: str, expected: int, processes: Mapping[str, int], patience: float = 30.0
+def measure(  # noqa: PLR0913 - what is watched, and until when
+    bootstrap: str,
+    topic: str,
+    expected: int,
+    processes: Mapping[str, Sequence[int]],
+    *,
+    markers: bool = False,
+    patience: float = 30.0,
 ) -> Measured:
-    """Watch ``topic`` until it holds ``expected`` records; ``processes`` are pids by name, one is called ``bridge``.
+    """Watch ``topic`` until it holds ``expected`` records; ``processes`` are pids by name, some are ``bridge``.
 
-    `Stalled` when no record arrives for ``patience`` seconds or the bridge ends.
+    ``markers``: commits take offsets as well, so that the end is when nothing moves any more. `Stalled` when no record
+    arrives for ``patience`` seconds or a process ends.
     """
     watch = _Watch(bootstrap, topic, processes)
     first = last = watch.sample()
-    moved = last.at
     never = threading.Event()
-    while last.records < expected:
+    while True:
         never.wait(_INTERVAL)
         now = watch.sample()
         if not first.records:
             first = now
-        moved = now.at if now.records > last.records else moved
-        if now.at - moved > patience:
+        last = now if now.records > last.records else last
+        still = now.at - last.at
+        if last.records >= expected and (still > _QUIET or not markers):
+            return _outcome(first, last, expected, sum(map(_peak_rss_mib, processes["bridge"])))
+        if still > patience:
             raise Stalled(f"{now.records} of {expected} records, then nothing for {patience:g} s")
-        last = now
-    return _outcome(first, last, _peak_rss_mib(processes["bridge"]))
 
 
-def _outcome(first: Sample, last: Sample, peak_rss_mib: float) -> Measured:
-    records = last.records - first.records
+def _outcome(first: Sample, last: Sample, expected: int, peak_rss_mib: float) -> Measured:
+    records = expected - first.records
     if records <= 0:
         raise Stalled("all records came between two looks: too few events to measure")
     used = {name: (last.cpu[name] - first.cpu[name]) / records * 1e6 for name in last.cpu}
@@ -77,7 +86,7 @@ def _outcome(first: Sample, last: Sample, peak_rss_mib: float) -> Measured:
 
 
 class _Watch:
-    def __init__(self, bootstrap: str, topic: str, processes: Mapping[str, int]) -> None:
+    def __init__(self, bootstrap: str, topic: str, processes: Mapping[str, Sequence[int]]) -> None:
         self._admin: AdminClient = quiet_admin(bootstrap)
         partitions = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
         self._ends = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
@@ -86,7 +95,7 @@ class _Watch:
     def sample(self) -> Sample:
         asked = self._admin.list_offsets(self._ends, request_timeout=10)
         records = sum(found.result(15).offset for found in asked.values())
-        cpu = {name: _cpu_seconds(pid) for name, pid in self._processes.items()}
+        cpu = {name: sum(map(_cpu_seconds, pids)) for name, pids in self._processes.items()}
         return Sample(monotonic(), records, cpu)
 
 

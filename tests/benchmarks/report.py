@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from statistics import median
 from typing import NamedTuple
@@ -21,7 +21,6 @@ _HEAD = (
     "server us",
     "broker us",
     "RSS MiB",
-    "ours / it",
 )
 
 
@@ -36,10 +35,33 @@ class Row(NamedTuple):
         return f"{self.bridge}: {self.sessions} sessions, {self.per_write} events per write"
 
 
-def table(measured: Mapping[Row, Sequence[Measured]]) -> str:
+class Ratio(NamedTuple):
+    """The last column: its head, and how a rate compares with that of the bridge all are compared with."""
+
+    head: str
+    of: str
+    compare: Callable[[float, float], float]
+
+
+OURS_TO_IT = Ratio("ours / it", "ours", lambda ours, it: ours / it)
+
+
+def it_to(name: str) -> Ratio:
+    """Each divided by one of them."""
+    return Ratio(f"it / {name}", name, lambda one, it: it / one)
+
+
+def table(measured: Mapping[Row, Sequence[Measured]], ratio: Ratio = OURS_TO_IT) -> str:
     """Medians of all rounds, one line for each bridge in each scenario."""
-    lines = [_HEAD, ("---",) * len(_HEAD), *(_line(row, measured) for row in measured)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+    return markdown(
+        [(*_HEAD, ratio.head), *((*_line(row, measured), _ratio(row, measured, ratio)) for row in measured)]
+    )
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is its head."""
+    lines = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(rows[0]))]
     return "\n".join(
         "| " + " | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
@@ -72,13 +94,12 @@ def _line(row: Row, measured: Mapping[Row, Sequence[Measured]]) -> tuple[str, ..
         f"{cpu['server']:.1f}",
         f"{cpu['broker']:.1f}",
         f"{median(run.peak_rss_mib for run in runs):.0f}",
-        _ratio(row, measured),
     )
 
 
-def _ratio(row: Row, measured: Mapping[Row, Sequence[Measured]]) -> str:
-    ours = measured.get(row._replace(bridge="ours"))
-    if row.bridge == "ours" or not ours:
+def _ratio(row: Row, measured: Mapping[Row, Sequence[Measured]], ratio: Ratio) -> str:
+    others = measured.get(row._replace(bridge=ratio.of))
+    if row.bridge == ratio.of or not others:
         return ""
-    speed = median(run.events_per_second for run in ours)
-    return f"{speed / median(run.events_per_second for run in measured[row]):.2f}"
+    other, it = (median(run.events_per_second for run in runs) for runs in (others, measured[row]))
+    return f"{ratio.compare(other, it):.2f}"

@@ -26,6 +26,7 @@ from tests.torture.kills import (
 )
 from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
+from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, changed
 from tests.torture.run import HEAD, Figures, Place
 from tests.torture.signals import (
     clock_set_back,
@@ -49,6 +50,7 @@ class Size(NamedTuple):
 def acts(size: Size) -> dict[str, Act]:
     """What can be done, by name; each makes its own Kafka in the folder it is given."""
     few, long = max(1, size.times // 4), max(1.0, 15.0 * size.times)
+    changes = max(6, 3 * size.times // 2)
     return {
         "kills": _on_broker(lambda place: killed_at_random(place, size.kills)),
         **{
@@ -75,6 +77,8 @@ def acts(size: Size) -> dict[str, Act]:
         "sigterm_no_kafka": lambda folder: stopped_without_kafka(folder, "t", few),
         "sigstop": _on_broker(lambda place: frozen(place, few, 1, 8)),
         "clock": _on_broker(lambda place: clock_set_back(place, few)),
+        "replicas": _on_broker(lambda place: changed(place, AT_LEAST_ONCE, changes)),
+        "replicas_exactly_once": _on_broker(lambda place: changed(place, EXACTLY_ONCE, changes)),
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bridge.clock import monotonic
 from tests.kafka.broker import Broker, Cluster
-from tests.torture.run import Figures, Load, Place, Run
+from tests.torture.run import FULL, Figures, Load, Place, Run
 from tests.waiting import wait_until
 
 Trouble = Callable[[Run, Broker], None]
@@ -49,9 +49,11 @@ def paused(least: float, most: float) -> Trouble:
     return trouble
 
 
-def in_trouble(folder: Path, namespace: str, troubles: Sequence[Trouble], times: int, done: str) -> Figures:
+def in_trouble(  # noqa: PLR0913 - what is done, where, how often, and under which load
+    folder: Path, namespace: str, troubles: Sequence[Trouble], times: int, done: str, *, load: Load = FULL
+) -> Figures:
     """One broker, and each trouble so many times."""
-    with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace)) as run:
+    with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace), load) as run:
         run.bridge.start().wait_ready()
         for _ in range(times):
             for trouble in troubles:
@@ -61,15 +63,15 @@ def in_trouble(folder: Path, namespace: str, troubles: Sequence[Trouble], times:
         return run.prove(done, times * len(troubles))
 
 
-def one_of_three_killed(folder: Path, namespace: str, times: int) -> Figures:
+def one_of_three_killed(folder: Path, namespace: str, times: int, *, load: Load = FULL) -> Figures:
     """The leader of a partition each time; acknowledgements want two replicas, so the others go on."""
-    with _cluster(folder) as cluster, Run(Place(folder, cluster.bootstrap, namespace), more=_REPLICATED) as run:
+    with _cluster(folder) as cluster, Run(Place(folder, cluster.bootstrap, namespace), load, _REPLICATED) as run:
         run.bridge.start().wait_ready()
         for number in range(times):
             run.wait_flow()
             broker = cluster.leader_of(f"{namespace}.events", number % 2)
             broker.kill()
-            run.wait_flow(2000)
+            run.wait_flow(load.of_a_second)
             broker.start(wait=False).wait_ready(3)
         run.finish()
         return run.prove("`kill -9` of one of three brokers (replication 3, min.insync 2)", times)

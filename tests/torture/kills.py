@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tests.integration.scene import status
 from tests.kafka.topics import end_offsets
-from tests.torture.run import Figures, Load, Place, Run
+from tests.torture.run import FULL, Figures, Load, Place, Run
 from tests.waiting import wait_until
 
 CHECKPOINT_INTERVAL = 0.2
@@ -33,9 +33,8 @@ _ON_ITS_WAY = {"checkpoint_on_its_way": "checkpoint_sent", "epoch_on_its_way": "
 """The same points, and the signal some milliseconds later: the client sends after 5."""
 
 
-def killed_at_random(place: Place, kills: int) -> Figures:
+def killed_at_random(place: Place, kills: int, *, load: Load = FULL) -> Figures:
     """In the start, in the attach, in the flow and as soon as a checkpoint was written, in turn."""
-    load = Load()
     more = {"delivery.checkpoint_interval": CHECKPOINT_INTERVAL}
     with Run(place, load, more) as run:
         moments = (_in_the_attach, _in_the_flow, _after_checkpoints, _at_any_time)
@@ -79,22 +78,24 @@ def _at_any_time(run: Run) -> None:
     run.pause(0.1, 2.5)
 
 
-def killed_at_points(place: Place, points: Sequence[str], passages: int, done: str) -> Figures:
+def killed_at_points(place: Place, points: Sequence[str], passages: int, done: str, *, load: Load = FULL) -> Figures:
     """So many kills at each point, in turn, while the server goes on talking."""
-    with _run(place) as run:
+    with _run(place, load) as run:
         _leave_checkpoints(run)  # something to be read by the first restore
         for number in range(passages * len(points)):
             _die_at(run, points[number % len(points)])
         return _proof(run, done, passages * len(points))
 
 
-def killed_in_new_epochs(place: Place, points: Sequence[str], passages: int, done: str) -> Figures:
+def killed_in_new_epochs(
+    place: Place, points: Sequence[str], passages: int, done: str, *, load: Load = FULL
+) -> Figures:
     """The same at the points of a new epoch: each life changes what is numbered, and begins one for every session.
 
     A second life then finishes what the killed one left half done, when some sessions are in the new epoch and some
     are not, and is killed in the flow.
     """
-    with _run(place) as run:
+    with _run(place, load) as run:
         _leave_checkpoints(run)
         for number in range(passages * len(points)):
             other = numbering((number + 1) % 2)
@@ -105,9 +106,9 @@ def killed_in_new_epochs(place: Place, points: Sequence[str], passages: int, don
         return _proof(run, done, passages * len(points), new_epochs=True)
 
 
-def _run(place: Place) -> Run:
+def _run(place: Place, load: Load) -> Run:
     more = {"delivery.checkpoint_interval": CHECKPOINT_INTERVAL, **numbering(0)}
-    return Run(place, more=more)
+    return Run(place, load, more)
 
 
 def numbering(which: int) -> dict[str, object]:

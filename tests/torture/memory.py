@@ -33,8 +33,8 @@ class Look(NamedTuple):
     """Streams for which the server has something that the bridge does not take."""
 
 
-def slow_for_long(folder: Path, namespace: str, seconds: float, events: int) -> Figures:
-    """``events`` of each session, more than Kafka takes in these ``seconds``.
+def slow_for_long(folder: Path, namespace: str, seconds: float, events: int, size: int = EVENT_BYTES) -> Figures:
+    """``events`` of each session, of so many bytes, more than Kafka takes in these ``seconds``.
 
     The memory at the start of the slowness, when the buffer is full, in the middle and at the end.
     """
@@ -42,8 +42,8 @@ def slow_for_long(folder: Path, namespace: str, seconds: float, events: int) -> 
     broker = Broker(folder / "kafka", properties={"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
     proxy.upstream = broker.address.client_port
     more = {"delivery.max_buffer_bytes": BUFFER, "delivery.max_in_flight": 1_000_000, "log.level": "warning"}
-    script = LoadScript(SEED, EVENT_BYTES, events, PER_WRITE)
-    pushing = ("--load", "--event-bytes", EVENT_BYTES, "--events", script.events, "--per-write", PER_WRITE)
+    script = LoadScript(SEED, size, events, PER_WRITE)
+    pushing = ("--load", "--event-bytes", size, "--events", script.events, "--per-write", PER_WRITE)
     load = Load(sessions=SESSIONS, rate=0, more=pushing)
     with proxy, broker, Run(Place(folder, proxy.address, namespace), load, more, seed=SEED) as run:
         proxy.set(SLOW)

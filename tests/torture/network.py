@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.faults.proxy import BLACK_HOLE, CLEAR, HALF_OPEN, REFUSED, Proxy, Weather
 from tests.kafka.broker import Broker
-from tests.torture.run import Figures, Place, Run
+from tests.torture.run import FULL, Figures, Load, Place, Run
 from tests.waiting import wait_until
 
 
@@ -38,24 +38,26 @@ def spells(least: float, most: float) -> tuple[Spell, ...]:
     )
 
 
-def to_kafka(folder: Path, namespace: str, plan: Sequence[Spell], times: int, done: str) -> Figures:
+def to_kafka(  # noqa: PLR0913 - what is done, where, how often, and under which load
+    folder: Path, namespace: str, plan: Sequence[Spell], times: int, done: str, *, load: Load = FULL
+) -> Figures:
     """Bad weather between the bridge and its broker."""
     proxy = Proxy()
     broker = Broker(folder / "kafka", properties={"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
     proxy.upstream = broker.address.client_port
     # A request that hears nothing is given up within the spell: what it did is then unknown to the client.
     more = {"kafka.properties.socket.timeout.ms": "2000"}
-    with proxy, broker, Run(Place(folder, proxy.address, namespace), more=more) as run:
+    with proxy, broker, Run(Place(folder, proxy.address, namespace), load, more) as run:
         run.bridge.start().wait_ready()
         _endure(run, proxy, plan, times)
         run.finish()
         return run.prove(done, times * len(plan))
 
 
-def to_the_server(place: Place, plan: Sequence[Spell], times: int, done: str) -> Figures:
+def to_the_server(place: Place, plan: Sequence[Spell], times: int, done: str, *, load: Load = FULL) -> Figures:
     """Bad weather between the bridge and the server."""
     more = {"servers.local.read_timeout": "1s", "servers.local.connect_timeout": "1s"}
-    with Proxy() as proxy, Run(place, more=more, through=proxy) as run:
+    with Proxy() as proxy, Run(place, load, more, proxy) as run:
         run.bridge.start().wait_ready()
         _endure(run, proxy, plan, times)
         run.finish()

@@ -37,10 +37,20 @@ class Load:
     """Events that the server keeps of each session: more than it says while the bridge is away."""
     more: tuple[object, ...] = ()
 
+    @property
+    def of_a_second(self) -> int:
+        """Events of all sessions."""
+        return int(self.sessions * self.rate)
+
     def options(self, seed: int) -> tuple[object, ...]:
         """Of the simulated server."""
         rate = ("--rate", self.rate) if self.rate else ()
         return ("--sessions", self.sessions, *rate, "--replay", self.replay, "--seed", seed, *self.more)
+
+
+FULL = Load()
+LIGHT = Load(rate=20.0)
+"""As many sessions, and a fifth of their events: where neither the number of events nor their pace is the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,7 @@ class Run:
     """A server under load and a bridge's settings for it; a context. Used by one thread."""
 
     place: Place
-    load: Load = Load()
+    load: Load = FULL
     more: Mapping[str, object] = field(default_factory=dict)
     through: Proxy | None = None
     """Between the bridge and the server."""

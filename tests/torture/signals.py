@@ -14,7 +14,7 @@ from tests.integration.scene import status
 from tests.kafka.broker import Broker
 from tests.kafka.topics import read_topic
 from tests.torture.kills import numbering, wait_all_flow
-from tests.torture.run import Figures, Place, Run
+from tests.torture.run import FULL, Figures, Load, Place, Run
 from tests.waiting import wait_until
 
 IN_THE_FLOW = ("after_read", "after_acknowledgement", "checkpoint_sent", "during_restore")
@@ -25,9 +25,9 @@ _PROMPT = 5.0
 """Seconds in which a stop that has nothing to wait for must be over, on a busy machine."""
 
 
-def stopped_at_points(place: Place, times: int) -> Figures:
+def stopped_at_points(place: Place, times: int, *, load: Load = FULL) -> Figures:
     """SIGTERM while streaming, restoring, writing a checkpoint, beginning an epoch: the stop is orderly each time."""
-    with Run(place, more=numbering(0)) as run:
+    with Run(place, load, numbering(0)) as run:
         run.bridge.start().wait_ready()
         wait_all_flow(run)
         assert run.bridge.terminate() == 0
@@ -55,10 +55,10 @@ def _go_on(run: Run, more: dict[str, object]) -> None:
     assert run.bridge.terminate() == 0
 
 
-def stopped_without_a_server(place: Place, times: int) -> Figures:
+def stopped_without_a_server(place: Place, times: int, *, load: Load = FULL) -> Figures:
     """SIGTERM while it connects to a server that does not answer, and while the back-off runs."""
     more = {"servers.local.reconnect_min": "30s", "servers.local.reconnect_max": "60s"}
-    with Proxy() as proxy, Run(place, more=more, through=proxy) as run:
+    with Proxy() as proxy, Run(place, load, more, proxy) as run:
         run.bridge.start().wait_ready()
         run.wait_flow()
         assert run.bridge.terminate() == 0
@@ -86,10 +86,10 @@ def _stop_in_state(run: Run, proxy: Proxy, weather: Weather, state: str) -> None
     proxy.cut()
 
 
-def stopped_without_kafka(folder: Path, namespace: str, times: int) -> Figures:
+def stopped_without_kafka(folder: Path, namespace: str, times: int, *, load: Load = FULL) -> Figures:
     """SIGTERM with a full window that Kafka does not take: 75 after ``drain_timeout``; twice: 75 at once."""
     more = {"delivery.max_in_flight": _WINDOW}
-    with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace), more=more) as run:
+    with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace), load, more) as run:
         for _ in range(times):
             for drain_timeout, signals in (("1s", 1), ("60s", 2)):
                 run.bridge_with({"delivery.drain_timeout": drain_timeout}).start().wait_ready()
@@ -123,9 +123,9 @@ def _stops_reading(run: Run) -> bool:
     return {one["state"] for one in status(run.bridge)["sessions"]} == {"stopped"}
 
 
-def frozen(place: Place, times: int, short: float, long: float) -> Figures:
+def frozen(place: Place, times: int, short: float, long: float, *, load: Load = FULL) -> Figures:
     """SIGSTOP and SIGCONT: for a moment, and for longer than a worker may have stood still."""
-    with Run(place) as run:
+    with Run(place, load) as run:
         run.bridge.start().wait_ready()
         for _ in range(times):
             for seconds in (short, long):
@@ -138,12 +138,12 @@ def frozen(place: Place, times: int, short: float, long: float) -> Figures:
         return run.prove(f"SIGSTOP for {short:g} s and for {long:g} s, then SIGCONT", 2 * times)
 
 
-def clock_set_back(place: Place, times: int) -> Figures:
+def clock_set_back(place: Place, times: int, *, load: Load = FULL) -> Figures:
     """The wall clock an hour back, and a year, under the running bridge; a new epoch in between."""
     clock = place.folder / "clock"
     place.folder.mkdir(parents=True, exist_ok=True)
     _set(clock, 0)
-    with Run(place, more=numbering(0)) as run:
+    with Run(place, load, numbering(0)) as run:
         for number in range(times):
             run.dying("--clock", clock, more=numbering(number % 2)).start().wait_ready()
             wait_all_flow(run)

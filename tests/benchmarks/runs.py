@@ -1,0 +1,116 @@
+"""One run of one bridge: a load server, a topic, the processes, the measurement, and the end of all of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.benchmarks.contenders import OWNER, Contender, Course
+from tests.benchmarks.measure import Measured, measure
+from tests.benchmarks.report import Row
+from tests.kafka.broker import Broker
+from tests.kafka.process import REPOSITORY, environment
+from tests.kafka.topics import create_topic, delete_topics, read_topic
+from tests.processes import spawn
+from tests.waiting import wait_until
+
+EVENT_BYTES = 150
+PARTITIONS = 8
+
+_serial = itertools.count(1)
+
+
+class Stand(NamedTuple):
+    """Where everything is measured."""
+
+    folder: Path
+    broker: Broker
+
+
+def run(stand: Stand, row: Row, contender: Contender, events: int, *, held: bool = False) -> Measured:
+    """Measure one bridge; ``held``: nothing is said before all sessions are read and the processes share them."""
+    folder, broker = stand
+    each = events // row.sessions
+    with _load_server(folder, row, each) as (server, url):
+        course = Course(folder, url, _sessions(url), broker.bootstrap, f"bench-{next(_serial)}")
+        create_topic(broker.bootstrap, course.topic, PARTITIONS)
+        if held:
+            _call(f"{url}/control/faults", {"kind": "silence"})
+        bridge = contender.start(course)
+        try:
+            if held:
+                wait_until(lambda: _is_shared(url, row.sessions, len(bridge)), 60, "shared sessions", 0.1)
+                _call(f"{url}/control/faults", method="DELETE")
+            pids = {"bridge": [one.pid for one in bridge], "server": [server.pid], "broker": [broker.pid]}
+            return _counted(course, contender, each * row.sessions, pids)
+        finally:
+            for process in bridge:
+                process.terminate()
+            for process in bridge:
+                _end(process)
+            delete_topics(broker.bootstrap, course.topic)
+
+
+def _counted(course: Course, contender: Contender, expected: int, pids: dict[str, list[int]]) -> Measured:
+    measured = measure(course.bootstrap, course.topic, expected, pids, markers=contender.is_transactional)
+    if contender.is_transactional:  # offsets do not tell events from the marks of transactions
+        records = len(read_topic(course.bootstrap, course.topic))
+        assert records == expected, f"{records} committed records of {expected} events"
+    return measured
+
+
+def _is_shared(url: str, sessions: int, processes: int) -> bool:
+    """Each session has a reader, and no process has less than half of its share."""
+    open_ones = [each for each in _call(f"{url}/control/streams") if each["closed"] is None]
+    readers = Counter(each["headers"].get(OWNER) for each in open_ones)
+    least = sessions // processes // 2
+    return sum(readers.values()) == sessions and len(readers) == processes and min(readers.values()) >= least
+
+
+@contextmanager
+def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    said = folder / f"server-{next(_serial)}"
+    how = {
+        "--port": 0,
+        "--sessions": row.sessions,
+        "--events": events,
+        "--per-write": row.per_write,
+        "--event-bytes": EVENT_BYTES,
+        "--rate": 0,
+        "--heartbeat": 0,
+    }
+    options = [str(part) for option in how.items() for part in option]
+    command = [sys.executable, "-m", "bridge.demo.mix_server", "--load", *options]
+    server = spawn(command, log=folder / "server.log", stdout=said, env=environment({}), cwd=REPOSITORY)
+    try:
+        yield server, wait_until(said.read_text, 15, "the load server's address").strip()
+    finally:
+        server.terminate()
+        _end(server)
+
+
+def _sessions(url: str) -> Sequence[str]:
+    return [session["id"] for session in _call(f"{url}/api/sessions")]
+
+
+def _call(address: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+    sent = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, sent, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
