@@ -47,6 +47,8 @@ class GroupSeen:
     is_stable: bool = True
     """Not between two assignments, when even living members cannot commit."""
     assignor: str = ""
+    allowed: frozenset[str] | None = None
+    """The operations Kafka allows the bridge on it, such as ``READ``; None where Kafka does not say."""
 
     def named(self, instance: str) -> MemberSeen | None:
         """The member with that name."""
@@ -64,7 +66,7 @@ class GroupLook:
     def ask_group(self) -> Future[Any]:
         """Ask who is in the group; the answer is for ``group``."""
         answers: Mapping[str, Future[Any]] = self._admin.describe_consumer_groups(
-            [self._group], request_timeout=_TIMEOUT
+            [self._group], include_authorized_operations=True, request_timeout=_TIMEOUT
         )
         return answers[self._group]
 
@@ -117,7 +119,9 @@ def awaited(answer: Future[Any], is_over: Callable[[], bool]) -> Future[Any]:
 
 def _group(found: ConsumerGroupDescription, topic: str) -> GroupSeen:
     members = tuple(_member(each, topic) for each in found.members)
-    return GroupSeen(members, found.state in _AT_REST, found.partition_assignor)
+    operations = found.authorized_operations
+    allowed = None if operations is None else frozenset(each.name for each in operations)
+    return GroupSeen(members, found.state in _AT_REST, found.partition_assignor, allowed)
 
 
 _AT_REST = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
