@@ -2,7 +2,7 @@
 
 A kill from outside hits a moment of a millisecond by luck alone. Here the functions at such a moment are wrapped, and
 the process sends itself the signal at the n-th passage. Nothing of this is in the bridge: a wrapped function that is no
-longer there ends the start with 3 and says which.
+longer there ends the start with 3 and says which. ``--when FILE``: passages count once that file is there.
 
 ``--clock FILE`` puts the wall clock ahead by the seconds that stand in a file, read anew each time somebody asks it.
 """
@@ -90,14 +90,14 @@ POINTS = {
 }
 
 
-def arm(name: str, passage: int, act: Callable[[], None]) -> None:
-    """Let ``act`` run at the n-th passage of a point."""
+def arm(name: str, passage: int, act: Callable[[], None], is_due: Callable[[], bool] = lambda: True) -> None:
+    """Let ``act`` run at the n-th passage of a point, of those that are ``is_due``."""
     point = POINTS[name]
     owner, attribute, original = _find(name, point)
     passages = count(1)
 
     def pass_by(given: tuple[Any, ...], result: object) -> None:
-        if point.counts(given, result) and next(passages) == passage:
+        if is_due() and point.counts(given, result) and next(passages) == passage:
             act()
 
     @wraps(original)
@@ -160,6 +160,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--passage", type=int, default=1)
     parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM", "STOP"))
     parser.add_argument("--delay", type=float, default=0.0, help="seconds between the passage and the signal")
+    parser.add_argument("--when", type=Path)
     parser.add_argument("--clock", type=Path)
     at = arguments.index("--")
     asked = parser.parse_args(arguments[:at])
@@ -171,7 +172,8 @@ def main(arguments: Sequence[str]) -> None:
     if asked.point:
         later = threading.Timer(asked.delay, send)
         later.daemon = True
-        arm(asked.point, asked.passage, later.start if asked.delay else send)
+        is_due = asked.when.exists if asked.when else lambda: True
+        arm(asked.point, asked.passage, later.start if asked.delay else send, is_due)
     if asked.clock:
         turn_clock(asked.clock)
     from bridge.cli import main as mix_bridge  # noqa: PLC0415 - after everything is armed

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from bridge.clock import monotonic
@@ -89,6 +90,11 @@ class Fleet:
         replica.paused_at = monotonic()
         replica.bridge.send(signal.SIGSTOP)
 
+    def wait_stopped(self, replica: Replica, deadline: float = 30.0) -> None:
+        """Return once it has sent itself a SIGSTOP (see ``tests.kafka.dying_bridge``)."""
+        wait_until(lambda: _is_stopped(replica.bridge.pid), deadline, f"a stop of {replica.owner}")
+        replica.paused_at = monotonic()
+
     def wake(self, replica: Replica) -> None:
         """SIGCONT."""
         assert replica.paused_at is not None
@@ -163,3 +169,7 @@ class Fleet:
             told = [(one["session"], one["last_event_id"]) for one in self.sessions() if not one["in_flight"]]
             return sorted(told) == sorted((name, str(count)) for name, count in self.run.published().items())
         return False
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
