@@ -26,12 +26,12 @@ checkpoints_app = typer.Typer(
     no_args_is_help=True,
 )
 
-_STOP_FIRST = (
-    "Stop the mix-bridge of this namespace first: one that runs does not see what is written here, and writes its own"
-    " position over it."
-)
 _Session = Annotated[str, typer.Argument(metavar="SERVER/SESSION")]
 _Json = Annotated[bool, JSON_OPTION]
+_Force = Annotated[
+    bool,
+    typer.Option("--force", help="Also while a live mix-bridge owns the shard: it notices, and goes on from there."),
+]
 
 
 class Show(StrEnum):
@@ -92,7 +92,7 @@ def show(*, given: Given, session: _Session, as_json: _Json = False) -> None:
 
 @checkpoints_app.command("set")
 @takes_settings
-def set_(
+def set_(  # noqa: PLR0913 - its options, each by name
     *,
     given: Given,
     session: Annotated[str | None, typer.Argument(metavar="SERVER/SESSION", show_default=False)] = None,
@@ -107,23 +107,26 @@ def set_(
             help="Instead: put every checkpoint that lies in another partition than its key's where it belongs.",
         ),
     ] = False,
+    force: _Force = False,
     as_json: _Json = False,
 ) -> None:
     """Have a session go on after an event id, in a new epoch.
 
-    Nothing is hidden from consumers: events that were published already come again, with new numbers. STOP THE
-    MIX-BRIDGE of this namespace first: one that runs does not see this, and writes over it.
+    Nothing is hidden from consumers: events that were published already come again, with new numbers. Refused, with 1,
+    while a live mix-bridge owns the session's shard.
     """
     if misplaced == (session is not None) or (last_event_id is None) == (session is not None):
         raise typer.BadParameter("it takes SERVER/SESSION and --last-event-id ID, or --misplaced alone")
     if session is None or last_event_id is None:
-        _change(given, _misplaced, as_json=as_json)
+        _change(given, _misplaced, force=force, as_json=as_json)
         return
     key, event_id = _session_key(os.fsencode(session)), last_event_id
     _refuse_unsendable(event_id)
-    _change(
-        given, lambda topic: [_moved(topic, topic.log.about(key.record_key), key, event_id, "active")], as_json=as_json
-    )
+
+    def plan(topic: CheckpointsTopic) -> list[Edit]:
+        return [_moved(topic, topic.log.about(key.record_key), key, event_id, "active")]
+
+    _change(given, plan, force=force, as_json=as_json)
 
 
 def _refuse_unsendable(event_id: str) -> None:
@@ -152,24 +155,24 @@ def reset(  # noqa: PLR0913 - its options, each by name
     forget: Annotated[
         bool, typer.Option("--forget", help="Remove all that stands about it, the memory of its epoch too.")
     ] = False,
+    force: _Force = False,
     as_json: _Json = False,
 ) -> None:
     """Have a session begin anew, at its server's start_after_id, in a new epoch.
 
     Works on checkpoints that the daemon refuses as well. Nothing is hidden from consumers: what the server still has
-    comes again, with new numbers. STOP THE MIX-BRIDGE of this namespace first: one that runs does not see this, and
-    writes over it.
+    comes again, with new numbers. Refused, with 1, while a live mix-bridge owns the session's shard.
     """
     if (session is None) == (key_hex is None) or (forget and partition is not None):
         raise typer.BadParameter("it takes SERVER/SESSION, and --partition N or --forget or neither")
     key = os.fsencode(session) if session is not None else _unhexed(key_hex or "")
     if partition is not None:
         number = partition
-        _change(given, lambda topic: [_removed(topic, key, number)], as_json=as_json)
+        _change(given, lambda topic: [_removed(topic, key, number)], force=force, as_json=as_json)
     elif forget:
-        _change(given, lambda topic: [forgotten(_something(topic, key))], as_json=as_json)
+        _change(given, lambda topic: [forgotten(_something(topic, key))], force=force, as_json=as_json)
     else:
-        _change(given, lambda topic: [_reset(topic, key)], as_json=as_json)
+        _change(given, lambda topic: [_reset(topic, key)], force=force, as_json=as_json)
 
 
 def _unhexed(text: str) -> bytes:
@@ -247,17 +250,17 @@ def _removed(topic: CheckpointsTopic, key: bytes, partition: int) -> Edit:
     return removed(key, partition)
 
 
-def _change(given: Given, plan: Callable[[CheckpointsTopic], list[Edit]], *, as_json: bool) -> None:
+def _change(given: Given, plan: Callable[[CheckpointsTopic], list[Edit]], *, force: bool, as_json: bool) -> None:
     """Decide, write, and say what was and what is."""
     from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
 
     topic = CheckpointsTopic.read(given)
     edits = plan(topic)
+    if edits and not force:
+        topic.refuse_if_owned(write.partition for edit in edits for write in edit.writes)
     topic.write(edits)
     changes = [(topic.log.about(edit.key), edit) for edit in edits]
     if as_json:
         echo_json(texts.changed_document(topic.name, changes))
     else:
         typer.echo("\n".join(texts.changed_lines(topic.name, changes)))
-    if edits:
-        typer.echo(_STOP_FIRST, err=True)

@@ -1,0 +1,75 @@
+"""Who owns which shards now, asked of the consumer group from outside: for commands that write what owners write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, MemberDescription
+
+from bridge.clock import monotonic
+from bridge.errors import Unreachable
+from bridge.kafka.clients import admin_client
+from bridge.kafka.faults import error_of, in_words
+from bridge.kafka.refusals import GroupMember
+
+_TIMEOUT = 10.0
+_SETTLED_WITHIN = 10.0
+"""Seconds for a group that is sharing its partitions out anew."""
+_AGAIN = 0.2
+
+
+class OwnersUnknown(Unreachable):
+    """Nobody can tell whether a live bridge owns a shard; says why."""
+
+
+def owners(config: Mapping[str, Any], group: str) -> tuple[GroupMember, ...]:
+    """The living members of the group and what each of them has. Waits for seconds. Raises `OwnersUnknown`."""
+    admin, end = admin_client(config), monotonic() + _SETTLED_WITHIN
+    never = threading.Event()
+    while True:
+        found = _described(admin, group)
+        if found is None or found.state in _AT_REST:
+            return () if found is None else tuple(_member(each) for each in found.members)
+        if monotonic() > end:
+            raise OwnersUnknown(f"the consumer group {group} is sharing its shards out anew, for {_SETTLED_WITHIN:g} s")
+        never.wait(_AGAIN)
+
+
+def owning(members: Iterable[GroupMember], topic: str, shards: Iterable[int]) -> dict[int, GroupMember]:
+    """Of these shards those that somebody owns, and who. Pure."""
+    owned = {place: member for member in members for place in member.partitions}
+    return {shard: owned[topic, shard] for shard in sorted(set(shards)) if (topic, shard) in owned}
+
+
+_AT_REST = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
+
+
+def _described(admin: AdminClient, group: str) -> ConsumerGroupDescription | None:
+    """None: there is no such group, and there may never have been."""
+    try:
+        described: ConsumerGroupDescription = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[
+            group
+        ].result(2 * _TIMEOUT)
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is not None and error.code() == KafkaError.GROUP_ID_NOT_FOUND:  # older brokers call it dead
+            return None
+        raise OwnersUnknown(_why(group, error) or str(exception)) from exception
+    return described
+
+
+def _why(group: str, error: KafkaError | None) -> str | None:
+    if error is None:
+        return None
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return f"not allowed to see the consumer group {group} (grant DESCRIBE on it)"
+    return f"asking about the consumer group {group}: {in_words(error)}"
+
+
+def _member(found: MemberDescription) -> GroupMember:
+    places = found.assignment.topic_partitions if found.assignment else []
+    partitions = frozenset((place.topic, place.partition) for place in places)
+    return GroupMember(found.member_id, found.client_id, found.host, found.group_instance_id, partitions)

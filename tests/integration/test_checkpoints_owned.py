@@ -1,0 +1,106 @@
+"""``mix-bridge checkpoints set`` and ``reset`` beside live members of the bridge's group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from bridge.core.identity import partition_of
+from bridge.demo.embedded_kafka import EmbeddedKafka
+from bridge.kafka.owners import OwnersUnknown, owners, owning
+from bridge.kafka.refusals import GroupMember
+from tests.integration.scene import checkpoints, settings, write
+from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
+from tests.kafka.process import command
+from tests.kafka.topics import create_topic
+from tests.waiting import wait_until
+
+PARTITIONS = 2
+URL = "http://127.0.0.1:9"
+
+
+@contextmanager
+def member(kafka: str, group: str, topic: str, client: str = "a bridge") -> Iterator[Consumer]:
+    """A member of the group that has all its partitions, until it leaves."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka,
+            "group.id": group,
+            "client.id": client,
+            "enable.auto.commit": False,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "log_level": 2,
+        }
+    )
+    consumer.subscribe([topic])
+
+    def assigned() -> list[TopicPartition]:
+        consumer.poll(0.1)
+        return consumer.assignment()
+
+    try:
+        wait_until(lambda: len(assigned()) == PARTITIONS, 20, "all partitions")
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str) -> None:
+    """Whoever owns it is named, nothing is written; with --force it is, and without a live one no force is needed."""
+    topic = f"{namespace}.checkpoints"
+    create_topic(kafka, topic, PARTITIONS, COMPACTED)
+    home = partition_of(b"local/a", PARTITIONS)
+    write(kafka, topic, b"local/a", encoded(checkpoint("a")), home)
+    write(kafka, topic, b"local/b", encoded(checkpoint("b")), 1 - partition_of(b"local/b", PARTITIONS))
+    chosen = settings(kafka, namespace, URL)
+    with member(kafka, f"{namespace}.bridge", topic):
+        for arguments in (
+            ["set", "local/a", "--last-event-id", "9"],
+            ["reset", "local/a"],
+            ["set", "--misplaced"],
+        ):
+            done = command(["checkpoints", *arguments], chosen)
+            assert (done.returncode, done.stdout) == (1, ""), arguments
+            assert "refused, nothing is written" in done.stderr
+            assert "owned by a bridge at 127.0.0.1" in done.stderr
+            assert "--force" in done.stderr
+        assert len(checkpoints(kafka, namespace)["local/a"]) == 1
+        forced = command(["checkpoints", "set", "local/a", "--last-event-id", "9", "--force"], chosen)
+        assert forced.returncode == 0, forced.stderr
+    done = command(["checkpoints", "reset", "local/a"], chosen)
+    assert done.returncode == 0, done.stderr
+    assert [each["last_event_id"] for each in checkpoints(kafka, namespace)["local/a"]] == ["2", "9", "0"]
+
+
+def test_members_are_told_with_what_they_have(kafka: str, namespace: str) -> None:
+    """Of every topic; nobody, where no such group has ever been."""
+    config, group, topic = {"bootstrap.servers": kafka}, f"{namespace}.bridge", f"{namespace}.other"
+    create_topic(kafka, topic, PARTITIONS)
+    assert owners(config, group) == ()
+    with member(kafka, group, topic):
+        (one,) = owners(config, group)
+    assert one.partitions == {(topic, 0), (topic, 1)}
+    assert owners(config, group) == ()
+
+
+def test_a_kafka_that_cannot_tell_owners_says_so() -> None:
+    """The embedded one."""
+    with (
+        EmbeddedKafka() as embedded,
+        pytest.raises(OwnersUnknown, match=r"asking about the consumer group mix\.bridge"),
+    ):
+        owners({"bootstrap.servers": embedded.bootstrap_servers}, "mix.bridge")
+
+
+def test_only_the_shards_in_question_count() -> None:
+    """A member of the same group with other shards, with none, or with another topic owns nothing of them."""
+
+    def of(*places: tuple[str, int]) -> GroupMember:
+        return GroupMember("id", "client", "/host", None, frozenset(places))
+
+    members = [of(("t", 0), ("t", 2)), of(("other", 1)), of()]
+    assert owning(members, "t", [1]) == {}
+    assert owning(members, "t", [2, 0, 1]) == {0: members[0], 2: members[0]}
