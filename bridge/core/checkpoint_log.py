@@ -6,16 +6,21 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode
+from bridge.core import claim
+from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, run_of, term_of
+from bridge.core.claim import CLAIM_KEY, Claim
 from bridge.core.identity import SessionKey, partition_of
+from bridge.core.succession import Restored, Succession
 from bridge.errors import Mistake
 from bridge.settings import checks
 
 _LARGEST_EPOCH = 10**10 - 2
 """A larger one has no successor in 10 digits, and stands in no record."""
+_NOTHING = Succession()
 
 
 class Word(NamedTuple):
@@ -83,41 +88,81 @@ class Standing:
         return max(known, key=lambda one: one.position[:2], default=None)
 
 
+class _Latest(NamedTuple):
+    """The newest word with its key in its partition, not yet taken apart."""
+
+    newest_claim: int
+    run: tuple[bytes, bytes]
+    """Of words with the same run and no claim between them the last one says everything: the others need not be taken
+    apart."""
+    word: Word
+
+
 class CheckpointLog:
     """Takes the topic's records, partition by partition in order of offset; one thread.
 
-    A record settles every earlier one with its key in its partition, as compaction has it.
+    A record settles every earlier one with its key in its partition, as compaction has it; what a late word leaves
+    behind is told in :mod:`bridge.core.succession`.
     """
 
     def __init__(self, partitions: int, *, keep_words: bool = True) -> None:
         """``keep_words``: also what was written about good ones, for those who show it; a daemon needs no such copy."""
         self._partitions = partitions
         self._keep_words = keep_words
+        self._claims: dict[int, tuple[int, Claim]] = {}
+        self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
+        """By partition: the offset of the newest claim that is known of."""
+        self._latest: dict[tuple[int, bytes], _Latest] = {}
+        self._successions: dict[bytes, Succession] = {}
         self._homes: dict[bytes, int] = {}
-        self._good: dict[bytes, Checkpoint] = {}
         self._words: dict[tuple[int, bytes], Word] = {}
         self._flaws: dict[tuple[int, bytes], Flaw] = {}
 
     def take(self, partition: int, offset: int, written_ms: int, key: bytes, value: bytes | None) -> None:
         """The next record; without a value it is a tombstone."""
-        if key.startswith(OWN_KEY_PREFIX):
-            return
         place = (partition, key)
+        if key.startswith(OWN_KEY_PREFIX):
+            if key == CLAIM_KEY and value is not None:
+                self._take_claim(partition, offset, value)
+        elif value is None:
+            self._forget(place)
+        else:
+            self._take_word(place, Word(partition, offset, written_ms, key, value))
+
+    def _take_word(self, place: tuple[int, bytes], word: Word) -> None:
+        run, newest_claim = run_of(word.value), self._newest_claims[word.partition]
+        before = self._latest.get(place)
+        if before is None or before.run != run or before.newest_claim != newest_claim:
+            if before is not None:
+                self._take_apart(place, before)
+            if newest_claim < (term := term_of(run)) < word.offset:  # that claim is compacted away
+                newest_claim = self._newest_claims[word.partition] = term
+        self._latest[place] = _Latest(newest_claim, run, word)
+
+    def _take_claim(self, partition: int, offset: int, value: bytes) -> None:
+        self._newest_claims[partition] = offset
+        with suppress(BadCheckpoint):  # of a version to come, perhaps: a claim all the same
+            self._claims[partition] = (offset, claim.decode(value))
+
+    def _forget(self, place: tuple[int, bytes]) -> None:
+        for words in (self._latest, self._words, self._flaws):
+            words.pop(place, None)
+        if self._is_at_home(place):
+            self._successions.pop(place[1], None)
+
+    def _take_apart(self, place: tuple[int, bytes], latest: _Latest) -> None:
+        word = latest.word
         self._flaws.pop(place, None)
-        if value is None:
-            self._words.pop(place, None)
-            if self._is_at_home(place):
-                self._good.pop(key, None)
-            return
-        word = self._words[place] = Word(partition, offset, written_ms, key, value)
-        flaw = self._judge(word)
+        flaw = self._judge(word, latest.newest_claim)
         if flaw is not None:
             self._flaws[place] = flaw
-        elif not self._keep_words:
-            del self._words[place]
+        if flaw is not None or self._keep_words:
+            self._words[place] = word
+        else:
+            self._words.pop(place, None)
 
-    def _judge(self, word: Word) -> Flaw | None:
-        """Keep it, or say why not."""
+    def _judge(self, word: Word, newest_claim: int) -> Flaw | None:
+        """Keep what it says, or say why not."""
         try:
             checkpoint = decode(word.key, word.value)
         except BadCheckpoint as bad:
@@ -126,12 +171,17 @@ class CheckpointLog:
             home = self._home_of(word.key)
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
             return Flaw(word, why, checkpoint)
-        known = self._good.get(word.key)
-        # A late word of a process that is gone may stand behind the first word of its successor's new epoch: numbers
-        # never go back to an epoch that a consumer has left.
-        if known is None or checkpoint.position.epoch >= known.position.epoch:
-            self._good[word.key] = checkpoint
+        if checkpoint.term is not None and checkpoint.term >= word.offset:
+            checkpoint = replace(checkpoint, term=None)  # of a topic that was here before this one: it says nothing
+        is_late = checkpoint.term is not None and checkpoint.term < newest_claim
+        known = self._successions.get(word.key, _NOTHING)
+        self._successions[word.key] = known.after(checkpoint, word.offset, is_late=is_late)
         return None
+
+    def _take_all_apart(self) -> None:
+        for place, latest in self._latest.items():
+            self._take_apart(place, latest)
+        self._latest.clear()
 
     def _is_at_home(self, place: tuple[int, bytes]) -> bool:
         partition, key = place
@@ -144,18 +194,30 @@ class CheckpointLog:
             home = self._homes[key] = partition_of(key, self._partitions)
         return home
 
+    def claim_of(self, partition: int) -> tuple[int, Claim] | None:
+        """The newest claim that can be read, with its offset."""
+        return self._claims.get(partition)
+
+    def restored(self) -> dict[SessionKey, Restored]:
+        """Where every session goes on that has a word to go by."""
+        self._take_all_apart()
+        found = (succession.restored for succession in self._successions.values())
+        return {each.checkpoint.key: each for each in found if each is not None}
+
     @property
     def checkpoints(self) -> dict[SessionKey, Checkpoint]:
         """The checkpoint to go by of every session that has one."""
-        return {checkpoint.key: checkpoint for checkpoint in self._good.values()}
+        return {key: restored.checkpoint for key, restored in self.restored().items()}
 
     @property
     def flaws(self) -> Collection[Flaw]:
         """The words that the bridge cannot go by."""
+        self._take_all_apart()
         return self._flaws.values()
 
     def standings(self) -> dict[bytes, Standing]:
         """All that stands, by key, sorted."""
+        self._take_all_apart()
         places = defaultdict(list)
         for place in self._words:
             places[place[1]].append(place)
@@ -163,12 +225,13 @@ class CheckpointLog:
 
     def _standing(self, key: bytes, places: Sequence[tuple[int, bytes]]) -> Standing:
         words = tuple(self._words[place] for place in places)
-        return Standing(
-            key, self._good.get(key), words, tuple(self._flaws[place] for place in places if place in self._flaws)
-        )
+        flaws = tuple(self._flaws[place] for place in places if place in self._flaws)
+        restored = self._successions.get(key, _NOTHING).restored
+        return Standing(key, None if restored is None else restored.checkpoint, words, flaws)
 
     def about(self, key: bytes) -> Standing:
         """All that stands about one key, and may be nothing."""
+        self._take_all_apart()
         return self._standing(key, [place for place in self._words if place[1] == key])
 
 

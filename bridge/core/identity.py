@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -59,14 +60,17 @@ def new_epoch(previous: int | None, unix_seconds: int) -> int:
     return unix_seconds if previous is None else max(previous + 1, unix_seconds)
 
 
+_FOUR: Final = struct.Struct("<I")
+
+
 def murmur2(key: bytes) -> int:
     """The 32-bit murmur2 hash of Kafka's Java client, as a non-negative 31-bit number (``toPositive``)."""
     mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
     length = len(key)
     hashed = (0x9747B28C ^ length) & mask
     whole = length - length % 4
-    for start in range(0, whole, 4):
-        word = int.from_bytes(key[start : start + 4], "little") * multiplier & mask
+    for (four,) in _FOUR.iter_unpack(key[:whole]):
+        word = four * multiplier & mask
         word = (word ^ word >> 24) * multiplier & mask
         hashed = (hashed * multiplier & mask) ^ word
     if whole < length:
