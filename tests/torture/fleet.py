@@ -14,7 +14,7 @@ from typing import Any
 from bridge.clock import monotonic
 from tests.integration.scene import settings, status
 from tests.kafka.process import MIX_BRIDGE, Bridge
-from tests.torture.run import Run
+from tests.torture.run import DYING, Run
 from tests.torture.streams import OWNER, Span, Stream, open_at, stream_of
 from tests.waiting import wait_until
 
@@ -68,11 +68,16 @@ class Fleet:
         more: Mapping[str, object] | None = None,
         *,
         named: bool = False,
-        program: Sequence[str] = MIX_BRIDGE,
+        end: Sequence[str] = (),
         wait: bool = True,
     ) -> Replica:
-        """One more replica, ``named`` with ``instance``; with ``wait``, return once it listens."""
+        """One more replica, ``named`` with ``instance``; with ``wait``, return once it listens.
+
+        ``end``: options of ``tests.kafka.dying_bridge`` for what it does to itself on ``meet_end``.
+        """
         own = {"instance": name} if named else {}
+        program = (*DYING, *end, "--when", str(self._word(name)), "--") if end else MIX_BRIDGE
+        self._word(name).unlink(missing_ok=True)
         chosen = settings(self.run.place.kafka, self.run.place.namespace, self.run.url, {**self.run.more, **own})
         bridge = Bridge(self.run.place.folder / name, {**chosen, **(more or {})}, program)
         known = self.replicas.get(name)
@@ -90,10 +95,18 @@ class Fleet:
         replica.paused_at = monotonic()
         replica.bridge.send(signal.SIGSTOP)
 
-    def wait_stopped(self, replica: Replica, deadline: float = 30.0) -> None:
-        """Return once it has sent itself a SIGSTOP (see ``tests.kafka.dying_bridge``)."""
-        wait_until(lambda: _is_stopped(replica.bridge.pid), deadline, f"a stop of {replica.owner}")
-        replica.paused_at = monotonic()
+    def _word(self, name: str) -> Path:
+        return self.run.place.folder / f"{name}.now"
+
+    def meet_end(self, replica: Replica, deadline: float = 30.0) -> None:
+        """Let it come to its point; return once it has stopped or killed itself there."""
+        self._word(replica.name).touch()
+        wait_until(
+            lambda: _is_still(replica.bridge.pid), deadline, f"the end of {replica.owner}, see {replica.bridge.log}"
+        )
+        self._word(replica.name).unlink()
+        if replica.bridge.running:
+            replica.paused_at = monotonic()
 
     def wake(self, replica: Replica) -> None:
         """SIGCONT."""
@@ -171,5 +184,6 @@ class Fleet:
         return False
 
 
-def _is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+def _is_still(pid: int) -> bool:
+    """Stopped, or ended and not yet waited for."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ"
