@@ -16,7 +16,7 @@ from bridge.errors import EXIT_FOUND, SettingsError
 from bridge.settings.naming import group_of
 
 if TYPE_CHECKING:
-    from bridge.kafka.refusals import GroupMember
+    from bridge.kafka.owners import GroupMember
     from bridge.kafka.topics import Found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
@@ -13,12 +14,28 @@ from bridge.clock import monotonic
 from bridge.errors import Unreachable
 from bridge.kafka.clients import admin_client
 from bridge.kafka.faults import error_of, in_words
-from bridge.kafka.refusals import GroupMember
 
 _TIMEOUT = 10.0
 _SETTLED_WITHIN = 10.0
 """Seconds for a group that is sharing its partitions out anew."""
 _AGAIN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One live member of the consumer group, as the brokers tell of it."""
+
+    member_id: str
+    client_id: str
+    host: str
+    instance: str | None
+    """Its ``group.instance.id``."""
+    partitions: frozenset[tuple[str, int]]
+    """What it owns: topics and partitions."""
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.instance or self.client_id} at {self.host.lstrip('/')}"
 
 
 class OwnersUnknown(Unreachable):

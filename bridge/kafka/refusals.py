@@ -1,4 +1,4 @@
-"""Why Kafka lets the bridge into no transaction, and who is in its group who should not be. Pure.
+"""Why Kafka lets the bridge into no transaction. Pure.
 
 What waiting cannot mend is a `SettingsError`, whose message says what is wrong and after a semicolon the way out;
 everything else is `Unreachable`: it is tried again for as long as the start may take. For what keeps a replica from the
@@ -7,8 +7,7 @@ group see `group_faults`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaError
 
@@ -48,37 +47,3 @@ _NO_TRANSACTIONS = frozenset(
     {KafkaError._UNSUPPORTED_FEATURE, KafkaError._NOT_IMPLEMENTED}
     | {KafkaError.UNSUPPORTED_VERSION, KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GroupMember:
-    """One live member of the consumer group, as the brokers tell of it."""
-
-    member_id: str
-    client_id: str
-    host: str
-    instance: str | None
-    """Its ``group.instance.id``."""
-    partitions: frozenset[tuple[str, int]]
-    """What it owns: topics and partitions."""
-
-    def __str__(self) -> str:
-        """For people."""
-        return f"{self.instance or self.client_id} at {self.host.lstrip('/')}"
-
-
-def group_of_others(group: str, topic: str, members: Iterable[GroupMember]) -> SettingsError | None:
-    """Whether somebody lives in the group who is no replica of ours: it reads another topic than the checkpoints.
-
-    Two bridges that share a group share the transactional ids too, and would shut each other out for ever.
-    """
-    for member in members:
-        others = sorted({name for name, _ in member.partitions} - {topic})
-        if others:
-            return SettingsError.of(
-                "namespace",
-                f"the consumer group {group} belongs to another program or bridge: its member {member} reads"
-                f" {', '.join(others)}, and not {topic}; choose a namespace of its own for every bridge, or the same"
-                " topics.checkpoints for all replicas of one",
-            )
-    return None

@@ -11,3 +11,7 @@ wherever no other replica takes its shard. The brokers' ``transaction.max.timeou
 allow it.
 """
 TRANSACTION_TIMEOUT_MS = round(TRANSACTION_TIMEOUT * 1000)
+
+REQUEST_TIMEOUT_MS = 10_000
+"""The least that one request of a transactional producer must be allowed to take: one that is given up sooner is sent
+again while the first may still be under way, and a commit that comes twice may end a later transaction."""

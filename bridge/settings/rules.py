@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bridge.errors import Mistake
-from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
+from bridge.settings.bounds import REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
 from bridge.settings.catalogue import Path, Unknown, dotted, place_at
 from bridge.settings.mistakes import quoted
 from bridge.settings.model import KafkaSettings, Settings
@@ -175,11 +175,11 @@ def _requests_within_a_transaction(settings: Settings) -> Iterator[Finding]:
     if settings.delivery.guarantee != "exactly_once" or given is None:
         return
     wanted = given.get_secret_value()
-    if wanted.isdecimal() and int(wanted) > TRANSACTION_TIMEOUT_MS:
+    if wanted.isdecimal() and not REQUEST_TIMEOUT_MS <= int(wanted) <= TRANSACTION_TIMEOUT_MS:
         yield Finding(
             ("kafka", "properties", name),
-            "is longer than a transaction may take, so that one request could outlast it; allowed: at most"
-            f" {TRANSACTION_TIMEOUT_MS} with {dotted(guarantee)} = exactly_once",
+            f"does not suit transactions: a request has to end within one, and not before its answer can come; allowed:"
+            f" {REQUEST_TIMEOUT_MS} to {TRANSACTION_TIMEOUT_MS} with {dotted(guarantee)} = exactly_once",
             (guarantee,),
         )
 

@@ -10,8 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from bridge.core.identity import partition_of
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from bridge.kafka.owners import OwnersUnknown, owners, owning
-from bridge.kafka.refusals import GroupMember
+from bridge.kafka.owners import GroupMember, OwnersUnknown, owners, owning
 from tests.integration.scene import checkpoints, settings, write
 from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
 from tests.kafka.process import command

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from bridge.errors import EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError, Unreachable
-from bridge.kafka.refusals import GroupMember, group_of_others, transactions_refused
+from bridge.kafka.refusals import transactions_refused
 from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 
 
@@ -53,24 +53,3 @@ def test_what_may_pass_is_tried_again(code: int) -> None:
     assert isinstance(error, Unreachable)
     assert error.exit_code == EXIT_UNREACHABLE
     assert "transaction.state.log.replication.factor" in str(error)
-
-
-def _member(*topics: str, instance: str | None = None) -> GroupMember:
-    owned = frozenset((topic, partition) for topic in topics for partition in range(2))
-    return GroupMember("id-1", "mix-bridge", "/10.0.0.7", instance, owned)
-
-
-def test_a_member_that_reads_another_topic_is_no_replica() -> None:
-    """It is named, with what it reads: two bridges in one group would shut each other out."""
-    ours = [_member("mix.checkpoints"), _member(), _member("mix.checkpoints", instance="bridge-0")]
-    assert group_of_others("mix.bridge", "mix.checkpoints", ours) is None
-    error = group_of_others("mix.bridge", "mix.checkpoints", [*ours, _member("own.checkpoints")])
-    assert error is not None
-    (mistake,) = error.mistakes
-    assert mistake.key == "namespace"
-    assert "its member mix-bridge at 10.0.0.7 reads own.checkpoints, and not mix.checkpoints; choose" in mistake.message
-
-
-def test_a_member_is_told_by_its_stable_name() -> None:
-    """Where it has one."""
-    assert str(_member(instance="bridge-0")) == "bridge-0 at 10.0.0.7"

@@ -384,13 +384,19 @@ def test_properties_that_would_break_delivery_or_have_a_key_are_refused(name):
     assert "hunter2" not in line
 
 
-def test_a_request_may_not_outlast_a_transaction():
-    longer = {"kafka.properties.socket.timeout.ms": "60001"}
-    assert loaded(set=LOCAL | longer).kafka.properties
-    line = mistake(set=LOCAL | longer | {"delivery.guarantee": "exactly_once"})
-    assert line.startswith("kafka.properties.socket.timeout.ms: is longer than a transaction may take")
-    fits = {"kafka.properties.socket.timeout.ms": "60000", "delivery.guarantee": "exactly_once"}
-    assert loaded(set=LOCAL | fits).delivery.guarantee == "exactly_once"
+@pytest.mark.parametrize("value", ["9999", "60001"])
+def test_a_request_has_to_suit_a_transaction(value):
+    given = {"kafka.properties.socket.timeout.ms": value}
+    assert loaded(set=LOCAL | given).kafka.properties
+    line = mistake(set=LOCAL | given | {"delivery.guarantee": "exactly_once"})
+    assert line.startswith("kafka.properties.socket.timeout.ms: does not suit transactions")
+    assert "allowed: 10000 to 60000" in line
+
+
+@pytest.mark.parametrize("value", ["10000", "60000", "no number, which the client refuses"])
+def test_a_request_that_suits_a_transaction_is_accepted(value):
+    given = {"kafka.properties.socket.timeout.ms": value, "delivery.guarantee": "exactly_once"}
+    assert loaded(set=LOCAL | given).delivery.guarantee == "exactly_once"
 
 
 def test_a_property_with_a_key_of_its_own_names_it():
