@@ -6,8 +6,7 @@ from enum import Enum, auto
 
 from confluent_kafka import KafkaError
 
-from bridge.errors import FatalFault, SettingsError
-from bridge.kafka.faults import in_words
+from bridge.errors import SettingsError
 
 
 class Standing(Enum):
@@ -55,13 +54,3 @@ def obstacle_to_joining(error: KafkaError, group: str, topic: str) -> SettingsEr
         text = f"the consumer group {group} belongs to other consumers than bridges; give this bridge its own namespace"
         return SettingsError.of("namespace", text)
     return None
-
-
-def fenced(instance: str | None, error: KafkaError) -> SettingsError | FatalFault:
-    """The end of a member whose place was taken, or whose client broke."""
-    if instance is None:
-        return FatalFault(f"Kafka: the member of the consumer group is finished: {in_words(error)}")
-    return SettingsError.of("instance", f"another process has started as {instance}, {ONE_NAME}")
-
-
-ONE_NAME = "and has taken its place: give each process a name of its own"

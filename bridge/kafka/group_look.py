@@ -61,26 +61,27 @@ class GroupLook:
     def __init__(self, config: Mapping[str, Any], group: str, topic: str, partitions: int) -> None:
         """Raises ``SettingsError``."""
         self._admin: AdminClient = admin_client(config)
-        self._group, self._topic, self._partitions = group, topic, partitions
+        self.name, self.topic = group, topic
+        self._partitions = partitions
 
     def ask_group(self) -> Future[Any]:
         """Ask who is in the group; the answer is for ``group``."""
         answers: Mapping[str, Future[Any]] = self._admin.describe_consumer_groups(
-            [self._group], include_authorized_operations=True, request_timeout=_TIMEOUT
+            [self.name], include_authorized_operations=True, request_timeout=_TIMEOUT
         )
-        return answers[self._group]
+        return answers[self.name]
 
     def ask_badges(self) -> Future[Any]:
         """Ask for the group's book; the answer is for ``badges``."""
-        places = [TopicPartition(self._topic, shard) for shard in range(self._partitions)]
-        wanted = ConsumerGroupTopicPartitions(self._group, places)
+        places = [TopicPartition(self.topic, shard) for shard in range(self._partitions)]
+        wanted = ConsumerGroupTopicPartitions(self.name, places)
         answers: Mapping[str, Future[Any]] = self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT)
-        return answers[self._group]
+        return answers[self.name]
 
     def group(self, answer: Future[Any]) -> GroupSeen | None:
         """The group; None where Kafka cannot tell (an embedded one). Raises ``SettingsError``, ``Unreachable``."""
         try:
-            return _group(answer.result(_TIMEOUT), self._topic)
+            return _group(answer.result(_TIMEOUT), self.topic)
         except KafkaException as exception:
             error = error_of(exception)
             if error is None or error.code() not in _ABSENT:
@@ -98,8 +99,8 @@ class GroupLook:
 
     def _translated(self, exception: KafkaException) -> Exception:
         error = error_of(exception)
-        obstacle = None if error is None else obstacle_to_joining(error, self._group, self._topic)
-        return obstacle or unreachable(f"asking about the consumer group {self._group}", exception)
+        obstacle = None if error is None else obstacle_to_joining(error, self.name, self.topic)
+        return obstacle or unreachable(f"asking about the consumer group {self.name}", exception)
 
 
 _ABSENT = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from bridge.core.badge import Badge
 from bridge.errors import SettingsError
 from bridge.kafka.group_look import GroupSeen, MemberSeen
 
 STILL = 2.5
-"""Seconds without a new beat after which a namesake counts as dead: a living one commits at least every second."""
+"""Seconds without a new beat after which a namesake counts as dead: a living one commits at least every second, and
+one that wakes believes no proof that is as old as this."""
 _GRACE = 1.0
 """Seconds beyond the session time-out after which the coordinator must have dropped a dead member."""
 
@@ -21,8 +22,10 @@ class Namesake:
     beat tells it from another process, which must not be disturbed. Thread rule: one thread.
     """
 
-    def __init__(self, instance: str, session_timeout: float, now: float) -> None:
+    def __init__(self, instance: str, session_timeout: float, now: float, is_dead: Callable[[str], bool]) -> None:
+        """``is_dead``: whether a process, by its badge's ``run``, is known to be gone."""
         self._instance = instance
+        self._is_dead = is_dead
         self._began = now
         self._longest = session_timeout + _GRACE
         self._first: dict[int, Badge] | None = None
@@ -37,9 +40,9 @@ class Namesake:
             self._first = written
         moved = [badge for shard, badge in written.items() if self._first.get(shard) != badge]
         if any(not badge.has_left for badge in moved):
-            raise self._taken(member, moved)
+            raise taken(self._instance, member, moved)
         mine = [written[shard] for shard in member.shards if shard in written]
-        if mine and all(badge.has_left for badge in mine):
+        if mine and all(badge.has_left or self._is_dead(badge.run) for badge in mine):
             return True
         return self._has_waited(group, member, list(written.values()), now)
 
@@ -53,15 +56,19 @@ class Namesake:
             return False
         if member.shards:
             return True
-        raise self._taken(member, written)
+        raise taken(self._instance, member, written)
 
-    def _taken(self, member: MemberSeen, badges: list[Badge]) -> SettingsError:
-        owner = next((badge.owner for badge in badges if not badge.has_left), self._instance)
-        return SettingsError.of(
-            "instance",
-            f"{self._instance} is the name of a process that runs: {owner} at {member.host}; give each process a name"
-            " of its own, or stop that one first",
-        )
+
+def taken(instance: str, member: MemberSeen | None, badges: Iterable[Badge]) -> SettingsError:
+    """Another living process has this name: ``member`` of the group, as far as it is known, and perhaps its badge."""
+    named = (badge for badge in badges if badge.instance == instance and not badge.has_left)
+    who = "".join(f", {badge.owner}" for badge in list(named)[:1])
+    where = "" if member is None else f" at {member.host}"
+    return SettingsError.of(
+        "instance",
+        f"another process{who}{where} runs under the name {instance}: give each process a name of its own, or stop"
+        " that one first",
+    )
 
 
 def check_company(group: GroupSeen, name: str, topic: str) -> None:

@@ -10,6 +10,9 @@ from bridge.clock import monotonic
 
 _LOOK = 0.1
 """Seconds between two looks whether the one who waits has a reason to stop."""
+FRESH = 2.0
+"""Seconds for which an accepted commit proves that nobody else has these shards: less than any session time-out, and
+less than a restart under the same name waits for a beat (``namesake.STILL``)."""
 _PATIENCE = 10
 """Intervals after which a commit that is not answered no longer holds up the next."""
 _MOST = 10
@@ -48,11 +51,21 @@ class Proofs:
         """Wait for a commit that was sent after ``since`` and accepted; False when ``is_over()``, or at the end."""
         with self._changed:
             self._wanted_since = max(self._wanted_since, since)
-            while self._proven_at < since:
+            while not self._is_proven(since):
                 if self._is_closed or is_over():
                     return False
                 self._changed.wait(_LOOK)
         return True
+
+    def _is_proven(self, since: float) -> bool:
+        if self._proven_at < since:
+            return False
+        # The process may have stood still after the commit went out, and be replaced since.
+        now = monotonic()
+        is_fresh = now - self._proven_at <= FRESH
+        if not is_fresh:
+            self._wanted_since = now
+        return is_fresh
 
     # The membership thread
 

@@ -14,9 +14,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from bridge.clock import monotonic
 from bridge.core.badge import Badge
 from bridge.delivery.tenure import Tenure
+from bridge.kafka.life import this_process
 from bridge.kafka.membership import Membership
 
 _LOOK = 0.02
@@ -30,7 +33,9 @@ class Member:
         self._lock = threading.Lock()
         self._asked_to_end = threading.Event()
         self._tenures: dict[int, Tenure] = {}
-        badge = Badge(f"{orders.get('instance') or 'host'}:{os.getpid()}", orders.get("instance"), "r", "s", "1")
+        badge = Badge(
+            f"{orders.get('instance') or 'host'}:{os.getpid()}", orders.get("instance"), this_process(), "", "1"
+        )
         self.membership = Membership(
             {"bootstrap.servers": orders["bootstrap"], **orders.get("config", {})},
             orders["group"],
@@ -107,4 +112,5 @@ class Member:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     sys.exit(Member(json.loads(sys.argv[1])).run())
