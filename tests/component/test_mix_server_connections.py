@@ -112,7 +112,7 @@ def test_new_streams_only_leaves_open_ones_alone(server):
     session = published(server, 1)
     with opened(server) as first:
         first.head()
-        first.head()
+        first.events(2)
         server.fault(Cut(after=10), times=1, streams="new")
         with opened(server) as second:
             second.head()
