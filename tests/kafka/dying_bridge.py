@@ -32,11 +32,12 @@ Counts = Callable[[tuple[Any, ...], Any], bool]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The end of a call inside the bridge. ``counts`` tells a passage by the call's arguments and its result."""
+    """The end of a call inside the bridge, or its beginning. ``counts`` tells a passage by its arguments and result."""
 
     module: str
     path: str
     counts: Counts = lambda _given, _result: True
+    before: bool = False
 
 
 def _is_in_flight(given: tuple[Any, ...], _result: Any) -> bool:
@@ -102,8 +103,11 @@ def arm(name: str, passage: int, act: Callable[[], None], is_due: Callable[[], b
 
     @wraps(original)
     def watched(*given: Any, **named: Any) -> Any:
+        if point.before:
+            pass_by(given, None)
         result = original(*given, **named)
-        pass_by(given, result)
+        if not point.before:
+            pass_by(given, result)
         return result
 
     @wraps(original)

@@ -62,22 +62,26 @@ class Fleet:
 
     # Changes
 
-    def add(
+    def add(  # noqa: PLR0913 - what a replica is made of, each named
         self,
         name: str,
         more: Mapping[str, object] | None = None,
         *,
         named: bool = False,
         end: Sequence[str] = (),
+        doomed: bool = False,
         wait: bool = True,
     ) -> Replica:
         """One more replica, ``named`` with ``instance``; with ``wait``, return once it listens.
 
-        ``end``: options of ``tests.kafka.dying_bridge`` for what it does to itself on ``meet_end``.
+        ``end``: options of ``tests.kafka.dying_bridge`` for what it does to itself on ``meet_end``, or, ``doomed``, as
+        soon as it comes to it.
         """
         own = {"instance": name} if named else {}
         program = (*DYING, *end, "--when", str(self._word(name)), "--") if end else MIX_BRIDGE
         self._word(name).unlink(missing_ok=True)
+        if doomed:
+            self.doom(name)
         chosen = settings(self.run.place.kafka, self.run.place.namespace, self.run.url, {**self.run.more, **own})
         bridge = Bridge(self.run.place.folder / name, {**chosen, **(more or {})}, program)
         known = self.replicas.get(name)
@@ -98,13 +102,17 @@ class Fleet:
     def _word(self, name: str) -> Path:
         return self.run.place.folder / f"{name}.now"
 
+    def doom(self, name: str) -> None:
+        """From now on it meets its end when it comes to its point."""
+        self._word(name).touch()
+
     def meet_end(self, replica: Replica, deadline: float = 30.0) -> None:
         """Let it come to its point; return once it has stopped or killed itself there."""
-        self._word(replica.name).touch()
+        self.doom(replica.name)
         wait_until(
             lambda: _is_still(replica.bridge.pid), deadline, f"the end of {replica.owner}, see {replica.bridge.log}"
         )
-        self._word(replica.name).unlink()
+        self._word(replica.name).unlink(missing_ok=True)
         if replica.bridge.running:
             replica.paused_at = monotonic()
 
