@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from bridge.clock import monotonic, unix_ms
 from bridge.daemon import checks
 from bridge.daemon.checks import Line, State
+from bridge.daemon.replica_checkup import check_replicas
 from bridge.daemon.roster import DiscoveryRules, discovered
 from bridge.daemon.source import Source, tls_context
 from bridge.errors import SettingsError, Stopped, Unreachable
@@ -72,7 +73,8 @@ class _Running:
 
 
 def _kafka(settings: Settings) -> list[Line]:
-    survey = Survey(client_config(settings.kafka, "mix-bridge-check"), _PATIENCE)
+    config = client_config(settings.kafka, "mix-bridge-check")
+    survey = Survey(config, _PATIENCE)
     try:
         lines = [checks.kafka_answers(settings, survey.brokers())]
     except NotReached as error:
@@ -84,7 +86,9 @@ def _kafka(settings: Settings) -> list[Line]:
         return [*lines, checks.kafka_away(error.obstacle, error.detail)]
     except Unreachable as error:
         return [*lines, checks.kafka_away(Obstacle.OTHER, str(error))]
-    return [*lines, *(checks.topic_line(each, seen[each.name], settings) for each in planned)]
+    lines += [checks.topic_line(each, seen[each.name], settings) for each in planned]
+    found = seen[settings.topics.checkpoints].found
+    return [*lines, *check_replicas(settings, config, found.partitions if found else None, _PATIENCE)]
 
 
 def _server_check(source: Source, settings: Settings) -> Callable[[], Sequence[Line]]:

@@ -32,10 +32,12 @@ from bridge.kafka.clients import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.topic_look import TopicLook
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
+from bridge.kafka.transaction_trial import try_transactions
 from bridge.observe.health import KAFKA_LIMIT, Beats
 from bridge.observe.http import HttpEndpoint
 from bridge.observe.snapshot import BridgeSnapshot
 from bridge.settings import Settings
+from bridge.settings.naming import trial_transactional_id
 
 log = get_logger("bridge.daemon")
 
@@ -44,6 +46,8 @@ _TICK = 0.5
 _PROBE_AFTER = 3.0
 """Seconds without a word from Kafka after which it is asked something: ``/readyz`` wants an answer every 10 s."""
 _PROBE_TIMEOUT = 1.0
+_TRIAL = 3.0
+"""Seconds for Kafka to let a transaction begin: only between two attempts is a signal heard."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.5, 5.0
 """Seconds between two attempts to reach Kafka at the start."""
 _READERS_SHARE = 1 / 3
@@ -58,8 +62,12 @@ Prepare = Callable[[Settings], Ground]
 
 
 def prepare_topics(settings: Settings) -> Ground:
-    """Create or check the topics of a real Kafka."""
-    return prepare(settings, TopicAdmin(client_config(settings.kafka, "mix-bridge")))
+    """Create or check the topics of a real Kafka, and see that it lets the bridge begin the transactions it is to."""
+    config = client_config(settings.kafka, "mix-bridge")
+    ground = prepare(settings, TopicAdmin(config))
+    if settings.delivery.guarantee == "exactly_once":
+        try_transactions(config, trial_transactional_id(settings.namespace), _TRIAL)
+    return ground
 
 
 class Daemon:

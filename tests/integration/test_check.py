@@ -87,6 +87,7 @@ def test_all_is_well_and_nothing_is_created(kafka: str, namespace: str, settings
         ["ok", f"topic {namespace}.events"],
         ["ok", f"topic {namespace}.dead-letters"],
         ["ok", f"topic {namespace}.lifecycle"],
+        ["ok", f"group {namespace}.bridge"],
         ["ok", "server local"],
         ["ok", "http"],
     ]

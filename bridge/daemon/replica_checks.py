@@ -1,0 +1,88 @@
+"""What ``mix-bridge check`` says of what replicas share: their group, their servers, their transactions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bridge.core.badge import Badge
+from bridge.daemon.checks import Line, State
+from bridge.errors import BridgeError, Mistake, SettingsError
+from bridge.kafka.broker_limits import BrokerLimits
+from bridge.kafka.group_look import GroupSeen, MemberSeen
+from bridge.kafka.namesake import check_company
+from bridge.settings import Settings
+from bridge.settings.bounds import TRANSACTION_TIMEOUT
+from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
+
+
+def group_line(settings: Settings, seen: GroupSeen, limits: BrokerLimits) -> Line:
+    """Whether a replica could be a member, and who is one now."""
+    group = group_of(settings.namespace)
+    if seen.allowed is not None and "READ" not in seen.allowed:
+        return Line(f"group {group}", State.FAILED, "the bridge may not join it", "grant READ on it (namespace)")
+    try:
+        check_company(seen, group, settings.topics.checkpoints)
+    except SettingsError as error:
+        return _refused(f"group {group}", error)
+    if (mistake := limits.against_session_timeout(settings.kafka.group_session_timeout)) is not None:
+        return _failed(f"group {group}", mistake)
+    return Line(f"group {group}", State.OK, f"the bridge may join it; {_count(seen.members)}")
+
+
+def group_refused(settings: Settings, error: BridgeError) -> Line:
+    """The group could not be looked at."""
+    return _refused(f"group {group_of(settings.namespace)}", error)
+
+
+def _count(members: Sequence[MemberSeen]) -> str:
+    if not members:
+        return "no replica runs"
+    names = ", ".join(
+        sorted(each.host if each.instance is None else f"{each.instance} at {each.host}" for each in members)
+    )
+    return f"{len(members)} {'replica runs' if len(members) == 1 else 'replicas run'}: {names}"
+
+
+def replicas_line(settings: Settings, members: Sequence[MemberSeen], badges: Mapping[int, Badge]) -> Line | None:
+    """Whether those that run name the same servers as these settings; None when none is known to."""
+    # What else is written there is from replicas that are gone.
+    owned = frozenset[int]().union(*(member.shards for member in members))
+    living = {badge.run: badge for shard, badge in badges.items() if shard in owned and not badge.has_left}
+    if not living:
+        return None
+    ours = servers_fingerprint(settings)
+    differing = sorted(badge.owner for badge in living.values() if badge.servers != ours)
+    if differing:
+        detail = f"these name other servers than the settings here: {', '.join(differing)}"
+        hint = "give all replicas of a namespace the same servers (servers.<name>.url), or this one another namespace"
+        return Line("replicas", State.FAILED, detail, hint)
+    versions = ", ".join(sorted({badge.version for badge in living.values()}))
+    return Line("replicas", State.OK, f"all name these servers (version {versions})")
+
+
+def transactions_begin(settings: Settings) -> Line:
+    """A transaction could be begun."""
+    ids = f"{transactional_ids_of(settings.namespace)}<shard>"
+    return Line("transactions", State.OK, f"the bridge may begin them, as {ids}, for up to {TRANSACTION_TIMEOUT:g} s")
+
+
+def transactions_refused(error: BridgeError, limits: BrokerLimits) -> Line:
+    """None could be begun."""
+    line = _refused("transactions", error)
+    if isinstance(error, SettingsError) or limits.shortage is None:
+        return line
+    hint = "lower it on every broker, or add brokers; or set delivery.guarantee = at_least_once"
+    return Line("transactions", State.FAILED, f"no coordinator: {limits.shortage}", hint)
+
+
+def _refused(subject: str, error: BridgeError) -> Line:
+    if isinstance(error, SettingsError):
+        return _failed(subject, error.mistakes[0])
+    detail, _, hint = str(error).rpartition("; ")
+    return Line(subject, State.FAILED, detail or hint, hint if detail else "try again; look at the brokers' logs")
+
+
+def _failed(subject: str, mistake: Mistake) -> Line:
+    """Mistakes say what is wrong, then after a semicolon what to do."""
+    detail, _, hint = mistake.message.rpartition("; ")
+    return Line(subject, State.FAILED, detail or hint, f"{hint} ({mistake.key})" if detail else f"see {mistake.key}")

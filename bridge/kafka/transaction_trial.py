@@ -1,0 +1,31 @@
+"""Tries whether Kafka lets the bridge begin transactions: a producer under an id that no shard has, and no record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+
+from bridge.kafka.clients import client_logger, settings_judged
+from bridge.kafka.faults import error_of
+from bridge.kafka.refusals import transactions_refused
+from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
+
+
+def try_transactions(config: Mapping[str, Any], transactional_id: str, patience: float) -> None:
+    """Return when a producer could begin; blocks for ``patience`` seconds at most, any thread.
+
+    Nothing is written for readers; the brokers remember the id for a week. Raises ``SettingsError`` for what must be
+    changed, ``Unreachable`` for what may pass.
+    """
+    own = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS}
+    with settings_judged():
+        producer = Producer(dict(config) | own, logger=client_logger())
+    try:
+        producer.init_transactions(patience)
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is None:
+            raise
+        raise transactions_refused(error, transactional_id) from exception
