@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import ClassVar, Literal, NamedTuple
 
@@ -180,6 +180,11 @@ class Watermark:
             known, entries = self._fold(), list(self.entries)
         return _extended(known, entries)
 
+    def recent_after(self, entries: Sequence[Entry]) -> Recent:
+        """The window of the stream up to the last of ``entries``, the oldest ones (the acknowledging thread)."""
+        with self._lock:
+            return _extended(self._fold(), entries)
+
     def _fold(self) -> Recent:
         if self._newest:
             self._recent = _extended(self._recent, self._newest)
@@ -281,7 +286,7 @@ def _renumber(entries: Iterable[Entry]) -> None:
             entry.epoch, entry.sequence = epoch, sequence
 
 
-def _extended(known: Recent, passed: list[Entry]) -> Recent:
+def _extended(known: Recent, passed: Sequence[Entry]) -> Recent:
     """The window after these entries: a mark says itself where the stream stands."""
     for at in range(len(passed) - 1, -1, -1):
         entry = passed[at]

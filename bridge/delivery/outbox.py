@@ -72,6 +72,8 @@ class SessionOutbox:
             if free > 0 and window.room.reserve(_BATCH_BYTES, window.taken - window.freed):
                 with window.lock:
                     taken += self._take(islice(events, taken, taken + min(free, _BATCH)))
+                if not way.is_direct:
+                    way.call()  # what waits now must not wait for the next batch
             else:
                 way.call()  # what fills the window may be passed already: skipped events wait for nothing
                 window.room.wait(self._has_room, window.stopped)
@@ -186,6 +188,11 @@ class SessionOutbox:
     def key(self) -> SessionKey:
         """Whose it is."""
         return self._window.key
+
+    @property
+    def must_restart(self) -> str | None:
+        """Why the session is to be started again from what stands in Kafka, which this memory does not know."""
+        return self._window.must_restart
 
     @property
     def tally(self) -> Tally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -67,6 +67,7 @@ class PositionLog:
         self._is_writing = False
         self._state: State = "active"
         self._recent = None if restored is None else restored.recent
+        self._newest_ms = 0
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -85,13 +86,26 @@ class PositionLog:
         except QueueFull:
             return  # the next turn of the timer tries again
         except ProduceFailed as failure:
-            self._note_trouble(failure.error)
+            self.note_trouble(failure.error)
 
     def write_mark(self, mark: Mark, report: Report) -> None:
         """Write a mark; raises as ``IdempotentProducer.produce``. ``report`` runs after it is known to be written."""
         self._produce(
             mark.position, mark.recent, mark.state, partial(self._report_mark, mark, self._topic_number, report)
         )
+
+    def write_within(self, position: Position, recent: Recent, state: State, report: Report) -> Checkpoint:
+        """Write a position into an open transaction; raises as ``Produce``. ``report`` runs if it fails."""
+        return self._produce(position, recent, state, report)
+
+    def note_written(self, checkpoint: Checkpoint) -> None:
+        """The transaction with this checkpoint is committed."""
+        self._is_written(checkpoint.position, checkpoint.recent, checkpoint.state, self._topic_number)
+
+    @property
+    def standing(self) -> Position | None:
+        """The position that Kafka has, in the topic as it is now; None where it has none."""
+        return self.written if self._written_to == self._topic_number else None
 
     def announce(self, announcement: Announcement, report: Report) -> None:
         """Write what happened; raises as ``IdempotentProducer.produce``."""
@@ -122,10 +136,14 @@ class PositionLog:
         term = None if self._tenure is None else self._tenure.term
         return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent, term)
 
-    def _produce(self, position: Position, recent: Recent, state: State, report: Report) -> None:
+    def _produce(self, position: Position, recent: Recent, state: State, report: Report) -> Checkpoint:
         checkpoint = self._checkpoint(position, recent, state)
-        value, now, topic = encode(checkpoint), checkpoint.updated_ms, self._topics.checkpoints
+        # No two of one session are alike, even at one position: so one can be recognised in the topic.
+        self._newest_ms = now = max(checkpoint.updated_ms, self._newest_ms + 1)
+        checkpoint = replace(checkpoint, updated_ms=now)
+        value, topic = encode(checkpoint), self._topics.checkpoints
         self._produce_record(topic, value, self._record_key, [], now, report, self._partition)
+        return checkpoint
 
     def _report(
         self, position: Position, recent: Recent, topic_number: int, error: ProduceError | None, _message: object
@@ -134,9 +152,10 @@ class PositionLog:
         if error is None:
             self._is_written(position, recent, "active", topic_number)
         else:
-            self._note_trouble(error)
+            self.note_trouble(error)
 
-    def _note_trouble(self, error: ProduceError) -> None:
+    def note_trouble(self, error: ProduceError) -> None:
+        """Kafka does not take a position, for the present."""
         told = in_full(self._topics.checkpoints, error)
         if told != self.trouble:  # said once: it is tried again with each checkpoint
             log.warning("Kafka does not take a checkpoint: trying again", session=str(self._key), error=told)

@@ -52,6 +52,8 @@ class Window:
         self.taken = self.freed = 0
         """Bytes, of the worker and of the delivery thread."""
         self.is_revoked = False
+        self.must_restart: str | None = None
+        """Why it was revoked though the shard is ours: to be started again from what stands in Kafka."""
 
     @property
     def position(self) -> Position:

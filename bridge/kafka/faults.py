@@ -53,7 +53,13 @@ _FATAL = frozenset(
     | {KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID, KafkaError.INVALID_PRODUCER_EPOCH}
     | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # what we tell a producer that we give up
 )
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _SIZE_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+
+
+def is_purged(error: KafkaError) -> bool:
+    """Whether this record was given up by us, with its transaction or its producer."""
+    return error.code() in _PURGED
 
 
 def is_for_size(error: KafkaError) -> bool:

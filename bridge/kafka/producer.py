@@ -58,7 +58,7 @@ class ProducerSettings:
 _LAST_POLLS = 10
 """A poll that raises runs no report: so many fatal errors may be told before one that runs them all."""
 
-_DELIVERY: Mapping[str, Any] = {
+DELIVERY: Mapping[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
     # A record that expires and is produced again lands out of order: nothing expires, the window bounds memory.
@@ -99,7 +99,7 @@ def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
         "message.max.bytes": settings.max_request_bytes,
         "batch.size": min(settings.max_request_bytes, 1_000_000),
     }
-    return below({"linger.ms": _LINGER[role]}, settings.config) | dict(_DELIVERY) | limits | dict(_OF_ROLE[role])
+    return below({"linger.ms": _LINGER[role]}, settings.config) | dict(DELIVERY) | limits | dict(_OF_ROLE[role])
 
 
 class IdempotentProducer:

@@ -1,0 +1,236 @@
+"""Exactly once: one transactional producer and one thread for each shard, which commits every ``transaction_interval``.
+
+Workers produce straight into the shard's open transaction. To end it, the shard's thread closes the way of each session
+in it, writes each one's position into the same transaction, commits, and opens them again: the commit acknowledges all.
+Events, dead letters, announcements and positions are in Kafka together or not at all, so nothing but the transaction
+keeps an order or a barrier. Numbers are never changed: what was aborted nobody has seen.
+
+What a kill leaves, step by step:
+
+- While the transactional id is taken: the former owner's open transaction is aborted, or will be by the next.
+- After that, and before the claim: nothing that anybody sees; the next owner does both again.
+- While records go out: an open transaction. Readers of committed records wait behind it until the next owner takes the
+  id, or the brokers abort it when its time is up; its events are read again from the server, from the position of the
+  last commit.
+- Between the positions and the commit: the same.
+- While the commit is under way: the brokers have it or not. If they have it the transaction is committed, whatever
+  becomes of this process, before the next owner's ``init_transactions`` returns, and its restore finds the new
+  positions; if not, it is aborted, and the restore finds the old ones.
+- Between the commit and the next transaction: nothing is lost, nothing is in doubt.
+- While an abort, a new producer or a look at what stands is under way: as while records go out.
+
+A failure leaves the process alive and its memory whole, so what was aborted goes again from there, and no stream is
+touched. Where the answer to a commit or an abort did not come, a new producer takes the id, which settles the old
+transaction one way or the other and fences what may still arrive, and the positions that stand then say which way it
+went. A producer that was fenced, or whose transaction the brokers ended for its age, hears the same word: only a proof
+of membership tells whether the shard is still ours, and without it the id is never taken again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.identity import SessionKey
+from bridge.core.records import Encoder
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import OwnTopics, PositionLog
+from bridge.delivery.room import Room
+from bridge.delivery.shard_thread import Pace, Reclaim, ShardThread
+from bridge.delivery.tenure import Tenure
+from bridge.delivery.transactional_way import TransactionalWay
+from bridge.delivery.window import Window
+from bridge.kafka.producer import IdempotentProducer
+from bridge.kafka.transactional import TransactionalProducer
+
+_BEAT = 0.25
+"""Seconds between two beats."""
+_OUTAGE = 5.0
+"""Seconds without any answer, asked for after three, from which on Kafka is taken to be away."""
+_HANGS = 120.0
+"""Seconds without a turn, though every wait for Kafka ends sooner, after which a shard's thread is taken to hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Records of one session, bytes of all."""
+
+    max_in_flight: int
+    max_buffer_bytes: int
+
+
+class ExactlyOnce:
+    """See :class:`bridge.delivery.protocol.Delivery`.
+
+    Thread rule: as there. A thread of its own beats while no shard's thread hangs.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what delivery is made of, given once
+        self,
+        make: Callable[[int], TransactionalProducer],
+        make_probe: Callable[[], IdempotentProducer],
+        topics: OwnTopics,
+        limits: Limits,
+        pace: Pace,
+        reclaim: Reclaim,
+        beat: Callable[[], None],
+    ) -> None:
+        """``make`` makes the producer of a shard, ``make_probe`` one that is only asked whether Kafka answers."""
+        self.room = Room(limits.max_buffer_bytes)
+        self.last_answer: float | None = None
+        self._make = make
+        self._make_probe = make_probe
+        self._probe: IdempotentProducer | None = None
+        self._topics = topics
+        self._limits = limits
+        self._pace = pace
+        self._reclaim = reclaim
+        self._beat = beat
+        self._shards: dict[int, ShardThread] = {}
+        self._leaving: list[ShardThread] = []
+        self._outboxes: dict[SessionKey, SessionOutbox] = {}
+        self._shard_of: dict[SessionKey, ShardThread] = {}
+        self._closed_checkpoints = 0
+        self._is_stopping = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="delivery", daemon=True)
+
+    @property
+    def bug(self) -> Exception | None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        return next((shard.bug for shard in self._threads() if shard.bug is not None), None)
+
+    @property
+    def unsettled(self) -> int:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        return sum(not outbox.is_settled for outbox in tuple(self._outboxes.values()))
+
+    @property
+    def checkpoints_written(self) -> int:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        return self._closed_checkpoints + sum(each.positions.count for each in tuple(self._outboxes.values()))
+
+    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`: whoever had the shard is shut out before it is read."""
+        shard = self._shards[tenure.shard] = ShardThread(
+            tenure,
+            lambda: self._make(tenure.shard),
+            self._pace,
+            self.room,
+            reclaim=self._reclaim,
+            ready=ready,
+            answered=self._note_answer,
+        )
+        if self._is_stopping:
+            shard.stop()
+        shard.start()
+
+    def open(
+        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, tenure: Tenure
+    ) -> SessionOutbox:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        shard = self._shards[tenure.shard]
+        window = Window(key, encoder, restored, self.room, tenure)
+        positions = PositionLog(key, fingerprint, restored, self._topics, tenure, shard.produce_position, _unheard)
+        way = TransactionalWay(window, positions, shard.present, shard.call)
+        outbox = SessionOutbox(window, way, self._limits.max_in_flight)
+        self._outboxes[key], self._shard_of[key] = outbox, shard
+        shard.add(key, way)
+        return outbox
+
+    def close(self, key: SessionKey) -> Checkpoint | None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        outbox = self._outboxes.pop(key)
+        self._shard_of.pop(key).remove(key)
+        self._closed_checkpoints += outbox.positions.count
+        return outbox.positions.checkpoint
+
+    def is_settled(self, shard: int) -> bool:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        return all(self._outboxes[key].is_settled for key in self._of(shard))
+
+    def leave(self, tenure: Tenure) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`: an open transaction is aborted, by the shard's thread."""
+        tenure.revoke()
+        shard = self._shards.get(tenure.shard)
+        if shard is None or shard.tenure is not tenure:
+            return
+        for key in self._of(tenure.shard):
+            self._outboxes[key].revoke()
+            self.close(key)
+        shard.leave()
+        del self._shards[tenure.shard]
+        self._leaving = [each for each in self._leaving if each.bug or not each.join(0.0)] + [shard]
+
+    def _of(self, shard: int) -> list[SessionKey]:
+        return [key for key, each in tuple(self._shard_of.items()) if each.tenure.shard == shard]
+
+    def start(self) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        self._is_stopping = True
+        for shard in self._threads():
+            shard.stop()
+
+    def join(self, deadline: float) -> bool:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        if not all(shard.join(deadline) for shard in self._threads()):
+            return False
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - monotonic()))
+        return not self._thread.is_alive() and not self.unsettled
+
+    def abort(self) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        for shard in self._threads():
+            shard.leave()
+        self._ended.set()
+
+    def kafka_answers(self, timeout: float) -> bool:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        if self._probe is None:
+            self._probe = self._make_probe()
+        if self._probe.answers(self._topics.checkpoints, timeout):
+            self._note_answer()
+            return True
+        return False
+
+    def follow_limit(self, max_request_bytes: int) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        self._renew(f"the topics take batches of {max_request_bytes} bytes now")
+
+    def write_positions_again(self, partitions: int) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        self._topics = replace(self._topics, partitions=partitions)
+        for outbox in tuple(self._outboxes.values()):
+            outbox.positions.begin_again(partitions)
+        self._renew("the checkpoints topic is a new one")
+
+    def _renew(self, why: str) -> None:
+        for shard in self._threads():
+            shard.renewal = why
+
+    def _threads(self) -> list[ShardThread]:
+        return [*self._shards.copy().values(), *self._leaving]
+
+    def _note_answer(self) -> None:
+        self.last_answer = monotonic()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_BEAT):
+            now = monotonic()
+            if all(now - shard.turned_at < _HANGS for shard in self._shards.copy().values()):
+                self._beat()
+            self.room.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
+            self.room.wake()
+
+
+def _unheard() -> None:
+    """Each session's part of a commit is told to it by the shard's thread."""

@@ -1,0 +1,418 @@
+"""One shard's transactions: one producer, and one thread that ends each transaction and says what came of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.identity import SessionKey
+from bridge.delivery.room import Room
+from bridge.delivery.tenure import Tenure
+from bridge.delivery.transactional_way import TransactionalWay
+from bridge.errors import SettingsError, Stopped
+from bridge.kafka.producer import Produce, Report
+from bridge.kafka.transactional import Patience, TransactionalProducer, Verdict
+
+log = get_logger("bridge.delivery")
+
+Reclaim = Callable[[Tenure], Mapping[SessionKey, Checkpoint]]
+"""Claims the shard anew (the tenure gets another term) and reads what stands in Kafka; raises ``Stopped``."""
+
+_IDLE = 0.5
+"""Seconds between two looks when nothing moves."""
+_LOOK = 0.025
+"""Seconds between two looks while a transaction is open: failures are told then, and its size is watched."""
+_SLICE = 0.1
+"""Seconds of one wait for records to be taken: a stop is heard after it."""
+_PROBE = 1.0
+"""Seconds in which a topic on trial must take a record: longer would hold the other sessions of the shard up."""
+_MOST, _LEAST = 8 * 1024 * 1024, 64 * 1024
+"""Bytes of one transaction: as much as a slow Kafka takes within its time. Halved each time that it does not."""
+_RETRY_FIRST, _RETRY_LONGEST = 0.1, 5.0
+"""Seconds between two attempts to take the transactional id."""
+_FENCES, _WITHIN = 3, 60.0
+"""So many times shut out within so many seconds, as a proven owner: somebody else uses our transactional ids."""
+_LAST_ABORT = 3.0
+"""Seconds for the abort of what is open when the shard is given up: readers need not wait for the brokers to do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: how often transactions end, how often positions that only skipped events moved are written."""
+
+    transaction_interval: float
+    checkpoint_interval: float
+    patience: Patience = Patience()  # noqa: RUF009 - frozen
+
+
+class ShardThread:
+    """The transactions of one tenure of one shard.
+
+    Thread rule: ``add``, ``remove``, ``start``, ``stop``, ``leave`` and ``join`` are the supervisor's; ``call`` is any
+    thread's; everything else is the thread's own. No lock is held while a call to Kafka waits.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a shard is made of, given once
+        self,
+        tenure: Tenure,
+        make: Callable[[], TransactionalProducer],
+        pace: Pace,
+        room: Room,
+        *,
+        reclaim: Reclaim,
+        ready: Callable[[], None],
+        answered: Callable[[], None],
+    ) -> None:
+        """``ready``: the transactional id is ours; ``answered``: Kafka has taken something."""
+        self.tenure = tenure
+        self.bug: Exception | None = None
+        self.turned_at = monotonic()
+        """When the thread last went round, by :func:`bridge.clock.monotonic`."""
+        self._make = make
+        self._pace = pace
+        self._room = room
+        self._reclaim = reclaim
+        self._ready = ready
+        self._answered = answered
+        self._ways: dict[SessionKey, TransactionalWay] = {}
+        self._producer: TransactionalProducer | None = None
+        self._called: deque[TransactionalWay] = deque()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._left = threading.Event()
+        self.renewal: str | None = None
+        """Why the next transaction is to have a new producer; set by any thread."""
+        # Of the present transaction
+        self._awake: dict[TransactionalWay, None] = {}
+        self._due = 0.0
+        self._budget = self._left_of_budget = _MOST
+        self._waiting: dict[TransactionalWay, None] = {}
+        """On trial, or without a place in the present transaction."""
+        self._next_look_for_unwritten = 0.0
+        self._fenced_at: deque[float] = deque(maxlen=_FENCES)
+        self._thread = threading.Thread(target=self._run, name=f"shard {tenure.shard}", daemon=True)
+
+    # Other threads
+
+    def start(self) -> None:
+        """Take the transactional id, tell that it is taken, then deliver."""
+        self._thread.start()
+
+    def add(self, key: SessionKey, way: TransactionalWay) -> None:
+        """One more session."""
+        self._ways[key] = way
+        self.call(way)
+
+    def remove(self, key: SessionKey) -> None:
+        """One that is settled, or revoked."""
+        self.call(self._ways.pop(key))  # what it held is given free
+
+    def call(self, way: TransactionalWay) -> None:
+        """Look at this session soon."""
+        self._called.append(way)
+        self._wake.set()
+
+    def present(self) -> Produce:
+        """The ``produce`` of the present producer; its records are this shard's next commit."""
+        if self._producer is None:
+            raise AssertionError("nothing is direct before there is a producer")
+        return self._producer.produce
+
+    def produce_position(  # noqa: PLR0913, PLR0917 - the fields of a record
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes,
+        headers: list[tuple[str, bytes]],
+        timestamp_ms: int,
+        report: Report,
+        partition: int = -1,
+        /,
+    ) -> None:
+        """Give a record to the present producer."""
+        self.present()(topic, value, key, headers, timestamp_ms, report, partition)
+
+    def stop(self) -> None:
+        """Deliver what is in memory, then end."""
+        self._stopping.set()
+        self._wake.set()
+
+    def leave(self) -> None:
+        """End at once: what is not committed is aborted."""
+        self._left.set()
+        self._wake.set()
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the end of the thread."""
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - monotonic()))
+        return not self._thread.is_alive()
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more may be done for the shard."""
+        return self._left.is_set() or self.tenure.is_over
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            self._producer = self._taken_id()
+            self._ready()
+            while not self.is_over and not (self._stopping.is_set() and self._is_settled):
+                self.turned_at = monotonic()
+                self._turn(self._producer)
+        except Stopped:
+            log.info("a shard's transactions end: it is not ours any more", shard=self.tenure.shard)
+        except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
+            self.bug = bug
+        finally:
+            self._end()
+
+    @property
+    def _is_settled(self) -> bool:
+        ways = tuple(self._ways.values())
+        return not any(way.window.entries or way.is_unwritten for way in ways if not way.window.is_revoked)
+
+    def _turn(self, producer: TransactionalProducer) -> None:
+        self._wake.clear()
+        self._look_for_unwritten()
+        self._open_called(producer)
+        producer.poll()
+        if producer.fatal is not None:
+            self._recover(producer, producer.fatal)
+        elif not self._awake:
+            self._between(producer)
+        elif self._is_due:
+            self._end_transaction(producer)
+        else:
+            self._wake.wait(min(_LOOK, max(0.0, self._due - monotonic())))
+
+    @property
+    def _is_due(self) -> bool:
+        if self._stopping.is_set() or monotonic() >= self._due or any(way.has_failed for way in self._awake):
+            return True
+        return sum(way.bytes_given for way in self._awake) >= self._left_of_budget
+
+    def _between(self, producer: TransactionalProducer) -> None:
+        """Nothing is in the present transaction, if there is one."""
+        if self.renewal is not None:
+            self._renew(producer, self.renewal)
+            return
+        now = monotonic()
+        due = next((way for way in self._waiting if way.is_on_trial and way.retry_at <= now), None)
+        if due is not None:
+            del self._waiting[due]
+            self._try(producer, due)
+        else:
+            later = min((way.retry_at - now for way in self._waiting if way.is_on_trial), default=_IDLE)
+            self._wake.wait(max(0.0, min(_IDLE, later)))
+
+    # One transaction
+
+    def _look_for_unwritten(self) -> None:
+        now = monotonic()
+        if now >= self._next_look_for_unwritten or self._stopping.is_set():
+            self._next_look_for_unwritten = now + self._pace.checkpoint_interval
+            self._called.extend(
+                way for way in tuple(self._ways.values()) if way not in self._awake and way.is_unwritten
+            )
+
+    def _open_called(self, producer: TransactionalProducer) -> None:
+        if not self._called:
+            return
+        while self._called:
+            way = self._called.popleft()
+            if way not in self._awake:
+                way.discard_if_revoked()
+            if way.is_on_trial:
+                self._waiting[way] = None
+            elif not way.has_failed and not way.window.is_revoked:
+                self._open(producer, way)
+        self._room.wake()
+
+    def _open(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
+        if not self._awake:
+            producer.begin()
+            self._due = monotonic() + self._pace.transaction_interval
+            self._left_of_budget = self._budget
+        self._awake[way] = None
+        if self._left_of_budget > 0:
+            self._left_of_budget -= way.open(self._left_of_budget)
+
+    def _end_transaction(self, producer: TransactionalProducer) -> None:
+        moved = [way for way in self._awake if way.shut()]
+        if moved:
+            self._settle(producer, moved, self._pace.patience.stuck)
+        else:  # it stays begun, which nobody but this client knows of
+            self._fall_asleep(())
+
+    def _try(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
+        """A transaction for one session alone, which must not hold the others up for long."""
+        producer.begin()
+        self._awake[way] = None
+        way.try_alone(self._budget, lambda: self._is_flushed(producer, (way,), _PROBE) and not way.has_failed)
+        if way.shut():
+            self._settle(producer, [way], _PROBE)
+        else:
+            way.is_on_trial = False
+            self._fall_asleep(())
+
+    def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
+        is_flushed = self._is_flushed(producer, moved, stuck)
+        has_failed = any(way.has_failed for way in moved)
+        if producer.fatal is not None:
+            self._recover(producer, producer.fatal)
+        elif self.is_over:
+            return  # the end aborts
+        elif not is_flushed or has_failed:
+            self._abort(producer, was_stuck=not has_failed)
+        else:
+            self._commit(producer, moved)
+
+    def _is_flushed(self, producer: TransactionalProducer, ways: Iterable[TransactionalWay], stuck: float) -> bool:
+        """Wait until Kafka has all, as long as it takes some; not for what stands beside a failure."""
+        began = moved_at = monotonic()
+        before = None
+        while left := producer.flush(_SLICE):
+            now = self.turned_at = monotonic()
+            if left != before:
+                before, moved_at = left, now
+            is_late = now - moved_at > stuck or now - began > self._pace.patience.flush
+            if is_late or producer.fatal is not None or self.is_over or any(way.has_failed for way in ways):
+                return False
+        return True
+
+    def _commit(self, producer: TransactionalProducer, moved: list[TransactionalWay]) -> None:
+        if producer.commit(self._pace.patience.end) is not Verdict.DONE:
+            self._recover(producer, producer.trouble or "a commit was not answered")
+            return
+        for way in moved:
+            way.committed()
+        self._answered()
+        self._budget = min(2 * self._budget, _MOST)
+        again = self._fall_asleep(moved)
+        if producer.was_disturbed:
+            self._renew(producer, "a connection broke, and what was on it may still arrive")
+        elif self.renewal is not None:
+            self._renew(producer, self.renewal)
+        else:
+            for way in again:
+                self._called.append(way)
+            self._open_called(producer)
+
+    def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
+        if producer.abort(self._pace.patience.end) is not Verdict.DONE:
+            self._recover(producer, producer.trouble or "an abort was not answered")
+            return
+        if was_stuck:
+            self._budget = max(self._budget // 2, _LEAST)
+        for way in self._awake:
+            way.aborted(was_stuck=was_stuck)
+        again = self._fall_asleep(tuple(self._awake))
+        if producer.was_disturbed:
+            self._renew(producer, "a connection broke, and what was on it may still arrive")
+        self._called.extend(again)
+
+    def _fall_asleep(self, moved: Iterable[TransactionalWay]) -> list[TransactionalWay]:
+        """Nobody is in the transaction any more; returns those who want to be in the next at once."""
+        stay = dict.fromkeys(moved)
+        again = [way for way in self._awake if way in stay or way.window.entries]
+        self._awake.clear()
+        self._called.extend(way for way in again if way not in stay)
+        return [way for way in again if way in stay]
+
+    # Other producers
+
+    def _renew(self, producer: TransactionalProducer, why: str) -> None:
+        """Between two transactions: nothing is in doubt."""
+        log.info("a shard goes on with a new producer", shard=self.tenure.shard, reason=why)
+        self.renewal = None
+        self._abandon(producer)
+        self._producer = self._taken_id()
+        for way in tuple(self._ways.values()):
+            way.aborted()
+            self.call(way)
+
+    def _recover(self, producer: TransactionalProducer, why: str) -> None:
+        """What came of the present transaction is not known: only what stands in Kafka tells."""
+        log.warning(
+            "a shard's transaction has an unknown end: asking Kafka what stands, with a new producer",
+            shard=self.tenure.shard, error=why, fenced=producer.is_fenced,
+        )  # fmt: skip
+        was_fenced = producer.is_fenced
+        self._abandon(producer)
+        self._producer = self._taken_id(was_fenced=was_fenced)
+        self.renewal = None
+        found = self._reclaim(self.tenure)
+        for key, way in tuple(self._ways.items()):
+            if not way.resolve(found.get(key)):
+                self._restart(way, found.get(key))
+            self.call(way)
+
+    def _abandon(self, producer: TransactionalProducer) -> None:
+        for way in tuple(self._ways.values()):
+            way.hold()
+        producer.abandon()
+        self._awake.clear()
+
+    def _taken_id(self, *, was_fenced: bool = False) -> TransactionalProducer:
+        """A producer that has the id; never without a proof, or two owners would fence each other for ever."""
+        delay = _RETRY_FIRST
+        while True:
+            if not self.tenure.prove(self._left.is_set):
+                raise Stopped
+            if was_fenced:
+                self._note_fence()
+                was_fenced = False
+            producer = self._make()
+            if producer.init(self._pace.patience.end) is Verdict.DONE:
+                self._answered()
+                return producer
+            log.warning(
+                "the transactional id of a shard cannot be taken: trying again",
+                shard=self.tenure.shard, error=producer.trouble, again_in=delay,
+            )  # fmt: skip
+            producer.abandon()
+            self.turned_at = monotonic()
+            if self._left.wait(delay):
+                raise Stopped
+            delay = min(2 * delay, _RETRY_LONGEST)
+
+    def _note_fence(self) -> None:
+        now = monotonic()
+        self._fenced_at.append(now)
+        if len(self._fenced_at) == _FENCES and now - self._fenced_at[0] < _WITHIN:
+            raise SettingsError.of(
+                "namespace",
+                f"somebody else uses the transactional ids of this namespace: shard {self.tenure.shard} was shut out"
+                f" {_FENCES} times within {now - self._fenced_at[0]:.0f} s, though the group says that it is ours;"
+                " another bridge with the same namespace but another group, or another program: give each its own",
+            )
+
+    def _restart(self, way: TransactionalWay, found: Checkpoint | None) -> None:
+        stands = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
+        log.error(
+            "Kafka has a position of this session that its memory does not know: it is started again from there",
+            session=str(way.window.key), stands=stands, known=str(way.positions.standing),
+        )  # fmt: skip
+        way.restart(f"the checkpoint was changed meanwhile: {stands} stands in Kafka")
+
+    def _end(self) -> None:
+        producer = self._producer
+        for way in tuple(self._ways.values()):
+            way.hold()
+        if producer is not None:
+            if producer.has_begun and producer.fatal is None:
+                producer.abort(_LAST_ABORT)
+            producer.abandon()
+        for way in tuple(self._ways.values()):
+            way.discard_if_revoked()
+        while self._called:
+            self._called.popleft().discard_if_revoked()

@@ -1,0 +1,346 @@
+"""Exactly-once delivery of one session: its part of the shard's transaction, and what an abort or a doubt makes of it.
+
+The worker produces straight into the open transaction. The shard's thread closes the way (``shut``), writes the
+position it has come to into the same transaction, and says what became of it: ``committed``, ``aborted``, or, where
+that is not known, what stands in Kafka (``resolve``). No number is ever changed: what was aborted nobody has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
+from typing import NamedTuple
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.watermark import Announcement, Entry, Mark, Stage
+from bridge.delivery.encoding import encode_again
+from bridge.delivery.position_log import PositionLog
+from bridge.delivery.rejections import Rejection
+from bridge.delivery.window import Window
+from bridge.kafka.faults import Fault, ProduceError, fault_of, in_full, is_for_age, is_purged
+from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
+
+log = get_logger("bridge.delivery")
+
+_RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
+"""Seconds between two attempts at a topic that does not take records: quick at first, never a flood."""
+_TRIED_AT_ONCE = 50
+"""Suspects tried in one transaction, each with a round trip of its own, while the shard's other sessions wait."""
+
+
+class Part(NamedTuple):
+    """What one session has in a transaction."""
+
+    entries: tuple[Entry, ...]
+    checkpoint: Checkpoint
+
+
+class TransactionalWay:
+    """See :class:`bridge.delivery.way.Way`.
+
+    Thread rule: everything that is not in that protocol is the shard's thread's.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        positions: PositionLog,
+        present: Callable[[], Produce],
+        call: Callable[[TransactionalWay], None],
+    ) -> None:
+        """``present`` gives the ``produce`` of the shard's present producer."""
+        self.window = window
+        self.positions = positions
+        self.is_direct = False
+        self.known: set[str] = set()
+        self.produced = 0
+        self.part: Part | None = None
+        """What it has in the transaction that is being ended, or whose outcome is not known."""
+        self.has_failed = False
+        """Something of it failed: the transaction is to be aborted."""
+        self.is_on_trial = False
+        """It has transactions of its own, until it is known to disturb nobody."""
+        self.retry_at = 0.0
+        self._present = present
+        self._call = call
+        self._entries = window.entries
+        self._place_failed = self._was_purged = False
+        self._is_late = False  # Kafka found a record too old for its topic
+        self._suspects: set[Entry] = set()
+        self._rejected: dict[Entry, Rejection] = {}
+        self._alone: Entry | None = None
+        self._retry_delay = _RETRY_FIRST
+        self._taken_before = 0
+
+    # What the worker calls
+
+    @property
+    def produce(self) -> Produce:
+        """See :class:`~bridge.delivery.way.Way`."""
+        return self._present()
+
+    def meet(self, topic: str) -> None:
+        """See :class:`~bridge.delivery.way.Way`."""
+        self.known.add(topic)
+
+    def close(self) -> None:
+        """See :class:`~bridge.delivery.way.Way`."""
+        self.is_direct = False
+        self._call(self)
+
+    def call(self) -> None:
+        """See :class:`~bridge.delivery.way.Way`."""
+        self._call(self)
+
+    def awaken(self) -> None:
+        """See :class:`~bridge.delivery.way.Way`."""
+
+    def not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
+        """See :class:`~bridge.delivery.way.Way`."""
+        self.produced -= 1
+        entry.stage = Stage.WAITING
+        if isinstance(failure, ProduceFailed):
+            self._fail(entry, failure.error)
+        self.close()
+
+    def report(self, entry: Entry, error: ProduceError | None, _message: object) -> None:
+        """A record of the transaction failed; the others are never told of."""
+        if error is not None:
+            self._fail(entry, error)
+
+    # What the shard's thread does
+
+    @property
+    def is_unwritten(self) -> bool:
+        """It has come further than Kafka knows, though nothing waits: by events that are not published."""
+        self.window.advance()
+        watermark = self.window.watermark
+        return watermark.is_empty and not self.positions.has(watermark.committable)
+
+    def open(self, budget: int) -> int:
+        """Send up to ``budget`` bytes from memory, then let the worker produce; returns the bytes sent."""
+        with self.window.lock:
+            if not self.window.may_hand_over or self.has_failed:
+                return 0
+            self._taken_before = self.window.taken
+            sent = 0
+            for entry in self._entries:
+                if entry.stage is not Stage.WAITING:
+                    continue
+                if (sent >= budget and entry.is_numbered) or not self._sent(entry):
+                    return sent
+                sent += entry.size
+            self.is_direct = True
+            return sent
+
+    def try_alone(self, budget: int, settle: Callable[[], bool]) -> None:
+        """Send from memory, each suspect in a batch of its own; ``settle`` sees to it that Kafka has what was sent."""
+        with self.window.lock:
+            waiting = [entry for entry in self._entries if entry.stage is Stage.WAITING]
+        tried = sent = 0
+        for entry in waiting:
+            if sent >= budget and entry.is_numbered:
+                return
+            is_alone = entry in self._suspects or (self._place_failed and not tried)
+            if is_alone and not settle():
+                return
+            self._alone = entry if is_alone else None
+            with self.window.lock:
+                if not self.window.may_hand_over or not self._sent(entry):
+                    return
+            sent += entry.size
+            if is_alone:
+                tried += 1
+                if not settle() or tried == _TRIED_AT_ONCE:
+                    return
+
+    def hold(self) -> None:
+        """Close the direct way: when this returns, no worker produces or will before the next ``open``."""
+        with self.window.lock:
+            self.is_direct = False
+
+    def shut(self) -> bool:
+        """Close the direct way, and write the position; False when nothing of it is in the transaction."""
+        with self.window.lock:
+            self.is_direct = False
+            window = self.window
+            window.advance()
+            entries = tuple(takewhile(_is_handed_over, self._entries))
+            if not window.may_hand_over and entries:
+                self.has_failed = True  # what it handed over must not stand there without its position
+            if self.has_failed or not window.may_hand_over:
+                return self.has_failed
+            position = entries[-1].position if entries else window.watermark.committable
+            if position is None or (not entries and self.positions.has(position)):
+                return False
+            last = entries[-1] if entries else None
+            state = last.state if isinstance(last, Mark) else "active"
+            recent = window.watermark.recent_after(entries)
+            try:
+                checkpoint = self.positions.write_within(position, recent, state, self._checkpoint_failed)
+            except QueueFull:
+                self.has_failed = True
+            except ProduceFailed as failure:
+                self._checkpoint_failed(failure.error, None)
+            else:
+                self.part = Part(entries, checkpoint)
+            return True
+
+    def committed(self) -> None:
+        """The transaction is in Kafka."""
+        part, self.part = self.part, None
+        if part is None:
+            raise AssertionError(f"{self.window.key}: nothing of it was in the transaction")
+        for entry in part.entries:
+            entry.stage = Stage.ACKNOWLEDGED
+        self.positions.note_written(part.checkpoint)
+        self.window.advance()
+        self.window.trouble = None
+        self._retry_delay = _RETRY_FIRST
+        self._place_failed = self._was_purged = self._is_late = False
+        if self._suspects:
+            self._suspects.difference_update(part.entries)
+            for entry in part.entries:
+                self._rejected.pop(entry, None)
+        self.is_on_trial = bool(self._suspects)
+
+    def aborted(self, *, was_stuck: bool = False) -> None:
+        """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not taken."""
+        with self.window.lock:
+            self.is_direct = False
+            for entry in self._entries:
+                if entry.stage is Stage.IN_FLIGHT:
+                    entry.stage = Stage.WAITING
+        self.part, self._alone = None, None
+        if self._was_purged and (was_stuck or self.is_on_trial):  # then nobody else was in the transaction
+            self._place_failed = True
+            self.window.trouble = self.window.trouble or "Kafka has not taken a record for long"
+        if self.has_failed or self._place_failed:
+            self._go_on_trial()
+        self.has_failed = self._was_purged = False
+
+    def resolve(self, found: Checkpoint | None) -> bool:
+        """Learn from what stands in Kafka whether the transaction was committed; False when this session cannot."""
+        part = self.part
+        if part is not None and found is not None and _is(found, part.checkpoint):
+            self.committed()
+        elif (None if found is None else found.position) != self.positions.standing:
+            return False
+        self.has_failed = self._was_purged = False
+        self.aborted()
+        return True
+
+    def restart(self, why: str) -> None:
+        """Its memory is worthless: it is to be started again from what stands in Kafka."""
+        self.window.stopped.set()
+        with self.window.lock:
+            self.window.must_restart = why
+            self.window.is_revoked = True
+            self.is_direct = False
+
+    @property
+    def bytes_given(self) -> int:
+        """What it has added since its part of the present transaction began."""
+        return self.window.taken - self._taken_before
+
+    def discard_if_revoked(self) -> None:
+        """Give the memory free: only where no transaction holds anything of it."""
+        if self.window.is_revoked:
+            with self.window.lock:
+                self.window.discard()
+
+    # Sending and failing
+
+    def _sent(self, entry: Entry) -> bool:
+        """Hand one over, under the lock; a mark is in the position that ends the session's part."""
+        entry.stage = Stage.IN_FLIGHT
+        self.produced += 1
+        try:
+            if isinstance(entry, Announcement):
+                self.positions.announce(entry, partial(self.report, entry))
+            elif entry.is_numbered:
+                self._send_record(entry)
+        except (QueueFull, ProduceFailed) as failure:
+            self.not_produced(entry, failure)
+            return False
+        return True
+
+    def _send_record(self, entry: Entry) -> None:
+        record = encode_again(self.window, entry, self._rejected.get(entry))
+        entry.topic = record.topic
+        # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
+        now = unix_ms()
+        timestamp_ms = now if self._is_late else min(record.timestamp_ms, now)
+        self._present()(
+            record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self.report, entry)
+        )
+
+    def _fail(self, entry: Entry, error: ProduceError) -> None:
+        """One record's failure, under the lock or in the shard's thread."""
+        if is_purged(error):
+            self._was_purged = True
+            return
+        self.has_failed = True
+        self.is_direct = False
+        self.window.trouble = in_full(entry.topic or self.positions.topic_of(entry), error)
+        self._is_late = self._is_late or is_for_age(error)
+        fault = fault_of(error)
+        if fault is Fault.FATAL:
+            return  # the producer tells of it, and what it had goes again by another
+        if fault is Fault.RECORD and isinstance(entry, Announcement):
+            # It would be refused for ever, and hold everything behind it.
+            log.error(
+                "Kafka refuses a lifecycle record: this is not announced",
+                session=str(self.window.key), error=self.window.trouble,
+                kind=entry.happening.kind, detail=entry.happening.detail, setting="topics.lifecycle",
+            )  # fmt: skip
+            entry.stage = Stage.ACKNOWLEDGED
+        elif fault is Fault.RECORD and entry is self._alone:
+            self._reject(entry, error)
+        elif fault is Fault.RECORD:
+            self._suspects.add(entry)
+        else:
+            self._place_failed = True
+
+    def _reject(self, entry: Entry, error: ProduceError) -> None:
+        """Refused in a batch of its own: it is the culprit, and next goes to the dead letters."""
+        known = self._rejected.get(entry)
+        rejection = Rejection.of(error) if known is None else known.again(error)
+        if rejection is None:
+            self._place_failed = True
+            return
+        if known is None:
+            self.window.count_dead_letter("rejected")
+        self._suspects.add(entry)
+        self._rejected[entry] = rejection
+
+    def _checkpoint_failed(self, error: ProduceError | None, _message: object) -> None:
+        if error is not None and not is_purged(error):
+            self.has_failed = self._place_failed = True
+            self.positions.note_trouble(error)
+            self.window.trouble = self.positions.trouble
+        elif error is not None:
+            self._was_purged = True
+
+    def _go_on_trial(self) -> None:
+        self.is_on_trial = True
+        self.window.tally.rewinds += 1
+        if self._place_failed:
+            self.retry_at = monotonic() + self._retry_delay
+            self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
+        log.warning(
+            "Kafka did not take records: sending again from memory",
+            session=str(self.window.key), error=self.window.trouble, records=len(self._entries), new_epoch=False,
+        )  # fmt: skip
+
+
+def _is_handed_over(entry: Entry) -> bool:
+    return entry.stage is not Stage.WAITING
+
+
+def _is(found: Checkpoint, written: Checkpoint) -> bool:
+    return found.position == written.position and found.updated_ms == written.updated_ms
