@@ -168,7 +168,8 @@ class DeliverySettings(Group):
     guarantee: Annotated[Guarantee, Choice.of(Guarantee)] = Field(
         "at_least_once",
         description="`exactly_once` writes in transactions: consumers with `isolation.level=read_committed` see each"
-        " event once. All replicas of a namespace have the same",
+        " event once, and the bridge needs WRITE on transactional ids (docs/operations.md). All replicas of a namespace"
+        " have the same",
     )
     checkpoint_interval: Annotated[float, Duration(high="1h")] = Field(
         1.0, description="at least once: longest time an acknowledged position stays unwritten"

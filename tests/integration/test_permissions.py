@@ -1,0 +1,180 @@
+"""Brokers that do not let the bridge do everything: ``check`` and ``run`` say what to change, 78 or 69."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+from tests.integration.scene import settings, started, texts, wait_acknowledged
+from tests.integration.scripted_mix import Feed, scripted_mix
+from tests.kafka.broker import Broker, quiet_admin
+from tests.kafka.process import REPOSITORY, command
+from tests.kafka.topics import create_topic
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.kafka
+
+EXACTLY_ONCE = {"delivery.guarantee": "exactly_once", "http.port": 0}
+COMPACTED = {"cleanup.policy": "compact"}
+NOBODY = "http://127.0.0.1:9"
+PASSWORD = "secret-of-the-user"
+
+_ARGUMENTS = {
+    "--topic": ResourceType.TOPIC,
+    "--group": ResourceType.GROUP,
+    "--transactional-id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+def documented_rules() -> dict[ResourceType, list[AclBinding]]:
+    """The rules that the handbook's commands would add, by what they are for."""
+    lines = (REPOSITORY / "docs/operations.md").read_text().splitlines()
+    rules: dict[ResourceType, list[AclBinding]] = {}
+    for line in [line for line in lines if line.startswith("kafka-acls.sh")]:
+        words = shlex.split(line)
+        kind = next(kind for word, kind in _ARGUMENTS.items() if word in words)
+        name = next(words[words.index(word) + 1] for word in _ARGUMENTS if word in words)
+        user = words[words.index("--allow-principal") + 1]
+        how = ResourcePatternType.PREFIXED if "prefixed" in words else ResourcePatternType.LITERAL
+        for at, word in enumerate(words):
+            if word == "--operation":
+                operation = AclOperation[re.sub("(?<=[a-z])(?=[A-Z])", "_", words[at + 1]).upper()]
+                rule = AclBinding(kind, name, how, user, "*", operation, AclPermissionType.ALLOW)
+                rules.setdefault(kind, []).append(rule)
+    return rules
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[tuple[Broker, dict[str, object]]]:
+    """A broker that allows its users nothing without a rule, and the settings of one of them."""
+    login = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    properties = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{login} required user_mix-bridge="{PASSWORD}";',
+    }
+    with Broker(folder, properties=properties, listeners=("SASL_PLAINTEXT",), heap="384m") as broker:
+        yield (
+            broker,
+            {
+                "kafka.bootstrap_servers": broker.bootstrap_of("SASL_PLAINTEXT"),
+                "kafka.security_protocol": "sasl_plaintext",
+                "kafka.sasl_mechanism": "PLAIN",
+                "kafka.sasl_username": "mix-bridge",
+                "kafka.sasl_password": PASSWORD,
+            },
+        )
+
+
+def allow(broker: Broker, rules: list[AclBinding]) -> None:
+    """Add rules."""
+    admin = quiet_admin(broker.bootstrap)  # named: a client that is collected takes its open requests with it
+    for added in admin.create_acls(rules).values():
+        added.result(20)
+
+
+def lines_of(given: Mapping[str, object]) -> dict[str, dict[str, str]]:
+    """What ``check`` says, by subject."""
+    done = command(["check", "--json"], given)
+    assert done.stdout, done.stderr
+    return {line["subject"]: line for line in json.loads(done.stdout)["checks"]}
+
+
+def refused(given: Mapping[str, object]) -> tuple[int, str]:
+    """How a start ends, and its last words."""
+    done = command(["run"], given)
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+def test_each_right_that_is_missing_is_told_and_the_documented_ones_are_enough(tmp_path: Path) -> None:
+    """By ``check`` before anything is tried, by ``run`` with 78; with the rules of the handbook all is bridged."""
+    rules = documented_rules()
+    with guarded(tmp_path / "kafka") as (broker, login), scripted_mix() as mix, ThreadPoolExecutor() as together:
+        mix.list("a")
+        mix.streams = {"a": Feed(20)}
+        given = settings("", "mix", mix.url, login | EXACTLY_ONCE | {"start_timeout": "30s"})
+        allow(broker, rules[ResourceType.TOPIC])
+        checked, ended = together.submit(lines_of, given), together.submit(refused, given)
+        group, transactions = (checked.result()[subject] for subject in ("group mix.bridge", "transactions"))
+        assert [line["state"] for line in (group, transactions)] == ["failed", "failed"]
+        assert "grant READ on" in group["detail"] + group["hint"]
+        assert "grant WRITE and DESCRIBE on all transactional ids that begin with mix.bridge." in transactions["hint"]
+        code, last = ended.result()
+        assert (code, last.split(": ")[0]) == (os.EX_CONFIG, "delivery.guarantee")
+        assert "grant WRITE and DESCRIBE on all transactional ids" in last
+        allow(broker, rules[ResourceType.TRANSACTIONAL_ID])
+        code, last = refused(given)
+        assert (code, last.split(": ")[0]) == (os.EX_CONFIG, "namespace")
+        assert "grant READ on" in last
+        allow(broker, rules[ResourceType.GROUP])
+        with started(tmp_path, given) as bridge:
+            wait_acknowledged(bridge, "a", 20)
+            assert {line["state"] for line in lines_of(given).values()} == {"ok"}
+            assert bridge.terminate() == 0
+        assert len(texts(broker.bootstrap, "mix", "a")) == 20
+
+
+def test_brokers_whose_own_settings_allow_no_transactions_are_told(tmp_path: Path) -> None:
+    """No coordinator may pass, so it is 69 in the end; a transaction that may not take long enough is 78."""
+    properties = {"transaction.state.log.replication.factor": "3", "transaction.max.timeout.ms": "59999"}
+    with Broker(tmp_path / "kafka", properties=properties) as broker, ThreadPoolExecutor() as together:
+        given = settings(broker.bootstrap, "mix", NOBODY, EXACTLY_ONCE | {"start_timeout": "1s"})
+        checked, ended = together.submit(lines_of, given), together.submit(refused, given)
+        line = checked.result()["transactions"]
+        assert (line["state"], "transaction.state.log.replication.factor is 3" in line["detail"]) == ("failed", True)
+        code, last = ended.result()
+        assert code == os.EX_UNAVAILABLE
+        assert "transaction.state.log.replication.factor" in last
+        create_topic(broker.bootstrap, "__transaction_state", 3, COMPACTED, replicas=1)
+        checked, ended = together.submit(lines_of, given), together.submit(refused, given)
+        line = checked.result()["transactions"]
+        assert (line["state"], "set it to 60000 or more on every broker" in line["hint"]) == ("failed", True)
+        code, last = ended.result()
+        assert (code, last.split(": ")[0]) == (os.EX_CONFIG, "delivery.guarantee")
+        assert "transaction.max.timeout.ms" in last
+
+
+def test_a_group_that_is_somebody_elses_is_told(kafka: str, namespace: str) -> None:
+    """A member that reads another topic is another bridge, or no bridge at all: 78 on the namespace, and it goes on."""
+    create_topic(kafka, f"{namespace}.others", 1)
+    other = Consumer({"bootstrap.servers": kafka, "group.id": f"{namespace}.bridge", "session.timeout.ms": 6000})
+    try:
+        other.subscribe([f"{namespace}.others"])
+        wait_until(lambda: other.poll(0.1) is None and bool(other.assignment()), 20, "the other's partition")
+        given = settings(kafka, namespace, NOBODY, {"http.port": 0})
+        with ThreadPoolExecutor() as together:
+            checked, ended = together.submit(lines_of, given), together.submit(refused, given)
+            wait_until(lambda: other.poll(0.1) is None and checked.done() and ended.done(), 60, "both")
+        line = checked.result()[f"group {namespace}.bridge"]
+        assert (line["state"], f"{namespace}.others" in line["detail"]) == ("failed", True)
+        assert "namespace" in line["hint"]
+        code, last = ended.result()
+        assert (code, last.split(": ")[0]) == (os.EX_CONFIG, "namespace")
+        assert other.assignment()
+    finally:
+        other.close()
+
+
+def test_replicas_with_other_servers_are_told(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """By the replica's own word; with the same servers all is well, however they are spelled."""
+    with scripted_mix() as mix, started(tmp_path, settings(kafka, namespace, mix.url, {})) as bridge:
+        bridge.wait_ready()
+        same = settings(kafka, namespace, f"{mix.url}/", {"http.port": 0})
+        more = same | {"servers.more.url": NOBODY}
+        with ThreadPoolExecutor() as together:
+            found, differing = together.map(lines_of, (same, more))
+        assert (found["replicas"]["state"], differing["replicas"]["state"]) == ("ok", "failed")
+        assert str(bridge.pid) in differing["replicas"]["detail"]
+        assert "servers.<name>.url" in differing["replicas"]["hint"]
+        assert bridge.terminate() == 0
