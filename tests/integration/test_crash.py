@@ -17,24 +17,26 @@ from tests.torture.kills import (
     killed_at_random,
     killed_in_new_epochs,
 )
-from tests.torture.run import Place
+from tests.torture.run import LIGHT, Place
 
 
 def test_a_consumer_has_each_event_once_after_kills_at_random(kafka: str, namespace: str, tmp_path: Path) -> None:
     """In the attach, in the flow, after checkpoints and anywhere; repeats are no more than the crashes explain."""
-    killed_at_random(Place(tmp_path, kafka, namespace), 6)
+    killed_at_random(Place(tmp_path, kafka, namespace), 6, load=LIGHT)
 
 
 def test_a_consumer_has_each_event_once_after_kills_at_named_points(kafka: str, namespace: str, tmp_path: Path) -> None:
     """After read, produce, acknowledgement; around a checkpoint; in the restore."""
-    figures = killed_at_points(Place(tmp_path, kafka, namespace), IN_THE_FLOW, 1, "kills at named points")
+    place = Place(tmp_path, kafka, namespace)
+    figures = killed_at_points(place, IN_THE_FLOW, 1, "kills at named points", load=LIGHT)
     assert figures.repeats > 0, "no kill came between a record and its checkpoint"
     assert figures.twice == 0
 
 
 def test_a_consumer_misses_nothing_after_kills_in_new_epochs(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Between a mark and its acknowledgement, and between that and the epoch's first record."""
-    killed_in_new_epochs(Place(tmp_path, kafka, namespace), IN_A_NEW_EPOCH, 1, "kills in new epochs")
+    place = Place(tmp_path, kafka, namespace)
+    killed_in_new_epochs(place, IN_A_NEW_EPOCH, 1, "kills in new epochs", load=LIGHT)
 
 
 def test_every_named_point_is_there() -> None:

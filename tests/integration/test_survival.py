@@ -1,6 +1,7 @@
 """Brokers, networks, signals and clocks in trouble, under load: nothing missing, nothing altered.
 
-Each a few times here; ``make torture`` does it often and long, for the figures of docs/reliability.md.
+Each a few times here, under a light load; ``make torture`` does it often, long and under the full one, for the figures
+of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pytest
 from tests.torture.brokers import can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused, restarted
 from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
-from tests.torture.run import Place
+from tests.torture.run import LIGHT, Load, Place
 from tests.torture.signals import (
     clock_set_back,
     frozen,
@@ -24,13 +25,13 @@ from tests.torture.signals import (
 
 def test_a_broker_restarted_killed_and_paused(namespace: str, tmp_path: Path) -> None:
     """Records that Kafka may or may not have taken go again, and none is there twice."""
-    figures = in_trouble(tmp_path, namespace, [restarted, killed, paused(1.5, 2)], 1, "a broker in trouble")
+    figures = in_trouble(tmp_path, namespace, [restarted, killed, paused(1.5, 2)], 1, "a broker", load=LIGHT)
     assert figures.repeats == 0
 
 
 def test_one_of_three_brokers_killed(namespace: str, tmp_path: Path) -> None:
     """Replication 3, min.insync 2: the others go on."""
-    one_of_three_killed(tmp_path, namespace, 1)
+    one_of_three_killed(tmp_path, namespace, 1, load=LIGHT)
 
 
 @pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
@@ -41,41 +42,41 @@ def test_a_broker_without_room_on_its_disk(namespace: str, tmp_path: Path) -> No
 
 def test_a_network_to_kafka_that_fails(namespace: str, tmp_path: Path) -> None:
     """Cut, late, silent, half open."""
-    figures = to_kafka(tmp_path, namespace, spells(0.5, 1.5), 1, "the network to Kafka")
+    figures = to_kafka(tmp_path, namespace, spells(0.5, 1.5), 1, "the network to Kafka", load=LIGHT)
     assert figures.twice == 0
 
 
 def test_a_network_to_the_server_that_fails(kafka: str, namespace: str, tmp_path: Path) -> None:
     """The same on the other side."""
-    to_the_server(Place(tmp_path, kafka, namespace), spells(0.5, 1), 1, "the network to the server")
+    to_the_server(Place(tmp_path, kafka, namespace), spells(0.5, 1), 1, "the network to the server", load=LIGHT)
 
 
 def test_memory_stays_flat_while_kafka_is_slow(namespace: str, tmp_path: Path) -> None:
     """A hundred streams push: their server has to wait, and nothing is dropped."""
-    slow_for_long(tmp_path, namespace, 5, 1000)
+    slow_for_long(tmp_path, namespace, 5, 100, 10_000)
 
 
 def test_an_orderly_stop_at_any_point_costs_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
     """SIGTERM in the flow, in a restore, in a checkpoint, in a new epoch: exit 0, and no record comes twice."""
-    figures = stopped_at_points(Place(tmp_path, kafka, namespace), 1)
+    figures = stopped_at_points(Place(tmp_path, kafka, namespace), 1, load=LIGHT)
     assert (figures.repeats, figures.twice) == (0, 0)
 
 
 def test_a_stop_while_no_server_answers_is_prompt(kafka: str, namespace: str, tmp_path: Path) -> None:
     """SIGTERM while it connects, and in the back-off."""
-    stopped_without_a_server(Place(tmp_path, kafka, namespace), 1)
+    stopped_without_a_server(Place(tmp_path, kafka, namespace), 1, load=LIGHT)
 
 
 def test_a_stop_while_kafka_is_away_loses_nothing(namespace: str, tmp_path: Path) -> None:
     """75 after ``drain_timeout``, and at once for the second signal; what was in memory is read again."""
-    stopped_without_kafka(tmp_path, namespace, 1)
+    stopped_without_kafka(tmp_path, namespace, 1, load=Load(sessions=5))
 
 
 def test_a_process_that_stood_still_goes_on(kafka: str, namespace: str, tmp_path: Path) -> None:
     """SIGSTOP, SIGCONT."""
-    frozen(Place(tmp_path, kafka, namespace), 1, 1, 6)
+    frozen(Place(tmp_path, kafka, namespace), 1, 1, 6, load=LIGHT)
 
 
 def test_durations_do_not_care_for_the_wall_clock(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Set back by an hour and by a year: checkpoints, reconnects and readiness stay in time, epochs rise."""
-    clock_set_back(Place(tmp_path, kafka, namespace), 2)
+    clock_set_back(Place(tmp_path, kafka, namespace), 2, load=LIGHT)
