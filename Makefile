@@ -78,7 +78,7 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@touch $@
 
 kafka: need-java $(VENV)/.development
-	@$(BIN)/python -m tests.kafka.jars
+	@$(BIN)/python -m tests.kafka.archive
 
 need-python:
 	@test -n "$(PYTHON)" || { echo "mix-bridge needs Python 3.11 or newer: install it (Debian: apt-get install" \

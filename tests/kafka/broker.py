@@ -21,6 +21,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.kafka.archive import flags
 from tests.kafka.jars import HERE, classpath, java
 from tests.processes import spawn
 from tests.waiting import wait_until
@@ -173,7 +174,9 @@ class Broker:
 
     def _command(self, main: str, *arguments: str | Path) -> list[str]:
         logging_to = f"-Dlog4j2.configurationFile=file:{HERE / 'log4j2.properties'}"
-        return [java(), *self._java, logging_to, "-cp", classpath(), main, *map(str, arguments)]
+        jars = classpath()  # which the archive is of
+        archive = flags() if set(QUICK_START) <= set(self._java) else []
+        return [java(), *self._java, *archive, logging_to, "-cp", jars, main, *map(str, arguments)]
 
     @property
     def bootstrap(self) -> str:

@@ -1,7 +1,4 @@
-"""The broker's jars: fetched once by Maven, whoever asks first.
-
-``python -m tests.kafka.jars`` fetches them ahead of the tests.
-"""
+"""The broker's jars: fetched once by Maven, whoever asks first."""
 
 from __future__ import annotations
 
@@ -68,7 +65,3 @@ def _fetch() -> None:
     if fetched.returncode != 0:
         raise RuntimeError(f"Maven could not fetch the broker's jars:\n{fetched.stdout}{fetched.stderr}")
     STAMP.write_text(_wanted())
-
-
-if __name__ == "__main__":
-    classpath()
