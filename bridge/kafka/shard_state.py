@@ -1,0 +1,99 @@
+"""What the reader of the checkpoints topic knows of one shard, and what it tells of those that take long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_log import CheckpointLog
+from bridge.core.claim import Claim
+
+log = get_logger("bridge.kafka")
+
+_PROGRESS = 5.0
+"""Seconds without an end after which progress is said."""
+_EVERY = 0.5
+"""Seconds between two looks."""
+_REMIND = 600.0
+"""Seconds after which a shard that is still held up is told of again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A shard whose checkpoints are read, up to this process's own claim."""
+
+    shard: int
+    term: int
+    """The offset of the claim."""
+    previous: Claim | None
+    """The newest claim before it."""
+    log: CheckpointLog
+
+
+@dataclass(slots=True)
+class ShardState:
+    """Thread rule: the reader's thread."""
+
+    claim: Claim
+    taken: Callable[[Taken], None]
+    after: int
+    """The offset from which on it is read."""
+    log: CheckpointLog | None
+    """Until the claim has come by."""
+    terms: list[int]
+    """Its claims of this process: words that were under way when it claimed again are no stranger's."""
+    moved: float = field(default_factory=monotonic)
+    """When the last record came."""
+    records: int = 0
+    trouble: str | None = None
+    """What the client says of the partition."""
+    said_at: float | None = None
+    """When it was said that it is held up."""
+
+
+class Delays:
+    """Tells how far the shards are that are being taken, and which are held up, and why.
+
+    Thread rule: the reader's thread; ``held_up`` is for all.
+    """
+
+    def __init__(self, topic: str, patience: float, why: Callable[[int, ShardState], str]) -> None:
+        """``patience``: seconds without a record; ``why``: asked of each shard that is held up."""
+        self.held_up: Mapping[int, str] = {}
+        self._topic = topic
+        self._patience = patience
+        self._why = why
+        self._said = self._looked = monotonic()
+
+    def look(self, shards: Mapping[int, ShardState]) -> None:
+        """At all shards, now and then."""
+        now = monotonic()
+        if now - self._looked < _EVERY:
+            return
+        self._looked = now
+        open_ones = {number: shard for number, shard in shards.items() if shard.log is not None}
+        self._say_progress(open_ones, now)
+        late = {number: shard for number, shard in open_ones.items() if now - shard.moved > self._patience}
+        self.held_up = {number: self._why(number, shard) for number, shard in late.items()}
+        for number, shard in late.items():
+            if shard.said_at is None or now - shard.said_at > _REMIND:
+                shard.said_at = now
+                why = self.held_up[number]
+                log.error("a shard is held up: its sessions are not bridged", shard=number, topic=self._topic, why=why)
+
+    def over(self, number: int, shard: ShardState) -> None:
+        """A shard is taken, or let go."""
+        self.held_up = {other: why for other, why in self.held_up.items() if other != number}
+        if shard.said_at is not None:
+            log.info("a shard is no longer held up", shard=number, topic=self._topic)
+
+    def _say_progress(self, open_ones: Mapping[int, ShardState], now: float) -> None:
+        if not open_ones:
+            self._said = now
+        elif now - self._said > _PROGRESS:
+            self._said = now
+            records = sum(shard.records for shard in open_ones.values())
+            log.info("reading checkpoints", topic=self._topic, shards=sorted(open_ones), records=records)
