@@ -14,7 +14,7 @@ from bridge.demo.fault_book import FaultBook
 from bridge.demo.journal import Journal, JournalEntry
 from bridge.demo.load_script import LOAD_EVENT, LoadScript
 from bridge.demo.server_options import ServerKind, ServerOptions
-from bridge.demo.sessions import Facts, LiveSession, Said, Session, Talk, TrackSession
+from bridge.demo.sessions import Facts, LiveSession, LoadSession, Said, Session, Talk
 from bridge.demo.snapshot_session import SnapshotScript, SnapshotSession
 from bridge.demo.tracks import LiveTrack, LoadTrack
 
@@ -48,7 +48,8 @@ class Roster:
 
     def open(self) -> None:
         """Create the sessions of the options and let their agents begin."""
-        self._running.set()
+        if not self._options.held:
+            self.resume()
         mains = [self.create(announce=False) for _ in range(self._options.sessions)]
         for number in range(self._options.subagents):
             self.create(parent=mains[number % len(mains)].facts.id, announce=False)
@@ -105,7 +106,10 @@ class Roster:
 
     def _session_of(self, facts: Facts) -> Session:
         if self._load is not None:
-            return TrackSession(facts, LoadTrack(self._load, monotonic, self._options.rate or math.inf))
+            session = LoadSession(facts, LoadTrack(self._load, monotonic, self._options.rate or math.inf))
+            if self._running.is_set():
+                session.begin()
+            return session
         if self._options.kind is ServerKind.SNAPSHOT:
             return SnapshotSession(facts, self._journal, SnapshotScript(self._options.seed, facts.id).events())
         script = AgentScript(self._options.seed, facts.id, lambda: unix_ms() // 1000)
@@ -145,12 +149,15 @@ class Roster:
         await self.talk(session_id).publish(events)
 
     def pause(self) -> None:
-        """All agents fall silent."""
+        """All agents fall silent; what a load test has begun goes on."""
         self._running.clear()
 
     def resume(self) -> None:
-        """All agents go on."""
+        """All agents go on, and a load test that was held begins."""
         self._running.set()
+        for session in self._sessions.values():
+            if isinstance(session, LoadSession):
+                session.begin()
 
     def journal(self, session_id: str, after: int = 0, limit: int | None = None) -> list[JournalEntry]:
         """What was published in a session, a deleted one too, above sequence ``after``. May be called by any thread."""

@@ -73,6 +73,7 @@ class ServerOptions:
         None, "faults by chance, harmless to the truth: SEED, or SEED:SECONDS between two", Chaos.parse
     )
     load: bool = _option(default=False, explained="load test: all sessions send the same rendered events", kind=bool)
+    held: bool = _option(default=False, explained="nobody says a word before POST /control/resume", kind=bool)
     event_bytes: int = _option(150, "with --load: bytes of data of each event")
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from bridge.demo.faults import Ending, Ids, Place
 from bridge.demo.journal import Journal, JournalEntry
 from bridge.demo.right_reader import dispatched
 from bridge.demo.spans import Spans
-from bridge.demo.tracks import LiveTrack, Published, Track
+from bridge.demo.tracks import LiveTrack, LoadTrack, Published, Track
 from bridge.demo.wire import event_block
 
 
@@ -144,6 +144,19 @@ class TrackSession(Session):
     def advance(self, reader: Reader, first: int, last: int) -> None:  # noqa: ARG002 - some sessions want it
         """The reader's connection took the events from ``first`` to ``last``."""
         reader.position = last
+
+
+class LoadSession(TrackSession):
+    """A session of a load test: its events are fixed, and only their beginning is anybody's choice."""
+
+    def __init__(self, facts: Facts, track: LoadTrack) -> None:
+        super().__init__(facts, track)
+        self._load = track
+
+    def begin(self) -> None:
+        """Let the readers have the events. Can be called twice."""
+        self._load.begin()
+        self.ring()
 
 
 class Talk(ABC):

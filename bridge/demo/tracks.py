@@ -141,7 +141,7 @@ def _renumbered(event: Published, number: int) -> Published:
 
 
 class LoadTrack:
-    """The events of a load test: there is nothing to keep, each is known from its number."""
+    """The events of a load test: there is nothing to keep, each is known from its number. None before ``begin``."""
 
     floor = 0
 
@@ -149,14 +149,21 @@ class LoadTrack:
         self.script = script
         self._clock = clock
         self._rate = rate
-        self._started = clock()
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """From now on there are events. Can be called twice."""
+        if self._began is None:
+            self._began = self._clock()
 
     @property
     def head(self) -> int:
         """See ``Track``."""
+        if self._began is None:
+            return 0
         if self._rate == math.inf:
             return self.script.events
-        return min(self.script.events, int((self._clock() - self._started) * self._rate))
+        return min(self.script.events, int((self._clock() - self._began) * self._rate))
 
     def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
         """See ``Track``."""

@@ -456,6 +456,28 @@ def test_a_load_test_can_have_a_rate():
         assert stream.take(99)[-1].id == "100"
 
 
+def test_what_is_held_begins_when_it_is_let_go():
+    """Streams open, heartbeats come, and nobody says a word before."""
+    options = {"load": True, "rate": None, "events": 50, "held": True, "heartbeat": 0.05}
+    with running(**options) as server, Stream(server, only_session(server), "0") as stream:
+        assert [seen.event for seen in stream.take(3)] == ["connected", "heartbeat", "heartbeat"]
+        assert server.published() == {only_session(server): 0}
+        server.resume()
+        events: list[Seen] = []
+        while len(events) < 50:
+            events += [seen for seen in stream.take(1) if seen.event != "heartbeat"]
+        assert [event.id for event in events] == [str(number) for number in range(1, 51)]
+
+
+def test_held_agents_talk_when_they_are_let_go():
+    """The same for agents, at their own rate."""
+    with running(rate=1000, events=20, held=True) as server, Stream(server, only_session(server), "0") as stream:
+        stream.take(1)
+        assert server.published() == {only_session(server): 0}
+        server.resume()
+        assert stream.take(20)[-1].id == "20"
+
+
 # --- the published client
 
 
