@@ -11,7 +11,7 @@ from enum import StrEnum
 from bridge.errors import Mistake
 from bridge.kafka.obstacles import WAYS_ROUND, Obstacle
 from bridge.kafka.survey import Seen
-from bridge.kafka.topics import Found, TopicPlan, examine, needed_bytes
+from bridge.kafka.topics import Found, TopicPlan, counted, examine, needed_bytes
 from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings
 
@@ -81,7 +81,7 @@ def _missing(subject: str, planned: TopicPlan, objection: str | None, *, create:
         hint = "correct topics.partitions, topics.replication_factor or topics.config, or grant Create to the bridge"
         return Line(subject, State.FAILED, f"does not exist, and Kafka would not create it: {objection}", hint)
     copies = planned.replication_factor or "the brokers' number of"
-    how = f"{_partitions(planned.partitions)} and {copies} replicas"
+    how = f"{counted(planned.partitions)} and {copies} replicas"
     return Line(subject, State.OK, f"does not exist: `run` creates it, with {how}")
 
 
@@ -91,23 +91,15 @@ def _existing(subject: str, planned: TopicPlan, found: Found, settings: Settings
         return _told(subject, State.FAILED, planned, verdict.mistakes[0])
     if verdict.warnings:
         return _told(subject, State.WARNING, planned, verdict.warnings[0])
-    if planned.compacted and found.partitions != planned.partitions:
-        detail = f"has {_partitions(found.partitions)}, and topics.shards is {planned.partitions}: the topic counts"
-        hint = f"set topics.shards = {found.partitions}; the number is fixed once the topic is in use"
-        return Line(subject, State.WARNING, detail, hint)
     policy = (found.config or {}).get("cleanup.policy", "delete")
     room = f", takes {found.max_message_bytes} bytes" if not planned.compacted else ""
-    return Line(subject, State.OK, f"{_partitions(found.partitions)}, cleanup.policy={policy}{room}")
+    return Line(subject, State.OK, f"{counted(found.partitions)}, cleanup.policy={policy}{room}")
 
 
 def _told(subject: str, state: State, planned: TopicPlan, mistake: Mistake) -> Line:
     """Mistakes say what is wrong, then after a semicolon what to do; the subject has the topic's name already."""
     detail, _, hint = mistake.message.removeprefix(f"topic {planned.name} ").rpartition("; ")
     return Line(subject, state, detail, f"{hint} ({mistake.key})")
-
-
-def _partitions(count: int) -> str:
-    return "1 partition" if count == 1 else f"{count} partitions"
 
 
 # Servers

@@ -28,7 +28,7 @@ _BATCH_OVERHEAD = 8 * 1024
 """What a batch holds beside one value: its header, the key, and headers that repeat the session and event names."""
 _LIFECYCLE_BYTES = 16 * 1024
 """Room for any lifecycle record: 4 KiB, more with a session id of a thousand characters that are no letters."""
-_LIFECYCLE = "topics.lifecycle"
+_LIFECYCLE, _CHECKPOINTS = "topics.lifecycle", "topics.checkpoints"
 
 CHECKPOINTS_CONFIG: Mapping[str, str] = {
     "cleanup.policy": "compact",
@@ -50,6 +50,8 @@ class TopicPlan:
     replication_factor: int | None
     config: Mapping[str, str]
     compacted: bool
+    fixed: bool = False
+    """``partitions`` is somebody's word and no default: a topic that has others is not the one that was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,57 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     named |= {f"topics.routes[{index}].topic": route.topic for index, route in enumerate(topics.routes)}
     once = {name: key for key, name in reversed(named.items())}
     data = [TopicPlan(key, name, topics.partitions, replication, config, compacted=False) for name, key in once.items()]
-    return (
-        TopicPlan("topics.checkpoints", topics.checkpoints, topics.shards, replication, compacted, compacted=True),
-        *reversed(data),
+    shards_are_given = "shards" in topics.model_fields_set
+    checkpoints = TopicPlan(
+        _CHECKPOINTS, topics.checkpoints, topics.shards, replication, compacted, compacted=True, fixed=shards_are_given
     )
+    return (checkpoints, *reversed(data))
 
 
 def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
     """Compare a topic that exists with what the bridge needs of it."""
+    by_settings = _settings_verdict(planned, found, needed_bytes)
+    if by_settings.mistakes:  # it is another kind of topic: how many partitions it has is beside the point
+        return by_settings
+    by_count = _shards_verdict(planned, found.partitions)
+    return Verdict(by_count.mistakes, by_settings.warnings + by_count.warnings)
+
+
+def _shards_verdict(planned: TopicPlan, partitions: int) -> Verdict:
+    if planned.key != _CHECKPOINTS or partitions == planned.partitions:
+        return Verdict()
+    has = f"topic {planned.name} has {counted(partitions)}, and topics.shards is {planned.partitions}"
+    if planned.fixed:
+        text = f"{has}: the number is fixed once the topic is in use; set topics.shards = {partitions}, or {_MOVE}"
+        return Verdict((Mistake(planned.key, text),))
+    text = f"{has} by default: the topic counts; set topics.shards = {partitions} to say so"
+    return Verdict(warnings=(Mistake(planned.key, text),))
+
+
+_MOVE = (
+    "move the positions: stop all bridges of the namespace, `mix-bridge checkpoints export --output FILE`, name a new"
+    " topic with topics.checkpoints and its partitions with topics.shards, `mix-bridge checkpoints import FILE`"
+)
+
+
+def other_shards(topic: str, partitions: int, claimed: int) -> SettingsError:
+    """What a start says when the owners of a shard counted other partitions than the topic has now.
+
+    Keys have moved to other partitions since: whoever went on would not find where sessions are.
+    """
+    text = (
+        f"topic {topic} has {counted(partitions)}, and bridges have worked on it with {claimed}: partitions were added,"
+        f" and sessions' positions are not where they belong now; {_MOVE}"
+    )
+    return SettingsError.of(_CHECKPOINTS, text)
+
+
+def counted(partitions: int) -> str:
+    """In words."""
+    return "1 partition" if partitions == 1 else f"{partitions} partitions"
+
+
+def _settings_verdict(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
     if found.config is None:
         what = "whether it is compacted" if planned.compacted else "its settings"
         text = f"topic {planned.name}: not allowed to see {what} (grant DescribeConfigs on it)"

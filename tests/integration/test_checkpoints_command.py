@@ -121,7 +121,7 @@ def test_the_command_that_the_start_tells_settles_it(kafka: str, namespace: str,
     with scripted_mix() as mix:
         mix.list("moved", "newer one")
         mix.streams = {"moved": Feed(4), "newer one": Feed(2)}
-        chosen = settings(kafka, namespace, mix.url)
+        chosen = settings(kafka, namespace, mix.url, {"topics.shards": PARTITIONS})
         bridge = Bridge(tmp_path / "bridge", chosen)
         assert bridge.start(wait=False).wait() == 78
         found = (COMMAND.search(line) for line in bridge.log_text().splitlines())
@@ -152,7 +152,7 @@ def test_more_partitions_than_before_cost_repeats_not_positions(kafka: str, name
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     for number in range(40):  # as a topic of one partition had them
         put(kafka, topic, f"local/s{number}".encode(), encoded(checkpoint(f"s{number}")), 0)
-    chosen = settings(kafka, namespace, URL)
+    chosen = settings(kafka, namespace, URL, {"topics.shards": PARTITIONS})
     bridge = Bridge(tmp_path / "bridge", chosen)
     assert bridge.start(wait=False).wait() == 78
     assert len(re.findall("set --misplaced$", bridge.log_text(), re.MULTILINE)) == 20

@@ -106,7 +106,7 @@ def test_a_checkpoint_of_the_description_alone_is_taken_up(kafka: str, namespace
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(4)}
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["2"]
@@ -135,7 +135,7 @@ def test_a_bad_checkpoint_stops_the_start_until_it_is_settled(kafka: str, namesp
     with scripted_mix() as mix:
         mix.list("good")
         mix.streams = {"good": Feed(3)}
-        bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url))
+        bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url, {"topics.shards": 1}))
         bridge.start(wait=False)
         assert bridge.wait() == 78
         said = [line for line in bridge.log_text().splitlines() if line.startswith("topics.checkpoints")]
@@ -159,7 +159,7 @@ def test_strange_keys_are_bad_checkpoints_too(kafka: str, namespace: str, tmp_pa
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, key, encoded(checkpoint("a")))
-    bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, "http://127.0.0.1:9"))
+    bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, "http://127.0.0.1:9", {"topics.shards": 1}))
     bridge.start(wait=False)
     assert bridge.wait() == 78
     assert "partition 0 offset 0" in bridge.log_text()
@@ -196,7 +196,7 @@ def test_a_late_word_of_an_older_epoch_does_not_count(kafka: str, namespace: str
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(3)}
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["1"]
@@ -220,7 +220,7 @@ def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: st
     with scripted_mix() as mix:
         mix.streams = {f"s{number:04}": Feed(5) for number in range(0, 5000, 500)}
         begun = monotonic()
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 4})) as bridge:
             line = wait_logged(bridge, "started")
             took = monotonic() - begun
             assert line["checkpoints"] == 5001

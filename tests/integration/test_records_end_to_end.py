@@ -380,7 +380,7 @@ def test_a_new_epoch_is_above_the_old_one_whatever_the_clock_says(kafka: str, na
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(3)}
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["1"]

@@ -72,7 +72,8 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
         mix.list("a")
         mix.streams = {"a": Feed(2)}
         for create in (False, True):
-            with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.create": create})) as bridge:
+            more = {"topics.create": create, "topics.shards": 4}
+            with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
                 wait_acknowledged(bridge, "a", 2)
                 assert bridge.terminate() == 0
     for name, (partitions, config) in own.items():

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from bridge.errors import SettingsError
-from bridge.kafka.topics import CHECKPOINTS_CONFIG, Found, TopicPlan, examine, ground, needed_bytes, plan
+from bridge.kafka.topics import (
+    CHECKPOINTS_CONFIG,
+    Found,
+    TopicPlan,
+    Verdict,
+    examine,
+    ground,
+    needed_bytes,
+    other_shards,
+    plan,
+)
 from bridge.settings.loading import load
 
 COMPACT = {"cleanup.policy": "compact"}
@@ -96,7 +106,7 @@ def test_a_topic_that_exists_is_examined(
 ) -> None:
     """Exactly compact for checkpoints, never compacted for events, large enough; what may not be seen is a warning."""
     topic = planned()[name]
-    verdict = examine(topic, Found(4, config), needed_bytes(settings_with()))
+    verdict = examine(topic, Found(topic.partitions, config), needed_bytes(settings_with()))
     assert bool(verdict.mistakes) is mistaken
     assert bool(verdict.warnings) is warned
     for said in (*verdict.mistakes, *verdict.warnings):
@@ -116,7 +126,30 @@ def test_the_ground_is_below_every_topics_limit() -> None:
     }
     firm = ground(settings, plan(settings), found)
     assert (firm.checkpoint_partitions, firm.max_request_bytes) == (6, 940_000)
-    assert [warning.key for warning in firm.warnings] == ["topics.dead_letters"]
+    assert sorted(warning.key for warning in firm.warnings) == ["topics.checkpoints", "topics.dead_letters"]
+
+
+def test_another_number_of_shards_than_was_asked_for_is_refused() -> None:
+    """With the way out. By default nobody asked for one: the topic counts, and this is said."""
+    needed = needed_bytes(settings_with())
+    asked, default = planned(topics__shards=8)["mix.checkpoints"], planned()["mix.checkpoints"]
+    assert examine(asked, Found(8, COMPACT), needed) == Verdict()
+    for config in (COMPACT, None):
+        (mistake,) = examine(asked, Found(4, config), needed).mistakes
+        assert "has 4 partitions, and topics.shards is 8" in mistake.message
+        assert "; set topics.shards = 4, or move the positions: " in mistake.message
+        assert "checkpoints export" in mistake.message
+        assert "checkpoints import" in mistake.message
+        verdict = examine(default, Found(1, config), needed)
+        assert not verdict.mistakes
+        assert "has 1 partition, and topics.shards is 8 by default" in verdict.warnings[-1].message
+
+
+def test_partitions_that_were_added_under_the_owners_are_told_with_the_way_out() -> None:
+    (mistake,) = other_shards("mix.checkpoints", 8, 4).mistakes
+    assert mistake.key == "topics.checkpoints"
+    assert "has 8 partitions, and bridges have worked on it with 4" in mistake.message
+    assert "checkpoints export" in mistake.message
 
 
 def test_all_mistakes_are_told_at_once() -> None:
