@@ -39,7 +39,7 @@ class BrokerLimits:
         """Why there can be no coordinator of transactions: more copies of its topic are wanted than brokers are."""
         for name in (_COPIES, _LEAST_COPIES):
             if self.values.get(name, 0) > self.brokers:
-                return f"the brokers' {name} is {self.values[name]}, and so many brokers there are: {self.brokers}"
+                return f"the brokers' {name} is {self.values[name]}, and the brokers that run are {self.brokers}"
         return None
 
 
