@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from structlog.stdlib import get_logger
 
 from bridge import __version__
+from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.continuity import Continuity
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey
 from bridge.core.recent import Recent
 from bridge.core.records import Encoder, Route, Rules
+from bridge.daemon.pace import Pace
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from bridge.mix.sessions import SessionsApi
 from bridge.settings import ServerSettings, Settings
@@ -31,7 +34,8 @@ _LEAST_BLOCK = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: frozen but for ``reached`` and ``answers``, flags that any thread sets by ``noted``.
+    Thread rule: any thread. Frozen but for ``reached`` and ``answers``, flags that are set by ``noted``, and the turns
+    to connect, under a lock of their own.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -46,6 +50,8 @@ class Source:
         """Whether the server has answered anything at all since the start; never cleared."""
         self.answers = False
         """Whether the last request to it was answered."""
+        self._pace = Pace()
+        self._pacing = threading.Lock()
         self._url = server.url.get_secret_value().rstrip("/")
         self._tls = tls_context(name, server)
         self._endpoint = Endpoint(
@@ -62,6 +68,16 @@ class Source:
         self.answers = answered
         if answered:
             self.reached = True
+
+    def await_turn(self, stopped: threading.Event) -> bool:
+        """Wait for a turn to connect to the server (see :class:`bridge.daemon.pace.Pace`); False once ``stopped``."""
+        with self._pacing:
+            seconds, self._pace = self._pace.turn(monotonic())
+        if not stopped.wait(seconds):
+            return True
+        with self._pacing:
+            self._pace = self._pace.given_back()
+        return False
 
     def headers(self) -> Mapping[str, str]:
         """The request headers of this moment: a token file is read again. Raises ``OSError`` when it cannot be."""

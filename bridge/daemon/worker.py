@@ -244,6 +244,8 @@ class Worker:
         if not sendable(cursor):
             self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", sent=self._sent)
         self._perform(actions)
+        if not self._source.await_turn(self._stopped):
+            raise Stopped
         return self._connector.connect(self._source.stream_url(self.key.session_id), self._sent)
 
     def _opened(self, stream: EventStream) -> None:
