@@ -220,8 +220,12 @@ def cpu_of(stream: bytes, size: int, limit: int = 64 * MIB) -> float:
     ids=["one line", "one line dripped", "many lines", "comments", "an open line byte by byte", "small events"],
 )
 def test_work_is_linear(stream: Callable[[int], bytes], size: int) -> None:
-    """Four times the bytes cost about four times the work: ten at most, where a square would cost sixteen."""
-    assert cpu_of(stream(4), size) < 10 * max(cpu_of(stream(1), size), 0.002)
+    """Four times the bytes cost about four times the work: ten at most, where a square would cost sixteen.
+
+    In one of five looks: a busy machine adds to one side now and then, and a square would be one in all of them.
+    """
+    looks = ((cpu_of(stream(4), size), cpu_of(stream(1), size)) for _ in range(5))
+    assert any(large < 10 * max(small, 0.002) for large, small in looks)
 
 
 def test_blocks_of_a_piece_are_cut_without_a_look_at_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
