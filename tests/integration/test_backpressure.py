@@ -29,8 +29,8 @@ def buffered(bridge: Bridge) -> int:
 
 def test_memory_is_bounded_and_nothing_is_lost(namespace: str, tmp_path: Path) -> None:
     """Streams that push as fast as they are read, against a broker that is paused."""
-    count = 8_000
-    options = ("--load", "--sessions", SESSIONS, "--event-bytes", 1000, "--per-write", 50, "--events", count)
+    count = 3_000  # of 48 MB in all: more than the buffer and all that is between holds
+    options = ("--load", "--sessions", SESSIONS, "--event-bytes", 4000, "--per-write", 12, "--events", count)
     more = {"delivery.max_buffer_bytes": BUFFER, "delivery.max_in_flight": 1_000_000, "topics.partitions": 4}
     with Broker(tmp_path / "kafka") as broker, MixServer(tmp_path / "mix", *options) as mix:
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
