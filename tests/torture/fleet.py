@@ -77,13 +77,14 @@ class Fleet:
         ``end``: options of ``tests.kafka.dying_bridge`` for what it does to itself on ``meet_end``, or, ``doomed``, as
         soon as it comes to it.
         """
-        own = {"instance": name} if named else {}
         program = (*DYING, *end, "--when", str(self._word(name)), "--") if end else MIX_BRIDGE
         self._word(name).unlink(missing_ok=True)
         if doomed:
             self.doom(name)
-        chosen = settings(self.run.place.kafka, self.run.place.namespace, self.run.url, {**self.run.more, **own})
-        bridge = Bridge(self.run.place.folder / name, {**chosen, **(more or {})}, program)
+        chosen = settings(self.run.place.kafka, self.run.place.namespace, self.run.url, self.run.more)
+        chosen.pop("instance", None)  # a process alone has one, so that it need not wait for its former self
+        own: dict[str, object] = {"instance": name} if named else {}
+        bridge = Bridge(self.run.place.folder / name, {**chosen, **own, **(more or {})}, program)
         known = self.replicas.get(name)
         replica = self.replicas[name] = Replica(name, bridge, named, known.life if known else 0)
         replica.start(wait=wait)
