@@ -8,6 +8,7 @@ import typer
 
 from bridge.cli.check import check
 from bridge.cli.checkpoints import checkpoints_app
+from bridge.cli.checkpoints_transfer import export, import_
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
 from bridge.cli.options import Given, takes_settings
@@ -51,6 +52,8 @@ app.command()(status)
 app.command()(verify)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(dead_letters_app, name="dlq", hidden=True)
+checkpoints_app.command("export")(export)
+checkpoints_app.command("import")(import_)
 app.add_typer(checkpoints_app)
 app.add_typer(settings_app)
 for _name in _LATER:

@@ -12,12 +12,13 @@ from bridge.cli.kafka_access import Access, access
 from bridge.cli.options import Given
 from bridge.core.checkpoint_edit import Edit
 from bridge.core.checkpoint_log import CheckpointLog
+from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, SettingsError
 from bridge.settings.naming import group_of
 
 if TYPE_CHECKING:
     from bridge.kafka.owners import GroupMember
-    from bridge.kafka.topics import Found
+    from bridge.kafka.topics import Found, TopicPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +31,39 @@ class CheckpointsTopic:
     log: CheckpointLog
 
     @classmethod
-    def read(cls, given: Given) -> CheckpointsTopic:
-        """Raises ``SettingsError`` when there is none, ``Unreachable``."""
+    def read(cls, given: Given, *, create: bool = False) -> CheckpointsTopic:
+        """Raises ``SettingsError`` when there is none and it may not be created, ``Unreachable``."""
         opened = access(given)
         from bridge.kafka.checkpoints import read_log  # noqa: PLC0415 - as below
         from bridge.kafka.topic_reader import never  # noqa: PLC0415 - Kafka's client is slow to import
 
         name = opened.settings.topics.checkpoints
-        partitions = _found(opened).partitions
+        partitions = (_made_sure_of(opened) if create else _found(opened)).partitions
         return cls(opened, name, partitions, read_log(opened.config, name, partitions, never))
 
     def refuse_if_owned(self, shards: Iterable[int]) -> None:
         """End the command, with 1, when a live bridge owns one of these shards, or nobody can tell."""
         from bridge.kafka.owners import owning  # noqa: PLC0415 - as above
 
-        owned = owning(_living(self.opened), self.name, shards)
+        owned = owning(self._members(), self.name, shards)
         if owned:
             shard, member = next(iter(owned.items()))
             more = f" and {len(owned) - 1} more" if len(owned) > 1 else ""
-            _refuse(
-                f"shard {shard} of {self.name}{more}: owned by {member}, a live mix-bridge. {_STOP_IT}{_IT_NOTICES}"
-            )
+            they = f"{named([member])}, a live mix-bridge"
+            _refuse(f"shard {shard} of {self.name}{more}: owned by {they}. {_STOP_IT}{_IT_NOTICES}")
 
     def refuse_if_any_lives(self) -> None:
         """End the command, with 1, when any bridge of the namespace lives, or nobody can tell."""
-        living = _living(self.opened)
-        if living:
-            names = ", ".join(sorted({str(member) for member in living}))
-            _refuse(f"mix-bridge lives: {names}. {_STOP_IT}")
+        if members := self._members():
+            _refuse(f"mix-bridge lives: {named(members)}. {_STOP_IT}")
+
+    def _members(self) -> tuple[GroupMember, ...]:
+        from bridge.kafka.owners import OwnersUnknown  # noqa: PLC0415 - as above
+
+        try:
+            return living(self.opened)
+        except OwnersUnknown as unknown:
+            _refuse(f"whether a live mix-bridge is at work is not known: {unknown}. {_NOT_KNOWN}")
 
     def write(self, edits: Sequence[Edit]) -> None:
         """Write them, and wait until Kafka has acknowledged each record."""
@@ -70,18 +76,20 @@ _STOP_IT = (
     "Stop it and run this again (killed, or stopped under an instance name, it counts until"
     " kafka.group_session_timeout is over)"
 )
+_NOT_KNOWN = "Stop all of this namespace and say --force"
 _IT_NOTICES = "; or write all the same with --force: it notices, and goes on from there"
 
 
-def _living(opened: Access) -> tuple[GroupMember, ...]:
-    from bridge.kafka.owners import OwnersUnknown, owners  # noqa: PLC0415 - Kafka's client is slow to import
+def living(opened: Access) -> tuple[GroupMember, ...]:
+    """The bridges of the namespace that live now. Raises ``OwnersUnknown``, which is ``Unreachable``."""
+    from bridge.kafka.owners import owners  # noqa: PLC0415 - Kafka's client is slow to import
 
-    try:
-        return owners(opened.config, group_of(opened.settings.namespace))
-    except OwnersUnknown as unknown:
-        _refuse(
-            f"whether a live mix-bridge is at work is not known: {unknown}. Stop all of this namespace, then --force"
-        )
+    return owners(opened.config, group_of(opened.settings.namespace))
+
+
+def named(members: Iterable[GroupMember]) -> str:
+    """For people."""
+    return visible(", ".join(sorted({str(member) for member in members})))
 
 
 def _refuse(why: str) -> NoReturn:
@@ -90,14 +98,31 @@ def _refuse(why: str) -> NoReturn:
 
 
 def _found(opened: Access) -> Found:
-    from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
-
-    name = opened.settings.topics.checkpoints
-    found = TopicAdmin(opened.config).describe([each for each in plan(opened.settings) if each.name == name])
-    if name not in found:
+    found, planned = _looked(opened)
+    if found is None:
         raise SettingsError.of(
             "topics.checkpoints",
-            f"there is no topic {name}, or it may not be seen; allowed: the one of a daemon that has run (look at"
-            " namespace too)",
+            f"there is no topic {planned.name}, or it may not be seen; allowed: the one of a daemon that has run (look"
+            " at namespace too)",
         )
-    return found[name]
+    return found
+
+
+def _made_sure_of(opened: Access) -> Found:
+    """The topic as a daemon will want it, created where it is missing."""
+    from bridge.kafka.topics import TopicAdmin, examine, needed_bytes  # noqa: PLC0415 - Kafka's client is slow to import
+
+    found, planned = _looked(opened)
+    if found is None and opened.settings.topics.create:
+        TopicAdmin(opened.config).create([planned])
+    found = _found(opened)
+    if mistakes := examine(planned, found, needed_bytes(opened.settings)).mistakes:
+        raise SettingsError(mistakes)
+    return found
+
+
+def _looked(opened: Access) -> tuple[Found | None, TopicPlan]:
+    from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
+
+    (planned,) = (each for each in plan(opened.settings) if each.key == "topics.checkpoints")
+    return TopicAdmin(opened.config).describe([planned]).get(planned.name), planned

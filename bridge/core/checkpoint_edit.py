@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bridge.core.checkpoint import Checkpoint, encode
@@ -55,10 +55,41 @@ def moved(session: SessionKey, standing: Standing, partitions: int, change: Chan
         fingerprint=change.fingerprint,
         recent=Recent.starting(change.last_event_id),
     )
-    home = partition_of(session.record_key, partitions)
+    return _instead_of_all(standing, after, partitions)
+
+
+def _instead_of_all(standing: Standing, after: Checkpoint, partitions: int) -> Edit:
+    key = after.key.record_key
+    home = partition_of(key, partitions)
     elsewhere = sorted({word.partition for word in standing.words} - {home})
     # The new word first: whatever happens then, the epoch is known, and the same command settles the rest.
-    return Edit(session.record_key, after, (Write(home, encode(after)), *_tombstones(elsewhere)))
+    return Edit(key, after, (Write(home, encode(after)), *_tombstones(elsewhere)))
+
+
+def imported(one: Checkpoint, standing: Standing, partitions: int, now_ms: int) -> Edit:
+    """The session goes on where it was in another topic, resume window and all, in a new epoch.
+
+    A new one, because nobody knows what was published of the old one after the position was taken from there.
+    """
+    epoch = new_epoch(max(one.position.epoch, standing.epoch or 0), now_ms // 1000)
+    position = Position(epoch, 0, one.position.last_event_id)
+    return _instead_of_all(standing, replace(one, position=position, updated_ms=now_ms, term=None), partitions)
+
+
+def is_imported(one: Checkpoint, standing: Standing) -> bool:
+    """Whether an import of this very position stands there, and nothing has come after it."""
+    good = standing.good
+    if good is None or good.position.sequence or good.position.epoch <= one.position.epoch:
+        return False
+    begun = replace(one, position=one.position._replace(epoch=good.position.epoch, sequence=0))
+    return replace(good, updated_ms=0, term=None) == replace(begun, updated_ms=0, term=None)
+
+
+def is_behind(one: Checkpoint, standing: Standing) -> bool:
+    """Whether the topic tells of more than this position: the session went on since it was exported."""
+    there = standing.furthest
+    told = max((standing.epoch or 0, 0), there.position[:2] if there is not None else (0, 0))
+    return told > one.position[:2]
 
 
 def forgotten(standing: Standing) -> Edit:
