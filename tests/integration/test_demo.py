@@ -91,7 +91,7 @@ def test_chaos_is_seen_and_the_count_stays_right():
 
 def test_the_first_events_are_seen_within_five_seconds():
     """The quickest of five tries: it is the demo that is measured, and not the tests that run beside it."""
-    tries = []
+    tries: list[float] = []
     while not tries or (min(tries) >= FIRST_OUTPUT and len(tries) < 5):
         with Run() as demo:
             demo.line_with("user_message_created")
