@@ -19,6 +19,7 @@ from tests.integration.scene import settings, started, texts, wait_acknowledged
 from tests.integration.scripted_mix import Feed, scripted_mix
 from tests.kafka.broker import Broker, quiet_admin
 from tests.kafka.process import REPOSITORY, command
+from tests.kafka.refusing_proxy import INIT_PRODUCER_ID, refusing_proxy
 from tests.kafka.topics import create_topic
 from tests.waiting import wait_until
 
@@ -137,12 +138,22 @@ def test_brokers_whose_own_settings_allow_no_transactions_are_told(tmp_path: Pat
         assert code == os.EX_UNAVAILABLE
         assert "transaction.state.log.replication.factor" in last
         create_topic(broker.bootstrap, "__transaction_state", 3, COMPACTED, replicas=1)
-        checked, ended = together.submit(lines_of, given), together.submit(refused, given)
+        code, last = refused(given)
+        assert (code, last.split(": ")[0]) == (os.EX_CONFIG, "delivery.guarantee")
+        assert "transaction.max.timeout.ms is less than" in last
+        assert "set it to 60000 or more on every broker" in last
+
+
+def test_brokers_that_have_no_transactions_are_told(kafka: str, namespace: str) -> None:
+    """By 78 on the guarantee: no waiting gives them any."""
+    with refusing_proxy(kafka, lambda _topic, _records: 0, {INIT_PRODUCER_ID}) as broker, ThreadPoolExecutor() as both:
+        given = settings(broker, namespace, NOBODY, EXACTLY_ONCE)
+        checked, ended = both.submit(lines_of, given), both.submit(refused, given)
         line = checked.result()["transactions"]
-        assert (line["state"], "set it to 60000 or more on every broker" in line["hint"]) == ("failed", True)
+        assert (line["state"], "have no transactions" in line["detail"]) == ("failed", True)
         code, last = ended.result()
         assert (code, last.split(": ")[0]) == (os.EX_CONFIG, "delivery.guarantee")
-        assert "transaction.max.timeout.ms" in last
+        assert last.endswith("use brokers that have them, or set delivery.guarantee = at_least_once")
 
 
 def test_a_group_that_is_somebody_elses_is_told(kafka: str, namespace: str) -> None:

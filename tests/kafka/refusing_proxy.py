@@ -2,7 +2,8 @@
 
 Apache Kafka refuses a record as invalid for hardly anything a bridge could send; brokers of others do, and plugins. So
 this is the broker's own answer, in its own words, only that the reason is the test's. Knows just the flexible versions
-of Produce (from 9 on); everything else passes as it is, but for the broker's address.
+of Produce (from 9 on); everything else passes as it is, but for the broker's address, and what it is to seem not to
+have: a broker that lacks a kind of request is known to its clients by the list of those it has.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
-_PRODUCE = 0
+_PRODUCE, _API_VERSIONS = 0, 18
+INIT_PRODUCER_ID = 22
+"""Without it there are no transactions."""
+_UNHEARD_OF = 0x7FFF
 _FLEXIBLE = 9
 _BY_TOPIC_ID = 13
 
@@ -81,13 +85,32 @@ def refusal(frame: bytes, refuse: Refuse) -> bytes | None:
     return struct.pack(">i", correlation) + b"\x00" + topics + struct.pack(">i", 0) + b"\x00"
 
 
+def without(frame: bytes, hidden: Collection[int]) -> bytes:
+    """The answer to a request for the kinds of requests (flexible, from version 3 on), with some of them unheard of."""
+    cursor = _Cursor(frame, 0)
+    head, count = cursor.take(6), cursor.unsigned()  # correlation, error; a compact count is one more
+    kinds = [cursor.take(7) for _ in range(count - 1)]  # key, least and most version, tags
+    shown = [struct.pack(">h", _UNHEARD_OF) + kind[2:] if _key(kind) in hidden else kind for kind in kinds]
+    known = head + _unsigned(count) + b"".join(shown)
+    return known + frame[len(known) :]
+
+
+def _key(frame: bytes) -> int:
+    (key,) = struct.unpack_from(">h", frame)
+    return int(key)
+
+
 @contextmanager
-def refusing_proxy(broker: str, refuse: Refuse) -> Iterator[str]:
-    """``bootstrap.servers`` of the proxy, for the time of a test."""
+def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) -> Iterator[str]:
+    """``bootstrap.servers`` of the proxy, for the time of a test; ``hidden`` are keys of requests it seems to lack."""
     listener = socket.create_server(("127.0.0.1", 0))
     ours, theirs = _address("127.0.0.1", listener.getsockname()[1]), _address(*_split(broker))
     sockets: list[socket.socket] = []
     pumps: list[threading.Thread] = []
+
+    def change(frame: bytes, asked: set[bytes]) -> bytes:
+        shown = without(frame, hidden) if frame[:4] in asked else frame
+        return shown.replace(theirs, ours)
 
     def accept() -> None:
         with suppress(OSError):  # the listener's end is the test's
@@ -97,9 +120,10 @@ def refusing_proxy(broker: str, refuse: Refuse) -> Iterator[str]:
                 upstream = socket.create_connection(_split(broker))
                 sockets.append(upstream)
                 lock = threading.Lock()
+                asked: set[bytes] = set()
                 for pump, chosen in (
-                    (_requests, (client, upstream, lock, refuse)),
-                    (_answers, (upstream, client, lock, theirs, ours)),
+                    (_requests, (client, upstream, lock, refuse, asked)),
+                    (_answers, (upstream, client, lock, lambda frame, asked=asked: change(frame, asked))),
                 ):
                     pumps.append(threading.Thread(target=pump, args=chosen, daemon=True))
                     pumps[-1].start()
@@ -124,8 +148,12 @@ def _end(one: socket.socket) -> None:
         one.shutdown(socket.SHUT_RDWR)
 
 
-def _requests(client: socket.socket, upstream: socket.socket, lock: threading.Lock, refuse: Refuse) -> None:
+def _requests(
+    client: socket.socket, upstream: socket.socket, lock: threading.Lock, refuse: Refuse, asked: set[bytes]
+) -> None:
     for frame in _frames(client, upstream):
+        if _key(frame) == _API_VERSIONS:
+            asked.add(frame[4:8])
         answer = refusal(frame, refuse)
         if answer is None:
             _send(upstream, frame)
@@ -134,10 +162,12 @@ def _requests(client: socket.socket, upstream: socket.socket, lock: threading.Lo
                 _send(client, answer)
 
 
-def _answers(upstream: socket.socket, client: socket.socket, lock: threading.Lock, theirs: bytes, ours: bytes) -> None:
+def _answers(
+    upstream: socket.socket, client: socket.socket, lock: threading.Lock, change: Callable[[bytes], bytes]
+) -> None:
     for frame in _frames(upstream, client):
         with lock:
-            _send(client, frame.replace(theirs, ours))
+            _send(client, change(frame))
 
 
 def _send(to: socket.socket, frame: bytes) -> None:
