@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from time import process_time
 
 import pytest
 from confluent_kafka import Producer
@@ -74,7 +77,7 @@ class Shards:
         return write(self.bootstrap, self.topic, [(key, text, partition)])[-1]
 
 
-def write(bootstrap: str, topic: str, records: list[tuple[bytes, bytes | None, int]]) -> list[int]:
+def write(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes | None, int]]) -> list[int]:
     """Records as another process would; their offsets."""
     offsets: list[int] = []
     producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2, "linger.ms": 5})
@@ -242,3 +245,41 @@ def test_a_topic_that_is_deleted_and_created_anew_is_taken_again(kafka: str, top
         one.write(b"local/x", b"x", 5)
         wait_until(lambda: one.strangers, 10, "the word")
     assert {each.partition for each in read_topic(kafka, topic) if each.key == CLAIM_KEY} == {0, 1, 5}
+
+
+MANY = 100_000
+
+
+def test_a_hundred_thousand_checkpoints_are_restored_in_seconds_and_only_what_is_owned_takes_memory(
+    kafka: str, topic: str
+) -> None:
+    """At most five seconds' work for all four shards; a quarter of the memory for one; nothing once it is let go."""
+    keys = [session(number) for number in range(MANY)]
+    before, after = value(session(0), 5).split(session(0).session_id.encode())  # to encode each would take longer
+    records = ((key.record_key, before + key.session_id.encode() + after, home(key)) for key in keys)
+    write(kafka, topic, records)
+    with shards(kafka, topic, 4) as one:
+        begun, worked = monotonic(), process_time()
+        for shard in range(4):
+            one.ask(shard)
+        found = [one.wait(shard, deadline=60).log.restored() for shard in range(4)]
+        took, work = monotonic() - begun, process_time() - worked
+        print(f"{MANY} checkpoints: {took:.2f} s, {work:.2f} s of processor time")
+        assert set().union(*found) == set(keys)
+        # Of the machine's time this process gets a share that other tests decide.
+        assert work < 5
+        found.clear()
+        one.taken.clear()
+        tracemalloc.start()
+        try:
+            owned = len(one.take(0, deadline=60).log.restored())
+            held = tracemalloc.get_traced_memory()[0]
+            one.reader.forget(0)
+            one.taken.clear()
+            gc.collect()
+            left = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    print(f"{held / owned:.0f} bytes for each of {owned} sessions, {left} once they are let go")
+    assert held < 2500 * owned < 2500 * MANY / 3
+    assert left < held / 10
