@@ -18,7 +18,7 @@ from tests.kafka.shared import shared_broker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that asks for a real Kafka, so that ``-m 'not kafka'`` runs without Java."""
     for item in items:
-        if {"kafka", "private_broker", "private_cluster"} & set(getattr(item, "fixturenames", ())):
+        if {"kafka", "private_broker", "pausable_broker", "private_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 
 
@@ -46,6 +46,20 @@ def private_broker(tmp_path: Path) -> Iterator[Broker]:
     """A running broker of this test alone, to be killed, paused and started again."""
     with Broker(tmp_path / "kafka") as broker:
         yield broker
+
+
+@pytest.fixture(scope="module")
+def broker_of_the_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """What ``pausable_broker`` is."""
+    with Broker(tmp_path_factory.mktemp("broker") / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture
+def pausable_broker(broker_of_the_file: Broker) -> Iterator[Broker]:
+    """A broker for all tests of one file, one after the other: pause it, and leave it running or not."""
+    yield broker_of_the_file
+    broker_of_the_file.resume()
 
 
 @pytest.fixture

@@ -27,12 +27,13 @@ def buffered(bridge: Bridge) -> int:
     return held
 
 
-def test_memory_is_bounded_and_nothing_is_lost(namespace: str, tmp_path: Path) -> None:
+def test_memory_is_bounded_and_nothing_is_lost(pausable_broker: Broker, namespace: str, tmp_path: Path) -> None:
     """Streams that push as fast as they are read, against a broker that is paused."""
     count = 3_000  # of 48 MB in all: more than the buffer and all that is between holds
     options = ("--load", "--sessions", SESSIONS, "--event-bytes", 4000, "--per-write", 12, "--events", count)
     more = {"delivery.max_buffer_bytes": BUFFER, "delivery.max_in_flight": 1_000_000, "topics.partitions": 4}
-    with Broker(tmp_path / "kafka") as broker, MixServer(tmp_path / "mix", *options) as mix:
+    broker = pausable_broker
+    with MixServer(tmp_path / "mix", *options) as mix:
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
             wait_until(
                 lambda: sum(one["acknowledged_sequence"] for one in status(bridge)["sessions"]) > 100, 20, "flow"
@@ -64,9 +65,10 @@ def test_memory_is_bounded_and_nothing_is_lost(namespace: str, tmp_path: Path) -
     assert len(follower.by_key()) == SESSIONS
 
 
-def test_one_session_cannot_hold_more_than_its_window(namespace: str, tmp_path: Path) -> None:
+def test_one_session_cannot_hold_more_than_its_window(pausable_broker: Broker, namespace: str, tmp_path: Path) -> None:
     """``max_in_flight``: the reader of the busy one waits, the quiet one beside it goes on being read."""
-    with Broker(tmp_path / "kafka") as broker, MixServer(tmp_path / "mix", "--sessions", 0) as mix:
+    broker = pausable_broker
+    with MixServer(tmp_path / "mix", "--sessions", 0) as mix:
         for name in ("busy", "quiet"):
             mix.post("/control/sessions", {"id": name, "rate": 0})
         more = {"delivery.max_in_flight": 100}  # busy also hears that quiet was created: one event more

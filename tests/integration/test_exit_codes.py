@@ -149,9 +149,12 @@ def test_an_orderly_stop_delivers_what_was_read(
     assert last["last_event_id"] == str(last["sequence"])
 
 
-def test_a_stop_that_cannot_deliver_is_75_and_loses_nothing(namespace: str, tmp_path: Path) -> None:
+def test_a_stop_that_cannot_deliver_is_75_and_loses_nothing(
+    pausable_broker: Broker, namespace: str, tmp_path: Path
+) -> None:
     """Kafka paused: ``drain_timeout``, 75 and why; after the next start nothing is missing."""
-    with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
+    broker = pausable_broker
+    with scripted_mix() as mix:
         feed = Feed(5)
         mix.list("a")
         mix.streams = {"a": feed}
@@ -173,9 +176,10 @@ def test_a_stop_that_cannot_deliver_is_75_and_loses_nothing(namespace: str, tmp_
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 11)]
 
 
-def test_a_second_signal_stops_at_once_with_75(namespace: str, tmp_path: Path) -> None:
+def test_a_second_signal_stops_at_once_with_75(pausable_broker: Broker, namespace: str, tmp_path: Path) -> None:
     """While the first one still waits for a paused Kafka."""
-    with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
+    broker = pausable_broker
+    with scripted_mix() as mix:
         feed = Feed(5)
         mix.list("a")
         mix.streams = {"a": feed}
