@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.checkpoint import decode
+from bridge.core import claim
+from bridge.core.checkpoint import Checkpoint, decode, encode
 from bridge.core.checkpoint_edit import Change, Edit, forgotten, moved, removed
 from bridge.core.checkpoint_log import CheckpointLog, epoch_told, key_argument, lenient, mistakes_of, session_of
-from bridge.core.identity import SessionKey, partition_of
+from bridge.core.claim import CLAIM_KEY, Claim
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.recent import Recent
+from bridge.core.succession import Restored, Succession
 
 PARTITIONS = 4
 A = SessionKey("local", "a")
@@ -212,3 +217,58 @@ def test_what_is_forgotten_leaves_nothing() -> None:
     assert not log.flaws
     assert log.about(b"local/a").furthest is None
     assert log.about(b"local/a").epoch is None
+
+
+B = SessionKey("local", "b")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("word"), st.sampled_from([A, B]), st.integers(1, 4), st.integers(0, 6), st.integers(-1, 30)),
+        st.tuples(st.just("junk"), st.sampled_from([A, B]), st.just(0), st.just(0), st.just(0)),
+        st.tuples(st.just("tombstone"), st.sampled_from([A, B]), st.just(0), st.just(0), st.just(0)),
+        st.tuples(st.just("claim"), st.just(A), st.just(0), st.just(0), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+def record_of(step: str, key: SessionKey, epoch: int, sequence: int, term: int) -> tuple[bytes, bytes | None]:
+    if step == "word":
+        position = Position(epoch, sequence, str(sequence))
+        recent = Recent.starting(str(sequence))
+        return key.record_key, encode(Checkpoint(key, position, "active", 0, "", recent, None if term < 0 else term))
+    if step == "claim":
+        return CLAIM_KEY, claim.encode(Claim("host:1", "n", 1, "f00", 0))
+    return key.record_key, b"x" if step == "junk" else None
+
+
+@given(steps=STEPS)
+def test_words_that_are_not_taken_apart_change_nothing(steps: list[tuple[str, SessionKey, int, int, int]]) -> None:
+    """The log comes to what each word in its turn comes to, whoever wrote it; and a command settles whatever stands."""
+    log, plain, claims = CheckpointLog(1), dict[SessionKey, Succession](), list[int]()
+    junk = set[SessionKey]()
+    for offset, (step, key, *numbers) in enumerate(steps):
+        record_key, text = record_of(step, key, *numbers)
+        log.take(0, offset, 0, record_key, text)
+        if step == "claim":
+            claims.append(offset)
+            continue
+        junk -= {key}
+        if step == "tombstone":
+            plain.pop(key, None)
+        elif step == "junk":
+            junk.add(key)
+        else:
+            one = decode(record_key, text or b"")
+            one = one if (one.term or 0) < offset else replace(one, term=None)
+            claims += [] if one.term is None else [one.term]  # its claim was here, and is compacted away
+            is_late = one.term is not None and max(claims, default=-1) > one.term
+            plain[key] = plain.get(key, Succession()).after(one, offset, is_late=is_late)
+    assert log.restored() == {key: one.restored for key, one in plain.items()}
+    assert {flaw.word.key for flaw in log.flaws} == {key.record_key for key in junk}
+    for key in (A, B):
+        edit = moved(key, log.about(key.record_key), 1, replace(CHANGE, now_ms=0))
+        for write in edit.writes:
+            log.take(0, len(steps) + 5, 0, edit.key, write.value)
+        assert edit.after is not None
+        assert log.restored()[key] == Restored(edit.after, is_late=False)
+    assert not log.flaws
