@@ -16,13 +16,14 @@ from urllib3 import BaseHTTPResponse
 
 from bridge.sse.chunks import ChunkDecoder, Framing
 from bridge.sse.failures import outcome_of_reading
+from bridge.sse.head import BUFFER
 from bridge.sse.link import Link
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
 
 LARGE: Final = 64 * 1024
 """Bytes asked for while much comes: large pieces make large events linear and share the cost of a read among many."""
-SMALL: Final = 4096
-"""Bytes asked for else: the room for them is held by every idle stream."""
+SMALL: Final = BUFFER
+"""Bytes asked for else: the room for them, the socket's buffer, is held by every idle stream, and no other."""
 _ENDED: Final = Outcome(Kind.ENDED, "the body ended")
 
 
@@ -55,7 +56,7 @@ class Body:
     def _receive(self) -> bytes:
         try:
             if self._file is not None:
-                received = self._file.read1(self._ask)
+                received = self._read_file(self._file)
             else:
                 received = self._response.read1(self._ask, decode_content=True)
         except Exception as error:
@@ -67,8 +68,14 @@ class Body:
             raise Disconnected(self._link.wanted)
         if not received:
             raise Disconnected(_ENDED if self._chunks is None else _broken("it ended too early"))
-        self._ask = SMALL if len(received) < SMALL else LARGE
+        self._ask = SMALL if len(received) < self._ask else LARGE
         return received
+
+    def _read_file(self, file: io.BufferedReader) -> bytes:
+        # What read1 waits with is a new piece, as large as is asked for; peek waits with the buffer that is there.
+        if self._ask == SMALL and not file.peek(1):
+            return b""
+        return file.read1(self._ask)
 
 
 def direct_source(response: BaseHTTPResponse) -> tuple[ChunkDecoder | None, io.BufferedReader | None]:

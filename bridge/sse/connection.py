@@ -57,7 +57,6 @@ class Connector:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._link = Link()
-        self._transport = _Transport(endpoint, self._link)
         self._stream: EventStream | None = None
 
     def connect(self, url: str, last_event_id: str) -> EventStream:
@@ -92,30 +91,34 @@ class Connector:
         self._link.cut(Outcome(Kind.ENDED, "retired"))
 
     def _open(self, url: str, last_event_id: str) -> BaseHTTPResponse:
+        transport = _Transport(self._endpoint, self._link)
         try:
-            raw = self._follow(url, request_headers(_called(self._endpoint.headers), last_event_id))
+            raw = self._follow(transport, url, request_headers(_called(self._endpoint.headers), last_event_id))
             self._link.hand_over(raw.shutdown)
         except Exception as error:
-            self._transport.close()
+            self._link.release()
             raise Disconnected(self._link.wanted or self._why(error)) from error
+        finally:
+            transport.close()
         return raw
 
     def _release(self, raw: BaseHTTPResponse) -> None:
         raw.close()
-        self._transport.close()
+        self._link.release()
 
     def _why(self, error: Exception) -> Outcome:
         if isinstance(error, Disconnected):
             return error.outcome
         return outcome_of_connecting(error, self._endpoint.connect_timeout, self._endpoint.read_timeout)
 
-    def _follow(self, url: str, headers: Mapping[str, bytes]) -> BaseHTTPResponse:
+    @staticmethod
+    def _follow(transport: _Transport, url: str, headers: Mapping[str, bytes]) -> BaseHTTPResponse:
         """The response with the stream. Redirects keep the id and the token, so they stay on the same server."""
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._transport.get(url, headers)
+            response = transport.get(url, headers)
             refused = _refusal(response)
             if refused is None:
-                return cast("BaseHTTPResponse", response.raw)
+                return _alone(response.raw)
             response.close()  # a body that is no stream is not read: nothing bounds it, nothing in it may be shown
             if response.status_code not in _REDIRECTS:
                 raise Disconnected(refused)
@@ -124,10 +127,12 @@ class Connector:
 
 
 class _Transport:
-    """A requests session for one connection at a time, without anything from the environment."""
+    """A requests session that opens one connection, without anything from the environment.
+
+    It goes when the stream is there: a session, an adapter and urllib3's pools are 10 KiB that a reader has no use for.
+    """
 
     def __init__(self, endpoint: Endpoint, link: Link) -> None:
-        self._link = link
         self._timeout = (endpoint.connect_timeout, endpoint.read_timeout)
         self._session = _Session()
         self._session.trust_env = False  # a netrc entry would replace the token
@@ -142,9 +147,14 @@ class _Transport:
         return self._session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=self._timeout)
 
     def close(self) -> None:
-        """Close the connection. It is never used again: one kept alive may be dead by the time it is needed."""
-        self._link.release()
+        """Keep no connection for another request: one kept alive may be dead by the time it is needed."""
         self._adapter.close()
+
+
+def _alone(raw: Any) -> BaseHTTPResponse:  # noqa: ANN401 - requests does not say what it gives
+    """The response, free of the pool it came from: it closes its own connection, and is given back to nobody."""
+    raw._pool = None  # noqa: SLF001 - urllib3's own word for "of no pool"; by another name, only memory would be held
+    return cast("BaseHTTPResponse", raw)
 
 
 class _Session(requests.Session):

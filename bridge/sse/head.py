@@ -9,9 +9,13 @@ from __future__ import annotations
 import io
 import socket
 from http.client import HTTPResponse
-from typing import cast
+from typing import Any, Final, cast
 
 from bridge.clock import monotonic
+
+BUFFER: Final = 2048
+"""Bytes of the socket's buffer, which every idle stream holds: http.client's own of 8 KiB is never filled by one event,
+and larger pieces are read past it."""
 
 
 class HeadTimeout(TimeoutError):
@@ -21,7 +25,7 @@ class HeadTimeout(TimeoutError):
 class _HeadFile:
     """The buffered socket, for reading lines until a deadline (:func:`bridge.clock.monotonic`)."""
 
-    def __init__(self, file: io.BufferedReader, deadline: float | None) -> None:
+    def __init__(self, file: io.BufferedReader[Any], deadline: float | None) -> None:
         self.file = file
         self._deadline = deadline
 
@@ -53,7 +57,9 @@ class BoundedResponse(HTTPResponse):
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         timeout = sock.gettimeout()
-        head = _HeadFile(self.fp, None if timeout is None else monotonic() + timeout)
+        head = _HeadFile(
+            io.BufferedReader(self.fp.detach(), BUFFER), None if timeout is None else monotonic() + timeout
+        )
         self.fp = cast("io.BufferedReader", head)  # as much of one as reading a head asks for
 
     def begin(self) -> None:
