@@ -18,7 +18,7 @@ from bridge import __version__
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
-from bridge.daemon.limits import raise_open_files, share_memory_among_threads
+from bridge.daemon.limits import keep_stacks_small, raise_open_files, share_memory_among_threads
 from bridge.daemon.pulse import Pulse
 from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
@@ -327,6 +327,7 @@ def run(settings: Settings, prepare_ground: Prepare = prepare_topics) -> int:
 
     gc.set_threshold(*_COLLECT)
     share_memory_among_threads()
+    keep_stacks_small()
     raise_open_files()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

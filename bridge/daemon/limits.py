@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import resource
+import threading
 
 from structlog.stdlib import get_logger
 
@@ -40,3 +41,17 @@ def share_memory_among_threads() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
     except (AttributeError, OSError):
         return
+
+
+_STACK = 1024 * 1024
+"""Bytes of stack of each thread: what Python itself asks for where the system's own choice is too small for it."""
+
+
+def keep_stacks_small() -> None:
+    """Give each new thread of Python's a stack of 1 MiB instead of the usual 8.
+
+    A reader touches 16 KiB of it either way. What counts is the rest: 5,000 readers would reserve 40 GiB of addresses,
+    which strict limits refuse (``ulimit -v``, ``vm.overcommit_memory=2``), and where the kernel gives huge pages to
+    everybody, a stack that is larger than one may get one, all 2 MiB of it.
+    """
+    threading.stack_size(_STACK)

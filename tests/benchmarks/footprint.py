@@ -21,6 +21,7 @@ class Footprint(NamedTuple):
     rss: int
     pss: int
     """As RSS, with what is shared with other processes counted in part."""
+    virtual: int
     threads: int
     descriptors: int
     mappings: int
@@ -38,6 +39,7 @@ def footprint(pid: int) -> Footprint:
         monotonic(),
         sizes["Rss"],
         sizes["Pss"],
+        status["VmSize"],
         status["Threads"],
         len(list((folder / "fd").iterdir())),
         len((folder / "maps").read_text().splitlines()),

@@ -215,6 +215,7 @@ _ROWS: Mapping[str, Callable[[Figures, Figures], str]] = {
     "RSS a session beyond the base, KiB": lambda one, base: _per_session(one.idle.rss, base.idle.rss, one),
     "PSS a session beyond the base, KiB": lambda one, base: _per_session(one.idle.pss, base.idle.pss, one),
     "RSS a session after it was busy, KiB": lambda one, base: _per_session(one.after.rss, base.after.rss, one),
+    "addresses, GiB": lambda one, _: f"{one.idle.virtual / 1024**2:.1f}",
     "threads": lambda one, _: f"{one.idle.threads:,}",
     "descriptors": lambda one, _: f"{one.idle.descriptors:,}",
     "memory mappings": lambda one, _: f"{one.idle.mappings:,}",
