@@ -23,7 +23,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench torture lock wheel clean kafka need-python need-java
+.PHONY: help demo test check format bench scale torture lock wheel clean kafka need-python need-java
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ format: $(VENV)/.development ## put the code into its format and mend what can b
 
 bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+scale: $(VENV)/.development kafka ## what one process carries: make scale ARGS="--sessions 100,1000,5000"
+	@$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 torture: $(VENV)/.development kafka ## what it must survive, at length: make torture KILLS=50 SIZE=20 ONLY=kills,disk_full
 	@$(BIN)/python -m tests.torture --kills $(KILLS) --size $(SIZE) $(if $(ONLY),--only $(ONLY)) $(ARGS)
