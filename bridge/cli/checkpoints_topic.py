@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
 from bridge.cli.kafka_access import Access, access
 from bridge.cli.options import Given
+from bridge.clock import monotonic
 from bridge.core.checkpoint_edit import Edit
 from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.terminal_text import visible
-from bridge.errors import EXIT_FOUND, SettingsError
+from bridge.errors import EXIT_FOUND, SettingsError, Unreachable
 from bridge.settings.naming import group_of
 
 if TYPE_CHECKING:
     from bridge.kafka.owners import GroupMember
     from bridge.kafka.topics import Found, TopicPlan
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,9 @@ class CheckpointsTopic:
 
         name = opened.settings.topics.checkpoints
         partitions = (_made_sure_of(opened) if create else _found(opened)).partitions
-        return cls(opened, name, partitions, read_log(opened.config, name, partitions, never))
+        wait = _LED_WITHIN if create else 0.0
+        log = _once_reached(lambda: read_log(opened.config, name, partitions, never), wait)
+        return cls(opened, name, partitions, log)
 
     def refuse_if_owned(self, shards: Iterable[int]) -> None:
         """End the command, with 1, when a live bridge owns one of these shards, or nobody can tell."""
@@ -72,6 +78,8 @@ class CheckpointsTopic:
         write_edits(self.opened.config, self.name, _found(self.opened).max_message_bytes, edits)
 
 
+_LED_WITHIN = 10.0
+"""Seconds for the brokers to begin with a new topic."""
 _STOP_IT = (
     "Stop it and run this again (killed, or stopped under an instance name, it counts until"
     " kafka.group_session_timeout is over)"
@@ -97,6 +105,18 @@ def _refuse(why: str) -> NoReturn:
     raise typer.Exit(EXIT_FOUND)
 
 
+def _once_reached(read: Callable[[], T], within: float) -> T:
+    """A topic that was just created is not to be seen for a moment, and then has no leaders."""
+    end, never = monotonic() + within, threading.Event()
+    while True:
+        try:
+            return read()
+        except Unreachable:
+            if monotonic() > end:
+                raise
+        never.wait(0.1)
+
+
 def _found(opened: Access) -> Found:
     found, planned = _looked(opened)
     if found is None:
@@ -115,9 +135,17 @@ def _made_sure_of(opened: Access) -> Found:
     found, planned = _looked(opened)
     if found is None and opened.settings.topics.create:
         TopicAdmin(opened.config).create([planned])
-    found = _found(opened)
+        found = _once_reached(lambda: _created(opened), _LED_WITHIN)
+    found = found or _found(opened)
     if mistakes := examine(planned, found, needed_bytes(opened.settings)).mistakes:
         raise SettingsError(mistakes)
+    return found
+
+
+def _created(opened: Access) -> Found:
+    found, planned = _looked(opened)
+    if found is None:
+        raise Unreachable(f"Kafka: created, but not yet to be seen: {planned.name}")
     return found
 
 

@@ -103,7 +103,8 @@ def _taken_apart(content: bytes) -> tuple[Header, _Rows]:
     numbered = [(f"line {at}", line) for at, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not numbered:
         raise Damaged("it is empty")
-    if lenient(numbered[0][1]).get("format") == FORMAT:
+    first = lenient(numbered[0][1])
+    if first.get("format") == FORMAT and "checkpoints" not in first:
         return _header(numbered[0][1], numbered[0][0]), numbered[1:]
     whole = lenient(content)
     checkpoints = whole.pop("checkpoints", None)

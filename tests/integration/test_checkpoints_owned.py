@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -47,7 +48,7 @@ def member(kafka: str, group: str, topic: str, client: str = "a bridge") -> Iter
         consumer.close()
 
 
-def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str) -> None:
+def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Whoever owns it is named, nothing is written; with --force it is, and without a live one no force is needed."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
@@ -67,6 +68,13 @@ def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str) -> No
             assert "owned by a bridge at 127.0.0.1" in done.stderr
             assert "--force" in done.stderr
         assert len(checkpoints(kafka, namespace)["local/a"]) == 1
+        file = tmp_path / "positions"
+        exported = command(["checkpoints", "export", "--output", str(file)], chosen)
+        assert exported.returncode == 0
+        assert "Positions go on moving" in exported.stderr
+        done = command(["checkpoints", "import", str(file)], chosen)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "mix-bridge lives: a bridge at 127.0.0.1" in done.stderr
         forced = command(["checkpoints", "set", "local/a", "--last-event-id", "9", "--force"], chosen)
         assert forced.returncode == 0, forced.stderr
     done = command(["checkpoints", "reset", "local/a"], chosen)
