@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.core import claim
@@ -220,9 +220,10 @@ def test_what_is_forgotten_leaves_nothing() -> None:
 
 
 B = SessionKey("local", "b")
+TERMS = st.sampled_from([-1, 0, 1, 3, 100])  # few, so that they meet
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("word"), st.sampled_from([A, B]), st.integers(1, 4), st.integers(0, 6), st.integers(-1, 30)),
+        st.tuples(st.just("word"), st.sampled_from([A, B]), st.integers(5, 6), st.integers(0, 9), TERMS),
         st.tuples(st.just("junk"), st.sampled_from([A, B]), st.just(0), st.just(0), st.just(0)),
         st.tuples(st.just("tombstone"), st.sampled_from([A, B]), st.just(0), st.just(0), st.just(0)),
         st.tuples(st.just("claim"), st.just(A), st.just(0), st.just(0), st.just(0)),
@@ -241,7 +242,12 @@ def record_of(step: str, key: SessionKey, epoch: int, sequence: int, term: int) 
     return key.record_key, b"x" if step == "junk" else None
 
 
+CLAIMED, JUNK = ("claim", A, 0, 0, 0), ("junk", B, 0, 0, 0)
+
+
 @given(steps=STEPS)
+@example([CLAIMED, ("word", A, 5, 1, 0), CLAIMED, ("word", A, 5, 3, 0)])
+@example([JUNK, JUNK, ("word", B, 5, 1, 1), ("word", A, 5, 1, 0)])
 def test_words_that_are_not_taken_apart_change_nothing(steps: list[tuple[str, SessionKey, int, int, int]]) -> None:
     """The log comes to what each word in its turn comes to, whoever wrote it; and a command settles whatever stands."""
     log, plain, claims = CheckpointLog(1), dict[SessionKey, Succession](), list[int]()
