@@ -133,9 +133,10 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, checkpoints: str, *
 
     console, wait = _console(), threading.Event().wait
     signal.signal(signal.SIGTERM, _interrupted)  # the terminal must get its own screen back
-    replicas = ask_all(endpoints, token)
+    replicas: Sequence[Replica] = ()
     most = None if every else _MOST
     try:
+        replicas = ask_all(endpoints, token)
         if console.is_terminal:
             with Live(console=console, screen=True, auto_refresh=False) as live:
                 while True:
@@ -147,7 +148,7 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, checkpoints: str, *
             wait(_EVERY)
             replicas = ask_all(endpoints, token)
     except KeyboardInterrupt:
-        if console.is_terminal:
+        if console.is_terminal and replicas:
             _print(console, _picture(replicas, checkpoints, most))
 
 
