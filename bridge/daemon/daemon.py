@@ -7,7 +7,7 @@ import os
 import queue
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import TypeVar
@@ -18,24 +18,23 @@ from bridge import __version__
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
+from bridge.daemon.guarantees import make_delivery
 from bridge.daemon.limits import keep_stacks_small, raise_open_files, share_memory_among_threads
 from bridge.daemon.pulse import Pulse
-from bridge.daemon.shards import Shards
+from bridge.daemon.share import Share
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topic_watch import TopicWatch
-from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.protocol import Delivery
+from bridge.delivery.tenure import Tenure
 from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
-from bridge.kafka.checkpoints import restore
 from bridge.kafka.clients import client_config
-from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.topic_look import TopicLook
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
 from bridge.kafka.transaction_trial import try_transactions
 from bridge.observe.health import KAFKA_LIMIT, Beats
 from bridge.observe.http import HttpEndpoint
-from bridge.observe.snapshot import BridgeSnapshot
+from bridge.observe.snapshot import BridgeSnapshot, Replica
 from bridge.settings import Settings
 from bridge.settings.naming import trial_transactional_id
 
@@ -50,8 +49,8 @@ _TRIAL = 3.0
 """Seconds for Kafka to let a transaction begin: only between two attempts is a signal heard."""
 _RETRY_FIRST, _RETRY_LONGEST = 0.5, 5.0
 """Seconds between two attempts to reach Kafka at the start."""
-_READERS_SHARE = 1 / 3
-"""Of ``drain_timeout``: a reader in a name lookup that hangs must not cost the others what they have read."""
+_LEAVE = 2.0
+"""Seconds of ``drain_timeout`` that are kept for the last words to the group."""
 
 _COLLECT = (50_000, 20, 50)
 """Objects and turns between two searches for cycles. Records in flight are no cycles, but with Python's own 700 each of
@@ -88,8 +87,10 @@ class Daemon:
         self._beats = Beats()
         self._pulse = Pulse()
         self._sources = {name: Source(name, settings) for name in settings.servers}
-        self._delivery: AtLeastOnce | None = None
+        self._delivery: Delivery | None = None
         self._supervisor: Supervisor | None = None
+        self._share: Share | None = None
+        self._has_begun = False
         self._topics: TopicWatch | None = None
         self.http_port: int | None = None
         """Where the HTTP endpoint listens, from its start on."""
@@ -127,7 +128,6 @@ class Daemon:
         ground = self._insist(lambda: self._prepare_ground(settings))
         for warning in ground.warnings:
             log.warning("topic", setting=warning.key, warning=warning.message)
-        restored = self._insist(lambda: self._restore(ground.checkpoint_partitions))
         self._delivery = delivery = self._make_delivery(ground)
         delivery.last_answer = monotonic()
         delivery.start()
@@ -135,13 +135,14 @@ class Daemon:
             look = TopicLook(client_config(settings.kafka, "mix-bridge"))
             self._topics = TopicWatch(settings, ground, look, delivery)
             self._topics.start()
-        shards = Shards.all_of(ground.checkpoint_partitions)
-        self._supervisor = Supervisor(
-            self._sources, shards, restored, delivery, self._pulse, lambda: self._signals.put("look")
-        )
+        count = ground.checkpoint_partitions
+        self._supervisor = Supervisor(self._sources, count, delivery, self._pulse, self._look)
         self._supervisor.start()
-        self._budget_from = monotonic()  # the servers' own: what Kafka and the restore took is not their delay
-        log.info("started", version=__version__, namespace=settings.namespace, checkpoints=len(restored))
+        self._share = Share(settings, count, delivery, self._supervisor, self._beats.beat, self._look)
+        self._share.start()
+
+    def _look(self) -> None:
+        self._signals.put("look")
 
     def _insist(self, attempt: Callable[[], T]) -> T:
         """Try until it works, a stop is asked for, or the start budget is used up."""
@@ -160,28 +161,16 @@ class Daemon:
         budget = self._settings.start_timeout
         return budget > 0 and monotonic() - self._budget_from > budget
 
-    def _restore(self, partitions: int) -> dict[SessionKey, Checkpoint]:
-        config = client_config(self._settings.kafka, "mix-bridge")
-        return restore(config, self._settings.topics.checkpoints, partitions, self._stop_is_asked_for)
+    def _make_delivery(self, ground: Ground) -> Delivery:
+        def limit() -> int:
+            return self._topics.max_request_bytes if self._topics else ground.max_request_bytes
 
-    def _make_delivery(self, ground: Ground) -> AtLeastOnce:
-        settings = self._settings
-        config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
+        return make_delivery(self._settings, ground.checkpoint_partitions, limit, self._reclaim, self._beat_of_delivery)
 
-        def make(role: Role) -> IdempotentProducer:
-            limit = self._topics.max_request_bytes if self._topics else ground.max_request_bytes
-            return IdempotentProducer(ProducerSettings(config, limit), role)
-
-        return AtLeastOnce(
-            make,
-            OwnTopics(settings.topics.checkpoints, ground.checkpoint_partitions, settings.topics.lifecycle),
-            Limits(
-                settings.delivery.checkpoint_interval,
-                settings.delivery.max_in_flight,
-                settings.delivery.max_buffer_bytes,
-            ),
-            self._beat_of_delivery,
-        )
+    def _reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
+        if self._share is None:
+            raise AssertionError("no shard before there is a share")
+        return self._share.reclaim(tenure)
 
     def _beat_of_delivery(self) -> None:
         self._beats.beat("delivery")
@@ -190,24 +179,46 @@ class Daemon:
     # Run
 
     def _serve(self) -> None:
-        supervisor, delivery = self._supervisor, self._delivery
-        if supervisor is None or delivery is None:
+        supervisor, delivery, share = self._supervisor, self._delivery, self._share
+        if supervisor is None or delivery is None or share is None:
             raise AssertionError("not started")
         if self._stop_is_asked_for():
             raise Stopped  # before the first tick, which starts all sessions
         while True:
             self._beats.beat("supervisor")
             self._raise_bug()
+            share.tick()
+            self._note_start(share)
             supervisor.tick()
             self._ask_kafka(delivery)
-            if not supervisor.any_reached() and self._budget_is_used_up():
-                raise Unreachable(
-                    f"no server answered within start_timeout: {', '.join(self._settings.servers)}"
-                    " (servers.<name>.url; start_timeout=0 waits for ever)"
-                )
+            self._keep_budget(supervisor, share)
             self._wait_for_signal(_TICK)
 
-    def _ask_kafka(self, delivery: AtLeastOnce) -> None:
+    def _note_start(self, share: Share) -> None:
+        if self._has_begun or not share.has_begun:
+            return
+        self._has_begun = True
+        share.note_start()
+        self._budget_from = monotonic()  # the servers' own: what Kafka and the restore took is not their delay
+        log.info(
+            "started", version=__version__, namespace=self._settings.namespace,
+            checkpoints=share.restored, shards=len(share.snapshot().shards),
+        )  # fmt: skip
+
+    def _keep_budget(self, supervisor: Supervisor, share: Share) -> None:
+        if not self._budget_is_used_up():
+            return
+        if not self._has_begun:
+            raise Unreachable(
+                f"Kafka: not ready within start_timeout: {share.obstacle()} (start_timeout=0 waits for ever)"
+            )
+        if supervisor.wants_any and not supervisor.any_reached():
+            raise Unreachable(
+                f"no server answered within start_timeout: {', '.join(self._settings.servers)}"
+                " (servers.<name>.url; start_timeout=0 waits for ever)"
+            )
+
+    def _ask_kafka(self, delivery: Delivery) -> None:
         if delivery.last_answer is None or monotonic() - delivery.last_answer > _PROBE_AFTER:
             delivery.kafka_answers(_PROBE_TIMEOUT)
         silence = 0.0 if delivery.last_answer is None else monotonic() - delivery.last_answer
@@ -251,27 +262,27 @@ class Daemon:
         if clean:
             log.info("stopped: everything read is delivered and checkpointed")
             return EXIT_OK
-        unsettled = self._delivery.unsettled if self._delivery else 0
         log.error(
             "stopped before everything was delivered: what is missing is read again at the next start",
-            sessions=unsettled, setting="delivery.drain_timeout",
-        )  # fmt: skip
+            setting="delivery.drain_timeout",
+        )
         return EXIT_FATAL
 
     def _drain(self, deadline: float) -> bool:
-        supervisor, delivery = self._supervisor, self._delivery
-        if supervisor is None or delivery is None:
+        supervisor, delivery, share = self._supervisor, self._delivery, self._share
+        if supervisor is None or delivery is None or share is None:
             return True
         supervisor.stop()
-        now = monotonic()
-        if not self._await(supervisor.join, now + (deadline - now) * _READERS_SHARE):
-            # It hands over nothing more: its outbox refuses. What counts is what is in memory.
-            log.warning("a reader does not return, perhaps from a name lookup: going on without it")
+        share.stop(deadline - _LEAVE)
+        has_left = self._await(share.join, deadline)
         delivery.stop()
-        if self._await(delivery.join, deadline):
-            return True
-        delivery.abort()
-        return False
+        clean = self._await(delivery.join, deadline) and not share.left_undelivered
+        if not has_left:
+            share.abort()
+        if not clean:
+            delivery.abort()
+        share.close(monotonic() + 1.0)
+        return clean
 
     def _await(self, join: Callable[[float], bool], deadline: float) -> bool:
         """Wait in slices, so that a second signal is heard."""
@@ -289,8 +300,11 @@ class Daemon:
             raise self._delivery.bug
 
     def _abandon(self) -> None:
+        """Nothing more is handed over; what is not delivered is read again."""
         if self._supervisor is not None:
             self._supervisor.stop()
+        if self._share is not None:
+            self._share.leave(monotonic() + _LEAVE)
         if self._delivery is not None:
             self._delivery.abort()
 
@@ -305,7 +319,7 @@ class Daemon:
             version=__version__,
             namespace=self._settings.namespace,
             started_at_ms=self._started_ms,
-            restored=supervisor is not None,
+            restored=self._has_begun,
             buffer_bytes=delivery.room.held if delivery else 0,
             buffer_limit=self._settings.delivery.max_buffer_bytes,
             checkpoints_written=delivery.checkpoints_written if delivery else 0,
@@ -315,6 +329,7 @@ class Daemon:
             servers=supervisor.servers() if supervisor else {},
             loops=self._beats.ages(),
             topics=self._topics.snapshot() if self._topics else (),
+            replica=self._share.snapshot() if self._share else Replica(),
         )
 
 

@@ -1,29 +1,318 @@
-"""Which sessions are this process's: the one place that knows."""
+"""Takes the shards that the group assigns to this process, and gives them up again.
+
+A shard is a partition of the checkpoints topic. Taking one: whoever had it is kept out (exactly once), a claim is
+written and read back, which restores the checkpoints before it, and only then do its sessions begin. Giving one up:
+its readers stop, what they have read is delivered and checkpointed, and only then does the partition go.
+
+Crash points: a process killed while it takes a shard leaves a claim behind, which says nothing about any session; one
+killed while it gives one up leaves what any kill leaves, a checkpoint that speaks of less than Kafka has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
 
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_log import Word, mistakes_of, session_of
+from bridge.core.claim import CLAIM_KEY, Claim
 from bridge.core.identity import SessionKey, partition_of
+from bridge.core.shard_states import Stage, Turn, next_stage
+from bridge.daemon.assignment import AllGone, Assignment, Note
+from bridge.daemon.shard_parts import Reading, Sessions
+from bridge.delivery.protocol import Delivery
+from bridge.delivery.tenure import Tenure
+from bridge.errors import Mistake, SettingsError
+from bridge.kafka.shard_state import Taken
+from bridge.observe.snapshot import ShardSnapshot
+
+log = get_logger("bridge.shards")
+
+_AGAIN = 30.0
+"""Seconds until a shard whose checkpoints cannot be gone by is read again: whoever mends them waits no longer."""
+_READERS_SHARE = 1 / 3
+"""Of the time to give a shard up: a reader in a name lookup that hangs must not cost the others what they have read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class _Shard:
+    tenure: Tenure
+    stage: Stage = Stage.FENCING
+    again_at: float = inf
+    """When a blocked one is read again."""
+    begun: float = 0.0
+    """When giving it up began, and when it must be over."""
+    deadline: float = inf
+    is_read_again: bool = False
+    trouble: str | None = None
+    gone: list[AllGone] = field(default_factory=list)
+    """To be set when it is."""
+
+
 class Shards:
-    """The shards (partitions of the checkpoints topic) and which of them this process owns. A value of any thread."""
+    """The shards of this process.
 
-    count: int
-    owned: AbstractSet[int]
+    Thread rule: the main thread's, but for ``snapshots`` and ``troubles``, which are any's.
+    """
 
-    @classmethod
-    def all_of(cls, count: int) -> Shards:
-        """One process owns everything."""
-        return cls(count, frozenset(range(count)))
+    def __init__(  # noqa: PLR0913 - what ownership is made of, given once
+        self,
+        count: int,
+        *,
+        topic: str,
+        assignment: Assignment,
+        reader: Reading,
+        delivery: Delivery,
+        sessions: Sessions,
+        claim: Callable[[], Claim],
+        give_up_within: float,
+    ) -> None:
+        """``claim`` makes a claim with a nonce of its own; after ``give_up_within`` seconds a shard goes as it is."""
+        self._count = count
+        self._topic = topic
+        self._assignment = assignment
+        self._reader = reader
+        self._delivery = delivery
+        self._sessions = sessions
+        self._claim = claim
+        self._give_up_within = give_up_within
+        self._shards: dict[int, _Shard] = {}
+        self._has_begun = False
+        self.restored = 0
+        """Checkpoints that were read back, of all shards that were taken."""
+        self.left_undelivered = 0
+        """Shards that were given up before everything was delivered."""
 
-    def shard_of(self, key: SessionKey) -> int:
-        """The shard a session belongs to: the partition its checkpoints are in."""
-        return partition_of(key.record_key, self.count)
+    @property
+    def are_taken(self) -> bool:
+        """Whether every assigned shard is owned, or may not be."""
+        return all(each.stage in _SETTLED for each in self._shards.values()) and self._assignment.is_quiet
 
-    def owns(self, key: SessionKey) -> bool:
-        """Whether this process works on the session."""
-        return self.shard_of(key) in self.owned
+    @property
+    def are_gone(self) -> bool:
+        """Whether nothing is left."""
+        return not self._shards
+
+    def troubles(self) -> dict[int, str]:
+        """Why shards are not owned that should be."""
+        told = {shard: each.trouble for shard, each in self._shards.items() if each.trouble is not None}
+        return {**self._reader.held_up(), **told}
+
+    def tick(self) -> None:
+        """Act on what other threads noted, and on what time has brought."""
+        for note in self._assignment.notes():
+            self._heed(note)
+        for key in self._sessions.astray():
+            self._begin_session_again(self._shards[partition_of(key.record_key, self._count)], key)
+        now = monotonic()
+        for shard, each in list(self._shards.items()):
+            if each.stage is Stage.LEAVING:
+                self._let_go(shard, each, now)
+            elif each.stage is Stage.BLOCKED and now >= each.again_at:
+                self._turn(each, Turn.AGAIN)
+                self._restore(each)
+
+    def stop(self, deadline: float) -> None:
+        """Give all up, by ``deadline``."""
+        self.tick()
+        for each in list(self._shards.values()):
+            self._give_up(each, deadline)
+
+    def abandon(self) -> None:
+        """Hand nothing more over; raises nothing."""
+        for note in self._assignment.notes():
+            if note.gone is not None:
+                note.gone.count_down()
+        for each in list(self._shards.values()):
+            self._gone(each, Turn.LOST)
+
+    def _heed(self, note: Note) -> None:
+        if note.turn is None and note.tenure is not None:
+            self._take(note.tenure)
+            return
+        each = self._shards.get(note.shard)
+        if each is None or (note.tenure is not None and each.tenure is not note.tenure):
+            if note.gone is not None:
+                note.gone.count_down()  # given up before: stopped, or lost
+            return  # word of a tenure that is over
+        if note.word is not None:
+            self._face(each, note.word)
+        elif note.taken is not None:
+            self._taken(each, note.taken)
+        else:
+            self._follow(each, note)
+
+    def _follow(self, each: _Shard, note: Note) -> None:
+        if note.turn is Turn.FENCED:
+            self._turn(each, Turn.FENCED)
+            self._restore(each)
+        elif note.turn is Turn.AGAIN:
+            if each.is_read_again and each.stage is Stage.OWNED:  # another reading took the place of ours
+                self._restore(each)
+        elif note.turn is Turn.LOST:
+            log.error("shard lost: what was not delivered is read again by whoever has it", shard=note.shard)
+            self._gone(each, Turn.LOST)
+        elif note.turn is Turn.REVOKED:
+            if note.gone is not None:
+                each.gone.append(note.gone)
+            self._give_up(each, monotonic() + self._give_up_within)
+
+    # Taking
+
+    def _take(self, tenure: Tenure) -> None:
+        former = self._shards.get(tenure.shard)
+        if former is not None:  # one that this process gave up so late that it has it again
+            self._gone(former, Turn.LOST)
+        each = self._shards[tenure.shard] = _Shard(tenure)
+        log.debug("shard assigned", shard=tenure.shard)
+        self._delivery.enter(tenure, lambda: self._assignment.note(Note(each.tenure.shard, Turn.FENCED, tenure)))
+
+    def _restore(self, each: _Shard) -> None:
+        tenure = each.tenure
+        note = self._assignment.note
+        self._reader.take(
+            tenure.shard, self._claim(), lambda taken: note(Note(tenure.shard, Turn.RESTORED, tenure, taken))
+        )
+
+    def _taken(self, each: _Shard, taken: Taken) -> None:
+        shard, tenure = taken.shard, each.tenure
+        if each.stage is Stage.RESTORING:
+            mistakes = self._mistakes(taken)
+            if mistakes:
+                self._block(each, mistakes)
+                return
+            tenure.term = taken.term
+            self._turn(each, Turn.RESTORED)
+            each.trouble = None
+            restored = taken.log.restored()
+            self.restored += len(restored)
+            log.info("shard taken", shard=shard, term=taken.term, checkpoints=len(restored))
+            self._sessions.own(tenure, restored)
+        elif each.stage is Stage.OWNED and each.is_read_again:
+            each.is_read_again = False
+            tenure.term = taken.term
+            self._sessions.release(shard, taken.log.restored())
+
+    def _mistakes(self, taken: Taken) -> list[Mistake]:
+        former = taken.previous
+        if former is not None and former.shards != self._count:
+            return [_other_shards(self._topic, former, self._count)]
+        mine = self._claim()
+        if former is not None and former.servers != mine.servers:
+            log.warning(
+                "the last owner of this shard named other servers: if it still runs, make their settings the same",
+                shard=taken.shard, owner=former.owner,
+            )  # fmt: skip
+        return mistakes_of(self._topic, taken.log.flaws) if taken.log.flaws else []
+
+    def _block(self, each: _Shard, mistakes: list[Mistake]) -> None:
+        """At the start this ends the process; later the other shards go on, and this one is looked at again."""
+        if not self._has_begun:
+            raise SettingsError(mistakes)
+        each.trouble = str(SettingsError(mistakes))
+        each.again_at = monotonic() + _AGAIN
+        log.error("this shard is not bridged", shard=each.tenure.shard, error=each.trouble, again_in=_AGAIN)
+        self._turn(each, Turn.FLAWED)
+
+    def note_start(self) -> None:
+        """The start is over: from now on a shard that cannot be taken does not end the process."""
+        self._has_begun = True
+
+    # What others write
+
+    def _face(self, each: _Shard, word: Word) -> None:
+        if each.stage is not Stage.OWNED:
+            return
+        shard = each.tenure.shard
+        if word.key == CLAIM_KEY:
+            log.error("another process claims this shard: proving whose it is", shard=shard)
+            each.tenure.is_proven_within(0.0)  # asks; the group itself tells when it is not ours
+            return
+        key = session_of(word.key)
+        if key is None:
+            return
+        log.error("somebody else wrote a position of this session: it begins again from what stands", session=str(key))
+        self._begin_session_again(each, key)
+
+    def _begin_session_again(self, each: _Shard, key: SessionKey) -> None:
+        """The shard is read as a whole, behind a new claim: its term says that whatever stands before it was known."""
+        self._sessions.hold(key)
+        if each.stage is Stage.OWNED:
+            each.is_read_again = True
+            self._restore(each)
+
+    # Giving up
+
+    def _give_up(self, each: _Shard, deadline: float) -> None:
+        if each.stage is Stage.LEAVING:
+            each.deadline = min(each.deadline, deadline)
+            return
+        self._turn(each, Turn.REVOKED)
+        if each.stage is Stage.GONE:
+            self._clear(each)
+            return
+        each.begun, each.deadline = monotonic(), deadline
+        self._reader.forget(each.tenure.shard)
+        self._sessions.give_up(each.tenure.shard)
+        self._let_go(each.tenure.shard, each, monotonic())
+
+    def _let_go(self, shard: int, each: _Shard, now: float) -> None:
+        with_readers = now < each.begun + (each.deadline - each.begun) * _READERS_SHARE
+        if self._sessions.has_left(shard, readers=with_readers):
+            log.info("shard given up", shard=shard, seconds=round(now - each.begun, 3))
+        elif now < each.deadline:
+            return
+        else:
+            log.error(
+                "shard given up before everything was delivered: what is missing is read again by its next owner",
+                shard=shard,
+            )
+            self.left_undelivered += 1
+        self._gone(each, Turn.LEFT)
+
+    def _gone(self, each: _Shard, turn: Turn) -> None:
+        self._turn(each, turn)
+        self._clear(each)
+
+    def _clear(self, each: _Shard) -> None:
+        shard = each.tenure.shard
+        each.tenure.revoke()
+        self._reader.forget(shard)
+        self._sessions.drop(shard)
+        self._delivery.leave(each.tenure)
+        del self._shards[shard]
+        for gone in each.gone:
+            gone.count_down()
+
+    def _turn(self, each: _Shard, turn: Turn) -> None:
+        each.stage = next_stage(each.stage, turn)
+
+    # What is told
+
+    def snapshots(self) -> tuple[ShardSnapshot, ...]:
+        """All shards of this process (any thread)."""
+        held_up, counts = self._reader.held_up(), self._sessions.counts()
+        return tuple(
+            ShardSnapshot(
+                shard, each.stage.value, each.tenure.term, counts.get(shard, 0),
+                each.trouble or held_up.get(shard),
+            )
+            for shard, each in sorted(self._shards.copy().items())
+        )  # fmt: skip
+
+
+_SETTLED = frozenset({Stage.OWNED, Stage.BLOCKED, Stage.LEAVING})
+
+
+def _other_shards(topic: str, former: Claim, count: int) -> Mistake:
+    return Mistake(
+        "topics.checkpoints",
+        f"{topic} has {count} partitions, but {former.owner} owned a shard of {former.shards}: with another number of"
+        " shards sessions belong elsewhere, and would begin anew; nothing is bridged before this is settled. Partitions"
+        " were added, perhaps. The way out: `mix-bridge checkpoints export --output positions.json`, name a new topic"
+        " with as many partitions as you want (topics.checkpoints, topics.shards), `mix-bridge checkpoints import"
+        " positions.json`, start",
+    )

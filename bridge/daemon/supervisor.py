@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -10,17 +11,17 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.identity import Position, SessionKey
+from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.states import State
+from bridge.core.succession import Restored
 from bridge.daemon.discovery import Discovery
 from bridge.daemon.pulse import Pulse
-from bridge.daemon.roster import choose
-from bridge.daemon.shards import Shards
+from bridge.daemon.roster import OwnedPart, choose
 from bridge.daemon.source import Source
 from bridge.daemon.worker import Worker
-from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.protocol import Delivery
+from bridge.delivery.tenure import Tenure
 from bridge.observe.snapshot import Counters, ServerSnapshot, SessionSnapshot
 
 log = get_logger("bridge.supervisor")
@@ -38,6 +39,7 @@ class Running:
 
     worker: Worker
     outbox: SessionOutbox
+    tenure: Tenure
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +51,45 @@ class Rest:
 
 
 class Supervisor:
-    """All sessions of this process.
+    """All sessions of the shards that this process owns.
 
     Thread rule: one thread calls ``tick`` and the lifecycle verbs; ``snapshots`` any thread. The lock guards the tables
     that snapshots read, for a copy each time.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what the sessions of a process share, given once
+    def __init__(
         self,
         sources: Mapping[str, Source],
-        shards: Shards,
-        restored: Mapping[SessionKey, Checkpoint],
-        delivery: AtLeastOnce,
+        shard_count: int,
+        delivery: Delivery,
         pulse: Pulse,
         changed: Callable[[], None],
     ) -> None:
         """``changed`` wakes the thread that calls ``tick``."""
         self._sources = sources
-        self._shards = shards
+        self._shard_count = shard_count
         self._delivery = delivery
         self._pulse = pulse
-        self._checkpoints = dict(restored)
+        self._tenures: dict[int, Tenure] = {}
+        """Of the shards whose sessions are to run here."""
+        self._checkpoints: dict[SessionKey, Restored] = {}
         self._lock = threading.Lock()
         self._running: dict[SessionKey, Running] = {}
+        self._held: set[SessionKey] = set()
+        """Sessions that are not to be begun before it is known where they go on."""
+        self._departing: dict[SessionKey, Worker] = {}
+        """Workers of shards that were lost: no session gets a second connection before the first is closed."""
         self._ended = {name: Counters() for name in sources}
         self._left_out = dict.fromkeys(sources, 0)
         self._rests: dict[SessionKey, Rest] = {}
+        self._told_of: set[str] = set()
+        self._parts = {name: OwnedPart(name, self.shard_of) for name in sources}
         self._discoveries = {
             name: Discovery(source, changed) for name, source in sources.items() if source.settings.discover
         }
 
     def start(self) -> None:
         """Start asking the servers for their sessions."""
-        self._say_what_is_left_alone()
         for discovery in self._discoveries.values():
             discovery.start()
 
@@ -97,22 +105,103 @@ class Supervisor:
             self._start_wanted(name, source)
 
     def stop(self) -> None:
-        """Ask all readers to end."""
+        """Ask all readers to end, and look for no more sessions.
+
+        Discovery holds nothing that could be lost, and may wait for a connection longer than a stop should take.
+        """
         for discovery in self._discoveries.values():
             discovery.stop()
         for running in self._all():
             running.worker.stop()
 
-    def join(self, deadline: float) -> bool:
-        """Wait until every reader has ended; False when time ran out.
-
-        Discovery holds nothing that could be lost, and may wait for a connection longer than a stop should take.
-        """
-        return all(running.worker.join(deadline) for running in self._all())
-
     def any_reached(self) -> bool:
         """Whether any server has answered since the start."""
         return any(source.reached for source in self._sources.values())
+
+    @property
+    def wants_any(self) -> bool:
+        """Whether anything is asked of any server: a process without shards may have nothing to ask."""
+        return bool(self._running) or bool(self._discoveries)
+
+    # Shards
+
+    def shard_of(self, key: SessionKey) -> int:
+        """The shard a session belongs to: the partition its checkpoints are in."""
+        return partition_of(key.record_key, self._shard_count)
+
+    def own(self, tenure: Tenure, restored: Mapping[SessionKey, Restored]) -> None:
+        """Bridge the sessions of a shard from now on."""
+        self._checkpoints.update(restored)
+        self._tenures[tenure.shard] = tenure
+        self._say_what_is_left_alone(restored)
+
+    def give_up(self, shard: int) -> None:
+        """Begin no session of the shard any more, and ask its readers to end."""
+        self._tenures.pop(shard, None)
+        for running in self._in(shard).values():
+            running.worker.stop()
+
+    def has_left(self, shard: int, *, readers: bool) -> bool:
+        """Whether all its readers have ended and what they read is in Kafka; ``readers`` False: whatever they do.
+
+        One in a name lookup that hangs hands over nothing more, its outbox refuses: it must not cost the others what
+        they have read.
+        """
+        mine = self._in(shard).values()
+        return self._delivery.is_settled(shard) and not (readers and any(each.worker.is_alive for each in mine))
+
+    def drop(self, shard: int) -> None:
+        """Forget the shard, whatever its sessions still have: their outboxes take nothing any more."""
+        self.give_up(shard)
+        for key, running in self._in(shard).items():
+            if running.worker.is_alive:
+                self._departing[key] = running.worker
+            self._forget(key, running)
+        for table in (self._checkpoints, self._rests):
+            for key in [key for key in table if self.shard_of(key) == shard]:
+                del table[key]
+        self._held = {key for key in self._held if self.shard_of(key) != shard}
+
+    def hold(self, key: SessionKey) -> None:
+        """End the session here, whatever it still has, and do not begin it again before it is released."""
+        self._held.add(key)
+        running = self._running.get(key)
+        if running is not None:
+            running.worker.stop()
+            running.outbox.revoke()
+
+    def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+        """Begin what was held of the shard from where it stands now."""
+        for key in [key for key in self._held if self.shard_of(key) == shard]:
+            self._held.discard(key)
+            self._take_over(key)
+            self._checkpoints.pop(key, None)
+            if key in restored:
+                self._checkpoints[key] = restored[key]
+            self._rests.pop(key, None)
+
+    def astray(self) -> Iterable[SessionKey]:
+        """Sessions whose memory does not know the position that stands in Kafka."""
+        return [
+            key for key, each in self._running.items() if each.outbox.must_restart is not None and key not in self._held
+        ]
+
+    def counts(self) -> Mapping[int, int]:
+        """Sessions that run here, by shard (any thread)."""
+        with self._lock:
+            return Counter(each.tenure.shard for each in self._running.values())
+
+    def _take_over(self, key: SessionKey) -> None:
+        """What a session that was held still has here is forgotten."""
+        running = self._running.get(key)
+        if running is not None:
+            if running.worker.is_alive:
+                self._departing[key] = running.worker
+            self._delivery.close(key)
+            self._forget(key, running)
+
+    def _in(self, shard: int) -> dict[SessionKey, Running]:
+        return {key: each for key, each in self._running.items() if each.tenure.shard == shard}
 
     # Starting and ending
 
@@ -120,10 +209,13 @@ class Supervisor:
         running = {key.session_id for key in self._running if key.server == name}
         discovery = self._discoveries.get(name)
         resting = self._resting(name, source, discovery)
+        owned, part = frozenset(self._tenures), self._parts[name]
         choice = choose(
-            source.settings.sessions,
+            part.of("configured", source.settings.sessions, owned),
             self._unfinished(name) if discovery else (),
-            (*discovery.listed, *self._known(name, discovery.all_listed)) if discovery else (),
+            (*part.of("listed", discovery.listed, owned), *self._known(name, discovery.all_listed))
+            if discovery
+            else (),
             running=running,
             over=resting,
             limit=source.settings.max_sessions,
@@ -131,8 +223,15 @@ class Supervisor:
         self._say_left_out(name, choice.left_out, source.settings.max_sessions)
         for session_id in choice.chosen:
             key = SessionKey(name, session_id)
-            if session_id not in running and self._shards.owns(key):
+            if session_id not in running and key not in self._held and not self._is_departing(key):
                 self._launch(key, source)
+
+    def _is_departing(self, key: SessionKey) -> bool:
+        worker = self._departing.get(key)
+        if worker is not None and not worker.is_alive:
+            del self._departing[key]
+            return False
+        return worker is not None
 
     def _resting(self, name: str, source: Source, discovery: Discovery | None) -> set[str]:
         """Sessions to be left alone. One that the server has ceased to list is free again: listed anew, it is back."""
@@ -144,16 +243,20 @@ class Supervisor:
         return {key.session_id for key in self._rests if key.server == name}
 
     def _launch(self, key: SessionKey, source: Source) -> None:
-        checkpoint = self._checkpoints.get(key)
-        outbox = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint)
+        tenure, restored = self._tenures[self.shard_of(key)], self._checkpoints.get(key)
+        checkpoint = None if restored is None else restored.checkpoint
+        outbox = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, tenure)
         discovery = self._discoveries.get(key.server)
-        worker = Worker(key, source, outbox, checkpoint, self._pulse, discovery.ask_now if discovery else _nothing)
+        hint = discovery.ask_now if discovery else _nothing
+        worker = Worker(key, source, outbox, restored, tenure, self._pulse, hint)
         with self._lock:
-            self._running[key] = Running(worker, outbox)
+            self._running[key] = Running(worker, outbox, tenure)
         worker.start()
 
     def _reap(self) -> None:
         for key, running in list(self._running.items()):
+            if key in self._held:
+                continue
             if running.worker.is_over and running.outbox.is_settled and running.worker.state is not State.REFUSED:
                 self._take_out(key, running)
 
@@ -161,17 +264,22 @@ class Supervisor:
         outcome = running.worker.state
         checkpoint = self._delivery.close(key)
         if checkpoint is not None:
-            self._checkpoints[key] = checkpoint
+            self._checkpoints[key] = Restored(checkpoint, is_late=False)
         now = monotonic()
         crashed = outcome is State.CRASHED
         self._rests[key] = Rest(now + _REST_AFTER_CRASH, inf) if crashed else Rest(now + _REST_AFTER_END, now)
+        self._forget(key, running)
+
+    def _forget(self, key: SessionKey, running: Running) -> None:
         with self._lock:  # in one step, so that no total ever goes backwards
             del self._running[key]
             self._ended[key.server] = Counters.total((self._ended[key.server], _counters(running)))
 
     def _unfinished(self, name: str) -> Iterable[str]:
         return [
-            key.session_id for key, each in self._checkpoints.items() if key.server == name and each.state == "active"
+            key.session_id
+            for key, each in self._checkpoints.items()
+            if key.server == name and each.checkpoint.state == "active"
         ]
 
     def _known(self, name: str, listed: Iterable[str]) -> Iterable[str]:
@@ -188,13 +296,16 @@ class Supervisor:
             )  # fmt: skip
         self._left_out[name] = left_out
 
-    def _say_what_is_left_alone(self) -> None:
-        for name in {key.server for key in self._checkpoints} - set(self._sources):
+    def _say_what_is_left_alone(self, restored: Mapping[SessionKey, Restored]) -> None:
+        """Once for each server: another shard tells nothing new."""
+        for name in {key.server for key in restored} - set(self._sources) - self._told_of:
+            self._told_of.add(name)
             log.warning("checkpoints of a server that the settings do not name are left alone", server=name)
         for name, source in self._sources.items():
-            if name not in self._discoveries:
+            if name not in self._discoveries and name not in self._told_of:
                 others = set(self._unfinished(name)) - set(source.settings.sessions)
                 if others:
+                    self._told_of.add(name)
                     log.warning(
                         "discovery is off: sessions with a checkpoint that are not configured are left alone",
                         server=name, sessions=len(others),
@@ -275,6 +386,7 @@ def _session_snapshot(key: SessionKey, running: Running, now: float) -> SessionS
         epoch=position.epoch or None,
         sequence=position.sequence,
         acknowledged_sequence=_acknowledged_sequence(position.epoch, acknowledged),
+        shard=running.tenure.shard,
         in_flight=outbox.in_flight,
         last_event_age=None if event_at is None else now - event_at,
         last_byte_age=None if byte_at is None else now - byte_at,

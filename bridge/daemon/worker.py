@@ -12,17 +12,18 @@ from typing import Literal
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
 from bridge.core.continuity import Action, Anew, Announce, Doubt, NoIds, Publish, Reconnect
 from bridge.core.event import Event
 from bridge.core.identity import SessionKey, sendable
 from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent
 from bridge.core.states import FINAL, Signal, State, next_state
+from bridge.core.succession import Restored
 from bridge.daemon.pulse import LONGEST_STAND, Pulse
 from bridge.daemon.readings import Readings
 from bridge.daemon.source import Source
 from bridge.delivery.protocol import Outbox
+from bridge.delivery.tenure import Tenure
 from bridge.errors import Stopped
 from bridge.mix.deletion import deletes
 from bridge.sse.connection import Connector
@@ -76,7 +77,8 @@ class Worker:
         key: SessionKey,
         source: Source,
         outbox: Outbox,
-        restored: Checkpoint | None,
+        restored: Restored | None,
+        tenure: Tenure,
         pulse: Pulse,
         hint: Callable[[], None],
     ) -> None:
@@ -87,6 +89,7 @@ class Worker:
         self._source = source
         self._outbox = outbox
         self._restored = restored
+        self._tenure = tenure
         self._pulse = pulse
         self._hint = hint
         self._connector: Connector = source.connector()
@@ -95,7 +98,7 @@ class Worker:
         self._haste = zlib.crc32(key.record_key) / 2**32 / 10
         self._stopped = threading.Event()
         self._history = History()
-        self._continuity = source.continuity(restored)
+        self._continuity = source.continuity(None if restored is None else restored.checkpoint)
         self._sent = ""
         self._has_begun = False
         """Whether this worker began the present epoch: then all that is in Kafka of it is known."""
@@ -153,6 +156,11 @@ class Worker:
             self._connector.retire()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def last_byte_at(self) -> float | None:
         """When the last byte came on the present connection."""
         stream = self._stream
@@ -193,14 +201,18 @@ class Worker:
 
     def _attach(self) -> None:
         """Take the position up, or begin: a first position is acknowledged before the first record is produced."""
-        restored, source = self._restored, self._source
-        start = source.settings.start_after_id
-        if restored is None:
+        start = self._source.settings.start_after_id
+        if self._restored is None:
             self._begin_epoch(Recent.starting(start))
             self._log.info("new session", start_after_id=start)
             return
+        restored, is_late = self._restored.checkpoint, self._restored.is_late
+        self._restored = None  # it is in the outbox by now
         self._was_answered = restored.position.last_event_id not in ("", start)
-        if restored.fingerprint != source.fingerprint:
+        if is_late:
+            detail = "a process that had lost this session wrote a position after that: numbered anew, some may repeat"
+            self._begin_epoch(restored.recent, self._happening("resumed", "late_checkpoint", detail))
+        elif restored.fingerprint != self._source.fingerprint:
             detail = "settings that decide what is numbered, and where it goes, have changed: numbered anew"
             self._begin_epoch(restored.recent, self._happening("resumed", "settings_changed", detail))
 
@@ -209,6 +221,11 @@ class Worker:
         self._outbox.begin_epoch(recent, why)
         if why is not None:
             self._tell(why)
+
+    def _prove_ownership(self) -> None:
+        """Wait until it is certain that the session is still this process's; raises ``Stopped`` when it is not."""
+        if not self._tenure.prove(self._stopped.is_set):
+            raise Stopped
 
     def _happening(
         self, kind: Literal["resumed", "unresumable", "ended"], reason: str, detail: str, to: str | None = None
@@ -298,6 +315,7 @@ class Worker:
         self.readings.last_error = None
         stood = self._pulse.stood_since(self._stood_at)
         if stood:
+            self._prove_ownership()
             self._stood_at = now
             self._perform(self._continuity.stood_still(events, stood, now))
         else:

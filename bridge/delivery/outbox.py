@@ -226,9 +226,9 @@ class SessionOutbox:
 
     @property
     def is_settled(self) -> bool:
-        """Everything submitted is acknowledged, and a checkpoint that says so too."""
+        """Everything submitted is acknowledged, and a checkpoint that says so too; or nothing of it may go any more."""
         watermark = self._window.watermark
-        return watermark.is_empty and self.positions.has(watermark.committable)
+        return self._window.is_revoked or (watermark.is_empty and self.positions.has(watermark.committable))
 
     @property
     def published(self) -> int:

@@ -92,7 +92,8 @@ def liveness(snapshot: BridgeSnapshot) -> Verdict:
 def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:
     """Whether the checkpoints are restored, Kafka and a server answer, and enough sessions can connect."""
     sessions = _sessions(snapshot, unconnected_states)
-    kafka = (_restore(snapshot), _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
+    shards = (_restore(snapshot), *_shards(snapshot))
+    kafka = (*shards, _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
     return Verdict((*kafka, _servers(snapshot), sessions))
 
 
@@ -108,6 +109,25 @@ def _restore(snapshot: BridgeSnapshot) -> Check:
         return Check("restore", ok=True, detail="all checkpoints are read")
     advice = "checkpoints are still being read: wait; if it lasts, look at Kafka and at the log"
     return Check("restore", ok=False, detail=advice)
+
+
+def _shards(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
+    """What the process has of the work; nothing before it knows how much there is."""
+    replica = snapshot.replica
+    if not replica.shard_count:
+        return ()
+    if not replica.has_joined:
+        advice = "the group has not yet said which shards are this process's: wait; if it lasts, look at the log"
+        return (Check("shards", ok=False, detail=advice),)
+    blocked = [f"shard {each.number}: {each.trouble}" for each in replica.shards if each.trouble is not None]
+    owned = sum(each.stage == "owned" for each in replica.shards)
+    told = f"owns {owned} of {replica.shard_count}"
+    checks = [Check("shards", ok=not blocked, detail="; ".join([told, *blocked]))]
+    if replica.with_other_servers:
+        names = ", ".join(replica.with_other_servers)
+        detail = f"other servers in the settings of {names}: sessions of a server are bridged only where all name it"
+        checks.append(Check("replicas", ok=False, detail=detail))
+    return tuple(checks)
 
 
 def _kafka(snapshot: BridgeSnapshot) -> Check:

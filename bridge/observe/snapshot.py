@@ -65,6 +65,7 @@ class SessionSnapshot:
     last_byte_age: float | None = None
     last_error: str | None = None  # of the trouble it is in: ``None`` again once a connection has brought a block
     counters: Counters = field(default_factory=Counters)
+    shard: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,32 @@ class TopicSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardSnapshot:
+    """One shard that the group has assigned to this process."""
+
+    number: int
+    stage: str
+    term: int | None  # the offset of this process's claim
+    sessions: int  # that run here
+    trouble: str | None = None  # what keeps it from being taken, and the way out
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One process among those that share the sessions, and what it sees of the others."""
+
+    owner: str = ""  # for people: ``<instance or host>:<process id>``
+    instance: str | None = None
+    host: str = ""
+    pid: int = 0
+    shard_count: int = 0  # of all replicas together
+    has_joined: bool = True  # whether the group has said which shards are this process's
+    shards: tuple[ShardSnapshot, ...] = ()
+    others: Mapping[str, int] = field(default_factory=dict)  # living owners of other shards, and how many they have
+    with_other_servers: tuple[str, ...] = ()  # of those: the ones whose settings name other servers
+
+
+@dataclass(frozen=True, slots=True)
 class BridgeSnapshot:
     """The daemon at one moment."""
 
@@ -113,6 +140,7 @@ class BridgeSnapshot:
     servers: Mapping[str, ServerSnapshot] = field(default_factory=dict)
     loops: Mapping[str, float] = field(default_factory=dict)  # ``Beats.ages()``
     topics: tuple[TopicSnapshot, ...] = ()
+    replica: Replica = field(default_factory=Replica)
 
     def totals(self) -> dict[str, Counters]:
         """Per server, the counters of all its sessions, those that ended included."""
@@ -128,6 +156,10 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
         "bridge": {
             "version": snapshot.version,
             "namespace": snapshot.namespace,
+            "owner": snapshot.replica.owner,
+            "instance": snapshot.replica.instance,
+            "host": snapshot.replica.host,
+            "pid": snapshot.replica.pid,
             "started_at_ms": snapshot.started_at_ms,
             "restored": snapshot.restored,
             "buffer_bytes": snapshot.buffer_bytes,
@@ -136,9 +168,22 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
             "kafka_last_answer_age": _rounded(snapshot.kafka_last_answer_age),
             "loops": {name: _rounded(age) for name, age in snapshot.loops.items()},
         },
+        "shard_count": snapshot.replica.shard_count,
+        "shards": [_shard_status(shard) for shard in snapshot.replica.shards],
+        "replicas": dict(snapshot.replica.others),
         "topics": {topic.name: _topic_status(topic) for topic in snapshot.topics},
         "servers": {name: _server_status(server) for name, server in snapshot.servers.items()},
         "sessions": [_session_status(session) for session in snapshot.sessions],
+    }
+
+
+def _shard_status(shard: ShardSnapshot) -> dict[str, object]:
+    return {
+        "shard": shard.number,
+        "state": shard.stage,
+        "term": shard.term,
+        "sessions": shard.sessions,
+        "trouble": shard.trouble,
     }
 
 
@@ -174,6 +219,7 @@ def _session_status(session: SessionSnapshot) -> dict[str, object]:
         "last_byte_age": _rounded(session.last_byte_age),
         "reconnects": session.counters.reconnects,
         "last_error": session.last_error,
+        "shard": session.shard,
     }
 
 

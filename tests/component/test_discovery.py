@@ -10,12 +10,13 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import Position, SessionKey
 from bridge.core.recent import Recent
+from bridge.core.succession import Restored
 from bridge.daemon.discovery import Discovery
 from bridge.daemon.pulse import Pulse
-from bridge.daemon.shards import Shards
 from bridge.daemon.source import Source
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.at_least_once import AtLeastOnce
+from bridge.delivery.tenure import SoleOwner, Tenure
 from bridge.settings import load
 from tests.integration.scripted_mix import ScriptedMix, listing, scripted_mix
 from tests.waiting import wait_until
@@ -87,9 +88,10 @@ def test_an_old_session_with_a_checkpoint_goes_on(monkeypatch: Any) -> None:
     key = SessionKey("local", "ended")
     with scripted_mix() as mix:
         mix.listed = [listing("ended", createdAt=OLD), listing("new-to-us", createdAt=OLD)]
-        restored = {key: Checkpoint(key, Position(1, 3, "3"), "ended", 0, "", Recent.starting("3"))}
+        checkpoint = Checkpoint(key, Position(1, 3, "3"), "ended", 0, "", Recent.starting("3"))
         sources = {"local": source(mix, created_within="1h")}
-        supervisor = Supervisor(sources, Shards.all_of(1), restored, cast("AtLeastOnce", None), Pulse(), lambda: None)
+        supervisor = Supervisor(sources, 1, cast("AtLeastOnce", None), Pulse(), lambda: None)
+        supervisor.own(Tenure(0, SoleOwner()), {key: Restored(checkpoint, is_late=False)})
         supervisor.start()
         try:
             wait_until(lambda: supervisor.servers()["local"].last_discovery_age is not None)

@@ -16,10 +16,12 @@ from bridge.core.identity import Position, SessionKey
 from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent, extended
 from bridge.core.states import State
+from bridge.core.succession import Restored
 from bridge.daemon.pulse import Pulse
 from bridge.daemon.source import Source
 from bridge.daemon.worker import Worker
 from bridge.delivery.protocol import Outbox
+from bridge.delivery.tenure import SoleOwner, Tenure
 from bridge.settings import load
 from bridge.sse.connection import Connector
 from tests.component.raw_server import Peer, answer
@@ -28,6 +30,11 @@ from tests.waiting import wait_until
 
 KEY = SessionKey("local", "a")
 START = Position(0, 0, "")
+
+
+def tenure() -> Tenure:
+    """Of a process that shares with nobody."""
+    return Tenure(0, SoleOwner())
 
 
 class Taken(NamedTuple):
@@ -95,12 +102,12 @@ def working(
 ) -> Iterator[tuple[Worker, Kept]]:
     """A running worker, and its outbox."""
     outbox = Kept()
-    checkpoint = None
+    checkpoint: Restored | None = None
     if restored is not None:
         recent = recent or Recent.starting(restored.last_event_id)
         outbox = Kept(restored, recent)
-        checkpoint = Checkpoint(KEY, restored, "active", 0, of.fingerprint, recent)
-    worker = Worker(KEY, of, cast("Outbox", outbox), checkpoint, Pulse(), lambda: None)
+        checkpoint = Restored(Checkpoint(KEY, restored, "active", 0, of.fingerprint, recent), is_late=False)
+    worker = Worker(KEY, of, cast("Outbox", outbox), checkpoint, tenure(), Pulse(), lambda: None)
     worker.start()
     try:
         yield worker, outbox
@@ -191,7 +198,7 @@ def test_connections_made_together_do_not_end_together(monkeypatch: pytest.Monke
     with scripted_mix() as mix:
         of = source(mix)
         workers = [
-            Worker(SessionKey("local", f"s{number}"), of, cast("Outbox", Kept()), None, Pulse(), lambda: None)
+            Worker(SessionKey("local", f"s{number}"), of, cast("Outbox", Kept()), None, tenure(), Pulse(), lambda: None)
             for number in range(100)
         ]
         ended = []

@@ -19,6 +19,7 @@ def settings(kafka: str, namespace: str, url: str, more: Mapping[str, object] | 
     """A bridge's settings with one server, and with waits that suit a test."""
     return {
         "namespace": namespace,
+        "instance": "bridge",  # killed and started again, it need not wait until the group has noticed
         "kafka.bootstrap_servers": kafka,
         "servers.local.url": url,
         "servers.local.discover_interval": "200ms",

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.identity import SessionKey
-from bridge.daemon.roster import Choice, DiscoveryRules, choose, discovered
-from bridge.daemon.shards import Shards
+from bridge.core.identity import SessionKey, partition_of
+from bridge.daemon.roster import Choice, DiscoveryRules, OwnedPart, choose, discovered
 from bridge.mix.listing import SessionSummary
 
 NOW = 1_700_000_000_000
@@ -63,10 +62,20 @@ def test_no_session_comes_twice_and_none_goes_unnamed(
         assert running <= set(choice.chosen)
 
 
-def test_every_session_has_one_shard_and_one_owner() -> None:
-    """The shards of two processes part the sessions between them."""
-    keys = [SessionKey("local", f"s{number}") for number in range(50)]
-    left, right = Shards(8, frozenset({0, 1, 2})), Shards(8, frozenset({3, 4, 5, 6, 7}))
-    assert all(left.owns(key) != right.owns(key) for key in keys)
-    assert all(Shards.all_of(8).owns(key) for key in keys)
-    assert {left.shard_of(key) for key in keys} == set(range(8))
+def test_only_the_part_of_a_list_in_owned_shards_is_worked_on() -> None:
+    """The shards of two processes part the sessions between them; a list is gone through once for each ownership."""
+    listed, asked = tuple(f"s{number}" for number in range(50)), list[SessionKey]()
+
+    def shard_of(key: SessionKey) -> int:
+        asked.append(key)
+        return partition_of(key.record_key, 8)
+
+    part = OwnedPart("local", shard_of)
+    left, right = part.of("listed", listed, {0, 1, 2}), part.of("other", listed, {3, 4, 5, 6, 7})
+    assert {*left, *right} == set(listed)
+    assert not {*left} & {*right}
+    assert len(asked) == 100
+    assert part.of("listed", listed, {0, 1, 2}) == left
+    assert len(asked) == 100
+    assert part.of("listed", listed, set(range(8))) == listed
+    assert part.of("listed", ("s1",), set(range(8))) == ("s1",)

@@ -82,6 +82,7 @@ def test_the_status_of_a_session_has_the_names_of_the_interface() -> None:
             "last_byte_age": 0.5,
             "reconnects": 2,
             "last_error": None,
+            "shard": None,
         }
     ]
 

@@ -12,6 +12,7 @@ from bridge.daemon.pulse import Pulse
 from bridge.daemon.source import Source
 from bridge.daemon.worker import Worker
 from bridge.delivery.protocol import Outbox
+from bridge.delivery.tenure import SoleOwner, Tenure
 from bridge.settings import load
 
 
@@ -26,7 +27,8 @@ def test_a_session_without_a_thread_is_over_and_can_be_stopped(monkeypatch: Any)
     """One process limit must cost one session for a while, not the daemon."""
     values = {"servers.local.url": "http://127.0.0.1:9", "kafka.bootstrap_servers": "127.0.0.1:9"}
     key = SessionKey("local", "a")
-    worker = Worker(key, Source("local", load(values, {})), cast("Outbox", NoOutbox()), None, Pulse(), lambda: None)
+    source, tenure = Source("local", load(values, {})), Tenure(0, SoleOwner())
+    worker = Worker(key, source, cast("Outbox", NoOutbox()), None, tenure, Pulse(), lambda: None)
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -1,0 +1,104 @@
+"""What other threads have to say about shards: noted here, acted on by the main thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from bridge.core.checkpoint_log import Word
+from bridge.core.shard_states import Turn
+from bridge.delivery.tenure import Prover, Tenure
+from bridge.kafka.shard_state import Taken
+
+
+class AllGone(threading.Event):
+    """Set when so many shards are gone. Counted down by the main thread alone."""
+
+    def __init__(self, shards: int) -> None:
+        super().__init__()
+        self._left = shards
+        if not shards:
+            self.set()
+
+    def count_down(self) -> None:
+        """One more is gone."""
+        self._left -= 1
+        if self._left <= 0:
+            self.set()
+
+
+class Note(NamedTuple):
+    """Something about a shard; about ``tenure`` alone, if there is one."""
+
+    shard: int
+    turn: Turn | None = None
+    """None with a tenure: it is assigned."""
+    tenure: Tenure | None = None
+    taken: Taken | None = None
+    word: Word | None = None
+    """One that somebody else wrote."""
+    gone: AllGone | None = None
+    """To be counted down when the shard is gone."""
+
+
+class Assignment:
+    """The group's word on which shards are this process's; see :class:`bridge.kafka.membership.Listener`.
+
+    Thread rule: ``assigned``, ``revoked`` and ``lost`` are the membership thread's, ``note`` is any thread's, ``notes``
+    the main thread's.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        """``changed`` wakes the main thread."""
+        self._changed = changed
+        self._prover: Prover | None = None
+        self._tenures: dict[int, Tenure] = {}
+        self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+
+    def trust(self, prover: Prover) -> None:
+        """Who proves membership; before the first assignment."""
+        self._prover = prover
+
+    def assigned(self, shards: Collection[int]) -> None:
+        """The group gives these to this process."""
+        if self._prover is None:
+            raise AssertionError("assigned before anybody can prove it")
+        for shard in shards:
+            tenure = self._tenures[shard] = Tenure(shard, self._prover)
+            self.note(Note(shard, None, tenure))
+
+    def revoked(self, shards: Collection[int]) -> threading.Event:
+        """The group wants these back; the event is set when they are given up."""
+        # They stay known: what is lost while it is being given up must end at once as well.
+        tenures = [tenure for shard in shards if (tenure := self._tenures.get(shard)) is not None]
+        gone = AllGone(len(tenures))
+        for tenure in tenures:
+            self.note(Note(tenure.shard, Turn.REVOKED, tenure, gone=gone))
+        return gone
+
+    def lost(self, shards: Collection[int]) -> None:
+        """Another process has these already, or soon will: from here on nothing of theirs is handed over."""
+        for shard in shards:
+            tenure = self._tenures.pop(shard, None)
+            if tenure is not None:
+                tenure.revoke()  # at once, whoever is busy
+                self.note(Note(shard, Turn.LOST, tenure))
+
+    def note(self, note: Note) -> None:
+        """Have the main thread look at this."""
+        self._notes.put(note)
+        self._changed()
+
+    def notes(self) -> Iterator[Note]:
+        """What was noted and not yet acted on."""
+        with suppress(queue.Empty):
+            while True:
+                yield self._notes.get_nowait()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is noted that was not acted on."""
+        return self._notes.empty()

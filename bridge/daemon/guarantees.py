@@ -1,0 +1,49 @@
+"""The way to Kafka that the settings ask for: chosen once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.delivery import at_least_once, exactly_once
+from bridge.delivery.at_least_once import AtLeastOnce
+from bridge.delivery.exactly_once import ExactlyOnce
+from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.protocol import Delivery
+from bridge.delivery.shard_thread import Pace, Reclaim
+from bridge.kafka.clients import client_config
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from bridge.kafka.transactional import Patience, TransactionalProducer
+from bridge.settings import Settings
+from bridge.settings.naming import transactional_id
+
+
+def make_delivery(
+    settings: Settings, partitions: int, limit: Callable[[], int], reclaim: Reclaim, beat: Callable[[], None]
+) -> Delivery:
+    """``partitions`` of the checkpoints topic; ``limit``: bytes of the largest request that all topics take now."""
+    topics, delivery = settings.topics, settings.delivery
+    own = OwnTopics(topics.checkpoints, partitions, topics.lifecycle)
+    config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
+
+    def make(role: Role) -> IdempotentProducer:
+        return IdempotentProducer(ProducerSettings(config, limit()), role)
+
+    if delivery.guarantee == "at_least_once":
+        bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
+        return AtLeastOnce(make, own, bounds, beat)
+
+    patience = Patience()
+
+    def make_transactional(shard: int) -> TransactionalProducer:
+        name = transactional_id(settings.namespace, shard)
+        return TransactionalProducer(ProducerSettings(config, limit()), name, patience)
+
+    return ExactlyOnce(
+        make_transactional,
+        lambda: make(Role.POSITIONS),
+        own,
+        exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
+        Pace(delivery.transaction_interval, delivery.checkpoint_interval, patience),
+        reclaim,
+        beat,
+    )

@@ -1,0 +1,387 @@
+"""Which shards a process works on: taken behind a claim, given up only when all is delivered, lost at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint import Checkpoint, encode
+from bridge.core.checkpoint_log import CheckpointLog, Word
+from bridge.core.claim import CLAIM_KEY, Claim
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.recent import Recent
+from bridge.core.shard_states import TRANSITIONS, ForbiddenTurn, Stage, Turn, next_stage
+from bridge.core.succession import Restored
+from bridge.daemon.assignment import AllGone, Assignment, Note
+from bridge.daemon.shards import Shards
+from bridge.delivery.protocol import Delivery
+from bridge.delivery.tenure import SoleOwner, Tenure
+from bridge.errors import SettingsError
+from bridge.kafka.shard_state import Taken
+
+COUNT = 4
+KEY = SessionKey("local", "a")
+HOME = partition_of(KEY.record_key, COUNT)
+POSITION = Position(5, 3, "3")
+
+
+@dataclass
+class Reader:
+    """Takes note of what is to be read."""
+
+    asked: list[tuple[int, Callable[[Taken], None]]] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+
+    def take(self, shard: int, claim: Claim, taken: Callable[[Taken], None], after: int = 0) -> None:  # noqa: ARG002 - the protocol's
+        """Asked."""
+        self.asked.append((shard, taken))
+
+    def forget(self, shard: int) -> None:
+        """Forgotten."""
+        self.forgotten.append(shard)
+
+    def held_up(self) -> Mapping[int, str]:
+        """Never."""
+        return {}
+
+
+@dataclass
+class Sessions:
+    """Takes note of what is ordered about the sessions."""
+
+    said: list[str] = field(default_factory=list)
+    restored: dict[SessionKey, Restored] = field(default_factory=dict)
+    readers_left: bool = True
+    delivered: bool = True
+    lost_track: list[SessionKey] = field(default_factory=list)
+
+    def own(self, tenure: Tenure, restored: Mapping[SessionKey, Restored]) -> None:
+        """Begun."""
+        self.said.append(f"own {tenure.shard}")
+        self.restored.update(restored)
+
+    def give_up(self, shard: int) -> None:
+        """Asked to end."""
+        self.said.append(f"give up {shard}")
+
+    def has_left(self, shard: int, *, readers: bool) -> bool:  # noqa: ARG002 - the protocol's
+        """As the test has it."""
+        return self.delivered and (self.readers_left or not readers)
+
+    def drop(self, shard: int) -> None:
+        """Forgotten."""
+        self.said.append(f"drop {shard}")
+
+    def hold(self, key: SessionKey) -> None:
+        """Ended, and not begun again."""
+        self.said.append(f"hold {key}")
+
+    def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+        """Begun again."""
+        self.said.append(f"release {shard}")
+        self.restored.update(restored)
+
+    def astray(self) -> Iterable[SessionKey]:
+        """None."""
+        return self.lost_track
+
+    def counts(self) -> Mapping[int, int]:
+        """None."""
+        return {}
+
+
+@dataclass
+class Way:
+    """Delivery, as far as shards go."""
+
+    entered: list[tuple[Tenure, Callable[[], None]]] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+
+    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
+        """To be fenced."""
+        self.entered.append((tenure, ready))
+
+    def leave(self, tenure: Tenure) -> None:
+        """Nothing more."""
+        self.left.append(tenure.shard)
+
+
+class Scene:
+    """One process's shards, its threads' words put in by hand."""
+
+    def __init__(self, give_up_within: float = 30.0) -> None:
+        self.reader, self.sessions, self.way = Reader(), Sessions(), Way()
+        self.assignment = Assignment(lambda: None)
+        self.assignment.trust(SoleOwner())
+        nonces = itertools.count()
+        self.shards = Shards(
+            COUNT,
+            topic="checkpoints",
+            assignment=self.assignment,
+            reader=self.reader,
+            delivery=cast("Delivery", self.way),
+            sessions=self.sessions,
+            claim=lambda: claim(str(next(nonces))),
+            give_up_within=give_up_within,
+        )
+
+    def owning(self, shard: int = HOME) -> Tenure:
+        """One is taken; its tenure."""
+        self.assignment.assigned({shard})
+        self.shards.tick()
+        tenure, ready = self.way.entered[-1]
+        ready()
+        self.shards.tick()
+        self.read(7)
+        return tenure
+
+    def read(self, term: int, log: CheckpointLog | None = None, previous: Claim | None = None) -> None:
+        """The last claim that was asked for comes by."""
+        shard, taken = self.reader.asked[-1]
+        taken(Taken(shard, term, previous, log or CheckpointLog(COUNT)))
+        self.shards.tick()
+
+    @property
+    def stages(self) -> dict[int, str]:
+        """Of all shards."""
+        return {each.number: each.stage for each in self.shards.snapshots()}
+
+
+def claim(nonce: str = "n", shards: int = COUNT, servers: str = "s") -> Claim:
+    """A claim of this or another process."""
+    return Claim("host:1", nonce, shards, servers, 0)
+
+
+def checkpoint(position: Position = POSITION) -> Checkpoint:
+    """One of the session."""
+    return Checkpoint(KEY, position, "active", 0, "", Recent.starting(position.last_event_id))
+
+
+def log_with(value: bytes) -> CheckpointLog:
+    """What the partition holds."""
+    log = CheckpointLog(COUNT)
+    log.take(HOME, 3, 0, KEY.record_key, value)
+    return log
+
+
+@pytest.mark.parametrize(("stage", "turn"), list(itertools.product(Stage, Turn)))
+def test_every_turn_in_every_stage_is_in_the_table_or_forbidden(stage: Stage, turn: Turn) -> None:
+    """Nothing comes after gone, and what is lost is gone from wherever it was."""
+    if (stage, turn) in TRANSITIONS:
+        assert stage is not Stage.GONE
+        assert next_stage(stage, turn) is TRANSITIONS[stage, turn]
+        assert turn is not Turn.LOST or next_stage(stage, turn) is Stage.GONE
+    else:
+        with pytest.raises(ForbiddenTurn):
+            next_stage(stage, turn)
+
+
+def test_sessions_begin_when_the_claim_has_come_by_and_not_before() -> None:
+    """Fence, claim, read, own: in this order."""
+    scene = Scene()
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    assert scene.stages == {HOME: "fencing"}
+    assert scene.reader.asked == []
+    scene.way.entered[-1][1]()
+    scene.shards.tick()
+    assert scene.stages == {HOME: "restoring"}
+    assert scene.sessions.said == []
+    assert not scene.shards.are_taken
+    scene.read(7, log_with(encode(checkpoint())))
+    assert scene.stages == {HOME: "owned"}
+    assert scene.sessions.said == [f"own {HOME}"]
+    assert scene.sessions.restored[KEY].checkpoint == checkpoint()
+    assert scene.way.entered[-1][0].term == 7
+    assert scene.shards.are_taken
+
+
+def test_a_shard_goes_when_everything_of_it_is_delivered() -> None:
+    """Until then the group waits."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.sessions.delivered = False
+    gone = scene.assignment.revoked({HOME})
+    scene.shards.tick()
+    assert scene.stages == {HOME: "leaving"}
+    assert not gone.is_set()
+    assert not tenure.is_over
+    scene.sessions.delivered = True
+    scene.shards.tick()
+    assert gone.is_set()
+    assert tenure.is_over
+    assert scene.stages == {}
+    assert scene.way.left == [HOME]
+    assert scene.shards.left_undelivered == 0
+
+
+def test_a_shard_that_is_not_delivered_in_time_goes_without_a_last_checkpoint() -> None:
+    """Nothing of it is handed over from then on."""
+    scene = Scene(give_up_within=0.0)
+    tenure = scene.owning()
+    scene.sessions.delivered = False
+    gone = scene.assignment.revoked({HOME})
+    scene.shards.tick()
+    assert gone.is_set()
+    assert tenure.is_over
+    assert scene.shards.left_undelivered == 1
+
+
+def test_a_reader_that_hangs_has_a_third_of_the_time() -> None:
+    """What the others have read is delivered by then, and the shard goes."""
+    scene = Scene()
+    scene.owning()
+    scene.sessions.readers_left = False
+    scene.shards.stop(monotonic() + 60)
+    scene.shards.tick()
+    assert scene.stages == {HOME: "leaving"}
+    scene.shards.stop(monotonic() + 0.0)
+    scene.shards.tick()
+    assert scene.stages == {}
+
+
+def test_what_is_lost_ends_before_the_main_thread_has_heard_of_it() -> None:
+    """Its tenure is over at once; then its sessions are dropped."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.assignment.lost({HOME})
+    assert tenure.is_over
+    assert scene.stages == {HOME: "owned"}
+    scene.shards.tick()
+    assert scene.stages == {}
+    assert scene.sessions.said[-1] == f"drop {HOME}"
+
+
+def test_what_is_lost_while_it_is_given_up_ends_at_once_as_well() -> None:
+    """The one who waits for it waits no longer."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.sessions.delivered = False
+    gone = scene.assignment.revoked({HOME})
+    scene.shards.tick()
+    scene.assignment.lost({HOME})
+    assert tenure.is_over
+    scene.shards.tick()
+    assert gone.is_set()
+
+
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_a_shard_that_is_wanted_back_while_it_is_taken_goes_at_once(*, is_fenced: bool) -> None:
+    """Whatever its restore brings later is about a tenure that is over."""
+    scene = Scene()
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    if is_fenced:
+        scene.way.entered[-1][1]()
+        scene.shards.tick()
+    gone = scene.assignment.revoked({HOME})
+    scene.shards.tick()
+    assert gone.is_set()
+    assert scene.reader.forgotten == [HOME]
+    if is_fenced:
+        scene.read(9)
+    assert scene.sessions.said == [f"drop {HOME}"]
+
+
+def test_late_words_about_a_former_tenure_do_not_touch_the_next() -> None:
+    """A shard may be lost and had again before the main thread looks."""
+    scene = Scene()
+    scene.owning()
+    scene.assignment.lost({HOME})
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    assert scene.stages == {HOME: "fencing"}
+    assert scene.sessions.said == [f"own {HOME}", f"drop {HOME}"]
+
+
+def test_another_number_of_shards_in_the_last_claim_ends_the_start() -> None:
+    """With the way out."""
+    scene = Scene()
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    scene.way.entered[-1][1]()
+    scene.shards.tick()
+    with pytest.raises(SettingsError, match=r"4 partitions, but host:1 owned a shard of 8: .*checkpoints export"):
+        scene.read(7, previous=claim(shards=8))
+
+
+def test_checkpoints_that_cannot_be_gone_by_end_the_start_but_not_a_process_that_runs() -> None:
+    """Later the shard is looked at again and again, and its trouble is told."""
+    scene = Scene()
+    scene.owning((HOME + 1) % COUNT)
+    scene.shards.note_start()
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    scene.way.entered[-1][1]()
+    scene.shards.tick()
+    scene.read(7, log_with(b"no JSON"))
+    assert scene.stages[HOME] == "blocked"
+    assert f"partition {HOME} offset 3" in scene.shards.troubles()[HOME]
+    assert scene.shards.are_taken
+    gone = scene.assignment.revoked({HOME})
+    scene.shards.tick()
+    assert gone.is_set()
+
+
+def test_a_strangers_word_about_a_session_has_it_read_again_behind_a_new_claim() -> None:
+    """The session ends here first, and begins from what stands; the term says that the word was known."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.assignment.note(Note(HOME, word=Word(HOME, 9, 0, KEY.record_key, b"{}")))
+    scene.shards.tick()
+    assert scene.sessions.said[-1] == f"hold {KEY}"
+    assert len(scene.reader.asked) == 2
+    scene.read(11, log_with(encode(checkpoint(Position(8, 0, "1")))))
+    assert scene.sessions.said[-1] == f"release {HOME}"
+    assert scene.sessions.restored[KEY].checkpoint.position == Position(8, 0, "1")
+    assert tenure.term == 11
+
+
+def test_a_session_that_knows_no_position_of_its_own_begins_again_from_what_stands() -> None:
+    """As after a stranger's word."""
+    scene = Scene()
+    scene.owning()
+    scene.sessions.lost_track.append(KEY)
+    scene.shards.tick()
+    scene.sessions.lost_track.clear()
+    assert scene.sessions.said[-1] == f"hold {KEY}"
+    scene.read(11)
+    assert scene.sessions.said[-1] == f"release {HOME}"
+
+
+def test_a_strangers_claim_costs_nothing_but_a_proof() -> None:
+    """Whose the shard is the group tells."""
+    scene = Scene()
+    scene.owning()
+    scene.assignment.note(Note(HOME, word=Word(HOME, 9, 0, CLAIM_KEY, b"{}")))
+    scene.shards.tick()
+    assert scene.stages == {HOME: "owned"}
+    assert scene.sessions.said == [f"own {HOME}"]
+
+
+def test_an_abandoned_process_keeps_nobody_waiting() -> None:
+    """Everything is over, whatever was still to be delivered."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.sessions.delivered = False
+    gone = scene.assignment.revoked({HOME})
+    scene.shards.abandon()
+    scene.shards.abandon()
+    assert tenure.is_over
+    assert gone.is_set()
+    assert scene.shards.are_gone
+
+
+def test_all_are_gone_when_the_last_one_is() -> None:
+    """Nothing to wait for is gone already."""
+    assert AllGone(0).is_set()
+    two = AllGone(2)
+    two.count_down()
+    assert not two.is_set()
+    two.count_down()
+    assert two.is_set()
