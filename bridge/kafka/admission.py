@@ -3,69 +3,76 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from confluent_kafka import Consumer
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.badge import Badge
 from bridge.errors import SettingsError, Stopped, Unreachable
-from bridge.kafka.group_look import GroupLook, GroupSeen, awaited
+from bridge.kafka.group_look import look_at_group, read_badges
 from bridge.kafka.life import is_dead
-from bridge.kafka.namesake import Namesake, check_company, taken
+from bridge.kafka.namesake import GRACE, Namesake, foreign, strangers, taken
 
 log = get_logger("bridge.membership")
 
 _AGAIN = 0.5
 """Seconds between two looks at a group that cannot be joined yet."""
-_LAST_LOOK = 1.5
-"""Seconds that are spent to name the process that has taken this one's place."""
+_TIMEOUT = 2.0
+"""Seconds for one question: only between two is a stop heard."""
 
 
 class Admission:
-    """Looks at the group from outside. Thread rule: one thread, which waits here."""
+    """Looks at the group from outside, through a client that has not joined it.
 
-    def __init__(self, look: GroupLook, instance: str | None, session_timeout: float, stopped: threading.Event) -> None:
-        self._look, self._instance, self._stopped = look, instance, stopped
-        self._session_timeout = session_timeout
+    Thread rule: one thread, which waits.
+    """
 
-    def wait(self, beat: Callable[[], None]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the group, and who wants to join it
+        self,
+        config: Mapping[str, Any],
+        group: str,
+        topic: str,
+        partitions: int,
+        instance: str | None,
+        session_timeout: float,
+    ) -> None:
+        """``session_timeout`` in seconds: for so long a dead process stays a member."""
+        self._config, self._group, self._topic, self._partitions = dict(config), group, topic, partitions
+        self._instance, self._session_timeout = instance, session_timeout
+
+    def wait(self, consumer: Consumer, stopped: threading.Event, beat: Callable[[], None]) -> None:
         """Until this process may join, Kafka away or not; raises ``SettingsError`` when it never may, ``Stopped``."""
-        namesake = None
+        began, namesake = monotonic(), None
         if self._instance is not None:
-            namesake = Namesake(self._instance, self._session_timeout, monotonic(), is_dead)
-        while not self._may_join(namesake, beat):
-            if self._stopped.wait(_AGAIN):
+            namesake = Namesake(self._instance, self._session_timeout, began, is_dead)
+        while not self._may_join(consumer, namesake, began):
+            beat()
+            if stopped.wait(_AGAIN):
                 raise Stopped
 
-    def _may_join(self, namesake: Namesake | None, beat: Callable[[], None]) -> bool:
-        def is_over() -> bool:
-            beat()
-            return self._stopped.is_set()
-
+    def _may_join(self, consumer: Consumer, namesake: Namesake | None, began: float) -> bool:
         try:
-            group = self._group(is_over)
-            if group is None:  # an embedded Kafka has nobody else in it
-                return True
-            check_company(group, self._look.name, self._look.topic)
-            return namesake is None or namesake.is_gone(group, self._badges(is_over), monotonic())
+            badges = read_badges(consumer, self._group, self._topic, self._partitions, _TIMEOUT)
         except Unreachable as away:
             log.debug("the group cannot be looked at", detail=str(away))  # others tell of a Kafka that is away
             return False
+        group, now = look_at_group(self._config, self._group, self._topic, _TIMEOUT), monotonic()
+        others = frozenset[str]() if group is None else strangers(group, self._topic, self._instance)
+        if others:
+            # The dead stay members for a while, also those that were started with other settings.
+            if now - began < self._session_timeout + GRACE:
+                return False
+            raise foreign(self._group, others, self._topic)
+        return namesake is None or namesake.is_gone(group, badges, now)
 
-    def _group(self, is_over: Callable[[], bool]) -> GroupSeen | None:
-        return self._look.group(awaited(self._look.ask_group(), is_over))
-
-    def _badges(self, is_over: Callable[[], bool]) -> dict[int, Badge]:
-        return self._look.badges(awaited(self._look.ask_badges(), is_over))
-
-    def usurper(self, run: str) -> SettingsError:
+    def usurper(self, consumer: Consumer, instance: str, run: str) -> SettingsError:
         """Who has taken the place of the process ``run``, as far as it can be found out quickly."""
-        assert self._instance is not None  # noqa: S101 - told to mypy; only who has a name can be put out by another
-        end = monotonic() + _LAST_LOOK
         try:
-            group = self._group(lambda: monotonic() >= end)
-            badges = [badge for badge in self._badges(lambda: monotonic() >= end).values() if badge.run != run]
-        except (Stopped, Unreachable, SettingsError):
-            group, badges = None, []
-        return taken(self._instance, None if group is None else group.named(self._instance), badges)
+            badges = read_badges(consumer, self._group, self._topic, self._partitions, _TIMEOUT)
+            group = look_at_group(self._config, self._group, self._topic, _TIMEOUT)
+        except (Unreachable, SettingsError):
+            badges, group = {}, None
+        member = None if group is None else group.named(instance)
+        return taken(instance, member, [badge for badge in badges.values() if badge.run != run])

@@ -1,42 +1,45 @@
-"""Looks at a consumer group from outside: who its members are, and what the owners of shards wrote into its book."""
+"""Looks at a consumer group from outside: who its members are, and what the owners of shards wrote into its book.
+
+None of the newer calls of the admin client is used for it: when one that goes to a group's coordinator is cut off or
+times out, librdkafka ends the whole process with a failed assertion (its issue 4605; seen with a broker that was away
+for some seconds).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import (
-    ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, MemberDescription
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from bridge.core.badge import Badge, decode
-from bridge.errors import Stopped
+from bridge.core.group_protocol import assigned, subscribed
+from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.clients import admin_client, unreachable
 from bridge.kafka.faults import error_of
 from bridge.kafka.group_faults import obstacle_to_joining
 
-_TIMEOUT = 5.0
-_SLICE = 0.05
-"""Seconds between two looks whether the wait for an answer is to end."""
+_UUID = 36
+"""Characters at the end of a member id that make it unique."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberSeen:
     """One member of a group, as the coordinator describes it."""
 
-    instance: str | None
+    member_id: str
     host: str
     """The address it comes from."""
-    shards: frozenset[int]
-    topics: frozenset[str]
-    """Of which it has partitions."""
+    shards: frozenset[int] = frozenset()
+    """The partitions of our topic that it has."""
+    topics: frozenset[str] = frozenset()
+    """What it shares."""
+
+    def is_named(self, instance: str) -> bool:
+        """Whether it bears that name: the coordinator makes the ids of such members from it."""
+        return self.member_id[:-_UUID] == f"{instance}-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,89 +49,54 @@ class GroupSeen:
     members: tuple[MemberSeen, ...] = ()
     is_stable: bool = True
     """Not between two assignments, when even living members cannot commit."""
-    assignor: str = ""
-    allowed: frozenset[str] | None = None
-    """The operations Kafka allows the bridge on it, such as ``READ``; None where Kafka does not say."""
 
     def named(self, instance: str) -> MemberSeen | None:
         """The member with that name."""
-        return next((member for member in self.members if member.instance == instance), None)
+        return next((member for member in self.members if member.is_named(instance)), None)
 
 
-class GroupLook:
-    """Asks about one group. Thread rule: one thread; nothing here waits but ``answer``."""
+def read_badges(consumer: Consumer, group: str, topic: str, partitions: int, timeout: float) -> dict[int, Badge]:
+    """What the owners of shards wrote into their group's book, by shard; the consumer is of that group, joined or not.
 
-    def __init__(self, config: Mapping[str, Any], group: str, topic: str, partitions: int) -> None:
-        """Raises ``SettingsError``."""
-        self._admin: AdminClient = admin_client(config)
-        self.name, self.topic = group, topic
-        self._partitions = partitions
-
-    def ask_group(self) -> Future[Any]:
-        """Ask who is in the group; the answer is for ``group``."""
-        answers: Mapping[str, Future[Any]] = self._admin.describe_consumer_groups(
-            [self.name], include_authorized_operations=True, request_timeout=_TIMEOUT
-        )
-        return answers[self.name]
-
-    def ask_badges(self) -> Future[Any]:
-        """Ask for the group's book; the answer is for ``badges``."""
-        places = [TopicPartition(self.topic, shard) for shard in range(self._partitions)]
-        wanted = ConsumerGroupTopicPartitions(self.name, places)
-        answers: Mapping[str, Future[Any]] = self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT)
-        return answers[self.name]
-
-    def group(self, answer: Future[Any]) -> GroupSeen | None:
-        """The group; None where Kafka cannot tell (an embedded one). Raises ``SettingsError``, ``Unreachable``."""
-        try:
-            return _group(answer.result(_TIMEOUT), self.topic)
-        except KafkaException as exception:
-            error = error_of(exception)
-            if error is None or error.code() not in _ABSENT:
-                raise self._translated(exception) from exception
-            return _ABSENT[error.code()]
-
-    def badges(self, answer: Future[Any]) -> dict[int, Badge]:
-        """What the owners wrote, by shard. Raises ``SettingsError``, ``Unreachable``."""
-        try:
-            places: Iterable[TopicPartition] = answer.result(_TIMEOUT).topic_partitions
-        except KafkaException as exception:
-            raise self._translated(exception) from exception
-        found = {place.partition: decode(place.metadata) for place in places if place.error is None}
-        return {shard: badge for shard, badge in found.items() if badge is not None}
-
-    def _translated(self, exception: KafkaException) -> Exception:
-        error = error_of(exception)
-        obstacle = None if error is None else obstacle_to_joining(error, self.name, self.topic)
-        return obstacle or unreachable(f"asking about the consumer group {self.name}", exception)
+    Waits up to ``timeout`` seconds; raises ``SettingsError``, ``Unreachable``.
+    """
+    places = [TopicPartition(topic, shard) for shard in range(partitions)]
+    try:
+        found = consumer.committed(places, timeout=timeout)
+    except KafkaException as exception:
+        raise _translated(exception, group, topic) from exception
+    badges = {place.partition: decode(place.metadata) for place in found if place.error is None}
+    return {shard: badge for shard, badge in badges.items() if badge is not None}
 
 
-_ABSENT = {
-    KafkaError._UNSUPPORTED_FEATURE: None,
-    KafkaError.GROUP_ID_NOT_FOUND: GroupSeen(),  # brokers say so since Kafka 4; older ones call it dead
-}
+def _translated(exception: KafkaException, group: str, topic: str) -> SettingsError | Unreachable:
+    error = error_of(exception)
+    obstacle = None if error is None else obstacle_to_joining(error, group, topic)
+    return obstacle or unreachable(f"reading the book of the consumer group {group}", exception)
 
 
-def awaited(answer: Future[Any], is_over: Callable[[], bool]) -> Future[Any]:
-    """The answer once it is there; raises ``Stopped``. The client itself ends it after ``_TIMEOUT`` seconds."""
-    while not answer.done():
-        if is_over():
-            raise Stopped
-        wait([answer], _SLICE)
-    return answer
+def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupSeen | None:
+    """The members of a group; None where Kafka does not tell: an embedded one, or one with a broker away.
+
+    Waits up to ``timeout`` seconds. Raises ``SettingsError``.
+    """
+    admin = admin_client(config)
+    # The wrapper in Python only warns that there are newer calls.
+    asked: Any = super(AdminClient, admin)
+    try:
+        found: list[Any] = asked.list_groups(group=group, timeout=timeout)
+    except KafkaException:
+        return None
+    return next((_group(each, topic) for each in found if each.id == group), GroupSeen())
 
 
-def _group(found: ConsumerGroupDescription, topic: str) -> GroupSeen:
-    members = tuple(_member(each, topic) for each in found.members)
-    operations = found.authorized_operations
-    allowed = None if operations is None else frozenset(each.name for each in operations)
-    return GroupSeen(members, found.state in _AT_REST, found.partition_assignor, allowed)
+def _group(found: Any, topic: str) -> GroupSeen:  # noqa: ANN401 - the types of the client say None of every field
+    return GroupSeen(tuple(_member(each, topic) for each in found.members), found.state in _AT_REST)
 
 
-_AT_REST = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
+_AT_REST = frozenset({"Stable", "Empty", "Dead"})
 
 
-def _member(found: MemberDescription, topic: str) -> MemberSeen:
-    places: list[TopicPartition] = found.assignment.topic_partitions if found.assignment else []
-    shards = frozenset(place.partition for place in places if place.topic == topic)
-    return MemberSeen(found.group_instance_id, found.host.lstrip("/"), shards, frozenset(each.topic for each in places))
+def _member(found: Any, topic: str) -> MemberSeen:  # noqa: ANN401 - as above
+    shards = assigned(found.assignment or b"").get(topic, frozenset())
+    return MemberSeen(found.id, found.client_host.lstrip("/"), shards, subscribed(found.metadata or b""))

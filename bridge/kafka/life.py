@@ -23,10 +23,10 @@ def this_process() -> str:
 
 def is_dead(run: str) -> bool:
     """Whether that process is known to be gone; False when nobody here knows."""
-    *place, number, start = run.split("/")
-    if "/".join(place) != _here() or not number.isdecimal():
+    parts = run.rsplit("/", 2)
+    if len(parts) != 3 or parts[0] != _here() or not parts[1].isdecimal():  # noqa: PLR2004 - as it is written above
         return False
-    return _start_of(int(number)) != start
+    return _start_of(int(parts[1])) != parts[2]
 
 
 def _here() -> str | None:

@@ -22,7 +22,7 @@ from bridge.kafka.admission import Admission
 from bridge.kafka.clients import client_logger, settings_judged
 from bridge.kafka.faults import error_of, in_words
 from bridge.kafka.group_faults import Standing, obstacle_to_joining, standing_of
-from bridge.kafka.group_look import GroupLook
+from bridge.kafka.group_look import read_badges
 from bridge.kafka.holdings import Holdings, Listener
 from bridge.kafka.member import member_config, refusal
 from bridge.kafka.proofs import Proofs
@@ -36,6 +36,8 @@ _TURN = 0.05
 """Seconds of one turn: how late a question for a proof, or a stop, is noticed."""
 _SLOWEST_BEAT = 1.0
 """Seconds between two commits at most."""
+_READ = 0.5
+"""Seconds that reading all badges may take: nothing else goes on meanwhile."""
 _LAST_WORD = 2.0
 """Seconds that the last badge of an orderly stop may take."""
 _REMIND = 60.0
@@ -79,9 +81,8 @@ class Membership:
         """What must never happen, did, and ended the thread."""
         self._config = member_config(config, group, instance, session_timeout, absence)
         self._stopped, self._aborted = threading.Event(), threading.Event()
-        look = GroupLook(config, group, topic, partitions)
-        self._admission = Admission(look, instance, session_timeout, self._stopped)
-        self._roll = Roll(look)
+        self._admission = Admission(config, group, topic, partitions, instance, session_timeout)
+        self._roll = Roll(self._read_badges)
         self._proofs = Proofs(min(_SLOWEST_BEAT, session_timeout / 10))
         self._holdings = Holdings(listener, self.give_up_within)
         self._beats = 0
@@ -136,7 +137,7 @@ class Membership:
 
     def _run(self) -> None:
         try:
-            self._admission.wait(self._beat)
+            self._make_client()
             self._take_part()
         except Stopped:
             pass
@@ -150,14 +151,17 @@ class Membership:
             self._holdings.close()
             self._proofs.close()
 
-    def _take_part(self) -> None:
+    def _make_client(self) -> None:
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
         with settings_judged():
             self._consumer = Consumer(self._config | callbacks, logger=client_logger())
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+
+    def _take_part(self) -> None:
         try:
+            self._admission.wait(self._consumer, self._stopped, self._beat)
+            self._consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
             while not self._stopped.is_set():
                 self._turn()
             self._give_all_up()
@@ -175,7 +179,11 @@ class Membership:
         self._face_the_end()
         for partitions in self._holdings.let_go(monotonic()):
             self._release(partitions)
-        self._roll.turn(now)
+        if self._proofs.is_settled:  # else the coordinator may be busy with us, and would not answer in time
+            self._roll.turn(now)
+
+    def _read_badges(self) -> Mapping[int, Badge]:
+        return read_badges(self._consumer, self._group, self._topic, self._partitions, _READ)
 
     # Proofs
 
@@ -240,7 +248,7 @@ class Membership:
     def _ending(self, error: KafkaError) -> BridgeError:
         if self._instance is None:
             return FatalFault(f"Kafka: the client of the consumer group is finished: {in_words(error)}")
-        return self._admission.usurper(self._badge.run)
+        return self._admission.usurper(self._consumer, self._instance, self._badge.run)
 
     # Shards come and go
 

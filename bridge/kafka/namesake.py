@@ -11,7 +11,7 @@ from bridge.kafka.group_look import GroupSeen, MemberSeen
 STILL = 2.5
 """Seconds without a new beat after which a namesake counts as dead: a living one commits at least every second, and
 one that wakes believes no proof that is as old as this."""
-_GRACE = 1.0
+GRACE = 1.0
 """Seconds beyond the session time-out after which the coordinator must have dropped a dead member."""
 
 
@@ -27,36 +27,42 @@ class Namesake:
         self._instance = instance
         self._is_dead = is_dead
         self._began = now
-        self._longest = session_timeout + _GRACE
+        self._longest = session_timeout + GRACE
         self._first: dict[int, Badge] | None = None
 
-    def is_gone(self, group: GroupSeen, badges: Mapping[int, Badge], now: float) -> bool:
-        """Whether the name is free, by one more look; False: look again. Raises ``SettingsError`` when it is taken."""
-        member = group.named(self._instance)
-        if member is None:
-            return True
+    def is_gone(self, group: GroupSeen | None, badges: Mapping[int, Badge], now: float) -> bool:
+        """Whether the name is free, by one more look; False: look again. Raises ``SettingsError`` when it is taken.
+
+        ``group`` is None where only the badges are known.
+        """
         written = {shard: badge for shard, badge in badges.items() if badge.instance == self._instance}
         if self._first is None:
             self._first = written
+        member = None if group is None else group.named(self._instance)
         moved = [badge for shard, badge in written.items() if self._first.get(shard) != badge]
         if any(not badge.has_left for badge in moved):
             raise taken(self._instance, member, moved)
-        mine = [written[shard] for shard in member.shards if shard in written]
-        if mine and all(badge.has_left or self._is_dead(badge.run) for badge in mine):
-            return True
-        return self._has_waited(group, member, list(written.values()), now)
+        if group is None:
+            return not self._waits_for(written.values()) or now - self._began >= STILL
+        return member is None or self._is_dead_member(member, written, now, is_stable=group.is_stable)
 
-    def _has_waited(self, group: GroupSeen, member: MemberSeen, written: list[Badge], now: float) -> bool:
+    def _waits_for(self, badges: Iterable[Badge]) -> bool:
+        return any(not badge.has_left and not self._is_dead(badge.run) for badge in badges)
+
+    def _is_dead_member(self, member: MemberSeen, written: Mapping[int, Badge], now: float, *, is_stable: bool) -> bool:
+        its = [written[shard] for shard in member.shards if shard in written]
+        if its and not self._waits_for(its):
+            return True
         waited = now - self._began
-        if member.shards and group.is_stable:
+        if member.shards and is_stable:
             return waited >= STILL
         # Without a shard it writes nothing, and between two assignments it cannot: only the coordinator's own clock
         # tells, and to wait costs little, because nothing of this name is bridged meanwhile.
         if waited < self._longest:
             return False
-        if member.shards:
-            return True
-        raise taken(self._instance, member, written)
+        if not member.shards:
+            raise taken(self._instance, member, written.values())
+        return True
 
 
 def taken(instance: str, member: MemberSeen | None, badges: Iterable[Badge]) -> SettingsError:
@@ -71,13 +77,17 @@ def taken(instance: str, member: MemberSeen | None, badges: Iterable[Badge]) -> 
     )
 
 
-def check_company(group: GroupSeen, name: str, topic: str) -> None:
-    """Raises ``SettingsError`` when the group's members are not bridges that share this topic."""
-    others = sorted({other for member in group.members for other in member.topics} - {topic})
-    if others:
-        raise SettingsError.of(
-            "namespace",
-            f"the members of the consumer group {name} share topic {', '.join(others)}, not {topic}: another bridge"
-            " uses this namespace with another topics.checkpoints, or other consumers use this group; give this one a"
-            " namespace of its own, or name the same topic",
-        )
+def strangers(group: GroupSeen, topic: str, instance: str | None) -> frozenset[str]:
+    """The topics of members that do not share ours; a member of this process's name is not asked."""
+    others = [member for member in group.members if instance is None or not member.is_named(instance)]
+    return frozenset[str]().union(*(member.topics for member in others)) - {topic}
+
+
+def foreign(group: str, others: Iterable[str], topic: str) -> SettingsError:
+    """The group's members are not bridges that share this topic."""
+    return SettingsError.of(
+        "namespace",
+        f"the members of the consumer group {group} share topic {', '.join(sorted(others))}, not {topic}: another"
+        " bridge uses this namespace with another topics.checkpoints, or other consumers use this group; give this one"
+        " a namespace of its own, or name the same topic",
+    )

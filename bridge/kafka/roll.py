@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from bridge.core.badge import Badge
 from bridge.core.roll_call import RollCall
 from bridge.errors import BridgeError
-from bridge.kafka.group_look import GroupLook
 
 _EVERY = 5.0
 _FIRST = 1.5
@@ -22,29 +18,25 @@ _PATIENCE = 11.0
 class Roll:
     """The owners of all shards.
 
-    Thread rule: one thread has ``turn``, which never waits; ``living`` is for any.
+    Thread rule: one thread has ``turn``, which waits no longer than reading the book does; ``living`` is for any.
     """
 
-    def __init__(self, look: GroupLook) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[], Mapping[int, Badge]]) -> None:
+        """``read`` may raise ``BridgeError``: it is tried again soon, and what matters is told by the commits."""
+        self._read = read
         self._call = RollCall(_PATIENCE)
-        self._answer: Future[Any] | None = None
         self._next_at = 0.0
         self.living: Mapping[int, Badge] = {}
         """The badge of the living owner of each shard, as it was a few seconds ago."""
 
     def turn(self, now: float) -> None:
-        """Ask when it is time, and take down what was answered."""
-        if self._answer is not None:
-            self._take(self._answer, now)
-        elif now >= self._next_at:
-            self._next_at = now + (_EVERY if self.living else _FIRST)
-            self._answer = self._look.ask_badges()
-
-    def _take(self, answer: Future[Any], now: float) -> None:
-        if not answer.done():
+        """Read when it is time."""
+        if now < self._next_at:
             return
-        self._answer = None
-        with suppress(BridgeError):  # asked again soon, and what matters is told by the commits
-            self._call.see(self._look.badges(answer), now)
-        self.living = self._call.living(now)
+        self._next_at = now + (_EVERY if self.living else _FIRST)
+        try:
+            self._call.see(self._read(), now)
+        except BridgeError:
+            pass
+        finally:
+            self.living = self._call.living(now)
