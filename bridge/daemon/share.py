@@ -24,6 +24,7 @@ from bridge.delivery.protocol import Delivery
 from bridge.delivery.tenure import Tenure
 from bridge.errors import Stopped
 from bridge.kafka.clients import client_config
+from bridge.kafka.life import this_process
 from bridge.kafka.membership import Membership
 from bridge.kafka.shard_reader import ShardReader
 from bridge.kafka.shard_state import Taken
@@ -65,7 +66,7 @@ class Share:
             lambda shard, word: assignment.note(Note(shard, word=word)),
             lambda: beat("shards"),
         )
-        self._run = secrets.token_hex(8)
+        self._run = this_process()
         self._membership = Membership(
             config,
             group_of(settings.namespace),
