@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from bridge.core import claim
@@ -114,7 +115,6 @@ class CheckpointLog:
         """By partition: the offset of the newest claim that is known of."""
         self._latest: dict[tuple[int, bytes], _Latest] = {}
         self._successions: dict[bytes, Succession] = {}
-        self._homes: dict[bytes, int] = {}
         self._words: dict[tuple[int, bytes], Word] = {}
         self._flaws: dict[tuple[int, bytes], Flaw] = {}
 
@@ -168,7 +168,7 @@ class CheckpointLog:
         except BadCheckpoint as bad:
             return Flaw(word, str(bad))
         if not self._is_at_home((word.partition, word.key)):
-            home = self._home_of(word.key)
+            home = partition_of(word.key, self._partitions)
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
             return Flaw(word, why, checkpoint)
         if checkpoint.term is not None and checkpoint.term >= word.offset:
@@ -178,21 +178,14 @@ class CheckpointLog:
         self._successions[word.key] = known.after(checkpoint, word.offset, is_late=is_late)
         return None
 
-    def _take_all_apart(self) -> None:
-        for place, latest in self._latest.items():
-            self._take_apart(place, latest)
-        self._latest.clear()
+    def take_apart(self, most: int | None = None) -> bool:
+        """Take so many words apart, all by default; whether any are left. 100,000 take seconds."""
+        for place in list(islice(self._latest, most)):
+            self._take_apart(place, self._latest.pop(place))
+        return bool(self._latest)
 
     def _is_at_home(self, place: tuple[int, bytes]) -> bool:
-        partition, key = place
-        return partition == self._home_of(key)
-
-    def _home_of(self, key: bytes) -> int:
-        """Remembered: a topic that is not compacted yet has hundreds of records of one key."""
-        home = self._homes.get(key)
-        if home is None:
-            home = self._homes[key] = partition_of(key, self._partitions)
-        return home
+        return place[0] == partition_of(place[1], self._partitions)
 
     def claim_of(self, partition: int) -> tuple[int, Claim] | None:
         """The newest claim that can be read, with its offset."""
@@ -200,7 +193,7 @@ class CheckpointLog:
 
     def restored(self) -> dict[SessionKey, Restored]:
         """Where every session goes on that has a word to go by."""
-        self._take_all_apart()
+        self.take_apart()
         found = (succession.restored for succession in self._successions.values())
         return {each.checkpoint.key: each for each in found if each is not None}
 
@@ -212,12 +205,12 @@ class CheckpointLog:
     @property
     def flaws(self) -> Collection[Flaw]:
         """The words that the bridge cannot go by."""
-        self._take_all_apart()
+        self.take_apart()
         return self._flaws.values()
 
     def standings(self) -> dict[bytes, Standing]:
         """All that stands, by key, sorted."""
-        self._take_all_apart()
+        self.take_apart()
         places = defaultdict(list)
         for place in self._words:
             places[place[1]].append(place)
@@ -231,7 +224,7 @@ class CheckpointLog:
 
     def about(self, key: bytes) -> Standing:
         """All that stands about one key, and may be nothing."""
-        self._take_all_apart()
+        self.take_apart()
         return self._standing(key, [place for place in self._words if place[1] == key])
 
 
