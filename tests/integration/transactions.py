@@ -1,0 +1,200 @@
+"""Exactly-once delivery in this process on a real Kafka, and a reader of committed records that counts."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint import Checkpoint
+from bridge.core.event import Event
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.recent import Recent
+from bridge.core.records import Encoder, Route, Rules
+from bridge.delivery.exactly_once import ExactlyOnce, Limits
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.shard_thread import Pace
+from bridge.delivery.tenure import Tenure
+from bridge.kafka.checkpoints import restore
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from bridge.kafka.transactional import Patience, TransactionalProducer
+from bridge.settings.naming import transactional_id
+from tests.kafka.rule import understand
+from tests.kafka.topics import Read, create_topic, read_topic
+from tests.waiting import wait_until
+
+SHARDS = 2
+HASTE = Patience(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
+"""For tests that are not about time."""
+
+
+class Group:
+    """Says whether this process is a member, as its test wants it; ``proofs`` counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.is_member = True
+        self.proofs = 0
+
+    @property
+    def proven_at(self) -> float:
+        return monotonic() if self.is_member else float("-inf")
+
+    def ask(self) -> None:
+        """Nothing to be done."""
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
+        del since
+        self.proofs += 1
+        return self.is_member and not is_over()
+
+
+@dataclass
+class Replica:
+    """One process's delivery, whose sessions' streams are known."""
+
+    delivery: ExactlyOnce
+    tenures: list[Tenure]
+    group: Group
+    outboxes: dict[SessionKey, SessionOutbox]
+    reclaimed: list[int]
+
+    @property
+    def shards(self) -> Mapping[int, Any]:
+        """The shards' threads, for a look inside."""
+        return self.delivery._shards
+
+
+class Ground:
+    """Topics of one namespace; replicas that deliver to them, one after the other or at once."""
+
+    def __init__(self, bootstrap: str, namespace: str, *, through: str | None = None) -> None:
+        """``through``: where the bridge believes Kafka to be."""
+        self.bootstrap = bootstrap
+        self.through = through or bootstrap
+        self.namespace = namespace
+        self.events, self.tools = f"{namespace}.events", f"{namespace}.tools"
+        self.dead_letters, self.checkpoints = f"{namespace}.dead-letters", f"{namespace}.checkpoints"
+        self.lifecycle = f"{namespace}.lifecycle"
+        self.topics = [self.events, self.tools, self.dead_letters, self.lifecycle]
+        for topic in self.topics:
+            create_topic(bootstrap, topic)
+        create_topic(bootstrap, self.checkpoints, SHARDS, {"cleanup.policy": "compact"})
+        self.rules = Rules(
+            format="structured",
+            type_prefix="mix.",
+            skip=frozenset({"skipped"}),
+            unknown="publish",
+            invalid="dead_letter",
+            max_bytes=900_000,
+            events_topic=self.events,
+            dead_letters_topic=self.dead_letters,
+            routes=(Route("tool_*", self.tools),),
+        )
+
+    def key(self, shard: int, number: int = 0) -> SessionKey:
+        """A session of this shard."""
+        found = (SessionKey("local", f"s{each}") for each in range(1000))
+        return [key for key in found if partition_of(key.record_key, SHARDS) == shard][number]
+
+    @contextmanager
+    def replica(
+        self, shards: Iterable[int] = (0,), *, interval: float = 0.05, patience: Patience = HASTE
+    ) -> Iterator[Replica]:
+        """Delivery that runs, and has taken these shards."""
+        quick = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
+        settings = ProducerSettings({"bootstrap.servers": self.through, **quick}, 1_000_000)
+        reclaimed: list[int] = []
+
+        def reclaim(tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
+            reclaimed.append(tenure.shard)
+            return self.restored()
+
+        delivery = ExactlyOnce(
+            lambda shard: TransactionalProducer(settings, transactional_id(self.namespace, shard), patience),
+            lambda: IdempotentProducer(settings, Role.POSITIONS),
+            OwnTopics(self.checkpoints, SHARDS, self.lifecycle),
+            Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
+            Pace(interval, 0.2, patience),
+            reclaim,
+            lambda: None,
+        )
+        group = Group()
+        replica = Replica(delivery, [Tenure(shard, group) for shard in shards], group, {}, reclaimed)
+        delivery.start()
+        try:
+            ready = [threading.Event() for _ in replica.tenures]
+            for tenure, event in zip(replica.tenures, ready, strict=True):
+                delivery.enter(tenure, event.set)
+            wait_until(lambda: all(event.is_set() for event in ready), 30, "the transactional ids")
+            yield replica
+        finally:
+            delivery.abort()
+            delivery.join(monotonic() + 30)
+
+    def open(self, replica: Replica, key: SessionKey) -> SessionOutbox:
+        """A session, from where Kafka says that it stands."""
+        shard = partition_of(key.record_key, SHARDS)
+        tenure = next(each for each in replica.tenures if each.shard == shard)
+        known = self.restored().get(key)
+        one = replica.delivery.open(key, Encoder(self.rules, key), "", known, tenure)
+        if known is None:
+            one.begin_epoch(Recent.starting("0"))
+        replica.outboxes[key] = one
+        return one
+
+    def restored(self) -> Mapping[SessionKey, Checkpoint]:
+        """What stands in Kafka."""
+        return restore({"bootstrap.servers": self.bootstrap, "log_level": 0}, self.checkpoints, SHARDS, lambda: False)
+
+    def position_of(self, key: SessionKey) -> Position | None:
+        """What stands in Kafka; a commit is answered before its markers are there, so this may come a moment later."""
+        found = self.restored().get(key)
+        return None if found is None else found.position
+
+    def read(self, *topics: str) -> list[Read]:
+        """What readers of committed records see, per partition in order."""
+        return [record for topic in topics or self.topics for record in read_topic(self.bootstrap, topic)]
+
+    def assert_exactly_once(self, key: SessionKey, last: int) -> None:
+        """Each event up to ``last`` is there once, in order, numbered from 1 on without a hole."""
+        assert self.events_of(key) == [(at, at) for at in range(1, last + 1)]
+
+    def events_of(self, key: SessionKey) -> list[tuple[int, int]]:
+        """(sequence, which event it was) of each record of a session, by sequence; asserts one epoch and order."""
+        found = [understand(each) for each in self.read(self.events, self.tools, self.dead_letters)]
+        mine = [each for each in found if each.key == str(key)]
+        assert len({each.epoch for each in mine}) <= 1
+        places: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for each in mine:
+            places[each.record.topic, each.record.partition].append(each.sequence)
+        assert all(place == sorted(place) for place in places.values())
+        return sorted((each.sequence, at_of(each.data)) for each in mine)
+
+    def told(self) -> list[str]:
+        """The kinds of lifecycle records."""
+        return [json.loads(each.value or b"{}")["type"].rpartition(".")[2] for each in self.read(self.lifecycle)]
+
+
+def events(ats: Iterable[int], *, name: str = "agent", size: int = 100) -> list[Event]:
+    """The events of a stream at these places."""
+    now = unix_ms()  # a broker that starts forgets producers whose records are older than a day
+    return [Event(name, f'{{"at":{at},"pad":"{"x" * size}"}}', str(at), str(at), now) for at in ats]
+
+
+def at_of(data: bytes) -> int:
+    """Which event it was; of a dead letter perhaps only the beginning is left."""
+    found = re.match(rb'{"at":(\d+),', data)
+    assert found is not None, data
+    return int(found[1])
+
+
+def settled(one: SessionOutbox, deadline: float = 30.0) -> None:
+    """Wait until Kafka has everything, the position included."""
+    wait_until(lambda: one.is_settled, deadline, f"{one.key} to be settled; {one.trouble}, {one.in_flight} in flight")

@@ -1,0 +1,393 @@
+"""Exactly-once delivery against a hostile model of Kafka's transactions, judged by a reader of committed records.
+
+One run is one seed: sessions read their streams and submit, the shards' threads turn, and between any two steps topics
+fail or fall silent, answers get lost, requests arrive late, transactions grow too old, and the whole process is thrown
+away, or lives on as a zombie beside its successor.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from bridge.core.checkpoint import Checkpoint, decode
+from bridge.core.identity import SessionKey, partition_of
+from bridge.core.lifecycle import Happening
+from bridge.core.recent import Recent
+from bridge.core.records import Encoder
+from bridge.delivery import exactly_once, shard_thread, transactional_way
+from bridge.delivery.exactly_once import ExactlyOnce, Limits
+from bridge.delivery.outbox import SessionOutbox
+from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.room import Room
+from bridge.delivery.shard_thread import Pace, ShardThread
+from bridge.delivery.tenure import Tenure
+from bridge.errors import Stopped
+from bridge.kafka.producer import IdempotentProducer
+from bridge.kafka.transactional import TransactionalProducer
+from tests.kafka.rule import understand
+from tests.kafka.topics import Read
+from tests.unit.effort import EXAMPLES
+from tests.unit.test_delivery_model import (
+    CHECKPOINTS,
+    DEAD,
+    ENDED,
+    EVENTS,
+    LARGE,
+    LIFECYCLE,
+    RULES,
+    TOOLS,
+    Block,
+    Clock,
+)
+from tests.unit.test_delivery_model import at_of as place_of
+from tests.unit.transactions_model import ModelTransactionalProducer, ModelTransactions, Sent
+
+PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2, LIFECYCLE: 2}
+SHARDS = PARTITIONS[CHECKPOINTS]
+
+
+@contextmanager
+def on(clock: Clock) -> Iterator[None]:
+    """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
+    with capture_logs(), pytest.MonkeyPatch.context() as patch:
+        for module in (shard_thread, transactional_way, exactly_once):
+            patch.setattr(module, "monotonic", clock.monotonic)
+        patch.setattr(transactional_way, "unix_ms", clock.unix_ms)
+        patch.setattr(Room, "wait", _not_waited)
+        for name in ("_IDLE", "_LOOK", "_RETRY_FIRST", "_RETRY_LONGEST"):
+            patch.setattr(shard_thread, name, 0.0)
+        patch.setattr(shard_thread, "_FENCES", 10**6)
+        yield
+
+
+def _not_waited(_room: Room, _has_room: object, _stopped: object, at_most: float | None = None) -> None:
+    assert at_most is not None, "nobody would end this wait: the test has one thread"
+
+
+class Member:
+    """Whether a process is in the group."""
+
+    def __init__(self) -> None:
+        self.is_in = True
+        self.proven_at = 0.0
+
+    def ask(self) -> None:
+        """Nothing to be done."""
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
+        del since
+        return self.is_in and not is_over()
+
+
+@dataclass
+class Reader:
+    """A session's worker without its connection: the stream from the position on, into the outbox."""
+
+    key: SessionKey
+    stream: list[Block]
+    outbox: SessionOutbox
+    at: int
+    ends: bool
+    ended: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.at >= len(self.stream) and (self.ended or not self.ends)
+
+    def step(self, most: int) -> None:
+        """Hand the next blocks over, or the end."""
+        if self.at < len(self.stream):
+            blocks = list(enumerate(self.stream, 1))[self.at : self.at + most]
+            self.at += len(blocks)
+            self.outbox.submit([block.event(at) for at, block in blocks])
+        elif self.ends and not self.ended:
+            self.outbox.end(ENDED)
+            self.ended = True
+
+
+class Process:
+    """One process's delivery, of all shards, whose threads the test turns."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.member = Member()
+        self.tenures = [Tenure(shard, self.member) for shard in range(SHARDS)]
+        self.announced = 0
+        self.number = world.processes = world.processes + 1
+        pace = Pace(world.chance.choice((0.05, 0.5)), 1.0)
+        self.delivery = ExactlyOnce(
+            self._make,
+            lambda: cast("IdempotentProducer", None),
+            OwnTopics(CHECKPOINTS, SHARDS, LIFECYCLE),
+            Limits(world.max_in_flight, world.max_buffer_bytes),
+            pace,
+            world.reclaim,
+            lambda: None,
+        )
+        for tenure in self.tenures:
+            shard = self.delivery._shards[tenure.shard] = self._shard(tenure, pace)
+            shard._producer = shard._taken_id()
+        self.readers = [self._open(key) for key in world.keys]
+
+    def _shard(self, tenure: Tenure, pace: Pace) -> ShardThread:
+        return ShardThread(
+            tenure, lambda: self._make(tenure.shard), pace, self.delivery.room,
+            reclaim=self.world.reclaim, ready=lambda: None, answered=lambda: None,
+        )  # fmt: skip
+
+    def _make(self, shard: int) -> TransactionalProducer:
+        made = ModelTransactionalProducer(self.world.kafka, shard, random.Random(self.world.chance.random()))
+        return cast("TransactionalProducer", made)
+
+    def _open(self, key: SessionKey) -> Reader:
+        known = self.world.latest.get(key)
+        tenure = self.tenures[partition_of(key.record_key, SHARDS)]
+        opened = self.delivery.open(key, Encoder(RULES, key), "", known, tenure)
+        if known is None:
+            opened.begin_epoch(Recent.starting("0"))
+        at = int(known.position.last_event_id) if known else 0
+        ended = known is not None and known.state == "ended"
+        return Reader(key, self.world.streams[key], opened, at, self.world.ends[key], ended)
+
+    def turn(self) -> None:
+        """One shard's thread goes round once."""
+        shard = self.world.chance.choice(list(self.delivery._shards.values()))
+        assert shard._producer is not None
+        shard._turn(shard._producer)
+
+    def read(self) -> None:
+        """One reader goes on, unless its submit might wait for room: nobody would end the wait."""
+        reader = self.world.chance.choice(self.readers)
+        if not reader.ended and self.world.chance.random() < 0.05:
+            self.announced += 1
+            reader.outbox.announce(Happening("resumed", "replay_proved", f"{self.number}.{self.announced}"))
+        free = self.free(reader)
+        if free:
+            reader.step(self.world.chance.randint(1, free))
+
+    def free(self, reader: Reader) -> int:
+        """So many blocks may be handed over without any wait."""
+        free = self.world.max_in_flight - reader.outbox.in_flight
+        return max(0, free) if self.delivery.room.held < self.world.max_buffer_bytes // 2 else 0
+
+
+@dataclass
+class World:
+    """A log that outlives processes, one owner at a time, zombies, and everything that goes wrong."""
+
+    chance: random.Random
+    clock: Clock
+    sessions: int = 4
+    length: int = 40
+    max_in_flight: int = 12
+    max_buffer_bytes: int = 24_000
+    violations: list[str] = field(default_factory=list)
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        self.kafka = ModelTransactions(dict(PARTITIONS), self._committed, self.clock)
+        self.seen: dict[bytes, list[int]] = defaultdict(list)
+        self.rejected: set[tuple[bytes, int]] = set()
+        self.latest: dict[SessionKey, Checkpoint] = {}
+        self.announced: list[str] = []
+        self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
+        self.streams = {key: self._stream() for key in self.keys}
+        self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
+        self.zombies: list[Process] = []
+        self.process = Process(self)
+
+    def _stream(self) -> list[Block]:
+        def block(at: int) -> Block:
+            kind = self.chance.choices(("agent", "tool_call", "skipped", "", "large"), (10, 6, 2, 1, 1))[0]
+            pad = "x" * (LARGE if kind == "large" else 0)
+            return Block("agent" if kind == "large" else kind, f'{{"at": {at}, "pad": "{pad}"}}')
+
+        return [block(at) for at in range(1, self.chance.randint(1, self.length) + 1)]
+
+    def reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
+        """What stands in the shard's partition."""
+        return {key: each for key, each in self.latest.items() if partition_of(key.record_key, SHARDS) == tenure.shard}
+
+    # The log, as it becomes visible
+
+    def _committed(self, records: list[Sent]) -> None:
+        touched = set()
+        for record in records:
+            match record.place[0]:
+                case "m.checkpoints":
+                    checkpoint = decode(record.key, record.value)
+                    self.latest[checkpoint.key] = checkpoint
+                case "m.lifecycle":
+                    self.announced.append(record.value.decode())
+                case _:
+                    self._event_committed(record)
+            touched.add(record.key)
+        for key in touched:
+            self._check_position(key)
+
+    def _event_committed(self, record: Sent) -> None:
+        one = understand(Read(*record.place, 0, record.key, record.value, record.headers, 0))
+        at = place_of(one.data)
+        mine = self.seen[record.key]
+        mine.append(at)
+        # Over all topics of a session nothing is ordered but by the number; here each has its place in the stream.
+        numbers = {place: number for number, place in enumerate(self._published(record.key), 1)}
+        self._check(numbers[at] == one.sequence, f"{one.id} of {one.key!r} is event {at}, which is {numbers[at]}")
+        self._check(mine.count(at) == 1, f"event {at} of {one.key!r} is there twice")
+        if "bridge.reason" in dict(record.headers):
+            self.rejected.add((record.key, at))
+            self._check(
+                len(self._block(record.key, at).data) > LARGE, f"{at} of {one.key!r} is no culprit, and rejected"
+            )
+
+    def _check_position(self, key: bytes) -> None:
+        """A transaction moves the position to exactly where its records end."""
+        checkpoint = next((each for each in self.latest.values() if each.key.record_key == key), None)
+        if checkpoint is None:
+            self._check(False, f"records of {key!r} without any position")  # noqa: FBT003 - what is checked failed
+            return
+        upto = int(checkpoint.position.last_event_id)
+        wanted = [at for at in self._published(key) if at <= upto]
+        self._check(sorted(self.seen[key]) == wanted, f"{checkpoint.position}: {sorted(self.seen[key])} is there")
+        self._check(checkpoint.position.sequence == len(wanted), f"{checkpoint.position} after {len(wanted)} records")
+
+    def _published(self, key: bytes) -> list[int]:
+        stream = next(stream for each, stream in self.streams.items() if each.record_key == key)
+        return [at for at, block in enumerate(stream, 1) if block.is_published]
+
+    def _block(self, key: bytes, at: int) -> Block:
+        return next(stream for each, stream in self.streams.items() if each.record_key == key)[at - 1]
+
+    def _check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - an assertion that callbacks may make
+        if not holds:
+            self.violations.append(what)
+
+    # What goes wrong
+
+    def trouble(self) -> None:
+        """One thing goes wrong, or right again."""
+        chance, kafka = self.chance, self.kafka
+        topic, shard = chance.choice([EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE]), chance.randrange(SHARDS)
+        match chance.choice(
+            ("limit", "down", "stuck", "client", "unknown", "repeat", "heal", "heal", "expire", "late")
+        ):
+            case "limit":
+                kafka.limits[topic] = 150 if topic == CHECKPOINTS else 1000
+            case "down":
+                kafka.down.add(topic)
+            case "stuck":
+                kafka.stuck.add(topic)
+            case "client":
+                kafka.client_limit = 1000
+            case "unknown":
+                kafka.unknown = 0.5
+            case "repeat":
+                kafka.repeated = 0.5
+            case "heal":
+                kafka.heal()
+            case "expire":
+                kafka.expire(shard)
+            case _:
+                kafka.arrive(shard)
+
+    def end_process(self) -> None:
+        """The process is gone, or is a zombie from now on; a new one takes its shards."""
+        if self.chance.random() < 0.6:
+            self.process.member.is_in = False
+            self.zombies.append(self.process)
+        self.process = Process(self)
+
+    def run(self, steps: int, *, trouble: float, crash: float) -> None:
+        """Go on by chance for so many steps."""
+        for _ in range(steps):
+            dice = self.chance.random()
+            if dice < crash:
+                self.end_process()
+            elif dice < crash + trouble:
+                self.trouble()
+            elif dice < 0.35:
+                self._turn(self.process)
+            elif dice < 0.45 and self.zombies:
+                self._haunt(self.chance.choice(self.zombies))
+            else:
+                self.process.read()
+            assert not self.violations, self.violations[:3]
+
+    def _turn(self, process: Process) -> None:
+        self.clock.now += self.chance.choice((0.001, 0.03, 0.7))
+        process.turn()
+
+    def _haunt(self, zombie: Process) -> None:
+        try:
+            zombie.read()
+            self._turn(zombie)
+        except Stopped:
+            self.zombies.remove(zombie)
+
+    def settle(self, turns: int = 4000) -> None:
+        """All is well from now on: everything must get through."""
+        self.kafka.heal()
+        process = self.process
+        for turn in range(turns):
+            for reader in process.readers:
+                if not reader.is_done and process.free(reader):
+                    reader.step(process.free(reader))
+            self._turn(process)
+            assert not self.violations, self.violations[:3]
+            if turn > 100 and all(reader.is_done for reader in process.readers) and not process.delivery.unsettled:
+                return
+        stuck = [(str(r.key), r.at, len(r.stream), _vars_of(process, r.key)) for r in process.readers]
+        raise AssertionError(f"stuck: {stuck}")
+
+    def judge(self) -> None:
+        """What a reader of committed records has seen, when all has come to rest."""
+        for key in self.keys:
+            assert sorted(self.seen[key.record_key]) == self._published(key.record_key), key
+            positions = [self.latest[key].position, self._reader(key).outbox.position]
+            assert positions[0] == positions[1]
+            assert self.latest[key].state == ("ended" if self._reader(key).ended else "active")
+        for place, log in self.kafka.logs.items():
+            if place[0] in {EVENTS, TOOLS, DEAD}:
+                self._judge_order(log)
+        assert len(self.announced) == len(set(self.announced))
+        assert self.process.delivery.room.held == 0
+
+    def _judge_order(self, log: list[Sent]) -> None:
+        places: dict[bytes, list[int]] = defaultdict(list)
+        for record in log:
+            one = understand(Read(*record.place, 0, record.key, record.value, record.headers, 0))
+            places[record.key].append(one.sequence)
+        for key, order in places.items():
+            assert order == sorted(set(order)), f"{key!r}: {order}"
+
+    def _reader(self, key: SessionKey) -> Reader:
+        return next(each for each in self.process.readers if each.key == key)
+
+
+def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
+    way = process.delivery._shard_of[key]._ways[key]
+    names = ("is_direct", "has_failed", "is_on_trial", "retry_at", "_place_failed", "_suspects")
+    entries = [(type(each).__name__, each.stage.name, each.sequence) for each in way.window.entries]
+    return {name: getattr(way, name) for name in names} | {"entries": entries[:5], "trouble": way.window.trouble}
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_each_event_is_there_exactly_once_whatever_happens(seed: int) -> None:
+    """Aborts, answers that are lost, late requests, old transactions, crashes, zombies: once, in order, from 1 on."""
+    clock = Clock()
+    with on(clock):
+        world = World(random.Random(seed), clock)
+        world.run(400, trouble=0.06, crash=0.01)
+        world.settle()
+        world.judge()
