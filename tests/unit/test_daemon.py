@@ -9,14 +9,12 @@ from typing import Any, cast
 import pytest
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.identity import SessionKey
-from bridge.daemon import daemon as module
 from bridge.daemon import limits
 from bridge.daemon.daemon import Daemon
+from bridge.daemon.share import Share as DaemonsShare
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.at_least_once import AtLeastOnce
-from bridge.errors import EXIT_FATAL, EXIT_OK, Unreachable
+from bridge.errors import EXIT_FATAL, EXIT_OK
 from bridge.kafka.topics import Ground
 from bridge.settings import Settings, load
 
@@ -33,47 +31,38 @@ def ground(_settings: Settings) -> Ground:
     return Ground(checkpoint_partitions=1, max_request_bytes=1_000_000)
 
 
-def test_the_servers_have_a_start_budget_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A restore that takes longer than it must not end the start before a server was asked."""
-    begun = []
+class Share:
+    """A share of the work whose shards are given up after a while, or never."""
 
-    def restore(*_arguments: object) -> dict[SessionKey, Checkpoint]:
-        threading.Event().wait(0.7)
-        begun.append(monotonic())
-        return {}
+    left_undelivered = 0
 
-    monkeypatch.setattr(module, "restore", restore)
-    daemon = Daemon(settings(start_timeout="500ms"), ground)
-    with pytest.raises(Unreachable, match="no server answered"):
-        daemon.run()
-    assert monotonic() - begun[0] > 0.5
+    def __init__(self, *, gives_up: bool) -> None:
+        self._gives_up = gives_up
+        self.asked: list[str] = []
 
-
-def test_a_stop_during_the_start_begins_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would all be begun, and ended at once."""
-    ticks: list[Supervisor] = []
-    daemon = Daemon(settings(), ground)
-
-    def restore(*_arguments: object) -> dict[SessionKey, Checkpoint]:
-        daemon.stop()
-        return {}
-
-    monkeypatch.setattr(module, "restore", restore)
-    monkeypatch.setattr(Supervisor, "tick", ticks.append)
-    assert daemon.run() == EXIT_OK
-    assert ticks == []
-
-
-class Reader:
-    """A supervisor whose reader hangs in a name lookup."""
-
-    def stop(self) -> None:
-        """Not heard."""
+    def stop(self, deadline: float) -> None:
+        """Give up."""
+        self.asked.append(f"stop {deadline > monotonic() - 3}")
 
     def join(self, deadline: float) -> bool:
-        """It does not return."""
-        threading.Event().wait(max(0.0, deadline - monotonic()))
-        return False
+        """Whether all is given up."""
+        threading.Event().wait(0.0 if self._gives_up else max(0.0, deadline - monotonic()))
+        return self._gives_up
+
+    def abort(self) -> None:
+        """At once."""
+        self.asked.append("abort")
+
+    def close(self, deadline: float) -> None:
+        """The end."""
+        self.asked.append(f"close {deadline > 0}")
+
+
+class Readers:
+    """A supervisor."""
+
+    def stop(self) -> None:
+        """Heard."""
 
 
 class Delivery:
@@ -100,17 +89,28 @@ class Delivery:
 
 
 @pytest.mark.parametrize(
-    ("unsettled", "code", "asked"), [(0, EXIT_OK, ["stop"]), (1, EXIT_FATAL, ["stop", "abort"])], ids=["all", "not all"]
+    ("gives_up", "unsettled", "code", "asked"),
+    [
+        (True, 0, EXIT_OK, ["stop True", "close True"]),
+        (False, 0, EXIT_OK, ["stop True", "abort", "close True"]),
+        (True, 1, EXIT_FATAL, ["stop True", "close True"]),
+    ],
+    ids=["all", "the group does not answer", "not delivered"],
 )
-def test_a_reader_that_does_not_return_does_not_cost_the_drain(unsettled: int, code: int, asked: list[str]) -> None:
-    """A third of the time is for readers; then what they have read is delivered, and that alone decides."""
+def test_what_is_delivered_alone_decides_how_a_stop_ends(
+    *, gives_up: bool, unsettled: int, code: int, asked: list[str]
+) -> None:
+    """A group that does not answer costs time, and no event."""
     daemon, delivery = Daemon(settings(delivery__drain_timeout="600ms"), ground), Delivery(unsettled)
-    daemon._supervisor = cast("Supervisor", Reader())
+    share = Share(gives_up=gives_up)
+    daemon._supervisor = cast("Supervisor", Readers())
     daemon._delivery = cast("AtLeastOnce", delivery)
+    daemon._share = cast("DaemonsShare", share)
     begun = monotonic()
     assert daemon._shut_down() == code
-    assert delivery.asked == asked
-    assert monotonic() - begun < (0.5 if code == EXIT_OK else 1.5)
+    assert share.asked == asked
+    assert delivery.asked == (["stop"] if not unsettled else ["stop", "abort"])
+    assert monotonic() - begun < 1.5
 
 
 def test_as_many_files_may_be_open_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
