@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import Any
 
 _GONE = 3
-_PIECE = 3
-"""Checkpoints given out at once by a restore that is to die in its middle."""
 
 Counts = Callable[[tuple[Any, ...], Any], bool]
 
@@ -66,6 +64,11 @@ def _is_an_acknowledged_announcement(given: tuple[Any, ...], _result: Any) -> bo
     return type(given[1]).__name__ == "Announcement" and given[1].stage.name == "ACKNOWLEDGED"
 
 
+def _is_of_somebody_else(given: tuple[Any, ...], _result: Any) -> bool:
+    """A word that stood there before this process claimed the shard."""
+    return not given[3].key.startswith(b"#")
+
+
 def _position(given: tuple[Any, ...]) -> Any:
     """The position among a call's arguments, or that of the checkpoint or mark among them."""
     for each in given[1:]:
@@ -76,6 +79,7 @@ def _position(given: tuple[Any, ...]) -> Any:
 
 
 _OUTBOX, _WAY, _POSITIONS = (f"bridge.delivery.{name}" for name in ("outbox", "idempotent_way", "position_log"))
+_READER, _TRANSACTIONS, _SHARDS = "bridge.kafka.shard_reader", "bridge.kafka.transactional", "bridge.daemon.shards"
 
 POINTS = {
     "after_read": Point("bridge.sse.event_stream", "EventStream.read"),
@@ -87,7 +91,14 @@ POINTS = {
     "epoch_acknowledged": Point(_WAY, "IdempotentWay.report", _is_an_acknowledged_mark),
     "announcement_sent": Point(_POSITIONS, "PositionLog.announce"),
     "announcement_acknowledged": Point(_WAY, "IdempotentWay.report", _is_an_acknowledged_announcement),
-    "during_restore": Point("bridge.kafka.checkpoints", "_read"),
+    "during_restore": Point(_READER, "ShardReader._read", _is_of_somebody_else),
+    "shard_assigned": Point(_SHARDS, "Shards._take"),
+    "claim_written": Point("bridge.kafka.claims", "ClaimWriter._report", lambda given, _: given[3] is None),
+    "shard_restored": Point(_SHARDS, "Shards._taken"),
+    "giving_up": Point(_SHARDS, "Shards._give_up"),
+    "shard_given_up": Point(_SHARDS, "Shards._gone"),
+    "before_commit": Point(_TRANSACTIONS, "TransactionalProducer.commit", before=True),
+    "after_commit": Point(_TRANSACTIONS, "TransactionalProducer.commit"),
 }
 
 
@@ -110,11 +121,7 @@ def arm(name: str, passage: int, act: Callable[[], None], is_due: Callable[[], b
             pass_by(given, result)
         return result
 
-    @wraps(original)
-    def watched_reader(consumer: object, *given: Any) -> Any:
-        return original(_Slow(consumer, lambda: pass_by((), None)), *given)
-
-    setattr(owner, attribute, watched_reader if name == "during_restore" else watched)
+    setattr(owner, attribute, watched)
 
 
 def _find(name: str, point: Point) -> tuple[Any, str, Callable[..., Any]]:
@@ -127,23 +134,6 @@ def _find(name: str, point: Point) -> tuple[Any, str, Callable[..., Any]]:
         print(f"the point {name} is gone: no {point.path} in {point.module}", file=sys.stderr)
         raise SystemExit(_GONE)
     return owner, attribute, original
-
-
-class _Slow:
-    """A Kafka consumer that gives few records at a time, and tells of each time."""
-
-    def __init__(self, consumer: object, told: Callable[[], None]) -> None:
-        self._consumer = consumer
-        self._told = told
-
-    def consume(self, most: int, timeout: float) -> list[Any]:
-        found: list[Any] = self._consumer.consume(min(most, _PIECE), timeout)  # type: ignore[attr-defined]
-        if found:
-            self._told()
-        return found
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._consumer, name)
 
 
 def turn_clock(offset: Path) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tests.kafka.broker import Broker
 from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
 from tests.torture.brokers import restarted as restarted_in_order
+from tests.torture.handover import ended_at_points
 from tests.torture.kills import (
     IN_A_NEW_EPOCH,
     IN_THE_FLOW,
@@ -50,7 +51,7 @@ class Size(NamedTuple):
 def acts(size: Size) -> dict[str, Act]:
     """What can be done, by name; each makes its own Kafka in the folder it is given."""
     few, long = max(1, size.times // 4), max(1.0, 15.0 * size.times)
-    changes = max(6, 3 * size.times // 2)
+    changes, rounds = max(6, 3 * size.times // 2), max(1, size.times // 10)
     return {
         "kills": _on_broker(lambda place: killed_at_random(place, size.kills)),
         **{
@@ -79,6 +80,8 @@ def acts(size: Size) -> dict[str, Act]:
         "clock": _on_broker(lambda place: clock_set_back(place, few)),
         "replicas": _on_broker(lambda place: changed(place, AT_LEAST_ONCE, changes)),
         "replicas_exactly_once": _on_broker(lambda place: changed(place, EXACTLY_ONCE, changes)),
+        "handover": _on_broker(lambda place: ended_at_points(place, AT_LEAST_ONCE, rounds)),
+        "handover_exactly_once": _on_broker(lambda place: ended_at_points(place, EXACTLY_ONCE, rounds)),
     }
 
 
