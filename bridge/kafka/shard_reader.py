@@ -263,13 +263,12 @@ class ShardReader:
         if missing is not None:
             return missing
         place = f"--topic {self._topic} --partition {number}"
-        at = self._reading().position([TopicPartition(self._topic, number)])[0].offset
+        at = max(0, self._reading().position([TopicPartition(self._topic, number)])[0].offset)
         return (
-            f"somebody's open transaction on {self._topic} partition {number} holds back what lies behind offset"
-            f" {max(0, at)}, or no broker answers. End its producer, or wait until Kafka ends it"
-            " (transaction.timeout.ms), or find it with Kafka's own `kafka-transactions.sh --bootstrap-server ..."
-            f" describe-producers {place}` (CurrentTransactionStartOffset) and end it with `... abort {place}"
-            " --start-offset ...`"
+            f"somebody's open transaction on {self._topic} partition {number} holds back what lies behind offset {at},"
+            " or no broker answers. End its producer, or wait until Kafka ends it (transaction.timeout.ms), or find it"
+            f" with Kafka's own `kafka-transactions.sh --bootstrap-server ... describe-producers {place}` (its"
+            f" CurrentTransactionStartOffset is {at}) and end it with `... abort {place} --start-offset {at}`"
         )
 
 

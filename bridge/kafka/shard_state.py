@@ -75,7 +75,6 @@ class Delays:
             return
         self._looked = now
         open_ones = {number: shard for number, shard in shards.items() if shard.log is not None}
-        self._say_progress(open_ones, now)
         late = {number: shard for number, shard in open_ones.items() if now - shard.moved > self._patience}
         self.held_up = {number: self._why(number, shard) for number, shard in late.items()}
         for number, shard in late.items():
@@ -83,6 +82,7 @@ class Delays:
                 shard.said_at = now
                 why = self.held_up[number]
                 log.error("a shard is held up: its sessions are not bridged", shard=number, topic=self._topic, why=why)
+        self._say_progress({number: shard for number, shard in open_ones.items() if number not in late}, now)
 
     def over(self, number: int, shard: ShardState) -> None:
         """A shard is taken, or let go."""
@@ -90,10 +90,10 @@ class Delays:
         if shard.said_at is not None:
             log.info("a shard is no longer held up", shard=number, topic=self._topic)
 
-    def _say_progress(self, open_ones: Mapping[int, ShardState], now: float) -> None:
-        if not open_ones:
+    def _say_progress(self, moving: Mapping[int, ShardState], now: float) -> None:
+        if not moving:
             self._said = now
         elif now - self._said > _PROGRESS:
             self._said = now
-            records = sum(shard.records for shard in open_ones.values())
-            log.info("reading checkpoints", topic=self._topic, shards=sorted(open_ones), records=records)
+            records = sum(shard.records for shard in moving.values())
+            log.info("reading checkpoints", topic=self._topic, shards=sorted(moving), records=records)
