@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 class _Check(NamedTuple):
     subject: str
-    look: Callable[[], Sequence[Line]]
+    look: Callable[[], Iterable[Line]]
 
 
 def check_all(settings: Settings) -> tuple[Line, ...]:
@@ -53,45 +53,47 @@ class _Running:
 
     def __init__(self, check: _Check) -> None:
         self._check = check
-        self._lines: Sequence[Line] | None = None
+        self._lines: list[Line] = []
+        self._has_ended = False
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"check {check.subject}", daemon=True)
         self._thread.start()
 
     def lines(self, end: float) -> Sequence[Line]:
-        """What it found; raises what it raised."""
+        """What it found, as far as it came; raises what it raised."""
         self._thread.join(max(0.0, end - monotonic()))
         if self._error is not None:
             raise self._error
-        return self._lines if self._lines is not None else [checks.no_answer(self._check.subject, _DEADLINE)]
+        return self._lines if self._has_ended else [*self._lines, checks.no_answer(self._check.subject, _DEADLINE)]
 
     def _run(self) -> None:
         try:
-            self._lines = self._check.look()
+            for line in self._check.look():
+                self._lines.append(line)
+            self._has_ended = True
         except Exception as error:  # noqa: BLE001 - raised again by the thread that asks
             self._error = error
 
 
-def _kafka(settings: Settings) -> list[Line]:
+def _kafka(settings: Settings) -> Iterator[Line]:
     config = client_config(settings.kafka, "mix-bridge-check")
     survey = Survey(config, _PATIENCE)
-    try:
-        lines = [checks.kafka_answers(settings, survey.brokers())]
-    except NotReached as error:
-        return [checks.kafka_away(error.obstacle, error.detail)]
     planned = plan(settings)
     try:
+        yield checks.kafka_answers(settings, survey.brokers())
         seen = survey.topics(planned, create=settings.topics.create)
     except NotReached as error:
-        return [*lines, checks.kafka_away(error.obstacle, error.detail)]
+        yield checks.kafka_away(error.obstacle, error.detail)
+        return
     except Unreachable as error:
-        return [*lines, checks.kafka_away(Obstacle.OTHER, str(error))]
-    lines += [checks.topic_line(each, seen[each.name], settings) for each in planned]
+        yield checks.kafka_away(Obstacle.OTHER, str(error))
+        return
+    yield from (checks.topic_line(each, seen[each.name], settings) for each in planned)
     found = seen[settings.topics.checkpoints].found
-    return [*lines, *check_replicas(settings, config, found.partitions if found else None, _PATIENCE)]
+    yield from check_replicas(settings, config, found.partitions if found else None, _PATIENCE)
 
 
-def _server_check(source: Source, settings: Settings) -> Callable[[], Sequence[Line]]:
+def _server_check(source: Source, settings: Settings) -> Callable[[], Iterable[Line]]:
     """One that is to list its sessions is asked for them. No stream is touched: a reader may disturb a run."""
     ask = _list_sessions if source.settings.discover else _connect
     return lambda: [ask(source, settings)]

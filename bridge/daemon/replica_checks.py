@@ -8,25 +8,25 @@ from bridge.core.badge import Badge
 from bridge.daemon.checks import Line, State
 from bridge.errors import BridgeError, Mistake, SettingsError
 from bridge.kafka.broker_limits import BrokerLimits
-from bridge.kafka.group_look import GroupSeen, MemberSeen
-from bridge.kafka.namesake import check_company
+from bridge.kafka.group_look import MemberSeen
+from bridge.kafka.group_survey import GroupSurveyed
+from bridge.kafka.namesake import foreign, strangers
 from bridge.settings import Settings
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
 
 
-def group_line(settings: Settings, seen: GroupSeen, limits: BrokerLimits) -> Line:
+def group_line(settings: Settings, found: GroupSurveyed, limits: BrokerLimits) -> Line:
     """Whether a replica could be a member, and who is one now."""
     group = group_of(settings.namespace)
-    if seen.allowed is not None and "READ" not in seen.allowed:
+    if found.allowed is not None and "READ" not in found.allowed:
         return Line(f"group {group}", State.FAILED, "the bridge may not join it", "grant READ on it (namespace)")
-    try:
-        check_company(seen, group, settings.topics.checkpoints)
-    except SettingsError as error:
-        return _refused(f"group {group}", error)
+    topic = settings.topics.checkpoints
+    if others := strangers(found.seen, topic, settings.instance):
+        return _refused(f"group {group}", foreign(group, others, topic))
     if (mistake := limits.against_session_timeout(settings.kafka.group_session_timeout)) is not None:
         return _failed(f"group {group}", mistake)
-    return Line(f"group {group}", State.OK, f"the bridge may join it; {_count(seen.members)}")
+    return Line(f"group {group}", State.OK, f"the bridge may join it; {_count(found.seen.members)}")
 
 
 def group_refused(settings: Settings, error: BridgeError) -> Line:
@@ -37,10 +37,7 @@ def group_refused(settings: Settings, error: BridgeError) -> Line:
 def _count(members: Sequence[MemberSeen]) -> str:
     if not members:
         return "no replica runs"
-    names = ", ".join(
-        sorted(each.host if each.instance is None else f"{each.instance} at {each.host}" for each in members)
-    )
-    return f"{len(members)} {'replica runs' if len(members) == 1 else 'replicas run'}: {names}"
+    return "1 replica runs" if len(members) == 1 else f"{len(members)} replicas run"
 
 
 def replicas_line(settings: Settings, members: Sequence[MemberSeen], badges: Mapping[int, Badge]) -> Line | None:
@@ -56,8 +53,8 @@ def replicas_line(settings: Settings, members: Sequence[MemberSeen], badges: Map
         detail = f"these name other servers than the settings here: {', '.join(differing)}"
         hint = "give all replicas of a namespace the same servers (servers.<name>.url), or this one another namespace"
         return Line("replicas", State.FAILED, detail, hint)
-    versions = ", ".join(sorted({badge.version for badge in living.values()}))
-    return Line("replicas", State.OK, f"all name these servers (version {versions})")
+    names = ", ".join(sorted(f"{badge.owner} (version {badge.version})" for badge in living.values()))
+    return Line("replicas", State.OK, f"with these servers: {names}")
 
 
 def transactions_begin(settings: Settings) -> Line:

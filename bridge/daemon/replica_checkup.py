@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.clock import monotonic
 from bridge.daemon import replica_checks as said
 from bridge.daemon.checks import Line
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.broker_limits import BrokerLimits, ask_for_limits
-from bridge.kafka.group_book import read_badges
-from bridge.kafka.group_look import GroupLook, GroupSeen
+from bridge.kafka.group_survey import badges_of, survey_group
 from bridge.kafka.transaction_trial import try_transactions
 from bridge.settings import Settings
 from bridge.settings.naming import group_of, trial_transactional_id
-
-_AT_FIRST, _AGAIN = 2.0, 0.1
 
 
 def check_replicas(
@@ -39,25 +34,14 @@ def _group(
 ) -> Iterator[Line]:
     group, topic = group_of(settings.namespace), settings.topics.checkpoints
     try:
-        seen = _look(GroupLook(config, group, topic, shards or 0))
-        yield said.group_line(settings, seen, limits)
-        if seen.members and shards is not None:
-            line = said.replicas_line(settings, seen.members, read_badges(config, group, topic, shards, patience))
+        found = survey_group(config, group, topic, patience)
+        yield said.group_line(settings, found, limits)
+        if found.seen.members and shards is not None:
+            badges = badges_of(config, group, topic, shards, patience)
+            line = said.replicas_line(settings, found.seen.members, badges)
             yield from [line] if line is not None else []
     except (SettingsError, Unreachable) as error:
         yield said.group_refused(settings, error)
-
-
-def _look(look: GroupLook) -> GroupSeen:
-    """Ask; again for a while when the brokers just make the topic of the groups, at the first question ever."""
-    end, never = monotonic() + _AT_FIRST, threading.Event()
-    while True:
-        try:
-            return look.group(look.ask_group()) or GroupSeen()
-        except Unreachable:
-            if monotonic() > end:
-                raise
-        never.wait(_AGAIN)
 
 
 def _transactions(settings: Settings, config: Mapping[str, Any], limits: BrokerLimits, patience: float) -> Line:
