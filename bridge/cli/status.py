@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -124,33 +124,35 @@ def _cut(picture: Sequence[Text]) -> Group:
     return Group(*picture)
 
 
+_Heard = queue.SimpleQueue["Sequence[Replica] | None"]
+"""Answers, and None for the wish to end: a signal that raised could leave the terminal on the watch's own screen."""
+
+
 def _watch(endpoints: Sequence[Endpoint], token: str | None, checkpoints: str, *, every: bool) -> None:
     """On a terminal in place, elsewhere one picture after the other. The last one stays when it is ended."""
     from rich.live import Live  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
+    heard, console, most = _Heard(), _console(), None if every else _MOST
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: heard.put(None))
+    threading.Thread(target=_keep_asking, args=(endpoints, token, heard), name="ask", daemon=True).start()
+    last: Sequence[Replica] = ()
+    if console.is_terminal:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while (replicas := heard.get()) is not None:
+                last = replicas
+                live.update(_cut(_picture(last, checkpoints, console.height)), refresh=True)
+        _print(console, _picture(last, checkpoints, most) if last else [])
+        return
+    while (replicas := heard.get()) is not None:
+        _print(console, [*_picture(replicas, checkpoints, most), Text()])
+
+
+def _keep_asking(endpoints: Sequence[Endpoint], token: str | None, heard: _Heard) -> None:
     from bridge.cli.replicas import ask_all  # noqa: PLC0415 - as above
 
-    console, wait = _console(), threading.Event().wait
-    signal.signal(signal.SIGTERM, _interrupted)  # the terminal must get its own screen back
-    replicas: Sequence[Replica] = ()
-    most = None if every else _MOST
-    try:
-        replicas = ask_all(endpoints, token)
-        if console.is_terminal:
-            with Live(console=console, screen=True, auto_refresh=False) as live:
-                while True:
-                    live.update(_cut(_picture(replicas, checkpoints, console.height)), refresh=True)
-                    wait(_EVERY)
-                    replicas = ask_all(endpoints, token)
-        while True:
-            _print(console, [*_picture(replicas, checkpoints, most), Text()])
-            wait(_EVERY)
-            replicas = ask_all(endpoints, token)
-    except KeyboardInterrupt:
-        if console.is_terminal and replicas:
-            _print(console, _picture(replicas, checkpoints, most))
-
-
-def _interrupted(_number: int, _frame: FrameType | None) -> Any:  # noqa: ANN401 - never returns
-    raise KeyboardInterrupt
+    never = threading.Event()
+    while True:
+        heard.put(ask_all(endpoints, token))
+        never.wait(_EVERY)
