@@ -42,13 +42,16 @@ class Admission:
         self._config, self._group, self._topic, self._partitions = dict(config), group, topic, partitions
         self._instance, self._session_timeout = instance, session_timeout
 
-    def wait(self, consumer: Consumer, stopped: threading.Event, beat: Callable[[], None]) -> None:
-        """Until this process may join, Kafka away or not; raises ``SettingsError`` when it never may, ``Stopped``."""
+    def wait(self, consumer: Consumer, stopped: threading.Event, heed: Callable[[], None]) -> None:
+        """Until this process may join, Kafka away or not; raises ``SettingsError`` when it never may, ``Stopped``.
+
+        ``heed`` is called again and again, to hear what the client has to say meanwhile.
+        """
         began, namesake = monotonic(), None
         if self._instance is not None:
             namesake = Namesake(self._instance, self._session_timeout, began, is_dead)
         while not self._may_join(consumer, namesake, began):
-            beat()
+            heed()
             if stopped.wait(_AGAIN):
                 raise Stopped
 

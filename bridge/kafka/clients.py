@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from bridge.clock import monotonic
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.faults import error_of, in_words
 from bridge.settings.model import KafkaSettings
@@ -45,11 +47,43 @@ def client_logger() -> logging.Logger:
     """Where every client says what it has to say, without what the bridge knows already."""
     logger = logging.getLogger("bridge.kafka.librdkafka")
     logger.addFilter(_is_news)  # adding it again changes nothing
+    logger.addFilter(_REPEATS)
     return logger
 
 
 def _is_news(line: logging.LogRecord) -> bool:
     return _NOT_NEWS.search(line.getMessage()) is None
+
+
+class Repeats(logging.Filter):
+    """Lets a line through that was not said, but for its numbers, in the last half minute.
+
+    A client whose only known broker is away tells of every attempt, twenty times a second. Thread rule: any thread; two
+    threads at once may let one line too many through.
+    """
+
+    _PAUSE = 30.0
+    _MOST = 500
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be said."""
+        text, now = _NUMBER.sub("#", record.getMessage()), self._clock()
+        if now - self._said.get(text, -inf) < self._PAUSE:
+            return False
+        if len(self._said) >= self._MOST:
+            self._said.clear()
+        self._said[text] = now
+        return True
+
+
+_NUMBER = re.compile(r"(?<![\w.:])\d+(?=\s|ms)|\b\d+ms")
+"""Durations and counts, not the numbers of brokers, ports and clients."""
+_REPEATS = Repeats()
 
 
 _OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms"}

@@ -7,6 +7,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
 
+from bridge.kafka.clients import below
+
 
 def member_config(
     config: Mapping[str, Any], group: str, instance: str | None, session_timeout: float, absence: float
@@ -28,7 +30,9 @@ def member_config(
         "enable.auto.offset.store": False,
         "allow.auto.create.topics": False,
     }
-    return dict(config) | own | ({} if instance is None else {"group.instance.id": instance})
+    # While its coordinator is away the client tries the bootstrap servers as often as this lets it: 20 times a second.
+    patience = {"reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 1000}
+    return below(patience, config) | own | ({} if instance is None else {"group.instance.id": instance})
 
 
 def refusal(places: Sequence[TopicPartition]) -> KafkaError | None:

@@ -158,7 +158,7 @@ class Membership:
 
     def _take_part(self) -> None:
         try:
-            self._admission.wait(self._consumer, self._stopped, self._beat)
+            self._admission.wait(self._consumer, self._stopped, self._heed)
             self._consumer.subscribe(
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -170,17 +170,21 @@ class Membership:
 
     def _turn(self) -> None:
         now = monotonic()
-        self._beat()
         if self._proofs.is_due(now):
             self._commit(now)
-        message = self._consumer.poll(_TURN)
-        if message is not None and (error := message.error()) is not None:
-            self._judge(error)
+        self._heed(_TURN)
         self._face_the_end()
         for partitions in self._holdings.let_go(monotonic()):
             self._release(partitions)
         if self._proofs.is_settled:  # else the coordinator may be busy with us, and would not answer in time
             self._roll.turn(now)
+
+    def _heed(self, timeout: float = 0.0) -> None:
+        """Let the client say what it has to say; all its callbacks run here."""
+        self._beat()
+        message = self._consumer.poll(timeout)
+        if message is not None and (error := message.error()) is not None:
+            self._judge(error)
 
     def _read_badges(self) -> Mapping[int, Badge]:
         return read_badges(self._consumer, self._group, self._topic, self._partitions, _READ)
@@ -295,7 +299,7 @@ class Membership:
         self._commit(monotonic(), has_left=True)
         end = monotonic() + _LAST_WORD
         while not self._proofs.is_settled and monotonic() < end and not self._aborted.is_set():
-            self._consumer.poll(_TURN)
+            self._heed(_TURN)
 
     def _leave(self) -> None:
         self._holdings.close()
