@@ -118,5 +118,10 @@ class ClaimWriter:
                 self._failed(shard, written, producer.fatal)
 
 
+def is_attempt(written: Claim, claim: Claim) -> bool:
+    """Whether it was written for this claim, by this or an earlier attempt."""
+    return _without_attempt(written).nonce == claim.nonce
+
+
 def _without_attempt(claim: Claim) -> Claim:
     return replace(claim, nonce=claim.nonce.rpartition(".")[0])

@@ -16,7 +16,7 @@ from bridge.core import claim as claims
 from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, ending
 from bridge.core.checkpoint_log import CheckpointLog, Word
 from bridge.core.claim import CLAIM_KEY, Claim
-from bridge.kafka.claims import ClaimWriter
+from bridge.kafka.claims import ClaimWriter, is_attempt
 from bridge.kafka.clients import below, client_logger, reader_config, settings_judged
 from bridge.kafka.faults import in_words
 from bridge.kafka.shard_state import Delays, ShardState, Taken
@@ -24,8 +24,8 @@ from bridge.kafka.shard_state import Delays, ShardState, Taken
 log = get_logger("bridge.kafka")
 
 _BATCH = 5000
-_LOOK = 0.1
-"""Seconds until a wish is heard while nothing comes."""
+_LOOK, _IDLE = 0.1, 0.5
+"""Seconds until a wish is heard while nothing comes; seconds between two beats while nothing is read."""
 _PIECE = 5000
 """Checkpoints taken apart between two beats: an eighth of a second's work."""
 _TUNING: Mapping[str, Any] = {
@@ -76,6 +76,7 @@ class ShardReader:
         """How own words end, of each shard that is taken."""
         self._consumer: Consumer | None = None
         self._claims = ClaimWriter(config, topic)
+        self._patience = patience
         self._delays = Delays(topic, patience, self._why)
         self._thread = threading.Thread(target=self._run, name="shards", daemon=True)
 
@@ -95,7 +96,7 @@ class ShardReader:
         self._wish(partial(self._begin_again, partitions))
 
     def held_up(self) -> Mapping[int, str]:
-        """The shards that cannot be read to the claim, and why: one line each."""
+        """Which shards cannot be read to the claim, and why: one line each."""
         return self._delays.held_up
 
     def start(self) -> None:
@@ -109,7 +110,7 @@ class ShardReader:
 
     def join(self, deadline: float) -> bool:
         """Wait for the thread until ``deadline``; True when it has ended."""
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 
@@ -134,7 +135,7 @@ class ShardReader:
         while self._wishes:
             self._wishes.popleft()()
         if not self._shards:
-            self._wake.wait(_LOOK * 5)
+            self._wake.wait(_IDLE)
             self._wake.clear()
             return
         self._claims.turn()
@@ -145,6 +146,8 @@ class ShardReader:
             self._close()
             self._assign_all()
         self._delays.look(self._shards)
+        for number in self._delays.held_up:
+            self._claim_again(number, self._shards[number])
 
     def _next(self) -> list[Message]:
         consumer = self._reading()
@@ -179,14 +182,15 @@ class ShardReader:
     def _read(self, number: int, shard: ShardState, word: Word, restored: CheckpointLog, *, is_tombstone: bool) -> None:
         shard.moved, shard.trouble = monotonic(), None
         shard.records += 1
-        if word.key == CLAIM_KEY and _nonce(word.value) == self._claims.nonce(number):
+        claim = _claim(word)
+        if claim is not None and claim.nonce == self._claims.nonce(number):
             self._complete(number, shard, word.offset, restored)
-        else:
-            value = None if is_tombstone else word.value
-            restored.take(number, word.offset, word.written_ms, word.key, value)
+            return
+        if claim is not None and not is_attempt(claim, shard.claim):
+            shard.previous = claim
+        restored.take(number, word.offset, word.written_ms, word.key, None if is_tombstone else word.value)
 
     def _complete(self, number: int, shard: ShardState, term: int, restored: CheckpointLog) -> None:
-        previous = restored.claim_of(number)
         while restored.take_apart(_PIECE):  # here, and not where somebody waits for it
             self._beat()
         shard.log = None
@@ -194,7 +198,7 @@ class ShardReader:
         self._endings[number] = tuple(map(ending, shard.terms))
         self._claims.forget(number)
         self._delays.over(number, shard)
-        shard.taken(Taken(number, term, None if previous is None else previous[1], restored))
+        shard.taken(Taken(number, term, shard.previous, restored))
 
     # Wishes
 
@@ -221,12 +225,18 @@ class ShardReader:
         self._claims.close()
         self._close()  # new clients learn anew what partitions there are
         self._partitions = partitions
-        shards, self._shards = self._shards, {}
         self._endings.clear()
+        shards, self._shards = self._shards, {}
         for number, shard in shards.items():
             self._delays.over(number, shard)
             if shard.log is not None:
                 self._begin(number, shard.claim, shard.taken, 0)
+
+    def _claim_again(self, number: int, shard: ShardState) -> None:
+        """The topic may have been deleted with the claim in it."""
+        if self._claims.missing(number) is None and monotonic() - shard.claimed > self._patience:
+            shard.claimed = monotonic()
+            self._claims.write(number, shard.claim)
 
     # The client
 
@@ -250,13 +260,12 @@ class ShardReader:
         starts = {n: each.after if each.log is not None else each.terms[-1] + 1 for n, each in self._shards.items()}
         self._reading().incremental_assign([TopicPartition(self._topic, n, start) for n, start in starts.items()])
 
-    def _note(self, number: int, shard: ShardState, error: KafkaError) -> None:
-        trouble = in_words(error)
-        if shard.trouble != trouble:
-            log.warning("a shard cannot be read at the moment: trying on", shard=number, error=trouble)
-        shard.trouble = trouble
-
     # What does not come
+
+    def _note(self, number: int, shard: ShardState, error: KafkaError) -> None:
+        if shard.trouble != in_words(error):
+            shard.trouble = in_words(error)
+            log.warning("a shard cannot be read at the moment: trying on", shard=number, error=shard.trouble)
 
     def _why(self, number: int, shard: ShardState) -> str:
         missing = self._claims.missing(number) or shard.trouble
@@ -282,8 +291,10 @@ def _bytes(text: str | bytes | None) -> bytes:
     return text.encode() if isinstance(text, str) else text or b""
 
 
-def _nonce(value: bytes) -> str | None:
+def _claim(word: Word) -> Claim | None:
+    if word.key != CLAIM_KEY:
+        return None
     try:
-        return claims.decode(value).nonce
+        return claims.decode(word.value)
     except BadCheckpoint:
         return None

@@ -45,6 +45,10 @@ class ShardState:
     """Until the claim has come by."""
     terms: list[int]
     """Its claims of this process: words that were under way when it claimed again are no stranger's."""
+    previous: Claim | None = None
+    """The newest claim of another."""
+    claimed: float = field(default_factory=monotonic)
+    """When the claim was written last."""
     moved: float = field(default_factory=monotonic)
     """When the last record came."""
     records: int = 0

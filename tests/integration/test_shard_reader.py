@@ -230,6 +230,23 @@ def test_a_kafka_that_is_away_is_waited_for(private_broker: Broker) -> None:
         wait_until(lambda: [each.offset for each in one.strangers] == [told], 30, "the word")
 
 
+def test_a_claim_that_went_with_a_deleted_topic_is_written_again(kafka: str, topic: str, namespace: str) -> None:
+    """Although nobody tells the reader; the claim before it is still another's."""
+    stranger = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
+    stranger.init_transactions(10)
+    stranger.begin_transaction()
+    stranger.produce(topic, b"x", b"#x", 1)
+    stranger.flush(10)
+    with shards(kafka, topic, 4, patience=1.0) as one:
+        one.ask(1)
+        wait_until(lambda: "open transaction" in one.reader.held_up().get(1, ""), 20, "its claim to be acknowledged")
+        delete_topics(kafka, topic)
+        create_topic(kafka, topic, 4, COMPACTED)
+        one.write(CLAIM_KEY, claim.encode(Claim("other:1", "n", 4, "f00", 0)), 1)
+        previous = one.wait(1, deadline=40).previous
+        assert previous is None or previous.owner == "other:1"
+
+
 def test_a_topic_that_is_deleted_and_created_anew_is_taken_again(kafka: str, topic: str) -> None:
     """With a new claim in each partition; also in the middle of a taking, and with more partitions than before."""
     with shards(kafka, topic, 4, patience=1.0) as one:

@@ -35,7 +35,7 @@ def test_progress_is_said_every_five_seconds_and_trouble_once_in_ten_minutes(clo
     delays = Delays("checkpoints", 30.0, lambda number, _shard: f"why {number}")
     claim = Claim("host:1", "n", 2, "f00", 0)
     stuck, moving, done = (
-        ShardState(claim, nobody, 0, CheckpointLog(3) if is_open else None, [], clock.now, records=7)
+        ShardState(claim, nobody, 0, CheckpointLog(3) if is_open else None, [], moved=clock.now, records=7)
         for is_open in (True, True, False)
     )
     shards = {0: stuck, 1: moving, 2: done}
@@ -67,5 +67,5 @@ def test_a_restore_that_takes_no_five_seconds_is_not_spoken_of(clock: Clock) -> 
             clock.now += 1.0
             delays.look({})
         clock.now += 4.0
-        delays.look({0: ShardState(Claim("h", "n", 1, "f", 0), nobody, 0, CheckpointLog(1), [], clock.now)})
+        delays.look({0: ShardState(Claim("h", "n", 1, "f", 0), nobody, 0, CheckpointLog(1), [], moved=clock.now)})
     assert not said
