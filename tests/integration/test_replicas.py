@@ -1,0 +1,142 @@
+"""Several replicas share the sessions: handed over, taken over, taken back; ``make torture`` does it at length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+
+from bridge.clock import monotonic
+from bridge.core.claim import CLAIM_KEY
+from tests.integration.scene import events
+from tests.kafka.process import Bridge
+from tests.kafka.topics import Read
+from tests.torture.fleet import Fleet
+from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, Trial, fleet_settings, one_reader_at_a_time
+from tests.torture.run import Load, Place, Run
+from tests.torture.sight import Sight
+from tests.torture.streams import moved_after
+from tests.waiting import wait_until
+
+LOAD = Load(sessions=12, rate=40.0)
+LONG = 60.0
+"""A session timeout that no test waits for: whoever comes back before it was not waited for."""
+
+
+STANDS_STILL_AT = {AT_LEAST_ONCE: "checkpoint_sent", EXACTLY_ONCE: "after_produce"}
+
+
+@contextmanager
+def running(
+    place: Place,
+    guarantee: str,
+    *names: str,
+    named: bool = False,
+    timeout: float = 6.0,
+    ends: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Fleet]:
+    """These replicas, each of which reads some of the sessions; ``ends``: what some do to themselves on demand."""
+    with Run(place, LOAD, {**fleet_settings(guarantee, timeout), "topics.shards": 6}) as run:
+        fleet = Fleet(run)
+        try:
+            for name in names:
+                fleet.add(name, named=named, end=(ends or {}).get(name, ()), wait=False)
+            for replica in fleet.live:
+                replica.bridge.wait_listening()
+            fleet.wait_read()
+            yield fleet
+        finally:
+            fleet.end()
+
+
+@pytest.mark.parametrize("guarantee", [AT_LEAST_ONCE, EXACTLY_ONCE])
+def test_nothing_is_lost_when_replicas_leave_die_and_stand_still(
+    kafka: str, namespace: str, tmp_path: Path, guarantee: str
+) -> None:
+    """SIGTERM, ``kill -9``, SIGSTOP past the session timeout in the middle of a word and woken, all under load.
+
+    At least once: the checkpoint of the one that stood still comes late, and hides nothing. Exactly once: its open
+    transaction never counts, and no event is there twice.
+    """
+    place = Place(tmp_path, kafka, namespace)
+    ends = {"b": ("--point", STANDS_STILL_AT[guarantee], "--signal", "STOP")}
+    with (
+        running(place, guarantee, "a", "b", "c", ends=ends) as fleet,
+        Sight(kafka, f"{namespace}.events") as sight,
+    ):
+        trial, (a, b, c) = Trial(fleet, sight), fleet.replicas.values()
+        trial.settle()
+        trial.make("leave", c)
+        trial.make("add", c)
+        fleet.meet_end(b)
+        trial.make("kill", c)
+        fleet.wake(b)
+        trial.settle()
+        trial.make("leave", a)
+        fleet.finish()
+        one_reader_at_a_time(fleet)
+        assert max(trial.times["leave"]) < 6, "an orderly leave waits for no timeout"
+        figures = fleet.run.prove(f"replicas, {guarantee}", 5, new_epochs=guarantee == AT_LEAST_ONCE)
+        if guarantee == AT_LEAST_ONCE:
+            assert late_words(kafka, namespace), "nothing came late: the test did not try what it is to try"
+        else:
+            assert (figures.repeats, figures.twice) == (0, 0)
+
+
+def test_a_replica_with_a_name_takes_its_shards_back_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """After ``kill -9`` too; the other one keeps what it has, and no session goes to it."""
+    place = Place(tmp_path, kafka, namespace)
+    with running(place, AT_LEAST_ONCE, "a", "b", named=True, timeout=LONG) as fleet:
+        a, b = fleet.replicas.values()
+        before, of_b = fleet.share_of(a), fleet.streams()
+        for end in (a.bridge.kill, lambda: fleet.leave(a)):
+            at, owner = monotonic(), a.owner
+            end()
+            a.start()
+            fleet.wait_read()
+            took = moved_after(fleet.streams(), owner, at)
+            assert took is not None
+            assert took < LONG / 3
+            assert fleet.share_of(a) == before
+        kept = [each for each in fleet.streams() if each.owner == b.owner]
+        assert [each.number for each in kept] == [each.number for each in of_b if each.owner == b.owner]
+
+
+def test_a_second_process_of_one_name_ends_and_the_first_goes_on(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """78, and it says which setting; one with other servers than the rest is told of by all."""
+    place = Place(tmp_path, kafka, namespace)
+    with running(place, AT_LEAST_ONCE, "a", named=True) as fleet:
+        a = fleet.replicas["a"]
+        before = fleet.streams()
+        second = fleet.add("second", {"instance": "a"}, wait=False)
+        assert second.bridge.wait(30) == 78, second.bridge.log_text()[-2000:]
+        assert "instance" in second.bridge.log_text()
+        assert fleet.streams() == before
+        del fleet.replicas["second"]
+        stranger = fleet.add("stranger", {"servers.other.url": "http://127.0.0.1:9"})
+        for each in (a, stranger):
+            _wait_not_ready(each.bridge, "other servers")
+
+
+def _wait_not_ready(bridge: Bridge, word: str) -> None:
+    def said() -> bool:
+        answer = bridge.get("/readyz")
+        return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and word in answer.text
+
+    wait_until(said, 20, f"{word} in /readyz, see {bridge.log}", 0.1)
+
+
+def late_words(kafka: str, namespace: str) -> list[Read]:
+    """Checkpoints that lie behind a newer claim of their shard than their writer's own."""
+    found, newest = [], dict[int, int]()
+    for record in events(kafka, namespace, "checkpoints"):
+        term = json.loads(record.value or b"{}").get("term")
+        if record.key == CLAIM_KEY:
+            newest[record.partition] = record.offset
+        elif term is not None and term < newest.get(record.partition, 0):
+            found.append(record)
+    return found
