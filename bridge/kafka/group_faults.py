@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
 
 from confluent_kafka import KafkaError
@@ -40,17 +41,34 @@ def standing_of(error: KafkaError | None) -> Standing:
 
 def obstacle_to_joining(error: KafkaError, group: str, topic: str) -> SettingsError | None:
     """Why this group will never take this process as it is set; None when the same attempt may succeed later."""
-    code = error.code()
-    if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-        text = f"not allowed to join the consumer group {group}: grant READ on group {group} to the bridge's user"
-        return SettingsError.of("namespace", text)
-    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        text = f"not allowed to share topic {topic}: grant READ on topic {topic} to the bridge's user"
-        return SettingsError.of("topics.checkpoints", text)
-    if code == KafkaError.INVALID_SESSION_TIMEOUT:
-        text = "the brokers do not allow it: see their group.min.session.timeout.ms and group.max.session.timeout.ms"
-        return SettingsError.of("kafka.group_session_timeout", text)
-    if code == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
-        text = f"the consumer group {group} belongs to other consumers than bridges; give this bridge its own namespace"
-        return SettingsError.of("namespace", text)
-    return None
+    found = _OBSTACLES.get(error.code())
+    return None if found is None else SettingsError.of(found[0], found[1].format(group=group, topic=topic))
+
+
+# The setting, what is wrong, and after a semicolon the way out
+_OBSTACLES: Mapping[int, tuple[str, str]] = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: (
+        "namespace",
+        "not allowed to join the consumer group {group}; grant READ on group {group} to the bridge's user",
+    ),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: (
+        "topics.checkpoints",
+        "not allowed to share topic {topic}; grant READ on topic {topic} to the bridge's user",
+    ),
+    KafkaError.INVALID_SESSION_TIMEOUT: (
+        "kafka.group_session_timeout",
+        "the brokers do not allow it; keep to their group.min.session.timeout.ms and group.max.session.timeout.ms",
+    ),
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
+        "namespace",
+        "the consumer group {group} belongs to other consumers than bridges; give this bridge its own namespace",
+    ),
+    KafkaError.GROUP_MAX_SIZE_REACHED: (
+        "kafka",
+        "the brokers let no more members into the consumer group {group}; raise their group.max.size, or run fewer",
+    ),
+    KafkaError.INVALID_GROUP_ID: (
+        "namespace",
+        "the brokers do not take {group} as the name of a consumer group; choose another namespace",
+    ),
+}
