@@ -10,10 +10,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.checkpoint import Checkpoint
 from bridge.core.checkpoint_edit import Edit
-from bridge.core.checkpoint_log import CheckpointLog, mistakes_of
-from bridge.core.identity import SessionKey
+from bridge.core.checkpoint_log import CheckpointLog
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.kafka.clients import reader, unreachable
 from bridge.kafka.sending import Outgoing, Sender
@@ -28,30 +26,12 @@ _STUCK = 30.0
 """Seconds without a record, before the end: somebody's open transaction holds it back, or the broker is gone."""
 
 
-def restore(
-    config: Mapping[str, Any], topic: str, partitions: int, stopped: Callable[[], bool]
-) -> dict[SessionKey, Checkpoint]:
-    """The last checkpoint of every session, read from the beginning to the end the topic has now.
+def read_log(config: Mapping[str, Any], topic: str, partitions: int, stopped: Callable[[], bool]) -> CheckpointLog:
+    """The last word on every session, from the beginning to the end the topic has now, and what is wrong with it.
 
-    Raises `SettingsError` for records that the bridge cannot go by and that no later one settles (never "start from
-    zero"), each with the command that does; `Unreachable`, `Stopped`.
+    For commands, which look at all shards and own none. Raises `Unreachable`, `Stopped`.
     """
-    log_read = read_log(config, topic, partitions, stopped, keep_words=False)
-    if log_read.flaws:
-        raise SettingsError(mistakes_of(topic, log_read.flaws))
-    return log_read.checkpoints
-
-
-def read_log(
-    config: Mapping[str, Any],
-    topic: str,
-    partitions: int,
-    stopped: Callable[[], bool],
-    *,
-    keep_words: bool = True,
-) -> CheckpointLog:
-    """The last word on every session, and what is wrong with it. Raises `Unreachable`, `Stopped`."""
-    consumer, latest = reader(config), CheckpointLog(partitions, keep_words=keep_words)
+    consumer, latest = reader(config), CheckpointLog(partitions)
     try:
         _read(consumer, topic, partitions, stopped, latest)
     except KafkaException as exception:

@@ -20,7 +20,7 @@ from bridge.core.records import Encoder, Format, Route, Rules
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
-from bridge.kafka.checkpoints import restore
+from bridge.kafka.checkpoints import read_log
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.kafka.broker import Broker, quiet_admin
 from tests.kafka.rule import Follower, follow
@@ -93,7 +93,7 @@ class Ground:
     def restored(self) -> Mapping[SessionKey, Checkpoint]:
         """What the next start would know."""
         config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
-        return restore(config, self.checkpoints, CHECKPOINT_PARTITIONS, lambda: False)
+        return read_log(config, self.checkpoints, CHECKPOINT_PARTITIONS, lambda: False).checkpoints
 
     def read(self, topic: str) -> list[Read]:
         """What consumers of the topic see."""

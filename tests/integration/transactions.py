@@ -22,7 +22,7 @@ from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
 from bridge.delivery.shard_thread import Pace
 from bridge.delivery.tenure import Tenure
-from bridge.kafka.checkpoints import restore
+from bridge.kafka.checkpoints import read_log
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.transactional import Patience, TransactionalProducer
 from bridge.settings.naming import transactional_id
@@ -151,7 +151,8 @@ class Ground:
 
     def restored(self) -> Mapping[SessionKey, Checkpoint]:
         """What stands in Kafka."""
-        return restore({"bootstrap.servers": self.bootstrap, "log_level": 0}, self.checkpoints, SHARDS, lambda: False)
+        config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
+        return read_log(config, self.checkpoints, SHARDS, lambda: False).checkpoints
 
     def position_of(self, key: SessionKey) -> Position | None:
         """What stands in Kafka; a commit is answered before its markers are there, so this may come a moment later."""
