@@ -22,7 +22,10 @@ from bridge.kafka.transactional import Patience, TransactionalProducer, Verdict
 log = get_logger("bridge.delivery")
 
 Reclaim = Callable[[Tenure], Mapping[SessionKey, Checkpoint]]
-"""Claims the shard anew (the tenure gets another term) and reads what stands in Kafka; raises ``Stopped``."""
+"""Claims the shard anew (the tenure gets another term) and reads what was written since it was last claimed.
+
+Raises ``Stopped`` when the tenure is over.
+"""
 
 _IDLE = 0.5
 """Seconds between two looks when nothing moves."""

@@ -224,11 +224,14 @@ class TransactionalWay:
         self.has_failed = self._was_purged = False
 
     def resolve(self, found: Checkpoint | None) -> bool:
-        """Learn from what stands in Kafka whether the transaction was committed; False when this session cannot."""
+        """Learn from what was ``found`` in Kafka whether the transaction was committed; False when this cannot be told.
+
+        The newest position of the session since the shard was last claimed; None: none was written since.
+        """
         part = self.part
         if part is not None and found is not None and _is(found, part.checkpoint):
             self.committed()
-        elif (None if found is None else found.position) != self.positions.standing:
+        elif found is not None and found.position != self.positions.standing:
             return False
         self.has_failed = self._was_purged = False
         self.aborted()

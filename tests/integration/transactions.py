@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import queue
 import re
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.checkpoint import Checkpoint
+from bridge.core.checkpoint import Checkpoint, encode
+from bridge.core.claim import Claim
 from bridge.core.event import Event
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.recent import Recent
@@ -20,17 +24,22 @@ from bridge.core.records import Encoder, Route, Rules
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
-from bridge.delivery.shard_thread import Pace
+from bridge.delivery.shard_thread import Pace, ShardThread
 from bridge.delivery.tenure import Tenure
+from bridge.errors import Stopped
 from bridge.kafka.checkpoints import read_log
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from bridge.kafka.shard_reader import ShardReader
+from bridge.kafka.shard_state import Taken
 from bridge.kafka.transactional import Patience, TransactionalProducer
 from bridge.settings.naming import transactional_id
+from tests.kafka.broker import quiet_admin
 from tests.kafka.rule import understand
 from tests.kafka.topics import Read, create_topic, read_topic
 from tests.waiting import wait_until
 
 SHARDS = 2
+QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
 HASTE = Patience(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
 """For tests that are not about time."""
 
@@ -55,20 +64,66 @@ class Group:
         return self.is_member and not is_over()
 
 
-@dataclass
 class Replica:
-    """One process's delivery, whose sessions' streams are known."""
+    """One process's delivery, with the shards it has taken."""
 
-    delivery: ExactlyOnce
-    tenures: list[Tenure]
-    group: Group
-    outboxes: dict[SessionKey, SessionOutbox]
-    reclaimed: list[int]
+    def __init__(self, ground: Ground, shards: Iterable[int], interval: float, patience: Patience) -> None:
+        self.group = Group()
+        self.tenures = [Tenure(shard, self.group) for shard in shards]
+        self.restored: dict[SessionKey, Checkpoint] = {}
+        self.reclaims = 0
+        settings = ProducerSettings({"bootstrap.servers": ground.through, **QUICK}, 1_000_000)
+        config = {"bootstrap.servers": ground.bootstrap, **QUICK}
+        self.reader = ShardReader(
+            config, ground.checkpoints, SHARDS, lambda _shard, _word: None, lambda: None, patience=1.0
+        )
+        self.delivery = ExactlyOnce(
+            lambda shard: TransactionalProducer(settings, transactional_id(ground.namespace, shard), patience),
+            lambda: IdempotentProducer(settings, Role.POSITIONS),
+            OwnTopics(ground.checkpoints, SHARDS, ground.lifecycle),
+            Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
+            Pace(interval, 0.2, patience),
+            self._reclaim,
+            lambda: None,
+        )
 
-    @property
-    def shards(self) -> Mapping[int, Any]:
-        """The shards' threads, for a look inside."""
-        return self.delivery._shards
+    def start(self) -> None:
+        """Deliver, and take the shards, as the daemon does: the transactional id, then the claim."""
+        self.reader.start()
+        self.delivery.start()
+        for tenure in self.tenures:
+            ready = threading.Event()
+            self.delivery.enter(tenure, ready.set)
+            wait_until(ready.is_set, 30, "the transactional id")
+            self._take(tenure, after=0)
+
+    def stop(self) -> None:
+        """Leave everything as it is, and wait for the threads."""
+        self.delivery.abort()
+        self.reader.stop()
+        self.delivery.join(monotonic() + 30)
+        self.reader.join(monotonic() + 30)
+
+    def _take(self, tenure: Tenure, after: int) -> None:
+        answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
+        claim = Claim("test", uuid.uuid4().hex, SHARDS, "", unix_ms())
+        self.reader.take(tenure.shard, claim, answers.put, after=after)
+        taken = wait_until(lambda: tenure.is_over or (not answers.empty() and answers.get()), 60, "the own claim")
+        if not isinstance(taken, Taken):
+            raise Stopped
+        tenure.term = taken.term
+        self.restored |= taken.log.checkpoints
+
+    def _reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
+        before, self.restored = self.restored, {}
+        self.reclaims += 1
+        self._take(tenure, after=tenure.term or 0)
+        found, self.restored = self.restored, before | self.restored
+        return found
+
+    def thread(self, shard: int) -> ShardThread:
+        """A shard's thread, for a look inside."""
+        return self.delivery._shards[shard]
 
 
 class Ground:
@@ -108,45 +163,21 @@ class Ground:
         self, shards: Iterable[int] = (0,), *, interval: float = 0.05, patience: Patience = HASTE
     ) -> Iterator[Replica]:
         """Delivery that runs, and has taken these shards."""
-        quick = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-        settings = ProducerSettings({"bootstrap.servers": self.through, **quick}, 1_000_000)
-        reclaimed: list[int] = []
-
-        def reclaim(tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
-            reclaimed.append(tenure.shard)
-            return self.restored()
-
-        delivery = ExactlyOnce(
-            lambda shard: TransactionalProducer(settings, transactional_id(self.namespace, shard), patience),
-            lambda: IdempotentProducer(settings, Role.POSITIONS),
-            OwnTopics(self.checkpoints, SHARDS, self.lifecycle),
-            Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
-            Pace(interval, 0.2, patience),
-            reclaim,
-            lambda: None,
-        )
-        group = Group()
-        replica = Replica(delivery, [Tenure(shard, group) for shard in shards], group, {}, reclaimed)
-        delivery.start()
+        replica = Replica(self, shards, interval, patience)
         try:
-            ready = [threading.Event() for _ in replica.tenures]
-            for tenure, event in zip(replica.tenures, ready, strict=True):
-                delivery.enter(tenure, event.set)
-            wait_until(lambda: all(event.is_set() for event in ready), 30, "the transactional ids")
+            replica.start()
             yield replica
         finally:
-            delivery.abort()
-            delivery.join(monotonic() + 30)
+            replica.stop()
 
     def open(self, replica: Replica, key: SessionKey) -> SessionOutbox:
         """A session, from where Kafka says that it stands."""
         shard = partition_of(key.record_key, SHARDS)
         tenure = next(each for each in replica.tenures if each.shard == shard)
-        known = self.restored().get(key)
+        known = replica.restored.get(key)
         one = replica.delivery.open(key, Encoder(self.rules, key), "", known, tenure)
         if known is None:
             one.begin_epoch(Recent.starting("0"))
-        replica.outboxes[key] = one
         return one
 
     def restored(self) -> Mapping[SessionKey, Checkpoint]:
@@ -177,6 +208,29 @@ class Ground:
             places[each.record.topic, each.record.partition].append(each.sequence)
         assert all(place == sorted(place) for place in places.values())
         return sorted((each.sequence, at_of(each.data)) for each in mine)
+
+    def lower(self, topic: str, limit: int) -> None:
+        """Lower the topic's ``max.message.bytes``; returns when the broker goes by it."""
+        entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        admin = quiet_admin(self.bootstrap)
+        for future in admin.incremental_alter_configs([resource]).values():
+            future.result(20)
+        wait_until(lambda: self._refuses(topic, limit + 1), 20, f"{topic} to refuse {limit} bytes")
+
+    def _refuses(self, topic: str, size: int) -> bool:
+        refused: list[bool] = []  # not the errors: the client's cannot be compared with None
+        probe = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
+        probe.produce(topic, b"x" * size, on_delivery=lambda error, _: refused.append(error is not None))
+        probe.flush(10)
+        return refused == [True]
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint by somebody else's hand."""
+        value, place = encode(checkpoint), partition_of(checkpoint.key.record_key, SHARDS)
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        producer.produce(self.checkpoints, value, checkpoint.key.record_key, partition=place)
+        assert producer.flush(20) == 0
 
     def told(self) -> list[str]:
         """The kinds of lifecycle records."""

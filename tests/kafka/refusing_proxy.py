@@ -104,7 +104,7 @@ def _key(frame: bytes) -> int:
 def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) -> Iterator[str]:
     """``bootstrap.servers`` of the proxy, for the time of a test; ``hidden`` are keys of requests it seems to lack."""
     listener = socket.create_server(("127.0.0.1", 0))
-    ours, theirs = _address("127.0.0.1", listener.getsockname()[1]), _address(*_split(broker))
+    ours, theirs = address("127.0.0.1", listener.getsockname()[1]), address(*split(broker))
     sockets: list[socket.socket] = []
     pumps: list[threading.Thread] = []
 
@@ -117,7 +117,7 @@ def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) ->
             while True:
                 client, _ = listener.accept()
                 sockets.append(client)
-                upstream = socket.create_connection(_split(broker))
+                upstream = socket.create_connection(split(broker))
                 sockets.append(upstream)
                 lock = threading.Lock()
                 asked: set[bytes] = set()
@@ -133,17 +133,18 @@ def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) ->
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        _end(listener)
+        end(listener)
         accepting.join(5)
         for each in sockets:
-            _end(each)
+            end(each)
         for pump in pumps:
             pump.join(5)
         for each in (listener, *sockets):
             each.close()
 
 
-def _end(one: socket.socket) -> None:
+def end(one: socket.socket) -> None:
+    """End both directions of a connection."""
     with suppress(OSError):
         one.shutdown(socket.SHUT_RDWR)
 
@@ -151,44 +152,45 @@ def _end(one: socket.socket) -> None:
 def _requests(
     client: socket.socket, upstream: socket.socket, lock: threading.Lock, refuse: Refuse, asked: set[bytes]
 ) -> None:
-    for frame in _frames(client, upstream):
+    for frame in frames(client, upstream):
         if _key(frame) == _API_VERSIONS:
             asked.add(frame[4:8])
         answer = refusal(frame, refuse)
         if answer is None:
-            _send(upstream, frame)
+            send(upstream, frame)
         else:
             with lock:
-                _send(client, answer)
+                send(client, answer)
 
 
-def _answers(
-    upstream: socket.socket, client: socket.socket, lock: threading.Lock, change: Callable[[bytes], bytes]
-) -> None:
-    for frame in _frames(upstream, client):
+def _answers(upstream: socket.socket, client: socket.socket, lock: threading.Lock, theirs: bytes, ours: bytes) -> None:
+    for frame in frames(upstream, client):
         with lock:
-            _send(client, change(frame))
+            send(client, frame.replace(theirs, ours))
 
 
-def _send(to: socket.socket, frame: bytes) -> None:
+def send(to: socket.socket, frame: bytes) -> None:
+    """One frame, with its length before it."""
     with suppress(OSError):  # its reader ends both
         to.sendall(struct.pack(">i", len(frame)) + frame)
 
 
-def _frames(source: socket.socket, other: socket.socket) -> Iterator[bytes]:
+def frames(source: socket.socket, other: socket.socket) -> Iterator[bytes]:
     """Whole frames until either side ends; then both do."""
     with suppress(OSError), source.makefile("rb") as reader:
         while len(size := reader.read(4)) == 4:
             frame = reader.read(struct.unpack(">i", size)[0])
             yield frame
-    _end(source)
-    _end(other)
+    end(source)
+    end(other)
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.partition(":")
+def split(name: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    host, _, port = name.partition(":")
     return host, int(port)
 
 
-def _address(host: str, port: int) -> bytes:
+def address(host: str, port: int) -> bytes:
+    """As a broker names itself in its answers."""
     return host.encode() + struct.pack(">i", port)

@@ -199,6 +199,7 @@ class World:
         self.seen: dict[bytes, list[int]] = defaultdict(list)
         self.rejected: set[tuple[bytes, int]] = set()
         self.latest: dict[SessionKey, Checkpoint] = {}
+        self.since: dict[int, dict[SessionKey, Checkpoint]] = defaultdict(dict)
         self.announced: list[str] = []
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
         self.streams = {key: self._stream() for key in self.keys}
@@ -215,8 +216,8 @@ class World:
         return [block(at) for at in range(1, self.chance.randint(1, self.length) + 1)]
 
     def reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
-        """What stands in the shard's partition."""
-        return {key: each for key, each in self.latest.items() if partition_of(key.record_key, SHARDS) == tenure.shard}
+        """What was written into the shard's partition since it was last claimed."""
+        return self.since.pop(tenure.shard, {})
 
     # The log, as it becomes visible
 
@@ -226,7 +227,7 @@ class World:
             match record.place[0]:
                 case "m.checkpoints":
                     checkpoint = decode(record.key, record.value)
-                    self.latest[checkpoint.key] = checkpoint
+                    self.latest[checkpoint.key] = self.since[record.place[1]][checkpoint.key] = checkpoint
                 case "m.lifecycle":
                     self.announced.append(record.value.decode())
                 case _:
@@ -305,6 +306,7 @@ class World:
         if self.chance.random() < 0.6:
             self.process.member.is_in = False
             self.zombies.append(self.process)
+        self.since.clear()  # it reads all
         self.process = Process(self)
 
     def run(self, steps: int, *, trouble: float, crash: float) -> None:
