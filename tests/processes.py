@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+
+# Two threads that ask for the first child at once would make two spawners, and the one forgotten would kill its child.
+_ASKING = threading.Lock()
 
 
 @lru_cache(maxsize=1)
@@ -41,4 +45,6 @@ def spawn(
                 cwd=cwd,
             )
 
-    return _spawner().submit(start).result()
+    with _ASKING:
+        spawner = _spawner()
+    return spawner.submit(start).result()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -78,12 +80,17 @@ class Member:
 
     def run(self) -> int:
         """Until SIGTERM, or until membership ends by itself."""
-        signal.signal(signal.SIGTERM, lambda *_: self._asked_to_end.set())
+        signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # an event set by a handler can deadlock
+        signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
+        self._say("started", pid=os.getpid())
         self.membership.start()
         prover = threading.Thread(target=self._prove, daemon=True)
         prover.start()
-        while not self._asked_to_end.wait(_LOOK) and not self._has_ended():
-            pass
+        while not self._has_ended():
+            with suppress(queue.Empty):
+                signals.get(timeout=_LOOK)
+                break
+        self._asked_to_end.set()
         self.membership.stop()
         self._say("stopped" if self.membership.join(monotonic() + 20) else "stuck")
         failure = self.membership.failure

@@ -1,0 +1,412 @@
+"""Who owns which shard, with real processes on a real Kafka: joined, stopped, killed, paused and woken, and restarted.
+
+All scenarios run side by side, because they mostly wait for session time-outs; each test looks at what came of one.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from bridge.clock import monotonic
+from bridge.demo.embedded_kafka import EmbeddedKafka
+from bridge.errors import EXIT_OK, EXIT_SETTINGS
+from tests.kafka.process import REPOSITORY
+from tests.kafka.topics import create_topic, delete_topics
+from tests.processes import spawn
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.kafka
+
+SHARDS = frozenset(range(4))
+SESSION = 4.0
+_SLOW = 25.0
+
+
+class Line(NamedTuple):
+    """One thing a member told."""
+
+    at: float
+    what: str
+    shards: frozenset[int]
+    more: dict[str, Any]
+
+
+class Process:
+    """One member as a process of its own."""
+
+    def __init__(self, folder: Path, name: str, orders: dict[str, Any]) -> None:
+        self.name, self.ended_at = name, float("inf")
+        self._out = folder / f"{name}-{uuid.uuid4().hex[:6]}.out"
+        self.log = self._out.with_suffix(".log")
+        command = [sys.executable, "-m", "tests.kafka.member", json.dumps(orders)]
+        self._process = spawn(command, log=self.log, stdout=self._out, cwd=REPOSITORY)
+        self.started_at = monotonic()
+
+    def lines(self, *what: str) -> list[Line]:
+        """What it told, or what of that is of these kinds."""
+        told = [json.loads(line) for line in self._out.read_text().splitlines() if line.endswith("}")]
+        found = (Line(each["at"], each["what"], frozenset(each.get("shards", ())), each) for each in told)
+        return [line for line in found if not what or line.what in what]
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The shards it has now, as it tells."""
+        owned: frozenset[int] = frozenset()
+        for line in self.lines("assigned", "given up", "lost"):
+            owned = owned | line.shards if line.what == "assigned" else owned - line.shards
+        return owned
+
+    def proofs_between(self, start: float, end: float) -> list[Line]:
+        """The successful proofs that came in that time."""
+        return [line for line in self.lines("proof") if line.more["proven"] and start <= line.at <= end]
+
+    def wait(self, is_so: Callable[[Process], object], what: str) -> float:
+        """When it was so."""
+        wait_until(lambda: is_so(self), _SLOW, f"{what} of {self.name}, which told {self.lines()[-5:]}, see {self.log}")
+        return monotonic()
+
+    def wait_owns(self, count: int) -> frozenset[int]:
+        """The shards it has, once they are so many."""
+        self.wait(lambda process: len(process.owned) == count, f"{count} shards")
+        return self.owned
+
+    def send(self, number: signal.Signals) -> float:
+        """When the signal was sent."""
+        self._process.send_signal(number)
+        return monotonic()
+
+    def ended(self) -> int:
+        """The exit code, once it ends by itself."""
+        code = self._process.wait(_SLOW)
+        self.ended_at = monotonic()
+        return code
+
+    def kill(self) -> float:
+        """SIGKILL; when that was."""
+        self._process.kill()
+        self._process.wait()
+        self.ended_at = monotonic()
+        return self.ended_at
+
+    @property
+    def failure(self) -> str:
+        """The reason it gave for its end."""
+        return next((str(line.more["text"]) for line in self.lines("failure")), "")
+
+
+class Group:
+    """Members of one group, on a topic of its own."""
+
+    def __init__(self, kafka: str, folder: Path, name: str, partitions: int = len(SHARDS)) -> None:
+        self.topic = f"membership-{name}-{uuid.uuid4().hex[:8]}"
+        self.members: list[Process] = []
+        self._folder, self.kafka, self._partitions = folder, kafka, partitions
+        self.create()
+
+    def create(self) -> None:
+        """The topic, for the first time or again."""
+        create_topic(self.kafka, self.topic, self._partitions, {"cleanup.policy": "compact"})
+
+    def start(self, name: str, **orders: object) -> Process:
+        """One more member."""
+        chosen = {
+            "bootstrap": self.kafka,
+            "group": f"{self.topic}.bridge",
+            "topic": self.topic,
+            "partitions": len(SHARDS),
+            "session_timeout": SESSION,
+            **orders,
+        }
+        self.members.append(Process(self._folder, name, chosen))
+        return self.members[-1]
+
+    def settled(self, *members: Process) -> None:
+        """Return once these members have all shards among them, each at least one."""
+        wait_until(
+            lambda: all(m.owned for m in members) and frozenset().union(*(m.owned for m in members)) == SHARDS,
+            _SLOW,
+            f"an assignment: {[(m.name, sorted(m.owned)) for m in members]}",
+        )
+
+    def overlaps(self) -> list[str]:
+        """Times at which two processes had one shard, those aside that were paused: they did not know."""
+        spans = [(shard, *span) for member in self.members for shard in SHARDS for span in _spans(member, shard)]
+        return [
+            f"shard {shard}: {name} until {end}, {other} from {begin}"
+            for shard, start, end, name in spans
+            for second, begin, _, other in spans
+            if shard == second and name != other and start <= begin < end
+        ]
+
+
+def _spans(member: Process, shard: int) -> Iterator[tuple[float, float, str]]:
+    name, start = f"{member.name} {member.started_at}", None
+    for line in member.lines("assigned", "given up", "lost"):
+        if shard in line.shards and line.what == "assigned":
+            start = line.at
+        elif shard in line.shards and start is not None:
+            yield start, line.at, name
+            start = None
+    if start is not None:
+        yield start, member.ended_at, name
+
+
+class Scene:
+    """Where the groups are."""
+
+    def __init__(self, kafka: str, folder: Path) -> None:
+        self.kafka, self._folder = kafka, folder
+        self._groups: list[Group] = []
+
+    def group(self, name: str, partitions: int = len(SHARDS)) -> Group:
+        """One more, without members."""
+        self._groups.append(Group(self.kafka, self._folder, name, partitions))
+        return self._groups[-1]
+
+    def end(self) -> None:
+        """Kill every member that is left."""
+        for group in self._groups:
+            for member in group.members:
+                member.kill()
+
+
+class Moves(NamedTuple):
+    """What came of members that stop and are killed."""
+
+    group: Group
+    leave: float
+    kill: float
+    longest_silence: float
+    codes: list[int]
+
+
+def joined_stopped_and_killed(scene: Scene) -> Moves:
+    group = scene.group("moves")
+    first, second, third = (group.start(name, drain=1.5 if name == "second" else 0) for name in ("one", "second", "3"))
+    group.settled(first, second, third)
+    second.send(signal.SIGTERM)
+    second.wait(lambda process: process.lines("given up"), "the end of giving up")
+    began, given_up = second.lines("revoked")[-1].at, second.lines("given up")[-1].at
+    second_code = second.ended()
+    group.settled(first, third)
+    moved = max(line.at for member in (first, third) for line in member.lines("assigned") if line.at > given_up)
+    killed_at = third.kill()
+    first.wait_owns(len(SHARDS))
+    took_over = first.lines("assigned")[-1].at
+    first.wait(lambda process: process.proofs_between(took_over, monotonic()), "a proof")
+    first.send(signal.SIGTERM)
+    times = [began, *(proof.at for proof in second.proofs_between(began, given_up)), given_up]
+    silence = max(later - earlier for earlier, later in pairwise(times))
+    return Moves(group, moved - given_up, took_over - killed_at, silence, [second_code, first.ended()])
+
+
+class Pause(NamedTuple):
+    """What came of a member that was paused for longer than the session time-out."""
+
+    group: Group
+    paused: Process
+    woken_at: float
+
+
+def paused_and_woken(scene: Scene) -> Pause:
+    group = scene.group("pause")
+    paused = group.start("paused")
+    paused.wait_owns(len(SHARDS))
+    paused.wait(lambda process: process.lines("proof"), "a proof")
+    paused.send(signal.SIGSTOP)
+    other = group.start("other")
+    other.wait_owns(len(SHARDS))
+    woken_at = paused.send(signal.SIGCONT)
+    paused.wait(lambda process: process.lines("lost"), "the loss")
+    group.settled(paused, other)
+    paused.wait(lambda process: process.lines("proof")[-1].at > process.lines("assigned")[-1].at, "a new proof")
+    return Pause(group, paused, woken_at)
+
+
+class Names(NamedTuple):
+    """What came of members with names."""
+
+    group: Group
+    stays: Process
+    again: Process
+    second: Process
+    code: int
+    paused: Process
+    usurper: Process
+
+
+def named(scene: Scene) -> Names:
+    group = scene.group("names")
+    stays, restarts = group.start("stays", instance="pod-0"), group.start("killed", instance="pod-1")
+    group.settled(stays, restarts)
+    had = restarts.owned
+    restarts.kill()
+    again = group.start("again", instance="pod-1")
+    assert again.wait_owns(len(had)) == had
+    second = group.start("second", instance="pod-1")
+    code = second.ended()
+    again.send(signal.SIGTERM)
+    assert again.ended() == EXIT_OK
+    paused = group.start("paused", instance="pod-1")
+    assert paused.wait_owns(len(had)) == had
+    paused.wait(lambda process: process.lines("proof"), "a proof")
+    paused.send(signal.SIGSTOP)
+    usurper = group.start("usurper", instance="pod-1")
+    assert usurper.wait_owns(len(had)) == had
+    usurper.wait(lambda process: process.lines("proof"), "a proof")
+    paused.send(signal.SIGCONT)
+    assert paused.ended() == EXIT_SETTINGS
+    return Names(group, stays, again, second, code, paused, usurper)
+
+
+class Topics(NamedTuple):
+    """What came of topics that are not as they must be."""
+
+    member: Process
+    stranger: Process
+    code: int
+    gone: tuple[float, float]
+
+
+def topics_changed(scene: Scene) -> Topics:
+    group = scene.group("topics", partitions=6)
+    member = group.start("member")
+    member.wait_owns(len(SHARDS))
+    member.wait(lambda process: process.lines("proof"), "a proof")
+    other = scene.group("other")
+    stranger = other.start("stranger", group=f"{group.topic}.bridge", session_timeout=1.0)
+    code = stranger.ended()
+    delete_topics(scene.kafka, group.topic)
+    gone_at = monotonic()
+    group.create()
+    back_at = monotonic()
+    member.wait(lambda process: process.proofs_between(back_at, monotonic()), "a proof on the new topic")
+    return Topics(member, stranger, code, (gone_at, back_at))
+
+
+SCENARIOS = (joined_stopped_and_killed, paused_and_woken, named, topics_changed)
+
+
+@pytest.fixture(scope="module")
+def fleet(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Any]]]:
+    """Every scenario under way, by name."""
+    scene = Scene(kafka, tmp_path_factory.mktemp("membership"))
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        yield {scenario.__name__: pool.submit(scenario, scene) for scenario in SCENARIOS}
+    scene.end()
+
+
+@pytest.fixture(scope="module")
+def moves(fleet: dict[str, Future[Moves]]) -> Moves:
+    return fleet[joined_stopped_and_killed.__name__].result()
+
+
+@pytest.fixture(scope="module")
+def pause(fleet: dict[str, Future[Pause]]) -> Pause:
+    return fleet[paused_and_woken.__name__].result()
+
+
+@pytest.fixture(scope="module")
+def names(fleet: dict[str, Future[Names]]) -> Names:
+    return fleet[named.__name__].result()
+
+
+@pytest.fixture(scope="module")
+def topics(fleet: dict[str, Future[Topics]]) -> Topics:
+    return fleet[topics_changed.__name__].result()
+
+
+def test_shards_of_a_member_that_leaves_move_at_once(moves: Moves) -> None:
+    print(f"leave: {moves.leave:.2f} s")
+    assert moves.leave < 2.0
+    assert moves.codes == [EXIT_OK, EXIT_OK]
+
+
+def test_shards_of_a_killed_member_move_after_the_session_timeout(moves: Moves) -> None:
+    print(f"kill: {moves.kill:.2f} s")
+    assert SESSION - 1.0 < moves.kill < SESSION + 2.0
+
+
+def test_membership_is_proven_while_shards_are_given_up(moves: Moves) -> None:
+    assert moves.longest_silence < 1.0
+
+
+def test_no_shard_ever_has_two_owners(moves: Moves) -> None:
+    assert moves.group.overlaps() == []
+
+
+def test_a_member_that_was_paused_too_long_proves_nothing_before_it_knows(pause: Pause) -> None:
+    """It is told of the loss first, on waking, and then joins again by itself."""
+    lost_at = pause.paused.lines("lost")[0].at
+    assert lost_at < pause.woken_at + 2.0
+    assert pause.paused.proofs_between(pause.woken_at, lost_at) == []
+    again = [line for line in pause.paused.lines("assigned") if line.at > lost_at]
+    assert again
+    assert pause.paused.proofs_between(again[0].at, monotonic())
+
+
+def test_a_named_member_that_was_killed_takes_its_shards_back_at_once(names: Names) -> None:
+    """Nobody else notices, and the session time-out is not waited for."""
+    took = names.again.lines("assigned")[0].at - names.again.started_at
+    print(f"restart under a name after a kill: {took:.2f} s, of that the interpreter's start most")
+    assert took < SESSION
+    assert [line.shards for line in names.stays.lines("assigned", "revoked", "lost")][2:] == []
+
+
+def test_a_second_process_of_one_name_ends_and_disturbs_nobody(names: Names) -> None:
+    assert names.code == EXIT_SETTINGS
+    pid = names.again.lines()[0].more["pid"]
+    assert f"instance: another process, pod-1:{pid} at 127.0.0.1 runs under the name pod-1" in names.second.failure
+    assert names.again.lines("lost") == []
+    assert names.second.lines("assigned") == []
+
+
+def test_who_was_replaced_while_it_was_paused_loses_all_and_ends(names: Names) -> None:
+    """With the name of the process that did it."""
+    assert names.paused.lines("lost")
+    assert f"pod-1:{names.usurper.lines()[0].more['pid']}" in names.paused.failure
+    assert names.usurper.lines("lost") == []
+
+
+def test_a_group_of_another_topic_is_refused(topics: Topics) -> None:
+    assert topics.code == EXIT_SETTINGS
+    assert topics.stranger.failure.startswith("namespace: ")
+    assert topics.stranger.lines("assigned") == []
+
+
+def test_partitions_beyond_the_shards_are_told_and_left_alone(topics: Topics) -> None:
+    assert topics.member.lines("assigned")[0].shards == SHARDS
+    assert "partitions were added to the checkpoints topic" in topics.member.log.read_text()
+
+
+def test_a_topic_that_was_created_anew_goes_on_with_its_owners(topics: Topics) -> None:
+    assert topics.member.proofs_between(topics.gone[1], monotonic())
+    assert topics.member.lines("lost") == []
+
+
+def test_an_embedded_kafka_has_one_member_that_owns_all(tmp_path: Path) -> None:
+    """Nobody else is in it, so nothing is looked at."""
+    with EmbeddedKafka() as kafka:
+        assert kafka.create_topic("checkpoints") == len(SHARDS)
+        orders = {
+            "bootstrap": kafka.bootstrap_servers,
+            "group": "mix.bridge",
+            "topic": "checkpoints",
+            "partitions": len(SHARDS),
+            "session_timeout": 6.0,
+        }
+        member = Process(tmp_path, "alone", orders)
+        assert member.wait_owns(len(SHARDS)) == SHARDS
+        member.wait(lambda process: process.lines("proof"), "a proof")
+        member.send(signal.SIGTERM)
+        assert member.ended() == EXIT_OK
