@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -49,6 +50,10 @@ class Patience:
 
 
 _LINGER = 5
+_LEVEL = 6
+"""Information, by syslog's numbers: librdkafka's own default."""
+_AS_IN_PYTHON = (50, 50, 50, 40, 30, 20, 20, 10)
+"""What the client calls each of syslog's levels when it speaks to Python."""
 _STAND = 30.0
 """Seconds in which librdkafka tells the same trouble of a connection only once."""
 _STATE_OF_USE = "in state UP"
@@ -66,8 +71,33 @@ def transactional_config(settings: ProducerSettings, transactional_id: str, pati
         "batch.size": min(settings.max_request_bytes, 1_000_000),
         # The commit acknowledges all: only failures are told, and Python is not asked about each record.
         "delivery.report.only.error": True,
+        # Only the log tells of a connection that ended in an orderly way: see Ear.
+        "log_level": _LEVEL,
+        "log.connection.close": True,
     }
     return below({"linger.ms": _LINGER}, settings.config) | dict(DELIVERY) | own
+
+
+class Ear:
+    """Stands where librdkafka's log goes: listens for connections that broke, and passes the rest on.
+
+    Its callback for errors is not told of a connection that the other side closed in good order, though a request that
+    was under way is then sent again as well. Thread rule: the thread that polls.
+    """
+
+    def __init__(self, logger: logging.Logger, level: int) -> None:
+        """``level``: what the settings want to hear of, by syslog's numbers."""
+        self.broken_at = float("-inf")
+        """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
+        self._logger = logger
+        self._level = max(0, min(level, len(_AS_IN_PYTHON) - 1))
+
+    def log(self, level: int, line: str, *parts: object) -> None:
+        """As :meth:`logging.Logger.log`, with ``level`` by Python's numbers."""
+        if any(_STATE_OF_USE in str(part) for part in parts):
+            self.broken_at = monotonic()
+        if level >= _AS_IN_PYTHON[self._level]:
+            self._logger.log(level, line, *parts)
 
 
 class TransactionalProducer:
@@ -79,16 +109,16 @@ class TransactionalProducer:
 
     def __init__(self, settings: ProducerSettings, transactional_id: str, patience: Patience) -> None:
         config = transactional_config(settings, transactional_id, patience) | {"error_cb": self._on_error}
+        self._ear = Ear(client_logger(), int(settings.config.get("log_level", _LEVEL)))
         self.fatal: str | None = None
         """Why this producer is finished; None while it lives."""
         self.is_fenced = False
         self.has_begun = False
         self.trouble: str | None = None
         """What the last call that failed said."""
-        self._disturbed_at = float("-inf")
         self._began_at = 0.0
         with settings_judged():
-            self._producer = Producer(config, logger=client_logger())
+            self._producer = Producer(config, logger=self._ear)
         self._produce: Callable[..., None] = self._producer.produce
 
     def init(self, timeout: float) -> Verdict:
@@ -173,7 +203,7 @@ class TransactionalProducer:
         transaction: its epoch must not be used for one.
         """
         self.poll()
-        return self._disturbed_at > self._began_at - _STAND
+        return self._ear.broken_at > self._began_at - _STAND
 
     def _end(self, call: Callable[[float], None], timeout: float) -> Verdict:
         try:
@@ -186,10 +216,7 @@ class TransactionalProducer:
         return Verdict.DONE
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._judge(error)
-        elif _STATE_OF_USE in error.str():  # one that was never up has carried no request
-            self._disturbed_at = monotonic()
+        self._judge(error)
 
     def _note(self, exception: Exception) -> None:
         error = error_of(exception)

@@ -81,7 +81,7 @@ def test_a_refused_record_becomes_a_dead_letter_and_the_shard_goes_on(kafka: str
     ground.assert_exactly_once(one.key, 99)
     ground.assert_exactly_once(other.key, 99)
     (letter,) = ground.read(ground.dead_letters)
-    assert letter.header("bridge.sequence") == "50"
+    assert letter.header("bridge.sequence") == "000000000050"
 
 
 def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, namespace: str) -> None:
