@@ -42,6 +42,8 @@ log = get_logger("bridge.daemon")
 
 _TICK = 0.5
 """Seconds between two looks at the sessions when nothing wakes the supervisor; also its beat."""
+_QUICK_TICK = 0.025
+"""While a shard is given up: another replica, and its sessions, wait for it."""
 _PROBE_AFTER = 3.0
 """Seconds without a word from Kafka after which it is asked something: ``/readyz`` wants an answer every 10 s."""
 _PROBE_TIMEOUT = 1.0
@@ -192,7 +194,7 @@ class Daemon:
             supervisor.tick()
             self._ask_kafka(delivery)
             self._keep_budget(supervisor, share)
-            self._wait_for_signal(_TICK)
+            self._wait_for_signal(_QUICK_TICK if share.is_leaving else _TICK)
 
     def _note_start(self, share: Share) -> None:
         if self._has_begun or not share.has_begun:

@@ -92,6 +92,11 @@ class Shards:
         return all(each.stage in _SETTLED for each in self._shards.values()) and self._assignment.is_quiet
 
     @property
+    def are_leaving(self) -> bool:
+        """Whether any is being given up."""
+        return any(each.stage is Stage.LEAVING for each in self._shards.values())
+
+    @property
     def are_gone(self) -> bool:
         """Whether nothing is left."""
         return not self._shards

@@ -108,6 +108,11 @@ class Share:
         """Whether the group has said which shards are this process's, and all of them are taken."""
         return self._membership.has_joined and self._shards.are_taken
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether a shard is being given up."""
+        return self._shards.are_leaving
+
     def note_start(self) -> None:
         """The start is over: from now on a shard that cannot be taken does not end the process."""
         self._shards.note_start()
