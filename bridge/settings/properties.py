@@ -39,6 +39,7 @@ _BREAKING = [
     (r"partitioner|sticky\.partitioning\..*", "a session's records would not stay in the partition of their key"),
     (r"(message|delivery)\.timeout\.ms", "records would expire in memory and be lost"),
     (r"delivery\.report\.only\.error|produce\.offset\.report", "the bridge would not learn what is written"),
+    (r"log\.connection\.close", "a request that was cut off in a transaction would go unnoticed"),
     (r"batch\.size", "one record too many would make Kafka refuse a whole batch"),
     (
         r"(enable\.)?auto\.(commit|offset)\..*|auto\.commit\..*|enable\.auto\..*|offset\.store\..*",

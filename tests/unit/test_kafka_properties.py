@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from bridge.kafka.clients import admin_client, client_config, reader, reader_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role, producer_config
+from bridge.kafka.transactional import Patience, transactional_config
 from bridge.settings.loading import load
 from bridge.settings.properties import refusal
 
@@ -27,8 +28,9 @@ ALIASES = {
     "message.timeout.ms": "delivery.timeout.ms",
     "enable.auto.commit": "auto.commit.enable",
 }
-# Only what has a batch of its own can be found to be the one that Kafka refuses.
-NOT_THE_USERS = {Role.TRIAL: {"batch.num.messages"}}
+# Only what has a batch of its own can be found to be the one that Kafka refuses. The transactional producer listens to
+# its client's log itself, and passes on what is wanted.
+NOT_THE_USERS: dict[str, set[str]] = {Role.TRIAL.value: {"batch.num.messages"}, "transactional": {"log_level"}}
 
 
 def bridge_config(properties: dict[str, str]) -> dict[str, Any]:
@@ -40,9 +42,14 @@ def bridge_config(properties: dict[str, str]) -> dict[str, Any]:
 
 def made(properties: dict[str, str]) -> dict[str, dict[str, Any]]:
     """The final configuration of every kind of client."""
-    config = bridge_config(properties)
+    return made_of(bridge_config(properties))
+
+
+def made_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What every kind of client makes of one configuration."""
     of_producers = {role.value: producer_config(ProducerSettings(config, 1_000_000), role) for role in Role}
-    return {**of_producers, "reader": reader_config(config, "read_committed")}
+    transactional = transactional_config(ProducerSettings(config, 1_000_000), "mix.bridge.0", Patience())
+    return {**of_producers, "transactional": transactional, "reader": reader_config(config, "read_committed")}
 
 
 def spoken_for() -> set[str]:
@@ -56,7 +63,7 @@ def test_a_property_that_is_let_through_is_the_users(name: str) -> None:
     """Nothing of the bridge's own replaces it, under no name; that is refused, or it is the user's."""
     others = {one for pair in ALIASES.items() if name in pair for one in pair} - {name}
     for client, config in made({name: "77"}).items():
-        if name in NOT_THE_USERS.get(Role(client) if client != "reader" else Role.EVENTS, set()):
+        if name in NOT_THE_USERS.get(client, set()):
             continue
         assert config[name] == "77", client
         assert not others & set(config), client
@@ -80,12 +87,14 @@ def test_what_protects_delivery_is_not_let_through() -> None:
     config = dict.fromkeys(spoken_for(), "user")
     for role in Role:
         final = producer_config(ProducerSettings(config, 1_000_000), role)
-        above = {name for name, value in final.items() if value != "user"} - NOT_THE_USERS.get(role, set())
+        above = {name for name, value in final.items() if value != "user"} - NOT_THE_USERS.get(role.value, set())
         assert above
         assert all(refusal(name) for name in above), above
-    above = {name for name, value in reader_config(config, "read_committed").items() if value != "user"}
-    assert above
-    assert all(refusal(name) for name in above), above
+    others = made_of(config)
+    for client in ("transactional", "reader"):
+        above = {name for name, value in others[client].items() if value != "user"} - NOT_THE_USERS.get(client, set())
+        assert above
+        assert all(refusal(name) for name in above), above
 
 
 def test_no_client_complains_of_a_property_that_is_for_another(caplog: pytest.LogCaptureFixture) -> None:

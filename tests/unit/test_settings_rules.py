@@ -358,6 +358,7 @@ def test_a_login_wants_user_and_password(tmp_path):
         "heartbeat.interval.ms",
         "max.poll.interval.ms",
         "transaction.timeout.ms",
+        "log.connection.close",
         "isolation.level",
         "retries",
         "message.send.max.retries",
