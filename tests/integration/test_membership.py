@@ -29,7 +29,9 @@ pytestmark = pytest.mark.kafka
 
 SHARDS = frozenset(range(4))
 SESSION = 4.0
-_SLOW = 25.0
+_SLOW = 60.0
+"""Seconds: only what is broken takes so long, however busy the machine is."""
+_LOOK = 0.05
 
 
 class Line(NamedTuple):
@@ -72,7 +74,7 @@ class Process:
 
     def wait(self, is_so: Callable[[Process], object], what: str) -> float:
         """When it was so."""
-        wait_until(lambda: is_so(self), _SLOW, f"{what} of {self.name}, which told {self.lines()[-5:]}, see {self.log}")
+        wait_until(lambda: is_so(self), _SLOW, f"{what} of {self.name}, see {self.log}", _LOOK)
         return monotonic()
 
     def wait_owns(self, count: int) -> frozenset[int]:
@@ -107,10 +109,11 @@ class Process:
 class Group:
     """Members of one group, on a topic of its own."""
 
-    def __init__(self, kafka: str, folder: Path, name: str, partitions: int = len(SHARDS)) -> None:
+    def __init__(self, kafka: str, folder: Path, name: str, partitions: int, session_timeout: float) -> None:
         self.topic = f"membership-{name}-{uuid.uuid4().hex[:8]}"
         self.members: list[Process] = []
         self._folder, self.kafka, self._partitions = folder, kafka, partitions
+        self._session_timeout = session_timeout
         self.create()
 
     def create(self) -> None:
@@ -124,7 +127,7 @@ class Group:
             "group": f"{self.topic}.bridge",
             "topic": self.topic,
             "partitions": len(SHARDS),
-            "session_timeout": SESSION,
+            "session_timeout": self._session_timeout,
             **orders,
         }
         self.members.append(Process(self._folder, name, chosen))
@@ -135,7 +138,8 @@ class Group:
         wait_until(
             lambda: all(m.owned for m in members) and frozenset().union(*(m.owned for m in members)) == SHARDS,
             _SLOW,
-            f"an assignment: {[(m.name, sorted(m.owned)) for m in members]}",
+            f"an assignment of all shards of {self.topic}",
+            _LOOK,
         )
 
     def overlaps(self) -> list[str]:
@@ -168,9 +172,9 @@ class Scene:
         self.kafka, self._folder = kafka, folder
         self._groups: list[Group] = []
 
-    def group(self, name: str, partitions: int = len(SHARDS)) -> Group:
+    def group(self, name: str, partitions: int = len(SHARDS), session_timeout: float = SESSION) -> Group:
         """One more, without members."""
-        self._groups.append(Group(self.kafka, self._folder, name, partitions))
+        self._groups.append(Group(self.kafka, self._folder, name, partitions, session_timeout))
         return self._groups[-1]
 
     def end(self) -> None:
@@ -246,7 +250,7 @@ class Names(NamedTuple):
 
 
 def named(scene: Scene) -> Names:
-    group = scene.group("names")
+    group = scene.group("names", session_timeout=60.0)
     stays, restarts = group.start("stays", instance="pod-0"), group.start("killed", instance="pod-1")
     group.settled(stays, restarts)
     had = restarts.owned
@@ -358,8 +362,10 @@ def test_a_member_that_was_paused_too_long_proves_nothing_before_it_knows(pause:
 def test_a_named_member_that_was_killed_takes_its_shards_back_at_once(names: Names) -> None:
     """Nobody else notices, and the session time-out is not waited for."""
     took = names.again.lines("assigned")[0].at - names.again.started_at
-    print(f"restart under a name after a kill: {took:.2f} s, of that the interpreter's start most")
-    assert took < SESSION
+    print(f"restart under a name after a kill: {took:.2f} s, with the start of the interpreter")
+    joined = names.again.lines("assigned")[0].at - names.again.lines("started")[0].at
+    print(f"of that from the start of membership: {joined:.2f} s")
+    assert joined < 10.0  # of the 60 s of this group's session time-out
     assert [line.shards for line in names.stays.lines("assigned", "revoked", "lost")][2:] == []
 
 

@@ -25,6 +25,7 @@ from bridge.kafka.life import this_process
 from bridge.kafka.membership import Membership
 
 _LOOK = 0.02
+_PROOF_EVERY = 0.1
 
 
 class Member:
@@ -33,7 +34,7 @@ class Member:
     def __init__(self, orders: Mapping[str, Any]) -> None:
         self._orders = orders
         self._lock = threading.Lock()
-        self._asked_to_end = threading.Event()
+        self._has_left = threading.Event()
         self._tenures: dict[int, Tenure] = {}
         badge = Badge(
             f"{orders.get('instance') or 'host'}:{os.getpid()}", orders.get("instance"), this_process(), "", "1"
@@ -90,9 +91,9 @@ class Member:
             with suppress(queue.Empty):
                 signals.get(timeout=_LOOK)
                 break
-        self._asked_to_end.set()
         self.membership.stop()
         self._say("stopped" if self.membership.join(monotonic() + 20) else "stuck")
+        self._has_left.set()
         failure = self.membership.failure
         if failure is not None:
             self._say("failure", text=str(failure))
@@ -103,13 +104,13 @@ class Member:
         return self.membership.failure is not None or self.membership.bug is not None
 
     def _prove(self) -> None:
-        """One proof after the other for the lowest shard; told when its outcome, or how long it took, is news."""
-        while not self._asked_to_end.wait(_LOOK):
+        """One proof after the other, for one shard."""
+        while not self._has_left.wait(_PROOF_EVERY):
             tenure = next(iter(self._tenures.values()), None)
             if tenure is None:
                 continue
             since = monotonic()
-            proven = tenure.prove(self._asked_to_end.is_set)
+            proven = tenure.prove(self._has_left.is_set)
             self._say("proof", shard=tenure.shard, proven=proven, took=round(monotonic() - since, 3))
 
     def _say(self, what: str, **more: object) -> None:
