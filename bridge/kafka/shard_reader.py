@@ -12,20 +12,19 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core import claim as claims
-from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, ending
+from bridge.core.checkpoint import OWN_KEY_PREFIX, ending
 from bridge.core.checkpoint_log import CheckpointLog, Word
 from bridge.core.claim import CLAIM_KEY, Claim
 from bridge.kafka.claims import ClaimWriter, is_attempt
 from bridge.kafka.clients import below, client_logger, reader_config, settings_judged
 from bridge.kafka.faults import in_words
-from bridge.kafka.shard_state import Delays, ShardState, Taken
+from bridge.kafka.shard_state import Delays, ShardState, Taken, claim_in, word_of
 
 log = get_logger("bridge.kafka")
 
 _BATCH = 5000
 _LOOK, _IDLE = 0.1, 0.5
-"""Seconds until a wish is heard while nothing comes; seconds between two beats while nothing is read."""
+"""Seconds until a wish is heard while nothing comes; between two beats while nothing is read."""
 _PIECE = 5000
 """Checkpoints taken apart between two beats: an eighth of a second's work."""
 _TUNING: Mapping[str, Any] = {
@@ -132,19 +131,24 @@ class ShardReader:
             self._close()
 
     def _turn(self) -> None:
-        while self._wishes:
-            self._wishes.popleft()()
-        if not self._shards:
-            self._wake.wait(_IDLE)
-            self._wake.clear()
-            return
-        self._claims.turn()
         try:
-            self._sort(self._next())
+            while self._wishes:
+                self._wishes.popleft()()
+            if self._shards:
+                self._read_on()
+            else:
+                self._wake.wait(_IDLE)
+                self._wake.clear()
         except KafkaException as exception:
-            log.warning("reading the checkpoints failed: beginning again", error=str(exception))
+            log.warning("reading the checkpoints failed: going on with a new client", error=str(exception))
             self._close()
-            self._assign_all()
+            self._stopping.wait(_IDLE)
+            if self._shards:
+                self._assign_all()
+
+    def _read_on(self) -> None:
+        self._claims.turn()
+        self._sort(self._next())
         self._delays.look(self._shards)
         for number in self._delays.held_up:
             self._claim_again(number, self._shards[number])
@@ -173,7 +177,7 @@ class ShardReader:
         if (error := message.error()) is not None:
             self._note(number, shard, error)
             return
-        word = _word(number, message)
+        word = word_of(number, message)
         if shard.log is not None:
             self._read(number, shard, word, shard.log, is_tombstone=message.value() is None)
         elif not word.key.startswith(OWN_KEY_PREFIX) or (word.key == CLAIM_KEY and word.value):
@@ -182,7 +186,7 @@ class ShardReader:
     def _read(self, number: int, shard: ShardState, word: Word, restored: CheckpointLog, *, is_tombstone: bool) -> None:
         shard.moved, shard.trouble = monotonic(), None
         shard.records += 1
-        claim = _claim(word)
+        claim = claim_in(word)
         if claim is not None and claim.nonce == self._claims.nonce(number):
             self._complete(number, shard, word.offset, restored)
             return
@@ -279,22 +283,3 @@ class ShardReader:
             f" with Kafka's own `kafka-transactions.sh --bootstrap-server ... describe-producers {place}` (its"
             f" CurrentTransactionStartOffset is {at}) and end it with `... abort {place} --start-offset {at}`"
         )
-
-
-def _word(number: int, message: Message) -> Word:
-    offset = message.offset()
-    assert offset is not None  # noqa: S101 - told to mypy; what a consumer returns has one
-    return Word(number, offset, message.timestamp()[1], _bytes(message.key()), _bytes(message.value()))
-
-
-def _bytes(text: str | bytes | None) -> bytes:
-    return text.encode() if isinstance(text, str) else text or b""
-
-
-def _claim(word: Word) -> Claim | None:
-    if word.key != CLAIM_KEY:
-        return None
-    try:
-        return claims.decode(word.value)
-    except BadCheckpoint:
-        return None

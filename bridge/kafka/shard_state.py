@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from confluent_kafka import Message
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint_log import CheckpointLog
-from bridge.core.claim import Claim
+from bridge.core import claim
+from bridge.core.checkpoint import BadCheckpoint
+from bridge.core.checkpoint_log import CheckpointLog, Word
+from bridge.core.claim import CLAIM_KEY, Claim
 
 log = get_logger("bridge.kafka")
 
@@ -101,3 +104,24 @@ class Delays:
             self._said = now
             records = sum(shard.records for shard in moving.values())
             log.info("reading checkpoints", topic=self._topic, shards=sorted(moving), records=records)
+
+
+def word_of(number: int, message: Message) -> Word:
+    """A record of a partition; a tombstone's value is empty."""
+    offset = message.offset()
+    assert offset is not None  # noqa: S101 - told to mypy; what a consumer returns has one
+    return Word(number, offset, message.timestamp()[1], _bytes(message.key()), _bytes(message.value()))
+
+
+def _bytes(text: str | bytes | None) -> bytes:
+    return text.encode() if isinstance(text, str) else text or b""
+
+
+def claim_in(word: Word) -> Claim | None:
+    """The claim, if it is one that can be read."""
+    if word.key != CLAIM_KEY:
+        return None
+    try:
+        return claim.decode(word.value)
+    except BadCheckpoint:
+        return None
