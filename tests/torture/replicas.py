@@ -27,6 +27,8 @@ _TOGETHER = 1.0
 """Seconds that two streams of a session may be open at once: the server sees an end when its loop comes to it."""
 _RUSHED = 0.25
 """Of the changes: the next one comes before this one is over."""
+_TIMED = 3
+"""Times that each change is made for the time it takes alone."""
 AT_LEAST_ONCE, EXACTLY_ONCE = "at_least_once", "exactly_once"
 
 
@@ -57,6 +59,7 @@ class Trial:
     pause: float = _PAUSE
     done: Counter[str] = field(default_factory=Counter)
     times: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _is_settled: bool = False
 
     @property
     def run(self) -> Run:
@@ -72,6 +75,7 @@ class Trial:
 
     def make(self, kind: str, victim: Replica, *, calm: bool = True) -> None:
         """Change it so; when ``calm``, return once each session is read and flows again, and note how long it took."""
+        is_first, self._is_settled = self._is_settled, False
         self.done[kind] += 1
         at, owner = monotonic(), victim.owner
         print(f"{sum(self.done.values())}. {kind} {owner}{' as itself' * victim.is_named}", file=sys.stderr)
@@ -81,7 +85,7 @@ class Trial:
             return
         self.settle()
         took = moved_after(self.fleet.streams(), owner, at)
-        if took and kind != "add":
+        if took and is_first and kind != "add":
             self.times[_label(kind, victim)].append(took)
 
     def settle(self) -> None:
@@ -90,6 +94,7 @@ class Trial:
         now = monotonic()
         sessions = self.fleet.readers()
         wait_until(lambda: all(self.sight.last(each) > now for each in sessions), 60, "events of each session", 0.05)
+        self._is_settled = True
 
 
 def _label(kind: str, victim: Replica) -> str:
@@ -182,7 +187,18 @@ def _tried(trial: Trial, changes: int) -> Trial:
     )
     for named in (False, True):
         roll(trial, named=named)
+        for _ in range(_TIMED):
+            _make_again(trial, *(("revive", "restart") if named else ("kill", "leave")))
     return trial
+
+
+def _make_again(trial: Trial, *kinds: str) -> None:
+    """Each of these once, one after the other, for the time it takes; then all three run again."""
+    for kind in kinds:
+        victim = trial.run.chance.choice(trial.fleet.live)
+        trial.make(kind, victim)
+        if not victim.is_live:
+            trial.make("add", victim)
 
 
 def roll(trial: Trial, *, named: bool) -> None:
@@ -209,7 +225,7 @@ def _judged(trial: Trial, guarantee: str) -> Figures:
     overlap = one_reader_at_a_time(trial.fleet)
     exactly = guarantee == EXACTLY_ONCE
     words = ", ".join(f"{count} x {kind}" for kind, count in sorted(trial.done.items()))
-    done = f"3 replicas, {guarantee}: {words}; two rolling restarts"
+    done = f"3 replicas, {guarantee}: {words}, 2 rolling restarts"
     changes = sum(trial.done.values()) + 6
     trial.times["two streams of a session at once"].append(overlap)
     print(times_table(trial.times), flush=True)
