@@ -192,9 +192,10 @@ def _document(found: Export, topic: CheckpointsTopic, planned: _Planned) -> dict
 
 def _said(found: Export, topic: CheckpointsTopic, planned: _Planned) -> str:
     header, shards = found.header, Counter(edit.writes[0].partition for edit in planned.edits)
-    already = f", {planned.already:,} were there already" if planned.already else ""
-    return (
-        f"{topic.name}: {counted(len(planned.edits), 'position')} written to {len(shards)} of"
-        f" {counted(topic.partitions, 'partition')}, acknowledged{already} (exported {visible(header.exported_at)} from"
-        f" {visible(header.topic)}, {counted(header.partitions, 'partition')})"
-    )
+    source = f"exported {visible(header.exported_at)} from {visible(header.topic)}"
+    source += f", {counted(header.partitions, 'partition')}"
+    told = [f"{counted(planned.already, 'position')} were there already"] if planned.already else []
+    if planned.edits:
+        where = f"{len(shards)} of {counted(topic.partitions, 'partition')}"
+        told.insert(0, f"{counted(len(planned.edits), 'position')} written to {where}, acknowledged")
+    return f"{topic.name}: {'; '.join(told) or 'no position to write'} ({source})"

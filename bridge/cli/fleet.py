@@ -11,7 +11,6 @@ from bridge.cli.replicas import Outcome, Replica, tables
 
 OWNED = "owned"
 """The state of a shard whose sessions are bridged."""
-_BLOCKED = "blocked"
 _BAD = frozenset({"refused", "crashed"})
 """States of a session that are trouble by themselves."""
 
@@ -21,6 +20,8 @@ class ShardSeen(NamedTuple):
 
     shard: int
     state: str
+    trouble: str | None
+    """What keeps it from being taken, or holds it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Member:
     """One daemon that answered."""
 
     name: str
-    """Its instance, else its host and process, else its URL."""
+    """As its claims have it; of an older version its URL."""
     url: str
     namespace: str
     version: str
@@ -66,8 +67,10 @@ class Member:
     sessions: tuple[SessionSeen, ...]
     complaints: tuple[str, ...]
     """Why it is not ready."""
-    topics: Mapping[str, int | None]
-    """Its topics' partitions; None: not there."""
+    shard_count: int
+    """Of all replicas together; 0: not told."""
+    others: Mapping[str, int]
+    """Living owners of other shards, as it sees them, and how many they have."""
 
 
 def members(replicas: Iterable[Replica]) -> list[Member]:
@@ -90,25 +93,25 @@ def _member(replica: Replica) -> Member:
         shards=tuple(_shards(shards)) if isinstance(shards, list) else None,
         sessions=tuple(_session(name, each) for each in tables(replica.status.get("sessions"))),
         complaints=replica.failing,
-        topics=_topics(replica.status.get("topics")),
+        shard_count=_count(replica.status.get("shard_count")) or 0,
+        others=_others(replica.status.get("replicas")),
     )
 
 
 def _name(bridge: Mapping[str, Any], url: str) -> str:
-    instance, host, pid = bridge.get("instance"), bridge.get("host"), bridge.get("pid")
-    if instance:
-        return _text(instance)
-    return f"{host}:{pid}" if host and pid else url.partition("://")[2]
+    return _text(bridge.get("owner") or bridge.get("instance")) or url.partition("://")[2]
 
 
 def _shards(value: object) -> Iterator[ShardSeen]:
-    found = [(each.get("shard"), each.get("state")) for each in tables(value)]
-    return (ShardSeen(number, _text(state)) for number, state in found if isinstance(number, int))
+    for each in tables(value):
+        number, trouble = _count(each.get("shard")), each.get("trouble")
+        if number is not None:
+            yield ShardSeen(number, _text(each.get("state")), None if trouble is None else _text(trouble))
 
 
-def _topics(value: object) -> dict[str, int | None]:
+def _others(value: object) -> dict[str, int]:
     named = value if isinstance(value, dict) else {}
-    return {name: _count(topic.get("partitions")) for name, topic in named.items() if isinstance(topic, dict)}
+    return {owner: _count(count) or 0 for owner, count in named.items()}
 
 
 def _session(replica: str, told: Mapping[str, Any]) -> SessionSeen:
@@ -161,21 +164,43 @@ def quarrels(found: Sequence[Member]) -> Iterator[str]:
         yield f"these replicas are of different namespaces: {', '.join(namespaces)}"
     for namespace in namespaces:
         fleet = [member for member in found if member.namespace == namespace]
-        yield from _about_shards(fleet)
+        yield from _troubled_shards(fleet)
+        yield from _owned_twice(fleet)
+        yield from _owned_elsewhere(fleet)
         yield from _bridged_twice(fleet)
 
 
-def _about_shards(fleet: Sequence[Member]) -> Iterator[str]:
+def _troubled_shards(fleet: Sequence[Member]) -> Iterator[str]:
+    for member in fleet:
+        for one in member.shards or ():
+            if one.trouble is not None:
+                yield f"{member.name}, shard {one.shard} ({one.state}): {one.trouble}"
+
+
+def _owned_twice(fleet: Sequence[Member]) -> Iterator[str]:
     owners = defaultdict(list)
     for member in fleet:
         for one in member.shards or ():
             if one.state == OWNED:
                 owners[one.shard].append(member.name)
-            elif one.state == _BLOCKED:
-                yield f"{member.name} cannot go by the checkpoints of shard {one.shard}: see its log"
     for shard, names in sorted(owners.items()):
         if len(names) > 1:
             yield f"shard {shard} has {len(names)} owners: {', '.join(names)}; all but one are about to notice"
+
+
+def _owned_elsewhere(fleet: Sequence[Member]) -> Iterator[str]:
+    """Shards that none of them has: somebody's who was not asked, or nobody's."""
+    count = max((member.shard_count for member in fleet), default=0)
+    theirs = {one.shard for member in fleet for one in member.shards or ()}
+    missing = len(set(range(count)) - theirs)
+    asked = {member.name for member in fleet}
+    others = {name: shards for member in fleet for name, shards in member.others.items() if name not in asked}
+    if others:
+        told = ", ".join(f"{name} ({shards} of {count} shards)" for name, shards in sorted(others.items()))
+        yield f"lives too, and was not asked (--url): {told}"
+    elif missing:
+        which = "1 shard has" if missing == 1 else f"{missing} of {count} shards have"
+        yield f"{which} no owner here: just being moved, or left to nobody"
 
 
 def _bridged_twice(fleet: Sequence[Member]) -> Iterator[str]:
@@ -188,15 +213,3 @@ def _bridged_twice(fleet: Sequence[Member]) -> Iterator[str]:
         name, names = min(twice.items())
         many = f"{len(twice)} sessions are" if len(twice) > 1 else "a session is"
         yield f"{many} bridged twice, {name} by {' and '.join(names)}: ask again, a shard may just have moved"
-
-
-def unowned(found: Sequence[Member], checkpoints: str) -> Iterator[str]:
-    """Which shards of the checkpoints topic none of them has."""
-    told = [member for member in found if member.shards is not None]
-    if not found or len(told) < len(found):
-        return
-    count = max(member.topics.get(checkpoints) or 0 for member in found)
-    owned = {one.shard for member in told for one in member.shards or () if one.state == OWNED}
-    if missing := sorted(set(range(count)) - owned):
-        which = f"shard {missing[0]}" if len(missing) == 1 else f"{len(missing)} of {count} shards"
-        yield f"none of these replicas owns {which} now: is one left out of --url, or are they just being moved?"

@@ -53,15 +53,14 @@ def status(
 
     endpoints = _endpoints(url, settings)
     token = settings.http.token.get_secret_value() if settings.http.token else None
-    checkpoints = settings.topics.checkpoints
     if watch:
-        _watch(endpoints, token, checkpoints, every=every)
+        _watch(endpoints, token, every=every)
         return
     replicas = ask_all(endpoints, token)
     if as_json:
         echo_json({"ok": _code(replicas) == EXIT_OK, "replicas": [each.document() for each in replicas]})
     else:
-        _print(_console(), _picture(replicas, checkpoints, None if every else _MOST))
+        _print(_console(), _picture(replicas, None if every else _MOST))
     raise typer.Exit(_code(replicas))
 
 
@@ -100,13 +99,13 @@ def _console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
-def _picture(replicas: Sequence[Replica], checkpoints: str, most: int | None) -> list[Text]:
+def _picture(replicas: Sequence[Replica], most: int | None) -> list[Text]:
     from rich.text import Text  # noqa: PLC0415 - as above
 
     from bridge.cli.status_texts import lines  # noqa: PLC0415 - as above
     from bridge.clock import unix_ms  # noqa: PLC0415 - as above
 
-    return [Text(line.text, line.style) for line in lines(replicas, checkpoints, unix_ms(), most)]
+    return [Text(line.text, line.style) for line in lines(replicas, unix_ms(), most)]
 
 
 def _print(console: Console, picture: Sequence[Text]) -> None:
@@ -128,7 +127,7 @@ _Heard = queue.SimpleQueue["Sequence[Replica] | None"]
 """Answers, and None for the wish to end: a signal that raised could leave the terminal on the watch's own screen."""
 
 
-def _watch(endpoints: Sequence[Endpoint], token: str | None, checkpoints: str, *, every: bool) -> None:
+def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> None:
     """On a terminal in place, elsewhere one picture after the other. The last one stays when it is ended."""
     from rich.live import Live  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
@@ -142,11 +141,11 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, checkpoints: str, *
         with Live(console=console, screen=True, auto_refresh=False) as live:
             while (replicas := heard.get()) is not None:
                 last = replicas
-                live.update(_cut(_picture(last, checkpoints, console.height)), refresh=True)
-        _print(console, _picture(last, checkpoints, most) if last else [])
+                live.update(_cut(_picture(last, console.height)), refresh=True)
+        _print(console, _picture(last, most) if last else [])
         return
     while (replicas := heard.get()) is not None:
-        _print(console, [*_picture(replicas, checkpoints, most), Text()])
+        _print(console, [*_picture(replicas, most), Text()])
 
 
 def _keep_asking(endpoints: Sequence[Endpoint], token: str | None, heard: _Heard) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from bridge.cli.fleet import OWNED, Member, SessionSeen, members, quarrels, ranked, states, unowned
+from bridge.cli.fleet import OWNED, Member, SessionSeen, members, quarrels, ranked, states
 from bridge.cli.kafka_access import age, counted
 from bridge.cli.replicas import Outcome, Replica
 from bridge.core.terminal_text import columns, shortened, visible
@@ -26,12 +26,12 @@ class Line(NamedTuple):
     style: str = ""
 
 
-def lines(replicas: Sequence[Replica], checkpoints: str, now_ms: int, most: int | None) -> Iterator[Line]:
-    """All there is to say, and of sessions at most as many lines as fit. ``checkpoints``: the topic's name."""
+def lines(replicas: Sequence[Replica], now_ms: int, most: int | None) -> Iterator[Line]:
+    """All there is to say, and of sessions as much as fits into so many lines."""
     found = members(replicas)
     sessions = ranked(found)
     head = [_summary(replicas, found, sessions), Line(""), *_replica_lines(replicas, found, now_ms)]
-    head += [Line(visible(said), _WARNED) for said in (*quarrels(found), *unowned(found, checkpoints))]
+    head += [Line(shortened(visible(said), 2 * _ERROR), _WARNED) for said in quarrels(found)]
     yield from head
     if sessions:
         yield Line("")

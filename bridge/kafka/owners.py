@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +48,18 @@ def owners(config: Mapping[str, Any], group: str) -> tuple[GroupMember, ...]:
     admin, end = admin_client(config), monotonic() + _SETTLED_WITHIN
     never = threading.Event()
     while True:
-        found = _described(admin, group)
-        if found is None or found.state in _AT_REST:
-            return () if found is None else tuple(_member(each) for each in found.members)
-        if monotonic() > end:
-            raise OwnersUnknown(f"the consumer group {group} is sharing its shards out anew, for {_SETTLED_WITHIN:g} s")
+        try:
+            found = _described(admin, group)
+        except _NotYet as error:
+            if monotonic() > end:
+                raise OwnersUnknown(f"the consumer group {group}: {error}, for {_SETTLED_WITHIN:g} s") from error
+        else:
+            return tuple(_member(each) for each in found.members) if found is not None else ()
         never.wait(_AGAIN)
+
+
+class _NotYet(Exception):
+    """What passes by itself; says what it is."""
 
 
 def owning(members: Iterable[GroupMember], topic: str, shards: Iterable[int]) -> dict[int, GroupMember]:
@@ -64,17 +71,26 @@ def owning(members: Iterable[GroupMember], topic: str, shards: Iterable[int]) ->
 _AT_REST = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
 
 
+# A cluster that never had a group makes the coordinator's topic first.
+_PASSING = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)
+
+
 def _described(admin: AdminClient, group: str) -> ConsumerGroupDescription | None:
     """None: there is no such group, and there may never have been."""
+    answers: Mapping[str, Future[Any]] = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)
     try:
-        described: ConsumerGroupDescription = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[
-            group
-        ].result(2 * _TIMEOUT)
+        described: ConsumerGroupDescription = answers[group].result(2 * _TIMEOUT)
     except KafkaException as exception:
         error = error_of(exception)
         if error is not None and error.code() == KafkaError.GROUP_ID_NOT_FOUND:  # older brokers call it dead
             return None
+        if error is not None and error.code() in _PASSING:
+            raise _NotYet(in_words(error)) from exception
         raise OwnersUnknown(_why(group, error) or str(exception)) from exception
+    if described.state not in _AT_REST:
+        raise _NotYet("it is sharing its shards out anew")
     return described
 
 

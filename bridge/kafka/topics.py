@@ -120,18 +120,6 @@ _MOVE = (
 )
 
 
-def other_shards(topic: str, partitions: int, claimed: int) -> SettingsError:
-    """What a start says when the owners of a shard counted other partitions than the topic has now.
-
-    Keys have moved to other partitions since: whoever went on would not find where sessions are.
-    """
-    text = (
-        f"topic {topic} has {counted(partitions)}, and bridges have worked on it with {claimed}: partitions were added,"
-        f" and sessions' positions are not where they belong now; {_MOVE}"
-    )
-    return SettingsError.of(_CHECKPOINTS, text)
-
-
 def counted(partitions: int) -> str:
     """In words."""
     return "1 partition" if partitions == 1 else f"{partitions} partitions"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.fleet import members, quarrels, ranked, unowned
+from bridge.cli.fleet import members, quarrels, ranked
 from bridge.cli.replicas import BadUrl, Endpoint, Outcome, Replica
 from bridge.cli.status_texts import lines, spans
 
@@ -16,8 +16,8 @@ def session(name: str, state: str = "streaming", **more: Any) -> dict[str, Any]:
     return {"server": "local", "session": name, "state": state, "epoch": 7, "sequence": 3, "last_error": None, **more}
 
 
-def shards(*numbers: int, state: str = "owned") -> list[dict[str, Any]]:
-    return [{"shard": number, "state": state, "term": 9, "sessions": 0} for number in numbers]
+def shards(*numbers: int, state: str = "owned", trouble: str | None = None) -> list[dict[str, Any]]:
+    return [{"shard": number, "state": state, "term": 9, "sessions": 0, "trouble": trouble} for number in numbers]
 
 
 def replica(
@@ -26,14 +26,15 @@ def replica(
     owned: list[dict[str, Any]] | None = None,
     ready: bool = True,
     namespace: str = "mix",
+    others: dict[str, int] | None = None,
 ) -> Replica:
     """One that answers."""
-    status = {
-        "bridge": {"instance": name, "namespace": namespace, "version": "1", "started_at_ms": 0},
-        "topics": {"mix.checkpoints": {"partitions": 4}},
+    status: dict[str, Any] = {
+        "bridge": {"owner": name, "namespace": namespace, "version": "1", "started_at_ms": 0},
         "sessions": list(sessions),
     }
-    status |= {} if owned is None else {"shards": owned}
+    status |= {} if owned is None else {"shards": owned, "shard_count": 4}
+    status |= {"replicas": others or {}}
     failing = () if ready else ("no broker answers",)
     return Replica(f"http://{name}:1", Outcome.ANSWERED, None, status, ready, failing)
 
@@ -42,7 +43,7 @@ AWAY = Replica("http://c:1", Outcome.AWAY, "cannot be reached: \x1b[2J")
 
 
 def told(*replicas: Replica, most: int | None = None) -> list[str]:
-    return [line.text for line in lines(replicas, "mix.checkpoints", 90_000, most)]
+    return [line.text for line in lines(replicas, 90_000, most)]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_one_table_tells_who_owns_what() -> None:
         ["c:1", "away", "-", "-", "-", "-", "-"],
         ["cannot", "be", "reached:", "\\x1b[2J"],
     ]
-    assert "none of these replicas owns 2 of 4 shards now" in text[8]
+    assert text[8] == "1 shard has no owner here: just being moved, or left to nobody"
 
 
 def test_sessions_in_trouble_come_first() -> None:
@@ -120,15 +121,15 @@ def test_what_cannot_be_right_is_told() -> None:
     """A shard with two owners, a session bridged twice, a shard that cannot be restored, two namespaces."""
     found = members([
         replica("a", session("x"), owned=shards(0)),
-        replica("b", session("x"), owned=shards(0) + shards(1, state="blocked")),
+        replica("b", session("x"), owned=shards(0) + shards(1, state="blocked", trouble="see\nthis")),
         replica("c", session("x"), namespace="other"),
     ])  # fmt: skip
     said = "\n".join(quarrels(found))
     assert "different namespaces: mix, other" in said
     assert "shard 0 has 2 owners: a, b" in said
     assert "local/x by a and b" in said
-    assert "b cannot go by the checkpoints of shard 1" in said
-    assert not list(quarrels(members([replica("a", session("x"), owned=shards(0))])))
+    assert "b, shard 1 (blocked): see\nthis" in said
+    assert not list(quarrels(members([replica("a", session("x"), owned=shards(0, 1, 2, 3))])))
 
 
 @pytest.mark.parametrize(
@@ -145,11 +146,16 @@ def test_another_version_s_answer_is_shown_as_far_as_it_goes(status: dict[str, A
     assert any(line.startswith("a:1") for line in text)
 
 
-def test_nobody_is_blamed_for_shards_that_are_not_told() -> None:
-    """Of a daemon that tells none, or with all of them owned."""
-    assert not list(unowned(members([replica("a")]), "mix.checkpoints"))
-    assert not list(unowned(members([replica("a", owned=shards(0, 1, 2, 3))]), "mix.checkpoints"))
-    assert not list(unowned([], "mix.checkpoints"))
+def test_owners_that_were_not_asked_are_named() -> None:
+    """With what they have; nobody is missed where all shards are told, or none."""
+    (said,) = quarrels(members([replica("a", owned=shards(0, 1), others={"b": 2})]))
+    assert said == "lives too, and was not asked (--url): b (2 of 4 shards)"
+    for fleet in (
+        [replica("a")],
+        [replica("a", owned=shards(0, 1), others={"b": 2}), replica("b", owned=shards(2, 3), others={"a": 2})],
+        [],
+    ):
+        assert not list(quarrels(members(fleet)))
     assert ranked([]) == []
 
 

@@ -16,7 +16,6 @@ from bridge.kafka.topics import (
     examine,
     ground,
     needed_bytes,
-    other_shards,
     plan,
 )
 from bridge.settings.loading import load
@@ -143,13 +142,6 @@ def test_another_number_of_shards_than_was_asked_for_is_refused() -> None:
         verdict = examine(default, Found(1, config), needed)
         assert not verdict.mistakes
         assert "has 1 partition, and topics.shards is 8 by default" in verdict.warnings[-1].message
-
-
-def test_partitions_that_were_added_under_the_owners_are_told_with_the_way_out() -> None:
-    (mistake,) = other_shards("mix.checkpoints", 8, 4).mistakes
-    assert mistake.key == "topics.checkpoints"
-    assert "has 8 partitions, and bridges have worked on it with 4" in mistake.message
-    assert "checkpoints export" in mistake.message
 
 
 def test_all_mistakes_are_told_at_once() -> None:
