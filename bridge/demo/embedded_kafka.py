@@ -7,6 +7,7 @@ from typing import Self
 
 from confluent_kafka import KafkaException, Producer
 
+from bridge.demo.mock_cluster import MockCluster, NoMockCluster
 from bridge.errors import Unreachable
 
 
@@ -20,13 +21,13 @@ class EmbeddedKafka:
     def __init__(self, brokers: int = 1) -> None:
         self._brokers = brokers
         self._owner: Producer | None = None
+        self._cluster: MockCluster | None = None
         self.bootstrap_servers = ""
         """``host:port,...`` once started; empty before."""
 
     def start(self, timeout: float = 10.0) -> str:
         """Start the cluster; its bootstrap servers. Unreachable if it does not answer within ``timeout`` seconds."""
-        # The cluster belongs to the client that asked for it and lives as long as that client.
-        owner = Producer({"test.mock.num.brokers": self._brokers, "log_level": 0})
+        owner = Producer(self._where() | {"log_level": 0})
         try:
             brokers = owner.list_topics(timeout=timeout).brokers.values()
         except KafkaException as failure:
@@ -34,6 +35,14 @@ class EmbeddedKafka:
         self._owner = owner
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
         return self.bootstrap_servers
+
+    def _where(self) -> dict[str, str | int]:
+        try:
+            self._cluster = MockCluster(self._brokers)
+        except NoMockCluster:
+            # It then belongs to the client that asks for it, lives as long, and lets consumer groups wait for 3 s.
+            return {"test.mock.num.brokers": self._brokers}
+        return {"bootstrap.servers": self._cluster.bootstrap_servers}
 
     def create_topic(self, name: str, timeout: float = 10.0) -> int:
         """Make sure the topic is there; how many partitions it has. Unreachable if the cluster does not answer."""
@@ -48,6 +57,8 @@ class EmbeddedKafka:
     def stop(self) -> None:
         """End the cluster and forget its records. Can be called twice."""
         self._owner = None
+        if self._cluster is not None:
+            self._cluster.stop()
 
     def __enter__(self) -> Self:
         self.start()

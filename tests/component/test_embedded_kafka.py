@@ -8,7 +8,9 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
+from tests.waiting import wait_until
 
 
 def test_records_go_in_and_come_out_while_it_runs():
@@ -45,3 +47,17 @@ def test_nothing_listens_after_stop():
     kafka.stop()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)), timeout=1).close()
+
+
+def test_the_first_member_of_a_group_need_not_wait_for_others():
+    """As it would for three seconds by default: the demo's first event would come so much later."""
+    assigned: list[int] = []
+    with EmbeddedKafka() as kafka:
+        partitions = kafka.create_topic("mix.checkpoints")
+        consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "mix.bridge"})
+        consumer.subscribe(["mix.checkpoints"], on_assign=lambda _, found: assigned.append(len(found)))
+        began = monotonic()
+        wait_until(lambda: consumer.poll(0.01) or assigned)
+        assert monotonic() - began < 2.5
+        consumer.close()
+    assert assigned == [partitions]
