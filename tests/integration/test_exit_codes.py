@@ -170,7 +170,7 @@ def test_a_stop_that_cannot_deliver_is_75_and_loses_nothing(
             assert 1.4 < took < 5
             assert "delivery.drain_timeout" in bridge.log_text().splitlines()[-1]
             broker.resume()
-            bridge.start()
+            bridge.start("--set", "delivery.drain_timeout=30s")  # this stop is to find the time it needs
             wait_acknowledged(bridge, "a", 10)
             assert bridge.terminate() == 0
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 11)]
