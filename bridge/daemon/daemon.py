@@ -44,6 +44,9 @@ _TICK = 0.5
 """Seconds between two looks at the sessions when nothing wakes the supervisor; also its beat."""
 _QUICK_TICK = 0.025
 """While a shard is given up: another replica, and its sessions, wait for it."""
+_REBALANCE = 60.0
+"""Seconds beyond ``start_timeout`` in which the group must give out the shards: Kafka is there by then, but a group waits
+for its slowest member, a dead one included."""
 _PROBE_AFTER = 3.0
 """Seconds without a word from Kafka after which it is asked something: ``/readyz`` wants an answer every 10 s."""
 _PROBE_TIMEOUT = 1.0
@@ -159,9 +162,9 @@ class Daemon:
             self._wait_for_signal(delay)
             delay = min(2 * delay, _RETRY_LONGEST)
 
-    def _budget_is_used_up(self) -> bool:
+    def _budget_is_used_up(self, more: float = 0.0) -> bool:
         budget = self._settings.start_timeout
-        return budget > 0 and monotonic() - self._budget_from > budget
+        return budget > 0 and monotonic() - self._budget_from > budget + more
 
     def _make_delivery(self, ground: Ground) -> Delivery:
         def limit() -> int:
@@ -208,13 +211,13 @@ class Daemon:
         )  # fmt: skip
 
     def _keep_budget(self, supervisor: Supervisor, share: Share) -> None:
-        if not self._budget_is_used_up():
-            return
-        if not self._has_begun:
+        if not self._has_begun and self._budget_is_used_up(_REBALANCE):
             raise Unreachable(
-                f"Kafka: not ready within start_timeout: {share.obstacle()} (start_timeout=0 waits for ever)"
+                f"Kafka: not ready within start_timeout and {_REBALANCE:g} s for the group to share the shards:"
+                f" {share.obstacle()} (start_timeout=0 waits for ever)"
             )
-        if supervisor.wants_any and not supervisor.any_reached():
+        asks_in_vain = self._has_begun and supervisor.wants_any and not supervisor.any_reached()
+        if asks_in_vain and self._budget_is_used_up():
             raise Unreachable(
                 f"no server answered within start_timeout: {', '.join(self._settings.servers)}"
                 " (servers.<name>.url; start_timeout=0 waits for ever)"

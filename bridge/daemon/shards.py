@@ -262,6 +262,7 @@ class Shards:
         each.begun, each.deadline = monotonic(), deadline
         self._reader.forget(each.tenure.shard)
         self._sessions.give_up(each.tenure.shard)
+        self._delivery.hasten(each.tenure.shard)
         self._let_go(each.tenure.shard, each, monotonic())
 
     def _let_go(self, shard: int, each: _Shard, now: float) -> None:

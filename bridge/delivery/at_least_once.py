@@ -80,6 +80,7 @@ class AtLeastOnce:
         self._called: deque[IdempotentWay] = deque()  # by any thread: these want the delivery thread
         self._answered: list[IdempotentWay] = []  # by the reports of the present poll
         self._waiting: dict[IdempotentWay, None] = {}  # in the order they called
+        self._hastened: frozenset[int] = frozenset()
         self._stopping = threading.Event()
         self._aborted = threading.Event()
         self._next_checkpoints = 0.0
@@ -125,9 +126,14 @@ class AtLeastOnce:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         return all(self._outboxes[key].is_settled for key in self._of(shard))
 
+    def hasten(self, shard: int) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        self._hastened |= {shard}
+
     def leave(self, tenure: Tenure) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         tenure.revoke()
+        self._hastened -= {tenure.shard}
         for key in self._of(tenure.shard):
             self._outboxes[key].revoke()
             self.close(key)
@@ -205,11 +211,17 @@ class AtLeastOnce:
             self._pump()
         self.room.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
         self.room.wake()
-        now = monotonic()
-        if now >= self._next_checkpoints or self._stopping.is_set():
+        self._write_checkpoints()
+
+    def _write_checkpoints(self) -> None:
+        now, hastened = monotonic(), self._hastened
+        is_due = now >= self._next_checkpoints or self._stopping.is_set()
+        if is_due:
             self._next_checkpoints = now + self._limits.checkpoint_interval
+        if is_due or hastened:
             for way in tuple(self._ways.values()):
-                way.write_checkpoint()
+                if is_due or (way.window.tenure is not None and way.window.tenure.shard in hastened):
+                    way.write_checkpoint()
 
     def _poll(self) -> None:
         on_trial = any(way.is_searching for way in self._waiting)

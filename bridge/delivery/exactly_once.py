@@ -152,6 +152,11 @@ class ExactlyOnce:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         return all(self._outboxes[key].is_settled for key in self._of(shard))
 
+    def hasten(self, shard: int) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        if shard in self._shards:
+            self._shards[shard].hasten()
+
     def leave(self, tenure: Tenure) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`: an open transaction is aborted, by the shard's thread."""
         tenure.revoke()

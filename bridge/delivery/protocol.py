@@ -108,6 +108,10 @@ class Delivery(Protocol):
         """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
         ...
 
+    def hasten(self, shard: int) -> None:
+        """What the shard's sessions have is delivered and checkpointed now, not at the end of an interval."""
+        ...
+
     def leave(self, tenure: Tenure) -> None:
         """Forget a shard: when this returns nothing more of it is handed over; its memory is free soon."""
         ...

@@ -87,6 +87,7 @@ class ShardThread:
         self._producer: TransactionalProducer | None = None
         self._called: deque[TransactionalWay] = deque()
         self._wake = threading.Event()
+        self._hasty = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
         self.renewal: str | None = None
@@ -141,8 +142,14 @@ class ShardThread:
         """Give a record to the present producer."""
         self.present()(topic, value, key, headers, timestamp_ms, report, partition)
 
+    def hasten(self) -> None:
+        """Wait for no interval any more: the shard is about to go."""
+        self._hasty.set()
+        self._wake.set()
+
     def stop(self) -> None:
         """Deliver what is in memory, then end."""
+        self._hasty.set()
         self._stopping.set()
         self._wake.set()
 
@@ -199,7 +206,7 @@ class ShardThread:
 
     @property
     def _is_due(self) -> bool:
-        if self._stopping.is_set() or monotonic() >= self._due or any(way.has_failed for way in self._awake):
+        if self._hasty.is_set() or monotonic() >= self._due or any(way.suspicion.has_failed for way in self._awake):
             return True
         return sum(way.bytes_given for way in self._awake) >= self._left_of_budget
 
@@ -209,19 +216,21 @@ class ShardThread:
             self._renew(producer, self.renewal)
             return
         now = monotonic()
-        due = next((way for way in self._waiting if way.is_on_trial and way.retry_at <= now), None)
+        due = next((way for way in self._waiting if way.suspicion.is_on_trial and way.suspicion.retry_at <= now), None)
         if due is not None:
             del self._waiting[due]
             self._try(producer, due)
         else:
-            later = min((way.retry_at - now for way in self._waiting if way.is_on_trial), default=_IDLE)
+            later = min(
+                (way.suspicion.retry_at - now for way in self._waiting if way.suspicion.is_on_trial), default=_IDLE
+            )
             self._wake.wait(max(0.0, min(_IDLE, later)))
 
     # One transaction
 
     def _look_for_unwritten(self) -> None:
         now = monotonic()
-        if now >= self._next_look_for_unwritten or self._stopping.is_set():
+        if now >= self._next_look_for_unwritten or self._hasty.is_set():
             self._next_look_for_unwritten = now + self._pace.checkpoint_interval
             self._called.extend(
                 way for way in tuple(self._ways.values()) if way not in self._awake and way.is_unwritten
@@ -234,9 +243,9 @@ class ShardThread:
             way = self._called.popleft()
             if way not in self._awake:
                 way.discard_if_revoked()
-            if way.is_on_trial:
+            if way.suspicion.is_on_trial:
                 self._waiting[way] = None
-            elif not way.has_failed and not way.window.is_revoked:
+            elif not way.suspicion.has_failed and not way.window.is_revoked:
                 self._open(producer, way)
         self._room.wake()
 
@@ -260,16 +269,16 @@ class ShardThread:
         """A transaction for one session alone, which must not hold the others up for long."""
         producer.begin()
         self._awake[way] = None
-        way.try_alone(self._budget, lambda: self._is_flushed(producer, (way,), _PROBE) and not way.has_failed)
+        way.try_alone(self._budget, lambda: self._is_flushed(producer, (way,), _PROBE) and not way.suspicion.has_failed)
         if way.shut():
             self._settle(producer, [way], _PROBE)
         else:
-            way.is_on_trial = False
+            way.suspicion.is_on_trial = False
             self._fall_asleep(())
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
         is_flushed = self._is_flushed(producer, moved, stuck)
-        has_failed = any(way.has_failed for way in moved)
+        has_failed = any(way.suspicion.has_failed for way in moved)
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif self.is_over:
@@ -288,7 +297,7 @@ class ShardThread:
             if left != before:
                 before, moved_at = left, now
             is_late = now - moved_at > stuck or now - began > self._pace.patience.flush
-            if is_late or producer.fatal is not None or self.is_over or any(way.has_failed for way in ways):
+            if is_late or producer.fatal is not None or self.is_over or any(way.suspicion.has_failed for way in ways):
                 return False
         return True
 

@@ -101,10 +101,15 @@ class Way:
 
     entered: list[tuple[Tenure, Callable[[], None]]] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
+    hastened: list[int] = field(default_factory=list)
 
     def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
         """To be fenced."""
         self.entered.append((tenure, ready))
+
+    def hasten(self, shard: int) -> None:
+        """No interval is waited for."""
+        self.hastened.append(shard)
 
     def leave(self, tenure: Tenure) -> None:
         """Nothing more."""
@@ -209,6 +214,7 @@ def test_a_shard_goes_when_everything_of_it_is_delivered() -> None:
     gone = scene.assignment.revoked({HOME})
     scene.shards.tick()
     assert scene.stages == {HOME: "leaving"}
+    assert scene.way.hastened == [HOME]
     assert not gone.is_set()
     assert not tenure.is_over
     scene.sessions.delivered = True
