@@ -45,7 +45,7 @@ _TICK = 0.5
 _QUICK_TICK = 0.025
 """While a shard is given up: another replica, and its sessions, wait for it."""
 _REBALANCE = 60.0
-"""Seconds beyond ``start_timeout`` in which the group must give out the shards: Kafka is there by then, but a group waits
+"""Seconds beyond ``start_timeout`` in which the group must give out the shards: Kafka is there by then, but it waits
 for its slowest member, a dead one included."""
 _PROBE_AFTER = 3.0
 """Seconds without a word from Kafka after which it is asked something: ``/readyz`` wants an answer every 10 s."""
