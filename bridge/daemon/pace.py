@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import floor
 from typing import Final, Self
 
 RATE: Final = 200.0
@@ -28,6 +29,11 @@ class Pace:
         """Seconds to wait for the next turn, which is taken then."""
         due = max(self.due, now - (self.burst - 1) / self.rate)
         return max(0.0, due - now), replace(self, due=due + 1 / self.rate)
+
+    def places(self, now: float, within: float) -> int:
+        """How many turns there are within so many seconds: whoever would wait longer need not be woken yet."""
+        due = max(self.due, now - (self.burst - 1) / self.rate)
+        return max(0, floor((now + within - due) * self.rate) + 1)
 
     def given_back(self) -> Self:
         """A turn is not needed any more: those who come wait less. Whoever has a later one keeps it."""

@@ -69,6 +69,11 @@ class Source:
         if answered:
             self.reached = True
 
+    def places(self, within: float) -> int:
+        """How many sessions could connect within so many seconds (see :class:`bridge.daemon.pace.Pace`)."""
+        with self._pacing:
+            return self._pace.places(monotonic(), within)
+
     def await_turn(self, stopped: threading.Event) -> bool:
         """Wait for a turn to connect to the server (see :class:`bridge.daemon.pace.Pace`); False once ``stopped``."""
         with self._pacing:

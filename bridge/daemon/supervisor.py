@@ -31,6 +31,10 @@ _REST_AFTER_END = 60.0
 while must not cost the session for good, and one that is really gone must not be asked all the time."""
 _REST_AFTER_CRASH = 5.0
 """Seconds before a session whose worker died of a bug is started again."""
+_SOON = 1.0
+"""Seconds until its turn to connect in which a session is started: two ticks, so that no turn is left out."""
+_LAUNCHING = 0.2
+"""Seconds of one tick for starting sessions: where the machine is too slow for all of them, shards and beats go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +225,17 @@ class Supervisor:
             limit=source.settings.max_sessions,
         )
         self._say_left_out(name, choice.left_out, source.settings.max_sessions)
-        for session_id in choice.chosen:
-            key = SessionKey(name, session_id)
-            if session_id not in running and key not in self._held and not self._is_departing(key):
+        self._launch_some([SessionKey(name, each) for each in choice.chosen if each not in running], source)
+
+    def _launch_some(self, wanted: Iterable[SessionKey], source: Source) -> None:
+        """As many as may connect soon, the rest at the next ticks: this thread has more to do than start thousands."""
+        places, until = source.places(_SOON), monotonic() + _LAUNCHING
+        for key in wanted:
+            if places <= 0 or monotonic() > until:
+                return
+            if key not in self._held and not self._is_departing(key):
                 self._launch(key, source)
+                places -= 1
 
     def _is_departing(self, key: SessionKey) -> bool:
         worker = self._departing.get(key)

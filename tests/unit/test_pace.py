@@ -48,6 +48,18 @@ def test_a_quiet_time_saves_one_burst_and_no_more():
     )
 
 
+@given(st.integers(0, 500), st.floats(0, 5), st.floats(0, 5))
+def test_places_are_the_turns_that_come_within_the_time(taken, later, within):
+    """One who asks for each of them waits no longer, and the next one does."""
+    pace = Pace(rate=64, burst=8)
+    for _ in range(taken):
+        _, pace = pace.turn(0.0)
+    places = pace.places(later, within)
+    waits = [moment - later for moment in moments([later] * (places + 1), pace)]
+    assert all(wait <= within + 1e-6 for wait in waits[:places])
+    assert waits[places] >= within - 1e-6
+
+
 def test_turns_that_are_given_back_are_there_again():
     """A shard that is given up at once must not make the next one wait for turns that nobody takes."""
     pace = Pace()
