@@ -31,7 +31,7 @@ _EVENT_BYTES = 150
 _HEARTBEAT = 45
 _DOWN = 3.0
 """Seconds that the server is away when it restarts."""
-_PATIENCE = 180.0
+_PATIENCE = 400.0
 
 
 class Attached(NamedTuple):
@@ -106,6 +106,7 @@ def _settings(broker: Broker, server: MixServer, namespace: str, options: argpar
         "namespace": namespace,
         "kafka.bootstrap_servers": broker.bootstrap,
         "servers.load.url": server.url,
+        "instance": "scale",
     }
     return chosen | dict(one.split("=", 1) for one in options.set)
 
@@ -178,7 +179,7 @@ def _through_all(scene: _Scene, broker: Broker, namespace: str, each: int, idle:
 
 def _started(scene: _Scene, after: int = 0) -> Attached:
     since = monotonic()
-    scene.bridge.start()
+    scene.bridge.start(deadline=90)
     return scene.attached(since, after)
 
 
