@@ -20,6 +20,8 @@ log = get_logger("bridge.kafka")
 
 _AGAIN = 1.0
 """Seconds until the next attempt after Kafka refused one: a topic that is gone may be back by then."""
+_STALE = 3600.0
+"""Seconds without a claim after which the producer is made anew: brokers forget one that is idle for long."""
 _LARGEST = 64 * 1024
 """Bytes of a request: a claim has some hundred, and any topic takes this."""
 
@@ -34,7 +36,11 @@ class _Written:
 
 
 class ClaimWriter:
-    """Thread rule: one thread. Its producer lives only while a claim is on its way: each costs several threads."""
+    """Thread rule: one thread.
+
+    Its producer is made before it is needed: a new one takes half a second until it has its id, and meanwhile the
+    sessions of a shard that moves stand still.
+    """
 
     def __init__(self, config: Mapping[str, Any], topic: str) -> None:
         self._config = config
@@ -42,14 +48,29 @@ class ClaimWriter:
         self._producer: IdempotentProducer | None = None
         self._written: dict[int, _Written] = {}
         self._attempts = count(1)
+        self._used = monotonic()
+        self._is_spent = False
+        """Kafka has refused something that it sent."""
+
+    def prepare(self) -> None:
+        """Have a producer ready; one that may have been forgotten, or does not know of new partitions, is replaced."""
+        if self._nothing_is_on_its_way and (self._is_spent or monotonic() - self._used > _STALE):
+            self._producer = None
+        if self._producer is None:
+            self._is_spent = False
+            self._producer = IdempotentProducer(ProducerSettings(self._config, _LARGEST), Role.TRIAL)
+            self._used = monotonic()
 
     def write(self, shard: int, claim: Claim) -> None:
         """Write a claim into exactly this partition, instead of whatever claim of it was on its way."""
         numbered = replace(claim, nonce=f"{claim.nonce}.{next(self._attempts)}")
         written = self._written[shard] = _Written(numbered)
         report = partial(self._report, shard, written)
+        self.prepare()
+        assert self._producer is not None  # noqa: S101 - told to mypy
+        self._used = monotonic()
         try:
-            self._made().produce(self._topic, encode(numbered), CLAIM_KEY, [], unix_ms(), report, shard)
+            self._producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], unix_ms(), report, shard)
         except ProduceFailed as failure:
             self._failed(shard, written, in_full(self._topic, failure.error))
         except QueueFull:
@@ -76,13 +97,11 @@ class ClaimWriter:
         if self._producer is not None:
             self._producer.poll(0)
             self._give_up_if_fatal(self._producer)
+        self.prepare()
         now = monotonic()
         for shard, written in tuple(self._written.items()):
             if written.again_at <= now:
                 self.write(shard, _without_attempt(written.claim))
-        if all(each.is_acknowledged or each.again_at < inf for each in self._written.values()):
-            # Nothing is on its way. The next one learns anew what partitions there are.
-            self._producer = None
 
     def close(self) -> None:
         """Give up what is on its way."""
@@ -91,10 +110,9 @@ class ClaimWriter:
             self._producer.abandon()
             self._producer = None
 
-    def _made(self) -> IdempotentProducer:
-        if self._producer is None:
-            self._producer = IdempotentProducer(ProducerSettings(self._config, _LARGEST), Role.TRIAL)
-        return self._producer
+    @property
+    def _nothing_is_on_its_way(self) -> bool:
+        return all(each.is_acknowledged or each.again_at < inf for each in self._written.values())
 
     def _report(self, shard: int, written: _Written, error: ProduceError | None, _message: object) -> None:
         if error is None:
@@ -106,6 +124,7 @@ class ClaimWriter:
         if self._written.get(shard) is not written:
             return
         written.trouble, written.again_at = trouble, monotonic() + _AGAIN
+        self._is_spent = True
         log.warning("a shard's claim was not written: trying again", shard=shard, trouble=trouble)
 
     def _give_up_if_fatal(self, producer: IdempotentProducer) -> None:

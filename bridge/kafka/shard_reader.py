@@ -121,6 +121,8 @@ class ShardReader:
 
     def _run(self) -> None:
         try:
+            self._reading()  # both clients are connected by the time they are needed
+            self._claims.prepare()
             while not self._stopping.is_set():
                 self._beat()
                 self._turn()

@@ -21,7 +21,7 @@ def test_the_demo_takes_its_shards() -> None:
     taken, strangers, beats = SimpleQueue[Taken](), SimpleQueue[Word](), SimpleQueue[bool]()
     with EmbeddedKafka() as kafka:
         config = {"bootstrap.servers": kafka.bootstrap_servers}
-        producer = Producer(config)
+        producer = Producer(config | {"log_level": 0})
         producer.produce("checkpoints", b"x", b"local/a", 2)
         assert producer.flush(10) == 0
         reader = ShardReader(
@@ -62,7 +62,7 @@ def test_a_client_that_fails_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
         reader.take(2, Claim("host:1", "n", 4, "f00", 0), taken.put)
         assert taken.get(timeout=10).term == 0
         assert not fails.is_set()
-        producer = Producer(config)
+        producer = Producer(config | {"log_level": 0})
         producer.produce("checkpoints", b"x", b"local/a", 1)
         assert producer.flush(10) == 0
         assert strangers.get(timeout=10)[:2] == (1, 1)

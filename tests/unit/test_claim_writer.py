@@ -92,6 +92,20 @@ def test_a_refused_claim_is_written_again_under_another_nonce(kafka: Kafka) -> N
     assert len(kafka.sent) == len(kafka.producers) == 2
 
 
+def test_a_producer_is_ready_before_it_is_needed_and_made_anew_when_it_was_idle_for_long(kafka: Kafka) -> None:
+    """Brokers forget those; it is not replaced while a claim is on its way."""
+    writer = ClaimWriter({}, "checkpoints")
+    writer.prepare()
+    writer.write(0, CLAIM)
+    assert len(kafka.producers) == 1
+    kafka.now += 5000
+    writer.turn()
+    assert len(kafka.producers) == 1
+    kafka.sent[0].answer()
+    writer.turn()
+    assert len(kafka.producers) == 2
+
+
 @pytest.mark.parametrize("raised", [ProduceFailed(REFUSED), QueueFull()])
 def test_a_claim_that_the_client_does_not_take_is_tried_again(kafka: Kafka, raised: Exception) -> None:
     """As one that Kafka refuses."""
