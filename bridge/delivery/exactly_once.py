@@ -168,7 +168,7 @@ class ExactlyOnce:
             self.close(key)
         shard.leave()
         del self._shards[tenure.shard]
-        self._leaving = [each for each in self._leaving if each.bug or not each.join(0.0)] + [shard]
+        self._leaving.append(shard)
 
     def _of(self, shard: int) -> list[SessionKey]:
         return [key for key, each in tuple(self._shard_of.items()) if each.tenure.shard == shard]
@@ -234,6 +234,9 @@ class ExactlyOnce:
             if all(now - shard.turned_at < _HANGS for shard in self._shards.copy().values()):
                 self._beat()
             self.room.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
+            for shard in [each for each in self._leaving if each.bug is None and each.join(now)]:
+                shard.give_free()
+                self._leaving.remove(shard)
             self.room.wake()
 
 

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from structlog.stdlib import get_logger
 
@@ -14,8 +15,9 @@ from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
 from bridge.delivery.room import Room
 from bridge.delivery.tenure import Tenure
+from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_way import TransactionalWay
-from bridge.errors import SettingsError, Stopped
+from bridge.errors import Stopped
 from bridge.kafka.producer import Produce, Report
 from bridge.kafka.transactional import Patience, TransactionalProducer, Verdict
 
@@ -37,10 +39,6 @@ _PROBE = 1.0
 """Seconds in which a topic on trial must take a record: longer would hold the other sessions of the shard up."""
 _MOST, _LEAST = 8 * 1024 * 1024, 64 * 1024
 """Bytes of one transaction: as much as a slow Kafka takes within its time. Halved each time that it does not."""
-_RETRY_FIRST, _RETRY_LONGEST = 0.1, 5.0
-"""Seconds between two attempts to take the transactional id."""
-_FENCES, _WITHIN = 3, 60.0
-"""So many times shut out within so many seconds, as a proven owner: somebody else uses our transactional ids."""
 _LAST_ABORT = 3.0
 """Seconds for the abort of what is open when the shard is given up: readers need not wait for the brokers to do it."""
 
@@ -76,8 +74,7 @@ class ShardThread:
         self.tenure = tenure
         self.bug: Exception | None = None
         self.turned_at = monotonic()
-        """When the thread last went round, by :func:`bridge.clock.monotonic`."""
-        self._make = make
+        """When the thread last went round, by :func:`bridge.clock.monotonic`; no limit where it may wait for long."""
         self._pace = pace
         self._room = room
         self._reclaim = reclaim
@@ -90,6 +87,7 @@ class ShardThread:
         self._hasty = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
+        self._id = TransactionalId(tenure, make, pace.patience.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction is to have a new producer; set by any thread."""
         # Of the present transaction
@@ -99,7 +97,6 @@ class ShardThread:
         self._waiting: dict[TransactionalWay, None] = {}
         """On trial, or without a place in the present transaction."""
         self._next_look_for_unwritten = 0.0
-        self._fenced_at: deque[float] = deque(maxlen=_FENCES)
         self._thread = threading.Thread(target=self._run, name=f"shard {tenure.shard}", daemon=True)
 
     # Other threads
@@ -221,10 +218,8 @@ class ShardThread:
             del self._waiting[due]
             self._try(producer, due)
         else:
-            later = min(
-                (way.suspicion.retry_at - now for way in self._waiting if way.suspicion.is_on_trial), default=_IDLE
-            )
-            self._wake.wait(max(0.0, min(_IDLE, later)))
+            trials = [way.suspicion.retry_at - now for way in self._waiting if way.suspicion.is_on_trial]
+            self._wake.wait(max(0.0, min(_LOOK if self._stopping.is_set() else _IDLE, *trials, _IDLE)))
 
     # One transaction
 
@@ -349,7 +344,6 @@ class ShardThread:
         self._abandon(producer)
         self._producer = self._taken_id()
         for way in tuple(self._ways.values()):
-            way.aborted()
             self.call(way)
 
     def _recover(self, producer: TransactionalProducer, why: str) -> None:
@@ -362,7 +356,9 @@ class ShardThread:
         self._abandon(producer)
         self._producer = self._taken_id(was_fenced=was_fenced)
         self.renewal = None
+        self.turned_at = inf
         found = self._reclaim(self.tenure)
+        self.turned_at = monotonic()
         for key, way in tuple(self._ways.items()):
             if not way.resolve(found.get(key)):
                 self._restart(way, found.get(key))
@@ -375,38 +371,11 @@ class ShardThread:
         self._awake.clear()
 
     def _taken_id(self, *, was_fenced: bool = False) -> TransactionalProducer:
-        """A producer that has the id; never without a proof, or two owners would fence each other for ever."""
-        delay = _RETRY_FIRST
-        while True:
-            if not self.tenure.prove(self._left.is_set):
-                raise Stopped
-            if was_fenced:
-                self._note_fence()
-                was_fenced = False
-            producer = self._make()
-            if producer.init(self._pace.patience.end) is Verdict.DONE:
-                self._answered()
-                return producer
-            log.warning(
-                "the transactional id of a shard cannot be taken: trying again",
-                shard=self.tenure.shard, error=producer.trouble, again_in=delay,
-            )  # fmt: skip
-            producer.abandon()
-            self.turned_at = monotonic()
-            if self._left.wait(delay):
-                raise Stopped
-            delay = min(2 * delay, _RETRY_LONGEST)
-
-    def _note_fence(self) -> None:
-        now = monotonic()
-        self._fenced_at.append(now)
-        if len(self._fenced_at) == _FENCES and now - self._fenced_at[0] < _WITHIN:
-            raise SettingsError.of(
-                "namespace",
-                f"somebody else uses the transactional ids of this namespace: shard {self.tenure.shard} was shut out"
-                f" {_FENCES} times within {now - self._fenced_at[0]:.0f} s, though the group says that it is ours;"
-                " another bridge with the same namespace but another group, or another program: give each its own",
-            )
+        self.turned_at = inf
+        producer = self._id.take(was_fenced=was_fenced)
+        self.turned_at = monotonic()
+        self._answered()
+        return producer
 
     def _restart(self, way: TransactionalWay, found: Checkpoint | None) -> None:
         stands = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
@@ -416,7 +385,13 @@ class ShardThread:
         )  # fmt: skip
         way.restart(f"the checkpoint was changed meanwhile: {stands} stands in Kafka")
 
+    def give_free(self) -> None:
+        """What its sessions held, where the thread has ended before they were revoked (any thread)."""
+        while self._called:
+            self._called.popleft().discard_if_revoked()
+
     def _end(self) -> None:
+        self.turned_at = inf
         producer = self._producer
         for way in tuple(self._ways.values()):
             way.hold()
@@ -424,7 +399,6 @@ class ShardThread:
             if producer.has_begun and producer.fatal is None:
                 producer.abort(_LAST_ABORT)
             producer.abandon()
-        for way in tuple(self._ways.values()):
+        for way in (*tuple(self._ways.values()), *self._awake):
             way.discard_if_revoked()
-        while self._called:
-            self._called.popleft().discard_if_revoked()
+        self.give_free()

@@ -14,20 +14,18 @@ from typing import NamedTuple
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic, unix_ms
+from bridge.clock import unix_ms
 from bridge.core.checkpoint import Checkpoint
 from bridge.core.watermark import Announcement, Entry, Mark, Stage
 from bridge.delivery.encoding import encode_again
 from bridge.delivery.position_log import PositionLog
-from bridge.delivery.rejections import Rejection
+from bridge.delivery.suspicion import Suspicion
 from bridge.delivery.window import Window
-from bridge.kafka.faults import Fault, ProduceError, fault_of, in_full, is_for_age, is_purged
+from bridge.kafka.faults import ProduceError, in_full, is_purged
 from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
 
 log = get_logger("bridge.delivery")
 
-_RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
-"""Seconds between two attempts at a topic that does not take records: quick at first, never a flood."""
 _TRIED_AT_ONCE = 50
 """Suspects tried in one transaction, each with a round trip of its own, while the shard's other sessions wait."""
 
@@ -60,20 +58,10 @@ class TransactionalWay:
         self.produced = 0
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.has_failed = False
-        """Something of it failed: the transaction is to be aborted."""
-        self.is_on_trial = False
-        """It has transactions of its own, until it is known to disturb nobody."""
-        self.retry_at = 0.0
+        self.suspicion = Suspicion(window.key)
         self._present = present
         self._call = call
         self._entries = window.entries
-        self._place_failed = self._was_purged = False
-        self._is_late = False  # Kafka found a record too old for its topic
-        self._suspects: set[Entry] = set()
-        self._rejected: dict[Entry, Rejection] = {}
-        self._alone: Entry | None = None
-        self._retry_delay = _RETRY_FIRST
         self._taken_before = 0
 
     # What the worker calls
@@ -124,7 +112,7 @@ class TransactionalWay:
     def open(self, budget: int) -> int:
         """Send up to ``budget`` bytes from memory, then let the worker produce; returns the bytes sent."""
         with self.window.lock:
-            if not self.window.may_hand_over or self.has_failed:
+            if not self.window.may_hand_over or self.suspicion.has_failed:
                 return 0
             self._taken_before = self.window.taken
             sent = 0
@@ -145,10 +133,10 @@ class TransactionalWay:
         for entry in waiting:
             if sent >= budget and entry.is_numbered:
                 return
-            is_alone = entry in self._suspects or (self._place_failed and not tried)
+            is_alone = self.suspicion.goes_alone(entry, tried)
             if is_alone and not settle():
                 return
-            self._alone = entry if is_alone else None
+            self.suspicion.alone = entry if is_alone else None
             with self.window.lock:
                 if not self.window.may_hand_over or not self._sent(entry):
                     return
@@ -171,9 +159,9 @@ class TransactionalWay:
             window.advance()
             entries = tuple(takewhile(_is_handed_over, self._entries))
             if not window.may_hand_over and entries:
-                self.has_failed = True  # what it handed over must not stand there without its position
-            if self.has_failed or not window.may_hand_over:
-                return self.has_failed
+                self.suspicion.has_failed = True  # what it handed over must not stand there without its position
+            if self.suspicion.has_failed or not window.may_hand_over:
+                return self.suspicion.has_failed
             position = entries[-1].position if entries else window.watermark.committable
             if position is None or (not entries and self.positions.has(position)):
                 return False
@@ -183,7 +171,7 @@ class TransactionalWay:
             try:
                 checkpoint = self.positions.write_within(position, recent, state, self._checkpoint_failed)
             except QueueFull:
-                self.has_failed = True
+                self.suspicion.has_failed = True
             except ProduceFailed as failure:
                 self._checkpoint_failed(failure.error, None)
             else:
@@ -200,13 +188,7 @@ class TransactionalWay:
         self.positions.note_written(part.checkpoint)
         self.window.advance()
         self.window.trouble = None
-        self._retry_delay = _RETRY_FIRST
-        self._place_failed = self._was_purged = self._is_late = False
-        if self._suspects:
-            self._suspects.difference_update(part.entries)
-            for entry in part.entries:
-                self._rejected.pop(entry, None)
-        self.is_on_trial = bool(self._suspects)
+        self.suspicion.clear(part.entries)
 
     def aborted(self, *, was_stuck: bool = False) -> None:
         """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not taken."""
@@ -215,13 +197,9 @@ class TransactionalWay:
             for entry in self._entries:
                 if entry.stage is Stage.IN_FLIGHT:
                     entry.stage = Stage.WAITING
-        self.part, self._alone = None, None
-        if self._was_purged and (was_stuck or self.is_on_trial):  # then nobody else was in the transaction
-            self._place_failed = True
-            self.window.trouble = self.window.trouble or "Kafka has not taken a record for long"
-        if self.has_failed or self._place_failed:
-            self._go_on_trial()
-        self.has_failed = self._was_purged = False
+        self.part = None
+        if self.suspicion.after_abort(was_stuck=was_stuck):
+            self._tell_of_abort()
 
     def resolve(self, found: Checkpoint | None) -> bool:
         """Learn from what was ``found`` in Kafka whether the transaction was committed; False when this cannot be told.
@@ -233,7 +211,7 @@ class TransactionalWay:
             self.committed()
         elif found is not None and found.position != self.positions.standing:
             return False
-        self.has_failed = self._was_purged = False
+        self.suspicion.forget()
         self.aborted()
         return True
 
@@ -273,11 +251,11 @@ class TransactionalWay:
         return True
 
     def _send_record(self, entry: Entry) -> None:
-        record = encode_again(self.window, entry, self._rejected.get(entry))
+        record = encode_again(self.window, entry, self.suspicion.rejection_of(entry))
         entry.topic = record.topic
         # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
         now = unix_ms()
-        timestamp_ms = now if self._is_late else min(record.timestamp_ms, now)
+        timestamp_ms = now if self.suspicion.is_late else min(record.timestamp_ms, now)
         self._present()(
             record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self.report, entry)
         )
@@ -285,56 +263,26 @@ class TransactionalWay:
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         """One record's failure, under the lock or in the shard's thread."""
         if is_purged(error):
-            self._was_purged = True
+            self.suspicion.was_purged = True
             return
-        self.has_failed = True
         self.is_direct = False
-        self.window.trouble = in_full(entry.topic or self.positions.topic_of(entry), error)
-        self._is_late = self._is_late or is_for_age(error)
-        fault = fault_of(error)
-        if fault is Fault.FATAL:
-            return  # the producer tells of it, and what it had goes again by another
-        if fault is Fault.RECORD and isinstance(entry, Announcement):
-            # It would be refused for ever, and hold everything behind it.
-            log.error(
-                "Kafka refuses a lifecycle record: this is not announced",
-                session=str(self.window.key), error=self.window.trouble,
-                kind=entry.happening.kind, detail=entry.happening.detail, setting="topics.lifecycle",
-            )  # fmt: skip
-            entry.stage = Stage.ACKNOWLEDGED
-        elif fault is Fault.RECORD and entry is self._alone:
-            self._reject(entry, error)
-        elif fault is Fault.RECORD:
-            self._suspects.add(entry)
-        else:
-            self._place_failed = True
-
-    def _reject(self, entry: Entry, error: ProduceError) -> None:
-        """Refused in a batch of its own: it is the culprit, and next goes to the dead letters."""
-        known = self._rejected.get(entry)
-        rejection = Rejection.of(error) if known is None else known.again(error)
-        if rejection is None:
-            self._place_failed = True
-            return
-        if known is None:
+        self.window.trouble = told = in_full(entry.topic or self.positions.topic_of(entry), error)
+        if self.suspicion.note(entry, error, told):
             self.window.count_dead_letter("rejected")
-        self._suspects.add(entry)
-        self._rejected[entry] = rejection
 
     def _checkpoint_failed(self, error: ProduceError | None, _message: object) -> None:
-        if error is not None and not is_purged(error):
-            self.has_failed = self._place_failed = True
-            self.positions.note_trouble(error)
-            self.window.trouble = self.positions.trouble
-        elif error is not None:
-            self._was_purged = True
+        if error is None:
+            return
+        if is_purged(error):
+            self.suspicion.was_purged = True
+            return
+        self.suspicion.note_place()
+        self.positions.note_trouble(error)
+        self.window.trouble = self.positions.trouble
 
-    def _go_on_trial(self) -> None:
-        self.is_on_trial = True
+    def _tell_of_abort(self) -> None:
         self.window.tally.rewinds += 1
-        if self._place_failed:
-            self.retry_at = monotonic() + self._retry_delay
-            self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
+        self.window.trouble = self.window.trouble or "Kafka has not taken a record for long"
         log.warning(
             "Kafka did not take records: sending again from memory",
             session=str(self.window.key), error=self.window.trouble, records=len(self._entries), new_epoch=False,

@@ -71,6 +71,8 @@ class ModelTransactions:
     client_limit: int = 10**9
     unknown: float = 0.0
     """How often a call that ends a transaction is not answered."""
+    rate: float = 0.0
+    """Bytes a second that are taken; 0: any number."""
     repeated: float = 0.0
     """How often one that was answered was sent twice, and the first may still arrive."""
 
@@ -79,7 +81,7 @@ class ModelTransactions:
         self.limits.clear()
         self.down.clear()
         self.stuck.clear()
-        self.client_limit, self.unknown, self.repeated = 10**9, 0.0, 0.0
+        self.client_limit, self.unknown, self.repeated, self.rate = 10**9, 0.0, 0.0, 0.0
 
     def error_for(self, batch: list[Sent]) -> KafkaError | None:
         """What is wrong with a batch: it is taken whole or not at all."""
@@ -134,6 +136,7 @@ class ModelTransactionalProducer:
         self._epoch = -1
         self._state = State.NONE
         self._queued: dict[Place, deque[Sent]] = defaultdict(deque)
+        self._sent_until = 0.0
 
     @property
     def has_begun(self) -> bool:
@@ -233,13 +236,17 @@ class ModelTransactionalProducer:
     def _live(self, steps: int) -> None:
         for _ in range(steps):
             ready = [place for place, queue in self._queued.items() if queue and place[0] not in self._kafka.stuck]
-            if not ready or self._state is State.FAILED or self._is_outdated():
+            is_slow = self._kafka.rate and self._sent_until > self._kafka.clock.now
+            if not ready or is_slow or self._state is State.FAILED or self._is_outdated():
                 return
             queue = self._queued[self._chance.choice(ready)]
             self._send([queue.popleft() for _ in range(min(len(queue), self._chance.choice((1, 3, 20))))])
 
     def _send(self, batch: list[Sent]) -> None:
         error = self._kafka.error_for(batch)
+        if self._kafka.rate:
+            began = max(self._sent_until, self._kafka.clock.now - 0.1)  # no rate is saved up
+            self._sent_until = began + sum(len(record.value) for record in batch) / self._kafka.rate
         if error is None:
             self._kafka.ids[self._shard].open += batch
             return
