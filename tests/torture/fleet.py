@@ -111,11 +111,15 @@ class Fleet:
         """Let it come to its point; return once it has stopped or killed itself there."""
         self.doom(replica.name)
         wait_until(
-            lambda: _is_still(replica.bridge.pid), deadline, f"the end of {replica.owner}, see {replica.bridge.log}"
+            lambda: _state(replica.bridge.pid) in "TZ",
+            deadline,
+            f"the end of {replica.owner}, see {replica.bridge.log}",
         )
         self._word(replica.name).unlink(missing_ok=True)
-        if replica.bridge.running:
+        if _state(replica.bridge.pid) == "T":
             replica.paused_at = monotonic()
+        else:
+            replica.bridge.wait(10)  # dead is the process with the last of its threads
 
     def wake(self, replica: Replica) -> None:
         """SIGCONT."""
@@ -193,6 +197,6 @@ class Fleet:
         return False
 
 
-def _is_still(pid: int) -> bool:
-    """Stopped, or ended and not yet waited for."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ"
+def _state(pid: int) -> str:
+    """``T``: stopped; ``Z``: ended, and not yet waited for."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
