@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +57,14 @@ def connections(port: int) -> int:
     return sum(row[2].endswith(f":{port:04X}") and row[3] == _ESTABLISHED for row in rows)
 
 
+def connections_of(pid: int, port: int) -> int:
+    """Those of one process."""
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    own = {link[8:-1] for link in links if link.startswith("socket:[")}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == _ESTABLISHED and row[9] in own for row in rows)
+
+
 def most_within(moments: list[float], seconds: float) -> int:
     """The most of these moments that fall into any span of so many seconds."""
     ordered = sorted(moments)
@@ -67,11 +74,6 @@ def most_within(moments: list[float], seconds: float) -> int:
             first += 1
         most = max(most, at - first + 1)
     return most
-
-
-def longest_pause(moments: list[float]) -> float:
-    """Between two of these moments, in seconds; 0 where there are fewer."""
-    return max((after - before for before, after in pairwise(sorted(moments))), default=0.0)
 
 
 def _fields(path: Path) -> dict[str, int]:

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bridge.clock import monotonic
-from tests.benchmarks.footprint import Footprint, connections, footprint, most_within, processor_share
+from tests.benchmarks.footprint import (
+    Footprint,
+    connections,
+    connections_of,
+    footprint,
+    most_within,
+    processor_share,
+)
 from tests.benchmarks.measure import Measured, measure
 from tests.kafka.broker import FULL_SPEED, Broker
 from tests.kafka.mix import MixServer
@@ -52,6 +59,10 @@ class Figures:
     sessions: int
     attach: Attached
     idle: Footprint
+    to_kafka: int
+    """Connections."""
+    status_kib: float
+    """Of the answer of ``/api/status``."""
     idle_share: float
     """Of one core, in percent, heartbeats included."""
     busy: Measured | None
@@ -136,7 +147,7 @@ class _Scene(NamedTuple):
 
     def attached(self, since: float, after: int) -> Attached:
         """Wait until all sessions have a reader."""
-        wait_until(self.all_attached, _PATIENCE, f"{self.sessions} connections, see {self.bridge.log}", 0.1)
+        wait_until(self.all_attached, _PATIENCE, f"{self.sessions} connections, see {self.bridge.log}", 0.5)
         self.settled()
         opened = [stream["opened"] for stream in self.server.streams(after)]
         return Attached(max(opened) - since, most_within(opened, 1.0), most_within(opened, 0.1), len(opened))
@@ -159,6 +170,8 @@ def _through_all(scene: _Scene, broker: Broker, namespace: str, each: int, idle:
     before = footprint(scene.bridge.pid)
     _pause(idle)
     resting = footprint(scene.bridge.pid)
+    to_kafka = connections_of(scene.bridge.pid, broker.address.client_port)
+    status_kib = len(scene.bridge.get("/api/status").text) / 1024
     _say(scene, "busy")
     busy = _busy(scene, broker, namespace, each)
     scene.settled()
@@ -174,7 +187,7 @@ def _through_all(scene: _Scene, broker: Broker, namespace: str, each: int, idle:
     scene.bridge.kill()
     bridge_back = _started(scene, number)
     share = processor_share(before, resting)
-    return Figures(scene.sessions, attach, resting, share, busy, after, server_back, bridge_back)
+    return Figures(scene.sessions, attach, resting, to_kafka, status_kib, share, busy, after, server_back, bridge_back)
 
 
 def _started(scene: _Scene, after: int = 0) -> Attached:
@@ -219,6 +232,8 @@ _ROWS: Mapping[str, Callable[[Figures, Figures], str]] = {
     "addresses, GiB": lambda one, _: f"{one.idle.virtual / 1024**2:.1f}",
     "threads": lambda one, _: f"{one.idle.threads:,}",
     "descriptors": lambda one, _: f"{one.idle.descriptors:,}",
+    "connections to one broker": lambda one, _: f"{one.to_kafka}",
+    "/api/status, KiB": lambda one, _: f"{one.status_kib:,.0f}",
     "memory mappings": lambda one, _: f"{one.idle.mappings:,}",
     "processor idle, % of one core": lambda one, _: f"{one.idle_share:.1f}",
     "events/s, all busy": lambda one, _: f"{one.busy.events_per_second:,.0f}" if one.busy else "",
