@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from bridge.core.identity import partition_of
 from bridge.daemon.daemon import Daemon, prepare_topics
 from bridge.errors import EXIT_OK
 from bridge.kafka.producer import IdempotentProducer
@@ -75,6 +76,7 @@ def test_metrics_and_status_say_what_was_done(kafka: str, namespace: str, tmp_pa
         "in_flight": 0,
         "reconnects": 0,
         "last_error": None,
+        "shard": partition_of(b"local/a", 2),
     }
     assert len(events(kafka, namespace)) == 11
     assert len(events(kafka, namespace, "dead-letters")) == 2
