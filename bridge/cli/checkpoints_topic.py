@@ -80,10 +80,7 @@ class CheckpointsTopic:
 
 _LED_WITHIN = 10.0
 """Seconds for the brokers to begin with a new topic."""
-_STOP_IT = (
-    "Stop it and run this again (killed, or stopped under an instance name, it counts until"
-    " kafka.group_session_timeout is over)"
-)
+_STOP_IT = "Stop it and run this again (one that was killed counts until kafka.group_session_timeout is over)"
 _NOT_KNOWN = "Stop all of this namespace and say --force"
 _IT_NOTICES = "; or write all the same with --force: it notices, and goes on from there"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription, MemberDescription
 
 from bridge.clock import monotonic
-from bridge.errors import Unreachable
+from bridge.core.badge import Badge
+from bridge.errors import BridgeError, Unreachable
 from bridge.kafka.clients import admin_client
 from bridge.kafka.faults import error_of, in_words
+from bridge.kafka.group_survey import badges_of
 
 _TIMEOUT = 10.0
 _SETTLED_WITHIN = 10.0
@@ -45,6 +48,29 @@ class OwnersUnknown(Unreachable):
 
 def owners(config: Mapping[str, Any], group: str) -> tuple[GroupMember, ...]:
     """The living members of the group and what each of them has. Waits for seconds. Raises `OwnersUnknown`."""
+    members = _members(config, group)
+    places = [place for member in members if member.instance is not None for place in member.partitions]
+    shards = {topic: max(shard for name, shard in places if name == topic) + 1 for topic, _ in places}
+    book: dict[tuple[str, int], Badge] = {}
+    for topic, count in shards.items():
+        with suppress(BridgeError):  # who cannot be asked whether it has left has not
+            badges = badges_of(config, group, topic, count, _TIMEOUT)
+            book |= {(topic, shard): badge for shard, badge in badges.items()}
+    return still_there(members, book)
+
+
+def still_there(members: Iterable[GroupMember], book: Mapping[tuple[str, int], Badge]) -> tuple[GroupMember, ...]:
+    """Without those whose last words were that they leave: under a name they count for a while all the same. Pure."""
+
+    def has_left(member: GroupMember) -> bool:
+        words = [book.get(place) for place in member.partitions]
+        said = (badge is not None and badge.has_left and badge.instance == member.instance for badge in words)
+        return bool(words) and member.instance is not None and all(said)
+
+    return tuple(member for member in members if not has_left(member))
+
+
+def _members(config: Mapping[str, Any], group: str) -> tuple[GroupMember, ...]:
     admin, end = admin_client(config), monotonic() + _SETTLED_WITHIN
     never = threading.Event()
     while True:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from bridge.core.badge import Badge
 from bridge.core.identity import partition_of
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from bridge.kafka.owners import GroupMember, OwnersUnknown, owners, owning
-from tests.integration.scene import checkpoints, settings, write
+from bridge.kafka.owners import GroupMember, OwnersUnknown, owners, owning, still_there
+from tests.integration.scene import checkpoints, settings, started, texts, wait_acknowledged, write
+from tests.integration.scripted_mix import Feed, scripted_mix
 from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
 from tests.kafka.process import command
 from tests.kafka.topics import create_topic
@@ -82,6 +84,26 @@ def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str, tmp_p
     assert [each["last_event_id"] for each in checkpoints(kafka, namespace)["local/a"]] == ["2", "9", "0"]
 
 
+def test_a_running_bridge_goes_on_from_what_was_forced(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """In a new epoch, so a consumer misses nothing. Once it has stopped nothing is refused, though it has a name."""
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(5)}
+        chosen = settings(kafka, namespace, mix.url, {"instance": "first"})
+        change = ["checkpoints", "set", "local/a", "--last-event-id", "3"]
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            refused = command(change, chosen)
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert "owned by first at 127.0.0.1" in refused.stderr
+            assert command([*change, "--force"], chosen).returncode == 0
+            repeated = ["1", "2", "3", "4", "5", "4", "5"]
+            wait_until(lambda: texts(kafka, namespace, "a") == repeated, 20, f"4 and 5 again, see {bridge.log}", 0.2)
+            assert bridge.terminate() == 0
+        done = command(change, chosen)
+        assert done.returncode == 0, done.stderr
+
+
 def test_members_are_told_with_what_they_have(kafka: str, namespace: str) -> None:
     """Of every topic; nobody, where no such group has ever been."""
     config, group, topic = {"bootstrap.servers": kafka}, f"{namespace}.bridge", f"{namespace}.other"
@@ -111,3 +133,25 @@ def test_only_the_shards_in_question_count() -> None:
     members = [of(("t", 0), ("t", 2)), of(("other", 1)), of()]
     assert owning(members, "t", [1]) == {}
     assert owning(members, "t", [2, 0, 1]) == {0: members[0], 2: members[0]}
+
+
+def test_who_said_that_it_leaves_has_left() -> None:
+    """By its last words in the group's book; not by another's, nor while one of its shards says otherwise."""
+
+    def of(instance: str | None, *shards: int) -> GroupMember:
+        return GroupMember("id", "client", "/host", instance, frozenset(("t", shard) for shard in shards))
+
+    def badge(instance: str | None, *, left: bool) -> Badge:
+        return Badge("owner", instance, "run", "servers", "1", 7, left)
+
+    gone, stays, new = badge("a", left=True), badge("a", left=False), badge("b", left=True)
+    for member, badges, is_there in (
+        (of("a", 0, 1), {0: gone, 1: gone}, False),
+        (of("a", 0, 1), {0: gone, 1: stays}, True),
+        (of("a", 0, 1), {0: gone}, True),
+        (of("a", 0), {0: new}, True),
+        (of("a"), {0: gone}, True),
+        (of(None, 0), {0: badge(None, left=True)}, True),
+    ):
+        book = {("t", shard): badge for shard, badge in badges.items()}
+        assert bool(still_there([member], book)) is is_there
