@@ -27,7 +27,7 @@ from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topic_watch import TopicWatch
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.tenure import Tenure
-from bridge.errors import EXIT_FATAL, EXIT_OK, Stopped, Unreachable
+from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
 from bridge.kafka.clients import client_config
 from bridge.kafka.topic_look import TopicLook
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
@@ -119,6 +119,9 @@ class Daemon:
             self._serve()
         except Stopped:
             log.info("stop asked for")
+        except FatalFault:
+            self._shut_down()  # in order: only a new start helps, but nothing is wrong with what was read
+            raise
         except Exception:
             self._abandon()
             raise
@@ -136,15 +139,15 @@ class Daemon:
         self._delivery = delivery = self._make_delivery(ground)
         delivery.last_answer = monotonic()
         delivery.start()
-        if self._prepare_ground is prepare_topics:  # an embedded Kafka has no settings of topics to look at
-            look = TopicLook(client_config(settings.kafka, "mix-bridge"))
-            self._topics = TopicWatch(settings, ground, look, delivery)
-            self._topics.start()
         count = ground.checkpoint_partitions
         self._supervisor = Supervisor(self._sources, count, delivery, self._pulse, self._look)
         self._supervisor.start()
-        self._share = Share(settings, count, delivery, self._supervisor, self._beats.beat, self._look)
-        self._share.start()
+        self._share = share = Share(settings, count, delivery, self._supervisor, self._beats.beat, self._look)
+        if self._prepare_ground is prepare_topics:  # an embedded Kafka has no settings of topics to look at
+            look = TopicLook(client_config(settings.kafka, "mix-bridge"))
+            self._topics = TopicWatch(settings, ground, look, share)
+            self._topics.start()
+        share.start()
 
     def _look(self) -> None:
         self._signals.put("look")

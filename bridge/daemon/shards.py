@@ -155,7 +155,9 @@ class Shards:
             self._turn(each, Turn.FENCED)
             self._restore(each)
         elif note.turn is Turn.AGAIN:
-            if each.is_read_again and each.stage is Stage.OWNED:  # another reading took the place of ours
+            # Without a tenure: its claim went with the topic. Else another reading may have taken the place of ours.
+            each.is_read_again = each.is_read_again or note.tenure is None
+            if each.is_read_again and each.stage is Stage.OWNED:
                 self._restore(each)
         elif note.turn is Turn.LOST:
             log.error("shard lost: what was not delivered is read again by whoever has it", shard=note.shard)

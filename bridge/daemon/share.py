@@ -22,7 +22,7 @@ from bridge.daemon.shard_parts import Sessions
 from bridge.daemon.shards import Shards
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.tenure import Tenure
-from bridge.errors import Stopped
+from bridge.errors import FatalFault, Stopped
 from bridge.kafka.clients import client_config
 from bridge.kafka.life import this_process
 from bridge.kafka.membership import Membership
@@ -54,6 +54,8 @@ class Share:
     ) -> None:
         """``beat`` is called with the name of each loop that moves; ``changed`` wakes the main thread."""
         self._count = shard_count
+        self._delivery = delivery
+        self._fault: FatalFault | None = None
         self._host, self._instance = socket.gethostname(), settings.instance
         self._owner = f"{settings.instance or self._host}:{os.getpid()}"
         self._servers = servers_fingerprint(settings)
@@ -98,10 +100,33 @@ class Share:
 
     def tick(self) -> None:
         """Go on with what was assigned and what is wanted back. Raises what ended membership, or a bug."""
-        for trouble in (self._membership.failure, self._membership.bug, self._reader.bug):
+        for trouble in (self._membership.failure, self._membership.bug, self._reader.bug, self._fault):
             if trouble is not None:
                 raise trouble
         self._shards.tick()
+
+    # What the watch of the topics tells, on its thread: see :class:`bridge.daemon.topic_watch.Follower`
+
+    def follow_limit(self, max_request_bytes: int) -> None:
+        """The topics take batches of another size now."""
+        self._delivery.follow_limit(max_request_bytes)
+
+    def write_positions_again(self, partitions: int) -> None:
+        """The checkpoints topic is a new one: all positions go there, behind new claims.
+
+        With another number of partitions sessions belong elsewhere: this process ends, in order, and a new one shares
+        them out anew.
+        """
+        self._delivery.write_positions_again(partitions)
+        if partitions == self._count:
+            self._reader.renew(partitions)
+            for shard in range(partitions):
+                self._assignment.note(Note(shard, Turn.AGAIN))
+        else:
+            self._fault = FatalFault(
+                f"the checkpoints topic has {partitions} partitions now, and had {self._count}: start again, so that"
+                " sessions are shared out anew (topics.shards)"
+            )
 
     @property
     def has_begun(self) -> bool:

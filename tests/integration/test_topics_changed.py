@@ -267,7 +267,7 @@ def moved(kafka: str, namespace: str) -> int:
 
 
 def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Also of sessions that say nothing, also with other partitions; a restart goes on where the sessions were."""
+    """Also of sessions that say nothing; a restart goes on where the sessions were."""
     feeds, topic = {"a": Feed(5), "idle": Feed(3), "b": Feed(4)}, f"{namespace}.checkpoints"
     with scripted_mix() as mix:
         mix.list(*feeds)
@@ -279,7 +279,7 @@ def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str
             delete(kafka, topic)
             feeds["a"].add(5)
             wait_read(bridge, "a", "10")  # events do not wait for it
-            create_topic(kafka, topic, 1, COMPACTED)
+            create_topic(kafka, topic, 2, COMPACTED)
             wait_change(bridge, topic, "recreated", "written again")
             for name, last in (("a", "10"), ("idle", "3"), ("b", "4")):
                 wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
@@ -303,6 +303,30 @@ def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str
         "local/b": 5,
     }
     assert len({one["epoch"] for one in checkpoints(kafka, namespace)["local/idle"]}) == 1
+
+
+def test_checkpoints_created_anew_with_other_partitions_ask_for_a_new_start(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Sessions belong elsewhere then: all positions are written to the new topic, and the process ends with 75."""
+    feeds, topic = {"a": Feed(5), "b": Feed(4)}, f"{namespace}.checkpoints"
+    with scripted_mix() as mix:
+        mix.list(*feeds)
+        mix.streams = dict(feeds)
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            for name, last in (("a", "5"), ("b", "4")):
+                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            delete(kafka, topic)
+            create_topic(kafka, topic, 1, COMPACTED)
+            assert bridge.wait(30) == 75
+            assert "start again" in bridge.log_text()
+        for feed in feeds.values():
+            feed.add(1)
+        with watched(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
+            for name, last in (("a", "6"), ("b", "5")):
+                wait_read(bridge, name, last)
+            assert bridge.terminate() == 0
+    assert {key: len(each) for key, each in said(kafka, namespace, "events").items()} == {"local/a": 6, "local/b": 5}
 
 
 def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
