@@ -30,6 +30,8 @@ class Succession:
     """The last word of an owner, or of a command."""
     top: Checkpoint | None = None
     """The word with the highest epoch and sequence, whoever wrote it."""
+    last: Checkpoint | None = None
+    """The newest word."""
     is_late: bool = False
     """A late word stands here whose writer's successors may not know of it."""
     visible: Checkpoint | None = None
@@ -43,22 +45,27 @@ class Succession:
         # An owner that did not yet know of a command's word: numbers never go back to an epoch that was left.
         is_below = self.good is not None and word.position.epoch < self.good.position.epoch
         if is_late or is_below:
-            return replace(self._late(word, offset), top=top, is_late=True)
+            return replace(self._late(word, offset), top=top, is_late=True, last=word)
         settled = self._is_settled_by(word)
         return Succession(
             good=word,
             top=top,
+            last=word,
             is_late=self.is_late and not settled,
             visible=None if settled else self.visible,
             hidden_since=-1 if settled else self.hidden_since,
         )
 
     def _late(self, word: Checkpoint, offset: int) -> Succession:
+        base = self.good if self.visible is None else self.visible
+        # Whoever claimed the shard has written nothing here, and so begun no epoch: all its writer says has been seen.
+        goes_on = self.last is base and (base is None or (self.top is base and _are_of_one_writer(base, word)))
+        if goes_on and self.good is not None and word.position.epoch == self.good.position.epoch:
+            return replace(self, good=word)
+        if goes_on:
+            return replace(self, visible=word, hidden_since=offset)
         if self.good is None:
-            # Nobody else's word stands: the writer's own records are seen as far as it says. Of several such writers
-            # each may have hidden what the others published after the first one's word.
-            goes_on = self.visible is None or (self.top is self.visible and word.term == self.visible.term)
-            return replace(self, visible=word if goes_on else self.visible, hidden_since=offset)
+            return replace(self, hidden_since=offset)
         if self.visible is None and word.position.epoch > self.good.position.epoch:
             # Not the late word's own position: its records of the older epoch may have been hidden themselves, if the
             # owner had begun a new one before.
@@ -70,8 +77,13 @@ class Succession:
 
         A higher epoch alone does not say so: the owner may have begun one for a reason of its own.
         """
-        knew = self.good is None or word.term is None or word.term > self.hidden_since
-        return knew and self.top is not None and word.position.epoch > self.top.position.epoch
+        if self.top is None:
+            return False
+        if self.good is not None and word.term is not None and word.term < self.hidden_since:
+            return False
+        if self.visible is self.top and word.position.epoch == self.top.position.epoch:
+            return True  # the late words were its own: somebody's claim came between
+        return word.position.epoch > self.top.position.epoch
 
     @property
     def restored(self) -> Restored | None:
@@ -83,3 +95,7 @@ class Succession:
             number = self.top.position
             base = replace(base, position=base.position._replace(epoch=number.epoch, sequence=number.sequence))
         return Restored(base, self.is_late)
+
+
+def _are_of_one_writer(earlier: Checkpoint, later: Checkpoint) -> bool:
+    return earlier.term == later.term and earlier.position.epoch <= later.position.epoch

@@ -223,16 +223,18 @@ B = SessionKey("local", "b")
 TERMS = st.sampled_from([-1, 0, 1, 3, 100])  # few, so that they meet
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("word"), st.sampled_from([A, B]), st.integers(5, 6), st.integers(0, 9), TERMS),
-        st.tuples(st.just("junk"), st.sampled_from([A, B]), st.just(0), st.just(0), st.just(0)),
-        st.tuples(st.just("tombstone"), st.sampled_from([A, B]), st.just(0), st.just(0), st.just(0)),
-        st.tuples(st.just("claim"), st.just(A), st.just(0), st.just(0), st.just(0)),
+        st.tuples(st.just("word"), st.sampled_from([A, B]), st.integers(5, 6), TERMS),
+        st.tuples(st.just("junk"), st.sampled_from([A, B]), st.just(0), st.just(0)),
+        st.tuples(st.just("tombstone"), st.sampled_from([A, B]), st.just(0), st.just(0)),
+        st.tuples(st.just("claim"), st.just(A), st.just(0), st.just(0)),
     ),
     max_size=30,
 )
 
 
-def record_of(step: str, key: SessionKey, epoch: int, sequence: int, term: int) -> tuple[bytes, bytes | None]:
+def record_of(sequence: int, step: str, key: SessionKey, epoch: int, term: int) -> tuple[bytes, bytes | None]:
+    """A writer's numbers in an epoch rise, and none writes before its claim; 100 is the claim of an older topic."""
+    term = term if term < sequence or term == 100 else -1
     if step == "word":
         position = Position(epoch, sequence, str(sequence))
         recent = Recent.starting(str(sequence))
@@ -242,18 +244,18 @@ def record_of(step: str, key: SessionKey, epoch: int, sequence: int, term: int) 
     return key.record_key, b"x" if step == "junk" else None
 
 
-CLAIMED, JUNK = ("claim", A, 0, 0, 0), ("junk", B, 0, 0, 0)
+CLAIMED, JUNK = ("claim", A, 0, 0), ("junk", B, 0, 0)
 
 
 @given(steps=STEPS)
-@example([CLAIMED, ("word", A, 5, 1, 0), CLAIMED, ("word", A, 5, 3, 0)])
-@example([JUNK, JUNK, ("word", B, 5, 1, 1), ("word", A, 5, 1, 0)])
-def test_words_that_are_not_taken_apart_change_nothing(steps: list[tuple[str, SessionKey, int, int, int]]) -> None:
+@example([CLAIMED, ("word", A, 5, 0), CLAIMED, ("word", A, 5, 0)])
+@example([JUNK, JUNK, ("word", B, 5, 1), ("word", A, 5, 0)])
+def test_words_that_are_not_taken_apart_change_nothing(steps: list[tuple[str, SessionKey, int, int]]) -> None:
     """The log comes to what each word in its turn comes to, whoever wrote it; and a command settles whatever stands."""
     log, plain, claims = CheckpointLog(1), dict[SessionKey, Succession](), list[int]()
     junk = set[SessionKey]()
     for offset, (step, key, *numbers) in enumerate(steps):
-        record_key, text = record_of(step, key, *numbers)
+        record_key, text = record_of(offset, step, key, *numbers)
         log.take(0, offset, 0, record_key, text)
         if step == "claim":
             claims.append(offset)

@@ -101,6 +101,14 @@ class Owner:
         position = found.checkpoint.position
         return cls(world, term, position.epoch, position.sequence, int(position.last_event_id), found.is_late)
 
+    def claim_again(self) -> Owner:
+        """For another session's sake, or because of somebody's claim; if others wrote of this one, it begins again."""
+        others = [each for each in self.world.records if each.offset > self.term and each.key != CLAIM_KEY]
+        if any(decode(each.key, each.value).term != self.term for each in others):
+            return Owner.of(self.world)
+        self.term = self.world.write(CLAIM_KEY, CLAIM)
+        return self
+
     def begin(self, ahead: int = 0) -> None:
         """A new epoch: checkpointed before its first record."""
         self.world.epochs += 1 + ahead
@@ -141,6 +149,8 @@ OPS = st.one_of(
     st.tuples(st.just("checkpoint"), st.integers(0, 3), st.integers(0, 3)),
     st.tuples(st.just("begin"), st.integers(0, 3), st.integers(0, 2)),
     st.tuples(st.just("command"), st.just(0), st.just(0)),
+    st.tuples(st.just("stray claim"), st.just(0), st.just(0)),
+    st.tuples(st.just("claim again"), st.just(0), st.just(0)),
     st.tuples(st.just("compact"), st.just(0), st.just(0)),
 )
 OWN = ("own", 0, 0)
@@ -152,6 +162,10 @@ def act(world: World, owners: list[Owner], op: str, who: int, how: int) -> None:
         owners.append(Owner.of(world))
     elif op == "command":
         command(world)
+    elif op == "stray claim":
+        world.write(CLAIM_KEY, CLAIM)
+    elif op == "claim again":
+        owners[-1] = owners[-1].claim_again()
     elif op == "compact":
         # Topics keep what is younger than ten minutes; by then an owner that found a late word has begun its epoch.
         if not owners[-1].must_begin:
@@ -205,7 +219,7 @@ def test_nothing_is_ever_hidden(ops: list[tuple[str, int, int]]) -> None:
     for op in ops:
         act(world, owners, *op)
     last = Owner.of(world)
-    end = max([last.event, *(owner.event for owner in owners)]) + 5
+    end = max([last.event, *(event for _epoch, _sequence, event in world.published)]) + 5
     last.publish(end - last.event)
     assert world.seen() == set(range(1, end + 1))
 
@@ -242,6 +256,17 @@ def test_an_owner_who_knew_of_it_and_went_on_above_it_settles_it() -> None:
     below = restored(words(*before, word(11, 4, 10, 5)))
     assert below is not None
     assert (below.checkpoint.position, below.is_late) == ((12, 0, "6"), True)
+
+
+def test_a_claim_that_nobody_followed_up_costs_a_new_epoch_and_nothing_else() -> None:
+    """Of a process that was paused before it claimed: the owner writes on, and claims again when it sees that."""
+    strayed = [CLAIM, word(10, 5, 5, 0), CLAIM, word(10, 9, 9, 0), word(12, 0, 9, 0), word(12, 3, 12, 0)]
+    for records in (strayed, strayed[:4]):
+        last = decode(KEY.record_key, records[-1])
+        assert restored(words(*records)) == Restored(last, is_late=True)
+    assert restored(words(*strayed, CLAIM, word(12, 7, 16, 6))) == Restored(
+        decode(KEY.record_key, word(12, 7, 16, 6)), is_late=False
+    )
 
 
 def test_a_late_word_with_no_other_is_gone_on_from_in_a_new_epoch() -> None:
