@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -15,6 +15,7 @@ from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
 from bridge.delivery.room import Room
 from bridge.delivery.tenure import Tenure
+from bridge.delivery.transaction import Flushed, Transaction, flush
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_way import TransactionalWay
 from bridge.errors import Stopped
@@ -31,14 +32,12 @@ Raises ``Stopped`` when the tenure is over.
 
 _IDLE = 0.5
 """Seconds between two looks when nothing moves."""
-_LOOK = 0.025
-"""Seconds between two looks while a transaction is open: failures are told then, and its size is watched."""
-_SLICE = 0.1
-"""Seconds of one wait for records to be taken: a stop is heard after it."""
+_BUSY = 0.025
+"""Seconds between two looks while a stop waits."""
 _PROBE = 1.0
 """Seconds in which a topic on trial must take a record: longer would hold the other sessions of the shard up."""
-_MOST, _LEAST = 8 * 1024 * 1024, 64 * 1024
-"""Bytes of one transaction: as much as a slow Kafka takes within its time. Halved each time that it does not."""
+_TRIALS_SHARE = 5
+"""A trial that fails may take one part in so many of the time: the other sessions wait meanwhile."""
 _LAST_ABORT = 3.0
 """Seconds for the abort of what is open when the shard is given up: readers need not wait for the brokers to do it."""
 
@@ -90,12 +89,10 @@ class ShardThread:
         self._id = TransactionalId(tenure, make, pace.patience.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction is to have a new producer; set by any thread."""
-        # Of the present transaction
-        self._awake: dict[TransactionalWay, None] = {}
-        self._due = 0.0
-        self._budget = self._left_of_budget = _MOST
-        self._waiting: dict[TransactionalWay, None] = {}
-        """On trial, or without a place in the present transaction."""
+        self._transaction = Transaction(pace.transaction_interval)
+        self._on_trial: dict[TransactionalWay, None] = {}
+        self._next_trial_at = 0.0
+        self._has_just_tried = False
         self._next_look_for_unwritten = 0.0
         self._thread = threading.Thread(target=self._run, name=f"shard {tenure.shard}", daemon=True)
 
@@ -190,36 +187,29 @@ class ShardThread:
     def _turn(self, producer: TransactionalProducer) -> None:
         self._wake.clear()
         self._look_for_unwritten()
+        # Between two transactions, and in turn with those of the others: neither holds the other up for ever.
+        self._has_just_tried = not self._has_just_tried and not self._transaction.ways and self._tried(producer)
+        if self._has_just_tried:
+            return
         self._open_called(producer)
         producer.poll()
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
-        elif not self._awake:
+        elif not self._transaction.ways:
             self._between(producer)
-        elif self._is_due:
+        elif self._hasty.is_set() or self._transaction.is_due:
             self._end_transaction(producer)
         else:
-            self._wake.wait(min(_LOOK, max(0.0, self._due - monotonic())))
-
-    @property
-    def _is_due(self) -> bool:
-        if self._hasty.is_set() or monotonic() >= self._due or any(way.suspicion.has_failed for way in self._awake):
-            return True
-        return sum(way.bytes_given for way in self._awake) >= self._left_of_budget
+            self._wake.wait(self._transaction.rest)
 
     def _between(self, producer: TransactionalProducer) -> None:
         """Nothing is in the present transaction, if there is one."""
         if self.renewal is not None:
             self._renew(producer, self.renewal)
-            return
-        now = monotonic()
-        due = next((way for way in self._waiting if way.suspicion.is_on_trial and way.suspicion.retry_at <= now), None)
-        if due is not None:
-            del self._waiting[due]
-            self._try(producer, due)
         else:
-            trials = [way.suspicion.retry_at - now for way in self._waiting if way.suspicion.is_on_trial]
-            self._wake.wait(max(0.0, min(_LOOK if self._stopping.is_set() else _IDLE, *trials, _IDLE)))
+            now = monotonic()
+            trials = [max(way.suspicion.retry_at, self._next_trial_at) - now for way in self._on_trial]
+            self._wake.wait(max(0.0, min(_BUSY if self._stopping.is_set() else _IDLE, *trials, _IDLE)))
 
     # One transaction
 
@@ -228,7 +218,7 @@ class ShardThread:
         if now >= self._next_look_for_unwritten or self._hasty.is_set():
             self._next_look_for_unwritten = now + self._pace.checkpoint_interval
             self._called.extend(
-                way for way in tuple(self._ways.values()) if way not in self._awake and way.is_unwritten
+                way for way in tuple(self._ways.values()) if way not in self._transaction.ways and way.is_unwritten
             )
 
     def _open_called(self, producer: TransactionalProducer) -> None:
@@ -236,65 +226,58 @@ class ShardThread:
             return
         while self._called:
             way = self._called.popleft()
-            if way not in self._awake:
+            if way not in self._transaction.ways:
                 way.discard_if_revoked()
             if way.suspicion.is_on_trial:
-                self._waiting[way] = None
+                self._on_trial[way] = None
             elif not way.suspicion.has_failed and not way.window.is_revoked:
-                self._open(producer, way)
+                self._transaction.join(producer, way)
         self._room.wake()
 
-    def _open(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
-        if not self._awake:
-            producer.begin()
-            self._due = monotonic() + self._pace.transaction_interval
-            self._left_of_budget = self._budget
-        self._awake[way] = None
-        if self._left_of_budget > 0:
-            self._left_of_budget -= way.open(self._left_of_budget)
-
     def _end_transaction(self, producer: TransactionalProducer) -> None:
-        moved = [way for way in self._awake if way.shut()]
+        moved = self._transaction.shut()
         if moved:
             self._settle(producer, moved, self._pace.patience.stuck)
         else:  # it stays begun, which nobody but this client knows of
-            self._fall_asleep(())
+            self._called.extend(self._transaction.leave())
 
-    def _try(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
-        """A transaction for one session alone, which must not hold the others up for long."""
-        producer.begin()
-        self._awake[way] = None
-        way.try_alone(self._budget, lambda: self._is_flushed(producer, (way,), _PROBE) and not way.suspicion.has_failed)
-        if way.shut():
-            self._settle(producer, [way], _PROBE)
+    def _tried(self, producer: TransactionalProducer) -> bool:
+        """A transaction for one session alone, if that is due: it must not hold the others up for long."""
+        now = monotonic()
+        due = next((way for way in self._on_trial if way.suspicion.retry_at <= now), None)
+        if due is None or now < self._next_trial_at:
+            return False
+        del self._on_trial[due]
+        self._transaction.join_alone(producer, due)
+        due.try_alone(
+            self._transaction.budget,
+            lambda: self._flush(producer, [due], _PROBE) is Flushed.ALL and not due.suspicion.has_failed,
+        )
+        if due.shut():
+            self._settle(producer, [due], _PROBE)
         else:
-            way.suspicion.is_on_trial = False
-            self._fall_asleep(())
+            due.suspicion.is_on_trial = False
+            self._called.extend(self._transaction.leave())
+        if due.suspicion.is_on_trial:
+            self._next_trial_at = monotonic() + (monotonic() - now) * (_TRIALS_SHARE - 1)
+        return True
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
-        is_flushed = self._is_flushed(producer, moved, stuck)
+        flushed = self._flush(producer, moved, stuck)
         has_failed = any(way.suspicion.has_failed for way in moved)
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif self.is_over:
             return  # the end aborts
-        elif not is_flushed or has_failed:
-            self._abort(producer, was_stuck=not has_failed)
+        elif flushed is not Flushed.ALL or has_failed:
+            if flushed is Flushed.SLOW:
+                self._transaction.note_end(was_slow=True)
+            self._abort(producer, was_stuck=flushed is Flushed.NOT and not has_failed)
         else:
             self._commit(producer, moved)
 
-    def _is_flushed(self, producer: TransactionalProducer, ways: Iterable[TransactionalWay], stuck: float) -> bool:
-        """Wait until Kafka has all, as long as it takes some; not for what stands beside a failure."""
-        began = moved_at = monotonic()
-        before = None
-        while left := producer.flush(_SLICE):
-            now = self.turned_at = monotonic()
-            if left != before:
-                before, moved_at = left, now
-            is_late = now - moved_at > stuck or now - began > self._pace.patience.flush
-            if is_late or producer.fatal is not None or self.is_over or any(way.suspicion.has_failed for way in ways):
-                return False
-        return True
+    def _flush(self, producer: TransactionalProducer, ways: list[TransactionalWay], stuck: float) -> Flushed:
+        return flush(producer, ways, stuck, self._pace.patience.flush, lambda: self.is_over)
 
     def _commit(self, producer: TransactionalProducer, moved: list[TransactionalWay]) -> None:
         if producer.commit(self._pace.patience.end) is not Verdict.DONE:
@@ -303,37 +286,22 @@ class ShardThread:
         for way in moved:
             way.committed()
         self._answered()
-        self._budget = min(2 * self._budget, _MOST)
-        again = self._fall_asleep(moved)
+        self._transaction.note_end(was_slow=False)
+        self._called.extend(self._transaction.leave(moved))
         if producer.was_disturbed:
             self._renew(producer, "a connection broke, and what was on it may still arrive")
         elif self.renewal is not None:
             self._renew(producer, self.renewal)
-        else:
-            for way in again:
-                self._called.append(way)
-            self._open_called(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
         if producer.abort(self._pace.patience.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
-        if was_stuck:
-            self._budget = max(self._budget // 2, _LEAST)
-        for way in self._awake:
+        for way in self._transaction.ways:
             way.aborted(was_stuck=was_stuck)
-        again = self._fall_asleep(tuple(self._awake))
+        self._called.extend(self._transaction.leave(self._transaction.ways))
         if producer.was_disturbed:
             self._renew(producer, "a connection broke, and what was on it may still arrive")
-        self._called.extend(again)
-
-    def _fall_asleep(self, moved: Iterable[TransactionalWay]) -> list[TransactionalWay]:
-        """Nobody is in the transaction any more; returns those who want to be in the next at once."""
-        stay = dict.fromkeys(moved)
-        again = [way for way in self._awake if way in stay or way.window.entries]
-        self._awake.clear()
-        self._called.extend(way for way in again if way not in stay)
-        return [way for way in again if way in stay]
 
     # Other producers
 
@@ -368,7 +336,7 @@ class ShardThread:
         for way in tuple(self._ways.values()):
             way.hold()
         producer.abandon()
-        self._awake.clear()
+        self._transaction.leave()
 
     def _taken_id(self, *, was_fenced: bool = False) -> TransactionalProducer:
         self.turned_at = inf
@@ -399,6 +367,6 @@ class ShardThread:
             if producer.has_begun and producer.fatal is None:
                 producer.abort(_LAST_ABORT)
             producer.abandon()
-        for way in (*tuple(self._ways.values()), *self._awake):
+        for way in (*tuple(self._ways.values()), *self._transaction.ways):
             way.discard_if_revoked()
         self.give_free()
