@@ -199,7 +199,7 @@ def _started(scene: _Scene, after: int = 0) -> Attached:
 def _busy(scene: _Scene, broker: Broker, namespace: str, each: int) -> Measured:
     pids = {"bridge": [scene.bridge.pid], "broker": [broker.pid]}
     scene.server.post("/control/resume")
-    return measure(broker.bootstrap, f"{namespace}.events", each * scene.sessions, pids)
+    return measure(broker.bootstrap, f"{namespace}.events", each * scene.sessions, pids, patience=_PATIENCE)
 
 
 def _say(scene: _Scene, what: str) -> None:
