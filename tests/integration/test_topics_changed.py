@@ -203,7 +203,8 @@ def test_what_stays_away_is_waited_for_and_told(kafka: str, namespace: str, tmp_
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": feed}
-        with watched(tmp_path, settings(kafka, namespace, mix.url, {"topics.create": False})) as bridge:
+        more = {"topics.create": False, "topics.shards": 4}
+        with watched(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_read(bridge, "a", "5")
             delete(kafka, topic)
             feed.add(5)
