@@ -30,8 +30,6 @@ class Succession:
     """The last word of an owner, or of a command."""
     top: Checkpoint | None = None
     """The word with the highest epoch and sequence, whoever wrote it."""
-    last: Checkpoint | None = None
-    """The newest word."""
     is_late: bool = False
     """A late word stands here whose writer's successors may not know of it."""
     visible: Checkpoint | None = None
@@ -45,12 +43,11 @@ class Succession:
         # An owner that did not yet know of a command's word: numbers never go back to an epoch that was left.
         is_below = self.good is not None and word.position.epoch < self.good.position.epoch
         if is_late or is_below:
-            return replace(self._late(word, offset), top=top, is_late=True, last=word)
+            return replace(self._late(word, offset), top=top, is_late=True)
         settled = self._is_settled_by(word)
         return Succession(
             good=word,
             top=top,
-            last=word,
             is_late=self.is_late and not settled,
             visible=None if settled else self.visible,
             hidden_since=-1 if settled else self.hidden_since,
@@ -58,8 +55,8 @@ class Succession:
 
     def _late(self, word: Checkpoint, offset: int) -> Succession:
         base = self.good if self.visible is None else self.visible
-        # Whoever claimed the shard has written nothing here, and so begun no epoch: all its writer says has been seen.
-        goes_on = self.last is base and (base is None or (self.top is base and _are_of_one_writer(base, word)))
+        # Nobody else has begun an epoch above its writer's: all that it says has been seen.
+        goes_on = base is None or (self.top is base and _are_of_one_writer(base, word))
         if goes_on and self.good is not None and word.position.epoch == self.good.position.epoch:
             return replace(self, good=word)
         if goes_on:
