@@ -108,11 +108,16 @@ class Replica:
         answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         claim = Claim("test", uuid.uuid4().hex, SHARDS, "", unix_ms())
         self.reader.take(tenure.shard, claim, answers.put, after=after)
-        taken = wait_until(lambda: tenure.is_over or (not answers.empty() and answers.get()), 60, "the own claim")
+        taken = wait_until(lambda: self._answer(tenure, answers), 60, "the own claim")
         if not isinstance(taken, Taken):
             raise Stopped
         tenure.term = taken.term
         self.restored |= taken.log.checkpoints
+
+    def _answer(self, tenure: Tenure, answers: queue.SimpleQueue[Taken]) -> Taken | bool:
+        if self.reader.bug is not None:
+            raise self.reader.bug
+        return tenure.is_over if answers.empty() else answers.get()
 
     def _reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
         before, self.restored = self.restored, {}

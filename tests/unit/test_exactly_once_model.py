@@ -482,3 +482,35 @@ def test_a_session_that_is_revoked_leaves_no_record_without_its_position(
         world._turn(world.process)
     assert not world.seen
     assert world.process.delivery.room.held == 0
+
+
+def test_a_session_on_trial_and_a_busy_one_do_not_starve_each_other(world: World) -> None:
+    """The shard's other sessions go on while a topic takes nothing, and never stop when it is tried again."""
+    (one,) = world.process.readers
+    shard = partition_of(one.key.record_key, SHARDS)
+    keys = (SessionKey("local", f"t{number}") for number in range(100))
+    key = next(key for key in keys if partition_of(key.record_key, SHARDS) == shard)
+    world.streams[key] = one.stream
+    other = world.process.delivery.open(key, Encoder(RULES, key), "", None, world.process.tenures[shard])
+    other.begin_epoch(Recent.starting("0"))
+    settle(world)
+    world.kafka.stuck.add(TOOLS)
+    other.submit([Block("tool_call", '{"at": 1, "pad": ""}').event(1)])
+
+    def stream(seconds: float, at: int) -> int:
+        end = world.clock.now + seconds
+        while world.clock.now < end:
+            at += 1
+            give(world, range(at, at + 1))
+            for _ in range(5):
+                world.clock.now += 0.04
+                world.process.turn()
+        return at
+
+    published = stream(60.0, 0)
+    assert other.in_flight
+    assert len(world.seen[one.key.record_key]) > published * 0.9
+    world.kafka.heal()
+    stream(60.0, published)
+    assert other.is_settled
+    assert other.trouble is None
