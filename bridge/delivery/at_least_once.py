@@ -96,7 +96,7 @@ class AtLeastOnce:
         encoder: Encoder,
         fingerprint: str,
         restored: Checkpoint | None,
-        tenure: Tenure | None = None,
+        tenure: Tenure,
     ) -> SessionOutbox:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         window = Window(key, encoder, restored, self.room, tenure)
@@ -140,7 +140,7 @@ class AtLeastOnce:
 
     def _of(self, shard: int) -> list[SessionKey]:
         ways = tuple(self._ways.items())
-        return [key for key, way in ways if way.window.tenure is not None and way.window.tenure.shard == shard]
+        return [key for key, way in ways if way.window.tenure.shard == shard]
 
     @property
     def checkpoints_written(self) -> int:
@@ -220,7 +220,7 @@ class AtLeastOnce:
             self._next_checkpoints = now + self._limits.checkpoint_interval
         if is_due or hastened:
             for way in tuple(self._ways.values()):
-                if is_due or (way.window.tenure is not None and way.window.tenure.shard in hastened):
+                if is_due or way.window.tenure.shard in hastened:
                     way.write_checkpoint()
 
     def _poll(self) -> None:

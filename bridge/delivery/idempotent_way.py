@@ -258,8 +258,7 @@ class IdempotentWay:
 
     def _may_number(self, *, new_epoch: bool) -> bool:
         """A new epoch hides what a successor numbers in the old one: nobody begins one who may have a successor."""
-        tenure = self.window.tenure
-        return not new_epoch or tenure is None or tenure.is_proven_within(_PROOF)
+        return not new_epoch or self.window.tenure.is_proven_within(_PROOF)
 
     def _send_waiting(self) -> bool:
         """Produce every waiting entry whose turn it is; True when none is left."""

@@ -44,7 +44,7 @@ class PositionLog:
         fingerprint: str,
         restored: Checkpoint | None,
         topics: OwnTopics,
-        tenure: Tenure | None,
+        tenure: Tenure,
         produce: Produce,
         answered: Callable[[], None],
     ) -> None:
@@ -133,8 +133,7 @@ class PositionLog:
         return self._topics.lifecycle if isinstance(entry, Announcement) else self._topics.checkpoints
 
     def _checkpoint(self, position: Position, recent: Recent, state: State) -> Checkpoint:
-        term = None if self._tenure is None else self._tenure.term
-        return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent, term)
+        return Checkpoint(self._key, position, state, unix_ms(), self._fingerprint, recent, self._tenure.term)
 
     def _produce(self, position: Position, recent: Recent, state: State, report: Report) -> Checkpoint:
         checkpoint = self._checkpoint(position, recent, state)

@@ -32,7 +32,7 @@ class Window:
     """
 
     def __init__(
-        self, key: SessionKey, encoder: Encoder, restored: Checkpoint | None, room: Room, tenure: Tenure | None
+        self, key: SessionKey, encoder: Encoder, restored: Checkpoint | None, room: Room, tenure: Tenure
     ) -> None:
         self.key = key
         self.encoder = encoder
@@ -63,7 +63,7 @@ class Window:
     @property
     def may_hand_over(self) -> bool:
         """Whether anything of it may be given to a producer."""
-        return not self.is_revoked and (self.tenure is None or not self.tenure.is_over)
+        return not self.is_revoked and not self.tenure.is_over
 
     def count_dead_letter(self, reason: str) -> None:
         """One more record that goes to the dead letters."""

@@ -20,6 +20,7 @@ from bridge.core.records import Encoder, Format, Route, Rules
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.tenure import SoleOwner, Tenure
 from bridge.kafka.checkpoints import read_log
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.kafka.broker import Broker, quiet_admin
@@ -85,7 +86,7 @@ class Ground:
 
     def open(self, delivery: AtLeastOnce, key: SessionKey) -> SessionOutbox:
         """A new session, its first position acknowledged."""
-        one = delivery.open(key, Encoder(self._rules, key), "", None)
+        one = delivery.open(key, Encoder(self._rules, key), "", None, Tenure(0, SoleOwner()))
         one.begin_epoch(Recent.starting("0"))
         wait_until(lambda: one.acknowledged is not None, 30, "a first checkpoint")
         return one

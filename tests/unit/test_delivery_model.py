@@ -34,6 +34,7 @@ from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.idempotent_way import IdempotentWay
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
+from bridge.delivery.tenure import SoleOwner, Tenure
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.kafka.rule import Follower, understand
 from tests.kafka.topics import Read
@@ -186,7 +187,7 @@ class World:
 
     def _open(self, key: SessionKey) -> Reader:
         known = self.latest.get(key)
-        opened = self.delivery.open(key, Encoder(RULES, key), self.fingerprint, known)
+        opened = self.delivery.open(key, Encoder(RULES, key), self.fingerprint, known, Tenure(0, SoleOwner()))
         at = int(known.position.last_event_id) if known else 0
         reader = Reader(key, self.streams[key], opened, at, self.ends[key])
         if known is None or known.fingerprint != self.fingerprint:

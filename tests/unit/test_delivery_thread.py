@@ -20,6 +20,7 @@ from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
 from bridge.delivery.room import RECORD_OVERHEAD, Room
+from bridge.delivery.tenure import SoleOwner, Tenure
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer
 from tests.unit.kafka_model import ModelKafka, ModelProducer, unheard
@@ -57,7 +58,7 @@ class Running:
         self.beats += 1
 
     def open(self, key: SessionKey = KEYS[0]) -> SessionOutbox:
-        one = self.delivery.open(key, Encoder(RULES, key), "", None)
+        one = self.delivery.open(key, Encoder(RULES, key), "", None, Tenure(0, SoleOwner()))
         one.begin_epoch(Recent.starting("0"))
         return one
 

@@ -45,6 +45,11 @@ NEVER = 10**6
 """Seconds between checkpoints where a test does not want the timer to help."""
 
 
+def alone() -> Tenure:
+    """Of a process that shares its sessions with nobody."""
+    return Tenure(0, SoleOwner())
+
+
 class Rig:
     """Delivery on a model of Kafka that does nothing by chance alone."""
 
@@ -66,7 +71,7 @@ class Rig:
 
     def open(self, key: SessionKey = LOCAL, tenure: Tenure | None = None) -> SessionOutbox:
         """A new session, its first mark acknowledged."""
-        one = self.delivery.open(key, Encoder(RULES, key), "", None, tenure)
+        one = self.delivery.open(key, Encoder(RULES, key), "", None, tenure or alone())
         one.begin_epoch(Recent.starting("0"))
         self.turn(20)
         assert one.positions.written == one.acknowledged == one.position
@@ -132,7 +137,7 @@ def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
 
 def test_a_session_opened_while_the_producers_change_starts_with_the_new_one(rig: Rig) -> None:
     """Its way to Kafka is opened by the delivery thread alone."""
-    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", CHECKPOINT)
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", CHECKPOINT, alone())
     one.submit(events(4))
     assert not any(rig.producers[0]._queued.values())
     rig.turn(20)
@@ -315,7 +320,7 @@ def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
 
 def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
     """There is no position to write."""
-    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None)
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None, alone())
     one.end(ENDED)
     rig.turn(5)
     assert one.is_settled
@@ -412,7 +417,7 @@ def test_a_crash_between_a_refusal_and_its_new_epoch_hides_nothing(rig: Rig) -> 
     again = Rig(rig.clock)
     again.kafka = rig.kafka
     again.producers[0].kafka = rig.kafka
-    second = again.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", restored)
+    second = again.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", restored, alone())
     second.submit(events(1, size=3000) + events(2))
     again.turn(50)
     follower = Follower()
