@@ -219,6 +219,8 @@ class Daemon:
                 f"Kafka: not ready within start_timeout and {_REBALANCE:g} s for the group to share the shards:"
                 f" {share.obstacle()} (start_timeout=0 waits for ever)"
             )
+        if self._has_begun and not supervisor.wants_any:
+            self._budget_from = monotonic()  # a replica without sessions asks nobody; once it has some, the time begins
         asks_in_vain = self._has_begun and supervisor.wants_any and not supervisor.any_reached()
         if asks_in_vain and self._budget_is_used_up():
             raise Unreachable(

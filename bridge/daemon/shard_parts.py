@@ -55,6 +55,10 @@ class Sessions(Protocol):
         """Begin what was held of the shard from where it stands now."""
         ...
 
+    def epoch(self, key: SessionKey) -> int | None:
+        """The epoch that a session is in; None when it is in none."""
+        ...
+
     def astray(self) -> Iterable[SessionKey]:
         """Those whose memory does not know the position that stands in Kafka."""
         ...

@@ -17,7 +17,8 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint_log import Word, mistakes_of, session_of
+from bridge.core.checkpoint import run_of, term_of
+from bridge.core.checkpoint_log import Flaw, Word, epoch_told, mistakes_of, session_of
 from bridge.core.claim import CLAIM_KEY, Claim
 from bridge.core.identity import SessionKey, partition_of
 from bridge.core.shard_states import Stage, Turn, next_stage
@@ -47,6 +48,8 @@ class _Shard:
     """When giving it up began, and when it must be over."""
     deadline: float = inf
     is_read_again: bool = False
+    doubted_at: float | None = None
+    """When another process claimed it."""
     trouble: str | None = None
     gone: list[AllGone] = field(default_factory=list)
     """To be set when it is."""
@@ -81,6 +84,8 @@ class Shards:
         self._give_up_within = give_up_within
         self._shards: dict[int, _Shard] = {}
         self._has_begun = False
+        self._flaws: list[Flaw] = []
+        self._at_start: list[Mistake] = []
         self.restored = 0
         """Checkpoints that were read back, of all shards that were taken."""
         self.left_undelivered = 0
@@ -110,6 +115,7 @@ class Shards:
         """Act on what other threads noted, and on what time has brought."""
         for note in self._assignment.notes():
             self._heed(note)
+        self._judge_start()
         for key in self._sessions.astray():
             self._begin_session_again(self._shards[partition_of(key.record_key, self._count)], key)
         now = monotonic()
@@ -119,6 +125,8 @@ class Shards:
             elif each.stage is Stage.BLOCKED and now >= each.again_at:
                 self._turn(each, Turn.AGAIN)
                 self._restore(each)
+            else:
+                self._settle_doubt(each, now)
 
     def stop(self, deadline: float) -> None:
         """Give all up, by ``deadline``."""
@@ -155,9 +163,10 @@ class Shards:
             self._turn(each, Turn.FENCED)
             self._restore(each)
         elif note.turn is Turn.AGAIN:
-            # Without a tenure: its claim went with the topic. Else another reading may have taken the place of ours.
-            each.is_read_again = each.is_read_again or note.tenure is None
-            if each.is_read_again and each.stage is Stage.OWNED:
+            if note.tenure is None:  # its claim went with the topic
+                each.is_read_again = False
+                self._read_again(each)
+            elif each.is_read_again and each.stage is Stage.OWNED:  # another reading took the place of ours
                 self._restore(each)
         elif note.turn is Turn.LOST:
             log.error("shard lost: what was not delivered is read again by whoever has it", shard=note.shard)
@@ -207,22 +216,33 @@ class Shards:
         former = taken.previous
         if former is not None and former.shards != self._count:
             return [_other_shards(self._topic, former, self._count)]
-        mine = self._claim()
-        if former is not None and former.servers != mine.servers:
+        if former is not None and former.servers != self._claim().servers:
             log.warning(
                 "the last owner of this shard named other servers: if it still runs, make their settings the same",
                 shard=taken.shard, owner=former.owner,
             )  # fmt: skip
+        if not self._has_begun:
+            self._flaws += taken.log.flaws
         return mistakes_of(self._topic, taken.log.flaws) if taken.log.flaws else []
 
     def _block(self, each: _Shard, mistakes: list[Mistake]) -> None:
         """At the start this ends the process; later the other shards go on, and this one is looked at again."""
-        if not self._has_begun:
-            raise SettingsError(mistakes)
+        self._turn(each, Turn.FLAWED)
         each.trouble = str(SettingsError(mistakes))
         each.again_at = monotonic() + _AGAIN
-        log.error("this shard is not bridged", shard=each.tenure.shard, error=each.trouble, again_in=_AGAIN)
-        self._turn(each, Turn.FLAWED)
+        if self._has_begun:
+            log.error("this shard is not bridged", shard=each.tenure.shard, error=each.trouble, again_in=_AGAIN)
+        else:
+            self._at_start += mistakes
+
+    def _judge_start(self) -> None:
+        """What is wrong with any shard is told at once: whoever mends it should not have to start once for each."""
+        if self._has_begun or not self.are_taken:
+            return
+        if self._flaws:
+            raise SettingsError(mistakes_of(self._topic, self._flaws))
+        if self._at_start:
+            raise SettingsError(self._at_start[:1])  # the others say the same of their shards
 
     def note_start(self) -> None:
         """The start is over: from now on a shard that cannot be taken does not end the process."""
@@ -233,23 +253,40 @@ class Shards:
     def _face(self, each: _Shard, word: Word) -> None:
         if each.stage is not Stage.OWNED:
             return
-        shard = each.tenure.shard
         if word.key == CLAIM_KEY:
-            log.error("another process claims this shard: proving whose it is", shard=shard)
-            each.tenure.is_proven_within(0.0)  # asks; the group itself tells when it is not ours
+            log.error("another process claims this shard: proving whose it is", shard=each.tenure.shard)
+            each.doubted_at = monotonic()
             return
         key = session_of(word.key)
-        if key is None:
+        if key is None or self._is_harmless(each, key, word):
             return
         log.error("somebody else wrote a position of this session: it begins again from what stands", session=str(key))
         self._begin_session_again(each, key)
 
+    def _is_harmless(self, each: _Shard, key: SessionKey, word: Word) -> bool:
+        """A late word in no higher epoch hides nothing that this process publishes; the next restore minds it."""
+        term, epoch, own = term_of(run_of(word.value)), epoch_told(word.value), self._sessions.epoch(key)
+        is_late = each.tenure.term is not None and 0 <= term < each.tenure.term
+        return is_late and epoch is not None and own is not None and epoch <= own
+
     def _begin_session_again(self, each: _Shard, key: SessionKey) -> None:
-        """The shard is read as a whole, behind a new claim: its term says that whatever stands before it was known."""
         self._sessions.hold(key)
-        if each.stage is Stage.OWNED:
+        self._read_again(each)
+
+    def _read_again(self, each: _Shard) -> None:
+        """As a whole, behind a new claim: its term says that whatever stands before it was known.
+
+        One reading that is under way already finds all that was heard of before.
+        """
+        if each.stage is Stage.OWNED and not each.is_read_again:
             each.is_read_again = True
             self._restore(each)
+
+    def _settle_doubt(self, each: _Shard, now: float) -> None:
+        """The group says that it is ours, whoever claimed it: only a newer claim makes our words those of the owner."""
+        if each.doubted_at is not None and each.tenure.is_proven_within(now - each.doubted_at):
+            each.doubted_at = None
+            self._read_again(each)
 
     # Giving up
 

@@ -184,6 +184,13 @@ class Supervisor:
                 self._checkpoints[key] = restored[key]
             self._rests.pop(key, None)
 
+    def epoch(self, key: SessionKey) -> int | None:
+        """The epoch that a session is in; None when it is in none."""
+        running, restored = self._running.get(key), self._checkpoints.get(key)
+        if running is not None:
+            return running.outbox.position.epoch
+        return None if restored is None else restored.checkpoint.position.epoch
+
     def astray(self) -> Iterable[SessionKey]:
         """Sessions whose memory does not know the position that stands in Kafka."""
         return [
@@ -233,8 +240,10 @@ class Supervisor:
         for key in wanted:
             if places <= 0 or monotonic() > until:
                 return
-            if key not in self._held and not self._is_departing(key):
-                self._launch(key, source)
+            # A shard that is being given up is in the tables still, and none of its sessions may begin.
+            tenure = self._tenures.get(self.shard_of(key))
+            if tenure is not None and key not in self._held and not self._is_departing(key):
+                self._launch(key, source, tenure)
                 places -= 1
 
     def _is_departing(self, key: SessionKey) -> bool:
@@ -253,8 +262,8 @@ class Supervisor:
                 del self._rests[key]
         return {key.session_id for key in self._rests if key.server == name}
 
-    def _launch(self, key: SessionKey, source: Source) -> None:
-        tenure, restored = self._tenures[self.shard_of(key)], self._checkpoints.get(key)
+    def _launch(self, key: SessionKey, source: Source, tenure: Tenure) -> None:
+        restored = self._checkpoints.get(key)
         checkpoint = None if restored is None else restored.checkpoint
         outbox = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, tenure)
         discovery = self._discoveries.get(key.server)

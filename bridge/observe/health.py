@@ -161,6 +161,8 @@ def _servers(snapshot: BridgeSnapshot) -> Check:
     # One refused connection of many is no outage of a server whose other streams go on.
     answering = [name for name, each in servers.items() if each.reachable or name in streaming]
     told = f"{len(answering)} of {len(servers)} servers answer"
+    if not snapshot.sessions and not any(each.discovers for each in servers.values()):
+        return Check("servers", ok=True, detail="no session is here, and no server is asked for any")
     if servers and not answering:
         advice = "see that a server runs and can be reached (servers.<name>.url); the bridge goes on by itself"
         return Check("servers", ok=False, detail=f"{told}: {advice}")

@@ -81,7 +81,7 @@ def test_an_old_session_with_a_checkpoint_goes_on(monkeypatch: Any) -> None:
     """It ended while a proxy answered 404, and is listed all the time: its age must not keep it away for good."""
     launched: list[SessionKey] = []
 
-    def launch(_supervisor: Supervisor, key: SessionKey, _source: Source) -> None:
+    def launch(_supervisor: Supervisor, key: SessionKey, _source: Source, _tenure: Tenure) -> None:
         launched.append(key)
 
     monkeypatch.setattr(Supervisor, "_launch", launch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -85,6 +85,10 @@ class Sessions:
         """Begun again."""
         self.said.append(f"release {shard}")
         self.restored.update(restored)
+
+    def epoch(self, key: SessionKey) -> int | None:
+        """Of the checkpoints that were restored."""
+        return self.restored[key].checkpoint.position.epoch if key in self.restored else None
 
     def astray(self) -> Iterable[SessionKey]:
         """None."""
@@ -360,14 +364,43 @@ def test_a_session_that_knows_no_position_of_its_own_begins_again_from_what_stan
     assert scene.sessions.said[-1] == f"release {HOME}"
 
 
-def test_a_strangers_claim_costs_nothing_but_a_proof() -> None:
-    """Whose the shard is the group tells."""
+def test_many_strange_words_cost_one_reading() -> None:
+    """A process that wakes up may write about a thousand sessions."""
     scene = Scene()
     scene.owning()
+    for offset in range(9, 20):
+        scene.assignment.note(Note(HOME, word=Word(HOME, offset, 0, f"local/{offset}".encode(), b"{}")))
+    scene.shards.tick()
+    assert len(scene.reader.asked) == 2
+    assert sum("hold" in each for each in scene.sessions.said) == 11
+
+
+def test_a_late_word_in_no_higher_epoch_does_not_touch_the_session() -> None:
+    """It hides nothing; the next restore minds it. One in a higher epoch has the session begin again."""
+    scene = Scene()
+    scene.owning()
+    scene.sessions.restored[KEY] = Restored(checkpoint(), is_late=False)
+    late = encode(replace(checkpoint(), term=3))
+    scene.assignment.note(Note(HOME, word=Word(HOME, 9, 0, KEY.record_key, late)))
+    scene.shards.tick()
+    assert scene.sessions.said == [f"own {HOME}"]
+    higher = encode(replace(checkpoint(Position(6, 0, "3")), term=3))
+    scene.assignment.note(Note(HOME, word=Word(HOME, 10, 0, KEY.record_key, higher)))
+    scene.shards.tick()
+    assert scene.sessions.said[-1] == f"hold {KEY}"
+
+
+def test_a_strangers_claim_is_answered_by_another_once_the_shard_is_proven_to_be_ours() -> None:
+    """Behind it our own words would look late. Whose the shard is the group tells; no session is touched."""
+    scene = Scene()
+    tenure = scene.owning()
     scene.assignment.note(Note(HOME, word=Word(HOME, 9, 0, CLAIM_KEY, b"{}")))
     scene.shards.tick()
-    assert scene.stages == {HOME: "owned"}
-    assert scene.sessions.said == [f"own {HOME}"]
+    scene.shards.tick()
+    assert len(scene.reader.asked) == 2
+    scene.read(12)
+    assert tenure.term == 12
+    assert scene.sessions.said == [f"own {HOME}", f"release {HOME}"]
 
 
 def test_an_abandoned_process_keeps_nobody_waiting() -> None:
