@@ -47,7 +47,7 @@ def run(stand: Stand, row: Row, contender: Contender, events: int, *, held: bool
         bridge = contender.start(course)
         try:
             if held:
-                wait_until(lambda: _is_shared(url, row.sessions, len(bridge)), 60, "shared sessions", 0.1)
+                wait_until(lambda: _is_shared(url, row.sessions, len(bridge)), 180, "shared sessions", 0.1)
                 _call(f"{url}/control/faults", method="DELETE")
             pids = {"bridge": [one.pid for one in bridge], "server": [server.pid], "broker": [broker.pid]}
             return _counted(course, contender, each * row.sessions, pids)
