@@ -106,7 +106,7 @@ class AtLeastOnce:
             restored,
             self._topics,
             tenure,
-            self._producers.produce_position,
+            lambda: self._producers.positions.produce,
             lambda: way.note_answer(),  # noqa: PLW0108 - the way is made of the log, below
         )
         way = IdempotentWay(window, positions, self._producers, self._called.append, self._answered.append)

@@ -134,7 +134,7 @@ class ExactlyOnce:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         shard = self._shards[tenure.shard]
         window = Window(key, encoder, restored, self.room, tenure)
-        positions = PositionLog(key, fingerprint, restored, self._topics, tenure, shard.produce_position, _unheard)
+        positions = PositionLog(key, fingerprint, restored, self._topics, tenure, shard.present, _unheard)
         way = TransactionalWay(window, positions, shard.present, shard.call)
         outbox = SessionOutbox(window, way, self._limits.max_in_flight)
         self._outboxes[key], self._shard_of[key] = outbox, shard

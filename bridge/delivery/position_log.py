@@ -45,10 +45,10 @@ class PositionLog:
         restored: Checkpoint | None,
         topics: OwnTopics,
         tenure: Tenure,
-        produce: Produce,
+        present: Callable[[], Produce],
         answered: Callable[[], None],
     ) -> None:
-        """``produce`` gives a record to the producer of positions; ``answered``: Kafka has acknowledged a position."""
+        """``present`` gives what hands a record over now; ``answered``: Kafka has acknowledged a position."""
         self.written = None if restored is None else restored.position
         """The position in the newest checkpoint that Kafka has acknowledged."""
         self.count = 0
@@ -59,7 +59,7 @@ class PositionLog:
         self._topics = topics
         self._partition = partition_of(self._record_key, topics.partitions)
         self._tenure = tenure
-        self._produce_record = produce
+        self._present = present
         self._answered = answered
         self.trouble: str | None = None
         """Why positions are not written at present; None when they are."""
@@ -113,7 +113,7 @@ class PositionLog:
         record = writer.record(
             announcement.happening, announcement.epoch, announcement.sequence, unix_ms(), announcement.new_epoch
         )
-        self._produce_record(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report)
+        self._present()(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report)
 
     def lose_producers(self) -> None:
         """What was being written will never be reported."""
@@ -141,7 +141,7 @@ class PositionLog:
         self._newest_ms = now = max(checkpoint.updated_ms, self._newest_ms + 1)
         checkpoint = replace(checkpoint, updated_ms=now)
         value, topic = encode(checkpoint), self._topics.checkpoints
-        self._produce_record(topic, value, self._record_key, [], now, report, self._partition)
+        self._present()(topic, value, self._record_key, [], now, report, self._partition)
         return checkpoint
 
     def _report(

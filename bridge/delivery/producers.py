@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.kafka.producer import IdempotentProducer, Report, Role
+from bridge.kafka.producer import IdempotentProducer, Role
 
 
 @dataclass(slots=True)
@@ -32,20 +32,6 @@ class Producers:
         if self._trial is None:
             self._trial = self.make(Role.TRIAL)
         return self._trial
-
-    def produce_position(  # noqa: PLR0913, PLR0917 - the fields of a record
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """Give a record to the present producer of positions."""
-        self.positions.produce(topic, value, key, headers, timestamp_ms, report, partition)
 
     @property
     def fatal(self) -> str | None:

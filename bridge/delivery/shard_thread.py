@@ -18,8 +18,9 @@ from bridge.delivery.tenure import Tenure
 from bridge.delivery.transaction import Flushed, Transaction, flush
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_way import TransactionalWay
+from bridge.delivery.trials import Trials
 from bridge.errors import Stopped
-from bridge.kafka.producer import Produce, Report
+from bridge.kafka.producer import Produce
 from bridge.kafka.transactional import Patience, TransactionalProducer, Verdict
 
 log = get_logger("bridge.delivery")
@@ -36,8 +37,8 @@ _BUSY = 0.025
 """Seconds between two looks while a stop waits."""
 _PROBE = 1.0
 """Seconds in which a topic on trial must take a record: longer would hold the other sessions of the shard up."""
-_TRIALS_SHARE = 5
-"""A trial that fails may take one part in so many of the time: the other sessions wait meanwhile."""
+_LONGEST_TRIAL = 10.0
+"""Seconds after which a trial commits what was taken, and goes on in a transaction of its own."""
 _LAST_ABORT = 3.0
 """Seconds for the abort of what is open when the shard is given up: readers need not wait for the brokers to do it."""
 
@@ -90,9 +91,7 @@ class ShardThread:
         self.renewal: str | None = None
         """Why the next transaction is to have a new producer; set by any thread."""
         self._transaction = Transaction(pace.transaction_interval)
-        self._on_trial: dict[TransactionalWay, None] = {}
-        self._next_trial_at = 0.0
-        self._has_just_tried = False
+        self._trials = Trials()
         self._next_look_for_unwritten = 0.0
         self._thread = threading.Thread(target=self._run, name=f"shard {tenure.shard}", daemon=True)
 
@@ -121,20 +120,6 @@ class ShardThread:
         if self._producer is None:
             raise AssertionError("nothing is direct before there is a producer")
         return self._producer.produce
-
-    def produce_position(  # noqa: PLR0913, PLR0917 - the fields of a record
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """Give a record to the present producer."""
-        self.present()(topic, value, key, headers, timestamp_ms, report, partition)
 
     def hasten(self) -> None:
         """Wait for no interval any more: the shard is about to go."""
@@ -187,10 +172,11 @@ class ShardThread:
     def _turn(self, producer: TransactionalProducer) -> None:
         self._wake.clear()
         self._look_for_unwritten()
-        # Between two transactions, and in turn with those of the others: neither holds the other up for ever.
-        self._has_just_tried = not self._has_just_tried and not self._transaction.ways and self._tried(producer)
-        if self._has_just_tried:
-            return
+        if not self._transaction.ways:
+            way = self._trials.next()
+            if way is not None:
+                self._try(producer, way)
+                return
         self._open_called(producer)
         producer.poll()
         if producer.fatal is not None:
@@ -207,9 +193,7 @@ class ShardThread:
         if self.renewal is not None:
             self._renew(producer, self.renewal)
         else:
-            now = monotonic()
-            trials = [max(way.suspicion.retry_at, self._next_trial_at) - now for way in self._on_trial]
-            self._wake.wait(max(0.0, min(_BUSY if self._stopping.is_set() else _IDLE, *trials, _IDLE)))
+            self._wake.wait(max(0.0, min(_BUSY if self._stopping.is_set() else _IDLE, self._trials.rest)))
 
     # One transaction
 
@@ -229,7 +213,7 @@ class ShardThread:
             if way not in self._transaction.ways:
                 way.discard_if_revoked()
             if way.suspicion.is_on_trial:
-                self._on_trial[way] = None
+                self._trials.add(way)
             elif not way.suspicion.has_failed and not way.window.is_revoked:
                 self._transaction.join(producer, way)
         self._room.wake()
@@ -241,26 +225,22 @@ class ShardThread:
         else:  # it stays begun, which nobody but this client knows of
             self._called.extend(self._transaction.leave())
 
-    def _tried(self, producer: TransactionalProducer) -> bool:
-        """A transaction for one session alone, if that is due: it must not hold the others up for long."""
-        now = monotonic()
-        due = next((way for way in self._on_trial if way.suspicion.retry_at <= now), None)
-        if due is None or now < self._next_trial_at:
-            return False
-        del self._on_trial[due]
-        self._transaction.join_alone(producer, due)
-        due.try_alone(
-            self._transaction.budget,
-            lambda: self._flush(producer, [due], _PROBE) is Flushed.ALL and not due.suspicion.has_failed,
-        )
-        if due.shut():
-            self._settle(producer, [due], _PROBE)
+    def _try(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
+        """A transaction for one session alone, which must not hold the others up for long."""
+        began = monotonic()
+
+        def has_all() -> bool:
+            flushed = self._flush(producer, [way], _PROBE)
+            return flushed is Flushed.ALL and not way.suspicion.has_failed and monotonic() - began < _LONGEST_TRIAL
+
+        self._transaction.join_alone(producer, way)
+        way.try_alone(self._transaction.budget, has_all)
+        if way.shut():
+            self._settle(producer, [way], _PROBE)
         else:
-            due.suspicion.is_on_trial = False
+            way.suspicion.is_on_trial = False
             self._called.extend(self._transaction.leave())
-        if due.suspicion.is_on_trial:
-            self._next_trial_at = monotonic() + (monotonic() - now) * (_TRIALS_SHARE - 1)
-        return True
+        self._trials.note(way, began)
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)

@@ -24,7 +24,15 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.lifecycle import Happening
 from bridge.core.recent import Recent
 from bridge.core.records import Encoder
-from bridge.delivery import exactly_once, shard_thread, suspicion, transaction, transactional_id, transactional_way
+from bridge.delivery import (
+    exactly_once,
+    shard_thread,
+    suspicion,
+    transaction,
+    transactional_id,
+    transactional_way,
+    trials,
+)
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
 from bridge.delivery.outbox import SessionOutbox
 from bridge.delivery.position_log import OwnTopics
@@ -60,7 +68,7 @@ SHARDS = PARTITIONS[CHECKPOINTS]
 def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (shard_thread, suspicion, transaction, transactional_id, exactly_once):
+        for module in (shard_thread, suspicion, transaction, transactional_id, trials, exactly_once):
             patch.setattr(module, "monotonic", clock.monotonic)
         patch.setattr(transactional_way, "unix_ms", clock.unix_ms)
         patch.setattr(Room, "wait", _not_waited)
