@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import resource
+import sys
 import threading
 
 from structlog.stdlib import get_logger
@@ -55,3 +56,23 @@ def keep_stacks_small() -> None:
     everybody, a stack that is larger than one may get one, all 2 MiB of it.
     """
     threading.stack_size(_STACK)
+
+
+_SHORTEST_TURN = 0.005
+"""Python's own, in seconds."""
+_TURN_OF_EACH = 50e-6
+
+
+def turn_of(readers: int) -> float:
+    """Seconds that a thread may keep the interpreter while others wait for it.
+
+    Whoever waits looks again after this time, so thousands of readers that have something to read at once are that many
+    times two hundred looks a second, and nothing else gets done. Measured with 800: 5.7 s for what takes 1.4 s with 50
+    ms, most of it in the kernel; with 4,000 it did not end in 100 s, and took 6.9 s with 500 ms.
+    """
+    return max(_SHORTEST_TURN, readers * _TURN_OF_EACH)
+
+
+def share_interpreter_among(readers: int) -> None:
+    """See ``turn_of``. Up to a hundred readers nothing changes. Any thread."""
+    sys.setswitchinterval(turn_of(readers))

@@ -15,6 +15,7 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.states import State
 from bridge.core.succession import Restored
 from bridge.daemon.discovery import Discovery
+from bridge.daemon.limits import share_interpreter_among
 from bridge.daemon.pulse import Pulse
 from bridge.daemon.roster import OwnedPart, choose
 from bridge.daemon.source import Source
@@ -100,6 +101,7 @@ class Supervisor:
     def tick(self) -> None:
         """Take out what has ended, retire connections that are too old or prove nothing, start what is wanted."""
         self._reap()
+        share_interpreter_among(len(self._running))
         for running in self._all():
             running.worker.retire_if_unproven()
         for name, source in self._sources.items():
