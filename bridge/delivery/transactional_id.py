@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from structlog.stdlib import get_logger
 
@@ -33,6 +34,8 @@ class TransactionalId:
         self._timeout = timeout
         self._left = left
         self._fenced_at: deque[float] = deque(maxlen=_FENCES)
+        self._astray_at = -inf
+        """When an attempt of our own was last given up that may still succeed, and shut us out itself."""
 
     def take(self, *, was_fenced: bool = False) -> TransactionalProducer:
         """A producer that has the id, however long that takes; ``was_fenced``: the last one was shut out.
@@ -55,6 +58,7 @@ class TransactionalId:
                 shard=self._tenure.shard, error=producer.trouble, again_in=delay,
             )  # fmt: skip
             producer.abandon()
+            self._astray_at = monotonic()
             if self._left.wait(delay):
                 raise Stopped
             delay = min(2 * delay, _RETRY_LONGEST)
@@ -62,6 +66,8 @@ class TransactionalId:
     def _note_fence(self) -> None:
         """Fenced, and proven to be the owner: nobody of our group did it."""
         now = monotonic()
+        if now - self._astray_at < _WITHIN:
+            return  # a request of our own may have done it
         self._fenced_at.append(now)
         if len(self._fenced_at) == _FENCES and now - self._fenced_at[0] < _WITHIN:
             raise SettingsError.of(

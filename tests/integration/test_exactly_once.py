@@ -122,7 +122,7 @@ def test_a_commit_that_goes_astray_loses_and_repeats_nothing(kafka: str, namespa
             wait_until(lambda: proxy.seen > before, 10, "the commit")
             one.submit(events(range(50, 100)))
             settled(one)
-            assert (replica.reclaims == 1) is (fate is Fate.UNANSWERED)
+            assert replica.reclaims or fate is Fate.HELD
             assert replica.group.proofs >= 2, "no transactional id is taken without a proof"
             written = end_offsets(kafka, ground.events)
             one.submit(events(range(100, 150)))

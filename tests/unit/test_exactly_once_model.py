@@ -8,7 +8,7 @@ away, or lives on as a zombie beside its successor.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ from bridge.delivery.position_log import OwnTopics
 from bridge.delivery.room import Room
 from bridge.delivery.shard_thread import Pace, ShardThread
 from bridge.delivery.tenure import Tenure
-from bridge.errors import Stopped
+from bridge.errors import SettingsError, Stopped
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
 from tests.kafka.rule import understand
@@ -522,3 +522,24 @@ def test_a_session_on_trial_and_a_busy_one_do_not_starve_each_other(world: World
     stream(60.0, published)
     assert other.is_settled
     assert other.trouble is None
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_request_of_our_own_that_went_astray_is_no_stranger(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_ours: bool
+) -> None:
+    """An attempt at the id that was given up may still succeed, and shut its own successor out."""
+    monkeypatch.setattr(transactional_id, "_FENCES", 3)
+    ours = transactional_id.TransactionalId(
+        world.process.tenures[0], lambda: world.process._make(0), 1.0, world.process.delivery._shards[0]._left
+    )
+    ours._fenced_at = deque(maxlen=3)
+    if is_ours:
+        ours._astray_at = world.clock.now
+    for _ in range(2):
+        ours.take(was_fenced=True)
+    if is_ours:
+        ours.take(was_fenced=True)
+    else:
+        with pytest.raises(SettingsError, match="namespace"):
+            ours.take(was_fenced=True)
