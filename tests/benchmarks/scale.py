@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -211,14 +212,15 @@ def _pause(seconds: float) -> None:
 
 
 def _table(found: Sequence[Figures]) -> str:
-    base = found[0]
+    """Each column beside the one before it: a process with few sessions varies by more than they take."""
+    columns = list(pairwise([found[0], *found]))
     rows = [("", *(f"{one.sessions:,}" for one in found)), ("---",) * (len(found) + 1)]
-    rows += [(name, *(told(one, base) for one in found)) for name, told in _ROWS.items()]
+    rows += [(name, *(told(one, before) for before, one in columns)) for name, told in _ROWS.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _per_session(kib: int, base: int, one: Figures) -> str:
-    return f"{(kib - base) / (one.sessions - 1):.1f}" if one.sessions > 1 else ""
+def _each_more(kib: int, before: int, added: int) -> str:
+    return f"{(kib - before) / added:.1f}" if added else ""
 
 
 _ROWS: Mapping[str, Callable[[Figures, Figures], str]] = {
@@ -226,9 +228,13 @@ _ROWS: Mapping[str, Callable[[Figures, Figures], str]] = {
     "connects in the busiest second": lambda one, _: f"{one.attach.busiest_second}",
     "connects in the busiest 0.1 s": lambda one, _: f"{one.attach.busiest_tenth}",
     "RSS idle, MiB": lambda one, _: f"{one.idle.rss / 1024:.0f}",
-    "RSS a session beyond the base, KiB": lambda one, base: _per_session(one.idle.rss, base.idle.rss, one),
-    "PSS a session beyond the base, KiB": lambda one, base: _per_session(one.idle.pss, base.idle.pss, one),
-    "RSS a session after it was busy, KiB": lambda one, base: _per_session(one.after.rss, base.after.rss, one),
+    "RSS of each session more than at its left, KiB": lambda one, before: _each_more(
+        one.idle.rss, before.idle.rss, one.sessions - before.sessions
+    ),
+    "PSS of each session more, KiB": lambda one, before: _each_more(
+        one.idle.pss, before.idle.pss, one.sessions - before.sessions
+    ),
+    "RSS idle again after all were busy, MiB": lambda one, _: f"{one.after.rss / 1024:.0f}",
     "addresses, GiB": lambda one, _: f"{one.idle.virtual / 1024**2:.1f}",
     "threads": lambda one, _: f"{one.idle.threads:,}",
     "descriptors": lambda one, _: f"{one.idle.descriptors:,}",
