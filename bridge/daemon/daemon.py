@@ -200,7 +200,7 @@ class Daemon:
             supervisor.tick()
             self._ask_kafka(delivery)
             self._keep_budget(supervisor, share)
-            self._wait_for_signal(_QUICK_TICK if share.is_leaving else _TICK)
+            self._wait_for_signal(_QUICK_TICK if share.is_leaving or supervisor.is_behind else _TICK)
 
     def _note_start(self, share: Share) -> None:
         if self._has_begun or not share.has_begun:

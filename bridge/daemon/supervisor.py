@@ -79,6 +79,8 @@ class Supervisor:
         """Of the shards whose sessions are to run here."""
         self._checkpoints: dict[SessionKey, Restored] = {}
         self._lock = threading.Lock()
+        self.is_behind = False
+        """Whether the last tick had no time for sessions that may begin: the next one should come soon."""
         self._running: dict[SessionKey, Running] = {}
         self._held: set[SessionKey] = set()
         """Sessions that are not to be begun before it is known where they go on."""
@@ -100,6 +102,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Take out what has ended, retire connections that are too old or prove nothing, start what is wanted."""
+        self.is_behind = False
         self._reap()
         share_interpreter_among(len(self._running))
         for running in self._all():
@@ -241,6 +244,7 @@ class Supervisor:
         places, until = source.places(_SOON), monotonic() + _LAUNCHING
         for key in wanted:
             if places <= 0 or monotonic() > until:
+                self.is_behind = places > 0
                 return
             # A shard that is being given up is in the tables still, and none of its sessions may begin.
             tenure = self._tenures.get(self.shard_of(key))
