@@ -115,15 +115,19 @@ class Daemon:
     def run(self) -> int:
         """Bridge until a stop is asked for; returns the exit code. Raises ``BridgeError`` when it cannot start."""
         try:
+            return self._run()
+        except Exception:
+            self._abandon()
+            raise
+
+    def _run(self) -> int:
+        try:
             self._start()
             self._serve()
         except Stopped:
             log.info("stop asked for")
         except FatalFault:
             self._shut_down()  # in order: only a new start helps, but nothing is wrong with what was read
-            raise
-        except Exception:
-            self._abandon()
             raise
         return self._shut_down()
 

@@ -55,8 +55,12 @@ class Sessions(Protocol):
         """Begin what was held of the shard from where it stands now."""
         ...
 
+    def is_out(self, key: SessionKey) -> bool:
+        """Whether no transaction holds anything of a session that is held."""
+        ...
+
     def epoch(self, key: SessionKey) -> int | None:
-        """The epoch that a session is in; None when it is in none."""
+        """The epoch that a session was in when it was taken over; None when it was in none."""
         ...
 
     def astray(self) -> Iterable[SessionKey]:

@@ -10,7 +10,7 @@ killed while it gives one up leaves what any kill leaves, a checkpoint that spea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -47,9 +47,13 @@ class _Shard:
     begun: float = 0.0
     """When giving it up began, and when it must be over."""
     deadline: float = inf
+    held: set[SessionKey] = field(default_factory=set)
+    """Sessions to be begun again, once the shard can be read again for them."""
     is_read_again: bool = False
     doubted_at: float | None = None
     """When another process claimed it."""
+    flaws: Sequence[Flaw] = ()
+    mistakes: Sequence[Mistake] = ()
     trouble: str | None = None
     gone: list[AllGone] = field(default_factory=list)
     """To be set when it is."""
@@ -84,8 +88,6 @@ class Shards:
         self._give_up_within = give_up_within
         self._shards: dict[int, _Shard] = {}
         self._has_begun = False
-        self._flaws: list[Flaw] = []
-        self._at_start: list[Mistake] = []
         self.restored = 0
         """Checkpoints that were read back, of all shards that were taken."""
         self.left_undelivered = 0
@@ -126,10 +128,12 @@ class Shards:
                 self._turn(each, Turn.AGAIN)
                 self._restore(each)
             else:
+                self._look_again(each)
                 self._settle_doubt(each, now)
 
     def stop(self, deadline: float) -> None:
         """Give all up, by ``deadline``."""
+        self.note_start()  # whatever it was to find is not worth an error any more
         self.tick()
         for each in list(self._shards.values()):
             self._give_up(each, deadline)
@@ -164,6 +168,7 @@ class Shards:
             self._restore(each)
         elif note.turn is Turn.AGAIN:
             if note.tenure is None:  # its claim went with the topic
+                each.tenure.begin_anew()
                 each.is_read_again = False
                 self._read_again(each)
             elif each.is_read_again and each.stage is Stage.OWNED:  # another reading took the place of ours
@@ -195,12 +200,12 @@ class Shards:
 
     def _taken(self, each: _Shard, taken: Taken) -> None:
         shard, tenure = taken.shard, each.tenure
+        tenure.claimed(taken.term)
         if each.stage is Stage.RESTORING:
-            mistakes = self._mistakes(taken)
+            mistakes = self._mistakes(each, taken)
             if mistakes:
                 self._block(each, mistakes)
                 return
-            tenure.term = taken.term
             self._turn(each, Turn.RESTORED)
             each.trouble = None
             restored = taken.log.restored()
@@ -209,10 +214,9 @@ class Shards:
             self._sessions.own(tenure, restored)
         elif each.stage is Stage.OWNED and each.is_read_again:
             each.is_read_again = False
-            tenure.term = taken.term
             self._sessions.release(shard, taken.log.restored())
 
-    def _mistakes(self, taken: Taken) -> list[Mistake]:
+    def _mistakes(self, each: _Shard, taken: Taken) -> list[Mistake]:
         former = taken.previous
         if former is not None and former.shards != self._count:
             return [_other_shards(self._topic, former, self._count)]
@@ -221,8 +225,7 @@ class Shards:
                 "the last owner of this shard named other servers: if it still runs, make their settings the same",
                 shard=taken.shard, owner=former.owner,
             )  # fmt: skip
-        if not self._has_begun:
-            self._flaws += taken.log.flaws
+        each.flaws = list(taken.log.flaws)
         return mistakes_of(self._topic, taken.log.flaws) if taken.log.flaws else []
 
     def _block(self, each: _Shard, mistakes: list[Mistake]) -> None:
@@ -233,16 +236,18 @@ class Shards:
         if self._has_begun:
             log.error("this shard is not bridged", shard=each.tenure.shard, error=each.trouble, again_in=_AGAIN)
         else:
-            self._at_start += mistakes
+            each.mistakes = mistakes
 
     def _judge_start(self) -> None:
         """What is wrong with any shard is told at once: whoever mends it should not have to start once for each."""
         if self._has_begun or not self.are_taken:
             return
-        if self._flaws:
-            raise SettingsError(mistakes_of(self._topic, self._flaws))
-        if self._at_start:
-            raise SettingsError(self._at_start[:1])  # the others say the same of their shards
+        blocked = [each for each in self._shards.values() if each.stage is Stage.BLOCKED]
+        flaws = [flaw for each in blocked for flaw in each.flaws]
+        if flaws:
+            raise SettingsError(mistakes_of(self._topic, flaws))
+        if blocked:
+            raise SettingsError(blocked[0].mistakes)  # the others say the same of their shards
 
     def note_start(self) -> None:
         """The start is over: from now on a shard that cannot be taken does not end the process."""
@@ -260,18 +265,24 @@ class Shards:
         key = session_of(word.key)
         if key is None or self._is_harmless(each, key, word):
             return
+        if partition_of(word.key, self._count) != each.tenure.shard:
+            log.error(
+                "somebody wrote a position into a partition that is not its own: nothing goes by it",
+                session=str(key), partition=each.tenure.shard,
+            )  # fmt: skip
+            return
         log.error("somebody else wrote a position of this session: it begins again from what stands", session=str(key))
         self._begin_session_again(each, key)
 
     def _is_harmless(self, each: _Shard, key: SessionKey, word: Word) -> bool:
-        """A late word in no higher epoch hides nothing that this process publishes; the next restore minds it."""
+        """A late word in no epoch above the one that was taken over hides nothing; the next restore minds it."""
         term, epoch, own = term_of(run_of(word.value)), epoch_told(word.value), self._sessions.epoch(key)
         is_late = each.tenure.term is not None and 0 <= term < each.tenure.term
         return is_late and epoch is not None and own is not None and epoch <= own
 
     def _begin_session_again(self, each: _Shard, key: SessionKey) -> None:
         self._sessions.hold(key)
-        self._read_again(each)
+        each.held.add(key)
 
     def _read_again(self, each: _Shard) -> None:
         """As a whole, behind a new claim: its term says that whatever stands before it was known.
@@ -281,6 +292,12 @@ class Shards:
         if each.stage is Stage.OWNED and not each.is_read_again:
             each.is_read_again = True
             self._restore(each)
+
+    def _look_again(self, each: _Shard) -> None:
+        """Once no transaction holds anything of what is held: its position would come behind the claim."""
+        if each.held and all(self._sessions.is_out(key) for key in each.held):
+            each.held.clear()
+            self._read_again(each)
 
     def _settle_doubt(self, each: _Shard, now: float) -> None:
         """The group says that it is ours, whoever claimed it: only a newer claim makes our words those of the owner."""
@@ -324,11 +341,11 @@ class Shards:
 
     def _clear(self, each: _Shard) -> None:
         shard = each.tenure.shard
+        self._shards.pop(shard, None)
         each.tenure.revoke()
         self._reader.forget(shard)
         self._sessions.drop(shard)
         self._delivery.leave(each.tenure)
-        del self._shards[shard]
         for gone in each.gone:
             gone.count_down()
 

@@ -192,15 +192,15 @@ class Share:
 
     def reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
         """Claim an owned shard again and read what it holds since it was taken; raises ``Stopped`` when it is lost."""
-        if tenure.term is None:
+        if tenure.since is None:
             return {}  # it is being read as a whole just now, and nothing of it was written yet
         answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         while not tenure.is_over:
             # Asked again after a while: another reading of the shard may have taken the place of this one.
-            self._reader.take(tenure.shard, self._claim(), answers.put, after=tenure.term)
+            self._reader.take(tenure.shard, self._claim(), answers.put, after=tenure.since)
             taken = self._awaited(answers, tenure)
             if taken is not None:
-                tenure.term = taken.term
+                tenure.claimed(taken.term)
                 self._assignment.note(Note(tenure.shard, Turn.AGAIN, tenure))
                 return taken.log.checkpoints
         raise Stopped

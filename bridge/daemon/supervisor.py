@@ -30,6 +30,8 @@ log = get_logger("bridge.supervisor")
 _REST_AFTER_END = 60.0
 """Seconds an ended session is left alone although it is still configured or listed: a proxy that answered 404 for a
 while must not cost the session for good, and one that is really gone must not be asked all the time."""
+_PUNCTUAL = 1.5
+"""Seconds between two ticks at the most, while the process has time for all that it does."""
 _REST_AFTER_CRASH = 5.0
 """Seconds before a session whose worker died of a bug is started again."""
 _SOON = 1.0
@@ -78,6 +80,9 @@ class Supervisor:
         self._tenures: dict[int, Tenure] = {}
         """Of the shards whose sessions are to run here."""
         self._checkpoints: dict[SessionKey, Restored] = {}
+        self._keys: dict[int, set[SessionKey]] = {}
+        """Of the checkpoints, by shard."""
+        self._ticked_at = monotonic()
         self._lock = threading.Lock()
         self.is_behind = False
         """Whether the last tick had no time for sessions that may begin: the next one should come soon."""
@@ -104,9 +109,12 @@ class Supervisor:
         """Take out what has ended, retire connections that are too old or prove nothing, start what is wanted."""
         self.is_behind = False
         self._reap()
+        self._departing = {key: worker for key, worker in self._departing.items() if worker.is_alive}
         share_interpreter_among(len(self._running))
+        now = monotonic()
+        late, self._ticked_at = max(0.0, now - self._ticked_at - _PUNCTUAL), now
         for running in self._all():
-            running.worker.retire_if_unproven()
+            running.worker.retire_if_unproven(late)
         for name, source in self._sources.items():
             if source.settings.max_connection_age is not None:
                 for running in self._of(name):
@@ -141,12 +149,15 @@ class Supervisor:
     def own(self, tenure: Tenure, restored: Mapping[SessionKey, Restored]) -> None:
         """Bridge the sessions of a shard from now on."""
         self._checkpoints.update(restored)
+        self._keys[tenure.shard] = set(restored)
         self._tenures[tenure.shard] = tenure
         self._say_what_is_left_alone(restored)
 
     def give_up(self, shard: int) -> None:
         """Begin no session of the shard any more, and ask its readers to end."""
         self._tenures.pop(shard, None)
+        for key in self._keys.pop(shard, ()):
+            self._checkpoints.pop(key, None)
         for running in self._in(shard).values():
             running.worker.stop()
 
@@ -166,9 +177,8 @@ class Supervisor:
             if running.worker.is_alive:
                 self._departing[key] = running.worker
             self._forget(key, running)
-        for table in (self._checkpoints, self._rests):
-            for key in [key for key in table if self.shard_of(key) == shard]:
-                del table[key]
+        for key in [key for key in self._rests if self.shard_of(key) == shard]:
+            del self._rests[key]
         self._held = {key for key in self._held if self.shard_of(key) != shard}
 
     def hold(self, key: SessionKey) -> None:
@@ -186,14 +196,17 @@ class Supervisor:
             self._take_over(key)
             self._checkpoints.pop(key, None)
             if key in restored:
-                self._checkpoints[key] = restored[key]
+                self._keep(shard, key, restored[key])
             self._rests.pop(key, None)
 
+    def is_out(self, key: SessionKey) -> bool:
+        """Whether no transaction holds anything of a session that is held."""
+        running = self._running.get(key)
+        return running is None or running.outbox.is_out
+
     def epoch(self, key: SessionKey) -> int | None:
-        """The epoch that a session is in; None when it is in none."""
-        running, restored = self._running.get(key), self._checkpoints.get(key)
-        if running is not None:
-            return running.outbox.position.epoch
+        """The epoch that a session was in when it was taken over; None when it was in none."""
+        restored = self._checkpoints.get(key)
         return None if restored is None else restored.checkpoint.position.epoch
 
     def astray(self) -> Iterable[SessionKey]:
@@ -215,6 +228,10 @@ class Supervisor:
                 self._departing[key] = running.worker
             self._delivery.close(key)
             self._forget(key, running)
+
+    def _keep(self, shard: int, key: SessionKey, restored: Restored) -> None:
+        self._checkpoints[key] = restored
+        self._keys.setdefault(shard, set()).add(key)
 
     def _in(self, shard: int) -> dict[SessionKey, Running]:
         return {key: each for key, each in self._running.items() if each.tenure.shard == shard}
@@ -248,16 +265,9 @@ class Supervisor:
                 return
             # A shard that is being given up is in the tables still, and none of its sessions may begin.
             tenure = self._tenures.get(self.shard_of(key))
-            if tenure is not None and key not in self._held and not self._is_departing(key):
+            if tenure is not None and key not in self._held and key not in self._departing:
                 self._launch(key, source, tenure)
                 places -= 1
-
-    def _is_departing(self, key: SessionKey) -> bool:
-        worker = self._departing.get(key)
-        if worker is not None and not worker.is_alive:
-            del self._departing[key]
-            return False
-        return worker is not None
 
     def _resting(self, name: str, source: Source, discovery: Discovery | None) -> set[str]:
         """Sessions to be left alone. One that the server has ceased to list is free again: listed anew, it is back."""
@@ -281,7 +291,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         for key, running in list(self._running.items()):
-            if key in self._held:
+            if key in self._held or running.outbox.must_restart is not None:
                 continue
             if running.worker.is_over and running.outbox.is_settled and running.worker.state is not State.REFUSED:
                 self._take_out(key, running)
@@ -289,8 +299,8 @@ class Supervisor:
     def _take_out(self, key: SessionKey, running: Running) -> None:
         outcome = running.worker.state
         checkpoint = self._delivery.close(key)
-        if checkpoint is not None:
-            self._checkpoints[key] = Restored(checkpoint, is_late=False)
+        if checkpoint is not None and running.tenure.shard in self._tenures:
+            self._keep(running.tenure.shard, key, Restored(checkpoint, is_late=False))
         now = monotonic()
         crashed = outcome is State.CRASHED
         self._rests[key] = Rest(now + _REST_AFTER_CRASH, inf) if crashed else Rest(now + _REST_AFTER_END, now)

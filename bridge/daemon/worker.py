@@ -147,10 +147,15 @@ class Worker:
             self._connected_at = None
             self._connector.retire()
 
-    def retire_if_unproven(self) -> None:
-        """End a connection whose replay has not begun for long: nothing wakes a reader to which nothing is sent."""
+    def retire_if_unproven(self, late: float = 0.0) -> None:
+        """End a connection whose replay has not begun for long: nothing wakes a reader to which nothing is sent.
+
+        The process was ``late`` seconds, busy with others: what came meanwhile may lie unread, and they do not count.
+        """
         since = self._awaits_since
-        if since is not None and monotonic() - since > _REPLAY_WITHIN:
+        if since is not None and late:
+            self._awaits_since = since + late
+        elif since is not None and monotonic() - since > _REPLAY_WITHIN:
             self._awaits_since = None
             self._has_lapsed = True
             self._connector.retire()

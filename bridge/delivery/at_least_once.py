@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 from structlog.stdlib import get_logger
 
@@ -33,6 +34,8 @@ _POLL = 0.025
 """Seconds the thread waits for reports: a first position waits at most this long before it is sent."""
 _OUTAGE = 5.0
 """Seconds without any answer, asked for after three, from which on Kafka is taken to be away."""
+_STAND = 5.0
+"""Seconds between two turns after which the process stood still, and its shards may be others' by now."""
 _REPLACE_FIRST, _REPLACE_LONGEST = 0.1, 10.0
 """Seconds between two new sets of producers: a refused batch ends one, and a cluster that ends each at once must not be
 flooded; whatever Kafka acknowledges in between starts the row again."""
@@ -84,6 +87,7 @@ class AtLeastOnce:
         self._stopping = threading.Event()
         self._aborted = threading.Event()
         self._next_checkpoints = 0.0
+        self._turned_at, self._stood_at = inf, -inf
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:  # noqa: ARG002 - the protocol's
@@ -198,6 +202,7 @@ class AtLeastOnce:
             self.bug = bug
 
     def _turn(self) -> None:
+        self._note_stand(monotonic())
         self._poll()
         self._begin_positions_again()
         if self._answered:  # not what poll counts: it also counts the client's words about lost connections
@@ -231,7 +236,20 @@ class AtLeastOnce:
     def _pump(self) -> None:
         while self._called:
             self._waiting[self._called.popleft()] = None
-        self._waiting = dict.fromkeys(way for way in self._waiting if not way.pump())
+        self._waiting = dict.fromkeys(way for way in self._waiting if not (self._may_go(way) and way.pump()))
+
+    def _note_stand(self, now: float) -> None:
+        if now - self._turned_at > _STAND:
+            self._stood_at = now
+            for way in tuple(self._ways.values()):
+                way.hold()
+                way.call()
+        self._turned_at = now
+
+    def _may_go(self, way: IdempotentWay) -> bool:
+        """After a stand only what is proven to be ours still: a mark that got through before it opens no new epoch."""
+        tenure = way.window.tenure
+        return tenure.is_over or tenure.is_proven_within(monotonic() - self._stood_at)  # one that is over gives free
 
     def _begin_positions_again(self) -> None:
         partitions, self._new_checkpoints = self._new_checkpoints, None

@@ -81,6 +81,11 @@ class IdempotentWay:
         """See :class:`~bridge.delivery.way.Way`."""
         self.close()
 
+    @property
+    def is_out(self) -> bool:
+        """See :class:`~bridge.delivery.way.Way`: there are no transactions."""
+        return True
+
     def close(self) -> None:
         """See :class:`~bridge.delivery.way.Way`."""
         self.is_direct = False
@@ -266,6 +271,8 @@ class IdempotentWay:
             barrier = entry.is_barrier or (entry.is_numbered and (self._alone > 0 or entry.topic not in self.known))
             if barrier and (index or entry.stage is Stage.IN_FLIGHT):
                 return False  # it goes when it is the oldest, and nothing passes it
+            if entry.stage is Stage.WAITING and _begins_epoch(entry) and not self._may_number(new_epoch=True):
+                return False
             if entry.stage is Stage.WAITING and (not self._sent(entry) or barrier):
                 return False  # what the client itself does not take leaves no gap: nothing may get behind it
         return True
@@ -311,3 +318,10 @@ class IdempotentWay:
         with self.window.lock:
             if self.window.may_hand_over:
                 self.positions.write(position, watermark.recent)
+
+
+def _begins_epoch(entry: Entry) -> bool:
+    """A mark of a new epoch, or what announces it."""
+    if isinstance(entry, Mark):
+        return entry.begins_epoch
+    return isinstance(entry, Announcement) and entry.new_epoch is not None

@@ -190,6 +190,11 @@ class SessionOutbox:
         return self._window.key
 
     @property
+    def is_out(self) -> bool:
+        """Whether no transaction holds anything of it any more, once it is revoked."""
+        return self._way.is_out
+
+    @property
     def must_restart(self) -> str | None:
         """Why the session is to be started again from what stands in Kafka, which this memory does not know."""
         return self._window.must_restart

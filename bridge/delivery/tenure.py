@@ -42,14 +42,32 @@ class Tenure:
     def __init__(self, shard: int, prover: Prover) -> None:
         self.shard = shard
         self.term: int | None = None
-        """The offset of this owner's claim, known once the claim has come by."""
+        """The offset of this owner's newest claim, known once a claim has come by."""
+        self.since: int | None = None
+        """The offset of its first one: all that it ever wrote lies behind that."""
         self._prover = prover
         self._over = threading.Event()
+        self._begins_anew = False
+        self._lock = threading.Lock()  # the main thread and a shard's own may claim it
 
     @property
     def is_over(self) -> bool:
         """Nothing of the shard may be handed over any more."""
         return self._over.is_set()
+
+    def claimed(self, term: int) -> None:
+        """A claim of this owner has come by; of several that were under way the newest counts."""
+        with self._lock:
+            if self.since is None or self.term is None or self._begins_anew:
+                self.since = self.term = term
+                self._begins_anew = False
+            else:
+                self.since, self.term = min(self.since, term), max(self.term, term)
+
+    def begin_anew(self) -> None:
+        """The topic is a new one: the next claim begins its offsets, whatever the claims before were."""
+        with self._lock:
+            self._begins_anew = True
 
     def revoke(self) -> None:
         """End it, at once and for ever."""

@@ -215,9 +215,16 @@ class TransactionalWay:
         self.aborted()
         return True
 
+    @property
+    def is_out(self) -> bool:
+        """No transaction under way, or of unknown outcome, holds anything of it (any thread)."""
+        with self.window.lock:
+            return self.part is None and not any(entry.stage is Stage.IN_FLIGHT for entry in self._entries)
+
     def restart(self, why: str) -> None:
         """Its memory is worthless: it is to be started again from what stands in Kafka."""
         self.window.stopped.set()
+        self.part = None
         with self.window.lock:
             self.window.must_restart = why
             self.window.is_revoked = True

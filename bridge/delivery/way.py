@@ -38,6 +38,11 @@ class Way(Protocol):
         """No report will come of this one: it waits, or its error is what a report would have said."""
         ...
 
+    @property
+    def is_out(self) -> bool:
+        """Whether no transaction holds anything of it any more, once it is revoked (any thread)."""
+        ...
+
     def close(self) -> None:
         """Something was added that delivery itself must send: nothing passes it on the direct way."""
         ...

@@ -73,6 +73,7 @@ class ShardReader:
         self._shards: dict[int, ShardState] = {}
         self._endings: dict[int | None, tuple[bytes, ...]] = {}
         """How own words end, of each shard that is taken."""
+        self._former_terms: dict[int, list[int]] = {}
         self._consumer: Consumer | None = None
         self._claims = ClaimWriter(config, topic)
         self._patience = patience
@@ -210,13 +211,15 @@ class ShardReader:
 
     def _begin(self, number: int, claim: Claim, taken: Callable[[Taken], None], after: int) -> None:
         before = self._shards.get(number)
+        # What was on its way when the topic was created anew ends as our words of the old one did.
+        terms = self._former_terms.get(number, []) if before is None else before.terms
         self._end(number)
-        terms = [] if before is None else before.terms
         self._shards[number] = ShardState(claim, taken, after, CheckpointLog(self._partitions, keep_words=False), terms)
         self._claims.write(number, claim)
         self._reading().incremental_assign([TopicPartition(self._topic, number, after)])
 
     def _end(self, number: int) -> None:
+        self._former_terms.pop(number, None)
         shard = self._shards.pop(number, None)
         if shard is None:
             return
@@ -235,6 +238,7 @@ class ShardReader:
         shards, self._shards = self._shards, {}
         for number, shard in shards.items():
             self._delays.over(number, shard)
+            self._former_terms[number] = shard.terms
             if shard.log is not None:
                 self._begin(number, shard.claim, shard.taken, 0)
 

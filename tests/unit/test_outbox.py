@@ -478,7 +478,9 @@ def test_a_new_epoch_waits_for_a_proof_of_membership(rig: Rig, monkeypatch: pyte
     membership = Membership()
     tenure = Tenure(0, membership)
     tenure.term = 77
+    membership.proven_at = rig.clock.now + 60
     one = rig.open(tenure=tenure)
+    membership.proven_at = rig.clock.now - 60
     before = one.position.epoch
     rig.kafka.limits[EVENTS] = 400
     one.submit(events(1, size=3000))
@@ -486,12 +488,35 @@ def test_a_new_epoch_waits_for_a_proof_of_membership(rig: Rig, monkeypatch: pyte
     assert membership.asked
     assert one.position.epoch == before
     membership.proven_at = rig.clock.now
-    rig.turn(50)
+    rig.turn()
     assert one.position.epoch > before
+    rig.turn(50, 0.5)
+    assert one.acknowledged != one.position  # the proof was too old for the mark by the time it could go
+    membership.proven_at = rig.clock.now + 60
+    rig.turn(50)
     assert one.acknowledged == one.position
     closed = rig.delivery.close(LOCAL)
     assert closed is not None
     assert closed.term == 77
+
+
+def test_after_a_stand_nothing_is_handed_over_before_a_proof(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that got through before the stand would open an epoch that hides what a successor numbers."""
+    monkeypatch.setattr(tenure_module, "monotonic", rig.clock.monotonic)
+    membership = Membership()
+    membership.proven_at = rig.clock.now + 60
+    one = rig.open(tenure=Tenure(0, membership))
+    rig.turn()
+    membership.proven_at = rig.clock.now
+    rig.turn(1, 6.0)
+    rig.turn()
+    one.submit(events(1))
+    rig.turn(20)
+    assert rig.records(EVENTS) == []
+    assert membership.asked
+    membership.proven_at = rig.clock.now
+    rig.turn(20)
+    assert len(rig.records(EVENTS)) == 1
 
 
 @pytest.mark.parametrize("leaves", [True, False])

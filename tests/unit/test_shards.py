@@ -58,6 +58,7 @@ class Sessions:
     restored: dict[SessionKey, Restored] = field(default_factory=dict)
     readers_left: bool = True
     delivered: bool = True
+    out: bool = True
     lost_track: list[SessionKey] = field(default_factory=list)
 
     def own(self, tenure: Tenure, restored: Mapping[SessionKey, Restored]) -> None:
@@ -85,6 +86,10 @@ class Sessions:
         """Begun again."""
         self.said.append(f"release {shard}")
         self.restored.update(restored)
+
+    def is_out(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
+        """As the test has it."""
+        return self.out
 
     def epoch(self, key: SessionKey) -> int | None:
         """Of the checkpoints that were restored."""
@@ -364,12 +369,49 @@ def test_a_session_that_knows_no_position_of_its_own_begins_again_from_what_stan
     assert scene.sessions.said[-1] == f"release {HOME}"
 
 
+def test_a_session_is_read_again_only_when_no_transaction_holds_anything_of_it() -> None:
+    """Its last position would come behind the claim, and the reading would miss it."""
+    scene = Scene()
+    scene.owning()
+    scene.sessions.out = False
+    scene.assignment.note(Note(HOME, word=Word(HOME, 9, 0, KEY.record_key, b"{}")))
+    scene.shards.tick()
+    assert scene.sessions.said[-1] == f"hold {KEY}"
+    assert len(scene.reader.asked) == 1
+    scene.sessions.out = True
+    scene.shards.tick()
+    assert len(scene.reader.asked) == 2
+
+
+def test_a_word_in_a_partition_that_is_not_its_own_holds_nobody() -> None:
+    """The reading of that shard would never release it."""
+    scene = Scene()
+    other = (HOME + 1) % COUNT
+    scene.owning(other)
+    scene.assignment.note(Note(other, word=Word(other, 9, 0, KEY.record_key, b"{}")))
+    scene.shards.tick()
+    assert scene.sessions.said == [f"own {other}"]
+
+
+def test_of_several_claims_under_way_the_newest_is_the_term() -> None:
+    """They are told of by two threads, in no order."""
+    tenure = Tenure(0, SoleOwner())
+    for term in (7, 900, 70):
+        tenure.claimed(term)
+    assert (tenure.since, tenure.term) == (7, 900)
+    tenure.begin_anew()  # the topic was created anew, its offsets begin again
+    assert tenure.term == 900
+    tenure.claimed(3)
+    tenure.claimed(5)
+    assert (tenure.since, tenure.term) == (3, 5)
+
+
 def test_many_strange_words_cost_one_reading() -> None:
     """A process that wakes up may write about a thousand sessions."""
     scene = Scene()
     scene.owning()
     for offset in range(9, 20):
-        scene.assignment.note(Note(HOME, word=Word(HOME, offset, 0, f"local/{offset}".encode(), b"{}")))
+        scene.assignment.note(Note(HOME, word=Word(HOME, offset, 0, KEY.record_key, b"{}")))
     scene.shards.tick()
     assert len(scene.reader.asked) == 2
     assert sum("hold" in each for each in scene.sessions.said) == 11
