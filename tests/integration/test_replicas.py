@@ -15,7 +15,7 @@ from bridge.core.claim import CLAIM_KEY
 from tests.integration.scene import events
 from tests.kafka.process import Bridge
 from tests.kafka.topics import Read
-from tests.torture.fleet import Fleet
+from tests.torture.fleet import Fleet, Replica
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, Trial, fleet_settings, one_reader_at_a_time
 from tests.torture.run import Load, Place, Run
 from tests.torture.sight import Sight
@@ -87,39 +87,34 @@ def test_nothing_is_lost_when_replicas_leave_die_and_stand_still(
             assert (figures.repeats, figures.twice) == (0, 0)
 
 
-def test_a_replica_with_a_name_takes_its_shards_back_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """After ``kill -9`` too; the other one keeps what it has, and no session goes to it."""
+def test_a_name_is_one_process_and_takes_its_shards_back_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """After ``kill -9`` too, and disturbs nobody; a second one ends with 78; other servers are told of by all."""
     place = Place(tmp_path, kafka, namespace)
     with running(place, AT_LEAST_ONCE, "a", "b", named=True, timeout=LONG) as fleet:
         a, b = fleet.replicas.values()
-        before, of_b = fleet.share_of(a), fleet.streams()
-        for end in (a.bridge.kill, lambda: fleet.leave(a)):
-            at, owner = monotonic(), a.owner
-            end()
-            a.start()
-            fleet.wait_read()
-            took = moved_after(fleet.streams(), owner, at)
-            assert took is not None
-            assert took < LONG / 3
-            assert fleet.share_of(a) == before
-        kept = [each for each in fleet.streams() if each.owner == b.owner]
-        assert [each.number for each in kept] == [each.number for each in of_b if each.owner == b.owner]
-
-
-def test_a_second_process_of_one_name_ends_and_the_first_goes_on(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """78, and it says which setting; one with other servers than the rest is told of by all."""
-    place = Place(tmp_path, kafka, namespace)
-    with running(place, AT_LEAST_ONCE, "a", named=True) as fleet:
-        a = fleet.replicas["a"]
-        before = fleet.streams()
+        before, of_b = fleet.share_of(a), numbers_of(fleet, b)
+        at, owner = monotonic(), a.owner
+        a.bridge.kill()
+        a.start()
+        fleet.wait_read()
+        took = moved_after(fleet.streams(), owner, at)
+        assert took is not None
+        assert took < LONG / 3
+        assert fleet.share_of(a) == before
         second = fleet.add("second", {"instance": "a"}, wait=False)
         assert second.bridge.wait(30) == 78, second.bridge.log_text()[-2000:]
         assert "instance" in second.bridge.log_text()
-        assert fleet.streams() == before
+        assert fleet.share_of(a) == before
+        assert numbers_of(fleet, b) == of_b
         del fleet.replicas["second"]
         stranger = fleet.add("stranger", {"servers.other.url": "http://127.0.0.1:9"})
         for each in (a, stranger):
             _wait_not_ready(each.bridge, "other servers")
+
+
+def numbers_of(fleet: Fleet, replica: Replica) -> list[int]:
+    """All streams that it ever had."""
+    return [each.number for each in fleet.streams() if each.owner == replica.owner]
 
 
 def _wait_not_ready(bridge: Bridge, word: str) -> None:
