@@ -14,6 +14,11 @@ class Stage(Enum):
     """The claim is written; the partition is read until it comes by."""
     OWNED = "owned"
     """Its sessions are bridged here."""
+    SUSPENDED = "suspended"
+    """The group has expelled this process, for silence perhaps while Kafka was away: nothing is handed over before it
+    is known whose the shard is, and its readers go on into memory meanwhile."""
+    RETURNING = "returning"
+    """Assigned again: whether anybody had it in between is read behind a new claim."""
     BLOCKED = "blocked"
     """Its checkpoints hold something that the bridge cannot go by: looked at again after a while."""
     LEAVING = "leaving"
@@ -31,7 +36,9 @@ class Turn(Enum):
     AGAIN = "it is time to look at it again"
     REVOKED = "it goes to another process, or this one ends"
     LEFT = "everything of it is delivered, or time ran out"
-    LOST = "the group has given it to another process already"
+    LOST = "this process is no member of the group any more, or was none for a while"
+    ASSIGNED = "the group has assigned it again"
+    GIVEN_AWAY = "another process has it, or had it"
 
 
 TRANSITIONS: dict[tuple[Stage, Turn], Stage] = {
@@ -40,12 +47,21 @@ TRANSITIONS: dict[tuple[Stage, Turn], Stage] = {
     (Stage.RESTORING, Turn.RESTORED): Stage.OWNED,
     (Stage.RESTORING, Turn.FLAWED): Stage.BLOCKED,
     (Stage.RESTORING, Turn.REVOKED): Stage.GONE,
+    (Stage.OWNED, Turn.LOST): Stage.SUSPENDED,
+    (Stage.SUSPENDED, Turn.ASSIGNED): Stage.RETURNING,
+    (Stage.SUSPENDED, Turn.REVOKED): Stage.GONE,
+    (Stage.RETURNING, Turn.RESTORED): Stage.OWNED,
+    (Stage.RETURNING, Turn.LOST): Stage.SUSPENDED,
+    (Stage.RETURNING, Turn.REVOKED): Stage.GONE,
     (Stage.BLOCKED, Turn.AGAIN): Stage.RESTORING,
     (Stage.BLOCKED, Turn.REVOKED): Stage.GONE,
     (Stage.OWNED, Turn.REVOKED): Stage.LEAVING,
     (Stage.LEAVING, Turn.REVOKED): Stage.LEAVING,
     (Stage.LEAVING, Turn.LEFT): Stage.GONE,
-} | {(stage, Turn.LOST): Stage.GONE for stage in Stage if stage is not Stage.GONE}
+}
+TRANSITIONS |= {
+    (stage, Turn.LOST): Stage.GONE for stage in (Stage.FENCING, Stage.RESTORING, Stage.BLOCKED, Stage.LEAVING)
+} | {(stage, Turn.GIVEN_AWAY): Stage.GONE for stage in Stage if stage is not Stage.GONE}
 
 
 class ForbiddenTurn(RuntimeError):

@@ -55,7 +55,9 @@ class Assignment:
         """``changed`` wakes the main thread."""
         self._changed = changed
         self._prover: Prover | None = None
+        self._lock = threading.Lock()
         self._tenures: dict[int, Tenure] = {}
+        self._assigned: set[int] = set()
         self._notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
 
     def trust(self, prover: Prover) -> None:
@@ -63,29 +65,53 @@ class Assignment:
         self._prover = prover
 
     def assigned(self, shards: Collection[int]) -> None:
-        """The group gives these to this process."""
+        """The group gives these to this process: the rest of what was lost before it has given to others."""
+        with self._lock:
+            self._assigned |= set(shards)
+            for shard, tenure in list(self._tenures.items()):
+                if tenure.is_suspended and shard not in self._assigned:
+                    del self._tenures[shard]
+                    tenure.revoke()
+                    self.note(Note(shard, Turn.GIVEN_AWAY, tenure))
+            for shard in shards:
+                known = self._tenures.get(shard)
+                if known is None or not known.is_suspended:
+                    known = self._tenures[shard] = self._new(shard)
+                self.note(Note(shard, None, known))
+
+    def replaced(self, tenure: Tenure) -> Tenure | None:
+        """A new tenure of a shard that somebody else had meanwhile (the main thread); None: it is lost again."""
+        with self._lock:
+            if tenure.shard not in self._assigned or self._tenures.get(tenure.shard) is not tenure:
+                return None
+            new = self._tenures[tenure.shard] = self._new(tenure.shard)
+            return new
+
+    def _new(self, shard: int) -> Tenure:
         if self._prover is None:
             raise AssertionError("assigned before anybody can prove it")
-        for shard in shards:
-            tenure = self._tenures[shard] = Tenure(shard, self._prover)
-            self.note(Note(shard, None, tenure))
+        return Tenure(shard, self._prover)
 
     def revoked(self, shards: Collection[int]) -> threading.Event:
         """The group wants these back; the event is set when they are given up."""
-        # They stay known: what is lost while it is being given up must end at once as well.
-        tenures = [tenure for shard in shards if (tenure := self._tenures.get(shard)) is not None]
+        with self._lock:
+            self._assigned -= set(shards)
+            # They stay known: what is lost while it is being given up must end at once as well.
+            tenures = [tenure for shard in shards if (tenure := self._tenures.get(shard)) is not None]
         gone = AllGone(len(tenures))
         for tenure in tenures:
             self.note(Note(tenure.shard, Turn.REVOKED, tenure, gone=gone))
         return gone
 
     def lost(self, shards: Collection[int]) -> None:
-        """Another process has these already, or soon will: from here on nothing of theirs is handed over."""
-        for shard in shards:
-            tenure = self._tenures.pop(shard, None)
-            if tenure is not None:
-                tenure.revoke()  # at once, whoever is busy
-                self.note(Note(shard, Turn.LOST, tenure))
+        """Another process may have these by now: from here on nothing of theirs is handed over."""
+        with self._lock:
+            self._assigned -= set(shards)
+            for shard in shards:
+                tenure = self._tenures.get(shard)
+                if tenure is not None:
+                    tenure.suspend()  # at once, whoever is busy
+                    self.note(Note(shard, Turn.LOST, tenure))
 
     def note(self, note: Note) -> None:
         """Have the main thread look at this."""

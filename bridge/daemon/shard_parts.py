@@ -55,6 +55,10 @@ class Sessions(Protocol):
         """Begin what was held of the shard from where it stands now."""
         ...
 
+    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+        """Those that run in a lower epoch than the one that stands."""
+        ...
+
     def is_out(self, key: SessionKey) -> bool:
         """Whether no transaction holds anything of a session that is held."""
         ...

@@ -144,7 +144,7 @@ class Shards:
             if note.gone is not None:
                 note.gone.count_down()
         for each in list(self._shards.values()):
-            self._gone(each, Turn.LOST)
+            self._gone(each, Turn.GIVEN_AWAY)
 
     def _heed(self, note: Note) -> None:
         if note.turn is None and note.tenure is not None:
@@ -174,8 +174,10 @@ class Shards:
             elif each.is_read_again and each.stage is Stage.OWNED:  # another reading took the place of ours
                 self._restore(each)
         elif note.turn is Turn.LOST:
-            log.error("shard lost: what was not delivered is read again by whoever has it", shard=note.shard)
-            self._gone(each, Turn.LOST)
+            self._lose(each)
+        elif note.turn is Turn.GIVEN_AWAY:
+            log.warning("another process has the shard: its sessions are read there", shard=note.shard)
+            self._gone(each, Turn.GIVEN_AWAY)
         elif note.turn is Turn.REVOKED:
             if note.gone is not None:
                 each.gone.append(note.gone)
@@ -185,8 +187,14 @@ class Shards:
 
     def _take(self, tenure: Tenure) -> None:
         former = self._shards.get(tenure.shard)
+        if former is not None and former.tenure is tenure and former.stage is Stage.SUSPENDED:
+            self._turn(former, Turn.ASSIGNED)
+            self._restore(former)
+            return
         if former is not None:  # one that this process gave up so late that it has it again
-            self._gone(former, Turn.LOST)
+            self._gone(former, Turn.GIVEN_AWAY)
+        if tenure.is_suspended:
+            return  # lost before it was begun; who loses it says no more than that
         each = self._shards[tenure.shard] = _Shard(tenure)
         log.debug("shard assigned", shard=tenure.shard)
         self._delivery.enter(tenure, lambda: self._assignment.note(Note(each.tenure.shard, Turn.FENCED, tenure)))
@@ -200,7 +208,8 @@ class Shards:
 
     def _taken(self, each: _Shard, taken: Taken) -> None:
         shard, tenure = taken.shard, each.tenure
-        tenure.claimed(taken.term)
+        if each.stage is not Stage.RETURNING:
+            tenure.claimed(taken.term)
         if each.stage is Stage.RESTORING:
             mistakes = self._mistakes(each, taken)
             if mistakes:
@@ -212,6 +221,8 @@ class Shards:
             self.restored += len(restored)
             log.info("shard taken", shard=shard, term=taken.term, checkpoints=len(restored))
             self._sessions.own(tenure, restored)
+        elif each.stage is Stage.RETURNING:
+            self._return(each, taken)
         elif each.stage is Stage.OWNED and each.is_read_again:
             each.is_read_again = False
             self._sessions.release(shard, taken.log.restored())
@@ -252,6 +263,38 @@ class Shards:
     def note_start(self) -> None:
         """The start is over: from now on a shard that cannot be taken does not end the process."""
         self._has_begun = True
+
+    # Losing, and having again
+
+    def _lose(self, each: _Shard) -> None:
+        """Silence while Kafka was away costs membership, and perhaps nothing else: what was read is worth keeping."""
+        self._turn(each, Turn.LOST)
+        if each.stage is Stage.GONE:
+            self._clear(each)
+            return
+        each.trouble = "this process is no member of its group: what is read waits in memory until the group says more"
+        log.warning("shard lost: reading on into memory until it is known who has it", shard=each.tenure.shard)
+
+    def _return(self, each: _Shard, taken: Taken) -> None:
+        """Go on where nobody has claimed it since this process did; else begin anew with what the other has left."""
+        tenure, newest = each.tenure, taken.log.claim_of(taken.shard)
+        if newest is None or newest[0] != tenure.term or taken.log.flaws:
+            log.warning("another process has had the shard meanwhile: beginning from what stands", shard=taken.shard)
+            self._gone(each, Turn.GIVEN_AWAY)
+            anew = self._assignment.replaced(tenure)
+            if anew is not None:
+                self._take(anew)
+            return
+        tenure.claimed(taken.term)
+        self._turn(each, Turn.RESTORED)
+        each.trouble = None
+        restored = taken.log.restored()
+        for key in self._sessions.behind(taken.shard, restored):  # by a command, which found no owner
+            self._sessions.hold(key)
+        self._sessions.release(taken.shard, restored)
+        tenure.resume()
+        self._delivery.resume(taken.shard)
+        log.info("shard is this process's again, and nobody else had it", shard=taken.shard, term=taken.term)
 
     # What others write
 
@@ -311,8 +354,11 @@ class Shards:
         if each.stage is Stage.LEAVING:
             each.deadline = min(each.deadline, deadline)
             return
+        was = each.stage
         self._turn(each, Turn.REVOKED)
         if each.stage is Stage.GONE:
+            if was in _IN_DOUBT and not self._sessions.has_left(each.tenure.shard, readers=False):
+                self.left_undelivered += 1
             self._clear(each)
             return
         each.begun, each.deadline = monotonic(), deadline
@@ -366,7 +412,8 @@ class Shards:
         )  # fmt: skip
 
 
-_SETTLED = frozenset({Stage.OWNED, Stage.BLOCKED, Stage.LEAVING})
+_IN_DOUBT = frozenset({Stage.SUSPENDED, Stage.RETURNING})
+_SETTLED = frozenset({Stage.OWNED, Stage.BLOCKED, Stage.LEAVING}) | _IN_DOUBT
 
 
 def _other_shards(topic: str, former: Claim, count: int) -> Mistake:

@@ -199,6 +199,14 @@ class Supervisor:
                 self._keep(shard, key, restored[key])
             self._rests.pop(key, None)
 
+    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+        """Those of the shard that run in a lower epoch than the one that stands."""
+        return [
+            key
+            for key, running in self._in(shard).items()
+            if key in restored and running.outbox.position.epoch < restored[key].checkpoint.position.epoch
+        ]
+
     def is_out(self, key: SessionKey) -> bool:
         """Whether no transaction holds anything of a session that is held."""
         running = self._running.get(key)

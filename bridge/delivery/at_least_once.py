@@ -130,6 +130,11 @@ class AtLeastOnce:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         return all(self._outboxes[key].is_settled for key in self._of(shard))
 
+    def resume(self, shard: int) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        for key in self._of(shard):
+            self._ways[key].call()
+
     def hasten(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         self._hastened |= {shard}

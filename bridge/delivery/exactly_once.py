@@ -152,6 +152,9 @@ class ExactlyOnce:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         return all(self._outboxes[key].is_settled for key in self._of(shard))
 
+    def resume(self, shard: int) -> None:
+        """See :class:`~bridge.delivery.protocol.Delivery`: it never ceased, whoever has the shard shuts it out."""
+
     def hasten(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         if shard in self._shards:

@@ -69,6 +69,8 @@ class SessionOutbox:
             if window.stopped.is_set():
                 raise Stopped
             way.awaken()
+            if not window.may_hand_over:
+                way.close()
             if free > 0 and window.room.reserve(_BATCH_BYTES, window.taken - window.freed):
                 with window.lock:
                     taken += self._take(islice(events, taken, taken + min(free, _BATCH)))
@@ -86,7 +88,7 @@ class SessionOutbox:
         produce, known = way.produce, way.known
         taken = held = produced = 0
         try:
-            if not window.may_hand_over:
+            if window.is_over:
                 raise Stopped
             for event in events:
                 taken += 1

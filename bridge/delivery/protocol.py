@@ -108,6 +108,10 @@ class Delivery(Protocol):
         """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
         ...
 
+    def resume(self, shard: int) -> None:
+        """Go on with a shard whose tenure was suspended, from memory."""
+        ...
+
     def hasten(self, shard: int) -> None:
         """What the shard's sessions have is delivered and checkpointed now, not at the end of an interval."""
         ...

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from bridge.clock import monotonic
 
+_LOOK = 0.1
+"""Seconds between two looks whether somebody who waits still does."""
+
 
 class Prover(Protocol):
     """Who can prove that this process is still a member of the group; see :class:`bridge.kafka.membership.Membership`.
@@ -47,6 +50,8 @@ class Tenure:
         """The offset of its first one: all that it ever wrote lies behind that."""
         self._prover = prover
         self._over = threading.Event()
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
         self._begins_anew = False
         self._lock = threading.Lock()  # the main thread and a shard's own may claim it
 
@@ -73,16 +78,41 @@ class Tenure:
         """End it, at once and for ever."""
         self._over.set()
 
+    @property
+    def is_suspended(self) -> bool:
+        """Whose the shard is, is not known at present: what is read waits in memory."""
+        return not self._may_go_on.is_set()
+
+    def suspend(self) -> None:
+        """Membership was lost: hand nothing over before it is known that nobody else had the shard."""
+        self._may_go_on.clear()
+
+    def resume(self) -> None:
+        """Nobody else had it."""
+        self._may_go_on.set()
+
     def prove(self, stopped: Callable[[], bool] = bool) -> bool:
         """Wait until the group has accepted this process as a member after this call.
 
         False when the tenure is over, or ``stopped()``.
         """
-        return self._prover.prove(monotonic(), lambda: self.is_over or stopped()) and not self.is_over
+
+        def is_over() -> bool:
+            return self.is_over or stopped()
+
+        asked_at = monotonic()
+        while not is_over():
+            if self.is_suspended:
+                self._may_go_on.wait(_LOOK)
+            elif self._prover.prove(asked_at, lambda: is_over() or self.is_suspended):
+                return not self.is_over
+            elif not self.is_suspended:
+                return False
+        return False
 
     def is_proven_within(self, seconds: float) -> bool:
         """Whether membership was proven in the last ``seconds``; asks for a proof when it was not, and never waits."""
-        if self.is_over:
+        if self.is_over or self.is_suspended:
             return False
         if monotonic() - self._prover.proven_at <= seconds:
             return True

@@ -112,7 +112,7 @@ class TransactionalWay:
     def open(self, budget: int) -> int:
         """Send up to ``budget`` bytes from memory, then let the worker produce; returns the bytes sent."""
         with self.window.lock:
-            if not self.window.may_hand_over or self.suspicion.has_failed:
+            if self.window.is_over or self.suspicion.has_failed:
                 return 0
             self._taken_before = self.window.taken
             sent = 0
@@ -138,7 +138,7 @@ class TransactionalWay:
                 return
             self.suspicion.alone = entry if is_alone else None
             with self.window.lock:
-                if not self.window.may_hand_over or not self._sent(entry):
+                if self.window.is_over or not self._sent(entry):
                     return
             sent += entry.size
             if is_alone:
@@ -158,9 +158,9 @@ class TransactionalWay:
             window = self.window
             window.advance()
             entries = tuple(takewhile(_is_handed_over, self._entries))
-            if not window.may_hand_over and entries:
+            if window.is_over and entries:
                 self.suspicion.has_failed = True  # what it handed over must not stand there without its position
-            if self.suspicion.has_failed or not window.may_hand_over:
+            if self.suspicion.has_failed or window.is_over:
                 return self.suspicion.has_failed
             position = entries[-1].position if entries else window.watermark.committable
             if position is None or (not entries and self.positions.has(position)):

@@ -61,9 +61,14 @@ class Window:
         return Position(self.epoch, self.sequence, self.last_event_id)
 
     @property
+    def is_over(self) -> bool:
+        """Nothing of it may ever be given to a producer again."""
+        return self.is_revoked or self.tenure.is_over
+
+    @property
     def may_hand_over(self) -> bool:
-        """Whether anything of it may be given to a producer."""
-        return not self.is_revoked and not self.tenure.is_over
+        """Whether anything of it may be given to a producer now."""
+        return not self.is_over and not self.tenure.is_suspended
 
     def count_dead_letter(self, reason: str) -> None:
         """One more record that goes to the dead letters."""

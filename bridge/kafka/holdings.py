@@ -63,10 +63,11 @@ class Holdings:
 
     def gain(self, shards: frozenset[int]) -> None:
         """The group has given them to this process; at the end they are not taken any more."""
-        if not shards or self._end is not None:
+        if self._end is not None:
             return
         self.owned |= shards
-        log.info("shards assigned", shards=sorted(shards))
+        if shards:
+            log.info("shards assigned", shards=sorted(shards))
         self._listener.assigned(shards)
 
     def give_up(self, partitions: frozenset[int], now: float) -> bool:

@@ -74,11 +74,12 @@ def test_partitions_that_are_no_shards_go_at_once_or_with_those_that_are() -> No
     assert holdings.let_go(100.0) == [frozenset({0, 4})]
 
 
-def test_an_empty_assignment_and_a_loss_of_nothing_are_not_told() -> None:
+def test_an_empty_assignment_is_told_and_a_loss_of_nothing_is_not() -> None:
+    """It says that whatever was lost before is somebody else's."""
     holdings, told = with_shards(0)
     holdings.gain(frozenset())
     holdings.lose(frozenset({1}))
-    assert told.heard == []
+    assert told.heard == [("assigned", [])]
 
 
 def test_at_the_end_the_listener_is_asked_once_for_everything_that_is_left() -> None:

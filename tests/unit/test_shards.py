@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from bridge.clock import monotonic
+from bridge.core import claim as claims
 from bridge.core.checkpoint import Checkpoint, encode
 from bridge.core.checkpoint_log import CheckpointLog, Word
 from bridge.core.claim import CLAIM_KEY, Claim
@@ -58,6 +59,7 @@ class Sessions:
     restored: dict[SessionKey, Restored] = field(default_factory=dict)
     readers_left: bool = True
     delivered: bool = True
+    lower: list[SessionKey] = field(default_factory=list)
     out: bool = True
     lost_track: list[SessionKey] = field(default_factory=list)
 
@@ -87,6 +89,10 @@ class Sessions:
         self.said.append(f"release {shard}")
         self.restored.update(restored)
 
+    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
+        """None."""
+        return [key for key in restored if key in self.lower]
+
     def is_out(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
         """As the test has it."""
         return self.out
@@ -111,10 +117,15 @@ class Way:
     entered: list[tuple[Tenure, Callable[[], None]]] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     hastened: list[int] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)
 
     def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
         """To be fenced."""
         self.entered.append((tenure, ready))
+
+    def resume(self, shard: int) -> None:
+        """From memory."""
+        self.resumed.append(shard)
 
     def hasten(self, shard: int) -> None:
         """No interval is waited for."""
@@ -185,11 +196,11 @@ def log_with(value: bytes) -> CheckpointLog:
 
 @pytest.mark.parametrize(("stage", "turn"), list(itertools.product(Stage, Turn)))
 def test_every_turn_in_every_stage_is_in_the_table_or_forbidden(stage: Stage, turn: Turn) -> None:
-    """Nothing comes after gone, and what is lost is gone from wherever it was."""
+    """Nothing comes after gone, and what another process has is gone from wherever it was."""
     if (stage, turn) in TRANSITIONS:
         assert stage is not Stage.GONE
         assert next_stage(stage, turn) is TRANSITIONS[stage, turn]
-        assert turn is not Turn.LOST or next_stage(stage, turn) is Stage.GONE
+        assert turn is not Turn.GIVEN_AWAY or next_stage(stage, turn) is Stage.GONE
     else:
         with pytest.raises(ForbiddenTurn):
             next_stage(stage, turn)
@@ -260,16 +271,117 @@ def test_a_reader_that_hangs_has_a_third_of_the_time() -> None:
     assert scene.stages == {}
 
 
-def test_what_is_lost_ends_before_the_main_thread_has_heard_of_it() -> None:
-    """Its tenure is over at once; then its sessions are dropped."""
+def claims_at(*offsets: int) -> CheckpointLog:
+    """A partition with claims alone."""
+    log = CheckpointLog(COUNT)
+    for offset in offsets:
+        log.take(HOME, offset, 0, CLAIM_KEY, claims.encode(claim(str(offset))))
+    return log
+
+
+def test_what_is_lost_hands_nothing_over_and_reads_on() -> None:
+    """At once, before the main thread has heard of it; its sessions stay, what they read waits in memory."""
     scene = Scene()
     tenure = scene.owning()
     scene.assignment.lost({HOME})
-    assert tenure.is_over
+    assert tenure.is_suspended
+    scene.shards.tick()
+    assert scene.stages == {HOME: "suspended"}
+    assert scene.sessions.said == [f"own {HOME}"]
+    assert HOME in scene.shards.troubles()
+
+
+def test_what_is_assigned_again_goes_on_from_memory_when_nobody_else_had_it() -> None:
+    """Kafka was away for longer than the group waits: the streams are not touched for its sake."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.assignment.lost({HOME})
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    assert scene.stages == {HOME: "returning"}
+    assert tenure.is_suspended
+    scene.read(15, claims_at(3, 7))
     assert scene.stages == {HOME: "owned"}
+    assert not tenure.is_suspended
+    assert tenure.term == 15
+    assert scene.way.resumed == [HOME]
+    assert f"drop {HOME}" not in scene.sessions.said
+    assert scene.shards.troubles() == {}
+
+
+def test_what_another_process_had_meanwhile_begins_anew() -> None:
+    """Its claim stands behind ours: what was read here may be numbered otherwise there."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.assignment.lost({HOME})
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    scene.read(15, claims_at(3, 7, 11))
+    assert tenure.is_over
+    assert scene.sessions.said[-1] == f"drop {HOME}"
+    assert scene.stages == {HOME: "fencing"}
+    anew, ready = scene.way.entered[-1]
+    assert anew is not tenure
+    ready()
+    scene.shards.tick()
+    scene.read(19)
+    assert scene.stages == {HOME: "owned"}
+    scene.assignment.lost({HOME})
+    assert anew.is_suspended
+
+
+def test_what_the_group_gives_to_another_is_dropped() -> None:
+    """The first assignment after a loss tells."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.assignment.lost({HOME})
+    scene.assignment.assigned(set())
+    assert tenure.is_over
     scene.shards.tick()
     assert scene.stages == {}
     assert scene.sessions.said[-1] == f"drop {HOME}"
+
+
+def test_what_is_lost_again_while_it_returns_waits_again() -> None:
+    """And may return again."""
+    scene = Scene()
+    tenure = scene.owning()
+    for _ in range(2):
+        scene.assignment.lost({HOME})
+        scene.assignment.assigned({HOME})
+        scene.shards.tick()
+    assert scene.stages == {HOME: "returning"}
+    assert tenure.is_suspended
+    scene.read(15, claims_at(7))
+    assert scene.stages == {HOME: "owned"}
+
+
+def test_a_session_that_was_set_elsewhere_meanwhile_begins_there() -> None:
+    """A command found no owner, and wrote."""
+    scene = Scene()
+    scene.owning()
+    scene.sessions.lower.append(KEY)
+    scene.assignment.lost({HOME})
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    log = claims_at(7)
+    log.take(HOME, 9, 0, KEY.record_key, encode(checkpoint(Position(8, 0, "1"))))
+    scene.read(15, log)
+    assert scene.sessions.said[-2:] == [f"hold {KEY}", f"release {HOME}"]
+    assert scene.sessions.restored[KEY].checkpoint.position == Position(8, 0, "1")
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_stop_while_it_is_not_known_whose_a_shard_is_does_not_wait(*, delivered: bool) -> None:
+    """What is not delivered then is read again, and the exit code says so."""
+    scene = Scene()
+    scene.owning()
+    scene.assignment.lost({HOME})
+    scene.shards.tick()
+    scene.sessions.delivered = delivered
+    scene.shards.stop(monotonic() + 60)
+    assert scene.stages == {}
+    assert scene.shards.left_undelivered == (0 if delivered else 1)
 
 
 def test_what_is_lost_while_it_is_given_up_ends_at_once_as_well() -> None:
@@ -280,8 +392,9 @@ def test_what_is_lost_while_it_is_given_up_ends_at_once_as_well() -> None:
     gone = scene.assignment.revoked({HOME})
     scene.shards.tick()
     scene.assignment.lost({HOME})
-    assert tenure.is_over
+    assert tenure.is_suspended
     scene.shards.tick()
+    assert tenure.is_over
     assert gone.is_set()
 
 
@@ -304,10 +417,11 @@ def test_a_shard_that_is_wanted_back_while_it_is_taken_goes_at_once(*, is_fenced
 
 
 def test_late_words_about_a_former_tenure_do_not_touch_the_next() -> None:
-    """A shard may be lost and had again before the main thread looks."""
+    """A shard may be given away and had again before the main thread looks."""
     scene = Scene()
     scene.owning()
     scene.assignment.lost({HOME})
+    scene.assignment.assigned(set())
     scene.assignment.assigned({HOME})
     scene.shards.tick()
     assert scene.stages == {HOME: "fencing"}

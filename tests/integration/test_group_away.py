@@ -1,0 +1,46 @@
+"""Kafka away for longer than the group waits for a member: the streams are not touched for its sake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.scene import (
+    accepted,
+    session,
+    settings,
+    started,
+    wait_acknowledged,
+    wait_logged,
+)
+from tests.integration.scripted_mix import Feed, scripted_mix
+from tests.kafka.broker import Broker
+from tests.waiting import wait_until
+
+
+@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+def test_kafka_away_for_longer_than_the_group_waits_costs_no_stream(
+    pausable_broker: Broker, namespace: str, tmp_path: Path, guarantee: str
+) -> None:
+    """What is read meanwhile waits in memory: a server may have forgotten it by the time it could be asked again."""
+    broker, feed = pausable_broker, Feed(5)
+    more = {"kafka.group_session_timeout": "6s", "delivery.guarantee": guarantee}
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": feed}
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            asked = len(mix.asked)
+            broker.pause()
+            wait_logged(bridge, "reading on into memory", deadline=40.0)
+            feed.add(20)
+            wait_until(lambda: session(bridge, "a")["last_event_id"] == "25", 10, "the events of the outage, read")
+            broker.resume()
+            wait_logged(bridge, "nobody else had it", deadline=60.0)
+            wait_acknowledged(bridge, "a", 25)
+            assert len(mix.asked) == asked
+            assert bridge.terminate() == 0
+    got = accepted(broker.bootstrap, namespace, "a")
+    assert [one.sequence for one in got] == list(range(1, 26))
+    assert len({one.epoch for one in got}) == 1
