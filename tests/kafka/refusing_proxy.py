@@ -163,10 +163,12 @@ def _requests(
                 send(client, answer)
 
 
-def _answers(upstream: socket.socket, client: socket.socket, lock: threading.Lock, theirs: bytes, ours: bytes) -> None:
+def _answers(
+    upstream: socket.socket, client: socket.socket, lock: threading.Lock, change: Callable[[bytes], bytes]
+) -> None:
     for frame in frames(upstream, client):
         with lock:
-            send(client, frame.replace(theirs, ours))
+            send(client, change(frame))
 
 
 def send(to: socket.socket, frame: bytes) -> None:
