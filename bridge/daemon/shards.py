@@ -171,7 +171,9 @@ class Shards:
                 each.tenure.begin_anew()
                 each.is_read_again = False
                 self._read_again(each)
-            elif each.is_read_again and each.stage is Stage.OWNED:  # another reading took the place of ours
+            elif each.stage is Stage.RETURNING or (
+                each.is_read_again and each.stage is Stage.OWNED
+            ):  # another reading took the place of ours
                 self._restore(each)
         elif note.turn is Turn.LOST:
             self._lose(each)
@@ -287,7 +289,8 @@ class Shards:
             return
         tenure.claimed(taken.term)
         self._turn(each, Turn.RESTORED)
-        each.trouble = None
+        each.trouble, each.is_read_again = None, False
+        each.held.clear()  # what was to be read again is read
         restored = taken.log.restored()
         for key in self._sessions.behind(taken.shard, restored):  # by a command, which found no owner
             self._sessions.hold(key)

@@ -356,6 +356,21 @@ def test_what_is_lost_again_while_it_returns_waits_again() -> None:
     assert scene.stages == {HOME: "owned"}
 
 
+def test_a_shard_that_returns_is_read_again_when_another_reading_took_the_place() -> None:
+    """Of one shard one reading counts; the claim of the other is this process's own."""
+    scene = Scene()
+    tenure = scene.owning()
+    scene.assignment.lost({HOME})
+    scene.assignment.assigned({HOME})
+    scene.shards.tick()
+    tenure.claimed(12)
+    scene.assignment.note(Note(HOME, Turn.AGAIN, tenure))
+    scene.shards.tick()
+    assert len(scene.reader.asked) == 3
+    scene.read(15, claims_at(7, 12))
+    assert scene.stages == {HOME: "owned"}
+
+
 def test_a_session_that_was_set_elsewhere_meanwhile_begins_there() -> None:
     """A command found no owner, and wrote."""
     scene = Scene()
