@@ -14,7 +14,7 @@ from bridge.daemon.daemon import Daemon
 from bridge.daemon.share import Share as DaemonsShare
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.at_least_once import AtLeastOnce
-from bridge.errors import EXIT_FATAL, EXIT_OK
+from bridge.errors import EXIT_FATAL, EXIT_OK, Unreachable
 from bridge.kafka.topics import Ground
 from bridge.settings import Settings, load
 
@@ -56,6 +56,56 @@ class Share:
     def close(self, deadline: float) -> None:
         """The end."""
         self.asked.append(f"close {deadline > 0}")
+
+
+class Asking:
+    """A supervisor that asks servers, or has nothing to ask for."""
+
+    def __init__(self, *, wants: bool, reached: bool) -> None:
+        self.wants_any, self._reached = wants, reached
+
+    def any_reached(self) -> bool:
+        """As the test has it."""
+        return self._reached
+
+
+class Waiting:
+    """A share that waits for something."""
+
+    def obstacle(self) -> str:
+        """What for."""
+        return "shard 3: somebody's open transaction"
+
+
+def judged(seconds: float, supervisor: Asking, *, has_begun: bool) -> Daemon:
+    """A daemon so many seconds after its budget began, when it has looked at it."""
+    daemon = Daemon(settings(start_timeout="2s"), ground)
+    daemon._budget_from = monotonic() - seconds
+    daemon._has_begun = has_begun
+    daemon._keep_budget(cast("Supervisor", supervisor), cast("DaemonsShare", Waiting()))
+    return daemon
+
+
+def test_a_start_without_shards_ends_when_the_group_has_had_its_time() -> None:
+    """A group waits for its slowest member: that is no Kafka out of reach. Past it, what is waited for is named."""
+    asking = Asking(wants=True, reached=False)
+    judged(30.0, asking, has_begun=False)
+    with pytest.raises(Unreachable, match="open transaction"):
+        judged(63.0, asking, has_begun=False)
+
+
+def test_servers_that_do_not_answer_end_the_start_and_one_that_has_does_not() -> None:
+    """Their time begins when the shards are taken."""
+    with pytest.raises(Unreachable, match="no server answered"):
+        judged(3.0, Asking(wants=True, reached=False), has_begun=True)
+    judged(1.0, Asking(wants=True, reached=False), has_begun=True)
+    judged(300.0, Asking(wants=True, reached=True), has_begun=True)
+
+
+def test_a_replica_that_has_nothing_to_ask_for_waits_for_ever() -> None:
+    """When it takes a dead one's sessions over, the time for the servers begins."""
+    daemon = judged(300.0, Asking(wants=False, reached=False), has_begun=True)
+    assert monotonic() - daemon._budget_from < 1.0
 
 
 class Readers:
