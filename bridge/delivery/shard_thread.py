@@ -208,7 +208,7 @@ class ShardThread:
     def _open_called(self, producer: TransactionalProducer) -> None:
         if not self._called:
             return
-        while self._called:
+        for _ in range(len(self._called)):  # who calls again meanwhile waits for the poll that tells why
             way = self._called.popleft()
             if way not in self._transaction.ways:
                 way.discard_if_revoked()
@@ -233,6 +233,7 @@ class ShardThread:
             flushed = self._flush(producer, [way], _PROBE)
             return flushed is Flushed.ALL and not way.suspicion.has_failed and monotonic() - began < _LONGEST_TRIAL
 
+        stood = way.positions.standing
         self._transaction.join_alone(producer, way)
         way.try_alone(self._transaction.budget, has_all)
         if way.shut():
@@ -240,7 +241,8 @@ class ShardThread:
         else:
             way.suspicion.is_on_trial = False
             self._called.extend(self._transaction.leave())
-        self._trials.note(way, began)
+        if way.suspicion.is_on_trial and way.positions.standing == stood:
+            self._trials.note_failure(began)
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)
@@ -277,11 +279,14 @@ class ShardThread:
         if producer.abort(self._pace.patience.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
+        was_refused = any(way.suspicion.has_failed for way in self._transaction.ways)
         for way in self._transaction.ways:
             way.aborted(was_stuck=was_stuck)
         self._called.extend(self._transaction.leave(self._transaction.ways))
         if producer.was_disturbed:
             self._renew(producer, "a connection broke, and what was on it may still arrive")
+        elif was_refused:  # librdkafka would change its epoch in the middle of the next transaction, which ends that
+            self._renew(producer, "a record was refused")
 
     # Other producers
 

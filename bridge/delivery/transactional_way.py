@@ -89,11 +89,8 @@ class TransactionalWay:
 
     def not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
         """See :class:`~bridge.delivery.way.Way`."""
-        self.produced -= 1
-        entry.stage = Stage.WAITING
-        if isinstance(failure, ProduceFailed):
-            self._fail(entry, failure.error)
-        self.close()
+        self._take_back(entry, failure)
+        self._call(self)
 
     def report(self, entry: Entry, error: ProduceError | None, _message: object) -> None:
         """A record of the transaction failed; the others are never told of."""
@@ -253,9 +250,17 @@ class TransactionalWay:
             elif entry.is_numbered:
                 self._send_record(entry)
         except (QueueFull, ProduceFailed) as failure:
-            self.not_produced(entry, failure)
+            self._take_back(entry, failure)
             return False
         return True
+
+    def _take_back(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
+        """It waits for the next transaction, and so does what comes after it."""
+        self.is_direct = False
+        self.produced -= 1
+        entry.stage = Stage.WAITING
+        if isinstance(failure, ProduceFailed):
+            self._fail(entry, failure.error)
 
     def _send_record(self, entry: Entry) -> None:
         record = encode_again(self.window, entry, self.suspicion.rejection_of(entry))

@@ -37,10 +37,10 @@ class Trials:
             del self._waiting[one]
         return one
 
-    def note(self, way: TransactionalWay, began: float) -> None:
-        """It was tried, from ``began`` until now."""
-        if way.suspicion.is_on_trial:
-            self._not_before = monotonic() + (monotonic() - began) * (_SHARE - 1)
+    def note_failure(self, began: float) -> None:
+        """A trial, from ``began`` until now, brought its session no further."""
+        now = monotonic()
+        self._not_before = now + (now - began) * (_SHARE - 1)
 
     @property
     def rest(self) -> float:

@@ -113,6 +113,10 @@ class ModelTransactions:
         self.end(shard, commit=False)
 
 
+_PATIENCE = 1000
+"""So many records may be refused between two polls: nobody hands more over in one round."""
+
+
 class State(Enum):
     """Of a producer's transaction."""
 
@@ -137,6 +141,8 @@ class ModelTransactionalProducer:
         self._state = State.NONE
         self._queued: dict[Place, deque[Sent]] = defaultdict(deque)
         self._sent_until = 0.0
+        self._untold: list[tuple[Sent, KafkaError]] = []
+        self._refused = 0
 
     @property
     def has_begun(self) -> bool:
@@ -170,7 +176,10 @@ class ModelTransactionalProducer:
         assert timestamp_ms > 0
         assert self._state is not State.NONE, "a record outside of any transaction"
         assert not self.abandoned, "a record for a producer that was given up"
+        self._live(self._chance.choice((0, 0, 0, 1)))  # what is sent fails in the background, and is told by a poll
         if self._state is State.FAILED or self.fatal is not None:
+            self._refused += 1
+            assert self._refused < _PATIENCE, "a transaction that failed is asked again and again, and never polled"
             raise QueueFull
         if len(value) > self._kafka.client_limit:
             raise ProduceFailed(TOO_LARGE)
@@ -179,9 +188,11 @@ class ModelTransactionalProducer:
 
     def poll(self) -> None:
         self._live(self._chance.randrange(6))
+        self._tell()
 
     def flush(self, timeout: float) -> int:
         self._live(self._chance.choice((5, 10**6)))
+        self._tell()
         left = sum(map(len, self._queued.values()))
         if left:
             self._kafka.clock.now += timeout
@@ -193,15 +204,15 @@ class ModelTransactionalProducer:
         return self._end(timeout, commit=True)
 
     def abort(self, timeout: float) -> Verdict:
-        purged = [record for queue in self._queued.values() for record in queue]
+        self._untold += [(record, PURGED) for queue in self._queued.values() for record in queue]
         self._queued.clear()
-        for record in purged:
-            record.report(PURGED, None)  # type: ignore[arg-type]  # nobody looks at the message
+        self._tell()
         return self._end(timeout, commit=False)
 
     def abandon(self) -> None:
         self.abandoned = True
         self._queued.clear()
+        self._tell()
 
     def _end(self, timeout: float, *, commit: bool) -> Verdict:
         if self._is_outdated():
@@ -251,5 +262,10 @@ class ModelTransactionalProducer:
             self._kafka.ids[self._shard].open += batch
             return
         self._state = State.FAILED
-        for record in batch:
-            record.report(error, None)  # type: ignore[arg-type]  # as above
+        self._untold += [(record, error) for record in batch]
+
+    def _tell(self) -> None:
+        self._refused = 0
+        untold, self._untold = self._untold, []
+        for record, error in untold:
+            record.report(error, None)  # type: ignore[arg-type]  # nobody looks at the message
