@@ -279,14 +279,11 @@ class ShardThread:
         if producer.abort(self._pace.patience.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
-        was_refused = any(way.suspicion.has_failed for way in self._transaction.ways)
         for way in self._transaction.ways:
             way.aborted(was_stuck=was_stuck)
         self._called.extend(self._transaction.leave(self._transaction.ways))
-        if producer.was_disturbed:
-            self._renew(producer, "a connection broke, and what was on it may still arrive")
-        elif was_refused:  # librdkafka would change its epoch in the middle of the next transaction, which ends that
-            self._renew(producer, "a record was refused")
+        # The old one would change its epoch in the middle of the next transaction, and so end that one as well.
+        self._renew(producer, "a transaction was given up")
 
     # Other producers
 

@@ -143,6 +143,7 @@ class ModelTransactionalProducer:
         self._sent_until = 0.0
         self._untold: list[tuple[Sent, KafkaError]] = []
         self._refused = 0
+        self._changes_epoch = False
 
     @property
     def has_begun(self) -> bool:
@@ -204,8 +205,8 @@ class ModelTransactionalProducer:
         return self._end(timeout, commit=True)
 
     def abort(self, timeout: float) -> Verdict:
-        self._untold += [(record, PURGED) for queue in self._queued.values() for record in queue]
-        self._queued.clear()
+        self._changes_epoch = self._state is State.FAILED or any(self._queued.values())
+        self._purge()
         self._tell()
         return self._end(timeout, commit=False)
 
@@ -244,7 +245,15 @@ class ModelTransactionalProducer:
             self.fatal, self.is_fenced = "fenced", True
         return self.is_fenced
 
+    def _purge(self) -> None:
+        self._untold += [(record, PURGED) for queue in self._queued.values() for record in queue]
+        self._queued.clear()
+
     def _live(self, steps: int) -> None:
+        if self._changes_epoch and steps and any(self._queued.values()):
+            # librdkafka changes its epoch after an abort of what was not sent, in the middle of what comes next
+            self._changes_epoch, self._state = False, State.FAILED
+            self._purge()
         for _ in range(steps):
             ready = [place for place, queue in self._queued.items() if queue and place[0] not in self._kafka.stuck]
             is_slow = self._kafka.rate and self._sent_until > self._kafka.clock.now
