@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from bridge.core.badge import Badge, decode
 from bridge.core.group_protocol import assigned, subscribed
@@ -80,11 +79,8 @@ def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: fl
 
     Waits up to ``timeout`` seconds. Raises ``SettingsError``.
     """
-    admin = admin_client(config)
-    # The wrapper in Python only warns that there are newer calls.
-    asked: Any = super(AdminClient, admin)
     try:
-        found: list[Any] = asked.list_groups(group=group, timeout=timeout)
+        found: list[Any] = admin_client(config).list_groups(group=group, timeout=timeout)
     except KafkaException:
         return None
     return next((_group(each, topic) for each in found if each.id == group), GroupSeen())
