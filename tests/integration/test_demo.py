@@ -101,7 +101,7 @@ def test_the_first_events_are_seen_within_five_seconds():
 
 def test_it_ends_by_itself_and_nothing_is_lost():
     """Sessions come and go meanwhile, and the figures still come out right."""
-    with Run("--for", "6s") as demo:
+    with Run("--for", "8s") as demo:
         demo.line_with("mix-bridge demo")
         demo.line_with("user_message_created")
         code, out, errors = demo.end()

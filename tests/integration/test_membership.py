@@ -366,7 +366,9 @@ def test_a_named_member_that_was_killed_takes_its_shards_back_at_once(names: Nam
     joined = names.again.lines("assigned")[0].at - names.again.lines("started")[0].at
     print(f"of that from the start of membership: {joined:.2f} s")
     assert joined < 10.0  # of the 60 s of this group's session time-out
-    assert [line.shards for line in names.stays.lines("assigned", "revoked", "lost")][2:] == []
+    # An assignment in which nothing is new may come to everybody.
+    assert [line for line in names.stays.lines("assigned", "revoked", "lost")[2:] if line.shards] == []
+    assert not names.stays.lines("lost")
 
 
 def test_a_second_process_of_one_name_ends_and_disturbs_nobody(names: Names) -> None:
