@@ -13,6 +13,7 @@ from functools import partial
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
+from bridge.core.records import Record
 from bridge.core.watermark import Announcement, Entry, Mark, Stage, plan_resend
 from bridge.delivery.encoding import encode_again
 from bridge.delivery.position_log import PositionLog
@@ -76,6 +77,9 @@ class IdempotentWay:
     def produce(self) -> Produce:
         """See :class:`~bridge.delivery.way.Way`."""
         return self._producers.events.produce
+
+    def keep(self, entry: Entry, record: Record) -> None:
+        """See :class:`~bridge.delivery.way.Way`: its number may change before it is sent."""
 
     def meet(self, _topic: str) -> None:
         """See :class:`~bridge.delivery.way.Way`."""

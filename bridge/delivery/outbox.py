@@ -31,10 +31,10 @@ _BATCH = 64
 """Events taken under the lock at once: enough to share its cost, few enough for the delivery thread to wait little."""
 _BATCH_BYTES = 256 * 1024
 """Bytes after which room is asked for again: one turn exceeds the limit by no more than this and one record."""
-_PATIENCE = 0.2
-"""Seconds that a batch waits for the direct way. It opens within milliseconds of an attach, and to encode everything
-twice, here and from memory, costs more than that; in lasting trouble reading goes on, slower, until the window is
-full."""
+_PATIENCE = 1.0
+"""Seconds that a batch waits for the direct way. It opens within milliseconds of an attach, and as a rule within 0.4 s
+of a transaction's end: what goes through memory instead costs more, and keeps the next one shut for longer. In lasting
+trouble this is waited for once: then reading goes on until the window is full."""
 
 
 class SessionOutbox:
@@ -118,6 +118,8 @@ class SessionOutbox:
                         produce(topic, value, key, headers, timestamp_ms, partial(report, entry))
                     except (QueueFull, ProduceFailed) as failure:
                         way.not_produced(entry, failure)
+                else:
+                    way.keep(entry, record)
                 if held >= _BATCH_BYTES:
                     break
         finally:  # whatever happens, what was remembered is counted

@@ -16,6 +16,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import unix_ms
 from bridge.core.checkpoint import Checkpoint
+from bridge.core.records import Record
 from bridge.core.watermark import Announcement, Entry, Mark, Stage
 from bridge.delivery.encoding import encode_again
 from bridge.delivery.position_log import PositionLog
@@ -62,6 +63,7 @@ class TransactionalWay:
         self._present = present
         self._call = call
         self._entries = window.entries
+        self._kept: dict[Entry, Record] = {}
         self._taken_before = 0
 
     # What the worker calls
@@ -74,6 +76,10 @@ class TransactionalWay:
     def meet(self, topic: str) -> None:
         """See :class:`~bridge.delivery.way.Way`."""
         self.known.add(topic)
+
+    def keep(self, entry: Entry, record: Record) -> None:
+        """See :class:`~bridge.delivery.way.Way`: its number is final, so nothing is encoded twice."""
+        self._kept[entry] = record
 
     def close(self) -> None:
         """See :class:`~bridge.delivery.way.Way`."""
@@ -236,6 +242,7 @@ class TransactionalWay:
         """Give the memory free: only where no transaction holds anything of it."""
         if self.window.is_revoked:
             with self.window.lock:
+                self._kept.clear()
                 self.window.discard()
 
     # Sending and failing
@@ -263,7 +270,10 @@ class TransactionalWay:
             self._fail(entry, failure.error)
 
     def _send_record(self, entry: Entry) -> None:
-        record = encode_again(self.window, entry, self.suspicion.rejection_of(entry))
+        rejection = self.suspicion.rejection_of(entry)
+        record = self._kept.get(entry) if rejection is None else None
+        if record is None:
+            record = encode_again(self.window, entry, rejection)
         entry.topic = record.topic
         # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
         now = unix_ms()
@@ -271,6 +281,7 @@ class TransactionalWay:
         self._present()(
             record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self.report, entry)
         )
+        self._kept.pop(entry, None)
 
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         """One record's failure, under the lock or in the shard's thread."""

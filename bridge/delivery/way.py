@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from bridge.core.records import Record
 from bridge.core.watermark import Entry
 from bridge.delivery.position_log import PositionLog
 from bridge.kafka.faults import ProduceError
@@ -32,6 +33,10 @@ class Way(Protocol):
 
     def meet(self, topic: str) -> None:
         """The session has a first record for this topic."""
+        ...
+
+    def keep(self, entry: Entry, record: Record) -> None:
+        """The worker does not send it: delivery will."""
         ...
 
     def not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
