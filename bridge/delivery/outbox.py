@@ -33,8 +33,8 @@ _BATCH_BYTES = 256 * 1024
 """Bytes after which room is asked for again: one turn exceeds the limit by no more than this and one record."""
 _PATIENCE = 1.0
 """Seconds that a batch waits for the direct way. It opens within milliseconds of an attach, and as a rule within 0.4 s
-of a transaction's end: what goes through memory instead costs more, and keeps the next one shut for longer. In lasting
-trouble this is waited for once: then reading goes on until the window is full."""
+of a transaction's end: what goes through memory instead costs more, and keeps the next one shut for longer. Once it
+was waited for in vain, reading goes on into memory until it has been open again."""
 
 
 class SessionOutbox:

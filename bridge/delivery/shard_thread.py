@@ -39,6 +39,10 @@ _PROBE = 1.0
 """Seconds in which a topic on trial must take a record: longer would hold the other sessions of the shard up."""
 _LONGEST_TRIAL = 10.0
 """Seconds after which a trial commits what was taken, and goes on in a transaction of its own."""
+_PROVEN = 3.0
+"""Seconds: a member that was proven so lately is proven again at once."""
+_BROKE = "a connection broke, and what was on it may still arrive"
+_ABORTED = "the client changes its epoch in the middle of the transaction after an abort, which ends that one as well"
 _LAST_ABORT = 3.0
 """Seconds for the abort of what is open when the shard is given up: readers need not wait for the brokers to do it."""
 
@@ -190,8 +194,8 @@ class ShardThread:
 
     def _between(self, producer: TransactionalProducer) -> None:
         """Nothing is in the present transaction, if there is one."""
-        if self.renewal is not None:
-            self._renew(producer, self.renewal)
+        if self._is_renewal_due:
+            self._renew(producer)
         else:
             self._wake.wait(max(0.0, min(_BUSY if self._stopping.is_set() else _IDLE, self._trials.rest)))
 
@@ -241,17 +245,18 @@ class ShardThread:
         else:
             way.suspicion.is_on_trial = False
             self._called.extend(self._transaction.leave())
-        if way.suspicion.is_on_trial and way.positions.standing == stood:
-            self._trials.note_failure(began)
+        if way.suspicion.is_on_trial:
+            self._trials.note(began, has_helped=way.positions.standing != stood)
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)
         has_failed = any(way.suspicion.has_failed for way in moved)
+        was_purged = any(way.suspicion.was_purged for way in moved)  # by the client itself, see _abort
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif self.is_over:
             return  # the end aborts
-        elif flushed is not Flushed.ALL or has_failed:
+        elif flushed is not Flushed.ALL or has_failed or was_purged:
             if flushed is Flushed.SLOW:
                 self._transaction.note_end(was_slow=True)
             self._abort(producer, was_stuck=flushed is Flushed.NOT and not has_failed)
@@ -270,30 +275,42 @@ class ShardThread:
         self._answered()
         self._transaction.note_end(was_slow=False)
         self._called.extend(self._transaction.leave(moved))
-        if producer.was_disturbed:
-            self._renew(producer, "a connection broke, and what was on it may still arrive")
-        elif self.renewal is not None:
-            self._renew(producer, self.renewal)
+        self._go_on(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
         if producer.abort(self._pace.patience.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
+        producer.poll()  # whatever is told of the transaction is told before it is forgotten
         for way in self._transaction.ways:
             way.aborted(was_stuck=was_stuck)
         self._called.extend(self._transaction.leave(self._transaction.ways))
-        # The old one would change its epoch in the middle of the next transaction, and so end that one as well.
-        self._renew(producer, "a transaction was given up")
+        self.renewal = self.renewal or _ABORTED
+        self._go_on(producer)
 
     # Other producers
 
-    def _renew(self, producer: TransactionalProducer, why: str) -> None:
+    def _go_on(self, producer: TransactionalProducer) -> None:
+        """A transaction has ended, and it is known how."""
+        if producer.was_disturbed:
+            self.renewal = _BROKE
+            self._renew(producer)
+        elif self._is_renewal_due:
+            self._renew(producer)
+
+    @property
+    def _is_renewal_due(self) -> bool:
+        """Not while the group shares its shards out anew, when a proof may take half a minute: the old one goes on."""
+        return self.renewal is not None and self.tenure.is_proven_within(_PROVEN)
+
+    def _renew(self, producer: TransactionalProducer) -> None:
         """Between two transactions: nothing is in doubt."""
-        log.info("a shard goes on with a new producer", shard=self.tenure.shard, reason=why)
+        log.info("a shard goes on with a new producer", shard=self.tenure.shard, reason=self.renewal)
         self.renewal = None
         self._abandon(producer)
         self._producer = self._taken_id()
         for way in tuple(self._ways.values()):
+            way.suspicion.forget()
             self.call(way)
 
     def _recover(self, producer: TransactionalProducer, why: str) -> None:
@@ -304,8 +321,8 @@ class ShardThread:
         )  # fmt: skip
         was_fenced = producer.is_fenced
         self._abandon(producer)
-        self._producer = self._taken_id(was_fenced=was_fenced)
         self.renewal = None
+        self._producer = self._taken_id(was_fenced=was_fenced)
         self.turned_at = inf
         found = self._reclaim(self.tenure)
         self.turned_at = monotonic()
@@ -318,7 +335,7 @@ class ShardThread:
         for way in tuple(self._ways.values()):
             way.hold()
         producer.abandon()
-        self._transaction.leave()
+        self._called.extend(self._transaction.leave())
 
     def _taken_id(self, *, was_fenced: bool = False) -> TransactionalProducer:
         self.turned_at = inf

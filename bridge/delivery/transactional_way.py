@@ -173,8 +173,8 @@ class TransactionalWay:
             recent = window.watermark.recent_after(entries)
             try:
                 checkpoint = self.positions.write_within(position, recent, state, self._checkpoint_failed)
-            except QueueFull:
-                self.suspicion.has_failed = True
+            except QueueFull:  # the transaction has failed, or there is no room: nobody is to blame
+                self.suspicion.was_purged = True
             except ProduceFailed as failure:
                 self._checkpoint_failed(failure.error, None)
             else:

@@ -8,7 +8,10 @@ from bridge.clock import monotonic
 from bridge.delivery.transactional_way import TransactionalWay
 
 _SHARE = 5
-"""A trial that fails may take one part in so many of the time: the other sessions wait meanwhile."""
+"""A trial that fails may take one part in so many of the time, one that helps half of it: the other sessions wait
+meanwhile."""
+_LONGEST = 20.0
+"""Seconds; what a trial took beyond that is not its own doing."""
 
 
 class Trials:
@@ -37,10 +40,12 @@ class Trials:
             del self._waiting[one]
         return one
 
-    def note_failure(self, began: float) -> None:
-        """A trial, from ``began`` until now, brought its session no further."""
+    def note(self, began: float, *, has_helped: bool) -> None:
+        """There was a trial from ``began`` until now; it ``has_helped`` when it brought its session further."""
         now = monotonic()
-        self._not_before = now + (now - began) * (_SHARE - 1)
+        # A new producer may have been waited for as well, for as long as Kafka was away.
+        took = min(now - began, _LONGEST)
+        self._not_before = now + took * (1 if has_helped else _SHARE - 1)
 
     @property
     def rest(self) -> float:

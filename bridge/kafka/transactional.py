@@ -135,6 +135,7 @@ class TransactionalProducer:
             self._producer.begin_transaction()
         except KafkaException as exception:
             self._note(exception)
+            self.fatal = self.fatal or str(exception)  # of no use, whatever it is
 
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,

@@ -202,6 +202,7 @@ def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace
         at = 0
         while (bug := replica.delivery.bug) is None:
             at += 1
+            assert at <= 6
             other = Producer({"bootstrap.servers": kafka, "transactional.id": transactional_id(namespace, 0)})
             other.init_transactions(20)
             one.submit(events([at]))

@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import cast
 
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from bridge.clock import monotonic
 from bridge.core.checkpoint import Checkpoint, decode
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.lifecycle import Happening
@@ -83,11 +85,15 @@ def _not_waited(_room: Room, _has_room: object, _stopped: object, at_most: float
 
 
 class Member:
-    """Whether a process is in the group."""
+    """Whether a process is in the group, which now and then answers late."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: random.Random) -> None:
         self.is_in = True
-        self.proven_at = 0.0
+        self._chance = chance
+
+    @property
+    def proven_at(self) -> float:
+        return monotonic() if self.is_in and self._chance.random() < 0.6 else -inf
 
     def ask(self) -> None:
         """Nothing to be done."""
@@ -128,7 +134,7 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.member = Member()
+        self.member = Member(random.Random(world.chance.random()))
         self.tenures = [Tenure(shard, self.member) for shard in range(SHARDS)]
         self.announced = 0
         self.number = world.processes = world.processes + 1
