@@ -49,7 +49,9 @@ class Patience:
     """For a commit, an abort, or taking the transactional id."""
 
 
-_LINGER = 5
+_LINGER = 25
+"""Milliseconds: each shard has a producer of its own, so batches come slower than where all sessions share one. Nobody
+waits for it, since the end of a transaction sends what is left at once."""
 _LEVEL = 6
 """Information, by syslog's numbers: librdkafka's own default."""
 _AS_IN_PYTHON = (50, 50, 50, 40, 30, 20, 20, 10)

@@ -102,7 +102,7 @@ def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, nam
             wait_until(lambda: one.tally.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble")
             other.submit(events(range(1, 11)))
             wait_until(lambda: other.acknowledged == other.position, 20, "the other session")
-            assert ground.dead_letters in (one.trouble or "")
+            wait_until(lambda: ground.dead_letters in (one.trouble or ""), 20, "the trouble of the dead letter")
             assert one.acknowledged is not None
             assert one.acknowledged.last_event_id == "1"
             is_mended = True

@@ -331,8 +331,8 @@ def topics(fleet: dict[str, Future[Topics]]) -> Topics:
 
 
 def test_shards_of_a_member_that_leaves_move_at_once(moves: Moves) -> None:
-    print(f"leave: {moves.leave:.2f} s")
-    assert moves.leave < 2.0
+    print(f"leave: {moves.leave:.2f} s")  # well under a second but for the tests beside this one
+    assert moves.leave < SESSION - 1.0
     assert moves.codes == [EXIT_OK, EXIT_OK]
 
 
