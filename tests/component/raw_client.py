@@ -41,7 +41,11 @@ class RawStream:
         self._seen = b""
         lines = [f"{method} {target} HTTP/{version}", "Host: raw"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        try:
+            self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        except OSError:  # reset already: nobody else could close it
+            self._socket.close()
+            raise
 
     def head(self) -> str:
         """Status line and headers."""

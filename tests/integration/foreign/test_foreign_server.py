@@ -29,7 +29,7 @@ def test_each_event_arrives_once_from_a_server_that_is_not_mix(kafka: str, names
         ForeignServer(folder, RATE) as server,
         Bridge(tmp_path / "bridge", _settings(kafka, namespace, server.url)) as bridge,
     ):
-        _kill_in_the_flow(bridge, server, random.Random(seed))
+        _kill_in_the_flow(bridge, random.Random(seed))
         bridge.start()
         wait_until(lambda: min(_connections(server)) > KILLS, 30, "the last resume")
         published = server.end()
@@ -80,14 +80,17 @@ def _settings(kafka: str, namespace: str, url: str) -> dict[str, object]:
     }
 
 
-def _kill_in_the_flow(bridge: Bridge, server: ForeignServer, chance: random.Random) -> None:
-    """The server goes on publishing all the while. The first kill is in the attach, each other follows many events."""
-    wait_until(lambda: min(_connections(server)), 30, "the first connections", 0)
-    bridge.kill()
-    for _ in range(KILLS - 1):
-        bridge.start()
-        before = max(wait_until(lambda: _acknowledged(bridge), 30, f"sessions, see {bridge.log}").values())
-        wait_until(lambda: min(_acknowledged(bridge).values()) > before + RATE / 2, 30, "a flow of events")  # noqa: B023 - called before the next turn
+def _kill_in_the_flow(bridge: Bridge, chance: random.Random) -> None:
+    """The server goes on publishing all the while.
+
+    Each kill follows many events: one in a session's first moments costs a new epoch where ids are no numbers.
+    """
+    before = 0
+    for number in range(KILLS):
+        if number:
+            bridge.start()
+            before = max(wait_until(lambda: _acknowledged(bridge), 30, f"sessions, see {bridge.log}").values())
+        wait_until(lambda: min(_acknowledged(bridge).values(), default=0) > before + RATE / 2, 30, "a flow of events")  # noqa: B023 - called before the next turn
         threading.Event().wait(chance.uniform(0, 0.5))  # the moment of the kill is what is random here
         bridge.kill()
 
