@@ -22,7 +22,7 @@ from tests.torture.sight import Sight
 from tests.torture.streams import moved_after
 from tests.waiting import wait_until
 
-LOAD = Load(sessions=12, rate=40.0)
+LOAD = Load(sessions=24, rate=20.0)  # so many that each replica's shards have some, but for 1 run of 5,000
 LONG = 60.0
 """A session timeout that no test waits for: whoever comes back before it was not waited for."""
 
