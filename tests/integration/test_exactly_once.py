@@ -209,7 +209,6 @@ def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace
             wait_until(lambda: one.is_settled or replica.delivery.bug is not None, 20)
         assert isinstance(bug, SettingsError)
         assert bug.mistakes[0].key == "namespace"
-
     ground.assert_exactly_once(one.key, at - 1)
 
 

@@ -165,6 +165,14 @@ class Scene:
         self.read(7)
         return tenure
 
+    def returning(self) -> Tenure:
+        """One that was taken, lost and assigned again; its tenure."""
+        tenure = self.owning()
+        self.assignment.lost({HOME})
+        self.assignment.assigned({HOME})
+        self.shards.tick()
+        return tenure
+
     def read(self, term: int, log: CheckpointLog | None = None, previous: Claim | None = None) -> None:
         """The last claim that was asked for comes by."""
         shard, taken = self.reader.asked[-1]
@@ -294,10 +302,7 @@ def test_what_is_lost_hands_nothing_over_and_reads_on() -> None:
 def test_what_is_assigned_again_goes_on_from_memory_when_nobody_else_had_it() -> None:
     """Kafka was away for longer than the group waits: the streams are not touched for its sake."""
     scene = Scene()
-    tenure = scene.owning()
-    scene.assignment.lost({HOME})
-    scene.assignment.assigned({HOME})
-    scene.shards.tick()
+    tenure = scene.returning()
     assert scene.stages == {HOME: "returning"}
     assert tenure.is_suspended
     scene.read(15, claims_at(3, 7))
@@ -312,10 +317,7 @@ def test_what_is_assigned_again_goes_on_from_memory_when_nobody_else_had_it() ->
 def test_what_another_process_had_meanwhile_begins_anew() -> None:
     """Its claim stands behind ours: what was read here may be numbered otherwise there."""
     scene = Scene()
-    tenure = scene.owning()
-    scene.assignment.lost({HOME})
-    scene.assignment.assigned({HOME})
-    scene.shards.tick()
+    tenure = scene.returning()
     scene.read(15, claims_at(3, 7, 11))
     assert tenure.is_over
     assert scene.sessions.said[-1] == f"drop {HOME}"
@@ -359,10 +361,7 @@ def test_what_is_lost_again_while_it_returns_waits_again() -> None:
 def test_a_shard_that_returns_is_read_again_when_another_reading_took_the_place() -> None:
     """Of one shard one reading counts; the claim of the other is this process's own."""
     scene = Scene()
-    tenure = scene.owning()
-    scene.assignment.lost({HOME})
-    scene.assignment.assigned({HOME})
-    scene.shards.tick()
+    tenure = scene.returning()
     tenure.claimed(12)
     scene.assignment.note(Note(HOME, Turn.AGAIN, tenure))
     scene.shards.tick()
@@ -374,11 +373,8 @@ def test_a_shard_that_returns_is_read_again_when_another_reading_took_the_place(
 def test_a_session_that_was_set_elsewhere_meanwhile_begins_there() -> None:
     """A command found no owner, and wrote."""
     scene = Scene()
-    scene.owning()
     scene.sessions.lower.append(KEY)
-    scene.assignment.lost({HOME})
-    scene.assignment.assigned({HOME})
-    scene.shards.tick()
+    scene.returning()
     log = claims_at(7)
     log.take(HOME, 9, 0, KEY.record_key, encode(checkpoint(Position(8, 0, "1"))))
     scene.read(15, log)

@@ -30,7 +30,6 @@ def test_each_event_arrives_once_from_a_server_that_is_not_mix(kafka: str, names
         Bridge(tmp_path / "bridge", _settings(kafka, namespace, server.url)) as bridge,
     ):
         _kill_in_the_flow(bridge, random.Random(seed))
-        bridge.start()
         wait_until(lambda: min(_connections(server)) > KILLS, 30, "the last resume")
         published = server.end()
         wait_until(lambda: _acknowledged(bridge) == published, 30, f"{published}, see {bridge.log}", 0.1)
@@ -85,14 +84,12 @@ def _kill_in_the_flow(bridge: Bridge, chance: random.Random) -> None:
 
     Each kill follows many events: one in a session's first moments costs a new epoch where ids are no numbers.
     """
-    before = 0
-    for number in range(KILLS):
-        if number:
-            bridge.start()
-            before = max(wait_until(lambda: _acknowledged(bridge), 30, f"sessions, see {bridge.log}").values())
-        wait_until(lambda: min(_acknowledged(bridge).values(), default=0) > before + RATE / 2, 30, "a flow of events")  # noqa: B023 - called before the next turn
+    for _ in range(KILLS):
+        before = max(wait_until(lambda: _acknowledged(bridge), 30, f"sessions, see {bridge.log}").values())
+        wait_until(lambda: min(_acknowledged(bridge).values()) > before + RATE / 2, 30, "a flow of events")  # noqa: B023 - called before the next turn
         threading.Event().wait(chance.uniform(0, 0.5))  # the moment of the kill is what is random here
         bridge.kill()
+        bridge.start()
 
 
 def _connections(server: ForeignServer) -> list[int]:
