@@ -4,8 +4,8 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
 COPY requirements.txt requirements-build.txt ./
 RUN python -m venv /opt/mix-bridge \
-    && /opt/mix-bridge/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt \
-    && python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-build.txt
+    && /opt/mix-bridge/bin/python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.txt \
+    && python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements-build.txt
 COPY pyproject.toml README.md ./
 COPY bridge ./bridge
 RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \

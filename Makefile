@@ -17,8 +17,9 @@ PYTHON := $(shell for one in python3 python3.13 python3.12 python3.11; do \
 endif
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-# Every file has its hash in the lock files; building our own package downloads nothing.
-INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all:
+# The lock files are complete and carry a hash for each file, so pip resolves nothing: without --no-deps, pip 23.2 looks at
+# the requirements of `coverage[toml]`, finds a newer version in the registry than the locked one, and stops.
+INSTALL_LOCKED := $(PIP) install --require-hashes --no-deps --only-binary :all:
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --upgrade
 
@@ -73,11 +74,13 @@ $(VENV)/.runtime: requirements.txt requirements-build.txt pyproject.toml | $(VEN
 	@echo "installing mix-bridge into $(VENV)"
 	@$(INSTALL_LOCKED) -r requirements.txt -r requirements-build.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@echo "installing the tools for development into $(VENV)"
 	@$(INSTALL_LOCKED) -r requirements-dev.txt
+	@$(PIP) check
 	@touch $@
 
 kafka: need-java $(VENV)/.development
