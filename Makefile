@@ -63,7 +63,7 @@ lock: $(VENV)/.development ## lock the newest versions that pyproject.toml allow
 	$(LOCK) --output-file requirements-build.txt --constraints requirements-dev.txt --group build
 
 clean: ## remove the environment and everything that was made
-	rm -rf $(VENV) build dist tests/kafka/target tests/integration/foreign/node_modules .mypy_cache .ruff_cache \
+	rm -rf $(VENV) build dist tests/support/target tests/integration/foreign/node_modules .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -84,7 +84,7 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@touch $@
 
 kafka: need-java $(VENV)/.development
-	@$(BIN)/python -m tests.kafka.archive
+	@$(BIN)/python -m tests.support.archive
 
 need-python:
 	@test -n "$(PYTHON)" || { echo "mix-bridge needs Python 3.11 or newer: install it (Debian: apt-get install" \

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.broker import Broker, Cluster
-from tests.kafka.shared import shared_broker
+from tests.support.broker import Broker, Cluster
+from tests.support.shared import shared_broker
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from bridge.cli.options import Given, takes_settings
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
-    from bridge.daemon.checks import Line
+    from bridge.admin.check.lines import Line
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
@@ -32,9 +32,9 @@ def check(
     if probe is not None:
         raise typer.BadParameter("is not in this version; leave it out", param_hint="--probe")
     settings = given.load(to_run=True).settings
+    from bridge.admin.check.checkup import check_all  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.admin.check.lines import passed  # noqa: PLC0415 - as below
     from bridge.cli.logs import secrets_of, start_logging  # noqa: PLC0415 - as below
-    from bridge.daemon.checks import passed  # noqa: PLC0415 - as below
-    from bridge.daemon.checkup import check_all  # noqa: PLC0415 - Kafka's client is slow to import
     from bridge.observe.logs import Redaction  # noqa: PLC0415 - as above
 
     start_logging(settings)

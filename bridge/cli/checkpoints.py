@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from bridge.cli.checkpoints_topic import CheckpointsTopic
+from bridge.admin.checkpoints.access import CheckpointsTopic
+from bridge.admin.checkpoints.edit import Change, Edit, forgotten, moved, removed
 from bridge.cli.kafka_access import JSON_OPTION, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import unix_ms
-from bridge.core.checkpoint_edit import Change, Edit, forgotten, moved, removed
-from bridge.core.checkpoint_log import Standing, session_of
+from bridge.core.checkpoint_log import StoredCheckpoint, session_of
 from bridge.core.identity import LONGEST_ID, SessionKey, partition_of, sendable
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
@@ -55,39 +55,39 @@ def list_(
     as_json: _Json = False,
 ) -> None:
     """How far each session has come, and checkpoints that the daemon would refuse."""
-    from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.checkpoints import text as texts  # noqa: PLC0415 - not needed to print help
 
     topic = CheckpointsTopic.read(given)
-    found = [one for one in topic.log.standings().values() if _is_wanted(one, session, state)]
+    found = [one for one in topic.log.stored_checkpoints().values() if _is_wanted(one, session, state)]
     if as_json:
         echo_json(texts.list_document(topic.name, found, unix_ms()))
     else:
         typer.echo("\n".join(texts.list_lines(topic.name, found, unix_ms())))
 
 
-def _is_wanted(standing: Standing, sessions: Sequence[str] | None, state: Show | None) -> bool:
-    name = standing.key.decode("utf-8", "replace")
+def _is_wanted(stored: StoredCheckpoint, sessions: Sequence[str] | None, state: Show | None) -> bool:
+    name = stored.key.decode("utf-8", "replace")
     named = not sessions or any(name == each or fnmatchcase(name, each) for each in sessions)
     if state is Show.BAD:
-        return named and bool(standing.flaws)
-    return named and (state is None or (standing.good is not None and standing.good.state == state.value))
+        return named and bool(stored.flaws)
+    return named and (state is None or (stored.good is not None and stored.good.state == state.value))
 
 
 @checkpoints_app.command()
 @takes_settings
 def show(*, given: Given, session: _Session, as_json: _Json = False) -> None:
     """All of one checkpoint, also of one that the daemon would refuse."""
-    from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.checkpoints import text as texts  # noqa: PLC0415 - not needed to print help
 
     topic = CheckpointsTopic.read(given)
-    standing = topic.log.about(os.fsencode(session))
+    stored = topic.log.about(os.fsencode(session))
     if as_json:
-        echo_json(texts.shown_document(topic.name, standing, unix_ms()))
-    elif standing.words:
-        typer.echo("\n".join(texts.shown_lines(topic.name, standing, unix_ms())))
+        echo_json(texts.shown_document(topic.name, stored, unix_ms()))
+    elif stored.words:
+        typer.echo("\n".join(texts.shown_lines(topic.name, stored, unix_ms())))
     else:
         typer.echo(f"{topic.name} has no checkpoint of {visible(session)}", err=True)
-    raise typer.Exit(EXIT_OK if standing.words else EXIT_FOUND)
+    raise typer.Exit(EXIT_OK if stored.words else EXIT_FOUND)
 
 
 @checkpoints_app.command("set")
@@ -192,13 +192,13 @@ def _session_key(key: bytes) -> SessionKey:
     return session
 
 
-def _something(topic: CheckpointsTopic, key: bytes) -> Standing:
-    standing = topic.log.about(key)
-    if not standing.words:
+def _something(topic: CheckpointsTopic, key: bytes) -> StoredCheckpoint:
+    stored = topic.log.about(key)
+    if not stored.words:
         name = visible(key.decode("utf-8", "backslashreplace"))
         typer.echo(f"{topic.name} has no checkpoint of {name}: nothing to change", err=True)
         raise typer.Exit(EXIT_FOUND)
-    return standing
+    return stored
 
 
 def _reset(topic: CheckpointsTopic, key: bytes) -> Edit:
@@ -218,18 +218,22 @@ def _reset(topic: CheckpointsTopic, key: bytes) -> Edit:
 
 def _misplaced(topic: CheckpointsTopic) -> list[Edit]:
     edits = []
-    for standing in topic.log.standings().values():
-        furthest = standing.furthest
-        if furthest is not None and any(flaw.misplaced is not None for flaw in standing.flaws):
+    for stored in topic.log.stored_checkpoints().values():
+        furthest = stored.furthest
+        if furthest is not None and any(flaw.misplaced is not None for flaw in stored.flaws):
             event_id = furthest.position.last_event_id
-            edits.append(_moved(topic, standing, furthest.key, event_id, furthest.state))
+            edits.append(_moved(topic, stored, furthest.key, event_id, furthest.state))
     return edits
 
 
 def _moved(
-    topic: CheckpointsTopic, standing: Standing, session: SessionKey, event_id: str, state: Literal["active", "ended"]
+    topic: CheckpointsTopic,
+    stored: StoredCheckpoint,
+    session: SessionKey,
+    event_id: str,
+    state: Literal["active", "ended"],
 ) -> Edit:
-    return moved(session, standing, topic.partitions, Change(event_id, state, _fingerprint(topic, session), unix_ms()))
+    return moved(session, stored, topic.partitions, Change(event_id, state, _fingerprint(topic, session), unix_ms()))
 
 
 def _fingerprint(topic: CheckpointsTopic, session: SessionKey) -> str:
@@ -241,8 +245,8 @@ def _fingerprint(topic: CheckpointsTopic, session: SessionKey) -> str:
 
 
 def _removed(topic: CheckpointsTopic, key: bytes, partition: int) -> Edit:
-    standing = topic.log.about(key)
-    if partition not in {word.partition for word in standing.words}:
+    stored = topic.log.about(key)
+    if partition not in {word.partition for word in stored.words}:
         typer.echo(f"{topic.name} partition {partition} has no record with that key: nothing to change", err=True)
         raise typer.Exit(EXIT_FOUND)
     if session_of(key) is not None and partition == partition_of(key, topic.partitions):
@@ -252,7 +256,7 @@ def _removed(topic: CheckpointsTopic, key: bytes, partition: int) -> Edit:
 
 def _change(given: Given, plan: Callable[[CheckpointsTopic], list[Edit]], *, force: bool, as_json: bool) -> None:
     """Decide, write, and say what was and what is."""
-    from bridge.cli import checkpoint_texts as texts  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.checkpoints import text as texts  # noqa: PLC0415 - not needed to print help
 
     topic = CheckpointsTopic.read(given)
     edits = plan(topic)

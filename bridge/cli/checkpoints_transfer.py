@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from bridge.cli.checkpoints_topic import CheckpointsTopic, living, named
+from bridge.admin.checkpoints.access import CheckpointsTopic, living, named
+from bridge.admin.checkpoints.edit import Edit, imported, is_behind, is_imported
 from bridge.cli.kafka_access import JSON_OPTION, counted, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import rfc3339, unix_ms
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.checkpoint_edit import Edit, imported, is_behind, is_imported
 from bridge.core.checkpoint_log import mistakes_of
+from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, SettingsError, Unreachable
 
 if TYPE_CHECKING:
-    from bridge.core.checkpoint_export import Export
+    from bridge.admin.checkpoints.export import Export
 
 _TOLD = 20
 """Sessions told one by one."""
@@ -43,7 +43,7 @@ def export(
     Stop all bridges of the namespace first, where the positions are to be moved: what runs goes on from them. Positions
     that lie in the wrong partition since partitions were added are among them.
     """
-    from bridge.core.checkpoint_export import document, lines  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.checkpoints.export import document, lines  # noqa: PLC0415 - not needed to print help
 
     topic = CheckpointsTopic.read(given)
     found = _exported(topic)
@@ -65,11 +65,11 @@ def export(
 
 
 def _exported(topic: CheckpointsTopic) -> Export:
-    from bridge.core.checkpoint_export import Export, Header, position_of  # noqa: PLC0415 - as above
+    from bridge.admin.checkpoints.export import Export, Header, position_of  # noqa: PLC0415 - as above
 
     if bad := [flaw for flaw in topic.log.flaws if flaw.misplaced is None]:
         raise SettingsError(mistakes_of(topic.name, bad))
-    positions = [position_of(standing) for standing in topic.log.standings().values()]
+    positions = [position_of(stored) for stored in topic.log.stored_checkpoints().values()]
     checkpoints = tuple(one for one in positions if one is not None)
     header = Header(
         namespace=topic.opened.settings.namespace,
@@ -143,20 +143,20 @@ class _Planned(NamedTuple):
 
 def _planned(found: Export, topic: CheckpointsTopic) -> _Planned:
     edits, already, behind, now_ms = [], 0, [], unix_ms()
-    standings = topic.log.standings()
+    stored_checkpoints = topic.log.stored_checkpoints()
     for one in found.checkpoints:
-        standing = standings.get(one.key.record_key) or topic.log.about(one.key.record_key)
-        if is_imported(one, standing):
+        stored = stored_checkpoints.get(one.key.record_key) or topic.log.about(one.key.record_key)
+        if is_imported(one, stored):
             already += 1
             continue
-        if is_behind(one, standing):
+        if is_behind(one, stored):
             behind.append(one)
-        edits.append(imported(one, standing, topic.partitions, now_ms))
+        edits.append(imported(one, stored, topic.partitions, now_ms))
     return _Planned(edits, already, behind)
 
 
 def _understood(file: str) -> Export:
-    from bridge.core.checkpoint_export import Damaged, understood  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.checkpoints.export import Damaged, understood  # noqa: PLC0415 - not needed to print help
 
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()

@@ -9,13 +9,13 @@ import typer
 from bridge.cli.kafka_access import JSON_OPTION, Access, access, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import unix_ms
-from bridge.core.dead_letter import Number, Place, Wanted, grouped, place_or_number, unix_ms_of
+from bridge.core.records.dead_letter import Number, Place, Wanted, grouped, place_or_number, unix_ms_of
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
-    from bridge.core.records import Rules
-    from bridge.delivery.replay import Ground
-    from bridge.kafka.dead_letters import DeadLetters
+    from bridge.admin.dead_letters.replay import Ground
+    from bridge.admin.dead_letters.topic import DeadLetters
+    from bridge.core.records.rules import Rules
     from bridge.settings import Settings
 
 dead_letters_app = typer.Typer(
@@ -74,7 +74,7 @@ def _wanted(
 
 def _letters(given: Given, wanted: Wanted) -> tuple[Access, DeadLetters]:
     opened = access(given)
-    from bridge.kafka.dead_letters import DeadLetters  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.admin.dead_letters.topic import DeadLetters  # noqa: PLC0415 - Kafka's client is slow to import
 
     return opened, DeadLetters(opened.config, opened.settings.topics.dead_letters, wanted)
 
@@ -94,7 +94,7 @@ def list_(  # noqa: PLR0913 - its options, each by name
     as_json: _Json = False,
 ) -> None:
     """How many there are, by session, reason and event type."""
-    from bridge.cli import dead_letter_texts as texts  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.dead_letters import text as texts  # noqa: PLC0415 - not needed to print help
 
     _, letters = _letters(given, _wanted(session, reason, type_, since))
     if each:
@@ -120,7 +120,7 @@ def show(
     as_json: _Json = False,
 ) -> None:
     """Headers and payload of some of them, safe for a terminal. With --json the payload is exact."""
-    from bridge.cli import dead_letter_texts as texts  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.dead_letters import text as texts  # noqa: PLC0415 - not needed to print help
 
     _, letters = _letters(given, _wanted(session, None, None, None, names))
     found = list(letters)
@@ -155,13 +155,13 @@ def replay(  # noqa: PLR0913 - its options, each by name
     What the rules still refuse stays where it is. What a replay has sent before is not sent again: the events topics
     are looked through for it. One replay at a time. Exit code 1 if any could not be sent.
     """
-    from bridge.cli import dead_letter_texts as texts  # noqa: PLC0415 - as below
-    from bridge.delivery.replay import replay as send_all  # noqa: PLC0415 - Kafka's client is slow to import
-    from bridge.kafka.sending import Sender  # noqa: PLC0415 - as above
+    from bridge.admin.dead_letters import text as texts  # noqa: PLC0415 - as below
+    from bridge.admin.dead_letters.replay import replay as send_all  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.kafka.record_sender import RecordSender  # noqa: PLC0415 - as above
 
     opened, letters = _letters(given, _wanted(session, reason, type_, since, names))
     ground, limit = _ground(opened)
-    report = send_all(letters, ground, None if dry_run else Sender(opened.config, limit))
+    report = send_all(letters, ground, None if dry_run else RecordSender(opened.config, limit))
     if as_json:
         echo_json(texts.replayed_document(letters, report, dry_run=dry_run))
     else:
@@ -173,7 +173,7 @@ def replay(  # noqa: PLR0913 - its options, each by name
 
 def _ground(opened: Access) -> tuple[Ground, int]:
     """What a replay goes by, and the largest request that every topic takes."""
-    from bridge.delivery.replay import Ground  # noqa: PLC0415 - as below
+    from bridge.admin.dead_letters.replay import Ground  # noqa: PLC0415 - as below
     from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
 
     topics = opened.settings.topics

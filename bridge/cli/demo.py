@@ -17,7 +17,7 @@ from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, FatalFault
 
 if TYPE_CHECKING:
     from bridge.demo.screen import Screen
-    from bridge.demo.verdict import Tally, Verdict
+    from bridge.demo.summary import Tally, Verdict
 
 _Signals = queue.SimpleQueue[int]
 
@@ -83,14 +83,14 @@ def _signals() -> _Signals:
 def _play(screen: Screen, asked_to_end: _Signals, **wishes: Any) -> Verdict:  # noqa: ANN401 - the fields of Wishes
     screen.title("mix-bridge demo", "starting Kafka, a Mix server, the bridge and a consumer")
     # After the first line, which nobody should have to wait for.
-    from bridge.demo.cast import Wishes  # noqa: PLC0415
+    from bridge.demo.personas import Wishes  # noqa: PLC0415
     from bridge.demo.scenario import Scenario  # noqa: PLC0415
     from bridge.observe.logs import configure  # noqa: PLC0415
 
     configure("error" if wishes["chaos"] else "warning", "console")  # broken connections are what is to be seen
     # Kafka's client tells of every connection that the embedded Kafka closes at its end.
     logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
-    logging.getLogger("bridge.demo.witness").setLevel(logging.CRITICAL)
+    logging.getLogger("bridge.demo.consumer").setLevel(logging.CRITICAL)
     logging.getLogger("bridge.http").setLevel(logging.ERROR)  # the screen itself says where it listens
     return Scenario(Wishes(**wishes), screen, asked_to_end).run()
 

@@ -33,7 +33,7 @@ def access(given: Given) -> Access:
     if not settings.kafka.bootstrap_servers:
         raise SettingsError.of("kafka.bootstrap_servers", "is missing; allowed: a list of host:port")
     from bridge.cli.logs import start_logging  # noqa: PLC0415 - as below
-    from bridge.kafka.clients import client_config  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.kafka.config import client_config  # noqa: PLC0415 - Kafka's client is slow to import
 
     start_logging(settings)
     if settings.log.level != "debug":  # what the client meets is in the command's own words

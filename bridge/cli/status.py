@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.text import Text
 
-    from bridge.cli.replicas import Endpoint, Replica
+    from bridge.admin.status.replicas import Endpoint, Replica
     from bridge.settings import Settings
 
 _EVERY = 2.0
@@ -49,7 +49,7 @@ def status(
     if watch and as_json:
         raise typer.BadParameter("one document cannot be watched: ask again instead", param_hint="--json")
     settings = given.load().settings
-    from bridge.cli.replicas import ask_all  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.status.replicas import ask_all  # noqa: PLC0415 - not needed to print help
 
     endpoints = _endpoints(url, settings)
     token = settings.http.token.get_secret_value() if settings.http.token else None
@@ -65,7 +65,7 @@ def status(
 
 
 def _endpoints(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]:
-    from bridge.cli.replicas import BadUrl, Endpoint  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.status.replicas import BadUrl, Endpoint  # noqa: PLC0415 - not needed to print help
 
     try:
         return list(dict.fromkeys(Endpoint.of(url) for url in urls)) if urls else [_own(settings)]
@@ -74,7 +74,7 @@ def _endpoints(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]
 
 
 def _own(settings: Settings) -> Endpoint:
-    from bridge.cli.replicas import Endpoint  # noqa: PLC0415 - as above
+    from bridge.admin.status.replicas import Endpoint  # noqa: PLC0415 - as above
 
     if not settings.http.port:
         what = "none: there is no endpoint to ask" if settings.http.port is None else "0: the daemon picked a port"
@@ -83,7 +83,7 @@ def _own(settings: Settings) -> Endpoint:
 
 
 def _code(replicas: Sequence[Replica]) -> int:
-    from bridge.cli.replicas import Outcome  # noqa: PLC0415 - as above
+    from bridge.admin.status.replicas import Outcome  # noqa: PLC0415 - as above
 
     outcomes = {each.outcome for each in replicas}
     if Outcome.AWAY in outcomes:
@@ -102,7 +102,7 @@ def _console() -> Console:
 def _picture(replicas: Sequence[Replica], most: int | None) -> list[Text]:
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    from bridge.cli.status_texts import lines  # noqa: PLC0415 - as above
+    from bridge.admin.status.text import lines  # noqa: PLC0415 - as above
     from bridge.clock import unix_ms  # noqa: PLC0415 - as above
 
     return [Text(line.text, line.style) for line in lines(replicas, unix_ms(), most)]
@@ -149,7 +149,7 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> 
 
 
 def _keep_asking(endpoints: Sequence[Endpoint], token: str | None, heard: _Heard) -> None:
-    from bridge.cli.replicas import ask_all  # noqa: PLC0415 - as above
+    from bridge.admin.status.replicas import ask_all  # noqa: PLC0415 - as above
 
     never = threading.Event()
     while True:

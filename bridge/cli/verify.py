@@ -15,7 +15,7 @@ from bridge.cli.options import Given, takes_settings
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
-    from bridge.daemon.audit import Progress
+    from bridge.admin.verify.audit import Progress
 
 
 def _session(text: str) -> str:
@@ -72,8 +72,8 @@ def verify(
     Reads events, dead letters, lifecycle and positions to the ends they have now; changes nothing.
     """
     settings = access(given).settings
-    from bridge.cli.verify_report import Report  # noqa: PLC0415 - as below
-    from bridge.daemon.audit import audit  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.admin.verify.audit import audit  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.admin.verify.report import Report  # noqa: PLC0415 - as below
 
     only = frozenset(key.encode() for key in session) if session else None
     with _progress() as progress:

@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-from bridge.core import claim
-from bridge.core.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, run_of, term_of
-from bridge.core.claim import CLAIM_KEY, Claim
+from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.identity import SessionKey, partition_of
-from bridge.core.succession import Restored, Succession
+from bridge.core.records import claim
+from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, run_of, term_of
+from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.errors import Mistake
 from bridge.settings import checks
 
 _LARGEST_EPOCH = 10**10 - 2
 """A larger one has no successor in 10 digits, and stands in no record."""
-_NOTHING = Succession()
+_NOTHING = CheckpointHistory()
 
 
-class Word(NamedTuple):
+class CheckpointRecord(NamedTuple):
     """One record of the checkpoints topic: the newest with its key in its partition."""
 
     partition: int
@@ -36,10 +36,10 @@ class Word(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class InvalidCheckpoint:
     """A word that the bridge cannot go by, and why: one line."""
 
-    word: Word
+    word: CheckpointRecord
     why: str
     misplaced: Checkpoint | None = None
     """What it says, where nothing is wrong but its partition."""
@@ -64,14 +64,14 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StoredCheckpoint:
     """All that stands in the topic about one key."""
 
     key: bytes
     good: Checkpoint | None
     """The one to go by."""
-    words: tuple[Word, ...]
-    flaws: tuple[Flaw, ...]
+    words: tuple[CheckpointRecord, ...]
+    flaws: tuple[InvalidCheckpoint, ...]
 
     @property
     def epoch(self) -> int | None:
@@ -96,14 +96,14 @@ class _Latest(NamedTuple):
     run: tuple[bytes, bytes]
     """Of words with the same run and no claim between them the last one says everything: the others need not be taken
     apart."""
-    word: Word
+    word: CheckpointRecord
 
 
 class CheckpointLog:
     """Takes the topic's records, partition by partition in order of offset; one thread.
 
     A record settles every earlier one with its key in its partition, as compaction has it; what a late word leaves
-    behind is told in :mod:`bridge.core.succession`.
+    behind is told in :mod:`bridge.core.checkpoint_history`.
     """
 
     def __init__(self, partitions: int, *, keep_words: bool = True) -> None:
@@ -114,9 +114,9 @@ class CheckpointLog:
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
         """By partition: the offset of the newest claim that is known of."""
         self._latest: dict[tuple[int, bytes], _Latest] = {}
-        self._successions: dict[bytes, Succession] = {}
-        self._words: dict[tuple[int, bytes], Word] = {}
-        self._flaws: dict[tuple[int, bytes], Flaw] = {}
+        self._checkpoint_histories: dict[bytes, CheckpointHistory] = {}
+        self._words: dict[tuple[int, bytes], CheckpointRecord] = {}
+        self._flaws: dict[tuple[int, bytes], InvalidCheckpoint] = {}
 
     def take(self, partition: int, offset: int, written_ms: int, key: bytes, value: bytes | None) -> None:
         """The next record; without a value it is a tombstone."""
@@ -127,9 +127,9 @@ class CheckpointLog:
         elif value is None:
             self._forget(place)
         else:
-            self._take_word(place, Word(partition, offset, written_ms, key, value))
+            self._take_word(place, CheckpointRecord(partition, offset, written_ms, key, value))
 
-    def _take_word(self, place: tuple[int, bytes], word: Word) -> None:
+    def _take_word(self, place: tuple[int, bytes], word: CheckpointRecord) -> None:
         run, newest_claim = run_of(word.value), self._newest_claims[word.partition]
         before = self._latest.get(place)
         if before is None or before.run != run or before.newest_claim != newest_claim:
@@ -148,7 +148,7 @@ class CheckpointLog:
         for words in (self._latest, self._words, self._flaws):
             words.pop(place, None)
         if self._is_at_home(place):
-            self._successions.pop(place[1], None)
+            self._checkpoint_histories.pop(place[1], None)
 
     def _take_apart(self, place: tuple[int, bytes], latest: _Latest) -> None:
         word = latest.word
@@ -161,21 +161,21 @@ class CheckpointLog:
         else:
             self._words.pop(place, None)
 
-    def _judge(self, word: Word, newest_claim: int) -> Flaw | None:
+    def _judge(self, word: CheckpointRecord, newest_claim: int) -> InvalidCheckpoint | None:
         """Keep what it says, or say why not."""
         try:
             checkpoint = decode(word.key, word.value)
         except BadCheckpoint as bad:
-            return Flaw(word, str(bad))
+            return InvalidCheckpoint(word, str(bad))
         if not self._is_at_home((word.partition, word.key)):
             home = partition_of(word.key, self._partitions)
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
-            return Flaw(word, why, checkpoint)
+            return InvalidCheckpoint(word, why, checkpoint)
         if checkpoint.term is not None and checkpoint.term >= word.offset:
             checkpoint = replace(checkpoint, term=None)  # of a topic that was here before this one: it says nothing
         is_late = checkpoint.term is not None and checkpoint.term < newest_claim
-        known = self._successions.get(word.key, _NOTHING)
-        self._successions[word.key] = known.after(checkpoint, word.offset, is_late=is_late)
+        known = self._checkpoint_histories.get(word.key, _NOTHING)
+        self._checkpoint_histories[word.key] = known.after(checkpoint, word.offset, is_late=is_late)
         return None
 
     def take_apart(self, most: int | None = None) -> bool:
@@ -194,7 +194,7 @@ class CheckpointLog:
     def restored(self) -> dict[SessionKey, Restored]:
         """Where every session goes on that has a word to go by."""
         self.take_apart()
-        found = (succession.restored for succession in self._successions.values())
+        found = (checkpoint_history.restored for checkpoint_history in self._checkpoint_histories.values())
         return {each.checkpoint.key: each for each in found if each is not None}
 
     @property
@@ -203,29 +203,29 @@ class CheckpointLog:
         return {key: restored.checkpoint for key, restored in self.restored().items()}
 
     @property
-    def flaws(self) -> Collection[Flaw]:
+    def flaws(self) -> Collection[InvalidCheckpoint]:
         """The words that the bridge cannot go by."""
         self.take_apart()
         return self._flaws.values()
 
-    def standings(self) -> dict[bytes, Standing]:
+    def stored_checkpoints(self) -> dict[bytes, StoredCheckpoint]:
         """All that stands, by key, sorted."""
         self.take_apart()
         places = defaultdict(list)
         for place in self._words:
             places[place[1]].append(place)
-        return {key: self._standing(key, places[key]) for key in sorted(places)}
+        return {key: self._stored(key, places[key]) for key in sorted(places)}
 
-    def _standing(self, key: bytes, places: Sequence[tuple[int, bytes]]) -> Standing:
+    def _stored(self, key: bytes, places: Sequence[tuple[int, bytes]]) -> StoredCheckpoint:
         words = tuple(self._words[place] for place in places)
         flaws = tuple(self._flaws[place] for place in places if place in self._flaws)
-        restored = self._successions.get(key, _NOTHING).restored
-        return Standing(key, None if restored is None else restored.checkpoint, words, flaws)
+        restored = self._checkpoint_histories.get(key, _NOTHING).restored
+        return StoredCheckpoint(key, None if restored is None else restored.checkpoint, words, flaws)
 
-    def about(self, key: bytes) -> Standing:
+    def about(self, key: bytes) -> StoredCheckpoint:
         """All that stands about one key, and may be nothing."""
         self.take_apart()
-        return self._standing(key, [place for place in self._words if place[1] == key])
+        return self._stored(key, [place for place in self._words if place[1] == key])
 
 
 def session_of(key: bytes) -> SessionKey | None:
@@ -253,7 +253,7 @@ _TOLD = 20
 """Flaws told at once: enough to see what happened, and no flood from a topic of somebody else."""
 
 
-def mistakes_of(topic: str, flaws: Collection[Flaw]) -> list[Mistake]:
+def mistakes_of(topic: str, flaws: Collection[InvalidCheckpoint]) -> list[Mistake]:
     """What the start says of them: of each the command that settles it."""
     told = [_mistake(topic, flaw) for flaw in list(flaws)[:_TOLD]]
     if len(flaws) > _TOLD:
@@ -266,7 +266,7 @@ _KEY_SHOWN = 200
 """Characters of a key that are told; the command has all of it."""
 
 
-def _mistake(topic: str, flaw: Flaw) -> Mistake:
+def _mistake(topic: str, flaw: InvalidCheckpoint) -> Mistake:
     word = flaw.word
     return Mistake(
         "topics.checkpoints",

@@ -16,27 +16,27 @@ from structlog.stdlib import get_logger
 
 from bridge import __version__
 from bridge.clock import monotonic, unix_ms
-from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.snapshot import BridgeSnapshot, Replica
 from bridge.daemon.guarantees import make_delivery
 from bridge.daemon.limits import keep_stacks_small, raise_open_files, share_memory_among_threads
-from bridge.daemon.pulse import Pulse
-from bridge.daemon.share import Share
 from bridge.daemon.source import Source
+from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topic_watch import TopicWatch
+from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
-from bridge.delivery.tenure import Tenure
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
-from bridge.kafka.clients import client_config
-from bridge.kafka.topic_look import TopicLook
+from bridge.kafka.config import client_config
+from bridge.kafka.topic_description import TopicLook
 from bridge.kafka.topics import Ground, TopicAdmin, prepare
 from bridge.kafka.transaction_trial import try_transactions
-from bridge.observe.health import KAFKA_LIMIT, Beats
-from bridge.observe.http import HttpEndpoint
-from bridge.observe.snapshot import BridgeSnapshot, Replica
+from bridge.observe.api import HttpEndpoint
+from bridge.observe.health import KAFKA_LIMIT, Heartbeats
 from bridge.settings import Settings
 from bridge.settings.naming import trial_transactional_id
+from bridge.sharding.coordinator import ShardCoordinator
 
 log = get_logger("bridge.daemon")
 
@@ -89,12 +89,12 @@ class Daemon:
         self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stops = 0
         self._kafka_is_silent = False
-        self._beats = Beats()
-        self._pulse = Pulse()
+        self._heartbeats = Heartbeats()
+        self._stall_detector = StallDetector()
         self._sources = {name: Source(name, settings) for name in settings.servers}
         self._delivery: Delivery | None = None
         self._supervisor: Supervisor | None = None
-        self._share: Share | None = None
+        self._share: ShardCoordinator | None = None
         self._has_begun = False
         self._topics: TopicWatch | None = None
         self.http_port: int | None = None
@@ -144,9 +144,11 @@ class Daemon:
         delivery.last_answer = monotonic()
         delivery.start()
         count = ground.checkpoint_partitions
-        self._supervisor = Supervisor(self._sources, count, delivery, self._pulse, self._look)
+        self._supervisor = Supervisor(self._sources, count, delivery, self._stall_detector, self._look)
         self._supervisor.start()
-        self._share = share = Share(settings, count, delivery, self._supervisor, self._beats.beat, self._look)
+        self._share = share = ShardCoordinator(
+            settings, count, delivery, self._supervisor, self._heartbeats.beat, self._look
+        )
         if self._prepare_ground is prepare_topics:  # an embedded Kafka has no settings of topics to look at
             look = TopicLook(client_config(settings.kafka, "mix-bridge"))
             self._topics = TopicWatch(settings, ground, look, share)
@@ -179,14 +181,14 @@ class Daemon:
 
         return make_delivery(self._settings, ground.checkpoint_partitions, limit, self._reclaim, self._beat_of_delivery)
 
-    def _reclaim(self, tenure: Tenure) -> Mapping[SessionKey, Checkpoint]:
+    def _reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
         if self._share is None:
             raise AssertionError("no shard before there is a share")
-        return self._share.reclaim(tenure)
+        return self._share.reclaim(lease)
 
     def _beat_of_delivery(self) -> None:
-        self._beats.beat("delivery")
-        self._pulse.beat()
+        self._heartbeats.beat("delivery")
+        self._stall_detector.beat()
 
     # Run
 
@@ -197,7 +199,7 @@ class Daemon:
         if self._stop_is_asked_for():
             raise Stopped  # before the first tick, which starts all sessions
         while True:
-            self._beats.beat("supervisor")
+            self._heartbeats.beat("supervisor")
             self._raise_bug()
             share.tick()
             self._note_start(share)
@@ -206,7 +208,7 @@ class Daemon:
             self._keep_budget(supervisor, share)
             self._wait_for_signal(_QUICK_TICK if share.is_leaving or supervisor.is_behind else _TICK)
 
-    def _note_start(self, share: Share) -> None:
+    def _note_start(self, share: ShardCoordinator) -> None:
         if self._has_begun or not share.has_begun:
             return
         self._has_begun = True
@@ -217,11 +219,11 @@ class Daemon:
             checkpoints=share.restored, shards=len(share.snapshot().shards),
         )  # fmt: skip
 
-    def _keep_budget(self, supervisor: Supervisor, share: Share) -> None:
+    def _keep_budget(self, supervisor: Supervisor, share: ShardCoordinator) -> None:
         if not self._has_begun and self._budget_is_used_up(_REBALANCE):
             raise Unreachable(
                 f"Kafka: not ready within start_timeout and {_REBALANCE:g} s for the group to share the shards:"
-                f" {share.obstacle()} (start_timeout=0 waits for ever)"
+                f" {share.connection_failure()} (start_timeout=0 waits for ever)"
             )
         if self._has_begun and not supervisor.wants_any:
             self._budget_from = monotonic()  # a replica without sessions asks nobody; once it has some, the time begins
@@ -301,7 +303,7 @@ class Daemon:
     def _await(self, join: Callable[[float], bool], deadline: float) -> bool:
         """Wait in slices, so that a second signal is heard."""
         while not join(min(deadline, monotonic() + 0.1)):
-            self._beats.beat("supervisor")
+            self._heartbeats.beat("supervisor")
             self._raise_bug()
             self._take_signals()
             if self._stops > 1 or monotonic() > deadline:
@@ -334,14 +336,14 @@ class Daemon:
             namespace=self._settings.namespace,
             started_at_ms=self._started_ms,
             restored=self._has_begun,
-            buffer_bytes=delivery.room.held if delivery else 0,
+            buffer_bytes=delivery.budget.held if delivery else 0,
             buffer_limit=self._settings.delivery.max_buffer_bytes,
             checkpoints_written=delivery.checkpoints_written if delivery else 0,
             kafka_last_answer_age=None if answered is None else monotonic() - answered,
             delivers=delivery is None or delivery.bug is None,
             sessions=sessions,
             servers=supervisor.servers() if supervisor else {},
-            loops=self._beats.ages(),
+            loops=self._heartbeats.ages(),
             topics=self._topics.snapshot() if self._topics else (),
             replica=self._share.snapshot() if self._share else Replica(),
         )

@@ -9,7 +9,7 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.daemon.roster import DiscoveryRules, discovered
+from bridge.daemon.selection import DiscoveryRules, discovered
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.mix.sessions import ServerUnavailable

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from bridge.delivery import at_least_once, exactly_once
 from bridge.delivery.at_least_once import AtLeastOnce
+from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
-from bridge.delivery.position_log import OwnTopics
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.shard_thread import Pace, Reclaim
-from bridge.kafka.clients import client_config
+from bridge.kafka.config import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.transactional import Patience, TransactionalProducer
 from bridge.settings import Settings

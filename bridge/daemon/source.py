@@ -11,19 +11,19 @@ from structlog.stdlib import get_logger
 
 from bridge import __version__
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.continuity import Continuity
-from bridge.core.event import Event
 from bridge.core.identity import SessionKey
-from bridge.core.recent import Recent
-from bridge.core.records import Encoder, Route, Rules
-from bridge.daemon.pace import Pace
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.stream.continuity import Continuity
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.daemon.rate_limit import Pace
+from bridge.http.tls import client_context
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from bridge.mix.sessions import SessionsApi
 from bridge.settings import ServerSettings, Settings
 from bridge.sse.connection import Connector, Endpoint
 from bridge.sse.reconnection import Backoff
-from bridge.tls import client_context
 
 log = get_logger("bridge.source")
 
@@ -70,12 +70,12 @@ class Source:
             self.reached = True
 
     def places(self, within: float) -> int:
-        """How many sessions could connect within so many seconds (see :class:`bridge.daemon.pace.Pace`)."""
+        """How many sessions could connect within so many seconds (see ``rate_limit``)."""
         with self._pacing:
             return self._pace.places(monotonic(), within)
 
     def await_turn(self, stopped: threading.Event) -> bool:
-        """Wait for a turn to connect to the server (see :class:`bridge.daemon.pace.Pace`); False once ``stopped``."""
+        """Wait for a turn to connect to the server (see ``rate_limit``); False once ``stopped``."""
         with self._pacing:
             seconds, self._pace = self._pace.turn(monotonic())
         if not stopped.wait(seconds):
@@ -114,7 +114,8 @@ class Source:
             accepts_no_ids=server.without_ids == "accept",
             has_ids=restored is not None and restored.position.last_event_id not in ("", start),
             # At the very start the announcement may not have got through before the process died: it comes again.
-            is_new=restored is None or (restored.position.sequence == 0 and restored.recent == Recent.starting(start)),
+            is_new=restored is None
+            or (restored.position.sequence == 0 and restored.overlap_window == OverlapWindow.starting(start)),
         )
 
     def is_refusal(self, events: Sequence[Event]) -> bool:

@@ -11,19 +11,19 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
+from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import Position, SessionKey, partition_of
-from bridge.core.states import State
-from bridge.core.succession import Restored
+from bridge.core.snapshot import Counters, ServerSnapshot, SessionSnapshot
 from bridge.daemon.discovery import Discovery
 from bridge.daemon.limits import share_interpreter_among
-from bridge.daemon.pulse import Pulse
-from bridge.daemon.roster import OwnedPart, choose
+from bridge.daemon.selection import OwnedPart, choose
+from bridge.daemon.session_states import State
+from bridge.daemon.session_worker import Worker
 from bridge.daemon.source import Source
-from bridge.daemon.worker import Worker
-from bridge.delivery.outbox import SessionOutbox
+from bridge.daemon.stall import StallDetector
+from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
-from bridge.delivery.tenure import Tenure
-from bridge.observe.snapshot import Counters, ServerSnapshot, SessionSnapshot
+from bridge.delivery.publisher import SessionPublisher
 
 log = get_logger("bridge.supervisor")
 
@@ -45,8 +45,8 @@ class Running:
     """A session that is worked on, or whose last records are still on their way."""
 
     worker: Worker
-    outbox: SessionOutbox
-    tenure: Tenure
+    publisher: SessionPublisher
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,15 @@ class Supervisor:
         sources: Mapping[str, Source],
         shard_count: int,
         delivery: Delivery,
-        pulse: Pulse,
+        stall_detector: StallDetector,
         changed: Callable[[], None],
     ) -> None:
         """``changed`` wakes the thread that calls ``tick``."""
         self._sources = sources
         self._shard_count = shard_count
         self._delivery = delivery
-        self._pulse = pulse
-        self._tenures: dict[int, Tenure] = {}
+        self._stall_detector = stall_detector
+        self._leases: dict[int, Lease] = {}
         """Of the shards whose sessions are to run here."""
         self._checkpoints: dict[SessionKey, Restored] = {}
         self._keys: dict[int, set[SessionKey]] = {}
@@ -146,16 +146,16 @@ class Supervisor:
         """The shard a session belongs to: the partition its checkpoints are in."""
         return partition_of(key.record_key, self._shard_count)
 
-    def own(self, tenure: Tenure, restored: Mapping[SessionKey, Restored]) -> None:
+    def own(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Bridge the sessions of a shard from now on."""
         self._checkpoints.update(restored)
-        self._keys[tenure.shard] = set(restored)
-        self._tenures[tenure.shard] = tenure
+        self._keys[lease.shard] = set(restored)
+        self._leases[lease.shard] = lease
         self._say_what_is_left_alone(restored)
 
     def give_up(self, shard: int) -> None:
         """Begin no session of the shard any more, and ask its readers to end."""
-        self._tenures.pop(shard, None)
+        self._leases.pop(shard, None)
         for key in self._keys.pop(shard, ()):
             self._checkpoints.pop(key, None)
         for running in self._in(shard).values():
@@ -187,7 +187,7 @@ class Supervisor:
         running = self._running.get(key)
         if running is not None:
             running.worker.stop()
-            running.outbox.revoke()
+            running.publisher.revoke()
 
     def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
         """Begin what was held of the shard from where it stands now."""
@@ -204,13 +204,13 @@ class Supervisor:
         return [
             key
             for key, running in self._in(shard).items()
-            if key in restored and running.outbox.position.epoch < restored[key].checkpoint.position.epoch
+            if key in restored and running.publisher.position.epoch < restored[key].checkpoint.position.epoch
         ]
 
     def is_out(self, key: SessionKey) -> bool:
         """Whether no transaction holds anything of a session that is held."""
         running = self._running.get(key)
-        return running is None or running.outbox.is_out
+        return running is None or running.publisher.is_out
 
     def epoch(self, key: SessionKey) -> int | None:
         """The epoch that a session was in when it was taken over; None when it was in none."""
@@ -220,13 +220,15 @@ class Supervisor:
     def astray(self) -> Iterable[SessionKey]:
         """Sessions whose memory does not know the position that stands in Kafka."""
         return [
-            key for key, each in self._running.items() if each.outbox.must_restart is not None and key not in self._held
+            key
+            for key, each in self._running.items()
+            if each.publisher.must_restart is not None and key not in self._held
         ]
 
     def counts(self) -> Mapping[int, int]:
         """Sessions that run here, by shard (any thread)."""
         with self._lock:
-            return Counter(each.tenure.shard for each in self._running.values())
+            return Counter(each.lease.shard for each in self._running.values())
 
     def _take_over(self, key: SessionKey) -> None:
         """What a session that was held still has here is forgotten."""
@@ -242,7 +244,7 @@ class Supervisor:
         self._keys.setdefault(shard, set()).add(key)
 
     def _in(self, shard: int) -> dict[SessionKey, Running]:
-        return {key: each for key, each in self._running.items() if each.tenure.shard == shard}
+        return {key: each for key, each in self._running.items() if each.lease.shard == shard}
 
     # Starting and ending
 
@@ -250,7 +252,7 @@ class Supervisor:
         running = {key.session_id for key in self._running if key.server == name}
         discovery = self._discoveries.get(name)
         resting = self._resting(name, source, discovery)
-        owned, part = frozenset(self._tenures), self._parts[name]
+        owned, part = frozenset(self._leases), self._parts[name]
         choice = choose(
             part.of("configured", source.settings.sessions, owned),
             self._unfinished(name) if discovery else (),
@@ -272,9 +274,9 @@ class Supervisor:
                 self.is_behind = places > 0
                 return
             # A shard that is being given up is in the tables still, and none of its sessions may begin.
-            tenure = self._tenures.get(self.shard_of(key))
-            if tenure is not None and key not in self._held and key not in self._departing:
-                self._launch(key, source, tenure)
+            lease = self._leases.get(self.shard_of(key))
+            if lease is not None and key not in self._held and key not in self._departing:
+                self._launch(key, source, lease)
                 places -= 1
 
     def _resting(self, name: str, source: Source, discovery: Discovery | None) -> set[str]:
@@ -286,29 +288,29 @@ class Supervisor:
                 del self._rests[key]
         return {key.session_id for key in self._rests if key.server == name}
 
-    def _launch(self, key: SessionKey, source: Source, tenure: Tenure) -> None:
+    def _launch(self, key: SessionKey, source: Source, lease: Lease) -> None:
         restored = self._checkpoints.get(key)
         checkpoint = None if restored is None else restored.checkpoint
-        outbox = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, tenure)
+        publisher = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, lease)
         discovery = self._discoveries.get(key.server)
         hint = discovery.ask_now if discovery else _nothing
-        worker = Worker(key, source, outbox, restored, tenure, self._pulse, hint)
+        worker = Worker(key, source, publisher, restored, lease, self._stall_detector, hint)
         with self._lock:
-            self._running[key] = Running(worker, outbox, tenure)
+            self._running[key] = Running(worker, publisher, lease)
         worker.start()
 
     def _reap(self) -> None:
         for key, running in list(self._running.items()):
-            if key in self._held or running.outbox.must_restart is not None:
+            if key in self._held or running.publisher.must_restart is not None:
                 continue
-            if running.worker.is_over and running.outbox.is_settled and running.worker.state is not State.REFUSED:
+            if running.worker.is_over and running.publisher.is_settled and running.worker.state is not State.REFUSED:
                 self._take_out(key, running)
 
     def _take_out(self, key: SessionKey, running: Running) -> None:
         outcome = running.worker.state
         checkpoint = self._delivery.close(key)
-        if checkpoint is not None and running.tenure.shard in self._tenures:
-            self._keep(running.tenure.shard, key, Restored(checkpoint, is_late=False))
+        if checkpoint is not None and running.lease.shard in self._leases:
+            self._keep(running.lease.shard, key, Restored(checkpoint, is_late=False))
         now = monotonic()
         crashed = outcome is State.CRASHED
         self._rests[key] = Rest(now + _REST_AFTER_CRASH, inf) if crashed else Rest(now + _REST_AFTER_END, now)
@@ -395,33 +397,33 @@ def _nothing() -> None:
 
 
 def _counters(running: Running) -> Counters:
-    readings, tally = running.worker.readings, running.outbox.tally
+    session_counters, tally = running.worker.session_counters, running.publisher.tally
     return Counters(
-        received=readings.received,
-        published=running.outbox.published,
+        received=session_counters.received,
+        published=running.publisher.published,
         skipped=tally.skipped,
-        dead_letters=dict(running.outbox.dead_letters),
-        refused=running.outbox.dead_letters.get("rejected", 0),
+        dead_letters=dict(running.publisher.dead_letters),
+        refused=running.publisher.dead_letters.get("rejected", 0),
         rewinds=tally.rewinds,
         epochs_begun=tally.epochs,
-        reconnects=readings.reconnects,
-        resumed=readings.resumed,
-        gaps=readings.gaps,
-        missing_events=readings.missing_events,
-        healed=readings.healed,
-        resets=readings.resets,
-        unresumable=readings.unresumable,
+        reconnects=session_counters.reconnects,
+        resumed=session_counters.resumed,
+        gaps=session_counters.gaps,
+        missing_events=session_counters.missing_events,
+        healed=session_counters.healed,
+        resets=session_counters.resets,
+        unresumable=session_counters.unresumable,
         bytes_read=running.worker.bytes_read,
-        replaced_utf8=readings.replaced,
-        discarded_tails=readings.discarded_tails,
-        discarded_bytes=readings.discarded_bytes,
+        replaced_utf8=session_counters.replaced,
+        discarded_tails=session_counters.discarded_tails,
+        discarded_bytes=session_counters.discarded_bytes,
     )
 
 
 def _session_snapshot(key: SessionKey, running: Running, now: float) -> SessionSnapshot:
-    worker, outbox = running.worker, running.outbox
-    position, acknowledged = outbox.position, outbox.acknowledged
-    event_at, byte_at = worker.readings.last_event_at, worker.last_byte_at
+    worker, publisher = running.worker, running.publisher
+    position, acknowledged = publisher.position, publisher.acknowledged
+    event_at, byte_at = worker.session_counters.last_event_at, worker.last_byte_at
     return SessionSnapshot(
         server=key.server,
         session=key.session_id,
@@ -430,11 +432,11 @@ def _session_snapshot(key: SessionKey, running: Running, now: float) -> SessionS
         epoch=position.epoch or None,
         sequence=position.sequence,
         acknowledged_sequence=_acknowledged_sequence(position.epoch, acknowledged),
-        shard=running.tenure.shard,
-        in_flight=outbox.in_flight,
+        shard=running.lease.shard,
+        in_flight=publisher.in_flight,
         last_event_age=None if event_at is None else now - event_at,
         last_byte_age=None if byte_at is None else now - byte_at,
-        last_error=outbox.trouble or outbox.positions.trouble or worker.readings.last_error,
+        last_error=publisher.trouble or publisher.positions.trouble or worker.session_counters.last_error,
         counters=_counters(running),
     )
 

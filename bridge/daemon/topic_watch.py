@@ -16,11 +16,11 @@ from typing import Protocol
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
+from bridge.core.snapshot import TopicSnapshot
 from bridge.errors import BridgeError, SettingsError, Unreachable
 from bridge.kafka.topic_changes import Change, Kind, changes, trouble, warnings
-from bridge.kafka.topic_look import TopicSeen
+from bridge.kafka.topic_description import TopicSeen
 from bridge.kafka.topics import Ground, TopicPlan, needed_bytes, plan
-from bridge.observe.snapshot import TopicSnapshot
 from bridge.settings import Settings
 
 log = get_logger("bridge.topics")
@@ -35,7 +35,7 @@ _REMIND = 600.0
 
 
 class Look(Protocol):
-    """How the topics are asked for; see :class:`bridge.kafka.topic_look.TopicLook`."""
+    """How the topics are asked for; see :class:`bridge.kafka.topic_description.TopicLook`."""
 
     def __call__(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicSeen | None]:
         """The topics by name."""

@@ -2,7 +2,7 @@
 
 Crash points: before an acknowledgement the checkpoint does not speak of the record, so a restart reads it again under
 the same number; after it, the timer writes only what is acknowledged. A first position and a new epoch are
-acknowledged before their first record is produced (see :class:`bridge.core.watermark.Mark`).
+acknowledged before their first record is produced (see :class:`bridge.core.in_flight.Mark`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
-from bridge.core.records import Encoder
-from bridge.delivery.idempotent_way import IdempotentWay
-from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import OwnTopics, PositionLog
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import Encoder
+from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
+from bridge.delivery.idempotent_sender import IdempotentSender
+from bridge.delivery.in_flight import Window
+from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Producers
-from bridge.delivery.room import Room
-from bridge.delivery.tenure import Tenure
-from bridge.delivery.window import Window
+from bridge.delivery.publisher import SessionPublisher
 from bridge.kafka.producer import IdempotentProducer, Role
 
 log = get_logger("bridge.delivery")
@@ -65,7 +65,7 @@ class AtLeastOnce:
         beat: Callable[[], None],
     ) -> None:
         """``make_producer`` makes a producer for a role; ``beat`` is called by each turn of the thread's loop."""
-        self.room = Room(limits.max_buffer_bytes)
+        self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         """When Kafka last reported on a record, by :func:`bridge.clock.monotonic`."""
         self.bug: Exception | None = None
@@ -76,13 +76,13 @@ class AtLeastOnce:
         self._limits = limits
         self._beat = beat
         self._closed_checkpoints = 0
-        self._ways: dict[SessionKey, IdempotentWay] = {}
-        self._outboxes: dict[SessionKey, SessionOutbox] = {}
+        self._ways: dict[SessionKey, IdempotentSender] = {}
+        self._publishers: dict[SessionKey, SessionPublisher] = {}
         self._renewal: str | None = None  # set by the watch of the topics, as the next
         self._new_checkpoints: int | None = None
-        self._called: deque[IdempotentWay] = deque()  # by any thread: these want the delivery thread
-        self._answered: list[IdempotentWay] = []  # by the reports of the present poll
-        self._waiting: dict[IdempotentWay, None] = {}  # in the order they called
+        self._called: deque[IdempotentSender] = deque()  # by any thread: these want the delivery thread
+        self._answered: list[IdempotentSender] = []  # by the reports of the present poll
+        self._waiting: dict[IdempotentSender, None] = {}  # in the order they called
         self._hastened: frozenset[int] = frozenset()
         self._stopping = threading.Event()
         self._aborted = threading.Event()
@@ -90,7 +90,7 @@ class AtLeastOnce:
         self._turned_at, self._stood_at = inf, -inf
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
-    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:  # noqa: ARG002 - the protocol's
+    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:  # noqa: ARG002 - the protocol's
         """See :class:`~bridge.delivery.protocol.Delivery`: nothing is to be done before the claim."""
         ready()
 
@@ -100,35 +100,35 @@ class AtLeastOnce:
         encoder: Encoder,
         fingerprint: str,
         restored: Checkpoint | None,
-        tenure: Tenure,
-    ) -> SessionOutbox:
+        lease: Lease,
+    ) -> SessionPublisher:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        window = Window(key, encoder, restored, self.room, tenure)
-        positions = PositionLog(
+        window = Window(key, encoder, restored, self.budget, lease)
+        positions = CheckpointWriter(
             key,
             fingerprint,
             restored,
             self._topics,
-            tenure,
+            lease,
             lambda: self._producers.positions.produce,
             lambda: way.note_answer(),  # noqa: PLW0108 - the way is made of the log, below
         )
-        way = IdempotentWay(window, positions, self._producers, self._called.append, self._answered.append)
-        outbox = SessionOutbox(window, way, self._limits.max_in_flight)
-        self._ways[key], self._outboxes[key] = way, outbox
+        way = IdempotentSender(window, positions, self._producers, self._called.append, self._answered.append)
+        publisher = SessionPublisher(window, way, self._limits.max_in_flight)
+        self._ways[key], self._publishers[key] = way, publisher
         way.call()  # the delivery thread opens its way to the producer
-        return outbox
+        return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        del self._outboxes[key]
+        del self._publishers[key]
         way = self._ways.pop(key)
         self._closed_checkpoints += way.positions.count
         return way.positions.checkpoint
 
     def is_settled(self, shard: int) -> bool:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        return all(self._outboxes[key].is_settled for key in self._of(shard))
+        return all(self._publishers[key].is_settled for key in self._of(shard))
 
     def resume(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
@@ -139,17 +139,17 @@ class AtLeastOnce:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         self._hastened |= {shard}
 
-    def leave(self, tenure: Tenure) -> None:
+    def leave(self, lease: Lease) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        tenure.revoke()
-        self._hastened -= {tenure.shard}
-        for key in self._of(tenure.shard):
-            self._outboxes[key].revoke()
+        lease.revoke()
+        self._hastened -= {lease.shard}
+        for key in self._of(lease.shard):
+            self._publishers[key].revoke()
             self.close(key)
 
     def _of(self, shard: int) -> list[SessionKey]:
         ways = tuple(self._ways.items())
-        return [key for key, way in ways if way.window.tenure.shard == shard]
+        return [key for key, way in ways if way.window.lease.shard == shard]
 
     @property
     def checkpoints_written(self) -> int:
@@ -184,7 +184,7 @@ class AtLeastOnce:
     @property
     def unsettled(self) -> int:
         """Sessions with something that is not yet in Kafka, or not in their checkpoint."""
-        return sum(not outbox.is_settled for outbox in tuple(self._outboxes.values()))
+        return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     def follow_limit(self, max_request_bytes: int) -> None:
         """The topics take batches of another size now: go on with new producers (any thread)."""
@@ -219,8 +219,8 @@ class AtLeastOnce:
         self._replace_if_fatal()
         if self._producers.fatal is None:  # else what waits would fail, and be wound back, at every turn
             self._pump()
-        self.room.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
-        self.room.wake()
+        self.budget.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
+        self.budget.wake()
         self._write_checkpoints()
 
     def _write_checkpoints(self) -> None:
@@ -230,7 +230,7 @@ class AtLeastOnce:
             self._next_checkpoints = now + self._limits.checkpoint_interval
         if is_due or hastened:
             for way in tuple(self._ways.values()):
-                if is_due or way.window.tenure.shard in hastened:
+                if is_due or way.window.lease.shard in hastened:
                     way.write_checkpoint()
 
     def _poll(self) -> None:
@@ -251,10 +251,10 @@ class AtLeastOnce:
                 way.call()
         self._turned_at = now
 
-    def _may_go(self, way: IdempotentWay) -> bool:
+    def _may_go(self, way: IdempotentSender) -> bool:
         """After a stand only what is proven to be ours still: a mark that got through before it opens no new epoch."""
-        tenure = way.window.tenure
-        return tenure.is_over or tenure.is_proven_within(monotonic() - self._stood_at)  # one that is over gives free
+        lease = way.window.lease
+        return lease.is_over or lease.is_proven_within(monotonic() - self._stood_at)  # one that is over gives free
 
     def _begin_positions_again(self) -> None:
         partitions, self._new_checkpoints = self._new_checkpoints, None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bridge.core.records import Record
-from bridge.core.watermark import Entry
-from bridge.delivery.rejections import Rejection
-from bridge.delivery.window import Window
+from bridge.core.in_flight import Entry
+from bridge.core.records.rules import Record
+from bridge.delivery.in_flight import Window
+from bridge.delivery.refusals import RefusedRecord
 
 
-def encode_again(window: Window, entry: Entry, rejection: Rejection | None) -> Record:
+def encode_again(window: Window, entry: Entry, rejection: RefusedRecord | None) -> Record:
     """Under the number the entry has now; a dead letter when Kafka has refused it alone."""
     event = entry.event
     if event is None:

@@ -33,16 +33,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
-from bridge.core.records import Encoder
-from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import OwnTopics, PositionLog
-from bridge.delivery.room import Room
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import Encoder
+from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
+from bridge.delivery.in_flight import Window
+from bridge.delivery.lease import Lease
+from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import Pace, Reclaim, ShardThread
-from bridge.delivery.tenure import Tenure
-from bridge.delivery.transactional_way import TransactionalWay
-from bridge.delivery.window import Window
+from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
 
@@ -79,7 +79,7 @@ class ExactlyOnce:
         beat: Callable[[], None],
     ) -> None:
         """``make`` makes the producer of a shard, ``make_probe`` one that is only asked whether Kafka answers."""
-        self.room = Room(limits.max_buffer_bytes)
+        self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         self._make = make
         self._make_probe = make_probe
@@ -91,7 +91,7 @@ class ExactlyOnce:
         self._beat = beat
         self._shards: dict[int, ShardThread] = {}
         self._leaving: list[ShardThread] = []
-        self._outboxes: dict[SessionKey, SessionOutbox] = {}
+        self._publishers: dict[SessionKey, SessionPublisher] = {}
         self._shard_of: dict[SessionKey, ShardThread] = {}
         self._closed_checkpoints = 0
         self._is_stopping = False
@@ -106,20 +106,20 @@ class ExactlyOnce:
     @property
     def unsettled(self) -> int:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        return sum(not outbox.is_settled for outbox in tuple(self._outboxes.values()))
+        return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     @property
     def checkpoints_written(self) -> int:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        return self._closed_checkpoints + sum(each.positions.count for each in tuple(self._outboxes.values()))
+        return self._closed_checkpoints + sum(each.positions.count for each in tuple(self._publishers.values()))
 
-    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
+    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`: whoever had the shard is shut out before it is read."""
-        shard = self._shards[tenure.shard] = ShardThread(
-            tenure,
-            lambda: self._make(tenure.shard),
+        shard = self._shards[lease.shard] = ShardThread(
+            lease,
+            lambda: self._make(lease.shard),
             self._pace,
-            self.room,
+            self.budget,
             reclaim=self._reclaim,
             ready=ready,
             answered=self._note_answer,
@@ -129,28 +129,28 @@ class ExactlyOnce:
         shard.start()
 
     def open(
-        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, tenure: Tenure
-    ) -> SessionOutbox:
+        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
+    ) -> SessionPublisher:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        shard = self._shards[tenure.shard]
-        window = Window(key, encoder, restored, self.room, tenure)
-        positions = PositionLog(key, fingerprint, restored, self._topics, tenure, shard.present, _unheard)
-        way = TransactionalWay(window, positions, shard.present, shard.call)
-        outbox = SessionOutbox(window, way, self._limits.max_in_flight)
-        self._outboxes[key], self._shard_of[key] = outbox, shard
+        shard = self._shards[lease.shard]
+        window = Window(key, encoder, restored, self.budget, lease)
+        positions = CheckpointWriter(key, fingerprint, restored, self._topics, lease, shard.present, _unheard)
+        way = TransactionalSender(window, positions, shard.present, shard.call)
+        publisher = SessionPublisher(window, way, self._limits.max_in_flight)
+        self._publishers[key], self._shard_of[key] = publisher, shard
         shard.add(key, way)
-        return outbox
+        return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        outbox = self._outboxes.pop(key)
+        publisher = self._publishers.pop(key)
         self._shard_of.pop(key).remove(key)
-        self._closed_checkpoints += outbox.positions.count
-        return outbox.positions.checkpoint
+        self._closed_checkpoints += publisher.positions.count
+        return publisher.positions.checkpoint
 
     def is_settled(self, shard: int) -> bool:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        return all(self._outboxes[key].is_settled for key in self._of(shard))
+        return all(self._publishers[key].is_settled for key in self._of(shard))
 
     def resume(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`: it never ceased, whoever has the shard shuts it out."""
@@ -160,21 +160,21 @@ class ExactlyOnce:
         if shard in self._shards:
             self._shards[shard].hasten()
 
-    def leave(self, tenure: Tenure) -> None:
+    def leave(self, lease: Lease) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`: an open transaction is aborted, by the shard's thread."""
-        tenure.revoke()
-        shard = self._shards.get(tenure.shard)
-        if shard is None or shard.tenure is not tenure:
+        lease.revoke()
+        shard = self._shards.get(lease.shard)
+        if shard is None or shard.lease is not lease:
             return
-        for key in self._of(tenure.shard):
-            self._outboxes[key].revoke()
+        for key in self._of(lease.shard):
+            self._publishers[key].revoke()
             self.close(key)
         shard.leave()
-        del self._shards[tenure.shard]
+        del self._shards[lease.shard]
         self._leaving.append(shard)
 
     def _of(self, shard: int) -> list[SessionKey]:
-        return [key for key, each in tuple(self._shard_of.items()) if each.tenure.shard == shard]
+        return [key for key, each in tuple(self._shard_of.items()) if each.lease.shard == shard]
 
     def start(self) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
@@ -217,8 +217,8 @@ class ExactlyOnce:
     def write_positions_again(self, partitions: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         self._topics = replace(self._topics, partitions=partitions)
-        for outbox in tuple(self._outboxes.values()):
-            outbox.positions.begin_again(partitions)
+        for publisher in tuple(self._publishers.values()):
+            publisher.positions.begin_again(partitions)
         self._renew("the checkpoints topic is a new one")
 
     def _renew(self, why: str) -> None:
@@ -236,11 +236,11 @@ class ExactlyOnce:
             now = monotonic()
             if all(now - shard.turned_at < _HANGS for shard in self._shards.copy().values()):
                 self._beat()
-            self.room.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
+            self.budget.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
             for shard in [each for each in self._leaving if each.bug is None and each.join(now)]:
                 shard.give_free()
                 self._leaving.remove(shard)
-            self.room.wake()
+            self.budget.wake()
 
 
 def _unheard() -> None:

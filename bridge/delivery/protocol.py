@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.event import Event
 from bridge.core.identity import Position, SessionKey
-from bridge.core.lifecycle import Happening
-from bridge.core.recent import Recent
-from bridge.core.records import Encoder
-from bridge.delivery.room import Room
-from bridge.delivery.tenure import Tenure
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.core.records.rules import Encoder
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.lease import Lease
 
 if TYPE_CHECKING:  # it is made of what is described here
-    from bridge.delivery.outbox import SessionOutbox
+    from bridge.delivery.publisher import SessionPublisher
 
 
-class Outbox(Protocol):
+class Publisher(Protocol):
     """One session's way to Kafka. One thread, the session's worker, calls it."""
 
     @property
@@ -35,15 +35,15 @@ class Outbox(Protocol):
         ...
 
     @property
-    def recent(self) -> Recent:
+    def overlap_window(self) -> OverlapWindow:
         """The window of the stream after everything submitted so far."""
         ...
 
-    def announce(self, what: Happening) -> None:
+    def announce(self, what: LifecycleEvent) -> None:
         """Say this in the lifecycle topic, once everything before it is in Kafka; never waits."""
         ...
 
-    def begin_epoch(self, recent: Recent, why: Happening | None = None) -> None:
+    def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
         """Number what follows in a new epoch, which resumes at ``recent``; announce why before it; never waits."""
         ...
 
@@ -51,7 +51,7 @@ class Outbox(Protocol):
         """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
         ...
 
-    def end(self, why: Happening) -> None:
+    def end(self, why: LifecycleEvent) -> None:
         """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
         ...
 
@@ -71,7 +71,7 @@ class Delivery(Protocol):
     tells: those are any thread's.
     """
 
-    room: Room
+    budget: MemoryBudget
     last_answer: float | None
     """When Kafka last took something, by :func:`bridge.clock.monotonic`."""
 
@@ -90,13 +90,13 @@ class Delivery(Protocol):
         """Checkpoints that Kafka has acknowledged since the start."""
         ...
 
-    def enter(self, tenure: Tenure, ready: Callable[[], None]) -> None:
+    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """Prepare for a shard, before its claim is written; ``ready`` is called once, by any thread: it may be."""
         ...
 
     def open(
-        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, tenure: Tenure
-    ) -> SessionOutbox:
+        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
+    ) -> SessionPublisher:
         """A new outbox for a session of a shard that was entered, at its restored checkpoint."""
         ...
 
@@ -116,7 +116,7 @@ class Delivery(Protocol):
         """What the shard's sessions have is delivered and checkpointed now, not at the end of an interval."""
         ...
 
-    def leave(self, tenure: Tenure) -> None:
+    def leave(self, lease: Lease) -> None:
         """Forget a shard: when this returns nothing more of it is handed over; its memory is free soon."""
         ...
 

@@ -11,21 +11,21 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint import Checkpoint
 from bridge.core.identity import SessionKey
-from bridge.delivery.room import Room
-from bridge.delivery.tenure import Tenure
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.isolation_queue import IsolationQueue
+from bridge.delivery.lease import Lease
 from bridge.delivery.transaction import Flushed, Transaction, flush
 from bridge.delivery.transactional_id import TransactionalId
-from bridge.delivery.transactional_way import TransactionalWay
-from bridge.delivery.trials import Trials
+from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.errors import Stopped
 from bridge.kafka.producer import Produce
 from bridge.kafka.transactional import Patience, TransactionalProducer, Verdict
 
 log = get_logger("bridge.delivery")
 
-Reclaim = Callable[[Tenure], Mapping[SessionKey, Checkpoint]]
+Reclaim = Callable[[Lease], Mapping[SessionKey, Checkpoint]]
 """Claims the shard anew (the tenure gets another term) and reads what was written since it was last claimed.
 
 Raises ``Stopped`` when the tenure is over.
@@ -65,39 +65,39 @@ class ShardThread:
 
     def __init__(  # noqa: PLR0913 - what a shard is made of, given once
         self,
-        tenure: Tenure,
+        lease: Lease,
         make: Callable[[], TransactionalProducer],
         pace: Pace,
-        room: Room,
+        budget: MemoryBudget,
         *,
         reclaim: Reclaim,
         ready: Callable[[], None],
         answered: Callable[[], None],
     ) -> None:
         """``ready``: the transactional id is ours; ``answered``: Kafka has taken something."""
-        self.tenure = tenure
+        self.lease = lease
         self.bug: Exception | None = None
         self.turned_at = monotonic()
         """When the thread last went round, by :func:`bridge.clock.monotonic`; no limit where it may wait for long."""
         self._pace = pace
-        self._room = room
+        self._budget = budget
         self._reclaim = reclaim
         self._ready = ready
         self._answered = answered
-        self._ways: dict[SessionKey, TransactionalWay] = {}
+        self._ways: dict[SessionKey, TransactionalSender] = {}
         self._producer: TransactionalProducer | None = None
-        self._called: deque[TransactionalWay] = deque()
+        self._called: deque[TransactionalSender] = deque()
         self._wake = threading.Event()
         self._hasty = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
-        self._id = TransactionalId(tenure, make, pace.patience.end, self._left)
+        self._id = TransactionalId(lease, make, pace.patience.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction is to have a new producer; set by any thread."""
         self._transaction = Transaction(pace.transaction_interval)
-        self._trials = Trials()
+        self._trials = IsolationQueue()
         self._next_look_for_unwritten = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"shard {tenure.shard}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"shard {lease.shard}", daemon=True)
 
     # Other threads
 
@@ -105,7 +105,7 @@ class ShardThread:
         """Take the transactional id, tell that it is taken, then deliver."""
         self._thread.start()
 
-    def add(self, key: SessionKey, way: TransactionalWay) -> None:
+    def add(self, key: SessionKey, way: TransactionalSender) -> None:
         """One more session."""
         self._ways[key] = way
         self.call(way)
@@ -114,7 +114,7 @@ class ShardThread:
         """One that is settled, or revoked."""
         self.call(self._ways.pop(key))  # what it held is given free
 
-    def call(self, way: TransactionalWay) -> None:
+    def call(self, way: TransactionalSender) -> None:
         """Look at this session soon."""
         self._called.append(way)
         self._wake.set()
@@ -150,7 +150,7 @@ class ShardThread:
     @property
     def is_over(self) -> bool:
         """Nothing more may be done for the shard."""
-        return self._left.is_set() or self.tenure.is_over
+        return self._left.is_set() or self.lease.is_over
 
     # The thread
 
@@ -162,7 +162,7 @@ class ShardThread:
                 self.turned_at = monotonic()
                 self._turn(self._producer)
         except Stopped:
-            log.info("a shard's transactions end: it is not ours any more", shard=self.tenure.shard)
+            log.info("a shard's transactions end: it is not ours any more", shard=self.lease.shard)
         except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
             self.bug = bug
         finally:
@@ -220,7 +220,7 @@ class ShardThread:
                 self._trials.add(way)
             elif not way.suspicion.has_failed and not way.window.is_revoked:
                 self._transaction.join(producer, way)
-        self._room.wake()
+        self._budget.wake()
 
     def _end_transaction(self, producer: TransactionalProducer) -> None:
         moved = self._transaction.shut()
@@ -229,7 +229,7 @@ class ShardThread:
         else:  # it stays begun, which nobody but this client knows of
             self._called.extend(self._transaction.leave())
 
-    def _try(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
+    def _try(self, producer: TransactionalProducer, way: TransactionalSender) -> None:
         """A transaction for one session alone, which must not hold the others up for long."""
         began = monotonic()
 
@@ -248,7 +248,7 @@ class ShardThread:
         if way.suspicion.is_on_trial:
             self._trials.note(began, has_helped=way.positions.standing != stood)
 
-    def _settle(self, producer: TransactionalProducer, moved: list[TransactionalWay], stuck: float) -> None:
+    def _settle(self, producer: TransactionalProducer, moved: list[TransactionalSender], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)
         has_failed = any(way.suspicion.has_failed for way in moved)
         was_purged = any(way.suspicion.was_purged for way in moved)  # by the client itself, see _abort
@@ -263,10 +263,10 @@ class ShardThread:
         else:
             self._commit(producer, moved)
 
-    def _flush(self, producer: TransactionalProducer, ways: list[TransactionalWay], stuck: float) -> Flushed:
+    def _flush(self, producer: TransactionalProducer, ways: list[TransactionalSender], stuck: float) -> Flushed:
         return flush(producer, ways, stuck, self._pace.patience.flush, lambda: self.is_over)
 
-    def _commit(self, producer: TransactionalProducer, moved: list[TransactionalWay]) -> None:
+    def _commit(self, producer: TransactionalProducer, moved: list[TransactionalSender]) -> None:
         if producer.commit(self._pace.patience.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "a commit was not answered")
             return
@@ -301,11 +301,11 @@ class ShardThread:
     @property
     def _is_renewal_due(self) -> bool:
         """Not while the group shares its shards out anew, when a proof may take half a minute: the old one goes on."""
-        return self.renewal is not None and self.tenure.is_proven_within(_PROVEN)
+        return self.renewal is not None and self.lease.is_proven_within(_PROVEN)
 
     def _renew(self, producer: TransactionalProducer) -> None:
         """Between two transactions: nothing is in doubt."""
-        log.info("a shard goes on with a new producer", shard=self.tenure.shard, reason=self.renewal)
+        log.info("a shard goes on with a new producer", shard=self.lease.shard, reason=self.renewal)
         self.renewal = None
         self._abandon(producer)
         self._producer = self._taken_id()
@@ -317,14 +317,14 @@ class ShardThread:
         """What came of the present transaction is not known: only what stands in Kafka tells."""
         log.warning(
             "a shard's transaction has an unknown end: asking Kafka what stands, with a new producer",
-            shard=self.tenure.shard, error=why, fenced=producer.is_fenced,
+            shard=self.lease.shard, error=why, fenced=producer.is_fenced,
         )  # fmt: skip
         was_fenced = producer.is_fenced
         self._abandon(producer)
         self.renewal = None
         self._producer = self._taken_id(was_fenced=was_fenced)
         self.turned_at = inf
-        found = self._reclaim(self.tenure)
+        found = self._reclaim(self.lease)
         self.turned_at = monotonic()
         for key, way in tuple(self._ways.items()):
             if not way.resolve(found.get(key)):
@@ -344,7 +344,7 @@ class ShardThread:
         self._answered()
         return producer
 
-    def _restart(self, way: TransactionalWay, found: Checkpoint | None) -> None:
+    def _restart(self, way: TransactionalSender, found: Checkpoint | None) -> None:
         stands = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
         log.error(
             "Kafka has a position of this session that its memory does not know: it is started again from there",

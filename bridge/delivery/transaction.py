@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 
 from bridge.clock import monotonic
-from bridge.delivery.transactional_way import TransactionalWay
+from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.transactional import TransactionalProducer
 
 _LOOK = 0.025
@@ -27,18 +27,18 @@ class Transaction:
         """``interval``: seconds that it is open."""
         self.budget = _MOST
         """Bytes of a whole one."""
-        self.ways: dict[TransactionalWay, None] = {}
+        self.ways: dict[TransactionalSender, None] = {}
         self._interval = interval
         self._due = 0.0
         self._left_of_budget = _MOST
 
-    def join(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
+    def join(self, producer: TransactionalProducer, way: TransactionalSender) -> None:
         """Open a session's way, and send what waits, as far as there is room."""
         self.join_alone(producer, way)
         if self._left_of_budget > 0:
             self._left_of_budget -= way.open(self._left_of_budget)
 
-    def join_alone(self, producer: TransactionalProducer, way: TransactionalWay) -> None:
+    def join_alone(self, producer: TransactionalProducer, way: TransactionalSender) -> None:
         """Take a session in that sends for itself."""
         if not self.ways:
             producer.begin()
@@ -58,11 +58,11 @@ class Transaction:
         """Seconds until it is worth a look."""
         return min(_LOOK, max(0.0, self._due - monotonic()))
 
-    def shut(self) -> list[TransactionalWay]:
+    def shut(self) -> list[TransactionalSender]:
         """Close all ways; returns those of whom something is in it."""
         return [way for way in self.ways if way.shut()]
 
-    def leave(self, moved: Iterable[TransactionalWay] = ()) -> list[TransactionalWay]:
+    def leave(self, moved: Iterable[TransactionalSender] = ()) -> list[TransactionalSender]:
         """All leave it; returns those who want to be in the next: who ``moved``, and who still has something."""
         moved = set(moved)
         again = [way for way in self.ways if way in moved or way.window.entries]
@@ -86,7 +86,7 @@ class Flushed(Enum):
 
 def flush(
     producer: TransactionalProducer,
-    ways: Iterable[TransactionalWay],
+    ways: Iterable[TransactionalSender],
     stuck: float,
     longest: float,
     is_over: Callable[[], bool],

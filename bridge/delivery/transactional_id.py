@@ -10,7 +10,7 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.delivery.tenure import Tenure
+from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError, Stopped
 from bridge.kafka.transactional import TransactionalProducer, Verdict
 
@@ -26,10 +26,10 @@ class TransactionalId:
     """Whoever takes it shuts out everybody who had it before. Thread rule: the shard's thread."""
 
     def __init__(
-        self, tenure: Tenure, make: Callable[[], TransactionalProducer], timeout: float, left: threading.Event
+        self, lease: Lease, make: Callable[[], TransactionalProducer], timeout: float, left: threading.Event
     ) -> None:
         """``timeout``: seconds for one attempt; ``left``: the shard is given up."""
-        self._tenure = tenure
+        self._lease = lease
         self._make = make
         self._timeout = timeout
         self._left = left
@@ -45,7 +45,7 @@ class TransactionalId:
         """
         delay = _RETRY_FIRST
         while True:
-            if not self._tenure.prove(self._left.is_set):
+            if not self._lease.prove(self._left.is_set):
                 raise Stopped
             if was_fenced:
                 self._note_fence()
@@ -55,7 +55,7 @@ class TransactionalId:
                 return producer
             log.warning(
                 "the transactional id of a shard cannot be taken: trying again",
-                shard=self._tenure.shard, error=producer.trouble, again_in=delay,
+                shard=self._lease.shard, error=producer.trouble, again_in=delay,
             )  # fmt: skip
             producer.abandon()
             self._astray_at = monotonic()
@@ -72,7 +72,7 @@ class TransactionalId:
         if len(self._fenced_at) == _FENCES and now - self._fenced_at[0] < _WITHIN:
             raise SettingsError.of(
                 "namespace",
-                f"somebody else uses the transactional ids of this namespace: shard {self._tenure.shard} was shut out"
+                f"somebody else uses the transactional ids of this namespace: shard {self._lease.shard} was shut out"
                 f" {_FENCES} times within {now - self._fenced_at[0]:.0f} s, though the group says that it is ours;"
                 " another bridge with the same namespace in another group, or another program: give each its own",
             )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 from bridge.clock import monotonic
-from bridge.demo.passages import Line, Passages
+from bridge.demo.lines import Line, LineBuilder
 from bridge.demo.screen import Screen, Status
-from bridge.demo.stage import Stage
+from bridge.demo.system import Stage
 
 _COUNT_EVERY = 2.0
 """Seconds between two lines of the running count where it cannot be drawn over."""
@@ -25,7 +25,7 @@ class Commentary:
         """What the running count says is going on."""
         self._stage = stage
         self._screen = screen
-        self._passages = Passages()
+        self._passages = LineBuilder()
         self._began = monotonic()
         self._counted_at = self._hidden_told_at = self._began
         self._hidden = 0
@@ -51,7 +51,7 @@ class Commentary:
 
     def _new_lines(self) -> list[Line]:
         now = monotonic()
-        fresh, missed = self._stage.witness.news()
+        fresh, missed = self._stage.consumer.news()
         self._hidden += missed
         self._note(len(fresh) + missed)
         lines = [line for arrival in fresh for line in self._passages.take(arrival, now)]
@@ -77,7 +77,7 @@ class Commentary:
 
     def _status(self) -> Status:
         stage, full_seconds = self._stage, list(self._per_second)[:-1]
-        accepted = stage.witness.ledger.accepted
+        accepted = stage.consumer.ledger.accepted
         return Status(
             elapsed=self.elapsed,
             per_second=full_seconds or list(self._per_second),

@@ -6,13 +6,13 @@ import queue
 from contextlib import suppress
 
 from bridge.clock import monotonic
-from bridge.demo.cast import Change, Wishes, cues
 from bridge.demo.commentary import Commentary
-from bridge.demo.faults import Place
+from bridge.demo.personas import Change, Wishes, cues
 from bridge.demo.screen import Screen
-from bridge.demo.stage import Stage
-from bridge.demo.verdict import Verdict
+from bridge.demo.summary import Verdict
+from bridge.demo.system import Stage
 from bridge.errors import FatalFault, Unreachable
+from bridge.simulator.faults.kinds import Place
 
 _TICK = 0.1
 """Seconds between two looks: a screen that moves ten times a second looks alive."""
@@ -57,7 +57,7 @@ class Scenario:
         while not self._is_over():
             self._tick()
             if first_at is None:
-                first_at = monotonic() if self._stage.witness.ledger.accepted else None
+                first_at = monotonic() if self._stage.consumer.ledger.accepted else None
             elif monotonic() - first_at >= cue.at:
                 self._change(cue.change)
                 cue = next(plot)
@@ -79,8 +79,8 @@ class Scenario:
         self._listen()
         if self._stage.daemon.failure is not None:
             raise self._stage.daemon.failure
-        if self._stage.witness.failure is not None:
-            raise Unreachable(self._stage.witness.failure)
+        if self._stage.consumer.failure is not None:
+            raise Unreachable(self._stage.consumer.failure)
         self._stage.keep_up()
         self._tell_faults()
         self._commentary.look()
@@ -108,19 +108,19 @@ class Scenario:
         self._wait_for_the_rest()
         self._commentary.doing = "the bridge writes its last checkpoints"
         self._stop_the_bridge()
-        witness = self._stage.witness
-        witness.finish()
-        if witness.failure is not None:
-            raise Unreachable(witness.failure)
+        consumer = self._stage.consumer
+        consumer.finish()
+        if consumer.failure is not None:
+            raise Unreachable(consumer.failure)
         self._commentary.finish()
 
     def _wait_for_the_rest(self) -> None:
-        witness = self._stage.witness
+        consumer = self._stage.consumer
         moved_at, seen = monotonic(), -1
         while self._stage.behind() and monotonic() - moved_at < _STANDSTILL:
             self._tick()
-            if witness.ledger.accepted != seen:
-                moved_at, seen = monotonic(), witness.ledger.accepted
+            if consumer.ledger.accepted != seen:
+                moved_at, seen = monotonic(), consumer.ledger.accepted
 
     def _stop_the_bridge(self) -> None:
         daemon = self._stage.daemon

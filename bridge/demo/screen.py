@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bridge.demo.digest import Tone, printable
-from bridge.demo.passages import Line
-from bridge.demo.verdict import Tally, Verdict
+from bridge.demo.event_text import Tone, printable
+from bridge.demo.lines import Line
+from bridge.demo.summary import Tally, Verdict
 
 _PLAIN_WIDTH = 160
 """Columns of a line where nobody knows how wide the reader's screen is."""
@@ -243,8 +243,8 @@ def _cut_in_the_middle(name: str, width: int) -> str:
 
 def _counts(status: Status) -> str:
     minutes, seconds = divmod(int(status.elapsed), 60)
-    recent = status.per_second[-_RATE_SECONDS:]
-    rate = round(sum(recent) / max(1, len(recent)))
+    overlap_window = status.per_second[-_RATE_SECONDS:]
+    rate = round(sum(overlap_window) / max(1, len(overlap_window)))
     parts = (
         f"{minutes:02}:{seconds:02}",
         f"{rate} events/s",
@@ -257,12 +257,12 @@ def _counts(status: Status) -> str:
 
 
 def _status_line(status: Status, width: int) -> Text:
-    room = width - _ROOM_FOR_ECHO
+    budget = width - _ROOM_FOR_ECHO
     text = Text(f" {_counts(status)} ", "reverse", no_wrap=True)
-    bars = min(len(status.per_second), room - text.cell_len - 1)
+    bars = min(len(status.per_second), budget - text.cell_len - 1)
     if bars > 0:
         text.append(f"{_bars(status.per_second[-bars:])} ")
-    text.truncate(room, overflow="ellipsis", pad=True)
+    text.truncate(budget, overflow="ellipsis", pad=True)
     return text
 
 

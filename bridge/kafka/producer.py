@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from bridge.kafka.clients import below, client_logger, settings_judged
-from bridge.kafka.faults import Fault, error_of, fault_of, in_words
+from bridge.kafka.config import below, client_logger, settings_judged
+from bridge.kafka.errors import Fault, error_of, fault_of, in_words
 
 Report = Callable[[KafkaError | None, Message], None]
 

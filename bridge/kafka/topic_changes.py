@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bridge.kafka.topic_look import TopicSeen
+from bridge.kafka.topic_description import TopicSeen
 from bridge.kafka.topics import TopicPlan, examine
 
 _DAY_MS = 24 * 3600 * 1000

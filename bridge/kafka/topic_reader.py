@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, OffsetSpec
 
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Stopped, Unreachable
-from bridge.kafka.clients import admin_client, below, client_logger, reader_config, settings_judged, unreachable
-from bridge.kafka.obstacles import Complaints
+from bridge.kafka.config import admin_client, below, client_logger, reader_config, settings_judged, unreachable
+from bridge.kafka.connection_failures import Complaints
 
 _TIMEOUT = 10.0
 _ATTEMPT = 0.5
@@ -51,7 +51,7 @@ class StoredRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class OffsetRange:
     """What is to be read of one partition: the offsets from ``start`` to just before ``end``."""
 
     topic: str
@@ -81,7 +81,7 @@ def never() -> bool:
     return False
 
 
-def stretches(config: Mapping[str, Any], topics: Sequence[str], since_ms: int | None = None) -> list[Stretch]:
+def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: int | None = None) -> list[OffsetRange]:
     """Fix what there is to read now: of every partition of the topics that exist, from a time on if one is given.
 
     A topic that does not exist, or may not be seen, has no stretch. Raises ``Unreachable``, ``SettingsError``.
@@ -95,7 +95,7 @@ def stretches(config: Mapping[str, Any], topics: Sequence[str], since_ms: int | 
         later = {} if since_ms is None else _offsets(admin, places, OffsetSpec.for_timestamp(since_ms))
     except KafkaException as exception:
         raise unreachable("asking for offsets", exception) from exception
-    return [_stretch(place, earliest[place], latest[place], later.get(place)) for place in places]
+    return [_offset_range(place, earliest[place], latest[place], later.get(place)) for place in places]
 
 
 def _metadata(admin: AdminClient, complaints: Complaints) -> ClusterMetadata:
@@ -123,15 +123,15 @@ def _offsets(admin: AdminClient, places: Sequence[tuple[str, int]], spec: Offset
     return {(place.topic, place.partition): future.result().offset for place, future in answers.items()}
 
 
-def _stretch(place: tuple[str, int], earliest: int, latest: int, later: int | None) -> Stretch:
+def _offset_range(place: tuple[str, int], earliest: int, latest: int, later: int | None) -> OffsetRange:
     # Kafka answers -1 where no record is so young.
     start = earliest if later is None else latest if later < 0 else max(earliest, later)
-    return Stretch(*place, start=start, end=max(start, latest), earliest=earliest)
+    return OffsetRange(*place, start=start, end=max(start, latest), earliest=earliest)
 
 
 def read(
     config: Mapping[str, Any],
-    wanted: Sequence[Stretch],
+    wanted: Sequence[OffsetRange],
     *,
     stopped: Callable[[], bool] = never,
     progress: Progress | None = None,
@@ -159,7 +159,7 @@ def read_to_end(
     config: Mapping[str, Any], topics: Sequence[str], *, since_ms: int | None = None, progress: Progress | None = None
 ) -> Iterator[list[StoredRecord]]:
     """All that the topics hold now: `stretches`, then `read`."""
-    return read(config, stretches(config, topics, since_ms), progress=progress)
+    return read(config, offset_ranges(config, topics, since_ms), progress=progress)
 
 
 def _consumer(config: Mapping[str, Any]) -> Consumer:
@@ -206,7 +206,7 @@ def _next_size(batch: Sequence[StoredRecord]) -> int:
 class _Course:
     """How far a reading has come. Thread rule: the one that reads."""
 
-    def __init__(self, wanted: Sequence[Stretch], *, heads_only: bool) -> None:
+    def __init__(self, wanted: Sequence[OffsetRange], *, heads_only: bool) -> None:
         self.open = {(each.topic, each.partition): each for each in wanted if each.start < each.end}
         self.done: list[tuple[str, int]] = []
         """Partitions that were finished and not yet paused."""
@@ -237,8 +237,8 @@ class _Course:
     def left(self) -> str:
         """The partitions that are not read to the end."""
         places = [
-            f"{topic} partition {number} (at {self._next[topic, number]} of {stretch.end})"
-            for (topic, number), stretch in self.open.items()
+            f"{topic} partition {number} (at {self._next[topic, number]} of {offset_range.end})"
+            for (topic, number), offset_range in self.open.items()
         ]
         return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")  # noqa: PLR2004 - enough to look at
 
@@ -256,11 +256,11 @@ class _Course:
             self._passes(place, _number(message.offset()))
 
     def _moves_to(self, place: tuple[str, int], offset: int) -> bool:
-        stretch = self.open.get(place)
-        if stretch is None:
+        offset_range = self.open.get(place)
+        if offset_range is None:
             return False
-        self._passes(place, stretch.end if self._heads_only else offset + 1)
-        return offset < stretch.end
+        self._passes(place, offset_range.end if self._heads_only else offset + 1)
+        return offset < offset_range.end
 
     def _passes(self, place: tuple[str, int], offset: int) -> None:
         end = self.open[place].end

@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from bridge.errors import Mistake, SettingsError, Unreachable
-from bridge.kafka.clients import admin_client, unreachable
-from bridge.kafka.faults import error_of, in_words
-from bridge.kafka.obstacles import Complaints
+from bridge.kafka.config import admin_client, unreachable
+from bridge.kafka.connection_failures import Complaints
+from bridge.kafka.errors import error_of, in_words
 from bridge.settings.model import Settings
 
 _TIMEOUT = 10.0

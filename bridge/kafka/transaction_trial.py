@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
-from bridge.kafka.clients import client_logger, settings_judged
-from bridge.kafka.faults import error_of
-from bridge.kafka.refusals import transactions_refused
+from bridge.kafka.config import client_logger, settings_judged
+from bridge.kafka.errors import error_of
+from bridge.kafka.transaction_refusals import transactions_refused
 from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bridge.clock import monotonic
-from bridge.kafka.clients import below, client_logger, settings_judged
-from bridge.kafka.faults import Fault, error_of, fault_of, in_words
+from bridge.kafka.config import below, client_logger, settings_judged
+from bridge.kafka.errors import Fault, error_of, fault_of, in_words
 from bridge.kafka.producer import DELIVERY, ProduceFailed, ProducerSettings, QueueFull, Report
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
@@ -80,7 +80,7 @@ def transactional_config(settings: ProducerSettings, transactional_id: str, pati
     return below({"linger.ms": _LINGER}, settings.config) | dict(DELIVERY) | own
 
 
-class Ear:
+class DisconnectLogFilter:
     """Stands where librdkafka's log goes: listens for connections that broke, and passes the rest on.
 
     Its callback for errors is not told of a connection that the other side closed in good order, though a request that
@@ -111,7 +111,7 @@ class TransactionalProducer:
 
     def __init__(self, settings: ProducerSettings, transactional_id: str, patience: Patience) -> None:
         config = transactional_config(settings, transactional_id, patience) | {"error_cb": self._on_error}
-        self._ear = Ear(client_logger(), int(settings.config.get("log_level", _LEVEL)))
+        self._ear = DisconnectLogFilter(client_logger(), int(settings.config.get("log_level", _LEVEL)))
         self.fatal: str | None = None
         """Why this producer is finished; None while it lives."""
         self.is_fenced = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bridge.core.event import Event
+from bridge.core.stream.event import Event
 
 
 def deletes(event: Event, session_id: str) -> bool:

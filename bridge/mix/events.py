@@ -17,8 +17,8 @@ import typing_extensions
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictStr, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from bridge.core.json_text import NotJson, plain
-from bridge.core.records import Validator
+from bridge.core.records.json_text import NotJson, plain
+from bridge.core.records.rules import Validator
 
 SCHEMA_VERSION = "mix-0.8.1/1"
 """Changes with every change of a model: it is part of what decides the numbering (a test holds the two together)."""

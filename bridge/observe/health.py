@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bridge import clock
-from bridge.observe.snapshot import BridgeSnapshot
+from bridge.core.snapshot import BridgeSnapshot
 
 # A loop beats at least once a second, so five missed beats are no hiccup of a busy machine; and whoever asks every few
 # seconds still learns of a stuck loop within 10 s, sooner than a Kubernetes probe of usual settings gives up.
@@ -55,7 +55,7 @@ class Verdict:
         return {"ok": self.ok, "checks": checks}
 
 
-class Beats:
+class Heartbeats:
     """When each of the daemon's own loops last moved.
 
     Thread rule: every method from any thread. A loop that beats here must never wait for Kafka or a server between two

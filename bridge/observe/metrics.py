@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from bridge.core.dead_letters import Reason
-from bridge.observe.snapshot import BridgeSnapshot, Counters
+from bridge.core.records.headers import Reason
+from bridge.core.snapshot import BridgeSnapshot, Counters
 
 PREFIX = "mix_bridge"
 

@@ -211,9 +211,9 @@ def _topic_config(settings: Settings) -> Iterator[Finding]:
     config, path = settings.topics.config, ("topics", "config")
     if "compact" in config.get("cleanup.policy", ""):
         yield Finding((*path, "cleanup.policy"), "would drop events of a session; allowed: delete")
-    largest, room = config.get("max.message.bytes", ""), settings.events.max_bytes
-    if largest.isdecimal() and int(largest) <= room:
-        message = f"leaves no room for events of {room} bytes (events.max_bytes); allowed: more than that"
+    largest, budget = config.get("max.message.bytes", ""), settings.events.max_bytes
+    if largest.isdecimal() and int(largest) <= budget:
+        message = f"leaves no room for events of {budget} bytes (events.max_bytes); allowed: more than that"
         yield Finding((*path, "max.message.bytes"), message, (("events", "max_bytes"),))
     least, copies = config.get("min.insync.replicas", ""), settings.topics.replication_factor
     if copies and least.isdecimal() and int(least) > copies:

@@ -14,10 +14,10 @@ from typing import Final
 
 from urllib3 import BaseHTTPResponse
 
+from bridge.http.connection import Link
+from bridge.http.response_head import BUFFER
 from bridge.sse.chunks import ChunkDecoder, Framing
 from bridge.sse.failures import outcome_of_reading
-from bridge.sse.head import BUFFER
-from bridge.sse.link import Link
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
 
 LARGE: Final = 64 * 1024

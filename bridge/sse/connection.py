@@ -21,12 +21,12 @@ from urllib3 import BaseHTTPResponse
 
 from bridge import __version__
 from bridge.core.identity import sendable
+from bridge.http.connection import Link, LinkedHTTPConnection, LinkedHTTPSConnection, socket_options
+from bridge.http.tls import client_context
 from bridge.sse.body import Body
 from bridge.sse.event_stream import EventStream
 from bridge.sse.failures import outcome_of_connecting
-from bridge.sse.link import Link, LinkedHTTPConnection, LinkedHTTPSConnection, socket_options
 from bridge.sse.reconnection import Disconnected, Kind, Outcome, http_date, outcome_of_head, parse_retry_after
-from bridge.tls import client_context
 
 MAX_REDIRECTS: Final = 5
 STALL_FACTOR: Final = 2

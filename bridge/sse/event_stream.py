@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import sseclient
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.event import Event, Oversize
+from bridge.core.stream.event import Event, Oversize
 from bridge.sse.blocks import BlockReader
 from bridge.sse.fields import Block, scan
 from bridge.sse.reconnection import Disconnected, Kind, Outcome

@@ -22,7 +22,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from bridge.sse.head import HeadTimeout
+from bridge.http.response_head import HeadTimeout
 from bridge.sse.reconnection import Kind, Outcome
 
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")

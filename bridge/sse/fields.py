@@ -10,7 +10,7 @@ import codecs
 import hashlib
 from typing import Final, NamedTuple, overload
 
-from bridge.core.event import Oversize
+from bridge.core.stream.event import Oversize
 
 KEPT_OF_OVERSIZE: Final = 64 * 1024
 """Bytes of an oversize event's data that are kept: what a dead letter holds (interface, section 2)."""

@@ -21,8 +21,8 @@ from tests.benchmarks.latency import latencies
 from tests.benchmarks.measure import Measured, Stalled
 from tests.benchmarks.report import Row, footnotes, it_to, table
 from tests.benchmarks.runs import EVENT_BYTES, Stand, run
-from tests.kafka.broker import FULL_SPEED, Broker
-from tests.kafka.process import REPOSITORY
+from tests.support.broker import FULL_SPEED, Broker
+from tests.support.process import REPOSITORY
 
 
 class Scenario(NamedTuple):

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kafka.process import MIX_BRIDGE, REPOSITORY, environment
-from tests.processes import spawn
+from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
+from tests.support.processes import spawn
 
 OWNER = "x-process"
 """A request header in which each process of several names itself to the server."""

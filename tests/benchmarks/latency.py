@@ -17,10 +17,10 @@ from tests.benchmarks.contenders import Course, ours
 from tests.benchmarks.report import markdown
 from tests.benchmarks.runs import Stand
 from tests.benchmarks.stamped import STAMP_DIGITS
-from tests.kafka.process import REPOSITORY, environment
-from tests.kafka.topics import create_topic, delete_topics
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.process import REPOSITORY, environment
+from tests.support.processes import spawn
+from tests.support.topics import create_topic, delete_topics
+from tests.support.waiting import wait_until
 
 SESSIONS = 10
 RATE = 1000.0

@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bridge.clock import monotonic
-from tests.kafka.broker import quiet_admin
+from tests.support.broker import quiet_admin
 
 # Twenty looks a second cost the broker nothing to speak of; runs take seconds.
 _INTERVAL = 0.05

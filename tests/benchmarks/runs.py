@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from tests.benchmarks.contenders import OWNER, Contender, Course
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import Row
-from tests.kafka.broker import Broker
-from tests.kafka.process import REPOSITORY, environment
-from tests.kafka.topics import create_topic, delete_topics, read_topic
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.broker import Broker
+from tests.support.process import REPOSITORY, environment
+from tests.support.processes import spawn
+from tests.support.topics import create_topic, delete_topics, read_topic
+from tests.support.waiting import wait_until
 
 EVENT_BYTES = 150
 PARTITIONS = 8
@@ -88,7 +88,7 @@ def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subproce
         "--heartbeat": 0,
     }
     options = [str(part) for option in how.items() for part in option]
-    command = [sys.executable, "-m", "bridge.demo.mix_server", "--load", *options]
+    command = [sys.executable, "-m", "bridge.simulator.server.mix_server", "--load", *options]
     server = spawn(command, log=folder / "server.log", stdout=said, env=environment({}), cwd=REPOSITORY)
     try:
         yield server, wait_until(said.read_text, 15, "the load server's address").strip()

@@ -29,11 +29,11 @@ from tests.benchmarks.footprint import (
     processor_share,
 )
 from tests.benchmarks.measure import Measured, measure
-from tests.kafka.broker import FULL_SPEED, Broker
-from tests.kafka.mix import MixServer
-from tests.kafka.process import REPOSITORY, Bridge
-from tests.kafka.topics import create_topic
-from tests.waiting import wait_until
+from tests.support.broker import FULL_SPEED, Broker
+from tests.support.mix import MixServer
+from tests.support.process import REPOSITORY, Bridge
+from tests.support.topics import create_topic
+from tests.support.waiting import wait_until
 
 _EVENT_BYTES = 150
 _HEARTBEAT = 45

@@ -14,7 +14,7 @@ import threading
 import time
 
 from bridge.clock import monotonic
-from tests.component.raw_server import CHUNKED, chunk
+from tests.fakes.raw_server import CHUNKED, chunk
 
 STAMP_DIGITS = 20
 _FILLER = "the words of an event, as an agent says them"

@@ -17,13 +17,13 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.dead_letters import sequence_text
-from bridge.core.event import Event
-from bridge.core.formats import WRITERS, Names
 from bridge.core.identity import SessionKey
-from tests.kafka.broker import FULL_SPEED, Broker
-from tests.kafka.process import MIX_BRIDGE, REPOSITORY, environment
-from tests.kafka.topics import create_topic
+from bridge.core.records.formats import WRITERS, Names
+from bridge.core.records.headers import sequence_text
+from bridge.core.stream.event import Event
+from tests.support.broker import FULL_SPEED, Broker
+from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
+from tests.support.topics import create_topic
 
 _PARTITIONS = 8
 _NAMESPACE = "bench"

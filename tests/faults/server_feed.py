@@ -10,8 +10,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from bridge.clock import monotonic
-from bridge.demo.journal import JournalEntry
-from tests.component.raw_server import CHUNKED, Peer, chunk
+from bridge.simulator.server.journal import JournalEntry
+from tests.fakes.raw_server import CHUNKED, Peer, chunk
 
 _PIECE = 64 * 1024
 

@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.component.raw_server import CHUNKED, answer, chunk
+from tests.fakes.raw_server import CHUNKED, answer, chunk
 from tests.faults.server_feed import numbered
-from tests.integration.scripted_mix import listing
-from tests.kafka.process import REPOSITORY
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.process import REPOSITORY
+from tests.support.processes import spawn
+from tests.support.scripted_mix import listing
+from tests.support.waiting import wait_until
 
 _BURST = 10
 _PAUSE = 0.02

@@ -8,11 +8,11 @@ from functools import lru_cache
 
 from bridge.clock import monotonic
 from tests.faults.server_feed import FaultyFeed, Sent
-from tests.integration.scene import status
-from tests.kafka.mix import Proof, prove
-from tests.kafka.process import Bridge
-from tests.kafka.rule import Followed
-from tests.waiting import wait_until
+from tests.support.mix import Proof, prove
+from tests.support.process import Bridge
+from tests.support.rule import Followed
+from tests.support.scene import status
+from tests.support.waiting import wait_until
 
 
 def wait_delivered(bridge: Bridge, feeds: Mapping[str, FaultyFeed], deadline: float = 60.0) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.scene import events, session, settings, started, status
-from tests.kafka.broker import Broker
-from tests.kafka.mix import MixServer
-from tests.kafka.process import Bridge
-from tests.kafka.rule import follow
-from tests.waiting import wait_until
+from tests.support.broker import Broker
+from tests.support.mix import MixServer
+from tests.support.process import Bridge
+from tests.support.rule import follow
+from tests.support.scene import events, session, settings, started, status
+from tests.support.waiting import wait_until
 
 BUFFER = 16 * 1024 * 1024
 SESSIONS = 4

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import bridge
-from tests.kafka.process import REPOSITORY, Bridge, command, environment
-from tests.waiting import wait_until
+from tests.support.process import REPOSITORY, Bridge, command, environment
+from tests.support.waiting import wait_until
 
 
 def test_a_command_runs_to_its_end() -> None:
@@ -58,7 +58,7 @@ def test_it_starts_answers_stops_in_order_and_starts_again(kafka: str, namespace
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """A killed test run leaves no bridge behind."""
     code = (
-        "import sys; from pathlib import Path; from tests.processes import spawn\n"
+        "import sys; from pathlib import Path; from tests.support.processes import spawn\n"
         "child = spawn(['sleep', '300'], log=Path(sys.argv[1])); print(child.pid, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen(

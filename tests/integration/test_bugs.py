@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bridge.clock import monotonic
-from tests.integration.scene import settings, texts, wait_acknowledged, wait_logged
-from tests.integration.scripted_mix import Feed, ScriptedMix, scripted_mix
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.support.process import Bridge
+from tests.support.scene import settings, texts, wait_acknowledged, wait_logged
+from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
+from tests.support.waiting import wait_until
 
 FAULTY_DELIVERY = """
 import os, sys

@@ -20,10 +20,10 @@ import trustme
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from bridge.clock import monotonic
-from tests.kafka.broker import Broker, quiet_admin
-from tests.kafka.mix import MixServer
-from tests.kafka.process import MIX_BRIDGE, command, environment
-from tests.kafka.topics import create_topic, partitions_of
+from tests.support.broker import Broker, quiet_admin
+from tests.support.mix import MixServer
+from tests.support.process import MIX_BRIDGE, command, environment
+from tests.support.topics import create_topic, partitions_of
 
 NOBODY = "127.0.0.1:9"
 """The discard port: nobody listens."""

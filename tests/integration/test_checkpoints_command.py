@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from bridge.cli.app import app
 from bridge.core.identity import partition_of
-from tests.integration.scene import (
+from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
+from tests.support.process import MIX_BRIDGE, Bridge, command, environment
+from tests.support.scene import (
     accepted,
     checkpoints,
     last_checkpoint,
@@ -27,10 +29,8 @@ from tests.integration.scene import (
     wait_logged,
     write,
 )
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
-from tests.kafka.process import MIX_BRIDGE, Bridge, command, environment
-from tests.kafka.topics import create_topic
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic
 
 PARTITIONS = 4
 URL = "http://127.0.0.1:9"

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from bridge.core.badge import Badge
+from bridge.admin.checkpoints.owners import GroupMember, OwnersUnknown, owners, owning, still_there
 from bridge.core.identity import partition_of
+from bridge.core.records.member_metadata import MemberMetadata
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from bridge.kafka.owners import GroupMember, OwnersUnknown, owners, owning, still_there
-from tests.integration.scene import checkpoints, settings, started, texts, wait_acknowledged, write
-from tests.integration.scripted_mix import Feed, scripted_mix
 from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
-from tests.kafka.process import command
-from tests.kafka.topics import create_topic
-from tests.waiting import wait_until
+from tests.support.process import command
+from tests.support.scene import checkpoints, settings, started, texts, wait_acknowledged, write
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic
+from tests.support.waiting import wait_until
 
 PARTITIONS = 2
 URL = "http://127.0.0.1:9"
@@ -141,17 +141,21 @@ def test_who_said_that_it_leaves_has_left() -> None:
     def of(instance: str | None, *shards: int) -> GroupMember:
         return GroupMember("id", "client", "/host", instance, frozenset(("t", shard) for shard in shards))
 
-    def badge(instance: str | None, *, left: bool) -> Badge:
-        return Badge("owner", instance, "run", "servers", "1", 7, left)
+    def member_metadata(instance: str | None, *, left: bool) -> MemberMetadata:
+        return MemberMetadata("owner", instance, "run", "servers", "1", 7, left)
 
-    gone, stays, new = badge("a", left=True), badge("a", left=False), badge("b", left=True)
-    for member, badges, is_there in (
+    gone, stays, new = (
+        member_metadata("a", left=True),
+        member_metadata("a", left=False),
+        member_metadata("b", left=True),
+    )
+    for member, members_metadata, is_there in (
         (of("a", 0, 1), {0: gone, 1: gone}, False),
         (of("a", 0, 1), {0: gone, 1: stays}, True),
         (of("a", 0, 1), {0: gone}, True),
         (of("a", 0), {0: new}, True),
         (of("a"), {0: gone}, True),
-        (of(None, 0), {0: badge(None, left=True)}, True),
+        (of(None, 0), {0: member_metadata(None, left=True)}, True),
     ):
-        book = {("t", shard): badge for shard, badge in badges.items()}
+        book = {("t", shard): member_metadata for shard, member_metadata in members_metadata.items()}
         assert bool(still_there([member], book)) is is_there

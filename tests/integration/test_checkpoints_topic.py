@@ -13,7 +13,9 @@ import pytest
 from confluent_kafka import Producer
 
 from bridge.clock import monotonic
-from tests.integration.scene import (
+from tests.support.process import Bridge
+from tests.support.rule import understand
+from tests.support.scene import (
     accepted,
     checkpoints,
     events,
@@ -27,11 +29,9 @@ from tests.integration.scene import (
     wait_logged,
     write,
 )
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.process import Bridge
-from tests.kafka.rule import understand
-from tests.kafka.topics import create_topic, delete_topics
-from tests.waiting import wait_until
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic, delete_topics
+from tests.support.waiting import wait_until
 
 COMPACTED = {"cleanup.policy": "compact"}
 

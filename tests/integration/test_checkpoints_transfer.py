@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from bridge.core.identity import partition_of
-from tests.integration.scene import events, settings, started, texts, wait_acknowledged
-from tests.integration.scripted_mix import Feed, scripted_mix
 from tests.integration.test_checkpoints_command import shell
-from tests.kafka.process import REPOSITORY, Bridge, command
-from tests.kafka.topics import create_topic, partitions_of
+from tests.support.process import REPOSITORY, Bridge, command
+from tests.support.scene import events, settings, started, texts, wait_acknowledged
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic, partitions_of
 
 NAMES = ("a", "b", "c", "d", "e")
 COMPACTED = {"cleanup.policy": "compact"}

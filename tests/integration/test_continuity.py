@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.integration.scene import session, settings, started, wait_logged
-from tests.kafka.lifecycle import Told, lifecycle
-from tests.kafka.mix import MixServer, prove
-from tests.kafka.process import Bridge, command
-from tests.kafka.rule import Followed, follow
-from tests.kafka.topics import read_topic
-from tests.waiting import wait_until
+from tests.support.lifecycle import Told, lifecycle
+from tests.support.mix import MixServer, prove
+from tests.support.process import Bridge, command
+from tests.support.rule import Followed, follow
+from tests.support.scene import session, settings, started, wait_logged
+from tests.support.topics import read_topic
+from tests.support.waiting import wait_until
 
 SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
 PATIENCE = 60.0

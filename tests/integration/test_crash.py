@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.dying_bridge import POINTS, arm
-from tests.kafka.process import REPOSITORY
+from tests.support.dying_bridge import POINTS, arm
+from tests.support.process import REPOSITORY
 from tests.torture.kills import (
     IN_A_NEW_EPOCH,
     IN_THE_FLOW,
@@ -41,7 +41,7 @@ def test_a_consumer_misses_nothing_after_kills_in_new_epochs(kafka: str, namespa
 
 def test_every_named_point_is_there() -> None:
     """In a process of its own: what is wrapped stays wrapped."""
-    arming = "from tests.kafka.dying_bridge import *\nfor name in POINTS: arm(name, 1, lambda: None)"
+    arming = "from tests.support.dying_bridge import *\nfor name in POINTS: arm(name, 1, lambda: None)"
     subprocess.run([sys.executable, "-c", arming], cwd=REPOSITORY, check=True)
 
 

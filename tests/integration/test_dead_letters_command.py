@@ -16,23 +16,23 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from bridge.admin.dead_letters.replay import Ground, Report, Sending, replay
+from bridge.admin.dead_letters.topic import DeadLetters
 from bridge.clock import unix_ms
-from bridge.core.dead_letter import Wanted
-from bridge.core.event import Event, Oversize
 from bridge.core.identity import SessionKey
-from bridge.core.records import Encoder, Format, Record, Route, Rules
-from bridge.delivery.replay import Ground, Report, Sending, replay
+from bridge.core.records.dead_letter import Wanted
+from bridge.core.records.rules import Encoder, Format, Record, Route, Rules
+from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
-from bridge.kafka.dead_letters import DeadLetters
-from bridge.kafka.sending import Outcome, Outgoing, Sender
+from bridge.kafka.record_sender import Outcome, Outgoing, RecordSender
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
-from tests.integration.scene import events, settings, started, wait_acknowledged
-from tests.integration.scripted_mix import block, content, scripted_mix, stream
-from tests.kafka.process import MIX_BRIDGE, command, environment
-from tests.kafka.rule import follow, understand
-from tests.kafka.topics import create_topic, end_offsets
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.process import MIX_BRIDGE, command, environment
+from tests.support.processes import spawn
+from tests.support.rule import follow, understand
+from tests.support.scene import events, settings, started, wait_acknowledged
+from tests.support.scripted_mix import block, content, scripted_mix, stream
+from tests.support.topics import create_topic, end_offsets
+from tests.support.waiting import wait_until
 
 URL = "http://127.0.0.1:9"
 EPOCH = 1_764_000_000
@@ -97,7 +97,7 @@ class Letters:
         return replay(
             DeadLetters(config, rules.dead_letters_topic, Wanted()),
             Ground({"local": rules}, frozenset(topics)),
-            None if dry_run else sending or Sender(config, 900_000),
+            None if dry_run else sending or RecordSender(config, 900_000),
         )
 
     def replayed(self, topic: str = "events") -> Counter[tuple[str, int]]:
@@ -292,7 +292,7 @@ def test_a_topic_that_takes_none_or_is_not_there_is_told(letters: Letters) -> No
 class Interrupted:
     """Sends two records, and then Kafka is gone."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: RecordSender) -> None:
         self._sender, self._left = sender, 2
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
@@ -311,7 +311,7 @@ class Interrupted:
 def test_trouble_in_the_middle_is_told_with_what_was_sent(letters: Letters) -> None:
     """And the next run sends the rest."""
     letters.write(*(letters.letter(number) for number in range(1, 6)))
-    sender = Sender({"bootstrap.servers": letters.kafka}, 900_000)
+    sender = RecordSender({"bootstrap.servers": letters.kafka}, 900_000)
     report = letters.send(sending=Interrupted(sender))
     assert (report.sent.total(), str(report.trouble), report.is_good) == (2, "gone", False)
     report = letters.send()

@@ -19,8 +19,8 @@ import pytest
 from rich.cells import cell_len
 
 from bridge.clock import monotonic
-from tests.kafka.process import MIX_BRIDGE, environment
-from tests.waiting import wait_until
+from tests.support.process import MIX_BRIDGE, environment
+from tests.support.waiting import wait_until
 
 FIRST_OUTPUT = 5.0
 PATIENCE = 60.0

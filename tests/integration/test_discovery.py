@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.clock import rfc3339, unix_ms
-from tests.integration.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
-from tests.integration.scripted_mix import Feed, listing, scripted_mix
-from tests.kafka.mix import MixServer, prove
-from tests.waiting import wait_until
+from tests.support.mix import MixServer, prove
+from tests.support.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
+from tests.support.scripted_mix import Feed, listing, scripted_mix
+from tests.support.waiting import wait_until
 
 SILENT = ("--rate", 0)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.component.raw_server import Peer, answer
-from tests.integration.scene import (
+from tests.fakes.raw_server import Peer, answer
+from tests.support.scene import (
     accepted,
     checkpoints,
     session,
@@ -16,8 +16,8 @@ from tests.integration.scene import (
     wait_checkpoint,
     wait_logged,
 )
-from tests.integration.scripted_mix import Feed, block, content, contents, scripted_mix, send, stream
-from tests.waiting import wait_until
+from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, send, stream
+from tests.support.waiting import wait_until
 
 
 def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, namespace: str, tmp_path: Path) -> None:

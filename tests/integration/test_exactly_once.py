@@ -9,18 +9,18 @@ from confluent_kafka import Producer
 
 from bridge.clock import monotonic
 from bridge.core.identity import Position
-from bridge.core.lifecycle import Happening
+from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.errors import SettingsError, Stopped
 from bridge.kafka.transactional import Patience
 from bridge.settings.naming import transactional_id
-from tests.integration.transactions import HASTE, Ground, events, settled
-from tests.kafka.broker import Broker
-from tests.kafka.ending_proxy import Fate, ending_proxy
-from tests.kafka.topics import create_topic, delete_topics, end_offsets
-from tests.waiting import wait_until
+from tests.support.broker import Broker
+from tests.support.ending_proxy import Fate, ending_proxy
+from tests.support.topics import create_topic, delete_topics, end_offsets
+from tests.support.transactions import HASTE, Ground, events, settled
+from tests.support.waiting import wait_until
 
-RESUMED = Happening("resumed", "replay_proved", "it goes on")
-ENDED = Happening("ended", "gone", "it is gone")
+RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")
+ENDED = LifecycleEvent("ended", "gone", "it is gone")
 
 
 def test_events_dead_letters_announcements_and_positions_are_committed_together(kafka: str, namespace: str) -> None:
@@ -185,11 +185,11 @@ def test_leaving_a_shard_ends_its_open_transaction(kafka: str, namespace: str) -
         one.submit(events(range(1, 50)))
         wait_until(lambda: sum(end_offsets(kafka, ground.events).values()) > 0, 10, "an open transaction")
         thread = replica.thread(0)
-        replica.delivery.leave(replica.tenures[0])
+        replica.delivery.leave(replica.leases[0])
         with pytest.raises(Stopped):
             one.submit(events([50]))
         wait_until(lambda: thread.join(monotonic()), 10, "the end of the thread")
-        assert replica.delivery.room.held == 0
+        assert replica.delivery.budget.held == 0
         wait_until(lambda: ground.read(ground.events) == [], 5)
         assert replica.delivery.unsettled == 0
 

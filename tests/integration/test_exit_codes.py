@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bridge.clock import monotonic
-from tests.integration.scene import (
+from tests.support.broker import Broker
+from tests.support.process import Bridge
+from tests.support.scene import (
     accepted,
     last_checkpoint,
     session,
@@ -20,10 +22,8 @@ from tests.integration.scene import (
     wait_acknowledged,
     wait_logged,
 )
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.broker import Broker
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.waiting import wait_until
 
 NOWHERE = "127.0.0.1:9"
 

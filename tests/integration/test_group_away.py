@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.scene import (
+from tests.support.broker import Broker
+from tests.support.scene import (
     accepted,
     session,
     settings,
@@ -14,9 +15,8 @@ from tests.integration.scene import (
     wait_acknowledged,
     wait_logged,
 )
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.broker import Broker
-from tests.waiting import wait_until
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])

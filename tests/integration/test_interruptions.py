@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.integration.scene import events, last_checkpoint, settings, started, status
-from tests.integration.scripted_mix import content
-from tests.kafka.lifecycle import BY_THE_BROKER, Told, lifecycles, must_be_true
-from tests.kafka.mix import MixServer
-from tests.kafka.process import Bridge, command
-from tests.kafka.rule import Follower, follow
-from tests.waiting import wait_until
+from tests.support.lifecycle import BY_THE_BROKER, Told, lifecycles, must_be_true
+from tests.support.mix import MixServer
+from tests.support.process import Bridge, command
+from tests.support.rule import Follower, follow
+from tests.support.scene import events, last_checkpoint, settings, started, status
+from tests.support.scripted_mix import content
+from tests.support.waiting import wait_until
 
 PATIENCE = 30.0
 

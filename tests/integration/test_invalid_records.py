@@ -7,12 +7,12 @@ import json
 import pytest
 from confluent_kafka import KafkaError
 
-from bridge.core.event import Event
-from bridge.core.records import Format
+from bridge.core.records.rules import Format
+from bridge.core.stream.event import Event
 from tests.integration.test_refused_records import LARGE, LIMIT, SESSIONS, Ground, assert_complete, at_of, data, events
-from tests.kafka.refusing_proxy import refusing_proxy
-from tests.kafka.rule import understand
-from tests.waiting import wait_until
+from tests.support.refusing_proxy import refusing_proxy
+from tests.support.rule import understand
+from tests.support.waiting import wait_until
 
 BAD = "this will never do"
 
@@ -35,15 +35,15 @@ def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, 
         ground = Ground(kafka, namespace, form)
         ground.bootstrap = proxy
         with ground.delivering() as delivery:
-            outboxes = [ground.open(delivery, key) for key in SESSIONS]
-            outboxes[2].submit([bad(1)])
-            for one in outboxes[:2]:
+            publishers = [ground.open(delivery, key) for key in SESSIONS]
+            publishers[2].submit([bad(1)])
+            for one in publishers[:2]:
                 one.submit(events(range(1, 51)))
-            wait_until(lambda: all(one.acknowledged == one.position for one in outboxes), 30, "the first events")
-            outboxes[0].submit([*events(range(51, 101)), bad(101), *events(range(102, 151)), bad(151)])
-            outboxes[1].submit([*events(range(51, 61), name="tool_call"), bad(61, "tool_call"), *events([62])])
-            outboxes[1].submit(events(range(63, 71), name="tool_call"))
-            outboxes[2].submit(events(range(2, 41)))
+            wait_until(lambda: all(one.acknowledged == one.position for one in publishers), 30, "the first events")
+            publishers[0].submit([*events(range(51, 101)), bad(101), *events(range(102, 151)), bad(151)])
+            publishers[1].submit([*events(range(51, 61), name="tool_call"), bad(61, "tool_call"), *events([62])])
+            publishers[1].submit(events(range(63, 71), name="tool_call"))
+            publishers[2].submit(events(range(2, 41)))
         ground.bootstrap = kafka
     follower = ground.follow()
     for key, count in zip(SESSIONS, (151, 70, 40), strict=True):
@@ -59,7 +59,7 @@ def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, 
         assert letter.header("bridge.reason") == "rejected"
         assert "INVALID_RECORD" in (letter.header("bridge.error") or "")
         assert BAD in json.loads(letter.value or b"")
-    for one in outboxes:
+    for one in publishers:
         assert ground.restored()[one.key].position == one.position
         assert one.trouble is None
 

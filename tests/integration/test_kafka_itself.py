@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.kafka.broker import Broker, Cluster, answering
-from tests.kafka.topics import create_topic, end_offsets, partitions_of, read_topic
-from tests.waiting import wait_until
+from tests.support.broker import Broker, Cluster, answering
+from tests.support.topics import create_topic, end_offsets, partitions_of, read_topic
+from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -79,7 +79,7 @@ def test_a_cluster_of_three_lives_on_without_one(private_cluster: Cluster) -> No
 def test_the_shared_broker_ends_with_its_last_user_even_if_that_one_is_killed(tmp_path: Path) -> None:
     """Two users share one broker; after both were killed without warning no process is left."""
     code = (
-        "import sys, pathlib; from tests.kafka.shared import shared_broker\n"
+        "import sys, pathlib; from tests.support.shared import shared_broker\n"
         "with shared_broker(pathlib.Path(sys.argv[1])) as address: print(address, flush=True); sys.stdin.read()"
     )
     users = [

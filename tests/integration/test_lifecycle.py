@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from bridge.clock import monotonic
-from tests.integration.scene import (
+from tests.support.broker import Broker
+from tests.support.lifecycle import BY_THE_BROKER, Told, lifecycle, lifecycles, must_be_true
+from tests.support.mix import MixServer
+from tests.support.process import MIX_BRIDGE, Bridge, command
+from tests.support.scene import (
     accepted,
     events,
     session,
@@ -19,17 +23,13 @@ from tests.integration.scene import (
     wait_checkpoint,
     wait_logged,
 )
-from tests.integration.scripted_mix import Feed, content, scripted_mix
-from tests.integration.scripted_mix import status as answering
-from tests.kafka.broker import Broker
-from tests.kafka.lifecycle import BY_THE_BROKER, Told, lifecycle, lifecycles, must_be_true
-from tests.kafka.mix import MixServer
-from tests.kafka.process import MIX_BRIDGE, Bridge, command
-from tests.waiting import wait_until
+from tests.support.scripted_mix import Feed, content, scripted_mix
+from tests.support.scripted_mix import status as answering
+from tests.support.waiting import wait_until
 
 PATIENCE = 30.0
 SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
-DYING = (MIX_BRIDGE[0], "-m", "tests.kafka.dying_bridge")
+DYING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
 
 def words(told: list[Told]) -> list[tuple[str, str]]:

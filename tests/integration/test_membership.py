@@ -20,10 +20,10 @@ import pytest
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.errors import EXIT_OK, EXIT_SETTINGS
-from tests.kafka.process import REPOSITORY
-from tests.kafka.topics import create_topic, delete_topics
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.process import REPOSITORY
+from tests.support.processes import spawn
+from tests.support.topics import create_topic, delete_topics
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -50,7 +50,7 @@ class Process:
         self.name, self.ended_at = name, float("inf")
         self._out = folder / f"{name}-{uuid.uuid4().hex[:6]}.out"
         self.log = self._out.with_suffix(".log")
-        command = [sys.executable, "-m", "tests.kafka.member", json.dumps(orders)]
+        command = [sys.executable, "-m", "tests.support.member", json.dumps(orders)]
         self._process = spawn(command, log=self.log, stdout=self._out, cwd=REPOSITORY)
         self.started_at = monotonic()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.integration.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.broker import Broker
-from tests.kafka.mix import MixServer
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.support.broker import Broker
+from tests.support.mix import MixServer
+from tests.support.process import Bridge
+from tests.support.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.waiting import wait_until
 
 
 def check(bridge: Bridge, name: str) -> Any:

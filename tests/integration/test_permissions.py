@@ -15,13 +15,13 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
-from tests.integration.scene import settings, started, texts, wait_acknowledged
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.broker import Broker, quiet_admin
-from tests.kafka.process import REPOSITORY, command
-from tests.kafka.refusing_proxy import INIT_PRODUCER_ID, refusing_proxy
-from tests.kafka.topics import create_topic
-from tests.waiting import wait_until
+from tests.support.broker import Broker, quiet_admin
+from tests.support.process import REPOSITORY, command
+from tests.support.refusing_proxy import INIT_PRODUCER_ID, refusing_proxy
+from tests.support.scene import settings, started, texts, wait_acknowledged
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.raw_server import Peer, Script, answer
+from tests.fakes.raw_server import Peer, Script, answer
 from tests.faults import server_poison as poison
 from tests.faults.server_feed import FaultyFeed, Sent, numbered, up_to
 from tests.faults.server_proof import proven, wait_delivered
-from tests.integration.scene import events, settings, started
-from tests.integration.scripted_mix import scripted_mix
-from tests.kafka.process import Bridge
-from tests.unit.effort import EFFORT
+from tests.support.effort import EFFORT
+from tests.support.process import Bridge
+from tests.support.scene import events, settings, started
+from tests.support.scripted_mix import scripted_mix
 
 GIANT = 20 * poison.MIB
 GIANTS = 6 * EFFORT

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.scene import events, settings, started, wait_acknowledged, wait_checkpoint
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.process import REPOSITORY
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.process import REPOSITORY
+from tests.support.processes import spawn
+from tests.support.scene import events, settings, started, wait_acknowledged, wait_checkpoint
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.waiting import wait_until
 
 
 def example(kafka: str, topic: str) -> str:

@@ -13,8 +13,10 @@ import pytest
 from confluent_kafka import Producer
 
 from bridge.clock import unix_ms
-from bridge.core.claim import CLAIM_KEY
-from tests.integration.scene import (
+from bridge.core.records.claim import CLAIM_KEY
+from tests.support.mix import MixServer, prove
+from tests.support.rule import members_of, understand
+from tests.support.scene import (
     accepted,
     checkpoints,
     events,
@@ -25,10 +27,8 @@ from tests.integration.scene import (
     wait_acknowledged,
     write,
 )
-from tests.integration.scripted_mix import Feed, block, content, contents, scripted_mix, stream
-from tests.kafka.mix import MixServer, prove
-from tests.kafka.rule import members_of, understand
-from tests.kafka.topics import Read, create_topic, read_topic
+from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
+from tests.support.topics import Read, create_topic, read_topic
 
 ODD = '{ "content" : "\\u00fc \u0085 \U0001f600 1e-7",\t"type":"content", "n": 1.00, "n": 2E+2 }'
 """JSON that no parse and print gives back: order, escapes, blanks, numbers, a member twice."""

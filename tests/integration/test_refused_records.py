@@ -11,22 +11,22 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from bridge.admin.checkpoints.topic import read_log
 from bridge.clock import monotonic, unix_ms
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.event import Event
 from bridge.core.identity import SessionKey
-from bridge.core.recent import Recent
-from bridge.core.records import Encoder, Format, Route, Rules
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import Encoder, Format, Route, Rules
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.outbox import SessionOutbox
-from bridge.delivery.position_log import OwnTopics
-from bridge.delivery.tenure import SoleOwner, Tenure
-from bridge.kafka.checkpoints import read_log
+from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.publisher import SessionPublisher
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
-from tests.kafka.broker import Broker, quiet_admin
-from tests.kafka.rule import Follower, follow
-from tests.kafka.topics import Read, create_topic, delete_topics, read_topic
-from tests.waiting import wait_until
+from tests.support.broker import Broker, quiet_admin
+from tests.support.rule import Follower, follow
+from tests.support.topics import Read, create_topic, delete_topics, read_topic
+from tests.support.waiting import wait_until
 
 SESSIONS = [SessionKey("local", f"s{number}") for number in range(3)]
 LIMIT = 12_000
@@ -84,10 +84,10 @@ class Ground:
             delivery.abort()
             delivery.join(monotonic() + 10)
 
-    def open(self, delivery: AtLeastOnce, key: SessionKey) -> SessionOutbox:
+    def open(self, delivery: AtLeastOnce, key: SessionKey) -> SessionPublisher:
         """A new session, its first position acknowledged."""
-        one = delivery.open(key, Encoder(self._rules, key), "", None, Tenure(0, SoleOwner()))
-        one.begin_epoch(Recent.starting("0"))
+        one = delivery.open(key, Encoder(self._rules, key), "", None, Lease(0, SoleOwner()))
+        one.begin_epoch(OverlapWindow.starting("0"))
         wait_until(lambda: one.acknowledged is not None, 30, "a first checkpoint")
         return one
 
@@ -151,16 +151,16 @@ def test_only_the_culprit_of_a_refused_batch_becomes_a_dead_letter(kafka: str, n
     """A topic's limit is lowered under the running bridge: batches of several sessions are refused for one record."""
     ground = Ground(kafka, namespace, form)
     with ground.delivering() as delivery:
-        outboxes = [ground.open(delivery, key) for key in SESSIONS]
-        for one in outboxes:
+        publishers = [ground.open(delivery, key) for key in SESSIONS]
+        for one in publishers:
             one.submit(events(range(1, 51)))
-        wait_until(lambda: all(one.acknowledged == one.position for one in outboxes), 30, "the first events")
-        epochs = {one.key: one.position.epoch for one in outboxes}
+        wait_until(lambda: all(one.acknowledged == one.position for one in publishers), 30, "the first events")
+        epochs = {one.key: one.position.epoch for one in publishers}
         ground.lower(ground.events, LIMIT)
-        for one in outboxes[:2]:
+        for one in publishers[:2]:
             one.submit(events(range(51, 201)) + events([201], name="tool_call"))
-        outboxes[1].submit(events([202], size=LARGE) + events(range(203, 221)))
-        outboxes[2].submit(events([51], size=LARGE))
+        publishers[1].submit(events([202], size=LARGE) + events(range(203, 221)))
+        publishers[2].submit(events([51], size=LARGE))
     follower = ground.follow()
     assert_complete(follower, SESSIONS[0], range(1, 202))
     assert_complete(follower, SESSIONS[1], range(1, 221))
@@ -172,7 +172,7 @@ def test_only_the_culprit_of_a_refused_batch_becomes_a_dead_letter(kafka: str, n
     }
     assert {letter.header("bridge.reason") for letter in letters} == {"rejected"}
     assert all("MSG_SIZE_TOO_LARGE" in (letter.header("bridge.error") or "") for letter in letters)
-    for one in outboxes:
+    for one in publishers:
         assert ground.restored()[one.key].position == one.position
         assert one.position.epoch > epochs[one.key]
         assert one.trouble is None
@@ -238,7 +238,7 @@ def test_the_end_of_a_producer_loses_nothing_that_was_in_memory(private_broker: 
     assert one.position.sequence == 400
 
 
-def submit_and_wait(one: SessionOutbox, ats: Iterable[int]) -> None:
+def submit_and_wait(one: SessionPublisher, ats: Iterable[int]) -> None:
     """Until Kafka has acknowledged them."""
     one.submit(events(ats))
     wait_until(lambda: one.acknowledged == one.position, 60, f"events up to {one.position.last_event_id}")

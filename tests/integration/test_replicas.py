@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from bridge.clock import monotonic
-from bridge.core.claim import CLAIM_KEY
-from tests.integration.scene import events
-from tests.kafka.process import Bridge
-from tests.kafka.topics import Read
+from bridge.core.records.claim import CLAIM_KEY
+from tests.support.process import Bridge
+from tests.support.scene import events
+from tests.support.topics import Read
+from tests.support.waiting import wait_until
 from tests.torture.fleet import Fleet, Replica
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, Trial, fleet_settings, one_reader_at_a_time
 from tests.torture.run import Load, Place, Run
 from tests.torture.sight import Sight
 from tests.torture.streams import moved_after
-from tests.waiting import wait_until
 
 LOAD = Load(sessions=24, rate=20.0)  # so many that each replica's shards have some, but for 1 run of 5,000
 LONG = 60.0

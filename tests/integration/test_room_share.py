@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.scene import session, settings, started, wait_acknowledged
-from tests.integration.scripted_mix import Feed, content, scripted_mix
-from tests.kafka.topics import create_topic, delete_topics, partitions_of
-from tests.waiting import wait_until
+from tests.support.scene import session, settings, started, wait_acknowledged
+from tests.support.scripted_mix import Feed, content, scripted_mix
+from tests.support.topics import create_topic, delete_topics, partitions_of
+from tests.support.waiting import wait_until
 
 
 def test_a_session_whose_topic_takes_nothing_leaves_room_for_the_others(

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bridge.daemon.pace import BURST, RATE
+from bridge.daemon.rate_limit import BURST, RATE
 from tests.benchmarks.footprint import connections, footprint
-from tests.integration.scene import settings, started, status
-from tests.kafka.mix import MixServer
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.support.mix import MixServer
+from tests.support.process import Bridge
+from tests.support.scene import settings, started, status
+from tests.support.waiting import wait_until
 
 FEW, MANY = 20, 420
 LARGEST_IDLE = 70

@@ -11,10 +11,10 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from tests.integration.scene import settings, started, texts, wait_acknowledged
-from tests.integration.scripted_mix import Feed, ScriptedMix, scripted_mix
-from tests.kafka.broker import Broker
-from tests.kafka.process import Bridge
+from tests.support.broker import Broker
+from tests.support.process import Bridge
+from tests.support.scene import settings, started, texts, wait_acknowledged
+from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
 
 pytestmark = pytest.mark.kafka
 

@@ -9,17 +9,17 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.component.raw_server import answer, serving
+from tests.fakes.raw_server import answer, serving
 from tests.faults import server_refusals as bad
 from tests.faults.server_cuts import FRAMINGS, cut_at_any_byte
 from tests.faults.server_feed import Fault, FaultyFeed, Sent, numbered
 from tests.faults.server_process import KilledServer
 from tests.faults.server_proof import let_pass, proven, total, wait_delivered
-from tests.integration.scene import settings, started, status
-from tests.integration.scripted_mix import scripted_mix
-from tests.kafka.process import Bridge
-from tests.unit.effort import EFFORT
-from tests.waiting import wait_until
+from tests.support.effort import EFFORT
+from tests.support.process import Bridge
+from tests.support.scene import settings, started, status
+from tests.support.scripted_mix import scripted_mix
+from tests.support.waiting import wait_until
 
 CUTS = 40 * EFFORT
 """Of each of the twelve streams."""

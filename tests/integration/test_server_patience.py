@@ -9,14 +9,14 @@ from itertools import repeat
 from pathlib import Path
 
 from bridge.clock import monotonic
-from tests.component.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, chunk
+from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, chunk
 from tests.faults import server_refusals as bad
 from tests.faults.server_feed import FaultyFeed, numbered
 from tests.faults.server_proof import let_pass, proven, wait_delivered
-from tests.integration.scene import events, session, settings, started, wait_logged
-from tests.integration.scripted_mix import block, content, scripted_mix
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.support.process import Bridge
+from tests.support.scene import events, session, settings, started, wait_logged
+from tests.support.scripted_mix import block, content, scripted_mix
+from tests.support.waiting import wait_until
 
 GREETING = b'event: connected\ndata: {"sessionId":"x"}\n\n'
 EMPTY = {

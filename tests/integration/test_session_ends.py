@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.component.raw_server import CHUNKED, Peer, answer, chunk
-from tests.integration.scene import (
+from tests.fakes.raw_server import CHUNKED, Peer, answer, chunk
+from tests.support.scene import (
     accepted,
     events,
     last_checkpoint,
@@ -22,7 +22,7 @@ from tests.integration.scene import (
     wait_checkpoint,
     wait_logged,
 )
-from tests.integration.scripted_mix import (
+from tests.support.scripted_mix import (
     Feed,
     block,
     content,
@@ -32,8 +32,8 @@ from tests.integration.scripted_mix import (
     send,
     stream,
 )
-from tests.integration.scripted_mix import status as answering
-from tests.waiting import wait_until
+from tests.support.scripted_mix import status as answering
+from tests.support.waiting import wait_until
 
 TWO_HUNDRED_SAYS_NOTHING = b"HTTP/1.1 204 Nothing\r\nConnection: close\r\n\r\n"
 

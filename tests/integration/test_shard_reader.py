@@ -14,17 +14,17 @@ import pytest
 from confluent_kafka import Producer
 
 from bridge.clock import monotonic
-from bridge.core import claim
-from bridge.core.checkpoint import Checkpoint, encode
-from bridge.core.checkpoint_log import Word
-from bridge.core.claim import CLAIM_KEY, Claim
+from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.identity import Position, SessionKey, partition_of
-from bridge.core.recent import Recent
-from bridge.kafka.shard_reader import ShardReader
-from bridge.kafka.shard_state import Taken
-from tests.kafka.broker import Broker
-from tests.kafka.topics import create_topic, delete_topics, read_topic
-from tests.waiting import wait_until
+from bridge.core.records import claim
+from bridge.core.records.checkpoint import Checkpoint, encode
+from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.sharding.read_state import Taken
+from bridge.sharding.restore import ShardReader
+from tests.support.broker import Broker
+from tests.support.topics import create_topic, delete_topics, read_topic
+from tests.support.waiting import wait_until
 
 COMPACTED = {"cleanup.policy": "compact"}
 
@@ -35,8 +35,8 @@ def session(number: int) -> SessionKey:
 
 def value(key: SessionKey, sequence: int, term: int | None = None, epoch: int = 1_700_000_000) -> bytes:
     position = Position(epoch, sequence, str(sequence))
-    recent = Recent(str(sequence - 1), str(sequence), b"8 bytes!", certain=True)
-    return encode(Checkpoint(key, position, "active", 1_700_000_000_123, "f00d" * 4, recent, term))
+    overlap_window = OverlapWindow(str(sequence - 1), str(sequence), b"8 bytes!", certain=True)
+    return encode(Checkpoint(key, position, "active", 1_700_000_000_123, "f00d" * 4, overlap_window, term))
 
 
 class Shards:
@@ -45,7 +45,7 @@ class Shards:
     def __init__(self, bootstrap: str, topic: str, partitions: int, patience: float = 30.0) -> None:
         self.bootstrap, self.topic, self.partitions = bootstrap, topic, partitions
         self.taken: dict[int, list[Taken]] = defaultdict(list)
-        self.strangers: list[Word] = []
+        self.strangers: list[CheckpointRecord] = []
         self.reader = ShardReader(
             {"bootstrap.servers": bootstrap, "log_level": 2, "reconnect.backoff.max.ms": 200},
             topic,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.scene import events, texts
-from tests.integration.scripted_mix import Feed, ScriptedMix, listing, scripted_mix
-from tests.kafka.process import REPOSITORY
-from tests.kafka.rule import understand
-from tests.kafka.topics import partitions_of, read_topic
-from tests.processes import spawn
-from tests.waiting import wait_until
+from tests.support.process import REPOSITORY
+from tests.support.processes import spawn
+from tests.support.rule import understand
+from tests.support.scene import events, texts
+from tests.support.scripted_mix import Feed, ScriptedMix, listing, scripted_mix
+from tests.support.topics import partitions_of, read_topic
+from tests.support.waiting import wait_until
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "mix-bridge"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge.demo.fault_schedule import Chaos, chaos
-from bridge.demo.poison import POISONS
-from tests.integration.scene import session, settings, started
-from tests.kafka.mix import MixServer, prove
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from bridge.simulator.faults.malformed_events import POISONS
+from bridge.simulator.faults.schedule import Chaos, chaos
+from tests.support.mix import MixServer, prove
+from tests.support.process import Bridge
+from tests.support.scene import session, settings, started
+from tests.support.waiting import wait_until
 
 SILENT = ("--sessions", 1, "--rate", 0, "--heartbeat", 0)
 CHAOS = 6.0

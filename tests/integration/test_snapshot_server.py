@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 
 from bridge.clock import monotonic
-from tests.integration.scene import accepted, events, session, settings, started, wait_logged
-from tests.kafka.lifecycle import lifecycle
-from tests.kafka.mix import MixServer, prove
-from tests.waiting import wait_until
+from tests.support.lifecycle import lifecycle
+from tests.support.mix import MixServer, prove
+from tests.support.scene import accepted, events, session, settings, started, wait_logged
+from tests.support.waiting import wait_until
 
 KIND = ("--kind", "snapshot", "--sessions", 0, "--heartbeat", 0.2)
 ACCEPT = {"servers.local.without_ids": "accept", "servers.local.discover": False}

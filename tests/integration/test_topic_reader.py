@@ -9,9 +9,9 @@ from confluent_kafka import Producer, TopicPartition
 
 from bridge.errors import FatalFault, Stopped, Unreachable
 from bridge.kafka import topic_reader
-from bridge.kafka.topic_reader import StoredRecord, Stretch, read, read_to_end, stretches
-from tests.kafka.broker import quiet_admin
-from tests.kafka.topics import create_topic
+from bridge.kafka.topic_reader import OffsetRange, StoredRecord, offset_ranges, read, read_to_end
+from tests.support.broker import quiet_admin
+from tests.support.topics import create_topic
 
 KEPT = {"retention.ms": "-1"}
 """The records of these tests are of 1970."""
@@ -40,7 +40,7 @@ def test_all_partitions_are_read_in_order_up_to_the_end_they_had(kafka: str, nam
     create_topic(kafka, namespace, 3, KEPT)
     produce(kafka, namespace, 5000, 0)
     produce(kafka, namespace, 7, 2)
-    fixed = stretches(config(kafka), [namespace, f"{namespace}-is-not-there"])
+    fixed = offset_ranges(config(kafka), [namespace, f"{namespace}-is-not-there"])
     produce(kafka, namespace, 10, 0)
     produce(kafka, namespace, 10, 1)
     steps: list[tuple[int, int]] = []
@@ -60,8 +60,8 @@ def test_a_time_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
     create_topic(kafka, namespace, 2, KEPT)
     produce(kafka, namespace, 10, 0, 1_000_000)
     produce(kafka, namespace, 10, 1, 500_000)
-    fixed = stretches(config(kafka), [namespace], since_ms=1_004_000)
-    assert fixed == [Stretch(namespace, 0, 4, 10), Stretch(namespace, 1, 10, 10)]
+    fixed = offset_ranges(config(kafka), [namespace], since_ms=1_004_000)
+    assert fixed == [OffsetRange(namespace, 0, 4, 10), OffsetRange(namespace, 1, 10, 10)]
     assert all(each.is_cut for each in fixed)
     assert numbers(read(config(kafka), fixed)) == [4, 5, 6, 7, 8, 9]
 
@@ -73,7 +73,7 @@ def test_the_first_record_of_each_stretch_can_be_had_alone(kafka: str, namespace
     produce(kafka, namespace, 10, 1)
     found = [
         record
-        for batch in read(config(kafka), stretches(config(kafka), [namespace]), heads_only=True)
+        for batch in read(config(kafka), offset_ranges(config(kafka), [namespace]), heads_only=True)
         for record in batch
     ]
     assert sorted((record.partition, record.offset) for record in found) == [(0, 0), (1, 0)]
@@ -106,7 +106,7 @@ def test_an_open_transaction_is_waited_for_but_not_for_ever(
         impatient.setattr(topic_reader, "_STUCK", 0.5)
         with pytest.raises(Unreachable, match=rf"{namespace} partition 0 \(at 0 of 1\) cannot be read.*transaction"):
             list(read_to_end(config(kafka), [namespace]))
-    fixed = stretches(config(kafka), [namespace])
+    fixed = offset_ranges(config(kafka), [namespace])
     committing = threading.Timer(0.4, lambda: producer.commit_transaction(20))
     committing.start()
     assert numbers(read(config(kafka), fixed)) == [1]
@@ -117,13 +117,13 @@ def test_records_removed_before_they_were_read_are_not_passed_over(kafka: str, n
     """Going on behind them would make them look lost."""
     create_topic(kafka, namespace, 1, KEPT)
     produce(kafka, namespace, 10)
-    fixed = stretches(config(kafka), [namespace])
+    fixed = offset_ranges(config(kafka), [namespace])
     place = TopicPartition(namespace, 0, 5)
     admin = quiet_admin(kafka)  # named: a client that is collected takes its open requests with it
     admin.delete_records([place])[place].result(20)
     with pytest.raises(FatalFault, match="start again"):
         list(read(config(kafka), fixed))
-    assert stretches(config(kafka), [namespace]) == [Stretch(namespace, 0, 5, 10, 5)]
+    assert offset_ranges(config(kafka), [namespace]) == [OffsetRange(namespace, 0, 5, 10, 5)]
 
 
 def test_a_reading_can_be_stopped_and_a_broker_that_is_away_is_said(kafka: str, namespace: str) -> None:
@@ -131,6 +131,6 @@ def test_a_reading_can_be_stopped_and_a_broker_that_is_away_is_said(kafka: str, 
     create_topic(kafka, namespace, 1, KEPT)
     produce(kafka, namespace, 1)
     with pytest.raises(Stopped):
-        list(read(config(kafka), stretches(config(kafka), [namespace]), stopped=lambda: True))
+        list(read(config(kafka), offset_ranges(config(kafka), [namespace]), stopped=lambda: True))
     with pytest.raises(Unreachable, match="nobody listens there"):
-        stretches(config("127.0.0.1:9"), [namespace])
+        offset_ranges(config("127.0.0.1:9"), [namespace])

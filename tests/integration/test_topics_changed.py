@@ -14,7 +14,10 @@ from typing import Any
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 
-from tests.integration.scene import (
+from tests.support.broker import quiet_admin
+from tests.support.process import Bridge
+from tests.support.rule import follow
+from tests.support.scene import (
     checkpoints,
     events,
     session,
@@ -26,12 +29,9 @@ from tests.integration.scene import (
     wait_checkpoint,
     wait_logged,
 )
-from tests.integration.scripted_mix import Feed, content, scripted_mix
-from tests.kafka.broker import quiet_admin
-from tests.kafka.process import Bridge
-from tests.kafka.rule import follow
-from tests.kafka.topics import create_topic, delete_topics, partitions_of
-from tests.waiting import wait_until
+from tests.support.scripted_mix import Feed, content, scripted_mix
+from tests.support.topics import create_topic, delete_topics, partitions_of
+from tests.support.waiting import wait_until
 
 
 def alter(kafka: str, topic: str, **chosen: object) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from tests.integration.scene import settings, started, wait_acknowledged, wait_logged
-from tests.integration.scripted_mix import Feed, scripted_mix
-from tests.kafka.broker import quiet_admin
-from tests.kafka.process import Bridge
-from tests.kafka.topics import create_topic, partitions_of
+from tests.support.broker import quiet_admin
+from tests.support.process import Bridge
+from tests.support.scene import settings, started, wait_acknowledged, wait_logged
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic, partitions_of
 
 NOWHERE = "http://127.0.0.1:9"
 

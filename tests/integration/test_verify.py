@@ -16,21 +16,21 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from typer import BadParameter
 
+from bridge.admin.verify.audit import audit
+from bridge.admin.verify.report import Report
 from bridge.cli.verify import _session, _since
-from bridge.cli.verify_report import Report
 from bridge.clock import unix_ms
-from bridge.core.dead_letters import event_headers, failure_headers
-from bridge.core.event import Event
-from bridge.core.formats import WRITERS, Names
 from bridge.core.identity import SessionKey
-from bridge.core.lifecycle import Happening, LifecycleWriter
-from bridge.daemon.audit import audit
+from bridge.core.records.formats import WRITERS, Names
+from bridge.core.records.headers import event_headers, failure_headers
+from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
+from bridge.core.stream.event import Event
 from bridge.settings import load_all
-from tests.integration.scene import settings, started, wait_acknowledged
-from tests.integration.scripted_mix import Feed, block, content, contents, scripted_mix, stream
-from tests.kafka.broker import quiet_admin
-from tests.kafka.process import MIX_BRIDGE, command, environment
-from tests.kafka.topics import create_topic
+from tests.support.broker import quiet_admin
+from tests.support.process import MIX_BRIDGE, command, environment
+from tests.support.scene import settings, started, wait_acknowledged
+from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
+from tests.support.topics import create_topic
 
 EPOCH = 1_700_000_000
 HOUR_MS = 3_600_000
@@ -123,10 +123,12 @@ class Log:
         self._put("checkpoints", SessionKey("local", session), json.dumps(value).encode(), [])
         return self
 
-    def happening(self, happening: Happening, sequence: int, epoch: int = EPOCH, new_epoch: int | None = None) -> Log:
+    def lifecycle_event(
+        self, lifecycle_event: LifecycleEvent, sequence: int, epoch: int = EPOCH, new_epoch: int | None = None
+    ) -> Log:
         """A lifecycle record."""
         key = SessionKey("local", "a")
-        record = LifecycleWriter(key, "x").record(happening, epoch, sequence, self._clock, new_epoch)
+        record = LifecycleWriter(key, "x").record(lifecycle_event, epoch, sequence, self._clock, new_epoch)
         self._put("lifecycle", key, record.value, record.headers)
         return self
 
@@ -229,10 +231,14 @@ def test_since_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
 def test_epochs_and_gaps_are_told_apart_from_losses(kafka: str, namespace: str) -> None:
     """What the server did not have is explained; numbers above an epoch's end were numbered again."""
     log = Log(kafka, namespace).events(1, 2, 3, 5)
-    log.happening(Happening("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9)
-    log.happening(Happening("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9)
+    log.lifecycle_event(
+        LifecycleEvent("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9
+    )
+    log.lifecycle_event(
+        LifecycleEvent("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9
+    )
     log.events(1, 2, epoch=EPOCH + 9).position(2, epoch=EPOCH + 9)
-    log.happening(Happening("unresumable", "no ids", "It sends no ids."), 2, EPOCH + 9)
+    log.lifecycle_event(LifecycleEvent("unresumable", "no ids", "It sends no ids."), 2, EPOCH + 9)
     answer = log.verify()
     assert (answer.code, answer.session("a")["verdict"]) == (0, "complete")
     assert answer.session("a")["gaps"] == {"gap": 1, "unresumable": 1, "missing": 5, "unknown": 1}

@@ -17,11 +17,11 @@ from urllib.parse import quote, urlsplit
 import pytest
 import trustme
 
-from tests.component.raw_server import Peer, serving
-from tests.integration.scene import accepted, session, settings, started, texts, wait_acknowledged, wait_logged
-from tests.integration.scripted_mix import Feed, ScriptedMix, scripted_mix
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.fakes.raw_server import Peer, serving
+from tests.support.process import Bridge
+from tests.support.scene import accepted, session, settings, started, texts, wait_acknowledged, wait_logged
+from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
+from tests.support.waiting import wait_until
 
 ODD_IDS = ("a/b", "?x=1&", "%41", "two blanks  in it", "\N{GRINNING FACE}", '"it\'s"', "#")
 

@@ -15,10 +15,10 @@ from bridge.daemon.daemon import Daemon, prepare_topics
 from bridge.errors import EXIT_OK
 from bridge.kafka.producer import IdempotentProducer
 from bridge.settings import load
-from tests.integration.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
-from tests.integration.scripted_mix import Feed, block, contents, scripted_mix, stream
-from tests.kafka.process import Bridge
-from tests.waiting import wait_until
+from tests.support.process import Bridge
+from tests.support.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
+from tests.support.scripted_mix import Feed, block, contents, scripted_mix, stream
+from tests.support.waiting import wait_until
 
 
 def metric(bridge: Bridge, name: str, **labels: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from bridge.core.event import Event
+from bridge.core.stream.event import Event
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.event import Oversize
+from bridge.core.stream.event import Oversize
 from bridge.sse import blocks, event_stream, fields
 from bridge.sse.reconnection import Disconnected
 from tests.spec.feeding import cut, events_of, plain, stream_of

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kafka.broker import Broker
+from tests.support.broker import Broker
 from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
 from tests.torture.brokers import restarted as restarted_in_order
 from tests.torture.handover import ended_at_points

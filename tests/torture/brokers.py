@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bridge.clock import monotonic
-from tests.kafka.broker import Broker, Cluster
+from tests.support.broker import Broker, Cluster
+from tests.support.waiting import wait_until
 from tests.torture.run import FULL, Figures, Load, Place, Run
-from tests.waiting import wait_until
 
 Trouble = Callable[[Run, Broker], None]
 

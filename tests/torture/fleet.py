@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bridge.clock import monotonic
-from tests.integration.scene import settings, status
-from tests.kafka.process import MIX_BRIDGE, Bridge
+from tests.support.process import MIX_BRIDGE, Bridge
+from tests.support.scene import settings, status
+from tests.support.waiting import wait_until
 from tests.torture.run import DYING, Run
 from tests.torture.streams import OWNER, Span, Stream, open_at, stream_of
-from tests.waiting import wait_until
 
 ZOMBIES_GRACE = 3.0
 """Seconds that a process which was paused may take, once woken, to notice that its sessions are another's."""
@@ -74,8 +74,8 @@ class Fleet:
     ) -> Replica:
         """One more replica, ``named`` with ``instance``; with ``wait``, return once it listens.
 
-        ``end``: options of ``tests.kafka.dying_bridge`` for what it does to itself on ``meet_end``, or, ``doomed``, as
-        soon as it comes to it.
+        ``end``: options of ``tests.support.dying_bridge`` for what it does to itself on ``meet_end``, or, ``doomed``,
+        as soon as it comes to it.
         """
         program = (*DYING, *end, "--when", str(self._word(name)), "--") if end else MIX_BRIDGE
         self._word(name).unlink(missing_ok=True)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bridge.clock import monotonic
+from tests.support.waiting import wait_until
 from tests.torture.fleet import Fleet, Replica
 from tests.torture.replicas import EXACTLY_ONCE, SESSION_TIMEOUT, fleet_settings, one_reader_at_a_time
 from tests.torture.run import Figures, Load, Place, Run
-from tests.waiting import wait_until
 
 TAKING = ("shard_assigned", "claim_written", "shard_restored")
 GIVING_UP = ("giving_up", "shard_given_up")

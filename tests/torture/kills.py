@@ -6,10 +6,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tests.integration.scene import status
-from tests.kafka.topics import end_offsets
+from tests.support.scene import status
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
 from tests.torture.run import FULL, Figures, Load, Place, Run
-from tests.waiting import wait_until
 
 CHECKPOINT_INTERVAL = 0.2
 SLACK = 3.0

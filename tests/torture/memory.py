@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.clock import monotonic
-from bridge.demo.load_script import LoadScript
+from bridge.simulator.scripts.load_script import LoadScript
 from tests.faults.proxy import CLEAR, Proxy, Weather
-from tests.integration.scene import status
-from tests.kafka.broker import Broker
+from tests.support.broker import Broker
+from tests.support.scene import status
+from tests.support.waiting import wait_until
 from tests.torture.run import Figures, Load, Place, Run
-from tests.waiting import wait_until
 
 BUFFER = 16 * 2**20
 SLOW = Weather(rate=30_000)

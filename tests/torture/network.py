@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.proxy import BLACK_HOLE, CLEAR, HALF_OPEN, REFUSED, Proxy, Weather
-from tests.kafka.broker import Broker
+from tests.support.broker import Broker
+from tests.support.waiting import wait_until
 from tests.torture.run import FULL, Figures, Load, Place, Run
-from tests.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)

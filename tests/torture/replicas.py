@@ -10,11 +10,11 @@ from statistics import median
 from typing import NamedTuple
 
 from bridge.clock import monotonic
+from tests.support.waiting import wait_until
 from tests.torture.fleet import ZOMBIES_GRACE, Fleet, Replica
 from tests.torture.run import Figures, Load, Place, Run
 from tests.torture.sight import Sight
 from tests.torture.streams import longest_unread, moved_after, together
-from tests.waiting import wait_until
 
 SESSION_TIMEOUT = 6.0
 """Seconds; the default of 10 s would only make everything longer."""
@@ -186,7 +186,7 @@ def _tried(trial: Trial, changes: int) -> Trial:
         trial.sight.longest_stop(since, monotonic()).seconds
     )
     for named in (False, True):
-        roll(trial, named=named)
+        replica_registry(trial, named=named)
         for _ in range(_TIMED):
             _make_again(trial, *(("revive", "restart") if named else ("kill", "leave")))
     return trial
@@ -201,7 +201,7 @@ def _make_again(trial: Trial, *kinds: str) -> None:
             trial.make("add", victim)
 
 
-def roll(trial: Trial, *, named: bool) -> None:
+def replica_registry(trial: Trial, *, named: bool) -> None:
     """A rolling restart of three replicas, and the longest stop of any session meanwhile."""
     fleet = trial.fleet
     for replica in fleet.live:

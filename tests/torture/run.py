@@ -14,16 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bridge.demo.journal import JournalEntry
-from bridge.demo.load_script import LOAD_EVENT, LoadScript
+from bridge.simulator.scripts.load_script import LOAD_EVENT, LoadScript
+from bridge.simulator.server.journal import JournalEntry
 from tests.faults.proxy import Proxy
-from tests.integration.scene import settings, status
-from tests.kafka.mix import MixServer, prove
-from tests.kafka.process import MIX_BRIDGE, Bridge, command
-from tests.kafka.topics import end_offsets
-from tests.waiting import wait_until
+from tests.support.mix import MixServer, prove
+from tests.support.process import MIX_BRIDGE, Bridge, command
+from tests.support.scene import settings, status
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
 
-DYING = (MIX_BRIDGE[0], "-m", "tests.kafka.dying_bridge")
+DYING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Run:
         return self.bridge
 
     def dying(self, *options: object, more: Mapping[str, object] | None = None) -> Bridge:
-        """A bridge that sends itself a signal; see ``tests.kafka.dying_bridge``."""
+        """A bridge that sends itself a signal; see ``tests.support.dying_bridge``."""
         return self.bridge_with(more, (*DYING, *map(str, options), "--"))
 
     def pause(self, least: float, most: float | None = None) -> None:

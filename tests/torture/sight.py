@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from bridge.clock import monotonic
-from tests.kafka.topics import partitions_of
+from tests.support.topics import partitions_of
 
 _AT_ONCE = 1000
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bridge.clock import monotonic
 from tests.faults.proxy import BLACK_HOLE, CLEAR, REFUSED, Proxy, Weather
-from tests.integration.scene import status
-from tests.kafka.broker import Broker
-from tests.kafka.topics import read_topic
+from tests.support.broker import Broker
+from tests.support.scene import status
+from tests.support.topics import read_topic
+from tests.support.waiting import wait_until
 from tests.torture.kills import numbering, wait_all_flow
 from tests.torture.run import FULL, Figures, Load, Place, Run
-from tests.waiting import wait_until
 
 IN_THE_FLOW = ("after_read", "after_acknowledgement", "checkpoint_sent", "during_restore")
 IN_A_NEW_EPOCH = ("epoch_sent", "epoch_acknowledged")

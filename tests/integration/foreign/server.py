@@ -15,9 +15,9 @@ from typing import NoReturn, Self
 
 import pytest
 
-from bridge.demo.journal import JournalEntry, read_journal
-from tests.processes import spawn
-from tests.waiting import wait_until
+from bridge.simulator.server.journal import JournalEntry, read_journal
+from tests.support.processes import spawn
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.foreign.server import ForeignServer
-from tests.kafka.mix import prove
-from tests.kafka.process import Bridge
-from tests.kafka.topics import end_offsets
-from tests.waiting import wait_until
+from tests.support.mix import prove
+from tests.support.process import Bridge
+from tests.support.topics import end_offsets
+from tests.support.waiting import wait_until
 
 CHANNELS = ("numbers", "texts")
 RATE = 200

@@ -1,0 +1,1 @@
+"""``mix-bridge check``: whether a start would find everything that it needs."""

@@ -1,0 +1,1 @@
+"""``mix-bridge checkpoints``: read, change, export and import positions."""

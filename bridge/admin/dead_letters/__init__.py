@@ -1,0 +1,1 @@
+"""``mix-bridge dead-letters``: read, explain and replay dead letters."""

@@ -1,0 +1,1 @@
+"""``mix-bridge status``: the status of running daemons, read over HTTP."""

@@ -1,0 +1,1 @@
+"""``mix-bridge verify``: whether the numbers of every session are complete."""

@@ -1,0 +1,1 @@
+"""The records on every topic: one codec for each record type."""

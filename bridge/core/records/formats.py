@@ -1,0 +1,78 @@
+"""The three forms of an event record: CloudEvents 1.0 structured and binary (Kafka protocol binding 1.0.2), and raw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring as json_string
+from urllib.parse import quote
+
+from bridge.clock import rfc3339
+from bridge.core.identity import SessionKey
+from bridge.core.records.headers import Headers, epoch_text, event_headers, sequence_text
+from bridge.core.stream.event import Event
+
+STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+_JSON, _TEXT = "application/json", "text/plain"
+
+
+class Names:
+    """Who sends what, for all events of one name in one session: made once, then only read, by any thread."""
+
+    __slots__ = ("binary", "json_start", "key", "text_start")
+
+    def __init__(self, key: SessionKey, name: str, type_prefix: str) -> None:
+        self.key = key
+        source = f"/mix/{quote(key.server, safe='')}/sessions/{quote(key.session_id, safe='')}"
+        start = (
+            f'{{"specversion":"1.0","source":{json_string(source)},"type":{json_string(type_prefix + name)},'
+            f'"subject":{json_string(key.session_id)},"datacontenttype":"'
+        )
+        self.json_start = f'{start}{_JSON}","id":"'
+        self.text_start = f'{start}{_TEXT}","id":"'
+        self.binary: Headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_source", source.encode()),
+            ("ce_type", f"{type_prefix}{name}".encode()),
+            ("ce_subject", key.session_id.encode()),
+        ]
+
+
+Writer = Callable[[Names, Event, int, int, bool], tuple[bytes, Headers]]
+"""(names, event, epoch, sequence, whether the data is JSON) -> value and headers."""
+
+
+def structured(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - one Writer shape, called by position
+    """The JSON envelope. JSON data is copied into it as it came: parsing and writing it again would alter it."""
+    epoch_digits, digits = f"{epoch:010}", f"{sequence:012}"
+    own_id = "" if event.id is None else f',"sseid":{json_string(event.id)}'
+    start, data = (names.json_start, event.data) if is_json else (names.text_start, json_string(event.data))
+    envelope = (
+        f'{start}{epoch_digits}:{digits}","time":"{rfc3339(event.received_ms)}",'
+        f'"sequence":"{digits}","epoch":"{epoch_digits}"{own_id},"data":{data}}}'
+    )
+    return envelope.encode(), STRUCTURED_HEADERS
+
+
+def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - one Writer shape, called by position
+    """The data itself, attributes as ``ce_`` headers in UTF-8."""
+    epoch_digits, digits = epoch_text(epoch), sequence_text(sequence)
+    headers = [
+        *names.binary,
+        ("ce_id", f"{epoch_digits}:{digits}".encode()),
+        ("ce_time", rfc3339(event.received_ms).encode()),
+        ("ce_sequence", digits.encode()),
+        ("ce_epoch", epoch_digits.encode()),
+        ("content-type", (_JSON if is_json else _TEXT).encode()),
+    ]
+    if event.id is not None:
+        headers.append(("ce_sseid", event.id.encode()))
+    return event.data.encode(), headers
+
+
+def raw(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: ARG001, FBT001 - one Writer shape, called by position
+    """The data itself, with the ``bridge.*`` headers that say where it came from."""
+    data = event.data.encode()
+    return data, event_headers(names.key, event, data, epoch, sequence)
+
+
+WRITERS: Mapping[str, Writer] = {"structured": structured, "binary": binary, "raw": raw}

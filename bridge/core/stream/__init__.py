@@ -1,0 +1,1 @@
+"""Decisions about one event stream: its events, its ids, and whether it was resumed."""

@@ -1,0 +1,90 @@
+"""One session's memory: what it has submitted and Kafka does not yet have, and where its numbering stands."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from bridge.core.identity import Position, SessionKey
+from bridge.core.in_flight import Watermark
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import Encoder
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.lease import Lease
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one session's outbox has done; written by one thread each, read by any."""
+
+    skipped: int = 0
+    epochs: int = 0
+    rewinds: int = 0
+
+
+class Window:
+    """Where a session's worker and the delivery thread meet.
+
+    Thread rule: the lock is held by the worker for one batch of events and by the delivery thread for one turn of
+    sending from memory, never while anybody waits. Entries are added and handed over under it; the delivery thread
+    alone passes them.
+    """
+
+    def __init__(
+        self, key: SessionKey, encoder: Encoder, restored: Checkpoint | None, budget: MemoryBudget, lease: Lease
+    ) -> None:
+        self.key = key
+        self.encoder = encoder
+        self.budget = budget
+        self.lease = lease
+        self.tally = Tally()
+        self.dead_letters: dict[str, int] = {}
+        self.trouble: str | None = None
+        """Why records do not get through at present; None when they do."""
+        position = None if restored is None else restored.position
+        self.watermark = Watermark(
+            position, OverlapWindow.starting("") if restored is None else restored.overlap_window
+        )
+        self.entries = self.watermark.entries
+        self.lock = threading.Lock()
+        self.epoch, self.sequence, self.last_event_id = position or Position(0, 0, "")
+        """After everything submitted; a new epoch in delivery renumbers it."""
+        self.stopped = threading.Event()
+        self.taken = self.freed = 0
+        """Bytes, of the worker and of the delivery thread."""
+        self.is_revoked = False
+        self.must_restart: str | None = None
+        """Why it was revoked though the shard is ours: to be started again from what stands in Kafka."""
+
+    @property
+    def position(self) -> Position:
+        """After everything submitted."""
+        return Position(self.epoch, self.sequence, self.last_event_id)
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it may ever be given to a producer again."""
+        return self.is_revoked or self.lease.is_over
+
+    @property
+    def may_hand_over(self) -> bool:
+        """Whether anything of it may be given to a producer now."""
+        return not self.is_over and not self.lease.is_suspended
+
+    def count_dead_letter(self, reason: str) -> None:
+        """One more record that goes to the dead letters."""
+        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+
+    def advance(self) -> None:
+        """Pass what is acknowledged at the head and free its bytes (the delivery thread)."""
+        freed = self.watermark.advance()
+        if freed:
+            self.budget.free(freed)
+            self.freed += freed
+
+    def discard(self) -> None:
+        """Forget everything and free its bytes (the delivery thread, under the lock)."""
+        self.entries.clear()
+        self.budget.free(self.taken - self.freed)
+        self.freed = self.taken

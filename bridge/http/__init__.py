@@ -1,0 +1,1 @@
+"""The one HTTP transport: connections that another thread can cut, redirects, TLS."""

@@ -1,0 +1,76 @@
+"""What ownership of shards sees of those it orders about: who reads the checkpoints topic, and who has the sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from bridge.core.checkpoint_history import Restored
+from bridge.core.identity import SessionKey
+from bridge.core.records.claim import Claim
+from bridge.delivery.lease import Lease
+from bridge.sharding.read_state import Taken
+
+
+class Reading(Protocol):
+    """Who reads the checkpoints topic; see :class:`bridge.sharding.restore.ShardReader`."""
+
+    def take(self, shard: int, claim: Claim, taken: Callable[[Taken], None], after: int = 0) -> None:
+        """Write the claim, and tell what stood before it once it comes by."""
+        ...
+
+    def forget(self, shard: int) -> None:
+        """Read the shard no more."""
+        ...
+
+    def held_up(self) -> Mapping[int, str]:
+        """Shards that cannot be read to their claims, and why."""
+        ...
+
+
+class Sessions(Protocol):
+    """The sessions of owned shards; see :class:`bridge.daemon.supervisor.Supervisor`."""
+
+    def own(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
+        """Bridge the shard's sessions."""
+        ...
+
+    def give_up(self, shard: int) -> None:
+        """Ask its readers to end."""
+        ...
+
+    def has_left(self, shard: int, *, readers: bool) -> bool:
+        """Whether they have, and all they read is delivered."""
+        ...
+
+    def drop(self, shard: int) -> None:
+        """Forget it."""
+        ...
+
+    def hold(self, key: SessionKey) -> None:
+        """End the session here, whatever it still has, and do not begin it again before it is released."""
+        ...
+
+    def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+        """Begin what was held of the shard from where it stands now."""
+        ...
+
+    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+        """Those that run in a lower epoch than the one that stands."""
+        ...
+
+    def is_out(self, key: SessionKey) -> bool:
+        """Whether no transaction holds anything of a session that is held."""
+        ...
+
+    def epoch(self, key: SessionKey) -> int | None:
+        """The epoch that a session was in when it was taken over; None when it was in none."""
+        ...
+
+    def astray(self) -> Iterable[SessionKey]:
+        """Those whose memory does not know the position that stands in Kafka."""
+        ...
+
+    def counts(self) -> Mapping[int, int]:
+        """Sessions that run here, by shard."""
+        ...

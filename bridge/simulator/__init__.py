@@ -1,0 +1,1 @@
+"""A simulated Mix server: for the demo, for the tests, and for tests of your own."""

@@ -1,0 +1,1 @@
+"""The faults that the simulated Mix server plays on request."""

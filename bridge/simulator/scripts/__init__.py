@@ -1,0 +1,1 @@
+"""What the simulated agents say, and the scripted runs of their sessions."""

@@ -1,0 +1,1 @@
+"""The simulated Mix server: HTTP, sessions and streams."""

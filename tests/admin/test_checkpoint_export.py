@@ -1,0 +1,172 @@
+"""Positions on their way to another topic: written, understood, refused when damaged, put where they belong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.admin.checkpoints.edit import imported, is_behind, is_imported
+from bridge.admin.checkpoints.export import Damaged, Export, Header, document, lines, position_of, understood
+from bridge.clock import rfc3339
+from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.records.checkpoint import Checkpoint, decode, encode
+from bridge.core.stream.overlap import OverlapWindow
+
+NOW = 1_800_000_000_000
+WINDOW = OverlapWindow("4", "5", b"12345678")
+
+
+def one(session: str = "a", epoch: int = 1_700_000_000, sequence: int = 5, **more: object) -> Checkpoint:
+    known = Checkpoint(
+        SessionKey("local", session), Position(epoch, sequence, "5"), "active", 1_700_000_000_000, "f00", WINDOW
+    )
+    return replace(known, **more)  # type: ignore[arg-type]
+
+
+def export(*checkpoints: Checkpoint) -> Export:
+    header = Header(
+        namespace="mix", topic="mix.checkpoints", partitions=2, exported_at=rfc3339(NOW), count=len(checkpoints)
+    )
+    return Export(header, checkpoints)
+
+
+def content(*checkpoints: Checkpoint) -> bytes:
+    return b"".join(line + b"\n" for line in lines(export(*checkpoints)))
+
+
+def stored(*words: Checkpoint, partitions: int = 4, place: Callable[[bytes], int] | None = None) -> StoredCheckpoint:
+    """What stands about ``local/a`` in a topic that holds these."""
+    log = CheckpointLog(partitions)
+    for offset, word in enumerate(words):
+        key = word.key.record_key
+        log.take(place(key) if place else partition_of(key, partitions), offset, NOW, key, encode(word))
+    return log.about(b"local/a")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(codec="utf-8"), min_size=1),
+            st.integers(0, 10**10 - 2),
+            st.integers(0, 10**12 - 1),
+            st.sampled_from(["active", "ended"]),
+        ),
+        unique_by=lambda each: each[0],
+    )
+)
+def test_what_is_exported_is_understood(sessions: list[tuple[str, int, int, str]]) -> None:
+    """Whatever the ids, as lines and as one document, by whatever line ends."""
+    whole = export(*(one(name, epoch, sequence, state=state) for name, epoch, sequence, state in sessions))
+    text = b"".join(line + b"\n" for line in lines(whole))
+    assert understood(text) == whole
+    assert understood(text.replace(b"\n", b"\r\n") + b"\n\n") == whole
+    for indent in (None, 2):
+        assert understood(json.dumps(document(whole), indent=indent).encode()) == whole
+
+
+def without(member: str) -> bytes:
+    members = json.loads(encode(one("b")))
+    del members[member]
+    return json.dumps(members).encode()
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda _: b"", "it is empty"),
+        (lambda _: b'{"offset": 1}\n', "line 1: it is no header"),
+        (lambda _: b"\x00\xff", "line 1: it is no header"),
+        (lambda _: b"[" * 100_000, "line 1: it is no header"),
+        (lambda text: text.replace(b'"version":1', b'"version":2', 1), "line 1: version 2 is newer"),
+        (lambda text: text.replace(b'"partitions":2', b'"partitions":0'), "line 1: partitions: "),
+        (lambda text: text[: text.rindex(b"\n", 0, -1) + 1], "the header tells of 2 checkpoints, and there are 1"),
+        (lambda text: text[:-20], "line 3: it is no JSON object"),
+        (lambda text: text + b"# a note\n", "line 4: it is no JSON object"),
+        (lambda text: text + text.splitlines()[1], "line 4: local/a stands in line 2 already"),
+        (lambda text: text.replace(b'"sequence":5', b'"sequence":-5', 1), "line 2: sequence: "),
+        (lambda text: text.replace(b'"epoch":1700000000', b'"epoch":9999999999', 1), "line 2: epoch: it is none"),
+        (lambda text: text.replace(b'"local"', b'"LO CAL"', 1), "line 2: 'LO CAL/a' is no server/session"),
+        (lambda text: text.splitlines()[0] + b"\n" + encode(one()) + b"\n" + without("last_event_id"), "line 3: last_"),
+        (lambda text: text.replace(b'"session":"a"', b'"session":"\\u001b[2J"', 1).replace(b"Z", b"\x1b"), "line 1: "),
+    ],
+)
+def test_a_damaged_export_is_refused_with_its_place(damage: Callable[[bytes], bytes], complaint: str) -> None:
+    """Cut off, edited, joined, of a newer version, or something else altogether; told safely for a terminal."""
+    with pytest.raises(Damaged) as refused:
+        understood(damage(content(one("a"), one("b"))))
+    assert any(line.startswith(complaint) for line in str(refused.value).split("\n")), refused.value
+    assert str(refused.value).replace("\n", "").isprintable()
+
+
+def test_every_damage_is_told_and_a_flood_is_cut() -> None:
+    head, *rest = content(*(one(f"s{number}") for number in range(30))).splitlines()
+    with pytest.raises(Damaged) as refused:
+        understood(b"\n".join([head, *(line[:-1] for line in rest)]))
+    told = str(refused.value).splitlines()
+    assert [told[0], told[19], told[20]] == [
+        "line 2: it is no JSON object",
+        "line 21: it is no JSON object",
+        "and 10 more damages",
+    ]
+
+
+def test_a_position_is_exported_above_every_epoch_that_stands() -> None:
+    """Also one that lies in the wrong partition since some were added; its term is its topic's own affair."""
+    furthest = one(epoch=1_700_000_007, term=None)
+    assert position_of(stored(one(), furthest)) == furthest
+    assert position_of(stored(furthest, place=lambda key: (partition_of(key, 4) + 1) % 4)) == furthest
+    assert position_of(stored()) is None
+
+
+def test_a_session_goes_on_where_it_was_in_a_new_epoch() -> None:
+    """In the partition its key has now, with its window, its state and what it was numbered by."""
+    for partitions in (1, 2, 16):
+        edit = imported(one(state="ended", term=3), stored(), partitions, NOW)
+        (write,) = edit.writes
+        assert write.partition == partition_of(b"local/a", partitions)
+        assert write.value is not None
+        after = decode(b"local/a", write.value)
+        assert after == edit.after == one(state="ended", position=Position(NOW // 1000, 0, "5"), updated_ms=NOW)
+        assert (after.overlap_window, after.fingerprint, after.term) == (WINDOW, "f00", None)
+
+
+def test_the_new_epoch_is_above_all_that_are_known() -> None:
+    """By the file, by the topic, and by the clock."""
+    ahead = 1_900_000_000
+    assert imported(one(epoch=ahead), stored(), 4, NOW).after == one(
+        position=Position(ahead + 1, 0, "5"), updated_ms=NOW
+    )
+    edit = imported(one(), stored(one(epoch=ahead)), 4, NOW)
+    assert edit.after is not None
+    assert edit.after.position.epoch == ahead + 1
+
+
+def test_words_in_the_wrong_partition_are_settled_by_the_import() -> None:
+    """As where partitions were added to the topic itself."""
+    home = partition_of(b"local/a", 4)
+    edit = imported(one(), stored(one(), place=lambda _: (home + 1) % 4), 4, NOW)
+    assert [(write.partition, write.value is None) for write in edit.writes] == [(home, False), ((home + 1) % 4, True)]
+
+
+def test_only_what_went_on_since_stands_against_an_import() -> None:
+    """The exported position itself does not, nor what an import before has written of it, nor an older one."""
+    exported = one()
+    first = imported(exported, stored(), 4, NOW).after
+    assert first is not None
+    for there in (stored(), stored(exported), stored(one(sequence=4)), stored(one(epoch=1_600_000_000))):
+        assert not is_behind(exported, there)
+        assert not is_imported(exported, there)
+    assert is_imported(exported, stored(first))
+    for further in (
+        one(sequence=6),
+        one(epoch=1_700_000_001, sequence=1),
+        replace(first, overlap_window=OverlapWindow.starting("6")),
+    ):
+        assert is_behind(exported, stored(further))
+        assert not is_imported(exported, stored(further))

@@ -1,0 +1,158 @@
+"""``mix-bridge status`` on HTTP endpoints of daemons and of others."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from bridge.admin.status.replicas import Endpoint, Outcome, ask_all
+from bridge.cli.app import app
+from bridge.core.snapshot import SessionSnapshot
+from bridge.errors import BridgeError
+from tests.fakes.raw_server import Peer, RawServer
+from tests.observe.test_api import WELL, serving
+from tests.support.process import MIX_BRIDGE, environment, variable
+
+TOKEN = "s3cret"
+TROUBLED = replace(
+    WELL, sessions=(SessionSnapshot("local", "b\x1b[2J", "waiting", last_error="refused"), *WELL.sessions)
+)
+UNREADY = replace(WELL, kafka_last_answer_age=None)
+
+
+def asked(*ports: int, code: int, settings: Mapping[str, object] | None = None, more: tuple[str, ...] = ()) -> str:
+    """What the command says, with this exit code."""
+    urls = [part for port in ports for part in ("--url", f"127.0.0.1:{port}")]
+    chosen = {
+        variable(key): str(value) for key, value in ({"http.token": TOKEN} if settings is None else settings).items()
+    }
+    result = CliRunner().invoke(app, ["status", *urls, *more], env=chosen)
+    ended = result.exception.exit_code if isinstance(result.exception, BridgeError) else result.exit_code
+    said = result.output + (str(result.exception) if isinstance(result.exception, BridgeError) else "")
+    assert ended == code, said
+    return said
+
+
+def read(terminal: int) -> bytes:
+    """What a terminal was sent; nothing more once nobody has it open."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+def test_the_sessions_of_two_daemons_stand_in_one_table() -> None:
+    """Behind their token, those in trouble first, and nothing in it acts on a terminal."""
+    with serving(token=TOKEN) as one, serving(lambda: TROUBLED, TOKEN) as two:
+        said = asked(one, two, code=0)
+    assert said.splitlines()[0] == "mix: 2 replicas, 3 sessions: 2 streaming, 1 waiting, 1 in trouble"
+    assert said.index("local/b\\x1b[2J") < said.rindex("local/s\\x1b\\ud800")
+    assert "refused" in said
+    assert said.replace("\n", "").isprintable()
+
+
+def test_the_settings_say_where_the_daemon_listens() -> None:
+    """Without a URL: also where it listens on every address; where it picks its port, one must be given."""
+    with serving() as port:
+        assert "1 replica" in asked(code=0, settings={"http.host": "0.0.0.0", "http.port": port})
+    assert "http.port: is 0" in asked(code=78, settings={"http.port": 0})
+    assert "http.port: is none" in asked(code=78, settings={"http.port": "none"})
+
+
+def test_the_document_holds_every_answer_and_every_error() -> None:
+    """The exit code tells of the worst of them: no answer, another token, not ready."""
+    with ExitStack() as stack:
+        well, unready, other = (
+            stack.enter_context(serving(snapshot, token))
+            for snapshot, token in ((lambda: WELL, TOKEN), (lambda: UNREADY, TOKEN), (lambda: WELL, "x"))
+        )
+        document = json.loads(asked(well, unready, other, 1, code=69, more=("--json",)))
+        assert "has not answered yet" in asked(well, unready, code=1)
+        assert "it does not take this token" in asked(unready, other, code=78)
+        assert "wants the token" in asked(other, code=78, settings={})
+    assert document["ok"] is False
+    first, second, third, fourth = document["replicas"]
+    assert (first["ready"], first["failing"], first["status"]["sessions"][0]["sequence"]) == (True, [], 7)
+    assert (second["ready"], len(second["failing"])) == (False, 1)
+    assert "token" in third["error"]
+    assert fourth == {"url": "http://127.0.0.1:1", "error": "cannot be reached: Connection refused"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "something else listens there"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "something else listens there: HTTP 404 for /readyz"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n", "something else listens there: HTTP 302"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "something else listens there: no JSON object"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "something else listens there: no sessions"),
+        (b"", "something else listens there"),
+    ],
+)
+def test_what_is_no_daemon_is_said_to_be_none(answer: bytes, complaint: str) -> None:
+    """Whatever listens there; redirections, which could take the token elsewhere, are not followed."""
+    server = RawServer(lambda peer: peer.send(answer))
+    try:
+        (found,) = ask_all([Endpoint("127.0.0.1", server.port)], "token")
+    finally:
+        server.close()
+    assert found.outcome is Outcome.AWAY
+    assert complaint in str(found.error)
+
+
+def test_an_endpoint_that_says_nothing_costs_seconds_and_one_that_drips_no_more() -> None:
+    """The others are told all the same."""
+
+    def drip(peer: Peer) -> None:
+        while True:  # until nobody listens any more
+            peer.send(b"H")
+            if peer.closed_by_client.wait(0.02):
+                return
+
+    silent, dripping = RawServer(lambda peer: peer.hold()), RawServer(drip)
+    try:
+        found = ask_all([Endpoint("127.0.0.1", each.port) for each in (silent, dripping)], None, patience=0.1)
+    finally:
+        silent.close()
+        dripping.close()
+    assert [each.error for each in found] == ["no answer within 0.1 s", "no whole answer within 0.2 s"]
+
+
+@pytest.mark.parametrize("arguments", [["--url", "http://me:hunter2@a"], ["--url", "ftp://a"], ["--watch", "--json"]])
+def test_a_wrong_use_is_told(arguments: list[str]) -> None:
+    """With exit code 2, and without repeating what may be a secret."""
+    assert "hunter2" not in asked(code=2, more=tuple(arguments))
+
+
+@pytest.mark.parametrize(("number", "most"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
+def test_watching_a_terminal_ends_with_the_last_picture(number: signal.Signals, most: int) -> None:
+    """On a screen of its own, drawn again and again; Ctrl-C gives the terminal back as it was, and exit code 0."""
+    with serving() as port:
+        leader, follower = pty.openpty()
+        watch = [*MIX_BRIDGE, "status", "--watch", "--url", f"127.0.0.1:{port}"]
+        process = subprocess.Popen(
+            watch, stdin=follower, stdout=follower, stderr=follower, env=environment({}) | {"TERM": "xterm"}
+        )
+        os.close(follower)
+        screen = b""
+        try:
+            while screen.count(b"mix: 1 replica") < most and (piece := read(leader)):
+                screen += piece
+            process.send_signal(number)
+            assert process.wait(10) == 0
+            screen += b"".join(iter(lambda: read(leader), b""))
+        finally:
+            process.kill()
+            os.close(leader)
+    own, _, after = screen.decode().rpartition("\x1b[?1049l")
+    assert "\x1b[?1049h" in own
+    assert "mix: 1 replica, 1 session: 1 streaming" in after

@@ -1,0 +1,38 @@
+"""The table of a session's states, walked once through."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from bridge.daemon.session_states import FINAL, TRANSITIONS, ForbiddenTransition, Signal, State, next_state
+
+
+@pytest.mark.parametrize(("state", "signal"), list(itertools.product(State, Signal)))
+def test_every_signal_in_every_state_has_one_answer(state: State, signal: Signal) -> None:
+    """What the table knows happens; the rest is a bug that says what it was."""
+    if (state, signal) in TRANSITIONS:
+        assert next_state(state, signal) is TRANSITIONS[state, signal]
+    else:
+        with pytest.raises(ForbiddenTransition, match=f"{signal.name} in {state.name}"):
+            next_state(state, signal)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_nothing_leads_out_of_a_final_state_and_a_stop_ends_every_other(state: State) -> None:
+    """A worker that is over stays over; one that is not can be stopped, and survives no bug."""
+    leaving = {signal for (left, signal) in TRANSITIONS if left is state}
+    if state in FINAL:
+        assert not leaving
+    else:
+        assert next_state(state, Signal.STOP) is State.STOPPED
+        assert next_state(state, Signal.BUG) is State.CRASHED
+
+
+def test_every_state_can_be_reached() -> None:
+    """From the first one, CONNECTING."""
+    reached = {State.CONNECTING}
+    while more := {after for (state, _), after in TRANSITIONS.items() if state in reached} - reached:
+        reached |= more
+    assert reached == set(State)

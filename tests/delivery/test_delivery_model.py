@@ -1,0 +1,454 @@
+"""At-least-once delivery against a hostile model of Kafka, judged by a consumer that follows the rule.
+
+One run is one seed: sessions read their streams and submit, the delivery thread turns, and between any two steps topics
+fail, batches are refused, producers die, and the whole process is thrown away and restored from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from bridge.core.identity import SessionKey
+from bridge.core.records.checkpoint import Checkpoint, decode
+from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow, digest
+from bridge.delivery import at_least_once
+from bridge.delivery import idempotent_sender as idempotent_way
+from bridge.delivery import publisher
+from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.idempotent_sender import IdempotentSender
+from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.publisher import SessionPublisher
+from bridge.kafka.producer import IdempotentProducer, Role
+from tests.fakes.kafka_model import ModelKafka, ModelProducer, Produced
+from tests.support.effort import EFFORT, EXAMPLES
+from tests.support.rule import Follower, understand
+from tests.support.topics import Read
+
+EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE = "m.events", "m.tools", "m.dead-letters", "m.checkpoints", "m.lifecycle"
+PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2, LIFECYCLE: 2}
+ENDED = LifecycleEvent("ended", "gone", "it is gone")
+GAP = LifecycleEvent("gap", "forgotten", "something is missing")
+RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")
+RULES = Rules(
+    format="raw",
+    type_prefix="mix.",
+    skip=frozenset({"skipped"}),
+    unknown="publish",
+    invalid="dead_letter",
+    max_bytes=10**6,
+    events_topic=EVENTS,
+    dead_letters_topic=DEAD,
+    routes=(Route("tool_*", TOOLS),),
+)
+LARGE = 3000
+"""Bytes of data of an event that is a culprit where a topic's limit is lowered; the others have under 100."""
+
+
+class Block(NamedTuple):
+    """One block of a session's stream; its id is its place in it, from 1."""
+
+    name: str
+    data: str
+
+    @property
+    def is_published(self) -> bool:
+        return self.name not in ("", "skipped")
+
+    def event(self, at: int) -> Event:
+        return Event(self.name, self.data, str(at), str(at), 1_700_000_000_000)
+
+
+class Clock:
+    """Both clocks, moved by the test alone."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def unix_ms(self) -> int:
+        return 1_700_000_000_000 + int(self.now * 1000)
+
+
+@contextmanager
+def on(clock: Clock) -> Iterator[None]:
+    """Delivery looks at this clock, and keeps its log to itself."""
+    with capture_logs(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idempotent_way, "monotonic", clock.monotonic)
+        patch.setattr(idempotent_way, "unix_ms", clock.unix_ms)
+        patch.setattr(
+            publisher, "_PATIENCE", 0.0
+        )  # nobody opens the direct way while the test's one thread waits for it
+        patch.setattr(publisher, "unix_ms", clock.unix_ms)
+        patch.setattr(at_least_once, "monotonic", clock.monotonic)
+        yield
+
+
+@dataclass
+class Reader:
+    """A session's worker without its connection: the stream from the position on, into the outbox."""
+
+    key: SessionKey
+    stream: list[Block]
+    publisher: SessionPublisher
+    at: int
+    ends: bool
+    ended: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.at >= len(self.stream) and (self.ended or not self.ends)
+
+    def step(self, most: int) -> None:
+        """Hand the next blocks over, or the end."""
+        if self.at >= len(self.stream):
+            if self.ends and not self.ended:
+                self.publisher.end(ENDED)
+                self.ended = True
+            return
+        blocks = list(enumerate(self.stream, 1))[self.at : self.at + most]
+        self.at += len(blocks)
+        self.publisher.submit([block.event(at) for at, block in blocks])
+
+    def begin_epoch(self, at: int) -> None:
+        """Go back to an earlier place, or stay, and number anew."""
+        self.at = at
+        self.publisher.begin_epoch(OverlapWindow.starting(str(at)), None if at % 2 else GAP)
+
+
+@dataclass
+class World:
+    """A log that outlives processes, one process at a time, and everything that goes wrong."""
+
+    chance: random.Random
+    clock: Clock
+    sessions: int = 3
+    length: int = 40
+    max_in_flight: int = 12
+    max_buffer_bytes: int = 24_000
+    violations: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.kafka = ModelKafka(dict(PARTITIONS), self._written)
+        self.numbers: dict[tuple[bytes, int, int], int] = {}
+        self.seen: dict[bytes, set[int]] = defaultdict(set)
+        self.epochs: dict[bytes, set[int]] = defaultdict(set)
+        self.in_epoch: dict[tuple[bytes, int], set[int]] = defaultdict(set)
+        self.latest: dict[SessionKey, Checkpoint] = {}
+        self.newest: dict[SessionKey, Checkpoint] = {}
+        self.announced: list[str] = []
+        self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
+        self.streams = {key: self._stream() for key in self.keys}
+        self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
+        self.producers: list[ModelProducer] = []
+        self.fingerprint = "one"
+        self.start()
+
+    def _stream(self) -> list[Block]:
+        def block(at: int) -> Block:
+            kind = self.chance.choices(("agent", "tool_call", "skipped", "", "large"), (10, 6, 2, 1, 1))[0]
+            name = "agent" if kind == "large" else kind
+            return Block(name, json.dumps({"at": at, "pad": "x" * (LARGE if kind == "large" else 0)}))
+
+        return [block(at) for at in range(1, self.chance.randint(1, self.length) + 1)]
+
+    # The process
+
+    def start(self) -> None:
+        """A new process takes up what the checkpoints say."""
+        self.delivery = AtLeastOnce(
+            self._make_producer,
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
+            lambda: None,
+        )
+        self.newest = dict(self.latest)
+        self.readers = [self._open(key) for key in self.keys]
+
+    def _make_producer(self, role: Role) -> IdempotentProducer:
+        self.producers.append(ModelProducer(self.kafka, random.Random(self.chance.random()), role))
+        return cast("IdempotentProducer", self.producers[-1])
+
+    def _open(self, key: SessionKey) -> Reader:
+        known = self.latest.get(key)
+        opened = self.delivery.open(key, Encoder(RULES, key), self.fingerprint, known, Lease(0, SoleOwner()))
+        at = int(known.position.last_event_id) if known else 0
+        reader = Reader(key, self.streams[key], opened, at, self.ends[key])
+        if known is None or known.fingerprint != self.fingerprint:
+            reader.begin_epoch(at)
+        return reader
+
+    def crash(self) -> None:
+        """Nothing is left but the log; what is on the wire arrives at once or never."""
+        for producer in [each for each in self.producers if not each.abandoned]:
+            producer.fail()
+        self.kafka.given_up.clear()
+        self.producers.clear()
+        if self.chance.random() < 0.2:
+            self.fingerprint += "'"
+        self.start()
+
+    def step(self, reader: Reader) -> None:
+        """The reader goes on, unless its submit might wait for room: nobody would end the wait."""
+        free = self.max_in_flight - reader.publisher.in_flight
+        if free > 0 and self.delivery.budget.held <= self.max_buffer_bytes // 2:
+            reader.step(self.chance.randint(1, free))
+
+    def turn(self) -> None:
+        """The delivery thread goes round once."""
+        self.clock.now += self.chance.choice((0.001, 0.03, 0.7))
+        self.delivery._turn()
+
+    # The log, as it is written
+
+    def _written(self, record: Produced, *, late: bool) -> None:
+        if record.place[0] == CHECKPOINTS:
+            self._checkpoint_written(record, late=late)
+            return
+        if record.place[0] == LIFECYCLE:
+            self._announcement_written(record)
+            return
+        one = understand(as_read(record, 0))
+        at = at_of(one.data)
+        meaning = self.numbers.setdefault((record.key, one.epoch, one.sequence), at)
+        self._check(meaning == at, f"{one.id} of {one.key} means two events: {meaning} and {at}")
+        self._check(one.epoch in self.epochs[record.key], f"{one.id} of {one.key} before its epoch's checkpoint")
+        headers = dict(record.headers)
+        if "bridge.reason" in headers:
+            self._check(headers["bridge.reason"] == b"rejected", f"{one.id} is a dead letter: {headers}")
+            self._check(int(headers["bridge.bytes"]) > LARGE, f"{one.id} of {one.key} is no culprit, and rejected")
+        self.seen[record.key].add(at)
+        self.in_epoch[record.key, one.epoch].add(one.sequence)
+
+    def _checkpoint_written(self, record: Produced, *, late: bool) -> None:
+        checkpoint = decode(record.key, record.value)
+        epoch, sequence, last_event_id = checkpoint.position
+        known = self.latest.get(checkpoint.key)
+        if known is None or epoch >= known.position.epoch:  # as bridge.admin.checkpoints.topic restores
+            self.latest[checkpoint.key] = checkpoint
+        if not late:
+            self.newest[checkpoint.key] = checkpoint
+        stream = self.streams[checkpoint.key]
+        claimed = {at for at, block in enumerate(stream, 1) if at <= int(last_event_id) and block.is_published}
+        self._check_overlap_window(stream, last_event_id, checkpoint.overlap_window)
+        self._check(claimed <= self.seen[record.key], f"{checkpoint} claims events {claimed - self.seen[record.key]}")
+        missing = set(range(1, sequence + 1)) - self.in_epoch[record.key, epoch]
+        self._check(not missing, f"{checkpoint} claims numbers {missing}")
+        self.epochs[record.key].add(epoch)
+
+    def _announcement_written(self, record: Produced) -> None:
+        told = json.loads(record.value)
+        epoch, sequence = int(told["epoch"]), int(told["sequence"])
+        missing = set(range(1, sequence + 1)) - self.in_epoch[record.key, epoch]
+        self._check(not missing, f"{told} says that numbers are in Kafka which are not: {missing}")
+        self._check(epoch in self.epochs[record.key] or not sequence, f"{told} before its epoch's checkpoint")
+        new = told["data"].get("new_epoch")
+        self._check(new is None or int(new) > epoch, f"{told}: an epoch that does not rise")
+        self.announced.append(told["type"])
+
+    def _check_overlap_window(self, stream: list[Block], last_event_id: str, overlap_window: OverlapWindow) -> None:
+        """The window ends with the last event and begins behind the one before it."""
+        events = [block.event(at) for at, block in enumerate(stream[: int(last_event_id)], 1) if block.name]
+        if overlap_window.digests:
+            known = [event for event in events if int(overlap_window.after) < int(event.last_event_id)]
+            self._check(overlap_window.digests == b"".join(map(digest, known)), f"{overlap_window} at {last_event_id}")
+            self._check(
+                overlap_window.cursor == events[-1].last_event_id, f"{overlap_window} ends before {last_event_id}"
+            )
+
+    def _check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - an assertion that callbacks may make
+        if not holds:
+            self.violations.append(what)
+
+    # What goes wrong
+
+    def trouble(self) -> None:
+        """One thing goes wrong, or right again."""
+        chance, kafka = self.chance, self.kafka
+        topic = chance.choice([EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE])
+        with kafka.lock:
+            match chance.choice(("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late")):
+                case "limit":
+                    kafka.limits[topic] = 150 if topic == CHECKPOINTS else 400
+                case "down":
+                    kafka.down.add(topic)
+                case "at once":
+                    kafka.refused_at_once.add(topic)
+                case "queue":
+                    kafka.capacity = chance.choice((0, 1, 5))
+                case "client":
+                    kafka.client_limit = 1000
+                case "heal":
+                    kafka.heal()
+                case "fatal":
+                    living = [each for each in self.producers if not each.abandoned]
+                    chance.choice(living).fail()
+                case _:
+                    for producer in list(kafka.given_up):
+                        producer.arrive_late()
+
+    def run(self, steps: int, *, trouble: float, crash: float) -> None:
+        """Go on by chance for so many steps."""
+        for _ in range(steps):
+            dice = self.chance.random()
+            if dice < crash:
+                self.crash()
+            elif dice < crash + trouble:
+                self.trouble()
+            elif dice < 0.3:
+                self.turn()
+            else:
+                self._read()
+            assert not self.violations
+
+    def _read(self) -> None:
+        reader = self.chance.choice(self.readers)
+        if not reader.ended and self.chance.random() < 0.02:
+            reader.publisher.announce(RESUMED)
+        if not reader.ended and self.chance.random() < 0.01:
+            reader.begin_epoch(self.chance.randint(max(0, reader.at - 5), reader.at))
+        else:
+            self.step(reader)
+
+    def settle(self, turns: int = 3000) -> None:
+        """All is well from now on: everything must get through."""
+        self.kafka.heal()
+        for _ in range(turns):
+            for reader in self.readers:
+                if not reader.is_done:
+                    self.step(reader)
+            self.turn()
+            assert not self.violations
+            if all(reader.is_done for reader in self.readers) and not self.delivery.unsettled:
+                return
+            self.delivery.stop()  # from the first turn on: the timer of the checkpoints does not matter then
+        stuck = [(str(r.key), r.at, len(r.stream), vars_of(self.delivery._ways[r.key])) for r in self.readers]
+        raise AssertionError(f"stuck: {stuck}")
+
+    # The judgement
+
+    def judge(self) -> None:
+        """What a consumer that follows the rule has seen, when all has come to rest."""
+        follower = Follower()
+        for log in self.kafka.logs.values():
+            for offset, record in enumerate(log):
+                if record.place[0] not in {CHECKPOINTS, LIFECYCLE}:
+                    follower.take(as_read(record, offset))
+        accepted = follower.by_key()
+        for key in self.keys:
+            places: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+            for one in accepted.get(str(key), ()):
+                places[one.record.topic, one.record.partition, one.epoch].append(at_of(one.data))
+            wanted = {at for at, block in enumerate(self.streams[key], 1) if block.is_published}
+            got = set(itertools.chain.from_iterable(places.values()))
+            assert got == wanted, f"{key}: lost {wanted - got}"
+            for place, order in places.items():
+                assert order == sorted(set(order)), f"{key} in {place}: {order}"
+            self._judge_end(key)
+        assert self.delivery.budget.held == 0
+
+    def _judge_end(self, key: SessionKey) -> None:
+        reader = next(each for each in self.readers if each.key == key)
+        checkpoint = self.newest[key]  # an older one that a dead producer left may stand behind it: it costs a repeat
+        epoch, sequence, last_event_id = checkpoint.position
+        assert reader.publisher.position == checkpoint.position, key
+        assert last_event_id == str(len(reader.stream))
+        assert self.in_epoch[key.record_key, epoch] == set(range(1, sequence + 1))
+        assert checkpoint.state == ("ended" if reader.ended else "active")
+        closed = self.delivery.close(key)
+        assert closed is not None
+        assert closed == replace(checkpoint, updated_ms=closed.updated_ms)
+
+
+def vars_of(way: IdempotentSender) -> dict[str, object]:
+    """What one wants to know of a session that is stuck."""
+    names = ("is_direct", "_failed", "_alone", "produced", "_reported", "_retry_at")
+    window = way.window
+    entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in window.entries]
+    told = {"entries": entries[:5], "acknowledged": window.watermark.committable, "trouble": window.trouble}
+    return {name: getattr(way, name) for name in names} | told
+
+
+def at_of(data: bytes) -> int:
+    """Which event it was; of a dead letter perhaps only the beginning is left."""
+    found = re.match(rb'{"at": (\d+),', data)
+    assert found is not None, data
+    return int(found[1])
+
+
+def as_read(record: Produced, offset: int) -> Read:
+    """A record as a consumer gets it."""
+    return Read(*record.place, offset, record.key, record.value, record.headers, 0)
+
+
+SEEDS = st.integers(0, 2**32)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_nothing_is_lost_whatever_happens(seed: int) -> None:
+    """Refusals, outages, dead producers, crashes: the consumer has every event, and each number has one meaning."""
+    clock = Clock()
+    with on(clock):
+        world = World(random.Random(seed), clock)
+        world.run(400, trouble=0.06, crash=0.01)
+        world.settle()
+        world.judge()
+
+
+@given(seed=SEEDS)
+@settings(max_examples=8 * EFFORT, deadline=None)
+def test_workers_and_the_delivery_thread_do_not_get_in_each_others_way(seed: int) -> None:
+    """The same with a thread for each session, switched as often as Python can: only crashes are left out."""
+    chance, clock = random.Random(seed), Clock()
+    with on(clock), switching_often():
+        world = World(chance, clock, length=400, max_in_flight=40, max_buffer_bytes=40_000)
+        threads = [threading.Thread(target=hand_over, args=(one, random.Random(seed + 1))) for one in world.readers]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            world.turn()
+            if chance.random() < 0.01:
+                world.trouble()
+            world.clock.now += 1
+        world.settle()
+        world.judge()
+
+
+def hand_over(reader: Reader, chance: random.Random) -> None:
+    """A worker's thread: all of its stream, numbered anew now and then."""
+    while not reader.is_done:
+        if chance.random() < 0.005:
+            reader.begin_epoch(max(0, reader.at - 3))
+        reader.step(chance.randint(1, 30))
+
+
+@contextmanager
+def switching_often() -> Iterator[None]:
+    """Threads take turns after microseconds."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

@@ -1,0 +1,563 @@
+"""One answer of delivery to one fault each, on the model of Kafka; ``test_delivery_model`` has all of them together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from bridge.core.identity import Position, SessionKey, sendable
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import Encoder
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery import lease as lease_module
+from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.idempotent_sender import IdempotentSender
+from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.publisher import SessionPublisher
+from bridge.errors import Stopped
+from bridge.kafka.producer import IdempotentProducer, Role
+from tests.delivery.test_delivery_model import (
+    CHECKPOINTS,
+    DEAD,
+    ENDED,
+    EVENTS,
+    LIFECYCLE,
+    PARTITIONS,
+    RULES,
+    TOOLS,
+    Clock,
+    as_read,
+    at_of,
+    on,
+)
+from tests.fakes.kafka_model import ModelKafka, ModelProducer, unheard
+from tests.support.rule import Followed, Follower, understand
+
+LOCAL = SessionKey("local", "s1")
+CHECKPOINT = Checkpoint(LOCAL, Position(5, 3, "3"), "active", 0, "", OverlapWindow.starting("3"))
+OTHER = SessionKey("local", "s2")
+NEVER = 10**6
+"""Seconds between checkpoints where a test does not want the timer to help."""
+
+
+def alone() -> Lease:
+    """Of a process that shares its sessions with nobody."""
+    return Lease(0, SoleOwner())
+
+
+class Rig:
+    """Delivery on a model of Kafka that does nothing by chance alone."""
+
+    def __init__(self, clock: Clock, *, max_in_flight: int = 1000) -> None:
+        self.clock = clock
+        self.kafka = ModelKafka(dict(PARTITIONS), unheard)
+        self.producers: list[ModelProducer] = []
+        self.delivery = AtLeastOnce(
+            self._make,
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
+            lambda: None,
+        )
+        self.turn()  # the timer's first time
+
+    def _make(self, role: Role) -> IdempotentProducer:
+        self.producers.append(ModelProducer(self.kafka, random.Random(7), role))
+        return cast("IdempotentProducer", self.producers[-1])
+
+    def open(self, key: SessionKey = LOCAL, lease: Lease | None = None) -> SessionPublisher:
+        """A new session, its first mark acknowledged."""
+        one = self.delivery.open(key, Encoder(RULES, key), "", None, lease or alone())
+        one.begin_epoch(OverlapWindow.starting("0"))
+        self.turn(20)
+        assert one.positions.written == one.acknowledged == one.position
+        return one
+
+    def way(self, key: SessionKey = LOCAL) -> IdempotentSender:
+        """The delivery thread's side of a session."""
+        return self.delivery._ways[key]
+
+    def turn(self, times: int = 1, seconds: float = 0.03) -> None:
+        for _ in range(times):
+            self.clock.now += seconds
+            self.delivery._turn()
+
+    def records(self, topic: str) -> list[Followed]:
+        """The data records of a topic."""
+        logs = [log for (name, _), log in self.kafka.logs.items() if name == topic]
+        return [understand(as_read(record, 0)) for log in logs for record in log]
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    clock = Clock()
+    with on(clock):
+        yield Rig(clock)
+
+
+def events(*ids: int, name: str = "agent", size: int = 0) -> list[Event]:
+    return [Event(name, f'{{"at": {at}, "pad": "{"x" * size}"}}', str(at), str(at), 1_700_000_000_000) for at in ids]
+
+
+def sequences(records: list[Followed]) -> list[int]:
+    return [record.sequence for record in records]
+
+
+def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for those the dead producer had; its report is counted once, so that the next failure is not stuck."""
+    one = rig.open()
+    lose = IdempotentSender.lose_producers
+
+    def submit_and_lose(way: IdempotentSender) -> None:
+        monkeypatch.setattr(IdempotentSender, "lose_producers", lose)
+        one.submit(events(3))
+        for producer in rig.producers[1:]:
+            producer._live(20)
+        lose(way)
+
+    monkeypatch.setattr(IdempotentSender, "lose_producers", submit_and_lose)
+    one.submit(events(1, 2))
+    rig.producers[0].fatal = "broken"
+    rig.turn(100)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3]
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(4))
+    rig.turn(20)
+    rig.kafka.heal()
+    rig.turn(100)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3, 4]
+    assert one.acknowledged == one.position
+
+
+def test_a_session_opened_while_the_producers_change_starts_with_the_new_one(rig: Rig) -> None:
+    """Its way to Kafka is opened by the delivery thread alone."""
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", CHECKPOINT, alone())
+    one.submit(events(4))
+    assert not any(rig.producers[0]._queued.values())
+    rig.turn(20)
+    assert sequences(rig.records(EVENTS)) == [4]
+
+
+@pytest.mark.parametrize("limit", [20_000, 300, 10, 0])
+def test_a_dead_letter_that_is_too_large_as_well_is_cut_until_it_is_taken(rig: Rig, limit: int) -> None:
+    """A topic that is smaller than the marker must not hold its session up for ever; the headers say the full size."""
+    one = rig.open()
+    rig.kafka.limits |= {EVENTS: limit, DEAD: limit}
+    rig.kafka.client_limit = max(limit, 1000)  # no smaller than a checkpoint
+    one.submit(events(1, size=200_000))
+    rig.turn(100)
+    (letter,) = rig.records(DEAD)
+    assert len(letter.data) <= limit
+    assert len(letter.data) > limit // 17 or not limit
+    assert int(letter.record.header("bridge.bytes") or "") > 200_000
+    assert one.dead_letters == {"rejected": 1}
+    assert one.acknowledged == one.position
+
+
+def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> None:
+    """Back in a batch with others it would have them refused, and wound back, again and again."""
+    one, other = rig.open(), rig.open(OTHER)
+    rig.kafka.limits[EVENTS] = 400
+    rig.kafka.down.add(DEAD)
+    one.submit(events(1, size=3000))
+    rig.turn(200, 0.5)
+    assert one.trouble is not None
+    before = other.tally.rewinds
+    for at in range(1, 30):
+        other.submit(events(at))
+        rig.turn(10, 0.5)
+    assert other.tally.rewinds == before
+    assert other.acknowledged == other.position
+    rig.kafka.down.clear()
+    rig.turn(200, 0.5)
+    assert sequences(rig.records(DEAD)) == [1]
+    assert one.acknowledged == one.position
+    assert one.dead_letters == {"rejected": 1}
+    assert one.trouble is None
+
+
+def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
+    """Two faults at once cost one new epoch, not one for each time the topic comes back."""
+    one = rig.open()
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(*range(1, 20)) + events(20, size=3000))
+    while not rig.way().is_searching:
+        rig.turn()
+    for _ in range(10):
+        rig.kafka.down.add(EVENTS)
+        rig.turn(5, 1.0)
+        rig.kafka.down.clear()
+        rig.turn(5, 1.0)
+    rig.turn(400, 1.0)
+    assert one.tally.epochs == 2
+    assert [at_of(letter.data) for letter in rig.records(DEAD)] == [20]
+    assert one.acknowledged == one.position
+
+
+def test_a_checkpoint_that_a_dead_producer_had_is_written_by_the_next(rig: Rig) -> None:
+    """Otherwise the session would wait for its report for ever."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(20)
+    rig.way().write_checkpoint()
+    rig.producers[0]._queued.clear()
+    rig.producers[0].fatal = "broken"
+    rig.turn()
+    rig.way().write_checkpoint()
+    rig.turn(20)
+    assert one.is_settled
+
+
+def test_only_the_culprit_becomes_a_dead_letter(rig: Rig) -> None:
+    """Those that shared its batch are published, in a new epoch, and so is it: under its number, as a dead letter."""
+    one, other = rig.open(), rig.open(OTHER)
+    first = one.position.epoch
+    rig.kafka.limits[EVENTS] = 2000
+    one.submit(events(1, 2))
+    other.submit(events(1))
+    one.submit(events(3, size=3000))
+    one.submit(events(4))
+    rig.turn(300)
+    letters = rig.records(DEAD)
+    assert [letter.number for letter in letters] == [(one.position.epoch, 2)], (
+        "the first was in Kafka before the refusal"
+    )
+    last = [record for record in rig.records(EVENTS) if record.key == str(LOCAL)][-3:]
+    assert [record.number for record in last] == [(first, 1), (one.position.epoch, 1), (one.position.epoch, 3)]
+    assert one.position.sequence == 3
+    assert other.dead_letters == {}
+
+
+def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_after(rig: Rig) -> None:
+    """In an outage of minutes each session tries every half minute, not twice a second."""
+    one = rig.open()
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(1, 2, 3))
+    rig.turn(3000, 0.1)
+    assert 5 <= one.tally.rewinds <= 20
+    assert one.trouble is not None
+    assert "UNKNOWN_TOPIC_OR_PART" in one.trouble
+    rig.kafka.heal()
+    rig.turn(400, 0.1)
+    assert one.acknowledged == one.position
+    assert one.trouble is None
+    before = one.tally.rewinds
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(4))
+    rig.turn(20, 0.1)
+    assert one.tally.rewinds - before >= 2
+
+
+def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: Rig) -> None:
+    """Only what stands behind the record that does not get through waits."""
+    one, other = rig.open(), rig.open(OTHER)
+    rig.kafka.down.add(TOOLS)
+    one.submit(events(1) + events(2, name="tool_call") + events(3))
+    other.submit(events(1, 2))
+    rig.turn(50)
+    assert one.acknowledged == one.position._replace(sequence=1, last_event_id="1")
+    assert other.acknowledged == other.position
+    rig.way().write_checkpoint()
+    rig.turn(20)
+    assert one.positions.written == one.acknowledged
+
+
+def test_a_producers_end_changes_no_number(rig: Rig) -> None:
+    """What was lost on the way is sent again as it was; a consumer drops what had arrived all the same."""
+    one = rig.open()
+    one.submit(events(1, 2, 3))
+    epoch = one.position.epoch
+    rig.producers[0].fail()
+    rig.turn(100)
+    assert {record.number for record in rig.records(EVENTS)} == {(epoch, 1), (epoch, 2), (epoch, 3)}
+    assert one.position == Position(epoch, 3, "3")
+    assert len(rig.producers) == 4, "one new set: for events and for positions"
+
+
+def test_skipped_events_hold_neither_the_window_nor_the_bytes_behind_them(rig: Rig) -> None:
+    """They are acknowledged from the start, and passed when what stands behind them is, without the timer's help."""
+    one = rig.open()
+    one.submit(events(1, name="skipped") + events(2))
+    rig.turn(20)
+    assert rig.delivery.budget.held == 0
+    assert one.in_flight == 0
+    assert one.acknowledged == one.position == Position(one.position.epoch, 1, "2")
+
+
+def test_a_full_queue_of_the_client_delays_and_loses_nothing(rig: Rig) -> None:
+    """The record waits in memory, with those behind it, and goes when there is room."""
+    one = rig.open()
+    rig.kafka.capacity = 0
+    one.submit(events(1, 2))
+    rig.turn(20)
+    assert rig.records(EVENTS) == []
+    rig.kafka.capacity = 1
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2]
+
+
+def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
+    """The session is settled only when its checkpoint says that it has ended."""
+    one = rig.open()
+    rig.kafka.down |= {EVENTS, CHECKPOINTS}
+    one.submit(events(1))
+    one.end(ENDED)
+    rig.turn(50)
+    assert not one.is_settled
+    rig.kafka.heal()
+    rig.turn(2000)
+    assert one.is_settled
+    closed = rig.delivery.close(LOCAL)
+    assert closed is not None
+    assert (closed.state, closed.position) == ("ended", one.position)
+
+
+def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
+    """There is no position to write."""
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None, alone())
+    one.end(ENDED)
+    rig.turn(5)
+    assert one.is_settled
+    assert rig.delivery.close(LOCAL) is None
+
+
+def test_a_new_epoch_begun_while_a_refusal_is_sorted_out_stands_above_its_epoch(rig: Rig) -> None:
+    """Two reasons for a new epoch at once: both are checkpointed before their first record, in rising order."""
+    one = rig.open()
+    first = one.position.epoch
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(1, size=3000))
+    one.begin_epoch(OverlapWindow.starting("1"))
+    begun = one.position.epoch
+    one.submit(events(2))
+    rig.turn(300)
+    assert first < begun < one.position.epoch
+    assert [record.number for record in rig.records(EVENTS)] == [(one.position.epoch, 1)]
+    assert one.acknowledged == one.position == Position(one.position.epoch, 1, "2")
+
+
+def test_a_refused_checkpoint_is_written_again(rig: Rig) -> None:
+    """And not counted before it is taken."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(20)
+    rig.kafka.down.add(CHECKPOINTS)
+    rig.way().write_checkpoint()
+    rig.turn(20)
+    assert one.positions.written != one.acknowledged
+    rig.kafka.heal()
+    rig.way().write_checkpoint()
+    rig.turn(20)
+    assert one.positions.written == one.acknowledged == one.position
+    assert one.positions.count == rig.delivery.checkpoints_written == 2
+
+
+def test_nothing_follows_a_first_record_before_its_answer(rig: Rig) -> None:
+    """Kafka takes any first number of a producer it does not know: behind a refused first batch others would get in."""
+    one = rig.open()
+    producer = rig.producers[0]
+    one.submit(events(1, 2, 3))
+    rig.delivery._pump()
+    assert sum(map(len, producer._queued.values())) == 1
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3]
+    one.submit(events(4, 5))
+    assert sum(map(len, producer._queued.values())) == 2, "from then on they go straight to the producer"
+
+
+def test_an_idle_producer_is_introduced_anew(rig: Rig) -> None:
+    """Kafka forgets a producer that was idle for a day, and so does the outbox, sooner."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(50)
+    rig.clock.now += 3700
+    one.submit(events(2, 3))
+    assert sum(map(len, rig.producers[0]._queued.values())) == 0
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3]
+
+
+def test_an_id_too_long_to_be_kept_is_no_position(rig: Rig) -> None:
+    """It would fit into no header and no checkpoint: what resumes from here begins a new epoch."""
+    one = rig.open()
+    long = events(1)[0]._replace(id="x" * 9000, last_event_id="x" * 9000)
+    one.submit([long])
+    rig.turn(50)
+    assert not sendable(one.position.last_event_id)
+    assert one.acknowledged == one.position
+
+
+def test_one_checkpoint_at_a_time(rig: Rig) -> None:
+    """While Kafka owes an answer about one, newer ones wait: the next says all."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.way().window.watermark.committable = one.position
+    rig.way().write_checkpoint()
+    rig.way().window.watermark.committable = one.position._replace(sequence=2)
+    rig.way().write_checkpoint()
+    assert sum(map(len, rig.producers[1]._queued.values())) == 1
+
+
+def test_a_crash_between_a_refusal_and_its_new_epoch_hides_nothing(rig: Rig) -> None:
+    """Kafka refuses a record, takes the next, and the process is killed before the new epoch is checkpointed."""
+    one = rig.open()
+    restored = one.positions.checkpoint
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(1, size=3000))
+    rig.producers[0]._live(20)
+    one.submit(events(2))
+    rig.producers[0]._live(20)
+    rig.kafka.heal()
+    again = Rig(rig.clock)
+    again.kafka = rig.kafka
+    again.producers[0].kafka = rig.kafka
+    second = again.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", restored, alone())
+    second.submit(events(1, size=3000) + events(2))
+    again.turn(50)
+    follower = Follower()
+    for record in rig.records(EVENTS):
+        follower.take(record.record)
+    assert {at_of(seen.data) for seen in follower.accepted} == {1, 2}
+
+
+def test_nothing_gets_behind_a_record_that_the_client_itself_does_not_take(rig: Rig) -> None:
+    """Kafka knows of no gap then: a crash before the new epoch would hide the record behind those that got past it."""
+    one = rig.open()
+    rig.kafka.client_limit = 1000
+    one.begin_epoch(OverlapWindow.starting("0"))  # so that all of them wait, and go from memory
+    one.submit(events(1) + events(2, size=3000) + events(3, 4))
+    rig.kafka.down.add(CHECKPOINTS)
+    rig.turn()
+    rig.kafka.down.clear()
+    for _ in range(200):
+        rig.turn(1, 0.1)
+        if one.tally.epochs == 3:
+            break
+        assert sequences(rig.records(EVENTS)) in ([], [1])
+    assert one.tally.epochs == 3
+
+
+def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
+    """While a new one is not yet due, what waits in memory stays there."""
+    one = rig.open()
+    rig.delivery._replace_at = rig.clock.now + 5
+    rig.producers[0].fatal = "broken"
+    one.submit(events(*range(1, 50)))
+    rig.turn(100, 0.04)
+    assert one.tally.rewinds <= 5
+    rig.turn(100, 0.1)
+    assert one.acknowledged == one.position
+
+
+# A tenure
+
+
+class Membership:
+    """Proves membership when the test says so."""
+
+    def __init__(self) -> None:
+        self.proven_at = float("-inf")
+        self.asked = 0
+
+    def ask(self) -> None:
+        self.asked += 1
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:  # noqa: ARG002 - the protocol's
+        raise AssertionError("the delivery thread must not wait")
+
+
+def test_a_new_epoch_waits_for_a_proof_of_membership(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was paused, and has a successor, would hide what the successor numbers in the old epoch."""
+    monkeypatch.setattr(lease_module, "monotonic", rig.clock.monotonic)
+    membership = Membership()
+    lease = Lease(0, membership)
+    lease.term = 77
+    membership.proven_at = rig.clock.now + 60
+    one = rig.open(lease=lease)
+    membership.proven_at = rig.clock.now - 60
+    before = one.position.epoch
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(1, size=3000))
+    rig.turn(50)
+    assert membership.asked
+    assert one.position.epoch == before
+    membership.proven_at = rig.clock.now
+    rig.turn()
+    assert one.position.epoch > before
+    rig.turn(50, 0.5)
+    assert one.acknowledged != one.position  # the proof was too old for the mark by the time it could go
+    membership.proven_at = rig.clock.now + 60
+    rig.turn(50)
+    assert one.acknowledged == one.position
+    closed = rig.delivery.close(LOCAL)
+    assert closed is not None
+    assert closed.term == 77
+
+
+def test_after_a_stand_nothing_is_handed_over_before_a_proof(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that got through before the stand would open an epoch that hides what a successor numbers."""
+    monkeypatch.setattr(lease_module, "monotonic", rig.clock.monotonic)
+    membership = Membership()
+    membership.proven_at = rig.clock.now + 60
+    one = rig.open(lease=Lease(0, membership))
+    rig.turn()
+    membership.proven_at = rig.clock.now
+    rig.turn(1, 6.0)
+    rig.turn()
+    one.submit(events(1))
+    rig.turn(20)
+    assert rig.records(EVENTS) == []
+    assert membership.asked
+    membership.proven_at = rig.clock.now
+    rig.turn(20)
+    assert len(rig.records(EVENTS)) == 1
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, leaves: bool) -> None:
+    """Neither directly nor from memory, nor a checkpoint; the others go on."""
+    lease = Lease(0, SoleOwner())
+    one, other = rig.open(lease=lease), rig.open(OTHER, lease=Lease(1, SoleOwner()))
+    rig.kafka.down.add(EVENTS)
+    one.submit(events(1))
+    other.submit(events(1))
+    rig.turn(50)
+    way = rig.way()
+    if leaves:
+        rig.delivery.leave(lease)
+        assert lease.is_over
+    else:
+        one.revoke()
+    one.announce(ENDED)
+    one.begin_epoch(OverlapWindow.starting("9"))
+    with pytest.raises(Stopped):
+        one.submit(events(2))
+    way.window.watermark.committable = one.position
+    rig.kafka.heal()
+    rig.turn(100, 0.5)
+    way.write_checkpoint()
+    rig.turn(50)
+    assert {record.key for record in rig.records(EVENTS)} == {str(OTHER)}
+    assert sum(len(log) for (name, _), log in rig.kafka.logs.items() if name == CHECKPOINTS) == 2
+    assert rig.delivery.budget.held == 0
+    assert rig.delivery.is_settled(0)  # nothing of it may go any more: nobody waits for it
+    assert rig.delivery.is_settled(1) is False
+
+
+def test_a_tenure_that_is_over_ends_the_hand_over_before_anybody_leaves(rig: Rig) -> None:
+    """It is lost from one moment to the next; the sessions are told later."""
+    lease = Lease(0, SoleOwner())
+    one = rig.open(lease=lease)
+    one.submit(events(1))
+    rig.turn(50)
+    lease.revoke()
+    with pytest.raises(Stopped):
+        one.submit(events(2))
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1]

@@ -1,0 +1,63 @@
+"""The Kafka of the demo: there within a moment, usable by any client, gone afterwards."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from bridge.clock import monotonic
+from bridge.demo.embedded_kafka import EmbeddedKafka
+from tests.support.waiting import wait_until
+
+
+def test_records_go_in_and_come_out_while_it_runs():
+    """Other clients of this machine produce and consume as with any Kafka."""
+    with EmbeddedKafka() as kafka:
+        producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+        for number in range(20):
+            producer.produce("mix.events", str(number).encode(), key=b"same")
+        assert producer.flush(10) == 0
+        consumer = Consumer(
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                "group.id": uuid.uuid4().hex,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.subscribe(["mix.events"])
+        values = [message.value() for message in consumer.consume(20, timeout=10)]
+        consumer.close()
+    assert values == [str(number).encode() for number in range(20)]
+
+
+def test_it_can_have_several_brokers():
+    """Each has an address of its own."""
+    with EmbeddedKafka(brokers=3) as kafka:
+        assert len(set(kafka.bootstrap_servers.split(","))) == 3
+
+
+def test_nothing_listens_after_stop():
+    """The port is closed, and stop can be called twice."""
+    kafka = EmbeddedKafka()
+    host, port = kafka.start().split(":")
+    kafka.stop()
+    kafka.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=1).close()
+
+
+def test_the_first_member_of_a_group_need_not_wait_for_others():
+    """As it would for three seconds by default: the demo's first event would come so much later."""
+    assigned: list[int] = []
+    with EmbeddedKafka() as kafka:
+        partitions = kafka.create_topic("mix.checkpoints")
+        consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "mix.bridge"})
+        consumer.subscribe(["mix.checkpoints"], on_assign=lambda _, found: assigned.append(len(found)))
+        began = monotonic()
+        wait_until(lambda: consumer.poll(0.01) or assigned)
+        assert monotonic() - began < 2.5
+        consumer.close()
+    assert assigned == [partitions]

@@ -1,0 +1,610 @@
+"""A model of servers that keep less than they promise, and of a bridge that dies at any moment.
+
+The server is nothing but its buffer, its ids and its habits. The bridge is the real ``Continuity`` between that server
+and a model of the outbox: numbers, a window that is folded as it is acknowledged, marks that are durable before what
+is behind them. The log outlives all crashes, and says what a consumer that follows the rule has seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.core.stream.continuity import (
+    Action,
+    Announce,
+    Continuity,
+    NoIds,
+    Publish,
+    Reconnect,
+    StartEpoch,
+    UncertainIds,
+)
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow, extended
+
+LOSSES = frozenset({"gap", "reset", "unresumable"})
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What kind of server it is."""
+
+    ids: Literal["rising", "sparse", "repeating", "opaque", "between", "none"] = "rising"
+    """``between``: rising, with events that have none between them."""
+    resumes: Literal["truly", "never", "from its start"] = "truly"
+    unknown: Literal["all", "nothing"] = "all"
+    """What is replayed after an opaque id that it does not know."""
+    replays_without_id: bool = True
+    connected: Literal["none", "no id", "counter", "position"] = "none"
+    heartbeat: Literal["none", "no id", "counter", "position"] = "none"
+    longest_run: int = 4
+    """Events that share one id, at most, where ids repeat."""
+    are_alike: bool = False
+    """Neighbours have the same data: where they share an id as well, they are one for whoever looks at events alone."""
+
+
+class Sent(NamedTuple):
+    """An event on its way to the reader, and what this reader was not sent before it."""
+
+    event: Event
+    dropped: tuple[int, ...] = ()
+
+
+@dataclass
+class Connection:
+    """One stream: what is on its way; closed when the server forgot it."""
+
+    waiting: deque[Sent] = field(default_factory=deque)
+    dropped: tuple[int, ...] = ()
+    last_event_id: str = ""
+
+
+class Server:
+    """One session of a server. An event's ``received_ms`` says which it is: no digest looks at that."""
+
+    def __init__(self, habits: Habits, chance: random.Random) -> None:
+        self.habits = habits
+        self.chance = chance
+        self.buffer: list[Event] = []
+        self.appended = 0
+        self.out_of_reach: set[int] = set()
+        """Events that it could not always have given: evicted, forgotten, dropped, or never replayed."""
+        self.connection: Connection | None = None
+        self.faults = 0
+        self.counter = 0
+        self._group = 0
+        self._incarnation = 0
+        self.was_reset = False
+        self.nameless: set[int] = set()
+        """Events without an id between others that have one: no id after them tells that they are missing."""
+        self.misnamed: set[int] = set()
+        """Events that were not replayed since a fresh id of theirs is not above the old one that was sent."""
+
+    # What happens to it
+
+    def append(self, *, dropped: bool = False) -> None:
+        """One more event; ``dropped``: the reader is not sent it."""
+        self.appended += 1
+        own_id = self._next_id()
+        data = str(self.appended // 3 if self.habits.are_alike else self.appended)
+        event = Event("agent", data, own_id, "", self.appended)
+        self.buffer.append(event)
+        if own_id is None and self.habits.ids == "between":
+            self.nameless.add(self.appended)
+        if own_id is None and not self.habits.replays_without_id:
+            self.out_of_reach.add(event.received_ms)  # a crash behind the read of it is enough
+        connection = self.connection
+        if connection is None:
+            self._not_sent(event)
+        elif dropped:
+            self.faults += 1
+            self.out_of_reach.add(event.received_ms)
+            connection.dropped += (event.received_ms,)
+        else:
+            connection.waiting.append(Sent(event, connection.dropped))
+            connection.dropped = ()
+
+    def _next_id(self) -> str | None:
+        match self.habits.ids:
+            case "none":
+                return None
+            case "between" if self.chance.random() < 0.3:
+                return None
+            case "repeating" if self.counter and self._group > 1:
+                self._group -= 1
+                return str(self.counter)
+            case "sparse":
+                self.counter += self.chance.randint(2, 5)
+            case _:
+                self.counter += 1
+        self._group = self.chance.randint(1, self.habits.longest_run)
+        return f"{self._incarnation}-{self.counter}" if self.habits.ids == "opaque" else str(self.counter)
+
+    def _not_sent(self, event: Event) -> None:
+        if self.habits.resumes == "never" or event.id is None:
+            self.out_of_reach.add(event.received_ms)
+
+    def beat(self) -> None:
+        """An idle moment: a heartbeat."""
+        if self.connection is not None and self.habits.heartbeat != "none":
+            self.connection.waiting.append(self._about(self.connection, "heartbeat", self.habits.heartbeat))
+
+    def _about(self, connection: Connection, name: str, habit: str) -> Sent:
+        own_id = None
+        if habit == "counter":
+            self.counter += 1
+            own_id = str(self.counter)
+        elif habit == "position" and self.counter:
+            own_id = str(self.counter)
+        sent = Sent(Event(name, "{}", own_id, "", 0), connection.dropped)
+        connection.dropped = ()
+        return sent
+
+    def evict(self) -> None:
+        """The oldest events go."""
+        self.faults += 1
+        count = self.chance.randint(0, len(self.buffer))
+        self.out_of_reach |= {event.received_ms for event in self.buffer[:count]}
+        del self.buffer[:count]
+
+    def restart(self, *, keeps_ids: bool, keeps_history: bool) -> None:
+        """All connections end; ids go on, or begin anew; the history is there, or not."""
+        self.faults += 1
+        self.cut()
+        if not keeps_history:
+            self.out_of_reach |= {event.received_ms for event in self.buffer}
+            self.buffer.clear()
+        if not keeps_ids:
+            self.was_reset = True
+            self.counter = self._group = 0
+            self._incarnation += 1
+            self.buffer = [event._replace(id=self._next_id()) for event in self.buffer]
+            nameless = {event.received_ms for event in self.buffer if event.id is None}
+            self.nameless |= nameless
+            self.out_of_reach |= set() if self.habits.replays_without_id else nameless
+        for _ in range(self.chance.choice((0, 0, 1, 3, 12))):
+            self.append()
+
+    def cut(self) -> None:
+        """The connection ends; what was on its way is gone."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        for sent in connection.waiting:
+            if sent.event.received_ms:
+                self._not_sent(sent.event)
+
+    # What it answers
+
+    def connect(self, last_event_id: str) -> Connection:
+        """A new stream; at most one at a time."""
+        self.cut()
+        connection = self.connection = Connection(last_event_id=last_event_id)
+        if self.habits.connected != "none":
+            connection.waiting.append(self._about(connection, "connected", self.habits.connected))
+        connection.waiting.extend(map(Sent, self._replay(last_event_id)))
+        return connection
+
+    def _replay(self, last_event_id: str) -> list[Event]:
+        habits = self.habits
+        if habits.resumes == "never":
+            self.out_of_reach |= {event.received_ms for event in self.buffer}
+            return []
+        events = self.buffer if habits.resumes == "from its start" else self._after(last_event_id)
+        return [event for event in events if event.id is not None or habits.replays_without_id]
+
+    def _after(self, last_event_id: str) -> list[Event]:
+        if last_event_id == "":
+            self.out_of_reach |= {event.received_ms for event in self.buffer}
+            return []
+        if last_event_id == "0":
+            return self.buffer
+        if self.habits.ids == "opaque":
+            places = [at for at, event in enumerate(self.buffer) if event.id == last_event_id]
+            if not places and self.habits.unknown == "nothing":
+                self.out_of_reach |= {event.received_ms for event in self.buffer}
+            return self.buffer[places[-1] + 1 :] if places else self.buffer if self.habits.unknown == "all" else []
+        found = len(self.buffer)
+        while found and not 0 < int(self.buffer[found - 1].id or 0) <= int(last_event_id):
+            found -= 1
+        if self.was_reset:
+            self.misnamed |= {event.received_ms for event in self.buffer[:found]}
+        return self.buffer[found:]
+
+
+class Record(NamedTuple):
+    """An event in the log."""
+
+    epoch: int
+    sequence: int
+    uid: int
+    own_id: str | None
+
+
+class Told(NamedTuple):
+    """A lifecycle record in the log."""
+
+    lifecycle_event: LifecycleEvent
+    epoch: int
+    sequence: int
+    new_epoch: int | None
+
+
+class Checkpoint(NamedTuple):
+    epoch: int
+    sequence: int
+    overlap_window: OverlapWindow
+
+
+class Log:
+    """What is durable: records, lifecycle records, the newest checkpoint."""
+
+    def __init__(self) -> None:
+        self.written: list[Record | Told] = []
+        self.checkpoint: Checkpoint | None = None
+        self.meanings: dict[tuple[int, int], int] = {}
+        self.collisions: list[tuple[Record, int]] = []
+        self.unproved: set[int] = set()
+        """Epochs taken up by a new process where no event was remembered, but numbers may have been used."""
+
+    def write(self, one: Record | Told) -> None:
+        self.written.append(one)
+        if isinstance(one, Record):
+            meaning = self.meanings.setdefault((one.epoch, one.sequence), one.uid)
+            if meaning != one.uid:
+                self.collisions.append((one, meaning))
+
+    @property
+    def told(self) -> list[LifecycleEvent]:
+        return [each.lifecycle_event for each in self.written if isinstance(each, Told)]
+
+    def accepted(self) -> list[tuple[int, Record]]:
+        """What a consumer keeps that follows the rule, with its place in the log."""
+        highest, kept = (-1, -1), []
+        for at, each in enumerate(self.written):
+            if isinstance(each, Record) and each[:2] > highest:
+                highest = each[:2]
+                kept.append((at, each))
+        return kept
+
+
+class Entry(NamedTuple):
+    event: Event | None
+    epoch: int
+    sequence: int
+    last_event_id: str
+    lifecycle_event: LifecycleEvent | None = None
+    new_epoch: int | None = None
+    mark: OverlapWindow | None = None
+
+
+class Publisher:
+    """Numbers, and what is on its way to the log. A barrier is written when all before it has passed."""
+
+    def __init__(self, log: Log, start: str) -> None:
+        self.log = log
+        known = log.checkpoint or Checkpoint(0, 0, OverlapWindow.starting(start))
+        self.epoch, self.sequence, self.overlap_window = known
+        self.cursor = known.overlap_window.cursor
+        self._waiting: deque[Entry] = deque()
+        self._written: deque[Entry] = deque()
+        self._passed = known
+
+    def submit(self, events: Sequence[Event]) -> None:
+        entries = []
+        for event in events:
+            self.cursor = self.cursor if event.id is None else event.id
+            self.sequence += 1
+            entries.append(Entry(event, self.epoch, self.sequence, self.cursor))
+        self.overlap_window = extended(self.overlap_window, entries)
+        self._waiting += entries
+
+    def announce(self, lifecycle_event: LifecycleEvent) -> None:
+        self._waiting.append(Entry(None, self.epoch, self.sequence, self.cursor, lifecycle_event))
+
+    def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
+        if why is not None:
+            self._waiting.append(Entry(None, self.epoch, self.sequence, self.cursor, why, self.epoch + 1))
+        self.epoch, self.sequence, self.overlap_window, self.cursor = (
+            self.epoch + 1,
+            0,
+            overlap_window,
+            overlap_window.cursor,
+        )
+        self._waiting.append(Entry(None, self.epoch, 0, overlap_window.cursor, mark=overlap_window))
+
+    def doubt(self) -> None:
+        self.overlap_window = self.overlap_window._replace(certain=False)
+        self._waiting.append(Entry(None, self.epoch, self.sequence, self.cursor, mark=self.overlap_window))
+
+    def turn(self, written: int, passed: int) -> None:
+        """Write so many entries, then take so many acknowledgements."""
+        for _ in range(min(written, len(self._waiting))):
+            if self._waiting[0].event is None:
+                self._pass(len(self._written))
+            self._write(self._waiting.popleft())
+        self._pass(passed)
+
+    def _write(self, entry: Entry) -> None:
+        if entry.mark is not None:
+            self._passed = self.log.checkpoint = Checkpoint(entry.epoch, entry.sequence, entry.mark)
+        elif entry.lifecycle_event is not None:
+            self.log.write(Told(entry.lifecycle_event, entry.epoch, entry.sequence, entry.new_epoch))
+        elif entry.event is not None:
+            self.log.write(Record(entry.epoch, entry.sequence, entry.event.received_ms, entry.event.id))
+            self._written.append(entry)
+
+    def _pass(self, count: int) -> None:
+        passed = [self._written.popleft() for _ in range(min(count, len(self._written)))]
+        if passed:
+            self._passed = Checkpoint(*passed[-1][1:3], extended(self._passed.overlap_window, passed))
+
+    def write_checkpoint(self) -> None:
+        """The position that is acknowledged becomes durable, unless an epoch's first is still on its way."""
+        if self._passed.epoch:
+            self.log.checkpoint = self._passed
+
+    def settle(self) -> None:
+        self.turn(len(self._waiting), 0)
+        self._pass(len(self._written))
+        self.write_checkpoint()
+
+
+class _Again(Exception):
+    """Another connection is wanted."""
+
+
+class Bridge:
+    """One process's worker, as ``bridge.daemon.session_worker`` is, without its threads."""
+
+    def __init__(
+        self, server: Server, log: Log, *, start: str = "0", overlap: bool = True, accepts: bool = True
+    ) -> None:
+        self.server, self.log = server, log
+        self.start, self.overlap, self.accepts = start, overlap, accepts
+        self.now = 0.0
+        self.reconnects = 0
+        self.stopped = False
+        self.untold: set[int] = set()
+        """Events that were missing where ids did not yet tell of it."""
+        self.start_process()
+
+    def start_process(self) -> None:
+        """A new process: nothing is known but the newest checkpoint."""
+        known = self.log.checkpoint
+        self.server.cut()
+        self.publisher = Publisher(self.log, self.start)
+        self.continuity = Continuity(
+            self.start,
+            overlap=self.overlap,
+            accepts_no_ids=self.accepts,
+            has_ids=known is not None and known.overlap_window.cursor not in ("", self.start),
+            is_new=known is None,
+        )
+        self._has_begun = False
+        if known is not None and not known.overlap_window.digests:
+            self.log.unproved.add(known.epoch)
+        if known is None:
+            self._begin_epoch(OverlapWindow.starting(self.start))
+
+    @property
+    def connection(self) -> Connection | None:
+        return self.server.connection
+
+    def _begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
+        self._has_begun = True
+        self.publisher.begin_epoch(overlap_window, why)
+
+    def connect(self) -> None:
+        is_used = not self._has_begun or self.publisher.sequence > 0
+        sent, actions = self.continuity.begin(self.publisher.overlap_window, is_used=is_used)
+        self._perform(actions)
+        self.server.connect(sent)
+        self._perform(self.continuity.opened())
+
+    def read(self, most: int, *, stood: float = 0.0) -> None:
+        """What the next read returns, or a new connection where there is none."""
+        connection = self.connection
+        if connection is None:
+            self.connect()
+            return
+        events: list[Event] = []
+        while connection.waiting and len(events) < most:
+            sent = connection.waiting[0]
+            if sent.dropped and events:
+                break
+            events.append(self._received(connection, connection.waiting.popleft()))
+        if events:
+            actions = self._taken(events, stood)
+            try:
+                self._perform(actions)
+            except _Again:
+                self.reconnects += 1
+                self.server.cut()
+                self.connect()
+
+    def wait_in_vain(self) -> bool:
+        """Nothing more comes for long: a replay that has not begun by now does not come. Whether it was waited for."""
+        if not self.continuity.awaits_replay:
+            return False
+        self.server.cut()
+        self._perform(self.continuity.lapse())
+        return True
+
+    def _received(self, connection: Connection, sent: Sent) -> Event:
+        tells = self.server.habits.ids == "rising" and self.continuity._ids.tell and self.continuity._opening is None
+        if not tells:
+            self.untold.update(sent.dropped)
+        if sent.event.id is not None:
+            connection.last_event_id = sent.event.id
+        return sent.event._replace(last_event_id=connection.last_event_id)
+
+    def _taken(self, events: list[Event], stood: float) -> list[Action]:
+        if stood:
+            self.server.faults += 1
+            return self.continuity.stood_still(events, stood, self.now)
+        return self.continuity.take(events, self.now)
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Publish(events):
+                    self.publisher.submit(events)
+                case Announce(lifecycle_event):
+                    self.publisher.announce(lifecycle_event)
+                case StartEpoch(lifecycle_event, overlap_window, certain):
+                    overlap_window = (
+                        self.publisher.overlap_window.unproven() if overlap_window is None else overlap_window
+                    )
+                    self._begin_epoch(overlap_window._replace(certain=certain), lifecycle_event)
+                case Reconnect():
+                    raise _Again
+                case UncertainIds():
+                    self.publisher.doubt()
+                case NoIds():
+                    self.stopped = True
+                    self.server.cut()
+
+
+@dataclass(frozen=True)
+class Troubles:
+    """How often, out of a hundred steps, what goes wrong."""
+
+    cut: int = 4
+    crash: int = 3
+    evict: int = 0
+    drop: int = 0
+    stand: int = 0
+    restart: int = 0
+    kept_ids: bool = True
+    fresh_ids: bool = False
+    keeps_history: bool = True
+    forgets_history: bool = False
+
+
+class World:
+    """One server, one bridge, one log, and what goes wrong between them."""
+
+    def __init__(
+        self, seed: int, habits: Habits, troubles: Troubles, *, start: str = "0", overlap: bool = True
+    ) -> None:
+        self.chance = random.Random(seed)
+        self.habits, self.troubles, self.start = habits, troubles, start
+        self.server = Server(habits, self.chance)
+        self.log = Log()
+        for _ in range(self.chance.choice((0, 0, 1, 5))):
+            self.server.append()
+        self.bridge = Bridge(self.server, self.log, start=start, overlap=overlap)
+        self.trace: list[str] = []
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self._step()
+        self.settle()
+
+    def _step(self) -> None:
+        chance, troubles, bridge = self.chance, self.troubles, self.bridge
+        dice = chance.random() * 100
+        for name in ("cut", "crash", "evict", "drop", "stand", "restart"):
+            dice -= getattr(troubles, name)
+            if dice < 0:
+                self.trace.append(name)
+                getattr(self, f"_{name}")()
+                return
+        bridge.now += chance.choice((0.1, 1.0, 40.0, 700.0))
+        match chance.choice(("append", "append", "read", "read", "turn", "checkpoint", "beat")):
+            case "append":
+                self.server.append()
+            case "read":
+                bridge.read(chance.choice((1, 1, 2, 5, 100)))
+            case "turn":
+                bridge.publisher.turn(chance.choice((0, 1, 2, 5, 100)), chance.choice((0, 1, 2, 100)))
+            case "checkpoint":
+                bridge.publisher.write_checkpoint()
+            case _:
+                self.server.beat()
+
+    def _cut(self) -> None:
+        self.server.cut()
+
+    def _crash(self) -> None:
+        self.bridge.start_process()
+
+    def _evict(self) -> None:
+        self.server.evict()
+
+    def _drop(self) -> None:
+        for _ in range(self.chance.choice((1, 1, 3))):
+            self.server.append(dropped=True)
+        self.server.append()
+
+    def _stand(self) -> None:
+        self.bridge.read(self.chance.choice((1, 2, 5)), stood=6.0)
+
+    def _restart(self) -> None:
+        one = self.troubles
+        keeps_ids = self.chance.choice([each for each, may in ((True, one.kept_ids), (False, one.fresh_ids)) if may])
+        keeps = [each for each, may in ((True, one.keeps_history), (False, one.forgets_history)) if may]
+        self.server.restart(keeps_ids=keeps_ids, keeps_history=self.chance.choice(keeps))
+
+    def settle(self) -> None:
+        """All is well from now on."""
+        for more in (2, 2, 0):
+            turns = 0
+            while self.bridge.connection is None or self.bridge.connection.waiting or self.bridge.wait_in_vain():
+                self.bridge.read(1000)
+                turns += 1
+                assert turns < 20, "it never comes to rest"
+            for _ in range(more):
+                self.server.append()
+        self.bridge.publisher.settle()
+
+    # The judgement
+
+    def collisions(self) -> list[tuple[Record, int]]:
+        """Numbers with two meanings, beyond those that nothing could have prevented."""
+        if self.bridge.untold:
+            return []  # what it sends live is one stream, what it replays another, and no id shows it
+        return [each for each in self.log.collisions if each[0].epoch not in self.log.unproved]
+
+    @property
+    def excused(self) -> set[int]:
+        """Events whose loss nothing could show."""
+        hidden = {record.uid for record, _ in self.log.collisions if record.epoch in self.log.unproved}
+        by_chance = self.server.was_reset and any(
+            each.reason in {"known_forgotten", "not_healed"} for each in self.log.told
+        )
+        if hidden or by_chance:  # a fresh id was just the next of the old ones: nothing shows that it is another's
+            return set(range(self.server.appended + 1))
+        return self.server.nameless | self.server.misnamed | self.bridge.untold
+
+    def lost(self) -> set[int]:
+        """Events that the server could have given at all times, and the consumer did not see."""
+        return self.unseen() - self.server.out_of_reach - self.excused
+
+    def unseen(self) -> set[int]:
+        seen = {each.uid for _, each in self.log.accepted()}
+        return set(range(1, self.server.appended + 1)) - seen
+
+    def uncovered(self) -> set[int]:
+        """Events the consumer did not see, although later ones, and nothing between them says that some are missing."""
+        first: dict[int, int] = {}
+        for at, record in self.log.accepted():
+            first.setdefault(record.uid, at)
+        told = [
+            at
+            for at, each in enumerate(self.log.written)
+            if isinstance(each, Told) and each.lifecycle_event.kind in LOSSES
+        ]
+        found = set()
+        for uid in self.unseen():
+            after = [at for each, at in first.items() if each > uid]
+            before = max((at for each, at in first.items() if each < uid and at < min(after, default=0)), default=-1)
+            if after and before >= 0 and not any(before < at < min(after) for at in told):
+                found.add(uid)
+        return found - self.excused

@@ -1,0 +1,65 @@
+"""Errors of the Kafka client, sorted by what is to be done."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from bridge.kafka.errors import Fault, error_of, fault_of, in_full, in_words, is_for_size
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, Fault.RECORD),
+        (KafkaError.RECORD_LIST_TOO_LARGE, Fault.RECORD),
+        (KafkaError.INVALID_RECORD, Fault.RECORD),
+        (KafkaError.INVALID_TIMESTAMP, Fault.PLACE),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, Fault.PLACE),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Fault.PLACE),
+        (KafkaError.NOT_ENOUGH_REPLICAS, Fault.PLACE),
+        (KafkaError._UNKNOWN_TOPIC, Fault.PLACE),
+        (KafkaError._PURGE_QUEUE, Fault.FATAL),
+        (KafkaError._PURGE_INFLIGHT, Fault.FATAL),
+        (KafkaError._ALL_BROKERS_DOWN, Fault.PLACE),
+        (KafkaError._FATAL, Fault.FATAL),
+        (KafkaError._FENCED, Fault.FATAL),
+    ],
+)
+def test_an_error_is_the_records_the_places_or_the_end(code: int, fault: Fault) -> None:
+    """Only what Kafka says of a record itself may make a dead letter of it."""
+    assert fault_of(KafkaError(code)) is fault
+
+
+def test_what_the_client_calls_fatal_is_fatal_whatever_its_code() -> None:
+    """Librdkafka marks them."""
+    assert fault_of(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost", fatal=True)) is Fault.FATAL
+    assert fault_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "lost", fatal=True)) is Fault.FATAL
+
+
+def test_an_error_is_found_in_what_was_raised() -> None:
+    """The client raises it wrapped, and once in a while bare; anything else holds none."""
+    error = KafkaError(KafkaError._FATAL, "gone", fatal=True)
+    assert error_of(KafkaException(error)) is error
+    assert error_of(KafkaException("text")) is None
+    assert error_of(KafkaException()) is None
+    assert error_of(ValueError("x")) is None
+
+
+def test_only_errors_of_size_are_mended_by_a_smaller_record() -> None:
+    """A wrong time stays wrong however short the record."""
+    assert is_for_size(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    assert not is_for_size(KafkaError(KafkaError.INVALID_TIMESTAMP))
+
+
+def test_an_error_in_words_begins_with_a_name_to_look_up() -> None:
+    """And goes on with the client's own text."""
+    assert in_words(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too big")) == "MSG_SIZE_TOO_LARGE: too big"
+
+
+def test_an_operator_is_told_the_topic_and_the_way_out() -> None:
+    """Where there is one; and else what Kafka says."""
+    assert in_full("mix.events", KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too big")) == (
+        "mix.events: MSG_SIZE_TOO_LARGE: too big; raise max.message.bytes on the topic, or lower events.max_bytes"
+    )
+    assert in_full("mix.events", KafkaError(KafkaError.INVALID_MSG, "x")) == "mix.events: INVALID_MSG: x"

@@ -1,0 +1,55 @@
+"""What Kafka refuses the bridge becomes an error with a setting and a way out."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError
+
+from bridge.errors import EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError, Unreachable
+from bridge.kafka.transaction_refusals import transactions_refused
+from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            "grant WRITE and DESCRIBE on all transactional ids that begin",
+        ),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, "grant IDEMPOTENT_WRITE on the cluster"),
+        (KafkaError.INVALID_TRANSACTION_TIMEOUT, f"set it to {TRANSACTION_TIMEOUT_MS} or more on every broker"),
+        (KafkaError._UNSUPPORTED_FEATURE, "have no transactions"),
+        (KafkaError.UNSUPPORTED_VERSION, "have no transactions"),
+    ],
+)
+def test_what_waiting_cannot_mend_is_a_setting(code: int, words: str) -> None:
+    """The guarantee is what asks for it; the other way out is always the other guarantee."""
+    error = transactions_refused(KafkaError(code), "mix.bridge.3")
+    assert isinstance(error, SettingsError)
+    assert error.exit_code == EXIT_SETTINGS
+    (mistake,) = error.mistakes
+    what, _, way_out = mistake.message.rpartition("; ")
+    assert mistake.key == "delivery.guarantee"
+    assert what
+    assert way_out.endswith("or set delivery.guarantee = at_least_once")
+    assert words in mistake.message
+
+
+def test_the_prefix_to_grant_covers_all_shards() -> None:
+    """One rule for all of them, whichever was refused."""
+    error = transactions_refused(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED), "a.b.bridge.12")
+    assert "the transactional id a.b.bridge.12;" in str(error)
+    assert "that begin with a.b.bridge. (a prefixed ACL)" in str(error)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError._TIMED_OUT, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT],
+)
+def test_what_may_pass_is_tried_again(code: int) -> None:
+    """With what most often keeps a small cluster from having a coordinator."""
+    error = transactions_refused(KafkaError(code), "mix.bridge.0")
+    assert isinstance(error, Unreachable)
+    assert error.exit_code == EXIT_UNREACHABLE
+    assert "transaction.state.log.replication.factor" in str(error)

@@ -1,0 +1,342 @@
+"""The REST side against real servers on loopback: what is believed, what is not, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from bridge.clock import monotonic
+from bridge.errors import Stopped
+from bridge.http.tls import client_context
+from bridge.mix.sessions import ServerUnavailable, SessionsApi, SessionSummary
+from tests.support.waiting import wait_until
+
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+class Server:
+    """Answers each path as told, and remembers the requests."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.waiting = threading.Event()
+        self.released = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.requests.append((self.path, dict(self.headers.items())))
+                answer = outer.answers.get(self.path.partition("?")[0], (404, JSON, b'{"error":{}}'))
+                if callable(answer):
+                    self.close_connection = True
+                    answer(self)
+                    return
+                status, headers, body = answer
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None: ...  # clients that hang up are what some tests are about
+
+        self.http = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def wait(self, _handler: BaseHTTPRequestHandler) -> None:
+        """Let the client wait until the test is over."""
+        self.waiting.set()
+        self.released.wait(30)
+
+    def lists(self, sessions: object) -> None:
+        self.answers["/api/sessions"] = (200, JSON, json.dumps(sessions).encode())
+
+
+@contextmanager
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server()
+    if tls is not None:
+        server.http.socket = tls.wrap_socket(server.http.socket, server_side=True)
+        server.url = f"https://localhost:{server.http.server_port}"
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        server.http.shutdown()
+        thread.join(10)
+        server.http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def api(
+    url: str, headers: Callable[[], Mapping[str, str]] = dict, read_timeout: float = 5.0, **more: Any
+) -> SessionsApi:
+    return SessionsApi(url, headers, 2.0, read_timeout, **more)
+
+
+def refusal(asked: SessionsApi, *, answered: bool = False) -> str:
+    with pytest.raises(ServerUnavailable) as caught:
+        asked.list(include_subagents=False)
+    assert "\n" not in caught.value.detail
+    assert caught.value.answered == answered
+    return caught.value.detail
+
+
+def test_lists_sessions_with_our_headers_read_at_each_request(server: Server) -> None:
+    """The query says whether subagents are wanted; the headers are asked for each time."""
+    server.lists([{"id": "a", "title": "t", "sessionType": "main", "createdAt": 1_764_000_000}])
+    tokens = iter(["one", "two"])
+    asked = api(server.url + "/", lambda: {"Authorization": f"Bearer {next(tokens)}"})
+    assert asked.list(include_subagents=True) == [SessionSummary("a", "main", 1_764_000_000_000, None)]
+    asked.list(include_subagents=False)
+    assert [(path, headers["Authorization"]) for path, headers in server.requests] == [
+        ("/api/sessions?includeSubagents=true", "Bearer one"),
+        ("/api/sessions?includeSubagents=false", "Bearer two"),
+    ]
+    assert server.requests[0][1]["Accept-Encoding"] == "identity"
+
+
+def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None:
+    """One line for the list, without payload."""
+    server.lists([{"id": "a"}, {"id": ""}, 5])
+    reports: list[str] = []
+    assert [s.id for s in api(server.url, report=reports.append).list(include_subagents=False)] == ["a"]
+    assert reports == ["2 of 3 listed sessions skipped; entry 1: id is not a non-empty string; entry 2: not an object"]
+    assert len(api(server.url).list(include_subagents=False)) == 1  # nobody has to listen
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        ((200, {"Content-Type": "text/plain"}, b"[]"), "GET /api/sessions: the answer's type is not JSON"),
+        ((200, {}, b"[]"), "GET /api/sessions: the answer's type is not JSON"),
+        ((201, JSON, b"[]"), "GET /api/sessions: HTTP status 201"),
+        ((401, JSON, b"[]"), "GET /api/sessions: HTTP status 401"),
+        ((500, JSON, b'{"error":{}}'), "GET /api/sessions: HTTP status 500"),
+        ((200, JSON, b"<html>"), "the list of sessions is not JSON"),
+        ((200, JSON, b'{"a":1}'), "the list of sessions is no JSON array"),
+        ((200, JSON, b" " * (16 * 1024 * 1024 + 1)), "GET /api/sessions: the answer is larger than 16 MiB"),
+        (
+            (302, {"Location": "http://localhost:1/x"}, b""),
+            "GET /api/sessions: redirected to another server: not followed",
+        ),
+        (
+            (302, {"Location": "ftp://127.0.0.1/x"}, b""),
+            "GET /api/sessions: redirected to another server: not followed",
+        ),
+        ((302, {"Location": "/api/sessions"}, b""), "GET /api/sessions: more than 5 redirects"),
+    ],
+)
+def test_only_a_json_list_with_status_200_is_believed(server: Server, answer: Answer, detail: str) -> None:
+    """Everything else says nothing about sessions."""
+    server.answers["/api/sessions"] = answer
+    assert refusal(api(server.url), answered=True) == detail
+
+
+def test_redirects_on_the_same_server_are_followed(server: Server) -> None:
+    """With our headers, since it is the same server."""
+    server.answers["/api/sessions"] = (307, {"Location": "/v2/sessions"}, b"")
+    server.answers["/v2/sessions"] = (200, {"Content-Type": "application/vnd.mix+json"}, b'[{"id":"a"}]')
+    assert len(api(server.url, lambda: {"X-Key": "k"}).list(include_subagents=False)) == 1
+    assert server.requests[-1][1]["X-Key"] == "k"
+
+
+def test_health_is_a_json_object_with_status_200(server: Server) -> None:
+    """A page or a list is not health."""
+    server.answers["/health"] = (200, JSON, b'{"status":"ok"}')
+    api(server.url).health()
+    for body, detail in (
+        (b"[]", "GET /health: the answer is no JSON object"),
+        (b"ok", "GET /health: the answer is not JSON"),
+    ):
+        server.answers["/health"] = (200, JSON, body)
+        with pytest.raises(ServerUnavailable, match=detail) as caught:
+            api(server.url).health()
+        assert caught.value.answered
+
+
+def test_the_environments_proxy_and_netrc_are_not_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A netrc entry would replace the token, a proxy variable would send it elsewhere."""
+    (tmp_path / "netrc").write_text("default login me password wrong\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server.lists([])
+    assert api(server.url, lambda: {"Authorization": "Bearer mine"}).list(include_subagents=False) == []
+    assert server.requests[0][1]["Authorization"] == "Bearer mine"
+
+
+def test_a_proxy_of_the_settings_is_used_and_its_password_not_told(server: Server) -> None:
+    """The request goes to the proxy with the whole address; when it is away, the error names no address."""
+    asked = api("http://mix.invalid:8088", proxy=server.url.replace("//", "//me:secret@"))
+    server.answers["http://mix.invalid:8088/api/sessions"] = (200, JSON, b"[]")
+    assert asked.list(include_subagents=False) == []
+    detail = refusal(api("http://mix.invalid", proxy=f"http://me:secret@127.0.0.1:{free_port()}"))
+    assert detail == "GET /api/sessions: Connection refused"
+
+
+def test_a_server_that_is_away_is_unavailable_with_the_systems_reason() -> None:
+    """The detail is what the system says, not the library's list of wrappers."""
+    assert refusal(api(f"http://127.0.0.1:{free_port()}")) == "GET /api/sessions: Connection refused"
+
+
+@pytest.mark.parametrize("value", ["secret\nvalue", "secret \u20ac"])
+def test_a_header_that_cannot_be_sent_is_not_shown(server: Server, value: str) -> None:
+    """Libraries quote the value in their errors."""
+    assert "secret" not in refusal(api(server.url, lambda: {"X-Key": value}))
+
+
+def test_a_token_file_that_cannot_be_read_is_no_crash(server: Server) -> None:
+    """It may be back at the next poll."""
+
+    def headers() -> Mapping[str, str]:
+        raise FileNotFoundError(2, "No such file or directory", "/run/token")
+
+    assert refusal(api(server.url, headers)) == "GET /api/sessions: No such file or directory"
+
+
+def test_an_answer_that_breaks_off_is_not_believed(server: Server) -> None:
+    """A stump may look like a shorter list."""
+
+    def stump(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n[]")
+
+    server.answers["/api/sessions"] = stump
+    assert refusal(api(server.url)).startswith("GET /api/sessions: ")
+
+
+def test_silence_and_drips_end_in_time(server: Server) -> None:
+    """The read time-out limits the silence before the head and the whole of a body that never ends."""
+    server.answers["/api/sessions"] = server.wait
+    assert refusal(api(server.url, read_timeout=0.1)) == "GET /api/sessions: no answer in time"
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while not server.released.wait(0.02):
+            handler.wfile.write(b" ")
+
+    server.answers["/api/sessions"] = drip
+    started = monotonic()
+    asked = SessionsApi(server.url, dict, 0.1, 0.2)
+    assert refusal(asked, answered=True) == "GET /api/sessions: the answer does not end"
+    assert monotonic() - started < 3
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        HEAD + b"\r\n[",
+        HEAD + b"Content-Length: 9\r\n\r\n[",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n[\r\n",
+    ],
+)
+def test_stop_wakes_a_waiting_request_at_once(head: bytes, secure: bool, authority: Authority) -> None:  # noqa: FBT001
+    """Wherever the answer hangs; the request ends as stopped, and so does each later one."""
+    with serving(authority.server if secure else None) as server:
+
+        def hang(handler: BaseHTTPRequestHandler) -> None:
+            handler.wfile.write(head)
+            server.wait(handler)
+
+        server.answers["/api/sessions"] = hang
+        asked = api(server.url, read_timeout=30.0, tls=authority.client)
+        ended: list[tuple[float, BaseException]] = []
+
+        def ask() -> None:
+            try:
+                asked.list(include_subagents=False)
+            except (Stopped, ServerUnavailable) as error:
+                ended.append((monotonic(), error))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert server.waiting.wait(10)
+        stopped = monotonic()
+        asked.stop()
+        asked.stop()
+        wait_until(lambda: ended, 10, "the request to end")
+        thread.join(10)
+        assert isinstance(ended[0][1], Stopped)
+        assert ended[0][0] - stopped < 1
+        with pytest.raises(Stopped):
+            asked.health()
+
+
+class Authority:
+    """A certificate authority with a server certificate for localhost, and what a client needs."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.ca_file))
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(self.server)
+        self.client_file = folder / "client.pem"
+        authority.issue_cert("bridge@example.org").private_key_and_cert_chain_pem.write_to_path(str(self.client_file))
+        self.client = client_context(str(self.ca_file), None, None)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+def test_tls_trusts_the_named_authority_and_shows_the_client_certificate(authority: Authority) -> None:
+    """Both sides prove who they are."""
+    demanding = authority.server
+    with serving(demanding) as server:
+        server.lists([])
+        context = client_context(str(authority.ca_file), str(authority.client_file), None)
+        assert api(server.url, tls=context).list(include_subagents=False) == []
+
+
+def test_tls_refuses_strangers_and_says_why(authority: Authority, tmp_path: Path) -> None:
+    """Another authority, or another host name, is no connection; a request adds no authority to the context."""
+    stranger = Authority(tmp_path)
+    before = len(stranger.client.get_ca_certs())
+    with serving(authority.server) as server:
+        server.lists([])
+        assert "certificate" in refusal(api(server.url, tls=stranger.client))
+        assert "127.0.0.1" in refusal(api(server.url.replace("localhost", "127.0.0.1"), tls=authority.client))
+        assert "certificate" in refusal(api(server.url))
+    assert len(stranger.client.get_ca_certs()) == before == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

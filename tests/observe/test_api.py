@@ -1,0 +1,382 @@
+"""The HTTP endpoint, over loopback."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import requests
+from structlog.testing import capture_logs
+
+from bridge import clock
+from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot
+from bridge.errors import EXIT_SETTINGS, SettingsError
+from bridge.observe import api as http
+from bridge.observe.api import HttpEndpoint
+from bridge.observe.health import Heartbeats
+from tests.support.waiting import wait_until
+
+WELL = BridgeSnapshot(
+    version="1.2.3",
+    namespace="mix",
+    started_at_ms=0,
+    restored=True,
+    buffer_bytes=0,
+    buffer_limit=100,
+    checkpoints_written=0,
+    kafka_last_answer_age=0.1,
+    sessions=(SessionSnapshot("local", "s\x1b\ud800", "streaming", sequence=7),),
+    servers={"local": ServerSnapshot(reachable=True)},
+    loops={"poll": 0.1},
+)
+# Larger than the socket buffers of both sides, so that a client that does not read leaves the rest with the endpoint.
+LARGE = replace(WELL, sessions=tuple(SessionSnapshot("local", f"{each:0>1000}", "streaming") for each in range(20_000)))
+TOKEN = "tökén-123"
+PATHS = ("/livez", "/readyz", "/metrics", "/api/status")
+
+
+@contextmanager
+def serving(
+    snapshot: Callable[[], BridgeSnapshot] = lambda: WELL, token: str | None = None, asked: int = 0
+) -> Iterator[int]:
+    """A running endpoint's port."""
+    endpoint = HttpEndpoint("127.0.0.1", asked, token, snapshot)
+    port = endpoint.start()
+    try:
+        yield port
+    finally:
+        endpoint.stop()
+        assert endpoint.join(clock.monotonic() + 10)
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> requests.Response:
+    """One request."""
+    return requests.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10)
+
+
+def raw(port: int) -> socket.socket:
+    """A connection that says nothing by itself."""
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the other side closes; a reset is an end too."""
+    read = b""
+    try:
+        while chunk := connection.recv(65536):
+            read += chunk
+    except ConnectionResetError:
+        pass
+    return read
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """An endpoint without a token, with all well."""
+    with serving() as chosen:
+        yield chosen
+
+
+@pytest.mark.parametrize(("least", "said"), [(logging.INFO, "info"), (logging.WARNING, "warning")])
+def test_a_port_that_was_picked_is_said_where_the_log_is_quiet_too(
+    least: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is known from nowhere else; a port that was asked for is no warning."""
+    caplog.set_level(least, "bridge.http")
+    with capture_logs() as lines:
+        with serving() as picked:
+            pass
+        with serving(asked=picked):
+            pass
+    assert [(line["log_level"], line["port"]) for line in lines] == [(said, picked), ("info", picked)]
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[int]:
+    """An endpoint that wants a token."""
+    with serving(token=TOKEN) as chosen:
+        yield chosen
+
+
+def test_all_is_well(port: int) -> None:
+    """Every path answers 200 with its type."""
+    answers = {path: ask(port, path) for path in PATHS}
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(PATHS, 200)
+    assert answers["/livez"].json()["ok"] is True
+    assert answers["/readyz"].json()["ok"] is True
+    assert answers["/metrics"].headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "mix_bridge_events_received_total" in answers["/metrics"].text
+
+
+def test_status_lists_the_sessions_whatever_their_ids_are(port: int) -> None:
+    """A session id that has no UTF-8 comes through as JSON's escapes."""
+    answer = ask(port, "/api/status")
+    [session] = answer.json()["sessions"]
+    assert (session["session"], session["sequence"]) == ("s\x1b\ud800", 7)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_is_the_answer_without_its_body(port: int, path: str) -> None:
+    """Some probes only ask for the head."""
+    answer = ask(port, path, "HEAD")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 0
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/livez/", "/api", "//livez", "/%2e%2e/livez"])
+def test_an_unknown_path_is_404_in_json(port: int, path: str) -> None:
+    """No page, no redirect."""
+    answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, allow_redirects=False)
+    assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+
+
+def test_another_method_is_405_in_json(port: int) -> None:
+    """Nothing here can be changed."""
+    answer = ask(port, "/api/status", "POST")
+    assert (answer.status_code, answer.json()) == (405, {"error": "Method Not Allowed"})
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_no_server_header(port: int) -> None:
+    """What software answers is nobody's business."""
+    assert "Server" not in ask(port, "/livez").headers
+
+
+def test_a_stalled_loop_is_503_on_livez_alone() -> None:
+    """A loop that stops beating makes the daemon not alive; beats make it alive again."""
+    now = 100.0
+    heartbeats = Heartbeats(lambda: now)
+    heartbeats.beat("poll")
+    with serving(lambda: replace(WELL, loops=heartbeats.ages())) as port:
+        now = 106.0
+        answer = ask(port, "/livez")
+        assert answer.status_code == 503
+        assert [check["name"] for check in answer.json()["checks"] if not check["ok"]] == ["loop:poll"]
+        assert ask(port, "/readyz").status_code == 200
+
+
+def test_a_silent_kafka_is_503_on_readyz_alone() -> None:
+    """Not ready, still alive."""
+    with serving(lambda: replace(WELL, kafka_last_answer_age=60.0)) as port:
+        assert ask(port, "/readyz").status_code == 503
+        assert ask(port, "/livez").status_code == 200
+
+
+def basic(password: str, user: str = "anyone") -> str:
+    """An Authorization header of RFC 7617."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+BEARER = "Bearer " + TOKEN.encode().decode("latin-1")
+
+
+@pytest.mark.parametrize("given", [BEARER, BEARER.replace("Bearer", "bearer"), basic(TOKEN), basic(TOKEN, user="")])
+@pytest.mark.parametrize("path", ["/metrics", "/api/status"])
+def test_the_token_opens_as_bearer_and_as_basic_password(guarded: int, path: str, given: str) -> None:
+    """The user name does not matter, nor the case of the scheme."""
+    assert ask(guarded, path, Authorization=given).status_code == 200
+
+
+WRONG = [
+    None,
+    "",
+    "Bearer",
+    "Bearer ",
+    "Bearer wrong",
+    BEARER + "4",
+    BEARER[7:],
+    "Digest " + BEARER[7:],
+    basic(""),
+    basic("wrong"),
+    basic("wrong", user=TOKEN),
+    "Basic ???",
+    "Basic ",
+]
+
+
+@pytest.mark.parametrize("given", WRONG)
+@pytest.mark.parametrize("path", ["/metrics", "/api/status", "/", "/nothing", "/livez/", "/LIVEZ"])
+def test_without_the_token_everything_is_401(guarded: int, path: str, given: str | None) -> None:
+    """Paths that do not exist too: a stranger learns nothing."""
+    answer = ask(guarded, path, **({} if given is None else {"Authorization": given}))
+    assert answer.status_code == 401
+    assert "Basic" in answer.headers["WWW-Authenticate"]
+    assert "Bearer" in answer.headers["WWW-Authenticate"]
+    assert TOKEN not in answer.text
+
+
+def test_probes_need_no_token(guarded: int) -> None:
+    """A Kubernetes probe has none."""
+    assert ask(guarded, "/livez").status_code == 200
+    assert ask(guarded, "/readyz").status_code == 200
+
+
+def test_an_empty_token_is_refused_at_the_start() -> None:
+    """An empty password would open everything."""
+    with pytest.raises(SettingsError, match=r"http\.token"):
+        HttpEndpoint("127.0.0.1", 0, "", lambda: WELL).start()
+
+
+def test_a_port_that_is_taken_names_the_setting_and_the_way_out(port: int) -> None:
+    """The one who starts a second bridge here learns what to set."""
+    with pytest.raises(SettingsError, match=rf"http\.port: {port} .* taken .* 0 .* none") as caught:
+        HttpEndpoint("127.0.0.1", port, None, lambda: WELL).start()
+    assert caught.value.exit_code == EXIT_SETTINGS
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_here_names_the_setting(host: str) -> None:
+    """An address of another machine, or a name that does not resolve."""
+    with pytest.raises(SettingsError, match=r"http\.host"):
+        HttpEndpoint(host, 0, None, lambda: WELL).start()
+
+
+def test_it_can_be_stopped_and_joined_at_any_time_and_twice() -> None:
+    """Before the start, after it, again."""
+    endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: WELL)
+    endpoint.stop()
+    assert endpoint.join(clock.monotonic())
+    port = endpoint.start()
+    assert not endpoint.join(clock.monotonic())
+    for _ in range(2):
+        endpoint.stop()
+        assert endpoint.join(clock.monotonic() + 5)
+    with pytest.raises(ConnectionRefusedError):
+        raw(port)
+
+
+def test_a_stop_does_not_wait_for_a_client_that_stands_still() -> None:
+    """An open connection without a request, and one that does not read its answer, do not hold it."""
+    endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: LARGE)
+    port = endpoint.start()
+    with raw(port), raw(port) as slow:
+        slow.sendall(b"GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.recv(1)
+        endpoint.stop()
+        assert endpoint.join(clock.monotonic() + 5)
+
+
+def test_signal_handlers_are_left_alone(port: int) -> None:
+    """Signals belong to the daemon's main thread."""
+    assert ask(port, "/livez").ok
+    # ignored where the tests run in the background of a shell without job control
+    assert signal.getsignal(signal.SIGINT) in {signal.default_int_handler, signal.SIG_IGN}
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_logging_is_left_alone_and_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """No access log, no handler of uvicorn's own; only that it listens is said, with the port."""
+    with caplog.at_level(logging.INFO), serving() as port:
+        ask(port, "/livez")
+        ask(port, "/nothing")
+    assert "/livez" not in caplog.text
+    assert not logging.getLogger("uvicorn").handlers
+    assert not logging.getLogger("uvicorn.error").handlers
+
+
+def test_a_snapshot_that_fails_is_500_and_the_endpoint_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug is in the log, not in the answer."""
+    failing = threading.Event()
+    failing.set()
+
+    def snapshot() -> BridgeSnapshot:
+        if failing.is_set():
+            raise RuntimeError("a bug")
+        return WELL
+
+    with serving(snapshot) as port:
+        answer = ask(port, "/api/status")
+        assert answer.status_code == 500
+        assert "a bug" not in answer.text
+        failing.clear()
+        assert ask(port, "/api/status").status_code == 200
+    assert "a bug" in caplog.text
+
+
+def test_a_flood_of_requests_takes_few_snapshots() -> None:
+    """Whoever asks all the time costs the daemon no more than a few snapshots a second."""
+    taken: list[float] = []
+
+    def snapshot() -> BridgeSnapshot:
+        taken.append(clock.monotonic())
+        return WELL
+
+    with serving(snapshot) as port:
+        for _ in range(50):
+            assert ask(port, "/livez").ok
+    gaps = [later - earlier for earlier, later in pairwise(taken)]
+    assert all(gap > http.SNAPSHOT_LIFETIME for gap in gaps)
+
+
+def test_a_connection_ends_after_its_one_answer(port: int) -> None:
+    """No idle connections are kept."""
+    with raw(port) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["ok"] is True
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX: "])
+def test_a_client_that_does_not_finish_its_request_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold a descriptor for ever."""
+    monkeypatch.setattr(http, "CONNECTION_LIFETIME", 0.2)
+    with serving() as port, raw(port) as connection:
+        connection.sendall(sent)
+        assert read_all(connection) == b""
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the answer would stay in memory for ever; meanwhile others are served."""
+    monkeypatch.setattr(http, "CONNECTION_LIFETIME", 0.5)
+    endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: LARGE)
+    port = endpoint.start()
+    with raw(port) as slow:
+        slow.sendall(b"GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = slow.recv(200)
+        assert ask(port, "/livez").ok
+        assert endpoint._server is not None
+        connections = endpoint._server.server_state.connections
+        wait_until(lambda: not connections, what="the cut")
+        length = int(head.partition(b"content-length: ")[2].split()[0])
+        assert len(head + read_all(slow)) < length
+    endpoint.stop()
+    assert endpoint.join(clock.monotonic() + 5)
+
+
+def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
+    """The oldest connection makes room, the newest is answered."""
+    with ExitStack() as stack:
+        idle = [stack.enter_context(raw(port)) for _ in range(3 * http.MAX_CONNECTIONS)]
+        assert ask(port, "/livez").status_code == 200
+        assert read_all(idle[0]) == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        b"GET /livez HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000,
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_of_ours_disturbs_nothing(port: int, sent: bytes) -> None:
+    """TLS, nonsense, a giant head, smuggling and a web socket: an answer or a close, and the next is served."""
+    with raw(port) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection)[:9] in {b"", b"HTTP/1.1 "}
+    assert ask(port, "/livez").status_code == 200

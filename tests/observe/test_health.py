@@ -1,0 +1,212 @@
+"""Alive and ready, as values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot, TopicSnapshot
+from bridge.observe.health import LOOP_LIMIT, Heartbeats, Verdict, liveness, readiness
+
+WELL = BridgeSnapshot(
+    version="1.2.3",
+    namespace="mix",
+    started_at_ms=0,
+    restored=True,
+    buffer_bytes=0,
+    buffer_limit=100,
+    checkpoints_written=0,
+    kafka_last_answer_age=0.1,
+    loops={"main": 0.2, "poll": 0.9},
+)
+UNWELL = SessionSnapshot("far", "1", "waiting", last_error="connection refused")
+STREAMING = SessionSnapshot("local", "2", "streaming")
+
+
+def failed(verdict: Verdict) -> dict[str, str]:
+    """The details of the checks that are not well, by name."""
+    return {check.name: check.detail for check in verdict.checks if not check.ok}
+
+
+def test_alive_while_every_loop_moves() -> None:
+    """Each loop is told, all are well."""
+    verdict = liveness(WELL)
+    assert verdict.ok
+    assert [check.name for check in verdict.checks] == ["loop:main", "loop:poll"]
+
+
+def test_not_alive_when_one_loop_stands_still() -> None:
+    """The loop is named, with how long and what to do."""
+    verdict = liveness(replace(WELL, loops={"main": 0.2, "poll": LOOP_LIMIT}))
+    assert not verdict.ok
+    assert failed(verdict) == {
+        "loop:poll": "has not moved for 5.0 s (limit 5 s): restart the bridge, nothing is lost by it"
+    }
+
+
+def test_a_stuck_loop_is_told_within_ten_seconds() -> None:
+    """The limit leaves room for the beat before it and for a probe every few seconds."""
+    assert LOOP_LIMIT <= 7
+
+
+def test_alive_whatever_kafka_and_the_servers_do() -> None:
+    """A restart would not bring them back."""
+    outage = replace(
+        WELL,
+        restored=False,
+        kafka_last_answer_age=None,
+        sessions=(UNWELL,),
+        servers={"far": ServerSnapshot(reachable=False)},
+    )
+    assert liveness(outage).ok
+    assert not readiness(outage).ok
+
+
+def test_alive_before_any_loop_runs() -> None:
+    """A daemon that is starting is not stuck."""
+    assert liveness(replace(WELL, loops={})).ok
+
+
+def test_ready_without_sessions() -> None:
+    """Nothing to bridge yet is no fault."""
+    assert readiness(WELL).ok
+
+
+@pytest.mark.parametrize("age", [None, 10.0, 3600.0])
+def test_not_ready_when_kafka_has_not_answered_lately(age: float | None) -> None:
+    """The advice names the setting."""
+    details = failed(readiness(replace(WELL, kafka_last_answer_age=age)))
+    assert list(details) == ["kafka"]
+    assert "kafka.bootstrap_servers" in details["kafka"]
+
+
+def test_not_ready_until_the_checkpoints_are_restored() -> None:
+    """Before that no session can be resumed."""
+    assert list(failed(readiness(replace(WELL, restored=False)))) == ["restore"]
+
+
+ANSWERS, AWAY = (
+    ServerSnapshot(reachable=True, discovers=True),
+    ServerSnapshot(reachable=False, discovers=True, discovery_fails=True),
+)
+WITHOUT_A_LIST = ServerSnapshot(reachable=True, discovers=True, discovery_fails=True)
+FIXED = ServerSnapshot(reachable=True)
+ASKED_AGAIN = SessionSnapshot("far", "3", "waiting")
+
+
+@pytest.mark.parametrize(
+    ("servers", "sessions", "ready"),
+    [
+        ((AWAY,), (), False),
+        ((AWAY, AWAY), (), False),
+        ((AWAY, ANSWERS), (), True),
+        ((AWAY,), (STREAMING,), True),
+        ((WITHOUT_A_LIST,), (), False),
+        ((WITHOUT_A_LIST, AWAY), (), False),
+        ((WITHOUT_A_LIST, ANSWERS), (), True),
+        ((WITHOUT_A_LIST, FIXED), (), False),
+        ((WITHOUT_A_LIST,), (STREAMING,), True),
+        ((WITHOUT_A_LIST,), (ASKED_AGAIN,), True),
+        ((WITHOUT_A_LIST,), (UNWELL,), False),
+        ((WITHOUT_A_LIST,), (replace(UNWELL, state="refused"),), False),
+        ((AWAY,), (replace(UNWELL, server="local", state="refused"),), False),
+        ((FIXED,), (), True),
+    ],
+)
+def test_ready_while_a_server_answers_and_lists_or_streams(
+    servers: tuple[ServerSnapshot, ...],
+    sessions: tuple[SessionSnapshot, ...],
+    ready: bool,  # noqa: FBT001
+) -> None:
+    """Also without a session: else nobody would see that every server is away, or refuses the token."""
+    named = dict(zip(("local", "other"), servers, strict=False))
+    details = failed(readiness(replace(WELL, servers=named, sessions=sessions)))
+    assert ("servers" not in details) is ready
+
+
+def test_not_ready_when_a_bug_has_ended_delivery() -> None:
+    """Until the process ends with it."""
+    assert list(failed(readiness(replace(WELL, delivers=False)))) == ["delivery"]
+
+
+@pytest.mark.parametrize(
+    ("unwell", "streaming", "ready"),
+    [(0, 1, True), (1, 1, True), (1, 0, False), (2, 1, False), (2, 2, True), (3, 2, False)],
+)
+def test_ready_while_at_most_half_of_the_sessions_cannot_connect(unwell: int, streaming: int, ready: bool) -> None:  # noqa: FBT001
+    """Half is still ready, one more is not."""
+    sessions = (UNWELL,) * unwell + (STREAMING,) * streaming
+    assert readiness(replace(WELL, sessions=sessions)).ok is ready
+
+
+def test_a_session_that_cannot_connect_is_told_with_its_server_but_without_its_error() -> None:
+    """The answer needs no token, so it quotes neither a session nor an error text."""
+    details = failed(readiness(replace(WELL, sessions=(replace(UNWELL, session="s3cret", last_error="b0om"),))))
+    assert "far" in details["sessions"]
+    assert "1 of 1 sessions cannot connect" in details["sessions"]
+    assert "s3cret" not in details["sessions"]
+    assert "b0om" not in details["sessions"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "ready"),
+    [
+        ("connecting", None, True),
+        ("connecting", "timed out", False),
+        ("waiting", None, True),
+        ("waiting", "refused", False),
+        ("streaming", "an old one", True),
+    ],
+)
+def test_only_states_without_a_connection_and_with_an_error_count(state: str, error: str | None, ready: bool) -> None:  # noqa: FBT001
+    """A first connect, and the wait after a stream that ended as it should, are no trouble."""
+    session = replace(UNWELL, state=state, last_error=error)
+    assert readiness(replace(WELL, sessions=(session,))).ok is ready
+
+
+def test_the_daemon_may_name_other_states() -> None:
+    """The states are the caller's."""
+    session = replace(UNWELL, state="lost")
+    assert readiness(replace(WELL, sessions=(session,))).ok
+    assert not readiness(replace(WELL, sessions=(session,)), unconnected_states={"lost"}).ok
+
+
+def test_a_verdict_is_json_with_every_check() -> None:
+    """The body has the answer and each check's name and detail."""
+    body = json.loads(json.dumps(readiness(WELL).to_json()))
+    assert body["ok"] is True
+    assert [check["name"] for check in body["checks"]] == ["restore", "kafka", "delivery", "servers", "sessions"]
+    assert all(check["detail"] for check in body["checks"])
+
+
+def test_beats_tell_the_age_of_each_loop() -> None:
+    """An age grows until the next beat; a loop that was forgotten has none."""
+    now = 100.0
+    heartbeats = Heartbeats(lambda: now)
+    heartbeats.beat("main")
+    heartbeats.beat("poll")
+    now = 103.0
+    heartbeats.beat("main")
+    now = 104.0
+    assert heartbeats.ages() == {"main": 1.0, "poll": 4.0}
+    heartbeats.forget("poll")
+    heartbeats.forget("poll")
+    assert heartbeats.ages() == {"main": 1.0}
+
+
+def test_beats_use_the_clock_that_counts_a_suspended_machine() -> None:
+    """Without a clock of the test, ages are real seconds."""
+    heartbeats = Heartbeats()
+    heartbeats.beat("main")
+    assert 0 <= heartbeats.ages()["main"] < 5
+
+
+def test_not_ready_while_a_topic_takes_nothing() -> None:
+    """The trouble is told as it is; without a look at topics nothing is said of them."""
+    topics = (TopicSnapshot("mix.events", None, "topic mix.events is gone: create it"), TopicSnapshot("mix.tools", 8))
+    verdict = readiness(replace(WELL, topics=topics))
+    assert failed(verdict) == {"topics": "topic mix.events is gone: create it"}
+    assert readiness(replace(WELL, topics=topics[1:])).ok
+    assert "topics" not in [check.name for check in readiness(WELL).checks]

@@ -1,0 +1,36 @@
+"""What follows from the settings for Kafka's eyes."""
+
+from __future__ import annotations
+
+from bridge.settings import Settings
+from bridge.settings.naming import (
+    group_of,
+    servers_fingerprint,
+    transactional_id,
+    transactional_ids_of,
+    trial_transactional_id,
+)
+from tests.support.settings_sources import loaded
+
+
+def _named(**urls: str) -> Settings:
+    return loaded(set={f"servers.{name}.url": url for name, url in urls.items()})
+
+
+def test_all_names_begin_with_the_namespace() -> None:
+    """One rule with a prefix grants all transactional ids, the one for trials included."""
+    assert group_of("mix") == "mix.bridge"
+    assert transactional_id("mix", 7) == "mix.bridge.7"
+    assert all(
+        name.startswith(transactional_ids_of("mix")) for name in (transactional_id("mix", 0), "mix.bridge.check")
+    )
+    assert trial_transactional_id("mix") == "mix.bridge.check"
+
+
+def test_the_same_servers_have_the_same_fingerprint() -> None:
+    """Whatever the order, the credentials and the slash at the end; another name or address is another fleet."""
+    ours = servers_fingerprint(_named(a="http://one", b="http://two/mix"))
+    assert ours == servers_fingerprint(_named(b="http://me:secret@two/mix/", a="http://one/"))
+    assert ours != servers_fingerprint(_named(a="http://one"))
+    assert ours != servers_fingerprint(_named(a="http://one", c="http://two/mix"))
+    assert ours != servers_fingerprint(_named(a="http://one", b="http://two"))

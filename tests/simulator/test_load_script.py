@@ -1,0 +1,59 @@
+"""Events of load tests: any slice of them is the same bytes, whoever asks and in which steps."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.mix.events import VALIDATORS
+from bridge.simulator.scripts.load_script import LoadScript
+from bridge.simulator.server.encoding import event_block
+
+
+def blocks_of(chunks: list[bytes]) -> bytes:
+    """The payload of HTTP chunks, each checked against its size line."""
+    payload = b""
+    for chunk in chunks:
+        size, _, rest = chunk.partition(b"\r\n")
+        assert rest[-2:] == b"\r\n"
+        assert len(rest) - 2 == int(size, 16)
+        payload += rest[:-2]
+    return payload
+
+
+@given(st.integers(1, 2000), st.integers(1, 700), st.integers(0, 2100), st.integers(0, 2100))
+def test_any_reader_gets_every_event_after_its_own(events, per_write, start, available):
+    """From any place, step by step, come all events that are available, in order, with their ids."""
+    script = LoadScript(1, 150, events, per_write)
+    at, chunks = start, []
+    while (step := script.chunks_after(at, available))[0]:
+        assert step[1] > at
+        chunks += step[0]
+        at = step[1]
+    numbers = range(start + 1, min(events, available) + 1)
+    assert blocks_of(chunks) == b"".join(event_block("content", script.data(n), str(n)) for n in numbers)
+
+
+@pytest.mark.parametrize("per_write", [1, 7, 100, 600])
+def test_a_write_holds_as_many_events_as_asked(per_write):
+    """Full chunks hold ``per_write`` events."""
+    chunks, _ = LoadScript(1, 150, 10_000, per_write).chunks_after(0, 10_000)
+    assert {len(re.findall(rb"^id: ", chunk, re.MULTILINE)) for chunk in chunks} == {per_write}
+
+
+@given(st.integers(0, 99), st.integers(100, 1000), st.integers(1, 10**9))
+def test_data_has_the_size_asked_for_and_is_valid(seed, size, number):
+    """Each event has exactly ``event_bytes`` bytes of data that pass the contract's schema."""
+    data = LoadScript(seed, size, 1, 1).data(number)
+    assert len(data) == size
+    assert VALIDATORS["content"](data.decode()) is None
+    assert b"%012d" % number in data
+
+
+def test_an_event_too_small_for_its_fields_is_refused():
+    """The message says how small an event can be."""
+    with pytest.raises(ValueError, match=r"at least \d+ bytes"):
+        LoadScript(1, 20, 1, 1)

@@ -1,0 +1,421 @@
+"""What the simulated server does to connections and heads on request, seen through a bare socket."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+
+from bridge.clock import monotonic, unix_ms
+from bridge.simulator.faults.kinds import (
+    Comments,
+    Cut,
+    Disconnect,
+    Drip,
+    Frame,
+    Login,
+    Mute,
+    Redirect,
+    Refuse,
+    Silence,
+    Status,
+)
+from bridge.simulator.server.mix_server import MixServer
+from bridge.simulator.server.options import ServerOptions
+from bridge.simulator.server.reference_reader import dispatched
+from tests.fakes.raw_client import RawStream, call
+from tests.support.waiting import wait_until
+
+SILENT: dict[str, Any] = {"port": 0, "sessions": 2, "rate": 0, "heartbeat": 0}
+
+
+@pytest.fixture
+def server() -> Iterator[MixServer]:
+    with MixServer(ServerOptions(**SILENT)) as running:
+        yield running
+
+
+def opened(server: MixServer, session: str | None = None, last_event_id: str = "0", **more: str) -> RawStream:
+    """A stream whose head is not read yet."""
+    chosen = session or server.sessions()[0]
+    return RawStream(server.url, f"/stream?sessionId={chosen}", Last_Event_ID=last_event_id, **more)
+
+
+def published(server: MixServer, count: int) -> str:
+    """The first session, with so many events."""
+    session = server.sessions()[0]
+    server.burst(session, count)
+    return session
+
+
+def wire_of(server: MixServer, count: int) -> bytes:
+    """The stream of a reader that nothing disturbs, up to so many events, unframed."""
+    with opened(server) as stream:
+        stream.head()
+        body = b""
+        while len(dispatched(body)) < count + 1:
+            size = int(stream.until(b"\r\n"), 16)
+            body += stream.until(b"\n\n\r\n")[:size]
+        return body
+
+
+# --- cuts
+
+
+@pytest.mark.parametrize(("how", "ended"), [("fin", "fin"), ("rst", "rst"), ("end", "fin")])
+@pytest.mark.parametrize("after", [0, 1, 100, 333])
+def test_a_stream_is_cut_after_exactly_so_many_bytes(server, how, ended, after):
+    """Anywhere inside an event; by FIN, by RST, or with the proper end of the body; the next stream is whole."""
+    published(server, 10)
+    whole = wire_of(server, 10)
+    server.fault(Cut(after=after, how=how), times=1)
+    with opened(server) as stream:
+        stream.head()
+        body = stream.rest()
+    assert body.ended == ended
+    assert b"".join(body.chunks()) == whole[:after]
+    assert body.raw.endswith(b"0\r\n\r\n") == (how == "end")
+    assert wire_of(server, 10) == whole
+
+
+@pytest.mark.parametrize(("into", "left"), [(0, ""), (5, "id: 1"), (-1, "all but one")])
+def test_an_open_stream_is_cut_inside_its_next_event(server, into, left):
+    """The condition waits for an event; a negative place counts from its end."""
+    session = published(server, 0)
+    with opened(server) as stream:
+        stream.head()
+        stream.events(1)
+        server.fault(Cut(into_event=into), session=session, times=1)
+        assert stream.is_silent_for(0.05)
+        server.burst(session, 1)
+        body = stream.rest()
+    whole = wire_of(server, 1).split(b"\n\n", 1)[1]
+    torn = b"".join(body.chunks())
+    assert torn == (whole[:-1] if into < 0 else whole[:into]), left
+    assert dispatched(torn) == []
+
+
+def test_an_open_stream_is_cut_at_once(server):
+    """``after`` 0 does not wait for anything."""
+    with opened(server) as stream:
+        stream.head()
+        stream.events(1)
+        server.fault(Cut(after=0, how="rst"), times=1)
+        assert stream.rest().ended == "rst"
+
+
+def test_new_streams_only_leaves_open_ones_alone(server):
+    """The stream that is open goes on, the next one is cut, the one after is whole."""
+    session = published(server, 1)
+    with opened(server) as first:
+        first.head()
+        first.events(2)
+        server.fault(Cut(after=10), times=1, streams="new")
+        with opened(server) as second:
+            second.head()
+            assert len(b"".join(second.rest().chunks())) == 10
+        server.burst(session, 1)
+        assert first.events(1)[0].id == "2"
+
+
+def test_a_cut_that_is_cleared_cuts_no_more(server):
+    """A stream that a cut was waiting on goes on as if it had never been."""
+    session = published(server, 0)
+    with opened(server) as stream:
+        stream.head()
+        stream.events(1)
+        cut = server.fault(Cut(into_event=3))
+        wait_until(lambda: server.faults()[0].hits == 1)
+        assert server.clear(cut.number) == 1
+        server.burst(session, 1)
+        assert stream.events(1)[0].id == "1"
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "end"])
+def test_all_streams_of_all_sessions_are_cut_now(server, how):
+    """A deed: done when the call returns, and over."""
+    streams = [opened(server, session) for session in server.sessions()]
+    for stream in streams:
+        stream.head()
+        stream.events(1)
+    server.fault(Disconnect(how))
+    for stream in streams:
+        with stream:
+            assert stream.rest().ended == ("rst" if how == "rst" else "fin")
+
+
+# --- bodies
+
+
+def test_a_body_can_be_delimited_by_its_end(server):
+    """No length, no chunks."""
+    published(server, 3)
+    server.fault(Frame("close"), times=1)
+    with opened(server) as stream:
+        head = stream.head().lower()
+        body = stream.until(b"id: 3\n")
+    assert "transfer-encoding" not in head
+    assert "content-length" not in head
+    assert body.startswith(b"id: 0\nevent: connected\n")
+
+
+def test_a_body_with_a_length_ends_there(server):
+    """Exactly so many bytes, however many events that cuts off; a cut before makes it too short."""
+    published(server, 10)
+    whole = wire_of(server, 10)
+    server.fault(Frame("length", 300), times=2)
+    with opened(server) as stream:
+        assert "content-length: 300" in stream.head().lower()
+        assert stream.rest() == (whole[:300], "fin")
+    server.fault(Cut(after=120), times=1)
+    with opened(server) as stream:
+        stream.head()
+        assert stream.rest() == (whole[:120], "fin")
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_a_body_is_packed_though_nobody_asked(server, framing):
+    """Each write can be unpacked at once; a cut leaves the packing without its end."""
+    published(server, 5)
+    whole = wire_of(server, 5)
+    server.fault(Frame(framing, gzip=True), times=1)
+    server.fault(Cut(after=200), times=1)
+    with opened(server, Accept_Encoding="identity") as stream:
+        assert "content-encoding: gzip" in stream.head().lower()
+        body = stream.rest()
+    packed = b"".join(body.chunks()) if framing == "chunked" else body.raw
+    assert zlib.decompressobj(31).decompress(packed) == whole[:200]
+
+
+def test_a_reader_of_http_1_0_gets_a_body_without_chunks(server):
+    """As any server does it."""
+    published(server, 1)
+    with opened(server, version="1.0") as stream:
+        assert "transfer-encoding" not in stream.head().lower()
+        assert stream.until(b"id: 1\n").startswith(b"id: 0\n")
+
+
+# --- streams that stand still
+
+
+def test_silence_is_without_heartbeats_and_then_the_stream_goes_on():
+    """Not a byte for so long, then everything that came meanwhile."""
+    with MixServer(ServerOptions(**{**SILENT, "heartbeat": 0.02})) as server:
+        session = server.sessions()[0]
+        with opened(server) as stream:
+            stream.head()
+            stream.events(2)
+            quiet = server.fault(Silence())
+            wait_until(lambda: server.faults()[0].hits == 1)
+            server.burst(session, 1)
+            wait_until(lambda: stream.is_silent_for(0.1), 2, "what was under way to be read")
+            server.clear(quiet.number)
+            assert "1" in [one.id for one in stream.events(20)]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_nothing_but_comments_and_then_the_stream_goes_on(server, closed):
+    """Bytes come, events do not; what was held back comes after."""
+    session = published(server, 0)
+    server.fault(Comments(0.01, closed=closed), seconds=0.3)
+    with opened(server) as stream:
+        stream.head()
+        server.burst(session, 1)
+        body = stream.until(b"id: 1\n")
+    lines = [line for line in body.split(b"\n") if line.startswith(b":")]
+    assert len(lines) >= 5
+    assert set(lines) == {b": nothing new"}
+    assert (b": nothing new\n\n" in body) == closed
+
+
+def test_an_endless_drip_never_closes_an_event(server):
+    """One byte at a time; the stream is cut when it is over, since a torn event must not run into the next."""
+    published(server, 3)
+    server.fault(Drip(0.005), seconds=0.4)
+    with opened(server) as stream:
+        stream.head()
+        body = stream.rest()
+    chunks = body.chunks()
+    assert {len(chunk) for chunk in chunks} == {1}
+    assert len(chunks) > 20
+    assert dispatched(b"".join(chunks)) == []
+
+
+# --- no connection, no head
+
+
+def test_a_shut_listener_refuses_and_opens_again_on_the_same_port(server):
+    """Streams that are open go on; the port stays ours."""
+    session = published(server, 0)
+    with opened(server) as stream:
+        stream.head()
+        server.fault(Refuse(), seconds=0.3)
+        with pytest.raises(ConnectionRefusedError):
+            opened(server)
+        server.burst(session, 1)
+        assert [one.event for one in stream.events(2)] == ["connected", server.journal(session)[0].event]
+    wait_until(lambda: _is_open(server))
+
+
+def _is_open(server: MixServer) -> bool:
+    try:
+        return call(server.url, "GET", "/health").status == 200
+    except OSError:
+        return False
+
+
+def test_connections_are_taken_and_reset(server):
+    """As often as asked for."""
+    server.fault(Refuse("reset"), times=2, seconds=30)
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError), opened(server) as stream:
+            stream.head()
+    assert _is_open(server)
+
+
+def test_a_request_is_never_answered(server):
+    """The head does not come; when it is over the connection is closed."""
+    mute = server.fault(Mute(), times=1)
+    with opened(server) as stream:
+        assert stream.is_silent_for(0.1)
+        server.clear(mute.number)
+        assert stream.rest() == (b"", "fin")
+    with opened(server) as stream:
+        assert "200 OK" in stream.head()
+
+
+def test_who_gives_up_waiting_for_an_answer_is_let_go(server):
+    """No task is left behind for a client that has gone."""
+    server.fault(Mute(), times=1)
+    with opened(server) as stream:
+        assert stream.is_silent_for(0.05)
+    started = monotonic()
+    server.stop()
+    assert monotonic() - started < 1.5
+
+
+# --- wrong heads
+
+
+@pytest.mark.parametrize("status", [204, 301, 400, 401, 403, 404, 410, 429, 500, 503])
+def test_any_status_for_the_next_requests(server, status):
+    """So often, then the right answer again; the connection stays usable."""
+    server.fault(Status(status), times=2)
+    for _ in range(2):
+        with opened(server) as stream:
+            assert f" {status} " in stream.head().partition("\r\n")[0]
+    with opened(server) as stream:
+        assert " 200 " in stream.head()
+
+
+def test_retry_after_as_seconds_and_as_a_date(server):
+    """Both forms of the standard."""
+    server.fault(Status(503, retry_after=7), times=1)
+    with opened(server) as stream:
+        assert "retry-after: 7\r\n" in stream.head().lower()
+    server.fault(Status(429, retry_after=60, retry_after_form="date"), times=1)
+    with opened(server) as stream:
+        said = next(line for line in stream.head().splitlines() if line.lower().startswith("retry-after"))
+    assert 55 < parsedate_to_datetime(said.partition(": ")[2]).timestamp() - unix_ms() / 1000 <= 61
+
+
+def test_a_status_with_its_own_headers_and_body_for_all_requests(server):
+    """On what is no stream too, but never on the control interface."""
+    server.fault(Status(502, headers={"X-Proxy": "down"}, body="<h1>no</h1>", content_type="text/html", on="all"))
+    with RawStream(server.url, "/api/sessions") as stream:
+        head = stream.head().lower()
+        assert "502" in head
+        assert "x-proxy: down" in head
+        assert stream.until(b"</h1>") == b"<h1>no</h1>"
+    assert call(server.url, "GET", "/control/faults").body[0]["hits"] == 1
+    with opened(server) as stream:
+        assert " 502 " in stream.head()
+
+
+def test_one_session_only(server):
+    """The others do not feel it."""
+    first, second = server.sessions()
+    server.fault(Status(404), session=second)
+    with opened(server, first) as stream:
+        assert " 200 " in stream.head()
+    with opened(server, second) as stream:
+        assert " 404 " in stream.head()
+
+
+def test_a_login_page_with_200(server):
+    """What a proxy says when the login has run out."""
+    server.fault(Login(), times=1)
+    with opened(server) as stream:
+        head = stream.head()
+        assert " 200 " in head
+        assert "text/html" in head
+
+
+def test_a_stream_of_another_type(server):
+    """The body is as ever, the type is not."""
+    server.fault(Frame(content_type="text/plain"), times=1)
+    with opened(server) as stream:
+        assert "content-type: text/plain\r\n" in stream.head().lower()
+        assert stream.events(1)[0].event == "connected"
+
+
+def test_a_redirect_leads_to_another_host_that_writes_down_who_came(server):
+    """Whoever follows shows there what they brought."""
+    server.fault(Redirect(307), times=1)
+    with opened(server) as stream:
+        head = stream.head()
+    location = next(line for line in head.splitlines() if line.lower().startswith("location")).partition(": ")[2]
+    assert " 307 " in head
+    assert location.startswith("http://localhost:")
+    assert location.endswith(f"/stream?sessionId={server.sessions()[0]}")
+    assert [each for each in server.requests() if each["place"] == "elsewhere"] == []
+    with RawStream(
+        location.partition("/stream")[0].replace("localhost", "127.0.0.1"), "/stream", Authorization="Bearer x"
+    ) as s:
+        assert "event-stream" in s.head()
+    (there,) = [each for each in server.requests() if each["place"] == "elsewhere"]
+    assert there["headers"]["authorization"] == "Bearer x"
+
+
+def test_a_header_that_is_too_large_is_answered(server):
+    """An id of 100,000 characters does not fit into a request: the answer says so."""
+    with opened(server, last_event_id="9" * 100_000) as stream:
+        assert " 431 " in stream.head()
+
+
+# --- who asked for what
+
+
+def test_requests_are_written_down_with_their_headers(server):
+    """Also over HTTP, above a number, of one path, of one session; never those of the control interface."""
+    first, second = server.sessions()
+    with opened(server, first, "17", Authorization="Bearer secret") as stream:
+        stream.head()
+    with opened(server, second, "3") as stream:
+        stream.head()
+    call(server.url, "GET", "/health")
+    everything = call(server.url, "GET", "/control/requests").body
+    assert [each["path"] for each in everything] == ["/stream", "/stream", "/health"]
+    (mine,) = call(server.url, "GET", f"/control/requests?session={first}").body
+    assert (mine["headers"]["last-event-id"], mine["headers"]["authorization"]) == ("17", "Bearer secret")
+    assert [each["path"] for each in server.requests(after=2)] == ["/health"]
+    assert len(server.requests(path="/stream")) == 2
+
+
+def test_streams_are_written_down_from_when_to_when(server):
+    """By a clock that all processes share; one that is open has no end, and its reader can name itself."""
+    session = published(server, 1)
+    began = monotonic()
+    with opened(server, session, X_Reader="first") as first:
+        first.head()
+        (still_open,) = call(server.url, "GET", "/control/streams").body
+    wait_until(lambda: call(server.url, "GET", "/control/streams").body[0]["closed"])
+    with opened(server, session) as second:
+        second.head()
+        over, present = call(server.url, "GET", "/control/streams").body
+        assert call(server.url, "GET", "/control/streams?after=1").body == [present]
+    assert (still_open["closed"], still_open["session"], still_open["headers"]["x-reader"]) == (None, session, "first")
+    assert began < over["opened"] < over["closed"] < present["opened"] < monotonic()

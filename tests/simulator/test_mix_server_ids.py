@@ -1,0 +1,335 @@
+"""What the simulated server does to ids, replay and events on request; and that its journal stays the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.simulator.faults.kinds import Cut, Drop, Evict, Ids, Jump, OwnIds, Poison, Replay, Restart, Skip
+from bridge.simulator.faults.malformed_events import POISONS
+from bridge.simulator.faults.registry import FaultReport
+from bridge.simulator.server.journal import read_journal
+from bridge.simulator.server.mix_server import MixServer
+from bridge.simulator.server.options import ServerOptions
+from bridge.simulator.server.reference_reader import Dispatched
+from bridge.simulator.server.session_table import UnknownSession
+from tests.fakes.raw_client import RawStream, call
+from tests.support.waiting import wait_until
+
+SILENT: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MixServer]:
+    with MixServer(ServerOptions(**SILENT, journal=tmp_path / "journal")) as running:
+        yield running
+
+
+def only(server: MixServer) -> str:
+    (session,) = server.sessions()
+    return session
+
+
+def opened(server: MixServer, last_event_id: str | None = "0") -> RawStream:
+    """A stream whose head is read."""
+    headers = {} if last_event_id is None else {"Last_Event_ID": last_event_id}
+    stream = RawStream(server.url, f"/stream?sessionId={only(server)}", **headers)
+    stream.head()
+    return stream
+
+
+def ids(events: list[Dispatched]) -> list[str | None]:
+    return [event.id for event in events]
+
+
+def replayed(server: MixServer, last_event_id: str | None, count: int) -> list[str | None]:
+    """The ids of the first events after ``connected``."""
+    with opened(server, last_event_id) as stream:
+        return ids(stream.events(count + 1)[1:])
+
+
+# --- replay
+
+
+def test_what_is_evicted_is_not_replayed_and_is_known_to_be_lost(server):
+    """Nobody had read events 4 to 7; what a reader was handed whole is not lost."""
+    server.burst(only(server), 3)
+    assert replayed(server, "0", 3) == ["1", "2", "3"]
+    wait_until(lambda: call(server.url, "GET", "/control/sessions").body[0]["readers"] == 0)
+    server.burst(only(server), 6)
+    assert server.lost(only(server)) == []
+    server.fault(Evict(keep=2))
+    assert server.lost(only(server)) == [(4, 7)]
+    assert call(server.url, "GET", f"/control/lost?session={only(server)}").body == {"count": 4, "spans": [[4, 7]]}
+    assert replayed(server, "3", 2) == ["8", "9"]
+    assert len(server.journal(only(server))) == 9
+
+
+def test_an_empty_buffer_goes_on_live(server):
+    """Everything is forgotten, the ids go on."""
+    server.burst(only(server), 3)
+    server.fault(Evict())
+    with opened(server, "2") as stream:
+        assert stream.events(1)[0].event == "connected"
+        server.burst(only(server), 1)
+        assert ids(stream.events(1)) == ["4"]
+
+
+@pytest.mark.parametrize("ids_after", ["keep", "fresh"])
+@pytest.mark.parametrize("history", ["keep", "forget"])
+def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, history):
+    """Ids go on or begin at 1, also those of the events that are still there; the journal goes on."""
+    session = only(server)
+    server.burst(session, 3)
+    server.fault(Evict(keep=2))
+    with opened(server) as stream:
+        stream.events(3)
+        server.fault(Restart(ids=ids_after, history=history))
+        assert stream.rest().ended == "fin"
+    server.burst(session, 1)
+    expected = {
+        ("keep", "keep"): ["2", "3", "4"],
+        ("keep", "forget"): ["4"],
+        ("fresh", "keep"): ["1", "2", "3"],
+        ("fresh", "forget"): ["1"],
+    }[ids_after, history]
+    assert replayed(server, "0", len(expected)) == expected
+    assert [entry.sequence for entry in server.journal(session)] == [1, 2, 3, 4]
+
+
+def test_a_restart_may_take_a_while(server):
+    """Connections are refused meanwhile."""
+    server.fault(Restart(down=0.2))
+    with pytest.raises(ConnectionRefusedError):
+        opened(server)
+    wait_until(lambda: not any(each.state == "active" for each in server.faults()))
+    with opened(server) as stream:
+        assert stream.events(1)[0].event == "connected"
+
+
+@pytest.mark.parametrize(("start", "first"), [("live", "6"), ("oldest", "1")])
+def test_the_header_is_ignored(server, start, first):
+    """Live only, or all there is, whatever the reader knows."""
+    server.burst(only(server), 5)
+    server.fault(Replay(start), times=1)
+    with opened(server, "3") as stream:
+        stream.events(1)
+        server.burst(only(server), 1)
+        assert stream.events(1)[0].id == first
+    assert replayed(server, "3", 1) == ["4"]
+
+
+def test_events_are_left_out_on_one_connection_and_a_replay_has_them(server):
+    """The ids jump there, nowhere else; nothing is lost."""
+    with opened(server) as stream:
+        stream.events(1)
+        server.burst(only(server), 2)
+        assert ids(stream.events(2)) == ["1", "2"]
+        server.fault(Skip(events=3), times=1)
+        server.burst(only(server), 5)
+        assert ids(stream.events(2)) == ["6", "7"]
+    assert replayed(server, "2", 5) == ["3", "4", "5", "6", "7"]
+    assert server.lost(only(server)) == []
+
+
+def test_events_are_published_to_nobody(server):
+    """The journal has them, no reader ever does: real loss, and known."""
+    with opened(server) as stream:
+        stream.events(1)
+        server.burst(only(server), 2)
+        server.fault(Drop(), times=3)
+        server.burst(only(server), 5)
+        assert ids(stream.events(4)) == ["1", "2", "6", "7"]
+    assert replayed(server, "0", 4) == ["1", "2", "6", "7"]
+    assert server.lost(only(server)) == [(3, 5)]
+    assert len(server.journal(only(server))) == 7
+
+
+def test_ids_jump_and_nothing_is_missing(server):
+    """A hole in the ids only."""
+    server.burst(only(server), 1)
+    server.fault(Jump(by=10))
+    server.burst(only(server), 1)
+    assert replayed(server, "0", 2) == ["1", "12"]
+    assert replayed(server, "5", 1) == ["12"]
+
+
+# --- other ids
+
+
+def test_one_id_for_several_events(server):
+    """A reader resumes after the last event of a group."""
+    server.fault(Ids("group", 3), times=6)
+    server.burst(only(server), 7)
+    assert replayed(server, "0", 7) == ["1", "1", "1", "2", "2", "2", "3"]
+    assert replayed(server, "1", 1) == ["2"]
+    assert [entry.id for entry in server.journal(only(server))][:4] == ["1", "1", "1", "2"]
+
+
+def test_events_without_ids_between_others(server):
+    """A reader resumes behind the last id, in front of what had none."""
+    server.fault(Ids("some", 3))
+    server.burst(only(server), 6)
+    assert replayed(server, "0", 6) == ["1", None, None, "2", None, None]
+    assert replayed(server, "1", 2) == [None, None]
+
+
+def test_no_ids_at_all(server):
+    """Not one, and so the header cannot help."""
+    server.fault(Ids("none"))
+    server.burst(only(server), 3)
+    assert replayed(server, "0", 3) == [None, None, None]
+    assert [entry.id for entry in server.journal(only(server))] == ["", "", ""]
+
+
+def test_opaque_ids(server):
+    """Each its own, none a number; a reader resumes after the one it knows, and gets all for one nobody gave."""
+    server.fault(Ids("uuid"))
+    server.burst(only(server), 4)
+    known = replayed(server, "0", 4)
+    assert len({len(one or "") for one in known}) == 1
+    assert len(set(known)) == 4
+    assert replayed(server, known[1], 2) == known[2:]
+    assert replayed(server, "nobody", 4) == known
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("fresh", "3"), ("none", None), ("position", "0")])
+def test_the_ids_of_connected_change(server, kind, expected):
+    """As with the option, while it lasts."""
+    server.burst(only(server), 2)
+    server.fault(OwnIds(kind), times=1)
+    with opened(server) as stream:
+        assert stream.events(1)[0].id == expected
+
+
+# --- poison
+
+
+@pytest.mark.parametrize("kind", POISONS)
+def test_the_journal_has_what_a_right_reader_makes_of_poison(server, kind, tmp_path):
+    """Replaced characters and joined lines included; a reader can resume behind it."""
+    session = only(server)
+    size = None if POISONS[kind].size <= 100_000 else 2000
+    server.burst(session, 1)
+    server.poison(session, kind, size)
+    server.burst(session, 1)
+    with opened(server) as stream:
+        seen = stream.events(4)[2]
+    entry = server.journal(session)[1]
+    assert (entry.id, entry.event, entry.data) == (seen.id or "", seen.event, seen.data)
+    assert read_journal(tmp_path / "journal")[session][1] == entry
+    if kind not in {"control_id", "long_id"}:  # which no request can carry
+        assert replayed(server, entry.id.strip() or "2", 1) == ["3"]
+
+
+def test_an_event_of_20_megabytes_comes_whole_and_is_in_the_journal(server):
+    """The usual size of the kind; as many bytes as asked for."""
+    server.poison(only(server), "huge")
+    (entry,) = server.journal(only(server))
+    assert len(entry.data) == 20_000_000
+    with opened(server) as stream:
+        assert stream.events(2)[1].data == entry.data
+
+
+def test_a_million_lines_come_whole_and_are_in_the_journal(server):
+    """Joined by LF, still JSON."""
+    server.poison(only(server), "many_lines")
+    (entry,) = server.journal(only(server))
+    assert entry.data.count(b"\n") == 1_000_000 - 1
+    assert json.loads(entry.data) == {"type": "content", "content": "many lines"}
+
+
+def test_poison_over_http(server):
+    """As over the method; an unknown kind is refused with the possible ones."""
+    path = f"/control/sessions/{only(server)}/poison"
+    assert call(server.url, "POST", path, {"kind": "deep_json", "size": 50}).body == {"published": 1}
+    assert server.journal(only(server))[0].data.count(b"[") == 50
+    refused = call(server.url, "POST", path, {"kind": "arsenic"})
+    assert refused.status == 400
+    assert "bad_utf8" in refused.body["error"]["message"]
+    assert call(server.url, "POST", "/control/sessions/nobody/poison", {"kind": "bad_json"}).status == 404
+
+
+# --- the control of faults
+
+
+def test_faults_over_http(server):
+    """Ordered, told, ended one by one and all; wrong ones are refused with a reason."""
+    first = call(server.url, "POST", "/control/faults", {"kind": "cut", "after": 10, "times": 1})
+    assert first.status == 201
+    assert first.body["state"] == "active"
+    call(server.url, "POST", "/control/faults", {"kind": "silence", "session": only(server), "seconds": 60})
+    call(server.url, "POST", "/control/faults", {"kind": "evict"})
+    assert call(server.url, "DELETE", f"/control/faults/{first.body['number']}").body == {"cleared": 1}
+    assert call(server.url, "DELETE", "/control/faults").body == {"cleared": 1}
+    listed = call(server.url, "GET", "/control/faults").body
+    assert [(each["fault"]["kind"], each["state"]) for each in listed] == [
+        ("cut", "over"),
+        ("silence", "over"),
+        ("evict", "over"),
+    ]
+    wrong = call(server.url, "POST", "/control/faults", {"kind": "cut", "aftr": 1})
+    assert (wrong.status, "aftr" in wrong.body["error"]["message"]) == (400, True)
+    assert call(server.url, "POST", "/control/faults", {"kind": "evict", "session": "nobody"}).status == 404
+
+
+def test_faults_are_told_as_they_begin_and_end():
+    """To whoever runs the server inside a program; a spent one is told too."""
+    told: list[FaultReport] = []
+    with MixServer(ServerOptions(**SILENT), on_fault=told.append) as server:
+        server.fault(Cut(after=5), times=1)
+        with opened(server) as stream:
+            stream.rest()
+        server.clear()
+        server.fault(Evict())
+    assert [(each.order.fault.kind, each.state) for each in told] == [
+        ("cut", "active"),
+        ("cut", "spent"),
+        ("cut", "over"),
+        ("evict", "over"),
+    ]
+    assert told[0].what == "streams are cut after 5 bytes (FIN)"
+
+
+def test_an_unknown_session_is_said(server):
+    """In-process as KeyError."""
+    with pytest.raises(UnknownSession):
+        server.fault(Poison(), session="nobody")
+
+
+def test_what_a_load_test_cannot_do_is_refused():
+    """Its events are fixed; its connections can be cut like any."""
+    with MixServer(ServerOptions(**{**SILENT, "rate": None}, load=True, events=100)) as server:
+        for deed in (Evict(), Jump(), Poison()):
+            with pytest.raises(ValueError, match=r"load test|not possible"):
+                server.fault(deed)
+        server.fault(Cut(after=1000, how="rst"), times=1)
+        with opened(server) as stream:
+            assert len(b"".join(stream.rest().chunks())) == 1000
+
+
+def test_a_schedule_in_a_file_is_played(tmp_path):
+    """At its times, once; what cannot be is told, and the rest happens."""
+    plan = [
+        {"at": 0.1, "fault": {"kind": "evict", "session": "nobody"}},
+        {"at": 0.05, "fault": {"kind": "status", "status": 503, "times": 1}},
+    ]
+    (tmp_path / "plan").write_text(json.dumps(plan))
+    with MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")) as server:
+        wait_until(lambda: len(server.faults()) == 2)
+        assert [(each.order.fault.kind, each.state) for each in server.faults()] == [
+            ("status", "active"),
+            ("evict", "failed"),
+        ]
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no JSON", '[{"at": 1, "fault": {"kind": "nothing"}}]'])
+def test_a_wrong_schedule_is_an_error_at_the_start(tmp_path, text):
+    """Before anything listens."""
+    (tmp_path / "plan").write_text(text)
+    with pytest.raises(ValueError, match=r".+"):
+        MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")).start()

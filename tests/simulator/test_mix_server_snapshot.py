@@ -1,0 +1,263 @@
+"""The simulated server as the public one of August 2025 was observed: each thing seen, through a bare socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bridge.clock import monotonic
+from bridge.simulator.faults.kinds import Cut, Evict, Frame, Restart, Silence, Status
+from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
+from bridge.simulator.server.mix_server import MixServer
+from bridge.simulator.server.options import ServerKind, ServerOptions
+from bridge.simulator.server.reference_reader import dispatched
+from bridge.simulator.server.snapshot_session import SnapshotScript
+from tests.fakes.raw_client import Body, RawStream, call
+from tests.support.waiting import wait_until
+
+OPTIONS: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0, "kind": ServerKind.SNAPSHOT}
+TOOL = encode("tool", {"type": "tool", "name": "Bash", "input": "{}", "id": "t", "status": "pending"})
+COMPLETE = encode("complete", {"type": "complete", "done": True})
+
+
+@contextmanager
+def snapshot(**options: Any) -> Iterator[MixServer]:
+    with MixServer(ServerOptions(**{**OPTIONS, **options})) as running:
+        yield running
+
+
+@pytest.fixture
+def server() -> Iterator[MixServer]:
+    with snapshot() as running:
+        yield running
+
+
+def opened(server: MixServer, session: str | None = None, **more: str) -> RawStream:
+    """A stream whose head is not read yet."""
+    return RawStream(server.url, f"/stream?sessionId={session or server.sessions()[0]}", **more)
+
+
+def attached(server: MixServer) -> RawStream:
+    """A stream that takes part."""
+    stream = opened(server)
+    stream.head()
+    assert stream.events(1)[0].event == "connected"
+    return stream
+
+
+def counters(server: MixServer) -> dict[str, int]:
+    """What the control interface tells of the only session."""
+    (told,) = call(server.url, "GET", "/control/sessions").body
+    return dict(told)
+
+
+def wait_readers(server: MixServer, count: int) -> None:
+    wait_until(lambda: counters(server)["readers"] == count)
+
+
+# --- the wire
+
+
+def test_no_ids_no_retry_no_comments_and_nothing_is_replayed(server):
+    """``event`` and ``data`` on one line each, LF, one chunk; ``Last-Event-ID`` changes nothing."""
+    session = server.sessions()[0]
+    server.burst(session, 3)
+    with opened(server, Last_Event_ID="0") as stream:
+        assert "text/event-stream" in stream.head()
+        size = int(stream.until(b"\r\n"), 16)
+        first = stream.until(b"\n\n\r\n")
+        assert len(first) == size + 2
+        assert first.startswith(b"event: connected\ndata: {")
+        server.publish(session, [TOOL])
+        second = stream.until(b"\n\n\r\n").partition(b"\r\n")[2]
+    assert second == b"event: tool\ndata: " + TOOL.data + b"\n\n\r\n"
+    assert server.lost(session) == [(1, 3)]
+
+
+def test_its_agents_say_its_own_events():
+    """Names shared with the contract and its own; input is a JSON string; raw U+0085 inside JSON."""
+    script = SnapshotScript(1, "s").events()
+    said = [next(script) for _ in range(2000)]
+    assert {event.name for event in said} == {"tool", "permission", "summarize", "rate_limit_error", "complete"}
+    assert any("\u0085".encode() in event.data for event in said)
+    assert isinstance(json.loads(json.loads(said[0].data)["input"]), dict)
+
+
+def test_a_reader_of_http_1_0_gets_a_body_without_chunks(server):
+    """Delimited by its end."""
+    with opened(server, version="1.0") as stream:
+        head = stream.head()
+        assert "chunked" not in head
+        assert stream.until(b"\n\n").startswith(b"event: connected")
+
+
+def test_heartbeats_come_only_while_nothing_runs():
+    """A run is silent for as long as it says nothing."""
+    with snapshot(heartbeat=0.03) as server, attached(server) as stream:
+        session = server.sessions()[0]
+        assert stream.events(1)[0].event == "heartbeat"
+        server.publish(session, [TOOL])
+        while stream.events(1)[0].event == "heartbeat":
+            pass
+        assert stream.is_silent_for(0.2)
+        server.publish(session, [COMPLETE])
+        assert [one.event for one in stream.events(2)] == ["complete", "heartbeat"]
+
+
+def test_each_connection_ends_at_the_first_heartbeat_after_its_time():
+    """By FIN, without a last chunk; not before."""
+    with snapshot(heartbeat=0.05, connection_age=0.12) as server, opened(server) as stream:
+        started = monotonic()
+        stream.head()
+        body = stream.rest()
+        assert monotonic() - started >= 0.12
+    assert body.ended == "fin"
+    assert not body.raw.endswith(b"0\r\n\r\n")
+    assert [one.event for one in dispatched(b"".join(body.chunks()))] == ["connected", "heartbeat", "heartbeat"]
+
+
+def test_an_unknown_session_is_200_with_one_error_and_the_end(server):
+    """No ``connected`` before it."""
+    with opened(server, "nobody") as stream:
+        head = stream.head()
+        body = stream.rest()
+    assert " 200 " in head
+    assert "text/event-stream" in head
+    assert [one.event for one in dispatched(b"".join(body.chunks()))] == ["error"]
+    assert body.raw.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/health"), ("GET", "/api/sessions"), ("POST", "/x"), ("GET", "/")]
+)
+def test_any_other_path_is_200_text(server, method, path):
+    """Believe nobody who only says 200."""
+    with RawStream(server.url, path, method=method) as stream:
+        head = stream.head()
+    assert " 200 " in head
+    assert "content-type: text/plain" in head.lower()
+
+
+# --- readers take part
+
+
+def test_of_two_readers_one_runs_and_the_other_is_told_that_it_is_busy(server):
+    """The events go to one; the count of runs that were refused is told."""
+    with attached(server) as first, attached(server) as second:
+        server.publish(server.sessions()[0], [TOOL, COMPLETE])
+        assert [one.event for one in first.events(2)] == ["tool", "complete"]
+        (busy,) = second.events(1)
+        assert busy.event == "error"
+        assert b"currently processing another request" in busy.data
+        assert second.is_silent_for(0.05)
+    told = counters(server)
+    assert (told["refused_runs"], told["opened"], told["most_readers"]) == (1, 2, 2)
+    assert [entry.event for entry in server.journal(server.sessions()[0])] == ["tool", "complete"]
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_reader_that_leaves_cancels_the_run(server, who):
+    """Also one that does not run it; the rest of the run is never said, the next message runs."""
+    session = server.sessions()[0]
+    streams = [attached(server), attached(server)]
+    server.burst(session, 2)
+    with streams.pop(who):
+        pass
+    wait_readers(server, 1)
+    assert counters(server)["cancelled_runs"] == 1
+    server.burst(session, 1)
+    with streams[0] as stream:
+        assert stream.events(1)
+    assert server.journal(session)[2].event == "tool"
+
+
+def test_a_reader_that_leaves_while_nothing_runs_disturbs_nobody(server):
+    """Nothing is cancelled."""
+    with attached(server):
+        server.publish(server.sessions()[0], [TOOL, COMPLETE])
+    wait_readers(server, 0)
+    assert counters(server)["cancelled_runs"] == 0
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+def test_other_methods_on_the_stream_are_readers_too(server, method):
+    """They run what is said, and cancel it when they go."""
+    with opened(server, method=method) as stream:
+        assert " 200 " in stream.head()
+        wait_readers(server, 1)
+        server.publish(server.sessions()[0], [TOOL])
+    wait_readers(server, 0)
+    assert counters(server)["cancelled_runs"] == 1
+
+
+def test_a_slow_reader_loses_events_and_the_stream_goes_on(server):
+    """A queue of 100, then silence about it; what is lost is known."""
+    session = server.sessions()[0]
+    big = ScriptedEvent("tool", json.dumps({"type": "tool", "name": "x" * 100_000}).encode())
+    with attached(server) as stream:
+        server.publish(session, [big] * 100)
+        wait_until(lambda: counters(server)["published"] == 100)
+        server.publish(session, [big] * 200)
+        dropped = counters(server)["dropped"]
+        assert dropped >= 100
+        server_says = sum(last - first + 1 for first, last in server.lost(session))
+        assert server_says == dropped
+        assert len(stream.events(300 - dropped)) == 300 - dropped
+        server.publish(session, [COMPLETE])
+        assert stream.events(1)[0].event == "complete"
+    assert len(server.journal(session)) == 301
+
+
+# --- faults and control
+
+
+def test_faults_work_on_it_too(server):
+    """Of connections, heads and bodies; what it has not cannot be forgotten."""
+    session = server.sessions()[0]
+    server.fault(Status(503), times=1)
+    with opened(server) as stream:
+        assert " 503 " in stream.head()
+    server.fault(Frame("close"), times=1)
+    server.fault(Cut(into_event=9, how="rst"), times=1)
+    with opened(server) as stream:
+        stream.head()
+        stream.until(b"\n\n")
+        server.publish(session, [TOOL])
+        assert stream.rest() == Body(b"event: to", "rst")
+    with pytest.raises(ValueError, match="not possible"):
+        server.fault(Evict())
+    quiet = server.fault(Silence())
+    with opened(server) as stream:
+        stream.head()
+        assert stream.is_silent_for(0.05)
+        server.clear(quiet.number)
+        assert stream.events(1)[0].event == "connected"
+        server.fault(Restart())
+        assert stream.rest().ended == "fin"
+
+
+def test_poison_has_no_ids_either(server):
+    """As all it says."""
+    session = server.sessions()[0]
+    with attached(server) as stream:
+        server.poison(session, "bad_utf8")
+        (seen,) = stream.events(1)
+    (entry,) = server.journal(session)
+    assert (seen.id, entry.id, entry.data) == (None, "", seen.data)
+
+
+def test_a_deleted_session_ends_its_streams_and_is_unknown(server):
+    """Over the control interface, the only one it has."""
+    session = server.sessions()[0]
+    with attached(server) as stream:
+        call(server.url, "DELETE", f"/control/sessions/{session}")
+        assert stream.rest().raw.endswith(b"0\r\n\r\n")
+    with opened(server, session) as stream:
+        stream.head()
+        assert b"event: error" in stream.rest().raw
+    assert call(server.url, "POST", "/control/sessions", {"id": "new"}).status == 201
+    assert server.sessions() == ["new"]

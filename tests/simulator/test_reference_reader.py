@@ -1,0 +1,35 @@
+"""The reference reader of the simulated server, against the examples and rules of the standard, written out."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.simulator.faults.malformed_events import POISONS, poison
+from bridge.simulator.server.reference_reader import Dispatched, dispatched
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"data: a\ndata: b\n\n", [Dispatched(None, "message", b"a\nb")]),
+        (b"id: 1\r\nevent: e\r\ndata:x\r\n\r\n", [Dispatched("1", "e", b"x")]),
+        (b"id: 1\rdata: x\r\rdata: y\n\n", [Dispatched("1", "message", b"x"), Dispatched(None, "message", b"y")]),
+        (b"data\n\ndata\ndata\n\n", [Dispatched(None, "message", b""), Dispatched(None, "message", b"\n")]),
+        (b"id: 7\n\n", []),
+        (b"data: unfinished\n", []),
+        (b"id: a\0b\ndata: x\n\n", [Dispatched(None, "message", b"x")]),
+        (b"id\ndata:  x\n\n", [Dispatched("", "message", b" x")]),
+        (b": c\nfoo: bar\nDATA: no\ndata: \xff\n\n", [Dispatched(None, "message", "\ufffd".encode())]),
+        (b"event: a\nevent\ndata: x\n\n", [Dispatched(None, "message", b"x")]),
+    ],
+)
+def test_it_reads_as_the_standard_says(raw, expected):
+    """Line ends, fields, one leading blank, NUL in ids, replaced characters, and what is never dispatched."""
+    assert dispatched(raw) == expected
+
+
+@pytest.mark.parametrize("kind", POISONS)
+def test_each_poison_is_exactly_one_event(kind):
+    """So that the journal counts it as one, whatever else stands around it."""
+    (seen,) = dispatched(poison(kind, "12", 100))
+    assert seen.event

@@ -1,0 +1,473 @@
+"""What is asked of a server, and what its response heads lead to: nothing is parsed that is no event stream."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from bridge.sse.connection import MAX_REDIRECTS, Connector, redirect_target
+from bridge.sse.reconnection import Disconnected, Kind, Outcome
+from tests.fakes.raw_server import (
+    CHUNKED,
+    LAST_CHUNK,
+    Peer,
+    RawServer,
+    Script,
+    answer,
+    chunk,
+    full_backlog,
+    serving,
+)
+from tests.fakes.streams import E1, endpoint, read_all, refused, sending, server_tls
+
+EVENT = b"data: not found\n\n"
+SECRET = "s3cret"
+
+
+def whole(peer: Peer) -> None:
+    """A stream of one event."""
+    peer.send(CHUNKED, chunk(E1), LAST_CHUNK)
+
+
+def sending_only(response: bytes) -> Script:
+    """A script that sends this and no more."""
+    return lambda peer: peer.send(response)
+
+
+def asked(last_event_id: str = "", **changes: object) -> dict[str, bytes]:
+    """The headers of a request."""
+    with serving(whole) as server:
+        read_all(server.url, last_event_id, **changes)
+        return server.peers[0].headers
+
+
+# The request
+
+
+def test_the_request_asks_for_an_event_stream_and_nothing_kept_or_packed() -> None:
+    """The standard's Accept and cache mode; identity, because packing delays events."""
+    with serving(whole) as server:
+        read_all(server.url + "?sessionId=7")
+        (peer,) = server.peers
+    assert peer.request.startswith(b"GET /stream?sessionId=7 HTTP/1.1\r\n")
+    assert peer.headers.pop("user-agent").startswith(b"mix-bridge/")
+    assert {name: peer.headers[name] for name in peer.headers if name != "user-agent"} == {
+        "host": b"127.0.0.1:%d" % server.port,
+        "accept": b"text/event-stream",
+        "cache-control": b"no-store",
+        "accept-encoding": b"identity",
+    }
+
+
+def test_no_header_goes_out_twice() -> None:
+    """Whatever the case of an endpoint's own headers; those that make it an event stream win."""
+    own = sending(ACCEPT="text/html", User_Agent="own", Last_Event_ID="1", X_Api_Key="k", aCCEPT_eNCODING="gzip")
+    with serving(whole) as server:
+        read_all(server.url, "7", headers=own)
+        names = re.findall(rb"\r\n([^:\r\n]+):", server.peers[0].request.lower())
+        headers = server.peers[0].headers
+    assert len(names) == len(set(names))
+    assert (headers["accept"], headers["accept-encoding"]) == (b"text/event-stream", b"identity")
+    assert (headers["user-agent"], headers["x-api-key"], headers["last-event-id"]) == (b"own", b"k", b"7")
+
+
+@pytest.mark.parametrize("id_", ["7", "é", "中😀", "a b", "0"])
+def test_the_last_event_id_goes_out_as_utf8(id_: str) -> None:
+    """Not as latin-1, and not only where it is truthy as a number."""
+    assert asked(id_)["last-event-id"] == id_.encode()
+
+
+def test_without_a_last_event_id_there_is_no_header() -> None:
+    """Not an empty one."""
+    assert "last-event-id" not in asked("")
+
+
+@pytest.mark.parametrize("id_", ["a\rb", "a\nb", "\0", " 7", "7 "])
+def test_an_id_that_http_cannot_carry_is_said_before_anything_is_sent(id_: str) -> None:
+    """The server never sees the request."""
+    with serving(whole) as server:
+        assert refused(server.url, id_) == Outcome(Kind.BAD_REQUEST_ID, "HTTP cannot carry the last event id")
+        assert server.peers == []
+
+
+def test_headers_are_asked_for_at_every_connect() -> None:
+    """A token file that has changed is read again."""
+    tokens = iter(["one", "two"])
+    with serving(whole) as server:
+        connector = Connector(endpoint(headers=lambda: {"Authorization": f"Bearer {next(tokens)}"}))
+        for _ in range(2):
+            connector.connect(server.url, "").close()
+        assert [peer.headers["authorization"] for peer in server.peers] == [b"Bearer one", b"Bearer two"]
+
+
+def test_a_token_file_that_cannot_be_read_is_an_outcome() -> None:
+    """With the system's words, so that an operator finds it."""
+
+    def missing() -> dict[str, str]:
+        return {"authorization": Path("/nonexistent/token").read_text(encoding="utf-8")}
+
+    outcome = refused("http://127.0.0.1:9/", headers=missing)
+    assert outcome.kind is Kind.UNREACHABLE
+    assert outcome.detail == "no request headers: [Errno 2] No such file or directory: '/nonexistent/token'"
+
+
+def test_any_other_fault_of_the_headers_is_an_outcome_without_its_text() -> None:
+    """It could hold what was read."""
+
+    def wrong() -> dict[str, str]:
+        raise ValueError(SECRET)
+
+    outcome = refused("http://127.0.0.1:9/", headers=wrong)
+    assert outcome == Outcome(Kind.UNREACHABLE, "no request headers: ValueError")
+
+
+@pytest.mark.parametrize("name", ["Authorization", "a b", "é", ""])
+@pytest.mark.parametrize("value", [f"{SECRET}\r\nX: y", f" {SECRET}", f"{SECRET}\0"])
+def test_a_header_that_http_cannot_carry_is_named_without_its_value(name: str, value: str) -> None:
+    """No request goes out, and no secret comes out."""
+    outcome = refused("http://127.0.0.1:9/", headers=lambda: {name: value})
+    assert outcome == Outcome(Kind.UNREACHABLE, f"HTTP cannot carry the header {name.lower()!r}")
+
+
+def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A netrc entry would replace the token, a proxy variable would send it elsewhere."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n", encoding="utf-8")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    headers = asked(headers=sending(Authorization="Bearer t"))
+    assert headers["authorization"] == b"Bearer t"
+
+
+def test_every_connection_is_a_new_one() -> None:
+    """One kept alive may be dead by the time it is needed, and the first try after an end would be wasted."""
+
+    def script(peer: Peer) -> None:
+        whole(peer)
+        peer.hold()
+
+    with serving(script) as server:
+        connector = Connector(endpoint())
+        for _ in range(3):
+            stream = connector.connect(server.url, "")
+            with pytest.raises(Disconnected):
+                list(stream)
+        assert len(server.peers) == 3
+        assert all(peer.closed_by_client.wait(5) for peer in server.peers)
+
+
+# The response head
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (204, Kind.GONE), (205, Kind.GONE), (404, Kind.GONE),
+        (401, Kind.UNAUTHORIZED), (403, Kind.UNAUTHORIZED), (407, Kind.UNAUTHORIZED),
+        (400, Kind.REFUSED), (409, Kind.REFUSED), (410, Kind.REFUSED), (422, Kind.REFUSED),
+        (408, Kind.UNAVAILABLE), (429, Kind.UNAVAILABLE), (500, Kind.UNAVAILABLE), (503, Kind.UNAVAILABLE),
+        (206, Kind.UNAVAILABLE), (304, Kind.UNAVAILABLE),
+    ],
+)  # fmt: skip
+def test_a_status_is_an_outcome_and_its_body_no_event(status: int, kind: Kind) -> None:
+    """Even where the body would parse, and has the right type."""
+    body = b"" if status in (204, 304) else EVENT
+    with serving(lambda peer: peer.send(answer(status, b"Content-Type: text/event-stream", body=body))) as server:
+        outcome = refused(server.url)
+    assert (outcome.kind, outcome.status) == (kind, status)
+    assert outcome.detail.partition(":")[0] == f"status {status}"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json", "text/html; charset=utf-8", None])
+def test_another_type_is_no_stream(content_type: str | None) -> None:
+    """A proxy's login page comes with 200."""
+    headers = [] if content_type is None else [b"Content-Type: " + content_type.encode()]
+    with serving(lambda peer: peer.send(answer(200, *headers, body=EVENT))) as server:
+        outcome = refused(server.url)
+    assert (outcome.kind, outcome.status) == (Kind.NOT_A_STREAM, 200)
+
+
+@pytest.mark.parametrize("content_type", ["Text/Event-Stream ; charset=iso-8859-1", "text/event-stream"])
+def test_a_stream_is_utf8_whatever_its_type_says(content_type: str) -> None:
+    """A charset parameter is ignored."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    with serving(lambda peer: peer.send(head, "data: é中\n\n".encode())) as server:
+        assert read_all(server.url)[0] == ["é中"]
+
+
+def test_retry_after_comes_along_in_both_forms() -> None:
+    """Seconds, and a date by this machine's clock."""
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    for value, least, most in (("7", 7, 7), (moment, 90, 100), ("86400", 600, 600)):
+        response = answer(503, b"Retry-After: " + value.encode())
+        with serving(sending_only(response)) as server:
+            seconds = refused(server.url).retry_after
+        assert seconds is not None
+        assert least <= seconds <= most
+
+
+def test_a_date_is_by_the_servers_clock_where_it_tells_it() -> None:
+    """Ours may be an hour off: a wait is a duration."""
+    moment = datetime.now(UTC) - timedelta(hours=1)
+    dates = [format_datetime(moment + timedelta(seconds=seconds), usegmt=True).encode() for seconds in (0, 100)]
+    response = answer(503, b"Date: " + dates[0], b"Retry-After: " + dates[1])
+    with serving(sending_only(response)) as server:
+        assert refused(server.url).retry_after == 100
+    with serving(sending_only(response.replace(dates[0], b"today"))) as server:
+        assert refused(server.url).retry_after == 0
+
+
+@pytest.mark.parametrize("status", [404, 503, 302, 200])
+def test_an_endless_body_of_another_answer_is_not_read(status: int) -> None:
+    """Its server would keep the worker, and fill its memory."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 %d Told\r\nLocation: /stream\r\nTransfer-Encoding: chunked\r\n\r\n" % status)
+        while not peer.server.ending.is_set():
+            peer.send(chunk(b"x" * 65536))
+
+    with serving(script) as server:
+        assert refused(server.url).status == status
+
+
+@pytest.mark.parametrize("head", [b"", b"\x16\x03\x01", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n"], ids=repr)
+def test_what_is_no_response_is_an_outcome(head: bytes) -> None:
+    """A port of something else, a server that dies."""
+    with serving(lambda peer: peer.send(head)) as server:
+        outcome = refused(server.url)
+    assert outcome.kind is Kind.BROKEN
+    assert outcome.detail.startswith("no response head: ")
+
+
+# Redirects
+
+
+def redirecting(status: int, *, to: str, then: int = 1) -> Script:
+    """A script: the first requests are redirected, the next gets the stream."""
+
+    def script(peer: Peer) -> None:
+        if len(peer.server.peers) <= then:
+            location = to.format(port=peer.server.port)
+            peer.send(answer(status, b"Location: " + location.encode(), body=EVENT))
+        else:
+            whole(peer)
+
+    return script
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "to", ["/moved?a=b", "http://127.0.0.1:{port}/moved?a=b", "//127.0.0.1:{port}/moved?a=b", "moved?a=b"]
+)
+def test_a_redirect_on_the_same_server_is_followed_with_id_and_token(status: int, to: str) -> None:
+    """The method stays GET."""
+    with serving(redirecting(status, to=to)) as server:
+        data, _, _ = read_all(server.url, "7", headers=sending(Authorization="Bearer t"))
+        second = server.peers[1]
+    assert data == ["one"]
+    assert second.request.startswith(b"GET /moved?a=b HTTP/1.1\r\n")
+    assert (second.headers["last-event-id"], second.headers["authorization"]) == (b"7", b"Bearer t")
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "http://localhost:{port}/x?token=s3cret",
+        "http://u:s3cret@127.0.0.1:{port2}/",
+        "ftp://127.0.0.1/x",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_redirect_to_another_server_is_refused_and_named_without_secrets(to: str) -> None:
+    """It would carry tokens and ids there: nothing is sent."""
+    with serving(whole) as other:
+        to = to.replace("{port2}", str(other.port))
+        with serving(redirecting(302, to=to)) as server:
+            outcome = refused(server.url, headers=sending(X_Api_Key=SECRET))
+            assert len(server.peers) == 1
+        assert other.peers == []
+    assert (outcome.kind, outcome.status) == (Kind.UNAVAILABLE, 302)
+    assert outcome.detail.startswith("redirect 302 to another server, ")
+    assert to.split("/")[0] in outcome.detail
+    assert SECRET not in outcome.detail
+
+
+def test_a_redirect_may_turn_to_https_on_the_same_host_and_not_back() -> None:
+    """Verified by its certificate; the way back would send the token in the clear."""
+    with serving(whole, server_tls()) as secure:
+        with serving(redirecting(301, to=secure.url)) as server:
+            assert read_all(server.url)[0] == ["one"]
+        with serving(whole) as plain, serving(redirecting(301, to=plain.url), server_tls()) as server:
+            assert refused(server.url).kind is Kind.UNAVAILABLE
+            assert plain.peers == []
+
+
+@pytest.mark.parametrize("headers", [(), (b"Location:",)])
+def test_a_redirect_without_a_location_is_an_outcome(headers: tuple[bytes, ...]) -> None:
+    """Not an empty stream."""
+    with serving(lambda peer: peer.send(answer(302, *headers))) as server:
+        assert refused(server.url) == Outcome(Kind.UNAVAILABLE, "redirect 302 without a location", 302)
+
+
+def test_redirects_have_an_end() -> None:
+    """A loop is left after a few requests."""
+    with serving(redirecting(307, to="/stream", then=99)) as server:
+        assert refused(server.url) == Outcome(Kind.UNAVAILABLE, "more than 5 redirects", 307)
+        assert len(server.peers) == MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://a:99999/", "http://a:b/"])
+def test_a_redirect_to_nonsense_is_an_outcome(location: str) -> None:
+    """Not an exception."""
+    with pytest.raises(Disconnected, match="unavailable: redirect 301 to an invalid address"):
+        redirect_target("http://a/", location, 301)
+
+
+# No connection
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_nobody_listening_is_unreachable() -> None:
+    """In a few words, without the address's query."""
+    outcome = refused(f"http://127.0.0.1:{unused_port()}/stream?token={SECRET}")
+    assert outcome == Outcome(Kind.UNREACHABLE, "no connection: Connection refused")
+
+
+def test_an_unknown_name_is_unreachable() -> None:
+    """`.invalid` is reserved for that."""
+    outcome = refused(f"http://user:{SECRET}@nobody.invalid/?{SECRET}")
+    assert outcome.kind is Kind.UNREACHABLE
+    assert outcome.detail.startswith("name not resolved: ")
+    assert SECRET not in outcome.detail
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a/", "http://", "http://[::1/", "http://a:b/", f"x:{SECRET}"])
+def test_what_is_no_address_is_unreachable(url: str) -> None:
+    """The settings check addresses; a wrong one is no crash all the same."""
+    assert refused(url) == Outcome(Kind.UNREACHABLE, "the address is not valid")
+
+
+def test_a_connect_that_nobody_answers_ends_after_its_timeout() -> None:
+    """A backlog that is full drops what comes."""
+    with full_backlog() as port:
+        outcome = refused(f"http://127.0.0.1:{port}/", connect_timeout=0.3)
+    assert outcome == Outcome(Kind.UNREACHABLE, "no connection within 0.3 s")
+
+
+# TLS
+
+
+def test_a_certificate_of_another_authority_is_refused() -> None:
+    """With one shared context as with one of its own."""
+    with serving(whole, server_tls()) as server:
+        outcome = refused(server.url, tls=None)
+    assert outcome.kind is Kind.UNREACHABLE
+    assert outcome.detail == "TLS failed: certificate refused: unable to get local issuer certificate"
+
+
+def test_a_certificate_of_another_host_is_refused() -> None:
+    """The name is checked, not only the authority."""
+    with serving(whole, server_tls("example.org")) as server:
+        outcome = refused(server.url)
+    assert outcome.kind is Kind.UNREACHABLE
+    assert outcome.detail.startswith("TLS failed: certificate refused: IP address mismatch")
+
+
+def test_https_where_http_is_spoken_is_an_outcome() -> None:
+    """A wrong scheme in the settings."""
+    with serving(lambda peer: peer.send(answer(200)), read_request=False) as server:
+        outcome = refused(server.url.replace("http:", "https:"))
+    assert outcome.kind is Kind.UNREACHABLE
+    assert outcome.detail.startswith("TLS failed: ")
+
+
+def test_one_context_serves_all_connections() -> None:
+    """It is neither loaded again nor changed: a context of its own costs each connection 700 KiB."""
+    context = endpoint().tls
+    assert context is not None
+    before = (context.verify_mode, context.check_hostname, context.cert_store_stats())
+    with serving(whole, server_tls()) as server:
+        for _ in range(3):
+            assert read_all(server.url)[0] == ["one"]
+    assert (context.verify_mode, context.check_hostname, context.cert_store_stats()) == before
+
+
+# Proxies
+
+
+def proxying(server: RawServer | None, seen: list[bytes]) -> Script:
+    """A script of an HTTP proxy that tunnels to a server; without one it refuses."""
+
+    def script(peer: Peer) -> None:
+        seen.append(peer.request)
+        if server is None:
+            peer.send(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return
+        peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", server.port)) as onward:
+            back = threading.Thread(target=pump, args=(onward, peer.socket), daemon=True)
+            back.start()
+            pump(peer.socket, onward)
+            back.join(5)
+
+    return script
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def test_plain_http_goes_through_the_proxy_of_the_settings() -> None:
+    """With the proxy's own credentials, which the server does not get."""
+    with serving(whole) as proxy:
+        address = f"http://user:{SECRET}@127.0.0.1:{proxy.port}"
+        data, _, _ = read_all("http://mix.example/stream", proxy=address)
+        (peer,) = proxy.peers
+    assert data == ["one"]
+    assert peer.request.startswith(b"GET http://mix.example/stream HTTP/1.1\r\n")
+    assert peer.headers["proxy-authorization"].startswith(b"Basic ")
+
+
+def test_https_goes_through_a_tunnel_and_is_verified_at_its_end() -> None:
+    """The proxy sees a name and ciphertext."""
+    seen: list[bytes] = []
+    with serving(whole, server_tls("mix.example")) as server, serving(proxying(server, seen)) as proxy:
+        data, _, _ = read_all(
+            "https://mix.example/stream", proxy=f"http://127.0.0.1:{proxy.port}", headers=sending(A=SECRET)
+        )
+        assert server.peers[0].headers["host"] == b"mix.example"
+    assert data == ["one"]
+    assert seen[0].startswith(b"CONNECT mix.example:443 HTTP/1.")
+    assert SECRET.encode() not in seen[0]
+
+
+def test_a_proxy_that_refuses_is_unreachable() -> None:
+    """Its answer is not the server's."""
+    with serving(proxying(None, [])) as proxy:
+        outcome = refused("https://mix.example/", proxy=f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
+    assert outcome.kind is Kind.UNREACHABLE
+    assert SECRET not in outcome.detail
+    assert outcome.detail == "proxy failed: it answered 407"
+
+
+def test_a_proxy_that_nobody_answers_for_is_unreachable() -> None:
+    """Said as the proxy's fault."""
+    outcome = refused("http://mix.example/", proxy=f"http://user:{SECRET}@127.0.0.1:{unused_port()}")
+    assert outcome == Outcome(Kind.UNREACHABLE, "proxy failed: Connection refused")

@@ -1,0 +1,201 @@
+"""The bridge as a real process: started by its environment alone, stopped by signals, looked at from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tests.support.processes import spawn
+from tests.support.waiting import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+
+# What the installed command does; works without an installation too.
+MIX_BRIDGE = (sys.executable, "-c", "import sys; from bridge.cli import main; sys.exit(main())")
+
+# What an interpreter needs of the environment; nothing else leaks into the bridge from whoever runs the tests.
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+
+_LISTENS = "http endpoint listens"
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Variables for dotted keys: ``kafka.bootstrap_servers`` is ``MIX_BRIDGE_KAFKA__BOOTSTRAP_SERVERS``."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {
+        **inherited,
+        "PYTHONPATH": str(REPOSITORY),
+        **{variable(key): _text(value) for key, value in settings.items()},
+    }
+
+
+def variable(key: str) -> str:
+    """The variable for a dotted key; dots under ``kafka.properties`` and every ``-`` become ``_``."""
+    head, found, name = key.partition("kafka.properties.")
+    path = [*head.split("."), "kafka", "properties", name.replace(".", "_")] if found else key.split(".")
+    return "MIX_BRIDGE_" + "__".join(part.replace("-", "_").upper() for part in path if part)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+class Answer(NamedTuple):
+    """What an HTTP endpoint said."""
+
+    status: int
+    text: str
+
+    def json(self) -> Any:
+        """The body parsed."""
+        return json.loads(self.text)
+
+
+class Bridge:
+    """One ``mix-bridge run``, started as often as a test likes with the same settings. Used by one thread at a time."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, object], program: Sequence[str] = MIX_BRIDGE) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._program = program
+        self.log = folder / "bridge.log"
+        self.stdout = folder / "bridge.stdout"
+        self.settings = {"http.port": 0, "log.format": "json", **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self._port: int | None = None
+
+    def start(self, *arguments: str, wait: bool = True, deadline: float = 30.0) -> Self:
+        """Start it; with ``wait``, return once its HTTP endpoint listens."""
+        assert not self.running, "it runs already"
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._port = None
+        command = [*self._program, "run", *arguments]
+        self._process = spawn(command, env=environment(self.settings), log=self.log, stdout=self.stdout)
+        if wait:
+            self.wait_listening(deadline)
+        return self
+
+    def wait_listening(self, deadline: float = 30.0) -> None:
+        """Return once its HTTP endpoint listens; a start that fails is ended."""
+        try:
+            wait_until(self._listening, deadline, f"the bridge's HTTP endpoint, see {self.log}")
+        except BaseException:
+            self.kill()  # a start that failed in a ``with`` line is not ended by it
+            raise
+
+    @property
+    def running(self) -> bool:
+        """True from the start to the end of the process."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the last start."""
+        return self._last().pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Of the last start; None while it runs, negative for a signal."""
+        return self._last().poll()
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP endpoint is."""
+        assert self._port is not None, "its HTTP endpoint was not waited for"
+        return f"http://127.0.0.1:{self._port}"
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask its HTTP endpoint."""
+        request = urllib.request.Request(self.url + path, headers=dict(headers or {}))
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(request, timeout=5) as response:
+                return Answer(response.status, response.read().decode())
+        except urllib.error.HTTPError as answer:
+            return Answer(answer.code, answer.read().decode())
+
+    def wait_ready(self, deadline: float = 30.0) -> Self:
+        """Return once ``/readyz`` answers 200."""
+
+        def ready() -> bool:
+            self._must_run()
+            return self.get("/readyz").status == HTTPStatus.OK
+
+        wait_until(ready, deadline, f"a 200 of /readyz, see {self.log}", 0.05)
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL. Can be called twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal and return at once."""
+        self._last().send_signal(number)
+
+    def wait(self, deadline: float = 30.0) -> int:
+        """The exit code, once it ends by itself."""
+        return self._last().wait(deadline)
+
+    def terminate(self, deadline: float = 30.0) -> int:
+        """SIGTERM, and the exit code of the orderly stop."""
+        self.send(signal.SIGTERM)
+        return self.wait(deadline)
+
+    def log_text(self) -> str:
+        """What the last start has logged so far."""
+        return self.log.read_bytes()[self._log_start :].decode(errors="replace")
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The JSON lines of the last start's log; others (tracebacks) are left out."""
+        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{") and line[-1] == "}"]
+
+    def _listening(self) -> bool:
+        self._must_run()
+        said = [line["port"] for line in self.log_lines() if _LISTENS in line.values()]
+        self._port = said[-1] if said else None
+        return bool(said)
+
+    def _must_run(self) -> None:
+        if not self.running:
+            raise RuntimeError(f"the bridge ended with {self.returncode}:\n{self.log_text()[-4000:]}")
+
+    def _last(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it was never started"
+        return self._process
+
+    def __enter__(self) -> Self:
+        return self if self.running else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+def command(
+    arguments: Sequence[str], settings: Mapping[str, object] | None = None, deadline: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """Run one command of ``mix-bridge`` to its end; its output, its errors and its exit code."""
+    return subprocess.run(
+        [*MIX_BRIDGE, *arguments],
+        env=environment(settings or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=deadline,
+        check=False,
+    )

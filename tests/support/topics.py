@@ -1,0 +1,148 @@
+"""Look into topics from outside: create one, read one to its end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from tests.support.broker import quiet_admin
+from tests.support.waiting import wait_until
+
+
+class Read(NamedTuple):
+    """One record as a consumer sees it. ``timestamp`` in Unix milliseconds; no value is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    timestamp: int
+
+    def header(self, name: str) -> str | None:
+        """The last header of that name as text."""
+        values = [value for header, value in self.headers if header == name and value is not None]
+        return values[-1].decode() if values else None
+
+
+def create_topic(
+    bootstrap: str, name: str, partitions: int = 1, config: Mapping[str, str] | None = None, replicas: int = -1
+) -> None:
+    """Create a topic and wait until its partitions are led; ``replicas`` -1 is the broker's default."""
+    topic = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config or {}))
+    admin = quiet_admin(bootstrap)  # named: a client that is collected takes its open requests with it
+    admin.create_topics([topic], operation_timeout=15)[name].result(20)
+    # A leader learns of its partition a moment after the creation was answered.
+    latest = {TopicPartition(name, number): OffsetSpec.latest() for number in range(partitions)}
+    wait_until(lambda: _led(admin, latest), 15, f"leaders of {name}")
+
+
+def _led(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> bool:
+    try:
+        return all(found.result(10).offset >= 0 for found in admin.list_offsets(wanted).values())
+    except KafkaException:
+        return False
+
+
+def delete_topics(bootstrap: str, *names: str) -> None:
+    """Delete topics that exist."""
+    admin = quiet_admin(bootstrap)
+    for future in admin.delete_topics(list(names), operation_timeout=15).values():
+        future.result(20)
+
+
+def partitions_of(bootstrap: str, topic: str) -> list[int]:
+    """The partitions of a topic; none when it does not exist."""
+    known = quiet_admin(bootstrap).list_topics(topic, timeout=15).topics.get(topic)
+    return [] if known is None or known.error is not None else sorted(known.partitions)
+
+
+def read_topic(bootstrap: str, topic: str, *, committed: bool = True, deadline: float = 30.0) -> list[Read]:
+    """Every record of ``topic`` up to the end it has now, partition by partition in order of offset.
+
+    An empty list when the topic does not exist. ``committed`` hides what transactions have not committed.
+    """
+    partitions = partitions_of(bootstrap, topic)
+    with _reader(bootstrap, committed=committed) as consumer:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        found = list(_until_all_ends(consumer, set(partitions), deadline))
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """The high watermark of every partition: how many records ever went in, when nothing else did."""
+    with _reader(bootstrap, committed=False) as consumer:
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+            for partition in partitions_of(bootstrap, topic)
+        }
+
+
+@contextmanager
+def _reader(bootstrap: str, *, committed: bool) -> Iterator[Consumer]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"test-reader-{uuid.uuid4().hex}",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+            # The end of a partition is told 0.5 s late with the default.
+            "fetch.wait.max.ms": 10,
+            "log_level": 2,
+        }
+    )
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def _until_all_ends(consumer: Consumer, open_ends: set[int], deadline: float) -> Iterator[Read]:
+    while open_ends:
+        for message in _next(consumer, deadline):
+            error = message.error()
+            if error is None:
+                yield _as_read(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                open_ends.discard(_int(message.partition()))
+            else:
+                raise KafkaException(error)
+
+
+def _next(consumer: Consumer, deadline: float) -> list[Message]:
+    """At least one message; ``consume`` alone would wait for its whole timeout while it has fewer than asked for."""
+    message = consumer.poll(deadline)
+    if message is None:
+        raise AssertionError(f"nothing from Kafka for {deadline:g} s")
+    return [message, *consumer.consume(1000, timeout=0)]
+
+
+def _as_read(message: Message) -> Read:
+    headers = message.headers() or []
+    assert isinstance(headers, list)  # what Kafka gives back; the type says what may be produced
+    return Read(
+        topic=str(message.topic()),
+        partition=_int(message.partition()),
+        offset=_int(message.offset()),
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        headers=tuple((name, _bytes(value)) for name, value in headers),
+        timestamp=message.timestamp()[1],
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _int(value: int | None) -> int:
+    assert value is not None
+    return value

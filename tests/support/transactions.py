@@ -1,0 +1,247 @@
+"""Exactly-once delivery in this process on a real Kafka, and a reader of committed records that counts."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from confluent_kafka import Producer
+
+from bridge.admin.checkpoints.topic import read_log
+from bridge.clock import monotonic, unix_ms
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.records.checkpoint import Checkpoint, encode
+from bridge.core.records.claim import Claim
+from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.exactly_once import ExactlyOnce, Limits
+from bridge.delivery.lease import Lease
+from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.shard_thread import Pace, ShardThread
+from bridge.errors import Stopped
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from bridge.kafka.transactional import Patience, TransactionalProducer
+from bridge.settings.naming import transactional_id
+from bridge.sharding.read_state import Taken
+from bridge.sharding.restore import ShardReader
+from tests.support.rule import understand
+from tests.support.topics import Read, create_topic, read_topic
+from tests.support.waiting import wait_until
+
+SHARDS = 2
+QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
+HASTE = Patience(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
+"""For tests that are not about time."""
+
+
+class Group:
+    """Says whether this process is a member, as its test wants it; ``proofs`` counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.is_member = True
+        self.proofs = 0
+
+    @property
+    def proven_at(self) -> float:
+        return monotonic() if self.is_member else float("-inf")
+
+    def ask(self) -> None:
+        """Nothing to be done."""
+
+    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
+        del since
+        self.proofs += 1
+        return self.is_member and not is_over()
+
+
+class Replica:
+    """One process's delivery, with the shards it has taken."""
+
+    def __init__(self, ground: Ground, shards: Iterable[int], interval: float, patience: Patience) -> None:
+        self.group = Group()
+        self.leases = [Lease(shard, self.group) for shard in shards]
+        self.restored: dict[SessionKey, Checkpoint] = {}
+        self.reclaims = 0
+        settings = ProducerSettings({"bootstrap.servers": ground.through, **QUICK}, 1_000_000)
+        config = {"bootstrap.servers": ground.bootstrap, **QUICK}
+        self.reader = ShardReader(
+            config, ground.checkpoints, SHARDS, lambda _shard, _word: None, lambda: None, patience=1.0
+        )
+        self.delivery = ExactlyOnce(
+            lambda shard: TransactionalProducer(settings, transactional_id(ground.namespace, shard), patience),
+            lambda: IdempotentProducer(settings, Role.POSITIONS),
+            OwnTopics(ground.checkpoints, SHARDS, ground.lifecycle),
+            Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
+            Pace(interval, 0.2, patience),
+            self._reclaim,
+            lambda: None,
+        )
+
+    def start(self) -> None:
+        """Deliver, and take the shards, as the daemon does: the transactional id, then the claim."""
+        self.reader.start()
+        self.delivery.start()
+        for lease in self.leases:
+            ready = threading.Event()
+            self.delivery.enter(lease, ready.set)
+            wait_until(ready.is_set, 30, "the transactional id")
+            self._take(lease, after=0)
+
+    def stop(self) -> None:
+        """Leave everything as it is, and wait for the threads."""
+        self.delivery.abort()
+        self.reader.stop()
+        self.delivery.join(monotonic() + 30)
+        self.reader.join(monotonic() + 30)
+
+    def _take(self, lease: Lease, after: int) -> None:
+        answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
+        claim = Claim("test", uuid.uuid4().hex, SHARDS, "", unix_ms())
+        self.reader.take(lease.shard, claim, answers.put, after=after)
+        taken = wait_until(lambda: self._answer(lease, answers), 60, "the own claim")
+        if not isinstance(taken, Taken):
+            raise Stopped
+        lease.term = taken.term
+        self.restored |= taken.log.checkpoints
+
+    def _answer(self, lease: Lease, answers: queue.SimpleQueue[Taken]) -> Taken | bool:
+        if self.reader.bug is not None:
+            raise self.reader.bug
+        return lease.is_over if answers.empty() else answers.get()
+
+    def _reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
+        before, self.restored = self.restored, {}
+        self.reclaims += 1
+        self._take(lease, after=lease.term or 0)
+        found, self.restored = self.restored, before | self.restored
+        return found
+
+    def thread(self, shard: int) -> ShardThread:
+        """A shard's thread, for a look inside."""
+        return self.delivery._shards[shard]
+
+
+class Ground:
+    """Topics of one namespace; replicas that deliver to them, one after the other or at once."""
+
+    def __init__(self, bootstrap: str, namespace: str, *, through: str | None = None, limit: int | None = None) -> None:
+        """``through``: where the bridge believes Kafka to be; ``limit``: the events topic's ``max.message.bytes``."""
+        self.bootstrap = bootstrap
+        self.through = through or bootstrap
+        self.namespace = namespace
+        self.events, self.tools = f"{namespace}.events", f"{namespace}.tools"
+        self.dead_letters, self.checkpoints = f"{namespace}.dead-letters", f"{namespace}.checkpoints"
+        self.lifecycle = f"{namespace}.lifecycle"
+        self.topics = [self.events, self.tools, self.dead_letters, self.lifecycle]
+        limits = {} if limit is None else {self.events: {"max.message.bytes": str(limit)}}
+        for topic in self.topics:
+            create_topic(bootstrap, topic, config=limits.get(topic))
+        create_topic(bootstrap, self.checkpoints, SHARDS, {"cleanup.policy": "compact"})
+        self.rules = Rules(
+            format="structured",
+            type_prefix="mix.",
+            skip=frozenset({"skipped"}),
+            unknown="publish",
+            invalid="dead_letter",
+            max_bytes=900_000,
+            events_topic=self.events,
+            dead_letters_topic=self.dead_letters,
+            routes=(Route("tool_*", self.tools),),
+        )
+
+    def key(self, shard: int, number: int = 0) -> SessionKey:
+        """A session of this shard."""
+        found = (SessionKey("local", f"s{each}") for each in range(1000))
+        return [key for key in found if partition_of(key.record_key, SHARDS) == shard][number]
+
+    @contextmanager
+    def replica(
+        self, shards: Iterable[int] = (0,), *, interval: float = 0.05, patience: Patience = HASTE
+    ) -> Iterator[Replica]:
+        """Delivery that runs, and has taken these shards."""
+        replica = Replica(self, shards, interval, patience)
+        try:
+            replica.start()
+            yield replica
+        finally:
+            replica.stop()
+
+    def open(self, replica: Replica, key: SessionKey) -> SessionPublisher:
+        """A session, from where Kafka says that it stands."""
+        shard = partition_of(key.record_key, SHARDS)
+        lease = next(each for each in replica.leases if each.shard == shard)
+        known = replica.restored.get(key)
+        one = replica.delivery.open(key, Encoder(self.rules, key), "", known, lease)
+        if known is None:
+            one.begin_epoch(OverlapWindow.starting("0"))
+        return one
+
+    def restored(self) -> Mapping[SessionKey, Checkpoint]:
+        """What stands in Kafka."""
+        config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
+        return read_log(config, self.checkpoints, SHARDS, lambda: False).checkpoints
+
+    def position_of(self, key: SessionKey) -> Position | None:
+        """What stands in Kafka; a commit is answered before its markers are there, so this may come a moment later."""
+        found = self.restored().get(key)
+        return None if found is None else found.position
+
+    def read(self, *topics: str) -> list[Read]:
+        """What readers of committed records see, per partition in order."""
+        return [record for topic in topics or self.topics for record in read_topic(self.bootstrap, topic)]
+
+    def assert_exactly_once(self, key: SessionKey, last: int) -> None:
+        """Each event up to ``last`` is there once, in order, numbered from 1 on without a hole.
+
+        A commit is answered before its markers are there, so the last ones may come a moment later.
+        """
+        wait_until(lambda: len(self.events_of(key)) >= last, 10, f"all events of {key}")
+        assert self.events_of(key) == [(at, at) for at in range(1, last + 1)]
+
+    def events_of(self, key: SessionKey) -> list[tuple[int, int]]:
+        """(sequence, which event it was) of each record of a session, by sequence; asserts one epoch and order."""
+        found = [understand(each) for each in self.read(self.events, self.tools, self.dead_letters)]
+        mine = [each for each in found if each.key == str(key)]
+        assert len({each.epoch for each in mine}) <= 1
+        places: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for each in mine:
+            places[each.record.topic, each.record.partition].append(each.sequence)
+        assert all(place == sorted(place) for place in places.values())
+        return sorted((each.sequence, at_of(each.data)) for each in mine)
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint by somebody else's hand."""
+        value, place = encode(checkpoint), partition_of(checkpoint.key.record_key, SHARDS)
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        producer.produce(self.checkpoints, value, checkpoint.key.record_key, partition=place)
+        assert producer.flush(20) == 0
+
+    def told(self) -> list[str]:
+        """The kinds of lifecycle records."""
+        return [json.loads(each.value or b"{}")["type"].rpartition(".")[2] for each in self.read(self.lifecycle)]
+
+
+def events(ats: Iterable[int], *, name: str = "agent", size: int = 100) -> list[Event]:
+    """The events of a stream at these places."""
+    now = unix_ms()  # a broker that starts forgets producers whose records are older than a day
+    return [Event(name, f'{{"at":{at},"pad":"{"x" * size}"}}', str(at), str(at), now) for at in ats]
+
+
+def at_of(data: bytes) -> int:
+    """Which event it was; of a dead letter perhaps only the beginning is left."""
+    found = re.match(rb'{"at":(\d+),', data)
+    assert found is not None, data
+    return int(found[1])
+
+
+def settled(one: SessionPublisher, deadline: float = 30.0) -> None:
+    """Wait until Kafka has everything, the position included."""
+    wait_until(lambda: one.is_settled, deadline, f"{one.key} to be settled; {one.trouble}, {one.in_flight} in flight")
