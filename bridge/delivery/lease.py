@@ -13,7 +13,7 @@ _LOOK = 0.1
 
 
 class Prover(Protocol):
-    """Who can prove that this process is still a member of the group; see :class:`bridge.sharding.membership.Membership`.
+    """Proves that this process is still a member of the group (``sharding.membership.Membership``).
 
     Any thread.
     """

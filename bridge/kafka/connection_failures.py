@@ -26,13 +26,14 @@ class ConnectionFailure(Enum):
 
 
 WAYS_ROUND = {
-    ConnectionFailure.LOGIN: "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password, and that the listener"
-    " speaks SASL (kafka.security_protocol)",
+    ConnectionFailure.LOGIN: "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password, and that the"
+    " listener speaks SASL (kafka.security_protocol)",
     ConnectionFailure.TLS: "check kafka.ssl_ca_file (the authority of the brokers' certificates), the host name in"
     " kafka.bootstrap_servers, and that the listener speaks TLS (kafka.security_protocol)",
     ConnectionFailure.PROTOCOL: "something else listens there, or this listener wants another kafka.security_protocol",
     ConnectionFailure.REFUSED: "nobody listens there: start Kafka, or correct kafka.bootstrap_servers",
-    ConnectionFailure.NAME: "the name is not known here: correct kafka.bootstrap_servers, or the resolver of this machine",
+    ConnectionFailure.NAME: "the name is not known here: correct kafka.bootstrap_servers, or the resolver of this"
+    " machine",
     ConnectionFailure.SILENT: "look for a firewall between here and the brokers; a TLS listener is silent to plaintext"
     " (kafka.security_protocol)",
     ConnectionFailure.OTHER: "look up that error with the brokers' log beside it",

@@ -29,9 +29,8 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder, Route, Rules
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, digest
-from bridge.delivery import at_least_once
+from bridge.delivery import at_least_once, publisher
 from bridge.delivery import idempotent_sender as idempotent_way
-from bridge.delivery import publisher
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender

@@ -1,7 +1,7 @@
 """A simulated Mix agent server: the published contract with ids, replay and heartbeats, and agents that talk.
 
-``python -m bridge.simulator.server.mix_server --sessions 5 --rate 20`` prints the address it listens on and serves until SIGTERM or
-SIGINT. Inside a program: ``MixServer(ServerOptions(port=0)).start()``.
+``python -m bridge.simulator.server.mix_server --sessions 5 --rate 20`` prints the address it listens on and serves
+until SIGTERM or SIGINT. Inside a program: ``MixServer(ServerOptions(port=0)).start()``.
 
 The contract: ``GET /stream?sessionId=``, ``GET|POST /api/sessions``, ``DELETE /api/sessions/{id}``, ``GET /health``.
 ``--kind snapshot`` plays the public server of August 2025 instead (``snapshot_server``). For tests, and for
