@@ -24,13 +24,13 @@ from bridge.daemon.limits import keep_stacks_small, raise_open_files, share_memo
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.topic_watch import TopicWatch
+from bridge.daemon.topic_watch import Follower, NoTopicWatch, TopicWatch
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
 from bridge.kafka.config import client_config
 from bridge.kafka.topic_description import TopicLook
-from bridge.kafka.topics import Ground, TopicAdmin, prepare
+from bridge.kafka.topics import TopicAdmin, TopicLimits, prepare
 from bridge.kafka.transaction_trial import try_transactions
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import KAFKA_LIMIT, Heartbeats
@@ -62,16 +62,28 @@ _COLLECT = (50_000, 20, 50)
 them is looked at again and again: a tenth of all processor time at full speed."""
 
 T = TypeVar("T")
-Prepare = Callable[[Settings], Ground]
+Prepare = Callable[[Settings], TopicLimits]
+Watch = Callable[[Settings, TopicLimits, Follower], TopicWatch | NoTopicWatch]
 
 
-def prepare_topics(settings: Settings) -> Ground:
+def prepare_topics(settings: Settings) -> TopicLimits:
     """Create or check the topics of a real Kafka, and see that it lets the bridge begin the transactions it is to."""
     config = client_config(settings.kafka, "mix-bridge")
-    ground = prepare(settings, TopicAdmin(config))
+    limits = prepare(settings, TopicAdmin(config))
     if settings.delivery.guarantee == "exactly_once":
         try_transactions(config, trial_transactional_id(settings.namespace), _TRIAL)
-    return ground
+    return limits
+
+
+def watch_topics(settings: Settings, limits: TopicLimits, follower: Follower) -> TopicWatch:
+    """Watch the topics of a real Kafka."""
+    look = TopicLook(client_config(settings.kafka, "mix-bridge"))
+    return TopicWatch(settings, limits, look, follower)
+
+
+def watch_nothing(_settings: Settings, limits: TopicLimits, _follower: Follower) -> NoTopicWatch:
+    """Watch nothing: an embedded Kafka has no topic settings that could change."""
+    return NoTopicWatch(limits.max_request_bytes)
 
 
 class Daemon:
@@ -80,10 +92,11 @@ class Daemon:
     Thread rule: one thread calls ``run``; ``stop`` may come from any, signal handlers included.
     """
 
-    def __init__(self, settings: Settings, prepare_ground: Prepare = prepare_topics) -> None:
+    def __init__(self, settings: Settings, prepare: Prepare = prepare_topics, watch: Watch = watch_topics) -> None:
         """Raises ``SettingsError`` when a file the settings name cannot be used."""
         self._settings = settings
-        self._prepare_ground = prepare_ground
+        self._prepare = prepare
+        self._watch = watch
         self._started_ms = unix_ms()
         self._budget_from = monotonic()
         self._signals: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -96,7 +109,7 @@ class Daemon:
         self._supervisor: Supervisor | None = None
         self._share: ShardCoordinator | None = None
         self._has_begun = False
-        self._topics: TopicWatch | None = None
+        self._topics: TopicWatch | NoTopicWatch = NoTopicWatch(0)
         self.http_port: int | None = None
         """Where the HTTP endpoint listens, from its start on."""
         token = settings.http.token
@@ -137,22 +150,21 @@ class Daemon:
         settings = self._settings
         if self._http is not None:
             self.http_port = self._http.start()
-        ground = self._insist(lambda: self._prepare_ground(settings))
-        for warning in ground.warnings:
+        limits = self._insist(lambda: self._prepare(settings))
+        self._topics = NoTopicWatch(limits.max_request_bytes)
+        for warning in limits.warnings:
             log.warning("topic", setting=warning.key, warning=warning.message)
-        self._delivery = delivery = self._make_delivery(ground)
+        self._delivery = delivery = self._make_delivery(limits)
         delivery.last_answer = monotonic()
         delivery.start()
-        count = ground.checkpoint_partitions
+        count = limits.checkpoint_partitions
         self._supervisor = Supervisor(self._sources, count, delivery, self._stall_detector, self._look)
         self._supervisor.start()
         self._share = share = ShardCoordinator(
             settings, count, delivery, self._supervisor, self._heartbeats.beat, self._look
         )
-        if self._prepare_ground is prepare_topics:  # an embedded Kafka has no settings of topics to look at
-            look = TopicLook(client_config(settings.kafka, "mix-bridge"))
-            self._topics = TopicWatch(settings, ground, look, share)
-            self._topics.start()
+        self._topics = self._watch(settings, limits, share)
+        self._topics.start()
         share.start()
 
     def _look(self) -> None:
@@ -175,11 +187,11 @@ class Daemon:
         budget = self._settings.start_timeout
         return budget > 0 and monotonic() - self._budget_from > budget + more
 
-    def _make_delivery(self, ground: Ground) -> Delivery:
+    def _make_delivery(self, limits: TopicLimits) -> Delivery:
         def limit() -> int:
-            return self._topics.max_request_bytes if self._topics else ground.max_request_bytes
+            return self._topics.max_request_bytes
 
-        return make_delivery(self._settings, ground.checkpoint_partitions, limit, self._reclaim, self._beat_of_delivery)
+        return make_delivery(self._settings, limits.checkpoint_partitions, limit, self._reclaim, self._beat_of_delivery)
 
     def _reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
         if self._share is None:
@@ -269,9 +281,8 @@ class Daemon:
     def _shut_down(self) -> int:
         deadline = monotonic() + self._settings.delivery.drain_timeout
         clean = self._drain(deadline)
-        if self._topics is not None:
-            self._topics.stop()
-            self._topics.join(monotonic() + 1.0)
+        self._topics.stop()
+        self._topics.join(monotonic() + 1.0)
         if self._http is not None:
             self._http.stop()
             self._http.join(monotonic() + 1.0)
@@ -344,14 +355,14 @@ class Daemon:
             sessions=sessions,
             servers=supervisor.servers() if supervisor else {},
             loops=self._heartbeats.ages(),
-            topics=self._topics.snapshot() if self._topics else (),
+            topics=self._topics.snapshot(),
             replica=self._share.snapshot() if self._share else Replica(),
         )
 
 
-def run(settings: Settings, prepare_ground: Prepare = prepare_topics) -> int:
+def run(settings: Settings) -> int:
     """Run the daemon on this, the main, thread until SIGTERM or SIGINT; returns the exit code."""
-    daemon = Daemon(settings, prepare_ground)
+    daemon = Daemon(settings)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         daemon.stop()  # only a SimpleQueue.put: anything with a lock can deadlock in a signal handler

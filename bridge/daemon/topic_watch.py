@@ -20,7 +20,7 @@ from bridge.core.snapshot import TopicSnapshot
 from bridge.errors import BridgeError, SettingsError, Unreachable
 from bridge.kafka.topic_changes import Change, Kind, changes, trouble, warnings
 from bridge.kafka.topic_description import TopicSeen
-from bridge.kafka.topics import Ground, TopicPlan, needed_bytes, plan
+from bridge.kafka.topics import TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
 
 log = get_logger("bridge.topics")
@@ -78,7 +78,7 @@ class TopicWatch:
     Thread rule: ``start`` once, by its owner; ``stop``, ``join`` and ``snapshot`` by any; the rest is its own thread's.
     """
 
-    def __init__(self, settings: Settings, ground: Ground, look: Look, follower: Follower) -> None:
+    def __init__(self, settings: Settings, ground: TopicLimits, look: Look, follower: Follower) -> None:
         self._topics = [_Watched(each) for each in plan(settings)]
         self._checkpoints = settings.topics.checkpoints
         self._needed = needed_bytes(settings)
@@ -185,11 +185,22 @@ def _snapshot(topic: _Watched) -> TopicSnapshot:
     return TopicSnapshot(topic.plan.name, partitions, topic.trouble, topic.warnings, dict(topic.changes))
 
 
-class Nobody:
-    """Follows nothing: the watch only tells."""
+class NoTopicWatch:
+    """A watch that watches nothing (any thread)."""
 
-    def follow_limit(self, max_request_bytes: int) -> None:
-        """See :class:`Follower`."""
+    def __init__(self, max_request_bytes: int) -> None:
+        self.max_request_bytes = max_request_bytes
 
-    def write_positions_again(self, partitions: int) -> None:
-        """See :class:`Follower`."""
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def join(self, deadline: float) -> bool:  # noqa: ARG002 - nothing to wait for
+        """Return True."""
+        return True
+
+    def snapshot(self) -> tuple[TopicSnapshot, ...]:
+        """Return no topics."""
+        return ()

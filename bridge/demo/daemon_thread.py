@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 
 from bridge.clock import monotonic
-from bridge.daemon.daemon import Daemon
+from bridge.daemon.daemon import Daemon, watch_nothing
 from bridge.errors import EXIT_OK, Unreachable
-from bridge.kafka.topics import Ground
+from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings
 
 _LOOK = 0.02
@@ -21,8 +21,8 @@ class DaemonThread:
     good order, and nothing can be left behind when the demo is killed.
     """
 
-    def __init__(self, settings: Settings, prepare_ground: Callable[[Settings], Ground]) -> None:
-        self._daemon = Daemon(settings, prepare_ground)
+    def __init__(self, settings: Settings, prepare_ground: Callable[[Settings], TopicLimits]) -> None:
+        self._daemon = Daemon(settings, prepare_ground, watch_nothing)
         self._code: int | None = None
         self.failure: Exception | None = None
         """Why it ended, if not because it was asked to."""

@@ -13,7 +13,7 @@ from bridge.demo.daemon_thread import DaemonThread
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.demo.personas import Change, Wishes, names
 from bridge.demo.summary import Verdict, fingerprint, judge
-from bridge.kafka.topics import Ground
+from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings, load
 from bridge.simulator.faults.registry import FaultReport
 from bridge.simulator.faults.schedule import Chaos
@@ -74,7 +74,7 @@ class Stage:
         tell("Kafka", brokers, f"embedded, topics {settings.namespace}{', '.join(endings)}")
         url = self._start_server()
         tell("Mix server", url, f"{self._wishes.sessions} agent sessions, {self._wishes.rate:g} events/s each")
-        ground = Ground(partitions.pop(topics.checkpoints), _BATCH_LIMIT)
+        ground = TopicLimits(partitions.pop(topics.checkpoints), _BATCH_LIMIT)
         del partitions[topics.lifecycle]  # it tells of the streams, and holds none of their events
         self._start_consumer(brokers, partitions)
         port = self._start_daemon(self._settings(brokers, url), ground)
@@ -92,7 +92,7 @@ class Stage:
         self._after.callback(self.consumer.stop)
         self.consumer.start()
 
-    def _start_daemon(self, settings: Settings, ground: Ground) -> int:
+    def _start_daemon(self, settings: Settings, ground: TopicLimits) -> int:
         self.daemon = DaemonThread(settings, lambda _: ground)
         self._after.callback(self.daemon.stop)
         return self.daemon.start(_PATIENCE)

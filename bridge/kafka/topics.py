@@ -163,7 +163,7 @@ def _policy_mistake(planned: TopicPlan, config: Mapping[str, str], why: str) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class TopicLimits:
     """What delivery must know of the topics."""
 
     checkpoint_partitions: int
@@ -244,7 +244,7 @@ def _created(planned: TopicPlan, future: Future[Any]) -> None:
             raise SettingsError.of(planned.key, f"cannot create topic {planned.name}: {in_words(error)}") from exception
 
 
-def prepare(settings: Settings, admin: TopicAdmin) -> Ground:
+def prepare(settings: Settings, admin: TopicAdmin) -> TopicLimits:
     """Create what is missing, check what is there; raises `SettingsError` with every mistake, or `Unreachable`."""
     planned = plan(settings)
     found = admin.describe(planned)
@@ -274,12 +274,12 @@ def _positions_lost(planned: TopicPlan) -> Mistake:
     return Mistake(planned.key, text)
 
 
-def ground(settings: Settings, planned: Sequence[TopicPlan], found: Mapping[str, Found]) -> Ground:
+def ground(settings: Settings, planned: Sequence[TopicPlan], found: Mapping[str, Found]) -> TopicLimits:
     """Judge the topics that are there."""
     verdicts = [examine(each, found[each.name], needed_bytes(settings)) for each in planned]
     if mistakes := [mistake for verdict in verdicts for mistake in verdict.mistakes]:
         raise SettingsError(mistakes)
-    return Ground(
+    return TopicLimits(
         checkpoint_partitions=found[settings.topics.checkpoints].partitions,
         max_request_bytes=min(each.max_message_bytes for each in found.values()),
         warnings=tuple(warning for verdict in verdicts for warning in verdict.warnings),

@@ -10,11 +10,11 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.daemon import limits
-from bridge.daemon.daemon import Daemon
+from bridge.daemon.daemon import Daemon, watch_nothing
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.errors import EXIT_FATAL, EXIT_OK, Unreachable
-from bridge.kafka.topics import Ground
+from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings, load
 from bridge.sharding.coordinator import ShardCoordinator as DaemonsShare
 
@@ -26,9 +26,9 @@ def settings(**more: object) -> Settings:
     return load(values | {key.replace("__", "."): value for key, value in more.items()}, {})
 
 
-def ground(_settings: Settings) -> Ground:
+def ground(_settings: Settings) -> TopicLimits:
     """Topics as they should be."""
-    return Ground(checkpoint_partitions=1, max_request_bytes=1_000_000)
+    return TopicLimits(checkpoint_partitions=1, max_request_bytes=1_000_000)
 
 
 class ShardCoordinator:
@@ -79,7 +79,7 @@ class Waiting:
 
 def judged(seconds: float, supervisor: Asking, *, has_begun: bool) -> Daemon:
     """A daemon so many seconds after its budget began, when it has looked at it."""
-    daemon = Daemon(settings(start_timeout="2s"), ground)
+    daemon = Daemon(settings(start_timeout="2s"), ground, watch_nothing)
     daemon._budget_from = monotonic() - seconds
     daemon._has_begun = has_begun
     daemon._keep_budget(cast("Supervisor", supervisor), cast("DaemonsShare", Waiting()))
@@ -151,7 +151,7 @@ def test_what_is_delivered_alone_decides_how_a_stop_ends(
     *, gives_up: bool, unsettled: int, code: int, asked: list[str]
 ) -> None:
     """A group that does not answer costs time, and no event."""
-    daemon, delivery = Daemon(settings(delivery__drain_timeout="600ms"), ground), Delivery(unsettled)
+    daemon, delivery = Daemon(settings(delivery__drain_timeout="600ms"), ground, watch_nothing), Delivery(unsettled)
     share = ShardCoordinator(gives_up=gives_up)
     daemon._supervisor = cast("Supervisor", Readers())
     daemon._delivery = cast("AtLeastOnce", delivery)

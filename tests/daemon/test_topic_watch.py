@@ -12,7 +12,7 @@ from bridge.daemon.topic_watch import TopicWatch
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.topic_changes import Kind, changes, trouble, warnings
 from bridge.kafka.topic_description import TopicSeen
-from bridge.kafka.topics import Found, Ground, TopicPlan, needed_bytes, plan
+from bridge.kafka.topics import Found, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
 from bridge.settings.loading import load
 
@@ -61,7 +61,7 @@ class Cluster:
 
     def watched(self, settings: Settings = SETTINGS) -> TopicWatch:
         """A watch that has seen everything well."""
-        watch = TopicWatch(settings, Ground(8, LIMIT), self, self)
+        watch = TopicWatch(settings, TopicLimits(8, LIMIT), self, self)
         watch.look()
         return watch
 
