@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import malformed_blocks as malformed
+from tests.fakes.faulty_feed import FaultyFeed, Sent, numbered, up_to
 from tests.fakes.raw_server import Peer, Script, answer
-from tests.faults import server_poison as poison
-from tests.faults.server_feed import FaultyFeed, Sent, numbered, up_to
-from tests.faults.server_proof import proven, wait_delivered
 from tests.support.effort import EFFORT
+from tests.support.feed_proof import proven, wait_delivered
 from tests.support.process import Bridge
 from tests.support.scene import events, settings, started
 from tests.support.scripted_mix import scripted_mix
 
-GIANT = 20 * poison.MIB
+GIANT = 20 * malformed.MIB
 GIANTS = 6 * EFFORT
 
 
@@ -31,11 +31,11 @@ def among_sound_ones(sent: Sequence[Sent]) -> list[Sent]:
 def test_poison_stops_nothing_and_arrives_for_what_it_is(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Bad UTF-8, bad JSON, odd framing, odd ids, giants: all at once, then again after a cut."""
     kinds = {
-        "utf8": [*poison.bad_utf8()],
-        "json": [*poison.bad_json()],
-        "framing": [*poison.odd_framing()],
-        "ids": [*poison.odd_ids()],
-        "giants": [*poison.giants(2 * poison.MIB)],
+        "utf8": [*malformed.bad_utf8()],
+        "json": [*malformed.bad_json()],
+        "framing": [*malformed.odd_framing()],
+        "ids": [*malformed.odd_ids()],
+        "giants": [*malformed.giants(2 * malformed.MIB)],
     }
     feeds = {name: FaultyFeed(among_sound_ones(sent)) for name, sent in kinds.items()}
     with scripted_mix() as mix:
@@ -55,7 +55,7 @@ def test_poison_stops_nothing_and_arrives_for_what_it_is(kafka: str, namespace: 
 
 def test_ids_that_cannot_come_back_cost_repeats_and_no_event(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Ids that HTTP cannot carry, and ids that the server refuses for their length: a cut behind each of them."""
-    kinds = {"uncarried": [*poison.uncarried_ids()], "long": [*poison.long_ids()]}
+    kinds = {"uncarried": [*malformed.uncarried_ids()], "long": [*malformed.long_ids()]}
     feeds = {name: FaultyFeed(among_sound_ones(sent), map(up_to, sent)) for name, sent in kinds.items()}
     with scripted_mix() as mix:
         mix.streams = {name: refusing_long_headers(feed) for name, feed in feeds.items()}
@@ -83,7 +83,7 @@ def refusing_long_headers(feed: FaultyFeed) -> Script:
 
 def test_giants_in_a_row_take_no_more_memory_than_one_piece(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Events of 20 MB, one after the other on two streams: markers with size and digest, ordinary ones between."""
-    giants = [*poison.giants_in_a_row(GIANT, GIANTS)]
+    giants = [*malformed.giants_in_a_row(GIANT, GIANTS)]
     feeds = {"a": FaultyFeed(numbered(1, 1)), "b": FaultyFeed(numbered(1, 1))}
     with scripted_mix() as mix:
         mix.streams = dict(feeds)
@@ -98,9 +98,9 @@ def test_giants_in_a_row_take_no_more_memory_than_one_piece(kafka: str, namespac
             grown = memory(bridge, "VmHWM") - before
             assert bridge.terminate() == 0
     proven(kafka, namespace, feeds)
-    total = 2 * GIANTS * GIANT / poison.MIB
+    total = 2 * GIANTS * GIANT / malformed.MIB
     print(f"{total:.0f} MiB in events of {GIANT / 2**20:.0f} MiB: {grown / 2**20:.1f} MiB more than before at the most")
-    assert grown < 24 * poison.MIB
+    assert grown < 24 * malformed.MIB
 
 
 def memory(bridge: Bridge, which: str) -> int:

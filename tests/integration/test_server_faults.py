@@ -9,13 +9,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.fakes import bad_responses as bad
+from tests.fakes.faulty_feed import Fault, FaultyFeed, Sent, numbered
 from tests.fakes.raw_server import answer, serving
-from tests.faults import server_refusals as bad
-from tests.faults.server_cuts import FRAMINGS, cut_at_any_byte
-from tests.faults.server_feed import Fault, FaultyFeed, Sent, numbered
-from tests.faults.server_process import KilledServer
-from tests.faults.server_proof import let_pass, proven, total, wait_delivered
+from tests.fakes.stream_cuts import FRAMINGS, cut_at_any_byte
 from tests.support.effort import EFFORT
+from tests.support.feed_proof import let_pass, proven, total, wait_delivered
+from tests.support.killed_server import KilledServer
 from tests.support.process import Bridge
 from tests.support.scene import settings, started, status
 from tests.support.scripted_mix import scripted_mix

@@ -9,10 +9,10 @@ from itertools import repeat
 from pathlib import Path
 
 from bridge.clock import monotonic
+from tests.fakes import bad_responses as bad
+from tests.fakes.faulty_feed import FaultyFeed, numbered
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, chunk
-from tests.faults import server_refusals as bad
-from tests.faults.server_feed import FaultyFeed, numbered
-from tests.faults.server_proof import let_pass, proven, wait_delivered
+from tests.support.feed_proof import let_pass, proven, wait_delivered
 from tests.support.process import Bridge
 from tests.support.scene import events, session, settings, started, wait_logged
 from tests.support.scripted_mix import block, content, scripted_mix

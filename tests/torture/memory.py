@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from bridge.clock import monotonic
 from bridge.simulator.scripts.load_script import LoadScript
-from tests.faults.proxy import CLEAR, Proxy, Weather
 from tests.support.broker import Broker
+from tests.support.network_proxy import CLEAR, NetworkConditions, Proxy
 from tests.support.scene import status
 from tests.support.waiting import wait_until
 from tests.torture.run import Figures, Load, Place, Run
 
 BUFFER = 16 * 2**20
-SLOW = Weather(rate=30_000)
+SLOW = NetworkConditions(rate=30_000)
 """Bytes a second to Kafka, compressed: a hundredth of what is asked for."""
 SESSIONS = 100
 EVENT_BYTES = 1000

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.proxy import BLACK_HOLE, CLEAR, HALF_OPEN, REFUSED, Proxy, Weather
 from tests.support.broker import Broker
+from tests.support.network_proxy import BLACK_HOLE, CLEAR, HALF_OPEN, REFUSED, NetworkConditions, Proxy
 from tests.support.waiting import wait_until
 from tests.torture.run import FULL, Figures, Load, Place, Run
 
@@ -17,7 +17,7 @@ class Spell:
     """Some seconds of bad weather, and how the connections fare at its end."""
 
     name: str
-    weather: Weather = CLEAR
+    conditions: NetworkConditions = CLEAR
     seconds: tuple[float, float] = (0.0, 0.0)
     cut_first: bool = False
     cut_last: bool = False
@@ -31,7 +31,7 @@ def spells(least: float, most: float) -> tuple[Spell, ...]:
         Spell("cut (RST)", cut_first=True),
         Spell("cut (FIN)", cut_first=True, reset=False),
         Spell("refused", REFUSED, long, cut_first=True),
-        Spell("0.3 s late", Weather(delay=0.3), long),
+        Spell("0.3 s late", NetworkConditions(delay=0.3), long),
         Spell("black hole, then healed", BLACK_HOLE, long),
         Spell("black hole, then cut", BLACK_HOLE, long, cut_last=True),
         Spell("answers lost, then cut", HALF_OPEN, long, cut_last=True),
@@ -68,7 +68,7 @@ def _endure(run: Run, proxy: Proxy, plan: Sequence[Spell], times: int) -> None:
     for _ in range(times):
         for spell in plan:
             run.wait_flow()
-            proxy.set(spell.weather)
+            proxy.set(spell.conditions)
             if spell.cut_first:
                 proxy.cut(reset=spell.reset)
             run.pause(*spell.seconds)

@@ -16,8 +16,8 @@ from typing import NamedTuple, Self
 
 from bridge.simulator.scripts.load_script import LOAD_EVENT, LoadScript
 from bridge.simulator.server.journal import JournalEntry
-from tests.faults.proxy import Proxy
 from tests.support.mix import MixServer, prove
+from tests.support.network_proxy import Proxy
 from tests.support.process import MIX_BRIDGE, Bridge, command
 from tests.support.scene import settings, status
 from tests.support.topics import end_offsets

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from bridge.clock import monotonic
-from tests.faults.proxy import BLACK_HOLE, CLEAR, REFUSED, Proxy, Weather
 from tests.support.broker import Broker
+from tests.support.network_proxy import BLACK_HOLE, CLEAR, REFUSED, NetworkConditions, Proxy
 from tests.support.scene import status
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
@@ -63,16 +63,16 @@ def stopped_without_a_server(place: Place, times: int, *, load: Load = FULL) -> 
         run.wait_flow()
         assert run.bridge.terminate() == 0
         for _ in range(times):
-            for weather, state in ((BLACK_HOLE, "connecting"), (REFUSED, "waiting")):
-                _stop_in_state(run, proxy, weather, state)
+            for conditions, state in ((BLACK_HOLE, "connecting"), (REFUSED, "waiting")):
+                _stop_in_state(run, proxy, conditions, state)
         run.bridge.start().wait_ready()
         run.wait_flow()
         run.finish()
         return run.prove("SIGTERM while connecting, and in the back-off", 2 * times)
 
 
-def _stop_in_state(run: Run, proxy: Proxy, weather: Weather, state: str) -> None:
-    proxy.set(weather)
+def _stop_in_state(run: Run, proxy: Proxy, conditions: NetworkConditions, state: str) -> None:
+    proxy.set(conditions)
     run.bridge.start()
 
     def in_state() -> bool:

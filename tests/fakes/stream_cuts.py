@@ -6,8 +6,8 @@ import random
 import zlib
 from collections.abc import Callable, Iterator
 
+from tests.fakes.faulty_feed import Fault
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, STREAM, UNTIL_CLOSE, Peer, chunk, with_length
-from tests.faults.server_feed import Fault
 
 Framed = Callable[[random.Random, bytes], bytes]
 """A whole response with these blocks as its body."""

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.fakes.faulty_feed import numbered
 from tests.fakes.raw_server import CHUNKED, answer, chunk
-from tests.faults.server_feed import numbered
 from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
 from tests.support.scripted_mix import listing
@@ -47,7 +47,7 @@ class KilledServer:
 
     def start(self) -> None:
         """A new life."""
-        command = [sys.executable, "-m", "tests.faults.server_process", str(self._port), *self._arguments]
+        command = [sys.executable, "-m", "tests.support.killed_server", str(self._port), *self._arguments]
         self._process = spawn(command, log=self._log, cwd=REPOSITORY)
         wait_until(self._listens, 20, f"the server, see {self._log}")
 

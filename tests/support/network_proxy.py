@@ -20,7 +20,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class NetworkConditions:
     """How a proxy treats what comes by. What it holds back goes on when the weather clears, as TCP itself would."""
 
     requests: bool = True
@@ -35,12 +35,12 @@ class Weather:
     """New connections end at once."""
 
 
-CLEAR = Weather()
-BLACK_HOLE = Weather(requests=False, answers=False)
+CLEAR = NetworkConditions()
+BLACK_HOLE = NetworkConditions(requests=False, answers=False)
 """Everything is swallowed; new connections are accepted and hear nothing."""
-HALF_OPEN = Weather(answers=False)
+HALF_OPEN = NetworkConditions(answers=False)
 """Requests arrive and no answer comes back: not even that the other side is gone."""
-REFUSED = Weather(refuse=True)
+REFUSED = NetworkConditions(refuse=True)
 
 
 class _Line:
@@ -65,7 +65,7 @@ class Proxy:
         self.upstream = upstream
         self.accepted = 0
         """Connections so far."""
-        self._weather = CLEAR
+        self._conditions = CLEAR
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._lines: set[_Line] = set()
@@ -91,9 +91,9 @@ class Proxy:
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
-    def set(self, weather: Weather) -> None:
+    def set(self, conditions: NetworkConditions) -> None:
         """Another weather from now on, for open connections too."""
-        self._loop.call_soon_threadsafe(self._set, weather)
+        self._loop.call_soon_threadsafe(self._set, conditions)
 
     def cut(self, *, reset: bool = True) -> None:
         """End all connections now, with RST or FIN; what was on its way is lost for good."""
@@ -104,8 +104,8 @@ class Proxy:
 
     # The loop's thread
 
-    def _set(self, weather: Weather) -> None:
-        self._weather = weather
+    def _set(self, conditions: NetworkConditions) -> None:
+        self._conditions = conditions
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -128,12 +128,12 @@ class Proxy:
         line = _Line(writer)
         self._lines.add(line)
         try:
-            if not self._weather.refuse:
+            if not self._conditions.refuse:
                 await self._join(line, reader, writer)
         except (OSError, asyncio.CancelledError):
             pass  # the other side is not there, or the test is over: the client learns it from the end below
         finally:
-            line.cut(reset=self._weather.refuse)
+            line.cut(reset=self._conditions.refuse)
             self._lines.discard(line)
 
     async def _join(self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -177,11 +177,11 @@ class Proxy:
     async def _let_through(self, size: int, *, is_answer: bool, came_at: float) -> None:
         """Return when a piece may go on; the weather may change meanwhile."""
         while True:
-            weather, changed = self._weather, self._changed
-            is_open = weather.answers if is_answer else weather.requests
-            due = came_at + weather.delay
-            if is_open and weather.rate is not None:
-                due = max(due, self._paid[is_answer] + size / weather.rate)
+            conditions, changed = self._conditions, self._changed
+            is_open = conditions.answers if is_answer else conditions.requests
+            due = came_at + conditions.delay
+            if is_open and conditions.rate is not None:
+                due = max(due, self._paid[is_answer] + size / conditions.rate)
             late = due - self._loop.time()
             if is_open and late <= 0:
                 self._paid[is_answer] = self._loop.time()

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import chain, repeat
 
+from tests.fakes.faulty_feed import Fault
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, answer, chunk
-from tests.faults.server_feed import Fault
 
 DRIP = 0.05
 """Seconds between two pieces of a drip."""

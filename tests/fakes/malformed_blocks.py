@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.faults.server_feed import Sent
+from tests.fakes.faulty_feed import Sent
 
 MIB = 2**20
 KEPT = 64 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from bridge.clock import monotonic
-from tests.faults.server_feed import FaultyFeed, Sent
+from tests.fakes.faulty_feed import FaultyFeed, Sent
 from tests.support.mix import Proof, prove
 from tests.support.process import Bridge
 from tests.support.rule import Followed

@@ -1,1 +1,0 @@
-"""Faults that tests make between the bridge and the world."""
