@@ -12,7 +12,7 @@ from bridge.delivery.protocol import Delivery
 from bridge.delivery.shard_thread import Pace, Reclaim
 from bridge.kafka.config import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
-from bridge.kafka.transactional import Patience, TransactionalProducer
+from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 from bridge.settings import Settings
 from bridge.settings.naming import transactional_id
 
@@ -32,7 +32,7 @@ def make_delivery(
         bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
         return AtLeastOnce(make, own, bounds, beat)
 
-    patience = Patience()
+    patience = TransactionTimeouts()
 
     def make_transactional(shard: int) -> TransactionalProducer:
         name = transactional_id(settings.namespace, shard)

@@ -397,15 +397,15 @@ def _nothing() -> None:
 
 
 def _counters(running: Running) -> Counters:
-    session_counters, tally = running.worker.session_counters, running.publisher.tally
+    session_counters, counters = running.worker.session_counters, running.publisher.counters
     return Counters(
         received=session_counters.received,
         published=running.publisher.published,
-        skipped=tally.skipped,
+        skipped=counters.skipped,
         dead_letters=dict(running.publisher.dead_letters),
         refused=running.publisher.dead_letters.get("rejected", 0),
-        rewinds=tally.rewinds,
-        epochs_begun=tally.epochs,
+        rewinds=counters.rewinds,
+        epochs_begun=counters.epochs,
         reconnects=session_counters.reconnects,
         resumed=session_counters.resumed,
         gaps=session_counters.gaps,

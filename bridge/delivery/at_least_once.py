@@ -76,14 +76,14 @@ class AtLeastOnce:
         self._limits = limits
         self._beat = beat
         self._closed_checkpoints = 0
-        self._ways: dict[SessionKey, IdempotentSender] = {}
+        self._senders: dict[SessionKey, IdempotentSender] = {}
         self._publishers: dict[SessionKey, SessionPublisher] = {}
         self._renewal: str | None = None  # set by the watch of the topics, as the next
         self._new_checkpoints: int | None = None
         self._called: deque[IdempotentSender] = deque()  # by any thread: these want the delivery thread
         self._answered: list[IdempotentSender] = []  # by the reports of the present poll
         self._waiting: dict[IdempotentSender, None] = {}  # in the order they called
-        self._hastened: frozenset[int] = frozenset()
+        self._flushed: frozenset[int] = frozenset()
         self._stopping = threading.Event()
         self._aborted = threading.Event()
         self._next_checkpoints = 0.0
@@ -111,20 +111,20 @@ class AtLeastOnce:
             self._topics,
             lease,
             lambda: self._producers.positions.produce,
-            lambda: way.note_answer(),  # noqa: PLW0108 - the way is made of the log, below
+            lambda: sender.note_answer(),  # noqa: PLW0108 - the way is made of the log, below
         )
-        way = IdempotentSender(window, positions, self._producers, self._called.append, self._answered.append)
-        publisher = SessionPublisher(window, way, self._limits.max_in_flight)
-        self._ways[key], self._publishers[key] = way, publisher
-        way.call()  # the delivery thread opens its way to the producer
+        sender = IdempotentSender(window, positions, self._producers, self._called.append, self._answered.append)
+        publisher = SessionPublisher(window, sender, self._limits.max_in_flight)
+        self._senders[key], self._publishers[key] = sender, publisher
+        sender.call()  # the delivery thread opens its way to the producer
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         del self._publishers[key]
-        way = self._ways.pop(key)
-        self._closed_checkpoints += way.positions.count
-        return way.positions.checkpoint
+        sender = self._senders.pop(key)
+        self._closed_checkpoints += sender.positions.count
+        return sender.positions.checkpoint
 
     def is_settled(self, shard: int) -> bool:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
@@ -133,28 +133,28 @@ class AtLeastOnce:
     def resume(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         for key in self._of(shard):
-            self._ways[key].call()
+            self._senders[key].call()
 
-    def hasten(self, shard: int) -> None:
+    def flush(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
-        self._hastened |= {shard}
+        self._flushed |= {shard}
 
     def leave(self, lease: Lease) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         lease.revoke()
-        self._hastened -= {lease.shard}
+        self._flushed -= {lease.shard}
         for key in self._of(lease.shard):
             self._publishers[key].revoke()
             self.close(key)
 
     def _of(self, shard: int) -> list[SessionKey]:
-        ways = tuple(self._ways.items())
-        return [key for key, way in ways if way.window.lease.shard == shard]
+        senders = tuple(self._senders.items())
+        return [key for key, sender in senders if sender.window.lease.shard == shard]
 
     @property
     def checkpoints_written(self) -> int:
         """Checkpoints that Kafka has acknowledged since the start."""
-        return self._closed_checkpoints + sum(way.positions.count for way in tuple(self._ways.values()))
+        return self._closed_checkpoints + sum(sender.positions.count for sender in tuple(self._senders.values()))
 
     def start(self) -> None:
         """Start the delivery thread."""
@@ -200,21 +200,22 @@ class AtLeastOnce:
         try:
             while not self._aborted.is_set():
                 self._beat()
-                self._turn()
+                self.turn()
                 if self._stopping.is_set() and not self.unsettled:
                     return
         except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
             self.bug = bug
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Go round once: run reports, send what waits, write checkpoints."""
         self._note_stand(monotonic())
         self._poll()
         self._begin_positions_again()
         if self._answered:  # not what poll counts: it also counts the client's words about lost connections
             self.last_answer = monotonic()
             self._replace_delay = _REPLACE_FIRST
-            for way in self._answered:
-                way.advance()
+            for sender in self._answered:
+                sender.advance()
             self._answered.clear()
         self._replace_if_fatal()
         if self._producers.fatal is None:  # else what waits would fail, and be wound back, at every turn
@@ -224,36 +225,38 @@ class AtLeastOnce:
         self._write_checkpoints()
 
     def _write_checkpoints(self) -> None:
-        now, hastened = monotonic(), self._hastened
+        now, flushed = monotonic(), self._flushed
         is_due = now >= self._next_checkpoints or self._stopping.is_set()
         if is_due:
             self._next_checkpoints = now + self._limits.checkpoint_interval
-        if is_due or hastened:
-            for way in tuple(self._ways.values()):
-                if is_due or way.window.lease.shard in hastened:
-                    way.write_checkpoint()
+        if is_due or flushed:
+            for sender in tuple(self._senders.values()):
+                if is_due or sender.window.lease.shard in flushed:
+                    sender.write_checkpoint()
 
     def _poll(self) -> None:
-        on_trial = any(way.is_searching for way in self._waiting)
-        on_mark = any(way.awaits_position for way in self._waiting)
+        on_trial = any(sender.is_searching for sender in self._waiting)
+        on_mark = any(sender.awaits_position for sender in self._waiting)
         self._producers.poll(_POLL, on_trial=on_trial, on_mark=on_mark)
 
     def _pump(self) -> None:
         while self._called:
             self._waiting[self._called.popleft()] = None
-        self._waiting = dict.fromkeys(way for way in self._waiting if not (self._may_go(way) and way.pump()))
+        self._waiting = dict.fromkeys(
+            sender for sender in self._waiting if not (self._may_go(sender) and sender.pump())
+        )
 
     def _note_stand(self, now: float) -> None:
         if now - self._turned_at > _STAND:
             self._stood_at = now
-            for way in tuple(self._ways.values()):
-                way.hold()
-                way.call()
+            for sender in tuple(self._senders.values()):
+                sender.hold()
+                sender.call()
         self._turned_at = now
 
-    def _may_go(self, way: IdempotentSender) -> bool:
+    def _may_go(self, sender: IdempotentSender) -> bool:
         """After a stand only what is proven to be ours still: a mark that got through before it opens no new epoch."""
-        lease = way.window.lease
+        lease = sender.window.lease
         return lease.is_over or lease.is_proven_within(monotonic() - self._stood_at)  # one that is over gives free
 
     def _begin_positions_again(self) -> None:
@@ -261,8 +264,8 @@ class AtLeastOnce:
         if partitions is None:
             return
         self._topics = replace(self._topics, partitions=partitions)
-        for way in tuple(self._ways.values()):
-            way.positions.begin_again(partitions)
+        for sender in tuple(self._senders.values()):
+            sender.positions.begin_again(partitions)
         # The client looks for new partitions of a topic it knows every five minutes only, and takes nothing for them.
         self._renewal = "the checkpoints topic is a new one"
 
@@ -275,11 +278,11 @@ class AtLeastOnce:
             log.warning("Topics were changed: going on with new producers", reason=renewal)
         else:
             log.error("A Kafka producer is finished: going on from memory with a new one", error=fatal)
-        ways = tuple(self._ways.values())
-        for way in ways:
-            way.hold()  # a record handed to any producer meanwhile would overtake what is lost
+        senders = tuple(self._senders.values())
+        for sender in senders:
+            sender.hold()  # a record handed to any producer meanwhile would overtake what is lost
         self._producers.replace()
-        for way in ways:
-            way.lose_producers()
+        for sender in senders:
+            sender.lose_producers()
         self._replace_at = monotonic() + self._replace_delay
         self._replace_delay = min(2 * self._replace_delay, _REPLACE_LONGEST)

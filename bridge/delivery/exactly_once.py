@@ -135,10 +135,10 @@ class ExactlyOnce:
         shard = self._shards[lease.shard]
         window = Window(key, encoder, restored, self.budget, lease)
         positions = CheckpointWriter(key, fingerprint, restored, self._topics, lease, shard.present, _unheard)
-        way = TransactionalSender(window, positions, shard.present, shard.call)
-        publisher = SessionPublisher(window, way, self._limits.max_in_flight)
+        sender = TransactionalSender(window, positions, shard.present, shard.call)
+        publisher = SessionPublisher(window, sender, self._limits.max_in_flight)
         self._publishers[key], self._shard_of[key] = publisher, shard
-        shard.add(key, way)
+        shard.add(key, sender)
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
@@ -155,10 +155,10 @@ class ExactlyOnce:
     def resume(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`: it never ceased, whoever has the shard shuts it out."""
 
-    def hasten(self, shard: int) -> None:
+    def flush(self, shard: int) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`."""
         if shard in self._shards:
-            self._shards[shard].hasten()
+            self._shards[shard].flush()
 
     def leave(self, lease: Lease) -> None:
         """See :class:`~bridge.delivery.protocol.Delivery`: an open transaction is aborted, by the shard's thread."""

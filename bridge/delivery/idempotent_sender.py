@@ -249,11 +249,11 @@ class IdempotentSender:
         plan = window.watermark.rewind(unix_ms() // 1000)
         self._failed = False
         self._alone = max(self._alone, plan.alone)  # suspects stay suspects whatever else happens to them
-        window.tally.rewinds += 1
+        window.counters.rewinds += 1
         if plan.new_epoch:
             last = self._entries[-1]
             window.epoch, window.sequence = last.epoch, last.sequence
-            window.tally.epochs += 1
+            window.counters.epochs += 1
         if self._place_failed:  # it wants time, and a trial first: a failure there ends nobody's producer
             self._place_failed = False
             self._alone = max(self._alone, 1)

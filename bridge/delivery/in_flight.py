@@ -15,7 +15,7 @@ from bridge.delivery.lease import Lease
 
 
 @dataclass(slots=True)
-class Tally:
+class DeliveryCounters:
     """What one session's outbox has done; written by one thread each, read by any."""
 
     skipped: int = 0
@@ -38,7 +38,7 @@ class Window:
         self.encoder = encoder
         self.budget = budget
         self.lease = lease
-        self.tally = Tally()
+        self.counters = DeliveryCounters()
         self.dead_letters: dict[str, int] = {}
         self.trouble: str | None = None
         """Why records do not get through at present; None when they do."""

@@ -29,7 +29,7 @@ class Isolation:
     def __init__(self, key: SessionKey) -> None:
         self.has_failed = False
         """Something of the present transaction failed: it is to be aborted."""
-        self.is_on_trial = False
+        self.is_isolated = False
         """The session has transactions of its own, until it is known to disturb nobody."""
         self.is_late = False
         """Kafka found a record too old for its topic: they go with the present time."""
@@ -97,19 +97,19 @@ class Isolation:
             for entry in entries:
                 self._suspects.discard(entry)
                 self._rejected.pop(entry, None)
-        self.is_on_trial = bool(self._suspects)
+        self.is_isolated = bool(self._suspects)
 
     def after_abort(self, *, was_stuck: bool) -> bool:
         """Nothing of the transaction is in Kafka, which was ``was_stuck`` when it did not take all.
 
         True when it is for this session to be tried alone.
         """
-        is_stuck = self.was_purged and (was_stuck or self.is_on_trial)  # on trial nobody else was in the transaction
+        is_stuck = self.was_purged and (was_stuck or self.is_isolated)  # on trial nobody else was in the transaction
         is_blamed = self.has_failed or is_stuck
         self._place_failed = self._place_failed or is_stuck
         self.forget()
         if is_blamed:
-            self.is_on_trial = True
+            self.is_isolated = True
             if self._place_failed:
                 self.retry_at = monotonic() + self._retry_delay
                 self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)

@@ -25,15 +25,19 @@ class IsolationQueue:
         self._not_before = 0.0
         self._has_just_tried = False
 
-    def add(self, way: TransactionalSender) -> None:
+    def add(self, sender: TransactionalSender) -> None:
         """One more, or one again."""
-        self._waiting[way] = None
+        self._waiting[sender] = None
 
     def next(self) -> TransactionalSender | None:
         """Who is to be tried now, between two transactions."""
         now = monotonic()
         self._has_just_tried = not self._has_just_tried and now >= self._not_before
-        due = (way for way in self._waiting if way.suspicion.retry_at <= now) if self._has_just_tried else iter(())
+        due = (
+            (sender for sender in self._waiting if sender.isolation.retry_at <= now)
+            if self._has_just_tried
+            else iter(())
+        )
         one = next(due, None)
         self._has_just_tried = one is not None
         if one is not None:
@@ -51,4 +55,4 @@ class IsolationQueue:
     def rest(self) -> float:
         """Seconds until the next may be due."""
         now = monotonic()
-        return min((max(way.suspicion.retry_at, self._not_before) - now for way in self._waiting), default=inf)
+        return min((max(sender.isolation.retry_at, self._not_before) - now for sender in self._waiting), default=inf)

@@ -112,7 +112,7 @@ class Delivery(Protocol):
         """Go on with a shard whose tenure was suspended, from memory."""
         ...
 
-    def hasten(self, shard: int) -> None:
+    def flush(self, shard: int) -> None:
         """What the shard's sessions have is delivered and checkpointed now, not at the end of an interval."""
         ...
 

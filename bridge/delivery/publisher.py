@@ -22,7 +22,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import RECORD_OVERHEAD
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.delivery.in_flight import Tally, Window
+from bridge.delivery.in_flight import DeliveryCounters, Window
 from bridge.delivery.sender import Sender
 from bridge.errors import Stopped
 from bridge.kafka.producer import ProduceFailed, QueueFull
@@ -43,9 +43,9 @@ class SessionPublisher:
     Thread rule: the worker's, but for ``stop``, ``revoke`` and what only tells.
     """
 
-    def __init__(self, window: Window, way: Sender, max_in_flight: int) -> None:
+    def __init__(self, window: Window, sender: Sender, max_in_flight: int) -> None:
         self._window = window
-        self._way = way
+        self._way = sender
         self._max_in_flight = max_in_flight
         self._is_patient = True
 
@@ -58,34 +58,34 @@ class SessionPublisher:
 
     def submit(self, events: Sequence[Event]) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
-        window, way = self._window, self._way
+        window, sender = self._window, self._way
         taken = 0
         while taken < len(events):
-            if self._is_patient and not way.is_direct:
-                way.call()
-                window.budget.wait(lambda: way.is_direct, window.stopped, at_most=_PATIENCE)
-            self._is_patient = way.is_direct  # waited in vain: not again until it has been open
+            if self._is_patient and not sender.is_direct:
+                sender.call()
+                window.budget.wait(lambda: sender.is_direct, window.stopped, at_most=_PATIENCE)
+            self._is_patient = sender.is_direct  # waited in vain: not again until it has been open
             free = self._max_in_flight - len(window.entries)
             if window.stopped.is_set():
                 raise Stopped
-            way.awaken()
+            sender.awaken()
             if not window.may_hand_over:
-                way.close()
+                sender.close()
             if free > 0 and window.budget.reserve(_BATCH_BYTES, window.taken - window.freed):
                 with window.lock:
                     taken += self._take(islice(events, taken, taken + min(free, _BATCH)))
-                if not way.is_direct:
-                    way.call()  # what waits now must not wait for the next batch
+                if not sender.is_direct:
+                    sender.call()  # what waits now must not wait for the next batch
             else:
-                way.call()  # what fills the window may be passed already: skipped events wait for nothing
+                sender.call()  # what fills the window may be passed already: skipped events wait for nothing
                 window.budget.wait(self._has_budget, window.stopped)
 
     def _take(self, events: Iterable[Event]) -> int:
         """Number, remember and produce some events, until they hold many bytes; returns how many (the hottest loop)."""
-        window, way = self._window, self._way
-        encode, append, report = window.encoder.encode, window.entries.append, way.report
+        window, sender = self._window, self._way
+        encode, append, report = window.encoder.encode, window.entries.append, sender.report
         epoch, sequence, cursor = window.epoch, window.sequence, window.last_event_id
-        produce, known = way.produce, way.known
+        produce, known = sender.produce, sender.known
         taken = held = produced = 0
         try:
             if window.is_over:
@@ -99,7 +99,7 @@ class SessionPublisher:
                     skip = Skip(event if event.name else None, epoch, sequence, cursor)
                     append(skip)
                     held += skip.size
-                    window.tally.skipped += event.name != ""
+                    window.counters.skipped += event.name != ""
                     continue
                 sequence += 1
                 topic, key, value, headers, timestamp_ms, dead_letter = record
@@ -110,21 +110,21 @@ class SessionPublisher:
                 if dead_letter is not None:
                     window.count_dead_letter(dead_letter)
                 if topic not in known:
-                    way.meet(topic)
-                if way.is_direct:
+                    sender.meet(topic)
+                if sender.is_direct:
                     entry.stage = Stage.IN_FLIGHT
                     produced += 1
                     try:
                         produce(topic, value, key, headers, timestamp_ms, partial(report, entry))
                     except (QueueFull, ProduceFailed) as failure:
-                        way.not_produced(entry, failure)
+                        sender.not_produced(entry, failure)
                 else:
-                    way.keep(entry, record)
+                    sender.keep(entry, record)
                 if held >= _BATCH_BYTES:
                     break
         finally:  # whatever happens, what was remembered is counted
             window.sequence, window.last_event_id = sequence, cursor
-            way.produced += produced
+            sender.produced += produced
             window.budget.settle(_BATCH_BYTES, held)
             window.taken += held
         return taken
@@ -146,7 +146,7 @@ class SessionPublisher:
                 self._add(mark)
             else:
                 self._add(Announcement(why, before, mark), mark)
-            window.tally.epochs += 1
+            window.counters.epochs += 1
 
     def announce(self, what: LifecycleEvent) -> None:
         """See :class:`~bridge.delivery.protocol.Outbox`."""
@@ -206,9 +206,9 @@ class SessionPublisher:
         return self._window.must_restart
 
     @property
-    def tally(self) -> Tally:
+    def counters(self) -> DeliveryCounters:
         """What it has done."""
-        return self._window.tally
+        return self._window.counters
 
     @property
     def dead_letters(self) -> dict[str, int]:

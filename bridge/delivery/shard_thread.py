@@ -21,7 +21,7 @@ from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.errors import Stopped
 from bridge.kafka.producer import Produce
-from bridge.kafka.transactional import Patience, TransactionalProducer, Verdict
+from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts, Verdict
 
 log = get_logger("bridge.delivery")
 
@@ -53,7 +53,7 @@ class Pace:
 
     transaction_interval: float
     checkpoint_interval: float
-    patience: Patience = Patience()  # noqa: RUF009 - frozen
+    timeouts: TransactionTimeouts = TransactionTimeouts()  # noqa: RUF009 - frozen
 
 
 class ShardThread:
@@ -84,18 +84,18 @@ class ShardThread:
         self._reclaim = reclaim
         self._ready = ready
         self._answered = answered
-        self._ways: dict[SessionKey, TransactionalSender] = {}
+        self._senders: dict[SessionKey, TransactionalSender] = {}
         self._producer: TransactionalProducer | None = None
         self._called: deque[TransactionalSender] = deque()
         self._wake = threading.Event()
         self._hasty = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
-        self._id = TransactionalId(lease, make, pace.patience.end, self._left)
+        self._id = TransactionalId(lease, make, pace.timeouts.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction is to have a new producer; set by any thread."""
         self._transaction = Transaction(pace.transaction_interval)
-        self._trials = IsolationQueue()
+        self._isolation_queue = IsolationQueue()
         self._next_look_for_unwritten = 0.0
         self._thread = threading.Thread(target=self._run, name=f"shard {lease.shard}", daemon=True)
 
@@ -105,18 +105,18 @@ class ShardThread:
         """Take the transactional id, tell that it is taken, then deliver."""
         self._thread.start()
 
-    def add(self, key: SessionKey, way: TransactionalSender) -> None:
+    def add(self, key: SessionKey, sender: TransactionalSender) -> None:
         """One more session."""
-        self._ways[key] = way
-        self.call(way)
+        self._senders[key] = sender
+        self.call(sender)
 
     def remove(self, key: SessionKey) -> None:
         """One that is settled, or revoked."""
-        self.call(self._ways.pop(key))  # what it held is given free
+        self.call(self._senders.pop(key))  # what it held is given free
 
-    def call(self, way: TransactionalSender) -> None:
+    def call(self, sender: TransactionalSender) -> None:
         """Look at this session soon."""
-        self._called.append(way)
+        self._called.append(sender)
         self._wake.set()
 
     def present(self) -> Produce:
@@ -125,7 +125,7 @@ class ShardThread:
             raise AssertionError("nothing is direct before there is a producer")
         return self._producer.produce
 
-    def hasten(self) -> None:
+    def flush(self) -> None:
         """Wait for no interval any more: the shard is about to go."""
         self._hasty.set()
         self._wake.set()
@@ -160,7 +160,7 @@ class ShardThread:
             self._ready()
             while not self.is_over and not (self._stopping.is_set() and self._is_settled):
                 self.turned_at = monotonic()
-                self._turn(self._producer)
+                self.turn()
         except Stopped:
             log.info("a shard's transactions end: it is not ours any more", shard=self.lease.shard)
         except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
@@ -170,22 +170,28 @@ class ShardThread:
 
     @property
     def _is_settled(self) -> bool:
-        ways = tuple(self._ways.values())
-        return not any(way.window.entries or way.is_unwritten for way in ways if not way.window.is_revoked)
+        senders = tuple(self._senders.values())
+        return not any(
+            sender.window.entries or sender.is_unwritten for sender in senders if not sender.window.is_revoked
+        )
 
-    def _turn(self, producer: TransactionalProducer) -> None:
+    def turn(self) -> None:
+        """Go round once: let sessions join the transaction, end it when it is due."""
+        producer = self._producer
+        if producer is None:
+            raise AssertionError("a shard's thread turns before it has a producer")
         self._wake.clear()
         self._look_for_unwritten()
-        if not self._transaction.ways:
-            way = self._trials.next()
-            if way is not None:
-                self._try(producer, way)
+        if not self._transaction.senders:
+            sender = self._isolation_queue.next()
+            if sender is not None:
+                self._try(producer, sender)
                 return
         self._open_called(producer)
         producer.poll()
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
-        elif not self._transaction.ways:
+        elif not self._transaction.senders:
             self._between(producer)
         elif self._hasty.is_set() or self._transaction.is_due:
             self._end_transaction(producer)
@@ -197,7 +203,7 @@ class ShardThread:
         if self._is_renewal_due:
             self._renew(producer)
         else:
-            self._wake.wait(max(0.0, min(_BUSY if self._stopping.is_set() else _IDLE, self._trials.rest)))
+            self._wake.wait(max(0.0, min(_BUSY if self._stopping.is_set() else _IDLE, self._isolation_queue.rest)))
 
     # One transaction
 
@@ -206,52 +212,54 @@ class ShardThread:
         if now >= self._next_look_for_unwritten or self._hasty.is_set():
             self._next_look_for_unwritten = now + self._pace.checkpoint_interval
             self._called.extend(
-                way for way in tuple(self._ways.values()) if way not in self._transaction.ways and way.is_unwritten
+                sender
+                for sender in tuple(self._senders.values())
+                if sender not in self._transaction.senders and sender.is_unwritten
             )
 
     def _open_called(self, producer: TransactionalProducer) -> None:
         if not self._called:
             return
         for _ in range(len(self._called)):  # who calls again meanwhile waits for the poll that tells why
-            way = self._called.popleft()
-            if way not in self._transaction.ways:
-                way.discard_if_revoked()
-            if way.suspicion.is_on_trial:
-                self._trials.add(way)
-            elif not way.suspicion.has_failed and not way.window.is_revoked:
-                self._transaction.join(producer, way)
+            sender = self._called.popleft()
+            if sender not in self._transaction.senders:
+                sender.discard_if_revoked()
+            if sender.isolation.is_isolated:
+                self._isolation_queue.add(sender)
+            elif not sender.isolation.has_failed and not sender.window.is_revoked:
+                self._transaction.join(producer, sender)
         self._budget.wake()
 
     def _end_transaction(self, producer: TransactionalProducer) -> None:
         moved = self._transaction.shut()
         if moved:
-            self._settle(producer, moved, self._pace.patience.stuck)
+            self._settle(producer, moved, self._pace.timeouts.stuck)
         else:  # it stays begun, which nobody but this client knows of
             self._called.extend(self._transaction.leave())
 
-    def _try(self, producer: TransactionalProducer, way: TransactionalSender) -> None:
+    def _try(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """A transaction for one session alone, which must not hold the others up for long."""
         began = monotonic()
 
         def has_all() -> bool:
-            flushed = self._flush(producer, [way], _PROBE)
-            return flushed is Flushed.ALL and not way.suspicion.has_failed and monotonic() - began < _LONGEST_TRIAL
+            flushed = self._flush(producer, [sender], _PROBE)
+            return flushed is Flushed.ALL and not sender.isolation.has_failed and monotonic() - began < _LONGEST_TRIAL
 
-        stood = way.positions.standing
-        self._transaction.join_alone(producer, way)
-        way.try_alone(self._transaction.budget, has_all)
-        if way.shut():
-            self._settle(producer, [way], _PROBE)
+        stalled = sender.positions.standing
+        self._transaction.join_alone(producer, sender)
+        sender.try_alone(self._transaction.budget, has_all)
+        if sender.shut():
+            self._settle(producer, [sender], _PROBE)
         else:
-            way.suspicion.is_on_trial = False
+            sender.isolation.is_isolated = False
             self._called.extend(self._transaction.leave())
-        if way.suspicion.is_on_trial:
-            self._trials.note(began, has_helped=way.positions.standing != stood)
+        if sender.isolation.is_isolated:
+            self._isolation_queue.note(began, has_helped=sender.positions.standing != stalled)
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalSender], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)
-        has_failed = any(way.suspicion.has_failed for way in moved)
-        was_purged = any(way.suspicion.was_purged for way in moved)  # by the client itself, see _abort
+        has_failed = any(sender.isolation.has_failed for sender in moved)
+        was_purged = any(sender.isolation.was_purged for sender in moved)  # by the client itself, see _abort
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif self.is_over:
@@ -263,28 +271,28 @@ class ShardThread:
         else:
             self._commit(producer, moved)
 
-    def _flush(self, producer: TransactionalProducer, ways: list[TransactionalSender], stuck: float) -> Flushed:
-        return flush(producer, ways, stuck, self._pace.patience.flush, lambda: self.is_over)
+    def _flush(self, producer: TransactionalProducer, senders: list[TransactionalSender], stuck: float) -> Flushed:
+        return flush(producer, senders, stuck, self._pace.timeouts.flush, lambda: self.is_over)
 
     def _commit(self, producer: TransactionalProducer, moved: list[TransactionalSender]) -> None:
-        if producer.commit(self._pace.patience.end) is not Verdict.DONE:
+        if producer.commit(self._pace.timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "a commit was not answered")
             return
-        for way in moved:
-            way.committed()
+        for sender in moved:
+            sender.committed()
         self._answered()
         self._transaction.note_end(was_slow=False)
         self._called.extend(self._transaction.leave(moved))
         self._go_on(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
-        if producer.abort(self._pace.patience.end) is not Verdict.DONE:
+        if producer.abort(self._pace.timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
         producer.poll()  # whatever is told of the transaction is told before it is forgotten
-        for way in self._transaction.ways:
-            way.aborted(was_stuck=was_stuck)
-        self._called.extend(self._transaction.leave(self._transaction.ways))
+        for sender in self._transaction.senders:
+            sender.aborted(was_stuck=was_stuck)
+        self._called.extend(self._transaction.leave(self._transaction.senders))
         self.renewal = self.renewal or _ABORTED
         self._go_on(producer)
 
@@ -309,9 +317,9 @@ class ShardThread:
         self.renewal = None
         self._abandon(producer)
         self._producer = self._taken_id()
-        for way in tuple(self._ways.values()):
-            way.suspicion.forget()
-            self.call(way)
+        for sender in tuple(self._senders.values()):
+            sender.isolation.forget()
+            self.call(sender)
 
     def _recover(self, producer: TransactionalProducer, why: str) -> None:
         """What came of the present transaction is not known: only what stands in Kafka tells."""
@@ -326,14 +334,14 @@ class ShardThread:
         self.turned_at = inf
         found = self._reclaim(self.lease)
         self.turned_at = monotonic()
-        for key, way in tuple(self._ways.items()):
-            if not way.resolve(found.get(key)):
-                self._restart(way, found.get(key))
-            self.call(way)
+        for key, sender in tuple(self._senders.items()):
+            if not sender.resolve(found.get(key)):
+                self._restart(sender, found.get(key))
+            self.call(sender)
 
     def _abandon(self, producer: TransactionalProducer) -> None:
-        for way in tuple(self._ways.values()):
-            way.hold()
+        for sender in tuple(self._senders.values()):
+            sender.hold()
         producer.abandon()
         self._called.extend(self._transaction.leave())
 
@@ -344,13 +352,13 @@ class ShardThread:
         self._answered()
         return producer
 
-    def _restart(self, way: TransactionalSender, found: Checkpoint | None) -> None:
+    def _restart(self, sender: TransactionalSender, found: Checkpoint | None) -> None:
         stands = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
         log.error(
             "Kafka has a position of this session that its memory does not know: it is started again from there",
-            session=str(way.window.key), stands=stands, known=str(way.positions.standing),
+            session=str(sender.window.key), stands=stands, known=str(sender.positions.standing),
         )  # fmt: skip
-        way.restart(f"the checkpoint was changed meanwhile: {stands} stands in Kafka")
+        sender.restart(f"the checkpoint was changed meanwhile: {stands} stands in Kafka")
 
     def give_free(self) -> None:
         """What its sessions held, where the thread has ended before they were revoked (any thread)."""
@@ -360,12 +368,12 @@ class ShardThread:
     def _end(self) -> None:
         self.turned_at = inf
         producer = self._producer
-        for way in tuple(self._ways.values()):
-            way.hold()
+        for sender in tuple(self._senders.values()):
+            sender.hold()
         if producer is not None:
             if producer.has_begun and producer.fatal is None:
                 producer.abort(_LAST_ABORT)
             producer.abandon()
-        for way in (*tuple(self._ways.values()), *self._transaction.ways):
-            way.discard_if_revoked()
+        for sender in (*tuple(self._senders.values()), *self._transaction.senders):
+            sender.discard_if_revoked()
         self.give_free()

@@ -27,31 +27,31 @@ class Transaction:
         """``interval``: seconds that it is open."""
         self.budget = _MOST
         """Bytes of a whole one."""
-        self.ways: dict[TransactionalSender, None] = {}
+        self.senders: dict[TransactionalSender, None] = {}
         self._interval = interval
         self._due = 0.0
         self._left_of_budget = _MOST
 
-    def join(self, producer: TransactionalProducer, way: TransactionalSender) -> None:
+    def join(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """Open a session's way, and send what waits, as far as there is room."""
-        self.join_alone(producer, way)
+        self.join_alone(producer, sender)
         if self._left_of_budget > 0:
-            self._left_of_budget -= way.open(self._left_of_budget)
+            self._left_of_budget -= sender.open(self._left_of_budget)
 
-    def join_alone(self, producer: TransactionalProducer, way: TransactionalSender) -> None:
+    def join_alone(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """Take a session in that sends for itself."""
-        if not self.ways:
+        if not self.senders:
             producer.begin()
             self._due = monotonic() + self._interval
             self._left_of_budget = self.budget
-        self.ways[way] = None
+        self.senders[sender] = None
 
     @property
     def is_due(self) -> bool:
         """It has been open for long enough, holds enough, or something of it failed."""
-        if monotonic() >= self._due or any(way.suspicion.has_failed for way in self.ways):
+        if monotonic() >= self._due or any(sender.isolation.has_failed for sender in self.senders):
             return True
-        return sum(way.bytes_given for way in self.ways) >= self._left_of_budget
+        return sum(sender.bytes_given for sender in self.senders) >= self._left_of_budget
 
     @property
     def rest(self) -> float:
@@ -60,13 +60,13 @@ class Transaction:
 
     def shut(self) -> list[TransactionalSender]:
         """Close all ways; returns those of whom something is in it."""
-        return [way for way in self.ways if way.shut()]
+        return [sender for sender in self.senders if sender.shut()]
 
     def leave(self, moved: Iterable[TransactionalSender] = ()) -> list[TransactionalSender]:
         """All leave it; returns those who want to be in the next: who ``moved``, and who still has something."""
         moved = set(moved)
-        again = [way for way in self.ways if way in moved or way.window.entries]
-        self.ways.clear()
+        again = [sender for sender in self.senders if sender in moved or sender.window.entries]
+        self.senders.clear()
         return again
 
     def note_end(self, *, was_slow: bool) -> None:
@@ -86,7 +86,7 @@ class Flushed(Enum):
 
 def flush(
     producer: TransactionalProducer,
-    ways: Iterable[TransactionalSender],
+    senders: Iterable[TransactionalSender],
     stuck: float,
     longest: float,
     is_over: Callable[[], bool],
@@ -98,7 +98,7 @@ def flush(
         now = monotonic()
         if left != before:
             before, moved_at = left, now
-        has_failed = producer.fatal is not None or is_over() or any(way.suspicion.has_failed for way in ways)
+        has_failed = producer.fatal is not None or is_over() or any(sender.isolation.has_failed for sender in senders)
         if has_failed or now - moved_at > stuck:
             return Flushed.NOT
         if now - began > longest:

@@ -1,4 +1,4 @@
-"""A shard's transactional id: taken by a proof of membership and a new producer, each time anew."""
+"""A shard's transactional id: each acquisition needs a proof of membership and a new producer."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ log = get_logger("bridge.delivery")
 _RETRY_FIRST, _RETRY_LONGEST = 0.1, 5.0
 """Seconds between two attempts."""
 _FENCES, _WITHIN = 3, 60.0
-"""So many times shut out within so many seconds, as a proven owner: somebody else uses our transactional ids."""
+"""Fenced so many times within so many seconds although membership was proved: a foreign producer uses the id."""
 
 
 class TransactionalId:
-    """Whoever takes it shuts out everybody who had it before. Thread rule: the shard's thread."""
+    """Acquiring it fences the former producer. Thread rule: the shard's thread."""
 
     def __init__(
         self, lease: Lease, make: Callable[[], TransactionalProducer], timeout: float, left: threading.Event
     ) -> None:
-        """``timeout``: seconds for one attempt; ``left``: the shard is given up."""
+        """``timeout``: seconds for one attempt; ``left``: the shard was released."""
         self._lease = lease
         self._make = make
         self._timeout = timeout
         self._left = left
         self._fenced_at: deque[float] = deque(maxlen=_FENCES)
-        self._astray_at = -inf
-        """When an attempt of our own was last given up that may still succeed, and shut us out itself."""
+        self._abandoned_at = -inf
+        """When our own last attempt was abandoned: it may still succeed, and fence our next producer."""
 
     def take(self, *, was_fenced: bool = False) -> TransactionalProducer:
-        """A producer that has the id, however long that takes; ``was_fenced``: the last one was shut out.
+        """Return a producer that has the id, however long that takes; ``was_fenced``: the last producer was fenced.
 
-        Never without a proof, or two owners would shut each other out for ever. Raises ``Stopped`` when the shard is
-        not ours any more, ``SettingsError`` when somebody outside of our group uses the id.
+        Membership is proved before each attempt: otherwise two owners would fence each other for ever. Raises
+        ``Stopped`` when the shard has another owner, ``SettingsError`` when a foreign producer uses the id.
         """
         delay = _RETRY_FIRST
         while True:
@@ -54,25 +54,25 @@ class TransactionalId:
             if producer.init(self._timeout) is Verdict.DONE:
                 return producer
             log.warning(
-                "the transactional id of a shard cannot be taken: trying again",
+                "could not initialise the transactional id of a shard: trying again",
                 shard=self._lease.shard, error=producer.trouble, again_in=delay,
             )  # fmt: skip
             producer.abandon()
-            self._astray_at = monotonic()
+            self._abandoned_at = monotonic()
             if self._left.wait(delay):
                 raise Stopped
             delay = min(2 * delay, _RETRY_LONGEST)
 
     def _note_fence(self) -> None:
-        """Fenced, and proven to be the owner: nobody of our group did it."""
+        """Count a fencing although this process is the proved owner: no member of the group did it."""
         now = monotonic()
-        if now - self._astray_at < _WITHIN:
-            return  # a request of our own may have done it
+        if now - self._abandoned_at < _WITHIN:
+            return  # our own abandoned attempt may have done it
         self._fenced_at.append(now)
         if len(self._fenced_at) == _FENCES and now - self._fenced_at[0] < _WITHIN:
             raise SettingsError.of(
                 "namespace",
-                f"somebody else uses the transactional ids of this namespace: shard {self._lease.shard} was shut out"
-                f" {_FENCES} times within {now - self._fenced_at[0]:.0f} s, though the group says that it is ours;"
-                " another bridge with the same namespace in another group, or another program: give each its own",
+                f"another program uses the transactional ids of this namespace: shard {self._lease.shard} was fenced"
+                f" {_FENCES} times within {now - self._fenced_at[0]:.0f} s although the group assigned it to this"
+                " process; give each bridge or program its own namespace",
             )

@@ -59,7 +59,7 @@ class TransactionalSender:
         self.produced = 0
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.suspicion = Isolation(window.key)
+        self.isolation = Isolation(window.key)
         self._present = present
         self._call = call
         self._entries = window.entries
@@ -115,7 +115,7 @@ class TransactionalSender:
     def open(self, budget: int) -> int:
         """Send up to ``budget`` bytes from memory, then let the worker produce; returns the bytes sent."""
         with self.window.lock:
-            if self.window.is_over or self.suspicion.has_failed:
+            if self.window.is_over or self.isolation.has_failed:
                 return 0
             self._taken_before = self.window.taken
             sent = 0
@@ -136,10 +136,10 @@ class TransactionalSender:
         for entry in waiting:
             if sent >= budget and entry.is_numbered:
                 return
-            is_alone = self.suspicion.goes_alone(entry, tried)
+            is_alone = self.isolation.goes_alone(entry, tried)
             if is_alone and not settle():
                 return
-            self.suspicion.alone = entry if is_alone else None
+            self.isolation.alone = entry if is_alone else None
             with self.window.lock:
                 if self.window.is_over or not self._sent(entry):
                     return
@@ -162,9 +162,9 @@ class TransactionalSender:
             window.advance()
             entries = tuple(takewhile(_is_handed_over, self._entries))
             if window.is_over and entries:
-                self.suspicion.has_failed = True  # what it handed over must not stand there without its position
-            if self.suspicion.has_failed or window.is_over:
-                return self.suspicion.has_failed
+                self.isolation.has_failed = True  # what it handed over must not stand there without its position
+            if self.isolation.has_failed or window.is_over:
+                return self.isolation.has_failed
             position = entries[-1].position if entries else window.watermark.committable
             if position is None or (not entries and self.positions.has(position)):
                 return False
@@ -174,7 +174,7 @@ class TransactionalSender:
             try:
                 checkpoint = self.positions.write_within(position, overlap_window, state, self._checkpoint_failed)
             except QueueFull:  # the transaction has failed, or there is no room: nobody is to blame
-                self.suspicion.was_purged = True
+                self.isolation.was_purged = True
             except ProduceFailed as failure:
                 self._checkpoint_failed(failure.error, None)
             else:
@@ -191,7 +191,7 @@ class TransactionalSender:
         self.positions.note_written(part.checkpoint)
         self.window.advance()
         self.window.trouble = None
-        self.suspicion.clear(part.entries)
+        self.isolation.clear(part.entries)
 
     def aborted(self, *, was_stuck: bool = False) -> None:
         """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not taken."""
@@ -201,7 +201,7 @@ class TransactionalSender:
                 if entry.stage is Stage.IN_FLIGHT:
                     entry.stage = Stage.WAITING
         self.part = None
-        if self.suspicion.after_abort(was_stuck=was_stuck):
+        if self.isolation.after_abort(was_stuck=was_stuck):
             self._tell_of_abort()
 
     def resolve(self, found: Checkpoint | None) -> bool:
@@ -214,7 +214,7 @@ class TransactionalSender:
             self.committed()
         elif found is not None and found.position != self.positions.standing:
             return False
-        self.suspicion.forget()
+        self.isolation.forget()
         self.aborted()
         return True
 
@@ -270,14 +270,14 @@ class TransactionalSender:
             self._fail(entry, failure.error)
 
     def _send_record(self, entry: Entry) -> None:
-        rejection = self.suspicion.rejection_of(entry)
+        rejection = self.isolation.rejection_of(entry)
         record = self._kept.get(entry) if rejection is None else None
         if record is None:
             record = encode_again(self.window, entry, rejection)
         entry.topic = record.topic
         # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
         now = unix_ms()
-        timestamp_ms = now if self.suspicion.is_late else min(record.timestamp_ms, now)
+        timestamp_ms = now if self.isolation.is_late else min(record.timestamp_ms, now)
         self._present()(
             record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self.report, entry)
         )
@@ -286,25 +286,25 @@ class TransactionalSender:
     def _fail(self, entry: Entry, error: ProduceError) -> None:
         """One record's failure, under the lock or in the shard's thread."""
         if is_purged(error):
-            self.suspicion.was_purged = True
+            self.isolation.was_purged = True
             return
         self.is_direct = False
         self.window.trouble = told = in_full(entry.topic or self.positions.topic_of(entry), error)
-        if self.suspicion.note(entry, error, told):
+        if self.isolation.note(entry, error, told):
             self.window.count_dead_letter("rejected")
 
     def _checkpoint_failed(self, error: ProduceError | None, _message: object) -> None:
         if error is None:
             return
         if is_purged(error):
-            self.suspicion.was_purged = True
+            self.isolation.was_purged = True
             return
-        self.suspicion.note_place()
+        self.isolation.note_place()
         self.positions.note_trouble(error)
         self.window.trouble = self.positions.trouble
 
     def _tell_of_abort(self) -> None:
-        self.window.tally.rewinds += 1
+        self.window.counters.rewinds += 1
         self.window.trouble = self.window.trouble or "Kafka has not taken a record for long"
         log.warning(
             "Kafka did not take records: sending again from memory",

@@ -29,16 +29,16 @@ class Produce(Protocol):
         partition: int = -1,
         /,
     ) -> None:
-        """``report`` is told its fate; ``partition`` -1: by its key."""
+        """``report`` gets the delivery report; ``partition`` -1: chosen by the key."""
         ...
 
 
 class QueueFull(Exception):
-    """The producer's queue has no room: keep the record, poll, hand it over again."""
+    """The producer's queue is full: keep the record, poll, produce it again."""
 
 
 class ProduceFailed(Exception):
-    """The client did not take the record, and no report will come."""
+    """The client refused the record, and no delivery report will come."""
 
     def __init__(self, error: KafkaError) -> None:
         super().__init__(in_words(error))
@@ -47,12 +47,12 @@ class ProduceFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProducerSettings:
-    """What a producer needs to be made, and to be made again after a fatal error."""
+    """What is needed to create a producer, and to replace it after a fatal error."""
 
     config: Mapping[str, Any]
-    """librdkafka's names, without those below."""
+    """By librdkafka's names; the limits below are not among them."""
     max_request_bytes: int
-    """Below the smallest ``max.message.bytes`` of our topics: one batch over it is refused whole."""
+    """The smallest ``max.message.bytes`` of our topics: Kafka refuses a larger batch whole."""
 
 
 _LAST_POLLS = 10
@@ -75,14 +75,14 @@ class Role(Enum):
     """What a producer is for."""
 
     EVENTS = "events"
-    """Ends with a fatal error when Kafka refuses a batch, so that nothing behind a refused record gets into its
-    partition (KIP-98's sequence numbers, librdkafka's gap-less guarantee). Without that, a process killed between the
-    refusal and the new epoch would read the refused record again under its old number, which a consumer has left
-    behind. It holds from the first batch on that Kafka has taken: see the outbox's ``_known``."""
+    """Events and dead letters. It ends with a fatal error when Kafka refuses a batch, so no record behind a refused one
+    reaches the partition (KIP-98 sequence numbers, librdkafka's gap-less guarantee). Without that, a process that is
+    killed after the refusal would send the refused record again under a number that consumers have passed. Kafka
+    guarantees it only after the producer's first acknowledged batch in a partition: a first record goes alone."""
     POSITIONS = "positions"
-    """Checkpoints: each says all that the one before it said, so a gap hides nothing."""
+    """Checkpoints: each one replaces the one before it, so a gap hides nothing."""
     TRIAL = "trial"
-    """Every record is a batch of its own: finds out which record of a batch Kafka refuses."""
+    """Each record is a batch of its own: this finds the record of a batch that Kafka refuses."""
 
 
 _OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
@@ -94,7 +94,7 @@ _LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.TRIAL: 0}
 
 
 def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
-    """What a producer is made with: what protects delivery is the bridge's, everything else the settings'."""
+    """The producer's configuration: what protects delivery is fixed here, the rest comes from the settings."""
     limits = {
         "message.max.bytes": settings.max_request_bytes,
         "batch.size": min(settings.max_request_bytes, 1_000_000),
@@ -111,7 +111,7 @@ class IdempotentProducer:
     def __init__(self, settings: ProducerSettings, role: Role) -> None:
         config = producer_config(settings, role) | {"error_cb": self._on_error}
         self.fatal: str | None = None
-        """Why this producer is finished; None while it lives."""
+        """The fatal error; None while the producer can be used."""
         with settings_judged():
             self._producer = Producer(config, logger=client_logger())
         self._produce: Callable[..., None] = self._producer.produce
@@ -126,7 +126,7 @@ class IdempotentProducer:
         report: Report,
         partition: int = -1,
     ) -> None:
-        """Hand a record over; raises :class:`QueueFull` or :class:`ProduceFailed`."""
+        """Produce one record; raises :class:`QueueFull` or :class:`ProduceFailed`."""
         try:
             self._produce(topic, value, key, partition, report, None, timestamp_ms, headers)
         except BufferError as error:
@@ -148,12 +148,12 @@ class IdempotentProducer:
             return 0
 
     def abandon(self) -> None:
-        """Give up everything still queued: reports that are already known run, the others never will."""
+        """Purge the queue: reports that are already known run, the others never will."""
         self._producer.purge()
         for _ in range(_LAST_POLLS):
             try:
                 self._producer.poll(0)
-            except Exception as exception:  # noqa: BLE001 - one more fatal error is told before the reports
+            except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
                 self.fatal = self.fatal or repr(exception)
             else:
                 return

@@ -18,62 +18,63 @@ from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
 
 class Verdict(Enum):
-    """What came of a call that ends a transaction, or takes the transactional id."""
+    """The outcome of a call that ends a transaction or initialises the transactional id."""
 
     DONE = auto()
     FENCED = auto()
-    """A newer producer has the transactional id, or the brokers ended the transaction when its time was up: they say
-    the same of both. Whether a commit that got this answer had been applied before is not known."""
+    """A newer producer has the transactional id, or the brokers aborted the transaction after its time-out: both give
+    the same error. Whether a commit that got this error was applied before it is not known."""
     UNKNOWN = auto()
-    """It may have been done, may be done yet, or never. librdkafka does not speak transactions version 2 (KIP-890), so
-    a request that is under way may even be applied to the next transaction of the same producer: only a new producer,
-    whose epoch fences that request, may go on."""
+    """It was done, will be done, or never. librdkafka does not implement transactions version 2 (KIP-890), so the
+    brokers may apply a delayed request to the next transaction of the same producer. Only a new producer, whose epoch
+    fences that request, may continue."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds for the calls that end a transaction.
+class TransactionTimeouts:
+    """Time-outs, in seconds, of the calls that end a transaction.
 
-    The brokers abort a transaction at ``transaction``. All of ours that a transaction lives through (its interval,
-    ``flush``, and ``end`` twice) is less than that, so a time-out of theirs means that this process stood still.
-    ``end`` is also less than a request may take (librdkafka's socket time-out is that of the transaction), so a
-    request that is not answered is never sent again behind our back.
+    The brokers abort a transaction at ``transaction``. The interval, ``flush`` and twice ``end`` add up to less, so the
+    brokers' time-out means that this process stalled. ``end`` is also less than librdkafka's request time-out, so the
+    client never repeats an unanswered request without our knowledge.
     """
 
     transaction: float = TRANSACTION_TIMEOUT
     flush: float = 20.0
-    """For all records of a transaction to be taken, while some are."""
+    """For all records of a transaction, while some are being acknowledged."""
     stuck: float = 4.0
-    """While none is: a broker's restart takes less, and whatever takes longer is not worth holding all others up."""
+    """While none is acknowledged. A broker restarts in less; a longer wait would delay the shard's other sessions."""
     end: float = 8.0
-    """For a commit, an abort, or taking the transactional id."""
+    """For a commit, an abort, or ``init_transactions``."""
 
 
 _LINGER = 25
-"""Milliseconds: each shard has a producer of its own, so batches come slower than where all sessions share one. Nobody
-waits for it, since the end of a transaction sends what is left at once."""
+"""Milliseconds. Each shard has its own producer, so batches fill more slowly than in a shared one. It adds no latency,
+because the end of a transaction flushes what is left."""
 _LEVEL = 6
-"""Information, by syslog's numbers: librdkafka's own default."""
+"""Syslog level "info": librdkafka's own default."""
 _AS_IN_PYTHON = (50, 50, 50, 40, 30, 20, 20, 10)
-"""What the client calls each of syslog's levels when it speaks to Python."""
-_STAND = 30.0
-"""Seconds in which librdkafka tells the same trouble of a connection only once."""
+"""The Python log level that the client uses for each syslog level."""
+_REPEATED_AFTER = 30.0
+"""Seconds in which librdkafka reports the same connection failure only once."""
 _STATE_OF_USE = "in state UP"
-"""So librdkafka's word about a broken connection ends when requests may have been under way on it."""
+"""In librdkafka's log line about a broken connection that may have carried requests."""
 _LAST_POLLS = 10
-"""A poll that raises runs no report: so many fatal errors may be told before one that runs them all."""
+"""A poll that raises runs no report: at most so many fatal errors come before a poll that runs them all."""
 
 
-def transactional_config(settings: ProducerSettings, transactional_id: str, patience: Patience) -> dict[str, Any]:
-    """What a transactional producer is made with: as other producers, and what makes its transactions end."""
+def transactional_config(
+    settings: ProducerSettings, transactional_id: str, timeouts: TransactionTimeouts
+) -> dict[str, Any]:
+    """The configuration of a transactional producer."""
     own = {
         "transactional.id": transactional_id,
-        "transaction.timeout.ms": round(patience.transaction * 1000),
+        "transaction.timeout.ms": round(timeouts.transaction * 1000),
         "message.max.bytes": settings.max_request_bytes,
         "batch.size": min(settings.max_request_bytes, 1_000_000),
-        # The commit acknowledges all: only failures are told, and Python is not asked about each record.
+        # The commit acknowledges all records, so only failures need a delivery report.
         "delivery.report.only.error": True,
-        # Only the log tells of a connection that ended in an orderly way: see Ear.
+        # Only the log reports an orderly close of a connection: see DisconnectLogFilter.
         "log_level": _LEVEL,
         "log.connection.close": True,
     }
@@ -81,14 +82,14 @@ def transactional_config(settings: ProducerSettings, transactional_id: str, pati
 
 
 class DisconnectLogFilter:
-    """Stands where librdkafka's log goes: listens for connections that broke, and passes the rest on.
+    """librdkafka's logger: notes when a connection broke, and passes the lines on.
 
-    Its callback for errors is not told of a connection that the other side closed in good order, though a request that
-    was under way is then sent again as well. Thread rule: the thread that polls.
+    librdkafka's error callback does not run when the other side closes a connection in an orderly way, although
+    librdkafka then repeats a pending request as well. Thread rule: the thread that polls.
     """
 
     def __init__(self, logger: logging.Logger, level: int) -> None:
-        """``level``: what the settings want to hear of, by syslog's numbers."""
+        """``level``: the most detailed syslog level that is passed on."""
         self.broken_at = float("-inf")
         """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
         self._logger = logger
@@ -105,30 +106,30 @@ class DisconnectLogFilter:
 class TransactionalProducer:
     """One shard's producer.
 
-    Thread rule: any thread produces; everything else is the shard's thread. No call but ``init``, ``flush``, ``commit``
-    and ``abort`` waits, and those for no longer than they are told.
+    Thread rule: any thread produces; everything else is the shard's thread. Only ``init``, ``flush``, ``commit`` and
+    ``abort`` wait, and not longer than their time-out.
     """
 
-    def __init__(self, settings: ProducerSettings, transactional_id: str, patience: Patience) -> None:
-        config = transactional_config(settings, transactional_id, patience) | {"error_cb": self._on_error}
-        self._ear = DisconnectLogFilter(client_logger(), int(settings.config.get("log_level", _LEVEL)))
+    def __init__(self, settings: ProducerSettings, transactional_id: str, timeouts: TransactionTimeouts) -> None:
+        config = transactional_config(settings, transactional_id, timeouts) | {"error_cb": self._on_error}
+        self._disconnects = DisconnectLogFilter(client_logger(), int(settings.config.get("log_level", _LEVEL)))
         self.fatal: str | None = None
-        """Why this producer is finished; None while it lives."""
+        """The fatal error; None while the producer can be used."""
         self.is_fenced = False
         self.has_begun = False
         self.trouble: str | None = None
-        """What the last call that failed said."""
+        """The error of the last call that failed."""
         self._began_at = 0.0
         with settings_judged():
-            self._producer = Producer(config, logger=self._ear)
+            self._producer = Producer(config, logger=self._disconnects)
         self._produce: Callable[..., None] = self._producer.produce
 
     def init(self, timeout: float) -> Verdict:
-        """Take the transactional id: whoever had it is fenced, and what it left open is aborted."""
+        """Fence the former producer of this transactional id; the brokers abort its open transaction."""
         return self._end(self._producer.init_transactions, timeout)
 
     def begin(self) -> None:
-        """Begin a transaction, or go on with one in which nothing is yet: nothing is sent before its first record."""
+        """Begin a transaction, or keep an empty one: the client sends nothing before its first record."""
         self._began_at = monotonic()
         if self.has_begun:
             return
@@ -137,7 +138,7 @@ class TransactionalProducer:
             self._producer.begin_transaction()
         except KafkaException as exception:
             self._note(exception)
-            self.fatal = self.fatal or str(exception)  # of no use, whatever it is
+            self.fatal = self.fatal or str(exception)  # the producer cannot be used, whatever the error is
 
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,
@@ -150,7 +151,7 @@ class TransactionalProducer:
         partition: int = -1,
         /,
     ) -> None:
-        """Hand a record over; ``report`` runs when it fails. Raises :class:`QueueFull` or :class:`ProduceFailed`."""
+        """Produce one record; ``report`` runs only if it fails. Raises :class:`QueueFull` or :class:`ProduceFailed`."""
         try:
             self._produce(topic, value, key, partition, report, None, timestamp_ms, headers)
         except BufferError as error:
@@ -160,19 +161,19 @@ class TransactionalProducer:
             if failure is None:
                 raise
             self._note(exception)
-            if failure.code() == KafkaError._STATE:  # the transaction has failed already: this one was not at fault
+            if failure.code() == KafkaError._STATE:  # the transaction failed before: this record is not the reason
                 raise QueueFull from exception
             raise ProduceFailed(failure) from exception
 
     def poll(self) -> None:
-        """Run the reports of failures that are due."""
+        """Run the delivery reports that are due."""
         try:
             self._producer.poll(0)
         except Exception as exception:  # noqa: BLE001 - a fatal error comes out here, and not always as KafkaException
             self._note(exception)
 
     def flush(self, timeout: float) -> int:
-        """Send, and run reports, for up to ``timeout`` seconds; returns how many records are still not taken."""
+        """Send, and run reports, for up to ``timeout`` seconds; returns how many records are not acknowledged yet."""
         try:
             return self._producer.flush(timeout)
         except Exception as exception:  # noqa: BLE001 - as poll
@@ -180,20 +181,20 @@ class TransactionalProducer:
             return len(self._producer)
 
     def commit(self, timeout: float) -> Verdict:
-        """Commit; to be called when everything was flushed, and nothing failed."""
+        """Commit; call it only after a complete flush without a failure."""
         return self._end(self._producer.commit_transaction, timeout)
 
     def abort(self, timeout: float) -> Verdict:
-        """Give up the transaction; what was still queued is told as purged."""
+        """Abort the transaction; queued records get a report with a purge error."""
         return self._end(self._producer.abort_transaction, timeout)
 
     def abandon(self) -> None:
-        """Give up everything: reports that are already known run, the others never will."""
+        """Purge the queue: reports that are already known run, the others never will."""
         self._producer.purge()
         for _ in range(_LAST_POLLS):
             try:
                 self._producer.poll(0)
-            except Exception as exception:  # noqa: BLE001 - one more fatal error is told before the reports
+            except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
                 self._note(exception)
             else:
                 return
@@ -202,16 +203,16 @@ class TransactionalProducer:
     def was_disturbed(self) -> bool:
         """Whether a connection broke in the present transaction, or just before it.
 
-        librdkafka then sends an unanswered request again, and the first one may still arrive, in the middle of a later
-        transaction: its epoch must not be used for one.
+        librdkafka then repeats an unanswered request, and the first one may still arrive during a later transaction.
+        So this producer's epoch must not be used for another transaction.
         """
         self.poll()
-        return self._ear.broken_at > self._began_at - _STAND
+        return self._disconnects.broken_at > self._began_at - _REPEATED_AFTER
 
     def _end(self, call: Callable[[float], None], timeout: float) -> Verdict:
         try:
             call(timeout)
-        except Exception as exception:  # noqa: BLE001 - whatever it is: it is not known what came of the call
+        except Exception as exception:  # noqa: BLE001 - after any exception the outcome of the call is unknown
             self._note(exception)
             self.trouble = str(exception)
             return Verdict.FENCED if self.is_fenced else Verdict.UNKNOWN

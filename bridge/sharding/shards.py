@@ -367,7 +367,7 @@ class Shards:
         each.begun, each.deadline = monotonic(), deadline
         self._reader.forget(each.lease.shard)
         self._sessions.give_up(each.lease.shard)
-        self._delivery.hasten(each.lease.shard)
+        self._delivery.flush(each.lease.shard)
         self._let_go(each.lease.shard, each, monotonic())
 
     def _let_go(self, shard: int, each: _Shard, now: float) -> None:

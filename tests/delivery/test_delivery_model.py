@@ -216,7 +216,7 @@ class World:
     def turn(self) -> None:
         """The delivery thread goes round once."""
         self.clock.now += self.chance.choice((0.001, 0.03, 0.7))
-        self.delivery._turn()
+        self.delivery.turn()
 
     # The log, as it is written
 
@@ -341,7 +341,7 @@ class World:
             if all(reader.is_done for reader in self.readers) and not self.delivery.unsettled:
                 return
             self.delivery.stop()  # from the first turn on: the timer of the checkpoints does not matter then
-        stuck = [(str(r.key), r.at, len(r.stream), vars_of(self.delivery._ways[r.key])) for r in self.readers]
+        stuck = [(str(r.key), r.at, len(r.stream), vars_of(self.delivery._senders[r.key])) for r in self.readers]
         raise AssertionError(f"stuck: {stuck}")
 
     # The judgement
@@ -379,13 +379,13 @@ class World:
         assert closed == replace(checkpoint, updated_ms=closed.updated_ms)
 
 
-def vars_of(way: IdempotentSender) -> dict[str, object]:
+def vars_of(sender: IdempotentSender) -> dict[str, object]:
     """What one wants to know of a session that is stuck."""
     names = ("is_direct", "_failed", "_alone", "produced", "_reported", "_retry_at")
-    window = way.window
+    window = sender.window
     entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in window.entries]
     told = {"entries": entries[:5], "acknowledged": window.watermark.committable, "trouble": window.trouble}
-    return {name: getattr(way, name) for name in names} | told
+    return {name: getattr(sender, name) for name in names} | told
 
 
 def at_of(data: bytes) -> int:

@@ -191,7 +191,7 @@ def test_a_stream_of_skipped_events_never_waits_for_the_timer(start: Callable[..
     with ThreadPoolExecutor() as workers:
         workers.submit(one.submit, events(2000, name="skipped")).result(20)
     wait_until(lambda: one.position.last_event_id == "2000")
-    assert one.tally.skipped == 2000
+    assert one.counters.skipped == 2000
 
 
 def test_an_answer_of_kafka_is_noted(start: Callable[..., Running]) -> None:
@@ -211,7 +211,7 @@ def test_a_bug_ends_the_thread_and_is_kept(start: Callable[..., Running], monkey
     def faulty(_: AtLeastOnce) -> None:
         raise bug
 
-    monkeypatch.setattr(AtLeastOnce, "_turn", faulty)
+    monkeypatch.setattr(AtLeastOnce, "turn", faulty)
     wait_until(lambda: not running.delivery._thread.is_alive(), 5, "the end of the thread")
     assert running.delivery.bug is bug
 

@@ -26,8 +26,7 @@ from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import exactly_once, shard_thread, transaction, transactional_id
-from bridge.delivery import isolation as suspicion
+from bridge.delivery import exactly_once, isolation, shard_thread, transaction, transactional_id
 from bridge.delivery import isolation_queue as trials
 from bridge.delivery import transactional_sender as transactional_way
 from bridge.delivery.budget import MemoryBudget
@@ -65,7 +64,7 @@ SHARDS = PARTITIONS[CHECKPOINTS]
 def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (shard_thread, suspicion, transaction, transactional_id, trials, exactly_once):
+        for module in (shard_thread, isolation, transaction, transactional_id, trials, exactly_once):
             patch.setattr(module, "monotonic", clock.monotonic)
         patch.setattr(transactional_way, "unix_ms", clock.unix_ms)
         patch.setattr(MemoryBudget, "wait", _not_waited)
@@ -172,7 +171,7 @@ class Process:
         """One shard's thread goes round once."""
         shard = self.world.chance.choice(list(self.delivery._shards.values()))
         assert shard._producer is not None
-        shard._turn(shard._producer)
+        shard.turn()
 
     def read(self) -> None:
         """One reader goes on, unless its submit might wait for room: nobody would end the wait."""
@@ -386,10 +385,10 @@ class World:
 
 
 def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
-    way = process.delivery._shard_of[key]._ways[key]
-    known = vars(way.suspicion)
-    entries = [(type(each).__name__, each.stage.name, each.sequence) for each in way.window.entries]
-    return known | {"direct": way.is_direct, "entries": entries[:5], "trouble": way.window.trouble}
+    sender = process.delivery._shard_of[key]._senders[key]
+    known = vars(sender.isolation)
+    entries = [(type(each).__name__, each.stage.name, each.sequence) for each in sender.window.entries]
+    return known | {"direct": sender.is_direct, "entries": entries[:5], "trouble": sender.window.trouble}
 
 
 @given(seed=st.integers(0, 2**32))
@@ -442,7 +441,7 @@ def test_a_slow_kafka_gets_smaller_transactions(world: World) -> None:
     one = give(world, range(1, 501))  # of 40 s
     settle(world, 300.0)
     assert world.process.delivery._shard_of[one.key]._transaction.budget < 8 * 1024 * 1024
-    assert one.tally.rewinds == 0, "it is nobody's fault"
+    assert one.counters.rewinds == 0, "it is nobody's fault"
     assert world.seen[one.key.record_key] == list(range(1, 501))
     assert not world.violations
 
@@ -536,7 +535,7 @@ def test_a_request_of_our_own_that_went_astray_is_no_stranger(
     )
     ours._fenced_at = deque(maxlen=3)
     if is_ours:
-        ours._astray_at = world.clock.now
+        ours._abandoned_at = world.clock.now
     for _ in range(2):
         ours.take(was_fenced=True)
     if is_ours:

@@ -77,14 +77,14 @@ class Rig:
         assert one.positions.written == one.acknowledged == one.position
         return one
 
-    def way(self, key: SessionKey = LOCAL) -> IdempotentSender:
+    def sender(self, key: SessionKey = LOCAL) -> IdempotentSender:
         """The delivery thread's side of a session."""
-        return self.delivery._ways[key]
+        return self.delivery._senders[key]
 
     def turn(self, times: int = 1, seconds: float = 0.03) -> None:
         for _ in range(times):
             self.clock.now += seconds
-            self.delivery._turn()
+            self.delivery.turn()
 
     def records(self, topic: str) -> list[Followed]:
         """The data records of a topic."""
@@ -114,12 +114,12 @@ def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
     one = rig.open()
     lose = IdempotentSender.lose_producers
 
-    def submit_and_lose(way: IdempotentSender) -> None:
+    def submit_and_lose(sender: IdempotentSender) -> None:
         monkeypatch.setattr(IdempotentSender, "lose_producers", lose)
         one.submit(events(3))
         for producer in rig.producers[1:]:
             producer._live(20)
-        lose(way)
+        lose(sender)
 
     monkeypatch.setattr(IdempotentSender, "lose_producers", submit_and_lose)
     one.submit(events(1, 2))
@@ -168,11 +168,11 @@ def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> N
     one.submit(events(1, size=3000))
     rig.turn(200, 0.5)
     assert one.trouble is not None
-    before = other.tally.rewinds
+    before = other.counters.rewinds
     for at in range(1, 30):
         other.submit(events(at))
         rig.turn(10, 0.5)
-    assert other.tally.rewinds == before
+    assert other.counters.rewinds == before
     assert other.acknowledged == other.position
     rig.kafka.down.clear()
     rig.turn(200, 0.5)
@@ -187,7 +187,7 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
     one = rig.open()
     rig.kafka.limits[EVENTS] = 400
     one.submit(events(*range(1, 20)) + events(20, size=3000))
-    while not rig.way().is_searching:
+    while not rig.sender().is_searching:
         rig.turn()
     for _ in range(10):
         rig.kafka.down.add(EVENTS)
@@ -195,7 +195,7 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
         rig.kafka.down.clear()
         rig.turn(5, 1.0)
     rig.turn(400, 1.0)
-    assert one.tally.epochs == 2
+    assert one.counters.epochs == 2
     assert [at_of(letter.data) for letter in rig.records(DEAD)] == [20]
     assert one.acknowledged == one.position
 
@@ -205,11 +205,11 @@ def test_a_checkpoint_that_a_dead_producer_had_is_written_by_the_next(rig: Rig) 
     one = rig.open()
     one.submit(events(1))
     rig.turn(20)
-    rig.way().write_checkpoint()
+    rig.sender().write_checkpoint()
     rig.producers[0]._queued.clear()
     rig.producers[0].fatal = "broken"
     rig.turn()
-    rig.way().write_checkpoint()
+    rig.sender().write_checkpoint()
     rig.turn(20)
     assert one.is_settled
 
@@ -240,18 +240,18 @@ def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_afte
     rig.kafka.down.add(EVENTS)
     one.submit(events(1, 2, 3))
     rig.turn(3000, 0.1)
-    assert 5 <= one.tally.rewinds <= 20
+    assert 5 <= one.counters.rewinds <= 20
     assert one.trouble is not None
     assert "UNKNOWN_TOPIC_OR_PART" in one.trouble
     rig.kafka.heal()
     rig.turn(400, 0.1)
     assert one.acknowledged == one.position
     assert one.trouble is None
-    before = one.tally.rewinds
+    before = one.counters.rewinds
     rig.kafka.down.add(EVENTS)
     one.submit(events(4))
     rig.turn(20, 0.1)
-    assert one.tally.rewinds - before >= 2
+    assert one.counters.rewinds - before >= 2
 
 
 def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: Rig) -> None:
@@ -263,7 +263,7 @@ def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: 
     rig.turn(50)
     assert one.acknowledged == one.position._replace(sequence=1, last_event_id="1")
     assert other.acknowledged == other.position
-    rig.way().write_checkpoint()
+    rig.sender().write_checkpoint()
     rig.turn(20)
     assert one.positions.written == one.acknowledged
 
@@ -348,11 +348,11 @@ def test_a_refused_checkpoint_is_written_again(rig: Rig) -> None:
     one.submit(events(1))
     rig.turn(20)
     rig.kafka.down.add(CHECKPOINTS)
-    rig.way().write_checkpoint()
+    rig.sender().write_checkpoint()
     rig.turn(20)
     assert one.positions.written != one.acknowledged
     rig.kafka.heal()
-    rig.way().write_checkpoint()
+    rig.sender().write_checkpoint()
     rig.turn(20)
     assert one.positions.written == one.acknowledged == one.position
     assert one.positions.count == rig.delivery.checkpoints_written == 2
@@ -397,10 +397,10 @@ def test_one_checkpoint_at_a_time(rig: Rig) -> None:
     """While Kafka owes an answer about one, newer ones wait: the next says all."""
     one = rig.open()
     one.submit(events(1))
-    rig.way().window.watermark.committable = one.position
-    rig.way().write_checkpoint()
-    rig.way().window.watermark.committable = one.position._replace(sequence=2)
-    rig.way().write_checkpoint()
+    rig.sender().window.watermark.committable = one.position
+    rig.sender().write_checkpoint()
+    rig.sender().window.watermark.committable = one.position._replace(sequence=2)
+    rig.sender().write_checkpoint()
     assert sum(map(len, rig.producers[1]._queued.values())) == 1
 
 
@@ -437,10 +437,10 @@ def test_nothing_gets_behind_a_record_that_the_client_itself_does_not_take(rig: 
     rig.kafka.down.clear()
     for _ in range(200):
         rig.turn(1, 0.1)
-        if one.tally.epochs == 3:
+        if one.counters.epochs == 3:
             break
         assert sequences(rig.records(EVENTS)) in ([], [1])
-    assert one.tally.epochs == 3
+    assert one.counters.epochs == 3
 
 
 def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
@@ -450,7 +450,7 @@ def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
     rig.producers[0].fatal = "broken"
     one.submit(events(*range(1, 50)))
     rig.turn(100, 0.04)
-    assert one.tally.rewinds <= 5
+    assert one.counters.rewinds <= 5
     rig.turn(100, 0.1)
     assert one.acknowledged == one.position
 
@@ -528,7 +528,7 @@ def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, l
     one.submit(events(1))
     other.submit(events(1))
     rig.turn(50)
-    way = rig.way()
+    sender = rig.sender()
     if leaves:
         rig.delivery.leave(lease)
         assert lease.is_over
@@ -538,10 +538,10 @@ def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, l
     one.begin_epoch(OverlapWindow.starting("9"))
     with pytest.raises(Stopped):
         one.submit(events(2))
-    way.window.watermark.committable = one.position
+    sender.window.watermark.committable = one.position
     rig.kafka.heal()
     rig.turn(100, 0.5)
-    way.write_checkpoint()
+    sender.write_checkpoint()
     rig.turn(50)
     assert {record.key for record in rig.records(EVENTS)} == {str(OTHER)}
     assert sum(len(log) for (name, _), log in rig.kafka.logs.items() if name == CHECKPOINTS) == 2

@@ -11,7 +11,7 @@ from bridge.clock import monotonic
 from bridge.core.identity import Position
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.errors import SettingsError, Stopped
-from bridge.kafka.transactional import Patience
+from bridge.kafka.transactional import TransactionTimeouts
 from bridge.settings.naming import transactional_id
 from tests.support.broker import Broker
 from tests.support.ending_proxy import Fate, ending_proxy
@@ -137,7 +137,7 @@ def test_kafka_away_for_longer_than_a_transaction_may_take(kafka: str, namespace
     """The brokers have ended it by then, and speak as if there were a successor: but the shard is still ours."""
     with ending_proxy(kafka) as proxy:
         ground = Ground(kafka, namespace, through=proxy.bootstrap)
-        brief = Patience(transaction=1.5, flush=1.0, stuck=0.7, end=0.7)
+        brief = TransactionTimeouts(transaction=1.5, flush=1.0, stuck=0.7, end=0.7)
         with ground.replica(interval=0.2, patience=brief) as replica:
             one = ground.open(replica, ground.key(0))
             one.submit(events(range(1, 50)))

@@ -99,7 +99,7 @@ def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, nam
         with ground.delivering() as delivery:
             one, other = (ground.open(delivery, key) for key in SESSIONS[:2])
             one.submit([*events([1]), bad(2), *events([3])])
-            wait_until(lambda: one.tally.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble")
+            wait_until(lambda: one.counters.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble")
             other.submit(events(range(1, 11)))
             wait_until(lambda: other.acknowledged == other.position, 20, "the other session")
             wait_until(lambda: ground.dead_letters in (one.trouble or ""), 20, "the trouble of the dead letter")

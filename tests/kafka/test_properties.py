@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from bridge.kafka.config import admin_client, client_config, reader, reader_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role, producer_config
-from bridge.kafka.transactional import Patience, transactional_config
+from bridge.kafka.transactional import TransactionTimeouts, transactional_config
 from bridge.settings.loading import load
 from bridge.settings.properties import refusal
 
@@ -48,7 +48,7 @@ def made(properties: dict[str, str]) -> dict[str, dict[str, Any]]:
 def made_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What every kind of client makes of one configuration."""
     of_producers = {role.value: producer_config(ProducerSettings(config, 1_000_000), role) for role in Role}
-    transactional = transactional_config(ProducerSettings(config, 1_000_000), "mix.bridge.0", Patience())
+    transactional = transactional_config(ProducerSettings(config, 1_000_000), "mix.bridge.0", TransactionTimeouts())
     return {**of_producers, "transactional": transactional, "reader": reader_config(config, "read_committed")}
 
 

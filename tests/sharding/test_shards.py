@@ -116,7 +116,7 @@ class Sender:
 
     entered: list[tuple[Lease, Callable[[], None]]] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
-    hastened: list[int] = field(default_factory=list)
+    flushed: list[int] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
@@ -127,9 +127,9 @@ class Sender:
         """From memory."""
         self.resumed.append(shard)
 
-    def hasten(self, shard: int) -> None:
+    def flush(self, shard: int) -> None:
         """No interval is waited for."""
-        self.hastened.append(shard)
+        self.flushed.append(shard)
 
     def leave(self, lease: Lease) -> None:
         """Nothing more."""
@@ -140,7 +140,7 @@ class Scene:
     """One process's shards, its threads' words put in by hand."""
 
     def __init__(self, give_up_within: float = 30.0) -> None:
-        self.reader, self.sessions, self.way = Reader(), Sessions(), Sender()
+        self.reader, self.sessions, self.sender = Reader(), Sessions(), Sender()
         self.assignment = Assignment(lambda: None)
         self.assignment.trust(SoleOwner())
         nonces = itertools.count()
@@ -149,7 +149,7 @@ class Scene:
             topic="checkpoints",
             assignment=self.assignment,
             reader=self.reader,
-            delivery=cast("Delivery", self.way),
+            delivery=cast("Delivery", self.sender),
             sessions=self.sessions,
             claim=lambda: claim(str(next(nonces))),
             give_up_within=give_up_within,
@@ -159,7 +159,7 @@ class Scene:
         """One is taken; its tenure."""
         self.assignment.assigned({shard})
         self.shards.tick()
-        lease, ready = self.way.entered[-1]
+        lease, ready = self.sender.entered[-1]
         ready()
         self.shards.tick()
         self.read(7)
@@ -221,7 +221,7 @@ def test_sessions_begin_when_the_claim_has_come_by_and_not_before() -> None:
     scene.shards.tick()
     assert scene.stages == {HOME: "fencing"}
     assert scene.reader.asked == []
-    scene.way.entered[-1][1]()
+    scene.sender.entered[-1][1]()
     scene.shards.tick()
     assert scene.stages == {HOME: "restoring"}
     assert scene.sessions.said == []
@@ -230,7 +230,7 @@ def test_sessions_begin_when_the_claim_has_come_by_and_not_before() -> None:
     assert scene.stages == {HOME: "owned"}
     assert scene.sessions.said == [f"own {HOME}"]
     assert scene.sessions.restored[KEY].checkpoint == checkpoint()
-    assert scene.way.entered[-1][0].term == 7
+    assert scene.sender.entered[-1][0].term == 7
     assert scene.shards.are_taken
 
 
@@ -242,7 +242,7 @@ def test_a_shard_goes_when_everything_of_it_is_delivered() -> None:
     gone = scene.assignment.revoked({HOME})
     scene.shards.tick()
     assert scene.stages == {HOME: "leaving"}
-    assert scene.way.hastened == [HOME]
+    assert scene.sender.flushed == [HOME]
     assert not gone.is_set()
     assert not lease.is_over
     scene.sessions.delivered = True
@@ -250,7 +250,7 @@ def test_a_shard_goes_when_everything_of_it_is_delivered() -> None:
     assert gone.is_set()
     assert lease.is_over
     assert scene.stages == {}
-    assert scene.way.left == [HOME]
+    assert scene.sender.left == [HOME]
     assert scene.shards.left_undelivered == 0
 
 
@@ -309,7 +309,7 @@ def test_what_is_assigned_again_goes_on_from_memory_when_nobody_else_had_it() ->
     assert scene.stages == {HOME: "owned"}
     assert not lease.is_suspended
     assert lease.term == 15
-    assert scene.way.resumed == [HOME]
+    assert scene.sender.resumed == [HOME]
     assert f"drop {HOME}" not in scene.sessions.said
     assert scene.shards.troubles() == {}
 
@@ -322,7 +322,7 @@ def test_what_another_process_had_meanwhile_begins_anew() -> None:
     assert lease.is_over
     assert scene.sessions.said[-1] == f"drop {HOME}"
     assert scene.stages == {HOME: "fencing"}
-    anew, ready = scene.way.entered[-1]
+    anew, ready = scene.sender.entered[-1]
     assert anew is not lease
     ready()
     scene.shards.tick()
@@ -416,7 +416,7 @@ def test_a_shard_that_is_wanted_back_while_it_is_taken_goes_at_once(*, is_fenced
     scene.assignment.assigned({HOME})
     scene.shards.tick()
     if is_fenced:
-        scene.way.entered[-1][1]()
+        scene.sender.entered[-1][1]()
         scene.shards.tick()
     gone = scene.assignment.revoked({HOME})
     scene.shards.tick()
@@ -444,7 +444,7 @@ def test_another_number_of_shards_in_the_last_claim_ends_the_start() -> None:
     scene = Scene()
     scene.assignment.assigned({HOME})
     scene.shards.tick()
-    scene.way.entered[-1][1]()
+    scene.sender.entered[-1][1]()
     scene.shards.tick()
     with pytest.raises(SettingsError, match=r"4 partitions, but host:1 owned a shard of 8: .*checkpoints export"):
         scene.read(7, previous=claim(shards=8))
@@ -457,7 +457,7 @@ def test_checkpoints_that_cannot_be_gone_by_end_the_start_but_not_a_process_that
     scene.shards.note_start()
     scene.assignment.assigned({HOME})
     scene.shards.tick()
-    scene.way.entered[-1][1]()
+    scene.sender.entered[-1][1]()
     scene.shards.tick()
     scene.read(7, log_with(b"no JSON"))
     assert scene.stages[HOME] == "blocked"

@@ -28,7 +28,7 @@ from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import Pace, ShardThread
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
-from bridge.kafka.transactional import Patience, TransactionalProducer
+from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 from bridge.settings.naming import transactional_id
 from bridge.sharding.read_state import Taken
 from bridge.sharding.restore import ShardReader
@@ -38,7 +38,7 @@ from tests.support.waiting import wait_until
 
 SHARDS = 2
 QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-HASTE = Patience(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
+HASTE = TransactionTimeouts(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
 """For tests that are not about time."""
 
 
@@ -65,7 +65,7 @@ class Group:
 class Replica:
     """One process's delivery, with the shards it has taken."""
 
-    def __init__(self, ground: Ground, shards: Iterable[int], interval: float, patience: Patience) -> None:
+    def __init__(self, ground: Ground, shards: Iterable[int], interval: float, patience: TransactionTimeouts) -> None:
         self.group = Group()
         self.leases = [Lease(shard, self.group) for shard in shards]
         self.restored: dict[SessionKey, Checkpoint] = {}
@@ -164,7 +164,7 @@ class Ground:
 
     @contextmanager
     def replica(
-        self, shards: Iterable[int] = (0,), *, interval: float = 0.05, patience: Patience = HASTE
+        self, shards: Iterable[int] = (0,), *, interval: float = 0.05, patience: TransactionTimeouts = HASTE
     ) -> Iterator[Replica]:
         """Delivery that runs, and has taken these shards."""
         replica = Replica(self, shards, interval, patience)

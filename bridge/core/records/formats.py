@@ -16,7 +16,7 @@ _JSON, _TEXT = "application/json", "text/plain"
 
 
 class Names:
-    """Who sends what, for all events of one name in one session: made once, then only read, by any thread."""
+    """The attributes that all events of one name in one session share. Immutable: any thread reads them."""
 
     __slots__ = ("binary", "json_start", "key", "text_start")
 
@@ -41,8 +41,8 @@ Writer = Callable[[Names, Event, int, int, bool], tuple[bytes, Headers]]
 """(names, event, epoch, sequence, whether the data is JSON) -> value and headers."""
 
 
-def structured(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - one Writer shape, called by position
-    """The JSON envelope. JSON data is copied into it as it came: parsing and writing it again would alter it."""
+def structured(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - a Writer, called by position
+    """The JSON envelope. JSON data is embedded unchanged: parsing and encoding it would alter it."""
     epoch_digits, digits = f"{epoch:010}", f"{sequence:012}"
     own_id = "" if event.id is None else f',"sseid":{json_string(event.id)}'
     start, data = (names.json_start, event.data) if is_json else (names.text_start, json_string(event.data))
@@ -53,7 +53,7 @@ def structured(names: Names, event: Event, epoch: int, sequence: int, is_json: b
     return envelope.encode(), STRUCTURED_HEADERS
 
 
-def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - one Writer shape, called by position
+def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - a Writer, called by position
     """The data itself, attributes as ``ce_`` headers in UTF-8."""
     epoch_digits, digits = epoch_text(epoch), sequence_text(sequence)
     headers = [
@@ -69,8 +69,8 @@ def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool)
     return event.data.encode(), headers
 
 
-def raw(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: ARG001, FBT001 - one Writer shape, called by position
-    """The data itself, with the ``bridge.*`` headers that say where it came from."""
+def raw(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: ARG001, FBT001 - a Writer, called by position
+    """The data itself, with ``bridge.*`` headers for its origin."""
     data = event.data.encode()
     return data, event_headers(names.key, event, data, epoch, sequence)
 

@@ -13,11 +13,11 @@ Reason = Literal["invalid_json", "schema", "unknown_event", "oversize", "rejecte
 Headers = list[tuple[str, bytes]]
 
 MARKER_BYTES = 64 * 1024
-"""How much of data that is too large a dead letter still shows."""
+"""Bytes of oversize data that a dead letter keeps."""
 TEXT_BYTES = 8 * 1024
-"""Longest event name or id in a header. HTTP servers refuse longer header lines, so such an id could not be resumed
-from anyway, and headers count towards the broker's limit on a record."""
-_ERROR_CHARACTERS = 500  # a header for people, read in a table
+"""Longest event name or id in a header. HTTP servers refuse longer header lines, so a request could not carry such an
+id, and headers count towards the broker's limit on a record."""
+_ERROR_CHARACTERS = 500  # people read this header in a table
 
 
 def epoch_text(epoch: int) -> str:
@@ -31,12 +31,12 @@ def sequence_text(sequence: int) -> str:
 
 
 def failure_headers(reason: Reason, error: str) -> Headers:
-    """Why a record is a dead letter. The error is made one short line."""
+    """Why a record is a dead letter; the error becomes one short line."""
     return [("bridge.reason", reason.encode()), ("bridge.error", one_line(error).encode())]
 
 
 def event_headers(key: SessionKey, event: Event, data: bytes, epoch: int, sequence: int) -> Headers:
-    """Whose event it was. ``data`` is the event's data as bytes, all of it unless the event was oversize."""
+    """Where an event came from. ``data``: the event's data as bytes, whole unless the event is oversize."""
     if event.oversize is None:
         size, digest = len(data), hashlib.sha256(data).hexdigest()
     else:
@@ -55,8 +55,8 @@ def event_headers(key: SessionKey, event: Event, data: bytes, epoch: int, sequen
 
 
 def one_line(text: str) -> str:
-    """The text as one line of at most 500 characters, control characters and line ends turned into blanks."""
-    cut = text[: 4 * _ERROR_CHARACTERS]  # before the work: an error text may be a megabyte
+    """The text as one line of at most 500 characters, control characters and line ends replaced by blanks."""
+    cut = text[: 4 * _ERROR_CHARACTERS]  # first: an error text may have a megabyte
     return " ".join("".join(c if c.isprintable() else " " for c in cut).split())[:_ERROR_CHARACTERS]
 
 

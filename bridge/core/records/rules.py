@@ -21,12 +21,12 @@ Policy = Literal["publish", "dead_letter", "skip"]
 CONNECTION_EVENTS = frozenset({"connected", "heartbeat"})
 """Events about the connection, not the session: never numbered, never move the cursor."""
 
-_REMEMBERED_NAMES = 256  # the contract has 16; a server that invents a name for each event must not fill the memory
+_REMEMBERED_NAMES = 256  # Mix has 16; a server with a new name for each event must not fill the memory
 _REMEMBERED_LENGTH = 256
 
 
 class Record(NamedTuple):
-    """One record to produce. Its headers may be shared with other records: they are not to be changed."""
+    """One record to produce. Records may share a list of headers: nobody changes it."""
 
     topic: str
     key: bytes
@@ -38,14 +38,14 @@ class Record(NamedTuple):
 
 
 class Validator(Protocol):
-    """Says what is wrong with an event's data: None, or one line that holds nothing of the data.
+    """Validates an event's data: returns None, or one line about the error without any of the data.
 
-    None promises that the text is JSON but for ``NaN`` and ``Infinity``. What is said of a text that is no JSON is not
-    used.
+    None promises that the text is JSON, apart from ``NaN`` and ``Infinity``. The result for a text that is not JSON is
+    not used.
     """
 
     def __call__(self, data: str, /) -> str | None:
-        """Return the complaint, or None."""
+        """Return the error, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,15 @@ class Route:
     server: str | None = None
 
     def takes(self, name: str, server: str) -> bool:
-        """Whether this event of this server goes here."""
+        """Whether the route matches this event of this server."""
         return self.server in (None, server) and fnmatchcase(name, self.match)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide what records events become.
+    """The settings that decide which record an event becomes.
 
-    ``schema`` None: nothing is validated, every event type is known.
+    ``schema`` None: nothing is validated and every event type is known.
     """
 
     format: Format
@@ -81,11 +81,11 @@ class Rules:
     schema_version: str = ""
 
     def fingerprint(self) -> str:
-        """16 hex digits of what decides which events take a number and where they go: another one means a new epoch.
+        """16 hex digits over the settings that decide what is numbered and where it goes; a change starts a new epoch.
 
-        The topics, because what a crash repeats under its old numbers may then meet newer numbers of the same epoch in
-        the partition it now goes to, and a consumer drops it as seen. The size limit, because it decides between an
-        event record and a dead letter.
+        Topics are included: a crash repeats records under their old numbers, and in another partition newer numbers of
+        the same epoch may come first, so consumers would drop the repeat. The size limit is included: it decides
+        between an event record and a dead letter.
         """
         decisive = {
             "skip": sorted(self.skip - CONNECTION_EVENTS),
@@ -99,23 +99,23 @@ class Rules:
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def topic_of(self, name: str, server: str) -> str:
-        """The topic for events of this SSE name: the first route that takes it, else the events topic."""
+        """The topic for events of this SSE name: that of the first route that matches, else the events topic."""
         return next((route.topic for route in self.routes if route.takes(name, server)), self.events_topic)
 
 
 class Violation(NamedTuple):
-    """Why an event does not meet the rules: the reason, and one line without payload."""
+    """Why an event breaks the rules: the reason, and one line without payload."""
 
     reason: Reason
     error: str
 
 
 class _Kind(NamedTuple):
-    """All that is the same for every event of one name in one session, worked out once."""
+    """What all events of one name in one session have in common."""
 
-    judge: Callable[[str], Violation | None] | None
-    """None: such events are skipped."""
-    on_flaw: Policy
+    check: Callable[[str], Violation | None] | None
+    """None: these events are skipped."""
+    invalid: Policy
     topic: str
     names: Names
 
@@ -141,46 +141,48 @@ class Encoder:
         return self._rules.dead_letters_topic
 
     def encode(self, event: Event, epoch: int, sequence: int) -> Record | None:
-        """The record of this event under this number; None when it is skipped and takes no number."""
+        """The record of this event under this number; None for a skipped event, which takes no number."""
         name, data, own_id, _, received_ms, oversize = event
         kind = self._kinds.get(name) or self._learn(name)
-        if kind.judge is None:
+        if kind.check is None:
             return None
         if oversize is not None or len(name) > TEXT_BYTES or (own_id is not None and len(own_id) > TEXT_BYTES):
             return self._too_large(event, epoch, sequence)
-        flaw = kind.judge(data)
-        if flaw is not None and kind.on_flaw != "publish":
-            return None if kind.on_flaw == "skip" else self._dead_letter(event, epoch, sequence, flaw)
-        is_json = flaw is None or flaw.reason != "invalid_json"
+        violation = kind.check(data)
+        if violation is not None and kind.invalid != "publish":
+            return None if kind.invalid == "skip" else self._dead_letter(event, epoch, sequence, violation)
+        is_json = violation is None or violation.reason != "invalid_json"
         value, headers = self._write(kind.names, event, epoch, sequence, is_json)
         if len(value) > self._max_bytes:
             return self._too_large(event, epoch, sequence)
         return _record(Record, (kind.topic, self._record_key, value, headers, received_ms, None))
 
     def rejected(self, event: Event, epoch: int, sequence: int, error: str, *, cut: bool = False) -> Record:
-        """The dead letter of a record that Kafka refused. ``cut``: refused for its size, so send its beginning only."""
+        """The dead letter of a record that Kafka refused. ``cut``: only its beginning, because of its size."""
         return self._failed(event, epoch, sequence, Violation("rejected", error), cut=cut)
 
-    def _dead_letter(self, event: Event, epoch: int, sequence: int, flaw: Violation) -> Record:
+    def _dead_letter(self, event: Event, epoch: int, sequence: int, violation: Violation) -> Record:
         if len(event.data.encode()) > self._max_bytes:
             return self._too_large(event, epoch, sequence)
-        return self._failed(event, epoch, sequence, flaw, cut=False)
+        return self._failed(event, epoch, sequence, violation, cut=False)
 
     def _too_large(self, event: Event, epoch: int, sequence: int) -> Record:
-        flaw = Violation("oversize", _TOO_LARGE.format(self._max_bytes))
-        return self._failed(event, epoch, sequence, flaw, cut=True)
+        violation = Violation("oversize", _TOO_LARGE.format(self._max_bytes))
+        return self._failed(event, epoch, sequence, violation, cut=True)
 
-    def _failed(self, event: Event, epoch: int, sequence: int, flaw: Violation, *, cut: bool) -> Record:
+    def _failed(self, event: Event, epoch: int, sequence: int, violation: Violation, *, cut: bool) -> Record:
         data = event.data.encode()
-        headers = failure_headers(flaw.reason, flaw.error) + event_headers(self._key, event, data, epoch, sequence)
+        headers = failure_headers(violation.reason, violation.error) + event_headers(
+            self._key, event, data, epoch, sequence
+        )
         value = prefix(data, MARKER_BYTES) if cut or event.oversize is not None else data
         topic = self._rules.dead_letters_topic
-        return Record(topic, self._record_key, value, headers, event.received_ms, flaw.reason)
+        return Record(topic, self._record_key, value, headers, event.received_ms, violation.reason)
 
     def _learn(self, name: str) -> _Kind:
-        judge, on_flaw = _judgement(self._rules, name)
+        check, invalid = _check_of(self._rules, name)
         topic = self._rules.topic_of(name, self._key.server)
-        kind = _Kind(judge, on_flaw, topic, Names(self._key, name, self._rules.type_prefix))
+        kind = _Kind(check, invalid, topic, Names(self._key, name, self._rules.type_prefix))
         if len(name) <= _REMEMBERED_LENGTH:
             if len(self._kinds) >= _REMEMBERED_NAMES:
                 self._kinds.clear()
@@ -188,34 +190,34 @@ class Encoder:
         return kind
 
 
-def _judgement(rules: Rules, name: str) -> tuple[Callable[[str], Violation | None] | None, Policy]:
-    """How events of this name are judged (None: skipped), and what becomes of those that fail."""
+def _check_of(rules: Rules, name: str) -> tuple[Callable[[str], Violation | None] | None, Policy]:
+    """How events of this name are checked (None: skipped), and what happens to invalid ones."""
     if not name or name in CONNECTION_EVENTS or name in rules.skip:
         return None, "skip"
     if rules.schema is None:
-        return _judge_json, "publish"
+        return _check_json, "publish"
     validator = rules.schema.get(name)
     if validator is not None:
-        return _judge_schema(validator), rules.invalid
+        return _check_schema(validator), rules.invalid
     if rules.unknown == "skip":
         return None, "skip"
-    return (_judge_json if rules.unknown == "publish" else _judge_unknown), rules.unknown
+    return (_check_json if rules.unknown == "publish" else _check_unknown), rules.unknown
 
 
-def _judge_json(data: str) -> Violation | None:
-    flaw = json_flaw(data)
-    return None if flaw is None else Violation("invalid_json", flaw)
+def _check_json(data: str) -> Violation | None:
+    violation = json_flaw(data)
+    return None if violation is None else Violation("invalid_json", violation)
 
 
-def _judge_unknown(_data: str) -> Violation | None:
+def _check_unknown(_data: str) -> Violation | None:
     return Violation("unknown_event", "no schema for this event type")
 
 
-def _judge_schema(validator: Validator) -> Callable[[str], Violation | None]:
-    def judge(data: str) -> Violation | None:
+def _check_schema(validator: Validator) -> Callable[[str], Violation | None]:
+    def check(data: str) -> Violation | None:
         error = validator(data)
         if error is None and "NaN" not in data and "Infinity" not in data:
             return None
-        return _judge_json(data) or (None if error is None else Violation("schema", error))
+        return _check_json(data) or (None if error is None else Violation("schema", error))
 
-    return judge
+    return check
