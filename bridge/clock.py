@@ -1,4 +1,4 @@
-"""The two clocks: one for durations, one for the date on a record.
+"""Time: a clock for durations, a clock for the dates on records, deadlines and back-off.
 
 Durations use ``CLOCK_BOOTTIME``: it never jumps when somebody sets the wall clock, and unlike ``time.monotonic`` it
 counts the time a suspended machine slept.
@@ -7,17 +7,23 @@ counts the time a suspended machine slept.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
+from typing import Final
+
+_MOST_DOUBLINGS: Final = 30
+"""Far beyond any maximum of a back-off, and far below what overflows a float."""
 
 
 def monotonic() -> float:
-    """Seconds since some fixed moment; only differences mean anything."""
+    """Seconds since a fixed moment; only differences have a meaning."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def unix_ms() -> int:
-    """Milliseconds since 1970-01-01 UTC by the wall clock: for what people and records see, never for durations."""
+    """Milliseconds since 1970-01-01 UTC by the wall clock: for people and records, never for durations."""
     return time.time_ns() // 1_000_000
 
 
@@ -26,3 +32,54 @@ def rfc3339(unix_milliseconds: int) -> str:
     """``2026-01-31T23:59:59.123Z`` (RFC 3339, UTC, milliseconds) of a Unix time in milliseconds."""
     moment = datetime.fromtimestamp(unix_milliseconds // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_milliseconds % 1000:03d}Z"
+
+
+def parse_rfc3339(text: str, *, default_zone: tzinfo | None = None) -> int:
+    """Unix milliseconds of an RFC 3339 time. Raises ValueError for any other text.
+
+    A time without a zone is read in ``default_zone``. If that is None, it is an error as well.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("a time that is not RFC 3339") from error
+    zone = moment.tzinfo or default_zone
+    if zone is None:
+        raise ValueError("a time without a zone")
+    return round(moment.replace(tzinfo=zone).timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment by which a wait must end."""
+
+    at: float
+    """A moment of ``clock``."""
+    clock: Callable[[], float] = monotonic
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float] = monotonic) -> Deadline:
+        """The deadline so many seconds from now."""
+        return cls(clock() + seconds, clock)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline, zero when it has passed."""
+        return max(0.0, self.at - self.clock())
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.clock() >= self.at
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential back-off between two bounds, in seconds. A value: it computes delays and never sleeps."""
+
+    minimum: float
+    maximum: float
+
+    def delay(self, failures: int) -> float:
+        """The delay after this many earlier failures in a row: the minimum for 0, then doubled up to the maximum."""
+        return min(self.minimum * 2.0 ** min(failures, _MOST_DOUBLINGS), self.maximum)

@@ -8,8 +8,8 @@ import typer
 
 from bridge.cli.kafka_access import JSON_OPTION, Access, access, echo_json
 from bridge.cli.options import Given, takes_settings
-from bridge.clock import unix_ms
-from bridge.core.records.dead_letter import Number, Place, Wanted, grouped, place_or_number, unix_ms_of
+from bridge.clock import parse_rfc3339, unix_ms
+from bridge.core.records.dead_letter import Number, Place, Wanted, grouped, place_or_number
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _since(text: str) -> int:
     except ValueError:
         pass
     try:
-        return unix_ms_of(text)
+        return parse_rfc3339(text)
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} is no time: it takes 90s, 30m, 24h, or 2026-01-31T18:00:00Z (with a zone)"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli.kafka_access import JSON_OPTION, access, echo_json
 from bridge.cli.options import Given, takes_settings
+from bridge.clock import parse_rfc3339, unix_ms
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -26,29 +26,25 @@ def _session(text: str) -> str:
 
 
 def _since(text: str) -> int:
-    from bridge.clock import unix_ms  # noqa: PLC0415 - slow, and not needed to print help
-    from bridge.settings.quantities import parse_duration  # noqa: PLC0415 - as above
+    from bridge.settings.quantities import parse_duration  # noqa: PLC0415 - slow, and not needed to print help
 
     now = unix_ms()
     try:
         moment = now - round(parse_duration(text) * 1000)
     except ValueError:
-        moment = _unix_ms(text)
+        moment = _time(text)
     if not 0 <= moment < now:
         raise typer.BadParameter(f"{text!r} is not in the past")
     return moment
 
 
-def _unix_ms(text: str) -> int:
+def _time(text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return round(moment.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        pass
-    raise typer.BadParameter(
-        f"{text!r} is neither a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
-    )
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is neither a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
+        ) from error
 
 
 @takes_settings

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from structlog.stdlib import get_logger
 
 from bridge import __version__
-from bridge.clock import monotonic
+from bridge.clock import Backoff, monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder, Route, Rules
@@ -23,7 +23,6 @@ from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from bridge.mix.sessions import SessionsApi
 from bridge.settings import ServerSettings, Settings
 from bridge.sse.connection import Connector, Endpoint
-from bridge.sse.reconnection import Backoff
 
 log = get_logger("bridge.source")
 

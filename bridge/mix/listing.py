@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, NamedTuple
+
+from bridge.clock import parse_rfc3339
 
 _LONGEST_ID = 1024  # an id becomes part of a URL, a record key and a header, all of which have limits of a few KiB
 _UNITS = ((1e17, 1e6), (1e14, 1e3), (1e11, 1.0))  # from this size on: nanoseconds, microseconds, milliseconds
@@ -103,10 +105,9 @@ def _of_text(text: str) -> int | None:
 
 def _of_date(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(text)
+        return _if_sensible(parse_rfc3339(text, default_zone=UTC))
     except ValueError:
         return None
-    return _if_sensible((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _of_number(number: float) -> int | None:

@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
+from bridge.clock import Backoff
+
 LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds. A server may ask for a day; after ten minutes it is cheap enough to ask again."""
 SLOW: Final = 5.0
@@ -26,8 +28,6 @@ _HINTS: Final = {
     403: "this token may not read the stream: check the token (token, token_file or headers)",
     407: "the proxy wants other credentials: check the proxy's address",
 }
-_MOST_DOUBLINGS: Final = 30
-"""Far beyond any maximum, and far below what overflows a float."""
 
 
 class Kind(Enum):
@@ -75,14 +75,6 @@ class Disconnected(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"{outcome.kind.value}: {outcome.detail}")
         self.outcome = outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Bounds of the waits, in seconds. A server's ``retry`` moves the first wait between them."""
-
-    minimum: float
-    maximum: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +159,10 @@ def _seconds(history: History, outcome: Outcome, jitter: float, backoff: Backoff
         # The ordinary end of a working stream (a proxy's time limit): about the base, spread so that a thousand
         # sessions cut at once do not come back in the same instant.
         return min(base * (0.75 + jitter / 2), backoff.maximum)
-    doubled = 2.0 ** min(history.failures, _MOST_DOUBLINGS)
     if outcome.kind is Kind.UNAUTHORIZED:
         slow = min(max(base, SLOW), backoff.maximum)
-        return slow + jitter * (min(slow * doubled, backoff.maximum) - slow)
-    return jitter * min(base * doubled, backoff.maximum)
+        return slow + jitter * (Backoff(slow, backoff.maximum).delay(history.failures) - slow)
+    return jitter * Backoff(base, backoff.maximum).delay(history.failures)
 
 
 def _not_before(seconds: float, retry_after: float | None, spread: float) -> float:

@@ -20,7 +20,6 @@ from bridge.core.records.dead_letter import (
     dead_letter_of,
     grouped,
     place_or_number,
-    unix_ms_of,
 )
 from bridge.core.records.headers import TEXT_BYTES
 from bridge.core.records.rules import Encoder, Record
@@ -131,8 +130,3 @@ def test_groups_add_up() -> None:
         Kind(KEY, "rejected", "content"): Group(2, 3, MS, MS + 20),
     }
     assert [kind.key.server for kind in grouped(letters)] == ["a", "local"]
-
-
-def test_times_are_read_to_the_millisecond() -> None:
-    """In any zone."""
-    assert unix_ms_of("1970-01-01T01:00:00.001+01:00") == 1

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bridge.clock import Backoff
 from bridge.core.identity import sendable
 from bridge.sse.reconnection import (
     LONGEST_RETRY_AFTER,
-    Backoff,
     Decision,
     Disconnected,
     End,

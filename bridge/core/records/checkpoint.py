@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bridge.clock import rfc3339
+from bridge.clock import parse_rfc3339, rfc3339
 from bridge.core.identity import Position, SessionKey
 from bridge.core.stream.overlap import DIGEST_BYTES, MOST, OverlapWindow
 
@@ -168,6 +167,6 @@ def _validated(model: type[_Model], value: bytes) -> _Model:
 
 def _unix_ms(text: str) -> int:
     try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
-    except (ValueError, OverflowError) as error:
-        raise BadCheckpoint("updated_at: not an RFC 3339 time") from error
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise BadCheckpoint(f"updated_at: {error}") from error

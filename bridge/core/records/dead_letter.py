@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from bridge.clock import parse_rfc3339
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import TEXT_BYTES, epoch_text, sequence_text
 
@@ -97,7 +97,7 @@ def dead_letter_of(
             error=texts.get("bridge.error", ""),
             event=texts["bridge.event"],
             last_event_id=texts["bridge.last_event_id"],
-            received_ms=unix_ms_of(texts["bridge.received_at"]),
+            received_ms=parse_rfc3339(texts["bridge.received_at"]),
             written_ms=written_ms,
             size=_whole(texts["bridge.bytes"]),
             sha256=texts["bridge.sha256"],
@@ -116,17 +116,6 @@ def _whole(text: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise ValueError("a header that should be a number is none")
     return int(text)
-
-
-def unix_ms_of(text: str) -> int:
-    """Unix milliseconds of an RFC 3339 time; raises ValueError for anything else, also for one without a zone."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError("a time that is not RFC 3339") from error
-    if moment.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return round(moment.timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
