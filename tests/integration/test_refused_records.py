@@ -94,7 +94,7 @@ class Ground:
     def restored(self) -> Mapping[SessionKey, Checkpoint]:
         """What the next start would know."""
         config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
-        return read_log(config, self.checkpoints, CHECKPOINT_PARTITIONS, lambda: False).checkpoints
+        return read_log(config, self.checkpoints, CHECKPOINT_PARTITIONS).checkpoints
 
     def read(self, topic: str) -> list[Read]:
         """What consumers of the topic see."""

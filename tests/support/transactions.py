@@ -187,7 +187,7 @@ class Ground:
     def restored(self) -> Mapping[SessionKey, Checkpoint]:
         """What stands in Kafka."""
         config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
-        return read_log(config, self.checkpoints, SHARDS, lambda: False).checkpoints
+        return read_log(config, self.checkpoints, SHARDS).checkpoints
 
     def position_of(self, key: SessionKey) -> Position | None:
         """What stands in Kafka; a commit is answered before its markers are there, so this may come a moment later."""

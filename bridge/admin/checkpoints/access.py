@@ -38,13 +38,12 @@ class CheckpointsTopic:
     def read(cls, given: Given, *, create: bool = False) -> CheckpointsTopic:
         """Raises ``SettingsError`` when there is none and it may not be created, ``Unreachable``."""
         opened = access(given)
-        from bridge.admin.checkpoints.topic import read_log  # noqa: PLC0415 - as below
-        from bridge.kafka.topic_reader import never  # noqa: PLC0415 - Kafka's client is slow to import
+        from bridge.admin.checkpoints.topic import read_log  # noqa: PLC0415 - Kafka's client is slow to import
 
         name = opened.settings.topics.checkpoints
         partitions = (_made_sure_of(opened) if create else _found(opened)).partitions
         wait = _LED_WITHIN if create else 0.0
-        log = _once_reached(lambda: read_log(opened.config, name, partitions, never), wait)
+        log = _once_reached(lambda: read_log(opened.config, name, partitions), wait)
         return cls(opened, name, partitions, log)
 
     def refuse_if_owned(self, shards: Iterable[int]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.admin.dead_letters.replay import Report
     from bridge.admin.dead_letters.rules import Stays
     from bridge.admin.dead_letters.topic import DeadLetters
-    from bridge.kafka.topic_reader import StoredRecord
+    from bridge.kafka.reader import StoredRecord
 
 _SHOWN = 4000
 """Characters of a payload that are shown unasked: two screens."""

@@ -9,7 +9,8 @@ from typing import Any
 from bridge.admin.dead_letters.rules import replayed_number
 from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Number, Place, Wanted, dead_letter_of
 from bridge.errors import SettingsError
-from bridge.kafka.topic_reader import OffsetRange, StoredRecord, offset_ranges, read
+from bridge.kafka.reader import StoredRecord
+from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 
 Identity = tuple[bytes, Number]
 """A record's key and number: what tells two events apart."""

@@ -13,7 +13,8 @@ from bridge.admin.verify.record_numbers import checkpoint_of, lifecycle_of, numb
 from bridge.clock import unix_ms
 from bridge.errors import SettingsError
 from bridge.kafka.config import client_config
-from bridge.kafka.topic_reader import OffsetRange, StoredRecord, offset_ranges, read
+from bridge.kafka.reader import StoredRecord
+from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 from bridge.kafka.topics import TopicAdmin, plan
 from bridge.settings import Settings
 

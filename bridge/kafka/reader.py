@@ -1,0 +1,107 @@
+"""Reads partitions that are assigned by hand. Every reader of the bridge is built on this consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from bridge.kafka.config import below, client_logger, reader_config, settings_judged, unreachable
+
+Partition = tuple[str, int]
+"""A topic and the number of a partition."""
+KafkaMessage = Message
+"""The type of what `PartitionReader.poll` returns, for packages that may not import the Kafka client."""
+
+
+class StoredRecord(NamedTuple):
+    """One record in Kafka. ``timestamp_ms`` is Unix time; a record without a value is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    timestamp_ms: int
+
+
+class PartitionReader:
+    """Reads the committed records of its partitions. It joins no group and commits nothing.
+
+    Each method raises ``Unreachable`` when the client fails. Thread rule: one thread.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], tuning: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
+    ) -> None:
+        """``config`` overrides ``tuning``; ``fixed`` overrides both. Raises ``SettingsError``."""
+        final = reader_config(below(tuning, config), "read_committed") | dict(fixed or {})
+        with settings_judged():
+            self._consumer = Consumer(final, logger=client_logger())
+
+    def assign(self, starts: Mapping[Partition, int]) -> None:
+        """Add partitions, each from an offset on."""
+        with _translated():
+            self._consumer.incremental_assign([TopicPartition(*each, start) for each, start in starts.items()])
+
+    def unassign(self, partitions: Iterable[Partition]) -> None:
+        """Remove partitions."""
+        with _translated():
+            self._consumer.incremental_unassign([TopicPartition(*each) for each in partitions])
+
+    def position(self, partition: Partition) -> int:
+        """Return the offset after the last record that was returned; negative before the first one."""
+        with _translated():
+            return self._consumer.position([TopicPartition(*partition)])[0].offset
+
+    def poll(self, limit: int, timeout: float, *, fill: bool = False) -> list[KafkaMessage]:
+        """Wait up to ``timeout`` seconds for records, and return at most ``limit``, errors of partitions included.
+
+        Returns what is there once the first record has come; with ``fill`` it waits for all of them.
+        """
+        with _translated():
+            # `consume` with a limit above 1 waits for its whole time-out while fewer records are there.
+            first = self._consumer.consume(limit if fill else 1, timeout)
+            return first if fill or not first else [*first, *self._consumer.consume(limit, 0)]
+
+    def close(self) -> None:
+        """End the client."""
+        self._consumer.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as exception:
+        raise unreachable("reading topics", exception) from exception
+
+
+def stored_record(message: KafkaMessage) -> StoredRecord:
+    """Return the record in a message that is no error."""
+    headers: Any = message.headers() or ()
+    return StoredRecord(
+        *partition_of(message),
+        _number(message.offset()),
+        _bytes(message.key()),
+        _bytes(message.value()),
+        headers,
+        message.timestamp()[1],
+    )
+
+
+def partition_of(message: KafkaMessage) -> Partition:
+    """Return the topic and the partition of a message or of an error."""
+    return str(message.topic()), _number(message.partition())
+
+
+def _number(number: int | None) -> int:
+    assert number is not None  # noqa: S101 - for mypy: each message of a consumer has a partition and an offset
+    return number
+
+
+def _bytes(text: str | bytes | None) -> bytes | None:
+    return text.encode() if isinstance(text, str) else text
