@@ -13,7 +13,7 @@ BURST: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RateLimit:
     """Turns to connect, one after the other: a token bucket that says when, so that nobody has to ask again.
 
     Every connect takes a turn, whatever it is for: a start, a shard that was taken over, a server that is back after it

@@ -66,7 +66,7 @@ class _Again(Exception):
     """Another connection is wanted at once."""
 
 
-class Worker:
+class SessionWorker:
     """One session's worker.
 
     Thread rule: ``start``, ``stop``, ``join`` and ``retire_if_older`` by the supervisor; the rest is its own thread's.

@@ -17,7 +17,7 @@ from bridge.core.records.rules import Encoder, Route, Rules
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.daemon.rate_limit import Pace
+from bridge.daemon.rate_limit import RateLimit
 from bridge.http.tls import client_context
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from bridge.mix.sessions import SessionsApi
@@ -49,7 +49,7 @@ class Source:
         """Whether the server has answered anything at all since the start; never cleared."""
         self.answers = False
         """Whether the last request to it was answered."""
-        self._pace = Pace()
+        self._pace = RateLimit()
         self._pacing = threading.Lock()
         self._url = server.url.get_secret_value().rstrip("/")
         self._tls = tls_context(name, server)

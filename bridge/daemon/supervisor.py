@@ -18,7 +18,7 @@ from bridge.daemon.discovery import Discovery
 from bridge.daemon.limits import share_interpreter_among
 from bridge.daemon.selection import OwnedPart, choose
 from bridge.daemon.session_states import State
-from bridge.daemon.session_worker import Worker
+from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
@@ -44,7 +44,7 @@ _LAUNCHING = 0.2
 class Running:
     """A session that is worked on, or whose last records are still on their way."""
 
-    worker: Worker
+    worker: SessionWorker
     publisher: SessionPublisher
     lease: Lease
 
@@ -60,8 +60,8 @@ class Rest:
 class Supervisor:
     """All sessions of the shards that this process owns.
 
-    Thread rule: one thread calls ``tick`` and the lifecycle verbs; ``snapshots`` any thread. The lock guards the tables
-    that snapshots read, for a copy each time.
+    Thread rule: one thread but for ``sessions``, ``servers`` and ``count_by_shard`` (any). The lock
+    guards the tables that they copy.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Supervisor:
         self._running: dict[SessionKey, Running] = {}
         self._held: set[SessionKey] = set()
         """Sessions that are not to be begun before it is known where they go on."""
-        self._departing: dict[SessionKey, Worker] = {}
+        self._departing: dict[SessionKey, SessionWorker] = {}
         """Workers of shards that were lost: no session gets a second connection before the first is closed."""
         self._ended = {name: Counters() for name in sources}
         self._left_out = dict.fromkeys(sources, 0)
@@ -146,14 +146,14 @@ class Supervisor:
         """The shard a session belongs to: the partition its checkpoints are in."""
         return partition_of(key.record_key, self._shard_count)
 
-    def own(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
+    def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Bridge the sessions of a shard from now on."""
         self._checkpoints.update(restored)
         self._keys[lease.shard] = set(restored)
         self._leases[lease.shard] = lease
         self._say_what_is_left_alone(restored)
 
-    def give_up(self, shard: int) -> None:
+    def revoke(self, shard: int) -> None:
         """Begin no session of the shard any more, and ask its readers to end."""
         self._leases.pop(shard, None)
         for key in self._keys.pop(shard, ()):
@@ -161,7 +161,7 @@ class Supervisor:
         for running in self._in(shard).values():
             running.worker.stop()
 
-    def has_left(self, shard: int, *, readers: bool) -> bool:
+    def is_drained(self, shard: int, *, readers: bool) -> bool:
         """Whether all its readers have ended and what they read is in Kafka; ``readers`` False: whatever they do.
 
         One in a name lookup that hangs hands over nothing more, its outbox refuses: it must not cost the others what
@@ -170,9 +170,9 @@ class Supervisor:
         mine = self._in(shard).values()
         return self._delivery.is_settled(shard) and not (readers and any(each.worker.is_alive for each in mine))
 
-    def drop(self, shard: int) -> None:
+    def forget(self, shard: int) -> None:
         """Forget the shard, whatever its sessions still have: their outboxes take nothing any more."""
-        self.give_up(shard)
+        self.revoke(shard)
         for key, running in self._in(shard).items():
             if running.worker.is_alive:
                 self._departing[key] = running.worker
@@ -181,7 +181,7 @@ class Supervisor:
             del self._rests[key]
         self._held = {key for key in self._held if self.shard_of(key) != shard}
 
-    def hold(self, key: SessionKey) -> None:
+    def suspend(self, key: SessionKey) -> None:
         """End the session here, whatever it still has, and do not begin it again before it is released."""
         self._held.add(key)
         running = self._running.get(key)
@@ -189,7 +189,7 @@ class Supervisor:
             running.worker.stop()
             running.publisher.revoke()
 
-    def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
         """Begin what was held of the shard from where it stands now."""
         for key in [key for key in self._held if self.shard_of(key) == shard]:
             self._held.discard(key)
@@ -199,7 +199,7 @@ class Supervisor:
                 self._keep(shard, key, restored[key])
             self._rests.pop(key, None)
 
-    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
         """Those of the shard that run in a lower epoch than the one that stands."""
         return [
             key
@@ -207,17 +207,17 @@ class Supervisor:
             if key in restored and running.publisher.position.epoch < restored[key].checkpoint.position.epoch
         ]
 
-    def is_out(self, key: SessionKey) -> bool:
+    def is_out_of_transaction(self, key: SessionKey) -> bool:
         """Whether no transaction holds anything of a session that is held."""
         running = self._running.get(key)
         return running is None or running.publisher.is_out
 
-    def epoch(self, key: SessionKey) -> int | None:
+    def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch that a session was in when it was taken over; None when it was in none."""
         restored = self._checkpoints.get(key)
         return None if restored is None else restored.checkpoint.position.epoch
 
-    def astray(self) -> Iterable[SessionKey]:
+    def must_restart(self) -> Iterable[SessionKey]:
         """Sessions whose memory does not know the position that stands in Kafka."""
         return [
             key
@@ -225,7 +225,7 @@ class Supervisor:
             if each.publisher.must_restart is not None and key not in self._held
         ]
 
-    def counts(self) -> Mapping[int, int]:
+    def count_by_shard(self) -> Mapping[int, int]:
         """Sessions that run here, by shard (any thread)."""
         with self._lock:
             return Counter(each.lease.shard for each in self._running.values())
@@ -294,7 +294,7 @@ class Supervisor:
         publisher = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, lease)
         discovery = self._discoveries.get(key.server)
         hint = discovery.ask_now if discovery else _nothing
-        worker = Worker(key, source, publisher, restored, lease, self._stall_detector, hint)
+        worker = SessionWorker(key, source, publisher, restored, lease, self._stall_detector, hint)
         with self._lock:
             self._running[key] = Running(worker, publisher, lease)
         worker.start()

@@ -31,46 +31,46 @@ class Reading(Protocol):
 class Sessions(Protocol):
     """The sessions of owned shards; see :class:`bridge.daemon.supervisor.Supervisor`."""
 
-    def own(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
+    def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Bridge the shard's sessions."""
         ...
 
-    def give_up(self, shard: int) -> None:
+    def revoke(self, shard: int) -> None:
         """Ask its readers to end."""
         ...
 
-    def has_left(self, shard: int, *, readers: bool) -> bool:
+    def is_drained(self, shard: int, *, readers: bool) -> bool:
         """Whether they have, and all they read is delivered."""
         ...
 
-    def drop(self, shard: int) -> None:
+    def forget(self, shard: int) -> None:
         """Forget it."""
         ...
 
-    def hold(self, key: SessionKey) -> None:
+    def suspend(self, key: SessionKey) -> None:
         """End the session here, whatever it still has, and do not begin it again before it is released."""
         ...
 
-    def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
         """Begin what was held of the shard from where it stands now."""
         ...
 
-    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
         """Those that run in a lower epoch than the one that stands."""
         ...
 
-    def is_out(self, key: SessionKey) -> bool:
+    def is_out_of_transaction(self, key: SessionKey) -> bool:
         """Whether no transaction holds anything of a session that is held."""
         ...
 
-    def epoch(self, key: SessionKey) -> int | None:
+    def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch that a session was in when it was taken over; None when it was in none."""
         ...
 
-    def astray(self) -> Iterable[SessionKey]:
+    def must_restart(self) -> Iterable[SessionKey]:
         """Those whose memory does not know the position that stands in Kafka."""
         ...
 
-    def counts(self) -> Mapping[int, int]:
+    def count_by_shard(self) -> Mapping[int, int]:
         """Sessions that run here, by shard."""
         ...

@@ -118,7 +118,7 @@ class Shards:
         for note in self._assignment.notes():
             self._heed(note)
         self._judge_start()
-        for key in self._sessions.astray():
+        for key in self._sessions.must_restart():
             self._begin_session_again(self._shards[partition_of(key.record_key, self._count)], key)
         now = monotonic()
         for shard, each in list(self._shards.items()):
@@ -222,12 +222,12 @@ class Shards:
             restored = taken.log.restored()
             self.restored += len(restored)
             log.info("shard taken", shard=shard, term=taken.term, checkpoints=len(restored))
-            self._sessions.own(lease, restored)
+            self._sessions.acquire(lease, restored)
         elif each.stage is Stage.RETURNING:
             self._return(each, taken)
         elif each.stage is Stage.OWNED and each.is_read_again:
             each.is_read_again = False
-            self._sessions.release(shard, taken.log.restored())
+            self._sessions.restart_suspended(shard, taken.log.restored())
 
     def _mistakes(self, each: _Shard, taken: Taken) -> list[Mistake]:
         former = taken.previous
@@ -292,9 +292,9 @@ class Shards:
         each.trouble, each.is_read_again = None, False
         each.held.clear()  # what was to be read again is read
         restored = taken.log.restored()
-        for key in self._sessions.behind(taken.shard, restored):  # by a command, which found no owner
-            self._sessions.hold(key)
-        self._sessions.release(taken.shard, restored)
+        for key in self._sessions.stale(taken.shard, restored):  # by a command, which found no owner
+            self._sessions.suspend(key)
+        self._sessions.restart_suspended(taken.shard, restored)
         lease.resume()
         self._delivery.resume(taken.shard)
         log.info("shard is this process's again, and nobody else had it", shard=taken.shard, term=taken.term)
@@ -322,12 +322,12 @@ class Shards:
 
     def _is_harmless(self, each: _Shard, key: SessionKey, word: CheckpointRecord) -> bool:
         """A late word in no epoch above the one that was taken over hides nothing; the next restore minds it."""
-        term, epoch, own = term_of(run_of(word.value)), epoch_told(word.value), self._sessions.epoch(key)
+        term, epoch, own = term_of(run_of(word.value)), epoch_told(word.value), self._sessions.restored_epoch(key)
         is_late = each.lease.term is not None and 0 <= term < each.lease.term
         return is_late and epoch is not None and own is not None and epoch <= own
 
     def _begin_session_again(self, each: _Shard, key: SessionKey) -> None:
-        self._sessions.hold(key)
+        self._sessions.suspend(key)
         each.held.add(key)
 
     def _read_again(self, each: _Shard) -> None:
@@ -341,7 +341,7 @@ class Shards:
 
     def _look_again(self, each: _Shard) -> None:
         """Once no transaction holds anything of what is held: its position would come behind the claim."""
-        if each.held and all(self._sessions.is_out(key) for key in each.held):
+        if each.held and all(self._sessions.is_out_of_transaction(key) for key in each.held):
             each.held.clear()
             self._read_again(each)
 
@@ -360,19 +360,19 @@ class Shards:
         was = each.stage
         self._turn(each, Turn.REVOKED)
         if each.stage is Stage.GONE:
-            if was in _IN_DOUBT and not self._sessions.has_left(each.lease.shard, readers=False):
+            if was in _IN_DOUBT and not self._sessions.is_drained(each.lease.shard, readers=False):
                 self.left_undelivered += 1
             self._clear(each)
             return
         each.begun, each.deadline = monotonic(), deadline
         self._reader.forget(each.lease.shard)
-        self._sessions.give_up(each.lease.shard)
+        self._sessions.revoke(each.lease.shard)
         self._delivery.flush(each.lease.shard)
         self._let_go(each.lease.shard, each, monotonic())
 
     def _let_go(self, shard: int, each: _Shard, now: float) -> None:
         with_readers = now < each.begun + (each.deadline - each.begun) * _READERS_SHARE
-        if self._sessions.has_left(shard, readers=with_readers):
+        if self._sessions.is_drained(shard, readers=with_readers):
             log.info("shard given up", shard=shard, seconds=round(now - each.begun, 3))
         elif now < each.deadline:
             return
@@ -393,7 +393,7 @@ class Shards:
         self._shards.pop(shard, None)
         each.lease.revoke()
         self._reader.forget(shard)
-        self._sessions.drop(shard)
+        self._sessions.forget(shard)
         self._delivery.leave(each.lease)
         for gone in each.gone:
             gone.count_down()
@@ -405,7 +405,7 @@ class Shards:
 
     def snapshots(self) -> tuple[ShardSnapshot, ...]:
         """All shards of this process (any thread)."""
-        held_up, counts = self._reader.held_up(), self._sessions.counts()
+        held_up, counts = self._reader.held_up(), self._sessions.count_by_shard()
         return tuple(
             ShardSnapshot(
                 shard, each.stage.value, each.lease.term, counts.get(shard, 0),

@@ -17,7 +17,7 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, extended
 from bridge.daemon.session_states import State
-from bridge.daemon.session_worker import Worker
+from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease, SoleOwner
@@ -99,7 +99,7 @@ def source(mix: ScriptedMix, **more: object) -> Source:
 @contextmanager
 def working(
     of: Source, restored: Position | None = None, overlap_window: OverlapWindow | None = None
-) -> Iterator[tuple[Worker, Kept]]:
+) -> Iterator[tuple[SessionWorker, Kept]]:
     """A running worker, and its outbox."""
     publisher = Kept()
     checkpoint: Restored | None = None
@@ -107,7 +107,7 @@ def working(
         overlap_window = overlap_window or OverlapWindow.starting(restored.last_event_id)
         publisher = Kept(restored, overlap_window)
         checkpoint = Restored(Checkpoint(KEY, restored, "active", 0, of.fingerprint, overlap_window), is_late=False)
-    worker = Worker(KEY, of, cast("Publisher", publisher), checkpoint, lease(), StallDetector(), lambda: None)
+    worker = SessionWorker(KEY, of, cast("Publisher", publisher), checkpoint, lease(), StallDetector(), lambda: None)
     worker.start()
     try:
         yield worker, publisher
@@ -198,7 +198,7 @@ def test_connections_made_together_do_not_end_together(monkeypatch: pytest.Monke
     with scripted_mix() as mix:
         of = source(mix)
         workers = [
-            Worker(
+            SessionWorker(
                 SessionKey("local", f"s{number}"),
                 of,
                 cast("Publisher", Kept()),

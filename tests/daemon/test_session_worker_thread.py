@@ -8,7 +8,7 @@ from typing import Any, cast
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.daemon.session_states import State
-from bridge.daemon.session_worker import Worker
+from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease, SoleOwner
@@ -28,7 +28,7 @@ def test_a_session_without_a_thread_is_over_and_can_be_stopped(monkeypatch: Any)
     values = {"servers.local.url": "http://127.0.0.1:9", "kafka.bootstrap_servers": "127.0.0.1:9"}
     key = SessionKey("local", "a")
     source, lease = Source("local", load(values, {})), Lease(0, SoleOwner())
-    worker = Worker(key, source, cast("Publisher", NoOutbox()), None, lease, StallDetector(), lambda: None)
+    worker = SessionWorker(key, source, cast("Publisher", NoOutbox()), None, lease, StallDetector(), lambda: None)
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

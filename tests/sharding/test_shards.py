@@ -63,49 +63,49 @@ class Sessions:
     out: bool = True
     lost_track: list[SessionKey] = field(default_factory=list)
 
-    def own(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
+    def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Begun."""
         self.said.append(f"own {lease.shard}")
         self.restored.update(restored)
 
-    def give_up(self, shard: int) -> None:
+    def revoke(self, shard: int) -> None:
         """Asked to end."""
         self.said.append(f"give up {shard}")
 
-    def has_left(self, shard: int, *, readers: bool) -> bool:  # noqa: ARG002 - the protocol's
+    def is_drained(self, shard: int, *, readers: bool) -> bool:  # noqa: ARG002 - the protocol's
         """As the test has it."""
         return self.delivered and (self.readers_left or not readers)
 
-    def drop(self, shard: int) -> None:
+    def forget(self, shard: int) -> None:
         """Forgotten."""
         self.said.append(f"drop {shard}")
 
-    def hold(self, key: SessionKey) -> None:
+    def suspend(self, key: SessionKey) -> None:
         """Ended, and not begun again."""
         self.said.append(f"hold {key}")
 
-    def release(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
         """Begun again."""
         self.said.append(f"release {shard}")
         self.restored.update(restored)
 
-    def behind(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
         """None."""
         return [key for key in restored if key in self.lower]
 
-    def is_out(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
+    def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
         """As the test has it."""
         return self.out
 
-    def epoch(self, key: SessionKey) -> int | None:
+    def restored_epoch(self, key: SessionKey) -> int | None:
         """Of the checkpoints that were restored."""
         return self.restored[key].checkpoint.position.epoch if key in self.restored else None
 
-    def astray(self) -> Iterable[SessionKey]:
+    def must_restart(self) -> Iterable[SessionKey]:
         """None."""
         return self.lost_track
 
-    def counts(self) -> Mapping[int, int]:
+    def count_by_shard(self) -> Mapping[int, int]:
         """None."""
         return {}
 
