@@ -15,32 +15,27 @@ from typing import Any, NamedTuple
 import typer.main
 
 from bridge import errors
-from bridge.cli import checkpoint_texts, checkpoints_transfer, dead_letter_texts
+from bridge.admin.check import lines as checks
+from bridge.admin.check.topics import Seen
+from bridge.admin.checkpoints import export as checkpoint_export
+from bridge.admin.checkpoints import text as checkpoint_texts
+from bridge.admin.checkpoints.edit import Change, forgotten, imported, moved
+from bridge.admin.dead_letters import text as dead_letter_texts
+from bridge.admin.dead_letters.replay import Report
+from bridge.admin.dead_letters.rules import Stays, as_record
+from bridge.cli import checkpoints_transfer
 from bridge.cli.app import app
 from bridge.cli.check import _document as check_document_of
 from bridge.clock import monotonic
-from bridge.core import badge, checkpoint, checkpoint_export, claim
-from bridge.core.checkpoint import Checkpoint
-from bridge.core.checkpoint_edit import Change, forgotten, imported, moved
 from bridge.core.checkpoint_log import CheckpointLog
-from bridge.core.continuity import Action, Anew, Announce, Continuity
-from bridge.core.dead_letter import DeadLetter, Place, dead_letter_of
-from bridge.core.event import Event, Oversize
 from bridge.core.identity import Position, SessionKey, partition_of
-from bridge.core.lifecycle import Happening, LifecycleWriter
-from bridge.core.recent import Recent, digest
-from bridge.core.records import Encoder, Record, Rules
-from bridge.core.replay import Stays, as_record
-from bridge.core.shard_states import Stage
-from bridge.core.states import State as SessionState
-from bridge.core.watermark import SENT_AGAIN
-from bridge.daemon import checks
-from bridge.daemon.source import Source
-from bridge.delivery.replay import Report
-from bridge.kafka.survey import Seen
-from bridge.kafka.topics import plan
-from bridge.observe.http import HttpEndpoint
-from bridge.observe.snapshot import (
+from bridge.core.in_flight import SENT_AGAIN
+from bridge.core.records import checkpoint, claim, member_metadata
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.dead_letter import DeadLetter, Place, dead_letter_of
+from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
+from bridge.core.records.rules import Encoder, Record, Rules
+from bridge.core.snapshot import (
     BridgeSnapshot,
     Counters,
     Replica,
@@ -49,7 +44,15 @@ from bridge.observe.snapshot import (
     ShardSnapshot,
     TopicSnapshot,
 )
+from bridge.core.stream.continuity import Action, Announce, Continuity, StartEpoch
+from bridge.core.stream.event import Event, Oversize
+from bridge.core.stream.overlap import OverlapWindow, digest
+from bridge.daemon.session_states import State as SessionState
+from bridge.daemon.source import Source
+from bridge.kafka.topics import plan
+from bridge.observe.api import HttpEndpoint
 from bridge.settings import Settings, load, naming
+from bridge.sharding.states import Stage
 
 NOW = 1_764_000_000_123
 """Unix milliseconds of everything that is recorded: 2025-11-24T16:00:00.123Z."""
@@ -146,7 +149,7 @@ def replay_document(letters: Sequence[Bytes]) -> dict[str, Any]:
 def lifecycle_record(kind: Any, reason: str, new_epoch: int | None = None, **data: Any) -> Bytes:
     """The lifecycle record that follows number 7."""
     writer = LifecycleWriter(SessionKey("local", "5e55-10n"), "mix.lifecycle")
-    return _bytes(writer.record(Happening(kind, reason, **data), EPOCH, NUMBER, NOW, new_epoch))
+    return _bytes(writer.record(LifecycleEvent(kind, reason, **data), EPOCH, NUMBER, NOW, new_epoch))
 
 
 def kafka_refused() -> tuple[str, str, int | None]:
@@ -174,13 +177,13 @@ def announced(known: Known, connections: Sequence[Sequence[str | None]], *, stal
     )
     window = [_event(each) for each in known.ids]
     cursor = (known.ids[-1] or "") if known.ids else known.after
-    recent = Recent(known.after, cursor, b"".join(map(digest, window)), known.certain)
+    overlap_window = OverlapWindow(known.after, cursor, b"".join(map(digest, window)), known.certain)
     actions: list[Action] = []
     for ids in connections:
-        actions += [*one.begin(recent, is_used=known.is_used)[1], *one.opened()]
+        actions += [*one.begin(overlap_window, is_used=known.is_used)[1], *one.opened()]
         events = [_event(each) for each in ids]
         actions += one.stood_still(events, 5, 0) if stalls else one.take(events, 0) if events else one.lapse()
-    found = [each.happening for each in actions if isinstance(each, Announce | Anew)]
+    found = [each.lifecycle_event for each in actions if isinstance(each, Announce | StartEpoch)]
     return [[it.kind, it.reason, it.from_last_event_id, it.to_last_event_id, it.missing] for it in found]
 
 
@@ -192,9 +195,11 @@ def _event(own_id: str | None) -> Event:
 
 
 def _checkpoint(session: str, state: Any = "active", term: int | None = 12, *, overlap: bool = True) -> Checkpoint:
-    recent = Recent("40", "41", b"".join(map(digest, [_event("41")] * 2))) if overlap else Recent.starting("41")
+    overlap_window = OverlapWindow.starting("41")
+    if overlap:
+        overlap_window = OverlapWindow("40", "41", b"".join(map(digest, [_event("41")] * 2)))
     position = Position(EPOCH, NUMBER, "41")
-    return Checkpoint(SessionKey("local", session), position, state, NOW, "0123456789abcdef", recent, term)
+    return Checkpoint(SessionKey("local", session), position, state, NOW, "0123456789abcdef", overlap_window, term)
 
 
 def checkpoint_record(session: str, **more: Any) -> Bytes:
@@ -211,7 +216,8 @@ def claim_record(instance: str) -> Bytes:
 
 def committed_metadata(instance: str | None, *, left: bool) -> str:
     """The metadata of a committed offset."""
-    return badge.encode(badge.Badge("h\u00f6st:77", instance, "boot/1/77/5", "0123456789abcdef", "1.2.3", 3, left))
+    of = member_metadata.MemberMetadata("h\u00f6st:77", instance, "boot/1/77/5", "0123456789abcdef", "1.2.3", 3, left)
+    return member_metadata.encode(of)
 
 
 def _log(records: Sequence[Bytes]) -> CheckpointLog:
@@ -232,7 +238,7 @@ def checkpoints_documents(records: Sequence[Bytes], session: str) -> dict[str, A
     planned: Any = SimpleNamespace(edits=[imported(one, about, 4, NOW)], already=2, behind=[])
     export = checkpoint_export.Export(_header(1), (one,))
     return {
-        "list": checkpoint_texts.list_document(topic, list(log.standings().values()), NOW + 1500),
+        "list": checkpoint_texts.list_document(topic, list(log.stored_checkpoints().values()), NOW + 1500),
         "show": checkpoint_texts.shown_document(topic, about, NOW + 1500),
         "set and reset --forget": checkpoint_texts.changed_document(topic, [(about, edit) for edit in edits]),
         "export": checkpoint_export.document(export),
