@@ -15,10 +15,11 @@ from bridge.admin.checkpoints.edit import Change, Edit, forgotten, moved, remove
 from bridge.cli.kafka_access import JSON_OPTION, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import unix_ms
-from bridge.core.checkpoint_log import StoredCheckpoint, session_of
+from bridge.core.checkpoint_log import StoredCheckpoint
 from bridge.core.identity import LONGEST_ID, SessionKey, partition_of, sendable
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
+from bridge.sharding.invalid_checkpoints import session_of
 
 checkpoints_app = typer.Typer(
     name="checkpoints",
@@ -69,8 +70,8 @@ def _is_wanted(stored: StoredCheckpoint, sessions: Sequence[str] | None, state: 
     name = stored.key.decode("utf-8", "replace")
     named = not sessions or any(name == each or fnmatchcase(name, each) for each in sessions)
     if state is Show.BAD:
-        return named and bool(stored.flaws)
-    return named and (state is None or (stored.good is not None and stored.good.state == state.value))
+        return named and bool(stored.invalid)
+    return named and (state is None or (stored.valid is not None and stored.valid.state == state.value))
 
 
 @checkpoints_app.command()
@@ -80,14 +81,14 @@ def show(*, given: Given, session: _Session, as_json: _Json = False) -> None:
     from bridge.admin.checkpoints import text as texts  # noqa: PLC0415 - not needed to print help
 
     topic = CheckpointsTopic.read(given)
-    stored = topic.log.about(os.fsencode(session))
+    stored = topic.log.stored(os.fsencode(session))
     if as_json:
         echo_json(texts.shown_document(topic.name, stored, unix_ms()))
-    elif stored.words:
+    elif stored.records:
         typer.echo("\n".join(texts.shown_lines(topic.name, stored, unix_ms())))
     else:
         typer.echo(f"{topic.name} has no checkpoint of {visible(session)}", err=True)
-    raise typer.Exit(EXIT_OK if stored.words else EXIT_FOUND)
+    raise typer.Exit(EXIT_OK if stored.records else EXIT_FOUND)
 
 
 @checkpoints_app.command("set")
@@ -124,7 +125,7 @@ def set_(  # noqa: PLR0913 - its options, each by name
     _refuse_unsendable(event_id)
 
     def plan(topic: CheckpointsTopic) -> list[Edit]:
-        return [_moved(topic, topic.log.about(key.record_key), key, event_id, "active")]
+        return [_moved(topic, topic.log.stored(key.record_key), key, event_id, "active")]
 
     _change(given, plan, force=force, as_json=as_json)
 
@@ -193,8 +194,8 @@ def _session_key(key: bytes) -> SessionKey:
 
 
 def _something(topic: CheckpointsTopic, key: bytes) -> StoredCheckpoint:
-    stored = topic.log.about(key)
-    if not stored.words:
+    stored = topic.log.stored(key)
+    if not stored.records:
         name = visible(key.decode("utf-8", "backslashreplace"))
         typer.echo(f"{topic.name} has no checkpoint of {name}: nothing to change", err=True)
         raise typer.Exit(EXIT_FOUND)
@@ -220,7 +221,7 @@ def _misplaced(topic: CheckpointsTopic) -> list[Edit]:
     edits = []
     for stored in topic.log.stored_checkpoints().values():
         furthest = stored.furthest
-        if furthest is not None and any(flaw.misplaced is not None for flaw in stored.flaws):
+        if furthest is not None and any(flaw.misplaced is not None for flaw in stored.invalid):
             event_id = furthest.position.last_event_id
             edits.append(_moved(topic, stored, furthest.key, event_id, furthest.state))
     return edits
@@ -245,8 +246,8 @@ def _fingerprint(topic: CheckpointsTopic, session: SessionKey) -> str:
 
 
 def _removed(topic: CheckpointsTopic, key: bytes, partition: int) -> Edit:
-    stored = topic.log.about(key)
-    if partition not in {word.partition for word in stored.words}:
+    stored = topic.log.stored(key)
+    if partition not in {record.partition for record in stored.records}:
         typer.echo(f"{topic.name} partition {partition} has no record with that key: nothing to change", err=True)
         raise typer.Exit(EXIT_FOUND)
     if session_of(key) is not None and partition == partition_of(key, topic.partitions):
@@ -263,7 +264,7 @@ def _change(given: Given, plan: Callable[[CheckpointsTopic], list[Edit]], *, for
     if edits and not force:
         topic.refuse_if_owned(write.partition for edit in edits for write in edit.writes)
     topic.write(edits)
-    changes = [(topic.log.about(edit.key), edit) for edit in edits]
+    changes = [(topic.log.stored(edit.key), edit) for edit in edits]
     if as_json:
         echo_json(texts.changed_document(topic.name, changes))
     else:

@@ -17,10 +17,10 @@ from bridge.admin.checkpoints.edit import Edit, imported, is_behind, is_imported
 from bridge.cli.kafka_access import JSON_OPTION, counted, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import rfc3339, unix_ms
-from bridge.core.checkpoint_log import mistakes_of
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, SettingsError, Unreachable
+from bridge.sharding.invalid_checkpoints import mistakes_of
 
 if TYPE_CHECKING:
     from bridge.admin.checkpoints.export import Export
@@ -67,7 +67,7 @@ def export(
 def _exported(topic: CheckpointsTopic) -> Export:
     from bridge.admin.checkpoints.export import Export, Header, position_of  # noqa: PLC0415 - as above
 
-    if bad := [flaw for flaw in topic.log.flaws if flaw.misplaced is None]:
+    if bad := [flaw for flaw in topic.log.invalid if flaw.misplaced is None]:
         raise SettingsError(mistakes_of(topic.name, bad))
     positions = [position_of(stored) for stored in topic.log.stored_checkpoints().values()]
     checkpoints = tuple(one for one in positions if one is not None)
@@ -145,7 +145,7 @@ def _planned(found: Export, topic: CheckpointsTopic) -> _Planned:
     edits, already, behind, now_ms = [], 0, [], unix_ms()
     stored_checkpoints = topic.log.stored_checkpoints()
     for one in found.checkpoints:
-        stored = stored_checkpoints.get(one.key.record_key) or topic.log.about(one.key.record_key)
+        stored = stored_checkpoints.get(one.key.record_key) or topic.log.stored(one.key.record_key)
         if is_imported(one, stored):
             already += 1
             continue

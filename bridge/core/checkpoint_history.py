@@ -1,8 +1,8 @@
-"""Where a session goes on after the owners of its shard have changed, whatever a former one still wrote. Pure.
+"""Where a session resumes after the owners of its shard changed, also when a former owner still wrote. Pure.
 
-A process that was paused, or cut off from Kafka, may write a checkpoint after its shard has gone to another one: a
-**late** word. Consumers keep to the highest epoch they have seen. So a late word of a higher epoch than the owner's
-says that from its first record on they may have dropped whatever the owner published.
+A process that was paused, or cut off from Kafka, may write a checkpoint after another process took its shard: a
+**stale write**. Consumers keep the highest epoch they have seen. A stale write with a higher epoch than the owner's
+therefore means that consumers may have dropped the owner's records from the first record of that epoch on.
 """
 
 from __future__ import annotations
@@ -14,84 +14,85 @@ from bridge.core.records.checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a session goes on."""
+    """Where a session resumes."""
 
     checkpoint: Checkpoint
     """Its epoch is the highest that anybody wrote."""
-    is_late: bool
-    """Somebody wrote who was not the owner any more: go on in a new epoch."""
+    is_stale: bool
+    """A process wrote that was no longer the owner: the session must start a new epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointHistory:
-    """What the words of one key come to, taken in order of their offsets."""
+    """The result of all checkpoint records of one key, in order of their offsets."""
 
-    good: Checkpoint | None = None
-    """The last word of an owner, or of a command."""
-    top: Checkpoint | None = None
-    """The word with the highest epoch and sequence, whoever wrote it."""
-    is_late: bool = False
-    """A late word stands here whose writer's successors may not know of it."""
-    visible: Checkpoint | None = None
-    """The last word before an owner's records may have been hidden: all up to it has certainly been seen."""
-    hidden_since: int = -1
-    """The offset of the late word that may have hidden them."""
+    last: Checkpoint | None = None
+    """The last checkpoint by an owner or by a command."""
+    highest: Checkpoint | None = None
+    """The checkpoint with the highest epoch and sequence, whoever wrote it."""
+    is_stale: bool = False
+    """There is a stale write that no later owner is known to have read."""
+    safe: Checkpoint | None = None
+    """The last checkpoint before a stale owner's higher epoch could make consumers drop the new owner's records."""
+    stale_offset: int = -1
+    """The offset of that stale write."""
 
-    def after(self, word: Checkpoint, offset: int, *, is_late: bool) -> CheckpointHistory:
-        """With the next word."""
-        top = word if self.top is None or word.position[:2] >= self.top.position[:2] else self.top
-        # An owner that did not yet know of a command's word: numbers never go back to an epoch that was left.
-        is_below = self.good is not None and word.position.epoch < self.good.position.epoch
-        if is_late or is_below:
-            return replace(self._late(word, offset), top=top, is_late=True)
-        settled = self._is_settled_by(word)
-        return CheckpointHistory(
-            good=word,
-            top=top,
-            is_late=self.is_late and not settled,
-            visible=None if settled else self.visible,
-            hidden_since=-1 if settled else self.hidden_since,
-        )
+    def after(self, checkpoint: Checkpoint, offset: int, *, is_stale: bool) -> CheckpointHistory:
+        """The history including the next checkpoint."""
+        highest = self.highest
+        if highest is None or checkpoint.position[:2] >= highest.position[:2]:
+            highest = checkpoint
+        # An owner that did not yet know of a command's checkpoint: numbers never return to an epoch that was left.
+        is_below = self.last is not None and checkpoint.position.epoch < self.last.position.epoch
+        if is_stale or is_below:
+            return replace(self._with_stale(checkpoint, offset), highest=highest, is_stale=True)
+        if self._is_settled_by(checkpoint):
+            return CheckpointHistory(checkpoint, highest)
+        return replace(self, last=checkpoint, highest=highest)
 
-    def _late(self, word: Checkpoint, offset: int) -> CheckpointHistory:
-        base = self.good if self.visible is None else self.visible
-        # Nobody else has begun an epoch above its writer's: all that it says has been seen.
-        goes_on = base is None or (self.top is base and _are_of_one_writer(base, word))
-        if goes_on and self.good is not None and word.position.epoch == self.good.position.epoch:
-            return replace(self, good=word)
-        if goes_on:
-            return replace(self, visible=word, hidden_since=offset)
-        if self.good is None:
-            return replace(self, hidden_since=offset)
-        if self.visible is None and word.position.epoch > self.good.position.epoch:
-            # Not the late word's own position: its records of the older epoch may have been hidden themselves, if the
-            # owner had begun a new one before.
-            return replace(self, visible=self.good, hidden_since=offset)
+    def _with_stale(self, checkpoint: Checkpoint, offset: int) -> CheckpointHistory:
+        # If nobody else started an epoch above the writer's, consumers have seen everything up to this checkpoint.
+        base = self._base
+        continues = base is None or (self.highest is base and _are_of_one_writer(base, checkpoint))
+        if continues and self.last is not None and checkpoint.position.epoch == self.last.position.epoch:
+            return replace(self, last=checkpoint)
+        if continues:
+            return replace(self, safe=checkpoint, stale_offset=offset)
+        if self.last is None:
+            return replace(self, stale_offset=offset)
+        if self.safe is None and checkpoint.position.epoch > self.last.position.epoch:
+            # Not the position of the stale write itself: consumers may have dropped its writer's records of the older
+            # epoch, if the owner had started a new one before.
+            return replace(self, safe=self.last, stale_offset=offset)
         return self
 
-    def _is_settled_by(self, word: Checkpoint) -> bool:
-        """Whether its writer went on from what is certain, above all epochs.
+    def _is_settled_by(self, checkpoint: Checkpoint) -> bool:
+        """Whether its writer resumed from the safe position, above all epochs.
 
-        A higher epoch alone does not say so: the owner may have begun one for a reason of its own.
+        A higher epoch alone does not prove that: the owner may have started one for another reason.
         """
-        if self.top is None:
+        if self.highest is None:
             return False
-        if self.good is not None and word.term is not None and word.term < self.hidden_since:
+        if self.last is not None and checkpoint.term is not None and checkpoint.term < self.stale_offset:
             return False
-        if self.visible is self.top and word.position.epoch == self.top.position.epoch:
-            return True  # the late words were its own: somebody's claim came between
-        return word.position.epoch > self.top.position.epoch
+        if self.safe is self.highest and checkpoint.position.epoch == self.highest.position.epoch:
+            return True  # the stale writes were its own: another process's claim lies between
+        return checkpoint.position.epoch > self.highest.position.epoch
+
+    @property
+    def _base(self) -> Checkpoint | None:
+        return self.last if self.safe is None else self.safe
 
     @property
     def restored(self) -> Restored | None:
-        """Where to go on; None when there is no word."""
-        base = self.good if self.visible is None else self.visible
-        if base is None or self.top is None:
+        """Where to resume; None without any checkpoint."""
+        base = self._base
+        if base is None or self.highest is None:
             return None
-        if self.top.position.epoch > base.position.epoch:
-            number = self.top.position
-            base = replace(base, position=base.position._replace(epoch=number.epoch, sequence=number.sequence))
-        return Restored(base, self.is_late)
+        epoch, sequence, _ = self.highest.position
+        if epoch > base.position.epoch:
+            base = replace(base, position=base.position._replace(epoch=epoch, sequence=sequence))
+        return Restored(base, self.is_stale)
 
 
 def _are_of_one_writer(earlier: Checkpoint, later: Checkpoint) -> bool:

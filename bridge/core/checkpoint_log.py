@@ -1,9 +1,8 @@
-"""The last word on every session in the checkpoints topic, and which of them the bridge cannot go by. Pure."""
+"""The newest checkpoint of every session in the checkpoints topic, and the invalid records. Pure."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -16,12 +15,10 @@ from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records import claim
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, run_of, term_of
 from bridge.core.records.claim import CLAIM_KEY, Claim
-from bridge.errors import Mistake
-from bridge.settings import checks
 
 _LARGEST_EPOCH = 10**10 - 2
-"""A larger one has no successor in 10 digits, and stands in no record."""
-_NOTHING = CheckpointHistory()
+"""A larger epoch has no successor in 10 digits; no record carries one."""
+_EMPTY = CheckpointHistory()
 
 
 class CheckpointRecord(NamedTuple):
@@ -30,254 +27,187 @@ class CheckpointRecord(NamedTuple):
     partition: int
     offset: int
     written_ms: int
-    """Kafka's time of it, in Unix milliseconds."""
+    """Kafka's timestamp, in Unix milliseconds."""
     key: bytes
     value: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidCheckpoint:
-    """A word that the bridge cannot go by, and why: one line."""
+    """A record from which the bridge cannot resume, and the reason in one line."""
 
-    word: CheckpointRecord
+    record: CheckpointRecord
     why: str
     misplaced: Checkpoint | None = None
-    """What it says, where nothing is wrong but its partition."""
-
-    @property
-    def command(self) -> str:
-        """The command that settles it, to be pasted into a shell."""
-        if self.misplaced is not None:
-            return "mix-bridge checkpoints set --misplaced"
-        no_session = session_of(self.word.key) is None
-        place = f" --partition {self.word.partition}" if no_session else ""
-        return f"mix-bridge checkpoints reset {key_argument(self.word.key)}{place}"
-
-    @property
-    def cost(self) -> str:
-        """What that command does."""
-        if self.misplaced is not None:
-            return "puts all such checkpoints where they belong, each in a new epoch at the event id it has"
-        if session_of(self.word.key) is None:
-            return "forgets that record"
-        return "has the session begin anew at start_after_id, in a new epoch"
+    """Its content, where only its partition is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
-    """All that stands in the topic about one key."""
+    """All records with one key, in all partitions."""
 
     key: bytes
-    good: Checkpoint | None
-    """The one to go by."""
-    words: tuple[CheckpointRecord, ...]
-    flaws: tuple[InvalidCheckpoint, ...]
+    valid: Checkpoint | None
+    """The checkpoint from which the session resumes."""
+    records: tuple[CheckpointRecord, ...]
+    invalid: tuple[InvalidCheckpoint, ...]
 
     @property
     def epoch(self) -> int | None:
-        """The highest epoch that any of the words tells of, damaged ones included; None when none does."""
-        told = [epoch for word in self.words if (epoch := epoch_told(word.value)) is not None]
-        if self.good is not None:
-            told.append(self.good.position.epoch)
-        return max(told, default=None)
+        """The highest epoch in any of the records, damaged ones included; None when none has one."""
+        epochs = [epoch for record in self.records if (epoch := epoch_in(record.value)) is not None]
+        if self.valid is not None:
+            epochs.append(self.valid.position.epoch)
+        return max(epochs, default=None)
 
     @property
     def furthest(self) -> Checkpoint | None:
-        """The one that has come furthest, misplaced ones included."""
-        known = [flaw.misplaced for flaw in self.flaws if flaw.misplaced is not None]
-        known += [self.good] if self.good is not None else []
+        """The checkpoint with the highest position, misplaced ones included."""
+        known = [invalid.misplaced for invalid in self.invalid if invalid.misplaced is not None]
+        known += [self.valid] if self.valid is not None else []
         return max(known, key=lambda one: one.position[:2], default=None)
 
 
-class _Latest(NamedTuple):
-    """The newest word with its key in its partition, not yet taken apart."""
+class _Unparsed(NamedTuple):
+    """The newest record with its key in its partition, not yet parsed."""
 
     newest_claim: int
     run: tuple[bytes, bytes]
-    """Of words with the same run and no claim between them the last one says everything: the others need not be taken
-    apart."""
-    word: CheckpointRecord
+    """Checkpoints with the same epoch and token, and no claim between them, supersede each other: only the last one is
+    parsed."""
+    record: CheckpointRecord
 
 
 class CheckpointLog:
-    """Takes the topic's records, partition by partition in order of offset; one thread.
+    """All records of the topic, added partition by partition in order of offset. Thread rule: one thread.
 
-    A record settles every earlier one with its key in its partition, as compaction has it; what a late word leaves
-    behind is told in :mod:`bridge.core.checkpoint_history`.
+    A record replaces every earlier one with its key in its partition, as compaction does. The effect of stale writes is
+    described in :mod:`bridge.core.checkpoint_history`.
     """
 
-    def __init__(self, partitions: int, *, keep_words: bool = True) -> None:
-        """``keep_words``: also what was written about good ones, for those who show it; a daemon needs no such copy."""
+    def __init__(self, partitions: int, *, keep_records: bool = True) -> None:
+        """``keep_records``: keep the records of valid checkpoints too, to show them; the daemon needs no such copy."""
         self._partitions = partitions
-        self._keep_words = keep_words
+        self._keep_records = keep_records
         self._claims: dict[int, tuple[int, Claim]] = {}
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
-        """By partition: the offset of the newest claim that is known of."""
-        self._latest: dict[tuple[int, bytes], _Latest] = {}
-        self._checkpoint_histories: dict[bytes, CheckpointHistory] = {}
-        self._words: dict[tuple[int, bytes], CheckpointRecord] = {}
-        self._flaws: dict[tuple[int, bytes], InvalidCheckpoint] = {}
+        """By partition: the offset of the newest known claim."""
+        self._unparsed: dict[tuple[int, bytes], _Unparsed] = {}
+        self._histories: dict[bytes, CheckpointHistory] = {}
+        self._records: dict[tuple[int, bytes], CheckpointRecord] = {}
+        self._invalid: dict[tuple[int, bytes], InvalidCheckpoint] = {}
 
-    def take(self, partition: int, offset: int, written_ms: int, key: bytes, value: bytes | None) -> None:
-        """The next record; without a value it is a tombstone."""
+    def add(self, partition: int, offset: int, written_ms: int, key: bytes, value: bytes | None) -> None:
+        """Add the next record; without a value it is a tombstone."""
         place = (partition, key)
         if key.startswith(OWN_KEY_PREFIX):
             if key == CLAIM_KEY and value is not None:
-                self._take_claim(partition, offset, value)
+                self._add_claim(partition, offset, value)
         elif value is None:
-            self._forget(place)
+            self._remove(place)
         else:
-            self._take_word(place, CheckpointRecord(partition, offset, written_ms, key, value))
+            self._add_checkpoint(place, CheckpointRecord(partition, offset, written_ms, key, value))
 
-    def _take_word(self, place: tuple[int, bytes], word: CheckpointRecord) -> None:
-        run, newest_claim = run_of(word.value), self._newest_claims[word.partition]
-        before = self._latest.get(place)
+    def _add_checkpoint(self, place: tuple[int, bytes], record: CheckpointRecord) -> None:
+        run, newest_claim = run_of(record.value), self._newest_claims[record.partition]
+        before = self._unparsed.get(place)
         if before is None or before.run != run or before.newest_claim != newest_claim:
             if before is not None:
-                self._take_apart(place, before)
-            if newest_claim < (term := term_of(run)) < word.offset:  # that claim is compacted away
-                newest_claim = self._newest_claims[word.partition] = term
-        self._latest[place] = _Latest(newest_claim, run, word)
+                self._parse(place, before)
+            if newest_claim < (token := term_of(run)) < record.offset:  # compaction removed that claim
+                newest_claim = self._newest_claims[record.partition] = token
+        self._unparsed[place] = _Unparsed(newest_claim, run, record)
 
-    def _take_claim(self, partition: int, offset: int, value: bytes) -> None:
+    def _add_claim(self, partition: int, offset: int, value: bytes) -> None:
         self._newest_claims[partition] = offset
-        with suppress(BadCheckpoint):  # of a version to come, perhaps: a claim all the same
+        with suppress(BadCheckpoint):  # perhaps of a newer version: it takes the shard all the same
             self._claims[partition] = (offset, claim.decode(value))
 
-    def _forget(self, place: tuple[int, bytes]) -> None:
-        for words in (self._latest, self._words, self._flaws):
-            words.pop(place, None)
-        if self._is_at_home(place):
-            self._checkpoint_histories.pop(place[1], None)
+    def _remove(self, place: tuple[int, bytes]) -> None:
+        for records in (self._unparsed, self._records, self._invalid):
+            records.pop(place, None)
+        if self._is_in_own_partition(place):
+            self._histories.pop(place[1], None)
 
-    def _take_apart(self, place: tuple[int, bytes], latest: _Latest) -> None:
-        word = latest.word
-        self._flaws.pop(place, None)
-        flaw = self._judge(word, latest.newest_claim)
-        if flaw is not None:
-            self._flaws[place] = flaw
-        if flaw is not None or self._keep_words:
-            self._words[place] = word
+    def _parse(self, place: tuple[int, bytes], unparsed: _Unparsed) -> None:
+        self._invalid.pop(place, None)
+        invalid = self._validate(unparsed.record, unparsed.newest_claim)
+        if invalid is not None:
+            self._invalid[place] = invalid
+        if invalid is not None or self._keep_records:
+            self._records[place] = unparsed.record
         else:
-            self._words.pop(place, None)
+            self._records.pop(place, None)
 
-    def _judge(self, word: CheckpointRecord, newest_claim: int) -> InvalidCheckpoint | None:
-        """Keep what it says, or say why not."""
+    def _validate(self, record: CheckpointRecord, newest_claim: int) -> InvalidCheckpoint | None:
+        """Add the record to the history of its key, or return why it is invalid."""
         try:
-            checkpoint = decode(word.key, word.value)
+            checkpoint = decode(record.key, record.value)
         except BadCheckpoint as bad:
-            return InvalidCheckpoint(word, str(bad))
-        if not self._is_at_home((word.partition, word.key)):
-            home = partition_of(word.key, self._partitions)
+            return InvalidCheckpoint(record, str(bad))
+        if not self._is_in_own_partition((record.partition, record.key)):
+            home = partition_of(record.key, self._partitions)
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
-            return InvalidCheckpoint(word, why, checkpoint)
-        if checkpoint.term is not None and checkpoint.term >= word.offset:
-            checkpoint = replace(checkpoint, term=None)  # of a topic that was here before this one: it says nothing
-        is_late = checkpoint.term is not None and checkpoint.term < newest_claim
-        known = self._checkpoint_histories.get(word.key, _NOTHING)
-        self._checkpoint_histories[word.key] = known.after(checkpoint, word.offset, is_late=is_late)
+            return InvalidCheckpoint(record, why, checkpoint)
+        if checkpoint.term is not None and checkpoint.term >= record.offset:
+            checkpoint = replace(checkpoint, term=None)  # the token of an earlier topic with this name: meaningless
+        is_stale = checkpoint.term is not None and checkpoint.term < newest_claim
+        history = self._histories.get(record.key, _EMPTY)
+        self._histories[record.key] = history.after(checkpoint, record.offset, is_stale=is_stale)
         return None
 
-    def take_apart(self, most: int | None = None) -> bool:
-        """Take so many words apart, all by default; whether any are left. 100,000 take seconds."""
-        for place in list(islice(self._latest, most)):
-            self._take_apart(place, self._latest.pop(place))
-        return bool(self._latest)
+    def parse(self, most: int | None = None) -> bool:
+        """Parse so many records, by default all; whether any are left. 100,000 take seconds."""
+        for place in list(islice(self._unparsed, most)):
+            self._parse(place, self._unparsed.pop(place))
+        return bool(self._unparsed)
 
-    def _is_at_home(self, place: tuple[int, bytes]) -> bool:
+    def _is_in_own_partition(self, place: tuple[int, bytes]) -> bool:
         return place[0] == partition_of(place[1], self._partitions)
 
     def claim_of(self, partition: int) -> tuple[int, Claim] | None:
-        """The newest claim that can be read, with its offset."""
+        """The newest readable claim, with its offset."""
         return self._claims.get(partition)
 
     def restored(self) -> dict[SessionKey, Restored]:
-        """Where every session goes on that has a word to go by."""
-        self.take_apart()
-        found = (checkpoint_history.restored for checkpoint_history in self._checkpoint_histories.values())
+        """Where every session with a valid checkpoint resumes."""
+        self.parse()
+        found = (history.restored for history in self._histories.values())
         return {each.checkpoint.key: each for each in found if each is not None}
 
     @property
     def checkpoints(self) -> dict[SessionKey, Checkpoint]:
-        """The checkpoint to go by of every session that has one."""
+        """The checkpoint from which each session resumes."""
         return {key: restored.checkpoint for key, restored in self.restored().items()}
 
     @property
-    def flaws(self) -> Collection[InvalidCheckpoint]:
-        """The words that the bridge cannot go by."""
-        self.take_apart()
-        return self._flaws.values()
+    def invalid(self) -> Collection[InvalidCheckpoint]:
+        """The records from which the bridge cannot resume."""
+        self.parse()
+        return self._invalid.values()
 
     def stored_checkpoints(self) -> dict[bytes, StoredCheckpoint]:
-        """All that stands, by key, sorted."""
-        self.take_apart()
+        """All kept records by key, sorted."""
+        self.parse()
         places = defaultdict(list)
-        for place in self._words:
+        for place in self._records:
             places[place[1]].append(place)
         return {key: self._stored(key, places[key]) for key in sorted(places)}
 
     def _stored(self, key: bytes, places: Sequence[tuple[int, bytes]]) -> StoredCheckpoint:
-        words = tuple(self._words[place] for place in places)
-        flaws = tuple(self._flaws[place] for place in places if place in self._flaws)
-        restored = self._checkpoint_histories.get(key, _NOTHING).restored
-        return StoredCheckpoint(key, None if restored is None else restored.checkpoint, words, flaws)
+        records = tuple(self._records[place] for place in places)
+        invalid = tuple(self._invalid[place] for place in places if place in self._invalid)
+        restored = self._histories.get(key, _EMPTY).restored
+        return StoredCheckpoint(key, None if restored is None else restored.checkpoint, records, invalid)
 
-    def about(self, key: bytes) -> StoredCheckpoint:
-        """All that stands about one key, and may be nothing."""
-        self.take_apart()
-        return self._stored(key, [place for place in self._words if place[1] == key])
-
-
-def session_of(key: bytes) -> SessionKey | None:
-    """The session whose records have this key; None when no server of the settings can be called so."""
-    try:
-        server, _, session_id = key.decode().partition("/")
-        checks.server_name(server)
-    except ValueError:
-        return None
-    return SessionKey(server, session_id) if session_id else None
-
-
-def key_argument(key: bytes) -> str:
-    """The key as a command's argument, for a shell: as it is where a terminal can show and paste it."""
-    try:
-        text = key.decode()
-    except UnicodeDecodeError:
-        text = ""
-    if text.isprintable() and text and not text.startswith("-"):
-        return shlex.quote(text)
-    return f"--key-hex {key.hex() or shlex.quote('')}"
-
-
-_TOLD = 20
-"""Flaws told at once: enough to see what happened, and no flood from a topic of somebody else."""
-
-
-def mistakes_of(topic: str, flaws: Collection[InvalidCheckpoint]) -> list[Mistake]:
-    """What the start says of them: of each the command that settles it."""
-    told = [_mistake(topic, flaw) for flaw in list(flaws)[:_TOLD]]
-    if len(flaws) > _TOLD:
-        more = f"{topic}: {len(flaws) - _TOLD} more such records; `mix-bridge checkpoints list --state bad` lists all"
-        told.append(Mistake("topics.checkpoints", more))
-    return told
-
-
-_KEY_SHOWN = 200
-"""Characters of a key that are told; the command has all of it."""
-
-
-def _mistake(topic: str, flaw: InvalidCheckpoint) -> Mistake:
-    word = flaw.word
-    return Mistake(
-        "topics.checkpoints",
-        f"{topic} partition {word.partition} offset {word.offset} is no checkpoint to go by (key"
-        f" {repr(word.key)[:_KEY_SHOWN]}): {flaw.why}; nothing is bridged before this is settled. Run with the same"
-        f" settings (--config, environment, options), this {flaw.cost}: {flaw.command}",
-    )
+    def stored(self, key: bytes) -> StoredCheckpoint:
+        """The records with one key; there may be none."""
+        self.parse()
+        return self._stored(key, [place for place in self._records if place[1] == key])
 
 
 def lenient(value: bytes) -> dict[str, Any]:
-    """The members of a value that is some JSON object, whatever is wrong with it; else none."""
+    """The members of a value that is any JSON object, valid checkpoint or not; otherwise none."""
     try:
         parsed = json.loads(value)
     except (ValueError, RecursionError):
@@ -285,10 +215,10 @@ def lenient(value: bytes) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def epoch_told(value: bytes) -> int | None:
-    """The epoch that a value tells of, also one that cannot be used otherwise; None when it tells of none."""
+def epoch_in(value: bytes) -> int | None:
+    """The epoch in a value, also in one that is otherwise invalid; None without a possible one."""
     epoch = lenient(value).get("epoch")
     if isinstance(epoch, str) and epoch.isascii() and epoch.isdigit() and len(epoch) <= 10:  # noqa: PLR2004 - the digits of an epoch
         epoch = int(epoch)
-    is_one = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= _LARGEST_EPOCH
-    return epoch if is_one else None
+    is_possible = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= _LARGEST_EPOCH
+    return epoch if is_possible else None

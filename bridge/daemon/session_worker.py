@@ -211,10 +211,10 @@ class SessionWorker:
             self._begin_epoch(OverlapWindow.starting(start))
             self._log.info("new session", start_after_id=start)
             return
-        restored, is_late = self._restored.checkpoint, self._restored.is_late
+        restored, is_stale = self._restored.checkpoint, self._restored.is_stale
         self._restored = None  # it is in the outbox by now
         self._was_answered = restored.position.last_event_id not in ("", start)
-        if is_late:
+        if is_stale:
             detail = "a process that had lost this session wrote a position after that: numbered anew, some may repeat"
             self._begin_epoch(restored.overlap_window, self._lifecycle_event("resumed", "late_checkpoint", detail))
         elif restored.fingerprint != self._source.fingerprint:

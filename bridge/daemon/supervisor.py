@@ -310,7 +310,7 @@ class Supervisor:
         outcome = running.worker.state
         checkpoint = self._delivery.close(key)
         if checkpoint is not None and running.lease.shard in self._leases:
-            self._keep(running.lease.shard, key, Restored(checkpoint, is_late=False))
+            self._keep(running.lease.shard, key, Restored(checkpoint, is_stale=False))
         now = monotonic()
         crashed = outcome is State.CRASHED
         self._rests[key] = Rest(now + _REST_AFTER_CRASH, inf) if crashed else Rest(now + _REST_AFTER_END, now)

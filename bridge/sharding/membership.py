@@ -212,9 +212,9 @@ class Membership:
         said = error or refusal(places)
         # A group without members takes commits from anybody: only one by the id that got the shards proves anything.
         if standing_of(said) is MemberStatus.MEMBER and self._consumer.memberid() == self._member_id:
-            self._proofs.accepted(member_metadata.beat)
+            self._proofs.accepted(member_metadata.heartbeat)
         else:
-            self._proofs.refused(member_metadata.beat)
+            self._proofs.refused(member_metadata.heartbeat)
             self._note(said)
 
     def _note(self, error: KafkaError | None) -> None:

@@ -197,10 +197,10 @@ class ShardReader:
             return
         if claim is not None and not is_attempt(claim, shard.claim):
             shard.previous = claim
-        restored.take(number, word.offset, word.written_ms, word.key, None if is_tombstone else word.value)
+        restored.add(number, word.offset, word.written_ms, word.key, None if is_tombstone else word.value)
 
     def _complete(self, number: int, shard: ShardState, term: int, restored: CheckpointLog) -> None:
-        while restored.take_apart(_PIECE):  # here, and not where somebody waits for it
+        while restored.parse(_PIECE):  # here, and not where somebody waits for it
             self._beat()
         shard.log = None
         shard.terms.append(term)
@@ -216,7 +216,9 @@ class ShardReader:
         # What was on its way when the topic was created anew ends as our words of the old one did.
         terms = self._former_terms.get(number, []) if before is None else before.terms
         self._end(number)
-        self._shards[number] = ShardState(claim, taken, after, CheckpointLog(self._partitions, keep_words=False), terms)
+        self._shards[number] = ShardState(
+            claim, taken, after, CheckpointLog(self._partitions, keep_records=False), terms
+        )
         self._claims.write(number, claim)
         self._reading().incremental_assign([TopicPartition(self._topic, number, after)])
 
@@ -268,7 +270,7 @@ class ShardReader:
         """With a new client: what is taken goes on behind its claim, everything else begins again."""
         for shard in self._shards.values():
             if shard.log is not None:
-                shard.log = CheckpointLog(self._partitions, keep_words=False)
+                shard.log = CheckpointLog(self._partitions, keep_records=False)
         starts = {n: each.after if each.log is not None else each.terms[-1] + 1 for n, each in self._shards.items()}
         self._reading().incremental_assign([TopicPartition(self._topic, n, start) for n, start in starts.items()])
 

@@ -17,7 +17,7 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, epoch_told, mistakes_of, session_of
+from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, epoch_in
 from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records.checkpoint import run_of, term_of
 from bridge.core.records.claim import CLAIM_KEY, Claim
@@ -26,6 +26,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.errors import Mistake, SettingsError
 from bridge.sharding.assignment import AllGone, Assignment, Note
+from bridge.sharding.invalid_checkpoints import mistakes_of, session_of
 from bridge.sharding.read_state import Taken
 from bridge.sharding.roles import Reading, Sessions
 from bridge.sharding.states import Stage, Turn, next_stage
@@ -238,8 +239,8 @@ class Shards:
                 "the last owner of this shard named other servers: if it still runs, make their settings the same",
                 shard=taken.shard, owner=former.owner,
             )  # fmt: skip
-        each.flaws = list(taken.log.flaws)
-        return mistakes_of(self._topic, taken.log.flaws) if taken.log.flaws else []
+        each.flaws = list(taken.log.invalid)
+        return mistakes_of(self._topic, taken.log.invalid) if taken.log.invalid else []
 
     def _block(self, each: _Shard, mistakes: list[Mistake]) -> None:
         """At the start this ends the process; later the other shards go on, and this one is looked at again."""
@@ -280,7 +281,7 @@ class Shards:
     def _return(self, each: _Shard, taken: Taken) -> None:
         """Go on where nobody has claimed it since this process did; else begin anew with what the other has left."""
         lease, newest = each.lease, taken.log.claim_of(taken.shard)
-        if newest is None or newest[0] != lease.term or taken.log.flaws:
+        if newest is None or newest[0] != lease.term or taken.log.invalid:
             log.warning("another process has had the shard meanwhile: beginning from what stands", shard=taken.shard)
             self._gone(each, Turn.GIVEN_AWAY)
             anew = self._assignment.replaced(lease)
@@ -322,7 +323,7 @@ class Shards:
 
     def _is_harmless(self, each: _Shard, key: SessionKey, word: CheckpointRecord) -> bool:
         """A late word in no epoch above the one that was taken over hides nothing; the next restore minds it."""
-        term, epoch, own = term_of(run_of(word.value)), epoch_told(word.value), self._sessions.restored_epoch(key)
+        term, epoch, own = term_of(run_of(word.value)), epoch_in(word.value), self._sessions.restored_epoch(key)
         is_late = each.lease.term is not None and 0 <= term < each.lease.term
         return is_late and epoch is not None and own is not None and epoch <= own
 

@@ -45,8 +45,8 @@ def stored(*words: Checkpoint, partitions: int = 4, place: Callable[[bytes], int
     log = CheckpointLog(partitions)
     for offset, word in enumerate(words):
         key = word.key.record_key
-        log.take(place(key) if place else partition_of(key, partitions), offset, NOW, key, encode(word))
-    return log.about(b"local/a")
+        log.add(place(key) if place else partition_of(key, partitions), offset, NOW, key, encode(word))
+    return log.stored(b"local/a")
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Claims as they stand in the checkpoints topic: what is written can be read, what is none is refused in one line."""
+"""Claims in the checkpoints topic: encoding, decoding, and one-line errors for other values."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 @given(claim=st.builds(Claim, TEXT, TEXT, st.integers(1, 10**6), TEXT, st.integers(0, 4_000_000_000_000)))
-def test_what_is_written_is_read_back(claim: Claim) -> None:
-    """Any names, any number of shards."""
+def test_decode_inverts_encode(claim: Claim) -> None:
+    """With any names and any number of shards."""
     assert decode(encode(claim)) == claim
 
 
 def test_a_claim_is_the_bridges_own_record() -> None:
-    """No session's key can be its, and what a later version adds is ignored."""
+    """No session has its key, and additions of a later version are ignored."""
     assert CLAIM_KEY.startswith(OWN_KEY_PREFIX)
     assert decode(json.dumps(json.loads(encode(CLAIM)) | {"version": 2, "more": 1}).encode()) == CLAIM
 
 
 @pytest.mark.parametrize("value", [b"", b"whatever", b"[1]", b"\xff", b"{}", b'{"version":0}', b"[" * 100_000])
-def test_what_is_no_claim_is_refused_in_one_short_line(value: bytes) -> None:
-    """Somebody may have written anything under the key."""
+def test_other_values_are_refused_in_one_short_line(value: bytes) -> None:
+    """Another program may write anything with this key."""
     with pytest.raises(BadCheckpoint) as caught:
         decode(value)
     assert "\n" not in str(caught.value)

@@ -91,7 +91,7 @@ def test_an_old_session_with_a_checkpoint_goes_on(monkeypatch: Any) -> None:
         checkpoint = Checkpoint(key, Position(1, 3, "3"), "ended", 0, "", OverlapWindow.starting("3"))
         sources = {"local": source(mix, created_within="1h")}
         supervisor = Supervisor(sources, 1, cast("AtLeastOnce", None), StallDetector(), lambda: None)
-        supervisor.acquire(Lease(0, SoleOwner()), {key: Restored(checkpoint, is_late=False)})
+        supervisor.acquire(Lease(0, SoleOwner()), {key: Restored(checkpoint, is_stale=False)})
         supervisor.start()
         try:
             wait_until(lambda: supervisor.servers()["local"].last_discovery_age is not None)

@@ -106,7 +106,7 @@ def working(
     if restored is not None:
         overlap_window = overlap_window or OverlapWindow.starting(restored.last_event_id)
         publisher = Kept(restored, overlap_window)
-        checkpoint = Restored(Checkpoint(KEY, restored, "active", 0, of.fingerprint, overlap_window), is_late=False)
+        checkpoint = Restored(Checkpoint(KEY, restored, "active", 0, of.fingerprint, overlap_window), is_stale=False)
     worker = SessionWorker(KEY, of, cast("Publisher", publisher), checkpoint, lease(), StallDetector(), lambda: None)
     worker.start()
     try:

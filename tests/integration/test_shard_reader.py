@@ -172,7 +172,7 @@ def test_a_shard_that_was_let_go_is_not_heard_of_and_can_be_taken_again(kafka: s
         wait_until(lambda: [(each.partition, each.offset) for each in one.strangers] == [(1, seen)], 10, "shard 1")
         again = one.take(0)
         assert again.term == 2
-        assert len(again.log.flaws) == 1
+        assert len(again.log.invalid) == 1
         assert not one.taken[2]
 
 

@@ -17,7 +17,7 @@ from bridge.sharding.process_identity import is_dead, this_process
 
 SESSION = 6.0
 TOPIC = "ns.checkpoints"
-OLD = MemberMetadata("pod-1:7", "pod-1", "run-a", "f1", "0.5", beat=40)
+OLD = MemberMetadata("pod-1:7", "pod-1", "run-a", "f1", "0.5", heartbeat=40)
 
 
 def member(*shards: int, instance: str | None = "pod-1", topic: str = TOPIC) -> MemberSeen:

@@ -31,7 +31,7 @@ def test_the_demo_takes_its_shards() -> None:
         for shard in (2, 3):
             reader.take(shard, Claim("host:1", "n", 4, "f00", 0), taken.put)
         found = sorted((taken.get(timeout=10) for _ in range(2)), key=lambda each: each.shard)
-        assert [(each.shard, each.term, len(each.log.flaws)) for each in found] == [(2, 1, 1), (3, 0, 0)]
+        assert [(each.shard, each.term, len(each.log.invalid)) for each in found] == [(2, 1, 1), (3, 0, 0)]
         producer.produce("checkpoints", b"y", b"local/a", 3)
         assert strangers.get(timeout=10).value == b"y"
         reader.stop()

@@ -198,7 +198,7 @@ def checkpoint(position: Position = POSITION) -> Checkpoint:
 def log_with(value: bytes) -> CheckpointLog:
     """What the partition holds."""
     log = CheckpointLog(COUNT)
-    log.take(HOME, 3, 0, KEY.record_key, value)
+    log.add(HOME, 3, 0, KEY.record_key, value)
     return log
 
 
@@ -283,7 +283,7 @@ def claims_at(*offsets: int) -> CheckpointLog:
     """A partition with claims alone."""
     log = CheckpointLog(COUNT)
     for offset in offsets:
-        log.take(HOME, offset, 0, CLAIM_KEY, claims.encode(claim(str(offset))))
+        log.add(HOME, offset, 0, CLAIM_KEY, claims.encode(claim(str(offset))))
     return log
 
 
@@ -376,7 +376,7 @@ def test_a_session_that_was_set_elsewhere_meanwhile_begins_there() -> None:
     scene.sessions.lower.append(KEY)
     scene.returning()
     log = claims_at(7)
-    log.take(HOME, 9, 0, KEY.record_key, encode(checkpoint(Position(8, 0, "1"))))
+    log.add(HOME, 9, 0, KEY.record_key, encode(checkpoint(Position(8, 0, "1"))))
     scene.read(15, log)
     assert scene.sessions.said[-2:] == [f"hold {KEY}", f"release {HOME}"]
     assert scene.sessions.restored[KEY].checkpoint.position == Position(8, 0, "1")
@@ -546,7 +546,7 @@ def test_a_late_word_in_no_higher_epoch_does_not_touch_the_session() -> None:
     """It hides nothing; the next restore minds it. One in a higher epoch has the session begin again."""
     scene = Scene()
     scene.owning()
-    scene.sessions.restored[KEY] = Restored(checkpoint(), is_late=False)
+    scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
     late = encode(replace(checkpoint(), term=3))
     scene.assignment.note(Note(HOME, word=CheckpointRecord(HOME, 9, 0, KEY.record_key, late)))
     scene.shards.tick()

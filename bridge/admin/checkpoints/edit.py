@@ -61,7 +61,7 @@ def moved(session: SessionKey, stored: StoredCheckpoint, partitions: int, change
 def _instead_of_all(stored: StoredCheckpoint, after: Checkpoint, partitions: int) -> Edit:
     key = after.key.record_key
     home = partition_of(key, partitions)
-    redirect_target = sorted({word.partition for word in stored.words} - {home})
+    redirect_target = sorted({record.partition for record in stored.records} - {home})
     # The new word first: whatever happens then, the epoch is known, and the same command settles the rest.
     return Edit(key, after, (Write(home, encode(after)), *_tombstones(redirect_target)))
 
@@ -78,7 +78,7 @@ def imported(one: Checkpoint, stored: StoredCheckpoint, partitions: int, now_ms:
 
 def is_imported(one: Checkpoint, stored: StoredCheckpoint) -> bool:
     """Whether an import of this very position stands there, and nothing has come after it."""
-    good = stored.good
+    good = stored.valid
     if good is None or good.position.sequence or good.position.epoch <= one.position.epoch:
         return False
     begun = replace(one, position=one.position._replace(epoch=good.position.epoch, sequence=0))
@@ -94,7 +94,7 @@ def is_behind(one: Checkpoint, stored: StoredCheckpoint) -> bool:
 
 def forgotten(stored: StoredCheckpoint) -> Edit:
     """Nothing stands about the key any more."""
-    return Edit(stored.key, None, _tombstones(sorted({word.partition for word in stored.words})))
+    return Edit(stored.key, None, _tombstones(sorted({record.partition for record in stored.records})))
 
 
 def removed(key: bytes, partition: int) -> Edit:

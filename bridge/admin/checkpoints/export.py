@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bridge.core.checkpoint_log import StoredCheckpoint, epoch_told, lenient, session_of
+from bridge.core.checkpoint_log import StoredCheckpoint, epoch_in, lenient
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import BadCheckpoint, Checkpoint, decode, encode
 from bridge.core.terminal_text import visible
+from bridge.sharding.invalid_checkpoints import session_of
 
 FORMAT: Literal["mix-bridge checkpoints"] = "mix-bridge checkpoints"
 VERSION: Literal[1] = 1
@@ -132,6 +133,6 @@ def _checkpoint(row: bytes) -> Checkpoint:
     key = f"{members.get('server')}/{members.get('session')}".encode(errors="surrogatepass")
     if session_of(key) is None:
         raise BadCheckpoint(f"{visible(key.decode(errors='backslashreplace'))!r} is no server/session")
-    if epoch_told(row) is None:
+    if epoch_in(row) is None:
         raise BadCheckpoint("epoch: it is none that another could follow")
     return decode(key, row)

@@ -8,10 +8,11 @@ from typing import Any
 from bridge.admin.checkpoints.edit import Edit
 from bridge.cli.kafka_access import age, counted, moment
 from bridge.clock import rfc3339
-from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, StoredCheckpoint, lenient, session_of
+from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, StoredCheckpoint, lenient
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.dead_letter import Number
 from bridge.core.terminal_text import columns, shortened, visible, visible_bytes
+from bridge.sharding.invalid_checkpoints import repair_command, repair_effect, session_of
 
 _ID = 24
 """Characters of an event id in a table."""
@@ -22,8 +23,8 @@ _RAW = 2000
 
 def list_lines(topic: str, found: Sequence[StoredCheckpoint], now_ms: int) -> Iterator[str]:
     """A line for each, under its server; then what the daemon would refuse, with the command that settles it."""
-    good = [stored.good for stored in found if stored.good is not None]
-    flaws = [flaw for stored in found for flaw in stored.flaws]
+    good = [stored.valid for stored in found if stored.valid is not None]
+    flaws = [flaw for stored in found for flaw in stored.invalid]
     yield f"{topic}: {counted(len(good), 'checkpoint')}" + (f", {len(flaws)} that cannot be gone by" if flaws else "")
     if good:
         head, *lines = columns([_HEAD, *(_row(one, now_ms) for one in good)], right=frozenset({1, 3}))
@@ -58,21 +59,21 @@ def _said_id(event_id: str) -> str:
 
 
 def _flaw_lines(flaw: InvalidCheckpoint) -> Iterator[str]:
-    word = flaw.word
-    key = visible_bytes(word.key) or "(an empty key)"
-    yield f"BAD  {key} (partition {word.partition} offset {word.offset}): {visible(flaw.why)}"
-    yield f"     this {flaw.cost}:"
-    yield f"     {flaw.command}"
+    record = flaw.record
+    key = visible_bytes(record.key) or "(an empty key)"
+    yield f"BAD  {key} (partition {record.partition} offset {record.offset}): {visible(flaw.why)}"
+    yield f"     this {repair_effect(flaw)}:"
+    yield f"     {repair_command(flaw)}"
 
 
 def list_document(topic: str, found: Sequence[StoredCheckpoint], now_ms: int) -> dict[str, Any]:
     """As `list_lines`."""
-    good = [stored.good for stored in found if stored.good is not None]
+    good = [stored.valid for stored in found if stored.valid is not None]
     return {
         "topic": topic,
         "count": len(good),
         "checkpoints": [_document(one, now_ms) for one in good],
-        "bad": [_flaw_document(flaw) for stored in found for flaw in stored.flaws],
+        "bad": [_flaw_document(flaw) for stored in found for flaw in stored.invalid],
     }
 
 
@@ -94,12 +95,12 @@ def _document(one: Checkpoint, now_ms: int | None = None) -> dict[str, Any]:
 
 def _flaw_document(flaw: InvalidCheckpoint) -> dict[str, Any]:
     return {
-        "partition": flaw.word.partition,
-        "offset": flaw.word.offset,
-        "key": flaw.word.key.decode("utf-8", "backslashreplace"),
-        "key_hex": flaw.word.key.hex(),
+        "partition": flaw.record.partition,
+        "offset": flaw.record.offset,
+        "key": flaw.record.key.decode("utf-8", "backslashreplace"),
+        "key_hex": flaw.record.key.hex(),
         "why": flaw.why,
-        "command": flaw.command,
+        "command": repair_command(flaw),
     }
 
 
@@ -109,13 +110,13 @@ def _flaw_document(flaw: InvalidCheckpoint) -> dict[str, Any]:
 def shown_lines(topic: str, stored: StoredCheckpoint, now_ms: int) -> Iterator[str]:
     """All that stands about one session."""
     yield visible_bytes(stored.key)
-    if stored.good is not None:
-        yield from columns(_facts(stored.good, now_ms))
-    for word in stored.words:
+    if stored.valid is not None:
+        yield from columns(_facts(stored.valid, now_ms))
+    for record in stored.records:
         yield ""
-        yield f"  {topic} partition {word.partition} offset {word.offset}, written {moment(word.written_ms)} UTC:"
-        yield from _members(word)
-    for flaw in stored.flaws:
+        yield f"  {topic} partition {record.partition} offset {record.offset}, written {moment(record.written_ms)} UTC:"
+        yield from _members(record)
+    for flaw in stored.invalid:
         yield ""
         yield from _flaw_lines(flaw)
 
@@ -130,12 +131,12 @@ def _facts(one: Checkpoint, now_ms: int) -> list[tuple[str, ...]]:
     ]
 
 
-def _members(word: CheckpointRecord) -> Iterator[str]:
-    members = lenient(word.value)
+def _members(record: CheckpointRecord) -> Iterator[str]:
+    members = lenient(record.value)
     if members:
         yield from columns([(f"    {visible(str(name))}", visible(str(value))) for name, value in members.items()])
     else:
-        yield f"    {shortened(visible_bytes(word.value), _RAW)}"
+        yield f"    {shortened(visible_bytes(record.value), _RAW)}"
 
 
 def shown_document(topic: str, stored: StoredCheckpoint, now_ms: int) -> dict[str, Any]:
@@ -143,18 +144,18 @@ def shown_document(topic: str, stored: StoredCheckpoint, now_ms: int) -> dict[st
     return {
         "topic": topic,
         "key": stored.key.decode("utf-8", "backslashreplace"),
-        "checkpoint": None if stored.good is None else _document(stored.good, now_ms),
+        "checkpoint": None if stored.valid is None else _document(stored.valid, now_ms),
         "records": [
             {
-                "partition": word.partition,
-                "offset": word.offset,
-                "written_at": rfc3339(word.written_ms),
-                "value": word.value.decode("utf-8", "backslashreplace"),
-                "members": lenient(word.value),
+                "partition": record.partition,
+                "offset": record.offset,
+                "written_at": rfc3339(record.written_ms),
+                "value": record.value.decode("utf-8", "backslashreplace"),
+                "members": lenient(record.value),
             }
-            for word in stored.words
+            for record in stored.records
         ],
-        "bad": [_flaw_document(flaw) for flaw in stored.flaws],
+        "bad": [_flaw_document(flaw) for flaw in stored.invalid],
     }
 
 
@@ -167,7 +168,7 @@ def changed_lines(topic: str, changes: Sequence[tuple[StoredCheckpoint, Edit]]) 
         yield f"{topic}: nothing to change"
     for before, edit in changes:
         yield visible_bytes(edit.key) or "(an empty key)"
-        yield f"  was  {_said(before.good) if before.good is not None else _without(before)}"
+        yield f"  was  {_said(before.valid) if before.valid is not None else _without(before)}"
         yield f"  is   {_said(edit.after) if edit.after is not None else _none_left(edit)}"
         for write in edit.writes:
             what = "a tombstone to" if write.value is None else "to"
@@ -183,7 +184,7 @@ def _said(one: Checkpoint) -> str:
 
 
 def _without(stored: StoredCheckpoint) -> str:
-    return "nothing that can be gone by" if stored.words else "nothing"
+    return "nothing that can be gone by" if stored.records else "nothing"
 
 
 def _none_left(edit: Edit) -> str:
@@ -197,7 +198,7 @@ def changed_document(topic: str, changes: Sequence[tuple[StoredCheckpoint, Edit]
         "changed": [
             {
                 "key": edit.key.decode("utf-8", "backslashreplace"),
-                "before": None if before.good is None else _document(before.good),
+                "before": None if before.valid is None else _document(before.valid),
                 "after": None if edit.after is None else _document(edit.after),
                 "written": [{"partition": write.partition, "tombstone": write.value is None} for write in edit.writes],
             }

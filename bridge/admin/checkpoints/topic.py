@@ -31,7 +31,7 @@ def read_log(config: Mapping[str, Any], topic: str, partitions: int) -> Checkpoi
         raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, and had {partitions} a moment ago: try again")
     for batch in read(config, ranges, progress=_Progress(topic).note):
         for record in batch:
-            latest.take(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
+            latest.add(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
     return latest
 
 

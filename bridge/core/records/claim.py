@@ -1,8 +1,8 @@
-"""A claim: the record by which a process says that a shard is its own from here on. JSON in, JSON out."""
+"""A claim: the record by which a process takes ownership of a shard. JSON in, JSON out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,20 +16,20 @@ _VERSION: Literal[1] = 1
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Written into a shard's partition before that is read.
+    """A process writes it into a shard's partition before it reads the partition.
 
-    The offset it gets is its writer's **term**: who writes a checkpoint behind a newer claim than its own is not the
-    owner any more.
+    Its offset is the writer's **fencing token**: a process that writes a checkpoint after a claim newer than its own no
+    longer owns the shard.
     """
 
     owner: str
     """For people: ``<instance or host>:<process id>``."""
     nonce: str
-    """Of this one claim alone: its writer finds it again by it."""
+    """Unique per claim: its writer recognises it by this."""
     shards: int
     """Partitions of the checkpoints topic as the owner sees it."""
     servers: str
-    """Fingerprint of the servers' names and URLs: all replicas of a namespace name the same."""
+    """Fingerprint of the servers' names and URLs: the same in all replicas of a namespace."""
     claimed_ms: int
     """Unix time in milliseconds."""
 
@@ -47,23 +47,15 @@ class _Value(BaseModel):
 
 def encode(claim: Claim) -> bytes:
     """The record value of a claim."""
-    value = _Value(
-        version=_VERSION,
-        owner=claim.owner,
-        nonce=claim.nonce,
-        shards=claim.shards,
-        servers=claim.servers,
-        claimed_ms=claim.claimed_ms,
-    )
-    return value.model_dump_json().encode()
+    return _Value(version=_VERSION, **asdict(claim)).model_dump_json().encode()
 
 
 def decode(value: bytes) -> Claim:
-    """The claim in a record; raises :class:`BadCheckpoint` with one line that says what is wrong with it."""
+    """The claim in a record; raises :class:`BadCheckpoint` with the reason in one line."""
     try:
         parsed = _Value.model_validate_json(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "value"
         raise BadCheckpoint(f"{place}: {first['msg']}") from error
-    return Claim(parsed.owner, parsed.nonce, parsed.shards, parsed.servers, parsed.claimed_ms)
+    return Claim(**parsed.model_dump(exclude={"version"}))

@@ -1,0 +1,74 @@
+"""The error messages about invalid checkpoints, each with the command that repairs it. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+
+from bridge.core.checkpoint_log import InvalidCheckpoint
+from bridge.core.identity import SessionKey
+from bridge.errors import Mistake
+from bridge.settings import checks
+
+_SHOWN = 20
+"""Messages at once: enough to see what happened, and no flood from a topic of another program."""
+_KEY_SHOWN = 200
+"""Characters of a key in a message; the command has all of it."""
+
+
+def session_of(key: bytes) -> SessionKey | None:
+    """The session whose records have this key; None when the settings allow no server with this name."""
+    try:
+        server, _, session_id = key.decode().partition("/")
+        checks.server_name(server)
+    except ValueError:
+        return None
+    return SessionKey(server, session_id) if session_id else None
+
+
+def key_argument(key: bytes) -> str:
+    """The key as a shell argument: as text where a terminal can show and paste it, otherwise in hexadecimal."""
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and text and not text.startswith("-"):
+        return shlex.quote(text)
+    return f"--key-hex {key.hex() or shlex.quote('')}"
+
+
+def repair_command(invalid: InvalidCheckpoint) -> str:
+    """The command that repairs it, to paste into a shell."""
+    if invalid.misplaced is not None:
+        return "mix-bridge checkpoints set --misplaced"
+    key = invalid.record.key
+    place = f" --partition {invalid.record.partition}" if session_of(key) is None else ""
+    return f"mix-bridge checkpoints reset {key_argument(key)}{place}"
+
+
+def repair_effect(invalid: InvalidCheckpoint) -> str:
+    """The effect of that command."""
+    if invalid.misplaced is not None:
+        return "moves all such checkpoints to their partitions, each in a new epoch at its event id"
+    if session_of(invalid.record.key) is None:
+        return "removes that record"
+    return "restarts the session at start_after_id, in a new epoch"
+
+
+def mistakes_of(topic: str, invalid: Collection[InvalidCheckpoint]) -> list[Mistake]:
+    """The errors that end the start: for each record its place, the reason, and the command that repairs it."""
+    mistakes = [_mistake(topic, each) for each in list(invalid)[:_SHOWN]]
+    if len(invalid) > _SHOWN:
+        more = f"{len(invalid) - _SHOWN} more such records; `mix-bridge checkpoints list --state bad` lists all"
+        mistakes.append(Mistake("topics.checkpoints", f"{topic}: {more}"))
+    return mistakes
+
+
+def _mistake(topic: str, invalid: InvalidCheckpoint) -> Mistake:
+    record = invalid.record
+    return Mistake(
+        "topics.checkpoints",
+        f"{topic} partition {record.partition} offset {record.offset} is not a valid checkpoint (key"
+        f" {repr(record.key)[:_KEY_SHOWN]}): {invalid.why}; nothing is bridged until it is repaired. Run this with the"
+        f" same settings (--config, environment, options); it {repair_effect(invalid)}: {repair_command(invalid)}",
+    )
