@@ -223,14 +223,14 @@ def committed_metadata(instance: str | None, *, left: bool) -> str:
 def _log(records: Sequence[Bytes]) -> CheckpointLog:
     log = CheckpointLog(4)
     for offset, each in enumerate(records, 20):
-        log.take(partition_of(each.key, 4), offset, NOW, each.key, each.value)
+        log.add(partition_of(each.key, 4), offset, NOW, each.key, each.value)
     return log
 
 
 def checkpoints_documents(records: Sequence[Bytes], session: str) -> dict[str, Any]:
     """``--json`` of the ``checkpoints`` commands on a topic with these records."""
     log, topic, key = _log(records), "mix.checkpoints", f"local/{session}".encode()
-    about, own = log.about(key), SessionKey("local", session)
+    about, own = log.stored(key), SessionKey("local", session)
     change = Change("99", "active", "0123456789abcdef", NOW)
     edits = [moved(own, about, 4, change), forgotten(about)]
     one = checkpoint_export.position_of(about)
@@ -249,7 +249,7 @@ def checkpoints_documents(records: Sequence[Bytes], session: str) -> dict[str, A
 def written_by_commands(session: str) -> list[Bytes]:
     """The records that ``checkpoints set`` and ``import`` write."""
     record = checkpoint_record(session)
-    about = _log([record]).about(record.key)
+    about = _log([record]).stored(record.key)
     change = Change("99", "active", "0123456789abcdef", NOW)
     own = _checkpoint(session)
     edits = moved(own.key, about, 4, change), imported(own, about, 4, NOW), forgotten(about)
