@@ -38,8 +38,8 @@ _ARGUMENTS = {
 
 
 def documented_rules() -> dict[ResourceType, list[AclBinding]]:
-    """The rules that the handbook's commands would add, by what they are for."""
-    lines = (REPOSITORY / "docs/operations.md").read_text().splitlines()
+    """The rules that the documented commands would add, by the type of resource."""
+    lines = (REPOSITORY / "docs/security.md").read_text().splitlines()
     rules: dict[ResourceType, list[AclBinding]] = {}
     for line in [line for line in lines if line.startswith("kafka-acls.sh")]:
         words = shlex.split(line)

@@ -1,4 +1,4 @@
-"""The README's consumer, run as it stands there: each event once, also when the bridge is killed and repeats some."""
+"""The README's consumer, run unchanged: each event once, also when the bridge is killed and repeats some."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 
 from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
-from tests.support.scene import events, settings, started, wait_acknowledged, wait_checkpoint
+from tests.support.scene import events, settings, started, wait_acknowledged, wait_checkpoint, write
 from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.topics import create_topic
 from tests.support.waiting import wait_until
 
 
 def example(kafka: str, topic: str) -> str:
-    """The README's Python, with the broker and the topic of a test."""
+    """The README's Python, with the broker, the topic and the group of a test."""
     blocks = re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     (code,) = [block for block in blocks if "Consumer" in block]
-    for shown, real in (("localhost:9092", kafka), ("mix.events", topic)):
+    for shown, real in (("localhost:9092", kafka), ("mix.events", topic), ("my-app", topic)):
         assert code.count(f'"{shown}"') == 1
         code = code.replace(f'"{shown}"', f'"{real}"')
     return str(code)
@@ -63,6 +64,25 @@ def test_the_readmes_consumer_has_each_event_once(kafka: str, namespace: str, tm
                 lines = printed(said)
     expected = [f"a mix.content {{'type': 'content', 'content': '{number}'}}" for number in range(1, 41)]
     assert lines == expected
+
+
+def test_the_readmes_consumer_handles_replayed_dead_letters(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A record marked ``replayed`` is printed once, though its number is old, and does not hide the next event."""
+    topic = f"{namespace}.events"
+    create_topic(kafka, topic, 1)
+    sent = [(2, False), (1, True), (1, True), (9, True), (2, False), (3, False)]
+    for number, is_replayed in sent:
+        write(kafka, topic, b"local/a", record(number, is_replayed=is_replayed))
+    with running(tmp_path, example(kafka, topic)) as said:
+        wait_until(lambda: len(printed(said)) >= 4, 30, f"4 events in {said}", 0.05)
+    assert printed(said) == [f"a mix.content {number}" for number in (2, 1, 9, 3)]
+
+
+def record(number: int, *, is_replayed: bool) -> bytes:
+    """The structured record of the event with this number."""
+    event = {"subject": "a", "type": "mix.content", "epoch": "1767225600", "sequence": f"{number:012}", "data": number}
+    mark = {"replayed": True} if is_replayed else {}
+    return json.dumps(mark | event | {"id": f"{event['epoch']}:{event['sequence']}"}).encode()
 
 
 def printed(said: Path) -> list[str]:

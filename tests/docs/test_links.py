@@ -1,0 +1,36 @@
+"""Every link within the repository leads to a file, and to a heading of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, REPOSITORY, anchors, links, name
+
+PENDING = {REPOSITORY / "docs/cli.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "LICENSE"}
+"""Files that another change creates: to be emptied with it."""
+
+
+def broken(page: Path, link: str) -> str | None:
+    """Why this link of a page leads nowhere."""
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    if not target.exists():
+        return None if target in PENDING else f"{link}: no such file"
+    if anchor and anchor not in anchors(target):
+        return f"{link}: no such heading, there are {', '.join(sorted(anchors(target)))}"
+    return None
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "config/settings.md"], ids=name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """Links to other sites are not followed."""
+    assert [reason for link in links(page) if (reason := broken(page, link)) is not None] == []
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    """A page without a link is not found by readers."""
+    index = REPOSITORY / "docs/index.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    assert [name(page) for page in REPOSITORY.glob("docs/**/*.md") if page not in linked | {index}] == []
