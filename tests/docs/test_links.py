@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, REPOSITORY, anchors, links, name
+from tests.docs.pages import PAGES, REPOSITORY, WRITTEN, anchors, inline_code, links, name
 
 PENDING = {REPOSITORY / "docs/cli.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "LICENSE"}
 """Files that another change creates: to be emptied with it."""
@@ -34,3 +35,14 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     index = REPOSITORY / "docs/index.md"
     linked = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
     assert [name(page) for page in REPOSITORY.glob("docs/**/*.md") if page not in linked | {index}] == []
+
+
+@pytest.mark.skipif(
+    not (REPOSITORY / "bridge/sharding").exists(), reason="the layout of docs/architecture.md comes later"
+)
+@pytest.mark.parametrize("page", WRITTEN, ids=name)
+def test_the_modules_that_a_page_names_exist(page: Path) -> None:
+    """Paths of Python files in backticks, from the repository or from ``bridge/``."""
+    named = {code for code in inline_code(page) if re.fullmatch(r"[\w/]+/\w+\.py", code)}
+    roots = (REPOSITORY, REPOSITORY / "bridge")
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
