@@ -15,9 +15,6 @@ from typer.testing import CliRunner
 from bridge.cli.app import app
 from tests.docs.pages import REPOSITORY, WRITTEN, Block, blocks, command_lines, name
 
-PENDING_MODULES = {"bridge.simulator.server.mix_server"}
-"""Modules that the documentation describes and that another change creates: to be emptied with it."""
-
 
 def commands(starts: Callable[[str], bool]) -> list[tuple[str, list[str]]]:
     """The commands whose program is as ``starts`` says, with their pages."""
@@ -72,7 +69,7 @@ def test_the_first_command_of_the_readme_is_the_demo() -> None:
 def test_every_python_module_of_a_page_exists() -> None:
     """Behind ``python -m``."""
     called = commands(lambda program: Path(program).name.startswith("python"))
-    modules = {words[2] for _, words in called if words[1:2] == ["-m"]} - PENDING_MODULES - {"pip"}
+    modules = {words[2] for _, words in called if words[1:2] == ["-m"]} - {"pip"}
     assert [module for module in modules if importlib.util.find_spec(module) is None] == []
 
 

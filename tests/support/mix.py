@@ -77,7 +77,7 @@ class MixServer:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
             return json.loads(response.read() or b"null")
 
-    # --- its faults, see docs/simulated-server.md
+    # --- its faults, see docs/development/simulated-server.md
 
     def fault(self, kind: str, **fields: object) -> int:
         """Order a fault: its own fields, and ``session``, ``times``, ``seconds``, ``streams``; its number."""
