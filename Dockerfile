@@ -5,11 +5,13 @@ WORKDIR /source
 COPY requirements.txt requirements-build.txt ./
 RUN python -m venv /opt/mix-bridge \
     && /opt/mix-bridge/bin/python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.txt \
-    && python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements-build.txt
-COPY pyproject.toml README.md ./
+    && python -m pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements-build.txt \
+    && python -m pip check
+COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
 RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/mix-bridge/bin/python -m pip install --no-cache-dir --no-deps --no-index /wheels/*.whl \
+    && /opt/mix-bridge/bin/python -m pip check \
     && /opt/mix-bridge/bin/python -m pip uninstall --yes pip setuptools
 
 FROM python:3.11-slim-bookworm
