@@ -13,7 +13,7 @@ import pytest
 from bridge import __version__
 
 URL = "http://localhost:8088"
-COMMAND = [sys.executable, "-m", "bridge.cli"]
+COMMAND = [sys.executable, "-m", "bridge"]
 
 
 @pytest.fixture

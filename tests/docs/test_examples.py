@@ -23,7 +23,7 @@ NOT_SETTINGS_VARIABLES = {"MIX_BRIDGE_CONFIG", "MIX_BRIDGE_TEST_EFFORT"}
 def mix_bridge(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command without settings from this environment."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith("MIX_BRIDGE_")}
-    command = [sys.executable, "-m", "bridge.cli", *arguments]
+    command = [sys.executable, "-m", "bridge", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
 
 

@@ -327,7 +327,7 @@ def run(*arguments: str, **environment: str) -> Ran:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     kept |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bridge.cli", *arguments]
+        command = [sys.executable, "-m", "bridge", *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=200, cwd=folder, env=kept | environment, check=False
         )
