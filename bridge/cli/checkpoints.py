@@ -239,10 +239,10 @@ def _moved(
 
 def _fingerprint(topic: CheckpointsTopic, session: SessionKey) -> str:
     """Of today's settings: nothing is numbered yet in a new epoch. Without the server in them, none: one epoch more."""
-    from bridge.daemon.source import Source  # noqa: PLC0415 - slow, and not needed to print help
+    from bridge.mix.rules import rules_of  # noqa: PLC0415 - slow, and not needed to print help
 
     settings = topic.opened.settings
-    return Source(session.server, settings).fingerprint if session.server in settings.servers else ""
+    return rules_of(session.server, settings).fingerprint() if session.server in settings.servers else ""
 
 
 def _removed(topic: CheckpointsTopic, key: bytes, partition: int) -> Edit:

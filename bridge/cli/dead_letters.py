@@ -184,6 +184,6 @@ def _ground(opened: Access) -> tuple[Ground, int]:
 
 
 def _rules(settings: Settings) -> dict[str, Rules]:
-    from bridge.daemon.source import Source  # noqa: PLC0415 - slow, and not needed to print help
+    from bridge.mix.rules import rules_of  # noqa: PLC0415 - slow, and not needed to print help
 
-    return {name: Source(name, settings).rules for name in settings.servers}
+    return {name: rules_of(name, settings) for name in settings.servers}

@@ -13,13 +13,13 @@ from bridge import __version__
 from bridge.clock import Backoff, monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.records.rules import Encoder
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.rate_limit import RateLimit
 from bridge.http.tls import client_context
-from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+from bridge.mix.rules import rules_of
 from bridge.mix.sessions import SessionsApi
 from bridge.settings import ServerSettings, Settings
 from bridge.sse.connection import Connector, Endpoint
@@ -42,7 +42,7 @@ class Source:
         server = settings.servers[name]
         self.name = name
         self.settings: ServerSettings = server
-        self.rules = _rules(name, settings)
+        self.rules = rules_of(name, settings)
         self.fingerprint = self.rules.fingerprint()
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.reached = False
@@ -137,20 +137,3 @@ def tls_context(name: str, server: ServerSettings) -> ssl.SSLContext | None:
     files = (server.ca_file, server.client_cert_file, server.client_key_file)
     ca_file, cert_file, key_file = (None if path is None else str(path) for path in files)
     return client_context(ca_file, cert_file, key_file, key_prefix=f"servers.{name}.")
-
-
-def _rules(name: str, settings: Settings) -> Rules:
-    events, topics, server = settings.events, settings.topics, settings.servers[name]
-    return Rules(
-        format=events.format,
-        type_prefix=events.type_prefix,
-        skip=frozenset(events.skip),
-        unknown=events.unknown,
-        invalid=events.invalid,
-        max_bytes=events.max_bytes,
-        events_topic=topics.events,
-        dead_letters_topic=topics.dead_letters,
-        routes=tuple(Route(route.match, route.topic, route.server) for route in topics.routes),
-        schema=VALIDATORS if server.event_schema == "mix" else None,
-        schema_version=SCHEMA_VERSION,
-    )
