@@ -35,12 +35,13 @@ def check(
     from bridge.admin.check.checkup import check_all  # noqa: PLC0415 - Kafka's client is slow to import
     from bridge.admin.check.lines import passed  # noqa: PLC0415 - as below
     from bridge.cli.logs import secrets_of, start_logging  # noqa: PLC0415 - as below
+    from bridge.daemon.source import Source  # noqa: PLC0415 - as above
     from bridge.observe.logs import Redaction  # noqa: PLC0415 - as above
 
     start_logging(settings)
     if settings.log.level != "debug":  # what the client meets is in the lines, once and in words
         logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
-    lines = check_all(settings)
+    lines = check_all(settings, [Source(name, settings) for name in settings.servers])
     masked = Redaction(secrets_of(settings))(None, "", _document(lines, ok=passed(lines)))
     if as_json:
         typer.echo(json.dumps(masked, indent=2))

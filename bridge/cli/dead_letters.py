@@ -174,11 +174,12 @@ def replay(  # noqa: PLR0913 - its options, each by name
 def _ground(opened: Access) -> tuple[Ground, int]:
     """What a replay goes by, and the largest request that every topic takes."""
     from bridge.admin.dead_letters.replay import Ground  # noqa: PLC0415 - as below
-    from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.kafka.topic_admin import TopicAdmin  # noqa: PLC0415 - as below
+    from bridge.kafka.topics import plan  # noqa: PLC0415 - Kafka's client is slow to import
 
     topics = opened.settings.topics
     wanted = {topics.events, *(route.topic for route in topics.routes)}
-    found = TopicAdmin(opened.config).describe([each for each in plan(opened.settings) if each.name in wanted])
+    found = TopicAdmin(opened.config).existing([each for each in plan(opened.settings) if each.name in wanted])
     limit = min((each.max_message_bytes for each in found.values()), default=opened.settings.events.max_bytes)
     return Ground(_rules(opened.settings), frozenset(found)), limit
 

@@ -29,8 +29,8 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
 from bridge.kafka.config import client_config
-from bridge.kafka.topic_description import TopicLook
-from bridge.kafka.topics import TopicAdmin, TopicLimits, prepare
+from bridge.kafka.topic_admin import TopicAdmin, prepare
+from bridge.kafka.topics import TopicLimits
 from bridge.kafka.transaction_trial import try_transactions
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import KAFKA_LIMIT, Heartbeats
@@ -77,8 +77,7 @@ def prepare_topics(settings: Settings) -> TopicLimits:
 
 def watch_topics(settings: Settings, limits: TopicLimits, follower: Follower) -> TopicWatch:
     """Watch the topics of a real Kafka."""
-    look = TopicLook(client_config(settings.kafka, "mix-bridge"))
-    return TopicWatch(settings, limits, look, follower)
+    return TopicWatch(settings, limits, TopicAdmin(client_config(settings.kafka, "mix-bridge")), follower)
 
 
 def watch_nothing(_settings: Settings, limits: TopicLimits, _follower: Follower) -> NoTopicWatch:

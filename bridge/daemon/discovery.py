@@ -9,9 +9,9 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.daemon.selection import DiscoveryRules, discovered
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
+from bridge.mix.session_filter import DiscoveryRules, discovered
 from bridge.mix.sessions import ServerUnavailable
 
 log = get_logger("bridge.discovery")

@@ -7,28 +7,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bridge.core.identity import SessionKey
-from bridge.mix.listing import SessionSummary
-
-
-@dataclass(frozen=True, slots=True)
-class DiscoveryRules:
-    """What discovery lets in; ``created_within`` in seconds."""
-
-    include_subagents: bool
-    created_within: float | None
-
-
-def discovered(listing: Iterable[SessionSummary], rules: DiscoveryRules, now_ms: int) -> tuple[str, ...]:
-    """The ids of listed sessions that pass the filters; one of unknown age is let in: too much is not a loss."""
-
-    def passes(session: SessionSummary) -> bool:
-        if session.session_type == "subagent" and not rules.include_subagents:
-            return False
-        if rules.created_within is None or session.created_at_ms is None:
-            return True
-        return now_ms - session.created_at_ms <= rules.created_within * 1000
-
-    return tuple(session.id for session in listing if passes(session))
 
 
 @dataclass(frozen=True, slots=True)

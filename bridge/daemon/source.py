@@ -52,13 +52,13 @@ class Source:
         self._pace = RateLimit()
         self._pacing = threading.Lock()
         self._url = server.url.get_secret_value().rstrip("/")
-        self._tls = tls_context(name, server)
+        self.tls = tls_context(name, server)
         self._endpoint = Endpoint(
             headers=self.headers,
             connect_timeout=server.connect_timeout,
             read_timeout=server.read_timeout,
             proxy=server.proxy.get_secret_value() if server.proxy else None,
-            tls=self._tls,
+            tls=self.tls,
             max_block_bytes=max(_LEAST_BLOCK, 2 * settings.events.max_bytes),
         )
 
@@ -126,7 +126,7 @@ class Source:
         server = self.settings
         proxy = self._endpoint.proxy
         return SessionsApi(
-            self._url, self.headers, server.connect_timeout, server.connect_timeout * 6, proxy, self._tls, report
+            self._url, self.headers, server.connect_timeout, server.connect_timeout * 6, proxy, self.tls, report
         )
 
 

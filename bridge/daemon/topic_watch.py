@@ -1,7 +1,7 @@
-"""Looks again and again whether the topics are still what they were: nobody else would tell.
+"""Describes the topics regularly, because nothing else reports a change.
 
-Kafka's client waits without a word for a topic that is gone, follows one that was created anew as if nothing had
-happened, and takes every change of partitions and settings as it comes.
+Kafka's client waits silently for a deleted topic, continues silently when a topic is created again, and accepts every
+change of partitions and settings.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.snapshot import TopicSnapshot
 from bridge.errors import BridgeError, SettingsError, Unreachable
-from bridge.kafka.topic_changes import Change, Kind, changes, trouble, warnings
-from bridge.kafka.topic_description import TopicSeen
-from bridge.kafka.topics import TopicLimits, TopicPlan, needed_bytes, plan
+from bridge.kafka.topic_changes import Change, ChangeKind, changes, problem, warnings
+from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
 
 log = get_logger("bridge.topics")
 
-_EVERY = 3.0
-"""Seconds between two looks: two small requests."""
-_AGAIN = 1.0
-"""Seconds until the second look at what seems wrong: a topic just created has no leaders for a moment, and whoever
-deletes one to create it anew must be given the time."""
+_INTERVAL = 3.0
+"""Seconds between two descriptions: two small requests."""
+_RECHECK = 1.0
+"""Seconds until a suspected problem is checked again: a new topic has no leaders for a moment, and an operator who
+deletes a topic to create it again needs the time."""
 _REMIND = 600.0
-"""Seconds after which trouble that lasts is said again."""
+"""Seconds after which a problem that lasts is logged again."""
 
 
-class Look(Protocol):
-    """How the topics are asked for; see :class:`bridge.kafka.topic_description.TopicLook`."""
+class Topics(Protocol):
+    """Describes and creates topics."""
 
-    def __call__(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicSeen | None]:
-        """The topics by name."""
+    def describe(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicDescription | None]:
+        """Return the topics by name: None for a missing one, no entry for one that may not be described."""
         ...
 
     def create(self, missing: Sequence[TopicPlan]) -> None:
@@ -47,59 +46,60 @@ class Look(Protocol):
 
 
 class Follower(Protocol):
-    """Who acts on changes; called on the watch's thread, and does not wait."""
+    """Acts on changes. It is called on the watch's thread and does not wait."""
 
     def follow_limit(self, max_request_bytes: int) -> None:
-        """The smallest ``max.message.bytes`` of all topics is another."""
+        """Use another smallest ``max.message.bytes`` of all topics."""
         ...
 
     def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic is a new one, with so many partitions."""
+        """Write all positions to the new checkpoints topic, which has so many partitions."""
         ...
 
 
 @dataclass(slots=True)
 class _Watched:
     plan: TopicPlan
-    seen: TopicSeen | None = None
-    """As it was when it last existed."""
-    is_gone: bool = False
-    suspicion: str | None = None
-    """What the last look found wrong: trouble when the next one finds it too."""
-    trouble: str | None = None
-    said_at: float = -inf
+    last: TopicDescription | None = None
+    """Its description when it last existed."""
+    is_missing: bool = False
+    suspected: str | None = None
+    """The problem found by the last check: it is reported when the next check finds it too."""
+    problem: str | None = None
+    logged_at: float = -inf
     warnings: tuple[str, ...] = ()
-    changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Kind, 0)))
+    changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ChangeKind, 0)))
 
 
 class TopicWatch:
-    """All topics of the settings.
+    """Watches all topics of the settings.
 
-    Thread rule: ``start`` once, by its owner; ``stop``, ``join`` and ``snapshot`` by any; the rest is its own thread's.
+    Thread rule: the owner calls ``start`` once; any thread calls ``stop``, ``join`` and ``snapshot``; everything else
+    runs on its own thread.
     """
 
-    def __init__(self, settings: Settings, ground: TopicLimits, look: Look, follower: Follower) -> None:
-        self._topics = [_Watched(each) for each in plan(settings)]
+    def __init__(self, settings: Settings, limits: TopicLimits, topics: Topics, follower: Follower) -> None:
+        self._watched = [_Watched(each) for each in plan(settings)]
         self._checkpoints = settings.topics.checkpoints
         self._needed = needed_bytes(settings)
         self._creates = settings.topics.create
-        self._limit = ground.max_request_bytes
-        self._look = look
+        self._limit = limits.max_request_bytes
+        self._topics = topics
         self._follower = follower
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
 
     @property
     def max_request_bytes(self) -> int:
-        """The smallest ``max.message.bytes`` of all topics at the last look (any thread)."""
+        """The smallest ``max.message.bytes`` of all topics at the last check (any thread)."""
         return self._limit
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask for the end."""
+        """Ask the thread to end."""
         self._stopped.set()
 
     def join(self, deadline: float) -> bool:
@@ -108,81 +108,82 @@ class TopicWatch:
         return not self._thread.is_alive()
 
     def snapshot(self) -> tuple[TopicSnapshot, ...]:
-        """The topics as they were at the last look (any thread)."""
-        return tuple(_snapshot(each) for each in self._topics)
+        """Return the topics as they were at the last check (any thread)."""
+        return tuple(_snapshot(each) for each in self._watched)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self.look()  # at once: what is changed from the start on is noticed
-            except Unreachable as away:
-                log.debug("the topics cannot be looked at", detail=str(away))  # others tell of a Kafka that is away
-            except Exception:  # a bug met here must not end the watch
-                log.exception("a bug met while looking at the topics: looking again")
-            self._stopped.wait(_AGAIN if any(each.suspicion for each in self._topics) else _EVERY)
+                self.check()  # immediately: every change since the start is noticed
+            except Unreachable as error:
+                log.debug("the topics cannot be described", error=str(error))  # others report that Kafka is away
+            except Exception:  # a bug must not end the watch
+                log.exception("a bug while checking the topics: checking again")
+            self._stopped.wait(_RECHECK if any(each.suspected for each in self._watched) else _INTERVAL)
 
-    def look(self) -> None:
-        """Look once, say what is new, and act on it. Raises ``Unreachable``."""
-        found = self._look([each.plan for each in self._topics])
-        for topic in self._topics:
-            if topic.plan.name in found:
-                self._compare(topic, found[topic.plan.name])
-        missing = [each.plan for each in self._topics if each.is_gone and each.trouble is not None]
+    def check(self) -> None:
+        """Describe the topics once, log what is new, and act on it. Raises ``Unreachable``."""
+        found = self._topics.describe([each.plan for each in self._watched])
+        for watched in self._watched:
+            if watched.plan.name in found:
+                self._compare(watched, found[watched.plan.name])
+        missing = [each.plan for each in self._watched if each.is_missing and each.problem is not None]
         if missing and self._creates:
             self._create(missing)
         self._follow_limit()
 
-    def _compare(self, topic: _Watched, seen: TopicSeen | None) -> None:
-        before, topic.is_gone = topic.seen, seen is None
-        if seen is not None:
-            topic.seen = seen
+    def _compare(self, watched: _Watched, topic: TopicDescription | None) -> None:
+        before, watched.is_missing = watched.last, topic is None
+        if topic is not None:
+            watched.last = topic
             if before is not None:
-                for change in changes(topic.plan, before, seen):
-                    self._note(topic, change, seen)
-        self._judge(topic, trouble(topic.plan, seen, self._needed, create=self._creates))
-        for warning in set(said := warnings(topic.plan, seen, self._needed)) - set(topic.warnings):
-            if before is not None:  # what was so from the start on was said at the start
-                log.warning("topic", topic=topic.plan.name, setting=topic.plan.key, warning=warning)
-        topic.warnings = said
+                for change in changes(watched.plan, before, topic):
+                    self._note(watched, change, topic)
+        self._judge(watched, problem(watched.plan, topic, self._needed, create=self._creates))
+        found = warnings(watched.plan, topic, self._needed)
+        for warning in set(found) - set(watched.warnings):
+            if before is not None:  # the start has logged the first ones
+                log.warning("topic", topic=watched.plan.name, setting=watched.plan.key, warning=warning)
+        watched.warnings = found
 
-    def _note(self, topic: _Watched, change: Change, seen: TopicSeen) -> None:
-        topic.changes[change.kind] += 1
-        log.error("a topic was changed under the running bridge", topic=topic.plan.name, change=change.message)
-        if topic.plan.name == self._checkpoints and change.kind is Kind.RECREATED:
-            self._follower.write_positions_again(seen.found.partitions)
+    def _note(self, watched: _Watched, change: Change, topic: TopicDescription) -> None:
+        watched.changes[change.kind] += 1
+        log.error("a topic was changed while the bridge runs", topic=watched.plan.name, change=change.message)
+        if watched.plan.name == self._checkpoints and change.kind is ChangeKind.RECREATED:
+            self._follower.write_positions_again(topic.partitions)
 
-    def _judge(self, topic: _Watched, wrong: str | None) -> None:
-        """Only what two looks in a row have found is trouble."""
-        name, lasts = topic.plan.name, wrong is not None and wrong == topic.suspicion
-        topic.suspicion = wrong
-        if lasts and (topic.trouble != wrong or monotonic() - topic.said_at > _REMIND):
-            topic.trouble, topic.said_at = wrong, monotonic()
-            log.error("a topic is not as it must be", topic=name, setting=topic.plan.key, trouble=wrong)
-        elif wrong is None and topic.trouble is not None:
-            topic.trouble = None
-            log.info("the topic is as it must be again", topic=name)
+    def _judge(self, watched: _Watched, found: str | None) -> None:
+        """Report a problem once two checks in a row have found it."""
+        name, lasts = watched.plan.name, found is not None and found == watched.suspected
+        watched.suspected = found
+        if lasts and (watched.problem != found or monotonic() - watched.logged_at > _REMIND):
+            watched.problem, watched.logged_at = found, monotonic()
+            log.error("a topic has a problem", topic=name, setting=watched.plan.key, problem=found)
+        elif found is None and watched.problem is not None:
+            watched.problem = None
+            log.info("the topic's problem is solved", topic=name)
 
     def _create(self, missing: Sequence[TopicPlan]) -> None:
         names = ", ".join(each.name for each in missing)
         try:
-            self._look.create(missing)
-            log.warning("topics that were gone are created again", topics=names)
-        except SettingsError as refused:
-            log.error("topics that are gone cannot be created", topics=names, error=str(refused))  # noqa: TRY400 - Kafka's answer says it all
+            self._topics.create(missing)
+            log.warning("missing topics are created again", topics=names)
+        except SettingsError as error:
+            log.error("missing topics cannot be created", topics=names, error=str(error))  # noqa: TRY400 - Kafka's answer says it all
         except BridgeError:
-            return  # it answers too late or not at all: the next look tries again
+            return  # no answer in time: the next check tries again
 
     def _follow_limit(self) -> None:
-        limits = [each.seen.found.max_message_bytes for each in self._topics if each.seen is not None]
+        limits = [each.last.max_message_bytes for each in self._watched if each.last is not None]
         if not limits or min(limits) == self._limit:
             return
         self._limit = min(limits)
         self._follower.follow_limit(self._limit)
 
 
-def _snapshot(topic: _Watched) -> TopicSnapshot:
-    partitions = None if topic.is_gone or topic.seen is None else topic.seen.found.partitions
-    return TopicSnapshot(topic.plan.name, partitions, topic.trouble, topic.warnings, dict(topic.changes))
+def _snapshot(watched: _Watched) -> TopicSnapshot:
+    partitions = None if watched.is_missing or watched.last is None else watched.last.partitions
+    return TopicSnapshot(watched.plan.name, partitions, watched.problem, watched.warnings, dict(watched.changes))
 
 
 class NoTopicWatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -142,7 +143,15 @@ def reader_config(config: Mapping[str, Any], isolation: str) -> dict[str, Any]:
     return below({"fetch.wait.max.ms": 10}, config) | own
 
 
+def answer_of(future: Future[Any], timeout: float) -> Any:  # noqa: ANN401 - each request has its own type of answer
+    """Wait for the answer to a request of an admin client. Raises ``KafkaException``, also when none comes in time."""
+    try:
+        return future.result(timeout)
+    except TimeoutError as late:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer within {timeout:g} s")) from late
+
+
 def unreachable(doing: str, exception: KafkaException) -> Unreachable:
-    """A client's error as one that may pass: what was tried and what came of it."""
+    """Return the error for a failure that may be temporary: what was tried, and the client's error."""
     error = error_of(exception)
     return Unreachable(f"Kafka: {doing}: {in_words(error) if error else exception}")

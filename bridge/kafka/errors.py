@@ -41,6 +41,12 @@ def error_of(exception: BaseException) -> KafkaError | None:
     return bare if isinstance(bare, KafkaError) else None
 
 
+def code_of(exception: BaseException) -> int | None:
+    """Return the code of the KafkaError in an exception."""
+    error = error_of(exception)
+    return None if error is None else error.code()
+
+
 def fault_of(error: KafkaError) -> Fault:
     """Sort an error of a delivery report or of a call to ``produce``."""
     if error.fatal() or error.code() in _FATAL:

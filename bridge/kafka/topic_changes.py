@@ -1,4 +1,4 @@
-"""What it means when a topic is no longer what it was at the start, and what to do about it. Pure."""
+"""What a change or a problem of a topic means while the bridge runs, and how to fix it. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bridge.kafka.topic_description import TopicSeen
-from bridge.kafka.topics import TopicPlan, examine
+from bridge.kafka.topics import CHECKPOINTS, TopicDescription, TopicPlan, cleanup_policy, examine
 
 _DAY_MS = 24 * 3600 * 1000
-_CHECKPOINTS = "topics.checkpoints"
 
 
-class Kind(StrEnum):
-    """What happened to a topic between two looks."""
+class ChangeKind(StrEnum):
+    """What happened to a topic between two descriptions."""
 
     RECREATED = "recreated"
     PARTITIONS = "partitions"
@@ -23,87 +21,89 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: what it is and what follows from it, in one sentence for people."""
+    """One change; the message is one sentence about the change and its consequence."""
 
-    kind: Kind
+    kind: ChangeKind
     message: str
 
 
-def changes(planned: TopicPlan, before: TopicSeen, now: TopicSeen) -> Iterator[Change]:
-    """What is different. Each is told once."""
+def changes(planned: TopicPlan, before: TopicDescription, now: TopicDescription) -> Iterator[Change]:
+    """Compare two descriptions of a topic."""
     name = planned.name
     if None not in {before.topic_id, now.topic_id} and before.topic_id != now.topic_id:
-        yield Change(Kind.RECREATED, f"topic {name} was deleted and created again: {_recreated(planned)}")
-    if before.found.partitions != now.found.partitions:
-        counts = f"{now.found.partitions} partitions, {before.found.partitions} before"
-        yield Change(Kind.PARTITIONS, f"topic {name} has {counts}: {_repartitioned(planned)}")
-    old, new = before.found.max_message_bytes, now.found.max_message_bytes
+        yield Change(ChangeKind.RECREATED, f"topic {name} was deleted and created again: {_recreated(planned)}")
+    if before.partitions != now.partitions:
+        counts = f"{now.partitions} partitions, {before.partitions} before"
+        yield Change(ChangeKind.PARTITIONS, f"topic {name} has {counts}: {_repartitioned(planned)}")
+    old, new = before.max_message_bytes, now.max_message_bytes
     if old != new:
-        follows = "the smallest limit of all topics holds for what is sent from now on"
-        yield Change(Kind.LIMIT, f"topic {name} takes max.message.bytes={new}, {old} before: {follows}")
+        consequence = "the smallest limit of all topics applies from now on"
+        yield Change(ChangeKind.LIMIT, f"topic {name} has max.message.bytes={new}, {old} before: {consequence}")
 
 
 def _recreated(planned: TopicPlan) -> str:
-    if planned.key == _CHECKPOINTS:
-        return "the position of every running session is written again; those of ended sessions are gone"
+    if planned.key == CHECKPOINTS:
+        return "the position of every running session is written again; those of ended sessions are lost"
     return (
-        "what was in it is gone, what is in memory goes there; consumers begin at its start"
-        " (numbers go on, so what they have seen stays valid)"
+        "its records are lost, and records in memory are published to the new topic; consumers read it from its start"
+        " (numbers continue, so consumers keep their positions)"
     )
 
 
 def _repartitioned(planned: TopicPlan) -> str:
-    if planned.key == _CHECKPOINTS:
+    if planned.key == CHECKPOINTS:
         return (
             "the number of shards is fixed once the topic is in use. If it was deleted, positions are written again;"
             " if partitions were added, stop all bridges of the namespace before any of them starts again"
         )
     return (
-        "keys move to other partitions, so across the change the order is not the stream's; a consumer that keeps the"
-        " highest number per key and partition misses nothing; do not add partitions to a topic in use"
+        "keys move to other partitions, so a key's records before and after the change may be read out of order;"
+        " a consumer that keeps the highest number per key and partition misses nothing; do not add partitions to a"
+        " topic in use"
     )
 
 
-def trouble(planned: TopicPlan, seen: TopicSeen | None, needed_bytes: int, *, create: bool) -> str | None:
-    """What keeps records out of a topic, or would lose them there, and the way out; None when nothing does."""
-    if seen is None:
-        return _gone(planned, create=create)
-    if mistakes := examine(planned, seen.found, needed_bytes).mistakes:
+def problem(planned: TopicPlan, topic: TopicDescription | None, needed: int, *, create: bool) -> str | None:
+    """Return what prevents publishing to a topic, or loses records there, and the fix. None: there is no problem."""
+    if topic is None:
+        return _missing(planned, create=create)
+    if mistakes := examine(planned, topic, needed).mistakes:
         return mistakes[0].message
-    count = seen.found.partitions
-    if seen.without_leader:
-        return (
-            f"topic {planned.name}: {seen.without_leader} of {count} partitions have no leader, and what belongs there"
-            " waits in memory: see that all brokers run"
-        )
-    if seen.short_of_replicas:
-        return (
-            f"topic {planned.name}: {seen.short_of_replicas} of {count} partitions have fewer replicas in step than"
-            " min.insync.replicas, and what belongs there waits in memory: see that all brokers run, or lower it"
-        )
+    if topic.without_leader:
+        return _partitions_wait(planned, topic.without_leader, topic, "no leader", "")
+    if topic.under_min_isr:
+        too_few = "fewer replicas in sync than min.insync.replicas"
+        return _partitions_wait(planned, topic.under_min_isr, topic, too_few, ", or lower min.insync.replicas")
     return None
 
 
-def _gone(planned: TopicPlan, *, create: bool) -> str:
-    policy = "compact" if planned.compacted else "delete"
+def _partitions_wait(planned: TopicPlan, count: int, topic: TopicDescription, lack: str, or_else: str) -> str:
+    return (
+        f"topic {planned.name}: {count} of {topic.partitions} partitions have {lack}, and their records wait in memory:"
+        f" check that all brokers run{or_else}"
+    )
+
+
+def _missing(planned: TopicPlan, *, create: bool) -> str:
+    policy = cleanup_policy(planned)
     by_hand = f"create it with {planned.partitions} partitions and cleanup.policy={policy} (topics.create is false)"
-    way_out = "the bridge creates it again (topics.create)" if create else by_hand
-    if planned.key == _CHECKPOINTS:
-        waits = "no position is written, so a restart would begin every session again, and new sessions wait"
+    fix = "the bridge creates it again (topics.create)" if create else by_hand
+    if planned.key == CHECKPOINTS:
+        effect = "no position is written, so a restart would start every session again, and new sessions wait"
     else:
-        waits = "what belongs there waits in memory, and behind it the rest of the same sessions"
-    return f"topic {planned.name} is gone: {waits}; {way_out}"
+        effect = "its records wait in memory, and all later records of the same sessions too"
+    return f"topic {planned.name} does not exist any more: {effect}; {fix}"
 
 
-def warnings(planned: TopicPlan, seen: TopicSeen | None, needed_bytes: int) -> tuple[str, ...]:
-    """What will make trouble under circumstances, and the way out."""
-    if seen is None:
+def warnings(planned: TopicPlan, topic: TopicDescription | None, needed: int) -> tuple[str, ...]:
+    """Return what can become a problem, and the fix."""
+    if topic is None:
         return ()
-    said = [each.message for each in examine(planned, seen.found, needed_bytes).warnings]
-    oldest = int((seen.found.config or {}).get("message.timestamp.before.max.ms", _DAY_MS))
+    found = [each.message for each in examine(planned, topic, needed).warnings]
+    oldest = int((topic.config or {}).get("message.timestamp.before.max.ms", _DAY_MS))
     if oldest < _DAY_MS:
-        said.append(
-            f"topic {planned.name} refuses records older than message.timestamp.before.max.ms={oldest}: what waits"
-            f" longer while Kafka is away is not taken; raise it to {_DAY_MS} or more"
+        found.append(
+            f"topic {planned.name} refuses records older than message.timestamp.before.max.ms={oldest}: records that"
+            f" wait longer while Kafka is away are refused; raise it to {_DAY_MS} or more"
         )
-    return tuple(said)
+    return tuple(found)

@@ -13,12 +13,10 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, OffsetSpec
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
 from bridge.kafka.config import admin_client, unreachable
-from bridge.kafka.connection_failures import Complaints
+from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
 from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, StoredRecord, partition_of, stored_record
 
 _TIMEOUT = 10.0
-_ATTEMPT = 0.5
-"""Seconds of one request for metadata: the client reports the errors it met only between two requests."""
 _POLL = 0.2
 """Seconds of one wait for a record."""
 _STUCK = 30.0
@@ -76,28 +74,16 @@ def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: in
     Topics that do not exist, or that the bridge may not describe, are left out. Raises ``Unreachable``,
     ``SettingsError``.
     """
-    complaints = Complaints()
-    admin = admin_client(dict(config) | {"error_cb": complaints.note})
+    errors = ClientErrors()
+    admin = admin_client(dict(config) | {"error_cb": errors.note})
     try:
-        partitions = _partitions(_metadata(admin, complaints), topics)
+        partitions = _partitions(cluster_metadata(admin, errors, _TIMEOUT, "Kafka: "), topics)
         earliest = _offsets(admin, partitions, OffsetSpec.earliest())
         latest = _offsets(admin, partitions, OffsetSpec.latest())
         later = {} if since_ms is None else _offsets(admin, partitions, OffsetSpec.for_timestamp(since_ms))
     except KafkaException as exception:
         raise unreachable("asking for offsets", exception) from exception
     return [_offset_range(each, earliest[each], latest[each], later.get(each)) for each in partitions]
-
-
-def _metadata(admin: AdminClient, complaints: Complaints) -> ClusterMetadata:
-    end = monotonic() + _TIMEOUT
-    while True:
-        try:
-            # Of all topics: asking for one by its name may have the broker create it.
-            return admin.list_topics(timeout=_ATTEMPT)
-        except KafkaException as exception:
-            admin.poll(0)  # the answer itself says no more than that there was none
-            if complaints.all_were_tried or monotonic() > end:
-                raise complaints.as_error(_TIMEOUT, "Kafka: ") from exception
 
 
 def _partitions(known: ClusterMetadata, topics: Sequence[str]) -> list[Partition]:

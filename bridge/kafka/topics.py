@@ -1,47 +1,33 @@
-"""The topics: what they must be like, what is there, and creating what is missing.
-
-The rules are pure (``plan``, ``examine``); `TopicAdmin` asks and creates. An existing topic is checked, never altered.
-"""
+"""The topics of the bridge: which ones it needs, how they are described, and what is wrong with them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
-
-from bridge.errors import Mistake, SettingsError, Unreachable
-from bridge.kafka.config import admin_client, unreachable
-from bridge.kafka.connection_failures import Complaints
-from bridge.kafka.errors import error_of, in_words
+from bridge.errors import Mistake, SettingsError
 from bridge.settings.model import Settings
 
-_TIMEOUT = 10.0
-_LOOK = 3.0
-"""Seconds for the first question to Kafka: only between two is a signal heard, or the start budget looked at."""
-_BROKER_LIMIT = 1_048_588
-"""A broker's default ``max.message.bytes``."""
+BROKER_LIMIT = 1_048_588
+"""The default of a broker for ``max.message.bytes``."""
 _BATCH_OVERHEAD = 8 * 1024
-"""What a batch holds beside one value: its header, the key, and headers that repeat the session and event names."""
+"""Bytes of a batch beside one value: its header, the key, and headers that repeat the session and event names."""
 _LIFECYCLE_BYTES = 16 * 1024
-"""Room for any lifecycle record: 4 KiB, more with a session id of a thousand characters that are no letters."""
-_LIFECYCLE, _CHECKPOINTS = "topics.lifecycle", "topics.checkpoints"
+"""Largest lifecycle record: 4 KiB, more with a session id of a thousand characters that are not ASCII."""
+LIFECYCLE, CHECKPOINTS = "topics.lifecycle", "topics.checkpoints"
 
 CHECKPOINTS_CONFIG: Mapping[str, str] = {
     "cleanup.policy": "compact",
-    # A position that is overwritten stays readable for a while: a slow or late reader meets every word about a session.
+    # An overwritten position stays readable for 10 minutes, so that a slow or late reader sees every checkpoint.
     "min.compaction.lag.ms": "600000",
-    # The active segment is never compacted, and every start reads the whole topic: small segments keep that short.
+    # The active segment is never compacted and every start reads the whole topic: small segments keep that short.
     "segment.bytes": "67108864",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """One topic the bridge needs, and how it is created if it is missing."""
+    """One topic that the bridge needs, and how it is created if it is missing."""
 
     key: str
     """The setting that names it."""
@@ -50,68 +36,111 @@ class TopicPlan:
     replication_factor: int | None
     config: Mapping[str, str]
     compacted: bool
-    fixed: bool = False
-    """``partitions`` is somebody's word and no default: a topic that has others is not the one that was meant."""
+    is_explicit: bool = False
+    """The settings give ``partitions``: a topic with another number is not the one that was meant."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One topic as it is. ``config`` is None where the bridge may not look."""
+class TopicDescription:
+    """One existing topic at one moment."""
 
     partitions: int
     config: Mapping[str, str] | None
+    """None: the bridge may not read it."""
+    topic_id: str | None = None
+    """A topic that was deleted and created again has another id; None: the brokers have no topic ids."""
+    without_leader: int = 0
+    """Partitions without a leader: their records wait."""
+    under_min_isr: int = 0
+    """Partitions with fewer replicas in sync than ``min.insync.replicas``: Kafka accepts no record there."""
+    operations: frozenset[str] | None = None
+    """The operations that the bridge is allowed, such as ``WRITE``; None: not asked, or Kafka does not say."""
 
     @property
     def max_message_bytes(self) -> int:
-        """The largest batch the topic takes; the broker's default where the bridge may not look."""
-        return int((self.config or {}).get("max.message.bytes", _BROKER_LIMIT))
+        """The largest batch that the topic accepts; the broker's default where the bridge may not read it."""
+        return int((self.config or {}).get("max.message.bytes", BROKER_LIMIT))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is wrong with an existing topic: mistakes stop a start, warnings are said."""
+class Problems:
+    """What is wrong with an existing topic: mistakes prevent a start, warnings are logged."""
 
     mistakes: tuple[Mistake, ...] = ()
     warnings: tuple[Mistake, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TopicLimits:
+    """What delivery must know about the topics."""
+
+    checkpoint_partitions: int
+    max_request_bytes: int
+    """The smallest ``max.message.bytes`` of all topics: a batch that is too large is refused whole."""
+    warnings: tuple[Mistake, ...] = ()
+
+
 def plan(settings: Settings) -> tuple[TopicPlan, ...]:
-    """Every topic these settings need, each once."""
+    """Return every topic that these settings need, each once."""
     topics = settings.topics
     replication = topics.replication_factor
-    needed = settings.events.max_bytes + _BATCH_OVERHEAD
-    # The checkpoints topic too: one limit holds for all that the producers send, the smallest of all topics.
-    size = {"max.message.bytes": str(needed)} if needed > _BROKER_LIMIT else {}
+    needed = needed_bytes(settings)
+    # The checkpoints topic too: producers obey one limit, the smallest of all topics.
+    size = {"max.message.bytes": str(needed)} if needed > BROKER_LIMIT else {}
     compacted, config = {**CHECKPOINTS_CONFIG, **size}, size | topics.config
-    named = {f"topics.{key}": getattr(topics, key) for key in ("events", "dead_letters", "lifecycle")}
-    named |= {f"topics.routes[{index}].topic": route.topic for index, route in enumerate(topics.routes)}
-    once = {name: key for key, name in reversed(named.items())}
-    data = [TopicPlan(key, name, topics.partitions, replication, config, compacted=False) for name, key in once.items()]
-    shards_are_given = "shards" in topics.model_fields_set
+    keys = {f"topics.{key}": getattr(topics, key) for key in ("events", "dead_letters", "lifecycle")}
+    keys |= {f"topics.routes[{index}].topic": route.topic for index, route in enumerate(topics.routes)}
+    unique = {name: key for key, name in reversed(keys.items())}
+    data = [
+        TopicPlan(key, name, topics.partitions, replication, config, compacted=False) for name, key in unique.items()
+    ]
+    is_explicit = "shards" in topics.model_fields_set
     checkpoints = TopicPlan(
-        _CHECKPOINTS, topics.checkpoints, topics.shards, replication, compacted, compacted=True, fixed=shards_are_given
+        CHECKPOINTS, topics.checkpoints, topics.shards, replication, compacted, compacted=True, is_explicit=is_explicit
     )
     return (checkpoints, *reversed(data))
 
 
-def examine(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
-    """Compare a topic that exists with what the bridge needs of it."""
-    by_settings = _settings_verdict(planned, found, needed_bytes)
-    if by_settings.mistakes:  # it is another kind of topic: how many partitions it has is beside the point
-        return by_settings
-    by_count = _shards_verdict(planned, found.partitions)
-    return Verdict(by_count.mistakes, by_settings.warnings + by_count.warnings)
+def needed_bytes(settings: Settings) -> int:
+    """Return the size of the largest batch that one event can need."""
+    return settings.events.max_bytes + _BATCH_OVERHEAD
 
 
-def _shards_verdict(planned: TopicPlan, partitions: int) -> Verdict:
-    if planned.key != _CHECKPOINTS or partitions == planned.partitions:
-        return Verdict()
+def examine(planned: TopicPlan, topic: TopicDescription, needed: int) -> Problems:
+    """Compare an existing topic with what the bridge needs; ``needed``: see `needed_bytes`."""
+    by_config = _config_problems(planned, topic, needed)
+    if by_config.mistakes:  # the wrong topic: its number of partitions does not matter
+        return by_config
+    by_count = _shard_problems(planned, topic.partitions)
+    return Problems(by_count.mistakes, by_config.warnings + by_count.warnings)
+
+
+def limits_of(settings: Settings, planned: Sequence[TopicPlan], topics: Mapping[str, TopicDescription]) -> TopicLimits:
+    """Return the limits of existing topics. Raises ``SettingsError`` with the mistakes of all of them."""
+    problems = [examine(each, topics[each.name], needed_bytes(settings)) for each in planned]
+    if mistakes := [mistake for each in problems for mistake in each.mistakes]:
+        raise SettingsError(mistakes)
+    return TopicLimits(
+        checkpoint_partitions=topics[settings.topics.checkpoints].partitions,
+        max_request_bytes=min(each.max_message_bytes for each in topics.values()),
+        warnings=tuple(warning for each in problems for warning in each.warnings),
+    )
+
+
+def counted(partitions: int) -> str:
+    """Return "1 partition" or "8 partitions"."""
+    return "1 partition" if partitions == 1 else f"{partitions} partitions"
+
+
+def _shard_problems(planned: TopicPlan, partitions: int) -> Problems:
+    if planned.key != CHECKPOINTS or partitions == planned.partitions:
+        return Problems()
     has = f"topic {planned.name} has {counted(partitions)}, and topics.shards is {planned.partitions}"
-    if planned.fixed:
+    if planned.is_explicit:
         text = f"{has}: the number is fixed once the topic is in use; set topics.shards = {partitions}, or {_MOVE}"
-        return Verdict((Mistake(planned.key, text),))
-    text = f"{has} by default: the topic counts; set topics.shards = {partitions} to say so"
-    return Verdict(warnings=(Mistake(planned.key, text),))
+        return Problems((Mistake(planned.key, text),))
+    text = f"{has} by default: the bridge uses the topic's number; set topics.shards = {partitions}"
+    return Problems(warnings=(Mistake(planned.key, text),))
 
 
 _MOVE = (
@@ -120,167 +149,43 @@ _MOVE = (
 )
 
 
-def counted(partitions: int) -> str:
-    """In words."""
-    return "1 partition" if partitions == 1 else f"{partitions} partitions"
-
-
-def _settings_verdict(planned: TopicPlan, found: Found, needed_bytes: int) -> Verdict:
-    if found.config is None:
+def _config_problems(planned: TopicPlan, topic: TopicDescription, needed: int) -> Problems:
+    if topic.config is None:
         what = "whether it is compacted" if planned.compacted else "its settings"
         text = f"topic {planned.name}: not allowed to see {what} (grant DescribeConfigs on it)"
-        return Verdict(warnings=(Mistake(planned.key, text),))
-    policy = {part.strip() for part in found.config.get("cleanup.policy", "delete").split(",")}
+        return Problems(warnings=(Mistake(planned.key, text),))
+    policy = {part.strip() for part in topic.config.get("cleanup.policy", "delete").split(",")}
     if planned.compacted and policy != {"compact"}:
-        return Verdict((_policy_mistake(planned, found.config, "must be exactly compact, or positions are lost"),))
+        return _policy_problem(planned, topic.config, "must be exactly compact, or positions are lost")
     if not planned.compacted and "compact" in policy:
-        lost = "lifecycle records" if planned.key == _LIFECYCLE else "events"
-        return Verdict((_policy_mistake(planned, found.config, f"may not be compacted, or {lost} are lost"),))
-    return _size_verdict(planned, found.max_message_bytes, needed_bytes)
+        lost = "lifecycle records" if planned.key == LIFECYCLE else "events"
+        return _policy_problem(planned, topic.config, f"may not be compacted, or {lost} are lost")
+    return _size_problems(planned, topic.max_message_bytes, needed)
 
 
-def _size_verdict(planned: TopicPlan, limit: int, needed_bytes: int) -> Verdict:
-    takes = f"topic {planned.name} takes at most max.message.bytes={limit}, less than"
-    if planned.key == _LIFECYCLE and limit < _LIFECYCLE_BYTES:
-        text = f"{takes} a lifecycle record may need ({_LIFECYCLE_BYTES}); raise it, or name another topic"
-        return Verdict((Mistake(planned.key, text),))
-    if limit < needed_bytes:
-        text = (
-            f"{takes} events.max_bytes and its overhead ({needed_bytes}), and the smallest limit holds for all topics:"
-            " larger events become dead letters; raise the one or lower the other"
-        )
-        return Verdict(warnings=(Mistake(planned.key, text),))
-    return Verdict()
-
-
-def _policy_mistake(planned: TopicPlan, config: Mapping[str, str], why: str) -> Mistake:
-    wanted = "compact" if planned.compacted else "delete"
-    return Mistake(
-        planned.key,
-        f"topic {planned.name} has cleanup.policy={config.get('cleanup.policy')}: it {why};"
-        f" set cleanup.policy={wanted} on it, or name another topic",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TopicLimits:
-    """What delivery must know of the topics."""
-
-    checkpoint_partitions: int
-    max_request_bytes: int
-    """Below every topic's ``max.message.bytes``: a batch that is too large is refused whole."""
-    warnings: tuple[Mistake, ...] = ()
-
-
-def needed_bytes(settings: Settings) -> int:
-    """The largest batch that one event can need."""
-    return settings.events.max_bytes + _BATCH_OVERHEAD
-
-
-class TopicAdmin:
-    """Looks at topics and creates them. Thread rule: one thread."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._complaints = Complaints()
-        self._admin: AdminClient = admin_client(dict(config) | {"error_cb": self._complaints.note})
-
-    def describe(self, planned: Sequence[TopicPlan]) -> dict[str, Found]:
-        """The planned topics that exist, by name; raises `Unreachable`."""
-        try:
-            known = self._admin.list_topics(timeout=_LOOK).topics
-        except KafkaException as exception:
-            self._admin.poll(0)  # the answer itself says no more than that there was none
-            raise self._complaints.as_error(_LOOK, "Kafka: asking for the topics: ") from exception
-        names = [each.name for each in planned if each.name in known and known[each.name].error is None]
-        configs = self._configs(names)
-        return {name: Found(len(known[name].partitions), configs[name]) for name in names}
-
-    def create(self, missing: Iterable[TopicPlan]) -> None:
-        """Create topics; one that somebody else created meanwhile is fine. Raises `SettingsError` or `Unreachable`."""
-        wanted = {each.name: each for each in missing}
-        if not wanted:
-            return
-        new = [
-            NewTopic(each.name, each.partitions, each.replication_factor or -1, config=dict(each.config))
-            for each in wanted.values()
-        ]
-        for name, future in self._admin.create_topics(new, request_timeout=_TIMEOUT).items():
-            _created(wanted[name], future)
-
-    def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str] | None]:
-        if not names:
-            return {}
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answers = self._admin.describe_configs(resources, request_timeout=_TIMEOUT)
-        return {resource.name: config_of(future) for resource, future in answers.items()}
-
-
-def config_of(future: Future[Any]) -> Mapping[str, str] | None:
-    """The settings of a topic when Kafka answers; None where the bridge may not look. Raises `Unreachable`."""
-    try:
-        return {name: str(entry.value) for name, entry in future.result(_TIMEOUT).items()}
-    except KafkaException as exception:
-        error = error_of(exception)
-        if error is not None and error.code() in _NOT_ALLOWED:
-            return None
-        raise unreachable("asking for a topic's settings", exception) from exception
-
-
-_NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
-_MAY_PASS = frozenset(
-    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT}
-    | {KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR}  # brokers that are still starting
-)
-
-
-def _created(planned: TopicPlan, future: Future[Any]) -> None:
-    try:
-        future.result(_TIMEOUT)
-    except KafkaException as exception:
-        error = error_of(exception)
-        if error is None or error.code() in _MAY_PASS:
-            raise unreachable(f"creating topic {planned.name}", exception) from exception
-        if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise SettingsError.of(planned.key, f"cannot create topic {planned.name}: {in_words(error)}") from exception
-
-
-def prepare(settings: Settings, admin: TopicAdmin) -> TopicLimits:
-    """Create what is missing, check what is there; raises `SettingsError` with every mistake, or `Unreachable`."""
-    planned = plan(settings)
-    found = admin.describe(planned)
-    missing = [each for each in planned if each.name not in found]
-    warnings = tuple(_positions_lost(each) for each in missing if each.compacted and found)
-    if missing and not settings.topics.create:
-        raise SettingsError(
-            [
-                Mistake(each.key, f"topic {each.name} does not exist and topics.create is false: create it")
-                for each in missing
-            ]
-        )
-    if missing:
-        admin.create(missing)
-        found = admin.describe(planned)
-        if unseen := [each.name for each in planned if each.name not in found]:
-            raise Unreachable(f"Kafka: created, but not yet to be seen: {', '.join(unseen)}")
-    judged = ground(settings, planned, found)
-    return replace(judged, warnings=(*warnings, *judged.warnings))
-
-
-def _positions_lost(planned: TopicPlan) -> Mistake:
+def _policy_problem(planned: TopicPlan, config: Mapping[str, str], why: str) -> Problems:
     text = (
-        f"topic {planned.name} was created, though other topics of the bridge were there already: unless this is the"
-        " first start, all positions are lost, and every session begins again at start_after_id in a new epoch"
+        f"topic {planned.name} has cleanup.policy={config.get('cleanup.policy')}: it {why};"
+        f" set cleanup.policy={cleanup_policy(planned)} on it, or name another topic"
     )
-    return Mistake(planned.key, text)
+    return Problems((Mistake(planned.key, text),))
 
 
-def ground(settings: Settings, planned: Sequence[TopicPlan], found: Mapping[str, Found]) -> TopicLimits:
-    """Judge the topics that are there."""
-    verdicts = [examine(each, found[each.name], needed_bytes(settings)) for each in planned]
-    if mistakes := [mistake for verdict in verdicts for mistake in verdict.mistakes]:
-        raise SettingsError(mistakes)
-    return TopicLimits(
-        checkpoint_partitions=found[settings.topics.checkpoints].partitions,
-        max_request_bytes=min(each.max_message_bytes for each in found.values()),
-        warnings=tuple(warning for verdict in verdicts for warning in verdict.warnings),
-    )
+def cleanup_policy(planned: TopicPlan) -> str:
+    """Return the ``cleanup.policy`` that the topic must have."""
+    return "compact" if planned.compacted else "delete"
+
+
+def _size_problems(planned: TopicPlan, limit: int, needed: int) -> Problems:
+    accepts = f"topic {planned.name} accepts at most max.message.bytes={limit}, less than"
+    if planned.key == LIFECYCLE and limit < _LIFECYCLE_BYTES:
+        text = f"{accepts} a lifecycle record may need ({_LIFECYCLE_BYTES}); raise it, or name another topic"
+        return Problems((Mistake(planned.key, text),))
+    if limit < needed:
+        text = (
+            f"{accepts} events.max_bytes and its overhead ({needed}), and the smallest limit applies to all"
+            " topics: larger events become dead letters; raise max.message.bytes on the topic, or lower"
+            " events.max_bytes"
+        )
+        return Problems(warnings=(Mistake(planned.key, text),))
+    return Problems()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import errno
 import hmac
 import json
 import logging
@@ -35,6 +34,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, status
 from bridge.errors import SettingsError
+from bridge.http.listening import listen
 from bridge.observe.health import Verdict, liveness, readiness
 from bridge.observe.metrics import CONTENT_TYPE, Metrics
 
@@ -82,7 +82,7 @@ class HttpEndpoint:
         """
         if self._token == "":  # an empty token file would let everybody in who sends an empty password
             raise SettingsError.of("http.token", "is empty; give a token, or leave the key out to need none")
-        listener = _listen(self._host, self._port)
+        listener = listen(self._host, self._port)
         port = int(listener.getsockname()[1])
         self._server = Server(_config(application(self._snapshot, self._token)))
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
@@ -229,29 +229,6 @@ def _config(app: Starlette) -> Config:
         access_log=False,
         log_config=None,  # logging belongs to cli
     )
-
-
-def try_listening(host: str, port: int) -> None:
-    """Listen for a moment, answering nobody. Raises SettingsError when host or port cannot be used."""
-    _listen(host, port).close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server(cast("tuple[str, int]", address[:2]), family=family, dualstack_ipv6=dual)
-    except OSError as error:
-        raise _unusable(host, port, error) from error
-
-
-def _unusable(host: str, port: int, error: OSError) -> SettingsError:
-    if error.errno == errno.EADDRINUSE:
-        way_out = "choose another, 0 to have one picked, or none to switch the endpoint off"
-        return SettingsError.of("http.port", f"{port} on {host} is taken by another program; {way_out}")
-    if error.errno == errno.EACCES:
-        return SettingsError.of("http.port", f"{port} may not be used by this user; choose one of 1024 to 65535")
-    return SettingsError.of("http.host", f"cannot listen on {host}: {error.strerror}; give an address of this machine")
 
 
 def _health(verdict: Verdict) -> Response:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey, partition_of
-from bridge.daemon.selection import Choice, DiscoveryRules, OwnedPart, choose, discovered
+from bridge.daemon.selection import Choice, OwnedPart, choose
 from bridge.mix.listing import SessionSummary
+from bridge.mix.session_filter import DiscoveryRules, discovered
 
 NOW = 1_700_000_000_000
 IDS = st.lists(st.sampled_from([f"s{number}" for number in range(12)]))

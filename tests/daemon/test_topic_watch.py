@@ -1,4 +1,4 @@
-"""What is said of topics that change under the running bridge, and when."""
+"""What the watch reports about topics that change while the bridge runs, and when."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from structlog.testing import capture_logs
 
 from bridge.daemon.topic_watch import TopicWatch
 from bridge.errors import SettingsError, Unreachable
-from bridge.kafka.topic_changes import Kind, changes, trouble, warnings
-from bridge.kafka.topic_description import TopicSeen
-from bridge.kafka.topics import Found, TopicLimits, TopicPlan, needed_bytes, plan
+from bridge.kafka.topic_changes import ChangeKind, changes, problem, warnings
+from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
 from bridge.settings.loading import load
 
@@ -24,24 +23,24 @@ NEEDED = needed_bytes(SETTINGS)
 LIMIT = 1_048_588
 
 
-def seen(one: TopicPlan, **config: str) -> TopicSeen:
+def described(one: TopicPlan, **config: str) -> TopicDescription:
     """A topic as it was planned, with other settings."""
     policy = {"cleanup.policy": "compact" if one.compacted else "delete"}
-    return TopicSeen("id-1", Found(one.partitions, {**policy, **config}))
+    return TopicDescription(one.partitions, {**policy, **config}, "id-1")
 
 
 class Cluster:
-    """Topics in memory, and everybody who asks for them or is told of their changes."""
+    """Topics in memory, and the follower of their changes."""
 
     def __init__(self) -> None:
-        self.topics: dict[str, TopicSeen | None] = {each.name: seen(each) for each in PLANS.values()}
+        self.topics: dict[str, TopicDescription | None] = {each.name: described(each) for each in PLANS.values()}
         self.created: list[str] = []
         self.refuses: Exception | None = None
         self.limits: list[int] = []
         self.written_again: list[int] = []
 
-    def __call__(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicSeen | None]:
-        """A look."""
+    def describe(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicDescription | None]:
+        """Return the topics."""
         return {each.name: self.topics[each.name] for each in planned if each.name in self.topics}
 
     def create(self, missing: Sequence[TopicPlan]) -> None:
@@ -49,7 +48,7 @@ class Cluster:
         if self.refuses is not None:
             raise self.refuses
         self.created += [each.name for each in missing]
-        self.topics |= {each.name: replace(seen(each), topic_id="id-2") for each in missing}
+        self.topics |= {each.name: replace(described(each), topic_id="id-2") for each in missing}
 
     def follow_limit(self, max_request_bytes: int) -> None:
         """The smallest limit changed."""
@@ -60,9 +59,9 @@ class Cluster:
         self.written_again.append(partitions)
 
     def watched(self, settings: Settings = SETTINGS) -> TopicWatch:
-        """A watch that has seen everything well."""
+        """Return a watch after one check without problems."""
         watch = TopicWatch(settings, TopicLimits(8, LIMIT), self, self)
-        watch.look()
+        watch.check()
         return watch
 
 
@@ -70,87 +69,91 @@ def levels(logs: Sequence[Mapping[str, object]]) -> list[str]:
     return [str(each["log_level"]) for each in logs]
 
 
-def test_what_is_well_says_nothing() -> None:
-    """Look after look."""
+def test_topics_without_problems_are_not_logged() -> None:
+    """Check after check."""
     watch = Cluster().watched()
     with capture_logs() as logs:
-        watch.look()
+        watch.check()
     assert logs == []
     assert all(topic.trouble is None and not any(topic.changes.values()) for topic in watch.snapshot())
 
 
-def test_trouble_is_what_two_looks_have_found_and_is_said_once() -> None:
-    """An error with the topic, what is wrong and the way out; a word when it is over."""
+def test_a_problem_that_two_checks_found_is_logged_once() -> None:
+    """An error with the topic, the problem and the fix; an info line when it is solved."""
     cluster = Cluster()
     watch = cluster.watched()
-    cluster.topics[EVENTS.name] = seen(EVENTS, **{"cleanup.policy": "compact"})
+    cluster.topics[EVENTS.name] = described(EVENTS, **{"cleanup.policy": "compact"})
     with capture_logs() as logs:
-        watch.look()
+        watch.check()
         assert logs == []
-        watch.look()
-        watch.look()
+        watch.check()
+        watch.check()
     (line,) = logs
     assert line["log_level"] == "error"
     assert line["topic"] == EVENTS.name
-    assert "set cleanup.policy=delete" in line["trouble"]
-    (told,) = [topic for topic in watch.snapshot() if topic.trouble]
-    assert told.name == EVENTS.name
-    cluster.topics[EVENTS.name] = seen(EVENTS)
+    assert "set cleanup.policy=delete" in line["problem"]
+    (reported,) = [topic for topic in watch.snapshot() if topic.trouble]
+    assert reported.name == EVENTS.name
+    cluster.topics[EVENTS.name] = described(EVENTS)
     with capture_logs() as logs:
-        watch.look()
+        watch.check()
     assert levels(logs) == ["info"]
     assert all(topic.trouble is None for topic in watch.snapshot())
 
 
-def test_a_topic_that_stays_away_is_created_again() -> None:
-    """Not at the first look: somebody may be about to create it anew with settings of his own."""
+def test_a_topic_that_stays_missing_is_created_again() -> None:
+    """Not at the first check: the operator may be creating it again with other settings."""
     cluster = Cluster()
     watch = cluster.watched()
     cluster.topics[EVENTS.name] = None
-    watch.look()
+    watch.check()
     assert cluster.created == []
     assert watch.snapshot()[1].partitions is None
     with capture_logs() as logs:
-        watch.look()
-        watch.look()
+        watch.check()
+        watch.check()
     assert cluster.created == [EVENTS.name]
     assert levels(logs) == ["error", "warning", "error", "info"]
-    assert watch.snapshot()[1].changes[Kind.RECREATED] == 1
+    assert watch.snapshot()[1].changes[ChangeKind.RECREATED] == 1
 
 
-def test_a_topic_is_not_created_where_that_is_switched_off() -> None:
-    """The trouble says what to create, and stays."""
+def test_a_topic_is_not_created_with_topics_create_false() -> None:
+    """The problem says what to create, and stays."""
     cluster = Cluster()
     watch = cluster.watched(load({**REQUIRED, "topics.create": False}, {}))
     cluster.topics[EVENTS.name] = None
     for _ in range(3):
-        watch.look()
+        watch.check()
     assert cluster.created == []
     assert "create it with 8 partitions" in str(watch.snapshot()[1].trouble)
 
 
 @pytest.mark.parametrize("refusal", [SettingsError.of("topics.events", "no"), Unreachable("no answer")])
 def test_a_topic_that_cannot_be_created_is_tried_again(refusal: Exception) -> None:
-    """At each look."""
+    """At each check."""
     cluster = Cluster()
     watch = cluster.watched()
     cluster.topics[EVENTS.name], cluster.refuses = None, refusal
-    watch.look()
-    watch.look()
+    watch.check()
+    watch.check()
     cluster.refuses = None
-    watch.look()
+    watch.check()
     assert cluster.created == [EVENTS.name]
 
 
-def test_the_checkpoints_topic_created_anew_is_written_anew() -> None:
-    """With the partitions it has now."""
+def test_all_positions_are_written_to_a_recreated_checkpoints_topic() -> None:
+    """With its present number of partitions."""
     cluster = Cluster()
     watch = cluster.watched()
-    cluster.topics[CHECKPOINTS.name] = TopicSeen("id-2", Found(3, {"cleanup.policy": "compact"}))
+    cluster.topics[CHECKPOINTS.name] = TopicDescription(3, {"cleanup.policy": "compact"}, "id-2")
     with capture_logs() as logs:
-        watch.look()
+        watch.check()
     assert cluster.written_again == [3]
-    assert levels(logs) == ["error", "error", "warning"]  # created anew, with others than before and than planned
+    assert levels(logs) == [
+        "error",
+        "error",
+        "warning",
+    ]  # created again, with another number of partitions than before and than planned
     assert "position of every running session is written again" in logs[0]["change"]
 
 
@@ -158,38 +161,38 @@ def test_the_smallest_limit_of_all_topics_is_followed() -> None:
     """Down and up again."""
     cluster = Cluster()
     watch = cluster.watched()
-    cluster.topics[EVENTS.name] = seen(EVENTS, **{"max.message.bytes": "50000"})
-    watch.look()
-    watch.look()
-    cluster.topics[EVENTS.name] = seen(EVENTS)
-    watch.look()
+    cluster.topics[EVENTS.name] = described(EVENTS, **{"max.message.bytes": "50000"})
+    watch.check()
+    watch.check()
+    cluster.topics[EVENTS.name] = described(EVENTS)
+    watch.check()
     assert cluster.limits == [50_000, LIMIT]
 
 
-def test_topics_that_may_not_be_seen_are_left_as_they_were_known() -> None:
-    """No trouble is made up."""
+def test_topics_that_may_not_be_described_keep_their_last_description() -> None:
+    """No problem is invented."""
     cluster = Cluster()
     watch = cluster.watched()
     cluster.topics.clear()
     with capture_logs() as logs:
-        watch.look()
-        watch.look()
+        watch.check()
+        watch.check()
     assert logs == []
     assert cluster.limits == []
 
 
-def test_partitions_added_are_told_once_with_what_follows() -> None:
-    """The order across the change is lost; nothing is hidden; what to do is: not do it."""
-    before = seen(EVENTS)
-    (change,) = changes(EVENTS, before, replace(before, found=replace(before.found, partitions=9)))
-    assert change.kind is Kind.PARTITIONS
+def test_added_partitions_are_reported_with_the_consequence() -> None:
+    """The order across the change is lost and no record is hidden."""
+    before = described(EVENTS)
+    (change,) = changes(EVENTS, before, replace(before, partitions=9))
+    assert change.kind is ChangeKind.PARTITIONS
     assert "9 partitions, 8 before" in change.message
     assert "do not add partitions" in change.message
 
 
-def test_a_broker_without_topic_ids_tells_no_recreation() -> None:
+def test_a_broker_without_topic_ids_reports_no_recreation() -> None:
     """None is not another id."""
-    one = seen(EVENTS)
+    one = described(EVENTS)
     assert list(changes(EVENTS, replace(one, topic_id=None), one)) == []
 
 
@@ -197,21 +200,21 @@ def test_a_broker_without_topic_ids_tells_no_recreation() -> None:
     ("state", "words"),
     [
         (None, "creates it again"),
-        (replace(seen(EVENTS), without_leader=2), "no leader"),
-        (replace(seen(EVENTS), short_of_replicas=1), "min.insync.replicas"),
-        (seen(EVENTS, **{"cleanup.policy": "compact"}), "cleanup.policy"),
+        (replace(described(EVENTS), without_leader=2), "no leader"),
+        (replace(described(EVENTS), under_min_isr=1), "min.insync.replicas"),
+        (described(EVENTS, **{"cleanup.policy": "compact"}), "cleanup.policy"),
     ],
 )
-def test_trouble_names_the_topic_and_the_way_out(state: TopicSeen | None, words: str) -> None:
+def test_a_problem_names_the_topic_and_the_fix(state: TopicDescription | None, words: str) -> None:
     """One sentence."""
-    said = trouble(EVENTS, state, NEEDED, create=True)
-    assert said is not None
-    assert EVENTS.name in said
-    assert words in said
+    found = problem(EVENTS, state, NEEDED, create=True)
+    assert found is not None
+    assert EVENTS.name in found
+    assert words in found
 
 
-def test_a_limit_of_age_below_a_day_is_a_warning() -> None:
-    """What waits for a Kafka that is away would be refused."""
-    (said,) = warnings(EVENTS, seen(EVENTS, **{"message.timestamp.before.max.ms": "60000"}), NEEDED)
-    assert "60000" in said
-    assert warnings(EVENTS, seen(EVENTS), NEEDED) == ()
+def test_an_age_limit_below_a_day_is_a_warning() -> None:
+    """Records that wait for an unreachable Kafka would be refused."""
+    (warning,) = warnings(EVENTS, described(EVENTS, **{"message.timestamp.before.max.ms": "60000"}), NEEDED)
+    assert "60000" in warning
+    assert warnings(EVENTS, described(EVENTS), NEEDED) == ()

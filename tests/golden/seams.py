@@ -16,7 +16,6 @@ import typer.main
 
 from bridge import errors
 from bridge.admin.check import lines as checks
-from bridge.admin.check.topics import Seen
 from bridge.admin.checkpoints import export as checkpoint_export
 from bridge.admin.checkpoints import text as checkpoint_texts
 from bridge.admin.checkpoints.edit import Change, forgotten, imported, moved
@@ -49,7 +48,7 @@ from bridge.core.stream.event import Event, Oversize
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.daemon.session_states import State as SessionState
 from bridge.daemon.source import Source
-from bridge.kafka.topics import plan
+from bridge.kafka.topics import TopicPlan, plan
 from bridge.observe.api import HttpEndpoint
 from bridge.settings import Settings, load, naming
 from bridge.sharding.states import Stage
@@ -286,12 +285,17 @@ def shared_names() -> dict[str, Any]:
         "digest of an event": digest(_event("41")).hex(),
         "digest of an event without id": digest(_event(None)).hex(),
         "partitions of 16": {key: partition_of(key.encode(), 16) for key in keys},
-        "topics": [asdict(each) for each in plan(_settings({}))],
+        "topics": [_topic(each) for each in plan(_settings({}))],
         "session states": [state.value for state in SessionState],
         "shard states": [stage.value for stage in Stage],
         "check states": [state.value for state in checks.State],
         "exit codes": {name: code for name, code in vars(errors).items() if name.startswith("EXIT_")},
     }
+
+
+def _topic(planned: TopicPlan) -> dict[str, Any]:
+    names = {"is_explicit": "fixed"}
+    return {names.get(name, name): value for name, value in asdict(planned).items()}
 
 
 # HTTP and commands
@@ -345,8 +349,9 @@ def endpoint(kind: str, token: str | None = None) -> Iterator[str]:
 def check_document() -> dict[str, Any]:
     """``check --json`` about topics: hidden, missing, without their settings, without a permission."""
     settings = _settings({})
-    seen = [Seen(None, hidden=True), Seen(None), Seen(None, objection="no"), Seen(None, hidden=True)]
-    lines = [checks.topic_line(planned, each, settings) for planned, each in zip(plan(settings), seen, strict=True)]
+    hidden, missing, objected, other = plan(settings)
+    found, objections = {missing.name: None, objected.name: None}, {objected.name: "no"}
+    lines = [checks.topic_line(each, found, objections, settings) for each in (hidden, missing, objected, other)]
     return check_document_of(lines, ok=checks.passed(lines))
 
 

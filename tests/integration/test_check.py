@@ -147,9 +147,9 @@ def test_everything_away_is_told_at_once_and_quickly(settings: dict[str, object]
         "server named": "failed",
         "http": "ok",
     }
-    assert "nobody listens there" in found.lines["kafka"]["hint"]
-    assert "nobody listens there" in found.lines["server local"]["hint"]
-    assert "name" in found.lines["server named"]["hint"]
+    assert "no program listens there" in found.lines["kafka"]["hint"]
+    assert "no program listens there" in found.lines["server local"]["hint"]
+    assert "host name" in found.lines["server named"]["hint"]
     assert found.seconds < 20
     assert found.done.stderr == ""
 
@@ -217,8 +217,8 @@ def test_an_http_port_that_is_taken_fails(settings: dict[str, object]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = Checked(settings | {"http.port": other.getsockname()[1]})
     assert (found.code, found.lines["http"]["state"]) == (1, "failed")
-    assert "taken by another program" in found.lines["http"]["detail"]
-    assert Checked(settings | {"http.port": "none"}).lines["http"]["detail"] == "switched off"
+    assert "another program uses port" in found.lines["http"]["detail"]
+    assert Checked(settings | {"http.port": "none"}).lines["http"]["detail"] == "disabled"
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -1,7 +1,7 @@
-"""Topics that are deleted, created anew, repartitioned or given other settings while the daemon runs.
+"""Topics that are deleted, created again, repartitioned or configured differently while the daemon runs.
 
-Nothing that is in memory is lost, nothing is hidden from a consumer that follows the rule, everybody else's records go
-on, and the operator is told what happened and what to do.
+No record in memory is lost, no record is hidden from a consumer that follows the rule, the records of other topics are
+published meanwhile, and the operator learns what happened and what to do.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def add_partitions(kafka: str, topic: str, total: int) -> None:
 
 
 def delete(kafka: str, topic: str) -> None:
-    """Delete a topic; returns when the broker takes nothing for it any more."""
+    """Delete a topic, and wait until the broker has forgotten it."""
     delete_topics(kafka, topic)
     wait_until(lambda: partitions_of(kafka, topic) == [], 10, f"the end of {topic}")
 
@@ -68,28 +68,28 @@ def truncate(kafka: str, topic: str) -> None:
         future.result(20)
 
 
-def looked_at(bridge: Bridge, topic: str) -> dict[str, Any]:
-    """What ``/api/status`` says of a topic."""
+def described(bridge: Bridge, topic: str) -> dict[str, Any]:
+    """Return a topic in ``/api/status``."""
     found: dict[str, Any] = status(bridge)["topics"][topic]
     return found
 
 
 def watched(folder: Path, chosen: Mapping[str, object]) -> Bridge:
-    """A running bridge that has looked at its topics."""
+    """Start a bridge and wait until it has described its topics."""
     bridge = started(folder, chosen)
 
-    def has_looked() -> bool:
+    def has_described() -> bool:
         topics = status(bridge)["topics"]
         return bool(topics) and all(each["partitions"] for each in topics.values())
 
-    wait_until(has_looked, 20, f"a look at the topics, see {bridge.log}", 0.05)
+    wait_until(has_described, 20, f"the description of the topics, see {bridge.log}", 0.05)
     return bridge
 
 
-def wait_trouble(bridge: Bridge, topic: str, *words: str) -> None:
-    """Return once the topic's trouble is told everywhere: status, log, ``/readyz`` and the metric."""
-    wait_until(lambda: looked_at(bridge, topic)["trouble"], 20, f"trouble of {topic}, see {bridge.log}", 0.1)
-    wait_trouble_said(bridge, topic, *words)
+def wait_problem(bridge: Bridge, topic: str, *words: str) -> None:
+    """Return once the topic's problem is in the status, the log, ``/readyz`` and the metric."""
+    wait_until(lambda: described(bridge, topic)["trouble"], 20, f"problem of {topic}, see {bridge.log}", 0.1)
+    wait_problem_logged(bridge, topic, *words)
     wait_until(lambda: bridge.get("/readyz").status == 503, 5, "a 503 of /readyz", 0.1)
     (check,) = [each for each in bridge.get("/readyz").json()["checks"] if not each["ok"]]
     assert check["name"] == "topics"
@@ -97,27 +97,27 @@ def wait_trouble(bridge: Bridge, topic: str, *words: str) -> None:
     assert f'mix_bridge_topic_trouble{{topic="{topic}"}} 1.0' in bridge.get("/metrics").text
 
 
-def wait_trouble_said(bridge: Bridge, topic: str, *words: str) -> None:
-    """Return once the topic's trouble is in the log."""
-    assert wait_logged(bridge, "a topic is not as it must be", topic, *words)["level"] == "error"
+def wait_problem_logged(bridge: Bridge, topic: str, *words: str) -> None:
+    """Return once the topic's problem is in the log."""
+    assert wait_logged(bridge, "a topic has a problem", topic, *words)["level"] == "error"
 
 
-def wait_well(bridge: Bridge, topic: str) -> None:
-    """Return once the topic is well again, and the bridge ready."""
-    wait_until(lambda: looked_at(bridge, topic)["trouble"] is None, 20, f"{topic} well again", 0.1)
-    wait_logged(bridge, "the topic is as it must be again", topic)
+def wait_solved(bridge: Bridge, topic: str) -> None:
+    """Return once the topic's problem is solved and the bridge ready."""
+    wait_until(lambda: described(bridge, topic)["trouble"] is None, 20, f"{topic} without problem", 0.1)
+    wait_logged(bridge, "the topic's problem is solved", topic)
     bridge.wait_ready()
 
 
 def wait_change(bridge: Bridge, topic: str, kind: str, *words: str) -> None:
-    """Return once a change was told."""
-    wait_until(lambda: looked_at(bridge, topic)["changes"][kind], 20, f"{kind} of {topic}", 0.1)
+    """Return once a change is reported."""
+    wait_until(lambda: described(bridge, topic)["changes"][kind], 20, f"{kind} of {topic}", 0.1)
     assert wait_logged(bridge, "a topic was changed", topic, *words)["level"] == "error"
     assert f'mix_bridge_topic_changes_total{{change="{kind}",topic="{topic}"}} 1.0' in bridge.get("/metrics").text
 
 
 def wait_read(bridge: Bridge, session_id: str, last_event_id: str) -> None:
-    """Return once a session has submitted everything up to an id, and Kafka has it."""
+    """Return once Kafka has acknowledged everything up to an id of a session."""
     wait_until(
         lambda: (one := session(bridge, session_id)).get("last_event_id") == last_event_id and one["in_flight"] == 0,
         30,
@@ -126,8 +126,8 @@ def wait_read(bridge: Bridge, session_id: str, last_event_id: str) -> None:
     )
 
 
-def said(kafka: str, namespace: str, *topics: str) -> Mapping[str, list[str]]:
-    """What the events of each session say, over all these topics, as a consumer that follows the rule sees them."""
+def contents(kafka: str, namespace: str, *topics: str) -> Mapping[str, list[str]]:
+    """Return the contents of each session's events in these topics, as a consumer that follows the rule sees them."""
     records = [record for topic in topics for record in events(kafka, namespace, topic)]
     return {
         key: [json.loads(one.data)["content"] for one in sorted(followed, key=lambda one: one.number)]
@@ -139,8 +139,8 @@ def numbers(first: int, last: int) -> list[str]:
     return [str(number) for number in range(first, last + 1)]
 
 
-def test_a_topic_that_is_deleted_is_told_and_created_again(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """What belongs there waits, the other session goes on, and all of it arrives once the topic is back."""
+def test_a_deleted_topic_is_reported_and_created_again(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Its records wait, the other session continues, and all records arrive in the new topic."""
     tools, feeds = f"{namespace}.tools", {"a": Feed(5), "b": Feed(5)}
     more = {"topics.routes": [{"match": "todos_*", "topic": tools}]}
     with scripted_mix() as mix:
@@ -156,22 +156,20 @@ def test_a_topic_that_is_deleted_is_told_and_created_again(kafka: str, namespace
             feeds["b"].add(5)
             wait_read(bridge, "b", "10")
             wait_logged(bridge, "created again", tools)
-            assert wait_logged(bridge, "is gone", tools)["level"] == "error"
+            assert wait_logged(bridge, "does not exist any more", tools)["level"] == "error"
             wait_read(bridge, "a", "10")
-            wait_well(bridge, tools)
-            wait_change(bridge, tools, "recreated", "what was in it is gone")
+            wait_solved(bridge, tools)
+            wait_change(bridge, tools, "recreated", "its records are lost")
             assert bridge.terminate() == 0
     assert len(partitions_of(kafka, tools)) == 2
-    assert said(kafka, namespace, "events", "tools") == {
+    assert contents(kafka, namespace, "events", "tools") == {
         "local/a": [*numbers(1, 5), *numbers(7, 10)],
         "local/b": numbers(1, 10),
     }
 
 
-def test_announcements_that_find_no_topic_do_not_stop_events_for_ever(
-    kafka: str, namespace: str, tmp_path: Path
-) -> None:
-    """A reconnection is announced before what follows it: told, created again, and everything arrives."""
+def test_a_deleted_lifecycle_topic_does_not_stop_events_for_ever(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The lifecycle record of a reconnection is published before the events after it."""
     feed, topic = Feed(5), f"{namespace}.lifecycle"
     with scripted_mix() as mix:
         mix.list("a")
@@ -181,22 +179,22 @@ def test_announcements_that_find_no_topic_do_not_stop_events_for_ever(
             delete(kafka, topic)
             feed.cut()
             feed.add(5)
-            wait_trouble_said(bridge, topic, "is gone", "behind it the rest of the same sessions")
+            wait_problem_logged(bridge, topic, "does not exist any more", "all later records of the same sessions")
             wait_logged(bridge, "created again", topic)
             wait_read(bridge, "a", "10")
-            wait_well(bridge, topic)
+            wait_solved(bridge, topic)
             assert bridge.terminate() == 0
     assert texts(kafka, namespace, "a") == numbers(1, 10)
     assert events(kafka, namespace, "lifecycle")
 
 
 def push(feed: Feed, name: str, number: int) -> None:
-    """An event of another name that says its number."""
+    """Add an event of another name whose content is its number."""
     feed.push(name, content(number))
 
 
-def test_what_stays_away_is_waited_for_and_told(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``topics.create`` is false: not ready, with what to create; it comes with fewer partitions, and all goes on."""
+def test_a_topic_that_stays_missing_is_reported_and_waited_for(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``topics.create`` is false: not ready until the topic is created, with fewer partitions than before."""
     for name, config in (("events", {}), ("dead-letters", {}), ("lifecycle", {}), ("checkpoints", COMPACTED)):
         create_topic(kafka, f"{namespace}.{name}", 4, config)
     feed, topic = Feed(5), f"{namespace}.events"
@@ -208,27 +206,27 @@ def test_what_stays_away_is_waited_for_and_told(kafka: str, namespace: str, tmp_
             wait_read(bridge, "a", "5")
             delete(kafka, topic)
             feed.add(5)
-            wait_trouble(bridge, topic, "create it with 2 partitions")
-            assert looked_at(bridge, topic)["partitions"] is None
+            wait_problem(bridge, topic, "create it with 2 partitions")
+            assert described(bridge, topic)["partitions"] is None
             assert partitions_of(kafka, topic) == []
-            # What has waited is older than the new topic allows.
+            # The records that waited are older than the new topic allows.
             create_topic(kafka, topic, 1, {"message.timestamp.before.max.ms": "1000"})
             feed.add(5)
             wait_read(bridge, "a", "15")
-            wait_well(bridge, topic)
+            wait_solved(bridge, topic)
             assert bridge.terminate() == 0
-    # A new epoch may repeat: what was on its way to partitions that are no more was overtaken.
+    # A new epoch may repeat events: records in flight to the old partitions were overtaken.
     assert sorted(set(texts(kafka, namespace, "a")), key=int) == numbers(6, 15)
 
 
 COMPACTED = {"cleanup.policy": "compact"}
 
 
-def test_partitions_that_are_added_hide_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Keys move in mid-stream: each session's events are all there; the change is told, with what not to do again."""
+def test_added_partitions_hide_no_event(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Keys move in mid-stream: all events of each session are there, and the change is reported."""
     names = [f"s{number}" for number in range(8)]
     feeds = {name: Feed(20) for name in names}
-    # As the client would learn of them by itself, but within five minutes.
+    # The client refreshes its metadata itself, but only every five minutes.
     more = {"kafka.properties.topic.metadata.refresh.interval.ms": 300}
     topic = f"{namespace}.events"
     with scripted_mix() as mix:
@@ -243,11 +241,11 @@ def test_partitions_that_are_added_hide_nothing(kafka: str, namespace: str, tmp_
                 wait_read(bridge, name, str(fed))
             assert bridge.get("/readyz").status == 200
             assert bridge.terminate() == 0
-    assert said(kafka, namespace, "events") == {f"local/{name}": numbers(1, fed) for name in names}
+    assert contents(kafka, namespace, "events") == {f"local/{name}": numbers(1, fed) for name in names}
 
 
 def feed_until(feeds: Mapping[str, Feed], is_enough: Callable[[], bool]) -> int:
-    """More and more events in each stream; how many each has had."""
+    """Add events to each stream until it is enough; return how many each had."""
     fed = 20
 
     def more() -> bool:
@@ -257,18 +255,18 @@ def feed_until(feeds: Mapping[str, Feed], is_enough: Callable[[], bool]) -> int:
         fed += 10
         return is_enough()
 
-    wait_until(more, 20, "that is enough", 0.1)
+    wait_until(more, 20, "enough events", 0.1)
     return fed
 
 
 def moved(kafka: str, namespace: str) -> int:
-    """Keys that are in more than one partition."""
+    """Return how many keys are in more than one partition."""
     places = {(record.key, record.partition) for record in events(kafka, namespace)}
     return len(places) - len({key for key, _ in places})
 
 
-def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Also of sessions that say nothing; a restart goes on where the sessions were."""
+def test_a_recreated_checkpoints_topic_holds_every_position(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Also those of idle sessions; a restart resumes the sessions there."""
     feeds, topic = {"a": Feed(5), "idle": Feed(3), "b": Feed(4)}, f"{namespace}.checkpoints"
     with scripted_mix() as mix:
         mix.list(*feeds)
@@ -279,14 +277,14 @@ def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str
                 wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
             delete(kafka, topic)
             feeds["a"].add(5)
-            wait_read(bridge, "a", "10")  # events do not wait for it
+            wait_read(bridge, "a", "10")  # events do not wait for the checkpoints topic
             create_topic(kafka, topic, 2, COMPACTED)
             wait_change(bridge, topic, "recreated", "written again")
             for name, last in (("a", "10"), ("idle", "3"), ("b", "4")):
                 wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
             assert session(bridge, "a")["last_error"] is None
             delete(kafka, topic)
-            wait_logged(bridge, "is gone", topic, "new sessions wait")
+            wait_logged(bridge, "does not exist any more", topic, "new sessions wait")
             wait_logged(bridge, "created again", topic)
             wait_checkpoint(kafka, namespace, "idle", lambda one: one["last_event_id"] == "3")
             assert bridge.terminate() == 0
@@ -298,7 +296,7 @@ def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str
                 wait_read(bridge, name, last)
             assert bridge.terminate() == 0
         assert all(int(each.last_event_id or 0) >= 2 for each in mix.asked[asked:])
-    assert {key: len(each) for key, each in said(kafka, namespace, "events").items()} == {
+    assert {key: len(each) for key, each in contents(kafka, namespace, "events").items()} == {
         "local/a": 11,
         "local/idle": 4,
         "local/b": 5,
@@ -306,10 +304,10 @@ def test_checkpoints_created_anew_hold_every_position(kafka: str, namespace: str
     assert len({one["epoch"] for one in checkpoints(kafka, namespace)["local/idle"]}) == 1
 
 
-def test_checkpoints_created_anew_with_other_partitions_ask_for_a_new_start(
+def test_a_recreated_checkpoints_topic_with_other_partitions_ends_the_process(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:
-    """Sessions belong elsewhere then: all positions are written to the new topic, and the process ends with 75."""
+    """Sessions move to other shards: all positions are written to the new topic, and the process ends with 75."""
     feeds, topic = {"a": Feed(5), "b": Feed(4)}, f"{namespace}.checkpoints"
     with scripted_mix() as mix:
         mix.list(*feeds)
@@ -327,11 +325,14 @@ def test_checkpoints_created_anew_with_other_partitions_ask_for_a_new_start(
             for name, last in (("a", "6"), ("b", "5")):
                 wait_read(bridge, name, last)
             assert bridge.terminate() == 0
-    assert {key: len(each) for key, each in said(kafka, namespace, "events").items()} == {"local/a": 6, "local/b": 5}
+    assert {key: len(each) for key, each in contents(kafka, namespace, "events").items()} == {
+        "local/a": 6,
+        "local/b": 5,
+    }
 
 
 def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Lowered: whole batches are refused once, not again and again. Raised: what was too large is taken again."""
+    """Lowered: whole batches are refused only once. Raised: large records are accepted again."""
     feed, topic = Feed(5), f"{namespace}.events"
     with scripted_mix() as mix:
         mix.list("a")
@@ -353,12 +354,12 @@ def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: P
             wait_read(bridge, "a", "1006")
             assert bridge.terminate() == 0
     assert events(kafka, namespace, "dead-letters") == []
-    found = said(kafka, namespace, "events")["local/a"]
+    found = contents(kafka, namespace, "events")["local/a"]
     assert sorted(set(found), key=found.index) == [*numbers(1, 1005), "x" * 20_000]
 
 
-def test_settings_that_lose_or_refuse_records_are_told(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Compaction: not ready until it is taken back. A short retention removes, and what comes is taken all the same."""
+def test_topic_settings_that_lose_or_refuse_records_are_reported(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Compaction: not ready until it is removed. A short retention does not stop publishing."""
     feed, topic = Feed(5), f"{namespace}.events"
     with scripted_mix() as mix:
         mix.list("a")
@@ -370,11 +371,11 @@ def test_settings_that_lose_or_refuse_records_are_told(kafka: str, namespace: st
             alter(kafka, f"{namespace}.dead-letters", retention_ms=1, segment_ms=100)
             push(feed, "content", 6)
             feed.push("content", "no json")
-            wait_trouble(bridge, topic, "set cleanup.policy=delete")
+            wait_problem(bridge, topic, "set cleanup.policy=delete")
             assert wait_logged(bridge, "message.timestamp.before.max.ms=1000", "raise it")["level"] == "warning"
-            assert looked_at(bridge, topic)["warnings"]
+            assert described(bridge, topic)["warnings"]
             alter(kafka, topic, cleanup_policy="delete")
-            wait_well(bridge, topic)
+            wait_solved(bridge, topic)
             push(feed, "content", 8)
             wait_read(bridge, "a", "8")
             assert bridge.terminate() == 0

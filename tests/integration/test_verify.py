@@ -303,7 +303,7 @@ def test_wrong_settings_and_a_kafka_that_is_away_have_their_own_exit_codes(kafka
     """Nothing read is not complete: a misspelt namespace least of all."""
     away = command(["verify"], asked("127.0.0.1:9", namespace))
     assert (away.returncode, away.stdout) == (69, "")
-    assert "nobody listens there" in away.stderr
+    assert "no program listens there" in away.stderr
     empty = command(["verify"], asked(kafka, namespace))
     assert (empty.returncode, empty.stdout) == (78, "")
     assert f"{namespace}.events" in empty.stderr

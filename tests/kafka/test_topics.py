@@ -1,4 +1,4 @@
-"""What the topics must be like: planned from the settings, examined as they are."""
+"""Which topics the settings need, and what is wrong with existing ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from bridge.errors import SettingsError
 from bridge.kafka.topics import (
     CHECKPOINTS_CONFIG,
-    Found,
+    Problems,
+    TopicDescription,
     TopicPlan,
-    Verdict,
     examine,
-    ground,
+    limits_of,
     needed_bytes,
     plan,
 )
@@ -47,8 +47,8 @@ def test_the_default_topics_are_planned_with_their_settings() -> None:
     assert {each.replication_factor for each in topics.values()} == {2}
 
 
-def test_a_routed_topic_is_planned_once_whatever_else_names_it() -> None:
-    """The first setting that names a topic is the one a mistake is reported under."""
+def test_a_topic_with_several_routes_is_planned_once() -> None:
+    """Mistakes are reported under the first setting that names the topic."""
     routes = [
         {"match": "a*", "topic": "mix.tools"},
         {"match": "b*", "topic": "mix.tools"},
@@ -60,14 +60,14 @@ def test_a_routed_topic_is_planned_once_whatever_else_names_it() -> None:
     assert len(topics) == 5
 
 
-def test_the_settings_of_topics_are_for_all_but_the_checkpoints() -> None:
-    """Retention would delete positions; a lifecycle record is worth keeping as long as the events it speaks of."""
+def test_topic_settings_apply_to_all_topics_but_the_checkpoints() -> None:
+    """Retention would delete positions; lifecycle records are kept as long as the events they describe."""
     topics = planned(topics__config={"retention.ms": "1"})
     assert {name for name, each in topics.items() if "retention.ms" in each.config} == set(topics) - {"mix.checkpoints"}
 
 
-def test_topics_are_made_large_enough_for_the_largest_event() -> None:
-    """All of them, since the smallest limit holds for all; unless the settings say their own limit."""
+def test_topics_are_created_large_enough_for_the_largest_event() -> None:
+    """All of them, because the smallest limit applies to all; unless the settings give a limit."""
     for topic in planned(events__max_bytes="4MiB").values():
         assert int(topic.config["max.message.bytes"]) > 4 * 1024 * 1024
     own = planned(events__max_bytes="4MiB", topics__config={"max.message.bytes": "5000000"})
@@ -100,57 +100,57 @@ def test_topics_are_made_large_enough_for_the_largest_event() -> None:
         ("mix.lifecycle", PLAIN | {"max.message.bytes": "16383"}, True, False),
     ],
 )
-def test_a_topic_that_exists_is_examined(
+def test_an_existing_topic_is_examined(
     name: str, config: dict[str, str] | None, *, mistaken: bool, warned: bool
 ) -> None:
-    """Exactly compact for checkpoints, never compacted for events, large enough; what may not be seen is a warning."""
+    """Exactly compact for checkpoints, never compacted for events, large enough; hidden settings are a warning."""
     topic = planned()[name]
-    verdict = examine(topic, Found(topic.partitions, config), needed_bytes(settings_with()))
-    assert bool(verdict.mistakes) is mistaken
-    assert bool(verdict.warnings) is warned
-    for said in (*verdict.mistakes, *verdict.warnings):
-        assert said.key == topic.key
-        assert name in said.message
-        assert "\n" not in str(said)
+    problems = examine(topic, TopicDescription(topic.partitions, config), needed_bytes(settings_with()))
+    assert bool(problems.mistakes) is mistaken
+    assert bool(problems.warnings) is warned
+    for each in (*problems.mistakes, *problems.warnings):
+        assert each.key == topic.key
+        assert name in each.message
+        assert "\n" not in str(each)
 
 
-def test_the_ground_is_below_every_topics_limit() -> None:
-    """Batches stay below the smallest limit, and there is a shard for each partition that is really there."""
+def test_the_smallest_limit_of_all_topics_applies() -> None:
+    """Batches stay below it, and there is a shard for each partition that exists."""
     settings = settings_with()
     found = {
-        "mix.events": Found(8, PLAIN | {"max.message.bytes": "950000"}),
-        "mix.dead-letters": Found(8, None),
-        "mix.lifecycle": Found(8, PLAIN | {"max.message.bytes": "940000"}),
-        "mix.checkpoints": Found(6, COMPACT | {"max.message.bytes": "2000000"}),
+        "mix.events": TopicDescription(8, PLAIN | {"max.message.bytes": "950000"}),
+        "mix.dead-letters": TopicDescription(8, None),
+        "mix.lifecycle": TopicDescription(8, PLAIN | {"max.message.bytes": "940000"}),
+        "mix.checkpoints": TopicDescription(6, COMPACT | {"max.message.bytes": "2000000"}),
     }
-    firm = ground(settings, plan(settings), found)
-    assert (firm.checkpoint_partitions, firm.max_request_bytes) == (6, 940_000)
-    assert sorted(warning.key for warning in firm.warnings) == ["topics.checkpoints", "topics.dead_letters"]
+    limits = limits_of(settings, plan(settings), found)
+    assert (limits.checkpoint_partitions, limits.max_request_bytes) == (6, 940_000)
+    assert sorted(warning.key for warning in limits.warnings) == ["topics.checkpoints", "topics.dead_letters"]
 
 
-def test_another_number_of_shards_than_was_asked_for_is_refused() -> None:
-    """With the way out. By default nobody asked for one: the topic counts, and this is said."""
+def test_another_number_of_shards_than_the_settings_give_is_refused() -> None:
+    """With the fix. With the default number the bridge uses that of the topic, and warns."""
     needed = needed_bytes(settings_with())
-    asked, default = planned(topics__shards=8)["mix.checkpoints"], planned()["mix.checkpoints"]
-    assert examine(asked, Found(8, COMPACT), needed) == Verdict()
+    given, default = planned(topics__shards=8)["mix.checkpoints"], planned()["mix.checkpoints"]
+    assert examine(given, TopicDescription(8, COMPACT), needed) == Problems()
     for config in (COMPACT, None):
-        (mistake,) = examine(asked, Found(4, config), needed).mistakes
+        (mistake,) = examine(given, TopicDescription(4, config), needed).mistakes
         assert "has 4 partitions, and topics.shards is 8" in mistake.message
         assert "; set topics.shards = 4, or move the positions: " in mistake.message
         assert "checkpoints export" in mistake.message
         assert "checkpoints import" in mistake.message
-        verdict = examine(default, Found(1, config), needed)
-        assert not verdict.mistakes
-        assert "has 1 partition, and topics.shards is 8 by default" in verdict.warnings[-1].message
+        problems = examine(default, TopicDescription(1, config), needed)
+        assert not problems.mistakes
+        assert "has 1 partition, and topics.shards is 8 by default" in problems.warnings[-1].message
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Two wrong topics: one start shows both."""
+def test_all_mistakes_are_reported_together() -> None:
+    """Wrong topics: one start reports them all."""
     settings = settings_with()
-    found = dict.fromkeys(("mix.events", "mix.lifecycle"), Found(8, COMPACT))
-    found |= dict.fromkeys(("mix.dead-letters", "mix.checkpoints"), Found(8, PLAIN))
+    found = dict.fromkeys(("mix.events", "mix.lifecycle"), TopicDescription(8, COMPACT))
+    found |= dict.fromkeys(("mix.dead-letters", "mix.checkpoints"), TopicDescription(8, PLAIN))
     with pytest.raises(SettingsError) as caught:
-        ground(settings, plan(settings), found)
+        limits_of(settings, plan(settings), found)
     assert {mistake.key for mistake in caught.value.mistakes} == {
         "topics.events",
         "topics.lifecycle",

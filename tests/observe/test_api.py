@@ -230,7 +230,7 @@ def test_an_empty_token_is_refused_at_the_start() -> None:
 
 def test_a_port_that_is_taken_names_the_setting_and_the_way_out(port: int) -> None:
     """The one who starts a second bridge here learns what to set."""
-    with pytest.raises(SettingsError, match=rf"http\.port: {port} .* taken .* 0 .* none") as caught:
+    with pytest.raises(SettingsError, match=rf"http\.port: another program uses port {port} .* 0 .* none") as caught:
         HttpEndpoint("127.0.0.1", port, None, lambda: WELL).start()
     assert caught.value.exit_code == EXIT_SETTINGS
 

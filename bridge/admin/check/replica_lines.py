@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from bridge.admin.check.broker_limits import BrokerLimits
 from bridge.admin.check.group import GroupSurveyed
-from bridge.admin.check.lines import Line, State
+from bridge.admin.check.lines import Line, State, line_of
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import BridgeError, Mistake, SettingsError
+from bridge.errors import BridgeError, SettingsError
 from bridge.kafka.group import MemberSeen
 from bridge.settings import Settings
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
@@ -25,7 +25,7 @@ def group_line(settings: Settings, found: GroupSurveyed, limits: BrokerLimits) -
     if others := strangers(found.seen, topic, settings.instance):
         return _refused(f"group {group}", foreign(group, others, topic))
     if (mistake := limits.against_session_timeout(settings.kafka.group_session_timeout)) is not None:
-        return _failed(f"group {group}", mistake)
+        return line_of(f"group {group}", mistake, mistake.message)
     return Line(f"group {group}", State.OK, f"the bridge may join it; {_count(found.seen.members)}")
 
 
@@ -82,12 +82,6 @@ def transactions_refused(error: BridgeError, limits: BrokerLimits) -> Line:
 
 def _refused(subject: str, error: BridgeError) -> Line:
     if isinstance(error, SettingsError):
-        return _failed(subject, error.mistakes[0])
+        return line_of(subject, error.mistakes[0], error.mistakes[0].message)
     detail, _, hint = str(error).rpartition("; ")
     return Line(subject, State.FAILED, detail or hint, hint if detail else "try again; look at the brokers' logs")
-
-
-def _failed(subject: str, mistake: Mistake) -> Line:
-    """Mistakes say what is wrong, then after a semicolon what to do."""
-    detail, _, hint = mistake.message.rpartition("; ")
-    return Line(subject, State.FAILED, detail or hint, f"{hint} ({mistake.key})" if detail else f"see {mistake.key}")

@@ -20,7 +20,7 @@ from bridge.settings.naming import group_of
 
 if TYPE_CHECKING:
     from bridge.admin.checkpoints.owners import GroupMember
-    from bridge.kafka.topics import Found, TopicPlan
+    from bridge.kafka.topics import TopicDescription, TopicPlan
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def _once_reached(read: Callable[[], T], within: float) -> T:
         never.wait(0.1)
 
 
-def _found(opened: Access) -> Found:
+def _found(opened: Access) -> TopicDescription:
     found, planned = _looked(opened)
     if found is None:
         raise SettingsError.of(
@@ -124,9 +124,10 @@ def _found(opened: Access) -> Found:
     return found
 
 
-def _made_sure_of(opened: Access) -> Found:
+def _made_sure_of(opened: Access) -> TopicDescription:
     """The topic as a daemon will want it, created where it is missing."""
-    from bridge.kafka.topics import TopicAdmin, examine, needed_bytes  # noqa: PLC0415 - Kafka's client is slow to import
+    from bridge.kafka.topic_admin import TopicAdmin  # noqa: PLC0415 - as below
+    from bridge.kafka.topics import examine, needed_bytes  # noqa: PLC0415 - Kafka's client is slow to import
 
     found, planned = _looked(opened)
     if found is None and opened.settings.topics.create:
@@ -138,15 +139,16 @@ def _made_sure_of(opened: Access) -> Found:
     return found
 
 
-def _created(opened: Access) -> Found:
+def _created(opened: Access) -> TopicDescription:
     found, planned = _looked(opened)
     if found is None:
         raise Unreachable(f"Kafka: created, but not yet to be seen: {planned.name}")
     return found
 
 
-def _looked(opened: Access) -> tuple[Found | None, TopicPlan]:
-    from bridge.kafka.topics import TopicAdmin, plan  # noqa: PLC0415 - Kafka's client is slow to import
+def _looked(opened: Access) -> tuple[TopicDescription | None, TopicPlan]:
+    from bridge.kafka.topic_admin import TopicAdmin  # noqa: PLC0415 - as below
+    from bridge.kafka.topics import plan  # noqa: PLC0415 - Kafka's client is slow to import
 
     (planned,) = (each for each in plan(opened.settings) if each.key == "topics.checkpoints")
-    return TopicAdmin(opened.config).describe([planned]).get(planned.name), planned
+    return TopicAdmin(opened.config).existing([planned]).get(planned.name), planned

@@ -14,8 +14,9 @@ from bridge.clock import unix_ms
 from bridge.errors import SettingsError
 from bridge.kafka.config import client_config
 from bridge.kafka.reader import StoredRecord
+from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
-from bridge.kafka.topics import TopicAdmin, plan
+from bridge.kafka.topics import plan
 from bridge.settings import Settings
 
 Progress = Callable[[str, int, int], None]
@@ -151,7 +152,7 @@ class _Reading:
         alone has removed what is older than the topic's retention.
         """
         others = [each for each in plan(self._settings) if each.name in topics - {self._settings.topics.events}]
-        found = TopicAdmin(self._config).describe(others) if others else {}
+        found = TopicAdmin(self._config).existing(others) if others else {}
         ages = {name: int((topic.config or {}).get("retention.ms", "-1")) for name, topic in found.items()}
         kept = {name: float(unix_ms() - age) for name, age in ages.items() if age >= 0}
         return dict.fromkeys(topics, math.inf) | kept

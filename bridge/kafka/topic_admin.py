@@ -1,0 +1,185 @@
+"""Describes topics and creates missing ones. An existing topic is checked and never altered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import TopicDescription as ClientDescription
+
+from bridge.errors import Mistake, SettingsError, Unreachable
+from bridge.kafka.config import admin_client, answer_of, unreachable
+from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
+from bridge.kafka.errors import code_of, error_of, in_words
+from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, limits_of, plan
+from bridge.settings.model import Settings
+
+_TIMEOUT = 10.0
+_DESCRIBE = 3.0
+"""Seconds for the first request to Kafka: a signal and the start budget are checked only between two requests."""
+_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""The topic id that brokers without topic ids return."""
+
+
+class TopicAdmin:
+    """Describes and creates topics of one cluster. Thread rule: one thread, which may block for 13 s."""
+
+    def __init__(self, config: Mapping[str, Any], timeout: float = _DESCRIBE) -> None:
+        """``timeout``: seconds for one request that describes topics. Raises ``SettingsError``."""
+        self._timeout = timeout
+        self._errors = ClientErrors()
+        self._admin: AdminClient = admin_client(dict(config) | {"error_cb": self._errors.note})
+
+    def brokers(self) -> int:
+        """Return how many brokers the cluster has. Raises ``NotReached``."""
+        return len(cluster_metadata(self._admin, self._errors, self._timeout).brokers)
+
+    def describe(self, planned: Sequence[TopicPlan], *, operations: bool = False) -> dict[str, TopicDescription | None]:
+        """Return the topics by name: None for a missing one, no entry for one that the bridge may not describe.
+
+        ``operations``: also ask what the bridge is allowed. Raises ``Unreachable``.
+        """
+        self._errors.clear()
+        found = dict(self._describe([each.name for each in planned], operations=operations))
+        configs = self._configs([name for name, topic in found.items() if topic is not None])
+        return {
+            name: None if topic is None or name not in configs else _description(topic, configs[name])
+            for name, topic in found.items()
+        }
+
+    def existing(self, planned: Sequence[TopicPlan]) -> dict[str, TopicDescription]:
+        """Return the topics that exist, by name. Raises ``Unreachable``."""
+        return {name: topic for name, topic in self.describe(planned).items() if topic is not None}
+
+    def create(self, missing: Iterable[TopicPlan]) -> None:
+        """Create topics; one that was created meanwhile is fine. Raises ``SettingsError``, ``Unreachable``."""
+        for planned, future in self._create(missing, validate_only=False):
+            try:
+                answer_of(future, _TIMEOUT)
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error is None or error.code() in _TEMPORARY:
+                    raise unreachable(f"creating topic {planned.name}", exception) from exception
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    text = f"cannot create topic {planned.name}: {in_words(error)}"
+                    raise SettingsError.of(planned.key, text) from exception
+
+    def objections(self, missing: Iterable[TopicPlan]) -> dict[str, str]:
+        """Return, by topic, why Kafka would refuse to create it; create nothing."""
+        objections = {}
+        for planned, future in self._create(missing, validate_only=True):
+            try:
+                answer_of(future, _TIMEOUT)
+            except KafkaException as exception:
+                error = error_of(exception)
+                objections[planned.name] = in_words(error) if error else str(exception)
+        return objections
+
+    def _create(self, missing: Iterable[TopicPlan], *, validate_only: bool) -> Iterator[tuple[TopicPlan, Future[Any]]]:
+        planned = {each.name: each for each in missing}
+        new = [
+            NewTopic(each.name, each.partitions, each.replication_factor or -1, config=dict(each.config))
+            for each in planned.values()
+        ]
+        answers = self._admin.create_topics(new, validate_only=validate_only, request_timeout=_TIMEOUT) if new else {}
+        for name, future in answers.items():
+            yield planned[name], future
+
+    def _describe(self, names: Sequence[str], *, operations: bool) -> Iterator[tuple[str, ClientDescription | None]]:
+        # Unlike metadata of one topic, this request never makes a broker create the topic.
+        answers: Mapping[str, Future[Any]] = self._admin.describe_topics(
+            TopicCollection(list(names)), include_authorized_operations=operations, request_timeout=self._timeout
+        )
+        for name, future in answers.items():
+            try:
+                yield name, answer_of(future, self._timeout)
+            except KafkaException as exception:
+                code = code_of(exception)
+                if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    continue
+                if code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise self._not_described(name, exception) from exception
+                yield name, None
+
+    def _not_described(self, name: str, exception: KafkaException) -> Unreachable:
+        if code_of(exception) not in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}:
+            return unreachable(f"describing topic {name}", exception)
+        self._admin.poll(0)  # the answer itself only says that there was none; this calls back with the reasons
+        return self._errors.as_error(self._timeout, "Kafka: describing the topics: ")
+
+    def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str] | None]:
+        """Return the settings of topics, without a topic that was deleted a moment after it was described."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._admin.describe_configs(resources, request_timeout=_TIMEOUT) if resources else {}
+        configs: dict[str, Mapping[str, str] | None] = {}
+        for resource, future in answers.items():
+            try:
+                configs[resource.name] = {key: str(entry.value) for key, entry in answer_of(future, _TIMEOUT).items()}
+            except KafkaException as exception:
+                code = code_of(exception)
+                if code in _NOT_ALLOWED:
+                    configs[resource.name] = None
+                elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise unreachable(f"asking for the settings of topic {resource.name}", exception) from exception
+        return configs
+
+
+_NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+_TEMPORARY = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT}
+    | {KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR}  # brokers that are still starting
+)
+
+
+def _description(topic: ClientDescription, config: Mapping[str, str] | None) -> TopicDescription:
+    topic_id, allowed = str(topic.topic_id), topic.authorized_operations
+    min_isr = int((config or {}).get("min.insync.replicas", 1))
+    led = [each for each in topic.partitions if each.leader is not None]
+    return TopicDescription(
+        len(topic.partitions),
+        config,
+        None if topic_id == _NO_ID else topic_id,
+        without_leader=len(topic.partitions) - len(led),
+        # Since Kafka 4 a topic with one replica accepts records although its settings demand two replicas in sync.
+        under_min_isr=sum(len(each.isr) < min(min_isr, len(each.replicas)) for each in led),
+        operations=None if allowed is None else frozenset(each.name for each in allowed),
+    )
+
+
+def prepare(settings: Settings, admin: TopicAdmin) -> TopicLimits:
+    """Create missing topics and check existing ones. Raises ``SettingsError`` with all mistakes, ``Unreachable``."""
+    planned = plan(settings)
+    found = admin.describe(planned)
+    if hidden := [each for each in planned if each.name not in found]:
+        raise SettingsError([_hidden(each) for each in hidden])
+    missing = [each for each in planned if found[each.name] is None]
+    warnings = tuple(_positions_lost(each) for each in missing if each.compacted and len(missing) < len(planned))
+    if missing and not settings.topics.create:
+        raise SettingsError([_missing(each) for each in missing])
+    admin.create(missing)
+    topics = admin.existing(planned) if missing else {name: topic for name, topic in found.items() if topic}
+    if unseen := [each.name for each in planned if each.name not in topics]:
+        raise Unreachable(f"Kafka: created, but not yet visible: {', '.join(unseen)}")
+    limits = limits_of(settings, planned, topics)
+    return replace(limits, warnings=(*warnings, *limits.warnings))
+
+
+def _hidden(planned: TopicPlan) -> Mistake:
+    text = f"not allowed to describe topic {planned.name}; grant Describe on it to the bridge's user"
+    return Mistake(planned.key, f"{text}, or name another topic")
+
+
+def _missing(planned: TopicPlan) -> Mistake:
+    return Mistake(planned.key, f"topic {planned.name} does not exist and topics.create is false: create it")
+
+
+def _positions_lost(planned: TopicPlan) -> Mistake:
+    text = (
+        f"topic {planned.name} was created, although other topics of the bridge existed already: unless this is the"
+        " first start, all positions are lost, and every session starts again at start_after_id in a new epoch"
+    )
+    return Mistake(planned.key, text)
