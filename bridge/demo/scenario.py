@@ -12,7 +12,7 @@ from bridge.demo.screen import Screen
 from bridge.demo.summary import Verdict
 from bridge.demo.system import Stage
 from bridge.errors import FatalFault, Unreachable
-from bridge.simulator.faults.kinds import Place
+from bridge.simulator.faults.kinds import ImmediateFault
 
 _TICK = 0.1
 """Seconds between two looks: a screen that moves ten times a second looks alive."""
@@ -89,9 +89,9 @@ class Scenario:
         with suppress(queue.Empty):
             while True:
                 report = self._stage.faults.get_nowait()
-                if not report.hits or report.order.fault.place is Place.DEED:  # as it begins; conditions end unsaid
+                if not report.hits or isinstance(report.fault, ImmediateFault):  # as it begins; conditions end unsaid
                     self._faults += 1
-                    self._screen.note(f"on the Mix server: {report.what}")
+                    self._screen.note(f"on the Mix server: {report.description}")
 
     def _listen(self) -> None:
         with suppress(queue.Empty):

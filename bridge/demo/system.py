@@ -15,7 +15,7 @@ from bridge.demo.personas import Change, Wishes, names
 from bridge.demo.summary import Verdict, fingerprint, judge
 from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings, load
-from bridge.simulator.faults.registry import FaultReport
+from bridge.simulator.faults.registry import FaultRecord
 from bridge.simulator.faults.schedule import Chaos
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions
@@ -45,7 +45,7 @@ class Stage:
         self._names = names()
         self._kafka = EmbeddedKafka()
         chaos = Chaos(wishes.seed, _CHAOS_INTERVAL) if wishes.chaos else None
-        self.faults: queue.SimpleQueue[FaultReport] = queue.SimpleQueue()
+        self.faults: queue.SimpleQueue[FaultRecord] = queue.SimpleQueue()
         """What the server does wrong, as it begins and ends."""
         options = ServerOptions(port=0, sessions=0, rate=wishes.rate, seed=wishes.seed, chaos=chaos)
         self._server = MixServer(options, self.faults.put)
@@ -137,7 +137,7 @@ class Stage:
     def silence(self) -> None:
         """The agents say no more, and nothing more goes wrong."""
         self._server.pause()
-        self._server.calm()
+        self._server.end_faults()
 
     def verdict(self) -> Verdict:
         """Compare the journal with what arrived. After the consumer has finished."""

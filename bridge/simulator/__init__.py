@@ -1,1 +1,4 @@
-"""A simulated Mix server: for the demo, for the tests, and for tests of your own."""
+"""The simulated Mix agent server: for tests, for the demo and for load tests.
+
+``python -m bridge.simulator`` starts one; ``bridge.simulator.server.mix_server`` is the same inside a program.
+"""

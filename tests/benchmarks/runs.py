@@ -88,7 +88,7 @@ def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subproce
         "--heartbeat": 0,
     }
     options = [str(part) for option in how.items() for part in option]
-    command = [sys.executable, "-m", "bridge.simulator.server.mix_server", "--load", *options]
+    command = [sys.executable, "-m", "bridge.simulator", "--load", *options]
     server = spawn(command, log=folder / "server.log", stdout=said, env=environment({}), cwd=REPOSITORY)
     try:
         yield server, wait_until(said.read_text, 15, "the load server's address").strip()

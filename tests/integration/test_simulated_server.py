@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.simulator.faults.malformed_events import POISONS
-from bridge.simulator.faults.schedule import Chaos, chaos
+from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS
+from bridge.simulator.faults.schedule import Chaos
 from tests.support.mix import MixServer, prove
 from tests.support.process import Bridge
 from tests.support.scene import session, settings, started
@@ -20,7 +20,7 @@ CHAOS = 6.0
 """Seconds."""
 WITHOUT_ID = {"no_id", "nul_id", "empty_id"}
 """A server whose events have none is refused."""
-WITH_ID = [kind for kind in POISONS if kind not in WITHOUT_ID]
+WITH_ID = [kind for kind in MALFORMED_EVENTS if kind not in WITHOUT_ID]
 
 
 def wait_settled(bridge: Bridge, mix: MixServer, name: str) -> None:
@@ -64,9 +64,9 @@ def wait_at_the_end(bridge: Bridge, mix: MixServer) -> None:
 
 def test_the_proof_holds_under_chaos(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Some forty faults by chance in six seconds, all harmless to the truth: nothing is lost, torn or out of order."""
-    row = takewhile(lambda due: due.at < CHAOS, chaos(Chaos(5, 0.15)))
+    row = takewhile(lambda due: due.at < CHAOS, Chaos(5, 0.15).faults())
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps([{"at": due.at, "fault": due.order.to_json()} for due in row]))
+    plan.write_text(json.dumps([{"at": due.at, "fault": due.request.to_json()} for due in row]))
     planned = len(json.loads(plan.read_text()))
     with MixServer(tmp_path / "mix", "--sessions", 3, "--rate", 200, "--faults", plan) as mix:
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:

@@ -31,7 +31,7 @@ def test_entries_come_back_per_session_in_order(tmp_path):
     assert list(journal.entries("a", after=2)) == [entry("a", 3)]
     assert list(journal.entries("b")) == [entry("b", 1, b"x" * 10_000)]
     assert list(journal.entries("never")) == []
-    assert journal.count("a") == 3
+    assert journal.counts() == {"a": 3, "b": 1}
     journal.close()
 
 

@@ -19,9 +19,10 @@ from mix_python_sdk import Mix
 from mix_python_sdk.errors import ErrorResponse
 
 from bridge.mix.events import EVENTS, VALIDATORS
+from bridge.simulator.__main__ import main
 from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.journal import JournalEntry, read_journal
-from bridge.simulator.server.mix_server import MixServer, main
+from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ConnectionIds, ServerOptions, parse_options
 from tests.support.waiting import wait_until
 
@@ -559,7 +560,7 @@ def test_by_itself_it_prints_its_address_and_ends_on_a_signal(tmp_path, number):
     """The first line is the URL; exit code 0; the journal is there afterwards."""
     journal = tmp_path / "journal"
     arguments = ["--port", "0", "--sessions", "2", "--rate", "200", "--seed", "3", "--journal", str(journal)]
-    command = [sys.executable, "-m", "bridge.simulator.server.mix_server", *arguments]
+    command = [sys.executable, "-m", "bridge.simulator", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -579,7 +580,7 @@ def test_kill_minus_9_leaves_a_whole_journal(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "bridge.simulator.server.mix_server",
+        "bridge.simulator",
         "--port",
         "0",
         "--rate",
@@ -608,7 +609,7 @@ def test_wrong_options_end_with_a_message(capsys):
     with pytest.raises(SystemExit) as ended:
         parse_options(["--replay", "0"])
     assert ended.value.code == 2
-    assert "replay is at least 1" in capsys.readouterr().err
+    assert "replay must be at least 1" in capsys.readouterr().err
 
 
 def test_a_taken_port_is_an_error_that_says_so(capsys):

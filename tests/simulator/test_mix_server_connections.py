@@ -59,7 +59,9 @@ def wire_of(server: MixServer, count: int) -> bytes:
         while len(dispatched(body)) < count + 1:
             size = int(stream.until(b"\r\n"), 16)
             body += stream.until(b"\n\n\r\n")[:size]
-        return body
+    # The server may not have noticed the end yet: a fault that follows must not apply to this stream.
+    wait_until(lambda: not any(each["readers"] for each in call(server.url, "GET", "/control/sessions").body))
+    return body
 
 
 # --- cuts

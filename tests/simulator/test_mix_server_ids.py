@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bridge.simulator.faults.kinds import Cut, Drop, Evict, Ids, Jump, OwnIds, Poison, Replay, Restart, Skip
-from bridge.simulator.faults.malformed_events import POISONS
-from bridge.simulator.faults.registry import FaultReport
+from bridge.simulator.faults.kinds import Cut, Drop, Evict, Ids, Jump, MalformedEvent, OwnIds, Replay, Restart, Skip
+from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS
+from bridge.simulator.faults.registry import FaultRecord
 from bridge.simulator.server.journal import read_journal
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions
@@ -209,13 +209,13 @@ def test_the_ids_of_connected_change(server, kind, expected):
 # --- poison
 
 
-@pytest.mark.parametrize("kind", POISONS)
+@pytest.mark.parametrize("kind", MALFORMED_EVENTS)
 def test_the_journal_has_what_a_right_reader_makes_of_poison(server, kind, tmp_path):
     """Replaced characters and joined lines included; a reader can resume behind it."""
     session = only(server)
-    size = None if POISONS[kind].size <= 100_000 else 2000
+    size = None if MALFORMED_EVENTS[kind].size <= 100_000 else 2000
     server.burst(session, 1)
-    server.poison(session, kind, size)
+    server.publish_malformed(session, kind, size)
     server.burst(session, 1)
     with opened(server) as stream:
         seen = stream.events(4)[2]
@@ -228,7 +228,7 @@ def test_the_journal_has_what_a_right_reader_makes_of_poison(server, kind, tmp_p
 
 def test_an_event_of_20_megabytes_comes_whole_and_is_in_the_journal(server):
     """The usual size of the kind; as many bytes as asked for."""
-    server.poison(only(server), "huge")
+    server.publish_malformed(only(server), "huge")
     (entry,) = server.journal(only(server))
     assert len(entry.data) == 20_000_000
     with opened(server) as stream:
@@ -237,7 +237,7 @@ def test_an_event_of_20_megabytes_comes_whole_and_is_in_the_journal(server):
 
 def test_a_million_lines_come_whole_and_are_in_the_journal(server):
     """Joined by LF, still JSON."""
-    server.poison(only(server), "many_lines")
+    server.publish_malformed(only(server), "many_lines")
     (entry,) = server.journal(only(server))
     assert entry.data.count(b"\n") == 1_000_000 - 1
     assert json.loads(entry.data) == {"type": "content", "content": "many lines"}
@@ -279,32 +279,32 @@ def test_faults_over_http(server):
 
 def test_faults_are_told_as_they_begin_and_end():
     """To whoever runs the server inside a program; a spent one is told too."""
-    told: list[FaultReport] = []
+    told: list[FaultRecord] = []
     with MixServer(ServerOptions(**SILENT), on_fault=told.append) as server:
         server.fault(Cut(after=5), times=1)
         with opened(server) as stream:
             stream.rest()
         server.clear()
         server.fault(Evict())
-    assert [(each.order.fault.kind, each.state) for each in told] == [
+    assert [(each.request.fault.kind, each.state) for each in told] == [
         ("cut", "active"),
         ("cut", "spent"),
         ("cut", "over"),
         ("evict", "over"),
     ]
-    assert told[0].what == "streams are cut after 5 bytes (FIN)"
+    assert told[0].description == "streams are cut after 5 bytes (FIN)"
 
 
 def test_an_unknown_session_is_said(server):
     """In-process as KeyError."""
     with pytest.raises(UnknownSession):
-        server.fault(Poison(), session="nobody")
+        server.fault(MalformedEvent(), session="nobody")
 
 
 def test_what_a_load_test_cannot_do_is_refused():
     """Its events are fixed; its connections can be cut like any."""
     with MixServer(ServerOptions(**{**SILENT, "rate": None}, load=True, events=100)) as server:
-        for deed in (Evict(), Jump(), Poison()):
+        for deed in (Evict(), Jump(), MalformedEvent()):
             with pytest.raises(ValueError, match=r"load test|not possible"):
                 server.fault(deed)
         server.fault(Cut(after=1000, how="rst"), times=1)
@@ -321,7 +321,7 @@ def test_a_schedule_in_a_file_is_played(tmp_path):
     (tmp_path / "plan").write_text(json.dumps(plan))
     with MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")) as server:
         wait_until(lambda: len(server.faults()) == 2)
-        assert [(each.order.fault.kind, each.state) for each in server.faults()] == [
+        assert [(each.request.fault.kind, each.state) for each in server.faults()] == [
             ("status", "active"),
             ("evict", "failed"),
         ]

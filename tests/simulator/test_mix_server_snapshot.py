@@ -15,7 +15,7 @@ from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerKind, ServerOptions
 from bridge.simulator.server.reference_reader import dispatched
-from bridge.simulator.server.snapshot_session import SnapshotScript
+from bridge.simulator.server.snapshot_session import snapshot_script
 from tests.fakes.raw_client import Body, RawStream, call
 from tests.support.waiting import wait_until
 
@@ -80,7 +80,7 @@ def test_no_ids_no_retry_no_comments_and_nothing_is_replayed(server):
 
 def test_its_agents_say_its_own_events():
     """Names shared with the contract and its own; input is a JSON string; raw U+0085 inside JSON."""
-    script = SnapshotScript(1, "s").events()
+    script = snapshot_script(1, "s")
     said = [next(script) for _ in range(2000)]
     assert {event.name for event in said} == {"tool", "permission", "summarize", "rate_limit_error", "complete"}
     assert any("\u0085".encode() in event.data for event in said)
@@ -244,7 +244,7 @@ def test_poison_has_no_ids_either(server):
     """As all it says."""
     session = server.sessions()[0]
     with attached(server) as stream:
-        server.poison(session, "bad_utf8")
+        server.publish_malformed(session, "bad_utf8")
         (seen,) = stream.events(1)
     (entry,) = server.journal(session)
     assert (seen.id, entry.id, entry.data) == (None, "", seen.data)

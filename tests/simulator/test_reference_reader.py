@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.simulator.faults.malformed_events import POISONS, poison
+from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS, malformed_event
 from bridge.simulator.server.reference_reader import Dispatched, dispatched
 
 
@@ -28,8 +28,8 @@ def test_it_reads_as_the_standard_says(raw, expected):
     assert dispatched(raw) == expected
 
 
-@pytest.mark.parametrize("kind", POISONS)
+@pytest.mark.parametrize("kind", MALFORMED_EVENTS)
 def test_each_poison_is_exactly_one_event(kind):
     """So that the journal counts it as one, whatever else stands around it."""
-    (seen,) = dispatched(poison(kind, "12", 100))
+    (seen,) = dispatched(malformed_event(kind, "12", 100))
     assert seen.event

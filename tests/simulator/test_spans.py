@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.simulator.scripts.spans import Spans
+from bridge.simulator.server.spans import Spans
 
 rows = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)))
 
@@ -21,9 +21,9 @@ def test_the_same_numbers_as_a_set(added, last):
     for one, other in added:
         spans.add(one, other)
         plain |= set(range(one, other + 1))
-    assert numbers(spans.rows()) == sorted(plain)
+    assert numbers(spans.ranges()) == sorted(plain)
     assert numbers(spans.gaps(last)) == [number for number in range(1, last + 1) if number not in plain]
-    assert all(end + 1 < begin for (_, end), (begin, _) in zip(spans.rows(), spans.rows()[1:], strict=False))
+    assert all(end + 1 < begin for (_, end), (begin, _) in zip(spans.ranges(), spans.ranges()[1:], strict=False))
 
 
 def test_a_copy_is_its_own():
@@ -31,4 +31,4 @@ def test_a_copy_is_its_own():
     spans = Spans()
     spans.add(1, 2)
     spans.copy().add(3, 4)
-    assert spans.rows() == [(1, 2)]
+    assert spans.ranges() == [(1, 2)]

@@ -28,7 +28,7 @@ _NAME = 1000
 
 
 class MixServer:
-    """``python -m bridge.simulator.server.mix_server`` with a journal. Used by one thread at a time."""
+    """``python -m bridge.simulator`` with a journal. Used by one thread at a time."""
 
     def __init__(self, folder: Path, *options: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ class MixServer:
 
     def __enter__(self) -> Self:
         said = self._folder / "mix.stdout"
-        server = [sys.executable, "-m", "bridge.simulator.server.mix_server"]
+        server = [sys.executable, "-m", "bridge.simulator"]
         command: list[str | Path] = [*server, "--port", "0", "--journal", self.journal_path]
         log = self._folder / "mix.log"
         self._process = spawn([*command, *self._options], log=log, stdout=said, cwd=REPOSITORY)

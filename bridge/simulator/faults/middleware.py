@@ -1,7 +1,4 @@
-"""What conditions do to one open stream: cut it somewhere, hold it back, let it leave events out.
-
-Event loop thread only.
-"""
+"""Applies lasting faults to one open stream: cuts it, holds it, leaves events out. Event loop thread only."""
 
 from __future__ import annotations
 
@@ -9,88 +6,83 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 
 from bridge.clock import monotonic
-from bridge.simulator.faults.kinds import Comments, Cut, Drip, Place, Silence, Skip
-from bridge.simulator.faults.registry import Entry, FaultRegistry
-from bridge.simulator.server.body_writer import Outlet, Severed
+from bridge.simulator.faults.kinds import Comments, Cut, Drip, Fault, HoldFault, Silence, Skip
+from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
+from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
 from bridge.simulator.server.sessions import Reader
 
-_LONG = 3600.0
-_ENDLESS = b"event: content\ndata: drip"
+_NO_INTERVAL = 3600.0
+_ENDLESS_EVENT = b"event: content\ndata: drip"
 
 
 class FaultMiddleware:
-    """Looks at the book whenever it has changed. ``is_news`` costs a comparison; ``face`` is for when it is true."""
+    """Call ``apply`` when ``is_outdated``, which costs one comparison."""
 
-    def __init__(self, book: FaultRegistry, session: str, reader: Reader, outlet: Outlet) -> None:
-        self._book = book
+    def __init__(self, registry: FaultRegistry, session: str, reader: Reader, body: BodyWriter) -> None:
+        self._registry = registry
         self._session = session
         self._reader = reader
-        self._outlet = outlet
-        self._met: set[int] = set()
-        self._cut: Entry | None = None
-        self._seen = -1
-        self._is_new = True
-        self.to_skip = 0
-        """Events still to be left out."""
+        self._body = body
+        self._applied: set[int] = set()
+        self._cut: FaultRecord | None = None
+        self._seen_version = -1
+        self._is_new_stream = True
+        self.events_to_skip = 0
 
     @property
-    def is_news(self) -> bool:
-        """Whether a condition has begun or ended since ``face``."""
-        return self._seen != self._book.version
+    def is_outdated(self) -> bool:
+        """Whether a fault has begun or ended since ``apply``."""
+        return self._seen_version != self._registry.version
 
-    async def face(self) -> None:
-        """Take what the conditions bring; returns when the stream may go on. Severed when it may not."""
-        self._seen = self._book.version
-        self._be_cut()
-        self._leave_out()
-        while (still := self._meet(Place.STILL)) is not None:
-            await self._stand_still(still)
-            self._seen = self._book.version
-        self._is_new = False
+    async def apply(self) -> None:
+        """Apply the faults; return when the stream may continue. Raises BodyEnded when a fault ends the stream."""
+        self._seen_version = self._registry.version
+        self._update_cut()
+        if (skip := self._hit(Skip)) is not None and isinstance(skip.fault, Skip):
+            self.events_to_skip += skip.fault.events
+        while (hold := self._hit(HoldFault)) is not None:
+            await self._hold(hold)
+            self._seen_version = self._registry.version
+        self._is_new_stream = False
 
-    def _meet(self, place: Place) -> Entry | None:
-        """A condition that this stream has not met yet, counted."""
-        entry = self._book.take(place, self._session, self._is_unmet)
-        if entry is not None:
-            self._met.add(entry.number)
-        return entry
+    def _hit(self, kind: type[Fault]) -> FaultRecord | None:
+        """Return a fault that has not applied to this stream yet, and count it."""
+        record = self._registry.hit(kind, self._session, self._is_due)
+        if record is not None:
+            self._applied.add(record.number)
+        return record
 
-    def _is_unmet(self, entry: Entry) -> bool:
-        return entry.number not in self._met and (self._is_new or entry.order.streams == "all")
+    def _is_due(self, record: FaultRecord) -> bool:
+        return record.number not in self._applied and (self._is_new_stream or record.request.streams == "all")
 
-    def _be_cut(self) -> None:
+    def _update_cut(self) -> None:
         if self._cut is not None and self._cut.is_over:
             self._cut = None
-            self._outlet.arm(None)
-        if self._cut is None and (entry := self._meet(Place.CUT)) is not None and isinstance(entry.fault, Cut):
-            self._cut = entry
-            self._outlet.arm(entry.fault)
-            if entry.fault.after == 0:
-                raise Severed(entry.fault.how)
+            self._body.set_cut(None)
+        if self._cut is None and (record := self._hit(Cut)) is not None and isinstance(record.fault, Cut):
+            self._cut = record
+            self._body.set_cut(record.fault)
+            if record.fault.after == 0:
+                raise BodyEnded(record.fault.how)
 
-    def _leave_out(self) -> None:
-        entry = self._meet(Place.SKIP)
-        if entry is not None and isinstance(entry.fault, Skip):
-            self.to_skip += entry.fault.events
-
-    async def _stand_still(self, entry: Entry) -> None:
-        fault = entry.fault
+    async def _hold(self, record: FaultRecord) -> None:
+        fault = record.fault
         if isinstance(fault, Silence):
-            await self._wait_out(entry, _LONG, repeat(b""))
+            await self._send_until_over(record, _NO_INTERVAL, repeat(b""))
         elif isinstance(fault, Comments):
             line = b": nothing new\n\n" if fault.closed else b": nothing new\n"
-            await self._wait_out(entry, fault.interval, repeat(line))
+            await self._send_until_over(record, fault.interval, repeat(line))
         elif isinstance(fault, Drip):
-            bytes_of = (bytes((each,)) for each in chain(_ENDLESS, repeat(ord("."))))
-            await self._wait_out(entry, fault.interval, bytes_of)
-            raise Severed("fin")  # what was begun must not run into the next event
+            single_bytes = (bytes((each,)) for each in chain(_ENDLESS_EVENT, repeat(ord("."))))
+            await self._send_until_over(record, fault.interval, single_bytes)
+            raise BodyEnded("fin")  # the unfinished event must not run into the next one
 
-    async def _wait_out(self, entry: Entry, interval: float, pieces: Iterator[bytes]) -> None:
+    async def _send_until_over(self, record: FaultRecord, interval: float, pieces: Iterator[bytes]) -> None:
         due = monotonic()
-        while not (entry.is_over or self._reader.ended):
+        while not (record.is_over or self._reader.ended):
             if monotonic() >= due:
                 due += interval
-                self._outlet.write_own(next(pieces))
-                await self._outlet.drain()
-            await self._reader.notifier.wait_up_to(max(0.0, due - monotonic()))
-        self._reader.notifier.ring()  # events may have come meanwhile
+                self._body.write_own(next(pieces))
+                await self._body.drain()
+            await self._reader.wait(max(0.0, due - monotonic()))
+        self._reader.wake()  # events may have been published meanwhile

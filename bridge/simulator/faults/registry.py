@@ -1,172 +1,186 @@
-"""The book of faults: which conditions hold now, whom they have hit, and what there was before.
+"""The registry of faults: which are active, how often each applied, and which ended.
 
-Thread rule: the server's event loop thread. Clocks are handed in; nothing here waits.
+Thread rule: the server's event loop thread. Clocks are arguments; nothing here waits.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from bridge.simulator.faults.kinds import Fault, Place
-from bridge.simulator.faults.requests import Order
+from bridge.simulator.faults.kinds import Fault, ImmediateFault
+from bridge.simulator.faults.requests import FaultRequest
 
-# Faults that are over and still told of: a chaos of one a second for half an hour.
+F = TypeVar("F", bound=Fault)
+
+# Ended faults that are still listed: a chaos of one fault a second for half an hour.
 _REMEMBERED = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class FaultReport:
-    """What is told of a fault when it begins and when it is over."""
+@dataclass(slots=True, eq=False)
+class FaultRecord:
+    """One fault: its request and what became of it."""
 
     number: int
-    order: Order
-    what: str
-    """A sentence for people."""
-    hits: int
-    """Requests, streams or events it has met."""
-    state: str
-    """``active``; ``spent`` when it takes no more, though what it met may still be held; ``over``; ``failed``."""
+    request: FaultRequest
     begun: float
     """Unix seconds."""
-    ended: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """For ``GET /control/faults``."""
-        own = {name: getattr(self, name) for name in ("number", "what", "hits", "state", "begun", "ended")}
-        return own | {"fault": self.order.to_json()}
-
-
-class Entry:
-    """One fault in the book."""
-
-    __slots__ = ("begun", "due", "ended", "failure", "hits", "number", "order")
-
-    def __init__(self, number: int, order: Order, begun: float, due: float | None) -> None:
-        self.number = number
-        self.order = order
-        self.begun = begun
-        self.due = due
-        self.hits = 0
-        self.ended: float | None = None
-        self.failure = ""
+    due: float | None = None
+    """When it ends, by the monotonic clock. None: when it is cleared."""
+    hits: int = 0
+    """Requests, streams or events that it applied to."""
+    ended: float | None = None
+    failure: str = ""
+    """Why it could not happen."""
 
     @property
     def fault(self) -> Fault:
-        """What it is."""
-        return self.order.fault
+        """The requested fault."""
+        return self.request.fault
 
     @property
     def is_over(self) -> bool:
-        """Whatever it holds is to be let go."""
+        """Whether everything that the fault holds must be released."""
         return self.ended is not None
 
     @property
-    def is_taking(self) -> bool:
-        """Whether it meets one more."""
-        return not self.is_over and (self.order.times is None or self.hits < self.order.times)
+    def is_accepting(self) -> bool:
+        """Whether the fault applies to one more request, stream or event."""
+        return not self.is_over and (self.request.times is None or self.hits < self.request.times)
 
-    def report(self) -> FaultReport:
-        """As it stands."""
-        state = "over" if self.is_over else "active" if self.is_taking else "spent"
-        what = self.fault.told()
+    @property
+    def state(self) -> str:
+        """``active``, ``spent`` (applies to nothing new, but may still hold streams), ``over`` or ``failed``."""
         if self.failure:
-            state, what = "failed", f"{what}: {self.failure}"
-        return FaultReport(self.number, self.order, what, self.hits, state, self.begun, self.ended)
+            return "failed"
+        return "over" if self.is_over else "active" if self.is_accepting else "spent"
+
+    @property
+    def description(self) -> str:
+        """What happens, for people."""
+        text = self.fault.describe()
+        return f"{text}: {self.failure}" if self.failure else text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as ``GET /control/faults`` lists it."""
+        return {
+            "number": self.number,
+            "what": self.description,
+            "hits": self.hits,
+            "state": self.state,
+            "begun": self.begun,
+            "ended": self.ended,
+            "fault": self.request.to_json(),
+        }
+
+
+def _always(_: FaultRecord) -> bool:
+    return True
 
 
 class FaultRegistry:
-    """See the module. ``tell`` is called with each fault as it begins and as it is over (or spent)."""
+    """Holds all faults. ``on_change`` gets a copy of each record as its fault begins, is spent and ends."""
 
     def __init__(
-        self, clock: Callable[[], float], unix: Callable[[], float], tell: Callable[[FaultReport], None]
+        self, clock: Callable[[], float], unix: Callable[[], float], on_change: Callable[[FaultRecord], None]
     ) -> None:
         self._clock = clock
         self._unix = unix
-        self._tell = tell
-        self._active: list[Entry] = []
-        self._past: deque[Entry] = deque(maxlen=_REMEMBERED)
+        self._on_change = on_change
+        self._active: list[FaultRecord] = []
+        self._past: deque[FaultRecord] = deque(maxlen=_REMEMBERED)
         self._watchers: list[Callable[[], None]] = []
         self._count = 0
         self.version = 0
-        """Another one whenever a condition began or ended: who has seen this one need not look again."""
+        """Rises whenever a fault begins or ends: a reader that saw this version need not look again."""
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether no condition holds."""
+    def is_empty(self) -> bool:
+        """Whether no fault is active."""
         return not self._active
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` whenever a condition has begun or ended."""
+        """Call ``changed`` whenever a fault begins or ends."""
         self._watchers.append(changed)
 
-    def begin(self, order: Order) -> Entry:
-        """Write a fault down; a deed is over at once."""
-        self._count += 1
-        due = None if order.seconds is None else self._clock() + order.seconds
-        entry = Entry(self._count, order, self._unix(), due)
-        if order.fault.place is Place.DEED:
-            entry.hits = 1
-            entry.ended = entry.begun
-            self._past.append(entry)
+    def begin(self, request: FaultRequest) -> FaultRecord:
+        """Add a fault. An immediate one is over at once."""
+        record = self._record(request)
+        if isinstance(request.fault, ImmediateFault):
+            record.hits, record.ended = 1, record.begun
+            self._past.append(record)
         else:
-            self._active.append(entry)
-        self._tell(entry.report())
+            record.due = None if request.seconds is None else self._clock() + request.seconds
+            self._active.append(record)
+        self._report(record)
         self._changed()
-        return entry
+        return record
 
-    def fail(self, order: Order, why: str) -> None:
-        """Write a fault down that could not happen."""
-        self._count += 1
-        entry = Entry(self._count, order, self._unix(), None)
-        entry.ended, entry.failure = entry.begun, why
-        self._past.append(entry)
-        self._tell(entry.report())
+    def fail(self, request: FaultRequest, reason: str) -> None:
+        """Add a fault that could not happen."""
+        record = self._record(request)
+        record.ended, record.failure = record.begun, reason
+        self._past.append(record)
+        self._report(record)
 
-    def take(self, place: Place, session: str | None, fits: Callable[[Entry], bool] = lambda _: True) -> Entry | None:
-        """The condition that meets this occasion, which is counted; None almost always."""
-        if not self._active:
-            return None
-        found = self.find(place, session, fits)
+    def hit(
+        self, kind: type[Fault], session: str | None, fits: Callable[[FaultRecord], bool] = _always
+    ) -> FaultRecord | None:
+        """Return the oldest fault of this kind that applies to the session, and count it. None is the usual answer."""
+        found = self.find(kind, session, fits)
         if found is not None:
             found.hits += 1
-            if not found.is_taking:
-                self._tell(found.report())
+            if not found.is_accepting:
+                self._report(found)
         return found
 
-    def find(self, place: Place, session: str | None, fits: Callable[[Entry], bool] = lambda _: True) -> Entry | None:
-        """The condition that would meet this occasion, not counted."""
-        for entry in self._active:
-            if entry.is_taking and entry.fault.place is place and entry.order.is_for(session) and fits(entry):
-                return entry
+    def hit_fault(self, kind: type[F], session: str | None) -> F | None:
+        """Return only the fault of ``hit``."""
+        record = self.hit(kind, session)
+        return record.fault if record is not None and isinstance(record.fault, kind) else None
+
+    def find(
+        self, kind: type[Fault], session: str | None, fits: Callable[[FaultRecord], bool] = _always
+    ) -> FaultRecord | None:
+        """Return the fault that would apply, without counting it."""
+        for record in self._active:
+            is_candidate = record.is_accepting and isinstance(record.fault, kind)
+            if is_candidate and record.request.applies_to(session) and fits(record):
+                return record
         return None
 
     def clear(self, number: int | None = None) -> int:
-        """End one condition, or all; how many there were."""
+        """End one fault, or all. Return how many ended."""
         return self._end([each for each in self._active if number in {None, each.number}])
 
     def expire(self) -> float | None:
-        """End what is due; the seconds until the next will be, None if none ever is."""
+        """End the faults that are due. Return the seconds until the next one is due."""
         now = self._clock()
         self._end([each for each in self._active if each.due is not None and each.due <= now])
         return min((each.due - now for each in self._active if each.due is not None), default=None)
 
-    def reports(self) -> list[FaultReport]:
-        """All there is and was, oldest first."""
-        entries = sorted([*self._past, *self._active], key=lambda each: each.number)
-        return [each.report() for each in entries]
+    def records(self) -> list[FaultRecord]:
+        """Return copies of all records, oldest first."""
+        return [replace(each) for each in sorted([*self._past, *self._active], key=lambda each: each.number)]
 
-    def _end(self, entries: list[Entry]) -> int:
-        for entry in entries:
-            self._active.remove(entry)
-            entry.ended = self._unix()
-            self._past.append(entry)
-            self._tell(entry.report())
-        if entries:
+    def _record(self, request: FaultRequest) -> FaultRecord:
+        self._count += 1
+        return FaultRecord(self._count, request, self._unix())
+
+    def _end(self, records: list[FaultRecord]) -> int:
+        for record in records:
+            self._active.remove(record)
+            record.ended = self._unix()
+            self._past.append(record)
+            self._report(record)
+        if records:
             self._changed()
-        return len(entries)
+        return len(records)
+
+    def _report(self, record: FaultRecord) -> None:
+        self._on_change(replace(record))
 
     def _changed(self) -> None:
         self.version += 1

@@ -1,6 +1,6 @@
-"""Which faults happen when: a list somebody wrote, or a row that chance makes and a seed repeats. Pure.
+"""When faults happen: a list from a file, or a random sequence that a seed repeats. Pure.
 
-A list is JSON: ``[{"at": 2.5, "fault": {"kind": "cut", "after": 100, "times": 1}}, …]``, with seconds after the start.
+The file is JSON: ``[{"at": 2.5, "fault": {"kind": "cut", "after": 100, "times": 1}}, …]``, in seconds after the start.
 """
 
 from __future__ import annotations
@@ -10,75 +10,76 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, NamedTuple
 
-from bridge.simulator.faults import kinds as faults
-from bridge.simulator.faults.requests import Order, order_of
+from bridge.simulator.faults import kinds
+from bridge.simulator.faults.requests import FaultRequest
 
-_USUAL_INTERVAL = 5.0
+_DEFAULT_INTERVAL = 5.0
 
 
-class Due(NamedTuple):
+class ScheduledFault(NamedTuple):
     """A fault and its time, in seconds after the server's start."""
 
     at: float
-    order: Order
+    request: FaultRequest
 
 
-class Chaos(NamedTuple):
-    """A seed, and the seconds between two faults on average."""
-
-    seed: int
-    interval: float = _USUAL_INTERVAL
-
-    @classmethod
-    def parse(cls, text: str) -> Chaos:
-        """``SEED`` or ``SEED:INTERVAL``."""
-        seed, colon, interval = text.partition(":")
-        chaos = cls(int(seed), float(interval) if colon else _USUAL_INTERVAL)
-        if not 0 < chaos.interval < float("inf"):
-            raise ValueError("the interval of chaos is above 0 seconds")
-        return chaos
-
-
-def schedule_of(text: str) -> list[Due]:
-    """The list in a file, by time; ValueError says what is wrong with it."""
+def parse_schedule(text: str) -> list[ScheduledFault]:
+    """Parse a schedule and sort it by time. ValueError describes the first mistake."""
     listed = json.loads(text)
     if not isinstance(listed, list):
         raise ValueError("a schedule is a list of {at, fault}")  # noqa: TRY004 - a wrong file, not a wrong type
-    return sorted((_due(each) for each in listed), key=lambda due: due.at)
+    return sorted((_scheduled(each) for each in listed), key=lambda scheduled: scheduled.at)
 
 
-def _due(listed: Any) -> Due:  # noqa: ANN401 - JSON
+def _scheduled(listed: Any) -> ScheduledFault:  # noqa: ANN401 - JSON
     if not isinstance(listed, dict) or set(listed) != {"at", "fault"} or not isinstance(listed["at"], int | float):
         raise ValueError(f"{json.dumps(listed)[:100]} is not {{at: seconds, fault}}")
-    return Due(float(listed["at"]), order_of(listed["fault"]))
+    return ScheduledFault(float(listed["at"]), FaultRequest.from_json(listed["fault"]))
 
 
-def chaos(plan: Chaos) -> Iterator[Due]:
-    """Faults for ever, all harmless to the truth: whatever happens, each event can still be had by who asks again."""
-    rng = Random(plan.seed)  # noqa: S311 - it must repeat, it keeps no secret
-    at = 0.0
-    while True:
-        at += plan.interval * rng.uniform(0.5, 1.5)
-        yield Due(at, rng.choice(_HARMLESS)(rng))
+class Chaos(NamedTuple):
+    """A seed, and the average seconds between two faults."""
+
+    seed: int
+    interval: float = _DEFAULT_INTERVAL
+
+    @classmethod
+    def parse(cls, text: str) -> Chaos:
+        """Parse ``SEED`` or ``SEED:INTERVAL``."""
+        seed, colon, interval = text.partition(":")
+        chaos = cls(int(seed), float(interval) if colon else _DEFAULT_INTERVAL)
+        if not 0 < chaos.interval < float("inf"):
+            raise ValueError("the interval of chaos must be above 0 seconds")
+        return chaos
+
+    def faults(self) -> Iterator[ScheduledFault]:
+        """Yield faults without end. None of them loses events: a client that reconnects gets every event."""
+        rng = Random(self.seed)  # noqa: S311 - a repeatable sequence, not a secret
+        at = 0.0
+        while True:
+            at += self.interval * rng.uniform(0.5, 1.5)
+            yield ScheduledFault(at, rng.choice(_LOSSLESS)(rng))
 
 
-_HARMLESS: tuple[Callable[[Random], Order], ...] = (
-    lambda rng: Order(faults.Cut(into_event=rng.randint(1, 80), how=rng.choice(("fin", "rst", "end"))), times=2),
-    lambda rng: Order(faults.Cut(after=rng.randint(0, 5000), how=rng.choice(("fin", "rst"))), times=2),
-    lambda rng: Order(faults.Disconnect(rng.choice(("fin", "rst", "end")))),
-    lambda rng: Order(faults.Restart(down=round(rng.uniform(0.2, 2.0), 1))),
-    lambda rng: Order(faults.Refuse(), seconds=round(rng.uniform(0.5, 2.0), 1)),
-    lambda rng: Order(faults.Refuse("reset"), times=rng.randint(1, 3), seconds=3.0),
-    lambda rng: Order(faults.Silence(), seconds=round(rng.uniform(0.5, 3.0), 1)),
-    lambda rng: Order(faults.Comments(), seconds=round(rng.uniform(0.5, 3.0), 1)),
-    lambda rng: Order(faults.Drip(0.05), times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
-    lambda rng: Order(faults.Frame("close", gzip=rng.random() < 0.5), times=3),  # noqa: PLR2004 - a coin
-    lambda rng: Order(faults.Frame("length", rng.randint(500, 20_000)), times=2),
-    lambda rng: Order(faults.Status(rng.choice((500, 502, 503)), retry_after=rng.choice((None, 1.0))), times=2),
-    lambda _: Order(faults.Status(429, retry_after=1.0, retry_after_form="date"), times=1),
-    lambda _: Order(faults.Login(), times=1),
-    lambda _: Order(faults.Redirect(), times=1),
-    lambda _: Order(faults.Frame(content_type="text/plain"), times=1),
-    lambda rng: Order(faults.Mute(), times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
-    lambda rng: Order(faults.Poison(rng.choice(("bad_utf8", "bad_json", "duplicate_keys", "line_ends", "odd_fields")))),
+_LOSSLESS: tuple[Callable[[Random], FaultRequest], ...] = (
+    lambda rng: FaultRequest(kinds.Cut(into_event=rng.randint(1, 80), how=rng.choice(("fin", "rst", "end"))), times=2),
+    lambda rng: FaultRequest(kinds.Cut(after=rng.randint(0, 5000), how=rng.choice(("fin", "rst"))), times=2),
+    lambda rng: FaultRequest(kinds.Disconnect(rng.choice(("fin", "rst", "end")))),
+    lambda rng: FaultRequest(kinds.Restart(down=round(rng.uniform(0.2, 2.0), 1))),
+    lambda rng: FaultRequest(kinds.Refuse(), seconds=round(rng.uniform(0.5, 2.0), 1)),
+    lambda rng: FaultRequest(kinds.Refuse("reset"), times=rng.randint(1, 3), seconds=3.0),
+    lambda rng: FaultRequest(kinds.Silence(), seconds=round(rng.uniform(0.5, 3.0), 1)),
+    lambda rng: FaultRequest(kinds.Comments(), seconds=round(rng.uniform(0.5, 3.0), 1)),
+    lambda rng: FaultRequest(kinds.Drip(0.05), times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
+    lambda rng: FaultRequest(kinds.Frame("close", gzip=rng.random() < 0.5), times=3),  # noqa: PLR2004 - a coin
+    lambda rng: FaultRequest(kinds.Frame("length", rng.randint(500, 20_000)), times=2),
+    lambda rng: FaultRequest(kinds.Status(rng.choice((500, 502, 503)), retry_after=rng.choice((None, 1.0))), times=2),
+    lambda _: FaultRequest(kinds.Status(429, retry_after=1.0, retry_after_form="date"), times=1),
+    lambda _: FaultRequest(kinds.Login(), times=1),
+    lambda _: FaultRequest(kinds.Redirect(), times=1),
+    lambda _: FaultRequest(kinds.Frame(content_type="text/plain"), times=1),
+    lambda rng: FaultRequest(kinds.Mute(), times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
+    lambda rng: FaultRequest(
+        kinds.MalformedEvent(rng.choice(("bad_utf8", "bad_json", "duplicate_keys", "line_ends", "odd_fields")))
+    ),
 )

@@ -1,4 +1,4 @@
-"""What the scripted agents say and do: the words and tools of ``agent_script``."""
+"""The texts and tool calls of the scripted agents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WORKSPACE = "/home/dana/projects/harbor"
 
 
 class Tool(NamedTuple):
-    """A tool call: its name and input, what is said while it runs and when it is done."""
+    """A tool call: its name and input, its progress text and its result."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -19,7 +19,7 @@ class Tool(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A notification: its kind, what it says and what answer it wants."""
+    """A notification: its kind, its text and the type of response."""
 
     kind: str
     title: str

@@ -1,4 +1,4 @@
-"""Events for load tests: any number, each known from its number alone, rendered once for all sessions. Pure."""
+"""The events of load tests: each follows from its number, and is rendered once for all sessions. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from functools import lru_cache
 from random import Random
 
-from bridge.simulator.server.encoding import http_chunk
+from bridge.simulator.encoding import http_chunk
 
 LOAD_EVENT = "content"
 _NUMBER_DIGITS = 12
 _BLOCKS_PER_PAGE = 512
-# Readers of one test stand at about the same place; 64 pages of 512 events of 200 bytes are 6.5 MB.
+# Readers of one test are at about the same position; 64 pages of 512 events of 200 bytes are 6.5 MB.
 _PAGES_KEPT = 64
 _LETTERS = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,:-"
 
@@ -19,38 +19,36 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,:
 class LoadScript:
     """The events 1..``events`` of every session: a ``content`` event whose data has exactly ``event_bytes`` bytes.
 
-    All sessions have the same events, so each piece is rendered once and not once a session. The number of the event
-    stands in its text, so no two events of a session are equal. One thread only.
+    All sessions have the same events, so each chunk is rendered once and not once per session. The text contains the
+    event's number, so no two events of a session are equal. One thread only.
     """
 
     def __init__(self, seed: int, event_bytes: int, events: int, per_write: int) -> None:
         self.events = events
         self._per_write = per_write
-        self._pieces_per_page = max(1, _BLOCKS_PER_PAGE // per_write)
+        self._chunks_per_page = max(1, _BLOCKS_PER_PAGE // per_write)
         self._prefix, self._suffix = _frame_of(seed, event_bytes)
-        self._block = (b"id: %%d\nevent: %b\ndata: " % LOAD_EVENT.encode()) + self._template() + b"\n\n"
+        data = b"%b%%0%dd%b" % (self._prefix, _NUMBER_DIGITS, self._suffix)
+        self._block = (b"id: %%d\nevent: %b\ndata: " % LOAD_EVENT.encode()) + data + b"\n\n"
         self._page = lru_cache(maxsize=_PAGES_KEPT)(self._render_page)
 
-    def _template(self) -> bytes:
-        return b"%b%%0%dd%b" % (self._prefix, _NUMBER_DIGITS, self._suffix)
-
     def data(self, number: int) -> bytes:
-        """The data of event ``number``: the journal of a load test."""
+        """Return the data of event ``number``, for the journal of a load test."""
         return b"%b%0*d%b" % (self._prefix, _NUMBER_DIGITS, number, self._suffix)
 
     def chunks_after(self, number: int, available: int) -> tuple[list[bytes], int]:
-        """HTTP chunks of ``per_write`` events each after event ``number``, none above ``available``; the last one."""
+        """Return HTTP chunks of ``per_write`` events after ``number``, up to ``available``, and the last number."""
         last = min(self.events, available)
         if number >= last:
             return [], number
-        page, offset = divmod(number, self._pieces_per_page * self._per_write)
-        page_end = (page + 1) * self._pieces_per_page * self._per_write
+        page, offset = divmod(number, self._chunks_per_page * self._per_write)
+        page_end = (page + 1) * self._chunks_per_page * self._per_write
         if page_end > last or offset % self._per_write:
             return self._render(number + 1, min(last, page_end)), min(last, page_end)
         return self._page(page)[offset // self._per_write :], page_end
 
     def _render_page(self, page: int) -> list[bytes]:
-        size = self._pieces_per_page * self._per_write
+        size = self._chunks_per_page * self._per_write
         return self._render(page * size + 1, (page + 1) * size)
 
     def _render(self, first: int, last: int) -> list[bytes]:
@@ -62,12 +60,12 @@ class LoadScript:
 
 
 def _frame_of(seed: int, event_bytes: int) -> tuple[bytes, bytes]:
-    """What stands before and after the number in the data of each event."""
-    rng = Random(seed)  # noqa: S311 - test content, no secret
+    """Return the data of each event before and after its number."""
+    rng = Random(seed)  # noqa: S311 - test content, not a secret
     fields = {"type": LOAD_EVENT, "content": "", "assistantMessageId": f"msg_{rng.getrandbits(32):08x}"}
     before, after = json.dumps(fields, separators=(",", ":")).split('"content":""')
     prefix, tail = f'{before}"content":"', f'"{after}'
     filler = event_bytes - len(prefix) - len(tail) - _NUMBER_DIGITS
     if filler < 0:
-        raise ValueError(f"an event of a load test has at least {event_bytes - filler} bytes of data")
+        raise ValueError(f"event_bytes must be at least {event_bytes - filler}")
     return prefix.encode(), ("".join(rng.choices(_LETTERS, k=filler)) + tail).encode()

@@ -1,6 +1,6 @@
-"""Where a stream's body goes out: framed and packed as wished, and cut at a byte when that is asked for.
+"""Writes the body of a stream: framed and compressed as a fault requests, and cut at a byte.
 
-Event loop thread only.
+Thread rule: the server's event loop thread.
 """
 
 from __future__ import annotations
@@ -14,77 +14,78 @@ import zlib
 from collections.abc import Callable
 
 from bridge.clock import monotonic
+from bridge.simulator.encoding import LAST_CHUNK, http_chunk, payload_of
 from bridge.simulator.faults.kinds import Cut, Ending, Frame
-from bridge.simulator.server.encoding import LAST_CHUNK, http_chunk, payload_of
 
 _GZIP = 16 + zlib.MAX_WBITS
-# Longest wait until the kernel has handed the last bytes over before a reset, which would throw them away.
-_HANDED_OVER = 1.0
-_LOOK = 0.002
+# Longest wait until the kernel has delivered the last bytes before a reset, which would discard them.
+_DELIVERY_TIMEOUT = 1.0
+_POLL_INTERVAL = 0.002
 
 
-class Severed(Exception):
-    """The body has come to the byte where it ends."""
+class BodyEnded(Exception):
+    """The body ends here; ``how`` says in which way."""
 
     def __init__(self, how: Ending) -> None:
         super().__init__(how)
         self.how = how
 
 
-class Outlet:
+class BodyWriter:
     """One connection's body. Without a fault a ready chunk goes straight to the transport."""
 
     def __init__(self, writer: asyncio.StreamWriter, frame: Frame) -> None:
         self._writer = writer
         self._frame = frame
-        self._packer = zlib.compressobj(wbits=_GZIP) if frame.gzip else None
+        self.transport = writer.transport
+        self._compressor = zlib.compressobj(wbits=_GZIP) if frame.gzip else None
         self._declared = frame.length if frame.framing == "length" else None
         self._cut: Cut | None = None
         self._left = 0
         self._is_plain = frame.framing == "chunked" and not frame.gzip
         self.write: Callable[[bytes], None] = writer.write if self._is_plain else self._write_event
-        """Takes one chunk of ``wire.http_chunk`` with events of the session; Severed where the body ends."""
+        """Writes one chunk of ``http_chunk`` with events of the session. Raises BodyEnded where the body ends."""
 
-    def head(self) -> list[tuple[str, str]]:
-        """The response's headers about its body."""
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the response headers about the body."""
         framing = {"chunked": [("Transfer-Encoding", "chunked")], "close": []}
         length = [("Content-Length", str(self._frame.length))]
-        packed = [("Content-Encoding", "gzip")] if self._frame.gzip else []
-        return [("Content-Type", self._frame.content_type), *framing.get(self._frame.framing, length), *packed]
+        encoding = [("Content-Encoding", "gzip")] if self._frame.gzip else []
+        return [("Content-Type", self._frame.content_type), *framing.get(self._frame.framing, length), *encoding]
 
     def write_own(self, block: bytes) -> None:
-        """Write something about the connection, which is no event of the session; Severed where the body ends."""
+        """Write bytes that are not an event of the session. Raises BodyEnded where the body ends."""
         if self._cut is not None and self._cut.after is not None:
             self._write_up_to_the_cut(block)
         else:
             self._emit(block)
 
-    def arm(self, cut: Cut | None) -> None:
-        """From now on the body ends as ``cut`` says; None: as nothing says."""
+    def set_cut(self, cut: Cut | None) -> None:
+        """Cut the body from now on as the fault requests. None: no cut."""
         self._cut = cut
         self._left = 0 if cut is None else cut.after or 0
         self.write = self._writer.write if self._is_plain and cut is None else self._write_event
 
     async def drain(self) -> None:
-        """Return when there is room for more."""
+        """Return when the transport has space."""
         await self._writer.drain()
 
     def end(self) -> None:
-        """The proper end of the body."""
-        if self._packer is not None:
-            self._frame_and_write(self._packer.flush())
+        """Send the regular end of the body."""
+        if self._compressor is not None:
+            self._frame_and_write(self._compressor.flush())
         if self._frame.framing == "chunked":
             self._writer.write(LAST_CHUNK)
 
-    async def sever(self, how: Ending) -> None:
-        """End the connection; whoever writes next gets nothing through."""
+    async def terminate(self, how: Ending) -> None:
+        """End the connection."""
         if how == "end":
             self.end()
         elif how == "rst":
-            await self._handed_over()
+            await self._delivered()
             reset(self._writer)
 
-    # --- the slower way
+    # --- with faults
 
     def _write_event(self, chunk: bytes) -> None:
         payload = payload_of(chunk)
@@ -96,7 +97,7 @@ class Outlet:
             self._write_up_to_the_cut(payload)
 
     def _write_up_to_the_cut(self, payload: bytes) -> None:
-        assert self._cut is not None  # noqa: S101 - our callers looked
+        assert self._cut is not None  # noqa: S101 - the callers checked
         if len(payload) < self._left:
             self._left -= len(payload)
             self._emit(payload)
@@ -104,18 +105,18 @@ class Outlet:
             self._write_part(payload, self._left, self._cut.how)
 
     def _write_part(self, payload: bytes, size: int, how: Ending) -> None:
-        """The first bytes, in a chunk that promises all of them unless its end is to look proper."""
-        is_torn = self._is_plain and how != "end"
-        if is_torn:
+        """Write the first bytes, in a chunk whose size line announces all of them unless the end must look regular."""
+        is_truncated = self._is_plain and how != "end"
+        if is_truncated:
             self._writer.write(http_chunk(payload)[: len(b"%x\r\n" % len(payload)) + size])
         else:
             self._emit(payload[:size])
-        raise Severed(how)
+        raise BodyEnded(how)
 
     def _emit(self, payload: bytes) -> None:
-        packer = self._packer
-        packed = payload if packer is None else packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH)
-        self._frame_and_write(packed)
+        gzip = self._compressor
+        content = payload if gzip is None else gzip.compress(payload) + gzip.flush(zlib.Z_SYNC_FLUSH)
+        self._frame_and_write(content)
 
     def _frame_and_write(self, content: bytes) -> None:
         if not content:
@@ -126,33 +127,33 @@ class Outlet:
         self._writer.write(content[: self._declared])
         self._declared -= min(len(content), self._declared)
         if not self._declared:
-            raise Severed("fin")
+            raise BodyEnded("fin")
 
-    async def _handed_over(self) -> None:
+    async def _delivered(self) -> None:
         await self._writer.drain()
-        deadline = monotonic() + _HANDED_OVER
-        while _unsent(self._writer) and monotonic() < deadline:  # noqa: ASYNC110 - the kernel tells nobody when
-            await asyncio.sleep(_LOOK)
+        deadline = monotonic() + _DELIVERY_TIMEOUT
+        while _unsent(self._writer) and monotonic() < deadline:  # noqa: ASYNC110 - the kernel does not notify
+            await asyncio.sleep(_POLL_INTERVAL)
 
 
 def _inside(payload: bytes, offset: int) -> int:
-    """Where a cut falls that is meant for the first event of these."""
+    """Return the place of a cut inside the first event of these."""
     event = payload.find(b"\n\n") + 2 if b"\n\n" in payload else len(payload)
     return min(max(0, offset if offset >= 0 else event + offset), event)
 
 
 def _unsent(writer: asyncio.StreamWriter) -> int:
-    """Bytes that the peer has not acknowledged."""
+    """Return how many bytes the peer has not acknowledged."""
     if writer.transport.is_closing():
         return 0
-    waiting = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
-    kernel: int = struct.unpack("i", waiting)[0]
+    unacknowledged = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    kernel: int = struct.unpack("i", unacknowledged)[0]
     return kernel + writer.transport.get_write_buffer_size()
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close the connection with an RST."""
-    known: socket.socket = writer.get_extra_info("socket")
+    raw_socket: socket.socket = writer.get_extra_info("socket")
     if not writer.transport.is_closing():
-        known.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -1,188 +1,203 @@
-"""Takes the simulated server's connections, and plays the faults of accepting and of heads. Event loop thread only."""
+"""Serves the simulated server's connections, and applies the faults of response heads. Event loop thread only."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
+from typing import Protocol
 
 import h11
 
 from bridge.clock import unix_ms
-from bridge.simulator.faults.kinds import Frame, Login, Mute, Place, Redirect, Status
-from bridge.simulator.faults.registry import Entry, FaultRegistry
-from bridge.simulator.server.body_writer import Outlet
+from bridge.simulator.faults.kinds import Frame, HeadFault, Mute, Redirect, Status
+from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
+from bridge.simulator.server.body_writer import BodyWriter
 from bridge.simulator.server.control import Control
-from bridge.simulator.server.http_edge import Answer, Exchange, Refused, Request
-from bridge.simulator.server.notifier import Notifier
+from bridge.simulator.server.http_server import HttpConnection, Refused, Request, Response
 from bridge.simulator.server.redirect_target import RedirectTarget
 from bridge.simulator.server.request_log import RequestLog
-from bridge.simulator.server.site import Site
-from bridge.simulator.server.stream_log import StreamLog
+from bridge.simulator.server.session_table import UnknownSession
+from bridge.simulator.server.sessions import Reader
 
-_PLAIN = Frame()
-_TO_ITS_END = Frame("close")
 _LOGIN_PAGE = b"<!DOCTYPE html>\n<title>Log in</title>\n<form method=post><input name=user></form>\n"
 
 
-class Connections:
-    """Reads requests, finds out who answers them, keeps the open ones to end them."""
+class Stream(Protocol):
+    """One open stream after its head."""
 
-    def __init__(self, site: Site, control: Control, book: FaultRegistry, log: RequestLog, streams: StreamLog) -> None:
-        self._site = site
+    @property
+    def reader(self) -> Reader:
+        """Its position, and how it is ended."""
+
+    async def run(self) -> None:
+        """Write the body to its end. OSError when the client has gone."""
+
+
+class PublicApi(Protocol):
+    """What one kind of server answers to clients."""
+
+    def is_stream(self, request: Request) -> bool:
+        """Whether the request opens a stream."""
+
+    def stream(self, request: Request, body: BodyWriter) -> Stream:
+        """Return the requested stream. Raises Refused or UnknownSession."""
+
+    async def answer(self, request: Request) -> Response:
+        """Answer any other request."""
+
+
+class Connections:
+    """Reads requests, has them answered, and ends what is open."""
+
+    def __init__(self, api: PublicApi, control: Control, registry: FaultRegistry, log: RequestLog) -> None:
+        self._api = api
         self._control = control
-        self._book = book
+        self._registry = registry
         self._log = log
-        self._streams = streams
         self._redirect_target = RedirectTarget(log)
         self._open: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
-        self._unanswered: set[Notifier] = set()
-        book.watch(self._ring)
+        self._unanswered: set[asyncio.Event] = set()
+        registry.watch(self._wake_unanswered)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its first request to its end."""
+        """Serve one connection, from its first request to its end."""
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we are in one
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._open.add(task)
-        exchange = Exchange(reader, writer)
+        connection = HttpConnection(reader, writer)
         try:
-            await self._converse(exchange, task)
-        except h11.RemoteProtocolError as nonsense:
-            await _refuse(exchange, nonsense)
+            await self._serve_requests(connection, task)
+        except h11.RemoteProtocolError as failure:
+            await _refuse(connection, failure)
         except (OSError, asyncio.CancelledError):
-            writer.transport.abort()  # the client is gone, or the server is: nobody to tell
+            writer.transport.abort()  # the client has gone, or the server stops
         finally:
             self._open.discard(task)
             writer.close()
 
-    async def close(self, patience: float) -> None:
-        """Wait up to ``patience`` seconds for streams to take what is left, then cut what is still open."""
+    async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - then the connections are cut
+        """Wait up to ``timeout`` seconds until streams have sent what is left, then cut the others."""
         self._redirect_target.close()
         for task in self._idle:
             task.cancel()
         if self._open:
-            await asyncio.wait(self._open, timeout=patience)
+            await asyncio.wait(self._open, timeout=timeout)
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _converse(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        while (request := await self._next_request(exchange, task)) is not None:
+    async def _serve_requests(self, connection: HttpConnection, task: asyncio.Task[None]) -> None:
+        while (request := await self._next_request(connection, task)) is not None:
             if request.path.startswith("/control/"):
-                await exchange.answer(await self._control.answer(request))
-            elif not await self._serve_reader(exchange, request):
+                await connection.send(await self._control.answer(request))
+            elif not await self._serve_client(connection, request):
                 return
 
-    async def _next_request(self, exchange: Exchange, task: asyncio.Task[None]) -> Request | None:
+    async def _next_request(self, connection: HttpConnection, task: asyncio.Task[None]) -> Request | None:
         self._idle.add(task)
         try:
-            return await exchange.next_request()
+            return await connection.next_request()
         finally:
             self._idle.discard(task)
 
-    async def _serve_reader(self, exchange: Exchange, request: Request) -> bool:
-        """Serve one request that is no test's; whether the connection goes on."""
-        self._log.note(request)
-        is_stream = self._site.is_stream(request)
-        met = self._book.take(Place.HEAD, request.query.get("sessionId"), lambda entry: _is_on(entry, is_stream))
-        if met is not None and isinstance(met.fault, Mute):
-            await self._say_nothing(exchange, met)
+    async def _serve_client(self, connection: HttpConnection, request: Request) -> bool:
+        """Serve one request outside the control API. Return whether the connection stays open."""
+        self._log.add(request)
+        is_stream = self._api.is_stream(request)
+        affected = {"all", "stream" if is_stream else "rest"}
+        record = self._registry.hit(
+            HeadFault,
+            request.query.get("sessionId"),
+            lambda record: isinstance(record.fault, HeadFault) and record.fault.on in affected,
+        )
+        if record is not None and isinstance(record.fault, Mute):
+            await self._leave_unanswered(connection, record)
             return False
-        if met is not None:
-            await exchange.answer(await self._wrong(met, request))
+        if record is not None:
+            await connection.send(await self._faulty_response(record, request))
         elif is_stream:
-            return not await self._stream(exchange, request)
+            return not await self._serve_stream(connection, request)
         else:
-            await exchange.answer(await self._site.answer(request))
+            await connection.send(await self._api.answer(request))
         return True
 
-    async def _stream(self, exchange: Exchange, request: Request) -> bool:
-        """Serve a stream to its end; False if it was refused and the connection goes on."""
-        outlet = Outlet(exchange.writer, self._frame(request))
+    async def _serve_stream(self, connection: HttpConnection, request: Request) -> bool:
+        """Serve a stream to its end. False: it was refused, and the connection stays open."""
+        body = BodyWriter(connection.writer, self._frame(request))
         try:
-            body = self._site.body(request, exchange.writer, outlet)
-        except Refused as refused:
-            await exchange.answer(Answer.refusal(refused))
+            stream = self._api.stream(request, body)
+        except (Refused, UnknownSession) as failure:
+            await connection.send(Response.of_failure(failure))
             return False
-        exchange.begin([*outlet.head(), ("Cache-Control", "no-cache")])
-        departure = asyncio.get_running_loop().create_task(_departure(exchange.reader, body.reader.end))
+        connection.begin_stream([*body.headers(), ("Cache-Control", "no-cache")])
+        client_left = _watch_client(connection.reader)
+        client_left.add_done_callback(lambda task: None if task.cancelled() else stream.reader.end())
         try:
-            with self._streams.open(request):
-                await body.run()
+            with self._log.open_stream(request):
+                await stream.run()
         finally:
-            departure.cancel()
+            client_left.cancel()
         return True
 
     def _frame(self, request: Request) -> Frame:
-        met = self._book.take(Place.FRAME, request.query.get("sessionId"))
-        if met is not None and isinstance(met.fault, Frame):
-            return met.fault
-        return _PLAIN if request.http_version != "1.0" else _TO_ITS_END
+        fault = self._registry.hit_fault(Frame, request.query.get("sessionId"))
+        return fault or Frame("close" if request.http_version == "1.0" else "chunked")
 
-    # --- wrong heads
+    # --- faults of heads
 
-    async def _wrong(self, met: Entry, request: Request) -> Answer:
-        fault = met.fault
+    async def _faulty_response(self, record: FaultRecord, request: Request) -> Response:
+        fault = record.fault
         if isinstance(fault, Redirect):
             to = fault.to or await self._redirect_target.address() + request.target
-            return Answer(fault.status, headers=[("Location", to)])
+            return Response(fault.status, headers=[("Location", to)])
         if isinstance(fault, Status):
-            return _answer_of(fault)
-        return Answer(200, _LOGIN_PAGE, "text/html; charset=utf-8")
+            return _status_response(fault)
+        return Response(200, _LOGIN_PAGE, "text/html; charset=utf-8")
 
-    async def _say_nothing(self, exchange: Exchange, entry: Entry) -> None:
-        notifier, gone = Notifier(), asyncio.Event()
-        self._unanswered.add(notifier)
-
-        def depart() -> None:
-            gone.set()
-            notifier.ring()
-
-        departure = asyncio.get_running_loop().create_task(_departure(exchange.reader, depart))
+    async def _leave_unanswered(self, connection: HttpConnection, record: FaultRecord) -> None:
+        wake = asyncio.Event()
+        self._unanswered.add(wake)
+        client_left = _watch_client(connection.reader)
+        client_left.add_done_callback(lambda _: wake.set())
         try:
-            while not (entry.is_over or gone.is_set()):
-                await notifier.wait()
+            while not (record.is_over or client_left.done()):
+                await wake.wait()
+                wake.clear()
         finally:
-            departure.cancel()
-            self._unanswered.discard(notifier)
+            client_left.cancel()
+            self._unanswered.discard(wake)
 
-    def _ring(self) -> None:
-        for notifier in self._unanswered:
-            notifier.ring()
-
-
-async def _departure(reader: asyncio.StreamReader, tell: Callable[[], None]) -> None:
-    """Tell when the client closes; what a client says on an open stream is not listened to."""
-    while True:
-        try:
-            said = await reader.read(4096)
-        except OSError:
-            said = b""
-        if not said:
-            tell()
-            return
+    def _wake_unanswered(self) -> None:
+        for wake in self._unanswered:
+            wake.set()
 
 
-async def _refuse(exchange: Exchange, nonsense: h11.RemoteProtocolError) -> None:
+def _watch_client(reader: asyncio.StreamReader) -> asyncio.Task[None]:
+    """Return a task that ends when the client closes. What a client sends on an open stream is ignored."""
+
+    async def read_to_end() -> None:
+        with suppress(OSError):
+            while await reader.read(4096):
+                pass
+
+    return asyncio.get_running_loop().create_task(read_to_end())
+
+
+async def _refuse(connection: HttpConnection, failure: h11.RemoteProtocolError) -> None:
     try:
-        await exchange.refuse_nonsense(nonsense)
+        await connection.refuse(failure)
     except (OSError, asyncio.CancelledError):
-        exchange.writer.transport.abort()
+        connection.writer.transport.abort()
 
 
-def _is_on(entry: Entry, is_stream: bool) -> bool:  # noqa: FBT001 - a fact about the request, no switch
-    fault = entry.fault
-    assert isinstance(fault, Status | Login | Redirect | Mute)  # noqa: S101 - no others are of heads
-    return fault.on in {"all", "stream" if is_stream else "rest"}
-
-
-def _answer_of(fault: Status) -> Answer:
+def _status_response(fault: Status) -> Response:
     if fault.body is None:
-        plain = Answer.refusal(Refused(fault.status, "as ordered"))
+        response = Response.error(fault.status, "as requested by a fault")
     else:
-        plain = Answer(fault.status, fault.body.encode(), fault.content_type)
-    return plain._replace(headers=[*fault.headers.items(), *_retry_after(fault)])
+        response = Response(fault.status, fault.body.encode(), fault.content_type)
+    return response._replace(headers=[*fault.headers.items(), *_retry_after(fault)])
 
 
 def _retry_after(fault: Status) -> list[tuple[str, str]]:

@@ -1,133 +1,169 @@
-"""One open ``GET /stream`` of the simulated server. Event loop thread only."""
+"""One open event stream of the published contract, and the loop that every event stream runs.
+
+Thread rule: the server's event loop thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from typing import Protocol
 
-from bridge.simulator.faults.kinds import OwnIds, Place, Replay
+from bridge.simulator.encoding import event_block
+from bridge.simulator.faults.kinds import OwnIds, Replay
 from bridge.simulator.faults.middleware import FaultMiddleware
 from bridge.simulator.faults.registry import FaultRegistry
-from bridge.simulator.scripts.scripted_runs import BEFORE_ALL, LiveTrack, number_of
-from bridge.simulator.server.body_writer import Outlet, Severed
-from bridge.simulator.server.encoding import event_block
+from bridge.simulator.server.agent_session import INITIAL_ID, AgentSession, number_of
+from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
+from bridge.simulator.server.load_session import LoadSession
 from bridge.simulator.server.options import ConnectionIds, ServerOptions
-from bridge.simulator.server.sessions import Reader, TrackSession
+from bridge.simulator.server.sessions import Reader, Session
+
+ReplayableSession = AgentSession | LoadSession
 
 
-class EventStreamBody:
-    """Writes a session's events to one connection: ``connected``, what the reader missed, then what comes.
+class StreamContent(Protocol):
+    """What one kind of server writes to one connection."""
 
-    The reader sets the pace: nothing is queued for it but what the transport holds, it reads the session's own buffer.
+    @property
+    def reader(self) -> Reader:
+        """The stream's reader."""
+
+    def send_connected(self) -> None:
+        """Send the first event."""
+
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat. Raises BodyEnded when the connection is too old."""
+
+    async def send_events(self, faults: FaultMiddleware) -> bool:
+        """Send waiting events. False: there were none."""
+
+
+async def serve_stream(
+    content: StreamContent, session: Session, body: BodyWriter, registry: FaultRegistry, heartbeat: float
+) -> None:
+    """Serve a stream until the session closes or the reader is ended. OSError when the client has gone."""
+    reader = content.reader
+    faults = FaultMiddleware(registry, session.info.id, reader, body)
+    session.attach(reader)
+    heartbeats = asyncio.get_running_loop().create_task(_request_heartbeats(reader, heartbeat))
+    try:
+        await faults.apply()
+        content.send_connected()
+        await _send_until_closed(content, session, faults)
+    except BodyEnded as ended:
+        await body.terminate(ended.how)
+    finally:
+        heartbeats.cancel()
+        session.detach(reader)
+
+
+async def _send_until_closed(content: StreamContent, session: Session, faults: FaultMiddleware) -> None:
+    reader = content.reader
+    while not reader.ended:
+        if faults.is_outdated:
+            await faults.apply()
+        if reader.heartbeat_due:
+            reader.heartbeat_due = False
+            content.send_heartbeat()
+        if await content.send_events(faults):
+            await asyncio.sleep(0)  # drain() alone does not let other tasks run while the client reads fast
+        elif session.closed:
+            raise BodyEnded("end")
+        else:
+            await reader.wait()
+    raise BodyEnded(reader.ending)
+
+
+async def _request_heartbeats(reader: Reader, interval: float) -> None:
+    while interval:
+        await asyncio.sleep(interval)  # ended by cancel()
+        reader.request_heartbeat()
+
+
+class ContractStream:
+    """Sends ``connected``, the events that the client missed, then the new ones.
+
+    The client sets the pace: only the transport queues bytes for it, all other events stay in the session's buffer.
     """
 
-    def __init__(  # noqa: PLR0913 - what a stream is made of
+    def __init__(
         self,
-        session: TrackSession,
-        writer: asyncio.StreamWriter,
-        outlet: Outlet,
+        session: ReplayableSession,
+        body: BodyWriter,
         options: ServerOptions,
         *,
-        book: FaultRegistry,
+        registry: FaultRegistry,
         last_event_id: str | None,
     ) -> None:
         self._session = session
-        self._outlet = outlet
+        self._body = body
         self._options = options
-        self._book = book
-        self._cursor, position = _start(session, book, last_event_id)
-        self.reader = Reader(position, writer.transport)
-        self._middleware = FaultMiddleware(book, session.facts.id, self.reader, outlet)
+        self._registry = registry
+        self._last_id, position = _start(session, registry, last_event_id)
+        self.reader = Reader(position, body.transport)
 
     async def run(self) -> None:
-        """Send until the session closes or the reader is ended. OSError when the client has gone."""
-        self._session.attach(self.reader)
-        alarm = asyncio.get_running_loop().create_task(self._beat())
-        try:
-            await self._middleware.face()
-            self._send_own("connected", {"sessionId": self._session.facts.id}, self._options.retry)
-            await self._send_events()
-        except Severed as severed:
-            await self._outlet.sever(severed.how)
-        finally:
-            alarm.cancel()
-            self._session.detach(self.reader)
+        """Serve the stream to its end. OSError when the client has gone."""
+        await serve_stream(self, self._session, self._body, self._registry, self._options.heartbeat)
 
-    async def _send_events(self) -> None:
-        reader, session, middleware = self.reader, self._session, self._middleware
-        while not reader.ended:
-            if middleware.is_news:
-                await middleware.face()
-            if reader.heartbeat_due:
-                reader.heartbeat_due = False
-                self._send_own("heartbeat", {"type": "heartbeat"})
-            if await self._send_some():
-                await asyncio.sleep(0)  # drain() alone lets nobody else in while the reader is quick
-            elif session.closed:
-                self._outlet.end()
-                return
-            else:
-                await reader.notifier.wait()
-        raise Severed(reader.ending)
+    def send_connected(self) -> None:
+        """Send ``connected`` with the reconnection time."""
+        self._send_own("connected", {"sessionId": self._session.info.id}, self._options.retry)
 
-    async def _send_some(self) -> bool:
-        """Send the next events, if there are any; returns when the transport has room for more."""
-        track, reader, write = self._session.track, self.reader, self._outlet.write
-        if self._middleware.to_skip:
-            self._skip()
-        first = max(reader.position, track.floor) + 1
-        chunks, last = track.chunks_after(reader.position)
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat."""
+        self._send_own("heartbeat", {"type": "heartbeat"})
+
+    async def send_events(self, faults: FaultMiddleware) -> bool:
+        """Send the next events, if there are any, and wait until the transport has space."""
+        session, reader = self._session, self.reader
+        if faults.events_to_skip:
+            skipped = min(session.head - reader.position, faults.events_to_skip)
+            reader.position += skipped
+            faults.events_to_skip -= skipped
+        first = max(reader.position, session.floor) + 1
+        chunks, last = session.chunks_after(reader.position)
         if chunks:
-            self._cursor = track.id_at(last) or self._cursor
+            self._last_id = session.id_at(last) or self._last_id
+        write = self._body.write
         for chunk in chunks:
             write(chunk)
-        await self._outlet.drain()
-        has_moved = last != reader.position
-        self._session.advance(reader, first, last)
+        await self._body.drain()
+        has_moved, reader.position = last != reader.position, last
+        if isinstance(session, AgentSession):
+            session.mark_sent(first, last)
         return has_moved
-
-    def _skip(self) -> None:
-        there = self._session.head - self.reader.position
-        skipped = min(there, self._middleware.to_skip)
-        self.reader.position += skipped
-        self._middleware.to_skip -= skipped
 
     def _send_own(self, name: str, fields: dict[str, str], retry_ms: int | None = None) -> None:
         data = json.dumps(fields, separators=(",", ":")).encode()
-        self._outlet.write_own(event_block(name, data, self._own_id(), retry_ms))
+        self._body.write_own(event_block(name, data, self._own_id(), retry_ms))
 
     def _own_id(self) -> str | None:
-        """The id of an event about this connection, as the option says."""
-        track, ids = self._session.track, self._options.connection_ids
-        met = self._book.take(Place.OWN_IDS, self._session.facts.id)
-        if met is not None and isinstance(met.fault, OwnIds):
-            ids = ConnectionIds(met.fault.ids)
+        """Return the id of an event about this connection, according to the option and to faults."""
+        ids = self._options.connection_ids
+        if (fault := self._registry.hit_fault(OwnIds, self._session.info.id)) is not None:
+            ids = ConnectionIds(fault.ids)
         if ids is ConnectionIds.NONE:
             return None
-        if ids is ConnectionIds.FRESH and isinstance(track, LiveTrack):
-            return str(track.numbering.next())
-        return self._cursor
-
-    async def _beat(self) -> None:
-        while self._options.heartbeat:
-            await asyncio.sleep(self._options.heartbeat)  # ended by cancel()
-            self.reader.want_heartbeat()
+        if ids is ConnectionIds.FRESH and isinstance(self._session, AgentSession):
+            return str(self._session.ids.next())
+        return self._last_id
 
 
-def _start(session: TrackSession, book: FaultRegistry, last_event_id: str | None) -> tuple[str, int]:
-    """The cursor to tell the reader, and the sequence after which it begins.
+def _start(session: ReplayableSession, registry: FaultRegistry, last_event_id: str | None) -> tuple[str, int]:
+    """Return the last event id to report, and the sequence after which the stream begins.
 
-    Without an id it begins with what comes next. After an id that this server never gave out, it begins with the oldest
-    event still kept: repeats are better than a hole.
+    Without an id it begins with the next new event. After an id that this server never sent it begins with the oldest
+    kept event: repeats are better than a gap.
     """
-    track = session.track
-    met = book.take(Place.REPLAY, session.facts.id)
-    if met is not None and isinstance(met.fault, Replay) and met.fault.start == "oldest":
-        return BEFORE_ALL, track.floor
-    if met is not None or not last_event_id:
-        return track.id_at(track.head) or BEFORE_ALL, track.head
-    known = track.resume(last_event_id)
-    if known is None:
-        return BEFORE_ALL, track.floor
+    fault = registry.hit_fault(Replay, session.info.id)
+    if fault is not None and fault.start == "oldest":
+        return INITIAL_ID, session.floor
+    if fault is not None or not last_event_id:
+        return session.id_at(session.head) or INITIAL_ID, session.head
+    position = session.resume_position(last_event_id)
+    if position is None:
+        return INITIAL_ID, session.floor
     number = number_of(last_event_id)
-    return last_event_id if number is None else str(number), known
+    return last_event_id if number is None else str(number), position

@@ -1,10 +1,10 @@
-"""What the simulated server published, written down by itself: the measure against which a bridge is proved.
+"""The simulated server's record of what it published: a bridge is verified against it.
 
-One JSON object a line, in the order of publication::
+One JSON object per line, in the order of publication::
 
     {"session": "…", "sequence": 1, "id": "1", "event": "content", "data": "{…}"}
 
-``data`` is the text whose UTF-8 is exactly what a reader of the stream dispatches; data that is no UTF-8 is
+``data`` is the text whose UTF-8 is exactly what a client of the stream dispatches. Data that is not UTF-8 is in
 ``data_base64`` instead.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 from array import array
 from base64 import b64decode, b64encode
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -27,12 +27,12 @@ class JournalEntry(NamedTuple):
     session: str
     sequence: int
     id: str
-    """As it stands in the event's own block; empty when there is none."""
+    """The id in the event's own block; empty without one."""
     event: str
     data: bytes
 
     def to_line(self) -> bytes:
-        """The entry as a line of the journal, newline included."""
+        """Return the entry as a line of the journal, newline included."""
         fields: dict[str, Any] = {
             "session": self.session,
             "sequence": self.sequence,
@@ -47,32 +47,32 @@ class JournalEntry(NamedTuple):
 
     @classmethod
     def from_line(cls, line: bytes) -> JournalEntry:
-        """The entry that ``to_line`` wrote."""
+        """Parse a line that ``to_line`` wrote."""
         fields = json.loads(line)
         data = fields["data"].encode() if "data" in fields else b64decode(fields["data_base64"])
         return cls(fields["session"], fields["sequence"], fields["id"], fields["event"], data)
 
 
 class Journal:
-    """An append-only file of entries with an index in memory (8 bytes an event).
+    """An append-only file of entries with an index in memory (16 bytes per event).
 
     Written by one thread; ``entries`` and ``close`` may be called from any. Each append is one ``write`` to the
     operating system before it returns, so entries survive a kill -9 of the server. A file that already exists is
-    refused (FileExistsError): two runs in one journal would prove nothing. Without a path it is an unnamed
-    temporary file.
+    refused (FileExistsError), because a journal must describe one run. Without a path it is an unnamed temporary file.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._file = _unnamed() if path is None else path.open("x+b", buffering=0)
+        self._file = _unnamed_file() if path is None else path.open("x+b", buffering=0)
         self._size = 0
-        self._offsets: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+        self._index: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+        """Offset and length of each line, one after the other."""
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
-        """Write the entries down; on disk for the operating system, if not for a power failure, when this returns."""
+        """Write the entries to the operating system. They survive a crash of the process, not a power failure."""
         lines = [entry.to_line() for entry in entries]
         self._write_all(b"".join(lines))
         for entry, line in zip(entries, lines, strict=True):
-            self._offsets[entry.session].append(self._size)
+            self._index[entry.session].extend((self._size, len(line)))
             self._size += len(line)
 
     def _write_all(self, content: bytes) -> None:
@@ -80,45 +80,29 @@ class Journal:
         while remaining:
             remaining = remaining[self._file.write(remaining) :]
 
-    def count(self, session: str) -> int:
-        """How many events of the session were published."""
-        return len(self._offsets.get(session, ()))
-
     def counts(self) -> dict[str, int]:
-        """How many events each session has published, deleted sessions too. The writing thread's."""
-        return {session: len(offsets) for session, offsets in self._offsets.items()}
+        """Return how many events each session has published, deleted sessions too. Only for the writing thread."""
+        return {session: len(index) // 2 for session, index in self._index.items()}
 
     def entries(self, session: str, after: int = 0) -> Iterator[JournalEntry]:
-        """The session's events above sequence ``after``, as written down so far."""
-        offsets = self._offsets.get(session, array("Q"))
-        for at in range(after, len(offsets)):
-            yield JournalEntry.from_line(self._line_at(offsets[at]))
-
-    def _line_at(self, offset: int) -> bytes:
-        line, end, size = b"", b"", 4096
-        while not end:
-            piece, end, _ = os.pread(self._file.fileno(), size, offset + len(line)).partition(b"\n")
-            line += piece
-            size *= 2  # a line of many megabytes is not put together from thousands of pieces
-        return line
+        """Yield the session's events above sequence ``after``, as far as they are written."""
+        index = self._index.get(session, array("Q"))
+        for at in range(2 * after, len(index), 2):
+            yield JournalEntry.from_line(os.pread(self._file.fileno(), index[at + 1], index[at]))
 
     def close(self) -> None:
-        """Close the file; an unnamed one is gone then. Can be called twice."""
+        """Close the file; this deletes an unnamed one. Can be called twice."""
         self._file.close()
 
 
-def _unnamed() -> IO[bytes]:
+def _unnamed_file() -> IO[bytes]:
     return tempfile.TemporaryFile("w+b", buffering=0)
 
 
 def read_journal(path: Path) -> dict[str, list[JournalEntry]]:
-    """All entries of a journal file by session, in order; an unfinished last line (a kill in mid-write) is left out."""
+    """Return all entries of a journal file by session. An unfinished last line (a kill during a write) is left out."""
     by_session: dict[str, list[JournalEntry]] = {}
     with path.open("rb") as lines:
-        for entry in _finished(lines):
+        for entry in (JournalEntry.from_line(line) for line in lines if line.endswith(b"\n")):
             by_session.setdefault(entry.session, []).append(entry)
     return by_session
-
-
-def _finished(lines: Iterable[bytes]) -> Iterator[JournalEntry]:
-    return (JournalEntry.from_line(line) for line in lines if line.endswith(b"\n"))

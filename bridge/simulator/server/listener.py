@@ -1,4 +1,4 @@
-"""The simulated server's port: open, refused while a fault says so, and open again. Event loop thread only."""
+"""The simulated server's port: closed while a fault refuses connections, then open again. Event loop thread only."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from bridge.simulator.faults.kinds import Place, Refuse
-from bridge.simulator.faults.registry import Entry, FaultRegistry
+from bridge.simulator.faults.kinds import Refuse
+from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
 from bridge.simulator.server.body_writer import reset
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-# Connections that wait to be accepted: a bridge opens all its streams at once.
+# Connections that wait to be accepted: a client may open thousands of streams at once.
 _BACKLOG = 4096
 
 
 class Listener:
-    """Listens on one address. While refused it keeps the port, so that nobody else gets it meanwhile."""
+    """Listens on one address. While it refuses connections it stays bound, so that no other process gets the port."""
 
-    def __init__(self, serve: Serve, book: FaultRegistry) -> None:
+    def __init__(self, serve: Serve, registry: FaultRegistry) -> None:
         self._serve = serve
-        self._book = book
+        self._registry = registry
         self._address: tuple[str, int] = ("", 0)
-        self._keeper: socket.socket | None = None
+        self._placeholder: socket.socket | None = None
         self._listener: asyncio.Server | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._changing = asyncio.Lock()
-        book.watch(self._follow)
+        self._reopening = asyncio.Lock()
+        registry.watch(self._follow_faults)
 
     async def open(self, host: str, port: int) -> int:
-        """Listen; the port. OSError or OverflowError if the address cannot be had."""
-        self._keeper = _bound(host, port)
-        self._address = (host, self._keeper.getsockname()[1])
+        """Listen and return the port. OSError or OverflowError if the address cannot be used."""
+        self._placeholder = _bound(host, port)
+        self._address = (host, self._placeholder.getsockname()[1])
         try:
             await self._listen()
         except OSError:
-            self._keeper.close()
+            self._placeholder.close()
             raise
         return self._address[1]
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._opening is not None:
             await self._opening
         self._refuse()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._placeholder is not None:
+            self._placeholder.close()
 
     async def _listen(self) -> None:
         listening = _bound(*self._address)
@@ -61,36 +61,35 @@ class Listener:
             self._listener.close()
             self._listener = None
 
-    def _follow(self) -> None:
-        """A fault has begun or ended."""
-        if not self._is_shut():
+    def _follow_faults(self) -> None:
+        if not self._is_closed_by_fault():
             self._opening = asyncio.get_running_loop().create_task(self._open_again())
         else:
             self._refuse()
 
     async def _open_again(self) -> None:
-        async with self._changing:
-            if self._listener is None and not self._is_shut():
+        async with self._reopening:
+            if self._listener is None and not self._is_closed_by_fault():
                 await self._listen()
 
-    def _is_shut(self) -> bool:
-        return self._book.find(Place.ACCEPT, None, _shuts) is not None
+    def _is_closed_by_fault(self) -> bool:
+        return self._registry.find(Refuse, None, _closes) is not None
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._book.take(Place.ACCEPT, None) is not None:
+        if self._registry.hit(Refuse, None) is not None:
             reset(writer)
         else:
             await self._serve(reader, writer)
 
 
-def _shuts(entry: Entry) -> bool:
-    return isinstance(entry.fault, Refuse) and entry.fault.how == "close"
+def _closes(record: FaultRecord) -> bool:
+    return isinstance(record.fault, Refuse) and record.fault.how == "close"
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket that has the address and does not listen: several of ours may have it, strangers may not."""
-    known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = known[0]
+    """Return a socket that is bound and does not listen: this process may bind the address again, others may not."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The simulated server's options, spelled once: the command line is made from these fields."""
+"""The simulated server's options. The command line is derived from the fields."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from bridge.simulator.faults.schedule import Chaos
 
 
 class ConnectionIds(Enum):
-    """Which id the events about the connection carry (``connected``, ``heartbeat``), which are never replayed."""
+    """The id of the events about the connection (``connected``, ``heartbeat``), which are never replayed."""
 
     POSITION = "position"
-    """The id of the event before them: a reader's cursor does not move. The contract wants an id on every event (the
-    published SDK refuses one without), and only this one is safe before a replay."""
+    """The id of the event before them, so that a client's last event id does not change. The contract requires an id on
+    every event (the published SDK refuses one without), and only this id is safe before a replay."""
     FRESH = "fresh"
-    """The session's next id, which no replay ever brings again: a reader that takes it for its cursor jumps."""
+    """The session's next id, which no replay contains: a client that resumes from it sees a jump."""
     NONE = "none"
     """No id line."""
 
 
 class ServerKind(Enum):
-    """Which server it plays."""
+    """Which server is simulated."""
 
     MIX = "mix"
     """The published contract."""
     SNAPSHOT = "snapshot"
-    """The public server of August 2025: no ids, no replay, a reader takes part."""
+    """The public server of August 2025: no ids, no replay, readers take part."""
 
 
-def _option(default: Any, explained: str, kind: Callable[[str], Any] = int) -> Any:  # noqa: ANN401 - as dataclasses.field itself
-    return field(default=default, metadata={"help": explained, "kind": kind})
+def _option(default: Any, description: str, kind: Callable[[str], Any] = int) -> Any:  # noqa: ANN401 - as dataclasses.field itself
+    return field(default=default, metadata={"help": description, "kind": kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class ServerOptions:
         "events per second of each session (default: 20; with --load as fast as readers read); 0: only on request",
         float,
     )
-    events: int | None = _option(None, "each session ends its conversation after so many events; default: never")
+    events: int | None = _option(None, "each session ends its conversation after this many events; default: never")
     seed: int = _option(1, "the same seed gives the same sessions and events, times aside")
     heartbeat: float = _option(45.0, "seconds between heartbeats on each connection; 0: none", float)
-    retry: int = _option(3000, "reconnection time told to readers, in ms")
+    retry: int = _option(3000, "reconnection time sent to clients, in ms")
     replay: int = _option(
         20_000, "events kept per session for Last-Event-ID; publishing waits for a reader that far behind"
     )
@@ -70,41 +70,41 @@ class ServerOptions:
     )
     faults: Path | None = _option(None, "faults by time: a JSON list of {at: seconds, fault: {...}}", Path)  # noqa: RUF009
     chaos: Chaos | None = _option(  # noqa: RUF009 - it makes a field
-        None, "faults by chance, harmless to the truth: SEED, or SEED:SECONDS between two", Chaos.parse
+        None, "random faults that lose no events: SEED, or SEED:SECONDS between two", Chaos.parse
     )
-    load: bool = _option(default=False, explained="load test: all sessions send the same rendered events", kind=bool)
-    held: bool = _option(default=False, explained="nobody says a word before POST /control/resume", kind=bool)
+    load: bool = _option(default=False, description="load test: all sessions send the same rendered events", kind=bool)
+    held: bool = _option(default=False, description="nothing is published before POST /control/resume", kind=bool)
     event_bytes: int = _option(150, "with --load: bytes of data of each event")
 
     def __post_init__(self) -> None:
         least = {"sessions": 0, "subagents": 0, "rate": 0, "heartbeat": 0, "retry": 0, "replay": 1, "per_write": 1}
         for name, minimum in least.items():
             if (getattr(self, name) or 0) < minimum:
-                raise ValueError(f"{name} is at least {minimum}")
+                raise ValueError(f"{name} must be at least {minimum}")
         if self.subagents and not self.sessions:
             raise ValueError("subagents need a main session")
         if self.load and self.connection_ids is ConnectionIds.FRESH:
             raise ValueError("the ids of a load test are fixed: connection_ids=fresh is not possible")
         if self.load and self.kind is not ServerKind.MIX:
-            raise ValueError("a load test is of the kind mix")
+            raise ValueError("a load test needs the kind mix")
 
 
 def parse_options(arguments: Sequence[str]) -> ServerOptions:
-    """The options of a command line; ends the program with code 2 and a message when they are wrong."""
-    parser = argparse.ArgumentParser("mix_server", description="A simulated Mix agent server.")
+    """Parse a command line. Ends the program with code 2 and a message when an option is wrong."""
+    parser = argparse.ArgumentParser("python -m bridge.simulator", description="A simulated Mix agent server.")
     for option in fields(ServerOptions):
         _add(parser, option.name, option.default, option.metadata["kind"], option.metadata["help"])
     try:
         return ServerOptions(**vars(parser.parse_args(arguments)))
-    except ValueError as mistake:
-        parser.error(str(mistake))
+    except ValueError as failure:
+        parser.error(str(failure))
 
 
-def _add(parser: argparse.ArgumentParser, name: str, default: Any, kind: Callable[[str], Any], explained: str) -> None:  # noqa: ANN401
+def _add(parser: argparse.ArgumentParser, name: str, default: object, kind: Callable[[str], Any], text: str) -> None:
     flag = "--" + name.replace("_", "-")
     if kind is bool:
-        parser.add_argument(flag, action="store_true", help=explained)
+        parser.add_argument(flag, action="store_true", help=text)
         return
     shown = default.value if isinstance(default, Enum) else default
-    told = explained if default is None else f"{explained} (default: {shown})"
-    parser.add_argument(flag, type=kind, default=default, help=told.replace("%", "%%"))
+    described = text if default is None else f"{text} (default: {shown})"
+    parser.add_argument(flag, type=kind, default=default, help=described.replace("%", "%%"))

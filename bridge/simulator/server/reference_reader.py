@@ -1,6 +1,6 @@
-"""What a right reader makes of raw bytes of an event stream (WHATWG HTML, section 9.2.6). Pure.
+"""Parses raw bytes of an event stream exactly as the standard requires (WHATWG HTML, section 9.2.6). Pure.
 
-Written from the standard and for nothing but being right: the journal is made with it, none of the bridge's code is.
+Written from the standard, independently of the bridge's own parser: the journal of raw events is made with it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class Dispatched(NamedTuple):
-    """One event as a reader dispatches it."""
+    """One event as a client dispatches it."""
 
     id: str | None
-    """The id that stands in its own block; None if none does."""
+    """The id in its own block; None without one."""
     event: str
     data: bytes
 
 
 def dispatched(raw: bytes) -> list[Dispatched]:
-    """The events of whole blocks; what no empty line closes does not exist."""
+    """Return the events of complete blocks. A block that no empty line ends is discarded."""
     return list(_events(_LINE_END.split(raw)[:-1]))
 
 

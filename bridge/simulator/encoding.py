@@ -1,4 +1,4 @@
-"""How the simulated server puts an event on the wire: one block of the event stream, one HTTP chunk. Pure."""
+"""Encodes an event as a block of an event stream, and blocks as HTTP chunks. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def event_block(name: str, data: bytes, event_id: str | None, retry_ms: int | None = None) -> bytes:
-    """One closed block of an event stream (WHATWG HTML, section 9.2.5), fields in the order id, event, retry, data.
+    """Encode one complete block of an event stream (WHATWG HTML, section 9.2.5): id, event, retry, data.
 
-    ``data`` may have several lines, divided by LF. It must not hold a CR, which the format cannot carry.
+    ``data`` may have several lines, separated by LF. It must not contain CR, which the format cannot carry.
     """
     lines = [b"event: " + name.encode(), b"data: " + data.replace(b"\n", b"\ndata: "), b"", b""]
     if retry_ms is not None:
@@ -20,15 +20,15 @@ def event_block(name: str, data: bytes, event_id: str | None, retry_ms: int | No
 
 
 def http_chunk(payload: bytes) -> bytes:
-    """``payload`` as one chunk of HTTP/1.1's chunked coding (RFC 9112, section 7.1)."""
+    """Encode ``payload`` as one chunk of the chunked transfer coding (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
 def http_chunks(blocks: list[bytes], per_chunk: int) -> list[bytes]:
-    """The blocks as chunks of up to ``per_chunk`` blocks each."""
+    """Encode the blocks as chunks of up to ``per_chunk`` blocks each."""
     return [http_chunk(b"".join(blocks[at : at + per_chunk])) for at in range(0, len(blocks), per_chunk)]
 
 
 def payload_of(chunk: bytes) -> bytes:
-    """What is in one chunk that ``http_chunk`` made."""
+    """Return the payload of a chunk that ``http_chunk`` made."""
     return chunk[chunk.index(b"\r\n") + 2 : -2]

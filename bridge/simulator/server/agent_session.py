@@ -1,0 +1,226 @@
+"""A session of the published contract: its events with their ids, the newest kept for replay.
+
+Thread rule: the server's event loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+from uuid import NAMESPACE_URL, uuid5
+
+from bridge.simulator.encoding import event_block, http_chunks
+from bridge.simulator.faults.kinds import Drop, Ids
+from bridge.simulator.faults.registry import FaultRegistry
+from bridge.simulator.scripts.agent_script import ScriptedEvent
+from bridge.simulator.server.journal import Journal, JournalEntry
+from bridge.simulator.server.options import ServerOptions
+from bridge.simulator.server.reference_reader import dispatched
+from bridge.simulator.server.replay_buffer import ReplayBuffer
+from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent
+from bridge.simulator.server.spans import Spans
+
+# Events written to a connection before other tasks run; at 300 bytes each about the transport's 64 KiB limit.
+_EVENTS_PER_TURN = 256
+# Digits of the largest id this server can reach; int() refuses thousands of digits.
+_LONGEST_ID = 18
+INITIAL_ID = "0"
+"""The id before the first event."""
+
+
+class PublishedEvent(NamedTuple):
+    """An event as the bytes that are sent. ``block`` is empty when no reader gets it."""
+
+    id: str | None
+    rank: int
+    """Rises with the sequence, whatever the ids are: twice the newest numeric id, plus one without an id."""
+    block: bytes
+
+
+class IdSequence:
+    """The ids of one session: numbers from 1, unless a fault requests other ids."""
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._in_fault = 0
+        self.last = 0
+
+    def next(self) -> int:
+        """Return the next number and use it up."""
+        self.last += 1
+        return self.last
+
+    def next_id(self, fault: Ids | None) -> tuple[str | None, int]:
+        """Return the id of the next event, and its rank."""
+        if fault is None:
+            self._in_fault = 0
+            return str(self.next()), 2 * self.last
+        place, self._in_fault = self._in_fault % fault.size, self._in_fault + 1
+        if fault.scheme == "none" or (fault.scheme == "some" and place):
+            return None, 2 * self.last + 1
+        if fault.scheme == "uuid":
+            return str(uuid5(NAMESPACE_URL, f"{self._session}/{self.next()}")), 2 * self.last
+        number = self.last if fault.scheme == "group" and place else self.next()
+        return str(number), 2 * number
+
+
+class AgentSession(Session):
+    """A session in which scripted agents publish events.
+
+    Publishing waits while a reader is a whole replay buffer behind: no event that a reader has yet to get is forgotten.
+    """
+
+    def __init__(
+        self,
+        info: SessionInfo,
+        script: Iterator[ScriptedEvent],
+        options: ServerOptions,
+        journal: Journal,
+        faults: FaultRegistry,
+    ) -> None:
+        super().__init__(info)
+        self.buffer: ReplayBuffer[PublishedEvent] = ReplayBuffer(options.replay)
+        self.ids = IdSequence(info.id)
+        self._script = script
+        self._per_write = options.per_write
+        self._journal = journal
+        self._faults = faults
+        self._publishing = asyncio.Lock()
+        self._reader_moved = asyncio.Event()
+        self._sent = Spans()
+        self._dropped = Spans()
+
+    def next_events(self, count: int) -> list[ScriptedEvent]:
+        """Return the agent's next events."""
+        return list(islice(self._script, count))
+
+    async def publish(self, events: Sequence[UnsentEvent]) -> None:
+        """Give the events ids, write them to the journal, keep them for replay and wake the readers."""
+        async with self._publishing:
+            waiting = deque(events)
+            while waiting:
+                self._reader_moved.clear()
+                count = min(self._free_space(), len(waiting))
+                self._append([waiting.popleft() for _ in range(count)])
+                if not count:
+                    await self._reader_moved.wait()
+
+    def restart(self, *, fresh_ids: bool, forget: bool) -> None:
+        """Behave as after a restart of the process: ids continue, or restart at 1 with the oldest kept event."""
+        if forget:
+            self.buffer.forget(0)
+        if fresh_ids:
+            self.ids.last = 0
+            for at in range(self.buffer.oldest, self.head + 1):
+                self.buffer[at] = _renumbered(self.buffer[at], self.ids.next())
+
+    def lost(self) -> list[tuple[int, int]]:
+        """Return the ranges of sequences that no reader received whole and none can receive any more."""
+        available = self._sent.copy()
+        available.add(self.buffer.oldest, self.head)
+        lost = Spans()
+        for first, last in (*available.gaps(self.head), *self._dropped.ranges()):
+            lost.add(first, last)
+        return lost.ranges()
+
+    # --- for the readers
+
+    @property
+    def head(self) -> int:
+        """The sequence of the newest event; 0 while there is none."""
+        return self.buffer.head
+
+    @property
+    def floor(self) -> int:
+        """The sequence before the oldest kept event."""
+        return self.buffer.oldest - 1
+
+    def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
+        """Return HTTP chunks with the next kept events, at most 256, and the sequence of the last one."""
+        events, last = self.buffer.after(sequence, _EVENTS_PER_TURN)
+        return http_chunks([event.block for event in events if event.block], self._per_write), last
+
+    def id_at(self, sequence: int) -> str | None:
+        """Return the id of a kept event, None if it has none; "0" for sequence 0."""
+        if not sequence:
+            return INITIAL_ID
+        return self.buffer[sequence].id if sequence > self.floor else str(self.ids.last)
+
+    def resume_position(self, last_event_id: str) -> int | None:
+        """Return the sequence after which a client with this id continues. None: the id is unknown."""
+        if (number := number_of(last_event_id)) is None:
+            return self._find_opaque_id(last_event_id)
+        # Ids rise with the sequence, but jump where an event about a connection used one.
+        kept = range(self.buffer.oldest, self.head + 1)
+        return self.floor + bisect_right(kept, 2 * number, key=lambda at: self.buffer[at].rank)
+
+    def mark_sent(self, first: int, last: int) -> None:
+        """Record that a connection sent these events: publishing may continue."""
+        self._sent.add(first, last)
+        self._reader_moved.set()
+
+    def detach(self, reader: Reader) -> None:
+        """Remove a stream that has ended: publishing may continue."""
+        super().detach(reader)
+        self._reader_moved.set()
+
+    def _find_opaque_id(self, last_event_id: str) -> int | None:
+        line = b"id: %b\n" % last_event_id.encode(errors="replace")
+        newest_first = range(self.head, self.floor, -1)
+        return next((at for at in newest_first if line in self.buffer[at].block), None)
+
+    # --- publishing
+
+    def _free_space(self) -> int:
+        """Return how many events can be published before one is forgotten that a reader has yet to get."""
+        slowest = min((reader.position for reader in self.readers), default=self.head)
+        return self.buffer.capacity - (self.head - max(slowest, self.floor))
+
+    def _append(self, events: Sequence[UnsentEvent]) -> None:
+        if not events:
+            return
+        issue = self._issue if self._faults.is_empty else self._issue_with_faults
+        issued = [issue(sequence, event) for sequence, event in enumerate(events, self.head + 1)]
+        self._journal.append([entry for entry, _ in issued])
+        for entry, published in issued:
+            self.buffer.append(published)
+            self.info.count(entry.event)
+        self.wake_readers()
+
+    def _issue(self, sequence: int, event: UnsentEvent, ids: Ids | None = None) -> tuple[JournalEntry, PublishedEvent]:
+        if isinstance(event, RawEvent):
+            return self._issue_raw(sequence, event)
+        event_id, rank = self.ids.next_id(ids)
+        entry = JournalEntry(self.info.id, sequence, event_id or "", event.name, event.data)
+        return entry, PublishedEvent(event_id, rank, event_block(event.name, event.data, event_id))
+
+    def _issue_raw(self, sequence: int, event: RawEvent) -> tuple[JournalEntry, PublishedEvent]:
+        number = self.ids.next()
+        block = event.render(str(number))
+        (seen,) = dispatched(block)
+        entry = JournalEntry(self.info.id, sequence, seen.id or "", seen.event, seen.data)
+        return entry, PublishedEvent(seen.id, 2 * number, block)
+
+    def _issue_with_faults(self, sequence: int, event: UnsentEvent) -> tuple[JournalEntry, PublishedEvent]:
+        entry, published = self._issue(sequence, event, self._faults.hit_fault(Ids, self.info.id))
+        if self._faults.hit(Drop, self.info.id) is not None:
+            self._dropped.add(sequence, sequence)
+            published = published._replace(block=b"")
+        return entry, published
+
+
+def _renumbered(event: PublishedEvent, number: int) -> PublishedEvent:
+    old = b"id: %b\n" % (event.id or "").encode()
+    if event.id is None or not event.block.startswith(old):
+        return event._replace(rank=2 * number)
+    return PublishedEvent(str(number), 2 * number, b"id: %d\n" % number + event.block.removeprefix(old))
+
+
+def number_of(last_event_id: str) -> int | None:
+    """Return the id as a number. None for any other text."""
+    is_number = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= _LONGEST_ID
+    return int(last_event_id) if is_number else None
