@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from structlog.stdlib import get_logger
@@ -18,10 +19,11 @@ from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.rate_limit import RateLimit
-from bridge.http.tls import client_context
+from bridge.http.transport import Transport
 from bridge.mix.rules import rules_of
 from bridge.mix.sessions import SessionsApi
 from bridge.settings import ServerSettings, Settings
+from bridge.settings.tls import client_context
 from bridge.sse.connection import Connector, Endpoint
 
 log = get_logger("bridge.source")
@@ -53,14 +55,13 @@ class Source:
         self._pacing = threading.Lock()
         self._url = server.url.get_secret_value().rstrip("/")
         self.tls = tls_context(name, server)
-        self._endpoint = Endpoint(
-            headers=self.headers,
-            connect_timeout=server.connect_timeout,
-            read_timeout=server.read_timeout,
-            proxy=server.proxy.get_secret_value() if server.proxy else None,
-            tls=self.tls,
-            max_block_bytes=max(_LEAST_BLOCK, 2 * settings.events.max_bytes),
+        self._transport = Transport(
+            server.connect_timeout,
+            server.read_timeout,
+            server.proxy.get_secret_value() if server.proxy else None,
+            self.tls,
         )
+        self._endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK, 2 * settings.events.max_bytes))
 
     def noted(self, *, answered: bool) -> None:
         """A request was answered, or was not."""
@@ -123,11 +124,8 @@ class Source:
 
     def api(self, report: Callable[[str], None]) -> SessionsApi:
         """The server's REST side; ``report`` is told of entries of a list that had to be skipped."""
-        server = self.settings
-        proxy = self._endpoint.proxy
-        return SessionsApi(
-            self._url, self.headers, server.connect_timeout, server.connect_timeout * 6, proxy, self.tls, report
-        )
+        transport = replace(self._transport, read_timeout=6 * self._transport.connect_timeout)
+        return SessionsApi(self._url, self.headers, transport, report)
 
 
 def tls_context(name: str, server: ServerSettings) -> ssl.SSLContext | None:

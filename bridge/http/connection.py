@@ -1,8 +1,8 @@
-"""A connection that another thread can end at any moment: while it connects, waits for the head, or reads.
+"""A connection that another thread can end while it connects, waits for the response head, or reads the body.
 
-urllib3 gives out a response only after its head has come. So the connection classes here note each socket before it
-connects, and a shutdown of a duplicate of it wakes whatever waits on it (measured: under a millisecond). A name that is
-being resolved cannot be woken: that wait is the system resolver's.
+urllib3 returns a response only after its head. So the connection classes here report each socket before it connects,
+and a shutdown of a duplicate of it wakes the thread that waits (measured: in less than a millisecond). Name
+resolution cannot be woken: the system's resolver decides how long it takes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
+from bridge.http.errors import ConnectionEnd
 from bridge.http.response_head import BoundedResponse
-from bridge.sse.reconnection import Outcome
 
 SocketOptions = list[tuple[int, int, int]]
 
 
 def socket_options(read_timeout: float) -> SocketOptions:
-    """TCP options that find a dead peer in half the read timeout, so that the cause is known before it strikes.
+    """TCP options that detect a dead peer in half the read timeout, so that the error names the cause.
 
-    Keepalive probes after a quarter of it, then three more in the next quarter. The user timeout is for what is in
-    flight; without it a request sent into the void is repeated by the kernel for a quarter of an hour.
+    Keepalive starts after a quarter of the timeout and sends three probes in the next quarter. The user timeout covers
+    sent data: without it the kernel repeats a request to a dead peer for a quarter of an hour.
     """
     quarter = max(int(read_timeout / 4), 1)
     interval = max(quarter // 3, 1)
@@ -40,82 +40,82 @@ def socket_options(read_timeout: float) -> SocketOptions:
     ]
 
 
-class Link:
-    """What other threads see of a connector's one connection: they can cut it, and say as what it ends.
+class Cutter:
+    """Ends the one connection of a client from another thread.
 
-    ``cut`` may come from any thread; the rest belongs to the thread that connects and reads. The lock guards three
-    fields and is never held during a call.
+    Any thread may call ``cut``. The rest belongs to the thread that connects and reads. The lock guards the fields and
+    is never held during a call.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shut: Callable[[], object] | None = None
+        self._shutdown: Callable[[], object] | None = None
         self._duplicate: socket.socket | None = None
-        self._final: Outcome | None = None
-        self.wanted: Outcome | None = None
-        """Set before the socket is shut down: whatever a read gives afterwards is not to be trusted."""
+        self._final: ConnectionEnd | None = None
+        self.cut_as: ConnectionEnd | None = None
+        """Set before the socket is shut down. Bytes that are read afterwards are not part of the stream."""
 
-    def begin(self) -> Outcome | None:
-        """A new connection; the outcome when there shall never be one again."""
+    def begin(self) -> ConnectionEnd | None:
+        """Prepare for a new connection. Returns the final end if no connection is allowed any more."""
         with self._lock:
-            self.wanted = self._final
+            self.cut_as = self._final
             return self._final
 
-    def cut(self, outcome: Outcome, *, final: bool = False) -> None:
-        """End the connection, if there is one, with this outcome; ``final``: and each later one at its beginning."""
+    def cut(self, end: ConnectionEnd, *, final: bool = False) -> None:
+        """End the present connection, if there is one, as ``end``. ``final``: end every later one at its start."""
         with self._lock:
             if final:
-                self._final = self._final or outcome
-            self.wanted = self._final or self.wanted or outcome
-            shut = self._shut
-        if shut is not None:
-            _quietly(shut)
+                self._final = self._final or end
+            self.cut_as = self._final or self.cut_as or end
+            shutdown = self._shutdown
+        if shutdown is not None:
+            _quietly(shutdown)
 
-    def hold(self, connection: socket.socket) -> None:
-        """Take this socket for the connection, until ``hand_over``."""
-        duplicate = connection.dup()  # TLS takes the socket away from its object, and keeps it to itself for a while
+    def watch_socket(self, connection: socket.socket) -> None:
+        """Use this socket as the connection until the response has come."""
+        duplicate = connection.dup()  # TLS detaches the socket from its object and hides the new one for a while
         self._replace(lambda: duplicate.shutdown(socket.SHUT_RDWR), duplicate)
 
-    def hand_over(self, shut: Callable[[], object]) -> None:
-        """The response has come: ``shut`` ends it, and the duplicate's file descriptor is given back."""
-        self._replace(shut, None)
+    def watch_response(self, shutdown: Callable[[], object]) -> None:
+        """The response has come: ``shutdown`` ends it. The duplicate's file descriptor is closed."""
+        self._replace(shutdown, None)
 
     def release(self) -> None:
-        """There is no connection any more."""
+        """The connection is closed."""
         self._replace(None, None)
 
-    def _replace(self, shut: Callable[[], object] | None, duplicate: socket.socket | None) -> None:
+    def _replace(self, shutdown: Callable[[], object] | None, duplicate: socket.socket | None) -> None:
         with self._lock:
             old, self._duplicate = self._duplicate, duplicate
-            self._shut = shut
-            cut = self.wanted is not None
+            self._shutdown = shutdown
+            is_cut = self.cut_as is not None
         if old is not None:
             old.close()
-        if cut and shut is not None:
-            _quietly(shut)
+        if is_cut and shutdown is not None:
+            _quietly(shutdown)
 
 
-def _quietly(shut: Callable[[], object]) -> None:
-    """The reader may have closed it in this very moment: then there is nothing left to shut down."""
+def _quietly(shutdown: Callable[[], object]) -> None:
+    """If the reader closes the connection at the same moment, nothing is left to shut down."""
     with suppress(OSError, ValueError, RuntimeError):
-        shut()
+        shutdown()
 
 
-def _connect(connection: HTTPConnection, link: Link) -> socket.socket:
-    """What ``urllib3.util.connection.create_connection`` does, with each socket noted before it connects."""
+def _connect(connection: HTTPConnection, cutter: Cutter) -> socket.socket:
+    """``urllib3.util.connection.create_connection``, but the cutter gets each socket before it connects."""
     error: OSError | None = None
-    addresses = socket.getaddrinfo(connection._dns_host, connection.port, allowed_gai_family(), socket.SOCK_STREAM)  # noqa: SLF001 - urllib3's own name for it, as its SOCKSConnection uses it
+    addresses = socket.getaddrinfo(connection._dns_host, connection.port, allowed_gai_family(), socket.SOCK_STREAM)  # noqa: SLF001 - urllib3's SOCKSConnection uses this name too
     for family, kind, protocol, _, address in addresses:
-        if link.wanted is not None:
+        if cutter.cut_as is not None:
             break
         attempt = socket.socket(family, kind, protocol)
         try:
             for option in connection.socket_options or ():
                 attempt.setsockopt(*option)
             attempt.settimeout(connection.timeout)
-            link.hold(attempt)
+            cutter.watch_socket(attempt)
             attempt.connect(address)
-            if link.wanted is not None:  # a shutdown between hold and connect finds nothing to shut down
+            if cutter.cut_as is not None:  # a shutdown of a socket that is not yet connected has no effect
                 raise OSError("cut")  # noqa: TRY301 - it ends like an attempt that failed
         except OSError as failed:
             error = failed
@@ -125,10 +125,10 @@ def _connect(connection: HTTPConnection, link: Link) -> socket.socket:
     raise error or OSError("no address to connect to")
 
 
-def _new_connection(connection: HTTPConnection, link: Link) -> socket.socket:
+def _new_connection(connection: HTTPConnection, cutter: Cutter) -> socket.socket:
     """``HTTPConnection._new_conn`` with its translation of errors."""
     try:
-        return _connect(connection, link)
+        return _connect(connection, cutter)
     except socket.gaierror as error:
         raise NameResolutionError(connection.host, connection, error) from error
     except TimeoutError as error:
@@ -137,33 +137,33 @@ def _new_connection(connection: HTTPConnection, link: Link) -> socket.socket:
         raise NewConnectionError(connection, "no connection") from error
 
 
-class LinkedHTTPConnection(HTTPConnection):
-    """A connection whose sockets its link knows before they connect."""
+class CuttableHTTPConnection(HTTPConnection):
+    """A connection that reports its sockets to a cutter before they connect."""
 
     response_class = BoundedResponse
 
-    def __init__(self, link: Link, *arguments: object, **options: object) -> None:
+    def __init__(self, cutter: Cutter, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them
-        self._link = link
+        self._cutter = cutter
 
     def _new_conn(self) -> socket.socket:
-        return _new_connection(self, self._link)
+        return _new_connection(self, self._cutter)
 
 
-class LinkedHTTPSConnection(HTTPSConnection):
+class CuttableHTTPSConnection(HTTPSConnection):
     """The same over TLS, or through a proxy's tunnel."""
 
     response_class = BoundedResponse
 
-    def __init__(self, link: Link, *arguments: object, **options: object) -> None:
+    def __init__(self, cutter: Cutter, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them
-        self._link = link
+        self._cutter = cutter
 
     def _new_conn(self) -> socket.socket:
-        return _new_connection(self, self._link)
+        return _new_connection(self, self._cutter)
 
     def connect(self) -> None:
-        """Connect, with a handshake that hangs told as what it is: urllib3 calls it a read timeout."""
+        """Connect. Reports a TLS handshake that hangs as a connect timeout; urllib3 calls it a read timeout."""
         try:
             super().connect()
         except TimeoutError as error:

@@ -1,39 +1,31 @@
-"""A Mix server's REST side: which sessions there are, and whether the server is well."""
+"""A Mix server's REST interface: which sessions exist, and whether the server is healthy."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import ssl
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from collections.abc import Callable
+from typing import Final
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
-
-from bridge.clock import monotonic
+from bridge.clock import Deadline
 from bridge.errors import BridgeError, Stopped
+from bridge.http.connection import Cutter
+from bridge.http.errors import ConnectionEnd, ConnectionLost, EndKind
+from bridge.http.request_headers import Headers, request_headers
+from bridge.http.transport import Transport
 from bridge.mix.listing import SessionSummary, read_listing
 
 __all__ = ["ServerUnavailable", "SessionSummary", "SessionsApi"]
 
-_MAX_BODY = 16 * 1024 * 1024  # some 30,000 sessions; a body without end must not fill the memory
-_PIECE = 64 * 1024
-_MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes: about 30,000 sessions. A body without an end must not fill the memory."""
+_HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity"}
+_ANSWERED: Final = frozenset({EndKind.REDIRECT_REFUSED, EndKind.TOO_LARGE, EndKind.STALLED})
 
 
 class ServerUnavailable(BridgeError):
-    """The server gave no answer that can be believed: try again later. The detail holds no secret and no payload.
+    """The server gave no usable response: try again later. The detail holds no secret and no payload.
 
-    ``answered``: it did give an answer, so it can be reached. ``status``: of that answer, when it was not 200.
+    ``answered``: it sent a response, so it can be reached. ``status``: the response's status if that was not 200.
     """
 
     def __init__(self, detail: str, *, answered: bool = False, status: int | None = None) -> None:
@@ -44,31 +36,20 @@ class ServerUnavailable(BridgeError):
 
 
 class SessionsApi:
-    """Asks one server. Any thread may ask; `stop` may come from any other and is final.
+    """Sends requests to one server. One thread sends them; `stop` may be called by any other thread and is final.
 
-    ``headers`` is called for every request, so that a token file is read again. ``report`` is told, in one line without
-    payload, when entries of a list had to be skipped. Time-outs are seconds; ``read_timeout`` limits the whole answer,
-    not only its silences. Each request has a connection of its own: servers close idle ones between two polls.
+    ``report`` gets one line without payload when entries of a list are skipped. The transport's timeouts together limit
+    the whole response, not only its pauses.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a connection needs
-        self,
-        base_url: str,
-        headers: Callable[[], Mapping[str, str]],
-        connect_timeout: float,
-        read_timeout: float,
-        proxy: str | None = None,
-        tls: ssl.SSLContext | None = None,
-        report: Callable[[str], None] | None = None,
+    def __init__(
+        self, base_url: str, headers: Headers, transport: Transport, report: Callable[[str], None] | None = None
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._headers = headers
-        self._connect_timeout = connect_timeout
-        self._read_timeout = read_timeout
-        self._proxies = {"http": proxy, "https": proxy} if proxy else {}
-        self._tls = tls
+        self._transport = transport
         self._report = report
-        self._sockets = _Sockets()
+        self._cutter = Cutter()
 
     def list(self, *, include_subagents: bool) -> list[SessionSummary]:
         """The sessions of ``GET /api/sessions``. Raises `ServerUnavailable`, or `Stopped` after `stop`."""
@@ -83,187 +64,36 @@ class SessionsApi:
         return listing.sessions
 
     def health(self) -> None:
-        """Return when ``GET /health`` says that all is well. Raises `ServerUnavailable`, or `Stopped` after `stop`."""
+        """Return if ``GET /health`` reports a healthy server. Raises `ServerUnavailable`, or `Stopped` after `stop`."""
         try:
             answer = json.loads(self._get("/health"))
         except (ValueError, RecursionError) as error:
-            raise ServerUnavailable("GET /health: the answer is not JSON", answered=True) from error
+            raise ServerUnavailable("GET /health: the response is not JSON", answered=True) from error
         if not isinstance(answer, dict):
-            raise ServerUnavailable("GET /health: the answer is no JSON object", answered=True)
+            raise ServerUnavailable("GET /health: the response is not a JSON object", answered=True)
 
     def stop(self) -> None:
-        """End a request that waits for its answer within milliseconds (one that connects: by ``connect_timeout``)."""
-        self._sockets.stop()
+        """End a request that waits for its response within milliseconds, and every later one at its start."""
+        self._cutter.cut(ConnectionEnd(EndKind.STOPPED, "stopped"), final=True)
 
     def _get(self, path: str) -> bytes:
-        what = f"GET {path.partition('?')[0]}"
-        failure: Exception | None = None
-        body, detail = b"", ""
-        if not self._sockets.stopped:
-            try:
-                body = self._ask(path)
-            except _Disbelieved as error:
-                failure, detail = error, str(error)
-            except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-                failure, detail = error, _reason(error)
-        if self._sockets.stopped:  # asked last: a body that `stop` cut may look like one that ended
-            raise Stopped(what) from failure
-        if failure is not None:
-            status = failure.status if isinstance(failure, _Disbelieved) else None
-            answered = isinstance(failure, _Disbelieved)
-            raise ServerUnavailable(f"{what}: {detail}", answered=answered, status=status) from failure
-        return body
+        request = f"GET {path.partition('?')[0]}"
+        try:
+            return self._body(self._base_url + path, request)
+        except ConnectionLost as lost:
+            if lost.end.kind is EndKind.STOPPED:
+                raise Stopped(request) from lost
+            raise ServerUnavailable(f"{request}: {lost.end.detail}", answered=lost.end.kind in _ANSWERED) from lost
 
-    def _ask(self, path: str) -> bytes:
-        with requests.Session() as session:
-            self._prepare(session)
-            return self._body_of(session, self._base_url + path)
-
-    def _prepare(self, session: requests.Session) -> None:
-        session.trust_env = False  # a netrc entry would replace the token, a proxy variable would send it elsewhere
-        session.proxies.update(self._proxies)
-        adapter = _Adapter(self._tls, self._sockets)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-        session.headers.update(self._headers())
-
-    def _body_of(self, session: requests.Session, url: str) -> bytes:
-        deadline = monotonic() + self._connect_timeout + self._read_timeout
-        for _ in range(_MAX_REDIRECTS + 1):
-            timeouts = (self._connect_timeout, self._read_timeout)
-            with session.get(url, stream=True, allow_redirects=False, timeout=timeouts) as response:
-                if response.status_code not in _REDIRECTS:
-                    return _believed(response, deadline)
-                target = urljoin(url, response.headers.get("Location", ""))
-            if not _same_server(url, target):
-                raise _Disbelieved("redirected to another server: not followed")
-            url = target
-        raise _Disbelieved(f"more than {_MAX_REDIRECTS} redirects")
-
-
-class _Disbelieved(Exception):
-    """An answer came, but not one to go by. ``status``: when it was the status that said so."""
-
-    def __init__(self, detail: str, status: int | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
-def _believed(response: requests.Response, deadline: float) -> bytes:
-    if response.status_code != requests.codes.ok:
-        raise _Disbelieved(f"HTTP status {response.status_code}", response.status_code)
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        # Some servers answer 200 with a page or a text to any path: that is no list of sessions.
-        raise _Disbelieved("the answer's type is not JSON")
-    body = bytearray()
-    for piece in _pieces(response):
-        body += piece
-        if len(body) > _MAX_BODY:
-            raise _Disbelieved(f"the answer is larger than {_MAX_BODY >> 20} MiB")
-        if monotonic() > deadline:
-            raise _Disbelieved("the answer does not end")
-    return bytes(body)
-
-
-def _pieces(response: requests.Response) -> Iterator[bytes]:
-    """Bytes as they come: the other ways to read wait for a full piece, so that a drip would outlast every deadline."""
-    while piece := response.raw.read1(_PIECE, decode_content=True):
-        yield piece
-
-
-def _same_server(url: str, target: str) -> bool:
-    """Whether a redirect stays where our token belongs; going from http to https at the default ports does."""
-    here, there = urlsplit(url), urlsplit(target)
-    ports = {"http": 80, "https": 443}
-    if here.hostname != there.hostname or there.scheme not in ports:
-        return False
-    steps = ((here.scheme, here.port or ports[here.scheme]), (there.scheme, there.port or ports[there.scheme]))
-    return steps[0] == steps[1] or steps == (("http", 80), ("https", 443))
-
-
-def _reason(error: BaseException) -> str:
-    """What the system said, from the innermost error: the outer ones quote addresses and header values."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time" if isinstance(error, requests.ReadTimeout) else "no connection in time"
-    reason = type(error).__name__
-    link: BaseException | None = error
-    while link is not None:
-        reason = getattr(link, "verify_message", None) or getattr(link, "strerror", None) or reason
-        link = link.__cause__ or link.__context__
-    return reason
-
-
-class _Sockets:
-    """The sockets of running requests, so that `stop` can cut them: closing a response would wait for its data.
-
-    Weak, because the end of a request frees its socket, while a connection forgets its own in the middle of one body
-    (a close-delimited one). Python's socket objects know when they are closed: none is ever mistaken for another.
-    """
-
-    def __init__(self) -> None:
-        self.stopped = False
-        self._lock = threading.Lock()
-        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def add(self, connected: object) -> None:
-        with self._lock:
-            self._open.add(connected)
-            stopped = self.stopped
-        if stopped:
-            _shut(connected)
-
-    def stop(self) -> None:
-        with self._lock:
-            self.stopped = True
-            running = list(self._open)
-        for connected in running:
-            _shut(connected)
-
-
-def _shut(connected: Any) -> None:  # noqa: ANN401 - a socket, or urllib3's TLS inside the TLS of a proxy
-    with contextlib.suppress(OSError):  # the peer was quicker
-        # The plain socket's own shutdown: that of a TLS socket takes the TLS state away under the reading thread.
-        socket.socket.shutdown(getattr(connected, "socket", connected), socket.SHUT_RDWR)
-
-
-class _Adapter(HTTPAdapter):
-    """One shared TLS context, and connections that `_Sockets` knows."""
-
-    def __init__(self, tls: ssl.SSLContext | None, sockets: _Sockets) -> None:
-        self._tls = tls
-        self._pools = _pools_known_to(sockets)
-        super().__init__(pool_maxsize=1)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - handed through
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: ANN401 - handed through
-        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._tls)
-        manager.pool_classes_by_scheme = self._pools
-        return manager
-
-    def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
-        """Do nothing: the context verifies. The inherited method would add certifi's authorities to our ``ca_file``."""
-
-
-def _pools_known_to(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
-
-    class Secure(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            sockets.add(self.sock)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
+    def _body(self, url: str, request: str) -> bytes:
+        transport = self._transport
+        deadline = Deadline.after(transport.connect_timeout + transport.read_timeout)
+        with transport.get(url, request_headers(self._headers, _HEADERS), self._cutter) as response:
+            if response.status != 200:  # noqa: PLR2004 - the only status with a list or a health report
+                raise ServerUnavailable(
+                    f"{request}: HTTP status {response.status}", answered=True, status=response.status
+                )
+            if response.media_type != "application/json" and not response.media_type.endswith("+json"):
+                # Some servers answer any path with status 200 and a page or a text: that is not a list of sessions.
+                raise ServerUnavailable(f"{request}: the content type is not JSON", answered=True)
+            return response.read_all(_MAX_BODY, deadline)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretStr
 
 from bridge.errors import Mistake, SettingsError
-from bridge.http.tls import client_context
 from bridge.settings.catalogue import Path, dotted, fields_of, kind_of_field
 from bridge.settings.kinds import File, Hidden, read_secret
 from bridge.settings.model import Settings
+from bridge.settings.tls import client_context
 
 
 class NamedFile(NamedTuple):

@@ -20,9 +20,10 @@ import sseclient
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.stream.event import Event, Oversize
+from bridge.http.errors import ConnectionLost, EndKind
 from bridge.sse.blocks import BlockReader
 from bridge.sse.fields import Block, scan
-from bridge.sse.reconnection import Disconnected, Kind, Outcome
+from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_end
 
 BATCH: Final = 512
 """Blocks turned into events at once: 64 KiB of the smallest blocks would otherwise become megabytes of events."""
@@ -43,7 +44,7 @@ class Source(Protocol):
     """Where the bytes come from: the body of one response."""
 
     def read(self) -> bytes:
-        """Some bytes, none when only framing came; raises Disconnected at the end, whatever the end was."""
+        """Some bytes, possibly none if only framing came. Raises ConnectionLost at the end."""
 
     def close(self) -> None:
         """Give the connection back. Can be called twice."""
@@ -136,9 +137,10 @@ class EventStream:
                 raise Disconnected(self._end)
             try:
                 self._take(self._source.read())
-            except Disconnected as end:
-                self._finish(end.outcome)
-                raise
+            except ConnectionLost as lost:
+                end = outcome_of_end(lost.end)
+                self._finish(end)
+                raise Disconnected(end) from lost
             events = self._in_memory()
         return events
 
@@ -175,7 +177,7 @@ class EventStream:
         elif self._stalled_since is None:  # from here and not from the last block: silence, or a reader that stood
             self._stalled_since = now  # still, is nothing that this server did wrong
         elif now - self._stalled_since > self._stalled_after:
-            raise Disconnected(Outcome(Kind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s"))
+            raise ConnectionLost(EndKind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s")
 
     def _usual(self, blocks: list[bytes]) -> list[Event]:
         """All events of blocks of the usual form; empty when one of them has another, or is too large."""

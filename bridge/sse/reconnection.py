@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from bridge.clock import Backoff
+from bridge.http.errors import ConnectionEnd, EndKind
 
 LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds. A server may ask for a day; after ten minutes it is cheap enough to ask again."""
@@ -70,7 +71,7 @@ class Outcome:
 
 
 class Disconnected(Exception):
-    """A connection is over. The only way a stream ends, and the only thing ``connect`` raises."""
+    """A connection ended. A stream ends only by raising it, and ``connect`` raises nothing else."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"{outcome.kind.value}: {outcome.detail}")
@@ -172,20 +173,24 @@ def _not_before(seconds: float, retry_after: float | None, spread: float) -> flo
     return max(seconds, min(retry_after, LONGEST_RETRY_AFTER) + spread)
 
 
-def outcome_of_head(status: int, content_type: str, retry_after: float | None = None) -> Outcome | None:
-    """The outcome of a response head that is no event stream; None for one that is (status 200, right type).
+def outcome_of_end(end: ConnectionEnd) -> Outcome:
+    """The outcome of a connection without a response, or of a body that ended."""
+    kind = Kind.UNAVAILABLE if end.kind is EndKind.REDIRECT_REFUSED else Kind(end.kind.value)
+    return Outcome(kind, end.detail, end.status)
 
-    The type is compared by its essence: any case, without parameters (a charset there is ignored: always UTF-8).
+
+def outcome_of_head(status: int, media_type: str, retry_after: float | None = None) -> Outcome | None:
+    """The outcome of a response head that is not an event stream; None for an event stream.
+
+    The media type is in lower case and has no parameters: a charset has no effect, the stream is always UTF-8.
     """
-    essence = content_type.partition(";")[0].strip().lower()
-    if status == 200:  # noqa: PLR2004 - any other success is no stream (HTML, section 9.2.2)
-        if essence == "text/event-stream":
-            return None
-        return Outcome(Kind.NOT_A_STREAM, f"status 200 with content type {essence[:80]!r}, not text/event-stream", 200)
-    hint = _HINTS.get(status)
-    return Outcome(
-        _kind_of_status(status), f"status {status}: {hint}" if hint else f"status {status}", status, retry_after
-    )
+    if status != 200:  # noqa: PLR2004 - no other success is an event stream (HTML, section 9.2.2)
+        hint = _HINTS.get(status)
+        detail = f"status {status}: {hint}" if hint else f"status {status}"
+        return Outcome(_kind_of_status(status), detail, status, retry_after)
+    if media_type == "text/event-stream":
+        return None
+    return Outcome(Kind.NOT_A_STREAM, f"status 200 with content type {media_type[:80]!r}, not text/event-stream", 200)
 
 
 def _kind_of_status(status: int) -> Kind:

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from bridge.core.stream.event import Event
+from bridge.http.transport import Transport
 from bridge.sse.connection import Connector, Endpoint
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected, Outcome
@@ -22,15 +23,14 @@ STUMP = b"id: 3\ndata: thr"
 
 def endpoint(**changes: Any) -> Endpoint:
     """An endpoint whose timeouts are long for a test, and short for a test that hangs."""
-    values: dict[str, Any] = {
-        "headers": dict,
-        "connect_timeout": 5.0,
-        "read_timeout": 10.0,
-        "proxy": None,
-        "tls": client_tls(),
-        "max_block_bytes": 1024 * 1024,
-    }
-    return Endpoint(**values | changes)
+    headers = changes.pop("headers", dict)
+    return Endpoint(transport(**changes), headers, max_block_bytes=1024 * 1024)
+
+
+def transport(**changes: Any) -> Transport:
+    """A transport that trusts the tests' own authority."""
+    values: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 10.0, "tls": client_tls()}
+    return Transport(**values | changes)
 
 
 def sending(**headers: str) -> Callable[[], Mapping[str, str]]:

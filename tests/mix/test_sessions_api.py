@@ -17,8 +17,9 @@ import trustme
 
 from bridge.clock import monotonic
 from bridge.errors import Stopped
-from bridge.http.tls import client_context
+from bridge.http.transport import Transport
 from bridge.mix.sessions import ServerUnavailable, SessionsApi, SessionSummary
+from bridge.settings.tls import client_context
 from tests.support.waiting import wait_until
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -39,7 +40,7 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                outer.requests.append((self.path, dict(self.headers.items())))
+                outer.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 answer = outer.answers.get(self.path.partition("?")[0], (404, JSON, b'{"error":{}}'))
                 if callable(answer):
                     self.close_connection = True
@@ -96,9 +97,12 @@ def server() -> Iterator[Server]:
 
 
 def api(
-    url: str, headers: Callable[[], Mapping[str, str]] = dict, read_timeout: float = 5.0, **more: Any
+    url: str,
+    headers: Callable[[], Mapping[str, str]] = dict,
+    report: Callable[[str], None] | None = None,
+    **changes: Any,
 ) -> SessionsApi:
-    return SessionsApi(url, headers, 2.0, read_timeout, **more)
+    return SessionsApi(url, headers, Transport(**{"connect_timeout": 2.0, "read_timeout": 5.0} | changes), report)
 
 
 def refusal(asked: SessionsApi, *, answered: bool = False) -> str:
@@ -116,11 +120,11 @@ def test_lists_sessions_with_our_headers_read_at_each_request(server: Server) ->
     asked = api(server.url + "/", lambda: {"Authorization": f"Bearer {next(tokens)}"})
     assert asked.list(include_subagents=True) == [SessionSummary("a", "main", 1_764_000_000_000, None)]
     asked.list(include_subagents=False)
-    assert [(path, headers["Authorization"]) for path, headers in server.requests] == [
+    assert [(path, headers["authorization"]) for path, headers in server.requests] == [
         ("/api/sessions?includeSubagents=true", "Bearer one"),
         ("/api/sessions?includeSubagents=false", "Bearer two"),
     ]
-    assert server.requests[0][1]["Accept-Encoding"] == "identity"
+    assert server.requests[0][1]["accept-encoding"] == "identity"
 
 
 def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None:
@@ -135,21 +139,21 @@ def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        ((200, {"Content-Type": "text/plain"}, b"[]"), "GET /api/sessions: the answer's type is not JSON"),
-        ((200, {}, b"[]"), "GET /api/sessions: the answer's type is not JSON"),
+        ((200, {"Content-Type": "text/plain"}, b"[]"), "GET /api/sessions: the content type is not JSON"),
+        ((200, {}, b"[]"), "GET /api/sessions: the content type is not JSON"),
         ((201, JSON, b"[]"), "GET /api/sessions: HTTP status 201"),
         ((401, JSON, b"[]"), "GET /api/sessions: HTTP status 401"),
         ((500, JSON, b'{"error":{}}'), "GET /api/sessions: HTTP status 500"),
         ((200, JSON, b"<html>"), "the list of sessions is not JSON"),
         ((200, JSON, b'{"a":1}'), "the list of sessions is no JSON array"),
-        ((200, JSON, b" " * (16 * 1024 * 1024 + 1)), "GET /api/sessions: the answer is larger than 16 MiB"),
+        ((200, JSON, b" " * (16 * 1024 * 1024 + 1)), "GET /api/sessions: the body is larger than 16 MiB"),
         (
             (302, {"Location": "http://localhost:1/x"}, b""),
-            "GET /api/sessions: redirected to another server: not followed",
+            "GET /api/sessions: redirect 302 to another server, http://localhost:1: refused",
         ),
         (
             (302, {"Location": "ftp://127.0.0.1/x"}, b""),
-            "GET /api/sessions: redirected to another server: not followed",
+            "GET /api/sessions: redirect 302 to another server, ftp://127.0.0.1:None: refused",
         ),
         ((302, {"Location": "/api/sessions"}, b""), "GET /api/sessions: more than 5 redirects"),
     ],
@@ -165,7 +169,7 @@ def test_redirects_on_the_same_server_are_followed(server: Server) -> None:
     server.answers["/api/sessions"] = (307, {"Location": "/v2/sessions"}, b"")
     server.answers["/v2/sessions"] = (200, {"Content-Type": "application/vnd.mix+json"}, b'[{"id":"a"}]')
     assert len(api(server.url, lambda: {"X-Key": "k"}).list(include_subagents=False)) == 1
-    assert server.requests[-1][1]["X-Key"] == "k"
+    assert server.requests[-1][1]["x-key"] == "k"
 
 
 def test_health_is_a_json_object_with_status_200(server: Server) -> None:
@@ -173,8 +177,8 @@ def test_health_is_a_json_object_with_status_200(server: Server) -> None:
     server.answers["/health"] = (200, JSON, b'{"status":"ok"}')
     api(server.url).health()
     for body, detail in (
-        (b"[]", "GET /health: the answer is no JSON object"),
-        (b"ok", "GET /health: the answer is not JSON"),
+        (b"[]", "GET /health: the response is not a JSON object"),
+        (b"ok", "GET /health: the response is not JSON"),
     ):
         server.answers["/health"] = (200, JSON, body)
         with pytest.raises(ServerUnavailable, match=detail) as caught:
@@ -192,7 +196,7 @@ def test_the_environments_proxy_and_netrc_are_not_read(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     server.lists([])
     assert api(server.url, lambda: {"Authorization": "Bearer mine"}).list(include_subagents=False) == []
-    assert server.requests[0][1]["Authorization"] == "Bearer mine"
+    assert server.requests[0][1]["authorization"] == "Bearer mine"
 
 
 def test_a_proxy_of_the_settings_is_used_and_its_password_not_told(server: Server) -> None:
@@ -201,15 +205,15 @@ def test_a_proxy_of_the_settings_is_used_and_its_password_not_told(server: Serve
     server.answers["http://mix.invalid:8088/api/sessions"] = (200, JSON, b"[]")
     assert asked.list(include_subagents=False) == []
     detail = refusal(api("http://mix.invalid", proxy=f"http://me:secret@127.0.0.1:{free_port()}"))
-    assert detail == "GET /api/sessions: Connection refused"
+    assert detail == "GET /api/sessions: proxy failed: Connection refused"
 
 
 def test_a_server_that_is_away_is_unavailable_with_the_systems_reason() -> None:
     """The detail is what the system says, not the library's list of wrappers."""
-    assert refusal(api(f"http://127.0.0.1:{free_port()}")) == "GET /api/sessions: Connection refused"
+    assert refusal(api(f"http://127.0.0.1:{free_port()}")) == "GET /api/sessions: no connection: Connection refused"
 
 
-@pytest.mark.parametrize("value", ["secret\nvalue", "secret \u20ac"])
+@pytest.mark.parametrize("value", ["secret\nvalue", "secret ", "secret\0"])
 def test_a_header_that_cannot_be_sent_is_not_shown(server: Server, value: str) -> None:
     """Libraries quote the value in their errors."""
     assert "secret" not in refusal(api(server.url, lambda: {"X-Key": value}))
@@ -221,7 +225,10 @@ def test_a_token_file_that_cannot_be_read_is_no_crash(server: Server) -> None:
     def headers() -> Mapping[str, str]:
         raise FileNotFoundError(2, "No such file or directory", "/run/token")
 
-    assert refusal(api(server.url, headers)) == "GET /api/sessions: No such file or directory"
+    assert (
+        refusal(api(server.url, headers))
+        == "GET /api/sessions: no request headers: [Errno 2] No such file or directory: '/run/token'"
+    )
 
 
 def test_an_answer_that_breaks_off_is_not_believed(server: Server) -> None:
@@ -237,7 +244,7 @@ def test_an_answer_that_breaks_off_is_not_believed(server: Server) -> None:
 def test_silence_and_drips_end_in_time(server: Server) -> None:
     """The read time-out limits the silence before the head and the whole of a body that never ends."""
     server.answers["/api/sessions"] = server.wait
-    assert refusal(api(server.url, read_timeout=0.1)) == "GET /api/sessions: no answer in time"
+    assert refusal(api(server.url, read_timeout=0.1)) == "GET /api/sessions: no response head: no byte for 0.1 s"
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
@@ -246,8 +253,8 @@ def test_silence_and_drips_end_in_time(server: Server) -> None:
 
     server.answers["/api/sessions"] = drip
     started = monotonic()
-    asked = SessionsApi(server.url, dict, 0.1, 0.2)
-    assert refusal(asked, answered=True) == "GET /api/sessions: the answer does not end"
+    asked = api(server.url, connect_timeout=0.1, read_timeout=0.2)
+    assert refusal(asked, answered=True) == "GET /api/sessions: the body was not complete in time"
     assert monotonic() - started < 3
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from bridge.core.stream.event import Event
+from bridge.http.errors import ConnectionLost, EndKind
 from bridge.sse.event_stream import EventStream
-from bridge.sse.reconnection import Disconnected, Kind, Outcome
+from bridge.sse.reconnection import Disconnected
 
 LIMIT = 1024 * 1024
 
@@ -22,7 +23,7 @@ class Pieces:
     def read(self) -> bytes:
         for piece in self._pieces:
             return piece
-        raise Disconnected(Outcome(Kind.ENDED, "the pieces are over"))
+        raise ConnectionLost(EndKind.ENDED, "no more pieces")
 
     def close(self) -> None:
         self.closed += 1

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bridge.sse.body import direct_source
+from bridge.http.connection import Cutter
+from bridge.http.response import direct_source
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import Kind
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, STREAM, UNTIL_CLOSE, Peer, chunk, serving, with_length
-from tests.fakes.streams import E1, E2, STUMP, endpoint, read_all, read_on, server_tls
+from tests.fakes.streams import E1, E2, STUMP, endpoint, read_all, read_on, server_tls, transport
 
 GZIP = STREAM + b"Content-Encoding: gzip\r\n"
 PACKED = gzip.compress(E1 + STUMP)
@@ -100,7 +101,7 @@ def test_a_corrupt_content_encoding_breaks_the_body() -> None:
         taken.release()
         events, outcome = read_on(stream)
     assert events == []
-    assert (outcome.kind, outcome.detail) == (Kind.BROKEN, "the body broke off: the content encoding is corrupt")
+    assert (outcome.kind, outcome.detail) == (Kind.BROKEN, "the body is incomplete: the content encoding is corrupt")
 
 
 def test_tls_closed_without_notice_is_an_end_like_any_other() -> None:
@@ -180,7 +181,7 @@ def test_an_event_comes_out_before_the_next_is_sent(framing: str, tls: ssl.SSLCo
     assert (seen, rest) == (["one", "two"], [])
     if tls is None:
         assert outcome.kind is Kind.BROKEN
-        assert outcome.detail == "the body broke off: Connection reset by peer"
+        assert outcome.detail == "the body is incomplete: Connection reset by peer"
 
 
 def test_the_two_framings_of_endless_bodies_are_read_directly() -> None:
@@ -191,12 +192,9 @@ def test_the_two_framings_of_endless_bodies_are_read_directly() -> None:
         def script(peer: Peer, sent: bytes = sent) -> None:
             peer.send(sent)
 
-        with serving(script) as server:
-            connector = Connector(endpoint())
-            raw = connector._open(server.url, "")
-            chunks, file = direct_source(raw)
+        with serving(script) as server, transport().get(server.url, {}, Cutter()) as response:
+            chunks, file = direct_source(response._raw)
             found[name] = (chunks is not None, file is not None)
-            raw.close()
     assert found == {
         "chunked": (True, True),
         "until close": (False, True),
@@ -216,7 +214,7 @@ def test_silence_is_an_outcome_and_the_response_dead_after_it(tls: ssl.SSLContex
         stream = Connector(endpoint(read_timeout=0.3)).connect(server.url, "")
         events, outcome = read_on(stream)
         assert [event.data for event in events] == ["one"]
-        assert (outcome.kind, outcome.detail) == (Kind.SILENT, "the body broke off: no byte for 0.3 s")
+        assert (outcome.kind, outcome.detail) == (Kind.SILENT, "the body is incomplete: no byte for 0.3 s")
         assert read_on(stream) == ([], outcome)
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.http.connection import socket_options
+from bridge.http.errors import ConnectionEnd, EndKind
+from bridge.http.failures import end_of_reading
 from bridge.sse.connection import Connector
 from bridge.sse.event_stream import EventStream
-from bridge.sse.failures import outcome_of_reading
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
 from tests.fakes.raw_server import (
     CHUNKED,
@@ -158,7 +159,7 @@ def test_a_connect_that_nobody_answers_is_ended_too() -> None:
     """Before there is a connection at all."""
     with full_backlog() as port:
         reading = Reading(Connector(endpoint(connect_timeout=15.0)), f"http://127.0.0.1:{port}/")
-        wait_until(lambda: reading.connector._link._duplicate is not None, what="the attempt")
+        wait_until(lambda: reading.connector._cutter._duplicate is not None, what="the attempt")
         begin = monotonic()
         reading.connector.stop()
         assert reading.join().kind is Kind.STOPPED
@@ -212,7 +213,7 @@ def test_the_response_is_closed_by_its_reader_alone() -> None:
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint())
         stream = connector.connect(server.url, "")
-        assert connector._link._duplicate is None
+        assert connector._cutter._duplicate is None
         connector.stop()
         read_on(stream)
         assert server.peers[0].closed_by_client.wait(5)
@@ -275,7 +276,7 @@ def test_keepalive_finds_a_dead_peer_before_the_read_timeout_strikes() -> None:
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint(read_timeout=150.0))
         stream = connector.connect(server.url, "")
-        live: socket.socket = stream._source._response._connection.sock  # type: ignore[attr-defined]
+        live: socket.socket = stream._source._raw._connection.sock  # type: ignore[attr-defined]
         found = {option: live.getsockopt(level, option) for level, option, _ in socket_options(150.0)}
         stream.close()
     assert found[socket.SO_KEEPALIVE] == 1
@@ -287,8 +288,8 @@ def test_keepalive_finds_a_dead_peer_before_the_read_timeout_strikes() -> None:
 
 def test_unanswered_probes_are_silence() -> None:
     """The system reports them as a timeout with a number, not as a read timeout."""
-    outcome = outcome_of_reading(OSError(errno.ETIMEDOUT, "Connection timed out"), 150.0)
-    assert outcome == Outcome(Kind.SILENT, "the peer no longer answers (TCP keepalive)")
+    end = end_of_reading(OSError(errno.ETIMEDOUT, "Connection timed out"), 150.0)
+    assert end == ConnectionEnd(EndKind.SILENT, "the peer no longer answers (TCP keepalive)")
 
 
 def every(seconds: float, pieces: Iterator[bytes] | list[bytes], head: bytes = UNTIL_CLOSE) -> Script:
@@ -345,7 +346,7 @@ def test_a_head_that_drips_is_stalled(head: bytes, piece: bytes) -> None:
     """A header or interim responses without an end: each byte keeps the socket's own timeout away."""
     with serving(every(0.05, [piece] * 200, head)) as server:
         outcome = refused(server.url, read_timeout=0.3)
-    assert outcome == Outcome(Kind.STALLED, "no response head: it was not whole after 0.3 s")
+    assert outcome == Outcome(Kind.STALLED, "no response head: it was not complete after 0.3 s")
 
 
 def test_a_dripping_size_line_is_stalled() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.sse.connection import MAX_REDIRECTS, Connector, redirect_target
+from bridge.http.redirects import MAX_REDIRECTS
+from bridge.sse.connection import Connector
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
 from tests.fakes.raw_server import (
     CHUNKED,
@@ -282,7 +283,7 @@ def test_a_redirect_on_the_same_server_is_followed_with_id_and_token(status: int
     "to",
     [
         "http://localhost:{port}/x?token=s3cret",
-        "http://u:s3cret@127.0.0.1:{port2}/",
+        "http://127.0.0.1:{port2}/?token=s3cret",
         "ftp://127.0.0.1/x",
         "file:///etc/passwd",
     ],
@@ -323,13 +324,6 @@ def test_redirects_have_an_end() -> None:
     with serving(redirecting(307, to="/stream", then=99)) as server:
         assert refused(server.url) == Outcome(Kind.UNAVAILABLE, "more than 5 redirects", 307)
         assert len(server.peers) == MAX_REDIRECTS + 1
-
-
-@pytest.mark.parametrize("location", ["http://[", "http://a:99999/", "http://a:b/"])
-def test_a_redirect_to_nonsense_is_an_outcome(location: str) -> None:
-    """Not an exception."""
-    with pytest.raises(Disconnected, match="unavailable: redirect 301 to an invalid address"):
-        redirect_target("http://a/", location, 301)
 
 
 # No connection
@@ -396,7 +390,7 @@ def test_https_where_http_is_spoken_is_an_outcome() -> None:
 
 def test_one_context_serves_all_connections() -> None:
     """It is neither loaded again nor changed: a context of its own costs each connection 700 KiB."""
-    context = endpoint().tls
+    context = endpoint().transport.tls
     assert context is not None
     before = (context.verify_mode, context.check_hostname, context.cert_store_stats())
     with serving(whole, server_tls()) as server:

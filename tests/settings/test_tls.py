@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from bridge.errors import SettingsError
-from bridge.http.tls import client_context
+from bridge.settings.tls import client_context
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.sse.chunks import ChunkDecoder, Framing
+from bridge.http.chunks import ChunkDecoder, Framing
 from tests.spec.feeding import cut
 
 

@@ -1,0 +1,54 @@
+"""How an HTTP connection ends. The libraries' own exceptions do not leave this package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class EndKind(Enum):
+    """Why a connection ended, or why there is no response."""
+
+    ENDED = "ended"
+    """The body ended. This never proves that the body is complete: a proxy that cuts it looks the same."""
+    BROKEN = "broken"
+    """The connection was reset, or the response is not valid HTTP."""
+    SILENT = "silent"
+    """No byte within the read timeout."""
+    STALLED = "stalled"
+    """Bytes came, but the response head or the body was not complete in time."""
+    UNREACHABLE = "unreachable"
+    """No connection because of the name, address, TLS, proxy or request headers."""
+    REDIRECT_REFUSED = "redirect_refused"
+    """The response is a redirect that is not followed."""
+    TOO_LARGE = "too_large"
+    """The body is larger than the caller allows."""
+    STOPPED = "stopped"
+    """Another thread ended the connection on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnd:
+    """The end of one connection. ``detail`` is one line without secrets; ``status`` is a refused redirect's."""
+
+    kind: EndKind
+    detail: str
+    status: int | None = None
+
+
+class ConnectionLost(Exception):
+    """A connection ended. The only exception of this package towards its callers."""
+
+    def __init__(self, kind: EndKind, detail: str, status: int | None = None) -> None:
+        super().__init__(f"{kind.value}: {detail}")
+        self.end = ConnectionEnd(kind, detail, status)
+
+    @classmethod
+    def of(cls, end: ConnectionEnd) -> ConnectionLost:
+        """The exception for this end."""
+        return cls(end.kind, end.detail, end.status)
+
+
+def one_line(text: str) -> str:
+    """Foreign text for a detail: one line, printable, at most 200 characters."""
+    return "".join(character if character.isprintable() else " " for character in text[:200])

@@ -1,0 +1,165 @@
+"""The one HTTP client, on requests and urllib3: for event streams, the list of sessions and ``status``.
+
+Nothing comes from the environment (a netrc entry would replace the token, a proxy variable would send it elsewhere),
+one TLS context serves all connections to a server, and a redirect to another server is refused.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse
+
+from bridge.http.connection import CuttableHTTPConnection, CuttableHTTPSConnection, Cutter, socket_options
+from bridge.http.errors import ConnectionLost, EndKind
+from bridge.http.failures import end_of_connecting
+from bridge.http.redirects import MAX_REDIRECTS, REDIRECTS, check_same_server, invalid, redirect_url
+from bridge.http.response import Response
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How one server is reached. Shared by all threads that send requests to it. Times in seconds."""
+
+    connect_timeout: float
+    read_timeout: float
+    """For the whole response head, and for each receive of the body."""
+    proxy: str | None = None
+    tls: ssl.SSLContext | None = None
+    """One context per server: a context per connection costs 700 KiB each. None: the system's authorities."""
+
+    def get(self, url: str, headers: Mapping[str, bytes], cutter: Cutter, *, follow_redirects: bool = True) -> Response:
+        """Send a GET request over a new connection and wait for the response head. Raises only ConnectionLost.
+
+        A connection is never reused: one that was kept alive may be dead by then. The system resolves names, which can
+        take longer than the connect timeout.
+        """
+        if end := cutter.begin():
+            raise ConnectionLost.of(end)
+        client = _Client(self, cutter)
+        try:
+            raw = client.follow(url, headers) if follow_redirects else client.send(client.prepare(url, headers)).raw
+            raw = _detached(raw)
+            cutter.watch_response(raw.shutdown)
+        except Exception as error:
+            cutter.release()
+            if cutter.cut_as is not None:
+                raise ConnectionLost.of(cutter.cut_as) from error
+            if isinstance(error, ConnectionLost):
+                raise
+            raise ConnectionLost.of(end_of_connecting(error, self.connect_timeout, self.read_timeout)) from error
+        finally:
+            client.close()
+        response = Response(raw, cutter, self.read_timeout)
+        if cutter.cut_as is not None:  # a head that was cut looks like a complete one with fewer headers
+            response.close()
+            raise ConnectionLost.of(cutter.cut_as)
+        return response
+
+
+class _Session(requests.Session):
+    """A session that ignores redirects: to prepare the next request, requests would read a redirect's whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' signature
+        return None
+
+
+class _Client:
+    """A requests session for one request and its redirects.
+
+    It is dropped when the response is there: a session, an adapter and urllib3's pools hold 10 KiB that an open stream
+    does not need.
+    """
+
+    def __init__(self, transport: Transport, cutter: Cutter) -> None:
+        self._timeout = (transport.connect_timeout, transport.read_timeout)
+        self._session = _Session()
+        self._session.trust_env = False
+        self._session.headers.clear()
+        if transport.proxy is not None:
+            self._session.proxies = {"http": transport.proxy, "https": transport.proxy}
+        self._adapter = _Adapter(transport, cutter)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+
+    def prepare(self, url: str, headers: Mapping[str, bytes]) -> requests.PreparedRequest:
+        return self._session.prepare_request(requests.Request("GET", url, headers))
+
+    def send(self, request: requests.PreparedRequest) -> requests.Response:
+        return self._session.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
+
+    def follow(self, url: str, headers: Mapping[str, bytes]) -> BaseHTTPResponse:
+        """The first response that is not a redirect. The body of a redirect is not read: it may be endless."""
+        request = self.prepare(url, headers)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self.send(request)
+            status = response.status_code
+            if status not in REDIRECTS:
+                return cast("BaseHTTPResponse", response.raw)
+            response.close()
+            request = self._redirected(request, response.headers.get("location"), status, headers)
+        raise ConnectionLost(EndKind.REDIRECT_REFUSED, f"more than {MAX_REDIRECTS} redirects", status)
+
+    def close(self) -> None:
+        self._adapter.close()
+
+    def _redirected(
+        self, request: requests.PreparedRequest, location: str | None, status: int, headers: Mapping[str, bytes]
+    ) -> requests.PreparedRequest:
+        url = request.url or ""
+        try:
+            redirected = self.prepare(redirect_url(url, location, status), headers)
+        except (requests.RequestException, ValueError) as error:
+            raise invalid(status) from error
+        check_same_server(url, redirected.url or "", status)
+        return redirected
+
+
+def _detached(raw: Any) -> BaseHTTPResponse:  # noqa: ANN401 - requests does not declare the type
+    """The response without its pool: it closes its own connection and never returns it."""
+    raw._pool = None  # noqa: SLF001 - urllib3's own value for "no pool"; if the name changes, only memory is held
+    return cast("BaseHTTPResponse", raw)
+
+
+class _Adapter(HTTPAdapter):
+    """Connections with the transport's TLS context and socket options, which a cutter can end."""
+
+    def __init__(self, transport: Transport, cutter: Cutter) -> None:
+        self._transport = transport
+        self._cutter = cutter
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:  # noqa: ANN401, FBT001, FBT002 - requests' signature
+        super().init_poolmanager(connections, maxsize, block, **options, **self._options())
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:  # noqa: ANN401 - requests' signature
+        return super().proxy_manager_for(proxy, **options, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        # The context is set here and not through requests' ``verify``, which loads 700 KiB of authorities for each
+        # connection. Without a context requests creates one itself.
+        return {
+            "socket_options": socket_options(self._transport.read_timeout),
+            "ssl_context": self._transport.tls or _system_authorities(),
+        }
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ANN401 - requests' signature
+        """Load nothing: the context verifies. The inherited method would add certifi's authorities to ``ca_file``."""
+
+    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - requests' types say too little
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
+        connection = CuttableHTTPSConnection if pool.scheme == "https" else CuttableHTTPConnection
+        pool.ConnectionCls = partial(connection, self._cutter)  # called like the class
+        return pool
+
+
+@lru_cache(maxsize=1)
+def _system_authorities() -> ssl.SSLContext:
+    """The one context of all transports that have none of their own."""
+    return ssl.create_default_context()
