@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 from bridge.cli.options import Given, takes_settings
@@ -18,6 +21,15 @@ def run(given: Given) -> None:
 
         start_logging(settings)
         code = run_daemon(settings)
-    except KeyboardInterrupt:  # before the daemon listens to signals itself; nothing is under way that must be drained
+    except KeyboardInterrupt:  # before the daemon handles signals itself; nothing is read yet that must be delivered
         code = EXIT_OK
+    if code != EXIT_OK:
+        _exit_at_once(code)
     raise typer.Exit(code)
+
+
+def _exit_at_once(code: int) -> None:
+    """Exit without waiting for threads of Kafka clients and readers, which may wait for a peer that does not answer."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -27,7 +27,7 @@ class Counters:
     resumed: int = 0  # times a connection went on, proven, where the last one stopped
     gaps: int = 0  # times the server no longer had, or never sent, what the bridge lacks: events are missing for good
     missing_events: int = 0  # of those gaps, as far as the server's ids tell how many
-    healed: int = 0  # times events that the server had passed over came after one more connection
+    backfilled: int = 0  # times one more connection brought events that the server had skipped
     resets: int = 0  # times the server's ids started over
     unresumable: int = 0  # times a stream could not be resumed where it was left: events may be missing or repeated
     bytes_read: int = 0

@@ -1,20 +1,21 @@
-"""What a session's worker has seen, in numbers."""
+"""The counters of one session's stream."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.sse.event_stream import EventStream
 
 
 @dataclass(slots=True)
-class SessionCounters:
-    """Written by the worker's thread, read by any."""
+class StreamCounters:
+    """The names are those of ``core.snapshot.Counters``."""
 
     received: int = 0
     reconnects: int = 0
     bytes_read: int = 0
-    replaced: int = 0
+    replaced_utf8: int = 0
     discarded_tails: int = 0
     discarded_bytes: int = 0
     resumed: int = 0
@@ -22,16 +23,35 @@ class SessionCounters:
     missing_events: int = 0
     resets: int = 0
     unresumable: int = 0
-    healed: int = 0
+    backfilled: int = 0
+
+
+@dataclass(slots=True)
+class SessionCounters(StreamCounters):
+    """Counters of a session, and the last things it saw. Thread rule: written by its worker, read by any thread."""
+
     last_event_at: float | None = None
     last_error: str | None = None
 
-    def note(self, lifecycle_event: LifecycleEvent, healed: int) -> None:
-        """Count what happened to the stream; ``healed``: jumps of ids that reconnects have made good so far."""
-        kind = lifecycle_event.kind
-        self.resumed += kind == "resumed"
-        self.gaps += kind == "gap"
-        self.resets += kind == "reset"
-        self.unresumable += kind == "unresumable"
-        self.missing_events += lifecycle_event.missing or 0
-        self.healed = healed
+    def add_lifecycle_event(self, event: LifecycleEvent, backfilled: int) -> None:
+        """Count what happened to the stream. ``backfilled``: jumps of ids that reconnects have filled so far."""
+        self.resumed += event.kind == "resumed"
+        self.gaps += event.kind == "gap"
+        self.resets += event.kind == "reset"
+        self.unresumable += event.kind == "unresumable"
+        self.missing_events += event.missing or 0
+        self.backfilled = backfilled
+
+    def add_connection(self, stream: EventStream) -> None:
+        """Add the numbers of a connection that is closed."""
+        self.bytes_read += stream.bytes_read
+        self.replaced_utf8 += stream.replaced
+        self.discarded_bytes += stream.discarded_bytes
+        self.discarded_tails += stream.discarded_bytes > 0
+
+    def numbers(self) -> dict[str, int]:
+        """The counters by name."""
+        return {name: getattr(self, name) for name in _NAMES}
+
+
+_NAMES = tuple(each.name for each in fields(StreamCounters))

@@ -1,4 +1,4 @@
-"""Asks one server for its sessions, again and again."""
+"""Polls one server for its sessions."""
 
 from __future__ import annotations
 
@@ -16,56 +16,58 @@ from bridge.mix.sessions import ServerUnavailable
 
 log = get_logger("bridge.discovery")
 
-_BETWEEN_HINTS = 1.0
-"""Seconds between two questions because of a hint: a replay may hold hundreds, all about sessions already listed."""
+_BETWEEN_REQUESTED_POLLS = 1.0
+"""Seconds between two polls that events asked for: a replay may hold hundreds of events about sessions that are
+already listed."""
 
 
 class Discovery:
-    """One server's discovery thread.
+    """The discovery thread of one server.
 
-    Thread rule: ``listed`` and the ages are written by its thread and read by any; ``ask_now`` and ``stop`` by any.
+    Thread rule: ``listed``, ``all_listed`` and ``answered_at`` are written by its thread and read by any; ``poll_now``
+    and ``stop`` are for any thread.
     """
 
     def __init__(self, source: Source, changed: Callable[[], None]) -> None:
-        """``changed`` is called, on this thread, after each answer."""
+        """``changed`` is called on the discovery thread after each list."""
         self.listed: tuple[str, ...] = ()
-        """The sessions of the last answer that pass the filters."""
+        """The sessions of the last list that pass the filters."""
         self.all_listed: frozenset[str] = frozenset()
-        """All sessions of the last answer: the filters say what is begun, not what is gone on with."""
+        """All sessions of the last list: the filters decide which sessions start, not which ones continue."""
         self.answered_at: float | None = None
         self._source = source
         self._changed = changed
-        self._api = source.api(self._skipped)
+        self._api = source.api(self._note_skipped)
         settings = source.settings
         self._rules = DiscoveryRules(settings.include_subagents, settings.created_within)
         self._wake = threading.Event()
         self._stopped = threading.Event()
-        self._failing: str | None = None
-        self._flaws: str | None = None
-        self._said_flaws: str | None = None
+        self._failure: str | None = None
+        self._skipped: str | None = None
+        self._logged_skipped: str | None = None
         self._log = log.bind(server=source.name)
         self._thread = threading.Thread(target=self._run, name=f"discovery {source.name}", daemon=True)
 
     @property
-    def fails(self) -> bool:
-        """Whether the last question for the list was answered with something else, or not at all (any thread)."""
-        return self._failing is not None
+    def is_failing(self) -> bool:
+        """Whether the last poll returned no list (any thread)."""
+        return self._failure is not None
 
     def start(self) -> None:
-        """Start asking."""
+        """Start polling."""
         self._thread.start()
 
-    def ask_now(self) -> None:
-        """Ask at once: an event said that there is a new session."""
+    def poll_now(self) -> None:
+        """Poll at once: an event announced a new or deleted session."""
         self._wake.set()
 
-    def has_dropped(self, session_id: str, since: float) -> bool:
-        """Whether a list later than ``since`` is without this session."""
+    def is_unlisted_since(self, session_id: str, moment: float) -> bool:
+        """Whether a list later than ``moment`` does not contain this session."""
         answered_at, listed = self.answered_at, self.all_listed
-        return answered_at is not None and answered_at > since and session_id not in listed
+        return answered_at is not None and answered_at > moment and session_id not in listed
 
     def stop(self) -> None:
-        """Ask for the end; wakes a request under way."""
+        """Ask the thread to end; cuts a request that is under way."""
         self._stopped.set()
         self._wake.set()
         self._api.stop()
@@ -76,52 +78,47 @@ class Discovery:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        hinted_at = -inf
+        requested_at = -inf
+        interval = self._source.settings.discover_interval
         while not self._stopped.is_set():
-            asked_at = monotonic()
-            self._wake.clear()  # before asking: what is announced while the answer is under way asks once more
+            polled_at = monotonic()
+            self._wake.clear()  # before the poll: an event during the request causes one more poll
             try:
-                self._ask()
+                self._poll()
             except Stopped:
                 return
             except ServerUnavailable as error:
-                self._failed(error)
-            except Exception as error:  # noqa: BLE001 - a bug met in one list must not end all discovery
-                self._stumbled(error)
-            interval = self._source.settings.discover_interval
+                self._source.record_request(answered=error.answered, failure=error.detail)
+                if self._failure != error.detail:  # logged once, not at every poll
+                    self._log.warning("discovery failed: running sessions continue, new ones wait", detail=error.detail)
+                self._failure = error.detail
+            except Exception as error:  # noqa: BLE001 - a bug in the handling of one list must not end discovery
+                self._report_bug(error)
             if self._wake.wait(interval):
-                self._stopped.wait(max(0.0, min(hinted_at + _BETWEEN_HINTS, asked_at + interval) - monotonic()))
-                hinted_at = monotonic()
+                earliest = min(requested_at + _BETWEEN_REQUESTED_POLLS, polled_at + interval)
+                self._stopped.wait(max(0.0, earliest - monotonic()))
+                requested_at = monotonic()
 
-    def _ask(self) -> None:
-        self._flaws = None
+    def _poll(self) -> None:
+        self._skipped = None
         listing = self._api.list(include_subagents=self._rules.include_subagents)
-        self._source.noted(answered=True)
-        self._say_flaws()
+        self._source.record_request(answered=True)
+        if self._skipped is not None and self._skipped != self._logged_skipped:  # logged once, not at every poll
+            self._log.warning("some listed sessions are not bridged: their entries are invalid", detail=self._skipped)
+        self._logged_skipped = self._skipped
         self.all_listed = frozenset(session.id for session in listing)
         self.listed = discovered(listing, self._rules, unix_ms())
         self.answered_at = monotonic()
-        if self._failing is not None:
+        if self._failure is not None:
             self._log.info("discovery works again")
-        self._failing = None
+        self._failure = None
         self._changed()
 
-    def _failed(self, error: ServerUnavailable) -> None:
-        self._source.noted(answered=error.answered)
-        if self._failing != error.detail:  # said once, not every ten seconds
-            self._log.warning("discovery failed: running sessions go on, new ones wait", detail=error.detail)
-        self._failing = error.detail
-
-    def _stumbled(self, error: Exception) -> None:
+    def _report_bug(self, error: Exception) -> None:
         name = f"bug: {type(error).__name__}"
-        if self._failing != name:
-            self._log.exception("a bug met while asking for sessions: running sessions go on, new ones wait")
-        self._failing = name
+        if self._failure != name:
+            self._log.exception("a bug in discovery: running sessions continue, new ones wait; please report it")
+        self._failure = name
 
-    def _skipped(self, flaws: str) -> None:
-        self._flaws = flaws
-
-    def _say_flaws(self) -> None:
-        if self._flaws is not None and self._flaws != self._said_flaws:  # said once, not every ten seconds
-            self._log.warning("entries of the list of sessions are not bridged", detail=self._flaws)
-        self._said_flaws = self._flaws
+    def _note_skipped(self, detail: str) -> None:
+        self._skipped = detail

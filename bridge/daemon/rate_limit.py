@@ -1,40 +1,72 @@
-"""How fast this process connects to one server: a few at once, then one after the other. Pure."""
+"""Limits how fast this process connects to one server: a few connections at once, then an even rate."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor
 from typing import Final, Self
 
+from bridge.clock import monotonic
+
 RATE: Final = 200.0
-"""Connects a second. 5,000 sessions are read after 25 s; a server spends about 1 ms on each, so a fifth of one core."""
+"""Connections per second. 5,000 sessions connect within 25 s; a server spends about 1 ms on each: 20 % of one core."""
 BURST: Final = 50
-"""Connects at once after a quiet time. With it 400 sessions of a replica that died are read within 2 s."""
+"""Connections at once after a quiet time. With it the 400 sessions of a dead replica are read within 2 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Turns to connect, one after the other: a token bucket that says when, so that nobody has to ask again.
+    """A token bucket as a value: it returns when a connection may be made, so that nobody has to ask again.
 
-    Every connect takes a turn, whatever it is for: a start, a shard that was taken over, a server that is back after it
-    has cut all its streams. Times in seconds, by :func:`bridge.clock.monotonic`.
+    Times are seconds of :func:`bridge.clock.monotonic`.
     """
 
     rate: float = RATE
     burst: int = BURST
-    due: float = float("-inf")
-    """When the next turn would be, had none been saved for a burst."""
+    next_at: float = float("-inf")
+    """When the next connection may be made if no burst is saved up."""
 
-    def turn(self, now: float) -> tuple[float, Self]:
-        """Seconds to wait for the next turn, which is taken then."""
-        due = max(self.due, now - (self.burst - 1) / self.rate)
-        return max(0.0, due - now), replace(self, due=due + 1 / self.rate)
+    def reserve(self, now: float) -> tuple[float, Self]:
+        """Reserve the next connection; returns the seconds until it, and the limit after it."""
+        at = self._earliest(now)
+        return max(0.0, at - now), replace(self, next_at=at + 1 / self.rate)
 
-    def places(self, now: float, within: float) -> int:
-        """How many turns there are within so many seconds: whoever would wait longer need not be woken yet."""
-        due = max(self.due, now - (self.burst - 1) / self.rate)
-        return max(0, floor((now + within - due) * self.rate) + 1)
+    def available(self, now: float, within: float) -> int:
+        """How many connections may be made within so many seconds."""
+        return max(0, floor((now + within - self._earliest(now)) * self.rate) + 1)
 
-    def given_back(self) -> Self:
-        """A turn is not needed any more: those who come wait less. Whoever has a later one keeps it."""
-        return replace(self, due=self.due - 1 / self.rate)
+    def refund(self) -> Self:
+        """Return a reservation that is not used: later callers wait less, earlier reservations stay as they are."""
+        return replace(self, next_at=self.next_at - 1 / self.rate)
+
+    def _earliest(self, now: float) -> float:
+        return max(self.next_at, now - (self.burst - 1) / self.rate)
+
+
+class ConnectionRate:
+    """The rate limit of all sessions of one server. It counts first connections, moved shards and reconnects alike.
+
+    Thread rule: any thread.
+    """
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._limit = RateLimit()
+        self._lock = threading.Lock()
+
+    def available(self, within: float) -> int:
+        """How many sessions may connect within so many seconds."""
+        with self._lock:
+            return self._limit.available(self._now(), within)
+
+    def wait(self, stopped: threading.Event) -> bool:
+        """Wait until a connection may be made; False once ``stopped``."""
+        with self._lock:
+            seconds, self._limit = self._limit.reserve(self._now())
+        if not stopped.wait(seconds):
+            return True
+        with self._lock:
+            self._limit = self._limit.refund()
+        return False

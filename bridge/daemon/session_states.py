@@ -1,4 +1,4 @@
-"""A session's states and what leads from one to the next: one table, walked by one test."""
+"""The states of a session's worker and the transitions between them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class State(Enum):
     CONNECTING = "connecting"
     STREAMING = "streaming"
     WAITING = "waiting"
-    """Between two attempts: the back-off runs."""
+    """Between two attempts, in back-off."""
     ENDED = "ended"
-    """The server has no such session any more, or said that it was deleted."""
+    """The server does not have the session any more, or reported it deleted."""
     REFUSED = "refused"
     """The server sends events without ids, and the settings refuse that."""
     CRASHED = "crashed"
-    """A bug: the supervisor starts the session again from its position."""
+    """A bug: the supervisor restarts the session from its position."""
     STOPPED = "stopped"
 
 
@@ -25,12 +25,12 @@ class Signal(Enum):
     """What happened to a session's worker."""
 
     OPENED = "the server answered with an event stream"
-    LOST = "no connection, or the connection is gone"
+    LOST = "the connection failed or ended"
     RETRY = "the back-off is over"
-    GONE = "the session is over"
+    GONE = "the session ended"
     NO_IDS = "an event came without an id"
-    BUG = "an exception that nobody expected"
-    STOP = "a stop was asked for"
+    BUG = "an unexpected exception"
+    STOP = "a stop was requested"
 
 
 FINAL = frozenset({State.ENDED, State.REFUSED, State.CRASHED, State.STOPPED})
@@ -52,11 +52,11 @@ TRANSITIONS: dict[tuple[State, Signal], State] = {
 
 
 class ForbiddenTransition(RuntimeError):
-    """A state got a signal that the table does not know: a bug."""
+    """A signal that the table does not allow in a state: a bug."""
 
 
 def next_state(state: State, signal: Signal) -> State:
-    """The state after ``signal``; raises :class:`ForbiddenTransition` where the table has none."""
+    """The state after ``signal``; raises :class:`ForbiddenTransition` if the table has none."""
     try:
         return TRANSITIONS[state, signal]
     except KeyError:

@@ -1,24 +1,21 @@
-"""One server of the settings, as the daemon uses it: its addresses, its rules, what is known of its health."""
+"""One server of the settings as the daemon uses it: its addresses, its rules and whether it answers."""
 
 from __future__ import annotations
 
 import ssl
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
-from structlog.stdlib import get_logger
-
 from bridge import __version__
-from bridge.clock import Backoff, monotonic
+from bridge.clock import Backoff
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.daemon.rate_limit import RateLimit
+from bridge.daemon.rate_limit import ConnectionRate
 from bridge.http.transport import Transport
 from bridge.mix.rules import rules_of
 from bridge.mix.sessions import SessionsApi
@@ -26,17 +23,14 @@ from bridge.settings import ServerSettings, Settings
 from bridge.settings.tls import client_context
 from bridge.sse.connection import Connector, Endpoint
 
-log = get_logger("bridge.source")
-
-_LEAST_BLOCK = 1024 * 1024
-"""A reader keeps blocks a little larger than what may be published, so that the rules, not the reader, judge them."""
+_LEAST_BLOCK_LIMIT = 1024 * 1024
+"""Bytes. A reader accepts blocks a little larger than what may be published: the rules decide about them, not it."""
 
 
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: any thread. Frozen but for ``reached`` and ``answers``, flags that are set by ``noted``, and the turns
-    to connect, under a lock of their own.
+    Thread rule: any thread. Only ``has_answered``, ``answers`` and ``failure`` change, each replaced as a whole.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -47,12 +41,13 @@ class Source:
         self.rules = rules_of(name, settings)
         self.fingerprint = self.rules.fingerprint()
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
-        self.reached = False
-        """Whether the server has answered anything at all since the start; never cleared."""
+        self.connection_rate = ConnectionRate()
+        self.has_answered = False
+        """Whether the server has answered anything since the start; never cleared."""
         self.answers = False
-        """Whether the last request to it was answered."""
-        self._pace = RateLimit()
-        self._pacing = threading.Lock()
+        """Whether the last request was answered."""
+        self.failure: str | None = None
+        """Why the last request failed."""
         self._url = server.url.get_secret_value().rstrip("/")
         self.tls = tls_context(name, server)
         self._transport = Transport(
@@ -61,31 +56,15 @@ class Source:
             server.proxy.get_secret_value() if server.proxy else None,
             self.tls,
         )
-        self._endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK, 2 * settings.events.max_bytes))
+        self._endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes))
 
-    def noted(self, *, answered: bool) -> None:
-        """A request was answered, or was not."""
-        self.answers = answered
-        if answered:
-            self.reached = True
-
-    def places(self, within: float) -> int:
-        """How many sessions could connect within so many seconds (see ``rate_limit``)."""
-        with self._pacing:
-            return self._pace.places(monotonic(), within)
-
-    def await_turn(self, stopped: threading.Event) -> bool:
-        """Wait for a turn to connect to the server (see ``rate_limit``); False once ``stopped``."""
-        with self._pacing:
-            seconds, self._pace = self._pace.turn(monotonic())
-        if not stopped.wait(seconds):
-            return True
-        with self._pacing:
-            self._pace = self._pace.given_back()
-        return False
+    def record_request(self, *, answered: bool, failure: str | None = None) -> None:
+        """Record whether a request was answered, whatever the answer, and why it failed."""
+        self.answers, self.failure = answered, failure
+        self.has_answered = self.has_answered or answered
 
     def headers(self) -> Mapping[str, str]:
-        """The request headers of this moment: a token file is read again. Raises ``OSError`` when it cannot be."""
+        """The request headers; a token file is read again for each request. Raises ``OSError`` when it cannot be."""
         headers = {"user-agent": f"mix-bridge/{__version__}"}
         headers |= {name: value.get_secret_value() for name, value in self.settings.headers.items()}
         token = self.settings.bearer()
@@ -94,7 +73,7 @@ class Source:
         return headers
 
     def stream_url(self, session_id: str) -> str:
-        """Where a session's stream is; the id is percent-encoded."""
+        """The URL of a session's stream; the id is percent-encoded."""
         return self._url + self.settings.stream_path.replace("{session}", quote(session_id, safe=""))
 
     def connector(self) -> Connector:
@@ -106,30 +85,37 @@ class Source:
         return Encoder(self.rules, key)
 
     def continuity(self, restored: Checkpoint | None) -> Continuity:
-        """What decides for one session's worker whether its stream goes on where it stopped."""
+        """A new ``Continuity`` for one session, at its restored checkpoint."""
         server, start = self.settings, self.settings.start_after_id
         return Continuity(
             start,
             overlap=server.overlap,
             accepts_no_ids=server.without_ids == "accept",
             has_ids=restored is not None and restored.position.last_event_id not in ("", start),
-            # At the very start the announcement may not have got through before the process died: it comes again.
+            # At the very start the process may have died before the announcement was acknowledged: announce it again.
             is_new=restored is None
             or (restored.position.sequence == 0 and restored.overlap_window == OverlapWindow.starting(start)),
         )
 
-    def is_refusal(self, events: Sequence[Event]) -> bool:
-        """Whether this, as the whole answer, is how Mix servers of old say that they have no such session."""
+    def means_no_session(self, events: Sequence[Event]) -> bool:
+        """Whether these events, as the whole answer, are how old Mix servers report an unknown session."""
         return self.settings.event_schema == "mix" and [(event.name, event.id) for event in events] == [("error", None)]
 
     def api(self, report: Callable[[str], None]) -> SessionsApi:
-        """The server's REST side; ``report`` is told of entries of a list that had to be skipped."""
+        """The server's REST API; ``report`` is called with entries of a list that were skipped."""
         transport = replace(self._transport, read_timeout=6 * self._transport.connect_timeout)
         return SessionsApi(self._url, self.headers, transport, report)
 
 
+def unreachable_servers(sources: Iterable[Source]) -> str:
+    """Each server with its URL, credentials masked, and why it cannot be reached."""
+    return "; ".join(
+        f"{source.name} at {source.settings.url}: {source.failure or 'no answer yet'}" for source in sources
+    )
+
+
 def tls_context(name: str, server: ServerSettings) -> ssl.SSLContext | None:
-    """The one context of a server; None over plain HTTP. Raises ``SettingsError`` when a TLS file cannot be used."""
+    """The TLS context of a server; None for plain HTTP. Raises ``SettingsError`` when a TLS file cannot be used."""
     if server.url.scheme != "https":
         return None
     files = (server.ca_file, server.client_cert_file, server.client_key_file)

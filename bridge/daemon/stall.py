@@ -1,33 +1,36 @@
-"""Whether the whole process stood still: stopped, suspended with its machine, or without a processor."""
+"""Detects that the whole process stalled: stopped, suspended with its machine, or without a processor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bridge.clock import monotonic
 
-LONGEST_STAND = 5.0
-"""Seconds a reader may stand still: a server that drops events for slow readers has by then dropped some."""
+STALL_LIMIT = 5.0
+"""Seconds that a reader may stall: a server that drops events for slow readers has dropped some by then."""
 
 
 class StallDetector:
-    """Beats many times a second while the process runs; a beat that comes late tells of a stand.
+    """Detects stalls by heartbeats, which come many times a second while the process runs: a late one ends a stall.
 
-    Thread rule: any thread beats and asks; each field is written as a whole, and two that notice one stand write the
-    same.
+    Thread rule: any thread. Each field is replaced as a whole, and two threads that see the same stall store the same.
     """
 
-    def __init__(self) -> None:
-        self._beat_at = monotonic()
-        self._stand = (0.0, 0.0)
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._heartbeat_at = now()
+        self._stall = (0.0, 0.0)
+        """When the last stall ended, and its seconds."""
 
-    def beat(self) -> None:
-        """The process runs."""
-        now = monotonic()
-        late = now - self._beat_at
-        if late > LONGEST_STAND:
-            self._stand = (now, late)
-        self._beat_at = now
+    def heartbeat(self) -> None:
+        """Record that the process runs."""
+        now = self._now()
+        late = now - self._heartbeat_at
+        if late > STALL_LIMIT:
+            self._stall = (now, late)
+        self._heartbeat_at = now
 
-    def stood_since(self, moment: float) -> float:
-        """Seconds of the last stand that ended after ``moment`` (``clock.monotonic``); 0 when there was none."""
-        ended_at, seconds = self._stand
+    def stalled_since(self, moment: float) -> float:
+        """Seconds of the last stall that ended after ``moment`` (``clock.monotonic``); 0 if there was none."""
+        ended_at, seconds = self._stall
         return seconds if ended_at > moment else 0.0

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 
 from bridge.clock import monotonic
-from bridge.daemon.daemon import Daemon, watch_nothing
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.topics import watch_nothing
 from bridge.errors import EXIT_OK, Unreachable
 from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings

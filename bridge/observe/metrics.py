@@ -60,7 +60,7 @@ _PER_SERVER = (
         "healed",
         "Jumps in a server's ids that one more connection filled. Many: the server drops events for slow readers, see"
         " what holds the bridge up (buffer_bytes near its limit, Kafka).",
-        "healed",
+        "backfilled",
     ),
     _PerServer(
         "resets",

@@ -1,77 +1,80 @@
-"""How connects to one server are spread."""
+"""How connections to one server are spread."""
 
 from __future__ import annotations
+
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.daemon.rate_limit import BURST, RATE, RateLimit
+from bridge.daemon.rate_limit import BURST, RATE, ConnectionRate, RateLimit
+from tests.fakes.clock import ManualClock
 
 
-def moments(asked: list[float], pace: RateLimit) -> list[float]:
-    """When each of those who ask at these moments has its turn."""
-    turns = []
+def connections(asked: list[float], limit: RateLimit) -> list[float]:
+    """When each of those who ask at these moments may connect."""
+    moments = []
     for now in asked:
-        wait, pace = pace.turn(now)
-        turns.append(now + wait)
-    return turns
+        wait, limit = limit.reserve(now)
+        moments.append(now + wait)
+    return moments
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=300).map(sorted), st.floats(1, 100), st.integers(1, 20))
-def test_no_second_has_more_than_the_rate_and_one_burst(asked, rate, burst):
-    """Whoever asks whenever: within any time there are no more turns than its rate allows, and one burst."""
-    turns = moments(asked, RateLimit(rate, burst))
-    for first in range(len(turns)):
-        for last in range(first, len(turns)):
-            span = turns[last] - turns[first]
+def test_no_span_of_time_has_more_than_the_rate_and_one_burst(asked, rate, burst):
+    """Whenever anybody asks."""
+    moments = connections(asked, RateLimit(rate, burst))
+    for first in range(len(moments)):
+        for last in range(first, len(moments)):
+            span = moments[last] - moments[first]
             assert last - first + 1 <= burst + span * rate + 1e-6
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=100).map(sorted))
-def test_turns_come_in_the_order_they_were_asked_for(asked):
+def test_connections_are_made_in_the_order_they_were_asked_for(asked):
     """First come, first served."""
-    turns = moments(asked, RateLimit(10, 3))
-    assert turns == sorted(turns)
+    moments = connections(asked, RateLimit(10, 3))
+    assert moments == sorted(moments)
 
 
-def test_a_few_start_at_once_and_the_rest_one_by_one():
-    """A burst, then evenly."""
-    assert moments([5.0] * 6, RateLimit(rate=10, burst=3)) == pytest.approx([5.0, 5.0, 5.0, 5.1, 5.2, 5.3])
+def test_a_few_connect_at_once_and_the_rest_at_an_even_rate():
+    """A burst, then one after the other."""
+    assert connections([5.0] * 6, RateLimit(rate=10, burst=3)) == pytest.approx([5.0, 5.0, 5.0, 5.1, 5.2, 5.3])
 
 
-def test_a_quiet_time_saves_one_burst_and_no_more():
+def test_a_quiet_time_saves_up_one_burst_and_no_more():
     """After an hour as after a second."""
-    busy = [0.0] * 10
-    assert moments([*busy, *[3600.0] * 5], RateLimit(rate=10, burst=3))[10:] == pytest.approx(
-        [3600.0] * 3 + [3600.1, 3600.2]
-    )
+    asked = [0.0] * 10 + [3600.0] * 5
+    assert connections(asked, RateLimit(rate=10, burst=3))[10:] == pytest.approx([3600.0] * 3 + [3600.1, 3600.2])
 
 
 @given(st.integers(0, 500), st.floats(0, 5), st.floats(0, 5))
-def test_places_are_the_turns_that_come_within_the_time(taken, later, within):
-    """One who asks for each of them waits no longer, and the next one does."""
-    pace = RateLimit(rate=64, burst=8)
-    for _ in range(taken):
-        _, pace = pace.turn(0.0)
-    places = pace.places(later, within)
-    waits = [moment - later for moment in moments([later] * (places + 1), pace)]
-    assert all(wait <= within + 1e-6 for wait in waits[:places])
-    assert waits[places] >= within - 1e-6
+def test_available_counts_the_connections_within_the_time(reserved, later, within):
+    """Whoever asks for one of them waits no longer, and the next one does."""
+    limit = RateLimit(rate=64, burst=8)
+    for _ in range(reserved):
+        _, limit = limit.reserve(0.0)
+    available = limit.available(later, within)
+    waits = [moment - later for moment in connections([later] * (available + 1), limit)]
+    assert all(wait <= within + 1e-6 for wait in waits[:available])
+    assert waits[available] >= within - 1e-6
 
 
-def test_turns_that_are_given_back_are_there_again():
-    """A shard that is given up at once must not make the next one wait for turns that nobody takes."""
-    pace = RateLimit()
-    for _ in range(5000):
-        _, pace = pace.turn(0.0)
-    for _ in range(5000):
-        pace = pace.given_back()
-    assert pace.turn(0.0)[0] == 0.0
+def test_reservations_that_are_not_used_are_refunded():
+    """A shard that is released at once must not make the next one wait for connections that nobody makes."""
+    clock, stopped = ManualClock(), threading.Event()
+    rate = ConnectionRate(clock)
+    assert all(rate.wait(stopped) for _ in range(BURST))
+    assert rate.available(0.0) == 0
+    stopped.set()
+    assert not any(rate.wait(stopped) for _ in range(5000))
+    clock.advance(1 / RATE)
+    assert rate.available(0.0) == 1
 
 
 def test_the_sessions_of_a_dead_replica_are_read_within_two_seconds_and_5000_within_a_minute():
-    """What the defaults are for."""
-    assert moments([0.0] * 400, RateLimit())[-1] < 2.0
-    assert moments([0.0] * 5000, RateLimit())[-1] < 60.0
+    """The purpose of the defaults."""
+    assert connections([0.0] * 400, RateLimit())[-1] < 2.0
+    assert connections([0.0] * 5000, RateLimit())[-1] < 60.0
     assert (RATE, BURST) == (200.0, 50)

@@ -1,4 +1,4 @@
-"""Which sessions run: what discovery lets in, and how the lists are merged."""
+"""Which sessions run: the filters of discovery, and how the lists are merged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey, partition_of
-from bridge.daemon.selection import Choice, OwnedPart, choose
+from bridge.daemon.selection import OwnedPart, Selection, select
 from bridge.mix.listing import SessionSummary
 from bridge.mix.session_filter import DiscoveryRules, discovered
 
@@ -18,7 +18,7 @@ IDS = st.lists(st.sampled_from([f"s{number}" for number in range(12)]))
 
 
 @pytest.mark.parametrize(
-    ("kind", "age_ms", "rules", "let_in"),
+    ("kind", "age_ms", "rules", "passes"),
     [
         ("main", 5, DiscoveryRules(include_subagents=False, created_within=None), True),
         ("subagent", 5, DiscoveryRules(include_subagents=False, created_within=None), False),
@@ -30,41 +30,41 @@ IDS = st.lists(st.sampled_from([f"s{number}" for number in range(12)]))
     ],
 )
 def test_discovery_filters_by_kind_and_age(
-    kind: str, age_ms: int | None, rules: DiscoveryRules, *, let_in: bool
+    kind: str, age_ms: int | None, rules: DiscoveryRules, *, passes: bool
 ) -> None:
-    """A session of unknown age, or of tomorrow, is let in: too much is not a loss."""
+    """A session of unknown age, or of tomorrow, passes: too much is not a loss."""
     created = None if age_ms is None else NOW - age_ms
     listing = [SessionSummary("s1", kind, created, None)]
-    assert discovered(listing, rules, NOW) == (("s1",) if let_in else ())
+    assert discovered(listing, rules, NOW) == (("s1",) if passes else ())
 
 
-def test_the_lists_are_merged_in_the_order_of_their_rights() -> None:
+def test_the_lists_are_merged_in_order_of_precedence() -> None:
     """Running first, then configured, then checkpointed, then listed; each once."""
-    choice = choose(["b", "a"], ["c", "a"], ["d", "r"], running={"r"}, over=set(), limit=10)
-    assert choice == Choice(("r", "b", "a", "c", "d"), 0)
+    selection = select(["b", "a"], ["c", "a"], ["d", "r"], running={"r"}, cooling_down=set(), limit=10)
+    assert selection == Selection(("r", "b", "a", "c", "d"), 0)
 
 
 @given(
     sources=st.tuples(IDS, IDS, IDS),
     running=st.sets(st.sampled_from(["s1", "s2", "s3"])),
-    over=st.sets(st.sampled_from(["s3", "s4"])),
+    cooling_down=st.sets(st.sampled_from(["s3", "s4"])),
     limit=st.integers(0, 9),
 )
-def test_no_session_comes_twice_and_none_goes_unnamed(
-    sources: tuple[list[str], list[str], list[str]], running: set[str], over: set[str], limit: int
+def test_no_session_is_selected_twice_and_each_is_counted(
+    sources: tuple[list[str], list[str], list[str]], running: set[str], cooling_down: set[str], limit: int
 ) -> None:
-    """Within the limit all are chosen, beyond it they are counted; one that is over rests, unless it still runs."""
-    choice = choose(*sources, running=running, over=over, limit=limit)
-    wanted = running | (set(chain(*sources)) - over)
-    assert len(set(choice.chosen)) == len(choice.chosen) == min(limit, len(wanted))
-    assert len(choice.chosen) + choice.left_out == len(wanted)
-    assert set(choice.chosen) <= wanted
+    """Up to the limit all are chosen, above it they are counted. One that cools down is neither, unless it runs."""
+    selection = select(*sources, running=running, cooling_down=cooling_down, limit=limit)
+    wanted = running | (set(chain(*sources)) - cooling_down)
+    assert len(set(selection.chosen)) == len(selection.chosen) == min(limit, len(wanted))
+    assert len(selection.chosen) + selection.left_out == len(wanted)
+    assert set(selection.chosen) <= wanted
     if limit >= len(running):
-        assert running <= set(choice.chosen)
+        assert running <= set(selection.chosen)
 
 
-def test_only_the_part_of_a_list_in_owned_shards_is_worked_on() -> None:
-    """The shards of two processes part the sessions between them; a list is gone through once for each ownership."""
+def test_only_the_part_of_a_list_in_owned_shards_is_selected() -> None:
+    """Two processes divide the sessions between them; each list is hashed once per set of owned shards."""
     listed, asked = tuple(f"s{number}" for number in range(50)), list[SessionKey]()
 
     def shard_of(key: SessionKey) -> int:

@@ -1,4 +1,4 @@
-"""The table of a session's states, walked once through."""
+"""The table of a session's states: each state with each signal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bridge.daemon.session_states import FINAL, TRANSITIONS, ForbiddenTransition
 
 
 @pytest.mark.parametrize(("state", "signal"), list(itertools.product(State, Signal)))
-def test_every_signal_in_every_state_has_one_answer(state: State, signal: Signal) -> None:
-    """What the table knows happens; the rest is a bug that says what it was."""
+def test_every_signal_in_every_state_is_allowed_or_an_error(state: State, signal: Signal) -> None:
+    """What the table does not contain is a bug, and the error names state and signal."""
     if (state, signal) in TRANSITIONS:
         assert next_state(state, signal) is TRANSITIONS[state, signal]
     else:
@@ -20,8 +20,8 @@ def test_every_signal_in_every_state_has_one_answer(state: State, signal: Signal
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_nothing_leads_out_of_a_final_state_and_a_stop_ends_every_other(state: State) -> None:
-    """A worker that is over stays over; one that is not can be stopped, and survives no bug."""
+def test_a_final_state_has_no_transition_and_a_stop_ends_every_other_state(state: State) -> None:
+    """A running worker can be stopped, and ends by a bug."""
     leaving = {signal for (left, signal) in TRANSITIONS if left is state}
     if state in FINAL:
         assert not leaving
@@ -31,7 +31,7 @@ def test_nothing_leads_out_of_a_final_state_and_a_stop_ends_every_other(state: S
 
 
 def test_every_state_can_be_reached() -> None:
-    """From the first one, CONNECTING."""
+    """The first state is CONNECTING."""
     reached = {State.CONNECTING}
     while more := {after for (state, _), after in TRANSITIONS.items() if state in reached} - reached:
         reached |= more

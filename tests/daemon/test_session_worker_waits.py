@@ -1,10 +1,8 @@
-"""How long a session's worker waits between two connections, and what shortens or lengthens that."""
+"""How long a session's worker waits between two connections."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,97 +10,88 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.clock import monotonic
-from bridge.daemon import session_worker as worker_module
-from bridge.sse import reconnection
-from tests.daemon.test_session_worker import source, working
+from bridge.sse.reconnection import SLOW
+from tests.fakes.clock import fast_clock
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, answer, chunk
+from tests.fakes.session_workers import running_worker
+from tests.fakes.sources import source
 from tests.support.scripted_mix import Feed, contents, scripted_mix, status
 from tests.support.waiting import wait_until
 
 LONG = {"reconnect_min": "10m", "reconnect_max": "1h"}
 
-
-def moments(of: list[float], script: Callable[[Peer], None]) -> Callable[[Peer], None]:
-    """The script, with the moment of each request noted."""
-
-    def noting(peer: Peer) -> None:
-        of.append(monotonic())
-        script(peer)
-
-    return noting
+Lines = list[Any]
 
 
-def with_jitter(monkeypatch: pytest.MonkeyPatch, jitter: float) -> None:
-    """Chance, decided."""
-    monkeypatch.setattr(random, "random", lambda: jitter)
+def waits(logs: Lines) -> list[float]:
+    """The waits that were logged, once there is one."""
+    return wait_until(lambda: [line["reconnect_in"] for line in logs if line["event"] == "disconnected"])
 
 
-def test_failures_are_spread_over_the_whole_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From zero on: a thousand sessions that failed together do not come back together."""
-    with_jitter(monkeypatch, 0.0)
+def least() -> float:
+    """The smallest jitter."""
+    return 0.0
+
+
+def most() -> float:
+    """Nearly the largest jitter."""
+    return 0.999
+
+
+def test_failures_are_spread_over_the_whole_wait() -> None:
+    """From zero on: a thousand sessions that failed together do not reconnect together."""
     with scripted_mix() as mix:
         mix.streams = {"a": status(503)}
-        with working(source(mix, **LONG)):
+        with running_worker(source(mix.url, **LONG), jitter=least):
             wait_until(lambda: len(mix.asked) > 5, what="tries without a wait")
 
 
-def test_the_bounds_of_the_settings_are_those_of_the_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the other end of chance the second try is minutes away."""
-    with_jitter(monkeypatch, 0.999)
+def test_the_bounds_of_the_settings_are_those_of_the_waits() -> None:
+    """With the largest jitter the second try is minutes away."""
     with scripted_mix() as mix, capture_logs() as logs:
         mix.streams = {"a": status(503)}
-        with working(source(mix, **LONG)):
-            wait_until(lambda: [line for line in logs if line["event"] == "disconnected"])
+        with running_worker(source(mix.url, **LONG), jitter=most):
+            assert waits(logs) == [599.4]
     assert len(mix.asked) == 1
-    assert [line["reconnect_in"] for line in logs if "reconnect_in" in line] == [599.4]
 
 
-@pytest.mark.parametrize("asks", [status(503), lambda peer: peer.send(answer(429, b"Retry-After: 600"))])
-def test_a_stop_ends_every_wait_at_once(monkeypatch: pytest.MonkeyPatch, asks: Callable[[Peer], None]) -> None:
-    """Also one that the server asked for."""
-    with_jitter(monkeypatch, 0.999)
+@pytest.mark.parametrize("script", [status(503), lambda peer: peer.send(answer(429, b"Retry-After: 600"))])
+def test_a_stop_ends_every_wait_at_once(script: Callable[[Peer], None]) -> None:
+    """Also a wait that the server asked for."""
     with scripted_mix() as mix, capture_logs() as logs:
-        mix.streams = {"a": asks}
-        with working(source(mix, reconnect_min="10m", reconnect_max="10m")) as (worker, _):
-            wait_until(lambda: [line for line in logs if line["event"] == "disconnected"])
-            began = monotonic()
+        mix.streams = {"a": script}
+        with running_worker(source(mix.url, reconnect_min="10m", reconnect_max="10m"), jitter=most) as (worker, _):
+            assert waits(logs)[0] >= 599
             worker.stop()
-            assert worker.join(began + 5)
-            assert monotonic() - began < 1
+            assert worker.join(monotonic() + 5)
     assert len(mix.asked) == 1
-    assert next(line["reconnect_in"] for line in logs if "reconnect_in" in line) >= 599
 
 
-def test_what_the_server_asks_for_lengthens_a_wait() -> None:
-    """``Retry-After`` above the settings' maximum of 40 ms."""
-    at: list[float] = []
-    with scripted_mix() as mix:
-        mix.streams = {"a": moments(at, lambda peer: peer.send(answer(503, b"Retry-After: 1")))}
-        with working(source(mix)):
-            wait_until(lambda: len(at) > 1)
-    assert 1.0 <= at[1] - at[0] < 4
+def test_retry_after_lengthens_a_wait() -> None:
+    """``Retry-After`` is above the settings' maximum of 40 ms."""
+    with scripted_mix() as mix, capture_logs() as logs:
+        mix.streams = {"a": lambda peer: peer.send(answer(503, b"Retry-After: 3"))}
+        with running_worker(source(mix.url)):
+            assert 3.0 <= waits(logs)[0] < 12
 
 
-def test_a_retry_of_the_stream_outlives_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sent once; it is the base of all later waits, also where the next connection brings none."""
-    with_jitter(monkeypatch, 0.999)
-    at: list[float] = []
+def test_a_retry_field_outlives_its_connection() -> None:
+    """Sent once, it is the base of all later waits, also where the next connection brings none."""
+    with scripted_mix() as mix, capture_logs() as logs:
 
-    def script(peer: Peer) -> None:
-        event = contents(len(at))[0]
-        peer.send(CHUNKED + chunk((b"retry: 500\n" if len(at) == 1 else b"") + event) + LAST_CHUNK)
+        def script(peer: Peer) -> None:
+            retry = b"retry: 500\n" if len(mix.asked) == 1 else b""
+            peer.send(CHUNKED + chunk(retry + contents(len(mix.asked))[0]) + LAST_CHUNK)
 
-    with scripted_mix() as mix:
-        mix.streams = {"a": moments(at, script)}
-        with working(source(mix, reconnect_max="5s")):
-            wait_until(lambda: len(at) > 2)
-    assert [0.6 < later - earlier < 2 for earlier, later in pairwise(at)] == [True, True]
+        mix.streams = {"a": script}
+        with running_worker(source(mix.url, reconnect_max="5s"), jitter=most):
+            wait_until(lambda: len(waits(logs)) > 1)
+    assert all(0.6 < wait < 2 for wait in waits(logs))
 
 
 @pytest.mark.parametrize("body", [b"", b"data: not closed\n", b":"], ids=repr)
-def test_a_connection_that_brings_no_block_is_a_failure(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    """However long it was open: to be let in proves nothing."""
-    monkeypatch.setattr(worker_module, "_LASTING", 0.05)
+def test_a_connection_that_brings_no_block_is_a_failure(body: bytes) -> None:
+    """However long it was open, here minutes by the worker's clock: an accepted connection proves nothing."""
 
     def script(peer: Peer) -> None:
         peer.send(UNTIL_CLOSE + body)
@@ -110,16 +99,16 @@ def test_a_connection_that_brings_no_block_is_a_failure(monkeypatch: pytest.Monk
 
     with scripted_mix() as mix:
         mix.streams = {"a": script}
-        with working(source(mix)) as (worker, _):
+        with running_worker(source(mix.url), now=fast_clock(1000)) as (worker, _):
             wait_until(lambda: worker._history.failures >= 4)
 
 
-def test_a_block_ends_the_row_of_failures() -> None:
+def test_a_block_ends_a_row_of_failures() -> None:
     """After an outage the first ordinary end is followed by a short wait again."""
     with scripted_mix() as mix:
         feed = Feed(1)
         mix.streams = {"a": lambda peer: peer.send(answer(503)) if len(mix.asked) < 6 else feed(peer)}
-        with working(source(mix)) as (worker, publisher):
+        with running_worker(source(mix.url)) as (worker, publisher):
             wait_until(lambda: publisher.position.sequence == 1)
             assert worker._history.failures == 5
             feed.cut()
@@ -127,27 +116,16 @@ def test_a_block_ends_the_row_of_failures() -> None:
             wait_until(lambda: worker._history.failures <= 1)
 
 
-def test_refused_credentials_are_slow_and_loud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Far above ``reconnect_min``, said at each try with what to look at; then with what the file says by now."""
-    monkeypatch.setattr(reconnection, "SLOW", 1.0)
+def test_refused_credentials_are_retried_slowly_and_reported_with_the_setting(tmp_path: Path) -> None:
+    """Far above ``reconnect_min``: fast retries would lock accounts."""
     token = tmp_path / "token"
     token.write_text("old\n")
-    sent: list[bytes] = []
-
-    def script(peer: Peer) -> None:
-        sent.append(peer.headers["authorization"])
-        feed(peer) if sent[-1] == b"Bearer new" else peer.send(answer(401))
-
     with scripted_mix() as mix, capture_logs() as logs:
-        feed = Feed(1)
-        mix.streams = {"a": script}
-        with working(source(mix, token_file=token, reconnect_max="1m")) as (worker, publisher):
-            wait_until(lambda: [line for line in logs if line["event"] == "disconnected"])
-            assert "token_file" in str(worker.session_counters.last_error)
-            token.write_text("new\n")
-            wait_until(lambda: publisher.position.sequence == 1)
-    said: list[dict[str, Any]] = [dict(line) for line in logs if line["event"] == "disconnected"]
-    assert sent == [b"Bearer old", b"Bearer new"]
-    assert said[0]["log_level"] in {"warning", "error"}
-    assert said[0]["reconnect_in"] >= 1.0
-    assert "token_file" in said[0]["detail"]
+        mix.streams = {"a": status(401)}
+        with running_worker(source(mix.url, token_file=token, reconnect_max="1m")) as (worker, _):
+            assert waits(logs)[0] >= SLOW
+            assert "token_file" in str(worker.stream.counters.last_error)
+    (line,) = [line for line in logs if line["event"] == "disconnected"]
+    assert line["log_level"] == "error"
+    assert "token_file" in line["detail"]
+    assert mix.asked[0].headers["authorization"] == b"Bearer old"

@@ -21,14 +21,14 @@ import os, sys
 from bridge.cli import main
 from bridge.delivery.at_least_once import AtLeastOnce
 
-turn = AtLeastOnce._turn
+turn = AtLeastOnce.turn
 
 def faulty(self):
     turn(self)
     if os.path.exists("{flag}"):
         raise ZeroDivisionError("hunter2")
 
-AtLeastOnce._turn = faulty
+AtLeastOnce.turn = faulty
 sys.exit(main())
 """
 
@@ -115,11 +115,11 @@ def test_a_bug_in_discovery_is_told_and_asked_past(
     with bridge.start():
         wait_acknowledged(bridge, "a", 3)
         flag.touch()
-        line = wait_logged(bridge, "a bug met while asking for sessions")
+        line = wait_logged(bridge, "a bug in discovery")
         assert (line["level"], line["server"]) == ("error", "local")
         lists = mix.lists
         wait_until(lambda: mix.lists > lists + 2, 10, "more questions")
-        assert bridge.log_text().count("a bug met while asking for sessions") == 1
+        assert bridge.log_text().count("a bug in discovery") == 1
         mix.list("a", "b")
         flag.unlink()
         wait_acknowledged(bridge, "b", 3)

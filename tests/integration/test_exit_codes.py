@@ -65,7 +65,7 @@ def test_every_server_out_of_reach_at_the_start_is_69(
     code, took = timed(bridge)
     assert code == 69, bridge.log_text()
     assert took < 15
-    assert "local" in bridge.log_text().splitlines()[-1]
+    assert f"local at http://{address}: " in bridge.log_text().splitlines()[-1]
 
 
 def test_one_server_that_answers_is_enough(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_reader_that_waited_long_for_room_asks_again(namespace: str, tmp_path:
             feed.add(50)
             broker.resume()
             wait_acknowledged(bridge, "a", 260)
-            wait_logged(bridge, "connecting anew", "stood still")
+            wait_logged(bridge, "reconnecting at once")
             assert bridge.terminate() == 0
         assert len(mix.asked) == 2
         assert texts(broker.bootstrap, namespace, "a") == numbers(1, 260)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge.core.identity import partition_of
-from bridge.daemon.daemon import Daemon, prepare_topics
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.topics import prepare_topics
 from bridge.errors import EXIT_OK
 from bridge.kafka.producer import IdempotentProducer
 from bridge.settings import load

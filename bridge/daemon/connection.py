@@ -1,0 +1,75 @@
+"""One connection to a session's stream: its age, and the time by which its replay must begin."""
+
+from __future__ import annotations
+
+import zlib
+from enum import Enum, auto
+
+from bridge.core.identity import SessionKey
+from bridge.sse.event_stream import EventStream
+
+REPLAY_TIMEOUT = 10.0
+"""Seconds for the first known event of a replay: a server has it in memory, and sends it before anything else."""
+STABLE_AFTER = 5.0
+"""Seconds after which a connection that moved no id counts as one that worked: heartbeats are rarer than that, and one
+request every five seconds does not flood a server."""
+
+
+class Replay(Enum):
+    """Whether the known events at the start of a connection have come."""
+
+    AWAITED = auto()
+    NOT_AWAITED = auto()
+    """It has begun, or none is expected."""
+    TIMED_OUT = auto()
+
+
+class StreamConnection:
+    """An open connection to a session's stream.
+
+    Thread rule: made and read by the session's worker; ``is_too_old`` and ``is_replay_late`` are called by the
+    supervisor. Each of them returns True only once.
+    """
+
+    def __init__(self, stream: EventStream, now: float, *, awaits_replay: bool) -> None:
+        self.stream = stream
+        self.replay = Replay.AWAITED if awaits_replay else Replay.NOT_AWAITED
+        self._opened_at = self._awaited_since = now
+        self._opened_after = stream.last_event_id
+        self._is_retired = False
+
+    def is_too_old(self, now: float, age: float) -> bool:
+        """Whether it is older than ``age`` seconds, and was not retired for that before."""
+        if self._is_retired or now - self._opened_at <= age:
+            return False
+        self._is_retired = True
+        return True
+
+    def is_replay_late(self, now: float, busy: float) -> bool:
+        """Whether the replay has not begun for too long. Nothing else wakes a reader to which nothing is sent.
+
+        ``busy``: seconds since the last call in which the process was too busy to read; they do not count.
+        """
+        self._awaited_since += busy
+        if self.replay is not Replay.AWAITED or busy or now - self._awaited_since <= REPLAY_TIMEOUT:
+            return False
+        self.replay = Replay.TIMED_OUT
+        return True
+
+    def replay_began(self) -> None:
+        """Expect no replay any more."""
+        if self.replay is Replay.AWAITED:
+            self.replay = Replay.NOT_AWAITED
+
+    def has_worked(self, now: float) -> bool:
+        """Whether the next connection may follow soon.
+
+        A block alone proves nothing: it may be an old server's answer for an unknown session.
+        """
+        moved = self.stream.last_event_id != self._opened_after
+        return self.stream.blocks > 0 and (moved or now - self._opened_at >= STABLE_AFTER)
+
+
+def own_share_of_age(key: SessionKey, age: float) -> float:
+    """``age`` less up to a tenth, by session: connections made together do not all end together."""
+    return age * (1 - zlib.crc32(key.record_key) / 2**32 / 10)

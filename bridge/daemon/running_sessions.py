@@ -1,0 +1,129 @@
+"""The sessions that run in this process, and the counters of those that ended."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bridge.core.identity import SessionKey
+from bridge.core.snapshot import Counters, SessionSnapshot
+from bridge.daemon.session_worker import SessionWorker
+from bridge.delivery.lease import Lease
+from bridge.delivery.publisher import SessionPublisher
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session that is read, or whose last records are not acknowledged yet."""
+
+    key: SessionKey
+    worker: SessionWorker
+    publisher: SessionPublisher
+    lease: Lease
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its stream is over for good and everything read of it is in Kafka."""
+        return self.worker.is_over and self.publisher.is_settled
+
+    def counters(self) -> Counters:
+        """Its counters at this moment (any thread)."""
+        publisher, delivery = self.publisher, self.publisher.counters
+        numbers = self.worker.stream.counters.numbers() | {"bytes_read": self.worker.bytes_read}
+        return Counters(
+            published=publisher.published,
+            skipped=delivery.skipped,
+            dead_letters=dict(publisher.dead_letters),
+            refused=publisher.dead_letters.get("rejected", 0),
+            rewinds=delivery.rewinds,
+            epochs_begun=delivery.epochs,
+            **numbers,
+        )
+
+    def snapshot(self, now: float) -> SessionSnapshot:
+        """The session at this moment (any thread)."""
+        worker, publisher, counters = self.worker, self.publisher, self.worker.stream.counters
+        position, acknowledged = publisher.position, publisher.acknowledged
+        event_at, byte_at = counters.last_event_at, worker.last_byte_at
+        # While the epoch before it is still being acknowledged, nothing of the present one is.
+        is_present = acknowledged is not None and acknowledged.epoch == position.epoch
+        return SessionSnapshot(
+            server=self.key.server,
+            session=self.key.session_id,
+            state=worker.state.value,
+            last_event_id=position.last_event_id,
+            epoch=position.epoch or None,
+            sequence=position.sequence,
+            acknowledged_sequence=acknowledged.sequence if acknowledged is not None and is_present else 0,
+            shard=self.lease.shard,
+            in_flight=publisher.in_flight,
+            last_event_age=None if event_at is None else now - event_at,
+            last_byte_age=None if byte_at is None else now - byte_at,
+            last_error=publisher.trouble or publisher.positions.trouble or counters.last_error,
+            counters=self.counters(),
+        )
+
+
+class RunningSessions:
+    """The running sessions by key.
+
+    Thread rule: one thread adds and removes; ``snapshots``, ``ended`` and ``count_by_shard`` are for any thread. The
+    lock is held only while the tables are changed or copied.
+    """
+
+    def __init__(self, servers: Iterable[str]) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[SessionKey, RunningSession] = {}
+        self._ended = {name: Counters() for name in servers}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, key: SessionKey) -> bool:
+        return key in self._sessions
+
+    def get(self, key: SessionKey) -> RunningSession | None:
+        """The session, if it runs."""
+        return self._sessions.get(key)
+
+    def all(self) -> list[RunningSession]:
+        """A copy of all sessions."""
+        return list(self._sessions.values())
+
+    def ids_of(self, server: str) -> set[str]:
+        """The ids of the sessions of one server."""
+        return {key.session_id for key in self._sessions if key.server == server}
+
+    def in_shard(self, shard: int) -> list[RunningSession]:
+        """The sessions of one shard."""
+        return [each for each in self._sessions.values() if each.lease.shard == shard]
+
+    def add(self, session: RunningSession) -> None:
+        """Add a session that is about to start."""
+        with self._lock:
+            self._sessions[session.key] = session
+
+    def remove(self, session: RunningSession) -> None:
+        """Remove a session and keep its counters in one step, so that no total ever decreases."""
+        with self._lock:
+            del self._sessions[session.key]
+            server = session.key.server
+            self._ended[server] = Counters.total((self._ended[server], session.counters()))
+
+    def count_by_shard(self) -> Mapping[int, int]:
+        """The number of sessions by shard."""
+        with self._lock:
+            return Counter(each.lease.shard for each in self._sessions.values())
+
+    def ended(self) -> dict[str, Counters]:
+        """The counters of the sessions that ended, by server."""
+        with self._lock:
+            return dict(self._ended)
+
+    def snapshots(self, now: float) -> tuple[SessionSnapshot, ...]:
+        """All sessions at this moment."""
+        with self._lock:
+            sessions = tuple(self._sessions.values())
+        return tuple(each.snapshot(now) for each in sessions)

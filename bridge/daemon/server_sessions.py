@@ -1,0 +1,92 @@
+"""The sessions of one server that should run here, by its settings, its list and the restored checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.identity import SessionKey
+from bridge.core.snapshot import Counters, ServerSnapshot
+from bridge.daemon.discovery import Discovery
+from bridge.daemon.selection import OwnedPart, select
+from bridge.daemon.shard_sessions import ShardSessions
+from bridge.daemon.source import Source
+
+log = get_logger("bridge.supervisor")
+
+
+class ServerSessions:
+    """Selects the sessions of one server, and polls it for its list if discovery is on.
+
+    Thread rule: the main thread, except for ``snapshot`` and ``poll_now`` (any).
+    """
+
+    def __init__(self, source: Source, shards: ShardSessions, changed: Callable[[], None]) -> None:
+        """``changed`` is called on another thread after each list."""
+        self.source = source
+        self.discovery = Discovery(source, changed) if source.settings.discover else None
+        self._shards = shards
+        self._part = OwnedPart(source.name, shards.shard_of)
+        self._configured = frozenset(source.settings.sessions)
+        self._left_out = 0
+
+    def start(self) -> None:
+        """Start discovery."""
+        if self.discovery is not None:
+            self.discovery.start()
+
+    def stop(self) -> None:
+        """Stop discovery. Nobody waits for its thread: it holds nothing that could be lost."""
+        if self.discovery is not None:
+            self.discovery.stop()
+
+    def poll_now(self) -> None:
+        """Poll the list at once."""
+        if self.discovery is not None:
+            self.discovery.poll_now()
+
+    def to_start(self, running: AbstractSet[str]) -> list[SessionKey]:
+        """The sessions that should run and do not, in order of precedence."""
+        name, settings, discovery, owned = self.source.name, self.source.settings, self.discovery, self._shards.owned
+        selection = select(
+            self._part.of("configured", settings.sessions, owned),
+            self._shards.unfinished(name) if discovery else (),
+            (*self._part.of("listed", discovery.listed, owned), *self._listed_before()) if discovery else (),
+            running=running,
+            cooling_down=self._shards.cool_downs.active(name, monotonic(), self._is_unlisted),
+            limit=settings.max_sessions,
+        )
+        if selection.left_out and selection.left_out != self._left_out:
+            log.error(
+                "more sessions than servers.*.max_sessions: the rest is NOT bridged",
+                server=name, not_bridged=selection.left_out, max_sessions=settings.max_sessions,
+            )  # fmt: skip
+        self._left_out = selection.left_out
+        return [SessionKey(name, each) for each in selection.chosen if each not in running]
+
+    def _listed_before(self) -> list[str]:
+        """The listed sessions that have a checkpoint: they passed the filters once, whatever the filters are now."""
+        listed = self.discovery.all_listed if self.discovery is not None else ()
+        return [each for each in listed if self._shards.restored(SessionKey(self.source.name, each)) is not None]
+
+    def _is_unlisted(self, session_id: str, moment: float) -> bool:
+        if self.discovery is None or session_id in self._configured:
+            return False
+        return self.discovery.is_unlisted_since(session_id, moment)
+
+    def snapshot(self, ended: Counters) -> ServerSnapshot:
+        """The server at this moment; ``ended``: the counters of its sessions that ended."""
+        discovery = self.discovery
+        answered_at = discovery.answered_at if discovery else None
+        return ServerSnapshot(
+            reachable=self.source.answers,
+            discovers=discovery is not None,
+            discovery_fails=discovery is not None and discovery.is_failing,
+            last_discovery_age=None if answered_at is None else monotonic() - answered_at,
+            listed=len(discovery.listed) if discovery else 0,
+            not_bridged=self._left_out,
+            ended=ended,
+        )

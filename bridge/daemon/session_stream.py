@@ -1,0 +1,232 @@
+"""Publishes one session's stream: each read is judged by Continuity, and its actions are carried out here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_history import Restored
+from bridge.core.identity import SessionKey, sendable
+from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.core.stream.continuity import Action, Announce, NoIds, Publish, Reconnect, StartEpoch, UncertainIds
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.daemon.counters import SessionCounters
+from bridge.daemon.source import Source
+from bridge.daemon.stall import STALL_LIMIT, StallDetector
+from bridge.delivery.lease import Lease
+from bridge.delivery.protocol import Publisher
+from bridge.errors import Stopped
+from bridge.mix.deletion import deletes
+
+log = get_logger("bridge.session")
+
+_LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
+"""Events that announce a change of the server's list of sessions."""
+_ORDINARY = frozenset({"attached", "resumed", "ended"})
+
+
+class SessionDeleted(Exception):
+    """The server reported that the session was deleted."""
+
+
+class EventWithoutId(Exception):
+    """An event came without an id, and the settings refuse that."""
+
+
+class ReconnectNow(Exception):
+    """The connection must be replaced at once."""
+
+
+class SessionStream:
+    """One session's stream, from its restored position on, whatever connections it comes over.
+
+    Thread rule: the session's worker, except for ``stop`` (any) and ``counters`` (see there).
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what one session needs, given once
+        self,
+        key: SessionKey,
+        source: Source,
+        publisher: Publisher,
+        restored: Restored | None,
+        lease: Lease,
+        stall_detector: StallDetector,
+        listing_changed: Callable[[], None],
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        """``listing_changed`` is called when an event announces that the server's list of sessions has changed."""
+        self.key = key
+        self.counters = SessionCounters()
+        self.stopped = threading.Event()
+        self._source = source
+        self._publisher = publisher
+        self._restored = restored
+        self._lease = lease
+        self._stall_detector = stall_detector
+        self._listing_changed = listing_changed
+        self._now = now
+        self._continuity = source.continuity(None if restored is None else restored.checkpoint)
+        self._requested_id = ""
+        self._started_epoch = False
+        """Whether this process started the present epoch: then it knows all its records in Kafka."""
+        self._was_streamed = False
+        """Whether the server has streamed this session before: then a refusal is not about ``start_after_id``."""
+        self._checked_at = 0.0
+        """Stalls until this moment are dealt with."""
+        self._log = log.bind(server=key.server, session=key.session_id)
+
+    def stop(self) -> None:
+        """Refuse further events and wake each wait (any thread)."""
+        self.stopped.set()
+        self._publisher.stop()
+
+    def attach(self) -> None:
+        """Continue at the restored position, or start the first epoch, which is acknowledged before its records."""
+        start = self._source.settings.start_after_id
+        restored, self._restored = self._restored, None  # the publisher has it by now
+        if restored is None:
+            self._start_epoch(OverlapWindow.starting(start))
+            self._log.info("new session", start_after_id=start)
+            return
+        checkpoint = restored.checkpoint
+        self._was_streamed = checkpoint.position.last_event_id not in ("", start)
+        if restored.is_stale:
+            reason, detail = "late_checkpoint", "a former owner wrote a checkpoint after it had lost this session"
+        elif checkpoint.fingerprint != self._source.fingerprint:
+            reason, detail = "settings_changed", "settings that decide what is numbered and where it goes have changed"
+        else:
+            return
+        event = self._lifecycle_event("resumed", reason, f"{detail}: a new epoch starts, some events may be repeated")
+        self._start_epoch(checkpoint.overlap_window, event)
+
+    # Connections
+
+    def next_request_id(self) -> str:
+        """The id after which the next connection resumes; may start a new epoch."""
+        cursor = self._publisher.position.last_event_id
+        is_used = not self._started_epoch or self._publisher.position.sequence > 0
+        window = self._publisher.overlap_window
+        self._requested_id, actions = self._continuity.begin(window, is_used=is_used, cursor=cursor)
+        if not sendable(cursor):
+            self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", id=self._requested_id)
+        self._perform(actions)
+        return self._requested_id
+
+    def connected(self) -> None:
+        """The server answered with a stream. ``opened`` follows when its first events belong to this session."""
+        self._was_streamed = True
+        self._checked_at = self._now()
+
+    def opened(self) -> None:
+        """The answer is this session's stream."""
+        self._perform(self._continuity.opened())
+
+    @property
+    def awaits_replay(self) -> bool:
+        """Whether known events must come first."""
+        return self._continuity.awaits_replay
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Publish the next events of the connection. Raises ``ReconnectNow``, ``SessionDeleted``, ``EventWithoutId``.
+
+        Blocks while the memory budget is used up; raises ``Stopped`` after a stop.
+        """
+        self._stall_detector.heartbeat()
+        now = self._now()  # after the heartbeat: a stall that this heartbeat detects must not be detected twice
+        self.counters.last_error = None
+        stalled = self._stall_detector.stalled_since(self._checked_at)
+        if stalled:
+            if not self._lease.prove(self.stopped.is_set):
+                raise Stopped
+            self._checked_at = now
+            self._perform(self._continuity.stood_still(events, stalled, now))
+        else:
+            self._perform(self._continuity.take(events, now))
+        blocked = self._now() - now
+        if blocked > STALL_LIMIT:  # it waited for memory: what the socket holds by now is as old
+            self._checked_at = now + blocked
+            self._perform(self._continuity.stood_still((), blocked, now + blocked))
+
+    def replay_timed_out(self) -> None:
+        """The connection ended because no known event came: start a new epoch."""
+        if self._continuity.awaits_replay:
+            self._perform(self._continuity.lapse())
+
+    def drop_refused_id(self, refusal: str) -> bool:
+        """Start a new epoch without the id that the server refuses; False if no other id can be sent instead.
+
+        That is so if no id was sent, or the one to start after, which the server has accepted before. To connect
+        without an id would then skip the events sent meanwhile, for what may be a proxy's trouble.
+        """
+        start, refused = self._source.settings.start_after_id, self._requested_id
+        if not refused or (refused == start and self._was_streamed):
+            return False
+        resume_after = "" if refused == start else start
+        self._continuity.forget_ids()  # a server that lost its ids may be another server by now
+        detail = f"the server refuses the last event id ({refusal}): all its events are requested again"
+        event = self._lifecycle_event("unresumable", "refused_id", detail, to=resume_after)
+        self._start_epoch(OverlapWindow.starting(resume_after), event)
+        return True
+
+    def end(self, reason: str, detail: str) -> None:
+        """Announce and checkpoint the end of the session."""
+        event = self._lifecycle_event("ended", reason, detail)
+        self._publisher.end(event)
+        self._report(event)
+
+    # Actions
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Publish(events):
+                    self._publish(events)
+                case Announce(event):
+                    self._publisher.announce(event)
+                    self._report(event)
+                case StartEpoch(event, window, certain):
+                    window = self._publisher.overlap_window.unproven() if window is None else window
+                    self._start_epoch(window._replace(certain=certain), event)
+                case Reconnect(why):
+                    self._log.info("reconnecting at once", why=why)
+                    raise ReconnectNow
+                case UncertainIds():
+                    self._log.warning("some events come without ids: each reconnect starts a new epoch")
+                    self._publisher.doubt()
+                case NoIds():
+                    raise EventWithoutId
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        self.counters.received += len(events)
+        self.counters.last_event_at = self._now()
+        self._publisher.submit(events)
+        if not _LISTING_EVENTS.isdisjoint({event.name for event in events}):
+            self._listing_changed()
+            if any(deletes(event, self.key.session_id) for event in events):
+                raise SessionDeleted
+
+    def _start_epoch(self, window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
+        self._started_epoch = True
+        self._publisher.begin_epoch(window, why)
+        if why is not None:
+            self._report(why)
+
+    def _report(self, event: LifecycleEvent) -> None:
+        """Log and count what the lifecycle topic contains."""
+        self.counters.add_lifecycle_event(event, self._continuity.healed)
+        level = self._log.info if event.kind in _ORDINARY else self._log.error
+        level(
+            f"session {event.kind}", reason=event.reason, detail=event.detail, missing=event.missing,
+            from_last_event_id=event.from_last_event_id, to_last_event_id=event.to_last_event_id,
+        )  # fmt: skip
+
+    def _lifecycle_event(
+        self, kind: Literal["resumed", "unresumable", "ended"], reason: str, detail: str, to: str | None = None
+    ) -> LifecycleEvent:
+        before = self._publisher.position.last_event_id
+        return LifecycleEvent(kind, reason, detail, before, before if to is None else to)

@@ -1,0 +1,182 @@
+"""The sessions of the shards that this process owns: which may start, which are suspended, where they resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_history import Restored
+from bridge.core.identity import SessionKey, partition_of
+from bridge.daemon.cool_downs import CoolDowns
+from bridge.daemon.ignored_checkpoints import IgnoredCheckpoints
+from bridge.daemon.running_sessions import RunningSession, RunningSessions
+from bridge.daemon.session_states import State
+from bridge.daemon.session_worker import SessionWorker
+from bridge.delivery.lease import Lease
+from bridge.delivery.protocol import Delivery
+
+
+class ShardSessions:
+    """What the ShardCoordinator asks of the sessions (``sharding.roles.Sessions``), and the supervisor's view of it.
+
+    Thread rule: the main thread, except for ``count_by_shard`` (any).
+    """
+
+    def __init__(
+        self, shard_count: int, delivery: Delivery, running: RunningSessions, ignored: IgnoredCheckpoints
+    ) -> None:
+        self.cool_downs = CoolDowns()
+        self._shard_count = shard_count
+        self._delivery = delivery
+        self._running = running
+        self._ignored = ignored
+        self._leases: dict[int, Lease] = {}
+        """Of the shards whose sessions may start."""
+        self._checkpoints: dict[SessionKey, Restored] = {}
+        self._keys: dict[int, set[SessionKey]] = {}
+        """The keys of ``_checkpoints`` by shard: hashing all keys would cost too much."""
+        self._suspended: set[SessionKey] = set()
+        """Sessions that may not start before their stored checkpoint is read again."""
+        self._departing: dict[SessionKey, SessionWorker] = {}
+        """Workers of revoked sessions: no session gets a second connection before the first is closed."""
+
+    def shard_of(self, key: SessionKey) -> int:
+        """The shard of a session: the partition of its checkpoints."""
+        return partition_of(key.record_key, self._shard_count)
+
+    @property
+    def owned(self) -> AbstractSet[int]:
+        """The shards whose sessions may start."""
+        return frozenset(self._leases)
+
+    # What the coordinator asks for
+
+    def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
+        """Let the sessions of a shard start."""
+        for key, each in restored.items():
+            self._keep(lease.shard, key, each)
+        self._leases[lease.shard] = lease
+        self._ignored.report(restored)
+
+    def revoke(self, shard: int) -> None:
+        """Stop the readers of a shard, and start none of its sessions any more."""
+        self._leases.pop(shard, None)
+        for key in self._keys.pop(shard, ()):
+            self._checkpoints.pop(key, None)
+        for each in self._running.in_shard(shard):
+            each.worker.stop()
+
+    def is_drained(self, shard: int, *, readers: bool) -> bool:
+        """Whether all that was read of the shard is in Kafka, and, if ``readers``, all its readers have ended.
+
+        A reader that hangs in a name lookup publishes nothing more: the others must not wait for it for ever.
+        """
+        is_reading = readers and any(each.worker.is_alive for each in self._running.in_shard(shard))
+        return self._delivery.is_settled(shard) and not is_reading
+
+    def forget(self, shard: int) -> None:
+        """Forget the shard, whatever its sessions still have in memory: their publishers accept nothing any more."""
+        self.revoke(shard)
+        for each in self._running.in_shard(shard):
+            self._abandon(each)
+        self.cool_downs.cancel([key for key in self.cool_downs if self.shard_of(key) == shard])
+        self._suspended = {key for key in self._suspended if self.shard_of(key) != shard}
+
+    def suspend(self, key: SessionKey) -> None:
+        """End the session here, whatever it still has in memory, until ``restart_suspended``."""
+        self._suspended.add(key)
+        running = self._running.get(key)
+        if running is not None:
+            running.worker.stop()
+            running.publisher.revoke()
+
+    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+        """Let the suspended sessions of the shard start again from the checkpoints that were just read."""
+        for key in [key for key in self._suspended if self.shard_of(key) == shard]:
+            self._suspended.discard(key)
+            running = self._running.get(key)
+            if running is not None:
+                self._delivery.close(key)
+                self._abandon(running)
+            self._checkpoints.pop(key, None)
+            if key in restored:
+                self._keep(shard, key, restored[key])
+            self.cool_downs.cancel([key])
+
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+        """The sessions of the shard that run in a lower epoch than the stored one."""
+        return [
+            each.key
+            for each in self._running.in_shard(shard)
+            if each.key in restored and each.publisher.position.epoch < restored[each.key].checkpoint.position.epoch
+        ]
+
+    def is_out_of_transaction(self, key: SessionKey) -> bool:
+        """Whether no open transaction contains a record of a suspended session."""
+        running = self._running.get(key)
+        return running is None or running.publisher.is_out
+
+    def restored_epoch(self, key: SessionKey) -> int | None:
+        """The epoch in which a session was restored; None if it has no checkpoint."""
+        restored = self._checkpoints.get(key)
+        return None if restored is None else restored.checkpoint.position.epoch
+
+    def must_restart(self) -> Iterable[SessionKey]:
+        """The sessions that cannot continue from memory: it does not match the position stored in Kafka."""
+        return [
+            each.key
+            for each in self._running.all()
+            if each.publisher.must_restart is not None and each.key not in self._suspended
+        ]
+
+    def count_by_shard(self) -> Mapping[int, int]:
+        """The number of running sessions by shard (any thread)."""
+        return self._running.count_by_shard()
+
+    # What the supervisor asks for
+
+    def lease_to_start(self, key: SessionKey) -> Lease | None:
+        """The lease under which the session may start now; None if it may not."""
+        if key in self._suspended or key in self._departing:
+            return None
+        return self._leases.get(self.shard_of(key))
+
+    def restored(self, key: SessionKey) -> Restored | None:
+        """Where the session resumes."""
+        return self._checkpoints.get(key)
+
+    def unfinished(self, server: str) -> list[str]:
+        """The ids of the sessions of a server whose checkpoint says that they have not ended."""
+        return [
+            key.session_id
+            for key, each in self._checkpoints.items()
+            if key.server == server and each.checkpoint.state == "active"
+        ]
+
+    def remove_ended(self) -> None:
+        """Remove the sessions that have ended and start their cool-downs."""
+        self._departing = {key: worker for key, worker in self._departing.items() if worker.is_alive}
+        for each in self._running.all():
+            if each.has_ended and each.worker.state is not State.REFUSED and not self._is_restarting(each):
+                self._remove(each)
+
+    def _is_restarting(self, session: RunningSession) -> bool:
+        return session.key in self._suspended or session.publisher.must_restart is not None
+
+    def _remove(self, session: RunningSession) -> None:
+        key, shard = session.key, session.lease.shard
+        checkpoint = self._delivery.close(key)
+        if checkpoint is not None and shard in self._leases:
+            self._keep(shard, key, Restored(checkpoint, is_stale=False))
+        self.cool_downs.start(key, monotonic(), crashed=session.worker.state is State.CRASHED)
+        self._running.remove(session)
+
+    def _abandon(self, session: RunningSession) -> None:
+        if session.worker.is_alive:
+            self._departing[session.key] = session.worker
+        self._running.remove(session)
+
+    def _keep(self, shard: int, key: SessionKey, restored: Restored) -> None:
+        self._checkpoints[key] = restored
+        self._keys.setdefault(shard, set()).add(key)

@@ -1,0 +1,66 @@
+"""The order and the result of a shutdown, without a Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from bridge.daemon.pipeline import Pipeline
+from bridge.daemon.supervisor import Supervisor
+from bridge.daemon.topic_watch import NoTopicWatch
+from bridge.delivery.protocol import Delivery
+from bridge.sharding.coordinator import ShardCoordinator
+
+
+class Parts:
+    """A supervisor, a coordinator and a delivery that record what is called."""
+
+    left_undelivered = 0
+    bug = None
+    last_answer = None
+
+    def __init__(self, name: str, calls: list[str], *, ends: bool = True) -> None:
+        self._name = name
+        self._calls = calls
+        self._ends = ends
+
+    def stop(self, _deadline: float = 0.0) -> None:
+        """Record."""
+        self._calls.append(f"{self._name} stop")
+
+    def join(self, _deadline: float) -> bool:
+        """Whether the work ended."""
+        return self._ends
+
+    def abort(self) -> None:
+        """Record."""
+        self._calls.append(f"{self._name} abort")
+
+    def close(self, _deadline: float) -> None:
+        """Record."""
+        self._calls.append(f"{self._name} close")
+
+
+def wait(join: Callable[[float], bool], deadline: float) -> bool:
+    """Wait for one step."""
+    return join(deadline)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "delivers", "aborted"),
+    [(True, True, []), (False, True, ["group abort"]), (True, False, ["delivery abort"])],
+    ids=["all well", "the group does not answer", "not delivered"],
+)
+def test_only_what_is_not_delivered_makes_a_shutdown_fail(*, leaves: bool, delivers: bool, aborted: list[str]) -> None:
+    """A group that does not answer costs time, and no event. Readers stop first, then what they read is delivered."""
+    calls: list[str] = []
+    pipeline = Pipeline(
+        cast("Delivery", Parts("delivery", calls, ends=delivers)),
+        cast("Supervisor", Parts("readers", calls)),
+        cast("ShardCoordinator", Parts("group", calls, ends=leaves)),
+        NoTopicWatch(0),
+    )
+    assert pipeline.drain(10.0, wait) is delivers
+    assert calls == ["readers stop", "group stop", "delivery stop", *aborted, "group close"]

@@ -1,0 +1,110 @@
+"""A real session worker whose publisher only records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_history import Restored
+from bridge.core.identity import Position, SessionKey
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow, extended
+from bridge.daemon.session_stream import SessionStream
+from bridge.daemon.session_worker import SessionWorker
+from bridge.daemon.source import Source
+from bridge.daemon.stall import StallDetector
+from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.protocol import Publisher
+
+KEY = SessionKey("local", "a")
+
+
+class _Published(NamedTuple):
+    event: Event
+    last_event_id: str
+
+
+@dataclass
+class RecordingPublisher:
+    """A publisher that numbers events and keeps their data."""
+
+    position: Position = field(default=Position(0, 0, ""))
+    overlap_window: OverlapWindow = field(default=OverlapWindow.starting(""))
+    epochs: list[str] = field(default_factory=list)
+    """The id after which each new epoch resumes."""
+    announced: list[str] = field(default_factory=list)
+    """The kinds of the lifecycle events."""
+    published: list[str] = field(default_factory=list)
+    """The data of all events."""
+
+    def submit(self, events: Sequence[Event]) -> None:
+        """Give each event a number."""
+        self.published += [event.data for event in events]
+        published = [_Published(event, event.last_event_id) for event in events]
+        self.overlap_window = extended(self.overlap_window, published)
+        self.position = Position(self.position.epoch, self.position.sequence + len(events), events[-1].last_event_id)
+
+    def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
+        """Start the next epoch."""
+        if why is not None:
+            self.announced.append(why.kind)
+        self.epochs.append(overlap_window.cursor)
+        self.overlap_window = overlap_window
+        self.position = Position(self.position.epoch + 1, 0, overlap_window.cursor)
+
+    def announce(self, what: LifecycleEvent) -> None:
+        """Record the announcement."""
+        self.announced.append(what.kind)
+
+    def doubt(self) -> None:
+        """Record that ids are uncertain."""
+        self.overlap_window = self.overlap_window._replace(certain=False)
+
+    def end(self, why: LifecycleEvent) -> None:
+        """Record the end."""
+        self.announced.append(why.kind)
+
+    def stop(self) -> None:
+        """Do nothing: nothing waits here."""
+
+
+def session_worker(
+    source: Source,
+    publisher: RecordingPublisher,
+    restored: Restored | None = None,
+    now: Callable[[], float] = monotonic,
+    jitter: Callable[[], float] = lambda: 0.5,
+) -> SessionWorker:
+    """A worker of a session whose shard nobody else wants."""
+    lease, stall_detector = Lease(0, SoleOwner()), StallDetector(now)
+    stream = SessionStream(
+        KEY, source, cast("Publisher", publisher), restored, lease, stall_detector, lambda: None, now
+    )
+    return SessionWorker(stream, source, now, jitter)
+
+
+@contextmanager
+def running_worker(
+    source: Source,
+    restored: Position | None = None,
+    now: Callable[[], float] = monotonic,
+    jitter: Callable[[], float] = lambda: 0.5,
+) -> Iterator[tuple[SessionWorker, RecordingPublisher]]:
+    """A running worker and its publisher."""
+    publisher, stored = RecordingPublisher(), None
+    if restored is not None:
+        window = OverlapWindow.starting(restored.last_event_id)
+        publisher = RecordingPublisher(restored, window)
+        stored = Restored(Checkpoint(KEY, restored, "active", 0, source.fingerprint, window), is_stale=False)
+    worker = session_worker(source, publisher, stored, now, jitter)
+    worker.start()
+    try:
+        yield worker, publisher
+    finally:
+        worker.stop()
+        assert worker.join(monotonic() + 5)
