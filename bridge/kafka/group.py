@@ -1,102 +1,174 @@
-"""Looks at a consumer group from outside: who its members are, and what the owners of shards wrote into its book.
-
-None of the newer calls of the admin client is used for it: when one that goes to a group's coordinator is cut off or
-times out, librdkafka ends the whole process with a failed assertion (its issue 4605; seen with a broker that was away
-for some seconds).
-"""
+"""Describes a consumer group from outside: its members, and the metadata that the owners of shards committed."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 
+from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata, decode
 from bridge.errors import SettingsError, Unreachable
-from bridge.kafka.config import admin_client, unreachable
-from bridge.kafka.errors import error_of
-from bridge.kafka.group_errors import connection_failure_to_joining
+from bridge.kafka.config import admin_client, answer_of, client_logger, settings_judged, unreachable
+from bridge.kafka.errors import code_of, error_of
+from bridge.kafka.group_errors import join_refusal
 from bridge.kafka.group_protocol import assigned, subscribed
 
 _UUID = 36
 """Characters at the end of a member id that make it unique."""
+_RETRY = 0.1
+"""Seconds between two requests while the coordinator starts."""
 
 
 @dataclass(frozen=True, slots=True)
-class MemberSeen:
-    """One member of a group, as the coordinator describes it."""
+class GroupMember:
+    """One member of a group, as its coordinator describes it."""
 
     member_id: str
     host: str
-    """The address it comes from."""
+    """The address that it connects from."""
     shards: frozenset[int] = frozenset()
-    """The partitions of our topic that it has."""
+    """Its partitions of our topic."""
     topics: frozenset[str] = frozenset()
-    """What it shares."""
+    """The topics that it subscribes to or has partitions of."""
+    client_id: str = ""
+    instance: str | None = None
+    """Its ``group.instance.id``, where Kafka returns it."""
 
     def is_named(self, instance: str) -> bool:
-        """Whether it bears that name: the coordinator makes the ids of such members from it."""
+        """Return whether this is its instance id: the coordinator derives the member ids of static members from it."""
         return self.member_id[:-_UUID] == f"{instance}-"
+
+    def __str__(self) -> str:
+        """Return a text for people."""
+        return f"{self.instance or self.client_id} at {self.host}"
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSeen:
+class GroupDescription:
     """A group at one moment."""
 
-    members: tuple[MemberSeen, ...] = ()
+    members: tuple[GroupMember, ...] = ()
     is_stable: bool = True
-    """Not between two assignments, when even living members cannot commit."""
+    """False during a rebalance, when even living members cannot commit."""
+    operations: frozenset[str] | None = None
+    """The operations that the bridge is allowed, such as ``READ``; None: not asked, or Kafka does not say."""
 
-    def named(self, instance: str) -> MemberSeen | None:
-        """The member with that name."""
+    def named(self, instance: str) -> GroupMember | None:
+        """Return the member with this instance id."""
         return next((member for member in self.members if member.is_named(instance)), None)
 
 
-def read_members_metadata(
-    consumer: Consumer, group: str, topic: str, partitions: int, timeout: float
-) -> dict[int, MemberMetadata]:
-    """What the owners of shards wrote into their group's book, by shard; the consumer is of that group, joined or not.
+def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupDescription | None:
+    """Describe a group for a daemon. None: Kafka does not answer, or is embedded. Raises ``SettingsError``.
 
-    Waits up to ``timeout`` seconds; raises ``SettingsError``, ``Unreachable``.
-    """
-    places = [TopicPartition(topic, shard) for shard in range(partitions)]
-    try:
-        found = consumer.committed(places, timeout=timeout)
-    except KafkaException as exception:
-        raise _translated(exception, group, topic) from exception
-    members_metadata = {place.partition: decode(place.metadata) for place in found if place.error is None}
-    return {
-        shard: member_metadata for shard, member_metadata in members_metadata.items() if member_metadata is not None
-    }
-
-
-def _translated(exception: KafkaException, group: str, topic: str) -> SettingsError | Unreachable:
-    error = error_of(exception)
-    connection_failure = None if error is None else connection_failure_to_joining(error, group, topic)
-    return connection_failure or unreachable(f"reading the book of the consumer group {group}", exception)
-
-
-def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupSeen | None:
-    """The members of a group; None where Kafka does not tell: an embedded one, or one with a broker away.
-
-    Waits up to ``timeout`` seconds. Raises ``SettingsError``.
+    It uses the client's oldest request: the newer ones end the whole process with a failed assertion when the
+    connection to the coordinator is cut or times out (librdkafka issue 4605, seen with a broker that was away for some
+    seconds).
     """
     try:
         found: list[Any] = admin_client(config).list_groups(group=group, timeout=timeout)
     except KafkaException:
         return None
-    return next((_group(each, topic) for each in found if each.id == group), GroupSeen())
+    return next((_listed(each, topic) for each in found if each.id == group), GroupDescription())
 
 
-def _group(found: Any, topic: str) -> GroupSeen:  # noqa: ANN401 - the types of the client say None of every field
-    return GroupSeen(tuple(_member(each, topic) for each in found.members), found.state in _AT_REST)
+def _listed(found: Any, topic: str) -> GroupDescription:  # noqa: ANN401 - the client types every field as optional
+    members = (
+        GroupMember(
+            each.id,
+            each.client_host.lstrip("/"),
+            assigned(each.assignment or b"").get(topic, frozenset()),
+            subscribed(each.metadata or b""),
+            each.client_id,
+        )
+        for each in found.members
+    )
+    return GroupDescription(tuple(members), found.state in {"Stable", "Empty", "Dead"})
 
 
-_AT_REST = frozenset({"Stable", "Empty", "Dead"})
+def describe_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupDescription:
+    """Describe a group for a command, with what the bridge is allowed; blocks for twice ``timeout`` seconds at most.
+
+    Not for daemons: see `look_at_group`. Raises ``SettingsError`` and ``Unreachable``.
+    """
+    admin, end, never = admin_client(config), monotonic() + timeout, threading.Event()
+    while True:
+        answers = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=timeout)
+        try:
+            return _described(answer_of(answers[group], timeout), topic)
+        except KafkaException as exception:
+            code = code_of(exception)
+            if code == KafkaError.GROUP_ID_NOT_FOUND:  # since Kafka 4; before, such a group is dead
+                return GroupDescription()
+            if code not in _STARTING or monotonic() > end:
+                raise _refusal(exception, f"describing the consumer group {group}", group, topic) from exception
+        never.wait(_RETRY)
 
 
-def _member(found: Any, topic: str) -> MemberSeen:  # noqa: ANN401 - as above
-    shards = assigned(found.assignment or b"").get(topic, frozenset())
-    return MemberSeen(found.id, found.client_host.lstrip("/"), shards, subscribed(found.metadata or b""))
+# A cluster without any group first creates the topic of the coordinator.
+_STARTING = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)
+_STABLE = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
+
+
+def _described(found: Any, topic: str) -> GroupDescription:  # noqa: ANN401 - as above
+    allowed = found.authorized_operations
+    operations = None if allowed is None else frozenset(each.name for each in allowed)
+    return GroupDescription(
+        tuple(_described_member(each, topic) for each in found.members), found.state in _STABLE, operations
+    )
+
+
+def _described_member(found: Any, topic: str) -> GroupMember:  # noqa: ANN401 - as above
+    partitions = found.assignment.topic_partitions if found.assignment else []
+    return GroupMember(
+        found.member_id,
+        found.host.lstrip("/"),
+        frozenset(each.partition for each in partitions if each.topic == topic),
+        frozenset(each.topic for each in partitions),
+        found.client_id,
+        found.group_instance_id,
+    )
+
+
+def read_members_metadata(
+    consumer: Consumer, group: str, topic: str, partitions: int, timeout: float
+) -> dict[int, MemberMetadata]:
+    """Return what the owners of shards committed, by shard. The consumer has the group's id; it need not be a member.
+
+    Blocks for ``timeout`` seconds at most. Raises ``SettingsError``, ``Unreachable``.
+    """
+    try:
+        found = consumer.committed([TopicPartition(topic, shard) for shard in range(partitions)], timeout=timeout)
+    except KafkaException as exception:
+        doing = f"reading the committed metadata of the consumer group {group}"
+        raise _refusal(exception, doing, group, topic) from exception
+    decoded = {each.partition: decode(each.metadata) for each in found if each.error is None}
+    return {shard: metadata for shard, metadata in decoded.items() if metadata is not None}
+
+
+def members_metadata_of(
+    config: Mapping[str, Any], group: str, topic: str, shards: int, timeout: float
+) -> dict[int, MemberMetadata]:
+    """Do the same with a consumer that never joins the group. Any thread."""
+    with settings_judged():
+        consumer = Consumer(dict(config) | {"group.id": group, "enable.auto.commit": False}, logger=client_logger())
+    try:
+        return read_members_metadata(consumer, group, topic, shards, timeout)
+    finally:
+        consumer.close()
+
+
+def _refusal(exception: KafkaException, doing: str, group: str, topic: str) -> SettingsError | Unreachable:
+    error = error_of(exception)
+    refusal = None if error is None else join_refusal(error, group, topic)
+    return refusal or unreachable(doing, exception)
+
+
+GroupSeen = GroupDescription
+MemberSeen = GroupMember

@@ -1,4 +1,4 @@
-"""What an error of the consumer group means for a member of it. Pure."""
+"""What an error of the consumer group means for a member. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from bridge.errors import SettingsError
 
 
 class MemberStatus(Enum):
-    """How the group sees this process after an answer of its."""
+    """Whether this process is a member, as far as an answer of the group says."""
 
     MEMBER = auto()
-    """It accepted what only a member may do."""
+    """The group accepted a request that only a member may send."""
     UNKNOWN = auto()
-    """Nothing was learnt: a rebalance, a time-out, a coordinator that is away. Ask again."""
+    """The answer proves nothing: a rebalance, a time-out, or no coordinator. Ask again."""
     EXPELLED = auto()
-    """It is no member any more: its shards are somebody else's, or soon will be."""
+    """It is no member any more: others have its shards, or will have them soon."""
     FENCED = auto()
-    """Finished for good: another process has taken the place that this one had by its name."""
+    """Another process has taken its instance id: it cannot come back."""
 
 
 _EXPELLED = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError._MAX_POLL_EXCEEDED})
 _FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL})
 
 
-def standing_of(error: KafkaError | None) -> MemberStatus:
-    """What the answer to a commit says.
+def member_status(error: KafkaError | None) -> MemberStatus:
+    """Return what the answer to a commit proves.
 
-    An old generation (``ILLEGAL_GENERATION``) is no proof of anything: the commit was overtaken by a rebalance.
+    An old generation (``ILLEGAL_GENERATION``) proves nothing: a rebalance overtook the commit.
     """
     if error is None:
         return MemberStatus.MEMBER
@@ -39,25 +39,25 @@ def standing_of(error: KafkaError | None) -> MemberStatus:
     return MemberStatus.EXPELLED if error.code() in _EXPELLED else MemberStatus.UNKNOWN
 
 
-def connection_failure_to_joining(error: KafkaError, group: str, topic: str) -> SettingsError | None:
-    """Why this group will never take this process as it is set; None when the same attempt may succeed later."""
-    found = _OBSTACLES.get(error.code())
+def join_refusal(error: KafkaError, group: str, topic: str) -> SettingsError | None:
+    """Return why this group never accepts this process with its settings; None: a later attempt may succeed."""
+    found = _REFUSALS.get(error.code())
     return None if found is None else SettingsError.of(found[0], found[1].format(group=group, topic=topic))
 
 
-# The setting, what is wrong, and after a semicolon the way out
-_OBSTACLES: Mapping[int, tuple[str, str]] = {
+# The setting, the problem, and after a semicolon the fix
+_REFUSALS: Mapping[int, tuple[str, str]] = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: (
         "namespace",
-        "not allowed to join the consumer group {group}; grant READ on group {group} to the bridge's user",
+        "not allowed to use the consumer group {group}; grant READ on group {group} to the bridge's user",
     ),
     KafkaError.TOPIC_AUTHORIZATION_FAILED: (
         "topics.checkpoints",
-        "not allowed to share topic {topic}; grant READ on topic {topic} to the bridge's user",
+        "not allowed to subscribe to topic {topic}; grant READ on topic {topic} to the bridge's user",
     ),
     KafkaError.INVALID_SESSION_TIMEOUT: (
         "kafka.group_session_timeout",
-        "the brokers do not allow it; keep to their group.min.session.timeout.ms and group.max.session.timeout.ms",
+        "the brokers do not allow it; respect their group.min.session.timeout.ms and group.max.session.timeout.ms",
     ),
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
         "namespace",
@@ -65,10 +65,12 @@ _OBSTACLES: Mapping[int, tuple[str, str]] = {
     ),
     KafkaError.GROUP_MAX_SIZE_REACHED: (
         "kafka",
-        "the brokers let no more members into the consumer group {group}; raise their group.max.size, or run fewer",
+        "the consumer group {group} has as many members as the brokers allow; raise their group.max.size",
     ),
     KafkaError.INVALID_GROUP_ID: (
         "namespace",
-        "the brokers do not take {group} as the name of a consumer group; choose another namespace",
+        "the brokers do not accept {group} as the name of a consumer group; choose another namespace",
     ),
 }
+standing_of = member_status
+connection_failure_to_joining = join_refusal

@@ -1,4 +1,4 @@
-"""What ``mix-bridge check`` says of the group, of the replicas that run, and of transactions."""
+"""The lines of ``mix-bridge check`` about the group, the running replicas and transactions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from bridge.admin.check import replica_lines as said
-from bridge.admin.check.broker_limits import BrokerLimits
-from bridge.admin.check.group import GroupSurveyed
+from bridge.admin.check import replica_lines as checks
 from bridge.admin.check.lines import State
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import SettingsError, Unreachable
-from bridge.kafka.group import GroupSeen, MemberSeen
+from bridge.kafka.broker_limits import BrokerLimits
+from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.kafka.transaction_refusals import transactions_refused
 from bridge.settings import Settings
 from bridge.settings.naming import servers_fingerprint
@@ -28,94 +27,94 @@ def settings(**more: Any) -> Settings:
     return loaded(set={"servers.local.url": "http://mix:8088", "kafka.bootstrap_servers": "k:9092"} | more)
 
 
-def member(*shards: int, topic: str = "mix.checkpoints") -> MemberSeen:
-    """A live member of the group."""
-    return MemberSeen("id", "10.0.0.7", frozenset(shards), frozenset([topic] if shards else []))
+def member(*shards: int, topic: str = "mix.checkpoints") -> GroupMember:
+    """Return a member of the group."""
+    return GroupMember("id", "10.0.0.7", frozenset(shards), frozenset([topic] if shards else []))
 
 
-def group(*members: MemberSeen, allowed: frozenset[str] | None = READ) -> GroupSurveyed:
-    """A group as it was seen."""
-    return GroupSurveyed(GroupSeen(members), allowed)
+def group(*members: GroupMember, allowed: frozenset[str] | None = READ) -> GroupDescription:
+    """Return a group."""
+    return GroupDescription(members, operations=allowed)
 
 
 def member_metadata(run: str, servers: str, *, has_left: bool = False) -> MemberMetadata:
-    """What an owner committed."""
+    """Return what an owner committed."""
     return MemberMetadata(f"host:{run}", None, run, servers, "2.0.0", has_left=has_left)
 
 
 def test_a_group_without_members_is_fine() -> None:
-    """Nobody runs, and somebody could; where Kafka does not say what is allowed, the start will."""
+    """A replica could join; where Kafka does not say what is allowed, the start finds out."""
     for allowed in (READ, None):
-        line = said.group_line(settings(), group(allowed=allowed), NO_LIMITS)
+        line = checks.group_line(settings(), group(allowed=allowed), NO_LIMITS)
         assert (line.subject, line.state) == ("group mix.bridge", State.OK)
         assert line.detail == "the bridge may join it; no replica runs"
 
 
 def test_the_members_are_counted() -> None:
-    """Who they are is said beside their servers."""
-    assert said.group_line(settings(), group(member(0)), NO_LIMITS).detail.endswith("; 1 replica runs")
-    assert said.group_line(settings(), group(member(0), member()), NO_LIMITS).detail.endswith("; 2 replicas run")
+    """The line about their servers names them."""
+    assert checks.group_line(settings(), group(member(0)), NO_LIMITS).detail.endswith("; 1 replica runs")
+    assert checks.group_line(settings(), group(member(0), member()), NO_LIMITS).detail.endswith("; 2 replicas run")
 
 
-def test_a_group_that_may_be_seen_and_not_joined_fails() -> None:
-    """Describing a group and being a member are two rights."""
-    line = said.group_line(settings(), group(allowed=frozenset({"DESCRIBE"})), NO_LIMITS)
+def test_a_group_that_the_bridge_may_only_describe_fails() -> None:
+    """Describing a group and joining it are two permissions."""
+    line = checks.group_line(settings(), group(allowed=frozenset({"DESCRIBE"})), NO_LIMITS)
     assert (line.state, line.hint) == (State.FAILED, "grant READ on it (namespace)")
 
 
-def test_a_group_of_others_fails() -> None:
-    """With what they read, and the settings that would tell the two apart."""
-    line = said.group_line(settings(), group(member(0, topic="own.checkpoints")), NO_LIMITS)
+def test_a_group_of_other_consumers_fails() -> None:
+    """The line names their topics and the setting to change."""
+    line = checks.group_line(settings(), group(member(0, topic="own.checkpoints")), NO_LIMITS)
     assert (line.state, "own.checkpoints" in line.detail) == (State.FAILED, True)
     assert str(line.hint).endswith("(namespace)")
 
 
 @pytest.mark.parametrize(("seconds", "state"), [("9s", State.FAILED), ("10s", State.OK), ("31s", State.FAILED)])
 def test_a_session_time_out_that_the_brokers_do_not_allow_fails(seconds: str, state: State) -> None:
-    """It is known before anybody is sent away, where their settings may be seen."""
+    """Where the bridge may read the brokers' settings."""
     limits = BrokerLimits(3, {"group.min.session.timeout.ms": 10_000, "group.max.session.timeout.ms": 30_000})
     chosen = settings(**{"kafka.group_session_timeout": seconds})
-    line = said.group_line(chosen, group(), limits)
+    line = checks.group_line(chosen, group(), limits)
     assert line.state is state
     assert ("choose 10000 to 30000 ms" in str(line.hint)) is (state is State.FAILED)
-    assert said.group_line(chosen, group(), NO_LIMITS).state is State.OK
+    assert checks.group_line(chosen, group(), NO_LIMITS).state is State.OK
 
 
 def test_replicas_with_the_same_servers_are_fine() -> None:
-    """Nothing is said where none is known to run."""
+    """There is no line when no replica is known to run."""
     ours = servers_fingerprint(settings())
-    line = said.replicas_line(
+    line = checks.replicas_line(
         settings(), [member(0, 1), member(2)], {0: member_metadata("1", ours), 2: member_metadata("2", ours)}
     )
     assert line is not None
     assert (line.state, line.detail) == (State.OK, "with these servers: host:1 (version 2.0.0), host:2 (version 2.0.0)")
-    assert said.replicas_line(settings(), [member(0)], {}) is None
+    assert checks.replicas_line(settings(), [member(0)], {}) is None
 
 
 def test_a_replica_with_other_servers_fails() -> None:
-    """It is named once, whatever it owns."""
+    """It is named once, however many shards it owns."""
     ours = servers_fingerprint(settings())
     members_metadata = {
         0: member_metadata("1", "others"),
         1: member_metadata("1", "others"),
         2: member_metadata("2", ours),
     }
-    line = said.replicas_line(settings(), [member(0, 1), member(2)], members_metadata)
+    line = checks.replicas_line(settings(), [member(0, 1), member(2)], members_metadata)
     assert line is not None
     assert (line.state, line.detail.count("host:1")) == (State.FAILED, 1)
     assert "host:2" not in line.detail
     assert "servers.<name>.url" in str(line.hint)
 
 
-def test_what_is_left_of_replicas_that_are_gone_says_nothing() -> None:
-    """A shard that nobody owns, and the last words of one that has left."""
+def test_the_metadata_of_ended_replicas_is_ignored() -> None:
+    """Of a shard without an owner, and of a replica that has left."""
     members_metadata = {0: member_metadata("1", "others", has_left=True), 1: member_metadata("2", "others")}
-    assert said.replicas_line(settings(), [member(0)], members_metadata) is None
+    assert checks.replicas_line(settings(), [member(0)], members_metadata) is None
 
 
 def test_transactions_that_may_begin_are_fine() -> None:
-    """With the ids that a rule must cover."""
-    line = said.transactions_begin(settings())
+    """The line shows the ids that an ACL must cover."""
+    line = checks.transactions_allowed(settings())
     assert (line.state, "mix.bridge.<shard>" in line.detail) == (State.OK, True)
 
 
@@ -123,8 +122,8 @@ def test_transactions_that_may_begin_are_fine() -> None:
     "code", [KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE, KafkaError._TIMED_OUT]
 )
 def test_transactions_that_may_not_begin_fail_with_a_hint(code: int) -> None:
-    """Whatever it is, there is a way out."""
-    line = said.transactions_refused(transactions_refused(KafkaError(code), "mix.bridge.check"), NO_LIMITS)
+    """Every error has one."""
+    line = checks.transactions_refused(transactions_refused(KafkaError(code), "mix.bridge.check"), NO_LIMITS)
     assert (line.subject, line.state) == ("transactions", State.FAILED)
     assert line.detail
     assert line.hint
@@ -132,22 +131,22 @@ def test_transactions_that_may_not_begin_fail_with_a_hint(code: int) -> None:
 
 @pytest.mark.parametrize("name", ["transaction.state.log.replication.factor", "transaction.state.log.min.isr"])
 def test_too_few_brokers_for_a_coordinator_are_counted(name: str) -> None:
-    """Only where there is no coordinator: one that exists does not mind."""
+    """Only without a coordinator: an existing one works."""
     away = transactions_refused(KafkaError(KafkaError._TIMED_OUT), "mix.bridge.check")
-    line = said.transactions_refused(away, BrokerLimits(2, {name: 3}))
-    assert f"the brokers' {name} is 3, and the brokers that run are 2" in line.detail
+    line = checks.transactions_refused(away, BrokerLimits(2, {name: 3}))
+    assert f"the brokers' {name} is 3, and 2 brokers run" in line.detail
     assert "add brokers" in str(line.hint)
-    assert "add brokers" not in str(said.transactions_refused(away, BrokerLimits(3, {name: 3})).hint)
+    assert "add brokers" not in str(checks.transactions_refused(away, BrokerLimits(3, {name: 3})).hint)
     wrong = transactions_refused(KafkaError(KafkaError.INVALID_TRANSACTION_TIMEOUT), "mix.bridge.check")
-    assert "60000" in str(said.transactions_refused(wrong, BrokerLimits(2, {name: 3})).hint)
+    assert "60000" in str(checks.transactions_refused(wrong, BrokerLimits(2, {name: 3})).hint)
 
 
 @pytest.mark.parametrize(
     "error", [Unreachable("Kafka: no answer"), SettingsError.of("namespace", "not allowed"), Unreachable("a; b")]
 )
-def test_a_group_that_cannot_be_looked_at_fails(error: Unreachable | SettingsError) -> None:
-    """With a hint, even where the error has none."""
-    line = said.group_refused(settings(), error)
+def test_a_group_that_cannot_be_described_fails(error: Unreachable | SettingsError) -> None:
+    """The line has a hint, even if the error has none."""
+    line = checks.refused("group mix.bridge", error)
     assert (line.subject, line.state) == ("group mix.bridge", State.FAILED)
     assert line.detail
     assert line.hint

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from bridge.admin.checkpoints.owners import GroupMember, OwnersUnknown, owners, owning, still_there
+from bridge.admin.checkpoints.owners import OwnersUnknown, live, owners, owning
 from bridge.core.identity import partition_of
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.demo.embedded_kafka import EmbeddedKafka
+from bridge.kafka.group import GroupMember
 from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
 from tests.support.process import command
 from tests.support.scene import checkpoints, settings, started, texts, wait_acknowledged, write
@@ -104,58 +105,49 @@ def test_a_running_bridge_goes_on_from_what_was_forced(kafka: str, namespace: st
         assert done.returncode == 0, done.stderr
 
 
-def test_members_are_told_with_what_they_have(kafka: str, namespace: str) -> None:
-    """Of every topic; nobody, where no such group has ever been."""
+def test_members_are_returned_with_their_shards(kafka: str, namespace: str) -> None:
+    """A group that never existed has no members."""
     config, group, topic = {"bootstrap.servers": kafka}, f"{namespace}.bridge", f"{namespace}.other"
     create_topic(kafka, topic, PARTITIONS)
-    assert owners(config, group) == ()
+    assert owners(config, group, topic) == ()
     with member(kafka, group, topic):
-        (one,) = owners(config, group)
-    assert one.partitions == {(topic, 0), (topic, 1)}
-    assert owners(config, group) == ()
+        (one,) = owners(config, group, topic)
+    assert one.shards == {0, 1}
+    assert owners(config, group, topic) == ()
 
 
-def test_a_kafka_that_cannot_tell_owners_says_so() -> None:
+def test_a_kafka_that_cannot_describe_groups_is_reported() -> None:
     """The embedded one."""
     with (
         EmbeddedKafka() as embedded,
-        pytest.raises(OwnersUnknown, match=r"asking about the consumer group mix\.bridge"),
+        pytest.raises(OwnersUnknown, match=r"describing the consumer group mix\.bridge"),
     ):
-        owners({"bootstrap.servers": embedded.bootstrap_servers}, "mix.bridge")
+        owners({"bootstrap.servers": embedded.bootstrap_servers}, "mix.bridge", "mix.checkpoints")
 
 
 def test_only_the_shards_in_question_count() -> None:
-    """A member of the same group with other shards, with none, or with another topic owns nothing of them."""
-
-    def of(*places: tuple[str, int]) -> GroupMember:
-        return GroupMember("id", "client", "/host", None, frozenset(places))
-
-    members = [of(("t", 0), ("t", 2)), of(("other", 1)), of()]
-    assert owning(members, "t", [1]) == {}
-    assert owning(members, "t", [2, 0, 1]) == {0: members[0], 2: members[0]}
+    """A member with other shards, or with none, owns nothing of them."""
+    members = [GroupMember("id", "host", frozenset({0, 2})), GroupMember("id", "host")]
+    assert owning(members, [1]) == {}
+    assert owning(members, [2, 0, 1]) == {0: members[0], 2: members[0]}
 
 
-def test_who_said_that_it_leaves_has_left() -> None:
-    """By its last words in the group's book; not by another's, nor while one of its shards says otherwise."""
+def test_a_member_that_committed_its_leave_is_not_live() -> None:
+    """Metadata of another replica does not count, and all of the member's shards must say so."""
 
     def of(instance: str | None, *shards: int) -> GroupMember:
-        return GroupMember("id", "client", "/host", instance, frozenset(("t", shard) for shard in shards))
+        return GroupMember("id", "host", frozenset(shards), instance=instance)
 
-    def member_metadata(instance: str | None, *, left: bool) -> MemberMetadata:
+    def metadata(instance: str | None, *, left: bool) -> MemberMetadata:
         return MemberMetadata("owner", instance, "run", "servers", "1", 7, left)
 
-    gone, stays, new = (
-        member_metadata("a", left=True),
-        member_metadata("a", left=False),
-        member_metadata("b", left=True),
-    )
-    for member, members_metadata, is_there in (
-        (of("a", 0, 1), {0: gone, 1: gone}, False),
-        (of("a", 0, 1), {0: gone, 1: stays}, True),
-        (of("a", 0, 1), {0: gone}, True),
-        (of("a", 0), {0: new}, True),
-        (of("a"), {0: gone}, True),
-        (of(None, 0), {0: member_metadata(None, left=True)}, True),
+    left, stays, other = metadata("a", left=True), metadata("a", left=False), metadata("b", left=True)
+    for member, committed, is_live in (
+        (of("a", 0, 1), {0: left, 1: left}, False),
+        (of("a", 0, 1), {0: left, 1: stays}, True),
+        (of("a", 0, 1), {0: left}, True),
+        (of("a", 0), {0: other}, True),
+        (of("a"), {0: left}, True),
+        (of(None, 0), {0: metadata(None, left=True)}, True),
     ):
-        book = {("t", shard): member_metadata for shard, member_metadata in members_metadata.items()}
-        assert bool(still_there([member], book)) is is_there
+        assert bool(live([member], committed)) is is_live

@@ -120,7 +120,10 @@ def test_each_right_that_is_missing_is_told_and_the_documented_ones_are_enough(t
         assert "grant READ on" in last
         done = command(["checkpoints", "set", "local/x", "--last-event-id", "1"], given)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "is not known: not allowed to see the consumer group mix.bridge (grant DESCRIBE on it)" in done.stderr
+        assert (
+            "is not known: not allowed to use the consumer group mix.bridge; grant READ on group mix.bridge"
+            in done.stderr
+        )
         allow(broker, rules[ResourceType.GROUP])
         with started(tmp_path, given) as bridge:
             wait_acknowledged(bridge, "a", 20)

@@ -1,11 +1,11 @@
-"""What the group says to one who would join it, as errors with a setting and a way out."""
+"""Why a group refuses a member, as errors with a setting and a fix."""
 
 from __future__ import annotations
 
 import pytest
 from confluent_kafka import KafkaError
 
-from bridge.kafka.group_errors import connection_failure_to_joining
+from bridge.kafka.group_errors import join_refusal
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,18 @@ from bridge.kafka.group_errors import connection_failure_to_joining
         (KafkaError.INVALID_GROUP_ID, "namespace"),
     ],
 )
-def test_what_the_group_will_never_allow_has_a_setting_and_a_way_out(code: int, key: str) -> None:
-    """After the semicolon, where ``check`` looks for it."""
-    error = connection_failure_to_joining(KafkaError(code), "mix.bridge", "mix.checkpoints")
+def test_a_lasting_refusal_names_the_setting_and_the_fix(code: int, key: str) -> None:
+    """The fix is after the semicolon, where ``check`` expects it."""
+    error = join_refusal(KafkaError(code), "mix.bridge", "mix.checkpoints")
     assert error is not None
     (mistake,) = error.mistakes
-    what, semicolon, way_out = mistake.message.partition("; ")
+    problem, semicolon, fix = mistake.message.partition("; ")
     assert mistake.key == key
-    assert what
-    assert (semicolon, bool(way_out), "{" in mistake.message) == ("; ", True, False)
+    assert problem
+    assert (semicolon, bool(fix), "{" in mistake.message) == ("; ", True, False)
 
 
 @pytest.mark.parametrize("code", [KafkaError.NOT_COORDINATOR, KafkaError.REBALANCE_IN_PROGRESS, KafkaError._TIMED_OUT])
-def test_what_may_pass_is_no_obstacle(code: int) -> None:
-    """It is asked again."""
-    assert connection_failure_to_joining(KafkaError(code), "mix.bridge", "mix.checkpoints") is None
+def test_a_temporary_error_is_no_refusal(code: int) -> None:
+    """The request is sent again."""
+    assert join_refusal(KafkaError(code), "mix.bridge", "mix.checkpoints") is None

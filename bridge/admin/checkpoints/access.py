@@ -19,7 +19,7 @@ from bridge.errors import EXIT_FOUND, SettingsError, Unreachable
 from bridge.settings.naming import group_of
 
 if TYPE_CHECKING:
-    from bridge.admin.checkpoints.owners import GroupMember
+    from bridge.kafka.group import GroupMember
     from bridge.kafka.topics import TopicDescription, TopicPlan
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class CheckpointsTopic:
         """End the command, with 1, when a live bridge owns one of these shards, or nobody can tell."""
         from bridge.admin.checkpoints.owners import owning  # noqa: PLC0415 - as above
 
-        owned = owning(self._members(), self.name, shards)
+        owned = owning(self._members(), shards)
         if owned:
             shard, member = next(iter(owned.items()))
             more = f" and {len(owned) - 1} more" if len(owned) > 1 else ""
@@ -88,7 +88,8 @@ def living(opened: Access) -> tuple[GroupMember, ...]:
     """The bridges of the namespace that live now. Raises ``OwnersUnknown``, which is ``Unreachable``."""
     from bridge.admin.checkpoints.owners import owners  # noqa: PLC0415 - Kafka's client is slow to import
 
-    return owners(opened.config, group_of(opened.settings.namespace))
+    settings = opened.settings
+    return owners(opened.config, group_of(settings.namespace), settings.topics.checkpoints)
 
 
 def named(members: Iterable[GroupMember]) -> str:
