@@ -1,4 +1,4 @@
-"""``mix-bridge demo``: the whole way on this machine, with nothing to install."""
+"""``mix-bridge demo``: the whole system on this machine, without installing anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, FatalFault
 
 if TYPE_CHECKING:
     from bridge.demo.screen import Screen
-    from bridge.demo.summary import Tally, Verdict
+    from bridge.demo.summary import Counts, Summary
 
 _Signals = queue.SimpleQueue[int]
 
@@ -30,7 +30,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not seconds:
-        raise typer.BadParameter(f"{text!r} is no duration: it takes 10s, 2m or plain seconds, more than 0")
+        raise typer.BadParameter(f"{text!r} is not a duration: use 10s, 2m or plain seconds, more than 0")
     return seconds
 
 
@@ -39,82 +39,82 @@ def demo(  # noqa: PLR0913 - its own options, each by name
     context: typer.Context,
     seconds: Annotated[
         float | None,
-        typer.Option("--for", metavar="DURATION", parser=_seconds, help="End by itself, for instance after 10s or 2m."),
+        typer.Option("--for", metavar="DURATION", parser=_seconds, help="End after this time, for example 10s or 2m."),
     ] = None,
     sessions: Annotated[int, typer.Option(min=1, max=200, help="Agent sessions at the start.")] = 4,
-    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Events a second of each session.")] = 10.0,
-    seed: Annotated[int, typer.Option(help="The same seed lets the agents say the same.")] = 1,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Events per second of each session.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 1,
     chaos: Annotated[
-        bool, typer.Option("--chaos", help="Connections break, the server restarts, events are poisoned meanwhile.")
+        bool, typer.Option("--chaos", help="Inject faults: broken connections, server restarts, malformed events.")
     ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The outcome as one JSON document; all else goes to stderr.")
+        bool, typer.Option("--json", help="Print the summary as one JSON document; everything else goes to stderr.")
     ] = False,
 ) -> None:
-    """See it all on this machine: embedded Kafka, simulated Mix server, the bridge, a consumer that prints.
+    """Run the whole system on this machine: embedded Kafka, simulated Mix server, bridge, printing consumer.
 
-    Reads no settings, no environment, no file. At the end what was sent is compared with what arrived: exit code 1 if
-    anything was lost.
+    Reads no settings, no environment and no file. At the end it compares what arrived with what was sent: exit code 1
+    if anything was lost.
     """
     refuse_settings(context)
-    asked_to_end = _signals()
+    signals = _signals()
     from bridge.demo.screen import Screen  # noqa: PLC0415 - slow, and not needed to print help
 
     try:
         with Screen(
             sys.stderr if as_json else sys.stdout, colours=not no_color and "NO_COLOR" not in os.environ
         ) as screen:
-            verdict = _play(screen, asked_to_end, seconds=seconds, sessions=sessions, rate=rate, seed=seed, chaos=chaos)
+            summary = _run(screen, signals, seconds=seconds, sessions=sessions, rate=rate, seed=seed, chaos=chaos)
     except FatalFault as fault:
         _end_now(str(fault))
     if as_json:
-        typer.echo(json.dumps(_document(verdict), indent=2))
-    raise typer.Exit(EXIT_OK if verdict.total.is_good else EXIT_FOUND)
+        typer.echo(json.dumps(_document(summary), indent=2))
+    raise typer.Exit(EXIT_OK if summary.total.is_correct else EXIT_FOUND)
 
 
 def _signals() -> _Signals:
-    asked_to_end: _Signals = queue.SimpleQueue()
+    signals: _Signals = queue.SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: asked_to_end.put(received))
-    return asked_to_end
+        signal.signal(number, lambda received, _: signals.put(received))
+    return signals
 
 
-def _play(screen: Screen, asked_to_end: _Signals, **wishes: Any) -> Verdict:  # noqa: ANN401 - the fields of Wishes
+def _run(screen: Screen, signals: _Signals, **options: Any) -> Summary:  # noqa: ANN401 - the fields of DemoOptions
     screen.title("mix-bridge demo", "starting Kafka, a Mix server, the bridge and a consumer")
-    # After the first line, which nobody should have to wait for.
-    from bridge.demo.personas import Wishes  # noqa: PLC0415
+    # These imports are slow; the title is shown before them.
     from bridge.demo.scenario import Scenario  # noqa: PLC0415
+    from bridge.demo.system import DemoOptions  # noqa: PLC0415
     from bridge.observe.logs import configure  # noqa: PLC0415
 
-    configure("error" if wishes["chaos"] else "warning", "console")  # broken connections are what is to be seen
-    # Kafka's client tells of every connection that the embedded Kafka closes at its end.
+    configure("error" if options["chaos"] else "warning", "console")  # chaos breaks connections on purpose
+    # Kafka's client logs every connection that the embedded Kafka closes when it stops.
     logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
     logging.getLogger("bridge.demo.consumer").setLevel(logging.CRITICAL)
-    logging.getLogger("bridge.http").setLevel(logging.ERROR)  # the screen itself says where it listens
-    return Scenario(Wishes(**wishes), screen, asked_to_end).run()
+    logging.getLogger("bridge.http").setLevel(logging.ERROR)  # the screen shows the address
+    return Scenario(DemoOptions(**options), screen, signals).run()
 
 
 def _end_now(message: str) -> NoReturn:
-    """End without waiting: a thread of the bridge may be in the middle of something."""
+    """End without waiting for the threads of the bridge."""
     sys.stderr.write(f"{message}\n")
     sys.stderr.flush()
     os._exit(EXIT_FATAL)
 
 
-def _document(verdict: Verdict) -> dict[str, Any]:
+def _document(summary: Summary) -> dict[str, Any]:
     return {
-        **_numbers(verdict.total),
-        "sessions": {session: _numbers(tally) for session, tally in verdict.sessions.items()},
+        **_numbers(summary.total),
+        "sessions": {session: _numbers(counts) for session, counts in summary.sessions.items()},
     }
 
 
-def _numbers(tally: Tally) -> dict[str, int]:
+def _numbers(counts: Counts) -> dict[str, int]:
     return {
-        "sent": tally.sent,
-        "arrived": tally.arrived,
-        "lost": tally.lost,
-        "repeated": tally.repeated,
-        "altered": tally.foreign,
-        "out_of_order": tally.misplaced,
+        "sent": counts.sent,
+        "arrived": counts.arrived,
+        "lost": counts.lost,
+        "repeated": counts.repeated,
+        "altered": counts.altered,
+        "out_of_order": counts.out_of_order,
     }

@@ -1,6 +1,6 @@
-"""A record as a consumer understands it that knows nothing but the description of the records. Pure.
+"""Reads a record as a consumer that knows only the description of the records. Pure.
 
-None of the bridge's own code is used here: what the demo counts must not be what the bridge believes.
+It uses none of the bridge's code: an error of the bridge's encoder must not hide itself in the demo's comparison.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _DECODER = json.JSONDecoder()
-_BLANKS = " \t\r\n"
 _STRUCTURED = b"application/cloudevents+json"
 _TYPE_PREFIX = "mix."
 
@@ -18,19 +17,19 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class ConsumedRecord(NamedTuple):
-    """One event as it arrived: from the events topic, or from the dead letters."""
+    """One event as it arrived, from the events topic or from the dead letters."""
 
     session: str
     event: str
     """The SSE event name."""
     id: str
-    """The SSE id; empty when it has none."""
+    """The SSE id; empty without one."""
     epoch: int
     sequence: int
     data: bytes
     """The server's data, byte for byte."""
     dead_letter: str = ""
-    """The reason when it is a dead letter."""
+    """The reason, if it is a dead letter."""
 
 
 class NotUnderstood(ValueError):
@@ -38,64 +37,53 @@ class NotUnderstood(ValueError):
 
 
 def understand(key: bytes | None, value: bytes | None, headers: Headers) -> ConsumedRecord:
-    """Read a structured CloudEvent or a dead letter; raises NotUnderstood for anything else."""
-    named = {name: text or b"" for name, text in headers}
+    """Read a structured CloudEvent or a dead letter. Raises NotUnderstood for anything else."""
+    by_name = {name: content or b"" for name, content in headers}
     try:
         _, _, session = (key or b"").decode().partition("/")
-        if "bridge.reason" in named:
-            return _dead_letter(session, value or b"", named)
-        if not named.get("content-type", b"").startswith(_STRUCTURED):
+        if "bridge.reason" in by_name:
+            return _dead_letter(session, value or b"", by_name)
+        if not by_name.get("content-type", b"").startswith(_STRUCTURED):
             raise NotUnderstood("neither a structured CloudEvent nor a dead letter")
         return _structured(session, (value or b"").decode())
-    except (ValueError, KeyError, IndexError, RecursionError) as wrong:
-        raise NotUnderstood(f"{type(wrong).__name__}: {wrong}") from wrong
+    except (ValueError, KeyError, IndexError, RecursionError) as failure:
+        raise NotUnderstood(f"{type(failure).__name__}: {failure}") from failure
 
 
 def _dead_letter(session: str, value: bytes, headers: dict[str, bytes]) -> ConsumedRecord:
-    return ConsumedRecord(
-        session,
-        headers["bridge.event"].decode(),
-        headers["bridge.last_event_id"].decode(),
-        int(headers["bridge.epoch"]),
-        int(headers["bridge.sequence"]),
-        value,
-        headers["bridge.reason"].decode(),
-    )
+    event, event_id, reason = (headers[f"bridge.{name}"].decode() for name in ("event", "last_event_id", "reason"))
+    epoch, sequence = int(headers["bridge.epoch"]), int(headers["bridge.sequence"])
+    return ConsumedRecord(session, event, event_id, epoch, sequence, value, reason)
 
 
 def _structured(session: str, envelope: str) -> ConsumedRecord:
     members = dict(_members(envelope))
-    told = {name: json.loads(text) for name, text in members.items() if name != "data"}
-    data = members["data"]
-    if told["datacontenttype"] != "application/json":
-        data = json.loads(data)  # text that is no JSON stands in the envelope as a JSON string
-    return ConsumedRecord(
-        session,
-        told["type"].removeprefix(_TYPE_PREFIX),
-        told.get("sseid", ""),
-        int(told["epoch"]),
-        int(told["sequence"]),
-        data.encode(),
-    )
+    data = members.pop("data")
+    attributes = {name: json.loads(text) for name, text in members.items()}
+    if attributes["datacontenttype"] != "application/json":
+        data = json.loads(data)  # data that is not JSON is a JSON string in the envelope
+    event = attributes["type"].removeprefix(_TYPE_PREFIX)
+    epoch, sequence = int(attributes["epoch"]), int(attributes["sequence"])
+    return ConsumedRecord(session, event, attributes.get("sseid", ""), epoch, sequence, data.encode())
 
 
 def _members(envelope: str) -> Iterator[tuple[str, str]]:
-    """The members of a JSON object, each value as the very text that stands there.
+    """Yield the members of a JSON object, each value as its exact text.
 
-    Parsing and writing the data again would hide what was done to it: order, escapes, numbers, blanks.
+    Parsing and encoding the data again would hide changes: order, escapes, numbers, whitespace.
     """
-    at = _past_blanks(envelope, 0)
+    at = _after_whitespace(envelope, 0)
     while envelope[at] in "{,":
-        name, at = _DECODER.raw_decode(envelope, _past_blanks(envelope, at + 1))
-        start = _past_blanks(envelope, _past_blanks(envelope, at) + 1)  # past the colon
+        name, at = _DECODER.raw_decode(envelope, _after_whitespace(envelope, at + 1))
+        start = _after_whitespace(envelope, _after_whitespace(envelope, at) + 1)  # after the colon
         _, end = _DECODER.raw_decode(envelope, start)
-        at = _past_blanks(envelope, end)
+        at = _after_whitespace(envelope, end)
         yield name, envelope[start:end]
     if envelope[at] != "}":
-        raise NotUnderstood("the envelope is no JSON object")
+        raise NotUnderstood("the envelope is not a JSON object")
 
 
-def _past_blanks(text: str, at: int) -> int:
-    while text[at] in _BLANKS:
+def _after_whitespace(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
         at += 1
     return at

@@ -1,21 +1,83 @@
-"""A Kafka inside this process, for the demo and quick tests: librdkafka's mock cluster on loopback."""
+"""A Kafka inside this process, for the demo and fast tests: librdkafka's mock cluster on loopback."""
 
 from __future__ import annotations
 
-from types import TracebackType
+import ctypes
+from contextlib import suppress
 from typing import Self
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, cimpl
 
-from bridge.demo.mock_cluster import MockCluster, NoMockCluster
 from bridge.errors import Unreachable
+
+_PRODUCER = 0
+"""``RD_KAFKA_PRODUCER``: the cluster belongs to a client, of whatever kind."""
+_REBALANCE_DELAY_MS = 100
+"""How long the first member of a consumer group waits for others. The default of 3 s would delay the first event."""
+_TEXT_SIZE = 512
+
+_POINTER, _TEXT, _INT, _SIZE = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
+_FUNCTIONS = {
+    "rd_kafka_conf_new": (_POINTER, ()),
+    "rd_kafka_conf_set": (_INT, (_POINTER, _TEXT, _TEXT, _TEXT, _SIZE)),
+    "rd_kafka_new": (_POINTER, (_INT, _POINTER, _TEXT, _SIZE)),
+    "rd_kafka_destroy": (None, (_POINTER,)),
+    "rd_kafka_mock_cluster_new": (_POINTER, (_POINTER, _INT)),
+    "rd_kafka_mock_cluster_destroy": (None, (_POINTER,)),
+    "rd_kafka_mock_cluster_bootstraps": (_TEXT, (_POINTER,)),
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, (_POINTER, ctypes.c_int32)),
+}
+
+
+class NoMockCluster(Exception):
+    """The C functions do not exist, or they create no cluster."""
+
+
+class MockCluster:
+    """librdkafka's mock cluster, created by its C functions: Python's client cannot configure one. One thread only."""
+
+    def __init__(self, brokers: int) -> None:
+        """Create the cluster. Raises NoMockCluster."""
+        self._library = _library()
+        error = ctypes.create_string_buffer(_TEXT_SIZE)
+        configuration = self._library.rd_kafka_conf_new()
+        self._library.rd_kafka_conf_set(configuration, b"log_level", b"0", error, _TEXT_SIZE)
+        self._client = self._library.rd_kafka_new(_PRODUCER, configuration, error, _TEXT_SIZE)
+        if not self._client:
+            raise NoMockCluster(error.value.decode(errors="replace"))
+        self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, brokers)
+        if not self._cluster:
+            self.stop()
+            raise NoMockCluster("librdkafka created no cluster")
+        self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
+        self.bootstrap_servers = str(self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode())
+
+    def stop(self) -> None:
+        """End the cluster. Can be called twice."""
+        cluster, self._cluster = self._cluster, None
+        client, self._client = self._client, None
+        if cluster:
+            self._library.rd_kafka_mock_cluster_destroy(cluster)
+        if client:
+            self._library.rd_kafka_destroy(client)
+
+
+def _library() -> ctypes.CDLL:
+    """Return the library that Python's client has loaded; the module that links it finds its functions."""
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(cimpl.__file__)
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        return library
+    raise NoMockCluster("librdkafka's functions were not found")
 
 
 class EmbeddedKafka:
-    """The mock cluster, reachable by any client on this machine while it runs; its records live in memory only.
+    """The mock cluster, reachable by any client on this machine while it runs; its records are in memory only.
 
     It creates topics of 4 partitions when they are first used. It has no topic settings, no CreateTopics and no
-    compaction, and shows the records of aborted transactions: no guarantee is ever proved on it. One thread at a time.
+    compaction, and shows the records of aborted transactions: it proves no guarantee. One thread at a time.
     """
 
     def __init__(self, brokers: int = 1) -> None:
@@ -26,8 +88,8 @@ class EmbeddedKafka:
         """``host:port,...`` once started; empty before."""
 
     def start(self, timeout: float = 10.0) -> str:
-        """Start the cluster; its bootstrap servers. Unreachable if it does not answer within ``timeout`` seconds."""
-        owner = Producer(self._where() | {"log_level": 0})
+        """Start the cluster and return its bootstrap servers. Unreachable if it does not answer within ``timeout``."""
+        owner = Producer(self._connection() | {"log_level": 0})
         try:
             brokers = owner.list_topics(timeout=timeout).brokers.values()
         except KafkaException as failure:
@@ -36,20 +98,20 @@ class EmbeddedKafka:
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
         return self.bootstrap_servers
 
-    def _where(self) -> dict[str, str | int]:
+    def _connection(self) -> dict[str, str | int]:
         try:
             self._cluster = MockCluster(self._brokers)
         except NoMockCluster:
-            # It then belongs to the client that asks for it, lives as long, and lets consumer groups wait for 3 s.
+            # The cluster then belongs to the owner, ends with it, and delays consumer groups by 3 s.
             return {"test.mock.num.brokers": self._brokers}
         return {"bootstrap.servers": self._cluster.bootstrap_servers}
 
     def create_topic(self, name: str, timeout: float = 10.0) -> int:
-        """Make sure the topic is there; how many partitions it has. Unreachable if the cluster does not answer."""
+        """Create the topic if it is missing, and return its number of partitions. Raises Unreachable."""
         if self._owner is None:
             raise Unreachable("the embedded Kafka is not started")
         try:
-            # To ask for a topic is what creates it: there is no CreateTopics.
+            # A metadata request creates the topic: there is no CreateTopics.
             return len(self._owner.list_topics(name, timeout=timeout).topics[name].partitions)
         except KafkaException as failure:
             raise Unreachable(f"the embedded Kafka did not create {name}") from failure
@@ -64,7 +126,5 @@ class EmbeddedKafka:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

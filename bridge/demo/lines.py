@@ -1,96 +1,204 @@
-"""Turns events into lines for people: what an agent says piece by piece becomes one line. Pure, time is an argument."""
+"""Turns events into lines for people, and joins the pieces of a text to one line. Pure; time is an argument.
+
+The data may come from anyone: nothing in a text can move the cursor, change a colour or imitate another line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.demo.consumed_record import ConsumedRecord
-from bridge.demo.event_text import Fields, Tone, digest, fields_of, printable, said
 
-_PIECES = {"thinking": "content", "content": "content", "tool_use_parameter_delta": "input"}
-"""Events that carry a piece of a longer text, and the member that has it."""
+_DELTAS = {"thinking": "content", "content": "content", "tool_use_parameter_delta": "input"}
+"""Events that carry a piece of a longer text, and the member that contains it."""
 _LONGEST_TEXT = 150
-"""Characters after which a line is shown: about what fits on a wide screen."""
+"""Characters after which a line is shown: about the width of a wide screen."""
 _LONGEST_WAIT = 1.5
-"""Seconds after which a line is shown that is not full: a screen that stands still for longer looks dead."""
+"""Seconds after which an unfinished line is shown: a screen without movement looks dead."""
+
+
+LONGEST = 400
+"""Characters of a text: more than the widest screen shows, and cheap for giant events."""
+_JOINER = "\u200d"
+"""Joins emoji to one picture. It is removed, because terminals differ on how wide the picture is."""
+
+PLAIN, GOOD, BAD, QUESTION, NOTICE, TOOL = "default", "green", "red", "yellow", "bright_yellow", "cyan"
+"""Styles of rich."""
+
+Members = Mapping[str, Any]
+"""The members of an event's data."""
+
+
+class EventText(NamedTuple):
+    """What is shown of one event."""
+
+    text: str
+    style: str
+
+
+def printable(text: str) -> str:
+    """Return the text on one line, cut, with everything escaped that is not a visible character or a space."""
+    cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(map(_visible, cut))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character == "\n":
+        return "⏎ "
+    return "" if character == _JOINER else repr(character)[1:-1]
+
+
+def members_of(data: bytes) -> Members | None:
+    """Return the data's members. None if it is not a JSON object."""
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def member_text(members: Members, name: str) -> str:
+    """Return a member as text, whatever its type; empty if it is missing."""
+    value = members.get(name, "")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:LONGEST]
+
+
+def describe(event: str, data: bytes, members: Members | None) -> EventText:
+    """Describe an event; ``members`` are those of its data."""
+    if members is None or event not in _FORMATS:
+        return EventText(printable(data[: 4 * LONGEST].decode(errors="replace")), PLAIN)
+    template, style = _FORMATS[event]
+    text, style = (template.format_map(_Texts(members)), style) if isinstance(template, str) else template(members)
+    return EventText(printable(text), style)
+
+
+class _Texts(dict[str, Any]):
+    """Members for ``format_map``, as text."""
+
+    def __getitem__(self, name: str) -> str:
+        return member_text(self, name)
+
+
+def _complete(members: Members) -> EventText:
+    duration = members.get("reasoningDuration")
+    after = f" after {duration / 1000:.1f} s of thinking" if isinstance(duration, int | float) else ""
+    return EventText(f"✓ done{after}: {member_text(members, 'content')}", GOOD)
+
+
+def _executed(members: Members) -> EventText:
+    mark, style = ("✓", GOOD) if members.get("success") is True else ("✗", BAD)
+    return EventText(f"{mark} {member_text(members, 'toolName')}: {member_text(members, 'progress')}", style)
+
+
+def _notification(members: Members) -> EventText:
+    kind, title, message = (member_text(members, name) for name in ("notificationType", "title", "message"))
+    choices = members.get("choices")
+    options = f" ({' / '.join(map(str, choices))})" if isinstance(choices, list) else ""
+    style = {"error": BAD, "question": QUESTION}.get(kind, NOTICE)
+    return EventText(f"{kind}: {title}: {message}{options}", style)
+
+
+def _error(members: Members) -> EventText:
+    error, attempt, most = (member_text(members, name) for name in ("error", "attempt", "maxAttempts"))
+    return EventText(f"✗ {error}" + (f", attempt {attempt} of {most}" if attempt else ""), BAD)
+
+
+_FORMATS: Mapping[str, tuple[str | Callable[[Members], EventText], str]] = {
+    "user_message_created": ("» {content}", "bold"),
+    "thinking": ("{content}", "italic bright_black"),
+    "content": ("{content}", PLAIN),
+    "complete": (_complete, ""),
+    "tool_use_start": ("calls {name}", TOOL),
+    "tool_use_parameter_delta": ("{input}", "bright_black"),
+    "tool_use_parameter_streaming_complete": ("{name} {input}", TOOL),
+    "tool_execution_start": ("▸ {toolName}: {progress} …", TOOL),
+    "tool_execution_complete": (_executed, ""),
+    "permission": ("may I {action} {toolName}? {description} {params}", QUESTION),
+    "notification": (_notification, ""),
+    "error": (_error, ""),
+    "session_created": ("new session {sessionId}: {title}", "bold magenta"),
+    "session_deleted": ("session {sessionId} was deleted", "bold magenta"),
+}
+"""For each event a template and its style, or a function that returns both."""
 
 
 class Line(NamedTuple):
-    """One line to show: one event, or several that carry pieces of one text."""
+    """One line: one event, or the joined pieces of one text. All texts are safe to print."""
 
     session: str
     event: str
     text: str
-    """Safe to print."""
-    tone: Tone
+    style: str
     events: int = 1
     is_nested: bool = False
-    """Said by a subagent, inside a tool call."""
+    """Whether a subagent published it, inside a tool call."""
 
 
 @dataclass(slots=True)
-class _Passage:
+class _OpenLine:
     event: str
     origin: tuple[str, str, str]
-    """Whose text it is: pieces of another origin begin another line."""
-    tone: Tone
+    """The tool call and message of the text: pieces of another origin begin another line."""
+    style: str
     since: float
     pieces: list[str] = field(default_factory=list)
 
-    def line(self, session: str) -> Line:
-        text = printable("".join(self.pieces))
-        return Line(session, printable(self.event), text, self.tone, len(self.pieces), bool(self.origin[0]))
-
 
 class LineBuilder:
-    """The texts that are being said, at most one a session. One thread only."""
+    """Joins pieces, at most one line per session at a time. One thread only."""
 
     def __init__(self) -> None:
-        self._open: dict[str, _Passage] = {}
+        self._open: dict[str, _OpenLine] = {}
 
-    def take(self, arrival: ConsumedRecord, now: float) -> Iterator[Line]:
-        """The lines that this event completes, in the order of the session."""
-        fields = fields_of(arrival.data)
-        open_one = self._open.get(arrival.session)
-        if fields is None or arrival.event not in _PIECES or arrival.dead_letter:
-            yield from self._close(arrival.session)
-            yield _line(arrival, fields)
+    def add(self, record: ConsumedRecord, now: float) -> Iterator[Line]:
+        """Yield the lines that this event completes, in the session's order."""
+        session, event, members = record.session, record.event, members_of(record.data)
+        if members is None or event not in _DELTAS or record.dead_letter:
+            yield from self._finish(session)
+            yield _line(record, members)
             return
-        if open_one is None or (open_one.event, open_one.origin) != (arrival.event, _origin(fields)):
-            yield from self._close(arrival.session)
-            tone = digest(arrival.event, arrival.data, fields).tone
-            open_one = self._open[arrival.session] = _Passage(arrival.event, _origin(fields), tone, now)
-        open_one.pieces.append(said(fields, _PIECES[arrival.event]))
-        if sum(map(len, open_one.pieces)) > _LONGEST_TEXT:
-            yield from self._close(arrival.session)
+        line = self._open.get(session)
+        if line is None or (line.event, line.origin) != (event, _origin(members)):
+            yield from self._finish(session)
+            style = describe(event, record.data, members).style
+            line = self._open[session] = _OpenLine(event, _origin(members), style, now)
+        line.pieces.append(member_text(members, _DELTAS[event]))
+        if sum(map(len, line.pieces)) > _LONGEST_TEXT:
+            yield from self._finish(session)
 
     def due(self, now: float) -> Iterator[Line]:
-        """The lines that have waited long enough."""
-        for session in [each for each, passage in self._open.items() if now - passage.since > _LONGEST_WAIT]:
-            yield from self._close(session)
+        """Yield the lines that have waited long enough."""
+        for session in [each for each, line in self._open.items() if now - line.since > _LONGEST_WAIT]:
+            yield from self._finish(session)
 
     def rest(self) -> Iterator[Line]:
-        """All lines that are left."""
+        """Yield all unfinished lines."""
         for session in list(self._open):
-            yield from self._close(session)
+            yield from self._finish(session)
 
-    def _close(self, session: str) -> Iterator[Line]:
-        passage = self._open.pop(session, None)
-        if passage is not None:
-            yield passage.line(session)
-
-
-def _origin(fields: Fields) -> tuple[str, str, str]:
-    return said(fields, "parentToolCallId"), said(fields, "assistantMessageId"), said(fields, "toolCallId")
+    def _finish(self, session: str) -> Iterator[Line]:
+        if (line := self._open.pop(session, None)) is not None:
+            text = printable("".join(line.pieces))
+            yield Line(session, line.event, text, line.style, len(line.pieces), bool(line.origin[0]))
 
 
-def _line(arrival: ConsumedRecord, fields: Fields | None) -> Line:
-    shown = digest(arrival.event, arrival.data, fields)
-    is_nested = bool(fields and said(fields, "parentToolCallId"))
-    event = printable(arrival.event)
-    if arrival.dead_letter:
-        text = printable(f"dead letter, {arrival.dead_letter}: {shown.text}")
-        return Line(arrival.session, event, text, Tone.BAD, is_nested=is_nested)
-    return Line(arrival.session, event, shown.text, shown.tone, is_nested=is_nested)
+def _origin(members: Members) -> tuple[str, str, str]:
+    parent, message, call = (
+        member_text(members, name) for name in ("parentToolCallId", "assistantMessageId", "toolCallId")
+    )
+    return parent, message, call
+
+
+def _line(record: ConsumedRecord, members: Members | None) -> Line:
+    text, style = describe(record.event, record.data, members)
+    if record.dead_letter:
+        text, style = printable(f"dead letter, {record.dead_letter}: {text}"), BAD
+    is_nested = bool(members and member_text(members, "parentToolCallId"))
+    return Line(record.session, printable(record.event), text, style, is_nested=is_nested)

@@ -1,129 +1,139 @@
-"""The demo from its start to its verdict: agents talk, sessions come and go, all is shown, ended and compared."""
+"""The demo from its start to its summary: agents publish, sessions come and go, everything is shown and compared."""
 
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 
 from bridge.clock import monotonic
-from bridge.demo.commentary import Commentary
-from bridge.demo.personas import Change, Wishes, cues
+from bridge.demo.live_view import LiveView
 from bridge.demo.screen import Screen
-from bridge.demo.summary import Verdict
-from bridge.demo.system import Stage
+from bridge.demo.summary import Summary
+from bridge.demo.system import DemoOptions, DemoSystem
 from bridge.errors import FatalFault, Unreachable
 from bridge.simulator.faults.kinds import ImmediateFault
 
 _TICK = 0.1
-"""Seconds between two looks: a screen that moves ten times a second looks alive."""
-_STANDSTILL = 10.0
-"""Seconds without an arrival after which what is still missing is given up for lost."""
+"""Seconds between two updates of the screen."""
+_STALL_TIMEOUT = 10.0
+"""Seconds without a new record after which the missing events count as lost."""
+_FIRST_CHANGES = (2.5, 5.0)
+"""Seconds after the first record: a demo of a few seconds shows both changes."""
+_CHANGE_INTERVAL = 8.0
+
+
+def change_times() -> Iterator[float]:
+    """Yield when a session is created, one is deleted, and so on, in seconds after the first record."""
+    yield from _FIRST_CHANGES
+    yield from (_FIRST_CHANGES[-1] + _CHANGE_INTERVAL * number for number in count(1))
 
 
 class Scenario:
-    """One run. One thread; handlers of signals put them into ``asked_to_end``."""
+    """One run. One thread; signal handlers put signals into ``signals``."""
 
-    def __init__(self, wishes: Wishes, screen: Screen, asked_to_end: queue.SimpleQueue[int]) -> None:
-        self._wishes = wishes
+    def __init__(self, options: DemoOptions, screen: Screen, signals: queue.SimpleQueue[int]) -> None:
+        self._options = options
         self._screen = screen
-        self._asked = asked_to_end
-        self._times_asked = 0
-        self._stage = Stage(wishes)
+        self._signals = signals
+        self._signal_count = 0
+        self._system = DemoSystem(options)
         self._remarks: dict[str, str] = {}
         self._faults = 0
 
-    def run(self) -> Verdict:
-        """Everything; the verdict is shown and returned.
+    def run(self) -> Summary:
+        """Run the demo; show and return the summary.
 
-        Raises `Unreachable` or `SettingsError` when a part cannot start, `FatalFault` when asked to end twice.
+        Raises `Unreachable` or `SettingsError` when a component cannot start, `FatalFault` after a second signal.
         """
-        with self._stage as stage:
-            stage.start(self._screen.fact)
-            self._commentary = Commentary(stage, self._screen)
-            self._flow()
-            self._settle()
-            verdict = stage.verdict()
-            if self._wishes.chaos:
-                self._screen.note(f"{self._faults} faults of the Mix server, and this is what came of them:")
+        with self._system as system:
+            system.start(self._screen.component)
+            self._view = LiveView(system, self._screen)
+            self._play()
+            self._finish()
+            summary = system.summary()
+            if self._options.chaos:
+                self._screen.note(f"{self._faults} faults of the Mix server, with this result:")
             self._screen.close()
-            self._screen.summary(verdict, self._remarks)
-        return verdict
+            self._screen.summary(summary, self._remarks)
+        return summary
 
-    # --- the flow
-
-    def _flow(self) -> None:
-        plot = cues()
-        cue, first_at = next(plot), None
+    def _play(self) -> None:
+        first_at: float | None = None
+        changes = enumerate(change_times())
+        number, due = next(changes)
         while not self._is_over():
             self._tick()
             if first_at is None:
-                first_at = monotonic() if self._stage.consumer.ledger.accepted else None
-            elif monotonic() - first_at >= cue.at:
-                self._change(cue.change)
-                cue = next(plot)
+                first_at = monotonic() if self._system.consumer.received.accepted else None
+            elif monotonic() - first_at >= due:
+                self._change_sessions(is_creation=number % 2 == 0)
+                number, due = next(changes)
 
     def _is_over(self) -> bool:
-        seconds = self._wishes.seconds
-        is_time = seconds is not None and self._commentary.elapsed >= seconds
-        return is_time or self._times_asked > 0 or self._screen.is_gone
+        seconds = self._options.seconds
+        is_time = seconds is not None and self._view.elapsed >= seconds
+        return is_time or self._signal_count > 0 or self._screen.is_gone
 
-    def _change(self, change: Change) -> None:
-        name = self._stage.change(change)
+    def _change_sessions(self, *, is_creation: bool) -> None:
+        name = self._system.create_session() if is_creation else self._system.delete_session()
         if name is not None:
-            came_or_went = "a new session" if change is Change.CREATE else "the end of a session"
-            self._screen.note(f"on the Mix server: {came_or_went}, {name}")
-            remark = "created on the way" if change is Change.CREATE else "deleted on the way"
-            self._remarks[name] = ", ".join(filter(None, (self._remarks.get(name), remark)))
+            change = "created" if is_creation else "deleted"
+            self._screen.note(f"on the Mix server: session {name} was {change}")
+            remarks = (self._remarks.get(name), f"{change} during the demo")
+            self._remarks[name] = ", ".join(filter(None, remarks))
 
     def _tick(self) -> None:
-        self._listen()
-        if self._stage.daemon.failure is not None:
-            raise self._stage.daemon.failure
-        if self._stage.consumer.failure is not None:
-            raise Unreachable(self._stage.consumer.failure)
-        self._stage.keep_up()
-        self._tell_faults()
-        self._commentary.look()
+        self._wait_for_signal()
+        if self._system.daemon.failure is not None:
+            raise self._system.daemon.failure
+        self._raise_consumer_failure()
+        self._system.limit_lag()
+        self._show_faults()
+        self._view.update()
 
-    def _tell_faults(self) -> None:
+    def _raise_consumer_failure(self) -> None:
+        if self._system.consumer.failure is not None:
+            raise Unreachable(self._system.consumer.failure)
+
+    def _show_faults(self) -> None:
         with suppress(queue.Empty):
             while True:
-                report = self._stage.faults.get_nowait()
-                if not report.hits or isinstance(report.fault, ImmediateFault):  # as it begins; conditions end unsaid
+                record = self._system.faults.get_nowait()
+                if not record.hits or isinstance(record.fault, ImmediateFault):  # its begin; the end is not shown
                     self._faults += 1
-                    self._screen.note(f"on the Mix server: {report.description}")
+                    self._screen.note(f"on the Mix server: {record.description}")
 
-    def _listen(self) -> None:
+    def _wait_for_signal(self) -> None:
         with suppress(queue.Empty):
-            self._asked.get(timeout=_TICK)
-            self._times_asked += 1 + self._asked.qsize()
-        if self._times_asked > 1:
-            raise FatalFault("ended at once, as asked: nothing was compared")
+            self._signals.get(timeout=_TICK)
+            self._signal_count += 1 + self._signals.qsize()
+        if self._signal_count > 1:
+            raise FatalFault("ended immediately by a second signal: nothing was compared")
 
-    # --- the end: the agents first, then what is on its way, then the bridge, then the consumer
+    # --- the end: first the agents, then the events in flight, then the bridge, then the consumer
 
-    def _settle(self) -> None:
-        self._commentary.doing = "the agents are silent: what is on its way arrives"
-        self._stage.silence()
+    def _finish(self) -> None:
+        self._view.phase = "the agents are silent, the last events arrive"
+        self._system.quiesce()
         self._wait_for_the_rest()
-        self._commentary.doing = "the bridge writes its last checkpoints"
+        self._view.phase = "the bridge writes its last checkpoints"
         self._stop_the_bridge()
-        consumer = self._stage.consumer
-        consumer.finish()
-        if consumer.failure is not None:
-            raise Unreachable(consumer.failure)
-        self._commentary.finish()
+        self._system.consumer.finish()
+        self._raise_consumer_failure()
+        self._view.finish()
 
     def _wait_for_the_rest(self) -> None:
-        consumer = self._stage.consumer
+        received = self._system.consumer.received
         moved_at, seen = monotonic(), -1
-        while self._stage.behind() and monotonic() - moved_at < _STANDSTILL:
+        while self._system.lag() and monotonic() - moved_at < _STALL_TIMEOUT:
             self._tick()
-            if consumer.ledger.accepted != seen:
-                moved_at, seen = monotonic(), consumer.ledger.accepted
+            if received.accepted != seen:
+                moved_at, seen = monotonic(), received.accepted
 
     def _stop_the_bridge(self) -> None:
-        daemon = self._stage.daemon
+        daemon = self._system.daemon
         daemon.stop()
         while not daemon.join(monotonic() + _TICK):
             self._tick()

@@ -1,69 +1,39 @@
-"""What a person sees of the demo: lines in colour and a live status line on a terminal, plain lines elsewhere."""
+"""The demo's screen: colours and a live status line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from io import TextIOWrapper
-from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bridge.demo.event_text import Tone, printable
-from bridge.demo.lines import Line
-from bridge.demo.summary import Tally, Verdict
+from bridge.demo.lines import Line, printable
+from bridge.demo.summary import Counts, Summary
 
 _PLAIN_WIDTH = 160
-"""Columns of a line where nobody knows how wide the reader's screen is."""
+"""Columns of a line where the width of the reader's screen is unknown."""
 _WIDE = 110
-"""Columns from which on event types are written out."""
+"""Columns from which on event types are written in full."""
 _LONGEST_NAME = 9
 _MOST_SESSIONS = 12
-"""Sessions told one by one at the end."""
-
-_NAMES = ("cyan", "magenta", "green", "yellow", "blue", "dark_orange", "medium_purple1", "turquoise2", "hot_pink")
-_TONES: Mapping[Tone, str] = {
-    Tone.USER: "bold",
-    Tone.SPEECH: "default",
-    Tone.THOUGHT: "italic bright_black",
-    Tone.TOOL: "cyan",
-    Tone.QUIET: "bright_black",
-    Tone.GOOD: "green",
-    Tone.BAD: "red",
-    Tone.ASKING: "yellow",
-    Tone.NOTICE: "bright_yellow",
-    Tone.NEWS: "bold magenta",
-    Tone.PLAIN: "default",
-}
-_RATE_SECONDS = 3
-"""A rate over less jumps about, over more it lags behind what is seen."""
+"""Sessions listed one by one at the end."""
+_DIM = "bright_black"
+_SESSION_COLOURS = (
+    *("cyan", "magenta", "green", "yellow", "blue"),
+    *("dark_orange", "medium_purple1", "turquoise2", "hot_pink"),
+)
 _ROOM_FOR_ECHO = 4
-"""Columns left free: the terminal writes ``^C`` behind the status line, and one that wraps cannot be taken away."""
+"""Columns left free: the terminal writes ``^C`` after the status line, and a line that wraps cannot be erased."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The running count."""
-
-    elapsed: float
-    per_second: Sequence[int]
-    """Events of the last seconds, the newest last."""
-    events: int
-    behind: int
-    """Sent, and not yet arrived."""
-    sessions: int
-    doing: str
-    """What is going on, or how to end it."""
-
-
 class _Printer(Console):
-    """A console that falls silent when its reader goes away (``| head``), instead of ending the program."""
+    """A console that goes quiet when its reader ends (``| head``), instead of ending the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -71,14 +41,14 @@ class _Printer(Console):
 
 
 class Screen:
-    """Thread rule: one thread. Others may write to ``sys.stderr``: on a terminal that comes out above the status line.
+    """Thread rule: one thread. Others may write to ``sys.stderr``: on a terminal that appears above the status line.
 
-    As a context manager it gives the terminal back as it was.
+    As a context manager it restores the terminal.
     """
 
     def __init__(self, out: TextIO, *, colours: bool) -> None:
         if isinstance(out, TextIOWrapper):
-            out.reconfigure(errors="backslashreplace")  # agents say what an output of few characters cannot hold
+            out.reconfigure(errors="backslashreplace")  # the output's encoding may not have the agents' characters
         is_terminal = out.isatty()
         self._console = _Printer(
             file=out,
@@ -90,10 +60,9 @@ class Screen:
             emoji=False,
         )
         self.is_live = is_terminal and not self._console.is_dumb_terminal
-        """Whether there is a status line that is drawn over."""
-        self._status = Text("")
+        """Whether the status line is redrawn in place."""
         self._live = Live(
-            self._status,
+            Text(""),
             console=self._console,
             auto_refresh=False,
             transient=True,
@@ -107,163 +76,128 @@ class Screen:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Take the status line away and give the terminal back. Can be called twice."""
+        """Erase the status line and restore the terminal. Can be called twice."""
         if self.is_live:
             self._live.stop()
 
     @property
     def is_gone(self) -> bool:
-        """Nobody reads any more."""
+        """Whether nobody reads the output any more."""
         return self._console.quiet
 
-    # --- the beginning
+    def _print(self, *parts: str | tuple[str, str]) -> None:
+        self._console.print(Text.assemble(*parts))
+
+    # --- while the demo runs
 
     def title(self, title: str, subtitle: str) -> None:
-        """What this is."""
-        self._console.print(Text.assemble((title, "bold"), "  ", (subtitle, "default")))
+        """Show the title."""
+        self._print((title, "bold"), "  ", subtitle)
 
-    def fact(self, name: str, text: str, remark: str = "") -> None:
-        """Something that is there now, and where."""
-        self._console.print(Text.assemble(f"  {name:<11}", (text, "bold"), "  ", (remark, "bright_black")))
+    def component(self, name: str, address: str, remark: str = "") -> None:
+        """Show a component that has started, and its address."""
+        self._print(f"  {name:<11}", (address, "bold"), "  ", (remark, _DIM))
 
     def note(self, text: str) -> None:
-        """A word about the demo itself."""
-        self._console.print(Text(f"— {text}", "bright_black"))
-
-    # --- the flow
+        """Show a note about the demo itself."""
+        self._print((f"— {text}", _DIM))
 
     def show(self, lines: Iterable[Line]) -> None:
-        """Lines as they arrive; what is too long for the screen is cut."""
+        """Show arrived events, each cut to the width of the screen."""
         texts = [self._line(line) for line in lines]
         if texts:
             self._console.print(Text("\n").join(texts))
 
-    def count(self, status: Status) -> None:
-        """The running count: drawn over on a terminal, elsewhere a line."""
-        if self.is_live:
-            self._live.update(_status_line(status, self._console.width), refresh=True)
-        else:
-            self.note(_counts(status))
+    def status(self, status: str, per_second: Sequence[int]) -> None:
+        """Show the status: redrawn in place with bars for the events of each second, or as a note."""
+        if not self.is_live:
+            self.note(status)
+            return
+        budget = self._console.width - _ROOM_FOR_ECHO
+        text = Text(f" {status} ", "reverse", no_wrap=True)
+        if (bars := min(len(per_second), budget - text.cell_len - 1)) > 0:
+            text.append(f"{_bars(per_second[-bars:])} ")
+        text.truncate(budget, overflow="ellipsis", pad=True)
+        self._live.update(text, refresh=True)
 
     def _line(self, line: Line) -> Text:
         width = self._console.width
-        wide = width >= _WIDE
-        kind = _cut_in_the_middle(line.event, 37 if wide else 21)
+        kind_width = 37 if width >= _WIDE else 21
         text = Text(no_wrap=True, end="")
         text.append(f"{short(line.session):<{_LONGEST_NAME}} ", self._style_of(line.session))
-        text.append(f"{kind:<{37 if wide else 21}} ", "bright_black")
+        text.append(f"{_cut_in_the_middle(line.event, kind_width):<{kind_width}} ", _DIM)
         if line.is_nested:
-            text.append("↳ ", "bright_black")
-        text.append(line.text, _TONES[line.tone])
-        times = f" x{line.events}" if line.events > 1 else ""
-        text.truncate(width - 1 - len(times), overflow="ellipsis")
-        return text.append(times, "bright_black")
+            text.append("↳ ", _DIM)
+        text.append(line.text, line.style)
+        count = f" x{line.events}" if line.events > 1 else ""
+        text.truncate(width - 1 - len(count), overflow="ellipsis")
+        return text.append(count, _DIM)
 
     def _style_of(self, session: str) -> str:
-        return self._styles.setdefault(session, f"bold {_NAMES[len(self._styles) % len(_NAMES)]}")
+        return self._styles.setdefault(session, f"bold {_SESSION_COLOURS[len(self._styles) % len(_SESSION_COLOURS)]}")
 
-    # --- the end
+    # --- the summary
 
-    def summary(self, verdict: Verdict, remarks: Mapping[str, str]) -> None:
-        """The outcome; ``remarks`` are words about single sessions."""
-        console, total = self._console, verdict.total
-        console.print()
-        told = list(verdict.sessions.items())[:_MOST_SESSIONS]
-        for session, tally in told:
-            console.print(self._session_line(session, tally, remarks.get(session, "")))
-        if len(verdict.sessions) > len(told):
-            console.print(Text(f"  and {len(verdict.sessions) - len(told)} more sessions", "bright_black"))
-        console.print()
+    def summary(self, summary: Summary, remarks: Mapping[str, str]) -> None:
+        """Show the result; ``remarks`` are about single sessions."""
+        self._print()
+        listed = list(summary.sessions.items())[:_MOST_SESSIONS]
+        for session, counts in listed:
+            self._session(session, counts, remarks.get(session, ""))
+        if (more := len(summary.sessions) - len(listed)) > 0:
+            self._print((f"  and {more} more sessions", _DIM))
+        self._print()
+        self._total(summary.total)
+        self._print()
+        if summary.total.is_correct:
+            self._print(("✓ nothing lost: every event arrived as it was sent, and in order", "bold green"))
+        else:
+            self._print(("✗ what arrived is not what was sent", "bold red"))
+
+    def _session(self, session: str, counts: Counts, remark: str) -> None:
+        problems = {
+            "lost": counts.lost,
+            "repeated": counts.repeated,
+            "altered": counts.altered,
+            "out of order": counts.out_of_order,
+        }
+        listed = "".join(f", {count} {name}" for name, count in problems.items() if count)
+        name = (f"  {short(session):<{_LONGEST_NAME}}", self._style_of(session))
+        self._print(name, f" {counts.arrived} of {counts.sent} events", (listed, "red"), (f"  {remark}".rstrip(), _DIM))
+
+    def _total(self, total: Counts) -> None:
+        rows = [
+            ("sent", total.sent, "according to the server's own journal", ""),
+            ("arrived", total.arrived, "at an independent consumer, compared byte for byte", ""),
+            ("lost", total.lost, "", "red"),
+            ("repeated", total.repeated, "", ""),
+        ]
+        if total.altered:
+            rows.append(("altered", total.altered, "records that the server never sent like this", "red"))
+        if total.out_of_order:
+            rows.append(("disorder", total.out_of_order, "events that arrived after a later one", "red"))
         digits = len(str(max(total.sent, total.arrived + total.repeated)))
-        for name, number, explained, is_good in _outcome(total):
-            style = "bold" if is_good else "bold red"
-            figure = f"  {name:<9} {number:>{digits}}"
-            console.print(Text.assemble((figure, style), (f"  {explained}" if explained else "", "bright_black")))
-        console.print()
-        console.print(_last_word(total))
-
-    def _session_line(self, session: str, tally: Tally, remark: str) -> Text:
-        flaws = [f"{count} {name}" for name, count in _flaws(tally) if count]
-        return Text.assemble(
-            (f"  {short(session):<{_LONGEST_NAME}}", self._style_of(session)),
-            f" {tally.arrived} of {tally.sent} events",
-            (f", {', '.join(flaws)}" if flaws else "", "red"),
-            (f"  {remark}" if remark else "", "bright_black"),
-        )
+        for name, count, explanation, colour in rows:
+            style = f"bold {colour if count else ''}"
+            self._print((f"  {name:<9} {count:>{digits}}", style.strip()), (f"  {explanation}".rstrip(), _DIM))
 
 
 def short(session: str) -> str:
-    """The session's name for a line: all of it if it is short, else its beginning."""
+    """Return a session's name for a line: all of it if it is short, otherwise its beginning."""
     name = printable(session)
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
-def _flaws(tally: Tally) -> tuple[tuple[str, int], ...]:
-    return (
-        ("lost", tally.lost),
-        ("repeated", tally.repeated),
-        ("altered", tally.foreign),
-        ("out of order", tally.misplaced),
-    )
-
-
-def _outcome(total: Tally) -> list[tuple[str, int, str, bool]]:
-    lines = [
-        ("sent", total.sent, "by the server's own journal", True),
-        ("arrived", total.arrived, "at an independent consumer, compared byte for byte", True),
-        ("lost", total.lost, "", not total.lost),
-        ("repeated", total.repeated, "", True),
-    ]
-    if total.foreign:
-        lines.append(("altered", total.foreign, "records that the server never sent so", False))
-    if total.misplaced:
-        lines.append(("disorder", total.misplaced, "events that came behind a later one", False))
-    return lines
-
-
-def _last_word(total: Tally) -> Text:
-    if total.is_good:
-        return Text("✓ nothing lost: every event arrived as it was sent, and in order", "bold green")
-    return Text("✗ what arrived is not what was sent", "bold red")
-
-
 def _cut_in_the_middle(name: str, width: int) -> str:
-    """Both ends of a long name tell the most: ``tool_use_…g_complete``."""
+    """Keep both ends of a long name, which differ most: ``tool_use_…g_complete``."""
     if len(name) <= width:
         return name
     tail = (width - 1) // 2
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
-
-
-def _counts(status: Status) -> str:
-    minutes, seconds = divmod(int(status.elapsed), 60)
-    overlap_window = status.per_second[-_RATE_SECONDS:]
-    rate = round(sum(overlap_window) / max(1, len(overlap_window)))
-    parts = (
-        f"{minutes:02}:{seconds:02}",
-        f"{rate} events/s",
-        f"{status.events} events",
-        f"lag {status.behind}",
-        f"{status.sessions} sessions",
-        status.doing,
-    )
-    return " │ ".join(parts)
-
-
-def _status_line(status: Status, width: int) -> Text:
-    budget = width - _ROOM_FOR_ECHO
-    text = Text(f" {_counts(status)} ", "reverse", no_wrap=True)
-    bars = min(len(status.per_second), budget - text.cell_len - 1)
-    if bars > 0:
-        text.append(f"{_bars(status.per_second[-bars:])} ")
-    text.truncate(budget, overflow="ellipsis", pad=True)
-    return text
 
 
 def _bars(counts: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""The demo's consumer reads records by their description, and takes nothing else for one."""
+"""The demo's consumer reads records according to their description, and refuses everything else."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ RULES = Rules(
 )
 
 
-def by_the_bridge(name: str, data: str) -> ConsumedRecord:
-    """Through the bridge's own encoder and back."""
+def encoded_by_the_bridge(name: str, data: str) -> ConsumedRecord:
+    """Encode with the bridge's encoder, and read the record."""
     record = Encoder(RULES, SessionKey("demo", "a/b")).encode(Event(name, data, "7", "7", 1, None), 5, 6)
     assert record is not None
     return understand(record.key, record.value, record.headers)
@@ -41,16 +41,16 @@ def by_the_bridge(name: str, data: str) -> ConsumedRecord:
     ],
 )
 def test_an_events_data_comes_back_byte_for_byte(data):
-    """Blanks and escapes too."""
-    assert by_the_bridge("content", data) == ConsumedRecord("a/b", "content", "7", 5, 6, data.encode())
+    """Including whitespace and escapes."""
+    assert encoded_by_the_bridge("content", data) == ConsumedRecord("a/b", "content", "7", 5, 6, data.encode())
 
 
-def test_text_that_is_no_json_comes_back():
-    assert by_the_bridge("unheard_of", 'no "json"\n').data == b'no "json"\n'
+def test_text_that_is_not_json_comes_back():
+    assert encoded_by_the_bridge("unheard_of", 'no "json"\n').data == b'no "json"\n'
 
 
 def test_a_dead_letter_comes_back_with_its_reason():
-    assert by_the_bridge("content", "{}") == ConsumedRecord("a/b", "content", "7", 5, 6, b"{}", "schema")
+    assert encoded_by_the_bridge("content", "{}") == ConsumedRecord("a/b", "content", "7", 5, 6, b"{}", "schema")
 
 
 ENVELOPE = {"type": "mix.content", "datacontenttype": "application/json", "epoch": "1", "sequence": "2", "data": {}}

@@ -1,4 +1,4 @@
-"""The Kafka of the demo: there within a moment, usable by any client, gone afterwards."""
+"""The demo's Kafka starts fast, serves any client, and ends completely."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 
 def test_records_go_in_and_come_out_while_it_runs():
-    """Other clients of this machine produce and consume as with any Kafka."""
+    """Any client on this machine can produce and consume."""
     with EmbeddedKafka() as kafka:
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
         for number in range(20):
@@ -34,13 +34,12 @@ def test_records_go_in_and_come_out_while_it_runs():
 
 
 def test_it_can_have_several_brokers():
-    """Each has an address of its own."""
     with EmbeddedKafka(brokers=3) as kafka:
         assert len(set(kafka.bootstrap_servers.split(","))) == 3
 
 
 def test_nothing_listens_after_stop():
-    """The port is closed, and stop can be called twice."""
+    """``stop`` can be called twice."""
     kafka = EmbeddedKafka()
     host, port = kafka.start().split(":")
     kafka.stop()
@@ -49,8 +48,8 @@ def test_nothing_listens_after_stop():
         socket.create_connection((host, int(port)), timeout=1).close()
 
 
-def test_the_first_member_of_a_group_need_not_wait_for_others():
-    """As it would for three seconds by default: the demo's first event would come so much later."""
+def test_the_first_member_of_a_group_does_not_wait_for_others():
+    """The default of three seconds would delay the demo's first event."""
     assigned: list[int] = []
     with EmbeddedKafka() as kafka:
         partitions = kafka.create_topic("mix.checkpoints")

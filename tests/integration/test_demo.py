@@ -108,8 +108,8 @@ def test_it_ends_by_itself_and_nothing_is_lost():
     assert (code, errors) == (0, "")
     assert all_arrived(out)
     assert "ember     " in out
-    assert "created on the way" in out
-    assert "deleted on the way" in out
+    assert "created during the demo" in out
+    assert "deleted during the demo" in out
     assert re.search(r"— 00:0\d │ \d+ events/s │ \d+ events │ lag \d+ │ \d sessions", out)
     assert "nothing lost" in out
     assert "\x1b" not in out
@@ -139,7 +139,7 @@ def test_a_second_signal_ends_it_at_once():
         demo.line_with("user_message_created")
         twice(demo.process)
         code, out, errors = demo.end()
-    assert (code, errors) == (75, "ended at once, as asked: nothing was compared\n")
+    assert (code, errors) == (75, "ended immediately by a second signal: nothing was compared\n")
     assert not numbers(out)
 
 
