@@ -13,7 +13,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
-from bridge.core.records.checkpoint import OWN_KEY_PREFIX, ending
+from bridge.core.records.checkpoint import OWN_KEY_PREFIX, token_suffix
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.kafka.config import below, client_logger, reader_config, settings_judged
 from bridge.kafka.errors import in_words
@@ -204,7 +204,7 @@ class ShardReader:
             self._beat()
         shard.log = None
         shard.terms.append(term)
-        self._endings[number] = tuple(map(ending, shard.terms))
+        self._endings[number] = tuple(map(token_suffix, shard.terms))
         self._claims.forget(number)
         self._delays.over(number, shard)
         shard.taken(Taken(number, term, shard.previous, restored))

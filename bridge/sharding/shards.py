@@ -19,7 +19,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, epoch_in
 from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records.checkpoint import run_of, term_of
+from bridge.core.records.checkpoint import epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.core.snapshot import ShardSnapshot
 from bridge.delivery.lease import Lease
@@ -323,7 +323,11 @@ class Shards:
 
     def _is_harmless(self, each: _Shard, key: SessionKey, word: CheckpointRecord) -> bool:
         """A late word in no epoch above the one that was taken over hides nothing; the next restore minds it."""
-        term, epoch, own = term_of(run_of(word.value)), epoch_in(word.value), self._sessions.restored_epoch(key)
+        term, epoch, own = (
+            token_of(epoch_and_token(word.value)),
+            epoch_in(word.value),
+            self._sessions.restored_epoch(key),
+        )
         is_late = each.lease.term is not None and 0 <= term < each.lease.term
         return is_late and epoch is not None and own is not None and epoch <= own
 

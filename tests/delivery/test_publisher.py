@@ -497,7 +497,7 @@ def test_a_new_epoch_waits_for_a_proof_of_membership(rig: Rig, monkeypatch: pyte
     assert one.acknowledged == one.position
     closed = rig.delivery.close(LOCAL)
     assert closed is not None
-    assert closed.term == 77
+    assert closed.fencing_token == 77
 
 
 def test_after_a_stand_nothing_is_handed_over_before_a_proof(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

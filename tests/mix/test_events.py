@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mix_python_sdk.models import sseeventstream
 
 from bridge.mix.events import EVENTS, SCHEMA_VERSION, VALIDATORS
-from tests.core.test_json_text import JSON_VALUES
+from tests.support.json_texts import JSON_VALUES
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "connected": {"sessionId": "s"},

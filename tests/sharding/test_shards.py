@@ -547,11 +547,11 @@ def test_a_late_word_in_no_higher_epoch_does_not_touch_the_session() -> None:
     scene = Scene()
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
-    late = encode(replace(checkpoint(), term=3))
+    late = encode(replace(checkpoint(), fencing_token=3))
     scene.assignment.note(Note(HOME, word=CheckpointRecord(HOME, 9, 0, KEY.record_key, late)))
     scene.shards.tick()
     assert scene.sessions.said == [f"own {HOME}"]
-    higher = encode(replace(checkpoint(Position(6, 0, "3")), term=3))
+    higher = encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3))
     scene.assignment.note(Note(HOME, word=CheckpointRecord(HOME, 10, 0, KEY.record_key, higher)))
     scene.shards.tick()
     assert scene.sessions.said[-1] == f"hold {KEY}"

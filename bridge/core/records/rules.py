@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
 from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, Reason, event_headers, failure_headers, prefix
-from bridge.core.records.json_text import json_flaw
+from bridge.core.records.json_text import json_violation
 from bridge.core.stream.event import Event
 
 Format = Literal["structured", "binary", "raw"]
@@ -205,7 +205,7 @@ def _check_of(rules: Rules, name: str) -> tuple[Callable[[str], Violation | None
 
 
 def _check_json(data: str) -> Violation | None:
-    violation = json_flaw(data)
+    violation = json_violation(data)
     return None if violation is None else Violation("invalid_json", violation)
 
 
