@@ -58,7 +58,7 @@ class ClaimWriter:
             self._producer = None
         if self._producer is None:
             self._is_spent = False
-            self._producer = IdempotentProducer(ProducerSettings(self._config, _LARGEST), Role.TRIAL)
+            self._producer = IdempotentProducer(ProducerSettings(self._config, _LARGEST), Role.SINGLE)
             self._used = monotonic()
 
     def write(self, shard: int, claim: Claim) -> None:

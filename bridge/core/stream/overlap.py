@@ -6,7 +6,7 @@ remembers that id and a digest of each event after it: usually one event, or all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Reversible
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -75,7 +75,7 @@ def digest(event: Event) -> bytes:
     return blake2b(f"{own_id}\0{event.name}\0{size}\0{event.data}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def extended(known: OverlapWindow, entries: Sequence[Numbered]) -> OverlapWindow:
+def extended(known: OverlapWindow, entries: Reversible[Numbered]) -> OverlapWindow:
     """The window after more events. Reads only the events of the newest two ids, usually two events."""
     newest: list[Event] = []
     cursor = later = None
