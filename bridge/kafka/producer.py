@@ -121,7 +121,7 @@ _OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
     Role.EVENTS: {"enable.gapless.guarantee": True},
     Role.POSITIONS: {},
     Role.SINGLE: {"batch.num.messages": 1},
-    Role.ISOLATION: {},
+    Role.ISOLATION: {"batch.num.messages": 10_000},
 }
 _LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.SINGLE: 0, Role.ISOLATION: 100}
 

@@ -78,12 +78,12 @@ def test_there_is_something_to_let_through() -> None:
         "queue.buffering.max.ms",
     }
     assert made({})["events"]["linger.ms"] == 5
-    assert made({})["trial"]["linger.ms"] == 0
+    assert made({})["single"]["linger.ms"] == 0
     assert made({})["reader"]["fetch.wait.max.ms"] == 10
 
 
 def test_what_protects_delivery_is_not_let_through() -> None:
-    """The names that stand above the user's are all refused, but for the trial's batches of one."""
+    """The names that stand above the user's are all refused, apart from how many records go in one request."""
     config = dict.fromkeys(spoken_for(), "user")
     for role in Role:
         final = producer_config(ProducerSettings(config, 1_000_000), role)
