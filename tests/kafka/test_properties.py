@@ -30,7 +30,11 @@ ALIASES = {
 }
 # Only what has a batch of its own can be found to be the one that Kafka refuses. The transactional producer listens to
 # its client's log itself, and passes on what is wanted.
-NOT_THE_USERS: dict[str, set[str]] = {Role.ISOLATION.value: {"batch.num.messages"}, "transactional": {"log_level"}}
+NOT_THE_USERS: dict[str, set[str]] = {
+    "single": {"batch.num.messages"},
+    "isolation": {"batch.num.messages"},
+    "transactional": {"log_level"},
+}
 
 
 def bridge_config(properties: dict[str, str]) -> dict[str, Any]:
