@@ -126,6 +126,6 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
 
     delivery = make_delivery(settings, count, limit, reclaim, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
-    coordinator = ShardCoordinator(settings, count, delivery, supervisor.shards, heartbeats.beat, wake)
+    coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.beat, wake)
     topics = watch(settings, limits, coordinator)
     return Pipeline(delivery, supervisor, coordinator, topics)

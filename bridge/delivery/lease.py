@@ -1,100 +1,112 @@
-"""One ownership of one shard: what entitles a session's worker and its outbox to hand anything over."""
+"""The ownership of a shard: the permission to hand the records of its sessions to a producer."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Protocol
 
 from bridge.clock import monotonic
 
-_LOOK = 0.1
-"""Seconds between two looks whether somebody who waits still does."""
+_INTERVAL = 0.1
+"""Seconds between two checks whether a waiting caller was stopped."""
 
 
 class Prover(Protocol):
-    """Proves that this process is still a member of the group (``sharding.membership.Membership``).
-
-    Any thread.
-    """
+    """Proves that this process is a member of the group. Thread rule: any thread."""
 
     @property
     def proven_at(self) -> float:
-        """When the newest proof was asked for that succeeded, by :func:`bridge.clock.monotonic`."""
+        """When the newest successful proof was requested, by :func:`bridge.clock.monotonic`."""
         ...
 
     def ask(self) -> None:
-        """Have membership proven soon; never waits."""
+        """Request a proof soon; never waits."""
         ...
 
     def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
-        """Wait for a proof that was asked for after ``since``; False when ``is_over()`` or membership has ended."""
+        """Wait for a proof requested after ``since``; False when ``is_over()`` or membership has ended."""
         ...
 
 
+class LeaseState(Enum):
+    """What a lease allows."""
+
+    ACTIVE = auto()
+    SUSPENDED = auto()
+    """The owner of the shard is not known at present: what is read waits in memory."""
+    REVOKED = auto()
+    """For ever: the next ownership of the shard is another lease."""
+
+
 class Lease:
-    """From the moment a shard is assigned to this process until it is given up or lost.
+    """One ownership of one shard, from its assignment until it is released or lost.
 
-    A process that was paused, or cut off from its group, does not know that its shards have gone to another one. What
-    would do harm then waits for a proof: a new epoch, since the successor's numbers in the older one would be hidden
-    behind it, and whatever a reader still holds after it stood still.
+    A process that was paused, or cut off from its group, does not know that another one took its shards. So everything
+    harmful waits for a proof of membership: a new epoch, because consumers would drop the successor's numbers in the
+    older one, and the events that a reader still holds after a stall.
 
-    Thread rule: any thread. Once over, for ever over: the shard's next ownership is another tenure.
+    Thread rule: any thread.
     """
 
     def __init__(self, shard: int, prover: Prover) -> None:
         self.shard = shard
-        self.term: int | None = None
-        """The offset of this owner's newest claim, known once a claim has come by."""
-        self.since: int | None = None
-        """The offset of its first one: all that it ever wrote lies behind that."""
+        self.fencing_token: int | None = None
+        """The offset of this owner's newest claim; None before the first one was read."""
+        self.first_token: int | None = None
+        """The offset of its first claim: everything it ever wrote lies behind. None in a recreated topic as well."""
+        self.released = threading.Event()
+        """Set when this process uses nothing of the shard any more."""
         self._prover = prover
-        self._over = threading.Event()
-        self._may_go_on = threading.Event()
-        self._may_go_on.set()
-        self._begins_anew = False
-        self._lock = threading.Lock()  # the main thread and a shard's own may claim it
+        self._state = LeaseState.ACTIVE
+        self._changed = threading.Condition()
 
     @property
     def is_over(self) -> bool:
-        """Nothing of the shard may be handed over any more."""
-        return self._over.is_set()
-
-    def claimed(self, term: int) -> None:
-        """A claim of this owner has come by; of several that were under way the newest counts."""
-        with self._lock:
-            if self.since is None or self.term is None or self._begins_anew:
-                self.since = self.term = term
-                self._begins_anew = False
-            else:
-                self.since, self.term = min(self.since, term), max(self.term, term)
-
-    def begin_anew(self) -> None:
-        """The topic is a new one: the next claim begins its offsets, whatever the claims before were."""
-        with self._lock:
-            self._begins_anew = True
-
-    def revoke(self) -> None:
-        """End it, at once and for ever."""
-        self._over.set()
+        """Whether it was revoked: nothing of the shard may be handed to a producer."""
+        return self._state is LeaseState.REVOKED
 
     @property
     def is_suspended(self) -> bool:
-        """Whose the shard is, is not known at present: what is read waits in memory."""
-        return not self._may_go_on.is_set()
+        """Whether the owner of the shard is not known at present."""
+        return self._state is LeaseState.SUSPENDED
+
+    def revoke(self) -> None:
+        """End it, immediately and for ever."""
+        self._change(LeaseState.REVOKED)
 
     def suspend(self) -> None:
-        """Membership was lost: hand nothing over before it is known that nobody else had the shard."""
-        self._may_go_on.clear()
+        """Membership was lost: hand nothing to a producer until it is known that no other process had the shard."""
+        self._change(LeaseState.SUSPENDED)
 
     def resume(self) -> None:
-        """Nobody else had it."""
-        self._may_go_on.set()
+        """No other process had the shard."""
+        self._change(LeaseState.ACTIVE)
+
+    def _change(self, state: LeaseState) -> None:
+        with self._changed:
+            if not self.is_over:
+                self._state = state
+            self._changed.notify_all()
+
+    def claimed(self, token: int) -> None:
+        """Note a claim of this owner that was read; of several, the newest counts (two threads may write claims)."""
+        with self._changed:
+            if self.first_token is None or self.fencing_token is None:
+                self.first_token = self.fencing_token = token
+            else:
+                self.first_token, self.fencing_token = min(self.first_token, token), max(self.fencing_token, token)
+
+    def topic_was_recreated(self) -> None:
+        """Offsets start at 0 again: the next claim counts, whatever the earlier tokens were."""
+        with self._changed:
+            self.first_token = None
 
     def prove(self, stopped: Callable[[], bool] = bool) -> bool:
         """Wait until the group has accepted this process as a member after this call.
 
-        False when the tenure is over, or ``stopped()``.
+        False when the lease is over, or ``stopped()``.
         """
 
         def is_over() -> bool:
@@ -103,7 +115,8 @@ class Lease:
         asked_at = monotonic()
         while not is_over():
             if self.is_suspended:
-                self._may_go_on.wait(_LOOK)
+                with self._changed:
+                    self._changed.wait_for(lambda: not self.is_suspended, _INTERVAL)
             elif self._prover.prove(asked_at, lambda: is_over() or self.is_suspended):
                 return not self.is_over
             elif not self.is_suspended:
@@ -111,26 +124,10 @@ class Lease:
         return False
 
     def is_proven_within(self, seconds: float) -> bool:
-        """Whether membership was proven in the last ``seconds``; asks for a proof when it was not, and never waits."""
-        if self.is_over or self.is_suspended:
+        """Whether membership was proven in the last ``seconds``; if not it requests a proof. Never waits."""
+        if self._state is not LeaseState.ACTIVE:
             return False
         if monotonic() - self._prover.proven_at <= seconds:
             return True
         self._prover.ask()
         return False
-
-
-class SoleOwner:
-    """Proves everything: for one process that shares its sessions with nobody, as tests of single parts do."""
-
-    @property
-    def proven_at(self) -> float:
-        """See :class:`Prover`."""
-        return monotonic()
-
-    def ask(self) -> None:
-        """See :class:`Prover`."""
-
-    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:  # noqa: ARG002 - the protocol's
-        """See :class:`Prover`."""
-        return not is_over()

@@ -13,8 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from urllib3.util import parse_url
 
-from bridge.core.terminal_text import one_line
-from bridge.http.errors import ConnectionLost, EndKind
+from bridge.http.errors import ConnectionLost, EndKind, one_line
 
 MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -30,7 +29,7 @@ class Origin(NamedTuple):
     port: int | None
 
     def __str__(self) -> str:
-        return one_line(f"{self.scheme}://{self.host}:{self.port}", 200)
+        return one_line(f"{self.scheme}://{self.host}:{self.port}")
 
 
 def origin_of(prepared_url: str) -> Origin:

@@ -168,7 +168,3 @@ def _refusal(exception: KafkaException, doing: str, group: str, topic: str) -> S
     error = error_of(exception)
     refusal = None if error is None else join_refusal(error, group, topic)
     return refusal or unreachable(doing, exception)
-
-
-GroupSeen = GroupDescription
-MemberSeen = GroupMember

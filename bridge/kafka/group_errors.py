@@ -72,5 +72,3 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
         "the brokers do not accept {group} as the name of a consumer group; choose another namespace",
     ),
 }
-standing_of = member_status
-connection_failure_to_joining = join_refusal

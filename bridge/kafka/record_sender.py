@@ -40,7 +40,7 @@ class RecordSender:
     """
 
     def __init__(self, config: Mapping[str, Any], max_request_bytes: int) -> None:
-        self._producer = IdempotentProducer(ProducerSettings(config, max_request_bytes), Role.SINGLE)
+        self._producer = IdempotentProducer(ProducerSettings(config, max_request_bytes), Role.TRIAL)
         self._in_flight = 0
         self._bytes = 0
         self._answered = monotonic()

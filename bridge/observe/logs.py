@@ -27,7 +27,6 @@ import structlog
 from structlog.typing import EventDict
 
 from bridge.clock import rfc3339
-from bridge.core.terminal_text import visible
 
 LogFormat = Literal["console", "json"]
 
@@ -128,11 +127,11 @@ def console_renderer(*, colours: bool) -> Renderer:
     def render(_: object, __: str, line: EventDict) -> str:
         timestamp, level, event, logger = (str(line.pop(key)) for key in _OWN)
         exception = str(line.pop("exception", ""))
-        parts = [paint("2", timestamp), paint(_COLOURS.get(level, "0"), f"{level:<8}"), paint("1", visible(event))]
-        parts += [f"{paint('36', visible(key))}={_value(value)}" for key, value in line.items()]
-        parts.append(paint("2", f"[{visible(logger)}]"))
+        parts = [paint("2", timestamp), paint(_COLOURS.get(level, "0"), f"{level:<8}"), paint("1", _printable(event))]
+        parts += [f"{paint('36', _printable(key))}={_value(value)}" for key, value in line.items()]
+        parts.append(paint("2", f"[{_printable(logger)}]"))
         # Indented, so that no line of an error's text looks like the beginning of a log line.
-        return "\n    ".join([" ".join(parts), *map(visible, exception.splitlines())])
+        return "\n    ".join([" ".join(parts), *map(_printable, exception.splitlines())])
 
     return render
 
@@ -157,6 +156,11 @@ def _ordered(_: object, name: str, line: EventDict) -> EventDict:
 def _value(value: object) -> str:
     bare = isinstance(value, str) and value.isprintable() and _BARE.fullmatch(value)
     return str(value) if bare else repr(value)
+
+
+def _printable(text: str) -> str:
+    """The text with everything escaped that is not a visible character or a space: C0, C1, bidi, line separators."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -1,8 +1,8 @@
-"""Which shards are this process's, and which of them it is just giving up. No Kafka here: the clock is an argument."""
+"""The shards that the group has assigned to this process, and those that it is just releasing. Pure."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,121 +11,119 @@ from structlog.stdlib import get_logger
 log = get_logger("bridge.membership")
 
 
-class Listener(Protocol):
-    """Who works on the shards. Called on the membership thread, and returns at once."""
+class RebalanceListener(Protocol):
+    """Works on the shards. Called on the membership thread; every method returns immediately."""
 
     def assigned(self, shards: frozenset[int]) -> None:
-        """They are this process's now."""
+        """The group assigns these shards to this process."""
         ...
 
-    def revoked(self, shards: frozenset[int]) -> threading.Event:
-        """They are to be given up; the event is set when that is done.
+    def revoked(self, shards: frozenset[int]) -> Callable[[], bool]:
+        """These shards must be released; the result says whether they are.
 
-        Not done within ``give_up_within`` seconds, ``lost`` is called for them.
+        If they are not within ``release_timeout`` seconds, ``lost`` is called for them.
         """
         ...
 
     def lost(self, shards: frozenset[int]) -> None:
-        """They are somebody else's, as of now or since a while: nothing more may be handed over."""
+        """Another process may own these shards already: nothing of them may be handed to a producer."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaving:
-    """Shards that the listener is just giving up."""
+class _Release:
+    """Shards that the listener is releasing."""
 
     shards: frozenset[int]
-    held: frozenset[int]
-    """The partitions that the group waits for; none when everything goes because this process ends."""
-    released: threading.Event
+    partitions: frozenset[int]
+    """The partitions that the group waits for; none at the shutdown."""
+    is_released: Callable[[], bool]
     deadline: float
 
     def is_over(self, now: float) -> bool:
-        return self.released.is_set() or now >= self.deadline
+        return self.is_released() or now >= self.deadline
 
 
 class AssignedPartitions:
     """The shards of one member. Thread rule: the membership thread."""
 
-    def __init__(self, listener: Listener, give_up_within: float) -> None:
-        """``give_up_within`` in seconds."""
+    def __init__(self, listener: RebalanceListener, release_timeout: float) -> None:
+        """``release_timeout`` in seconds."""
         self.owned: frozenset[int] = frozenset()
-        """Those whose owner this process is, also while it gives them up."""
+        """The shards that this process owns, including those that it is releasing."""
         self._listener = listener
-        self._give_up_within = give_up_within
-        self._leaving: list[_Leaving] = []
-        self._end: _Leaving | None = None
+        self._release_timeout = release_timeout
+        self._releases: list[_Release] = []
+        self._shutdown: _Release | None = None
 
     @property
-    def is_giving_up(self) -> bool:
+    def is_releasing(self) -> bool:
         """Whether the group waits for this process."""
-        return bool(self._leaving)
+        return bool(self._releases)
 
-    def gain(self, shards: frozenset[int]) -> None:
-        """The group has given them to this process; at the end they are not taken any more."""
-        if self._end is not None:
+    def assign(self, shards: frozenset[int]) -> None:
+        """The group assigned these shards; ignored during the shutdown."""
+        if self._shutdown is not None:
             return
         self.owned |= shards
         if shards:
             log.info("shards assigned", shards=sorted(shards))
         self._listener.assigned(shards)
 
-    def give_up(self, partitions: frozenset[int], now: float) -> bool:
-        """The group asks for partitions; True when they are to be held until ``let_go`` names them."""
+    def revoke(self, partitions: frozenset[int], now: float) -> bool:
+        """The group revokes these partitions; True when they must be kept until ``released`` returns them."""
         shards = partitions & self.owned
         if not shards:
             return False
-        if self._end is None:
-            leaving = self._begin(shards, partitions, now)
+        if self._shutdown is None:
+            release = self._begin(shards, partitions, now)
         else:
-            leaving = _Leaving(shards, partitions, self._end.released, self._end.deadline)
-        self._leaving.append(leaving)
+            release = _Release(shards, partitions, self._shutdown.is_released, self._shutdown.deadline)
+        self._releases.append(release)
         return True
 
-    def _begin(self, shards: frozenset[int], held: frozenset[int], now: float) -> _Leaving:
-        log.info("shards are given up", shards=sorted(shards))
-        return _Leaving(shards, held, self._listener.revoked(shards), now + self._give_up_within)
+    def _begin(self, shards: frozenset[int], partitions: frozenset[int], now: float) -> _Release:
+        log.info("shards revoked", shards=sorted(shards))
+        return _Release(shards, partitions, self._listener.revoked(shards), now + self._release_timeout)
 
-    def let_go(self, now: float) -> list[frozenset[int]]:
-        """The partitions that need not be held any more: given up, lost meanwhile, or past their deadline."""
-        gone = [each for each in self._leaving if each.is_over(now) or not each.shards & self.owned]
-        for leaving in gone:
-            self._leaving.remove(leaving)
-            self._finish(leaving)
-        return [leaving.held for leaving in gone]
+    def released(self, now: float) -> frozenset[int]:
+        """The partitions that need not be kept any more: released, lost meanwhile, or past their deadline."""
+        over = [each for each in self._releases if each.is_over(now) or not each.shards & self.owned]
+        for release in over:
+            self._releases.remove(release)
+            self._end(release)
+        return frozenset[int]().union(*(release.partitions for release in over))
 
-    def _finish(self, leaving: _Leaving) -> None:
-        if leaving.released.is_set():
-            self.owned -= leaving.shards
+    def _end(self, release: _Release) -> None:
+        if release.is_released():
+            self.owned -= release.shards
             return
-        if late := sorted(leaving.shards & self.owned):
-            log.error("shards go without a last position: giving them up took too long", shards=late)
-        self.lose(leaving.shards)
+        if late := sorted(release.shards & self.owned):
+            log.error("shards released without a last checkpoint: the release took too long", shards=late)
+        self.lose(release.shards)
 
     def lose(self, shards: frozenset[int]) -> None:
-        """They are not this process's any more."""
+        """These shards are no longer this process's."""
         lost = shards & self.owned
         self.owned -= lost
         if lost:
             log.warning("shards lost", shards=sorted(lost))
             self._listener.lost(lost)
 
-    # The end
-
-    def begin_end(self, now: float) -> None:
-        """Everything is to be given up."""
-        shards = self.owned.difference(*(leaving.shards for leaving in self._leaving))
+    def shut_down(self, now: float) -> None:
+        """Begin to release everything."""
+        shards = self.owned.difference(*(release.shards for release in self._releases))
         if shards:
-            self._end = self._begin(shards, frozenset(), now)
+            self._shutdown = self._begin(shards, frozenset(), now)
         else:
-            self._end = _Leaving(shards, frozenset(), threading.Event(), now)
+            self._shutdown = _Release(shards, frozenset(), bool, now)
 
-    def is_at_end(self, now: float) -> bool:
+    def is_shut_down(self, now: float) -> bool:
         """Whether nothing is left to wait for."""
-        return self._end is not None and not self._leaving and (not self.owned or self._end.is_over(now))
+        return self._shutdown is not None and not self._releases and (not self.owned or self._shutdown.is_over(now))
 
     def close(self) -> None:
-        """Nothing is owned any more; what was not given up in good order is lost."""
-        if self._end is not None and self._end.shards:
-            self._finish(self._end)
+        """Own nothing any more; shards that were not released are lost."""
+        if self._shutdown is not None and self._shutdown.shards:
+            self._end(self._shutdown)
         self.lose(self.owned)

@@ -1,8 +1,8 @@
-"""Claims on their way into the checkpoints topic, tried until Kafka has acknowledged them."""
+"""Writes claims into the checkpoints topic, until Kafka acknowledges them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -12,135 +12,152 @@ from typing import Any
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.records.claim import CLAIM_KEY, Claim, encode
+from bridge.core.checkpoint_log import CheckpointRecord
+from bridge.core.records.checkpoint import BadCheckpoint
+from bridge.core.records.claim import CLAIM_KEY, Claim, decode, encode
 from bridge.kafka.errors import ProduceError, in_full
 from bridge.kafka.producer import IdempotentProducer, ProduceFailed, ProducerSettings, QueueFull, Role
 
 log = get_logger("bridge.kafka")
 
-_AGAIN = 1.0
-"""Seconds until the next attempt after Kafka refused one: a topic that is gone may be back by then."""
+_RETRY = 1.0
+"""Seconds until the next attempt after Kafka refused one: a missing topic may be back by then."""
 _STALE = 3600.0
-"""Seconds without a claim after which the producer is made anew: brokers forget one that is idle for long."""
+"""Seconds without a claim after which the producer is replaced: brokers forget one that is idle for long."""
 _LARGEST = 64 * 1024
-"""Bytes of a request: a claim has some hundred, and any topic takes this."""
+"""Bytes of a request: a claim has some hundred, and every topic accepts this."""
 
 
 @dataclass(slots=True)
-class _Written:
+class _Attempt:
     claim: Claim
-    """With the nonce of this attempt: two copies of one claim would make the writer's own words look late."""
+    """With the nonce of this attempt: with two copies of one claim the writer's own checkpoints would look stale."""
     is_acknowledged: bool = False
-    trouble: str | None = None
-    again_at: float = inf
+    error: str | None = None
+    retry_at: float = inf
 
 
 class ClaimWriter:
-    """Thread rule: one thread.
+    """Writes one claim per shard. Thread rule: one thread.
 
-    Its producer is made before it is needed: a new one takes half a second until it has its id, and meanwhile the
-    sessions of a shard that moves stand still.
+    Its producer is made before it is needed: a new one takes half a second to get its id, and meanwhile the sessions of
+    a shard that moves would wait.
     """
 
-    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
-        self._config = config
-        self._topic = topic
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        new_producer: Callable[[ProducerSettings, Role], IdempotentProducer] = IdempotentProducer,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = ProducerSettings(config, _LARGEST)
+        self._topic, self._new_producer, self._clock = topic, new_producer, clock
         self._producer: IdempotentProducer | None = None
-        self._written: dict[int, _Written] = {}
+        self._written: dict[int, _Attempt] = {}
         self._attempts = count(1)
-        self._used = monotonic()
-        self._is_spent = False
-        """Kafka has refused something that it sent."""
+        self._used_at = clock()
+        self._was_refused = False
+        """Kafka refused a record of this producer: it may not know of new partitions."""
 
-    def prepare(self) -> None:
-        """Have a producer ready; one that may have been forgotten, or does not know of new partitions, is replaced."""
-        if self._nothing_is_on_its_way and (self._is_spent or monotonic() - self._used > _STALE):
+    def prepare(self) -> IdempotentProducer:
+        """Return a producer that is ready; it replaces one that Kafka may have forgotten, or that Kafka refused."""
+        if self._is_idle and (self._was_refused or self._clock() - self._used_at > _STALE):
             self._producer = None
         if self._producer is None:
-            self._is_spent = False
-            self._producer = IdempotentProducer(ProducerSettings(self._config, _LARGEST), Role.SINGLE)
-            self._used = monotonic()
+            self._was_refused, self._used_at = False, self._clock()
+            self._producer = self._new_producer(self._settings, Role.TRIAL)
+        return self._producer
 
     def write(self, shard: int, claim: Claim) -> None:
-        """Write a claim into exactly this partition, instead of whatever claim of it was on its way."""
+        """Write a claim into this partition; it replaces an earlier one that is on its way."""
         numbered = replace(claim, nonce=f"{claim.nonce}.{next(self._attempts)}")
-        written = self._written[shard] = _Written(numbered)
-        report = partial(self._report, shard, written)
-        self.prepare()
-        assert self._producer is not None  # noqa: S101 - told to mypy
-        self._used = monotonic()
+        attempt = self._written[shard] = _Attempt(numbered)
+        report = partial(self._report, shard, attempt)
+        producer = self.prepare()
+        self._used_at = self._clock()
         try:
-            self._producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], unix_ms(), report, shard)
+            producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], unix_ms(), report, shard)
         except ProduceFailed as failure:
-            self._failed(shard, written, in_full(self._topic, failure.error))
+            self._failed(shard, attempt, in_full(self._topic, failure.error))
         except QueueFull:
-            self._failed(shard, written, "the producer's queue is full")
+            self._failed(shard, attempt, "the producer's queue is full")
 
     def forget(self, shard: int) -> None:
-        """Care no more for a claim; one that is on its way may still arrive."""
+        """Stop retrying a claim; one that is on its way may still arrive."""
         self._written.pop(shard, None)
 
     def nonce(self, shard: int) -> str | None:
-        """Of the claim that was written last."""
-        written = self._written.get(shard)
-        return None if written is None else written.claim.nonce
+        """The nonce of the claim that was written last."""
+        attempt = self._written.get(shard)
+        return None if attempt is None else attempt.claim.nonce
 
     def missing(self, shard: int) -> str | None:
-        """Why the claim is not in Kafka as far as is known; None when it is."""
-        written = self._written.get(shard)
-        if written is None or written.is_acknowledged:
+        """Why the claim is not known to be in Kafka; None when it is."""
+        attempt = self._written.get(shard)
+        if attempt is None or attempt.is_acknowledged:
             return None
-        return f"its claim is not acknowledged: {written.trouble or 'no answer from Kafka'}"
+        return f"its claim is not acknowledged: {attempt.error or 'no answer from Kafka'}"
 
     def turn(self) -> None:
-        """Hear what Kafka answers, and try again what it refused. Never waits."""
+        """Run the delivery reports, and retry what Kafka refused. Never waits."""
         if self._producer is not None:
             self._producer.poll(0)
-            self._give_up_if_fatal(self._producer)
+            self._replace_if_fatal(self._producer)
         self.prepare()
-        now = monotonic()
-        for shard, written in tuple(self._written.items()):
-            if written.again_at <= now:
-                self.write(shard, _without_attempt(written.claim))
+        now = self._clock()
+        for shard, attempt in tuple(self._written.items()):
+            if attempt.retry_at <= now:
+                self.write(shard, _without_attempt(attempt.claim))
 
     def close(self) -> None:
-        """Give up what is on its way."""
+        """Abandon the claims that are on their way."""
         if self._producer is not None:
             self._written.clear()
             self._producer.abandon()
             self._producer = None
 
     @property
-    def _nothing_is_on_its_way(self) -> bool:
-        return all(each.is_acknowledged or each.again_at < inf for each in self._written.values())
+    def _is_idle(self) -> bool:
+        return all(each.is_acknowledged or each.retry_at < inf for each in self._written.values())
 
-    def _report(self, shard: int, written: _Written, error: ProduceError | None, _message: object) -> None:
+    def _report(self, shard: int, attempt: _Attempt, error: ProduceError | None, _message: object) -> None:
         if error is None:
-            written.is_acknowledged, written.trouble = True, None
+            attempt.is_acknowledged, attempt.error = True, None
         else:
-            self._failed(shard, written, in_full(self._topic, error))
+            self._failed(shard, attempt, in_full(self._topic, error))
 
-    def _failed(self, shard: int, written: _Written, trouble: str) -> None:
-        if self._written.get(shard) is not written:
+    def _failed(self, shard: int, attempt: _Attempt, error: str) -> None:
+        if self._written.get(shard) is not attempt:
             return
-        written.trouble, written.again_at = trouble, monotonic() + _AGAIN
-        self._is_spent = True
-        log.warning("a shard's claim was not written: trying again", shard=shard, trouble=trouble)
+        attempt.error, attempt.retry_at = error, self._clock() + _RETRY
+        self._was_refused = True
+        log.warning("a shard's claim was not written: retrying", shard=shard, error=error)
 
-    def _give_up_if_fatal(self, producer: IdempotentProducer) -> None:
+    def _replace_if_fatal(self, producer: IdempotentProducer) -> None:
         if producer.fatal is None:
             return
         self._producer = None
         producer.abandon()
-        for shard, written in self._written.items():
-            if not written.is_acknowledged:
-                self._failed(shard, written, producer.fatal)
+        for shard, attempt in self._written.items():
+            if not attempt.is_acknowledged:
+                self._failed(shard, attempt, producer.fatal)
 
 
 def is_attempt(written: Claim, claim: Claim) -> bool:
-    """Whether it was written for this claim, by this or an earlier attempt."""
+    """Whether ``written`` is this claim, by this or an earlier attempt."""
     return _without_attempt(written).nonce == claim.nonce
 
 
 def _without_attempt(claim: Claim) -> Claim:
     return replace(claim, nonce=claim.nonce.rpartition(".")[0])
+
+
+def claim_in(record: CheckpointRecord) -> Claim | None:
+    """The claim in a record, if it is a readable one."""
+    if record.key != CLAIM_KEY:
+        return None
+    try:
+        return decode(record.value)
+    except BadCheckpoint:
+        return None

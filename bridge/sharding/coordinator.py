@@ -1,243 +1,272 @@
-"""A process's share of the shards: membership, the reader of the checkpoints topic, and ownership, put together."""
+"""The shards of this process: acquired when the group assigns them, released when it revokes them."""
 
 from __future__ import annotations
 
-import os
-import queue
-import secrets
-import socket
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
-from bridge import __version__
-from bridge.clock import monotonic, unix_ms
-from bridge.core.identity import SessionKey
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.claim import Claim
-from bridge.core.records.member_metadata import MemberMetadata
-from bridge.core.snapshot import Replica
+from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
-from bridge.errors import FatalFault, Stopped
+from bridge.errors import FatalFault, SettingsError
 from bridge.kafka.config import client_config
+from bridge.kafka.group_consumer import GroupSettings
 from bridge.settings import Settings
-from bridge.settings.naming import group_of, servers_fingerprint
-from bridge.sharding.assignment import Assignment, Note
+from bridge.settings.naming import group_of
+from bridge.sharding.collaborators import Collaborators, Sessions
+from bridge.sharding.invalid_checkpoints import mistakes_of
+from bridge.sharding.leases import Leases, ShardEvent
 from bridge.sharding.membership import Membership
-from bridge.sharding.process_identity import this_process
-from bridge.sharding.read_state import Taken
+from bridge.sharding.reclaim import reclaim
+from bridge.sharding.replica import ReplicaIdentity
 from bridge.sharding.restore import ShardReader
-from bridge.sharding.roles import Sessions
-from bridge.sharding.shards import Shards
-from bridge.sharding.states import Turn
+from bridge.sharding.shard import Shard
+from bridge.sharding.states import IS_SETTLED, ShardSignal, ShardState
 
-_ASK_AGAIN = 10.0
-_LOOK = 0.1
-"""Seconds between two looks whether somebody who waits for a shard to be read still wants it."""
+log = get_logger("bridge.shards")
+
+_JOIN = 0.1
+"""Seconds of one wait for the membership thread."""
 
 
 class ShardCoordinator:
-    """One replica's part of the work.
+    """Owns the table of the shards that the group has assigned to this process.
 
-    Thread rule: the main thread's, but for ``reclaim`` and ``snapshot``, which are for any.
+    Thread rule: the main thread's, except ``reclaim``, ``snapshot``, ``follow_limit`` and ``write_positions_again``,
+    which are for any thread.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a share is made of, given once
-        self,
+    def __init__(
+        self, identity: ReplicaIdentity, membership: Membership, reader: ShardReader, collaborators: Collaborators
+    ) -> None:
+        self._identity = identity
+        self._membership = membership
+        self._reader = reader
+        self._with = collaborators
+        self._shards: dict[int, Shard] = {}
+        self._has_begun = False
+        self._topic_fault: FatalFault | None = None
+        self.left_undelivered = 0
+        """Shards that were released before everything was delivered."""
+
+    @classmethod
+    def of(  # noqa: PLR0913, PLR0917 - what it is made of, given once
+        cls,
         settings: Settings,
         shard_count: int,
         delivery: Delivery,
         sessions: Sessions,
-        beat: Callable[[str], None],
-        changed: Callable[[], None],
-    ) -> None:
-        """``beat`` is called with the name of each loop that moves; ``changed`` wakes the main thread."""
-        self._count = shard_count
-        self._delivery = delivery
-        self._fault: FatalFault | None = None
-        self._host, self._instance = socket.gethostname(), settings.instance
-        self._owner = f"{settings.instance or self._host}:{os.getpid()}"
-        self._servers = servers_fingerprint(settings)
-        config, topic = client_config(settings.kafka, f"mix-bridge {self._owner}"), settings.topics.checkpoints
-        self._assignment = assignment = Assignment(changed)
-        self._reader = ShardReader(
+        heartbeat: Callable[[str], None],
+        wake: Callable[[], None],
+    ) -> ShardCoordinator:
+        """With its threads; ``heartbeat`` gets the name of each loop that turns; ``wake`` wakes the main thread."""
+        identity = ReplicaIdentity.of(settings, shard_count)
+        config, topic = client_config(settings.kafka, f"mix-bridge {identity.owner}"), settings.topics.checkpoints
+        timeout = settings.kafka.group_session_timeout
+        group = GroupSettings(config, group_of(settings.namespace), topic, shard_count, settings.instance, timeout)
+        membership = Membership(group, identity.metadata(), lambda: heartbeat("membership"))
+        leases = Leases(membership, wake)
+        reader = ShardReader(
             config,
             topic,
             shard_count,
-            lambda shard, word: assignment.note(Note(shard, word=word)),
-            lambda: beat("shards"),
+            lambda shard, record: leases.post(ShardEvent(shard, foreign_record=record)),
+            lambda: heartbeat("shards"),
         )
-        self._run = this_process()
-        self._membership = Membership(
-            config,
-            group_of(settings.namespace),
-            topic,
-            shard_count,
-            instance=settings.instance,
-            session_timeout=settings.kafka.group_session_timeout,
-            member_metadata=MemberMetadata(self._owner, settings.instance, self._run, self._servers, __version__),
-            listener=assignment,
-            beat=lambda: beat("membership"),
+        # Before the group's own time-out: a shard that is not drained by then is still released in order.
+        release_timeout = 0.9 * membership.release_timeout
+        collaborators = Collaborators(
+            topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, release_timeout
         )
-        assignment.trust(self._membership)
-        self._shards = Shards(
-            shard_count,
-            topic=topic,
-            assignment=assignment,
-            reader=self._reader,
-            delivery=delivery,
-            sessions=sessions,
-            claim=self._claim,
-            # Before the group's own patience ends: what is not done by then is given up in good order all the same.
-            give_up_within=0.9 * self._membership.give_up_within,
-        )
+        return cls(identity, membership, reader, collaborators)
 
     def start(self) -> None:
-        """Join the group and take what it assigns."""
+        """Join the group and acquire what it assigns."""
         self._reader.start()
-        self._membership.start()
+        self._membership.start(self._with.leases)
 
     def tick(self) -> None:
-        """Go on with what was assigned and what is wanted back. Raises what ended membership, or a bug."""
-        for trouble in (self._membership.failure, self._membership.bug, self._reader.bug, self._fault):
-            if trouble is not None:
-                raise trouble
-        self._shards.tick()
+        """Handle the events of other threads, and do what is due. Raises what ended membership, or a bug."""
+        for error in (self._membership.failure, self._membership.bug, self._reader.bug, self._topic_fault):
+            if error is not None:
+                raise error
+        self._turn()
 
-    # What the watch of the topics tells, on its thread: see :class:`bridge.daemon.topic_watch.Follower`
+    def _turn(self) -> None:
+        for event in self._with.leases.events():
+            self._handle(event)
+        self._check_start()
+        for key in self._with.sessions.must_restart():
+            self._shards[partition_of(key.record_key, self._with.count)].restart(key)
+        for shard in list(self._shards.values()):
+            shard.tick(monotonic())
+            self._remove_if_gone(shard)
+
+    def _handle(self, event: ShardEvent) -> None:
+        shard = self._shards.get(event.shard)
+        is_current = shard is not None and event.lease in {None, shard.lease}
+        if shard is not None and is_current:
+            was = shard.state
+            shard.handle(event)
+            if self._has_begun and shard.state is ShardState.BLOCKED is not was:
+                log.error("this shard is not bridged", shard=event.shard, error=shard.trouble)
+            self._remove_if_gone(shard)
+        elif event.lease is not None and event.signal is ShardSignal.ASSIGNED:
+            self._assigned(event.lease)
+        elif event.lease is not None and event.signal is ShardSignal.REVOKED:
+            event.lease.released.set()  # released or lost before
+
+    def _assigned(self, lease: Lease) -> None:
+        former = self._shards.get(lease.shard)
+        if former is not None:  # released so late that the group assigned it again
+            self._end(former)
+        if lease.is_suspended or lease.is_over:  # lost before it was acquired, perhaps assigned again since
+            self._with.leases.replace(lease)
+            return
+        log.debug("shard assigned", shard=lease.shard)
+        shard = self._shards[lease.shard] = Shard(lease, self._with)
+        shard.fence()
+
+    def _end(self, shard: Shard) -> None:
+        shard.end(ShardSignal.TAKEN_OVER)
+        self._remove_if_gone(shard)
+
+    def _remove_if_gone(self, shard: Shard) -> None:
+        if shard.state is ShardState.GONE and self._shards.pop(shard.lease.shard, None) is not None:
+            self.left_undelivered += shard.is_undelivered
+
+    def _check_start(self) -> None:
+        """Report the errors of all shards at once: an operator should not need one start for each."""
+        if self._has_begun or not self._are_settled:
+            return
+        blocked = [shard for shard in self._shards.values() if shard.error is not None]
+        invalid = [each for shard in blocked for each in shard.invalid]
+        if invalid:
+            raise SettingsError(mistakes_of(self._with.topic, invalid))
+        for shard in blocked:
+            if shard.error is not None:
+                raise shard.error  # the errors of the others are the same
+
+    @property
+    def _are_settled(self) -> bool:
+        return all(shard.state in IS_SETTLED for shard in self._shards.values()) and self._with.leases.is_quiet
+
+    # The watch of the topics (:class:`bridge.daemon.topic_watch.TopicWatch`), on its thread
 
     def follow_limit(self, max_request_bytes: int) -> None:
-        """The topics take batches of another size now."""
-        self._delivery.follow_limit(max_request_bytes)
+        """The topics accept batches of another size now."""
+        self._with.delivery.follow_limit(max_request_bytes)
 
     def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic is a new one: all positions go there, behind new claims.
+        """The checkpoints topic was recreated: write all positions to it, behind new claims.
 
-        With another number of partitions sessions belong elsewhere: this process ends, in order, and a new one shares
-        them out anew.
+        With another number of partitions, sessions belong to other shards: this process shuts down, and a new one
+        distributes them.
         """
-        self._delivery.write_positions_again(partitions)
-        if partitions == self._count:
-            self._reader.renew(partitions)
+        self._with.delivery.write_positions_again(partitions)
+        if partitions == self._with.count:
+            self._reader.topic_was_recreated(partitions)
             for shard in range(partitions):
-                self._assignment.note(Note(shard, Turn.AGAIN))
+                self._with.leases.post(ShardEvent(shard, topic_was_recreated=True))
         else:
-            self._fault = FatalFault(
-                f"the checkpoints topic has {partitions} partitions now, and had {self._count}: start again, so that"
-                " sessions are shared out anew (topics.shards)"
+            self._topic_fault = FatalFault(
+                f"the checkpoints topic has {partitions} partitions now, and had {self._with.count}: start again, to"
+                " distribute the sessions again (topics.shards)"
             )
+
+    # Start
 
     @property
     def has_begun(self) -> bool:
-        """Whether the group has said which shards are this process's, and all of them are taken."""
-        return self._membership.has_joined and self._shards.are_taken
-
-    @property
-    def is_leaving(self) -> bool:
-        """Whether a shard is being given up."""
-        return self._shards.are_leaving
+        """Whether the group has assigned shards, and all of them are acquired."""
+        return self._membership.has_joined and self._are_settled
 
     def note_start(self) -> None:
-        """The start is over: from now on a shard that cannot be taken does not end the process."""
-        self._shards.note_start()
+        """End the start: from now on a shard that cannot be acquired does not end the process."""
+        self._has_begun = True
 
     def connection_failure(self) -> str:
         """What the start waits for."""
-        troubles = self._shards.troubles()
+        troubles = {number: shard.trouble for number, shard in self._shards.items() if shard.trouble is not None}
+        troubles = {**self._with.reader.held_up(), **troubles}
         if troubles:
             return "; ".join(f"shard {shard}: {why}" for shard, why in sorted(troubles.items()))
         return "the group has not assigned any shards" if not self._membership.has_joined else "shards are being read"
 
+    @property
+    def restored(self) -> int:
+        """Checkpoints that were restored, of all shards."""
+        return sum(shard.restored_checkpoints for shard in self._shards.values())
+
+    # Shutdown
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether a shard is being released."""
+        return any(shard.state is ShardState.RELEASING for shard in self._shards.values())
+
     def stop(self, deadline: float) -> None:
-        """Give all shards up by ``deadline``, and leave the group."""
-        self._shards.stop(deadline)
+        """Release all shards by ``deadline``, and leave the group."""
+        self.note_start()  # errors that only matter to a start
+        self._turn()
+        for shard in list(self._shards.values()):
+            shard.release(deadline)
+            self._remove_if_gone(shard)
         self._membership.stop()
 
     def join(self, deadline: float) -> bool:
-        """Go on giving up until ``deadline``; True when this process is no member any more."""
-        self._shards.tick()
-        if not self._shards.are_gone:
-            self._membership.join(min(deadline, monotonic() + _LOOK / 4))
+        """Continue the release until ``deadline``; True when this process has left the group."""
+        self._turn()
+        if self._shards:
+            self._membership.join(min(deadline, monotonic() + _JOIN / 4))
             return False
         return self._membership.join(deadline)
 
-    @property
-    def restored(self) -> int:
-        """Checkpoints that were read back, of all shards that were taken."""
-        return self._shards.restored
-
-    @property
-    def left_undelivered(self) -> int:
-        """Shards that were given up before everything was delivered."""
-        return self._shards.left_undelivered
-
     def leave(self, deadline: float) -> None:
-        """Give everything up as it is, and leave the group, so that a new start need not wait until it notices."""
-        self._shards.abandon()
+        """Abandon everything and leave the group, so that the next start need not wait for the session time-out."""
+        self._abandon()
         self._membership.stop()
-        while not self._membership.join(min(deadline, monotonic() + _LOOK)) and monotonic() < deadline:
-            self._shards.abandon()
+        while not self._membership.join(min(deadline, monotonic() + _JOIN)) and monotonic() < deadline:
+            self._abandon()
         self.abort()
 
+    def _abandon(self) -> None:
+        for event in self._with.leases.events():
+            if event.lease is not None:
+                event.lease.revoke()
+                event.lease.released.set()
+        for shard in list(self._shards.values()):
+            self._end(shard)
+
     def abort(self) -> None:
-        """Leave everything as it is."""
+        """Stop without waiting for anything."""
         self._membership.abort()
         self._reader.stop()
 
     def close(self, deadline: float) -> None:
-        """After ``join``: read no more."""
+        """After ``join``: stop reading."""
         self._reader.stop()
         self._reader.join(deadline)
 
-    def reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
-        """Claim an owned shard again and read what it holds since it was taken; raises ``Stopped`` when it is lost."""
-        if lease.since is None:
-            return {}  # it is being read as a whole just now, and nothing of it was written yet
-        answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
-        while not lease.is_over:
-            # Asked again after a while: another reading of the shard may have taken the place of this one.
-            self._reader.take(lease.shard, self._claim(), answers.put, after=lease.since)
-            taken = self._awaited(answers, lease)
-            if taken is not None:
-                lease.claimed(taken.term)
-                self._assignment.note(Note(lease.shard, Turn.AGAIN, lease))
-                return taken.log.checkpoints
-        raise Stopped
+    # Any thread
 
-    def _awaited(self, answers: queue.SimpleQueue[Taken], lease: Lease) -> Taken | None:
-        deadline = monotonic() + _ASK_AGAIN
-        while not lease.is_over and monotonic() < deadline:
-            with suppress(queue.Empty):
-                return answers.get(timeout=_LOOK)
-        return None
+    def reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
+        """Claim an owned shard again, and return the checkpoints since its first claim; ``Stopped`` when it is lost."""
+        return reclaim(lease, self._with)
 
     def snapshot(self) -> Replica:
-        """The replica and the others, at this moment."""
-        others = {
-            shard: member_metadata
-            for shard, member_metadata in self._membership.replica_registry().items()
-            if member_metadata.run != self._run
-        }
-        return Replica(
-            owner=self._owner,
-            instance=self._instance,
-            host=self._host,
-            pid=os.getpid(),
-            shard_count=self._count,
-            has_joined=self._membership.has_joined,
-            shards=self._shards.snapshots(),
-            others=Counter(member_metadata.owner for member_metadata in others.values()),
-            with_other_servers=tuple(
-                sorted(
-                    {
-                        member_metadata.owner
-                        for member_metadata in others.values()
-                        if member_metadata.servers != self._servers
-                    }
-                )
-            ),
-        )
-
-    def _claim(self) -> Claim:
-        return Claim(self._owner, secrets.token_hex(8), self._count, self._servers, unix_ms())
+        """The replica and the others at this moment."""
+        held_up, counts = self._with.reader.held_up(), self._with.sessions.count_by_shard()
+        shards = tuple(
+            ShardSnapshot(
+                number, shard.state.public_name, shard.lease.fencing_token, counts.get(number, 0),
+                shard.trouble or held_up.get(number),
+            )
+            for number, shard in sorted(self._shards.copy().items())
+        )  # fmt: skip
+        has_joined = self._membership.has_joined
+        return self._identity.snapshot(shards, self._membership.replica_registry(), has_joined=has_joined)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from bridge.core.checkpoint_log import InvalidCheckpoint
 from bridge.core.identity import SessionKey
+from bridge.core.records.claim import Claim
 from bridge.errors import Mistake
 from bridge.settings import checks
 
@@ -71,4 +72,16 @@ def _mistake(topic: str, invalid: InvalidCheckpoint) -> Mistake:
         f"{topic} partition {record.partition} offset {record.offset} is not a valid checkpoint (key"
         f" {repr(record.key)[:_KEY_SHOWN]}): {invalid.why}; nothing is bridged until it is repaired. Run this with the"
         f" same settings (--config, environment, options); it {repair_effect(invalid)}: {repair_command(invalid)}",
+    )
+
+
+def other_shard_count(topic: str, former: Claim, count: int) -> Mistake:
+    """The error that the topic had another number of partitions when it was last used."""
+    return Mistake(
+        "topics.checkpoints",
+        f"{topic} has {count} partitions, but {former.owner} owned a shard of {former.shards}: with another number of"
+        " shards, sessions belong to other partitions and would start again; nothing is bridged until this is fixed."
+        " Perhaps partitions were added. The fix: `mix-bridge checkpoints export --output positions.json`, name a new"
+        " topic with as many partitions as you want (topics.checkpoints, topics.shards), `mix-bridge checkpoints import"
+        " positions.json`, start",
     )

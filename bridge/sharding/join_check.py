@@ -1,85 +1,70 @@
-"""Before a process joins its group: whether it may, and whose place it would take. After it was put out: who did it."""
+"""The checks before a process joins its group, and who took its place after it was fenced."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from confluent_kafka import Consumer
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.errors import SettingsError, Stopped, Unreachable
-from bridge.kafka.group import look_at_group, read_members_metadata
-from bridge.sharding.duplicates import GRACE, DuplicateInstance, foreign, strangers, taken
+from bridge.kafka.group import GroupDescription, look_at_group
+from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+from bridge.sharding.duplicates import GRACE, DuplicateInstance, duplicate_error, foreign, foreign_topics
 from bridge.sharding.process_identity import is_dead
 
 log = get_logger("bridge.membership")
 
-_AGAIN = 0.5
-"""Seconds between two looks at a group that cannot be joined yet."""
+_INTERVAL = 0.5
+"""Seconds between two checks of a group that cannot be joined yet."""
 _TIMEOUT = 2.0
-"""Seconds for one question: only between two is a stop heard."""
+"""Seconds for one request: a stop is noticed only between two."""
 
 
 class JoinCheck:
-    """Looks at the group from outside, through a client that has not joined it.
+    """Looks at the group from outside, through a client that has not joined it. Thread rule: one thread; it waits."""
 
-    Thread rule: one thread, which waits.
-    """
+    def __init__(self, settings: GroupSettings, consumer: GroupConsumer) -> None:
+        self._settings, self._consumer = settings, consumer
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the group, and who wants to join it
-        self,
-        config: Mapping[str, Any],
-        group: str,
-        topic: str,
-        partitions: int,
-        instance: str | None,
-        session_timeout: float,
-    ) -> None:
-        """``session_timeout`` in seconds: for so long a dead process stays a member."""
-        self._config, self._group, self._topic, self._partitions = dict(config), group, topic, partitions
-        self._instance, self._session_timeout = instance, session_timeout
+    def wait(self, stopped: threading.Event, poll: Callable[[], None]) -> None:
+        """Wait until this process may join, also while Kafka is away.
 
-    def wait(self, consumer: Consumer, stopped: threading.Event, heed: Callable[[], None]) -> None:
-        """Until this process may join, Kafka away or not; raises ``SettingsError`` when it never may, ``Stopped``.
-
-        ``heed`` is called again and again, to hear what the client has to say meanwhile.
+        ``poll`` runs the client's callbacks meanwhile. Raises ``SettingsError`` when it may never join, ``Stopped``.
         """
-        began, duplicate = monotonic(), None
-        if self._instance is not None:
-            duplicate = DuplicateInstance(self._instance, self._session_timeout, began, is_dead)
-        while not self._may_join(consumer, duplicate, began):
-            heed()
-            if stopped.wait(_AGAIN):
+        settings, began, duplicate = self._settings, monotonic(), None
+        if settings.instance is not None:
+            duplicate = DuplicateInstance(settings.instance, settings.session_timeout, began, is_dead)
+        while not self._may_join(duplicate, began):
+            poll()
+            if stopped.wait(_INTERVAL):
                 raise Stopped
 
-    def _may_join(self, consumer: Consumer, duplicate: DuplicateInstance | None, began: float) -> bool:
+    def _may_join(self, duplicate: DuplicateInstance | None, began: float) -> bool:
+        settings = self._settings
         try:
-            members_metadata = read_members_metadata(consumer, self._group, self._topic, self._partitions, _TIMEOUT)
+            members = self._consumer.committed_metadata(_TIMEOUT)
         except Unreachable as away:
-            log.debug("the group cannot be looked at", detail=str(away))  # others tell of a Kafka that is away
+            log.debug("the group cannot be read", detail=str(away))  # other parts report that Kafka is away
             return False
-        group, now = look_at_group(self._config, self._group, self._topic, _TIMEOUT), monotonic()
-        others = frozenset[str]() if group is None else strangers(group, self._topic, self._instance)
-        if others:
-            # The dead stay members for a while, also those that were started with other settings.
-            if now - began < self._session_timeout + GRACE:
+        group, now = self._group(), monotonic()
+        topics = frozenset[str]() if group is None else foreign_topics(group, settings.topic, settings.instance)
+        if topics:
+            # Dead processes stay members for a while, also those that were started with other settings.
+            if now - began < settings.session_timeout + GRACE:
                 return False
-            raise foreign(self._group, others, self._topic)
-        return duplicate is None or duplicate.is_gone(group, members_metadata, now)
+            raise foreign(settings.group, topics, settings.topic)
+        return duplicate is None or duplicate.is_gone(group, members, now)
 
-    def usurper(self, consumer: Consumer, instance: str, run: str) -> SettingsError:
-        """Who has taken the place of the process ``run``, as far as it can be found out quickly."""
+    def _group(self) -> GroupDescription | None:
+        return look_at_group(self._settings.config, self._settings.group, self._settings.topic, _TIMEOUT)
+
+    def duplicate(self, instance: str, run: str) -> SettingsError:
+        """The error that names the process which took the place of process ``run``, as far as it is found quickly."""
         try:
-            members_metadata = read_members_metadata(consumer, self._group, self._topic, self._partitions, _TIMEOUT)
-            group = look_at_group(self._config, self._group, self._topic, _TIMEOUT)
+            members, group = self._consumer.committed_metadata(_TIMEOUT), self._group()
         except (Unreachable, SettingsError):
-            members_metadata, group = {}, None
+            members, group = {}, None
         member = None if group is None else group.named(instance)
-        return taken(
-            instance,
-            member,
-            [member_metadata for member_metadata in members_metadata.values() if member_metadata.run != run],
-        )
+        return duplicate_error(instance, member, [each for each in members.values() if each.run != run])

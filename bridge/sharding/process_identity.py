@@ -1,7 +1,7 @@
-"""Which process this is, and whether another one of this machine is dead.
+"""The identity of this process, and whether another process on this machine is dead.
 
-A process that was killed stays in its group until the session time-out. Its successor on the same machine need not wait
-for that: the kernel knows. Elsewhere, and where there is no ``/proc``, nothing is known.
+A killed process stays in its group until the session time-out. Its successor on the same machine need not wait for
+that, because the kernel knows. Nothing is known of processes elsewhere, or where there is no ``/proc``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PROC = Path("/proc")
 
 
 def this_process() -> str:
-    """``<boot>/<namespace of process ids>/<process id>/<start>``: no other process, ever, anywhere, is called so."""
+    """``<boot id>/<PID namespace>/<process id>/<start time>``: unique for ever, on all machines."""
     here, start = _here(), _start_of(os.getpid())
     if here is None or start is None:
         return uuid.uuid4().hex
@@ -22,9 +22,9 @@ def this_process() -> str:
 
 
 def is_dead(run: str) -> bool:
-    """Whether that process is known to be gone; False when nobody here knows."""
+    """Whether that process is known to be dead; False when nothing is known."""
     parts = run.rsplit("/", 2)
-    if len(parts) != 3 or parts[0] != _here() or not parts[1].isdecimal():  # noqa: PLR2004 - as it is written above
+    if len(parts) != 3 or parts[0] != _here() or not parts[1].isdecimal():  # noqa: PLR2004 - as written above
         return False
     return _start_of(int(parts[1])) != parts[2]
 
@@ -39,9 +39,9 @@ def _here() -> str | None:
 
 
 def _start_of(process: int) -> str | None:
-    """In ticks since the boot; None for a process that is not there, or is dead and not yet reaped."""
+    """The start time in ticks since the boot; None for no process, or a dead one that was not reaped yet."""
     try:
-        # The name, second of the fields, is in brackets and may hold anything.
+        # The second field is the name: in brackets, with any characters.
         fields = (_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None

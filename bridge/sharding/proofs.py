@@ -1,4 +1,4 @@
-"""Proofs of membership: who waits for one, which commits are under way, and which one the group accepted last."""
+"""Proofs of membership: requests, commits that are under way, and the newest one that the group accepted."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from math import inf
 
 from bridge.clock import monotonic
 
-_LOOK = 0.1
-"""Seconds between two looks whether the one who waits has a reason to stop."""
+_INTERVAL = 0.1
+"""Seconds between two checks whether a waiting caller was stopped."""
 FRESH = 2.0
-"""Seconds for which an accepted commit proves that nobody else has these shards: less than any session time-out, and
-less than a restart under the same name waits for a beat (``namesake.STILL``)."""
-_PATIENCE = 10
-"""Intervals after which a commit that is not answered no longer holds up the next."""
-_MOST = 10
-"""Commits whose answers are still waited for."""
+"""Seconds for which an accepted commit proves that no other process has these shards: less than any session time-out,
+and less than a restart under the same name waits for a heartbeat (``duplicates.SILENCE``)."""
+_ANSWER_TIMEOUT = 10
+"""Intervals after which a commit without an answer no longer delays the next."""
+_MAX_UNANSWERED = 10
+"""Commits whose answers are still expected."""
 
 
 class Proofs:
-    """What workers ask for, and what the member's commits bring.
+    """Requests by workers, answered by the member's commits.
 
-    Thread rule: ``proven_at``, ``ask`` and ``prove`` are for any thread; the rest is the membership thread's.
+    Thread rule: ``proven_at``, ``ask`` and ``prove`` are for any thread; the rest is for the membership thread.
     """
 
     def __init__(self, interval: float, pause: float = 0.1) -> None:
-        """A commit every ``interval`` seconds, and ``pause`` seconds after one that brought nothing."""
+        """A commit every ``interval`` seconds, and ``pause`` seconds after one that was refused."""
         self._interval, self._pause = interval, pause
         self._changed = threading.Condition()
         self._proven_at = -inf
@@ -39,28 +39,28 @@ class Proofs:
 
     @property
     def proven_at(self) -> float:
-        """When the newest commit that the group has accepted was sent, by ``clock.monotonic``."""
+        """When the newest accepted commit was sent, by ``clock.monotonic``."""
         return self._proven_at
 
     def ask(self) -> None:
-        """Have membership proven soon."""
+        """Request a proof soon."""
         with self._changed:
             self._wanted_since = max(self._wanted_since, monotonic())
 
     def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
-        """Wait for a commit that was sent after ``since`` and accepted; False when ``is_over()``, or at the end."""
+        """Wait for an accepted commit that was sent after ``since``; False when ``is_over()``, or at the end."""
         with self._changed:
             self._wanted_since = max(self._wanted_since, since)
             while not self._is_proven(since):
                 if self._is_closed or is_over():
                     return False
-                self._changed.wait(_LOOK)
+                self._changed.wait(_INTERVAL)
         return True
 
     def _is_proven(self, since: float) -> bool:
         if self._proven_at < since:
             return False
-        # The process may have stood still after the commit went out, and be replaced since.
+        # The process may have been paused after it sent the commit, and replaced since.
         now = monotonic()
         is_fresh = now - self._proven_at <= FRESH
         if not is_fresh:
@@ -70,34 +70,34 @@ class Proofs:
     # The membership thread
 
     def is_due(self, now: float) -> bool:
-        """Whether to commit now: the time has come, or somebody waits; one at a time while answers come."""
-        quiet = now - self._sent_at
+        """Whether to commit now: the interval is over, or somebody waits; one commit at a time while answers come."""
+        elapsed = now - self._sent_at
         if self._sent:
-            return quiet >= _PATIENCE * self._interval
+            return elapsed >= _ANSWER_TIMEOUT * self._interval
         is_wanted = self._wanted_since > self._proven_at
-        return quiet >= (self._least_pause() if is_wanted else self._interval)
+        return elapsed >= (self._least_pause() if is_wanted else self._interval)
 
     def _least_pause(self) -> float:
         return 0.0 if self._proven_at == self._sent_at else self._pause
 
-    def sent(self, beat: int, now: float) -> None:
-        """A commit goes out."""
-        self._sent[beat] = self._sent_at = now
-        for late in list(self._sent)[:-_MOST]:
+    def sent(self, heartbeat: int, now: float) -> None:
+        """A commit is sent."""
+        self._sent[heartbeat] = self._sent_at = now
+        for late in list(self._sent)[:-_MAX_UNANSWERED]:
             del self._sent[late]
 
-    def accepted(self, beat: int) -> None:
-        """The group has accepted a commit."""
-        sent_at = self._sent.pop(beat, None)
-        if sent_at is None:  # from before the shards were lost
+    def accepted(self, heartbeat: int) -> None:
+        """The group accepted a commit."""
+        sent_at = self._sent.pop(heartbeat, None)
+        if sent_at is None:  # sent before the shards were lost
             return
         with self._changed:
             self._proven_at = max(self._proven_at, sent_at)
             self._changed.notify_all()
 
-    def refused(self, beat: int) -> None:
-        """A commit brought nothing."""
-        self._sent.pop(beat, None)
+    def refused(self, heartbeat: int) -> None:
+        """A commit proved nothing."""
+        self._sent.pop(heartbeat, None)
 
     @property
     def is_settled(self) -> bool:
@@ -105,12 +105,12 @@ class Proofs:
         return not self._sent
 
     def forget(self) -> None:
-        """Membership was lost: no answer to what was sent until now proves anything."""
+        """Membership was lost: the answers to earlier commits prove nothing."""
         self._sent.clear()
         self._wake()
 
     def close(self) -> None:
-        """There will be no proof any more."""
+        """There will be no more proofs."""
         self._is_closed = True
         self._wake()
 

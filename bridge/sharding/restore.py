@@ -1,4 +1,4 @@
-"""The one reader of the checkpoints topic: takes shards, and listens to those it has taken."""
+"""The reader of the checkpoints topic: it restores shards, and watches the owned ones for foreign records."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
-from bridge.core.records.checkpoint import OWN_KEY_PREFIX, token_suffix
+from bridge.core.records.checkpoint import OWN_KEY_PREFIX, ending
 from bridge.core.records.claim import CLAIM_KEY, Claim
-from bridge.kafka.config import below, client_logger, reader_config, settings_judged
+from bridge.errors import Unreachable
 from bridge.kafka.errors import in_words
-from bridge.sharding.claims import ClaimWriter, is_attempt
-from bridge.sharding.read_state import Delays, ShardState, Taken, claim_in, word_of
+from bridge.kafka.reader import KafkaMessage, PartitionReader, stored_record
+from bridge.sharding.claims import ClaimWriter, claim_in, is_attempt
+from bridge.sharding.restore_progress import Restore, RestoredShard, RestoreProgress
 
 log = get_logger("bridge.kafka")
 
 _BATCH = 5000
-_LOOK, _IDLE = 0.1, 0.5
-"""Seconds until a wish is heard while nothing comes; between two beats while nothing is read."""
-_PIECE = 5000
-"""Checkpoints taken apart between two beats: an eighth of a second's work."""
+_POLL, _IDLE = 0.1, 0.5
+"""Seconds until a request is noticed while no record comes; between two heartbeats while no shard is read."""
+_PARSE = 5000
+"""Checkpoints that are parsed between two heartbeats: an eighth of a second's work."""
 _TUNING: Mapping[str, Any] = {
     # By default it fetches 64 MiB ahead.
     "queued.max.messages.kbytes": 8 * 1024,
     "queued.min.messages": 20_000,
-    # With so little ahead, a second's rest after each fill would be most of the time.
+    # With such a short queue, the default of one second after each fill would be most of the time.
     "fetch.queue.backoff.ms": 5,
     # A partition that is added waits for the fetch that is under way; ten idle requests a second are nothing.
     "fetch.wait.max.ms": 100,
@@ -39,72 +39,69 @@ _TUNING: Mapping[str, Any] = {
 
 
 class ShardReader:
-    """Reads each shard from its beginning to this process's own claim, then listens for words that are not its own.
+    """Reads each shard from its beginning to this process's own claim, then reports records of other writers.
 
-    Thread rule: ``take``, ``forget``, ``renew``, ``held_up`` and ``stop`` may come from any thread and do not wait; the
-    callbacks are called by its own thread, and must not wait either. What was called for before a ``forget`` may still
-    come just after it.
+    Thread rule: ``restore``, ``forget``, ``topic_was_recreated``, ``held_up`` and ``stop`` are for any thread and do
+    not wait; the callbacks run on its own thread, and must not wait either. A callback that was requested before a
+    ``forget`` may still come just after it.
     """
 
-    def __init__(  # noqa: PLR0913 - where to read, and whom to tell
+    def __init__(  # noqa: PLR0913 - where to read, and the callbacks
         self,
         config: Mapping[str, Any],
         topic: str,
         partitions: int,
-        stranger: Callable[[int, CheckpointRecord], None],
-        beat: Callable[[], None],
+        on_foreign_record: Callable[[int, CheckpointRecord], None],
+        heartbeat: Callable[[], None],
         *,
-        patience: float = 30.0,
+        timeout: float = 30.0,
     ) -> None:
-        """``stranger``: told of a word, a tombstone (its value is empty) or a claim that this process did not write.
+        """``on_foreign_record``: called for a checkpoint, tombstone (empty value) or claim of another process.
 
-        In a shard that it has taken, and perhaps more than once. ``patience``: seconds until one counts as held up.
+        Only in restored shards, and perhaps more than once. ``timeout``: seconds until a shard counts as held up.
         """
         self.bug: Exception | None = None
-        """What ended the thread although nobody asked for its end."""
-        self._config = config
-        self._topic = topic
-        self._partitions = partitions
-        self._stranger = stranger
-        self._beat = beat
-        self._wishes: deque[Callable[[], None]] = deque()
+        """What ended the thread unexpectedly."""
+        self._config, self._topic, self._partitions = config, topic, partitions
+        self._on_foreign_record, self._heartbeat = on_foreign_record, heartbeat
+        self._timeout = timeout
+        self._requests: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._shards: dict[int, ShardState] = {}
+        self._restores: dict[int, Restore] = {}
         self._endings: dict[int | None, tuple[bytes, ...]] = {}
-        """How own words end, of each shard that is taken."""
-        self._former_terms: dict[int, list[int]] = {}
-        self._consumer: Consumer | None = None
+        """How this process's own checkpoints end, by restored shard."""
+        self._former_tokens: dict[int, list[int]] = {}
+        self._reader: PartitionReader | None = None
         self._claims = ClaimWriter(config, topic)
-        self._patience = patience
-        self._delays = Delays(topic, patience, self._why)
+        self._progress = RestoreProgress(topic, timeout, self._why)
         self._thread = threading.Thread(target=self._run, name="shards", daemon=True)
 
-    def take(self, shard: int, claim: Claim, taken: Callable[[Taken], None], after: int = 0) -> None:
-        """Claim a shard and read it from the offset ``after`` on; ``taken`` is called when the claim has come by.
+    def restore(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int = 0) -> None:
+        """Claim a shard and read it from the offset ``after``; ``done`` is called when the claim was read.
 
-        Nothing else proves that all is read. A shard that is taken already is claimed and read again.
+        Only the own claim proves that everything was read. A restored shard can be restored again.
         """
-        self._wish(partial(self._begin, shard, claim, taken, after))
+        self._request(partial(self._begin, shard, claim, done, after))
 
     def forget(self, shard: int) -> None:
-        """Let a shard go, taken or not."""
-        self._wish(partial(self._end, shard))
+        """Read a shard no longer."""
+        self._request(partial(self._end, shard))
 
-    def renew(self, partitions: int) -> None:
-        """The topic is a new one: no shard is taken any more, and those that are being taken begin again."""
-        self._wish(partial(self._begin_again, partitions))
+    def topic_was_recreated(self, partitions: int) -> None:
+        """Forget the restored shards, and restart those that are being restored."""
+        self._request(partial(self._restart, partitions))
 
     def held_up(self) -> Mapping[int, str]:
-        """Which shards cannot be read to the claim, and why: one line each."""
-        return self._delays.held_up
+        """The shards that cannot be read to the claim, and why: one line each."""
+        return self._progress.held_up
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask for the end."""
+        """Ask the thread to end."""
         self._stopping.set()
         self._wake.set()
 
@@ -114,20 +111,20 @@ class ShardReader:
             self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 
-    def _wish(self, wish: Callable[[], None]) -> None:
-        self._wishes.append(wish)
+    def _request(self, request: Callable[[], None]) -> None:
+        self._requests.append(request)
         self._wake.set()
 
     # The thread
 
     def _run(self) -> None:
         try:
-            self._reading()  # both clients are connected by the time they are needed
+            self._open()  # both clients are connected by the time they are needed
             self._claims.prepare()
             while not self._stopping.is_set():
-                self._beat()
+                self._heartbeat()
                 self._turn()
-        except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
+        except Exception as bug:  # noqa: BLE001 - the main thread raises it: nobody would notice that the thread died
             self.bug = bug
         finally:
             self._claims.close()
@@ -135,161 +132,161 @@ class ShardReader:
 
     def _turn(self) -> None:
         try:
-            while self._wishes:
-                self._wishes.popleft()()
-            if self._shards:
-                self._read_on()
+            while self._requests:
+                self._requests.popleft()()
+            if self._restores:
+                self._read()
             else:
                 self._wake.wait(_IDLE)
                 self._wake.clear()
-        except KafkaException as exception:
-            log.warning("reading the checkpoints failed: going on with a new client", error=str(exception))
+        except Unreachable as failure:
+            log.warning("reading the checkpoints failed: continuing with a new client", error=str(failure))
             self._close()
             self._stopping.wait(_IDLE)
-            if self._shards:
+            if self._restores:
                 self._assign_all()
 
-    def _read_on(self) -> None:
+    def _read(self) -> None:
         self._claims.turn()
-        self._sort(self._next())
-        self._delays.look(self._shards)
-        for number in self._delays.held_up:
-            self._claim_again(number, self._shards[number])
+        self._sort(self._poll())
+        self._progress.check(self._restores)
+        for shard in self._progress.held_up:
+            self._claim_again(shard, self._restores[shard])
 
-    def _next(self) -> list[Message]:
-        consumer = self._reading()
-        if all(shard.log is None for shard in self._shards.values()):
-            return consumer.consume(_BATCH, _LOOK)  # few turns, whatever comes
-        # `consume` alone would wait for its whole time-out while it has fewer than asked for.
-        first = consumer.consume(1, _LOOK)
-        return [*first, *consumer.consume(_BATCH, 0)] if first else []
+    def _poll(self) -> Sequence[KafkaMessage]:
+        # While everything is restored: few turns, however many records come.
+        return self._open().poll(_BATCH, _POLL, fill=all(each.log is None for each in self._restores.values()))
 
-    def _sort(self, messages: Sequence[Message]) -> None:
+    def _sort(self, messages: Sequence[KafkaMessage]) -> None:
         endings = self._endings
         for message in messages:
             value = message.value()
-            # Own words come at thousands a second: this is all that is done about them.
+            # Own checkpoints come at thousands a second: nothing more is done about them.
             if value is None or not value.endswith(endings.get(message.partition(), ())):
-                self._look_at(message)
+                self._examine(message)
 
-    def _look_at(self, message: Message) -> None:
-        number = message.partition()
-        shard = None if number is None else self._shards.get(number)
-        if number is None or shard is None:
+    def _examine(self, message: KafkaMessage) -> None:
+        shard = message.partition()
+        restore = None if shard is None else self._restores.get(shard)
+        if shard is None or restore is None:
             return
         if (error := message.error()) is not None:
-            self._note(number, shard, error)
+            self._note_error(shard, restore, in_words(error))
             return
-        word = word_of(number, message)
-        if shard.log is not None:
-            self._read(number, shard, word, shard.log, is_tombstone=message.value() is None)
-        elif not word.key.startswith(OWN_KEY_PREFIX) or (word.key == CLAIM_KEY and word.value):
-            self._stranger(number, word)
+        stored = stored_record(message)
+        record = CheckpointRecord(shard, stored.offset, stored.timestamp_ms, stored.key or b"", stored.value or b"")
+        if restore.log is not None:
+            self._add(restore, record, restore.log, is_tombstone=stored.value is None)
+        elif not record.key.startswith(OWN_KEY_PREFIX) or (record.key == CLAIM_KEY and record.value):
+            self._on_foreign_record(shard, record)
 
-    def _read(
-        self, number: int, shard: ShardState, word: CheckpointRecord, restored: CheckpointLog, *, is_tombstone: bool
-    ) -> None:
-        shard.moved, shard.trouble = monotonic(), None
-        shard.records += 1
-        claim = claim_in(word)
-        if claim is not None and claim.nonce == self._claims.nonce(number):
-            self._complete(number, shard, word.offset, restored)
+    def _add(self, restore: Restore, record: CheckpointRecord, found: CheckpointLog, *, is_tombstone: bool) -> None:
+        restore.read_at, restore.error = monotonic(), None
+        restore.records += 1
+        claim = claim_in(record)
+        if claim is not None and claim.nonce == self._claims.nonce(record.partition):
+            self._complete(restore, record, found)
             return
-        if claim is not None and not is_attempt(claim, shard.claim):
-            shard.previous = claim
-        restored.add(number, word.offset, word.written_ms, word.key, None if is_tombstone else word.value)
+        if claim is not None and not is_attempt(claim, restore.claim):
+            restore.previous = claim
+        value = None if is_tombstone else record.value
+        found.add(record.partition, record.offset, record.written_ms, record.key, value)
 
-    def _complete(self, number: int, shard: ShardState, term: int, restored: CheckpointLog) -> None:
-        while restored.parse(_PIECE):  # here, and not where somebody waits for it
-            self._beat()
-        shard.log = None
-        shard.terms.append(term)
-        self._endings[number] = tuple(map(token_suffix, shard.terms))
-        self._claims.forget(number)
-        self._delays.over(number, shard)
-        shard.taken(Taken(number, term, shard.previous, restored))
+    def _complete(self, restore: Restore, own_claim: CheckpointRecord, found: CheckpointLog) -> None:
+        while found.parse(_PARSE):  # here, and not in a thread that others wait for
+            self._heartbeat()
+        shard, token = own_claim.partition, own_claim.offset
+        restore.log = None
+        restore.tokens.append(token)
+        self._endings[shard] = tuple(map(ending, restore.tokens))
+        self._claims.forget(shard)
+        self._progress.end(shard, restore)
+        restore.done(RestoredShard(shard, token, restore.previous, found))
 
-    # Wishes
+    # Requests
 
-    def _begin(self, number: int, claim: Claim, taken: Callable[[Taken], None], after: int) -> None:
-        before = self._shards.get(number)
-        # What was on its way when the topic was created anew ends as our words of the old one did.
-        terms = self._former_terms.get(number, []) if before is None else before.terms
-        self._end(number)
-        self._shards[number] = ShardState(
-            claim, taken, after, CheckpointLog(self._partitions, keep_records=False), terms
-        )
-        self._claims.write(number, claim)
-        self._reading().incremental_assign([TopicPartition(self._topic, number, after)])
+    def _begin(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int) -> None:
+        before = self._restores.get(shard)
+        # Checkpoints that were on their way when the topic was recreated end as our own in the old topic did.
+        tokens = self._former_tokens.get(shard, []) if before is None else before.tokens
+        self._end(shard)
+        self._restores[shard] = Restore(claim, done, after, self._new_log(), tokens)
+        self._claims.write(shard, claim)
+        self._open().assign({(self._topic, shard): after})
 
-    def _end(self, number: int) -> None:
-        self._former_terms.pop(number, None)
-        shard = self._shards.pop(number, None)
-        if shard is None:
+    def _new_log(self) -> CheckpointLog:
+        return CheckpointLog(self._partitions, keep_records=False)
+
+    def _end(self, shard: int) -> None:
+        self._former_tokens.pop(shard, None)
+        restore = self._restores.pop(shard, None)
+        if restore is None:
             return
-        self._endings.pop(number, None)
-        self._claims.forget(number)
-        self._delays.over(number, shard)
-        if self._consumer is not None:
-            self._consumer.incremental_unassign([TopicPartition(self._topic, number)])
+        self._endings.pop(shard, None)
+        self._claims.forget(shard)
+        self._progress.end(shard, restore)
+        if self._reader is not None:
+            self._reader.unassign([(self._topic, shard)])
 
-    def _begin_again(self, partitions: int) -> None:
-        log.warning("the checkpoints topic is a new one: its shards are taken again", shards=sorted(self._shards))
+    def _restart(self, partitions: int) -> None:
+        log.warning("the checkpoints topic was recreated: reading its shards again", shards=sorted(self._restores))
         self._claims.close()
-        self._close()  # new clients learn anew what partitions there are
+        self._close()  # new clients learn which partitions there are
         self._partitions = partitions
         self._endings.clear()
-        shards, self._shards = self._shards, {}
-        for number, shard in shards.items():
-            self._delays.over(number, shard)
-            self._former_terms[number] = shard.terms
-            if shard.log is not None:
-                self._begin(number, shard.claim, shard.taken, 0)
+        restores, self._restores = self._restores, {}
+        for shard, restore in restores.items():
+            self._progress.end(shard, restore)
+            self._former_tokens[shard] = restore.tokens
+            if restore.log is not None:
+                self._begin(shard, restore.claim, restore.done, 0)
 
-    def _claim_again(self, number: int, shard: ShardState) -> None:
-        """The topic may have been deleted with the claim in it."""
-        if self._claims.missing(number) is None and monotonic() - shard.claimed > self._patience:
-            shard.claimed = monotonic()
-            self._claims.write(number, shard.claim)
+    def _claim_again(self, shard: int, restore: Restore) -> None:
+        """Write the claim again: the topic may have been deleted with the claim in it."""
+        if self._claims.missing(shard) is None and monotonic() - restore.claimed_at > self._timeout:
+            restore.claimed_at = monotonic()
+            self._claims.write(shard, restore.claim)
 
     # The client
 
-    def _reading(self) -> Consumer:
-        if self._consumer is None:
-            config = reader_config(below(_TUNING, self._config), "read_committed")
-            with settings_judged():
-                self._consumer = Consumer(config, logger=client_logger())
-        return self._consumer
+    def _open(self) -> PartitionReader:
+        if self._reader is None:
+            self._reader = PartitionReader(self._config, _TUNING)
+        return self._reader
 
     def _close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _assign_all(self) -> None:
-        """With a new client: what is taken goes on behind its claim, everything else begins again."""
-        for shard in self._shards.values():
-            if shard.log is not None:
-                shard.log = CheckpointLog(self._partitions, keep_records=False)
-        starts = {n: each.after if each.log is not None else each.terms[-1] + 1 for n, each in self._shards.items()}
-        self._reading().incremental_assign([TopicPartition(self._topic, n, start) for n, start in starts.items()])
+        """Assign all shards to a new client: restored ones from behind their claim, the others from the start."""
+        for restore in self._restores.values():
+            if restore.log is not None:
+                restore.log = self._new_log()
+        self._open().assign(
+            {
+                (self._topic, shard): each.after if each.log is not None else each.tokens[-1] + 1
+                for shard, each in self._restores.items()
+            }
+        )
 
-    # What does not come
+    # Errors
 
-    def _note(self, number: int, shard: ShardState, error: KafkaError) -> None:
-        if shard.trouble != in_words(error):
-            shard.trouble = in_words(error)
-            log.warning("a shard cannot be read at the moment: trying on", shard=number, error=shard.trouble)
+    def _note_error(self, shard: int, restore: Restore, error: str) -> None:
+        if restore.error != error:
+            restore.error = error
+            log.warning("a shard cannot be read at present: retrying", shard=shard, error=error)
 
-    def _why(self, number: int, shard: ShardState) -> str:
-        missing = self._claims.missing(number) or shard.trouble
+    def _why(self, shard: int, restore: Restore) -> str:
+        missing = self._claims.missing(shard) or restore.error
         if missing is not None:
             return missing
-        place = f"--topic {self._topic} --partition {number}"
-        at = max(0, self._reading().position([TopicPartition(self._topic, number)])[0].offset)
+        place = f"--topic {self._topic} --partition {shard}"
+        at = max(0, self._open().position((self._topic, shard)))
         return (
-            f"somebody's open transaction on {self._topic} partition {number} holds back what lies behind offset {at},"
-            " or no broker answers. End its producer, or wait until Kafka ends it (transaction.timeout.ms), or find it"
+            f"an open transaction on {self._topic} partition {shard} hides the records behind offset {at}, or no broker"
+            " answers. End the transaction's producer, or wait until Kafka ends it (transaction.timeout.ms), or find it"
             f" with Kafka's own `kafka-transactions.sh --bootstrap-server ... describe-producers {place}` (its"
             f" CurrentTransactionStartOffset is {at}) and end it with `... abort {place} --start-offset {at}`"
         )

@@ -1,76 +1,96 @@
-"""What a process does with one shard, and what leads from one to the next: one table, walked by one test."""
+"""The states of one shard in one process, and the signals that change them: one table. Pure."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 
-class Stage(Enum):
-    """Where a process stands with a shard that its group has assigned to it."""
+class ShardState(Enum):
+    """The state of a shard that the group has assigned to this process."""
 
     FENCING = "fencing"
-    """Whoever had it before is being kept out (exactly once; at least once this passes at once)."""
+    """Exactly once: the former owner's producer is being fenced. At least once: passes immediately."""
     RESTORING = "restoring"
-    """The claim is written; the partition is read until it comes by."""
+    """The claim is written; the partition is read until the claim appears."""
     OWNED = "owned"
     """Its sessions are bridged here."""
+    REREADING = "owned, reading again"
+    """Owned; the partition is read again behind a new claim, because another process wrote to it."""
     SUSPENDED = "suspended"
-    """The group has expelled this process, for silence perhaps while Kafka was away: nothing is handed over before it
-    is known whose the shard is, and its readers go on into memory meanwhile."""
+    """The group expelled this process, perhaps because Kafka was away. Nothing is handed to a producer until the owner
+    of the shard is known; readers continue into memory."""
     RETURNING = "returning"
-    """Assigned again: whether anybody had it in between is read behind a new claim."""
+    """Assigned again: the partition is read behind a new claim to find out whether another process owned it."""
     BLOCKED = "blocked"
-    """Its checkpoints hold something that the bridge cannot go by: looked at again after a while."""
-    LEAVING = "leaving"
-    """Its readers stop; what they have read is delivered and checkpointed."""
+    """It holds invalid checkpoints. It is read again after a while."""
+    RELEASING = "leaving"
+    """Its readers stop; what they read is delivered and checkpointed."""
     GONE = "gone"
-    """Nothing of it is handed over any more."""
+    """Nothing of it is handed to a producer any more."""
+
+    @property
+    def public_name(self) -> str:
+        """The name in ``/api/status``."""
+        return ShardState.OWNED.value if self is ShardState.REREADING else self.value
 
 
-class Turn(Enum):
-    """What happened to a shard."""
+class ShardSignal(Enum):
+    """An event that may change the state of a shard."""
 
-    FENCED = "nobody else can write for it any more"
-    RESTORED = "the own claim came by"
-    FLAWED = "the own claim came by, behind something that the bridge cannot go by"
-    AGAIN = "it is time to look at it again"
-    REVOKED = "it goes to another process, or this one ends"
-    LEFT = "everything of it is delivered, or time ran out"
-    LOST = "this process is no member of the group any more, or was none for a while"
-    ASSIGNED = "the group has assigned it again"
-    GIVEN_AWAY = "another process has it, or had it"
-
-
-TRANSITIONS: dict[tuple[Stage, Turn], Stage] = {
-    (Stage.FENCING, Turn.FENCED): Stage.RESTORING,
-    (Stage.FENCING, Turn.REVOKED): Stage.GONE,
-    (Stage.RESTORING, Turn.RESTORED): Stage.OWNED,
-    (Stage.RESTORING, Turn.FLAWED): Stage.BLOCKED,
-    (Stage.RESTORING, Turn.REVOKED): Stage.GONE,
-    (Stage.OWNED, Turn.LOST): Stage.SUSPENDED,
-    (Stage.SUSPENDED, Turn.ASSIGNED): Stage.RETURNING,
-    (Stage.SUSPENDED, Turn.REVOKED): Stage.GONE,
-    (Stage.RETURNING, Turn.RESTORED): Stage.OWNED,
-    (Stage.RETURNING, Turn.LOST): Stage.SUSPENDED,
-    (Stage.RETURNING, Turn.REVOKED): Stage.GONE,
-    (Stage.BLOCKED, Turn.AGAIN): Stage.RESTORING,
-    (Stage.BLOCKED, Turn.REVOKED): Stage.GONE,
-    (Stage.OWNED, Turn.REVOKED): Stage.LEAVING,
-    (Stage.LEAVING, Turn.REVOKED): Stage.LEAVING,
-    (Stage.LEAVING, Turn.LEFT): Stage.GONE,
-}
-TRANSITIONS |= {
-    (stage, Turn.LOST): Stage.GONE for stage in (Stage.FENCING, Stage.RESTORING, Stage.BLOCKED, Stage.LEAVING)
-} | {(stage, Turn.GIVEN_AWAY): Stage.GONE for stage in Stage if stage is not Stage.GONE}
+    FENCED = "no former owner can write any more"
+    RESTORED = "the own claim was read"
+    INVALID = "the own claim was read, after invalid checkpoints"
+    RETRY = "it is time to read a blocked shard again"
+    REREAD = "another process wrote to the partition, or the topic was recreated"
+    REVOKED = "the group revokes it, or this process shuts down"
+    RELEASED = "everything is delivered, or the time is over"
+    LOST = "the group expelled this process"
+    ASSIGNED = "the group assigned it again"
+    TAKEN_OVER = "another process owns it, or owned it meanwhile"
 
 
-class ForbiddenTurn(RuntimeError):
-    """A shard took a turn that the table does not know: a bug."""
+_STATE, _SIGNAL = ShardState, ShardSignal
+IS_OWNED = frozenset({_STATE.OWNED, _STATE.REREADING})
+IS_UNCERTAIN = frozenset({_STATE.SUSPENDED, _STATE.RETURNING})
+IS_SETTLED = IS_OWNED | IS_UNCERTAIN | {_STATE.BLOCKED, _STATE.RELEASING}
+"""The process can start: the shard is owned, or cannot be at present."""
+
+TRANSITIONS: dict[tuple[ShardState, ShardSignal], ShardState] = {
+    (_STATE.FENCING, _SIGNAL.FENCED): _STATE.RESTORING,
+    (_STATE.FENCING, _SIGNAL.LOST): _STATE.GONE,
+    (_STATE.FENCING, _SIGNAL.REVOKED): _STATE.GONE,
+    (_STATE.RESTORING, _SIGNAL.RESTORED): _STATE.OWNED,
+    (_STATE.RESTORING, _SIGNAL.INVALID): _STATE.BLOCKED,
+    (_STATE.RESTORING, _SIGNAL.LOST): _STATE.GONE,
+    (_STATE.RESTORING, _SIGNAL.REVOKED): _STATE.GONE,
+    (_STATE.OWNED, _SIGNAL.REREAD): _STATE.REREADING,
+    (_STATE.OWNED, _SIGNAL.LOST): _STATE.SUSPENDED,
+    (_STATE.OWNED, _SIGNAL.REVOKED): _STATE.RELEASING,
+    (_STATE.REREADING, _SIGNAL.REREAD): _STATE.REREADING,
+    (_STATE.REREADING, _SIGNAL.RESTORED): _STATE.OWNED,
+    (_STATE.REREADING, _SIGNAL.LOST): _STATE.SUSPENDED,
+    (_STATE.REREADING, _SIGNAL.REVOKED): _STATE.RELEASING,
+    (_STATE.SUSPENDED, _SIGNAL.ASSIGNED): _STATE.RETURNING,
+    (_STATE.SUSPENDED, _SIGNAL.REVOKED): _STATE.GONE,
+    (_STATE.RETURNING, _SIGNAL.RESTORED): _STATE.OWNED,
+    (_STATE.RETURNING, _SIGNAL.LOST): _STATE.SUSPENDED,
+    (_STATE.RETURNING, _SIGNAL.REVOKED): _STATE.GONE,
+    (_STATE.BLOCKED, _SIGNAL.RETRY): _STATE.RESTORING,
+    (_STATE.BLOCKED, _SIGNAL.LOST): _STATE.GONE,
+    (_STATE.BLOCKED, _SIGNAL.REVOKED): _STATE.GONE,
+    (_STATE.RELEASING, _SIGNAL.REVOKED): _STATE.RELEASING,
+    (_STATE.RELEASING, _SIGNAL.RELEASED): _STATE.GONE,
+    (_STATE.RELEASING, _SIGNAL.LOST): _STATE.GONE,
+} | {(state, _SIGNAL.TAKEN_OVER): _STATE.GONE for state in _STATE if state is not _STATE.GONE}
 
 
-def next_stage(stage: Stage, turn: Turn) -> Stage:
-    """The stage after ``turn``; raises :class:`ForbiddenTurn` where the table has none."""
+class ForbiddenSignal(RuntimeError):
+    """A shard received a signal that the table does not allow in its state: a bug."""
+
+
+def next_state(state: ShardState, signal: ShardSignal) -> ShardState:
+    """The state after ``signal``. Raises :class:`ForbiddenSignal` where the table has none."""
     try:
-        return TRANSITIONS[stage, turn]
+        return TRANSITIONS[state, signal]
     except KeyError:
-        raise ForbiddenTurn(f"{turn.name} in {stage.name}") from None
+        raise ForbiddenSignal(f"{signal.name} in {state.name}") from None

@@ -16,8 +16,9 @@ from bridge.daemon.server_sessions import ServerSessions
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
-from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
+from tests.fakes.membership import SoleOwner
 from tests.fakes.sources import source
 from tests.support.scripted_mix import listing, scripted_mix
 from tests.support.waiting import wait_until

@@ -29,14 +29,16 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder, Route, Rules
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, digest
-from bridge.delivery import at_least_once, handover, idempotent_sender, publisher
+from bridge.delivery import at_least_once, publisher
+from bridge.delivery import idempotent_sender as idempotent_way
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
-from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.kafka_model import ModelKafka, ModelProducer, Produced
+from tests.fakes.membership import SoleOwner
 from tests.support.effort import EFFORT, EXAMPLES
 from tests.support.rule import Follower, understand
 from tests.support.topics import Read
@@ -92,11 +94,10 @@ class Clock:
 def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (idempotent_sender, handover):
-            patch.setattr(module, "monotonic", clock.monotonic)
-            patch.setattr(module, "unix_ms", clock.unix_ms)
+        patch.setattr(idempotent_way, "monotonic", clock.monotonic)
+        patch.setattr(idempotent_way, "unix_ms", clock.unix_ms)
         patch.setattr(
-            publisher, "_FAST_PATH_WAIT", 0.0
+            publisher, "_PATIENCE", 0.0
         )  # nobody opens the direct way while the test's one thread waits for it
         patch.setattr(publisher, "unix_ms", clock.unix_ms)
         patch.setattr(at_least_once, "monotonic", clock.monotonic)
@@ -381,13 +382,11 @@ class World:
 
 def vars_of(sender: IdempotentSender) -> dict[str, object]:
     """What one wants to know of a session that is stuck."""
-    session = sender.session
-    entries = [
-        (type(each).__name__, each.stage.name, each.epoch, each.sequence, each.produced, each.reported)
-        for each in session.in_flight.entries
-    ]
-    known = {"entries": entries[:5], "acknowledged": session.in_flight.acknowledged, "trouble": session.trouble}
-    return vars(sender._handover) | known
+    names = ("is_direct", "_failed", "_alone", "produced", "_reported", "_retry_at")
+    window = sender.window
+    entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in window.entries]
+    told = {"entries": entries[:5], "acknowledged": window.watermark.committable, "trouble": window.trouble}
+    return {name: getattr(sender, name) for name in names} | told
 
 
 def at_of(data: bytes) -> int:

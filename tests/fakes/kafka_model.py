@@ -10,14 +10,13 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
-from bridge.core.records.rules import Record
 from bridge.kafka.errors import Fault, fault_of, in_words
 from bridge.kafka.producer import ProduceFailed, QueueFull, Role
 
@@ -38,22 +37,6 @@ class Produced(NamedTuple):
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     report: Report
-
-    def topic(self) -> str:
-        """As of the client's message in a delivery report."""
-        return self.place[0]
-
-
-def produce_all(
-    produce: Callable[..., None], records: Sequence[Record], report: Callable[..., None]
-) -> tuple[int, QueueFull | ProduceFailed | None]:
-    """As :func:`bridge.kafka.producer.produce_all`."""
-    for taken, (topic, key, value, headers, timestamp_ms, _) in enumerate(records):
-        try:
-            produce(topic, value, key, headers, timestamp_ms, report)
-        except (QueueFull, ProduceFailed) as failure:
-            return taken, failure
-    return len(records), None
 
 
 class Written(Protocol):
@@ -149,12 +132,6 @@ class ModelProducer:
             place = topic, partition_of(key, kafka.partitions[topic]) if partition < 0 else partition
             self._queued[place].append(Produced(place, key, value, tuple(headers), report))
 
-    def produce_all(self, records: Sequence[Record], report: Report) -> tuple[int, QueueFull | ProduceFailed | None]:
-        return produce_all(self.produce, records, report)
-
-    def flush(self, timeout: float) -> None:
-        self.poll(timeout)
-
     def poll(self, timeout: float) -> int:
         del timeout
         with self.kafka.lock:
@@ -163,7 +140,7 @@ class ModelProducer:
         for record, error in due:
             if error is not None and fault_of(error) is Fault.FATAL:
                 self.fatal = self.fatal or in_words(error)
-            record.report(error, record)
+            record.report(error, None)
         return len(due)
 
     def abandon(self) -> None:
@@ -177,7 +154,7 @@ class ModelProducer:
             due = self._due(10**9)
             self.kafka.given_up.append(self)
         for record, error in due:
-            record.report(error, record)
+            record.report(error, None)
 
     def answers(self, topic: str, timeout: float) -> bool:
         del topic, timeout
@@ -222,9 +199,7 @@ class ModelProducer:
     def _send(self, place: Place) -> None:
         queue = self._queued[place]
         if len(self._sent[place]) < 5:
-            size = min(len(queue), self._chance.choice((1, 2, 5, 20)))
-            if self._role is Role.ISOLATION:
-                size = len(queue)  # a flush sends one request
+            size = 1 if self._role is Role.TRIAL else min(len(queue), self._chance.choice((1, 2, 5, 20)))
             self._sent[place].append([queue.popleft() for _ in range(size)])
 
     def _write(self, batches: deque[list[Produced]]) -> None:

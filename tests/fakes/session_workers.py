@@ -18,8 +18,9 @@ from bridge.daemon.session_stream import SessionStream
 from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
-from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
+from tests.fakes.membership import SoleOwner
 
 KEY = SessionKey("local", "a")
 

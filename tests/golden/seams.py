@@ -51,7 +51,7 @@ from bridge.daemon.source import Source
 from bridge.kafka.topics import TopicPlan, plan
 from bridge.observe.api import HttpEndpoint
 from bridge.settings import Settings, load, naming
-from bridge.sharding.states import Stage
+from bridge.sharding.states import ShardState
 
 NOW = 1_764_000_000_123
 """Unix milliseconds of everything that is recorded: 2025-11-24T16:00:00.123Z."""
@@ -287,7 +287,7 @@ def shared_names() -> dict[str, Any]:
         "partitions of 16": {key: partition_of(key.encode(), 16) for key in keys},
         "topics": [_topic(each) for each in plan(_settings({}))],
         "session states": [state.value for state in SessionState],
-        "shard states": [stage.value for stage in Stage],
+        "shard states": list(dict.fromkeys(state.public_name for state in ShardState)),
         "check states": [state.value for state in checks.State],
         "exit codes": {name: code for name, code in vars(errors).items() if name.startswith("EXIT_")},
     }

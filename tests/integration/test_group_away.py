@@ -1,4 +1,4 @@
-"""Kafka away for longer than the group waits for a member: the streams are not touched for its sake."""
+"""Kafka is away for longer than the session time-out: the streams are not touched because of that."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
-def test_kafka_away_for_longer_than_the_group_waits_costs_no_stream(
+def test_kafka_away_for_longer_than_the_session_timeout_costs_no_stream(
     pausable_broker: Broker, namespace: str, tmp_path: Path, guarantee: str
 ) -> None:
-    """What is read meanwhile waits in memory: a server may have forgotten it by the time it could be asked again."""
+    """Events wait in memory meanwhile: the server may not have them any more when they could be requested again."""
     broker, feed = pausable_broker, Feed(5)
     more = {"kafka.group_session_timeout": "6s", "delivery.guarantee": guarantee}
     with scripted_mix() as mix:
@@ -37,7 +37,7 @@ def test_kafka_away_for_longer_than_the_group_waits_costs_no_stream(
             feed.add(20)
             wait_until(lambda: session(bridge, "a")["last_event_id"] == "25", 10, "the events of the outage, read")
             broker.resume()
-            wait_logged(bridge, "nobody else had it", deadline=60.0)
+            wait_logged(bridge, "no other process owned it", deadline=60.0)
             wait_acknowledged(bridge, "a", 25)
             assert len(mix.asked) == asked
             assert bridge.terminate() == 0

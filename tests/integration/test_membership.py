@@ -1,6 +1,6 @@
-"""Who owns which shard, with real processes on a real Kafka: joined, stopped, killed, paused and woken, and restarted.
+"""The owners of shards, as real processes on a real Kafka: started, stopped, killed, paused, resumed, restarted.
 
-All scenarios run side by side, because they mostly wait for session time-outs; each test looks at what came of one.
+All scenarios run side by side, because they mostly wait for session time-outs; each test checks the result of one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.kafka
 SHARDS = frozenset(range(4))
 SESSION = 4.0
 _SLOW = 60.0
-"""Seconds: only what is broken takes so long, however busy the machine is."""
+"""Seconds: only a failure takes so long, also on a busy machine."""
 _LOOK = 0.05
 
 
 class Line(NamedTuple):
-    """One thing a member told."""
+    """One line that a member printed."""
 
     at: float
     what: str
@@ -55,46 +55,46 @@ class Process:
         self.started_at = monotonic()
 
     def lines(self, *what: str) -> list[Line]:
-        """What it told, or what of that is of these kinds."""
-        told = [json.loads(line) for line in self._out.read_text().splitlines() if line.endswith("}")]
-        found = (Line(each["at"], each["what"], frozenset(each.get("shards", ())), each) for each in told)
+        """The lines that it printed, or those of these kinds."""
+        printed = [json.loads(line) for line in self._out.read_text().splitlines() if line.endswith("}")]
+        found = (Line(each["at"], each["what"], frozenset(each.get("shards", ())), each) for each in printed)
         return [line for line in found if not what or line.what in what]
 
     @property
     def owned(self) -> frozenset[int]:
-        """The shards it has now, as it tells."""
+        """The shards that it has now, by its own lines."""
         owned: frozenset[int] = frozenset()
-        for line in self.lines("assigned", "given up", "lost"):
+        for line in self.lines("assigned", "released", "lost"):
             owned = owned | line.shards if line.what == "assigned" else owned - line.shards
         return owned
 
     def proofs_between(self, start: float, end: float) -> list[Line]:
-        """The successful proofs that came in that time."""
+        """The successful proofs in that time."""
         return [line for line in self.lines("proof") if line.more["proven"] and start <= line.at <= end]
 
     def wait(self, is_so: Callable[[Process], object], what: str) -> float:
-        """When it was so."""
+        """Wait until it is so; returns the time."""
         wait_until(lambda: is_so(self), _SLOW, f"{what} of {self.name}, see {self.log}", _LOOK)
         return monotonic()
 
     def wait_owns(self, count: int) -> frozenset[int]:
-        """The shards it has, once they are so many."""
+        """Wait until it has so many shards; returns them."""
         self.wait(lambda process: len(process.owned) == count, f"{count} shards")
         return self.owned
 
     def send(self, number: signal.Signals) -> float:
-        """When the signal was sent."""
+        """Send a signal; returns the time."""
         self._process.send_signal(number)
         return monotonic()
 
     def ended(self) -> int:
-        """The exit code, once it ends by itself."""
+        """Wait until it ends by itself; returns the exit code."""
         code = self._process.wait(_SLOW)
         self.ended_at = monotonic()
         return code
 
     def kill(self) -> float:
-        """SIGKILL; when that was."""
+        """Send SIGKILL; returns the time."""
         self._process.kill()
         self._process.wait()
         self.ended_at = monotonic()
@@ -102,12 +102,12 @@ class Process:
 
     @property
     def failure(self) -> str:
-        """The reason it gave for its end."""
+        """The error with which it ended."""
         return next((str(line.more["text"]) for line in self.lines("failure")), "")
 
 
 class Group:
-    """Members of one group, on a topic of its own."""
+    """The members of one group, with its own topic."""
 
     def __init__(self, kafka: str, folder: Path, name: str, partitions: int, session_timeout: float) -> None:
         self.topic = f"membership-{name}-{uuid.uuid4().hex[:8]}"
@@ -117,11 +117,11 @@ class Group:
         self.create()
 
     def create(self) -> None:
-        """The topic, for the first time or again."""
+        """Create the topic, for the first time or again."""
         create_topic(self.kafka, self.topic, self._partitions, {"cleanup.policy": "compact"})
 
     def start(self, name: str, **orders: object) -> Process:
-        """One more member."""
+        """Start one more member."""
         chosen = {
             "bootstrap": self.kafka,
             "group": f"{self.topic}.bridge",
@@ -134,7 +134,7 @@ class Group:
         return self.members[-1]
 
     def settled(self, *members: Process) -> None:
-        """Return once these members have all shards among them, each at least one."""
+        """Wait until these members share all shards, each at least one."""
         wait_until(
             lambda: all(m.owned for m in members) and frozenset().union(*(m.owned for m in members)) == SHARDS,
             _SLOW,
@@ -143,7 +143,7 @@ class Group:
         )
 
     def overlaps(self) -> list[str]:
-        """Times at which two processes had one shard, those aside that were paused: they did not know."""
+        """The times at which two processes had the same shard."""
         spans = [(shard, *span) for member in self.members for shard in SHARDS for span in _spans(member, shard)]
         return [
             f"shard {shard}: {name} until {end}, {other} from {begin}"
@@ -155,7 +155,7 @@ class Group:
 
 def _spans(member: Process, shard: int) -> Iterator[tuple[float, float, str]]:
     name, start = f"{member.name} {member.started_at}", None
-    for line in member.lines("assigned", "given up", "lost"):
+    for line in member.lines("assigned", "released", "lost"):
         if shard in line.shards and line.what == "assigned":
             start = line.at
         elif shard in line.shards and start is not None:
@@ -166,26 +166,26 @@ def _spans(member: Process, shard: int) -> Iterator[tuple[float, float, str]]:
 
 
 class Scene:
-    """Where the groups are."""
+    """The groups on one Kafka."""
 
     def __init__(self, kafka: str, folder: Path) -> None:
         self.kafka, self._folder = kafka, folder
         self._groups: list[Group] = []
 
     def group(self, name: str, partitions: int = len(SHARDS), session_timeout: float = SESSION) -> Group:
-        """One more, without members."""
+        """Add a group without members."""
         self._groups.append(Group(self.kafka, self._folder, name, partitions, session_timeout))
         return self._groups[-1]
 
     def end(self) -> None:
-        """Kill every member that is left."""
+        """Kill all remaining members."""
         for group in self._groups:
             for member in group.members:
                 member.kill()
 
 
 class Moves(NamedTuple):
-    """What came of members that stop and are killed."""
+    """The result with members that stop and are killed."""
 
     group: Group
     leave: float
@@ -199,30 +199,30 @@ def joined_stopped_and_killed(scene: Scene) -> Moves:
     first, second, third = (group.start(name, drain=1.5 if name == "second" else 0) for name in ("one", "second", "3"))
     group.settled(first, second, third)
     second.send(signal.SIGTERM)
-    second.wait(lambda process: process.lines("given up"), "the end of giving up")
-    began, given_up = second.lines("revoked")[-1].at, second.lines("given up")[-1].at
+    second.wait(lambda process: process.lines("released"), "the end of the release")
+    began, released = second.lines("revoked")[-1].at, second.lines("released")[-1].at
     second_code = second.ended()
     group.settled(first, third)
-    moved = max(line.at for member in (first, third) for line in member.lines("assigned") if line.at > given_up)
+    moved = max(line.at for member in (first, third) for line in member.lines("assigned") if line.at > released)
     killed_at = third.kill()
     first.wait_owns(len(SHARDS))
     took_over = first.lines("assigned")[-1].at
     first.wait(lambda process: process.proofs_between(took_over, monotonic()), "a proof")
     first.send(signal.SIGTERM)
-    times = [began, *(proof.at for proof in second.proofs_between(began, given_up)), given_up]
+    times = [began, *(proof.at for proof in second.proofs_between(began, released)), released]
     silence = max(later - earlier for earlier, later in pairwise(times))
-    return Moves(group, moved - given_up, took_over - killed_at, silence, [second_code, first.ended()])
+    return Moves(group, moved - released, took_over - killed_at, silence, [second_code, first.ended()])
 
 
 class Pause(NamedTuple):
-    """What came of a member that was paused for longer than the session time-out."""
+    """The result with a member that was paused for longer than the session time-out."""
 
     group: Group
     paused: Process
-    woken_at: float
+    resumed_at: float
 
 
-def paused_and_woken(scene: Scene) -> Pause:
+def paused_and_resumed(scene: Scene) -> Pause:
     group = scene.group("pause")
     paused = group.start("paused")
     paused.wait_owns(len(SHARDS))
@@ -230,15 +230,15 @@ def paused_and_woken(scene: Scene) -> Pause:
     paused.send(signal.SIGSTOP)
     other = group.start("other")
     other.wait_owns(len(SHARDS))
-    woken_at = paused.send(signal.SIGCONT)
+    resumed_at = paused.send(signal.SIGCONT)
     paused.wait(lambda process: process.lines("lost"), "the loss")
     group.settled(paused, other)
     paused.wait(lambda process: process.lines("proof")[-1].at > process.lines("assigned")[-1].at, "a new proof")
-    return Pause(group, paused, woken_at)
+    return Pause(group, paused, resumed_at)
 
 
 class Names(NamedTuple):
-    """What came of members with names."""
+    """The result with members that have instance names."""
 
     group: Group
     stays: Process
@@ -246,7 +246,7 @@ class Names(NamedTuple):
     second: Process
     code: int
     paused: Process
-    usurper: Process
+    duplicate: Process
 
 
 def named(scene: Scene) -> Names:
@@ -265,19 +265,19 @@ def named(scene: Scene) -> Names:
     assert paused.wait_owns(len(had)) == had
     paused.wait(lambda process: process.lines("proof"), "a proof")
     paused.send(signal.SIGSTOP)
-    usurper = group.start("usurper", instance="pod-1")
-    assert usurper.wait_owns(len(had)) == had
-    usurper.wait(lambda process: process.lines("proof"), "a proof")
+    duplicate = group.start("duplicate", instance="pod-1")
+    assert duplicate.wait_owns(len(had)) == had
+    duplicate.wait(lambda process: process.lines("proof"), "a proof")
     paused.send(signal.SIGCONT)
     assert paused.ended() == EXIT_SETTINGS
-    return Names(group, stays, again, second, code, paused, usurper)
+    return Names(group, stays, again, second, code, paused, duplicate)
 
 
 class Topics(NamedTuple):
-    """What came of topics that are not as they must be."""
+    """The result with topics that change."""
 
     member: Process
-    stranger: Process
+    foreign: Process
     code: int
     gone: tuple[float, float]
 
@@ -288,22 +288,22 @@ def topics_changed(scene: Scene) -> Topics:
     member.wait_owns(len(SHARDS))
     member.wait(lambda process: process.lines("proof"), "a proof")
     other = scene.group("other")
-    stranger = other.start("stranger", group=f"{group.topic}.bridge", session_timeout=1.0)
-    code = stranger.ended()
+    foreign = other.start("foreign", group=f"{group.topic}.bridge", session_timeout=1.0)
+    code = foreign.ended()
     delete_topics(scene.kafka, group.topic)
     gone_at = monotonic()
     group.create()
     back_at = monotonic()
     member.wait(lambda process: process.proofs_between(back_at, monotonic()), "a proof on the new topic")
-    return Topics(member, stranger, code, (gone_at, back_at))
+    return Topics(member, foreign, code, (gone_at, back_at))
 
 
-SCENARIOS = (joined_stopped_and_killed, paused_and_woken, named, topics_changed)
+SCENARIOS = (joined_stopped_and_killed, paused_and_resumed, named, topics_changed)
 
 
 @pytest.fixture(scope="module")
 def fleet(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Any]]]:
-    """Every scenario under way, by name."""
+    """Every running scenario, by name."""
     scene = Scene(kafka, tmp_path_factory.mktemp("membership"))
     with ThreadPoolExecutor(len(SCENARIOS)) as pool:
         yield {scenario.__name__: pool.submit(scenario, scene) for scenario in SCENARIOS}
@@ -317,7 +317,7 @@ def moves(fleet: dict[str, Future[Moves]]) -> Moves:
 
 @pytest.fixture(scope="module")
 def pause(fleet: dict[str, Future[Pause]]) -> Pause:
-    return fleet[paused_and_woken.__name__].result()
+    return fleet[paused_and_resumed.__name__].result()
 
 
 @pytest.fixture(scope="module")
@@ -330,8 +330,8 @@ def topics(fleet: dict[str, Future[Topics]]) -> Topics:
     return fleet[topics_changed.__name__].result()
 
 
-def test_shards_of_a_member_that_leaves_move_at_once(moves: Moves) -> None:
-    print(f"leave: {moves.leave:.2f} s")  # well under a second but for the tests beside this one
+def test_shards_of_a_member_that_leaves_move_immediately(moves: Moves) -> None:
+    print(f"leave: {moves.leave:.2f} s")  # well under a second without the other tests
     assert moves.leave < SESSION - 1.0
     assert moves.codes == [EXIT_OK, EXIT_OK]
 
@@ -341,7 +341,7 @@ def test_shards_of_a_killed_member_move_after_the_session_timeout(moves: Moves) 
     assert SESSION - 1.0 < moves.kill < SESSION + 2.0
 
 
-def test_membership_is_proven_while_shards_are_given_up(moves: Moves) -> None:
+def test_membership_is_proven_while_shards_are_released(moves: Moves) -> None:
     assert moves.longest_silence < 1.0
 
 
@@ -349,29 +349,29 @@ def test_no_shard_ever_has_two_owners(moves: Moves) -> None:
     assert moves.group.overlaps() == []
 
 
-def test_a_member_that_was_paused_too_long_proves_nothing_before_it_knows(pause: Pause) -> None:
-    """It is told of the loss first, on waking, and then joins again by itself."""
+def test_a_member_that_was_paused_too_long_gets_no_proof_before_it_notices(pause: Pause) -> None:
+    """It notices the loss first, and then joins again by itself."""
     lost_at = pause.paused.lines("lost")[0].at
-    assert lost_at < pause.woken_at + 2.0
-    assert pause.paused.proofs_between(pause.woken_at, lost_at) == []
+    assert lost_at < pause.resumed_at + 2.0
+    assert pause.paused.proofs_between(pause.resumed_at, lost_at) == []
     again = [line for line in pause.paused.lines("assigned") if line.at > lost_at]
     assert again
     assert pause.paused.proofs_between(again[0].at, monotonic())
 
 
-def test_a_named_member_that_was_killed_takes_its_shards_back_at_once(names: Names) -> None:
-    """Nobody else notices, and the session time-out is not waited for."""
+def test_a_named_member_that_was_killed_gets_its_shards_back_immediately(names: Names) -> None:
+    """No other member notices, and the restart does not wait for the session time-out."""
     took = names.again.lines("assigned")[0].at - names.again.started_at
     print(f"restart under a name after a kill: {took:.2f} s, with the start of the interpreter")
     joined = names.again.lines("assigned")[0].at - names.again.lines("started")[0].at
     print(f"of that from the start of membership: {joined:.2f} s")
     assert joined < 10.0  # of the 60 s of this group's session time-out
-    # An assignment in which nothing is new may come to everybody.
+    # Every member may get an empty assignment.
     assert [line for line in names.stays.lines("assigned", "revoked", "lost")[2:] if line.shards] == []
     assert not names.stays.lines("lost")
 
 
-def test_a_second_process_of_one_name_ends_and_disturbs_nobody(names: Names) -> None:
+def test_a_second_process_of_one_name_ends_and_disturbs_no_member(names: Names) -> None:
     assert names.code == EXIT_SETTINGS
     pid = names.again.lines()[0].more["pid"]
     assert f"instance: another process, pod-1:{pid} at 127.0.0.1 runs under the name pod-1" in names.second.failure
@@ -379,31 +379,31 @@ def test_a_second_process_of_one_name_ends_and_disturbs_nobody(names: Names) -> 
     assert names.second.lines("assigned") == []
 
 
-def test_who_was_replaced_while_it_was_paused_loses_all_and_ends(names: Names) -> None:
-    """With the name of the process that did it."""
+def test_a_member_that_was_replaced_while_it_was_paused_loses_all_shards_and_ends(names: Names) -> None:
+    """Its error names the process that replaced it."""
     assert names.paused.lines("lost")
-    assert f"pod-1:{names.usurper.lines()[0].more['pid']}" in names.paused.failure
-    assert names.usurper.lines("lost") == []
+    assert f"pod-1:{names.duplicate.lines()[0].more['pid']}" in names.paused.failure
+    assert names.duplicate.lines("lost") == []
 
 
 def test_a_group_of_another_topic_is_refused(topics: Topics) -> None:
     assert topics.code == EXIT_SETTINGS
-    assert topics.stranger.failure.startswith("namespace: ")
-    assert topics.stranger.lines("assigned") == []
+    assert topics.foreign.failure.startswith("namespace: ")
+    assert topics.foreign.lines("assigned") == []
 
 
-def test_partitions_beyond_the_shards_are_told_and_left_alone(topics: Topics) -> None:
+def test_partitions_beyond_the_shards_are_logged_and_ignored(topics: Topics) -> None:
     assert topics.member.lines("assigned")[0].shards == SHARDS
     assert "partitions were added to the checkpoints topic" in topics.member.log.read_text()
 
 
-def test_a_topic_that_was_created_anew_goes_on_with_its_owners(topics: Topics) -> None:
+def test_a_recreated_topic_keeps_its_owners(topics: Topics) -> None:
     assert topics.member.proofs_between(topics.gone[1], monotonic())
     assert topics.member.lines("lost") == []
 
 
 def test_an_embedded_kafka_has_one_member_that_owns_all(tmp_path: Path) -> None:
-    """Nobody else is in it, so nothing is looked at."""
+    """Its group cannot be described."""
     with EmbeddedKafka() as kafka:
         assert kafka.create_topic("checkpoints") == len(SHARDS)
         orders = {

@@ -20,9 +20,10 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
-from bridge.delivery.lease import Lease, SoleOwner
+from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from tests.fakes.membership import SoleOwner
 from tests.support.broker import Broker, quiet_admin
 from tests.support.rule import Follower, follow
 from tests.support.topics import Read, create_topic, delete_topics, read_topic
@@ -174,7 +175,7 @@ def test_only_the_culprit_of_a_refused_batch_becomes_a_dead_letter(kafka: str, n
     assert all("MSG_SIZE_TOO_LARGE" in (letter.header("bridge.error") or "") for letter in letters)
     for one in publishers:
         assert ground.restored()[one.key].position == one.position
-        assert one.position.epoch == epochs[one.key], "a refusal that leaves no gap changes no number"
+        assert one.position.epoch > epochs[one.key]
         assert one.trouble is None
 
 

@@ -1,4 +1,4 @@
-"""Several replicas share the sessions: handed over, taken over, taken back; ``make torture`` does it at length."""
+"""Several replicas share the sessions, start, stop and fail; ``make torture`` does it for longer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.torture.streams import moved_after
 
 LOAD = Load(sessions=24, rate=20.0)  # so many that each replica's shards have some, but for 1 run of 5,000
 LONG = 60.0
-"""A session timeout that no test waits for: whoever comes back before it was not waited for."""
+"""A session time-out that is longer than any test: a replica that returns earlier did not wait for it."""
 
 
-STANDS_STILL_AT = {AT_LEAST_ONCE: "checkpoint_sent", EXACTLY_ONCE: "after_produce"}
+PAUSED_AT = {AT_LEAST_ONCE: "checkpoint_sent", EXACTLY_ONCE: "after_produce"}
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def running(
     timeout: float = 6.0,
     ends: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Fleet]:
-    """These replicas, each of which reads some of the sessions; ``ends``: what some do to themselves on demand."""
+    """Run these replicas, each with some of the sessions; ``ends``: how some end themselves on demand."""
     with Run(place, LOAD, {**fleet_settings(guarantee, timeout), "topics.shards": 6}) as run:
         fleet = Fleet(run)
         try:
@@ -54,16 +54,16 @@ def running(
 
 
 @pytest.mark.parametrize("guarantee", [AT_LEAST_ONCE, EXACTLY_ONCE])
-def test_nothing_is_lost_when_replicas_leave_die_and_stand_still(
+def test_nothing_is_lost_when_replicas_leave_die_and_are_paused(
     kafka: str, namespace: str, tmp_path: Path, guarantee: str
 ) -> None:
-    """SIGTERM, ``kill -9``, SIGSTOP past the session timeout in the middle of a word and woken, all under load.
+    """SIGTERM, ``kill -9``, SIGSTOP while writing a checkpoint and SIGCONT after the session time-out, all under load.
 
-    At least once: the checkpoint of the one that stood still comes late, and hides nothing. Exactly once: its open
-    transaction never counts, and no event is there twice.
+    At least once: the paused replica makes a stale write, and consumers miss nothing. Exactly once: its open
+    transaction is aborted, and no event is there twice.
     """
     place = Place(tmp_path, kafka, namespace)
-    ends = {"b": ("--point", STANDS_STILL_AT[guarantee], "--signal", "STOP")}
+    ends = {"b": ("--point", PAUSED_AT[guarantee], "--signal", "STOP")}
     with (
         running(place, guarantee, "a", "b", "c", ends=ends) as fleet,
         Sight(kafka, f"{namespace}.events") as sight,
@@ -79,16 +79,16 @@ def test_nothing_is_lost_when_replicas_leave_die_and_stand_still(
         trial.make("leave", a)
         fleet.finish()
         one_reader_at_a_time(fleet)
-        assert max(trial.times["leave"]) < 6, "an orderly leave waits for no timeout"
+        assert max(trial.times["leave"]) < 6, "a graceful shutdown waits for no time-out"
         figures = fleet.run.prove(f"replicas, {guarantee}", 5, new_epochs=guarantee == AT_LEAST_ONCE)
         if guarantee == AT_LEAST_ONCE:
-            assert late_words(kafka, namespace), "nothing came late: the test did not try what it is to try"
+            assert stale_writes(kafka, namespace), "no stale write: the test did not reach its case"
         else:
             assert (figures.repeats, figures.twice) == (0, 0)
 
 
-def test_a_name_is_one_process_and_takes_its_shards_back_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """After ``kill -9`` too, and disturbs nobody; a second one ends with 78; other servers are told of by all."""
+def test_a_named_replica_gets_its_shards_back_immediately(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """After ``kill -9`` too, without any move; a duplicate ends with 78; all report a replica with other servers."""
     place = Place(tmp_path, kafka, namespace)
     with running(place, AT_LEAST_ONCE, "a", "b", named=True, timeout=LONG) as fleet:
         a, b = fleet.replicas.values()
@@ -107,26 +107,26 @@ def test_a_name_is_one_process_and_takes_its_shards_back_at_once(kafka: str, nam
         assert fleet.share_of(a) == before
         assert numbers_of(fleet, b) == of_b
         del fleet.replicas["second"]
-        stranger = fleet.add("stranger", {"servers.other.url": "http://127.0.0.1:9"})
-        for each in (a, stranger):
+        different = fleet.add("different", {"servers.other.url": "http://127.0.0.1:9"})
+        for each in (a, different):
             _wait_not_ready(each.bridge, "other servers")
 
 
 def numbers_of(fleet: Fleet, replica: Replica) -> list[int]:
-    """All streams that it ever had."""
+    """The numbers of all its streams."""
     return [each.number for each in fleet.streams() if each.owner == replica.owner]
 
 
-def _wait_not_ready(bridge: Bridge, word: str) -> None:
+def _wait_not_ready(bridge: Bridge, reason: str) -> None:
     def said() -> bool:
         answer = bridge.get("/readyz")
-        return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and word in answer.text
+        return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and reason in answer.text
 
-    wait_until(said, 20, f"{word} in /readyz, see {bridge.log}", 0.1)
+    wait_until(said, 20, f"{reason} in /readyz, see {bridge.log}", 0.1)
 
 
-def late_words(kafka: str, namespace: str) -> list[Read]:
-    """Checkpoints that lie behind a newer claim of their shard than their writer's own."""
+def stale_writes(kafka: str, namespace: str) -> list[Read]:
+    """Checkpoints behind a newer claim of their shard than their writer's own."""
     found, newest = [], dict[int, int]()
     for record in events(kafka, namespace, "checkpoints"):
         term = json.loads(record.value or b"{}").get("term")

@@ -1,15 +1,14 @@
-"""A claim is tried until Kafka has acknowledged it, whatever comes of an attempt."""
+"""A claim is retried until Kafka acknowledges it, whatever the error."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from confluent_kafka import KafkaError
 
 from bridge.core.records.claim import Claim, decode
 from bridge.kafka.producer import ProduceFailed, QueueFull, Report
-from bridge.sharding import claims
 from bridge.sharding.claims import ClaimWriter, is_attempt
 
 CLAIM = Claim("host:1", "abc", 4, "f00", 0)
@@ -25,26 +24,11 @@ class Sent(NamedTuple):
         self.report(error, None)  # type: ignore[arg-type]
 
 
-class Kafka:
-    """In place of the producer: keeps what was handed over, answers when the test says."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.sent: list[Sent] = []
-        self.producers: list[Any] = []
-        self.raises: Exception | None = None
-
-    def __call__(self, _settings: object, _role: object) -> Any:
-        self.producers.append(Producer(self))
-        return self.producers[-1]
-
-    def clock(self) -> float:
-        return self.now
-
-
 class Producer:
+    """Keeps the records; the test answers."""
+
     def __init__(self, kafka: Kafka) -> None:
-        self.kafka, self.fatal, self.is_abandoned = kafka, None, False
+        self.kafka, self.fatal, self.is_abandoned = kafka, cast("str | None", None), False
 
     def produce(self, *record: Any) -> None:
         if self.kafka.raises is not None:
@@ -59,18 +43,31 @@ class Producer:
         self.is_abandoned = True
 
 
+class Kafka:
+    """Makes the producers, and is the clock."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.sent: list[Sent] = []
+        self.producers: list[Producer] = []
+        self.raises: Exception | None = None
+
+    def writer(self) -> ClaimWriter:
+        return ClaimWriter({}, "checkpoints", self._new_producer, lambda: self.now)
+
+    def _new_producer(self, _settings: object, _role: object) -> Any:
+        self.producers.append(Producer(self))
+        return self.producers[-1]
+
+
 @pytest.fixture
-def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
-    """And its clock."""
-    one = Kafka()
-    monkeypatch.setattr(claims, "IdempotentProducer", one)
-    monkeypatch.setattr(claims, "monotonic", one.clock)
-    return one
+def kafka() -> Kafka:
+    return Kafka()
 
 
-def test_a_refused_claim_is_written_again_under_another_nonce(kafka: Kafka) -> None:
-    """A second later, by a new producer; meanwhile it is told why it is missing."""
-    writer = ClaimWriter({}, "checkpoints")
+def test_a_refused_claim_is_written_again_with_another_nonce(kafka: Kafka) -> None:
+    """A second later, by a new producer; meanwhile the writer says why it is missing."""
+    writer = kafka.writer()
     writer.write(2, CLAIM)
     assert writer.missing(2) == "its claim is not acknowledged: no answer from Kafka"
     kafka.sent[0].answer(REFUSED)
@@ -83,7 +80,7 @@ def test_a_refused_claim_is_written_again_under_another_nonce(kafka: Kafka) -> N
     assert (second.shard, second.nonce) == (2, writer.nonce(2))
     assert first.nonce != second.nonce
     assert is_attempt(Claim("", first.nonce, 1, "", 0), CLAIM)
-    first.answer(REFUSED)  # told too late to mean anything
+    first.answer(REFUSED)  # too late to matter
     second.answer()
     writer.turn()
     assert writer.missing(2) is None
@@ -92,9 +89,9 @@ def test_a_refused_claim_is_written_again_under_another_nonce(kafka: Kafka) -> N
     assert len(kafka.sent) == len(kafka.producers) == 2
 
 
-def test_a_producer_is_ready_before_it_is_needed_and_made_anew_when_it_was_idle_for_long(kafka: Kafka) -> None:
-    """Brokers forget those; it is not replaced while a claim is on its way."""
-    writer = ClaimWriter({}, "checkpoints")
+def test_a_producer_is_ready_before_it_is_needed_and_replaced_when_it_was_idle_for_long(kafka: Kafka) -> None:
+    """Brokers forget an idle producer; it is not replaced while a claim is on its way."""
+    writer = kafka.writer()
     writer.prepare()
     writer.write(0, CLAIM)
     assert len(kafka.producers) == 1
@@ -107,10 +104,9 @@ def test_a_producer_is_ready_before_it_is_needed_and_made_anew_when_it_was_idle_
 
 
 @pytest.mark.parametrize("raised", [ProduceFailed(REFUSED), QueueFull()])
-def test_a_claim_that_the_client_does_not_take_is_tried_again(kafka: Kafka, raised: Exception) -> None:
-    """As one that Kafka refuses."""
+def test_a_claim_that_the_client_refuses_is_retried(kafka: Kafka, raised: Exception) -> None:
     kafka.raises = raised
-    writer = ClaimWriter({}, "checkpoints")
+    writer = kafka.writer()
     writer.write(0, CLAIM)
     assert writer.missing(0) is not None
     kafka.raises = None
@@ -119,9 +115,8 @@ def test_a_claim_that_the_client_does_not_take_is_tried_again(kafka: Kafka, rais
     assert len(kafka.sent) == 1
 
 
-def test_a_producers_end_costs_only_what_it_had_not_delivered(kafka: Kafka) -> None:
-    """The next one writes it."""
-    writer = ClaimWriter({}, "checkpoints")
+def test_after_a_fatal_error_only_undelivered_claims_are_written_again(kafka: Kafka) -> None:
+    writer = kafka.writer()
     writer.write(0, CLAIM)
     writer.write(1, CLAIM)
     kafka.sent[0].answer()
@@ -134,9 +129,9 @@ def test_a_producers_end_costs_only_what_it_had_not_delivered(kafka: Kafka) -> N
     assert [each.shard for each in kafka.sent] == [0, 1, 1]
 
 
-def test_a_claim_that_is_forgotten_is_not_written_again(kafka: Kafka) -> None:
+def test_a_forgotten_claim_is_not_written_again(kafka: Kafka) -> None:
     """Nor is any after the end."""
-    writer = ClaimWriter({}, "checkpoints")
+    writer = kafka.writer()
     writer.write(0, CLAIM)
     writer.forget(0)
     kafka.sent[0].answer(REFUSED)

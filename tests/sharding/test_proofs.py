@@ -1,4 +1,4 @@
-"""A proof of membership: only a commit sent after the question, accepted, and lately, is one."""
+"""A proof of membership: a commit that was sent after the request, and accepted lately."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from bridge.clock import monotonic
-from bridge.kafka.group_errors import MemberStatus, connection_failure_to_joining, standing_of
+from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
 from bridge.sharding.proofs import FRESH, Proofs
 from tests.support.waiting import wait_until
 
@@ -18,8 +18,8 @@ def never() -> bool:
     return False
 
 
-class Asking:
-    """One thread that waits for a proof."""
+class Waiting:
+    """A thread that waits for a proof."""
 
     def __init__(self, proofs: Proofs, since: float, is_over: Callable[[], bool] = never) -> None:
         self.answers: list[bool] = []
@@ -31,46 +31,46 @@ class Asking:
         return self.answers[0]
 
 
-def test_a_commit_sent_after_the_question_proves() -> None:
+def test_a_commit_sent_after_the_request_is_a_proof() -> None:
     proofs = Proofs(60.0)
     asked = monotonic()
-    asking = Asking(proofs, asked)
+    waiting = Waiting(proofs, asked)
     wait_until(lambda: proofs.is_due(monotonic()))
     proofs.sent(1, monotonic())
     proofs.accepted(1)
-    assert asking.answer()
+    assert waiting.answer()
     assert proofs.proven_at >= asked
 
 
-def test_a_commit_sent_before_the_question_proves_nothing() -> None:
+def test_a_commit_sent_before_the_request_is_no_proof() -> None:
     proofs = Proofs(60.0)
     proofs.sent(1, monotonic())
-    asking = Asking(proofs, monotonic())
+    waiting = Waiting(proofs, monotonic())
     proofs.accepted(1)
-    asking.thread.join(0.3)
-    assert asking.thread.is_alive()
+    waiting.thread.join(0.3)
+    assert waiting.thread.is_alive()
     wait_until(lambda: proofs.is_due(monotonic()))
     proofs.sent(2, monotonic())
     proofs.accepted(2)
-    assert asking.answer()
+    assert waiting.answer()
 
 
-def test_a_commit_whose_answer_was_read_after_a_stand_proves_nothing() -> None:
-    """Though it was sent after the question: in between, the shards may have become another process's."""
+def test_a_commit_whose_answer_was_read_after_a_pause_is_no_proof() -> None:
+    """Although it was sent after the request: meanwhile another process may have taken the shards."""
     proofs = Proofs(60.0)
     before = monotonic() - FRESH - 1.0
     proofs.sent(1, before)
     proofs.accepted(1)
-    asking = Asking(proofs, before)
+    waiting = Waiting(proofs, before)
     wait_until(lambda: proofs.is_due(monotonic()))
-    assert asking.thread.is_alive()
+    assert waiting.thread.is_alive()
     proofs.sent(2, monotonic())
     proofs.accepted(2)
-    assert asking.answer()
+    assert waiting.answer()
 
 
 @pytest.mark.parametrize("spoil", [Proofs.forget, lambda proofs: proofs.refused(1)])
-def test_what_was_refused_or_sent_before_a_loss_proves_nothing(spoil: Callable[[Proofs], None]) -> None:
+def test_a_commit_that_was_refused_or_sent_before_a_loss_is_no_proof(spoil: Callable[[Proofs], None]) -> None:
     proofs = Proofs(60.0)
     proofs.sent(1, monotonic())
     spoil(proofs)
@@ -79,9 +79,9 @@ def test_what_was_refused_or_sent_before_a_loss_proves_nothing(spoil: Callable[[
     assert proofs.is_settled
 
 
-def test_a_wait_ends_when_there_is_no_reason_to_wait_and_at_the_end() -> None:
+def test_a_wait_ends_when_its_caller_is_stopped_and_at_the_end() -> None:
     proofs, over = Proofs(60.0), threading.Event()
-    first, second = Asking(proofs, monotonic(), over.is_set), Asking(proofs, monotonic())
+    first, second = Waiting(proofs, monotonic(), over.is_set), Waiting(proofs, monotonic())
     over.set()
     assert first.answer() is False
     assert second.thread.is_alive()
@@ -90,11 +90,11 @@ def test_a_wait_ends_when_there_is_no_reason_to_wait_and_at_the_end() -> None:
     assert proofs.prove(monotonic(), never) is False
 
 
-def test_commits_go_out_by_the_clock_one_at_a_time() -> None:
+def test_commits_are_sent_at_intervals_one_at_a_time() -> None:
     proofs = Proofs(1.0)
     assert proofs.is_due(100.0)
     proofs.sent(1, 100.0)
-    assert not proofs.is_due(101.5)  # the answer is waited for
+    assert not proofs.is_due(101.5)  # the answer is missing
     proofs.refused(1)
     assert proofs.is_due(101.5)
     proofs.sent(2, 102.0)
@@ -102,7 +102,7 @@ def test_commits_go_out_by_the_clock_one_at_a_time() -> None:
     assert proofs.is_due(112.0)  # but not for ever
 
 
-def test_who_asks_has_a_commit_at_once_but_no_storm_of_them() -> None:
+def test_a_request_causes_a_commit_immediately_but_not_many() -> None:
     proofs = Proofs(60.0)
     now = monotonic()
     proofs.sent(1, now)
@@ -132,8 +132,8 @@ def test_who_asks_has_a_commit_at_once_but_no_storm_of_them() -> None:
         (KafkaError.UNKNOWN_TOPIC_OR_PART, MemberStatus.UNKNOWN),
     ],
 )
-def test_only_an_answer_without_error_proves(error: int | None, status: MemberStatus) -> None:
-    assert standing_of(None if error is None else KafkaError(error)) is status
+def test_only_an_answer_without_error_is_a_proof(error: int | None, status: MemberStatus) -> None:
+    assert member_status(None if error is None else KafkaError(error)) is status
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_only_an_answer_without_error_proves(error: int | None, status: MemberSt
         (KafkaError.INCONSISTENT_GROUP_PROTOCOL, "namespace", "ns.bridge belongs to other consumers"),
     ],
 )
-def test_what_keeps_a_process_out_for_good_names_the_setting(error: int, key: str, words: str) -> None:
-    connection_failure = connection_failure_to_joining(KafkaError(error), "ns.bridge", "ns.checkpoints")
+def test_a_permanent_refusal_names_the_setting(error: int, key: str, words: str) -> None:
+    connection_failure = join_refusal(KafkaError(error), "ns.bridge", "ns.checkpoints")
     assert connection_failure is not None
     assert [mistake.key for mistake in connection_failure.mistakes] == [key]
     assert words in str(connection_failure)
 
 
 @pytest.mark.parametrize("error", [KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError._ALL_BROKERS_DOWN])
-def test_what_may_pass_keeps_nobody_out(error: int) -> None:
-    assert connection_failure_to_joining(KafkaError(error), "ns.bridge", "ns.checkpoints") is None
+def test_a_temporary_error_is_no_refusal(error: int) -> None:
+    assert join_refusal(KafkaError(error), "ns.bridge", "ns.checkpoints") is None

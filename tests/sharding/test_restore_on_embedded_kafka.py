@@ -1,88 +1,105 @@
-"""A shard is taken on the embedded Kafka as on any other."""
+"""A shard is restored on the embedded Kafka as on any other."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Producer
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.records.claim import Claim
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from bridge.sharding.read_state import Taken
+from bridge.errors import Unreachable
+from bridge.kafka.reader import KafkaMessage, PartitionReader
 from bridge.sharding.restore import ShardReader
+from bridge.sharding.restore_progress import RestoredShard
+
+CLAIM = Claim("host:1", "n", 4, "f00", 0)
 
 
-def test_the_demo_takes_its_shards() -> None:
-    """Claimed, read to the claim, and listened to; the thread beats, and ends when it is asked to."""
-    taken, strangers, heartbeats = SimpleQueue[Taken](), SimpleQueue[CheckpointRecord](), SimpleQueue[bool]()
-    with EmbeddedKafka() as kafka:
+class Scene:
+    """A reader on an embedded Kafka, and what it reports."""
+
+    def __init__(self, kafka: EmbeddedKafka) -> None:
         config = {"bootstrap.servers": kafka.bootstrap_servers}
-        producer = Producer(config | {"log_level": 0})
-        producer.produce("checkpoints", b"x", b"local/a", 2)
-        assert producer.flush(10) == 0
-        reader = ShardReader(
-            config, "checkpoints", 4, lambda _shard, word: strangers.put(word), lambda: heartbeats.put(item=True)
+        self.restored, self.foreign = SimpleQueue[RestoredShard](), SimpleQueue[CheckpointRecord]()
+        self.heartbeats = SimpleQueue[None]()
+        self.producer = Producer(config | {"log_level": 0})
+        self.reader = ShardReader(
+            config, "checkpoints", 4, lambda _shard, record: self.foreign.put(record), lambda: self.heartbeats.put(None)
         )
-        reader.start()
-        for shard in (2, 3):
-            reader.take(shard, Claim("host:1", "n", 4, "f00", 0), taken.put)
-        found = sorted((taken.get(timeout=10) for _ in range(2)), key=lambda each: each.shard)
-        assert [(each.shard, each.term, len(each.log.invalid)) for each in found] == [(2, 1, 1), (3, 0, 0)]
-        producer.produce("checkpoints", b"y", b"local/a", 3)
-        assert strangers.get(timeout=10).value == b"y"
-        reader.stop()
-        assert reader.join(monotonic() + 10)
-        assert reader.bug is None
-    assert not heartbeats.empty()
+
+    def restore(self, shard: int, done: Callable[[RestoredShard], None] | None = None) -> None:
+        self.reader.restore(shard, CLAIM, done or self.restored.put)
+
+    def write(self, value: bytes, shard: int) -> None:
+        self.producer.produce("checkpoints", value, b"local/a", shard)
+        assert self.producer.flush(10) == 0
+
+
+@contextmanager
+def running(reader: ShardReader) -> Iterator[None]:
+    reader.start()
+    yield
+    reader.stop()
+    assert reader.join(monotonic() + 10)
+    assert reader.bug is None
+
+
+def test_the_demo_restores_its_shards() -> None:
+    """Claimed, read to the claim, and watched; the thread sends heartbeats, and ends when it is asked to."""
+    with EmbeddedKafka() as kafka:
+        scene = Scene(kafka)
+        scene.write(b"x", 2)
+        with running(scene.reader):
+            for shard in (2, 3):
+                scene.restore(shard)
+            found = sorted((scene.restored.get(timeout=10) for _ in range(2)), key=lambda each: each.shard)
+            assert [(each.shard, each.token, len(each.log.invalid)) for each in found] == [(2, 1, 1), (3, 0, 0)]
+            scene.write(b"y", 3)
+            assert scene.foreign.get(timeout=10).value == b"y"
+    assert not scene.heartbeats.empty()
 
 
 def test_a_client_that_fails_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was being taken is read from its beginning, what was taken from behind its claim."""
-    taken, strangers = SimpleQueue[Taken](), SimpleQueue[CheckpointRecord]()
+    """Shards that are being restored are read from their beginning, restored ones from behind their claim."""
+    working, fails = PartitionReader.poll, threading.Event()
+
+    def poll(reader: PartitionReader, limit: int, timeout: float, *, fill: bool = False) -> list[KafkaMessage]:
+        if fails.is_set():
+            fails.clear()
+            raise Unreachable("a fatal error")
+        return working(reader, limit, timeout, fill=fill)
+
+    monkeypatch.setattr(PartitionReader, "poll", poll)
     with EmbeddedKafka() as kafka:
-        config = {"bootstrap.servers": kafka.bootstrap_servers}
-        reader = ShardReader(config, "checkpoints", 4, lambda _shard, word: strangers.put(word), lambda: None)
-        working, fails = reader._next, threading.Event()
-
-        def failing() -> list[Message]:
-            if fails.is_set():
-                fails.clear()
-                raise KafkaException(KafkaError(KafkaError._FATAL))
-            return working()
-
-        monkeypatch.setattr(reader, "_next", failing)
-        reader.start()
-        reader.take(1, Claim("host:1", "n", 4, "f00", 0), taken.put)
-        assert taken.get(timeout=10).term == 0
-        fails.set()
-        reader.take(2, Claim("host:1", "n", 4, "f00", 0), taken.put)
-        assert taken.get(timeout=10).term == 0
-        assert not fails.is_set()
-        producer = Producer(config | {"log_level": 0})
-        producer.produce("checkpoints", b"x", b"local/a", 1)
-        assert producer.flush(10) == 0
-        assert strangers.get(timeout=10)[:2] == (1, 1)
-        reader.stop()
-        assert reader.join(monotonic() + 10)
-        assert reader.bug is None
-    assert strangers.empty()
+        scene = Scene(kafka)
+        with running(scene.reader):
+            scene.restore(1)
+            assert scene.restored.get(timeout=10).token == 0
+            fails.set()
+            scene.restore(2)
+            assert scene.restored.get(timeout=10).token == 0
+            assert not fails.is_set()
+            scene.write(b"x", 1)
+            assert scene.foreign.get(timeout=10)[:2] == (1, 1)
+    assert scene.foreign.empty()
 
 
 def test_a_bug_ends_the_thread_and_is_kept() -> None:
-    """Its owner raises it: a reader that reads no more must not seem alive."""
+    """Its owner raises it: a reader that does not read must not seem alive."""
 
-    def broken(_taken: Taken) -> None:
+    def broken(_restored: RestoredShard) -> None:
         raise ValueError("a bug")
 
     with EmbeddedKafka() as kafka:
-        reader = ShardReader(
-            {"bootstrap.servers": kafka.bootstrap_servers}, "checkpoints", 4, lambda _shard, _word: None, lambda: None
-        )
-        reader.start()
-        reader.take(1, Claim("host:1", "n", 4, "f00", 0), broken)
-        assert reader.join(monotonic() + 20)
-    assert str(reader.bug) == "a bug"
+        scene = Scene(kafka)
+        scene.reader.start()
+        scene.restore(1, broken)
+        assert scene.reader.join(monotonic() + 20)
+    assert str(scene.reader.bug) == "a bug"

@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ import structlog
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.delivery.lease import Lease
+from bridge.kafka.group_consumer import GroupSettings
 from bridge.sharding.membership import Membership
 from bridge.sharding.process_identity import this_process
 
@@ -29,62 +30,59 @@ _PROOF_EVERY = 0.1
 
 
 class Member:
-    """Prints each assignment and each loss, and proves each tenure again and again."""
+    """Prints each assignment and each loss, and proves each lease again and again."""
 
     def __init__(self, orders: Mapping[str, Any]) -> None:
         self._orders = orders
         self._lock = threading.Lock()
         self._has_left = threading.Event()
         self._leases: dict[int, Lease] = {}
-        member_metadata = MemberMetadata(
-            f"{orders.get('instance') or 'host'}:{os.getpid()}", orders.get("instance"), this_process(), "", "1"
-        )
-        self.membership = Membership(
+        instance = orders.get("instance")
+        settings = GroupSettings(
             {"bootstrap.servers": orders["bootstrap"], **orders.get("config", {})},
             orders["group"],
             orders["topic"],
             orders["partitions"],
-            instance=orders.get("instance"),
-            session_timeout=orders["session_timeout"],
-            member_metadata=member_metadata,
-            listener=self,
-            beat=lambda: None,
+            instance,
+            orders["session_timeout"],
         )
+        metadata = MemberMetadata(f"{instance or 'host'}:{os.getpid()}", instance, this_process(), "", "1")
+        self.membership = Membership(settings, metadata, lambda: None)
 
     def assigned(self, shards: frozenset[int]) -> None:
-        """Told by the membership."""
+        """Called by the membership."""
         for shard in shards:
             self._leases[shard] = Lease(shard, self.membership)
-        self._say("assigned", shards=sorted(shards))
+        self._print("assigned", shards=sorted(shards))
 
-    def revoked(self, shards: frozenset[int]) -> threading.Event:
-        """Told by the membership; the shards are given up after as many seconds as ordered."""
-        self._say("revoked", shards=sorted(shards))
+    def revoked(self, shards: frozenset[int]) -> Callable[[], bool]:
+        """Called by the membership; the shards are released after the ordered number of seconds."""
+        self._print("revoked", shards=sorted(shards))
         released = threading.Event()
-        holder = threading.Thread(target=self._give_up, args=(shards, released), daemon=True)
-        holder.start()
-        return released
+        thread = threading.Thread(target=self._release, args=(shards, released), daemon=True)
+        thread.start()
+        return released.is_set
 
-    def _give_up(self, shards: frozenset[int], released: threading.Event) -> None:
+    def _release(self, shards: frozenset[int], released: threading.Event) -> None:
         threading.Event().wait(self._orders.get("drain", 0.0))
         for shard in shards:
             self._leases.pop(shard).revoke()
-        self._say("given up", shards=sorted(shards))
+        self._print("released", shards=sorted(shards))
         released.set()
 
     def lost(self, shards: frozenset[int]) -> None:
-        """Told by the membership."""
+        """Called by the membership."""
         for shard in shards:
             if lease := self._leases.pop(shard, None):
                 lease.revoke()
-        self._say("lost", shards=sorted(shards))
+        self._print("lost", shards=sorted(shards))
 
     def run(self) -> int:
         """Until SIGTERM, or until membership ends by itself."""
         signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # an event set by a handler can deadlock
         signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
-        self._say("started", pid=os.getpid())
-        self.membership.start()
+        self._print("started", pid=os.getpid())
+        self.membership.start(self)
         prover = threading.Thread(target=self._prove, daemon=True)
         prover.start()
         while not self._has_ended():
@@ -92,11 +90,11 @@ class Member:
                 signals.get(timeout=_LOOK)
                 break
         self.membership.stop()
-        self._say("stopped" if self.membership.join(monotonic() + 20) else "stuck")
+        self._print("stopped" if self.membership.join(monotonic() + 20) else "stuck")
         self._has_left.set()
         failure = self.membership.failure
         if failure is not None:
-            self._say("failure", text=str(failure))
+            self._print("failure", text=str(failure))
             return failure.exit_code
         return 70 if self.membership.bug else 0
 
@@ -111,9 +109,9 @@ class Member:
                 continue
             since = monotonic()
             proven = lease.prove(self._has_left.is_set)
-            self._say("proof", shard=lease.shard, proven=proven, took=round(monotonic() - since, 3))
+            self._print("proof", shard=lease.shard, proven=proven, took=round(monotonic() - since, 3))
 
-    def _say(self, what: str, **more: object) -> None:
+    def _print(self, what: str, **more: object) -> None:
         with self._lock:
             print(json.dumps({"what": what, "at": monotonic(), **more}), flush=True)
 

@@ -30,8 +30,8 @@ from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 from bridge.settings.naming import transactional_id
-from bridge.sharding.read_state import Taken
 from bridge.sharding.restore import ShardReader
+from bridge.sharding.restore_progress import RestoredShard
 from tests.support.rule import understand
 from tests.support.topics import Read, create_topic, read_topic
 from tests.support.waiting import wait_until
@@ -73,7 +73,7 @@ class Replica:
         settings = ProducerSettings({"bootstrap.servers": ground.through, **QUICK}, 1_000_000)
         config = {"bootstrap.servers": ground.bootstrap, **QUICK}
         self.reader = ShardReader(
-            config, ground.checkpoints, SHARDS, lambda _shard, _word: None, lambda: None, patience=1.0
+            config, ground.checkpoints, SHARDS, lambda _shard, _record: None, lambda: None, timeout=1.0
         )
         self.delivery = ExactlyOnce(
             lambda shard: TransactionalProducer(settings, transactional_id(ground.namespace, shard), patience),
@@ -93,7 +93,7 @@ class Replica:
             ready = threading.Event()
             self.delivery.enter(lease, ready.set)
             wait_until(ready.is_set, 30, "the transactional id")
-            self._take(lease, after=0)
+            self._restore(lease, after=0)
 
     def stop(self) -> None:
         """Leave everything as it is, and wait for the threads."""
@@ -102,17 +102,17 @@ class Replica:
         self.delivery.join(monotonic() + 30)
         self.reader.join(monotonic() + 30)
 
-    def _take(self, lease: Lease, after: int) -> None:
-        answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
+    def _restore(self, lease: Lease, after: int) -> None:
+        answers: queue.SimpleQueue[RestoredShard] = queue.SimpleQueue()
         claim = Claim("test", uuid.uuid4().hex, SHARDS, "", unix_ms())
-        self.reader.take(lease.shard, claim, answers.put, after=after)
-        taken = wait_until(lambda: self._answer(lease, answers), 60, "the own claim")
-        if not isinstance(taken, Taken):
+        self.reader.restore(lease.shard, claim, answers.put, after=after)
+        restored = wait_until(lambda: self._answer(lease, answers), 60, "the own claim")
+        if not isinstance(restored, RestoredShard):
             raise Stopped
-        lease.term = taken.term
-        self.restored |= taken.log.checkpoints
+        lease.claimed(restored.token)
+        self.restored |= restored.log.checkpoints
 
-    def _answer(self, lease: Lease, answers: queue.SimpleQueue[Taken]) -> Taken | bool:
+    def _answer(self, lease: Lease, answers: queue.SimpleQueue[RestoredShard]) -> RestoredShard | bool:
         if self.reader.bug is not None:
             raise self.reader.bug
         return lease.is_over if answers.empty() else answers.get()
@@ -120,7 +120,7 @@ class Replica:
     def _reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
         before, self.restored = self.restored, {}
         self.reclaims += 1
-        self._take(lease, after=lease.term or 0)
+        self._restore(lease, after=lease.fencing_token or 0)
         found, self.restored = self.restored, before | self.restored
         return found
 

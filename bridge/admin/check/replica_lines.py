@@ -12,7 +12,7 @@ from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.settings import Settings
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
-from bridge.sharding.duplicates import foreign, strangers
+from bridge.sharding.duplicates import foreign, foreign_topics
 
 
 def group_line(settings: Settings, group: GroupDescription, limits: BrokerLimits) -> Line:
@@ -21,7 +21,7 @@ def group_line(settings: Settings, group: GroupDescription, limits: BrokerLimits
     subject = f"group {name}"
     if group.operations is not None and "READ" not in group.operations:
         return Line(subject, State.FAILED, "the bridge may not join it", "grant READ on it (namespace)")
-    if others := strangers(group, topic, settings.instance):
+    if others := foreign_topics(group, topic, settings.instance):
         return refused(subject, foreign(name, others, topic))
     if (mistake := limits.session_timeout_mistake(settings.kafka.group_session_timeout)) is not None:
         return line_of(subject, mistake, mistake.message)

@@ -1,4 +1,4 @@
-"""Dead letters read from their topic: the session, the reason, the data, and whether it is complete. Pure."""
+"""A dead letter read back: whose event it was, what was wrong with it, and whether all of it is there. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"([0-9]{10}):([0-9]{1,12})")
 
 
 class Place(NamedTuple):
-    """The address of a record in its topic, ``<partition>:<offset>``."""
+    """Where a record lies in its topic: its address, ``<partition>:<offset>``."""
 
     partition: int
     offset: int
@@ -39,7 +39,7 @@ class Number(NamedTuple):
 
 
 class NotADeadLetter(ValueError):
-    """A record of the dead-letters topic that the bridge did not write; the message is one line."""
+    """A record of the dead-letters topic that the bridge did not write; one line says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +52,30 @@ class DeadLetter:
     reason: str
     error: str
     event: str
-    """The SSE event name; a long one is cut."""
+    """The SSE event name, perhaps cut."""
     last_event_id: str
     received_ms: int
     written_ms: int
-    """Kafka's timestamp of this record."""
+    """Kafka's time of this record."""
     size: int
-    """Size of the full data, in bytes."""
+    """Of the full data, in bytes."""
     sha256: str
     data: bytes
-    """The data that was kept, perhaps only its beginning."""
+    """What was kept of it."""
 
     @property
-    def missing_part(self) -> str | None:
-        """Why this is not the whole event; None if it is."""
+    def lack(self) -> str | None:
+        """Why this is not the whole event any more; None when it is."""
         if len(self.data) < self.size:
             return f"only {len(self.data)} of its {self.size} bytes were kept"
         if len(self.event.encode()) > TEXT_BYTES - 4:  # a header is cut between characters
-            return "its event type was too long to keep"
+            return "its event type was too long to be kept"
         if hashlib.sha256(self.data).hexdigest() != self.sha256:
-            return "its data was changed after it was written (the SHA-256 differs)"
+            return "the bytes here are not those that came (their SHA-256 differs)"
         return None
 
     def without_data(self) -> DeadLetter:
-        """A copy without the data, for long lists."""
+        """The same, for lists that may be long."""
         return replace(self, data=b"")
 
 
@@ -86,7 +86,7 @@ def dead_letter_of(
     value: bytes | None,
     headers: Sequence[tuple[str, bytes | None]],
 ) -> DeadLetter:
-    """Read a record of the dead-letters topic; ``written_ms`` is Kafka's timestamp. Raises `NotADeadLetter`."""
+    """Read a record of the dead-letters topic; ``written_ms`` is Kafka's time of it. Raises `NotADeadLetter`."""
     texts = {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
     try:
         letter = DeadLetter(
@@ -114,16 +114,16 @@ def dead_letter_of(
 
 def _whole(text: str) -> int:
     if not _DIGITS.fullmatch(text):
-        raise ValueError("a header that must be a number is not one")
+        raise ValueError("a header that should be a number is none")
     return int(text)
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """Selects the dead letters that meet every given condition."""
+class Wanted:
+    """Which dead letters somebody asks for: those that meet every condition given."""
 
     sessions: tuple[str, ...] = ()
-    """``server/id``, or patterns (`fnmatch`) for it; one of them must match."""
+    """``server/id``, or patterns (`fnmatch`) of it: any of them."""
     reason: str | None = None
     event: str | None = None
     """An event type, or a pattern."""
@@ -131,11 +131,11 @@ class DeadLetterFilter:
     places: frozenset[Place] = frozenset()
     numbers: frozenset[Number] = frozenset()
 
-    def matches(self, letter: DeadLetter) -> bool:
-        """Whether this dead letter meets every condition."""
-        is_named = self.places or self.numbers
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether this is one of them."""
+        named = self.places or self.numbers
         return (
-            (not is_named or letter.place in self.places or letter.number in self.numbers)
+            (not named or letter.place in self.places or letter.number in self.numbers)
             and (not self.sessions or any(_matches(str(letter.key), each) for each in self.sessions))
             and self.reason in (None, letter.reason)
             and _matches(letter.event, self.event)
@@ -143,12 +143,12 @@ class DeadLetterFilter:
         )
 
 
-def _matches(text: str, pattern: str | None) -> bool:
-    return pattern is None or text == pattern or fnmatchcase(text, pattern)
+def _matches(text: str, wanted: str | None) -> bool:
+    return wanted is None or text == wanted or fnmatchcase(text, wanted)
 
 
-def parse_reference(text: str) -> Place | Number:
-    """Parse ``<partition>:<offset>`` or ``<epoch>:<sequence>``: an epoch has 10 digits. Raises ValueError."""
+def place_or_number(text: str) -> Place | Number:
+    """``<partition>:<offset>`` or ``<epoch>:<sequence>``: an epoch has 10 digits. Raises ValueError."""
     if (number := _NUMBER.fullmatch(text)) is not None:
         return Number(int(number[1]), int(number[2]))
     if (place := _PLACE.fullmatch(text)) is not None:
@@ -157,7 +157,7 @@ def parse_reference(text: str) -> Place | Number:
 
 
 class Kind(NamedTuple):
-    """Dead letters with the same session, reason and event type form a group."""
+    """What dead letters are grouped by."""
 
     key: SessionKey
     reason: str
@@ -166,15 +166,15 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """The dead letters of one kind. Times are those of receipt, in Unix milliseconds."""
+    """Dead letters of one kind. Times are those of receipt, in Unix milliseconds."""
 
     count: int = 0
     size: int = 0
     first_ms: int = 0
     last_ms: int = 0
 
-    def add(self, letter: DeadLetter) -> None:
-        """Count one more dead letter."""
+    def take(self, letter: DeadLetter) -> None:
+        """Count one more."""
         at = letter.received_ms
         self.first_ms = min(self.first_ms, at) if self.count else at
         self.last_ms = max(self.last_ms, at)
@@ -183,8 +183,8 @@ class Group:
 
 
 def grouped(letters: Iterable[DeadLetter]) -> Mapping[Kind, Group]:
-    """The groups, sorted by session, reason and event type."""
+    """By session, reason and event type, in that order."""
     groups: dict[Kind, Group] = {}
     for letter in letters:
-        groups.setdefault(Kind(letter.key, letter.reason, letter.event), Group()).add(letter)
+        groups.setdefault(Kind(letter.key, letter.reason, letter.event), Group()).take(letter)
     return dict(sorted(groups.items()))

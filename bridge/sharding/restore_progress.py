@@ -1,0 +1,102 @@
+"""The progress of each shard that is being restored, and the log lines about those that take long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_log import CheckpointLog
+from bridge.core.records.claim import Claim
+
+log = get_logger("bridge.kafka")
+
+_PROGRESS = 5.0
+"""Seconds between two log lines about the progress."""
+_INTERVAL = 0.5
+"""Seconds between two checks."""
+_WARN_AGAIN = 600.0
+"""Seconds until a shard that is still blocked is logged again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredShard:
+    """A shard whose checkpoints are read, up to this process's own claim."""
+
+    shard: int
+    token: int
+    """The offset of the claim."""
+    previous: Claim | None
+    """The newest claim before it."""
+    log: CheckpointLog
+
+
+@dataclass(slots=True)
+class Restore:
+    """One shard that is being restored, or was. Thread rule: the reader's thread."""
+
+    claim: Claim
+    done: Callable[[RestoredShard], None]
+    after: int
+    """The offset from which it is read."""
+    log: CheckpointLog | None
+    """None once the claim was read."""
+    tokens: list[int]
+    """The claims of this process: checkpoints that were on their way when it claimed again are its own."""
+    previous: Claim | None = None
+    """The newest claim of another process."""
+    claimed_at: float = field(default_factory=monotonic)
+    """When the claim was last written."""
+    read_at: float = field(default_factory=monotonic)
+    """When the last record was read."""
+    records: int = 0
+    error: str | None = None
+    """The client's error about the partition."""
+    warned_at: float | None = None
+
+
+class RestoreProgress:
+    """Logs the progress, and which shards are held up and why.
+
+    Thread rule: the reader's thread; ``held_up`` is for any thread.
+    """
+
+    def __init__(
+        self, topic: str, timeout: float, why: Callable[[int, Restore], str], clock: Callable[[], float] = monotonic
+    ) -> None:
+        """``timeout``: seconds without a record until a shard is held up; ``why`` returns the reason."""
+        self.held_up: Mapping[int, str] = {}
+        self._topic, self._timeout, self._why, self._clock = topic, timeout, why, clock
+        self._logged_at = self._checked_at = clock()
+
+    def check(self, restores: Mapping[int, Restore]) -> None:
+        """Check all shards; at most twice a second."""
+        now = self._clock()
+        if now - self._checked_at < _INTERVAL:
+            return
+        self._checked_at = now
+        unfinished = {shard: each for shard, each in restores.items() if each.log is not None}
+        late = {shard: each for shard, each in unfinished.items() if now - each.read_at > self._timeout}
+        self.held_up = {shard: self._why(shard, each) for shard, each in late.items()}
+        for shard, each in late.items():
+            if each.warned_at is None or now - each.warned_at > _WARN_AGAIN:
+                each.warned_at = now
+                why = self.held_up[shard]
+                log.error("a shard is held up: its sessions are not bridged", shard=shard, topic=self._topic, why=why)
+        self._log_progress({shard: each for shard, each in unfinished.items() if shard not in late}, now)
+
+    def end(self, shard: int, restore: Restore) -> None:
+        """A shard is restored, or forgotten."""
+        self.held_up = {other: why for other, why in self.held_up.items() if other != shard}
+        if restore.warned_at is not None:
+            log.info("a shard is no longer held up", shard=shard, topic=self._topic)
+
+    def _log_progress(self, moving: Mapping[int, Restore], now: float) -> None:
+        if not moving:
+            self._logged_at = now
+        elif now - self._logged_at > _PROGRESS:
+            self._logged_at = now
+            records = sum(each.records for each in moving.values())
+            log.info("reading checkpoints", topic=self._topic, shards=sorted(moving), records=records)

@@ -1,0 +1,284 @@
+"""One shard that the group has assigned to this process: acquired, restored, and released.
+
+A shard is a partition of the checkpoints topic. To acquire it: fence the former owner (exactly once), write a claim and
+read it back, which restores the checkpoints before it; only then start its sessions. To release it: stop its readers,
+deliver and checkpoint what they read; only then let the partition go.
+
+Crash points: a process that is killed while it acquires a shard leaves a claim, which changes no session. One that is
+killed while it releases a shard leaves what any kill leaves: checkpoints that are behind the records in Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, epoch_in
+from bridge.core.identity import SessionKey, partition_of
+from bridge.core.records.checkpoint import run_of, term_of
+from bridge.core.records.claim import CLAIM_KEY
+from bridge.delivery.lease import Lease
+from bridge.errors import Mistake, SettingsError
+from bridge.sharding.collaborators import Collaborators
+from bridge.sharding.invalid_checkpoints import mistakes_of, other_shard_count, session_of
+from bridge.sharding.leases import ShardEvent
+from bridge.sharding.restore_progress import RestoredShard
+from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, ShardSignal, ShardState, next_state
+
+log = get_logger("bridge.shards")
+
+_RETRY = 30.0
+"""Seconds until a shard with invalid checkpoints is read again: whoever repairs them waits no longer."""
+_READERS_PART = 1 / 3
+"""Of the release time: a reader that hangs in a name lookup must not cost the others what they have read."""
+_SUSPENDED = "this process is no member of its group: records wait in memory until the group assigns the shard"
+
+
+class Shard:
+    """The state machine of one ownership of one shard. Thread rule: the main thread; attributes: any thread."""
+
+    def __init__(self, lease: Lease, collaborators: Collaborators) -> None:
+        self.lease = lease
+        self.state = ShardState.FENCING
+        self.invalid: Sequence[InvalidCheckpoint] = ()
+        """The invalid checkpoints of a blocked shard."""
+        self.error: SettingsError | None = None
+        """Why it was blocked; kept until it is restored."""
+        self.restored_checkpoints = 0
+        self.is_undelivered = False
+        """Whether it is gone although not everything was delivered."""
+        self._with = collaborators
+        self._retry_at = inf
+        self._release_began = 0.0
+        self._deadline = inf
+        self._restarting: set[SessionKey] = set()
+        """Suspended sessions that wait until the shard can be read again for them."""
+        self._contested_at: float | None = None
+        """When another process claimed it."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why its sessions are not bridged; None when they are, or will be soon."""
+        if self.error is not None:
+            return str(self.error)
+        return _SUSPENDED if self.state in IS_UNCERTAIN else None
+
+    def fence(self) -> None:
+        """Begin: have delivery fence the former owner."""
+        fenced = ShardEvent(self.lease.shard, self.lease, ShardSignal.FENCED)
+        self._with.delivery.enter(self.lease, lambda: self._with.leases.post(fenced))
+
+    def handle(self, event: ShardEvent) -> None:
+        """Handle an event about this shard."""
+        if event.restored is not None:
+            self._restored(event.restored)
+        elif event.foreign_record is not None:
+            self._foreign_record(event.foreign_record)
+        elif event.topic_was_recreated:
+            self.lease.topic_was_recreated()  # its claim is gone
+            if self.state in IS_OWNED:
+                self._read(ShardSignal.REREAD)
+        elif event.was_reclaimed:
+            if self.state in {ShardState.RETURNING, ShardState.REREADING}:  # that reading replaced ours
+                self._read()
+        elif event.signal is not None:
+            self._handle_signal(event.signal)
+
+    def _handle_signal(self, signal: ShardSignal) -> None:
+        if signal is ShardSignal.REVOKED:
+            self.release(monotonic() + self._with.release_timeout)
+        elif signal is ShardSignal.LOST:
+            self._lost()
+        elif signal is ShardSignal.TAKEN_OVER:
+            log.warning("another process owns the shard: its sessions are bridged there", shard=self.lease.shard)
+            self.end(signal)
+        else:  # fenced, or assigned again
+            self._read(signal)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self.state is ShardState.RELEASING:
+            self._check_release(now)
+        elif self.state is ShardState.BLOCKED and now >= self._retry_at:
+            self._read(ShardSignal.RETRY)
+        else:
+            self._check_restarting()
+            self._check_contested(now)
+
+    def _change(self, signal: ShardSignal) -> None:
+        self.state = next_state(self.state, signal)
+
+    # Acquire
+
+    def _read(self, signal: ShardSignal | None = None) -> None:
+        if signal is not None:
+            self._change(signal)
+        shard, lease, post = self.lease.shard, self.lease, self._with.leases.post
+        self._with.reader.restore(
+            shard, self._with.new_claim(), lambda restored: post(ShardEvent(shard, lease, restored=restored))
+        )
+
+    def _restored(self, restored: RestoredShard) -> None:
+        if self.state is ShardState.RETURNING:
+            self._return(restored)
+            return
+        self.lease.claimed(restored.token)
+        if self.state is ShardState.RESTORING:
+            self._own_or_block(restored)
+        elif self.state is ShardState.REREADING:
+            self._change(ShardSignal.RESTORED)
+            self._with.sessions.restart_suspended(restored.shard, restored.log.restored())
+
+    def _own_or_block(self, restored: RestoredShard) -> None:
+        mistakes = self._mistakes(restored)
+        if mistakes:
+            self._change(ShardSignal.INVALID)
+            self.error, self._retry_at = SettingsError(mistakes), monotonic() + _RETRY
+            return
+        self._change(ShardSignal.RESTORED)
+        self.error = None
+        checkpoints = restored.log.restored()
+        self.restored_checkpoints = len(checkpoints)
+        log.info("shard acquired", shard=restored.shard, term=restored.token, checkpoints=len(checkpoints))
+        self._with.sessions.acquire(self.lease, checkpoints)
+
+    def _mistakes(self, restored: RestoredShard) -> list[Mistake]:
+        former = restored.previous
+        if former is not None and former.shards != self._with.count:
+            return [other_shard_count(self._with.topic, former, self._with.count)]
+        if former is not None and former.servers != self._with.new_claim().servers:
+            log.warning(
+                "the last owner of this shard had other servers in its settings: if it still runs, give both the same",
+                shard=restored.shard, owner=former.owner,
+            )  # fmt: skip
+        self.invalid = list(restored.log.invalid)
+        return mistakes_of(self._with.topic, self.invalid)
+
+    # Lost, and assigned again
+
+    def _lost(self) -> None:
+        """Suspend: Kafka was perhaps only away, and then the records in memory are still worth delivering."""
+        self._change(ShardSignal.LOST)
+        if self.state is ShardState.GONE:
+            self._clear()
+            return
+        self.lease.suspend()  # it may have been resumed just now
+        log.warning("shard lost: reading on into memory until its owner is known", shard=self.lease.shard)
+
+    def _return(self, restored: RestoredShard) -> None:
+        """Continue if no other process claimed the shard meanwhile; otherwise restart from the stored checkpoints."""
+        lease, newest = self.lease, restored.log.claim_of(restored.shard)
+        if newest is None or newest[0] != lease.fencing_token or restored.log.invalid:
+            log.warning("another process owned the shard meanwhile: restarting its sessions", shard=restored.shard)
+            self.end(ShardSignal.TAKEN_OVER)
+            self._with.leases.replace(lease)
+            return
+        lease.claimed(restored.token)
+        self._change(ShardSignal.RESTORED)
+        self._restarting.clear()  # this was the reading that they waited for
+        checkpoints = restored.log.restored()
+        for key in self._with.sessions.stale(restored.shard, checkpoints):  # changed by a command: there was no owner
+            self._with.sessions.suspend(key)
+        self._with.sessions.restart_suspended(restored.shard, checkpoints)
+        lease.resume()
+        self._with.delivery.resume(restored.shard)
+        log.info("shard assigned again, and no other process owned it", shard=restored.shard, term=restored.token)
+
+    # Records of other processes
+
+    def _foreign_record(self, record: CheckpointRecord) -> None:
+        shard = self.lease.shard
+        if self.state not in IS_OWNED:
+            return
+        if record.key == CLAIM_KEY:
+            log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
+            self._contested_at = monotonic()
+            return
+        key = session_of(record.key)
+        if key is None or self._is_harmless(key, record):
+            return
+        if partition_of(record.key, self._with.count) != shard:
+            log.error("ignoring a checkpoint in another partition than its key's", session=str(key), partition=shard)
+            return
+        log.error("another process wrote a checkpoint of this session: restarting it from there", session=str(key))
+        self.restart(key)
+
+    def _is_harmless(self, key: SessionKey, record: CheckpointRecord) -> bool:
+        """Whether it is a stale write without a higher epoch than the restored one: the next restore handles it."""
+        token, epoch = term_of(run_of(record.value)), epoch_in(record.value)
+        own_token, own_epoch = self.lease.fencing_token, self._with.sessions.restored_epoch(key)
+        is_stale = own_token is not None and 0 <= token < own_token
+        return is_stale and epoch is not None and own_epoch is not None and epoch <= own_epoch
+
+    def restart(self, key: SessionKey) -> None:
+        """Suspend a session, and restart it from its stored checkpoint."""
+        self._with.sessions.suspend(key)
+        self._restarting.add(key)
+
+    def _read_again(self) -> None:
+        """Read the whole shard behind a new claim, whose token proves that every record before it was known.
+
+        A reading that is under way already finds all records that were reported before.
+        """
+        if self.state is ShardState.OWNED:
+            self._read(ShardSignal.REREAD)
+
+    def _check_restarting(self) -> None:
+        """Read again once no transaction holds records of those sessions: its checkpoint would come after the claim."""
+        if self._restarting and all(self._with.sessions.is_out_of_transaction(key) for key in self._restarting):
+            self._restarting.clear()
+            self._read_again()
+
+    def _check_contested(self, now: float) -> None:
+        """Read again once the group confirms that we own it: only a newer claim makes our checkpoints the owner's."""
+        if self._contested_at is not None and self.lease.is_proven_within(now - self._contested_at):
+            self._contested_at = None
+            self._read_again()
+
+    # Release
+
+    def release(self, deadline: float) -> None:
+        """Release the shard; after ``deadline`` it goes as it is."""
+        if self.state is ShardState.RELEASING:
+            self._deadline = min(self._deadline, deadline)
+            return
+        shard, was_uncertain = self.lease.shard, self.state in IS_UNCERTAIN
+        self._change(ShardSignal.REVOKED)
+        if self.state is ShardState.GONE:
+            self.is_undelivered = was_uncertain and not self._with.sessions.is_drained(shard, readers=False)
+            self._clear()
+            return
+        self._release_began, self._deadline = monotonic(), deadline
+        self._with.reader.forget(shard)
+        self._with.sessions.revoke(shard)
+        self._with.delivery.flush(shard)
+        self._check_release(monotonic())
+
+    def _check_release(self, now: float) -> None:
+        shard, began = self.lease.shard, self._release_began
+        with_readers = now < began + (self._deadline - began) * _READERS_PART
+        if self._with.sessions.is_drained(shard, readers=with_readers):
+            log.info("shard released", shard=shard, seconds=round(now - began, 3))
+        elif now < self._deadline:
+            return
+        else:
+            log.error(
+                "shard released before everything was delivered: the next owner reads the rest again", shard=shard
+            )
+            self.is_undelivered = True
+        self.end(ShardSignal.RELEASED)
+
+    def end(self, signal: ShardSignal) -> None:
+        """Hand nothing of the shard to a producer any more."""
+        self._change(signal)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.lease.revoke()
+        self._with.reader.forget(self.lease.shard)
+        self._with.sessions.forget(self.lease.shard)
+        self._with.delivery.leave(self.lease)
+        self.lease.released.set()

@@ -1,0 +1,155 @@
+"""The collaborators of the shards of one process: each notes its calls and answers as the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bridge.core.checkpoint_history import Restored
+from bridge.core.identity import SessionKey
+from bridge.core.records.claim import Claim
+from bridge.core.records.member_metadata import MemberMetadata
+from bridge.delivery.lease import Lease
+from bridge.errors import BridgeError
+from bridge.sharding.assigned_partitions import RebalanceListener
+from bridge.sharding.restore_progress import RestoredShard
+
+
+class Membership:
+    """A membership that ends as soon as it is asked to."""
+
+    has_joined = True
+    failure: BridgeError | None = None
+    bug: BaseException | None = None
+
+    def start(self, listener: RebalanceListener) -> None:
+        """Do nothing: the test plays the group."""
+
+    def stop(self) -> None:
+        """Leave the group."""
+
+    def abort(self) -> None:
+        """Leave the group."""
+
+    def join(self, deadline: float) -> bool:  # noqa: ARG002 - the interface's
+        """Whether the thread has ended."""
+        return True
+
+    def replica_registry(self) -> Mapping[int, MemberMetadata]:
+        """No other replica."""
+        return {}
+
+
+@dataclass
+class Reader:
+    """Notes which shards are to be read."""
+
+    requests: list[tuple[int, Callable[[RestoredShard], None]]] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    bug: Exception | None = None
+
+    def restore(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int = 0) -> None:  # noqa: ARG002 - the protocol's
+        """Note the request."""
+        self.requests.append((shard, done))
+
+    def forget(self, shard: int) -> None:
+        """Note the shard."""
+        self.forgotten.append(shard)
+
+    def held_up(self) -> Mapping[int, str]:
+        """No shard."""
+        return {}
+
+    def topic_was_recreated(self, partitions: int) -> None:
+        """Do nothing."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class Sessions:
+    """Notes the orders about the sessions."""
+
+    calls: list[str] = field(default_factory=list)
+    restored: dict[SessionKey, Restored] = field(default_factory=dict)
+    readers_have_stopped: bool = True
+    is_delivered: bool = True
+    stale_keys: list[SessionKey] = field(default_factory=list)
+    is_out: bool = True
+    restarting: list[SessionKey] = field(default_factory=list)
+
+    def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
+        """Note it."""
+        self.calls.append(f"acquire {lease.shard}")
+        self.restored.update(restored)
+
+    def revoke(self, shard: int) -> None:
+        """Note it."""
+        self.calls.append(f"revoke {shard}")
+
+    def is_drained(self, shard: int, *, readers: bool) -> bool:  # noqa: ARG002 - the protocol's
+        """Answer as the test says."""
+        return self.is_delivered and (self.readers_have_stopped or not readers)
+
+    def forget(self, shard: int) -> None:
+        """Note it."""
+        self.calls.append(f"forget {shard}")
+
+    def suspend(self, key: SessionKey) -> None:
+        """Note it."""
+        self.calls.append(f"suspend {key}")
+
+    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+        """Note it."""
+        self.calls.append(f"restart {shard}")
+        self.restored.update(restored)
+
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
+        """Answer as the test says."""
+        return [key for key in restored if key in self.stale_keys]
+
+    def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
+        """Answer as the test says."""
+        return self.is_out
+
+    def restored_epoch(self, key: SessionKey) -> int | None:
+        """The epoch of the restored checkpoint."""
+        return self.restored[key].checkpoint.position.epoch if key in self.restored else None
+
+    def must_restart(self) -> Iterable[SessionKey]:
+        """Answer as the test says."""
+        return self.restarting
+
+    def count_by_shard(self) -> Mapping[int, int]:
+        """No session."""
+        return {}
+
+
+@dataclass
+class Delivery:
+    """Notes what concerns shards."""
+
+    entered: list[tuple[Lease, Callable[[], None]]] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    flushed: list[int] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)
+
+    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
+        """Note it; the test calls ``ready``."""
+        self.entered.append((lease, ready))
+
+    def resume(self, shard: int) -> None:
+        """Note it."""
+        self.resumed.append(shard)
+
+    def flush(self, shard: int) -> None:
+        """Note it."""
+        self.flushed.append(shard)
+
+    def leave(self, lease: Lease) -> None:
+        """Note it."""
+        self.left.append(lease.shard)

@@ -1,0 +1,512 @@
+"""The shards of one process: owned behind a claim, released when all is delivered, suspended when lost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from bridge.clock import monotonic
+from bridge.core.checkpoint_history import Restored
+from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.records import claim as claims
+from bridge.core.records.checkpoint import Checkpoint, encode
+from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery import protocol
+from bridge.delivery.lease import Lease
+from bridge.errors import SettingsError
+from bridge.sharding.collaborators import Collaborators
+from bridge.sharding.coordinator import ShardCoordinator
+from bridge.sharding.leases import Leases, ShardEvent
+from bridge.sharding.membership import Membership
+from bridge.sharding.replica import ReplicaIdentity
+from bridge.sharding.restore import ShardReader
+from bridge.sharding.restore_progress import RestoredShard
+from tests.fakes import sharding as fakes
+from tests.fakes.membership import SoleOwner
+
+COUNT = 4
+KEY = SessionKey("local", "a")
+HOME = partition_of(KEY.record_key, COUNT)
+OTHER = (HOME + 1) % COUNT
+POSITION = Position(5, 3, "3")
+ONE, OTHERS, NONE = frozenset({HOME}), frozenset({OTHER}), frozenset[int]()
+
+
+class Scene:
+    """The shards of one process; the test plays the group and the other threads."""
+
+    def __init__(self, release_timeout: float = 30.0) -> None:
+        self.reader, self.sessions, self.delivery = fakes.Reader(), fakes.Sessions(), fakes.Delivery()
+        self.leases = Leases(SoleOwner(), lambda: None)
+        nonces = itertools.count()
+        collaborators = Collaborators(
+            "checkpoints",
+            COUNT,
+            self.leases,
+            self.reader,
+            cast("protocol.Delivery", self.delivery),
+            self.sessions,
+            lambda: claim(str(next(nonces))),
+            release_timeout,
+        )
+        self.coordinator = ShardCoordinator(
+            ReplicaIdentity(None, "host", "host:1", "run", "s", COUNT),
+            cast("Membership", fakes.Membership()),
+            cast("ShardReader", self.reader),
+            collaborators,
+        )
+
+    def tick(self) -> None:
+        self.coordinator.tick()
+
+    def assign(self, shards: frozenset[int] = ONE) -> None:
+        """Assign shards, and have the coordinator handle it."""
+        self.leases.assigned(shards)
+        self.tick()
+
+    def fence(self) -> None:
+        """The former owner of the shard that was entered last is fenced."""
+        self.delivery.entered[-1][1]()
+        self.tick()
+
+    def owning(self, shard: int = HOME) -> Lease:
+        """Acquire a shard; its lease."""
+        self.assign(frozenset({shard}))
+        self.fence()
+        self.read(7)
+        return self.lease
+
+    @property
+    def lease(self) -> Lease:
+        """The newest one."""
+        return self.delivery.entered[-1][0]
+
+    def returning(self) -> Lease:
+        """Acquire a shard, lose it, and have it assigned again; its lease."""
+        lease = self.owning()
+        self.leases.lost(ONE)
+        self.assign()
+        return lease
+
+    def read(self, token: int, log: CheckpointLog | None = None, previous: Claim | None = None) -> None:
+        """The reader reads the claim of the last request."""
+        shard, done = self.reader.requests[-1]
+        done(RestoredShard(shard, token, previous, log or CheckpointLog(COUNT)))
+        self.tick()
+
+    def foreign(self, value: bytes = b"{}", offset: int = 9, key: bytes = KEY.record_key, shard: int = HOME) -> None:
+        """The reader finds a record of another process."""
+        record = CheckpointRecord(shard, offset, 0, key, value)
+        self.leases.post(ShardEvent(shard, foreign_record=record))
+
+    @property
+    def states(self) -> dict[int, str]:
+        """The states of all shards, as ``/api/status`` has them."""
+        return {each.number: each.stage for each in self.coordinator.snapshot().shards}
+
+    @property
+    def trouble(self) -> str:
+        """Why the shard is not bridged."""
+        return next((each.trouble or "" for each in self.coordinator.snapshot().shards if each.number == HOME), "")
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def claim(nonce: str = "n", shards: int = COUNT, servers: str = "s") -> Claim:
+    return Claim("host:1", nonce, shards, servers, 0)
+
+
+def checkpoint(position: Position = POSITION) -> Checkpoint:
+    return Checkpoint(KEY, position, "active", 0, "", OverlapWindow.starting(position.last_event_id))
+
+
+def log_with(value: bytes = b"", claim_offsets: Sequence[int] = ()) -> CheckpointLog:
+    """The partition's claims, then one checkpoint."""
+    log = CheckpointLog(COUNT)
+    for offset in claim_offsets:
+        log.add(HOME, offset, 0, CLAIM_KEY, claims.encode(claim(str(offset))))
+    if value:
+        log.add(HOME, 13, 0, KEY.record_key, value)
+    return log
+
+
+# Acquire
+
+
+def test_sessions_start_when_the_claim_was_read_and_not_before(scene: Scene) -> None:
+    """Fence, claim, read, own: in this order."""
+    scene.assign()
+    assert scene.states == {HOME: "fencing"}
+    assert scene.reader.requests == []
+    scene.fence()
+    assert scene.states == {HOME: "restoring"}
+    assert scene.sessions.calls == []
+    assert not scene.coordinator.has_begun
+    scene.read(7, log_with(encode(checkpoint())))
+    assert scene.states == {HOME: "owned"}
+    assert scene.sessions.calls == [f"acquire {HOME}"]
+    assert scene.sessions.restored[KEY].checkpoint == checkpoint()
+    assert scene.lease.fencing_token == 7
+    assert scene.coordinator.has_begun
+
+
+def test_another_number_of_shards_in_the_last_claim_ends_the_start(scene: Scene) -> None:
+    """The error names the fix."""
+    scene.assign()
+    scene.fence()
+    with pytest.raises(SettingsError, match=r"4 partitions, but host:1 owned a shard of 8: .*checkpoints export"):
+        scene.read(7, previous=claim(shards=8))
+
+
+def test_invalid_checkpoints_end_the_start_but_not_a_running_process(scene: Scene) -> None:
+    """A running process reads the shard again and again, and reports the trouble."""
+    scene.owning(OTHER)
+    scene.coordinator.note_start()
+    scene.assign()
+    scene.fence()
+    scene.read(7, log_with(b"no JSON"))
+    assert scene.states[HOME] == "blocked"
+    assert f"partition {HOME} offset 13" in scene.trouble
+    assert scene.coordinator.has_begun
+    is_released = scene.leases.revoked(ONE)
+    scene.tick()
+    assert is_released()
+
+
+def test_of_several_claims_under_way_the_newest_is_the_fencing_token() -> None:
+    """Two threads report them, in any order."""
+    lease = Lease(0, SoleOwner())
+    for token in (7, 900, 70):
+        lease.claimed(token)
+    assert (lease.first_token, lease.fencing_token) == (7, 900)
+    lease.topic_was_recreated()
+    assert lease.fencing_token == 900
+    lease.claimed(3)
+    lease.claimed(5)
+    assert (lease.first_token, lease.fencing_token) == (3, 5)
+
+
+# Release
+
+
+def test_a_shard_is_released_when_everything_of_it_is_delivered(scene: Scene) -> None:
+    """Until then the group waits."""
+    lease = scene.owning()
+    scene.sessions.is_delivered = False
+    is_released = scene.leases.revoked(ONE)
+    scene.tick()
+    assert scene.states == {HOME: "leaving"}
+    assert scene.delivery.flushed == [HOME]
+    assert not is_released()
+    assert not lease.is_over
+    scene.sessions.is_delivered = True
+    scene.tick()
+    assert is_released()
+    assert lease.is_over
+    assert scene.states == {}
+    assert scene.delivery.left == [HOME]
+    assert scene.coordinator.left_undelivered == 0
+
+
+def test_a_shard_that_is_not_delivered_in_time_is_released_without_a_last_checkpoint() -> None:
+    """From then on nothing of it is handed to a producer."""
+    scene = Scene(release_timeout=0.0)
+    lease = scene.owning()
+    scene.sessions.is_delivered = False
+    is_released = scene.leases.revoked(ONE)
+    scene.tick()
+    assert is_released()
+    assert lease.is_over
+    assert scene.coordinator.left_undelivered == 1
+
+
+def test_a_reader_that_hangs_delays_the_release_for_a_third_of_the_time(scene: Scene) -> None:
+    """By then the records of the others are delivered."""
+    scene.owning()
+    scene.sessions.readers_have_stopped = False
+    scene.coordinator.stop(monotonic() + 60)
+    scene.tick()
+    assert scene.states == {HOME: "leaving"}
+    scene.coordinator.stop(monotonic() + 0.0)
+    scene.tick()
+    assert scene.states == {}
+
+
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_a_shard_that_is_revoked_while_it_is_acquired_is_released_immediately(scene: Scene, *, is_fenced: bool) -> None:
+    """The result of its restore comes too late, and is ignored."""
+    scene.assign()
+    if is_fenced:
+        scene.fence()
+    is_released = scene.leases.revoked(ONE)
+    scene.tick()
+    assert is_released()
+    assert scene.reader.forgotten == [HOME]
+    if is_fenced:
+        scene.read(9)
+    assert scene.sessions.calls == [f"forget {HOME}"]
+
+
+def test_an_abandoned_process_keeps_nobody_waiting(scene: Scene) -> None:
+    """Everything ends, delivered or not."""
+    lease = scene.owning()
+    scene.sessions.is_delivered = False
+    is_released = scene.leases.revoked(ONE)
+    scene.coordinator.leave(monotonic())
+    scene.coordinator.leave(monotonic())
+    assert lease.is_over
+    assert is_released()
+    assert scene.states == {}
+
+
+# Lost, and assigned again
+
+
+def test_a_lost_shard_hands_nothing_to_a_producer_and_is_read_on(scene: Scene) -> None:
+    """Immediately, before the main thread knows; its sessions continue, into memory."""
+    lease = scene.owning()
+    scene.leases.lost(ONE)
+    assert lease.is_suspended
+    scene.tick()
+    assert scene.states == {HOME: "suspended"}
+    assert scene.sessions.calls == [f"acquire {HOME}"]
+    assert "no member of its group" in scene.trouble
+
+
+def test_a_shard_that_no_other_process_owned_meanwhile_continues_from_memory(scene: Scene) -> None:
+    """Kafka was away for longer than the session time-out: the streams are not touched because of that."""
+    lease = scene.returning()
+    assert scene.states == {HOME: "returning"}
+    assert lease.is_suspended
+    scene.read(15, log_with(claim_offsets=(3, 7)))
+    assert scene.states == {HOME: "owned"}
+    assert not lease.is_suspended
+    assert lease.fencing_token == 15
+    assert scene.delivery.resumed == [HOME]
+    assert f"forget {HOME}" not in scene.sessions.calls
+    assert scene.trouble == ""
+
+
+def test_a_shard_that_another_process_owned_meanwhile_restarts(scene: Scene) -> None:
+    """There is a claim behind ours: the other process may have numbered the events differently."""
+    lease = scene.returning()
+    scene.read(15, log_with(claim_offsets=(3, 7, 11)))
+    assert lease.is_over
+    assert scene.sessions.calls[-1] == f"forget {HOME}"
+    assert scene.states == {HOME: "fencing"}
+    new = scene.lease
+    assert new is not lease
+    scene.fence()
+    scene.read(19)
+    assert scene.states == {HOME: "owned"}
+    scene.leases.lost(ONE)
+    assert new.is_suspended
+
+
+def test_a_shard_that_the_group_assigns_to_another_process_is_dropped(scene: Scene) -> None:
+    """The first assignment after a loss shows it."""
+    lease = scene.owning()
+    scene.leases.lost(ONE)
+    scene.leases.assigned(NONE)
+    assert lease.is_over
+    scene.tick()
+    assert scene.states == {}
+    assert scene.sessions.calls[-1] == f"forget {HOME}"
+
+
+def test_a_shard_that_is_lost_again_while_it_returns_may_return_again(scene: Scene) -> None:
+    lease = scene.owning()
+    for _ in range(2):
+        scene.leases.lost(ONE)
+        scene.assign()
+    assert scene.states == {HOME: "returning"}
+    assert lease.is_suspended
+    scene.read(15, log_with(claim_offsets=[7]))
+    assert scene.states == {HOME: "owned"}
+
+
+def test_a_shard_that_is_lost_before_it_was_acquired_is_acquired_when_it_is_assigned_again(scene: Scene) -> None:
+    """The main thread sees both only afterwards."""
+    scene.leases.assigned(ONE)
+    scene.leases.lost(ONE)
+    scene.tick()
+    assert scene.states == {}
+    scene.assign()
+    assert scene.states == {HOME: "fencing"}
+    assert not scene.lease.is_suspended
+
+
+def test_a_shard_that_is_lost_during_its_release_is_acquired_when_it_is_assigned_again(scene: Scene) -> None:
+    """Whether the main thread notices the loss before the assignment or after it."""
+    for is_late in (False, True):
+        lease = scene.owning()
+        scene.sessions.is_delivered = False
+        is_released = scene.leases.revoked(ONE)
+        scene.tick()
+        scene.leases.lost(ONE)
+        assert lease.is_suspended
+        if not is_late:
+            scene.tick()
+            assert lease.is_over
+            assert is_released()
+        scene.assign()
+        assert scene.lease is not lease
+        assert scene.states == {HOME: "fencing"}
+        scene.leases.lost(ONE)
+        scene.tick()
+
+
+def test_a_loss_that_is_noticed_after_the_return_suspends_the_lease_again(scene: Scene) -> None:
+    """The lease was resumed between the loss and its event."""
+    lease = scene.returning()
+    shard, done = scene.reader.requests[-1]
+    done(RestoredShard(shard, 15, None, log_with(claim_offsets=[7])))
+    scene.leases.lost(ONE)
+    scene.tick()
+    assert scene.states == {HOME: "suspended"}
+    assert lease.is_suspended
+
+
+def test_a_returning_shard_is_read_again_when_another_reading_replaced_its_own(scene: Scene) -> None:
+    """There is one reading per shard at a time; the other one's claim is this process's too."""
+    lease = scene.returning()
+    lease.claimed(12)
+    scene.leases.post(ShardEvent(HOME, lease, was_reclaimed=True))
+    scene.tick()
+    assert len(scene.reader.requests) == 3
+    scene.read(15, log_with(claim_offsets=(7, 12)))
+    assert scene.states == {HOME: "owned"}
+
+
+def test_a_session_that_a_command_changed_meanwhile_restarts_there(scene: Scene) -> None:
+    """The command found no owner."""
+    scene.sessions.stale_keys.append(KEY)
+    scene.returning()
+    scene.read(15, log_with(encode(checkpoint(Position(8, 0, "1"))), claim_offsets=[7]))
+    assert scene.sessions.calls[-2:] == [f"suspend {KEY}", f"restart {HOME}"]
+    assert scene.sessions.restored[KEY].checkpoint.position == Position(8, 0, "1")
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_a_shutdown_does_not_wait_for_a_suspended_shard(scene: Scene, *, is_delivered: bool) -> None:
+    """Undelivered records are read again later, and the exit code says so."""
+    scene.owning()
+    scene.leases.lost(ONE)
+    scene.tick()
+    scene.sessions.is_delivered = is_delivered
+    scene.coordinator.stop(monotonic() + 60)
+    assert scene.states == {}
+    assert scene.coordinator.left_undelivered == (0 if is_delivered else 1)
+
+
+def test_events_of_a_former_lease_do_not_touch_the_next(scene: Scene) -> None:
+    """A shard may move away and back before the main thread looks."""
+    scene.owning()
+    scene.leases.lost(ONE)
+    scene.leases.assigned(NONE)
+    scene.assign()
+    assert scene.states == {HOME: "fencing"}
+    assert scene.sessions.calls == [f"acquire {HOME}", f"forget {HOME}"]
+
+
+# Records of other processes
+
+
+def test_a_foreign_checkpoint_restarts_its_session_behind_a_new_claim(scene: Scene) -> None:
+    """The session stops first, and resumes from the stored checkpoint; the token shows that it was read."""
+    lease = scene.owning()
+    scene.foreign()
+    scene.tick()
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
+    assert len(scene.reader.requests) == 2
+    assert scene.states == {HOME: "owned"}
+    scene.read(11, log_with(encode(checkpoint(Position(8, 0, "1")))))
+    assert scene.sessions.calls[-1] == f"restart {HOME}"
+    assert scene.sessions.restored[KEY].checkpoint.position == Position(8, 0, "1")
+    assert lease.fencing_token == 11
+
+
+def test_a_session_whose_memory_does_not_match_kafka_restarts_from_its_stored_checkpoint(scene: Scene) -> None:
+    scene.owning()
+    scene.sessions.restarting.append(KEY)
+    scene.tick()
+    scene.sessions.restarting.clear()
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
+    scene.read(11)
+    assert scene.sessions.calls[-1] == f"restart {HOME}"
+
+
+def test_a_shard_is_read_again_only_when_no_transaction_holds_records_of_the_session(scene: Scene) -> None:
+    """Otherwise its last checkpoint would come after the claim, and the reading would miss it."""
+    scene.owning()
+    scene.sessions.is_out = False
+    scene.foreign()
+    scene.tick()
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
+    assert len(scene.reader.requests) == 1
+    scene.sessions.is_out = True
+    scene.tick()
+    assert len(scene.reader.requests) == 2
+
+
+def test_a_checkpoint_in_another_partition_than_its_own_suspends_no_session(scene: Scene) -> None:
+    """Reading that shard again would never restart the session."""
+    scene.owning(OTHER)
+    scene.foreign(shard=OTHER)
+    scene.tick()
+    assert scene.sessions.calls == [f"acquire {OTHER}"]
+
+
+def test_many_foreign_checkpoints_cost_one_reading(scene: Scene) -> None:
+    """A process that resumes after a pause may write about a thousand sessions."""
+    scene.owning()
+    for offset in range(9, 20):
+        scene.foreign(offset=offset)
+    scene.tick()
+    assert len(scene.reader.requests) == 2
+    assert sum("suspend" in each for each in scene.sessions.calls) == 11
+
+
+def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scene) -> None:
+    """Consumers drop nothing because of it; the next restore handles it. A higher epoch restarts the session."""
+    scene.owning()
+    scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
+    scene.foreign(encode(replace(checkpoint(), term=3)))
+    scene.tick()
+    assert scene.sessions.calls == [f"acquire {HOME}"]
+    scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), term=3)), offset=10)
+    scene.tick()
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
+
+
+def test_a_foreign_claim_is_answered_by_another_one_once_membership_is_proven(scene: Scene) -> None:
+    """Behind it our own checkpoints would look stale. The group decides who owns the shard; no session is touched."""
+    lease = scene.owning()
+    scene.foreign(key=CLAIM_KEY)
+    scene.tick()
+    scene.tick()
+    assert len(scene.reader.requests) == 2
+    scene.read(12)
+    assert lease.fencing_token == 12
+    assert scene.sessions.calls == [f"acquire {HOME}", f"restart {HOME}"]
+
+
+def test_a_recreated_topic_is_claimed_again(scene: Scene) -> None:
+    """Also while the shard is being read again; its tokens start again."""
+    lease = scene.owning()
+    for token in (2, 1):
+        scene.leases.post(ShardEvent(HOME, topic_was_recreated=True))
+        scene.tick()
+        assert scene.states == {HOME: "owned"}
+        scene.read(token)
+        assert (lease.first_token, lease.fencing_token) == (token, token)
+    assert len(scene.reader.requests) == 3

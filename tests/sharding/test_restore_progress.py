@@ -1,0 +1,63 @@
+"""The log lines about shards that take long: the progress, which are held up, and why."""
+
+from __future__ import annotations
+
+from structlog.testing import capture_logs
+
+from bridge.core.checkpoint_log import CheckpointLog
+from bridge.core.records.claim import Claim
+from bridge.sharding.restore_progress import Restore, RestoredShard, RestoreProgress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ignore(_restored: RestoredShard) -> None:
+    """Do nothing."""
+
+
+def restore(clock: Clock, *, is_open: bool = True) -> Restore:
+    claim, log = Claim("host:1", "n", 2, "f00", 0), CheckpointLog(3) if is_open else None
+    return Restore(claim, ignore, 0, log, [], read_at=clock.now, records=7)
+
+
+def test_progress_is_logged_every_five_seconds_and_trouble_once_in_ten_minutes() -> None:
+    """A shard whose records come makes progress; one whose records do not is held up until the end."""
+    clock = Clock()
+    progress = RestoreProgress("checkpoints", 30.0, lambda shard, _restore: f"why {shard}", clock)
+    stuck, moving, done = restore(clock), restore(clock), restore(clock, is_open=False)
+    with capture_logs() as lines:
+        for _ in range(700):
+            clock.now += 1.0
+            moving.read_at = clock.now
+            progress.check({0: stuck, 1: moving, 2: done})
+    reading = [line for line in lines if line["event"] == "reading checkpoints"]
+    trouble = [line for line in lines if line["log_level"] == "error"]
+    assert 100 < len(reading) < 140
+    assert (reading[0]["shards"], reading[0]["records"]) == ([0, 1], 14)
+    assert reading[-1]["shards"] == [1]
+    assert [(line["shard"], line["why"]) for line in trouble] == [(0, "why 0"), (0, "why 0")]
+    assert progress.held_up == {0: "why 0"}
+    with capture_logs() as lines:
+        progress.end(1, moving)
+        assert not lines
+        progress.end(0, stuck)
+    assert not progress.held_up
+    assert [line["event"] for line in lines] == ["a shard is no longer held up"]
+
+
+def test_a_restore_of_less_than_five_seconds_is_not_logged() -> None:
+    """However long ago the last one was."""
+    clock = Clock()
+    progress = RestoreProgress("checkpoints", 30.0, lambda _shard, _restore: "", clock)
+    with capture_logs() as lines:
+        for _ in range(20):
+            clock.now += 1.0
+            progress.check({})
+        clock.now += 4.0
+        progress.check({0: restore(clock)})
+    assert not lines
