@@ -1,4 +1,4 @@
-"""Logging, as the settings ask for it, with every secret the settings hold masked."""
+"""Logging as the settings ask for it, with every secret of the settings masked."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from bridge.observe.logs import configure
 if TYPE_CHECKING:
     from bridge.settings import Settings
 
-_HARMLESS = frozenset({"true", "false", "none"})
+_NOT_SECRET = frozenset({"true", "false", "none"})
 
 
 def start_logging(settings: Settings) -> None:
-    """Send logs to stderr from here on, uncaught exceptions of all threads included."""
+    """Send logs to stderr from now on, including uncaught exceptions of all threads."""
     configure(settings.log.level, settings.log.format, secrets=frozenset(secrets_of(settings)))
-    sys.excepthook = _uncaught
-    threading.excepthook = lambda died: _uncaught(died.exc_type, died.exc_value, died.exc_traceback)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def secrets_of(tree: BaseModel) -> Iterator[str]:
-    """Every secret text in the settings; of an address only its user's password, of other texts no plain numbers."""
+    """Every secret text of the settings: of a URL only its password, of other texts those that are not numbers."""
     for value in _leaves(tree):
         if isinstance(value, SecretStr):
             text = value.get_secret_value()
-            if text.lower() not in _HARMLESS and not text.replace(".", "").isdigit():
+            if text.lower() not in _NOT_SECRET and not text.replace(".", "").isdigit():
                 yield text
         elif isinstance(value, Secret):
             password = urlsplit(str(value.get_secret_value())).password
@@ -40,19 +40,19 @@ def secrets_of(tree: BaseModel) -> Iterator[str]:
                 yield from {password, unquote(password)}
 
 
-def _leaves(value: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever stands in the tree
+def _leaves(value: Any) -> Iterator[Any]:  # noqa: ANN401 - any value of the tree
     if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _leaves(getattr(value, name))
+        children: Any = [getattr(value, name) for name in type(value).model_fields]
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _leaves(each)
+        children = value.values()
     elif isinstance(value, tuple):
-        for each in value:
-            yield from _leaves(each)
+        children = value
     else:
         yield value
+        return
+    for each in children:
+        yield from _leaves(each)
 
 
-def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    logging.getLogger("bridge").critical("a bug: please report it with this traceback", exc_info=(kind, error, trace))  # type: ignore[arg-type]  # a thread's hook may have no exception to show
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    logging.getLogger("bridge").critical("a bug: please report it with this traceback", exc_info=(kind, error, trace))  # type: ignore[arg-type]  # a thread's hook may have no exception

@@ -1,7 +1,7 @@
-"""The HTTP endpoint: health, metrics and status, on one thread of its own.
+"""The HTTP endpoint: health, metrics and status, on a thread of its own.
 
-Every request is answered from a snapshot, on the event loop's thread, without waiting for anything. What a client may
-cost is bounded: one request per connection, a short life, few connections, and snapshots only so often.
+Each request is answered from a snapshot, on the event loop's thread, without waiting. The cost of clients is limited:
+one request per connection, a short lifetime, few connections, four snapshots a second.
 """
 
 from __future__ import annotations
@@ -40,30 +40,26 @@ from bridge.observe.metrics import CONTENT_TYPE, Metrics
 
 Snapshot = Callable[[], BridgeSnapshot]
 
-# A probe may not know the token, and neither answer tells anything about a session.
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
-
-# Enough for every scraper, probe and person at once. One more closes the oldest, not the newest: whoever only holds
-# connections open cannot keep a probe out, and so cannot get the daemon restarted.
+"""No token needed: a probe may not know it, and neither answer contains anything about a session."""
 MAX_CONNECTIONS = 64
-
-# Seconds from accept to the last byte of the answer: the largest (the status of 5000 sessions, 1.3 MB) gets through at
-# 50 kB/s. Whoever sends or reads slower than that holds a descriptor and memory, not a conversation.
+"""Enough for every scraper, probe and person at once. One more closes the oldest connection, not the newest: a client
+that only holds connections open cannot keep a probe out, and so cannot get the daemon restarted."""
 CONNECTION_LIFETIME = 30.0
-
-# Seconds that a snapshot is used again: a flood of requests costs four snapshots a second; no probe sees a difference.
+"""Seconds from accept to the last byte of the answer. The largest answer, the status of 5,000 sessions (1.3 MB), needs
+50 kB/s; slower clients are cut off, because they hold a descriptor and memory."""
 SNAPSHOT_LIFETIME = 0.25
-
-# A request head beyond this is no probe and no browser of ours.
+"""Seconds that a snapshot is reused: a flood of requests costs four snapshots a second, and no probe is affected."""
 MAX_HEAD_BYTES = 16 * 1024
+"""No probe and no browser sends a larger request head."""
 
-_log = get_logger("bridge.http")
+log = get_logger("bridge.http")
 
 
 class HttpEndpoint:
     """The daemon's HTTP endpoint.
 
-    Thread rule: ``start`` once, by the thread that owns it; ``stop`` and ``join`` by any thread, before ``start`` too.
+    Thread rule: its owner calls ``start`` once; ``stop`` and ``join`` are for any thread, also before ``start``.
     ``snapshot`` is called on the endpoint's own thread and must not wait. No signal handler is installed.
     """
 
@@ -76,12 +72,12 @@ class HttpEndpoint:
         self._thread: threading.Thread | None = None
 
     def start(self) -> int:
-        """Listen, and return the port; from here on connections are taken.
+        """Listen for connections and return the port.
 
         Raises SettingsError when host, port or token cannot be used.
         """
-        if self._token == "":  # an empty token file would let everybody in who sends an empty password
-            raise SettingsError.of("http.token", "is empty; give a token, or leave the key out to need none")
+        if self._token == "":  # an empty password would be accepted
+            raise SettingsError.of("http.token", "is empty; set a token, or remove the key to need none")
         listener = listen(self._host, self._port)
         port = int(listener.getsockname()[1])
         self._server = Server(_config(application(self._snapshot, self._token)))
@@ -89,19 +85,19 @@ class HttpEndpoint:
         run = partial(asyncio.run, _serve(self._server, listener))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
         self._thread.start()
-        # A port that was picked is known from this line alone: it is said at every level but error
-        unsaid = self._port == 0 and not logging.getLogger("bridge.http").isEnabledFor(logging.INFO)
-        say = _log.warning if unsaid else _log.info
-        say("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
+        # Only this line contains a port that the system chose: it is logged at level warning too.
+        is_hidden = self._port == 0 and not logging.getLogger("bridge.http").isEnabledFor(logging.INFO)
+        level = log.warning if is_hidden else log.info
+        level("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
         return port
 
     def stop(self) -> None:
-        """Ask it to end: no new connections, answers under way are finished. Can be called twice."""
+        """Accept no more connections and finish the running answers. Can be called twice."""
         if self._server is not None:
             self._server.should_exit = True
 
     def join(self, deadline: float) -> bool:
-        """Wait for the end until ``deadline`` (a moment of ``clock.monotonic``); whether it has come."""
+        """Wait for the end until ``deadline`` (``clock.monotonic``); True when it has ended."""
         if self._thread is None:
             return True
         self._thread.join(max(0.0, deadline - clock.monotonic()))
@@ -109,18 +105,18 @@ class HttpEndpoint:
 
 
 def application(snapshot: Snapshot, token: str | None) -> Starlette:
-    """The routes over a snapshot, behind the token when there is one."""
-    overlap_window = _Recent(snapshot)
-    metrics = Metrics(overlap_window)
+    """The routes over a snapshot; ``token`` protects all but the open paths."""
+    cached = _CachedSnapshot(snapshot)
+    metrics = Metrics(cached)
 
     async def livez(_: Request) -> Response:
-        return _health(liveness(overlap_window()))
+        return _health(liveness(cached()))
 
     async def readyz(_: Request) -> Response:
-        return _health(readiness(overlap_window()))
+        return _health(readiness(cached()))
 
     async def api_status(_: Request) -> Response:
-        return _json(status(overlap_window()))
+        return _json(status(cached()))
 
     async def metrics_text(_: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
@@ -133,15 +129,15 @@ def application(snapshot: Snapshot, token: str | None) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[] if token is None else [Middleware(_Gate, token=token)],
+        middleware=[] if token is None else [Middleware(_TokenCheck, token=token)],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
-    app.router.redirect_slashes = False  # a path that is not ours is 404, nothing to guess
+    app.router.redirect_slashes = False  # an unknown path is 404
     return app
 
 
 def authorized(header: bytes, token: bytes) -> bool:
-    """Whether an ``Authorization`` header has the token: as Bearer (RFC 6750) or the password of Basic (RFC 7617)."""
+    """Whether an ``Authorization`` header has the token: as Bearer (RFC 6750) or as password of Basic (RFC 7617)."""
     scheme, _, credentials = header.partition(b" ")
     match scheme.lower():
         case b"bearer":
@@ -150,7 +146,7 @@ def authorized(header: bytes, token: bytes) -> bool:
             given = _password(credentials)
         case _:
             given = b""
-    return hmac.compare_digest(given, token)  # takes the same time wherever the first difference is
+    return hmac.compare_digest(given, token)  # its time does not depend on where the first difference is
 
 
 def _password(credentials: bytes) -> bytes:
@@ -160,8 +156,8 @@ def _password(credentials: bytes) -> bytes:
         return b""
 
 
-class _Gate:
-    """ASGI middleware: everything but the open paths wants the token, paths that do not exist included."""
+class _TokenCheck:
+    """ASGI middleware: all paths but the open ones need the token, also paths that do not exist."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -173,23 +169,23 @@ class _Gate:
         await (self._app if passed else _unauthorized())(scope, receive, send)
 
 
-class _Recent:
-    """The snapshot, taken anew when the last one is too old. Thread rule: the HTTP thread only."""
+class _CachedSnapshot:
+    """The last snapshot, or a new one when that is too old. Thread rule: the HTTP thread only."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._last: BridgeSnapshot | None = None
-        self._taken = 0.0
+        self._taken_at = 0.0
 
     def __call__(self) -> BridgeSnapshot:
         now = clock.monotonic()
-        if self._last is None or now - self._taken > SNAPSHOT_LIFETIME:
-            self._last, self._taken = self._snapshot(), now
+        if self._last is None or now - self._taken_at > SNAPSHOT_LIFETIME:
+            self._last, self._taken_at = self._snapshot(), now
         return self._last
 
 
 class _ShortConnection(H11Protocol):
-    """uvicorn's HTTP/1.1, which by itself waits for a request, and for a reader of the answer, for ever."""
+    """uvicorn's HTTP/1.1 with a limited lifetime: without it uvicorn waits for ever for a request or a slow reader."""
 
     _opened: float
     _end: TimerHandle
@@ -201,7 +197,7 @@ class _ShortConnection(H11Protocol):
         if len(self.connections) > MAX_CONNECTIONS:
             others = cast("set[_ShortConnection]", self.connections)
             oldest = min(others, key=lambda connection: connection._opened)  # noqa: SLF001 - of the same class
-            self.connections.discard(oldest)  # now, since several can come before the abort has been carried out
+            self.connections.discard(oldest)  # at once: more connections may come before the abort is carried out
             oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -211,7 +207,9 @@ class _ShortConnection(H11Protocol):
 
 async def _serve(server: Server, listener: socket.socket) -> None:
     await server.serve(sockets=[listener])
-    for connection in list(server.server_state.connections):  # uvicorn leaves those open that did not read their answer
+    for connection in list(
+        server.server_state.connections
+    ):  # uvicorn leaves connections open whose client does not read
         connection.transport.abort()
 
 
@@ -219,15 +217,15 @@ def _config(app: Starlette) -> Config:
     return Config(
         app,
         http=_ShortConnection,
-        headers=[("Connection", "close")],  # one request per connection: no idle connections to keep books about
+        headers=[("Connection", "close")],  # one request per connection: none is ever idle
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        timeout_graceful_shutdown=1,  # answers take milliseconds; a slow reader must not hold up the stop
+        timeout_graceful_shutdown=1,  # answers take milliseconds; a slow client must not delay the shutdown
         ws="none",
         lifespan="off",
         proxy_headers=False,
         server_header=False,
         access_log=False,
-        log_config=None,  # logging belongs to cli
+        log_config=None,  # cli sets up logging
     )
 
 
@@ -236,13 +234,13 @@ def _health(verdict: Verdict) -> Response:
 
 
 def _json(body: object, code: int = HTTPStatus.OK) -> Response:
-    # ASCII: a session id is a stranger's text, and one with a lone surrogate has no UTF-8.
+    # ASCII: a session id is a server's text, and one with a lone surrogate has no UTF-8 form.
     text = json.dumps(body) + "\n"
     return Response(text, code, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _unauthorized() -> Response:
-    response = _json({"error": "this path wants the token of http.token"}, HTTPStatus.UNAUTHORIZED)
+    response = _json({"error": "this path needs the token of http.token"}, HTTPStatus.UNAUTHORIZED)
     response.headers.append("WWW-Authenticate", 'Basic realm="mix-bridge", charset="UTF-8"')
     response.headers.append("WWW-Authenticate", 'Bearer realm="mix-bridge"')
     return response

@@ -1,6 +1,7 @@
-"""Is the daemon alive, is it ready: decided from a snapshot, without asking anybody.
+"""Whether the daemon is alive and whether it is ready, decided from a snapshot alone.
 
-Alive is about this process alone: a restart helps. Ready is about what it needs: a person helps, a restart does not.
+Alive is about this process: if it is not, a restart helps. Ready is about what it needs: if it is not, a restart does
+not help.
 """
 
 from __future__ import annotations
@@ -12,26 +13,23 @@ from dataclasses import dataclass
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot
 
-# A loop beats at least once a second, so five missed beats are no hiccup of a busy machine; and whoever asks every few
-# seconds still learns of a stuck loop within 10 s, sooner than a Kubernetes probe of usual settings gives up.
 LOOP_LIMIT = 5.0
-
-# The daemon asks Kafka something when it has heard nothing for a few seconds, so a live Kafka answers well within this.
+"""Seconds. A loop sends a heartbeat at least once a second, so five missing ones are more than a busy machine; and a
+probe every few seconds finds a stuck loop within 10 s, before a Kubernetes probe with usual settings gives up."""
 KAFKA_LIMIT = 10.0
-
-# One server of several, or some sessions of one, in trouble is their own affair and visible in the status; when most
-# cannot connect, the bridge does not do its work. Exactly half is still ready: one broken session of two is no outage.
+"""Seconds. The daemon probes Kafka after a few seconds without an answer, so a running Kafka answers within this."""
 UNCONNECTED_SHARE_LIMIT = 0.5
-
-# A session in one of these states cannot connect when it also has an error. ``connecting`` is among them because a
-# server that does not answer at all keeps its sessions there for a whole connect timeout, again and again.
+"""One server of several, or some sessions of one, without a connection are visible in the status; when most sessions
+cannot connect, the bridge does not work. Exactly half is still ready: one broken session of two is no outage."""
 STREAMING_STATE = "streaming"
 UNCONNECTED_STATES = frozenset({"connecting", "waiting"})
+"""A session in one of these states cannot connect if it also has an error. ``connecting`` is one of them because a
+server that does not answer at all keeps its sessions there for a whole connect timeout, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, and what to do about it when it is not well."""
+    """The result of one check, and what to do if it is not ok."""
 
     name: str
     ok: bool
@@ -40,13 +38,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer: well when every check is."""
+    """The results of all checks."""
 
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every check is well."""
+        """Whether every check is ok."""
         return all(check.ok for check in self.checks)
 
     def to_json(self) -> dict[str, object]:
@@ -56,10 +54,10 @@ class Verdict:
 
 
 class Heartbeats:
-    """When each of the daemon's own loops last moved.
+    """When each of the daemon's loops last sent a heartbeat.
 
-    Thread rule: every method from any thread. A loop that beats here must never wait for Kafka or a server between two
-    beats for longer than a second; one that dies without ``forget`` is noticed, which is the purpose.
+    Thread rule: any thread. A loop must not wait for Kafka or a server for longer than a second between two heartbeats.
+    A loop that ends without ``forget`` is reported as stuck, which is the purpose.
     """
 
     def __init__(self, now: Callable[[], float] = clock.monotonic) -> None:
@@ -68,29 +66,29 @@ class Heartbeats:
         self._last: dict[str, float] = {}
 
     def beat(self, name: str) -> None:
-        """The loop of this name moves; the first beat makes it known."""
+        """Record a heartbeat of the loop; the first one registers it."""
         with self._lock:
             self._last[name] = self._now()
 
     def forget(self, name: str) -> None:
-        """The loop of this name ended as it should; a name that is not known is no error."""
+        """Remove a loop that ended as it should; an unknown name is no error."""
         with self._lock:
             self._last.pop(name, None)
 
     def ages(self) -> dict[str, float]:
-        """Seconds since the last beat of each loop."""
+        """Seconds since the last heartbeat of each loop."""
         with self._lock:
             now = self._now()
             return {name: now - last for name, last in self._last.items()}
 
 
 def liveness(snapshot: BridgeSnapshot) -> Verdict:
-    """Whether all loops of the daemon move; never depends on Kafka or a server."""
+    """Whether all loops send heartbeats; never depends on Kafka or a server."""
     return Verdict(tuple(_loop(name, age) for name, age in sorted(snapshot.loops.items())))
 
 
 def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:
-    """Whether the checkpoints are restored, Kafka and a server answer, and enough sessions can connect."""
+    """Whether checkpoints are restored, Kafka and a server answer, and enough sessions can connect."""
     sessions = _sessions(snapshot, unconnected_states)
     shards = (_restore(snapshot), *_shards(snapshot))
     kafka = (*shards, _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
@@ -100,32 +98,32 @@ def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UN
 def _loop(name: str, age: float) -> Check:
     if age < LOOP_LIMIT:
         return Check(f"loop:{name}", ok=True, detail=f"moved {age:.1f} s ago")
-    advice = f"has not moved for {age:.1f} s (limit {LOOP_LIMIT:g} s): restart the bridge, nothing is lost by it"
+    advice = f"has not moved for {age:.1f} s (limit {LOOP_LIMIT:g} s): restart the bridge, no event is lost by that"
     return Check(f"loop:{name}", ok=False, detail=advice)
 
 
 def _restore(snapshot: BridgeSnapshot) -> Check:
     if snapshot.restored:
         return Check("restore", ok=True, detail="all checkpoints are read")
-    advice = "checkpoints are still being read: wait; if it lasts, look at Kafka and at the log"
+    advice = "checkpoints are still being read: wait; if it takes long, check Kafka and the log"
     return Check("restore", ok=False, detail=advice)
 
 
 def _shards(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
-    """What the process has of the work; nothing before it knows how much there is."""
+    """The shards of this process; no check before their number is known."""
     replica = snapshot.replica
     if not replica.shard_count:
         return ()
     if not replica.has_joined:
-        advice = "the group has not yet said which shards are this process's: wait; if it lasts, look at the log"
+        advice = "the group has not assigned shards to this process yet: wait; if it takes long, check the log"
         return (Check("shards", ok=False, detail=advice),)
     blocked = [f"shard {each.number}: {each.trouble}" for each in replica.shards if each.trouble is not None]
     owned = sum(each.stage == "owned" for each in replica.shards)
-    told = f"owns {owned} of {replica.shard_count}"
-    checks = [Check("shards", ok=not blocked, detail="; ".join([told, *blocked]))]
+    summary = f"owns {owned} of {replica.shard_count}"
+    checks = [Check("shards", ok=not blocked, detail="; ".join([summary, *blocked]))]
     if replica.with_other_servers:
         names = ", ".join(replica.with_other_servers)
-        detail = f"other servers in the settings of {names}: sessions of a server are bridged only where all name it"
+        detail = f"the settings of {names} name other servers: make them the same, or some sessions are not bridged"
         checks.append(Check("replicas", ok=False, detail=detail))
     return tuple(checks)
 
@@ -135,16 +133,16 @@ def _kafka(snapshot: BridgeSnapshot) -> Check:
     if age is not None and age < KAFKA_LIMIT:
         return Check("kafka", ok=True, detail=f"answered {age:.1f} s ago")
     silent = "has not answered yet" if age is None else f"last answered {age:.1f} s ago (limit {KAFKA_LIMIT:g} s)"
-    advice = "see that the brokers of kafka.bootstrap_servers run and can be reached; the bridge goes on by itself"
+    advice = "check that the brokers of kafka.bootstrap_servers run and can be reached; the bridge keeps retrying"
     return Check("kafka", ok=False, detail=f"{silent}: {advice}")
 
 
 def _topics(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
-    """None where nobody looks at topics: the embedded Kafka of the demo has no settings of topics."""
+    """No check if the topics are not watched: the embedded Kafka of the demo has no topic settings."""
     if not snapshot.topics:
         return ()
     troubles = [each.trouble for each in snapshot.topics if each.trouble is not None]
-    well = f"{len(snapshot.topics)} topics are as they should be"
+    well = f"{len(snapshot.topics)} topics have no problem"
     return (Check("topics", ok=not troubles, detail="; ".join(troubles) or well),)
 
 
@@ -155,33 +153,32 @@ def _delivery(snapshot: BridgeSnapshot) -> Check:
 
 
 def _servers(snapshot: BridgeSnapshot) -> Check:
-    """Without sessions nothing else tells that the bridge is cut off from all of them."""
+    """Without sessions no other check shows that the bridge can reach no server."""
     servers = snapshot.servers
     streaming = {each.server for each in snapshot.sessions if each.state == STREAMING_STATE}
-    # One refused connection of many is no outage of a server whose other streams go on.
+    # One refused connection of many is no outage of a server whose other streams continue.
     answering = [name for name, each in servers.items() if each.reachable or name in streaming]
-    told = f"{len(answering)} of {len(servers)} servers answer"
+    summary = f"{len(answering)} of {len(servers)} servers answer"
     if not snapshot.sessions and not any(each.discovers for each in servers.values()):
-        return Check("servers", ok=True, detail="no session is here, and no server is asked for any")
+        return Check("servers", ok=True, detail="no session runs here, and no server is polled")
     if servers and not answering:
-        advice = "see that a server runs and can be reached (servers.<name>.url); the bridge goes on by itself"
-        return Check("servers", ok=False, detail=f"{told}: {advice}")
-    asked = [each for each in servers.values() if each.discovers]
+        advice = "check that a server runs and can be reached (servers.<name>.url); the bridge keeps retrying"
+        return Check("servers", ok=False, detail=f"{summary}: {advice}")
+    polled = [each for each in servers.values() if each.discovers]
     in_trouble = all(each.last_error is not None for each in snapshot.sessions)
-    if asked and all(each.discovery_fails for each in asked) and in_trouble and not streaming:
-        advice = "see the log for the reason (servers.<name>.url, token); the bridge goes on by itself"
-        return Check(
-            "servers", ok=False, detail=f"{told}, but none lists its sessions and no session streams: {advice}"
-        )
-    return Check("servers", ok=True, detail=told)
+    if polled and all(each.discovery_fails for each in polled) and in_trouble and not streaming:
+        advice = "see the log for the reason (servers.<name>.url, token); the bridge keeps retrying"
+        detail = f"{summary}, but none lists its sessions and no session streams: {advice}"
+        return Check("servers", ok=False, detail=detail)
+    return Check("servers", ok=True, detail=summary)
 
 
 def _sessions(snapshot: BridgeSnapshot, unconnected_states: Collection[str]) -> Check:
     failing = [each for each in snapshot.sessions if each.state in unconnected_states and each.last_error is not None]
-    told = f"{len(failing)} of {len(snapshot.sessions)} sessions cannot connect"
+    summary = f"{len(failing)} of {len(snapshot.sessions)} sessions cannot connect"
     if len(failing) <= UNCONNECTED_SHARE_LIMIT * len(snapshot.sessions):
-        return Check("sessions", ok=True, detail=told)
-    # Names of servers only: this answer needs no token, and an error text may quote a server.
+        return Check("sessions", ok=True, detail=summary)
+    # Names of servers only: this answer needs no token, and an error text may quote a server's answer.
     servers = ", ".join(sorted({each.server for each in failing}))
-    advice = f"see that these servers run and can be reached: {servers}; /api/status has the error of each session"
-    return Check("sessions", ok=False, detail=f"{told}: {advice}")
+    advice = f"check that these servers run and can be reached: {servers}; /api/status has the error of each session"
+    return Check("sessions", ok=False, detail=f"{summary}: {advice}")

@@ -1,14 +1,14 @@
-"""Logs: structlog, through the standard library's logging, to stderr. Set up by ``cli`` alone.
+"""Logs: structlog over the standard library's logging, to stderr. Only ``cli`` sets them up.
 
-The one idiom everywhere else, at the top of a module::
+Every other module logs like this::
 
     from structlog.stdlib import get_logger
 
-    _log = get_logger("bridge.daemon")
+    log = get_logger("bridge.daemon")
 
-    _log.warning("cannot connect", server="local", session="42", error=str(error))
+    log.warning("cannot connect", server="local", session="42", error=str(error))
 
-The message is a constant, what varies goes into keys; ``event`` is not a free key (it is the message's own).
+The message is a constant, and what varies goes into keys.
 """
 
 from __future__ import annotations
@@ -19,36 +19,30 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, TextIO, cast
 from urllib.parse import quote
 
 import structlog
-from structlog.typing import EventDict
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import JSONRenderer, format_exc_info
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor
 
 from bridge.clock import rfc3339
+from bridge.core.terminal_text import visible
 
 LogFormat = Literal["console", "json"]
 
 MASK = "**********"
 
-# A shorter secret is a syllable of ordinary words: to mask it would spoil every line, and show what it is.
 SHORTEST_SECRET = 4
-
-# A value nested deeper than this is no log value; one that contains itself would have no end.
+"""A shorter secret is part of ordinary words: masking it would spoil every line, and show what it is."""
 DEEPEST = 8
+"""Nesting of values beyond which a line shows dots; a value that contains itself would have no end."""
 
-# urllib3 tells every retry and new connection; uvicorn warns of every malformed request, so that a stranger could fill
-# the log. Their errors stay.
-_QUIETER = {"urllib3": logging.WARNING, "uvicorn": logging.ERROR, "asyncio": logging.WARNING}
-
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
-
-_OWN = ("timestamp", "level", "event", "logger")
-
-_BARE = re.compile(r"[^\s='\"\\]+")
-
-Renderer = Callable[[object, str, EventDict], str]
+_LEAST_LEVELS = {"urllib3": logging.WARNING, "uvicorn": logging.ERROR, "asyncio": logging.WARNING}
+"""urllib3 logs every retry and connection; uvicorn warns of every malformed request, so anybody could fill the log."""
 
 
 def configure(
@@ -57,41 +51,43 @@ def configure(
     secrets: Collection[str] = (),
     stream: TextIO | None = None,
 ) -> None:
-    """Send the logs of this process to ``stream`` (default: stderr), in this format, from this level on.
+    """Send the logs of this process to ``stream`` (default: stderr) in this format, from this level on.
 
-    ``log_format`` ``None``: ``console`` on a terminal, else ``json``. ``secrets`` are masked wherever they turn up in a
-    line. Call it once, from ``cli``; a second call replaces the first. Writing a line never raises.
+    ``log_format`` None: ``console`` on a terminal, else ``json``. ``secrets`` are masked wherever they appear in a
+    line. Called once, by ``cli``; a second call replaces the first. Writing a line never raises.
     """
     out = sys.stderr if stream is None else stream
-    terminal = _is_terminal(out)
-    chosen = log_format or ("console" if terminal else "json")
-    render = console_renderer(colours=terminal and "NO_COLOR" not in os.environ) if chosen == "console" else _json
+    is_terminal = _is_terminal(out)
+    chosen = log_format or ("console" if is_terminal else "json")
+    renderers = (
+        _console(colors=is_terminal and "NO_COLOR" not in os.environ) if chosen == "console" else [JSONRenderer()]
+    )
     handler = _LineStream(out)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[_ordered, Redaction(secrets), render]))
+    handler.setFormatter(ProcessorFormatter(processors=[_own_keys_first, Redaction(secrets), *renderers]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name, least in _QUIETER.items():
+    for name, least in _LEAST_LEVELS.items():
         logging.getLogger(name).setLevel(max(least, root.level))
     logging.captureWarnings(capture=True)
     structlog.configure(
-        # All real work is done by the formatter, inside the logging handler: an error there cannot reach the caller.
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # The formatter does the work inside the logging handler: an error there cannot reach the caller.
+        processors=[structlog.stdlib.filter_by_level, ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,  # loggers are made at import, before this call; and a second call must count
+        cache_logger_on_first_use=False,  # loggers are made at import, before this call, and a second call must count
     )
 
 
 class Redaction:
-    """A processor that leaves nothing but text, numbers, lists and mappings in a line, and no known secret in any text.
+    """A processor that reduces a line to text, numbers, lists and mappings, and masks known secrets in each text.
 
-    The last line of defence, for what slipped through the secret types. Thread rule: any thread.
+    It is the last defence, for secrets that are not in a secret type any more. Thread rule: any thread.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         long_enough = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
-        # As it is, as a URL spells it, and as the repr of some object around it does; the longest first, since one
+        # As it is, as in a URL, and as in the repr of an object that contains it. The longest comes first, because one
         # secret may be the beginning of another.
         spellings = {form for each in long_enough for form in (each, quote(each, safe=""), repr(each)[1:-1])}
         ordered = sorted(spellings, key=len, reverse=True)
@@ -118,30 +114,27 @@ class Redaction:
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
 
-def console_renderer(*, colours: bool) -> Renderer:
-    """A renderer of lines for people, in which nothing can move the cursor or pretend to be another line."""
-
-    def paint(code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if colours else text
-
-    def render(_: object, __: str, line: EventDict) -> str:
-        timestamp, level, event, logger = (str(line.pop(key)) for key in _OWN)
-        exception = str(line.pop("exception", ""))
-        parts = [paint("2", timestamp), paint(_COLOURS.get(level, "0"), f"{level:<8}"), paint("1", _printable(event))]
-        parts += [f"{paint('36', _printable(key))}={_value(value)}" for key, value in line.items()]
-        parts.append(paint("2", f"[{_printable(logger)}]"))
-        # Indented, so that no line of an error's text looks like the beginning of a log line.
-        return "\n    ".join([" ".join(parts), *map(_printable, exception.splitlines())])
-
-    return render
+def _console(*, colors: bool) -> list[Processor]:
+    renderer = ConsoleRenderer(colors=colors, pad_event_to=0, sort_keys=False, exception_formatter=plain_traceback)
+    return [_visible_line, renderer]
 
 
-def _json(_: object, __: str, line: EventDict) -> str:
-    return structlog.processors.JSONRenderer()(None, "", line)  # type: ignore[return-value]
+def _visible_line(_: object, __: str, line: EventDict) -> EventDict:
+    """Escape each character that could move the cursor, and indent the blocks of lines that may follow the first.
+
+    ConsoleRenderer prints ``exception`` and ``stack`` as they are: without this, a line of an error's text could look
+    like a log line. It prints other values that are not text with ``repr``, which escapes them.
+    """
+    blocks = {
+        key: "\n".join(f"    {visible(each)}" for each in str(line.pop(key)).splitlines())
+        for key in ("exception", "stack")
+        if key in line
+    }
+    return {visible(key): visible(value) if isinstance(value, str) else value for key, value in line.items()} | blocks
 
 
-def _ordered(_: object, name: str, line: EventDict) -> EventDict:
-    """The line with its own four keys first; a caller's key of the same name does not win."""
+def _own_keys_first(_: object, name: str, line: EventDict) -> EventDict:
+    """The line with its own four keys first; a caller's key of the same name does not replace them."""
     record: logging.LogRecord = line.pop("_record")
     del line["_from_structlog"]
     own = {
@@ -150,17 +143,7 @@ def _ordered(_: object, name: str, line: EventDict) -> EventDict:
         "event": line.pop("event"),
         "logger": record.name,
     }
-    return structlog.processors.format_exc_info(None, name, own | dict(line) | own)
-
-
-def _value(value: object) -> str:
-    bare = isinstance(value, str) and value.isprintable() and _BARE.fullmatch(value)
-    return str(value) if bare else repr(value)
-
-
-def _printable(text: str) -> str:
-    """The text with everything escaped that is not a visible character or a space: C0, C1, bidi, line separators."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    return format_exc_info(None, name, own | dict(line) | own)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -171,12 +154,12 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 class _LineStream(logging.StreamHandler[TextIO]):
-    """Writes lines and never raises: a daemon whose stderr was closed goes on bridging."""
+    """Writes lines and never raises: a daemon whose stderr was closed continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's own signature
-        """Say that a line could not be written, where that is still possible."""
+        """Report that a line could not be written, where that is still possible."""
         error = sys.exc_info()[0]
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr any more: there is nobody to tell
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is no stderr any more
             self.stream.write(
                 f'{{"level": "error", "event": "a log line was lost", "why": "{error and error.__name__}"}}\n'
             )

@@ -1,7 +1,7 @@
-"""The metrics, every name in this one file: a Prometheus collector over the snapshot.
+"""The metrics: a Prometheus collector over the snapshot. All metric names are in this file.
 
-Nothing is counted here: each scrape takes one snapshot, so no event pays for a metric. No label holds a session id:
-their number has no bound.
+Nothing is counted here: each scrape takes one snapshot, so no event costs more because of metrics. No label contains a
+session id: their number has no limit.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from bridge.core.snapshot import BridgeSnapshot, Counters
 
 PREFIX = "mix_bridge"
 
-# The oldest content type: every Prometheus and every other scraper reads it, and no name here needs a newer one.
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
-# Told as 0 from the start: a series that appears with its first dead letter hides just that one from ``increase()``.
+"""The oldest content type: every scraper reads it, and no name here needs a newer one."""
 REASONS: tuple[str, ...] = get_args(Reason)
+"""Exported as 0 from the start: ``increase()`` does not see the first dead letter of a series that appears with it."""
 
 
 class _PerServer(NamedTuple):
@@ -41,42 +40,42 @@ _PER_SERVER = (
     _PerServer("events_skipped", "Events that the settings say not to publish.", "skipped"),
     _PerServer("events_utf8_replaced", "Events in which bytes that are not UTF-8 were replaced.", "replaced_utf8"),
     _PerServer("records_refused", "Records that Kafka refused.", "refused"),
-    _PerServer("rewinds", "Times a session was wound back to a refused record.", "rewinds"),
-    _PerServer("epochs_begun", "Epochs begun: the numbering could not go on with certainty.", "epochs_begun"),
+    _PerServer("rewinds", "Times a session was set back to a refused record.", "rewinds"),
+    _PerServer("epochs_begun", "Epochs started: it was not certain that the numbering continues.", "epochs_begun"),
     _PerServer("reconnects", "Connections to a stream after a session's first one.", "reconnects"),
-    _PerServer("resumed", "Connections that went on, proven, where the stream was left. Nothing to do.", "resumed"),
+    _PerServer("resumed", "Connections that provably continued where the stream stopped. No action needed.", "resumed"),
     _PerServer(
         "gaps",
-        "Times the server no longer had, or never sent, what the bridge lacks. The lifecycle topic names session and"
-        " ids; let the server keep more for replay, and see what kept the bridge from reading (reconnects, Kafka).",
+        "Times events were lost: the server no longer had them, or never sent them. The lifecycle topic names session"
+        " and ids. Let the server keep more for replay, and check why the bridge did not read (reconnects, Kafka).",
         "gaps",
     ),
     _PerServer(
         "missing_events",
-        "Events lost in gaps, as far as the server's ids tell how many: 0 beside gaps means that they do not.",
+        "Events lost in gaps, as far as the server's ids show how many: 0 beside gaps means that they do not.",
         "missing_events",
     ),
     _PerServer(
         "healed",
-        "Jumps in a server's ids that one more connection filled. Many: the server drops events for slow readers, see"
-        " what holds the bridge up (buffer_bytes near its limit, Kafka).",
+        "Jumps in a server's ids that one more connection filled. If there are many, the server drops events for slow"
+        " readers: check what slows the bridge down (buffer_bytes near its limit, Kafka).",
         "backfilled",
     ),
     _PerServer(
         "resets",
-        "Times a server's ids started over. It lost what it kept for replay: see why it started anew.",
+        "Times a server's ids started over. It lost its replay buffer: check why it restarted.",
         "resets",
     ),
     _PerServer(
         "unresumable",
-        "Times a stream could not be resumed where it was left: events may be missing. The lifecycle topic says why.",
+        "Times a stream could not be resumed where it stopped: events may be missing. The lifecycle topic has the reason.",
         "unresumable",
     ),
     _PerServer("read_bytes", "Bytes read from the streams.", "bytes_read"),
     _PerServer(
         "discarded_tails", "Connections that ended inside a block; the server sends it again.", "discarded_tails"
     ),
-    _PerServer("discarded_bytes", "Bytes of the blocks that connections ended inside of.", "discarded_bytes"),
+    _PerServer("discarded_bytes", "Bytes of the blocks inside which connections ended.", "discarded_bytes"),
 )
 
 
@@ -84,7 +83,7 @@ class Metrics:
     """The text of ``/metrics``. Thread rule: one thread at a time (the HTTP thread)."""
 
     def __init__(self, snapshot: Callable[[], BridgeSnapshot]) -> None:
-        self._registry = CollectorRegistry()  # our own: the global one belongs to whoever imports prometheus_client
+        self._registry = CollectorRegistry()  # not the global one, which other code of the process may use
         self._registry.register(SnapshotCollector(snapshot))
         ProcessCollector(namespace=PREFIX, registry=self._registry)  # mix_bridge_process_*: memory, CPU, descriptors
 
@@ -100,11 +99,11 @@ class SnapshotCollector(Collector):
         self._snapshot = snapshot
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: without this, registering would take a snapshot before the daemon has one."""
+        """Return nothing: otherwise registering would take a snapshot before the daemon has one."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
+        """The metrics at this moment."""
         snapshot = self._snapshot()
         yield from _of_bridge(snapshot)
         yield from _of_topics(snapshot)
@@ -116,24 +115,30 @@ class SnapshotCollector(Collector):
 
 
 def _of_bridge(snapshot: BridgeSnapshot) -> Iterator[Metric]:
-    about = {"version": snapshot.version, "namespace": snapshot.namespace}
-    yield InfoMetricFamily(PREFIX, "The running bridge.", value=about)
+    info = {"version": snapshot.version, "namespace": snapshot.namespace}
+    yield InfoMetricFamily(PREFIX, "The running bridge.", value=info)
     yield CounterMetricFamily(
         f"{PREFIX}_checkpoints_written", "Checkpoints that Kafka acknowledged.", value=snapshot.checkpoints_written
     )
     yield _gauge("buffer_bytes", "Bytes read and not yet acknowledged, all sessions.", snapshot.buffer_bytes)
-    yield _gauge("buffer_limit_bytes", "delivery.max_buffer_bytes: at this, readers wait.", snapshot.buffer_limit)
+    yield _gauge(
+        "buffer_limit_bytes", "delivery.max_buffer_bytes: readers wait when it is reached.", snapshot.buffer_limit
+    )
     yield _gauge("restored", "1 when all checkpoints have been read back.", int(snapshot.restored))
-    # Infinite rather than absent before the first answer: an alert on a threshold must see that too.
+    # Infinite, not absent, before the first answer: an alert on a threshold must see that too.
     age = float("inf") if snapshot.kafka_last_answer_age is None else snapshot.kafka_last_answer_age
-    yield _gauge("kafka_answer_age_seconds", "Since Kafka last acknowledged or answered.", age)
-    yield _labelled("loop_age_seconds", "Since each loop of the daemon last moved.", "loop", snapshot.loops)
+    yield _gauge("kafka_answer_age_seconds", "Seconds since Kafka last acknowledged or answered.", age)
+    yield _labelled(
+        "loop_age_seconds", "Seconds since each loop of the daemon last sent a heartbeat.", "loop", snapshot.loops
+    )
 
 
 def _of_topics(snapshot: BridgeSnapshot) -> Iterator[Metric]:
-    troubled = {each.name: int(each.trouble is not None) for each in snapshot.topics}
-    yield _labelled("topic_trouble", "1 when records do not get into the topic, or would be lost.", "topic", troubled)
-    text = "Changes of a topic under the running bridge: recreated, partitions or limit."
+    problems = {each.name: int(each.trouble is not None) for each in snapshot.topics}
+    yield _labelled(
+        "topic_trouble", "1 when records cannot be written to the topic, or would be lost.", "topic", problems
+    )
+    text = "Changes of a topic while the bridge runs: recreated, partitions or limit."
     family = CounterMetricFamily(f"{PREFIX}_topic_changes", text, labels=("topic", "change"))
     for topic in snapshot.topics:
         for change, count in topic.changes.items():
@@ -143,25 +148,15 @@ def _of_topics(snapshot: BridgeSnapshot) -> Iterator[Metric]:
 
 def _of_servers(snapshot: BridgeSnapshot) -> Iterator[Metric]:
     servers = snapshot.servers
-    ages = {
-        name: server.last_discovery_age for name, server in servers.items() if server.last_discovery_age is not None
-    }
-    yield _labelled(
-        "server_reachable",
-        "1 when the server last answered.",
-        "server",
-        {n: int(s.reachable) for n, s in servers.items()},
-    )
-    yield _labelled("discovery_age_seconds", "Since the server last listed its sessions.", "server", ages)
-    yield _labelled(
-        "sessions_listed", "Sessions the server lists.", "server", {n: s.listed for n, s in servers.items()}
-    )
-    yield _labelled(
-        "sessions_not_bridged",
-        "Listed sessions beyond servers.<name>.max_sessions.",
-        "server",
-        {n: s.not_bridged for n, s in servers.items()},
-    )
+    answers = {name: int(each.reachable) for name, each in servers.items()}
+    ages = {name: each.last_discovery_age for name, each in servers.items() if each.last_discovery_age is not None}
+    listed = {name: each.listed for name, each in servers.items()}
+    left_out = {name: each.not_bridged for name, each in servers.items()}
+    yield _labelled("server_reachable", "1 when the server last answered.", "server", answers)
+    yield _labelled("discovery_age_seconds", "Seconds since the server last listed its sessions.", "server", ages)
+    yield _labelled("sessions_listed", "Sessions the server lists.", "server", listed)
+    text = "Listed sessions beyond servers.<name>.max_sessions."
+    yield _labelled("sessions_not_bridged", text, "server", left_out)
 
 
 def _of_sessions(snapshot: BridgeSnapshot) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Logs: what a line looks like, and what it never shows."""
+"""Log lines: their format, and what they never contain."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ log = get_logger("bridge.test")
 
 
 def failing(text: str) -> None:
-    """Something that raises, for a traceback."""
+    """Raise an error."""
     raise ValueError(text)
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """What ``configure`` sets belongs to the process: put it back."""
+    """Restore what ``configure`` changes in the process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs._QUIETER}
+    levels = {name: logging.getLogger(name).level for name in logs._LEAST_LEVELS}
     yield
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
@@ -52,17 +52,17 @@ def test_a_json_line_is_one_object_with_its_own_keys_first() -> None:
     """Timestamp in RFC 3339 with milliseconds, level, event and logger, then the caller's keys."""
     out = io.StringIO()
     configure("info", "json", stream=out)
-    log.info("record is refused", server="local", session="42", attempt=3)
+    log.info("a record was refused", server="local", session="42", attempt=3)
     [line] = parsed(out)
     assert list(line) == ["timestamp", "level", "event", "logger", "server", "session", "attempt"]
-    assert (line["level"], line["event"], line["logger"]) == ("info", "record is refused", "bridge.test")
+    assert (line["level"], line["event"], line["logger"]) == ("info", "a record was refused", "bridge.test")
     assert line["attempt"] == 3
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(line["timestamp"]))
     age = datetime.now(UTC) - datetime.fromisoformat(str(line["timestamp"]))
     assert abs(age.total_seconds()) < 60
 
 
-def test_a_callers_key_does_not_replace_the_lines_own() -> None:
+def test_a_callers_key_does_not_replace_a_key_of_the_line() -> None:
     """A level from a server's data is not the level of the line."""
     out = io.StringIO()
     configure("info", "json", stream=out)
@@ -72,8 +72,8 @@ def test_a_callers_key_does_not_replace_the_lines_own() -> None:
     assert line["timestamp"] != "never"
 
 
-def test_the_level_is_obeyed() -> None:
-    """Below the level nothing is written; upper and lower case are the same."""
+def test_lines_below_the_level_are_not_written() -> None:
+    """Upper and lower case are the same."""
     out = io.StringIO()
     configure("WARNING", "json", stream=out)
     log.info("quiet")
@@ -81,20 +81,20 @@ def test_the_level_is_obeyed() -> None:
     assert [line["event"] for line in parsed(out)] == ["loud"]
 
 
-def test_other_libraries_come_the_same_way() -> None:
-    """Standard logging is formatted alike; chatty libraries only when they have something to say."""
+def test_other_libraries_are_logged_in_the_same_format() -> None:
+    """Debug lines of libraries that log too much are left out."""
     out = io.StringIO()
     configure("debug", "json", stream=out)
     logging.getLogger("confluent").info("broker %s is down", "b1")
     logging.getLogger("urllib3.connectionpool").debug("Starting new HTTP connection")
     logging.getLogger("urllib3.connectionpool").warning("retrying")
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
-    told = [(line["logger"], line["event"]) for line in parsed(out)]
-    assert told == [("confluent", "broker b1 is down"), ("urllib3.connectionpool", "retrying")]
+    lines = [(line["logger"], line["event"]) for line in parsed(out)]
+    assert lines == [("confluent", "broker b1 is down"), ("urllib3.connectionpool", "retrying")]
 
 
 def test_a_warning_of_python_is_a_log_line() -> None:
-    """A warning printed raw would be no JSON."""
+    """A warning that is printed as it is would not be JSON."""
     out = io.StringIO()
     with warnings.catch_warnings():
         configure("info", "json", stream=out)
@@ -106,7 +106,7 @@ def test_a_warning_of_python_is_a_log_line() -> None:
     assert "this is old" in str(line["event"])
 
 
-def test_quiet_libraries_are_not_louder_than_asked_for() -> None:
+def test_libraries_do_not_log_below_the_chosen_level() -> None:
     """At level error, urllib3's warnings are left out too."""
     out = io.StringIO()
     configure("error", "json", stream=out)
@@ -114,8 +114,8 @@ def test_quiet_libraries_are_not_louder_than_asked_for() -> None:
     assert not out.getvalue()
 
 
-def test_an_exception_is_told_with_its_traceback() -> None:
-    """In JSON as one string, for our own logger and for the standard one."""
+def test_an_exception_is_logged_with_its_traceback() -> None:
+    """In JSON as one string, for structlog and for standard logging."""
     out = io.StringIO()
     configure("info", "json", stream=out)
     try:
@@ -144,32 +144,32 @@ def test_nothing_hostile_reaches_the_terminal() -> None:
 
 
 def test_the_text_of_an_exception_cannot_pretend_to_be_a_log_line() -> None:
-    """Each of its lines is indented, and escaped."""
+    """Each of its lines is indented and escaped; so is a ``stack`` of a caller."""
     out = io.StringIO()
     configure("info", "console", stream=out)
     try:
         failing("x\n2026-01-01T00:00:00.000Z info     all is well\x1b[1A")
     except ValueError:
-        log.exception("worker ended")
+        log.exception("worker ended", stack="y\n2026-01-01T00:00:00.000Z info     all is well")
     first, *rest = out.getvalue().splitlines()
     assert "worker ended" in first
-    assert all(line.startswith("    ") for line in rest)
+    assert all(line.startswith("    ") for line in rest if line.strip("="))  # ConsoleRenderer draws a rule between them
     assert all(line.isprintable() for line in rest)
 
 
 def test_a_console_line_is_readable() -> None:
-    """Values that need it are quoted, others are not; no colour without a terminal."""
+    """Values with blanks are quoted; there are no colours without a terminal."""
     out = io.StringIO()
     configure("info", "console", stream=out)
     log.warning("cannot connect", server="local", error="no route", wait=1.5, empty="", none=None)
     line = out.getvalue().rstrip("\n")
     assert line[24:] == (
-        " warning  cannot connect server=local error='no route' wait=1.5 empty='' none=None [bridge.test]"
+        " [warning  ] cannot connect [bridge.test] server=local error='no route' wait=1.5 empty= none=None"
     )
 
 
-def test_json_holds_any_text_in_ascii() -> None:
-    """What a server sent can be read back as it was, and the line is one line."""
+def test_json_contains_any_text_as_ascii() -> None:
+    """A server's text can be read back unchanged, and each line is one line."""
     out = io.StringIO()
     configure("info", "json", stream=out)
     log.info("x", session=HOSTILE)
@@ -178,7 +178,7 @@ def test_json_holds_any_text_in_ascii() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_known_secret_is_masked_wherever_it_is(log_format: logs.LogFormat) -> None:
+def test_a_known_secret_is_masked_everywhere(log_format: logs.LogFormat) -> None:
     """In the message, in a value, nested, in a key, in an object's repr, in a URL, in a traceback, in bytes."""
     secret = "s3cr\"e't\\/é"
     out = io.StringIO()
@@ -187,7 +187,7 @@ def test_a_known_secret_is_masked_wherever_it_is(log_format: logs.LogFormat) -> 
         failing(f"bad header {secret}")
     except ValueError as error:
         log.exception(
-            "with " + secret,  # noqa: G003 - a caller who does it wrong
+            "with " + secret,  # noqa: G003 - a caller's mistake
             plain=secret,
             nested=[{secret: (secret,)}],
             error=error,
@@ -212,8 +212,8 @@ def test_masking_leaves_json_valid() -> None:
     assert (line["flag"], line["port"], line["word"]) == (True, 8090, f"{MASK} text")
 
 
-def test_a_value_that_contains_itself_has_an_end() -> None:
-    """Logging it costs a line, not the daemon."""
+def test_a_value_that_contains_itself_is_cut() -> None:
+    """Logging it must not end the daemon."""
     out = io.StringIO()
     configure("info", "json", stream=out)
     endless: list[object] = [1]
@@ -223,8 +223,8 @@ def test_a_value_that_contains_itself_has_an_end() -> None:
     assert parsed(out)[0]["event"] == "x"
 
 
-def test_numbers_that_json_lacks_are_written_as_text() -> None:
-    """Infinity and not-a-number do not make a line that nobody can read."""
+def test_numbers_that_json_does_not_have_are_written_as_text() -> None:
+    """A line with ``Infinity`` or ``NaN`` would not be JSON."""
     out = io.StringIO()
     configure("info", "json", stream=out)
     log.info("x", age=float("inf"))
@@ -232,7 +232,7 @@ def test_numbers_that_json_lacks_are_written_as_text() -> None:
 
 
 def test_a_closed_stream_raises_nothing() -> None:
-    """A daemon goes on without its stderr."""
+    """A daemon continues without its stderr."""
     out = io.StringIO()
     configure("info", stream=out)
     out.close()
@@ -243,7 +243,7 @@ def test_a_closed_stream_raises_nothing() -> None:
 
 
 def test_a_broken_pipe_raises_nothing() -> None:
-    """A reader of stderr that went away does not take the daemon with it."""
+    """The reader of stderr may end before the daemon."""
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w", buffering=1)
@@ -254,14 +254,14 @@ def test_a_broken_pipe_raises_nothing() -> None:
 
 
 def test_no_stderr_at_all_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python has none when the descriptor was closed before its start."""
+    """Python has none if the descriptor was closed before its start."""
     monkeypatch.setattr("sys.stderr", None)
     configure("info")
     log.info("lost")
 
 
-def test_a_value_that_cannot_be_written_loses_its_line_and_nothing_else() -> None:
-    """It is said that a line was lost, the caller goes on."""
+def test_a_value_without_a_text_loses_only_its_own_line() -> None:
+    """The log says that a line was lost, and the caller continues."""
 
     class Broken:
         def __str__(self) -> str:
@@ -277,12 +277,12 @@ def test_a_value_that_cannot_be_written_loses_its_line_and_nothing_else() -> Non
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [(False, True), (True, False)])
-def test_a_terminal_gets_the_console_in_colour(
+def test_a_terminal_gets_the_console_format_in_colour(
     monkeypatch: pytest.MonkeyPatch,
     no_color: bool,  # noqa: FBT001
     coloured: bool,  # noqa: FBT001
 ) -> None:
-    """Without a format a terminal chooses console; NO_COLOR is heard."""
+    """Without a configured format; NO_COLOR is respected."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
@@ -298,7 +298,7 @@ def test_a_terminal_gets_the_console_in_colour(
 
 
 def test_without_a_terminal_the_format_is_json() -> None:
-    """A collector of logs gets objects unless told otherwise."""
+    """A log collector gets objects by default."""
     out = io.StringIO()
     configure("info", stream=out)
     log.info("hello")
@@ -306,7 +306,7 @@ def test_without_a_terminal_the_format_is_json() -> None:
 
 
 def test_a_second_call_replaces_the_first() -> None:
-    """No line comes twice."""
+    """No line is written twice."""
     first, second = io.StringIO(), io.StringIO()
     configure("info", "json", stream=first)
     log.info("one")
