@@ -110,7 +110,7 @@ class ShardSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """This process among those that share the sessions, and what it knows about the others."""
+    """One process among those that share the sessions, and what it knows about the others."""
 
     owner: str = ""  # for people: ``<instance or host>:<process id>``
     instance: str | None = None

@@ -68,7 +68,7 @@ _PER_SERVER = (
     ),
     _PerServer(
         "unresumable",
-        "Times a stream could not be resumed where it stopped: events may be missing. The lifecycle topic has the reason.",
+        "Times a stream could not be resumed where it stopped: events may be missing. The lifecycle topic says why.",
         "unresumable",
     ),
     _PerServer("read_bytes", "Bytes read from the streams.", "bytes_read"),

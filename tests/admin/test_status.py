@@ -18,8 +18,8 @@ from bridge.admin.status.replicas import Endpoint, Outcome, ask_all
 from bridge.cli.app import app
 from bridge.core.snapshot import SessionSnapshot
 from bridge.errors import BridgeError
+from tests.fakes.http_endpoint import WELL, serving
 from tests.fakes.raw_server import Peer, RawServer
-from tests.observe.test_api import WELL, serving
 from tests.support.process import MIX_BRIDGE, environment, variable
 
 TOKEN = "s3cret"

@@ -46,8 +46,8 @@ def test_a_session_of_a_server_that_left_the_settings_is_counted() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["receive", "end"])), max_size=40))
-def test_totals_never_go_backwards_when_sessions_end_and_come_back(steps: list[tuple[str, str]]) -> None:
-    """The rule of ServerSnapshot's docstring keeps every total rising, whatever sessions do."""
+def test_totals_never_decrease_when_sessions_end_and_start_again(steps: list[tuple[str, str]]) -> None:
+    """The rule of ServerSnapshot's docstring is enough for that."""
     live: dict[str, Counters] = {}
     ended, before = Counters(), 0
     for name, step in steps:
@@ -64,7 +64,7 @@ def test_totals_never_go_backwards_when_sessions_end_and_come_back(steps: list[t
 
 
 def test_the_status_of_a_session_has_the_names_of_the_interface() -> None:
-    """Other programs hold on to these names: none more, none less, in this order."""
+    """Other programs depend on these names and their order."""
     session = SessionSnapshot(
         "local", "42", "streaming", "e7", 1_700_000_000, 9, 8, 1, 0.12345, 0.5, None, Counters(reconnects=2)
     )
@@ -88,17 +88,17 @@ def test_the_status_of_a_session_has_the_names_of_the_interface() -> None:
 
 
 def test_the_status_is_json() -> None:
-    """Everything in the status can be written as JSON, what has not happened yet as null."""
+    """Everything in the status can be written as JSON; an age is null if the thing never happened."""
     snapshot = replace(
         EMPTY,
         kafka_last_answer_age=None,
         servers={"local": ServerSnapshot(reachable=False, listed=7, not_bridged=2)},
         loops={"poll": 0.25},
     )
-    told = json.loads(json.dumps(status(snapshot)))
-    assert told["bridge"]["kafka_last_answer_age"] is None
-    assert told["bridge"]["loops"] == {"poll": 0.25}
-    assert told["servers"]["local"] == {
+    body = json.loads(json.dumps(status(snapshot)))
+    assert body["bridge"]["kafka_last_answer_age"] is None
+    assert body["bridge"]["loops"] == {"poll": 0.25}
+    assert body["servers"]["local"] == {
         "reachable": False,
         "last_discovery_age": None,
         "listed": 7,
@@ -106,8 +106,8 @@ def test_the_status_is_json() -> None:
     }
 
 
-def test_the_status_tells_of_each_topic() -> None:
-    """What it is, what is wrong with it, and what was changed."""
+def test_the_status_contains_each_topic() -> None:
+    """Its size, its problem and its changes."""
     topic = TopicSnapshot("mix.events", 8, "no leader", ("small",), {"partitions": 1})
     assert status(replace(EMPTY, topics=(topic,)))["topics"] == {
         "mix.events": {"partitions": 8, "trouble": "no leader", "warnings": ["small"], "changes": {"partitions": 1}}

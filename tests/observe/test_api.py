@@ -8,8 +8,8 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,44 +18,18 @@ import requests
 from structlog.testing import capture_logs
 
 from bridge import clock
-from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot
+from bridge.core.snapshot import BridgeSnapshot, SessionSnapshot
 from bridge.errors import EXIT_SETTINGS, SettingsError
 from bridge.observe import api as http
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
+from tests.fakes.http_endpoint import WELL, serving
 from tests.support.waiting import wait_until
 
-WELL = BridgeSnapshot(
-    version="1.2.3",
-    namespace="mix",
-    started_at_ms=0,
-    restored=True,
-    buffer_bytes=0,
-    buffer_limit=100,
-    checkpoints_written=0,
-    kafka_last_answer_age=0.1,
-    sessions=(SessionSnapshot("local", "s\x1b\ud800", "streaming", sequence=7),),
-    servers={"local": ServerSnapshot(reachable=True)},
-    loops={"poll": 0.1},
-)
 # Larger than the socket buffers of both sides, so that a client that does not read leaves the rest with the endpoint.
 LARGE = replace(WELL, sessions=tuple(SessionSnapshot("local", f"{each:0>1000}", "streaming") for each in range(20_000)))
 TOKEN = "tökén-123"
 PATHS = ("/livez", "/readyz", "/metrics", "/api/status")
-
-
-@contextmanager
-def serving(
-    snapshot: Callable[[], BridgeSnapshot] = lambda: WELL, token: str | None = None, asked: int = 0
-) -> Iterator[int]:
-    """A running endpoint's port."""
-    endpoint = HttpEndpoint("127.0.0.1", asked, token, snapshot)
-    port = endpoint.start()
-    try:
-        yield port
-    finally:
-        endpoint.stop()
-        assert endpoint.join(clock.monotonic() + 10)
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> requests.Response:
@@ -64,7 +38,7 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> requests.R
 
 
 def raw(port: int) -> socket.socket:
-    """A connection that says nothing by itself."""
+    """A connection on which nothing is sent yet."""
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
@@ -81,34 +55,34 @@ def read_all(connection: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """An endpoint without a token, with all well."""
+    """An endpoint without a token."""
     with serving() as chosen:
         yield chosen
 
 
-@pytest.mark.parametrize(("least", "said"), [(logging.INFO, "info"), (logging.WARNING, "warning")])
-def test_a_port_that_was_picked_is_said_where_the_log_is_quiet_too(
-    least: int, said: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("least", "level"), [(logging.INFO, "info"), (logging.WARNING, "warning")])
+def test_a_port_that_the_system_chose_is_logged_at_warning_level_too(
+    least: int, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is known from nowhere else; a port that was asked for is no warning."""
+    """Nothing else contains it; a configured port is not a warning."""
     caplog.set_level(least, "bridge.http")
     with capture_logs() as lines:
         with serving() as picked:
             pass
         with serving(asked=picked):
             pass
-    assert [(line["log_level"], line["port"]) for line in lines] == [(said, picked), ("info", picked)]
+    assert [(line["log_level"], line["port"]) for line in lines] == [(level, picked), ("info", picked)]
 
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[int]:
-    """An endpoint that wants a token."""
+    """An endpoint with a token."""
     with serving(token=TOKEN) as chosen:
         yield chosen
 
 
-def test_all_is_well(port: int) -> None:
-    """Every path answers 200 with its type."""
+def test_every_path_answers(port: int) -> None:
+    """With 200 and its content type."""
     answers = {path: ask(port, path) for path in PATHS}
     assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(PATHS, 200)
     assert answers["/livez"].json()["ok"] is True
@@ -117,7 +91,7 @@ def test_all_is_well(port: int) -> None:
     assert "mix_bridge_events_received_total" in answers["/metrics"].text
 
 
-def test_status_lists_the_sessions_whatever_their_ids_are(port: int) -> None:
+def test_status_lists_sessions_with_any_id(port: int) -> None:
     """A session id that has no UTF-8 comes through as JSON's escapes."""
     answer = ask(port, "/api/status")
     [session] = answer.json()["sessions"]
@@ -136,7 +110,7 @@ def test_head_is_the_answer_without_its_body(port: int, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/livez/", "/api", "//livez", "/%2e%2e/livez"])
 def test_an_unknown_path_is_404_in_json(port: int, path: str) -> None:
-    """No page, no redirect."""
+    """Neither a page nor a redirect."""
     answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, allow_redirects=False)
     assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
 
@@ -149,12 +123,12 @@ def test_another_method_is_405_in_json(port: int) -> None:
 
 
 def test_no_server_header(port: int) -> None:
-    """What software answers is nobody's business."""
+    """Clients need not know the software."""
     assert "Server" not in ask(port, "/livez").headers
 
 
 def test_a_stalled_loop_is_503_on_livez_alone() -> None:
-    """A loop that stops beating makes the daemon not alive; beats make it alive again."""
+    """A loop without heartbeats makes the daemon not alive, and nothing else."""
     now = 100.0
     heartbeats = Heartbeats(lambda: now)
     heartbeats.beat("poll")
@@ -208,7 +182,7 @@ WRONG = [
 @pytest.mark.parametrize("given", WRONG)
 @pytest.mark.parametrize("path", ["/metrics", "/api/status", "/", "/nothing", "/livez/", "/LIVEZ"])
 def test_without_the_token_everything_is_401(guarded: int, path: str, given: str | None) -> None:
-    """Paths that do not exist too: a stranger learns nothing."""
+    """Also for paths that do not exist, so that nobody can explore them."""
     answer = ask(guarded, path, **({} if given is None else {"Authorization": given}))
     assert answer.status_code == 401
     assert "Basic" in answer.headers["WWW-Authenticate"]
@@ -217,26 +191,26 @@ def test_without_the_token_everything_is_401(guarded: int, path: str, given: str
 
 
 def test_probes_need_no_token(guarded: int) -> None:
-    """A Kubernetes probe has none."""
+    """Kubernetes probes send none."""
     assert ask(guarded, "/livez").status_code == 200
     assert ask(guarded, "/readyz").status_code == 200
 
 
 def test_an_empty_token_is_refused_at_the_start() -> None:
-    """An empty password would open everything."""
+    """An empty password would be accepted."""
     with pytest.raises(SettingsError, match=r"http\.token"):
         HttpEndpoint("127.0.0.1", 0, "", lambda: WELL).start()
 
 
-def test_a_port_that_is_taken_names_the_setting_and_the_way_out(port: int) -> None:
-    """The one who starts a second bridge here learns what to set."""
+def test_the_error_for_a_port_in_use_names_the_setting_and_the_fix(port: int) -> None:
+    """Whoever starts a second bridge on this machine learns what to set."""
     with pytest.raises(SettingsError, match=rf"http\.port: another program uses port {port} .* 0 .* none") as caught:
         HttpEndpoint("127.0.0.1", port, None, lambda: WELL).start()
     assert caught.value.exit_code == EXIT_SETTINGS
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_a_host_that_is_not_here_names_the_setting(host: str) -> None:
+def test_the_error_for_a_host_of_another_machine_names_the_setting(host: str) -> None:
     """An address of another machine, or a name that does not resolve."""
     with pytest.raises(SettingsError, match=r"http\.host"):
         HttpEndpoint(host, 0, None, lambda: WELL).start()
@@ -256,7 +230,7 @@ def test_it_can_be_stopped_and_joined_at_any_time_and_twice() -> None:
         raw(port)
 
 
-def test_a_stop_does_not_wait_for_a_client_that_stands_still() -> None:
+def test_a_stop_does_not_wait_for_a_client_that_does_nothing() -> None:
     """An open connection without a request, and one that does not read its answer, do not hold it."""
     endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: LARGE)
     port = endpoint.start()
@@ -267,7 +241,7 @@ def test_a_stop_does_not_wait_for_a_client_that_stands_still() -> None:
         assert endpoint.join(clock.monotonic() + 5)
 
 
-def test_signal_handlers_are_left_alone(port: int) -> None:
+def test_no_signal_handler_is_installed(port: int) -> None:
     """Signals belong to the daemon's main thread."""
     assert ask(port, "/livez").ok
     # ignored where the tests run in the background of a shell without job control
@@ -275,8 +249,8 @@ def test_signal_handlers_are_left_alone(port: int) -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_logging_is_left_alone_and_quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """No access log, no handler of uvicorn's own; only that it listens is said, with the port."""
+def test_the_log_contains_no_requests(caplog: pytest.LogCaptureFixture) -> None:
+    """There is no access log and no handler of uvicorn's own."""
     with caplog.at_level(logging.INFO), serving() as port:
         ask(port, "/livez")
         ask(port, "/nothing")
@@ -285,8 +259,8 @@ def test_logging_is_left_alone_and_quiet(caplog: pytest.LogCaptureFixture) -> No
     assert not logging.getLogger("uvicorn.error").handlers
 
 
-def test_a_snapshot_that_fails_is_500_and_the_endpoint_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    """A bug is in the log, not in the answer."""
+def test_a_snapshot_that_fails_is_500_and_the_endpoint_continues(caplog: pytest.LogCaptureFixture) -> None:
+    """The error is in the log, not in the answer."""
     failing = threading.Event()
     failing.set()
 
@@ -305,7 +279,7 @@ def test_a_snapshot_that_fails_is_500_and_the_endpoint_goes_on(caplog: pytest.Lo
 
 
 def test_a_flood_of_requests_takes_few_snapshots() -> None:
-    """Whoever asks all the time costs the daemon no more than a few snapshots a second."""
+    """A few per second, however many requests there are."""
     taken: list[float] = []
 
     def snapshot() -> BridgeSnapshot:
@@ -320,7 +294,7 @@ def test_a_flood_of_requests_takes_few_snapshots() -> None:
 
 
 def test_a_connection_ends_after_its_one_answer(port: int) -> None:
-    """No idle connections are kept."""
+    """There are no idle connections."""
     with raw(port) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         head, _, body = read_all(connection).partition(b"\r\n\r\n")
@@ -330,7 +304,7 @@ def test_a_connection_ends_after_its_one_answer(port: int) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX: "])
 def test_a_client_that_does_not_finish_its_request_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would hold a descriptor for ever."""
+    """Otherwise it would hold a descriptor for ever."""
     monkeypatch.setattr(http, "CONNECTION_LIFETIME", 0.2)
     with serving() as port, raw(port) as connection:
         connection.sendall(sent)
@@ -338,7 +312,7 @@ def test_a_client_that_does_not_finish_its_request_is_cut_off(sent: bytes, monke
 
 
 def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of the answer would stay in memory for ever; meanwhile others are served."""
+    """Otherwise the rest of the answer would stay in memory for ever. Other clients are served meanwhile."""
     monkeypatch.setattr(http, "CONNECTION_LIFETIME", 0.5)
     endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: LARGE)
     port = endpoint.start()
@@ -356,7 +330,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
 
 
 def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
-    """The oldest connection makes room, the newest is answered."""
+    """The oldest connection is closed, the newest is answered."""
     with ExitStack() as stack:
         idle = [stack.enter_context(raw(port)) for _ in range(3 * http.MAX_CONNECTIONS)]
         assert ask(port, "/livez").status_code == 200
@@ -373,8 +347,8 @@ def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
         b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ],
 )
-def test_what_is_no_request_of_ours_disturbs_nothing(port: int, sent: bytes) -> None:
-    """TLS, nonsense, a giant head, smuggling and a web socket: an answer or a close, and the next is served."""
+def test_an_invalid_request_does_not_disturb_the_endpoint(port: int, sent: bytes) -> None:
+    """TLS, garbage, a giant head, smuggling and a web socket: an answer or a close, and the next request is served."""
     with raw(port) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)

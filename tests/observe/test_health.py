@@ -1,4 +1,4 @@
-"""Alive and ready, as values."""
+"""Liveness and readiness as functions of a snapshot."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ STREAMING = SessionSnapshot("local", "2", "streaming")
 
 
 def failed(verdict: Verdict) -> dict[str, str]:
-    """The details of the checks that are not well, by name."""
+    """The details of the failed checks, by name."""
     return {check.name: check.detail for check in verdict.checks if not check.ok}
 
 
-def test_alive_while_every_loop_moves() -> None:
-    """Each loop is told, all are well."""
+def test_alive_while_every_loop_sends_heartbeats() -> None:
+    """There is one check for each loop."""
     verdict = liveness(WELL)
     assert verdict.ok
     assert [check.name for check in verdict.checks] == ["loop:main", "loop:poll"]
 
 
-def test_not_alive_when_one_loop_stands_still() -> None:
-    """The loop is named, with how long and what to do."""
+def test_not_alive_when_one_loop_is_stuck() -> None:
+    """The check names the loop, for how long, and what to do."""
     verdict = liveness(replace(WELL, loops={"main": 0.2, "poll": LOOP_LIMIT}))
     assert not verdict.ok
     assert failed(verdict) == {
-        "loop:poll": "has not moved for 5.0 s (limit 5 s): restart the bridge, nothing is lost by it"
+        "loop:poll": "has not moved for 5.0 s (limit 5 s): restart the bridge, no event is lost by that"
     }
 
 
-def test_a_stuck_loop_is_told_within_ten_seconds() -> None:
-    """The limit leaves room for the beat before it and for a probe every few seconds."""
+def test_a_stuck_loop_is_found_within_ten_seconds() -> None:
+    """The limit leaves time for one heartbeat and for a probe every few seconds."""
     assert LOOP_LIMIT <= 7
 
 
-def test_alive_whatever_kafka_and_the_servers_do() -> None:
-    """A restart would not bring them back."""
+def test_an_outage_of_kafka_or_a_server_is_not_about_liveness() -> None:
+    """A restart would not end it."""
     outage = replace(
         WELL,
         restored=False,
@@ -70,7 +70,7 @@ def test_alive_before_any_loop_runs() -> None:
 
 
 def test_ready_without_sessions() -> None:
-    """Nothing to bridge yet is no fault."""
+    """It is not an error that there is nothing to bridge yet."""
     assert readiness(WELL).ok
 
 
@@ -141,7 +141,7 @@ def test_ready_while_at_most_half_of_the_sessions_cannot_connect(unwell: int, st
     assert readiness(replace(WELL, sessions=sessions)).ok is ready
 
 
-def test_a_session_that_cannot_connect_is_told_with_its_server_but_without_its_error() -> None:
+def test_sessions_that_cannot_connect_are_reported_by_server_without_their_errors() -> None:
     """The answer needs no token, so it quotes neither a session nor an error text."""
     details = failed(readiness(replace(WELL, sessions=(replace(UNWELL, session="s3cret", last_error="b0om"),))))
     assert "far" in details["sessions"]
@@ -161,19 +161,19 @@ def test_a_session_that_cannot_connect_is_told_with_its_server_but_without_its_e
     ],
 )
 def test_only_states_without_a_connection_and_with_an_error_count(state: str, error: str | None, ready: bool) -> None:  # noqa: FBT001
-    """A first connect, and the wait after a stream that ended as it should, are no trouble."""
+    """The first connection, and the wait after a normal end of a stream, are no problem."""
     session = replace(UNWELL, state=state, last_error=error)
     assert readiness(replace(WELL, sessions=(session,))).ok is ready
 
 
-def test_the_daemon_may_name_other_states() -> None:
-    """The states are the caller's."""
+def test_the_states_without_a_connection_are_an_argument() -> None:
+    """The default is the daemon's."""
     session = replace(UNWELL, state="lost")
     assert readiness(replace(WELL, sessions=(session,))).ok
     assert not readiness(replace(WELL, sessions=(session,)), unconnected_states={"lost"}).ok
 
 
-def test_a_verdict_is_json_with_every_check() -> None:
+def test_a_verdict_as_json_contains_every_check() -> None:
     """The body has the answer and each check's name and detail."""
     body = json.loads(json.dumps(readiness(WELL).to_json()))
     assert body["ok"] is True
@@ -181,8 +181,8 @@ def test_a_verdict_is_json_with_every_check() -> None:
     assert all(check["detail"] for check in body["checks"])
 
 
-def test_beats_tell_the_age_of_each_loop() -> None:
-    """An age grows until the next beat; a loop that was forgotten has none."""
+def test_heartbeats_return_the_age_of_each_loop() -> None:
+    """An age grows until the next heartbeat; a loop that was removed has none."""
     now = 100.0
     heartbeats = Heartbeats(lambda: now)
     heartbeats.beat("main")
@@ -196,15 +196,15 @@ def test_beats_tell_the_age_of_each_loop() -> None:
     assert heartbeats.ages() == {"main": 1.0}
 
 
-def test_beats_use_the_clock_that_counts_a_suspended_machine() -> None:
-    """Without a clock of the test, ages are real seconds."""
+def test_the_default_clock_of_heartbeats_is_the_real_one() -> None:
+    """Ages are real seconds."""
     heartbeats = Heartbeats()
     heartbeats.beat("main")
     assert 0 <= heartbeats.ages()["main"] < 5
 
 
-def test_not_ready_while_a_topic_takes_nothing() -> None:
-    """The trouble is told as it is; without a look at topics nothing is said of them."""
+def test_not_ready_while_a_topic_has_a_problem() -> None:
+    """The problem is reported as it is; there is no check if the topics are not watched."""
     topics = (TopicSnapshot("mix.events", None, "topic mix.events is gone: create it"), TopicSnapshot("mix.tools", 8))
     verdict = readiness(replace(WELL, topics=topics))
     assert failed(verdict) == {"topics": "topic mix.events is gone: create it"}

@@ -72,8 +72,8 @@ def test_sessions_are_counted_by_server_and_state() -> None:
     assert value(samples, "records_in_flight", server="far") == 0
 
 
-def test_the_state_of_bridge_kafka_and_servers_is_told() -> None:
-    """Gauges of the moment."""
+def test_the_state_of_bridge_kafka_and_servers_is_exported() -> None:
+    """As gauges."""
     samples = scrape(SNAPSHOT)
     assert value(samples, "info", version="1.2.3", namespace="mix") == 1
     assert value(samples, "checkpoints_written_total") == 5
@@ -95,12 +95,12 @@ def test_a_kafka_that_never_answered_is_infinitely_silent() -> None:
 
 
 def test_a_server_without_discovery_has_no_discovery_age() -> None:
-    """No number stands for what does not happen."""
+    """No number could describe it."""
     assert ("mix_bridge_discovery_age_seconds", (("server", "far"),)) not in scrape(SNAPSHOT)
 
 
-def test_counters_go_on_when_a_session_ends() -> None:
-    """What an ended session counted stays in its server's numbers."""
+def test_counters_keep_their_value_when_a_session_ends() -> None:
+    """The counts of an ended session stay in its server's numbers."""
     before = scrape(SNAPSHOT)
     ended = Counters.total(each.counters for each in SNAPSHOT.sessions if each.server == "local")
     servers = {"local": ServerSnapshot(reachable=True, ended=ended)}
@@ -132,7 +132,7 @@ def test_the_global_registry_is_left_alone() -> None:
 
 
 def test_no_snapshot_is_taken_before_the_first_scrape() -> None:
-    """Metrics are put together before the daemon has anything to tell."""
+    """Metrics are set up before the daemon has a snapshot."""
     taken: list[int] = []
 
     def snapshot() -> BridgeSnapshot:
@@ -145,7 +145,7 @@ def test_no_snapshot_is_taken_before_the_first_scrape() -> None:
     assert taken == [1]
 
 
-def test_topics_in_trouble_and_their_changes_are_told() -> None:
+def test_topics_with_problems_and_their_changes_are_exported() -> None:
     """A gauge to alert on, and a counter of each kind."""
     topics = (
         TopicSnapshot("mix.events", 8, "compacted", changes={"recreated": 1, "limit": 0}),

@@ -1,0 +1,38 @@
+"""A real HTTP endpoint over a snapshot that a test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bridge import clock
+from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot
+from bridge.observe.api import HttpEndpoint
+
+WELL = BridgeSnapshot(
+    version="1.2.3",
+    namespace="mix",
+    started_at_ms=0,
+    restored=True,
+    buffer_bytes=0,
+    buffer_limit=100,
+    checkpoints_written=0,
+    kafka_last_answer_age=0.1,
+    sessions=(SessionSnapshot("local", "s\x1b\ud800", "streaming", sequence=7),),
+    servers={"local": ServerSnapshot(reachable=True)},
+    loops={"poll": 0.1},
+)
+
+
+@contextmanager
+def serving(
+    snapshot: Callable[[], BridgeSnapshot] = lambda: WELL, token: str | None = None, asked: int = 0
+) -> Iterator[int]:
+    """A running endpoint's port."""
+    endpoint = HttpEndpoint("127.0.0.1", asked, token, snapshot)
+    port = endpoint.start()
+    try:
+        yield port
+    finally:
+        endpoint.stop()
+        assert endpoint.join(clock.monotonic() + 10)
