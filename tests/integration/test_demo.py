@@ -1,4 +1,4 @@
-"""``mix-bridge demo`` as people run it: a process of its own, in a pipe and in a terminal."""
+"""``mix-bridge demo`` as a process of its own, in a pipe and in a terminal."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import struct
 import subprocess
 import termios
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import pytest
 from rich.cells import cell_len
 
-from bridge.clock import monotonic
 from tests.support.process import MIX_BRIDGE, environment
 from tests.support.waiting import wait_until
 
-FIRST_OUTPUT = 5.0
-PATIENCE = 60.0
+FIRST_EVENT = 2.5
+"""CPU seconds until the first event; 0.7 when this was written. Nothing else delays it by more than half a second."""
+TIMEOUT = 60.0
 
 
 def numbers(text: str) -> dict[str, int]:
@@ -33,12 +34,18 @@ def numbers(text: str) -> dict[str, int]:
 
 
 def all_arrived(text: str) -> bool:
-    told = numbers(text)
-    return told["sent"] == told["arrived"] > 0 and told["lost"] == told["repeated"] == 0
+    figures = numbers(text)
+    return figures["sent"] == figures["arrived"] > 0 and figures["lost"] == figures["repeated"] == 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def twice(process: subprocess.Popen[bytes]) -> None:
-    """Both signals before it can act on the first."""
+    """Send both signals before the process can handle the first."""
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         process.send_signal(number)
 
@@ -47,7 +54,6 @@ class Run:
     """A demo that writes into a pipe."""
 
     def __init__(self, *arguments: str, **env: str) -> None:
-        self.began = monotonic()
         self.process = subprocess.Popen(
             [*MIX_BRIDGE, "demo", *arguments],
             stdin=subprocess.DEVNULL,
@@ -57,7 +63,7 @@ class Run:
         )
 
     def line_with(self, text: str) -> str:
-        """The next line that holds this text."""
+        """Return the next line that contains this text."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if text.encode() in line:
@@ -65,8 +71,8 @@ class Run:
         raise AssertionError(f"it ended without {text!r}: {self.process.communicate()}")
 
     def end(self) -> tuple[int, str, str]:
-        """Exit code, the rest of its output, its errors."""
-        out, errors = self.process.communicate(timeout=PATIENCE)
+        """Return the exit code, the rest of the output, and the errors."""
+        out, errors = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, out.decode(), errors.decode()
 
     def __enter__(self) -> Self:
@@ -77,30 +83,26 @@ class Run:
         self.process.communicate()
 
 
-def test_chaos_is_seen_and_the_count_stays_right():
-    """Faults of the server are told as they happen; every event arrives all the same, none of them twice."""
+def test_chaos_shows_its_faults_and_loses_no_event():
     with Run("--chaos", "--seed", "3", "--for", "12s") as demo:
         code, out, errors = demo.end()
     assert (code, errors) == (0, "")
-    told = re.findall(r"— on the Mix server: (.+)", out)
-    assert len(set(told)) >= 4, told
-    assert any("cut" in each or "refused" in each or "restarts" in each for each in told), told
+    shown = re.findall(r"— on the Mix server: (.+)", out)
+    assert len(set(shown)) >= 4, shown
+    assert any("cut" in each or "refused" in each or "restarts" in each for each in shown), shown
     assert re.search(r"^— \d+ faults of the Mix server", out, re.MULTILINE)
     assert all_arrived(out)
 
 
-def test_the_first_events_are_seen_within_five_seconds():
-    """The quickest of five tries: it is the demo that is measured, and not the tests that run beside it."""
-    tries: list[float] = []
-    while not tries or (min(tries) >= FIRST_OUTPUT and len(tries) < 5):
-        with Run() as demo:
-            demo.line_with("user_message_created")
-            tries.append(monotonic() - demo.began)
-    assert min(tries) < FIRST_OUTPUT, tries
+def test_the_first_event_is_shown_quickly():
+    """Measured in CPU seconds of the process, which do not depend on the other processes of the machine."""
+    with Run() as demo:
+        demo.line_with("user_message_created")
+        assert cpu_seconds(demo.process.pid) < FIRST_EVENT
 
 
-def test_it_ends_by_itself_and_nothing_is_lost():
-    """Sessions come and go meanwhile, and the figures still come out right."""
+def test_it_ends_after_its_time_and_nothing_is_lost():
+    """Sessions are created and deleted during the demo."""
     with Run("--for", "8s") as demo:
         demo.line_with("mix-bridge demo")
         demo.line_with("user_message_created")
@@ -134,7 +136,7 @@ def test_a_signal_before_the_first_event_ends_it_too():
     assert numbers(out)["lost"] == 0
 
 
-def test_a_second_signal_ends_it_at_once():
+def test_a_second_signal_ends_it_immediately():
     with Run() as demo:
         demo.line_with("user_message_created")
         twice(demo.process)
@@ -144,7 +146,6 @@ def test_a_second_signal_ends_it_at_once():
 
 
 def test_the_environment_is_not_read():
-    """Neither wrong settings nor right ones nor a proxy nor a configuration file."""
     wrong = {
         "MIX_BRIDGE_KAFKA__BOOTSTRAP_SERVERS": "kafka.invalid:1",
         "MIX_BRIDGE_NAMESPACE": "not/allowed",
@@ -161,13 +162,12 @@ def test_the_environment_is_not_read():
 
 
 def test_options_of_settings_are_refused():
-    """So that nobody believes they count."""
     done = subprocess.run(
         [*MIX_BRIDGE, "--log-level", "debug", "demo", "--for", "1s"],
         env=environment({}),
         capture_output=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 2
 
@@ -179,18 +179,18 @@ def test_wrong_options_are_refused(wrong):
 
 
 def test_json_is_one_document():
-    """What people read goes to stderr then."""
+    """The text for people goes to stderr."""
     with Run("--for", "1s", "--sessions", "2", "--seed", "5", "--json") as demo:
         code, out, errors = demo.end()
-    told = json.loads(out)
+    summary = json.loads(out)
     assert code == 0
-    assert told["sent"] == told["arrived"] > 0
-    assert told["lost"] == told["repeated"] == told["altered"] == told["out_of_order"] == 0
-    assert set(told["sessions"]) == {"amber", "birch"}
+    assert summary["sent"] == summary["arrived"] > 0
+    assert summary["lost"] == summary["repeated"] == summary["altered"] == summary["out_of_order"] == 0
+    assert set(summary["sessions"]) == {"amber", "birch"}
     assert all_arrived(errors)
 
 
-def test_a_reader_that_goes_away_ends_it():
+def test_it_ends_when_its_reader_ends():
     """``mix-bridge demo | head``: no traceback, no process left behind."""
     with Run() as demo:
         demo.line_with("user_message_created")
@@ -202,8 +202,7 @@ def test_a_reader_that_goes_away_ends_it():
         assert demo.process.returncode == 0
 
 
-def test_many_quick_sessions_are_all_compared():
-    """More than a terminal or a person can follow."""
+def test_many_fast_sessions_are_all_compared():
     with Run("--for", "1s", "--sessions", "30", "--rate", "50") as demo:
         code, out, _ = demo.end()
     assert code == 0
@@ -214,7 +213,7 @@ def test_many_quick_sessions_are_all_compared():
 
 
 class Terminal:
-    """A pseudo-terminal with a demo in it, of ``columns`` by 24."""
+    """A demo in a pseudo-terminal of ``columns`` by 24."""
 
     def __init__(self, arguments: Sequence[str], columns: int = 80, **env: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -233,7 +232,7 @@ class Terminal:
         )
 
     def read(self) -> bool:
-        """Take what it has written; True while it runs."""
+        """Read its output so far. Return whether it runs."""
         ended = self.process.poll() is not None
         while select.select([self._ours], [], [], 0.02)[0]:
             self.text += os.read(self._ours, 65536).decode(errors="replace")
@@ -243,9 +242,9 @@ class Terminal:
         os.write(self._ours, key)
 
     def end(self) -> int:
-        """Its exit code, once it has ended by itself."""
-        wait_until(lambda: not self.read(), PATIENCE, "the end of the demo")
-        assert termios.tcgetattr(self._theirs) == self._before, "the terminal is as it was"
+        """Wait for its end and return its exit code."""
+        wait_until(lambda: not self.read(), TIMEOUT, "the end of the demo")
+        assert termios.tcgetattr(self._theirs) == self._before, "the terminal must be restored"
         return self.process.returncode
 
     def __enter__(self) -> Self:
@@ -267,20 +266,20 @@ def plain(text: str) -> str:
     return ESCAPE.sub("", text).replace("\r", "")
 
 
-def test_on_a_terminal_it_is_in_colour_with_a_status_line_that_goes_away():
+def test_a_terminal_gets_colours_and_a_status_line_that_is_erased():
     with Terminal(["--for", "2s"]) as terminal:
         assert terminal.end() == 0
     assert COLOUR.search(terminal.text)
     assert "events/s │" in terminal.text
     assert terminal.text.rindex(SHOW_CURSOR) > terminal.text.rindex(HIDE_CURSOR)
     last_status = terminal.text.rindex("events/s")
-    assert "\x1b[2K" in terminal.text[last_status:], "the status line is taken away"
+    assert "\x1b[2K" in terminal.text[last_status:], "the status line must be erased"
     assert all_arrived(plain(terminal.text[last_status:]))
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-def test_no_line_of_the_flow_is_wider_than_the_terminal(columns):
-    """A line that wraps would tear the status line."""
+def test_no_line_is_wider_than_the_terminal(columns):
+    """A line that wraps would break the status line."""
     with Terminal(["--for", "1s"], columns) as terminal:
         assert terminal.end() == 0
     text = terminal.text
@@ -290,7 +289,7 @@ def test_no_line_of_the_flow_is_wider_than_the_terminal(columns):
     assert max(map(cell_len, lines)) <= columns
 
 
-def test_ctrl_c_ends_it_and_gives_the_terminal_back():
+def test_ctrl_c_ends_it_and_restores_the_terminal():
     with Terminal([]) as terminal:
         wait_until(lambda: terminal.read() and "user_message_created" in terminal.text, 20, "the first event")
         terminal.press(b"\x03")
@@ -299,7 +298,7 @@ def test_ctrl_c_ends_it_and_gives_the_terminal_back():
     assert terminal.text.rindex(SHOW_CURSOR) > terminal.text.rindex(HIDE_CURSOR)
 
 
-def test_an_end_at_once_gives_the_terminal_back_too():
+def test_an_immediate_end_restores_the_terminal_too():
     with Terminal([]) as terminal:
         wait_until(lambda: terminal.read() and "user_message_created" in terminal.text, 20, "the first event")
         twice(terminal.process)
@@ -308,7 +307,7 @@ def test_an_end_at_once_gives_the_terminal_back_too():
 
 
 @pytest.mark.parametrize(("arguments", "env"), [([], {"NO_COLOR": "1"}), (["--no-color"], {})])
-def test_colours_can_be_declined(arguments, env):
+def test_colours_can_be_disabled(arguments, env):
     """The status line stays."""
     with Terminal(["--for", "1s", *arguments], **env) as terminal:
         assert terminal.end() == 0
@@ -323,16 +322,15 @@ def test_a_terminal_that_cannot_draw_gets_plain_lines():
     assert all_arrived(plain(terminal.text))
 
 
-def test_an_output_that_is_ascii_only_gets_escapes_not_an_error():
+def test_an_ascii_output_gets_escapes_instead_of_an_error():
     with Run("--for", "1s", PYTHONIOENCODING="ascii") as demo:
         code, out, errors = demo.end()
     assert (code, errors) == (0, "")
     assert all_arrived(out)
 
 
-def test_make_demo_hands_the_options_on():
-    """The line people type first."""
-    told = subprocess.run(
-        ["make", "--dry-run", "demo", "ARGS=--for 10s"], capture_output=True, text=True, check=True, timeout=PATIENCE
+def test_make_demo_passes_the_options():
+    done = subprocess.run(
+        ["make", "--dry-run", "demo", "ARGS=--for 10s"], capture_output=True, text=True, check=True, timeout=TIMEOUT
     )
-    assert "mix-bridge demo --for 10s" in told.stdout
+    assert "mix-bridge demo --for 10s" in done.stdout

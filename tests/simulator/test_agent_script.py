@@ -1,4 +1,4 @@
-"""The scripted agents: the same for a seed, of all kinds, and valid by the contract's schemas."""
+"""The scripted agents repeat for a seed, send all kinds of events, and are valid by the contract's schemas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from bridge.mix.events import EVENTS, VALIDATORS
 from bridge.simulator.scripts.agent_script import AgentScript, session_id_of
 
-# Long enough that even the rarest kind of event has come (seed 1: all are there after 700).
+# Long enough for the rarest kind of event (with seed 1 all kinds occur in 700 events).
 LONG = 3000
 
 
@@ -19,12 +19,10 @@ def script(seed: int = 1, session: str = "s", *, now: int = 1_700_000_000, count
 
 
 def test_the_same_seed_and_session_give_the_same_events():
-    """A run can be repeated."""
     assert script(7) == script(7)
 
 
 def test_another_seed_or_session_gives_other_events():
-    """No two sessions say the same."""
     assert len({tuple(script(seed, session, count=50)) for seed in (1, 2) for session in ("a", "b")}) == 4
 
 
@@ -45,13 +43,11 @@ def test_every_kind_of_event_an_agent_can_send_occurs():
 
 
 def test_every_event_is_valid_by_the_contract():
-    """What the agents send passes the bridge's own schemas."""
-    complaints = {VALIDATORS[event.name](event.data.decode()) for event in script()}
-    assert complaints == {None}
+    violations = {VALIDATORS[event.name](event.data.decode()) for event in script()}
+    assert violations == {None}
 
 
 def test_a_turn_begins_with_the_user_and_ends_with_complete():
-    """After ``complete`` the next user message follows, and nothing else is said between."""
     names = [event.name for event in script()]
     after_complete = {names[at + 1] for at, name in enumerate(names[:-1]) if name == "complete"}
     assert names[0] == "user_message_created"
@@ -59,8 +55,7 @@ def test_a_turn_begins_with_the_user_and_ends_with_complete():
     assert names.count("complete") > 10
 
 
-def test_pieces_add_up_to_the_whole():
-    """The deltas of a tool's parameters are its input, in pieces."""
+def test_the_deltas_of_a_tools_parameters_add_up_to_its_input():
     streamed: dict[str, str] = {}
     completed = 0
     for event in script():
@@ -73,8 +68,7 @@ def test_pieces_add_up_to_the_whole():
     assert completed > 10
 
 
-def test_a_subagent_speaks_under_its_tool_call():
-    """What happens inside a Task call carries the call as its parent."""
+def test_the_events_of_a_subagent_have_its_tool_call_as_parent():
     fields = [json.loads(event.data) for event in script()]
     parents = {one["parentToolCallId"] for one in fields if "parentToolCallId" in one}
     tasks = {one["id"] for one in fields if one.get("name") == "Task"}
@@ -83,18 +77,16 @@ def test_a_subagent_speaks_under_its_tool_call():
 
 
 @pytest.mark.parametrize("awkward", ["\u0085", "\u2028", "\U0001f4ca", "ö", "ロ", '\\"', "\\n"])
-def test_the_texts_hold_what_trips_careless_readers(awkward):
-    """Line separators that are none in an event stream, four-byte characters, escapes."""
+def test_the_texts_contain_characters_that_careless_clients_read_wrong(awkward):
+    """Unicode line separators, which do not end a line of an event stream; four-byte characters; escapes."""
     assert any(awkward in event.data.decode() for event in script())
 
 
-def test_no_data_breaks_a_line():
-    """Each event is one data line, as the real server sends it."""
+def test_each_event_has_one_data_line():
     assert not any(end in event.data for event in script() for end in (b"\n", b"\r"))
 
 
 def test_session_ids_are_stable_and_distinct():
-    """A seed's sessions can be named before the server runs."""
     ids = [session_id_of(1, number) for number in range(1, 101)]
     assert len(set(ids)) == 100
     assert ids[0] == session_id_of(1, 1) != session_id_of(2, 1)

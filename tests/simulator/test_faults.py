@@ -1,4 +1,4 @@
-"""Faults of the simulated server as values: how they are asked for, how long they last, which row chance makes."""
+"""Faults of the simulated server as values: their JSON, how long they last, and the random sequence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.simulator.faults.schedule import Chaos, parse_schedule
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -29,25 +29,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def told() -> list[FaultRecord]:
+def reports() -> list[FaultRecord]:
     return []
 
 
 @pytest.fixture
-def book(clock: Clock, told: list[FaultRecord]) -> FaultRegistry:
-    return FaultRegistry(clock, lambda: 0.0, told.append)
+def registry(clock: Clock, reports: list[FaultRecord]) -> FaultRegistry:
+    return FaultRegistry(clock, lambda: 0.0, reports.append)
 
 
-# --- orders
+# --- requests
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_fault_goes_through_json_and_back(kind):
-    """With the fields it has, and a sentence for people."""
     own = {"after": 3} if kind == "cut" else {}
-    order = FaultRequest.from_json({"kind": kind, **own, "seconds": 1})
-    assert FaultRequest.from_json(json.loads(json.dumps(order.to_json()))) == order
-    assert order.fault.describe()
+    request = FaultRequest.from_json({"kind": kind, **own, "seconds": 1})
+    assert FaultRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+    assert request.fault.describe()
 
 
 @pytest.mark.parametrize(
@@ -70,73 +69,67 @@ def test_every_fault_goes_through_json_and_back(kind):
         ({"kind": "status", "status": 99}, "status"),
     ],
 )
-def test_a_wrong_order_says_what_is_wrong(asked, word):
-    """By the name of the field."""
+def test_the_error_names_the_wrong_field(asked, word):
     with pytest.raises(ValueError, match=word):
         FaultRequest.from_json(asked)
 
 
-# --- the book
+# --- the registry
 
 
-def test_a_condition_meets_so_many_and_no_more(book, told):
-    """Then it is spent, until it is cleared; both are told."""
-    book.begin(FaultRequest(Silence(), times=2))
-    assert [book.hit(HoldFault, "a") is not None for _ in range(3)] == [True, True, False]
-    assert [each.state for each in told] == ["active", "spent"]
-    assert book.clear() == 1
-    assert [each.state for each in book.records()] == ["over"]
+def test_a_fault_applies_this_many_times_and_is_then_spent(registry, reports):
+    registry.begin(FaultRequest(Silence(), times=2))
+    assert [registry.hit(HoldFault, "a") is not None for _ in range(3)] == [True, True, False]
+    assert [each.state for each in reports] == ["active", "spent"]
+    assert registry.clear() == 1
+    assert [each.state for each in registry.records()] == ["over"]
 
 
-def test_a_condition_ends_after_its_seconds(book, clock):
-    """``expire`` ends what is due and says when to look again."""
-    book.begin(FaultRequest(Silence(), seconds=5))
-    book.begin(FaultRequest(Ids(), seconds=7))
-    assert book.expire() == 5
+def test_a_fault_ends_after_its_seconds(registry, clock):
+    """``expire`` ends the faults that are due and returns the time until the next one."""
+    registry.begin(FaultRequest(Silence(), seconds=5))
+    registry.begin(FaultRequest(Ids(), seconds=7))
+    assert registry.expire() == 5
     clock.now += 5
-    assert book.expire() == 2
-    assert book.hit(HoldFault, "a") is None
-    assert book.hit(Ids, "a") is not None
+    assert registry.expire() == 2
+    assert registry.hit(HoldFault, "a") is None
+    assert registry.hit(Ids, "a") is not None
     clock.now += 2
-    assert book.expire() is None
-    assert book.is_empty
+    assert registry.expire() is None
+    assert registry.is_empty
 
 
-def test_only_its_place_and_its_session(book):
-    """Others do not meet it; of several the oldest counts; what a caller does not want is left."""
-    first = book.begin(FaultRequest(Cut(after=1), session="a"))
-    second = book.begin(FaultRequest(Cut(after=2)))
-    assert book.hit(HoldFault, "a") is None
-    assert book.hit(Cut, "b") is second
-    assert book.hit(Cut, "a") is first
-    assert book.hit(Cut, "a", lambda entry: entry is not first) is second
-    assert book.find(Cut, None) is second
+def test_the_oldest_fault_of_a_kind_applies_to_its_session(registry):
+    first = registry.begin(FaultRequest(Cut(after=1), session="a"))
+    second = registry.begin(FaultRequest(Cut(after=2)))
+    assert registry.hit(HoldFault, "a") is None
+    assert registry.hit(Cut, "b") is second
+    assert registry.hit(Cut, "a") is first
+    assert registry.hit(Cut, "a", lambda entry: entry is not first) is second
+    assert registry.find(Cut, None) is second
 
 
-def test_each_change_is_seen(book):
-    """By another version and by a call; a deed is over at once."""
+def test_each_change_raises_the_version_and_calls_the_watchers(registry):
     calls: list[int] = []
-    book.watch(lambda: calls.append(book.version))
-    condition = book.begin(FaultRequest(Silence()))
-    deed = book.begin(FaultRequest(Evict()))
-    assert deed.is_over
-    book.clear(condition.number)
-    book.clear()
+    registry.watch(lambda: calls.append(registry.version))
+    lasting = registry.begin(FaultRequest(Silence()))
+    immediate = registry.begin(FaultRequest(Evict()))
+    assert immediate.is_over
+    registry.clear(lasting.number)
+    registry.clear()
     assert calls == [1, 2, 3]
 
 
-def test_what_could_not_happen_is_told(book, told):
-    """With the reason."""
-    book.fail(FaultRequest(Evict()), "no such session")
-    assert (told[0].state, told[0].description.endswith("no such session")) == ("failed", True)
-    assert json.dumps(told[0].to_json())
+def test_a_fault_that_could_not_happen_is_reported_with_the_reason(registry, reports):
+    registry.fail(FaultRequest(Evict()), "no such session")
+    assert (reports[0].state, reports[0].description.endswith("no such session")) == ("failed", True)
+    assert json.dumps(reports[0].to_json())
 
 
 # --- schedules
 
 
-def test_a_schedule_is_put_in_order():
-    """By time."""
+def test_a_schedule_is_sorted_by_time():
     listed = [{"at": 2, "fault": {"kind": "evict"}}, {"at": 1.5, "fault": {"kind": "silence", "seconds": 1}}]
     assert [(due.at, due.request.fault.kind) for due in parse_schedule(json.dumps(listed))] == [
         (1.5, "silence"),
@@ -148,46 +141,41 @@ def test_a_schedule_is_put_in_order():
     "text", ["{}", "[1]", '[{"at": "x", "fault": {}}]', '[{"at": 1, "fault": {"kind": "x"}}]', "x"]
 )
 def test_a_wrong_schedule_is_refused(text):
-    """Whatever is wrong with it."""
     with pytest.raises(ValueError, match=r".+"):
         parse_schedule(text)
 
 
-def test_a_seed_repeats_its_chaos():
-    """The same row of the same faults; another seed another one."""
+def test_a_seed_repeats_its_random_faults():
     row = list(islice(Chaos(3, 2.0).faults(), 200))
     assert row == list(islice(Chaos(3, 2.0).faults(), 200))
     assert row != list(islice(Chaos(4, 2.0).faults(), 200))
     assert 300 < row[-1].at < 500
 
 
-def test_chaos_is_harmless_to_the_truth():
-    """Nothing that takes events from who asks again; nothing that lasts for ever; all can be told and asked for."""
+def test_random_faults_end_and_lose_no_events():
     kinds = set()
     for due in islice(Chaos(1).faults(), 1000):
-        order = due.request
-        kinds.add(order.fault.kind)
-        assert FaultRequest.from_json(order.to_json()) == order
-        assert isinstance(order.fault, ImmediateFault) or order.times or order.seconds
+        request = due.request
+        kinds.add(request.fault.kind)
+        assert FaultRequest.from_json(request.to_json()) == request
+        assert isinstance(request.fault, ImmediateFault) or request.times or request.seconds
     assert kinds.isdisjoint({"evict", "drop", "skip", "jump", "ids", "replay", "own_ids"})
     assert len(kinds) > 10
 
 
 @pytest.mark.parametrize(("text", "expected"), [("7", Chaos(7)), ("7:0.5", Chaos(7, 0.5))])
 def test_chaos_on_the_command_line(text, expected):
-    """A seed, and perhaps an interval."""
     assert Chaos.parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "x", "1:", "1:0", "1:inf", "1:nan"])
 def test_wrong_chaos_is_refused(text):
-    """With a message."""
     with pytest.raises(ValueError, match=r".+"):
         Chaos.parse(text)
 
 
-def test_refused_connections_always_end():
-    """Nobody could reach the server to end it."""
+def test_refused_connections_need_an_end():
+    """No client could reach the server to clear the fault."""
     with pytest.raises(ValueError, match="seconds"):
         FaultRequest(Refuse("close"), times=3)
     assert FaultRequest(Refuse("reset"), times=3)

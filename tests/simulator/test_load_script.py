@@ -1,4 +1,4 @@
-"""Events of load tests: any slice of them is the same bytes, whoever asks and in which steps."""
+"""The events of load tests are the same bytes for every reader, in whatever steps it reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.simulator.scripts.load_script import LoadScript
 
 
 def blocks_of(chunks: list[bytes]) -> bytes:
-    """The payload of HTTP chunks, each checked against its size line."""
+    """Return the payload of HTTP chunks, after a check of each size line."""
     payload = b""
     for chunk in chunks:
         size, _, rest = chunk.partition(b"\r\n")
@@ -25,8 +25,7 @@ def blocks_of(chunks: list[bytes]) -> bytes:
 
 
 @given(st.integers(1, 2000), st.integers(1, 700), st.integers(0, 2100), st.integers(0, 2100))
-def test_any_reader_gets_every_event_after_its_own(events, per_write, start, available):
-    """From any place, step by step, come all events that are available, in order, with their ids."""
+def test_a_reader_gets_all_available_events_after_its_position(events, per_write, start, available):
     script = LoadScript(1, 150, events, per_write)
     at, chunks = start, []
     while (step := script.chunks_after(at, available))[0]:
@@ -38,22 +37,19 @@ def test_any_reader_gets_every_event_after_its_own(events, per_write, start, ava
 
 
 @pytest.mark.parametrize("per_write", [1, 7, 100, 600])
-def test_a_write_holds_as_many_events_as_asked(per_write):
-    """Full chunks hold ``per_write`` events."""
+def test_full_chunks_have_per_write_events(per_write):
     chunks, _ = LoadScript(1, 150, 10_000, per_write).chunks_after(0, 10_000)
     assert {len(re.findall(rb"^id: ", chunk, re.MULTILINE)) for chunk in chunks} == {per_write}
 
 
 @given(st.integers(0, 99), st.integers(100, 1000), st.integers(1, 10**9))
-def test_data_has_the_size_asked_for_and_is_valid(seed, size, number):
-    """Each event has exactly ``event_bytes`` bytes of data that pass the contract's schema."""
+def test_data_has_the_requested_size_and_is_valid(seed, size, number):
     data = LoadScript(seed, size, 1, 1).data(number)
     assert len(data) == size
     assert VALIDATORS["content"](data.decode()) is None
     assert b"%012d" % number in data
 
 
-def test_an_event_too_small_for_its_fields_is_refused():
-    """The message says how small an event can be."""
+def test_the_error_for_a_too_small_event_names_the_smallest_size():
     with pytest.raises(ValueError, match=r"at least \d+"):
         LoadScript(1, 20, 1, 1)

@@ -1,4 +1,4 @@
-"""The simulated Mix server over real HTTP: raw, for what goes over the wire, and with the published client."""
+"""The simulated Mix server over real HTTP, with a minimal reader and with the published client."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from mix_python_sdk.errors import ErrorResponse
 
 from bridge.mix.events import EVENTS, VALIDATORS
 from bridge.simulator.__main__ import main
-from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.journal import JournalEntry, read_journal
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ConnectionIds, ServerOptions, parse_options
 from tests.support.waiting import wait_until
 
-# A silent server of one session: a test publishes what it needs.
+# One session without an agent: a test publishes what it needs.
 SILENT: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0}
 
 
 class Seen(NamedTuple):
-    """One block of the stream as it stood on the wire."""
+    """One block of the stream as received."""
 
     id: str | None
     event: str
@@ -46,7 +45,7 @@ def running(**options) -> Iterator[MixServer]:
 
 
 class Stream:
-    """A reader of one stream that does nothing but split blocks: no cursor, no reconnect."""
+    """A reader of one stream that only splits blocks: it does not reconnect."""
 
     def __init__(self, server: MixServer, session: str, last_event_id: str | None = None) -> None:
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
@@ -62,7 +61,7 @@ class Stream:
         self.response.close()
 
     def next(self) -> Seen:
-        """The next block; EOFError at the stream's proper end."""
+        """Return the next block. EOFError at the stream's regular end."""
         while b"\n\n" not in self._buffer:
             piece = self.response.raw.read1(65536)
             if not piece:
@@ -90,7 +89,6 @@ def only_session(server: MixServer) -> str:
 
 
 def test_a_stream_begins_with_connected_and_the_reconnection_time():
-    """``connected`` comes at once, also in a silent session, and names it."""
     with running(retry=1234) as server, Stream(server, only_session(server)) as stream:
         first = stream.next()
         assert stream.response.headers["Content-Type"] == "text/event-stream"
@@ -99,8 +97,7 @@ def test_a_stream_begins_with_connected_and_the_reconnection_time():
         assert json.loads(first.data) == {"sessionId": only_session(server)}
 
 
-def test_ids_count_up_from_one_and_the_journal_has_the_same_bytes():
-    """What is read is what the journal says was published."""
+def test_ids_start_at_one_and_the_journal_has_the_same_bytes():
     with running() as server:
         session = only_session(server)
         server.burst(session, 40)
@@ -114,7 +111,7 @@ def test_ids_count_up_from_one_and_the_journal_has_the_same_bytes():
     ("last_event_id", "first"), [("0", 1), ("7", 8), ("29", 30), ("kept-no-number", 1), ("9" * 5000, 1)]
 )
 def test_replay_begins_after_the_last_event_id(last_event_id, first):
-    """0 means everything still kept; an id that is none of ours too: repeats are better than a hole."""
+    """0 and unknown ids mean every kept event: repeats are better than a gap."""
     with running() as server:
         session = only_session(server)
         server.burst(session, 30)
@@ -125,7 +122,7 @@ def test_replay_begins_after_the_last_event_id(last_event_id, first):
 
 @pytest.mark.parametrize("last_event_id", [None, "", "30", "31", "1000"])
 def test_nothing_is_replayed_without_an_id_or_after_the_newest(last_event_id):
-    """Such a reader gets only what comes from now on."""
+    """Such a reader gets only new events."""
     with running() as server:
         session = only_session(server)
         server.burst(session, 30)
@@ -135,8 +132,7 @@ def test_nothing_is_replayed_without_an_id_or_after_the_newest(last_event_id):
             assert stream.next().id == "31"
 
 
-def test_what_the_buffer_forgot_is_not_replayed():
-    """A reader that was away for longer than the buffer reaches sees the ids jump."""
+def test_forgotten_events_are_not_replayed():
     with running(replay=10) as server:
         session = only_session(server)
         server.burst(session, 25)
@@ -145,8 +141,7 @@ def test_what_the_buffer_forgot_is_not_replayed():
         assert len(server.journal(session)) == 25
 
 
-def test_replay_goes_over_into_live_without_a_seam():
-    """Events published while the replay is read come once, after it."""
+def test_new_events_follow_the_replay_without_a_gap():
     with running() as server:
         session = only_session(server)
         server.burst(session, 2000)
@@ -157,7 +152,7 @@ def test_replay_goes_over_into_live_without_a_seam():
 
 
 def test_a_cut_stream_resumes_where_it_was():
-    """A disconnect ends the body without its last chunk; the id of the last event brings the rest."""
+    """A disconnect ends the body without its last chunk. A new stream continues after the last event id."""
     with running() as server:
         session = only_session(server)
         server.burst(session, 5)
@@ -171,8 +166,7 @@ def test_a_cut_stream_resumes_where_it_was():
             assert [one.id for one in stream.take(6)[1:]] == ["6", "7", "8", "9", "10"]
 
 
-def test_events_per_write_shape_the_chunks_only():
-    """With ``per_write`` several events share a chunk, and the stream is the same."""
+def test_per_write_events_share_a_chunk():
     with running(per_write=10) as server:
         session = only_session(server)
         server.burst(session, 25)
@@ -188,8 +182,7 @@ def test_events_per_write_shape_the_chunks_only():
         assert chunks[:3] == [1, 10, 10]
 
 
-def test_agents_talk_at_their_rate_and_stop_after_their_events():
-    """``rate`` events a second, ``events`` in all, and nothing after."""
+def test_an_agent_stops_after_its_events():
     with running(rate=200, events=30) as server:
         session = only_session(server)
         with Stream(server, session, "0") as stream:
@@ -200,7 +193,6 @@ def test_agents_talk_at_their_rate_and_stop_after_their_events():
 
 
 def test_the_same_seed_gives_the_same_sessions_and_events():
-    """Two servers differ in nothing but times."""
     journals = []
     for _ in range(2):
         with running(seed=5) as server:
@@ -209,16 +201,14 @@ def test_the_same_seed_gives_the_same_sessions_and_events():
     assert journals[0] == journals[1]
 
 
-def test_the_journal_is_right_without_any_reader():
-    """Publishing does not wait for somebody to listen, even far beyond the replay buffer."""
+def test_publishing_does_not_wait_without_a_reader():
     with running(replay=10) as server:
         session = only_session(server)
         server.burst(session, 5000)
         assert [entry.sequence for entry in server.journal(session)] == list(range(1, 5001))
 
 
-def test_a_pause_silences_the_agents():
-    """Between pause and resume nothing is published but what is asked for."""
+def test_paused_agents_publish_nothing():
     with running(rate=500) as server:
         session = only_session(server)
         wait_until(lambda: server.published()[session] > 5)
@@ -226,7 +216,7 @@ def test_a_pause_silences_the_agents():
         wait_until(lambda: server.published() == server.published())
         before = server.published()[session]
         server.burst(session, 1)
-        assert server.published()[session] - before <= 2  # at most one step of the agent was under way
+        assert server.published()[session] - before <= 2  # at most one step of the agent was in progress
         server.resume()
         wait_until(lambda: server.published()[session] > before + 10)
 
@@ -234,8 +224,7 @@ def test_a_pause_silences_the_agents():
 # --- ids of the events about the connection
 
 
-def test_connected_and_heartbeat_carry_the_id_before_them():
-    """A reader's cursor stays where it is: nothing is jumped over and nothing comes twice."""
+def test_connected_and_heartbeat_have_the_id_of_the_event_before_them():
     with running(heartbeat=0.05) as server:
         session = only_session(server)
         server.burst(session, 5)
@@ -246,7 +235,7 @@ def test_connected_and_heartbeat_carry_the_id_before_them():
 
 
 def test_fresh_ids_are_used_up_and_never_replayed():
-    """With ``fresh`` the ids jump where ``connected`` took one, though no event is missing."""
+    """The ids jump where ``connected`` used one, and no event is missing."""
     with running(connection_ids=ConnectionIds.FRESH) as server:
         session = only_session(server)
         server.burst(session, 2)
@@ -259,65 +248,51 @@ def test_fresh_ids_are_used_up_and_never_replayed():
             assert stream.next() == as_published(server.journal(session))[2]
 
 
-def test_without_ids_of_their_own_they_have_no_id_line():
-    """With ``none`` only real events carry an id."""
+def test_connection_ids_none_sends_no_id_line():
     with running(connection_ids=ConnectionIds.NONE) as server, Stream(server, only_session(server)) as stream:
         assert stream.next().id is None
 
 
-def test_heartbeats_come_on_every_connection_and_are_not_in_the_journal():
-    """A heartbeat is about the connection, not an event of the session."""
+def test_heartbeats_are_not_in_the_journal():
     with running(heartbeat=0.02) as server:
         with Stream(server, only_session(server)) as stream:
             assert [one.event for one in stream.take(4)] == ["connected", "heartbeat", "heartbeat", "heartbeat"]
         assert server.journal(only_session(server)) == []
 
 
-# --- a reader that stands still
+# --- stalled readers
 
 
-def test_publishing_waits_for_a_reader_that_stands_still_and_nothing_is_lost():
-    """A full replay buffer holds the agent back; when the reader goes on, every event comes."""
+def test_publishing_waits_for_a_stalled_reader():
+    """A full replay buffer delays the agent, and the reader gets every event."""
     with running(replay=50) as server:
         session = only_session(server)
-        big = ScriptedEvent("content", json.dumps({"type": "content", "content": "x" * 100_000}).encode())
         with Stream(server, session, "0") as stream:
             stream.next()
-            burst = requests.Request(
-                "POST",
-                f"{server.url}/control/sessions/{session}/events",
-                json={"events": [{"event": big.name, "data": big.data.decode()}] * 300},
-            ).prepare()
-            answer = _in_background(burst)
-            # 300 x 100 kB are more than the kernel and the buffer take together.
+            answer = publish_giants(server)
             wait_until(lambda: server.published()[session] >= 50)
             assert server.published()[session] < 300
             assert [one.id for one in stream.take(300)] == [str(number) for number in range(1, 301)]
             assert answer() == {"published": 300}
 
 
-def test_a_reader_that_stands_still_can_be_cut_and_publishing_goes_on():
-    """Cutting the stream frees the agent; the reader resumes from its id."""
+def test_publishing_continues_when_a_stalled_reader_is_cut():
     with running(replay=50) as server:
         session = only_session(server)
-        data = json.dumps({"type": "content", "content": "x" * 100_000})
         with Stream(server, session, "0") as stream:
             stream.next()
-            burst = requests.Request(
-                "POST",
-                f"{server.url}/control/sessions/{session}/events",
-                json={"events": [{"event": "content", "data": data}] * 300},
-            ).prepare()
-            answer = _in_background(burst)
+            answer = publish_giants(server)
             wait_until(lambda: server.published()[session] >= 50)
             server.disconnect(session)
             assert answer() == {"published": 300}
 
 
-def _in_background(prepared: requests.PreparedRequest) -> Callable[[], Any]:
-    """Send a request in a thread; the function waits for its JSON answer."""
+def publish_giants(server: MixServer) -> Callable[[], Any]:
+    """Publish 300 events of 100 kB in a thread, more than the kernel and the buffer hold; wait with the function."""
     pool = ThreadPoolExecutor(1)
-    future = pool.submit(lambda: requests.Session().send(prepared, timeout=30).json())
+    event = {"event": "content", "data": json.dumps({"type": "content", "content": "x" * 100_000})}
+    url = f"{server.url}/control/sessions/{only_session(server)}/events"
+    future = pool.submit(lambda: requests.post(url, json={"events": [event] * 300}, timeout=30).json())
     pool.shutdown(wait=False)
     return lambda: future.result(30)
 
@@ -325,8 +300,7 @@ def _in_background(prepared: requests.PreparedRequest) -> Callable[[], Any]:
 # --- sessions
 
 
-def test_the_list_hides_subagents_unless_asked():
-    """As the contract says; a subagent's session names its parent."""
+def test_the_list_contains_subagents_only_on_request():
     with running(sessions=2, subagents=1) as server:
         mains = requests.get(f"{server.url}/api/sessions", timeout=5).json()
         everyone = requests.get(f"{server.url}/api/sessions?includeSubagents=true", timeout=5).json()
@@ -336,24 +310,23 @@ def test_the_list_hides_subagents_unless_asked():
         assert [one["id"] for one in everyone] == server.sessions()
 
 
-def test_a_new_session_is_told_to_the_other_streams_and_talks():
-    """``session_created`` is an event of every other session, with an id and in the journal."""
+def test_all_other_sessions_get_session_created():
+    """It is an event with an id, and in the journal."""
     with running(rate=0) as server:
         (first,) = server.sessions()
         with Stream(server, first) as stream:
             stream.next()
             created = server.create_session(title="Second", rate=100)
-            told = stream.next()
-        assert (told.event, told.id) == ("session_created", "1")
-        assert json.loads(told.data)["sessionId"] == created
-        assert VALIDATORS["session_created"](told.data.decode()) is None
-        assert server.journal(first)[0].data == told.data
+            announced = stream.next()
+        assert (announced.event, announced.id) == ("session_created", "1")
+        assert json.loads(announced.data)["sessionId"] == created
+        assert VALIDATORS["session_created"](announced.data.decode()) is None
+        assert server.journal(first)[0].data == announced.data
         with Stream(server, created, "0") as stream:
             assert stream.take(2)[1].event == "user_message_created"
 
 
-def test_a_deleted_session_says_so_ends_its_streams_and_is_not_found_again():
-    """Its own stream gets what is left and ``session_deleted``, then its proper end; the others are told."""
+def test_all_sessions_get_session_deleted_and_the_deleted_one_ends():
     with running(sessions=2) as server:
         kept, deleted = server.sessions()
         server.burst(deleted, 3)
@@ -364,8 +337,8 @@ def test_a_deleted_session_says_so_ends_its_streams_and_is_not_found_again():
             assert [one.event for one in own.take(3)][-1] == "session_deleted"
             with pytest.raises(EOFError):
                 own.next()
-            told = other.next()
-        assert (told.event, json.loads(told.data)["sessionId"]) == ("session_deleted", deleted)
+            announced = other.next()
+        assert (announced.event, json.loads(announced.data)["sessionId"]) == ("session_deleted", deleted)
         assert requests.get(f"{server.url}/stream?sessionId={deleted}", timeout=5).status_code == 404
         assert server.sessions() == [kept]
         assert len(server.journal(deleted)) == 4
@@ -384,8 +357,8 @@ def test_a_deleted_session_says_so_ends_its_streams_and_is_not_found_again():
         ("POST", "/control/sessions/nobody/burst", 400),
     ],
 )
-def test_refusals_have_the_contracts_json_error(method, path, status):
-    """Status and body agree, and the connection stays usable."""
+def test_errors_have_the_contracts_json(method, path, status):
+    """The connection stays usable."""
     with running() as server, requests.Session() as client:
         answer = client.request(method, server.url + path, timeout=5)
         assert answer.status_code == status
@@ -394,11 +367,10 @@ def test_refusals_have_the_contracts_json_error(method, path, status):
         assert client.get(f"{server.url}/health", timeout=5).json()["status"] == "ok"
 
 
-# --- control over HTTP
+# --- the control API
 
 
-def test_everything_a_test_needs_goes_over_http_too():
-    """A server in another process is controlled and measured without its help."""
+def test_the_control_api_creates_sessions_and_publishes():
     with running() as server, requests.Session() as client:
         chosen = {"id": "a/b ö", "parent": "p", "createdAt": 86400, "rate": 0}
         created = client.post(f"{server.url}/control/sessions", json=chosen, timeout=5)
@@ -422,7 +394,6 @@ def test_everything_a_test_needs_goes_over_http_too():
 
 
 def test_the_journal_comes_in_pages():
-    """A long journal is asked for from the last sequence on."""
     with running() as server:
         session = only_session(server)
         server.burst(session, 10_500)
@@ -439,7 +410,6 @@ def test_the_journal_comes_in_pages():
 
 
 def test_a_load_test_sends_every_event_and_knows_its_journal():
-    """As many events as asked for, on each session, the same as the derived journal."""
     with running(load=True, rate=None, sessions=2, events=3000, per_write=100, event_bytes=200) as server:
         for session in server.sessions():
             with Stream(server, session, "0") as stream:
@@ -450,15 +420,14 @@ def test_a_load_test_sends_every_event_and_knows_its_journal():
 
 
 def test_a_load_test_can_have_a_rate():
-    """With a rate the events become available over time."""
     with running(load=True, rate=1000, events=100) as server, Stream(server, only_session(server), "0") as stream:
         assert stream.take(2)[1].id == "1"
         assert server.published()[only_session(server)] < 100
         assert stream.take(99)[-1].id == "100"
 
 
-def test_what_is_held_begins_when_it_is_let_go():
-    """Streams open, heartbeats come, and nobody says a word before."""
+def test_a_held_load_test_begins_with_resume():
+    """Before, streams open and get heartbeats, but no events."""
     options = {"load": True, "rate": None, "events": 50, "held": True, "heartbeat": 0.05}
     with running(**options) as server, Stream(server, only_session(server), "0") as stream:
         assert [seen.event for seen in stream.take(3)] == ["connected", "heartbeat", "heartbeat"]
@@ -470,8 +439,7 @@ def test_what_is_held_begins_when_it_is_let_go():
         assert [event.id for event in events] == [str(number) for number in range(1, 51)]
 
 
-def test_held_agents_talk_when_they_are_let_go():
-    """The same for agents, at their own rate."""
+def test_held_agents_begin_with_resume():
     with running(rate=1000, events=20, held=True) as server, Stream(server, only_session(server), "0") as stream:
         stream.take(1)
         assert server.published() == {only_session(server): 0}
@@ -483,8 +451,8 @@ def test_held_agents_talk_when_they_are_let_go():
 
 
 @pytest.fixture(scope="module")
-def lively() -> Iterator[MixServer]:
-    """A server in which every kind of event has been published."""
+def busy_server() -> Iterator[MixServer]:
+    """Run a server that has published every kind of event."""
     with running(sessions=2, heartbeat=0.2) as server:
         talker, _ = server.sessions()
         server.burst(talker, 1500)
@@ -493,13 +461,12 @@ def lively() -> Iterator[MixServer]:
         yield server
 
 
-def test_the_published_client_accepts_every_kind_of_event(lively):
-    """All 16 kinds of the contract pass the models of mix-python-sdk, in order, with their ids."""
-    talker = lively.sessions()[0]
-    published = lively.journal(talker)
+def test_the_published_client_accepts_every_kind_of_event(busy_server):
+    talker = busy_server.sessions()[0]
+    published = busy_server.journal(talker)
     seen = []
     with (
-        Mix(server_url=lively.url) as mix,
+        Mix(server_url=busy_server.url) as mix,
         mix.streaming.stream_events(session_id=talker, last_event_id="0").result as got,
     ):
         for event in got:
@@ -515,49 +482,45 @@ def test_the_published_client_accepts_every_kind_of_event(lively):
 
 
 def _same(event, entry: JournalEntry) -> bool:
-    """The client's model holds what the journal says; it drops the content of ``params``."""
+    """Compare the client's model with the journal, except ``params``, whose content the model drops."""
     sent = json.loads(entry.data)
     parsed = event.data.model_dump(by_alias=True, exclude_none=True)
     return {**parsed, "params": None} == {**sent, "params": None}
 
 
-def test_the_published_client_resumes(lively):
-    """Its ``last_event_id`` brings what came after."""
-    talker = lively.sessions()[0]
+def test_the_published_client_resumes(busy_server):
+    talker = busy_server.sessions()[0]
     with (
-        Mix(server_url=lively.url) as mix,
+        Mix(server_url=busy_server.url) as mix,
         mix.streaming.stream_events(session_id=talker, last_event_id="1000").result as got,
     ):
         ids = [next(got).id for _ in range(3)]
     assert ids == ["1000", "1001", "1002"]
 
 
-def test_the_published_client_lists_creates_and_deletes_sessions(lively):
-    """The REST side passes its models too."""
-    with Mix(server_url=lively.url) as mix:
+def test_the_published_client_lists_creates_and_deletes_sessions(busy_server):
+    with Mix(server_url=busy_server.url) as mix:
         created = mix.sessions.create(title="By the client", browser_mode="local-browser-service")
         listed = {one.id: one for one in mix.sessions.list(include_subagents=True)}
         assert listed[created.id].title == "By the client"
         assert listed[created.id].session_type == "main"
-        assert listed[lively.sessions()[0]].user_message_count > 1
+        assert listed[busy_server.sessions()[0]].user_message_count > 1
         mix.sessions.delete(id=created.id)
         assert created.id not in {one.id for one in mix.sessions.list()}
         assert mix.system.get_health().status == "ok"
 
 
-def test_the_published_client_understands_the_404(lively):
-    """An unknown session is the contract's error, as the client models it."""
-    with Mix(server_url=lively.url) as mix, pytest.raises(ErrorResponse) as refused:
+def test_the_published_client_understands_the_404(busy_server):
+    with Mix(server_url=busy_server.url) as mix, pytest.raises(ErrorResponse) as refused:
         mix.streaming.stream_events(session_id="nobody")
     assert (refused.value.data.error.code, refused.value.data.error.type) == (404, "not_found")
 
 
-# --- life
+# --- lifecycle
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_by_itself_it_prints_its_address_and_ends_on_a_signal(tmp_path, number):
-    """The first line is the URL; exit code 0; the journal is there afterwards."""
+def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path, number):
     journal = tmp_path / "journal"
     arguments = ["--port", "0", "--sessions", "2", "--rate", "200", "--seed", "3", "--journal", str(journal)]
     command = [sys.executable, "-m", "bridge.simulator", *arguments]
@@ -574,20 +537,10 @@ def test_by_itself_it_prints_its_address_and_ends_on_a_signal(tmp_path, number):
     assert len(read_journal(journal)[session]) > 0
 
 
-def test_kill_minus_9_leaves_a_whole_journal(tmp_path):
-    """Whatever a reader has seen is in the file."""
+def test_the_journal_is_complete_after_kill_9(tmp_path):
     journal = tmp_path / "journal"
-    command = [
-        sys.executable,
-        "-m",
-        "bridge.simulator",
-        "--port",
-        "0",
-        "--rate",
-        "500",
-        "--journal",
-        str(journal),
-    ]
+    arguments = ["--port", "0", "--rate", "500", "--journal", str(journal)]
+    command = [sys.executable, "-m", "bridge.simulator", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -604,23 +557,21 @@ def test_kill_minus_9_leaves_a_whole_journal(tmp_path):
     assert len(published) >= 100
 
 
-def test_wrong_options_end_with_a_message(capsys):
-    """Exit code 2 and the option at fault."""
+def test_a_wrong_option_ends_with_code_2_and_a_message(capsys):
     with pytest.raises(SystemExit) as ended:
         parse_options(["--replay", "0"])
     assert ended.value.code == 2
     assert "replay must be at least 1" in capsys.readouterr().err
 
 
-def test_a_taken_port_is_an_error_that_says_so(capsys):
-    """No traceback and no server that hangs."""
+def test_a_port_in_use_is_an_error_with_a_message(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--port", str(taken.getsockname()[1])]) == 1
     assert "in use" in capsys.readouterr().err
 
 
 def test_stop_ends_open_streams_and_can_be_called_twice():
-    """A reader of a stopped server gets what was published, then the end."""
+    """A reader gets the published events, then the end."""
     server = MixServer(ServerOptions(**SILENT))
     server.start()
     session = only_session(server)

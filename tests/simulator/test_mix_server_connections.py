@@ -1,4 +1,4 @@
-"""What the simulated server does to connections and heads on request, seen through a bare socket."""
+"""Faults of connections and response heads in the simulated server, seen by a socket."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def server() -> Iterator[MixServer]:
 
 
 def opened(server: MixServer, session: str | None = None, last_event_id: str = "0", **more: str) -> RawStream:
-    """A stream whose head is not read yet."""
+    """Open a stream without reading its head."""
     chosen = session or server.sessions()[0]
     return RawStream(server.url, f"/stream?sessionId={chosen}", Last_Event_ID=last_event_id, **more)
 
 
 def published(server: MixServer, count: int) -> str:
-    """The first session, with so many events."""
+    """Publish this many events in the first session, and return its id."""
     session = server.sessions()[0]
     server.burst(session, count)
     return session
 
 
-def wire_of(server: MixServer, count: int) -> bytes:
-    """The stream of a reader that nothing disturbs, up to so many events, unframed."""
+def body_of(server: MixServer, count: int) -> bytes:
+    """Return the body of an undisturbed stream up to this many events, without its framing."""
     with opened(server) as stream:
         stream.head()
         body = b""
@@ -69,10 +69,10 @@ def wire_of(server: MixServer, count: int) -> bytes:
 
 @pytest.mark.parametrize(("how", "ended"), [("fin", "fin"), ("rst", "rst"), ("end", "fin")])
 @pytest.mark.parametrize("after", [0, 1, 100, 333])
-def test_a_stream_is_cut_after_exactly_so_many_bytes(server, how, ended, after):
-    """Anywhere inside an event; by FIN, by RST, or with the proper end of the body; the next stream is whole."""
+def test_a_stream_is_cut_after_exactly_this_many_bytes(server, how, ended, after):
+    """By FIN, by RST, or with the regular end of the body. The next stream is complete."""
     published(server, 10)
-    whole = wire_of(server, 10)
+    whole = body_of(server, 10)
     server.fault(Cut(after=after, how=how), times=1)
     with opened(server) as stream:
         stream.head()
@@ -80,12 +80,12 @@ def test_a_stream_is_cut_after_exactly_so_many_bytes(server, how, ended, after):
     assert body.ended == ended
     assert b"".join(body.chunks()) == whole[:after]
     assert body.raw.endswith(b"0\r\n\r\n") == (how == "end")
-    assert wire_of(server, 10) == whole
+    assert body_of(server, 10) == whole
 
 
 @pytest.mark.parametrize(("into", "left"), [(0, ""), (5, "id: 1"), (-1, "all but one")])
 def test_an_open_stream_is_cut_inside_its_next_event(server, into, left):
-    """The condition waits for an event; a negative place counts from its end."""
+    """The fault waits for an event. A negative place counts from its end."""
     session = published(server, 0)
     with opened(server) as stream:
         stream.head()
@@ -94,14 +94,13 @@ def test_an_open_stream_is_cut_inside_its_next_event(server, into, left):
         assert stream.is_silent_for(0.05)
         server.burst(session, 1)
         body = stream.rest()
-    whole = wire_of(server, 1).split(b"\n\n", 1)[1]
+    whole = body_of(server, 1).split(b"\n\n", 1)[1]
     torn = b"".join(body.chunks())
     assert torn == (whole[:-1] if into < 0 else whole[:into]), left
     assert dispatched(torn) == []
 
 
-def test_an_open_stream_is_cut_at_once(server):
-    """``after`` 0 does not wait for anything."""
+def test_a_cut_after_0_bytes_cuts_an_open_stream_at_once(server):
     with opened(server) as stream:
         stream.head()
         stream.events(1)
@@ -109,8 +108,7 @@ def test_an_open_stream_is_cut_at_once(server):
         assert stream.rest().ended == "rst"
 
 
-def test_new_streams_only_leaves_open_ones_alone(server):
-    """The stream that is open goes on, the next one is cut, the one after is whole."""
+def test_a_fault_for_new_streams_does_not_affect_open_ones(server):
     session = published(server, 1)
     with opened(server) as first:
         first.head()
@@ -123,8 +121,7 @@ def test_new_streams_only_leaves_open_ones_alone(server):
         assert first.events(1)[0].id == "2"
 
 
-def test_a_cut_that_is_cleared_cuts_no_more(server):
-    """A stream that a cut was waiting on goes on as if it had never been."""
+def test_a_cleared_cut_does_not_cut(server):
     session = published(server, 0)
     with opened(server) as stream:
         stream.head()
@@ -137,8 +134,7 @@ def test_a_cut_that_is_cleared_cuts_no_more(server):
 
 
 @pytest.mark.parametrize("how", ["fin", "rst", "end"])
-def test_all_streams_of_all_sessions_are_cut_now(server, how):
-    """A deed: done when the call returns, and over."""
+def test_disconnect_cuts_all_streams_of_all_sessions(server, how):
     streams = [opened(server, session) for session in server.sessions()]
     for stream in streams:
         stream.head()
@@ -152,8 +148,7 @@ def test_all_streams_of_all_sessions_are_cut_now(server, how):
 # --- bodies
 
 
-def test_a_body_can_be_delimited_by_its_end(server):
-    """No length, no chunks."""
+def test_a_body_can_end_with_the_connection(server):
     published(server, 3)
     server.fault(Frame("close"), times=1)
     with opened(server) as stream:
@@ -165,9 +160,9 @@ def test_a_body_can_be_delimited_by_its_end(server):
 
 
 def test_a_body_with_a_length_ends_there(server):
-    """Exactly so many bytes, however many events that cuts off; a cut before makes it too short."""
+    """An earlier cut makes the body shorter than its length."""
     published(server, 10)
-    whole = wire_of(server, 10)
+    whole = body_of(server, 10)
     server.fault(Frame("length", 300), times=2)
     with opened(server) as stream:
         assert "content-length: 300" in stream.head().lower()
@@ -179,32 +174,30 @@ def test_a_body_with_a_length_ends_there(server):
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
-def test_a_body_is_packed_though_nobody_asked(server, framing):
-    """Each write can be unpacked at once; a cut leaves the packing without its end."""
+def test_a_body_is_compressed_without_a_request(server, framing):
+    """Each write can be decompressed at once. A cut leaves the compressed data incomplete."""
     published(server, 5)
-    whole = wire_of(server, 5)
+    whole = body_of(server, 5)
     server.fault(Frame(framing, gzip=True), times=1)
     server.fault(Cut(after=200), times=1)
     with opened(server, Accept_Encoding="identity") as stream:
         assert "content-encoding: gzip" in stream.head().lower()
         body = stream.rest()
-    packed = b"".join(body.chunks()) if framing == "chunked" else body.raw
-    assert zlib.decompressobj(31).decompress(packed) == whole[:200]
+    content = b"".join(body.chunks()) if framing == "chunked" else body.raw
+    assert zlib.decompressobj(31).decompress(content) == whole[:200]
 
 
-def test_a_reader_of_http_1_0_gets_a_body_without_chunks(server):
-    """As any server does it."""
+def test_an_http_1_0_client_gets_a_body_without_chunks(server):
     published(server, 1)
     with opened(server, version="1.0") as stream:
         assert "transfer-encoding" not in stream.head().lower()
         assert stream.until(b"id: 1\n").startswith(b"id: 0\n")
 
 
-# --- streams that stand still
+# --- held streams
 
 
-def test_silence_is_without_heartbeats_and_then_the_stream_goes_on():
-    """Not a byte for so long, then everything that came meanwhile."""
+def test_a_silent_stream_sends_no_heartbeats_and_then_continues():
     with MixServer(ServerOptions(**{**SILENT, "heartbeat": 0.02})) as server:
         session = server.sessions()[0]
         with opened(server) as stream:
@@ -213,14 +206,13 @@ def test_silence_is_without_heartbeats_and_then_the_stream_goes_on():
             quiet = server.fault(Silence())
             wait_until(lambda: server.faults()[0].hits == 1)
             server.burst(session, 1)
-            wait_until(lambda: stream.is_silent_for(0.1), 2, "what was under way to be read")
+            wait_until(lambda: stream.is_silent_for(0.1), 2, "the bytes in flight to be read")
             server.clear(quiet.number)
             assert "1" in [one.id for one in stream.events(20)]
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_nothing_but_comments_and_then_the_stream_goes_on(server, closed):
-    """Bytes come, events do not; what was held back comes after."""
+def test_a_stream_sends_only_comments_and_then_continues(server, closed):
     session = published(server, 0)
     server.fault(Comments(0.01, closed=closed), seconds=0.3)
     with opened(server) as stream:
@@ -233,8 +225,8 @@ def test_nothing_but_comments_and_then_the_stream_goes_on(server, closed):
     assert (b": nothing new\n\n" in body) == closed
 
 
-def test_an_endless_drip_never_closes_an_event(server):
-    """One byte at a time; the stream is cut when it is over, since a torn event must not run into the next."""
+def test_a_drip_never_completes_an_event(server):
+    """The stream is cut at the end, because the incomplete event must not run into the next one."""
     published(server, 3)
     server.fault(Drip(0.005), seconds=0.4)
     with opened(server) as stream:
@@ -246,11 +238,11 @@ def test_an_endless_drip_never_closes_an_event(server):
     assert dispatched(b"".join(chunks)) == []
 
 
-# --- no connection, no head
+# --- no connection, no response
 
 
-def test_a_shut_listener_refuses_and_opens_again_on_the_same_port(server):
-    """Streams that are open go on; the port stays ours."""
+def test_a_closed_listener_opens_again_on_the_same_port(server):
+    """Open streams continue."""
     session = published(server, 0)
     with opened(server) as stream:
         stream.head()
@@ -269,8 +261,7 @@ def _is_open(server: MixServer) -> bool:
         return False
 
 
-def test_connections_are_taken_and_reset(server):
-    """As often as asked for."""
+def test_connections_are_accepted_and_reset(server):
     server.fault(Refuse("reset"), times=2, seconds=30)
     for _ in range(2):
         with pytest.raises(ConnectionResetError), opened(server) as stream:
@@ -278,8 +269,7 @@ def test_connections_are_taken_and_reset(server):
     assert _is_open(server)
 
 
-def test_a_request_is_never_answered(server):
-    """The head does not come; when it is over the connection is closed."""
+def test_an_unanswered_request_is_closed_when_the_fault_ends(server):
     mute = server.fault(Mute(), times=1)
     with opened(server) as stream:
         assert stream.is_silent_for(0.1)
@@ -289,8 +279,7 @@ def test_a_request_is_never_answered(server):
         assert "200 OK" in stream.head()
 
 
-def test_who_gives_up_waiting_for_an_answer_is_let_go(server):
-    """No task is left behind for a client that has gone."""
+def test_a_client_that_leaves_before_an_answer_leaves_no_task_behind(server):
     server.fault(Mute(), times=1)
     with opened(server) as stream:
         assert stream.is_silent_for(0.05)
@@ -299,12 +288,11 @@ def test_who_gives_up_waiting_for_an_answer_is_let_go(server):
     assert monotonic() - started < 1.5
 
 
-# --- wrong heads
+# --- other responses
 
 
 @pytest.mark.parametrize("status", [204, 301, 400, 401, 403, 404, 410, 429, 500, 503])
 def test_any_status_for_the_next_requests(server, status):
-    """So often, then the right answer again; the connection stays usable."""
     server.fault(Status(status), times=2)
     for _ in range(2):
         with opened(server) as stream:
@@ -314,18 +302,17 @@ def test_any_status_for_the_next_requests(server, status):
 
 
 def test_retry_after_as_seconds_and_as_a_date(server):
-    """Both forms of the standard."""
     server.fault(Status(503, retry_after=7), times=1)
     with opened(server) as stream:
         assert "retry-after: 7\r\n" in stream.head().lower()
     server.fault(Status(429, retry_after=60, retry_after_form="date"), times=1)
     with opened(server) as stream:
-        said = next(line for line in stream.head().splitlines() if line.lower().startswith("retry-after"))
-    assert 55 < parsedate_to_datetime(said.partition(": ")[2]).timestamp() - unix_ms() / 1000 <= 61
+        header = next(line for line in stream.head().splitlines() if line.lower().startswith("retry-after"))
+    assert 55 < parsedate_to_datetime(header.partition(": ")[2]).timestamp() - unix_ms() / 1000 <= 61
 
 
 def test_a_status_with_its_own_headers_and_body_for_all_requests(server):
-    """On what is no stream too, but never on the control interface."""
+    """The control API is not affected."""
     server.fault(Status(502, headers={"X-Proxy": "down"}, body="<h1>no</h1>", content_type="text/html", on="all"))
     with RawStream(server.url, "/api/sessions") as stream:
         head = stream.head().lower()
@@ -337,8 +324,7 @@ def test_a_status_with_its_own_headers_and_body_for_all_requests(server):
         assert " 502 " in stream.head()
 
 
-def test_one_session_only(server):
-    """The others do not feel it."""
+def test_a_fault_for_one_session_does_not_affect_others(server):
     first, second = server.sessions()
     server.fault(Status(404), session=second)
     with opened(server, first) as stream:
@@ -348,7 +334,6 @@ def test_one_session_only(server):
 
 
 def test_a_login_page_with_200(server):
-    """What a proxy says when the login has run out."""
     server.fault(Login(), times=1)
     with opened(server) as stream:
         head = stream.head()
@@ -356,16 +341,14 @@ def test_a_login_page_with_200(server):
         assert "text/html" in head
 
 
-def test_a_stream_of_another_type(server):
-    """The body is as ever, the type is not."""
+def test_a_stream_with_another_content_type(server):
     server.fault(Frame(content_type="text/plain"), times=1)
     with opened(server) as stream:
         assert "content-type: text/plain\r\n" in stream.head().lower()
         assert stream.events(1)[0].event == "connected"
 
 
-def test_a_redirect_leads_to_another_host_that_writes_down_who_came(server):
-    """Whoever follows shows there what they brought."""
+def test_a_redirect_leads_to_another_host_that_logs_its_requests(server):
     server.fault(Redirect(307), times=1)
     with opened(server) as stream:
         head = stream.head()
@@ -382,17 +365,16 @@ def test_a_redirect_leads_to_another_host_that_writes_down_who_came(server):
     assert there["headers"]["authorization"] == "Bearer x"
 
 
-def test_a_header_that_is_too_large_is_answered(server):
-    """An id of 100,000 characters does not fit into a request: the answer says so."""
+def test_a_too_large_header_is_answered_with_431(server):
     with opened(server, last_event_id="9" * 100_000) as stream:
         assert " 431 " in stream.head()
 
 
-# --- who asked for what
+# --- the request log
 
 
-def test_requests_are_written_down_with_their_headers(server):
-    """Also over HTTP, above a number, of one path, of one session; never those of the control interface."""
+def test_requests_are_logged_with_their_headers(server):
+    """They can be filtered by number, path and session. Those to the control API are not logged."""
     first, second = server.sessions()
     with opened(server, first, "17", Authorization="Bearer secret") as stream:
         stream.head()
@@ -407,8 +389,7 @@ def test_requests_are_written_down_with_their_headers(server):
     assert len(server.requests(path="/stream")) == 2
 
 
-def test_streams_are_written_down_from_when_to_when(server):
-    """By a clock that all processes share; one that is open has no end, and its reader can name itself."""
+def test_streams_are_logged_with_their_times(server):
     session = published(server, 1)
     began = monotonic()
     with opened(server, session, X_Reader="first") as first:

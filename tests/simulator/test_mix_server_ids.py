@@ -1,4 +1,4 @@
-"""What the simulated server does to ids, replay and events on request; and that its journal stays the truth."""
+"""Faults of ids, replay and events in the simulated server; its journal stays correct."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def only(server: MixServer) -> str:
 
 
 def opened(server: MixServer, last_event_id: str | None = "0") -> RawStream:
-    """A stream whose head is read."""
+    """Open a stream and read its head."""
     headers = {} if last_event_id is None else {"Last_Event_ID": last_event_id}
     stream = RawStream(server.url, f"/stream?sessionId={only(server)}", **headers)
     stream.head()
@@ -47,7 +47,7 @@ def ids(events: list[Dispatched]) -> list[str | None]:
 
 
 def replayed(server: MixServer, last_event_id: str | None, count: int) -> list[str | None]:
-    """The ids of the first events after ``connected``."""
+    """Return the ids of the first events after ``connected``."""
     with opened(server, last_event_id) as stream:
         return ids(stream.events(count + 1)[1:])
 
@@ -55,8 +55,8 @@ def replayed(server: MixServer, last_event_id: str | None, count: int) -> list[s
 # --- replay
 
 
-def test_what_is_evicted_is_not_replayed_and_is_known_to_be_lost(server):
-    """Nobody had read events 4 to 7; what a reader was handed whole is not lost."""
+def test_evicted_events_are_not_replayed_and_listed_as_lost(server):
+    """No reader had received events 4 to 7; events that a reader received are not lost."""
     server.burst(only(server), 3)
     assert replayed(server, "0", 3) == ["1", "2", "3"]
     wait_until(lambda: call(server.url, "GET", "/control/sessions").body[0]["readers"] == 0)
@@ -69,8 +69,7 @@ def test_what_is_evicted_is_not_replayed_and_is_known_to_be_lost(server):
     assert len(server.journal(only(server))) == 9
 
 
-def test_an_empty_buffer_goes_on_live(server):
-    """Everything is forgotten, the ids go on."""
+def test_an_empty_buffer_continues_with_new_events(server):
     server.burst(only(server), 3)
     server.fault(Evict())
     with opened(server, "2") as stream:
@@ -82,7 +81,7 @@ def test_an_empty_buffer_goes_on_live(server):
 @pytest.mark.parametrize("ids_after", ["keep", "fresh"])
 @pytest.mark.parametrize("history", ["keep", "forget"])
 def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, history):
-    """Ids go on or begin at 1, also those of the events that are still there; the journal goes on."""
+    """Ids continue or restart at 1, including those of kept events; the journal continues."""
     session = only(server)
     server.burst(session, 3)
     server.fault(Evict(keep=2))
@@ -101,8 +100,7 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
     assert [entry.sequence for entry in server.journal(session)] == [1, 2, 3, 4]
 
 
-def test_a_restart_may_take_a_while(server):
-    """Connections are refused meanwhile."""
+def test_a_restart_refuses_connections_while_it_is_down(server):
     server.fault(Restart(down=0.2))
     with pytest.raises(ConnectionRefusedError):
         opened(server)
@@ -112,8 +110,7 @@ def test_a_restart_may_take_a_while(server):
 
 
 @pytest.mark.parametrize(("start", "first"), [("live", "6"), ("oldest", "1")])
-def test_the_header_is_ignored(server, start, first):
-    """Live only, or all there is, whatever the reader knows."""
+def test_last_event_id_is_ignored(server, start, first):
     server.burst(only(server), 5)
     server.fault(Replay(start), times=1)
     with opened(server, "3") as stream:
@@ -123,8 +120,7 @@ def test_the_header_is_ignored(server, start, first):
     assert replayed(server, "3", 1) == ["4"]
 
 
-def test_events_are_left_out_on_one_connection_and_a_replay_has_them(server):
-    """The ids jump there, nowhere else; nothing is lost."""
+def test_skipped_events_are_in_the_replay(server):
     with opened(server) as stream:
         stream.events(1)
         server.burst(only(server), 2)
@@ -136,8 +132,7 @@ def test_events_are_left_out_on_one_connection_and_a_replay_has_them(server):
     assert server.lost(only(server)) == []
 
 
-def test_events_are_published_to_nobody(server):
-    """The journal has them, no reader ever does: real loss, and known."""
+def test_dropped_events_are_only_in_the_journal(server):
     with opened(server) as stream:
         stream.events(1)
         server.burst(only(server), 2)
@@ -150,7 +145,6 @@ def test_events_are_published_to_nobody(server):
 
 
 def test_ids_jump_and_nothing_is_missing(server):
-    """A hole in the ids only."""
     server.burst(only(server), 1)
     server.fault(Jump(by=10))
     server.burst(only(server), 1)
@@ -162,7 +156,6 @@ def test_ids_jump_and_nothing_is_missing(server):
 
 
 def test_one_id_for_several_events(server):
-    """A reader resumes after the last event of a group."""
     server.fault(Ids("group", 3), times=6)
     server.burst(only(server), 7)
     assert replayed(server, "0", 7) == ["1", "1", "1", "2", "2", "2", "3"]
@@ -171,7 +164,7 @@ def test_one_id_for_several_events(server):
 
 
 def test_events_without_ids_between_others(server):
-    """A reader resumes behind the last id, in front of what had none."""
+    """A reader resumes after its last id, before the events without one."""
     server.fault(Ids("some", 3))
     server.burst(only(server), 6)
     assert replayed(server, "0", 6) == ["1", None, None, "2", None, None]
@@ -179,7 +172,6 @@ def test_events_without_ids_between_others(server):
 
 
 def test_no_ids_at_all(server):
-    """Not one, and so the header cannot help."""
     server.fault(Ids("none"))
     server.burst(only(server), 3)
     assert replayed(server, "0", 3) == [None, None, None]
@@ -187,7 +179,7 @@ def test_no_ids_at_all(server):
 
 
 def test_opaque_ids(server):
-    """Each its own, none a number; a reader resumes after the one it knows, and gets all for one nobody gave."""
+    """A reader resumes after a known id, and gets all events for an unknown one."""
     server.fault(Ids("uuid"))
     server.burst(only(server), 4)
     known = replayed(server, "0", 4)
@@ -199,19 +191,18 @@ def test_opaque_ids(server):
 
 @pytest.mark.parametrize(("kind", "expected"), [("fresh", "3"), ("none", None), ("position", "0")])
 def test_the_ids_of_connected_change(server, kind, expected):
-    """As with the option, while it lasts."""
     server.burst(only(server), 2)
     server.fault(OwnIds(kind), times=1)
     with opened(server) as stream:
         assert stream.events(1)[0].id == expected
 
 
-# --- poison
+# --- malformed events
 
 
 @pytest.mark.parametrize("kind", MALFORMED_EVENTS)
-def test_the_journal_has_what_a_right_reader_makes_of_poison(server, kind, tmp_path):
-    """Replaced characters and joined lines included; a reader can resume behind it."""
+def test_the_journal_has_what_a_correct_client_dispatches(server, kind, tmp_path):
+    """Malformed bytes are replaced and lines are joined. A reader can resume after the event."""
     session = only(server)
     size = None if MALFORMED_EVENTS[kind].size <= 100_000 else 2000
     server.burst(session, 1)
@@ -222,12 +213,11 @@ def test_the_journal_has_what_a_right_reader_makes_of_poison(server, kind, tmp_p
     entry = server.journal(session)[1]
     assert (entry.id, entry.event, entry.data) == (seen.id or "", seen.event, seen.data)
     assert read_journal(tmp_path / "journal")[session][1] == entry
-    if kind not in {"control_id", "long_id"}:  # which no request can carry
+    if kind not in {"control_id", "long_id"}:  # no request header can contain them
         assert replayed(server, entry.id.strip() or "2", 1) == ["3"]
 
 
-def test_an_event_of_20_megabytes_comes_whole_and_is_in_the_journal(server):
-    """The usual size of the kind; as many bytes as asked for."""
+def test_an_event_of_20_megabytes_arrives_complete(server):
     server.publish_malformed(only(server), "huge")
     (entry,) = server.journal(only(server))
     assert len(entry.data) == 20_000_000
@@ -235,16 +225,14 @@ def test_an_event_of_20_megabytes_comes_whole_and_is_in_the_journal(server):
         assert stream.events(2)[1].data == entry.data
 
 
-def test_a_million_lines_come_whole_and_are_in_the_journal(server):
-    """Joined by LF, still JSON."""
+def test_an_event_of_a_million_lines_is_in_the_journal(server):
     server.publish_malformed(only(server), "many_lines")
     (entry,) = server.journal(only(server))
     assert entry.data.count(b"\n") == 1_000_000 - 1
     assert json.loads(entry.data) == {"type": "content", "content": "many lines"}
 
 
-def test_poison_over_http(server):
-    """As over the method; an unknown kind is refused with the possible ones."""
+def test_malformed_events_over_http(server):
     path = f"/control/sessions/{only(server)}/poison"
     assert call(server.url, "POST", path, {"kind": "deep_json", "size": 50}).body == {"published": 1}
     assert server.journal(only(server))[0].data.count(b"[") == 50
@@ -258,7 +246,6 @@ def test_poison_over_http(server):
 
 
 def test_faults_over_http(server):
-    """Ordered, told, ended one by one and all; wrong ones are refused with a reason."""
     first = call(server.url, "POST", "/control/faults", {"kind": "cut", "after": 10, "times": 1})
     assert first.status == 201
     assert first.body["state"] == "active"
@@ -277,43 +264,41 @@ def test_faults_over_http(server):
     assert call(server.url, "POST", "/control/faults", {"kind": "evict", "session": "nobody"}).status == 404
 
 
-def test_faults_are_told_as_they_begin_and_end():
-    """To whoever runs the server inside a program; a spent one is told too."""
-    told: list[FaultRecord] = []
-    with MixServer(ServerOptions(**SILENT), on_fault=told.append) as server:
+def test_faults_are_reported_as_they_begin_and_end():
+    reports: list[FaultRecord] = []
+    with MixServer(ServerOptions(**SILENT), on_fault=reports.append) as server:
         server.fault(Cut(after=5), times=1)
         with opened(server) as stream:
             stream.rest()
         server.clear()
         server.fault(Evict())
-    assert [(each.request.fault.kind, each.state) for each in told] == [
+    assert [(each.request.fault.kind, each.state) for each in reports] == [
         ("cut", "active"),
         ("cut", "spent"),
         ("cut", "over"),
         ("evict", "over"),
     ]
-    assert told[0].description == "streams are cut after 5 bytes (FIN)"
+    assert reports[0].description == "streams are cut after 5 bytes (FIN)"
 
 
-def test_an_unknown_session_is_said(server):
-    """In-process as KeyError."""
+def test_a_fault_for_an_unknown_session_is_refused(server):
     with pytest.raises(UnknownSession):
         server.fault(MalformedEvent(), session="nobody")
 
 
-def test_what_a_load_test_cannot_do_is_refused():
-    """Its events are fixed; its connections can be cut like any."""
+def test_a_load_test_refuses_faults_of_events():
+    """Its events are fixed, but its connections can be cut."""
     with MixServer(ServerOptions(**{**SILENT, "rate": None}, load=True, events=100)) as server:
-        for deed in (Evict(), Jump(), MalformedEvent()):
+        for fault in (Evict(), Jump(), MalformedEvent()):
             with pytest.raises(ValueError, match=r"load test|not possible"):
-                server.fault(deed)
+                server.fault(fault)
         server.fault(Cut(after=1000, how="rst"), times=1)
         with opened(server) as stream:
             assert len(b"".join(stream.rest().chunks())) == 1000
 
 
 def test_a_schedule_in_a_file_is_played(tmp_path):
-    """At its times, once; what cannot be is told, and the rest happens."""
+    """A fault that is not possible is listed as failed; the others happen."""
     plan = [
         {"at": 0.1, "fault": {"kind": "evict", "session": "nobody"}},
         {"at": 0.05, "fault": {"kind": "status", "status": 503, "times": 1}},
@@ -329,7 +314,6 @@ def test_a_schedule_in_a_file_is_played(tmp_path):
 
 @pytest.mark.parametrize("text", ["{}", "[1]", "no JSON", '[{"at": 1, "fault": {"kind": "nothing"}}]'])
 def test_a_wrong_schedule_is_an_error_at_the_start(tmp_path, text):
-    """Before anything listens."""
     (tmp_path / "plan").write_text(text)
     with pytest.raises(ValueError, match=r".+"):
         MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")).start()

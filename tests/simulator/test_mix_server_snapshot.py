@@ -1,4 +1,4 @@
-"""The simulated server as the public one of August 2025 was observed: each thing seen, through a bare socket."""
+"""The simulated server of kind snapshot behaves as observed on the public server of August 2025, seen by a socket."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def server() -> Iterator[MixServer]:
 
 
 def opened(server: MixServer, session: str | None = None, **more: str) -> RawStream:
-    """A stream whose head is not read yet."""
+    """Open a stream without reading its head."""
     return RawStream(server.url, f"/stream?sessionId={session or server.sessions()[0]}", **more)
 
 
 def attached(server: MixServer) -> RawStream:
-    """A stream that takes part."""
+    """Open a stream and read ``connected``."""
     stream = opened(server)
     stream.head()
     assert stream.events(1)[0].event == "connected"
@@ -50,20 +50,19 @@ def attached(server: MixServer) -> RawStream:
 
 
 def counters(server: MixServer) -> dict[str, int]:
-    """What the control interface tells of the only session."""
-    (told,) = call(server.url, "GET", "/control/sessions").body
-    return dict(told)
+    """Return the control API's counters of the only session."""
+    (counts,) = call(server.url, "GET", "/control/sessions").body
+    return dict(counts)
 
 
 def wait_readers(server: MixServer, count: int) -> None:
     wait_until(lambda: counters(server)["readers"] == count)
 
 
-# --- the wire
+# --- the stream
 
 
 def test_no_ids_no_retry_no_comments_and_nothing_is_replayed(server):
-    """``event`` and ``data`` on one line each, LF, one chunk; ``Last-Event-ID`` changes nothing."""
     session = server.sessions()[0]
     server.burst(session, 3)
     with opened(server, Last_Event_ID="0") as stream:
@@ -78,25 +77,22 @@ def test_no_ids_no_retry_no_comments_and_nothing_is_replayed(server):
     assert server.lost(session) == [(1, 3)]
 
 
-def test_its_agents_say_its_own_events():
-    """Names shared with the contract and its own; input is a JSON string; raw U+0085 inside JSON."""
+def test_its_agents_publish_its_own_events():
     script = snapshot_script(1, "s")
-    said = [next(script) for _ in range(2000)]
-    assert {event.name for event in said} == {"tool", "permission", "summarize", "rate_limit_error", "complete"}
-    assert any("\u0085".encode() in event.data for event in said)
-    assert isinstance(json.loads(json.loads(said[0].data)["input"]), dict)
+    events = [next(script) for _ in range(2000)]
+    assert {event.name for event in events} == {"tool", "permission", "summarize", "rate_limit_error", "complete"}
+    assert any("\u0085".encode() in event.data for event in events)
+    assert isinstance(json.loads(json.loads(events[0].data)["input"]), dict)
 
 
-def test_a_reader_of_http_1_0_gets_a_body_without_chunks(server):
-    """Delimited by its end."""
+def test_an_http_1_0_client_gets_a_body_without_chunks(server):
     with opened(server, version="1.0") as stream:
         head = stream.head()
         assert "chunked" not in head
         assert stream.until(b"\n\n").startswith(b"event: connected")
 
 
-def test_heartbeats_come_only_while_nothing_runs():
-    """A run is silent for as long as it says nothing."""
+def test_heartbeats_are_sent_only_while_no_message_runs():
     with snapshot(heartbeat=0.03) as server, attached(server) as stream:
         session = server.sessions()[0]
         assert stream.events(1)[0].event == "heartbeat"
@@ -108,8 +104,7 @@ def test_heartbeats_come_only_while_nothing_runs():
         assert [one.event for one in stream.events(2)] == ["complete", "heartbeat"]
 
 
-def test_each_connection_ends_at_the_first_heartbeat_after_its_time():
-    """By FIN, without a last chunk; not before."""
+def test_a_connection_ends_at_the_first_heartbeat_after_its_age():
     with snapshot(heartbeat=0.05, connection_age=0.12) as server, opened(server) as stream:
         started = monotonic()
         stream.head()
@@ -120,8 +115,7 @@ def test_each_connection_ends_at_the_first_heartbeat_after_its_time():
     assert [one.event for one in dispatched(b"".join(body.chunks()))] == ["connected", "heartbeat", "heartbeat"]
 
 
-def test_an_unknown_session_is_200_with_one_error_and_the_end(server):
-    """No ``connected`` before it."""
+def test_an_unknown_session_is_200_with_one_error(server):
     with opened(server, "nobody") as stream:
         head = stream.head()
         body = stream.rest()
@@ -135,7 +129,6 @@ def test_an_unknown_session_is_200_with_one_error_and_the_end(server):
     ("method", "path"), [("GET", "/health"), ("GET", "/api/sessions"), ("POST", "/x"), ("GET", "/")]
 )
 def test_any_other_path_is_200_text(server, method, path):
-    """Believe nobody who only says 200."""
     with RawStream(server.url, path, method=method) as stream:
         head = stream.head()
     assert " 200 " in head
@@ -145,8 +138,7 @@ def test_any_other_path_is_200_text(server, method, path):
 # --- readers take part
 
 
-def test_of_two_readers_one_runs_and_the_other_is_told_that_it_is_busy(server):
-    """The events go to one; the count of runs that were refused is told."""
+def test_of_two_readers_one_runs_and_the_other_gets_the_busy_error(server):
     with attached(server) as first, attached(server) as second:
         server.publish(server.sessions()[0], [TOOL, COMPLETE])
         assert [one.event for one in first.events(2)] == ["tool", "complete"]
@@ -154,14 +146,14 @@ def test_of_two_readers_one_runs_and_the_other_is_told_that_it_is_busy(server):
         assert busy.event == "error"
         assert b"currently processing another request" in busy.data
         assert second.is_silent_for(0.05)
-    told = counters(server)
-    assert (told["refused_runs"], told["opened"], told["most_readers"]) == (1, 2, 2)
+    counts = counters(server)
+    assert (counts["refused_runs"], counts["opened"], counts["most_readers"]) == (1, 2, 2)
     assert [entry.event for entry in server.journal(server.sessions()[0])] == ["tool", "complete"]
 
 
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_reader_that_leaves_cancels_the_run(server, who):
-    """Also one that does not run it; the rest of the run is never said, the next message runs."""
+    """A reader that does not run it cancels it too. The rest of the run is left out; the next message runs."""
     session = server.sessions()[0]
     streams = [attached(server), attached(server)]
     server.burst(session, 2)
@@ -175,8 +167,7 @@ def test_a_reader_that_leaves_cancels_the_run(server, who):
     assert server.journal(session)[2].event == "tool"
 
 
-def test_a_reader_that_leaves_while_nothing_runs_disturbs_nobody(server):
-    """Nothing is cancelled."""
+def test_a_reader_that_leaves_while_nothing_runs_cancels_nothing(server):
     with attached(server):
         server.publish(server.sessions()[0], [TOOL, COMPLETE])
     wait_readers(server, 0)
@@ -184,8 +175,7 @@ def test_a_reader_that_leaves_while_nothing_runs_disturbs_nobody(server):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
-def test_other_methods_on_the_stream_are_readers_too(server, method):
-    """They run what is said, and cancel it when they go."""
+def test_other_methods_on_the_stream_open_a_stream_too(server, method):
     with opened(server, method=method) as stream:
         assert " 200 " in stream.head()
         wait_readers(server, 1)
@@ -194,8 +184,7 @@ def test_other_methods_on_the_stream_are_readers_too(server, method):
     assert counters(server)["cancelled_runs"] == 1
 
 
-def test_a_slow_reader_loses_events_and_the_stream_goes_on(server):
-    """A queue of 100, then silence about it; what is lost is known."""
+def test_a_slow_reader_loses_events_beyond_its_queue(server):
     session = server.sessions()[0]
     big = ScriptedEvent("tool", json.dumps({"type": "tool", "name": "x" * 100_000}).encode())
     with attached(server) as stream:
@@ -204,19 +193,19 @@ def test_a_slow_reader_loses_events_and_the_stream_goes_on(server):
         server.publish(session, [big] * 200)
         dropped = counters(server)["dropped"]
         assert dropped >= 100
-        server_says = sum(last - first + 1 for first, last in server.lost(session))
-        assert server_says == dropped
+        listed = sum(last - first + 1 for first, last in server.lost(session))
+        assert listed == dropped
         assert len(stream.events(300 - dropped)) == 300 - dropped
         server.publish(session, [COMPLETE])
         assert stream.events(1)[0].event == "complete"
     assert len(server.journal(session)) == 301
 
 
-# --- faults and control
+# --- faults and the control API
 
 
 def test_faults_work_on_it_too(server):
-    """Of connections, heads and bodies; what it has not cannot be forgotten."""
+    """Faults of connections, heads and bodies work; faults of the replay buffer are refused."""
     session = server.sessions()[0]
     server.fault(Status(503), times=1)
     with opened(server) as stream:
@@ -240,8 +229,7 @@ def test_faults_work_on_it_too(server):
         assert stream.rest().ended == "fin"
 
 
-def test_poison_has_no_ids_either(server):
-    """As all it says."""
+def test_malformed_events_have_no_ids_either(server):
     session = server.sessions()[0]
     with attached(server) as stream:
         server.publish_malformed(session, "bad_utf8")
@@ -251,7 +239,6 @@ def test_poison_has_no_ids_either(server):
 
 
 def test_a_deleted_session_ends_its_streams_and_is_unknown(server):
-    """Over the control interface, the only one it has."""
     session = server.sessions()[0]
     with attached(server) as stream:
         call(server.url, "DELETE", f"/control/sessions/{session}")

@@ -1,4 +1,4 @@
-"""The reference reader of the simulated server, against the examples and rules of the standard, written out."""
+"""The reference reader follows the examples and rules of the standard."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ from bridge.simulator.server.reference_reader import Dispatched, dispatched
         (b"event: a\nevent\ndata: x\n\n", [Dispatched(None, "message", b"x")]),
     ],
 )
-def test_it_reads_as_the_standard_says(raw, expected):
-    """Line ends, fields, one leading blank, NUL in ids, replaced characters, and what is never dispatched."""
+def test_it_follows_the_standard(raw, expected):
+    """Line ends, fields, one leading space, NUL in ids, replaced characters, and blocks that are not dispatched."""
     assert dispatched(raw) == expected
 
 
 @pytest.mark.parametrize("kind", MALFORMED_EVENTS)
-def test_each_poison_is_exactly_one_event(kind):
-    """So that the journal counts it as one, whatever else stands around it."""
+def test_each_malformed_event_is_exactly_one_event(kind):
     (seen,) = dispatched(malformed_event(kind, "12", 100))
     assert seen.event

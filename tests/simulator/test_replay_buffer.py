@@ -1,4 +1,4 @@
-"""The replay buffer against a plain list of everything that was ever appended."""
+"""The replay buffer compared with a list of all items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ counts = st.integers(0, 40)
 
 
 def filled(capacity: int, count: int) -> ReplayBuffer[int]:
-    """A buffer to which 1..count were appended: each item is its own sequence."""
+    """Return a buffer with the items 1..count: each item is its own sequence."""
     buffer: ReplayBuffer[int] = ReplayBuffer(capacity)
     for number in range(1, count + 1):
         assert buffer.append(number) == number
@@ -21,8 +21,7 @@ def filled(capacity: int, count: int) -> ReplayBuffer[int]:
 
 
 @given(capacities, counts)
-def test_keeps_the_newest_and_forgets_the_oldest(capacity, count):
-    """After any number of appends exactly the last ``capacity`` items are there."""
+def test_exactly_the_newest_items_are_kept(capacity, count):
     buffer = filled(capacity, count)
     kept = list(range(1, count + 1))[-capacity:]
     assert buffer.head == count
@@ -31,8 +30,7 @@ def test_keeps_the_newest_and_forgets_the_oldest(capacity, count):
 
 
 @given(capacities, counts, st.integers(0, 60), st.integers(1, 50))
-def test_after_gives_what_followed_and_is_kept(capacity, count, sequence, limit):
-    """``after`` gives the kept items above the sequence in order, at most ``limit``, and where it came to."""
+def test_after_returns_kept_items_above_the_sequence(capacity, count, sequence, limit):
     items, last = filled(capacity, count).after(sequence, limit)
     expected = [number for number in range(1, count + 1)[-capacity:] if number > sequence][:limit]
     assert items == expected
@@ -40,8 +38,7 @@ def test_after_gives_what_followed_and_is_kept(capacity, count, sequence, limit)
 
 
 @given(capacities, counts, st.integers(1, 5))
-def test_reading_on_from_the_last_sequence_gives_everything_once(capacity, count, limit):
-    """A reader that always asks after the sequence it was told sees every kept item exactly once."""
+def test_a_reader_that_continues_after_the_last_sequence_gets_every_kept_item_once(capacity, count, limit):
     buffer, seen, at = filled(capacity, count), [], 0
     while (step := buffer.after(at, limit))[0]:
         seen += step[0]
@@ -51,7 +48,6 @@ def test_reading_on_from_the_last_sequence_gives_everything_once(capacity, count
 
 @given(capacities, counts, st.integers(-5, 60))
 def test_a_sequence_that_is_not_kept_is_an_error(capacity, count, sequence):
-    """Asking for one item never gives another one."""
     buffer = filled(capacity, count)
     if buffer.oldest <= sequence <= count:
         assert buffer[sequence] == sequence

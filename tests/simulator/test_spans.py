@@ -1,4 +1,4 @@
-"""Spans against a plain set."""
+"""Spans compared with a set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def numbers(spans: list[tuple[int, int]]) -> list[int]:
 
 @given(rows, st.integers(0, 40))
 def test_the_same_numbers_as_a_set(added, last):
-    """Whatever was added in whatever order: rows are the set, gaps are the rest."""
+    """In any order of additions ``ranges`` is the set and ``gaps`` is the rest."""
     spans, plain = Spans(), set[int]()
     for one, other in added:
         spans.add(one, other)
@@ -26,8 +26,7 @@ def test_the_same_numbers_as_a_set(added, last):
     assert all(end + 1 < begin for (_, end), (begin, _) in zip(spans.ranges(), spans.ranges()[1:], strict=False))
 
 
-def test_a_copy_is_its_own():
-    """What is added to one is not in the other."""
+def test_a_copy_is_independent():
     spans = Spans()
     spans.add(1, 2)
     spans.copy().add(3, 4)

@@ -1,1 +1,1 @@
-"""What the simulated agents say, and the scripted runs of their sessions."""
+"""The scripts of the simulated agents and of load tests."""

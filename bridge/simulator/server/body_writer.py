@@ -24,7 +24,7 @@ _POLL_INTERVAL = 0.002
 
 
 class BodyEnded(Exception):
-    """The body ends here; ``how`` says in which way."""
+    """The body ends here, in the way of ``how``."""
 
     def __init__(self, how: Ending) -> None:
         super().__init__(how)
