@@ -1,4 +1,4 @@
-"""The configuration every Kafka client starts from, and the admin client's answers as values."""
+"""The configuration, the log and the errors that all Kafka clients of the bridge have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from bridge.clock import monotonic
@@ -18,15 +18,15 @@ from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.errors import error_of, in_words
 from bridge.settings.model import KafkaSettings
 
-_NOT_NEWS = re.compile(
-    r"enable\.gapless\.guarantee is experimental"  # our own choice, at every start
-    # One set of kafka.properties is for every client, whatever it is.
+_KNOWN = re.compile(
+    r"enable\.gapless\.guarantee is experimental"  # the bridge sets it itself
+    # kafka.properties apply to every kind of client.
     r"|is a (producer|consumer) property and will be ignored by this (producer|consumer) instance"
 )
 
 
 def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
-    """Names and values for librdkafka, with the secrets in the clear: for clients only, never for logs."""
+    """Return librdkafka's properties, secrets included: for clients only, never for logs."""
     password, key_password = settings.sasl_password, settings.ssl_key_password
     named: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -45,60 +45,60 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
 
 
 def client_logger() -> logging.Logger:
-    """Where every client says what it has to say, without what the bridge knows already."""
+    """Return the logger of all clients, without lines about known facts and without repeated lines."""
     logger = logging.getLogger("bridge.kafka.librdkafka")
-    logger.addFilter(_is_news)  # adding it again changes nothing
+    logger.addFilter(_is_unknown)  # adding it again changes nothing
     logger.addFilter(_REPEATS)
     return logger
 
 
-def _is_news(line: logging.LogRecord) -> bool:
-    return _NOT_NEWS.search(line.getMessage()) is None
+def _is_unknown(line: logging.LogRecord) -> bool:
+    return _KNOWN.search(line.getMessage()) is None
 
 
-class Repeats(logging.Filter):
-    """Lets a line through that was not said, but for its numbers, in the last half minute.
+class RepeatFilter(logging.Filter):
+    """Drops a line that was logged in the last 30 s; numbers do not count as a difference.
 
-    A client whose only known broker is away tells of every attempt, twenty times a second. Thread rule: any thread; two
-    threads at once may let one line too many through.
+    A client whose only known broker is away logs every attempt, twenty times a second. Thread rule: any thread; two
+    threads at the same time may log one line too many.
     """
 
-    _PAUSE = 30.0
-    _MOST = 500
+    _INTERVAL = 30.0
+    _MAX_LINES = 500
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is to be said."""
+        """Return whether to log the line."""
         text, now = _NUMBER.sub("#", record.getMessage()), self._clock()
-        if now - self._said.get(text, -inf) < self._PAUSE:
+        if now - self._logged_at.get(text, -inf) < self._INTERVAL:
             return False
-        if len(self._said) >= self._MOST:
-            self._said.clear()
-        self._said[text] = now
+        if len(self._logged_at) >= self._MAX_LINES:
+            self._logged_at.clear()
+        self._logged_at[text] = now
         return True
 
 
 _NUMBER = re.compile(r"(?<![\w.:])\d+(?=\s|ms)|\b\d+ms")
-"""Durations and counts, not the numbers of brokers, ports and clients."""
-_REPEATS = Repeats()
+"""Durations and counts, but not the numbers of brokers, ports and clients."""
+_REPEATS = RepeatFilter()
 
 
 _OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms"}
 
 
 def below(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration on top of the bridge's own tuning, which gives way to a setting under any of its names."""
-    taken = {name for name in defaults if name in config or _OTHER_NAMES.get(name) in config}
-    return {name: value for name, value in defaults.items() if name not in taken} | dict(config)
+    """Return the configuration with the bridge's defaults for properties that it sets under none of their names."""
+    given = {name for name in defaults if name in config or _OTHER_NAMES.get(name) in config}
+    return {name: value for name, value in defaults.items() if name not in given} | dict(config)
 
 
 @contextmanager
 def settings_judged() -> Iterator[None]:
-    """Make a client inside: what it says of its configuration becomes a `SettingsError`, without any value."""
+    """Turn the error of a client that refuses its configuration into a `SettingsError`, without any value."""
     try:
         yield
     except KafkaException as exception:
@@ -108,30 +108,26 @@ def settings_judged() -> Iterator[None]:
         named = re.search(r'property:? "([^"]+)"', error.str())
         key = f"kafka.properties.{named[1]}" if named else "kafka"
         what = (
-            _QUOTED.sub("the given value", error.str()) if named is None else "no name or value the Kafka client knows"
+            _QUOTED.sub("the given value", error.str())
+            if named is None
+            else "the Kafka client does not know it, or its value"
         )
-        raise SettingsError.of(key, f"{what}; allowed: what librdkafka's configuration page lists") from None
+        raise SettingsError.of(key, f"{what}; allowed: the properties of librdkafka's CONFIGURATION.md") from None
 
 
 _QUOTED = re.compile(r'"[^"]*"')
 
 
 def admin_client(config: Mapping[str, Any]) -> AdminClient:
-    """An admin client; it connects when it is first used. Raises `SettingsError`."""
+    """Return an admin client; it connects at the first request. Raises `SettingsError`."""
     with settings_judged():
         return AdminClient(dict(config), logger=client_logger())
 
 
-def reader(config: Mapping[str, Any], *, isolation: str = "read_committed") -> Consumer:
-    """A consumer that belongs to no group: partitions are assigned by hand, nothing is ever committed."""
-    with settings_judged():
-        return Consumer(reader_config(config, isolation), logger=client_logger())
-
-
 def reader_config(config: Mapping[str, Any], isolation: str) -> dict[str, Any]:
-    """What a reader is made with: what makes it read rightly is the bridge's, everything else the settings'."""
+    """Return a reader's configuration; the settings cannot override what correct reading needs."""
     own = {
-        "group.id": "mix-bridge-reads-without-a-group",  # librdkafka wants one; it is never joined
+        "group.id": "mix-bridge-reads-without-a-group",  # librdkafka requires one; it is never joined
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",

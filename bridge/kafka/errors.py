@@ -1,4 +1,4 @@
-"""What an error of the Kafka client means for the one who gets it."""
+"""What an error of the Kafka client means, and how it is reported."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import Enum, auto
 from confluent_kafka import KafkaError, KafkaException
 
 ProduceError = KafkaError
-"""The type of the error in a delivery report, for those who may not import the client."""
+"""The type of the error in a delivery report, for packages that may not import the client."""
 
 
 class Fault(Enum):
-    """Whose fault an error is, and so what to do."""
+    """What an error concerns, which decides the reaction."""
 
     RECORD = auto()
-    """Kafka will never take this record (or the batch it was in): find it, dead letter."""
+    """Kafka never accepts this record, or the batch that it was in: find it and make it a dead letter."""
     PLACE = auto()
-    """The topic, its permissions or the cluster: the same record may succeed later."""
+    """The topic, its permissions or the cluster: the same record may be accepted later."""
     FATAL = auto()
-    """The producer is finished: replace it, go on from memory."""
+    """The producer cannot continue: replace it, and send again from memory."""
 
 
 _RECORD_FAULTS = frozenset(
@@ -34,7 +34,7 @@ _RECORD_FAULTS = frozenset(
 
 
 def error_of(exception: BaseException) -> KafkaError | None:
-    """The KafkaError in an exception: librdkafka's come wrapped, and once in a while bare."""
+    """Return the KafkaError in an exception: librdkafka usually wraps it, and rarely raises it bare."""
     if isinstance(exception, KafkaException) and exception.args and isinstance(exception.args[0], KafkaError):
         return exception.args[0]
     bare: object = exception
@@ -48,7 +48,7 @@ def code_of(exception: BaseException) -> int | None:
 
 
 def fault_of(error: KafkaError) -> Fault:
-    """Sort an error of a delivery report or of a call to ``produce``."""
+    """Classify an error of a delivery report or of a call to ``produce``."""
     if error.fatal() or error.code() in _FATAL:
         return Fault.FATAL
     return Fault.RECORD if error.code() in _RECORD_FAULTS else Fault.PLACE
@@ -57,55 +57,55 @@ def fault_of(error: KafkaError) -> Fault:
 _FATAL = frozenset(
     {KafkaError._FATAL, KafkaError._FENCED, KafkaError._GAPLESS_GUARANTEE}
     | {KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, KafkaError.UNKNOWN_PRODUCER_ID, KafkaError.INVALID_PRODUCER_EPOCH}
-    | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # what we tell a producer that we give up
+    | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # records of a producer that the bridge abandoned
 )
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _SIZE_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 
 def is_purged(error: KafkaError) -> bool:
-    """Whether this record was given up by us, with its transaction or its producer."""
+    """Return whether the bridge itself purged this record, with its transaction or its producer."""
     return error.code() in _PURGED
 
 
 def is_for_size(error: KafkaError) -> bool:
-    """Whether a smaller record might be taken."""
+    """Return whether a smaller record might be accepted."""
     return error.code() in _SIZE_FAULTS
 
 
 def is_for_age(error: KafkaError) -> bool:
-    """Whether the same record might be taken with the present time: it waited longer than its topic allows."""
+    """Return whether the record might be accepted with the present time: it waited longer than its topic allows."""
     return error.code() == KafkaError.INVALID_TIMESTAMP
 
 
 def in_words(error: KafkaError) -> str:
-    """One line for people and headers: the name users can look up, and the client's own text."""
+    """Return the error's name, which users can look up, and the client's text, in one line."""
     return f"{error.name()}: {error.str()}"
 
 
 def in_full(topic: str, error: KafkaError) -> str:
-    """One line for the operator: which topic, what Kafka says, and what to do where that is known."""
-    said = f"{topic}: {in_words(error)}"
-    way_out = _WAYS_OUT.get(error.code())
-    return said if way_out is None else f"{said}; {way_out}"
+    """Return one line for the operator: the topic, the error and, where it is known, the fix."""
+    text = f"{topic}: {in_words(error)}"
+    fix = _FIXES.get(error.code())
+    return text if fix is None else f"{text}; {fix}"
 
 
-_GONE = "the topic is gone: create it again, what belongs there waits in memory"
-_DISK = "look at the brokers' disks and logs; what belongs there waits in memory"
+_MISSING = "the topic does not exist: create it again; its records wait in memory"
+_DISK = "check the brokers' disks and logs; the records wait in memory"
 _TOO_LARGE = "raise max.message.bytes on the topic, or lower events.max_bytes"
-_REPLICAS = "see that all brokers run, or lower min.insync.replicas on the topic; what belongs there waits in memory"
-_WAYS_OUT = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: _GONE,
-    KafkaError._UNKNOWN_TOPIC: _GONE,
-    KafkaError._UNKNOWN_PARTITION: "the topic has fewer partitions than it had: create it anew with as many",
+_REPLICAS = "check that all brokers run, or lower min.insync.replicas on the topic; the records wait in memory"
+_FIXES = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _MISSING,
+    KafkaError._UNKNOWN_TOPIC: _MISSING,
+    KafkaError._UNKNOWN_PARTITION: "the topic has fewer partitions than before: create it again with as many",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant WRITE on the topic to the bridge's user",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant IDEMPOTENT_WRITE on the cluster to the bridge's user",
     KafkaError.MSG_SIZE_TOO_LARGE: _TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE: _TOO_LARGE,
-    KafkaError.INVALID_RECORD: "the brokers' log says what is invalid",
+    KafkaError.INVALID_RECORD: "the brokers' log says why it is invalid",
     KafkaError.INVALID_TIMESTAMP: "raise message.timestamp.before.max.ms and message.timestamp.after.max.ms on the"
-    " topic, and see that the clocks of this machine and of the brokers agree",
-    KafkaError.POLICY_VIOLATION: "the brokers have a rule against it: ask who runs them",
+    " topic, and check that the clocks of this machine and of the brokers agree",
+    KafkaError.POLICY_VIOLATION: "a policy of the brokers forbids it: ask their operator",
     KafkaError.KAFKA_STORAGE_ERROR: _DISK,
     KafkaError.NOT_ENOUGH_REPLICAS: _REPLICAS,
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND: _REPLICAS,

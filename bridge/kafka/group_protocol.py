@@ -1,7 +1,7 @@
-"""The two messages of Kafka's consumer protocol that a coordinator shows of each member, read. Pure.
+"""Decodes the two messages of Kafka's consumer protocol that a coordinator returns for each member. Pure.
 
-Big-endian, as Kafka's ``ConsumerProtocolSubscription`` and ``ConsumerProtocolAssignment``; newer versions add fields at
-the end, which are left alone.
+Kafka's ``ConsumerProtocolSubscription`` and ``ConsumerProtocolAssignment``, big-endian. Newer versions add fields at
+the end, which are ignored.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 
 class _Cursor:
-    """Reads one value after the other; ``struct.error`` or ``ValueError`` where there is none."""
+    """Reads one value after the other. Raises ``struct.error`` or ``ValueError`` at the end of the message."""
 
     def __init__(self, message: bytes) -> None:
         self._message = message
-        self._at = struct.calcsize(">h")  # behind the version
+        self._at = struct.calcsize(">h")  # after the version
 
     def number(self, form: str = ">i") -> int:
         (value,) = struct.unpack_from(form, self._message, self._at)
@@ -26,12 +26,12 @@ class _Cursor:
         start = self._at + struct.calcsize(">h")
         self._at = start + self.number(">h")
         if not start <= self._at <= len(self._message):
-            raise ValueError("the text goes beyond the message")
+            raise ValueError("the text is longer than the message")
         return self._message[start : self._at].decode()
 
 
 def subscribed(subscription: bytes) -> frozenset[str]:
-    """The topics a member shares; none where the message says nothing that is known."""
+    """Return the topics that a member subscribes to; none for a message that cannot be decoded."""
     cursor = _Cursor(subscription)
     try:
         return frozenset([cursor.text() for _ in range(cursor.number())])
@@ -40,7 +40,7 @@ def subscribed(subscription: bytes) -> frozenset[str]:
 
 
 def assigned(assignment: bytes) -> Mapping[str, frozenset[int]]:
-    """The partitions a member has, by topic; none where the message says nothing that is known."""
+    """Return the partitions of a member, by topic; none for a message that cannot be decoded."""
     cursor = _Cursor(assignment)
     try:
         return {

@@ -1,8 +1,9 @@
-"""Records that a command sends: each one is acknowledged, or it is told that it was not."""
+"""Sends the records of a command and reports the outcome of each one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,14 +12,9 @@ from bridge.errors import FatalFault, Unreachable
 from bridge.kafka.errors import ProduceError, in_words
 from bridge.kafka.producer import IdempotentProducer, ProduceFailed, ProducerSettings, QueueFull, Role
 
-_PATIENCE = 30.0
-"""Seconds without any answer after which Kafka is given up."""
-_MOST_IN_FLIGHT = 1000
-_MOST_BYTES = 32 * 1024 * 1024
-
 
 class Outgoing(NamedTuple):
-    """One record to send. ``partition`` -1: by its key, as Java clients do; no value is a tombstone."""
+    """One record to send. ``partition`` -1: chosen by the key, as Java clients do. Without a value: a tombstone."""
 
     topic: str
     key: bytes
@@ -29,39 +25,50 @@ class Outgoing(NamedTuple):
 
 
 Outcome = Callable[[str | None], None]
-"""Told once for each record: None when Kafka has acknowledged it, else why it never will. Not told after an error of
-``send`` or ``settle``: what was in flight then is not known."""
+"""Called once for each record: with None when Kafka acknowledged it, else with the reason why it never will. It is not
+called after an error of ``send`` or ``settle``: the outcome of the records in flight is then unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderLimits:
+    """What may be in flight, and for how long."""
+
+    records: int = 1000
+    bytes: int = 32 * 1024 * 1024
+    timeout: float = 30.0
+    """Seconds without any acknowledgement after which Kafka counts as unreachable."""
 
 
 class RecordSender:
-    """Sends records, acks from all replicas, idempotent, each in a batch of its own: one refused costs no other.
+    """Sends records with an idempotent producer, each in its own batch: a refused record costs no other.
 
-    Thread rule: one thread; outcomes are told in it, in ``send`` and ``settle``.
+    Thread rule: one thread; ``send`` and ``settle`` call the outcomes.
     """
 
-    def __init__(self, config: Mapping[str, Any], max_request_bytes: int) -> None:
+    def __init__(self, config: Mapping[str, Any], max_request_bytes: int, limits: SenderLimits | None = None) -> None:
         self._producer = IdempotentProducer(ProducerSettings(config, max_request_bytes), Role.TRIAL)
+        self._limits = limits or SenderLimits()
         self._in_flight = 0
         self._bytes = 0
         self._answered = monotonic()
         self._is_over = False
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
-        """Send one record, waiting for room. Raises ``Unreachable`` or ``FatalFault`` when no answer is to come."""
+        """Send one record; waits while too many are in flight. Raises ``Unreachable``, ``FatalFault``."""
         size = len(record.value or b"")
-        while self._in_flight >= _MOST_IN_FLIGHT or self._bytes > _MOST_BYTES:
+        while self._in_flight >= self._limits.records or self._bytes > self._limits.bytes:
             self._wait()
         if not self._in_flight:
-            self._answered = monotonic()  # nothing was asked, so nothing was to be answered
-        while not self._taken(record, outcome, size):
+            self._answered = monotonic()
+        while not self._produce(record, outcome, size):
             self._wait()
 
     def settle(self) -> None:
-        """Return once every record is acknowledged or refused; raises as ``send``."""
+        """Wait until every record is acknowledged or refused; raises as ``send``."""
         while self._in_flight:
             self._wait()
 
-    def _taken(self, record: Outgoing, outcome: Outcome, size: int) -> bool:
+    def _produce(self, record: Outgoing, outcome: Outcome, size: int) -> bool:
         report = partial(self._report, outcome, size)
         try:
             self._producer.produce(
@@ -78,7 +85,7 @@ class RecordSender:
 
     def _report(self, outcome: Outcome, size: int, error: ProduceError | None, _message: object) -> None:
         if self._is_over:
-            return  # purged: whether it was on its way already nobody knows
+            return  # purged: Kafka may have it or not
         self._in_flight -= 1
         self._bytes -= size
         self._answered = monotonic()
@@ -86,10 +93,10 @@ class RecordSender:
 
     def _wait(self) -> None:
         self._producer.poll(0.2)
-        trouble = f"{self._in_flight} records are not acknowledged, and may be in Kafka all the same"
+        unknown = f"{self._in_flight} records are not acknowledged, and may be in Kafka anyway"
         if self._producer.fatal is not None:
-            raise FatalFault(f"Kafka: {self._producer.fatal}; {trouble}")
-        if self._in_flight and monotonic() - self._answered > _PATIENCE:
+            raise FatalFault(f"Kafka: {self._producer.fatal}; {unknown}")
+        if self._in_flight and monotonic() - self._answered > self._limits.timeout:
             self._is_over = True
             self._producer.abandon()
-            raise Unreachable(f"Kafka: no acknowledgement for {_PATIENCE:g} s; {trouble}")
+            raise Unreachable(f"Kafka: no acknowledgement for {self._limits.timeout:g} s; {unknown}")

@@ -19,8 +19,6 @@ from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, Stored
 _TIMEOUT = 10.0
 _POLL = 0.2
 """Seconds of one wait for a record."""
-_STUCK = 30.0
-"""Seconds without a record before the end: an open transaction blocks the partition, or no broker answers."""
 _BATCH_BYTES = 4 * 1024 * 1024
 _MOST, _LEAST = 2000, 8
 """Records of a batch: as many as fill its bytes, going by the last batch."""
@@ -111,11 +109,12 @@ def read(
     *,
     progress: Progress | None = None,
     heads_only: bool = False,
+    timeout: float = 30.0,
 ) -> Iterator[list[StoredRecord]]:
     """Read all committed records of the ranges, in batches of a few megabytes, each partition in offset order.
 
     ``heads_only``: only the first record of each range. Thread rule: one thread. Raises ``Unreachable``, also when no
-    record comes for 30 s before the end; ``FatalFault`` when retention removes records before they are read.
+    record comes for ``timeout`` seconds before the end; ``FatalFault`` when retention removes unread records.
     """
     state = _ReadState(wanted, heads_only=heads_only)
     if not state.open:
@@ -123,7 +122,7 @@ def read(
     reader = PartitionReader(config, _TUNING, _FIXED)
     try:
         reader.assign({each: offset_range.start for each, offset_range in state.open.items()})
-        yield from _batches(reader, state, progress)
+        yield from _batches(reader, state, progress, timeout)
     finally:
         reader.close()
 
@@ -135,13 +134,15 @@ def read_to_end(
     return read(config, offset_ranges(config, topics, since_ms), progress=progress)
 
 
-def _batches(reader: PartitionReader, state: _ReadState, progress: Progress | None) -> Iterator[list[StoredRecord]]:
+def _batches(
+    reader: PartitionReader, state: _ReadState, progress: Progress | None, timeout: float
+) -> Iterator[list[StoredRecord]]:
     size, moved = _LEAST, monotonic()
     while state.open:
         messages = reader.poll(size, _POLL)
         batch = state.accept(messages)
         moved = monotonic() if messages else moved
-        if monotonic() - moved > _STUCK:
+        if monotonic() - moved > timeout:
             raise Unreachable(f"Kafka: {state.unread()} cannot be read to the end: {_STUCK_HINT}")
         if state.finished:
             reader.unassign(state.finished)

@@ -1,4 +1,4 @@
-"""Tries whether Kafka lets the bridge begin transactions: a producer under an id that no shard has, and no record."""
+"""Tests whether Kafka allows transactions, with a transactional id that no shard has and without a record."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bridge.kafka.transaction_refusals import transactions_refused
 from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 
 
-def try_transactions(config: Mapping[str, Any], transactional_id: str, patience: float) -> None:
-    """Return when a producer could begin; blocks for ``patience`` seconds at most, any thread.
+def try_transactions(config: Mapping[str, Any], transactional_id: str, timeout: float) -> None:
+    """Return when ``init_transactions`` succeeds; blocks for ``timeout`` seconds at most. Any thread.
 
-    Nothing is written for readers; the brokers remember the id for a week. Raises ``SettingsError`` for what must be
-    changed, ``Unreachable`` for what may pass.
+    The brokers remember the id for a week. Raises ``SettingsError`` for a lasting refusal, ``Unreachable`` for a
+    temporary one.
     """
     own = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS}
     with settings_judged():
         producer = Producer(dict(config) | own, logger=client_logger())
     try:
-        producer.init_transactions(patience)
+        producer.init_transactions(timeout)
     except KafkaException as exception:
         error = error_of(exception)
         if error is None:

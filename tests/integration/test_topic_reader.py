@@ -1,4 +1,4 @@
-"""Reading topics to a fixed end: bounds, time, transactions, what retention removed."""
+"""Reading topics to a fixed end: ranges, time, transactions, and records that retention removed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka import topic_reader
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read, read_to_end
 from tests.support.broker import quiet_admin
 from tests.support.topics import create_topic
 
 KEPT = {"retention.ms": "-1"}
-"""The records of these tests are of 1970."""
+"""The records of these tests have timestamps of 1970."""
 
 
 def config(kafka: str) -> dict[str, object]:
-    """A client's configuration."""
+    """Return a client's configuration."""
     return {"bootstrap.servers": kafka}
 
 
 def produce(kafka: str, topic: str, count: int, partition: int = 0, first_ms: int = 1_000_000) -> None:
-    """Records whose value is their number and whose time rises by a second."""
+    """Produce records whose value is their number, each a second later."""
     producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
     for number in range(count):
         producer.produce(topic, str(number), b"k", partition=partition, timestamp=first_ms + number * 1000)
@@ -32,12 +31,12 @@ def produce(kafka: str, topic: str, count: int, partition: int = 0, first_ms: in
 
 
 def numbers(batches: object) -> list[int]:
-    """The values read, in order."""
+    """Return the values of the records, in order."""
     return [int(record.value) for batch in batches for record in batch]  # type: ignore[attr-defined]
 
 
-def test_all_partitions_are_read_in_order_up_to_the_end_they_had(kafka: str, namespace: str) -> None:
-    """What comes after the end was fixed is left out; empty partitions and topics that do not exist do no harm."""
+def test_all_partitions_are_read_in_order_up_to_their_fixed_end(kafka: str, namespace: str) -> None:
+    """Later records are left out; empty partitions and topics that do not exist are ignored."""
     create_topic(kafka, namespace, 3, KEPT)
     produce(kafka, namespace, 5000, 0)
     produce(kafka, namespace, 7, 2)
@@ -56,8 +55,8 @@ def test_all_partitions_are_read_in_order_up_to_the_end_they_had(kafka: str, nam
     assert by_partition[2][3] == StoredRecord(namespace, 2, 3, b"k", b"3", (), 1_003_000)
 
 
-def test_a_time_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
-    """Also where nothing is so young: such a partition counts as cut, with nothing to read."""
+def test_a_time_leaves_out_older_records(kafka: str, namespace: str) -> None:
+    """A partition without younger records counts as cut, with nothing to read."""
     create_topic(kafka, namespace, 2, KEPT)
     produce(kafka, namespace, 10, 0, 1_000_000)
     produce(kafka, namespace, 10, 1, 500_000)
@@ -67,8 +66,8 @@ def test_a_time_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
     assert numbers(read(config(kafka), fixed)) == [4, 5, 6, 7, 8, 9]
 
 
-def test_the_first_record_of_each_stretch_can_be_had_alone(kafka: str, namespace: str) -> None:
-    """And of nothing more."""
+def test_the_first_record_of_each_range_can_be_read_alone(kafka: str, namespace: str) -> None:
+    """One record per partition."""
     create_topic(kafka, namespace, 2, KEPT)
     produce(kafka, namespace, 10, 0)
     produce(kafka, namespace, 10, 1)
@@ -80,8 +79,8 @@ def test_the_first_record_of_each_stretch_can_be_had_alone(kafka: str, namespace
     assert sorted((record.partition, record.offset) for record in found) == [(0, 0), (1, 0)]
 
 
-def test_what_a_transaction_did_not_commit_is_not_there(kafka: str, namespace: str) -> None:
-    """Aborted records are left out and the end behind them is reached all the same."""
+def test_aborted_records_are_left_out(kafka: str, namespace: str) -> None:
+    """The end after them is reached."""
     create_topic(kafka, namespace, 1, KEPT)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
     producer.init_transactions(20)
@@ -93,35 +92,31 @@ def test_what_a_transaction_did_not_commit_is_not_there(kafka: str, namespace: s
     assert numbers(read_to_end(config(kafka), [namespace])) == [1]
 
 
-def test_an_open_transaction_is_waited_for_but_not_for_ever(
-    kafka: str, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The end behind it is reached once it commits; if it does not, this is said with the place."""
+def test_an_open_transaction_blocks_the_end_for_a_while(kafka: str, namespace: str) -> None:
+    """The end is reached once it commits; after the time-out the error names the partition."""
     create_topic(kafka, namespace, 1, KEPT)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
     producer.init_transactions(20)
     producer.begin_transaction()
     producer.produce(namespace, "1")
     assert producer.flush(20) == 0
-    with monkeypatch.context() as impatient:
-        impatient.setattr(topic_reader, "_STUCK", 0.5)
-        with pytest.raises(Unreachable, match=rf"{namespace} partition 0 \(at 0 of 1\) cannot be read.*transaction"):
-            list(read_to_end(config(kafka), [namespace]))
     fixed = offset_ranges(config(kafka), [namespace])
+    with pytest.raises(Unreachable, match=rf"{namespace} partition 0 \(at 0 of 1\) cannot be read.*transaction"):
+        list(read(config(kafka), fixed, timeout=0.5))
     committing = threading.Timer(0.4, lambda: producer.commit_transaction(20))
     committing.start()
     assert numbers(read(config(kafka), fixed)) == [1]
     committing.join()
 
 
-def test_records_removed_before_they_were_read_are_not_passed_over(kafka: str, namespace: str) -> None:
-    """Going on behind them would make them look lost."""
+def test_records_removed_before_they_are_read_are_an_error(kafka: str, namespace: str) -> None:
+    """To continue after them would make them look lost."""
     create_topic(kafka, namespace, 1, KEPT)
     produce(kafka, namespace, 10)
     fixed = offset_ranges(config(kafka), [namespace])
-    place = TopicPartition(namespace, 0, 5)
-    admin = quiet_admin(kafka)  # named: a client that is collected takes its open requests with it
-    admin.delete_records([place])[place].result(20)
+    partition = TopicPartition(namespace, 0, 5)
+    admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
+    admin.delete_records([partition])[partition].result(20)
     with pytest.raises(FatalFault, match="start again"):
         list(read(config(kafka), fixed))
     assert offset_ranges(config(kafka), [namespace]) == [OffsetRange(namespace, 0, 5, 10, 5)]

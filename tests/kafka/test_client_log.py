@@ -1,19 +1,19 @@
-"""What the Kafka client says again and again is said once in a while."""
+"""Lines that the Kafka client repeats are logged twice a minute."""
 
 from __future__ import annotations
 
 import logging
 
-from bridge.kafka.config import Repeats
+from bridge.kafka.config import RepeatFilter
 
 
 def line(text: str) -> logging.LogRecord:
     return logging.LogRecord("kafka", logging.ERROR, "", 0, text, None, None)
 
 
-def test_a_line_is_said_again_after_half_a_minute() -> None:
+def test_a_line_is_logged_again_after_30_seconds() -> None:
     now = 100.0
-    repeats = Repeats(lambda: now)
+    repeats = RepeatFilter(lambda: now)
     away = "FAIL [rdkafka#consumer-1] 127.0.0.1:9092/bootstrap: Connect failed: refused (after {}ms in state CONNECT)"
     assert repeats.filter(line(away.format(0)))
     now = 129.9
@@ -23,15 +23,15 @@ def test_a_line_is_said_again_after_half_a_minute() -> None:
 
 
 def test_lines_about_other_brokers_and_clients_are_other_lines() -> None:
-    repeats = Repeats(lambda: 0.0)
+    repeats = RepeatFilter(lambda: 0.0)
     texts = [f"FAIL [rdkafka#consumer-{client}] 127.0.0.1:{port}/{broker}: refused (after 0ms in state CONNECT)"
              for client in (1, 2) for port in (9092, 9093) for broker in (1, 2)]  # fmt: skip
     assert all(repeats.filter(line(text)) for text in texts)
     assert not any(repeats.filter(line(text)) for text in texts)
 
 
-def test_what_was_said_is_remembered_within_bounds() -> None:
-    repeats = Repeats(lambda: 0.0)
+def test_the_memory_of_logged_lines_is_limited() -> None:
+    repeats = RepeatFilter(lambda: 0.0)
     for number in range(2000):
         assert repeats.filter(line(f"topic t{number}x"))
-    assert len(repeats._said) <= 500
+    assert len(repeats._logged_at) <= 500

@@ -1,4 +1,4 @@
-"""Errors of the Kafka client, sorted by what is to be done."""
+"""Errors of the Kafka client: what they concern, and how they are reported."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from bridge.kafka.errors import Fault, error_of, fault_of, in_full, in_words, is
         (KafkaError._FENCED, Fault.FATAL),
     ],
 )
-def test_an_error_is_the_records_the_places_or_the_end(code: int, fault: Fault) -> None:
-    """Only what Kafka says of a record itself may make a dead letter of it."""
+def test_an_error_concerns_the_record_the_topic_or_the_producer(code: int, fault: Fault) -> None:
+    """Only an error of the record itself may make it a dead letter."""
     assert fault_of(KafkaError(code)) is fault
 
 
-def test_what_the_client_calls_fatal_is_fatal_whatever_its_code() -> None:
-    """Librdkafka marks them."""
+def test_an_error_that_the_client_marks_as_fatal_is_fatal() -> None:
+    """Whatever its code."""
     assert fault_of(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost", fatal=True)) is Fault.FATAL
     assert fault_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "lost", fatal=True)) is Fault.FATAL
 
 
-def test_an_error_is_found_in_what_was_raised() -> None:
-    """The client raises it wrapped, and once in a while bare; anything else holds none."""
+def test_the_error_in_an_exception_is_found() -> None:
+    """Other exceptions have none."""
     error = KafkaError(KafkaError._FATAL, "gone", fatal=True)
     assert error_of(KafkaException(error)) is error
     assert error_of(KafkaException("text")) is None
@@ -46,19 +46,19 @@ def test_an_error_is_found_in_what_was_raised() -> None:
     assert error_of(ValueError("x")) is None
 
 
-def test_only_errors_of_size_are_mended_by_a_smaller_record() -> None:
-    """A wrong time stays wrong however short the record."""
+def test_only_errors_of_size_allow_a_smaller_record() -> None:
+    """A wrong timestamp stays wrong."""
     assert is_for_size(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
     assert not is_for_size(KafkaError(KafkaError.INVALID_TIMESTAMP))
 
 
-def test_an_error_in_words_begins_with_a_name_to_look_up() -> None:
-    """And goes on with the client's own text."""
+def test_an_error_text_begins_with_a_name_to_look_up() -> None:
+    """The client's text follows."""
     assert in_words(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too big")) == "MSG_SIZE_TOO_LARGE: too big"
 
 
-def test_an_operator_is_told_the_topic_and_the_way_out() -> None:
-    """Where there is one; and else what Kafka says."""
+def test_an_operator_reads_the_topic_and_the_fix() -> None:
+    """Without a known fix, only Kafka's error."""
     assert in_full("mix.events", KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too big")) == (
         "mix.events: MSG_SIZE_TOO_LARGE: too big; raise max.message.bytes on the topic, or lower events.max_bytes"
     )

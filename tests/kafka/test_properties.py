@@ -1,4 +1,4 @@
-"""``kafka.properties``: what the settings let through is what the clients get, and no client complains of it."""
+"""``kafka.properties``: the clients get the accepted ones, and no client logs a warning about them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from bridge.kafka.config import admin_client, client_config, reader, reader_config
+from bridge.kafka.config import admin_client, client_config, reader_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role, producer_config
+from bridge.kafka.reader import PartitionReader
 from bridge.kafka.transactional import TransactionTimeouts, transactional_config
 from bridge.settings.loading import load
 from bridge.settings.properties import refusal
 
-# All pairs of names for one property, as librdkafka's configuration page has them.
+# All pairs of names for one property in librdkafka's CONFIGURATION.md
 ALIASES = {
     "metadata.broker.list": "bootstrap.servers",
     "max.in.flight.requests.per.connection": "max.in.flight",
@@ -28,39 +29,38 @@ ALIASES = {
     "message.timeout.ms": "delivery.timeout.ms",
     "enable.auto.commit": "auto.commit.enable",
 }
-# Only what has a batch of its own can be found to be the one that Kafka refuses. The transactional producer listens to
-# its client's log itself, and passes on what is wanted.
+# A record must have its own batch to be found as the refused one. The transactional producer reads its client's log.
 NOT_THE_USERS: dict[str, set[str]] = {Role.TRIAL.value: {"batch.num.messages"}, "transactional": {"log_level"}}
 
 
 def bridge_config(properties: dict[str, str]) -> dict[str, Any]:
-    """What the daemon makes of settings with these properties."""
+    """Return the clients' configuration for settings with these properties."""
     required = {"kafka.bootstrap_servers": "127.0.0.1:9", "servers.local.url": "http://127.0.0.1:9"}
     settings = load(required | {f"kafka.properties.{name}": value for name, value in properties.items()}, {})
     return client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
 
 
 def made(properties: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The final configuration of every kind of client."""
+    """Return the final configuration of every kind of client."""
     return made_of(bridge_config(properties))
 
 
 def made_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What every kind of client makes of one configuration."""
+    """Return the final configuration of every kind of client from one configuration."""
     of_producers = {role.value: producer_config(ProducerSettings(config, 1_000_000), role) for role in Role}
     transactional = transactional_config(ProducerSettings(config, 1_000_000), "mix.bridge.0", TransactionTimeouts())
     return {**of_producers, "transactional": transactional, "reader": reader_config(config, "read_committed")}
 
 
-def spoken_for() -> set[str]:
-    """Every name the bridge sets anywhere, and the other names of the same properties."""
+def own_names() -> set[str]:
+    """Return every name that the bridge sets anywhere, and the other names of the same properties."""
     ours = {name for config in made({}).values() for name in config}
     return ours | {new for pair in ALIASES.items() if ours & set(pair) for new in pair}
 
 
-@pytest.mark.parametrize("name", sorted(name for name in spoken_for() | set(ALIASES) if refusal(name) is None))
-def test_a_property_that_is_let_through_is_the_users(name: str) -> None:
-    """Nothing of the bridge's own replaces it, under no name; that is refused, or it is the user's."""
+@pytest.mark.parametrize("name", sorted(name for name in own_names() | set(ALIASES) if refusal(name) is None))
+def test_an_accepted_property_has_the_users_value(name: str) -> None:
+    """The bridge overrides it under none of its names."""
     others = {one for pair in ALIASES.items() if name in pair for one in pair} - {name}
     for client, config in made({name: "77"}).items():
         if name in NOT_THE_USERS.get(client, set()):
@@ -69,9 +69,9 @@ def test_a_property_that_is_let_through_is_the_users(name: str) -> None:
         assert not others & set(config), client
 
 
-def test_there_is_something_to_let_through() -> None:
-    """The tuning of the bridge's own is a default."""
-    assert {name for name in spoken_for() if refusal(name) is None} >= {
+def test_the_bridges_tuning_can_be_overridden() -> None:
+    """It is a default."""
+    assert {name for name in own_names() if refusal(name) is None} >= {
         "client.id",
         "fetch.wait.max.ms",
         "linger.ms",
@@ -82,9 +82,9 @@ def test_there_is_something_to_let_through() -> None:
     assert made({})["reader"]["fetch.wait.max.ms"] == 10
 
 
-def test_what_protects_delivery_is_not_let_through() -> None:
-    """The names that stand above the user's are all refused, but for the trial's batches of one."""
-    config = dict.fromkeys(spoken_for(), "user")
+def test_properties_that_protect_delivery_are_refused() -> None:
+    """All names that the bridge overrides are refused, except the batch size of isolation."""
+    config = dict.fromkeys(own_names(), "user")
     for role in Role:
         final = producer_config(ProducerSettings(config, 1_000_000), role)
         above = {name for name, value in final.items() if value != "user"} - NOT_THE_USERS.get(role.value, set())
@@ -97,18 +97,18 @@ def test_what_protects_delivery_is_not_let_through() -> None:
         assert all(refusal(name) for name in above), above
 
 
-def test_no_client_complains_of_a_property_that_is_for_another(caplog: pytest.LogCaptureFixture) -> None:
-    """One set of properties is for all of them; anything else the client says is still said."""
+def test_no_client_warns_about_a_property_of_another_kind_of_client(caplog: pytest.LogCaptureFixture) -> None:
+    """The same properties go to all of them; other lines are still logged."""
     properties = {"linger.ms": "7", "fetch.wait.max.ms": "70", "compression.level": "1"}
     config = bridge_config(properties)
     with caplog.at_level(logging.DEBUG):
         clients: list[Producer | Consumer | AdminClient | IdempotentProducer] = [
             admin_client(config),
-            reader(config),
+            PartitionReader(config, {})._consumer,
             *(IdempotentProducer(ProducerSettings(config, 1_000_000), role) for role in Role),
         ]
         for client in clients:
-            client.poll(0.05)  # it says what it has to say when it is polled
+            client.poll(0.05)  # it logs when it is polled
         logging.getLogger("bridge.kafka.librdkafka").warning("something else")
-    said = [line.getMessage() for line in caplog.records if "CONFWARN" in line.getMessage() or "else" in line.message]
-    assert said == ["something else"]
+    logged = [line.getMessage() for line in caplog.records if "CONFWARN" in line.getMessage() or "else" in line.message]
+    assert logged == ["something else"]

@@ -1,52 +1,47 @@
-"""What a command sends while nobody takes it: waits that end, and say what is not known."""
+"""What a sender does when Kafka acknowledges nothing: every wait ends, and the error names what is unknown."""
 
 from __future__ import annotations
 
 import pytest
 
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka import record_sender as sending
-from bridge.kafka.record_sender import Outgoing, RecordSender
+from bridge.kafka.record_sender import Outgoing, RecordSender, SenderLimits
 
-NOBODY = {"bootstrap.servers": "127.0.0.1:9", "log_level": 0}
+NO_BROKER = {"bootstrap.servers": "127.0.0.1:9", "log_level": 0}
 RECORD = Outgoing("t", b"k", b"x", [], 0)
 
 
-def test_kafka_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a time, with the number of records that may be there all the same; no outcome is told for them."""
-    monkeypatch.setattr(sending, "_PATIENCE", 0.3)
-    told: list[str | None] = []
-    sender = RecordSender(NOBODY, 1_000_000)
-    sender.send(RECORD, told.append)
+def test_an_unreachable_kafka_ends_the_wait() -> None:
+    """The error has the number of records whose outcome is unknown; their outcomes are not called."""
+    outcomes: list[str | None] = []
+    sender = RecordSender(NO_BROKER, 1_000_000, SenderLimits(timeout=0.3))
+    sender.send(RECORD, outcomes.append)
     with pytest.raises(Unreachable, match="1 records are not acknowledged, and may be in Kafka"):
         sender.settle()
-    assert told == []
+    assert outcomes == []
 
 
-def test_room_is_waited_for_no_longer_than_answers_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in flight is bounded, by records and by bytes."""
-    monkeypatch.setattr(sending, "_PATIENCE", 0.3)
-    for limit in ("_MOST_IN_FLIGHT", "_MOST_BYTES"):
-        with monkeypatch.context() as narrow:
-            narrow.setattr(sending, limit, 0 if limit == "_MOST_BYTES" else 1)
-            sender = RecordSender(NOBODY, 1_000_000)
-            sender.send(RECORD, lambda _: None)
-            with pytest.raises(Unreachable):
-                sender.send(RECORD, lambda _: None)
+@pytest.mark.parametrize("limits", [SenderLimits(records=1, timeout=0.3), SenderLimits(bytes=0, timeout=0.3)])
+def test_records_in_flight_are_limited(limits: SenderLimits) -> None:
+    """By number and by bytes; the wait for room ends too."""
+    sender = RecordSender(NO_BROKER, 1_000_000, limits)
+    sender.send(RECORD, lambda _: None)
+    with pytest.raises(Unreachable):
+        sender.send(RECORD, lambda _: None)
 
 
-def test_a_record_that_the_client_does_not_take_is_told_at_once() -> None:
-    """Too large for any topic of ours."""
-    told: list[str | None] = []
-    sender = RecordSender(NOBODY, 2000)
-    sender.send(RECORD._replace(value=b"x" * 5000), told.append)
+def test_a_record_that_the_client_refuses_has_its_outcome_immediately() -> None:
+    """It is too large for the topics."""
+    outcomes: list[str | None] = []
+    sender = RecordSender(NO_BROKER, 2000)
+    sender.send(RECORD._replace(value=b"x" * 5000), outcomes.append)
     sender.settle()
-    assert ["MSG_SIZE_TOO_LARGE" in (each or "") for each in told] == [True]
+    assert ["MSG_SIZE_TOO_LARGE" in (each or "") for each in outcomes] == [True]
 
 
-def test_a_producer_that_is_finished_ends_the_run() -> None:
-    """A new start has a new one."""
-    sender = RecordSender(NOBODY, 1_000_000)
+def test_a_fatal_error_of_the_producer_ends_the_command() -> None:
+    """The next run has a new producer."""
+    sender = RecordSender(NO_BROKER, 1_000_000)
     sender.send(RECORD, lambda _: None)
     sender._producer.fatal = "fenced"
     with pytest.raises(FatalFault, match="fenced; 1 records"):

@@ -1,4 +1,4 @@
-"""What Kafka refuses the bridge becomes an error with a setting and a way out."""
+"""Why Kafka refuses transactions, as errors with a setting and a fix."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
         (KafkaError.UNSUPPORTED_VERSION, "have no transactions"),
     ],
 )
-def test_what_waiting_cannot_mend_is_a_setting(code: int, words: str) -> None:
-    """The guarantee is what asks for it; the other way out is always the other guarantee."""
+def test_a_lasting_refusal_is_a_mistake_in_the_settings(code: int, words: str) -> None:
+    """The guarantee needs transactions; the other fix is always the other guarantee."""
     error = transactions_refused(KafkaError(code), "mix.bridge.3")
     assert isinstance(error, SettingsError)
     assert error.exit_code == EXIT_SETTINGS
     (mistake,) = error.mistakes
-    what, _, way_out = mistake.message.rpartition("; ")
+    problem, _, fix = mistake.message.rpartition("; ")
     assert mistake.key == "delivery.guarantee"
-    assert what
-    assert way_out.endswith("or set delivery.guarantee = at_least_once")
+    assert problem
+    assert fix.endswith("or set delivery.guarantee = at_least_once")
     assert words in mistake.message
 
 
 def test_the_prefix_to_grant_covers_all_shards() -> None:
-    """One rule for all of them, whichever was refused."""
+    """One ACL for all of them, whichever was refused."""
     error = transactions_refused(KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED), "a.b.bridge.12")
     assert "the transactional id a.b.bridge.12;" in str(error)
     assert "that begin with a.b.bridge. (a prefixed ACL)" in str(error)
@@ -47,8 +47,8 @@ def test_the_prefix_to_grant_covers_all_shards() -> None:
     "code",
     [KafkaError._TIMED_OUT, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT],
 )
-def test_what_may_pass_is_tried_again(code: int) -> None:
-    """With what most often keeps a small cluster from having a coordinator."""
+def test_a_temporary_refusal_is_tried_again(code: int) -> None:
+    """The error names the most frequent reason in a small cluster."""
     error = transactions_refused(KafkaError(code), "mix.bridge.0")
     assert isinstance(error, Unreachable)
     assert error.exit_code == EXIT_UNREACHABLE
