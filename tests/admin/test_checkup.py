@@ -1,4 +1,4 @@
-"""How the checks of ``mix-bridge check`` are put together."""
+"""How the checks of ``mix-bridge check`` run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bridge.admin.check.lines import Line, State
 from bridge.clock import monotonic
 
 
-def test_what_a_check_found_before_it_hung_is_told() -> None:
-    """With a line that says that the rest is not known; the thread is left behind."""
+def test_a_check_that_hangs_keeps_its_first_lines() -> None:
+    """One more line reports the time-out; the thread is abandoned."""
     freed, found = threading.Event(), Line("kafka", State.OK, "answers")
 
-    def look() -> Iterator[Line]:
+    def run() -> Iterator[Line]:
         yield found
         freed.wait(10)
 
-    running = _Running(_Check("kafka", look))
+    running = _Running(_Check("kafka", run))
     try:
         first, late = running.lines(monotonic() + 0.2)
     finally:

@@ -1,4 +1,4 @@
-"""``mix-bridge check`` as a process: its lines, its exit codes, against a real Kafka and servers there and away."""
+"""``mix-bridge check`` as a process: its lines and exit codes, with a real Kafka, and with unreachable servers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.mix import MixServer
 from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.topics import create_topic, partitions_of
 
-NOBODY = "127.0.0.1:9"
-"""The discard port: nobody listens."""
+UNUSED = "127.0.0.1:9"
+"""The discard port: no program listens."""
 SECRETS = {
     "servers.local.token": "hunter2-server",
     "servers.local.headers.x-key": "hunter2-header",
-    "servers.local.proxy": f"http://me:hunter2-proxy@{NOBODY}",
+    "servers.local.proxy": f"http://me:hunter2-proxy@{UNUSED}",
     "http.token": "hunter2-http",
     "kafka.properties.client.rack": "hunter2-rack",
 }
@@ -44,14 +44,14 @@ LOGIN = {
 
 @pytest.fixture(scope="module")
 def mix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a simulated Mix server with three sessions."""
+    """Start a simulated Mix server with three sessions; yield its URL."""
     with MixServer(tmp_path_factory.mktemp("mix"), "--sessions", 3) as server:
         yield server.url
 
 
 @pytest.fixture
 def settings(kafka: str, namespace: str, mix: str) -> dict[str, object]:
-    """With which all is well."""
+    """Return settings without a problem."""
     return {
         "namespace": namespace,
         "kafka.bootstrap_servers": kafka,
@@ -72,12 +72,12 @@ class Checked:
         self.lines: dict[str, dict[str, str]] = {line["subject"]: line for line in self.document["checks"]}
 
     def states(self) -> dict[str, str]:
-        """How each check came out."""
+        """Return the state of each check."""
         return {subject: line["state"] for subject, line in self.lines.items()}
 
 
-def test_all_is_well_and_nothing_is_created(kafka: str, namespace: str, settings: dict[str, object]) -> None:
-    """Exit 0, a line each, on stdout alone; the topics that are to be created are not there afterwards either."""
+def test_without_a_problem_nothing_is_created(kafka: str, namespace: str, settings: dict[str, object]) -> None:
+    """Exit code 0, one line each on stdout, nothing on stderr; missing topics are not created."""
     done = command(["check"], settings)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split(": ")[0].split(maxsplit=1) for line in done.stdout.splitlines()] == [
@@ -97,8 +97,8 @@ def test_all_is_well_and_nothing_is_created(kafka: str, namespace: str, settings
     assert not partitions_of(kafka, f"{namespace}.checkpoints")
 
 
-def test_topics_that_are_there_are_judged(kafka: str, namespace: str, settings: dict[str, object]) -> None:
-    """Compaction, partitions and size limits: what stops a start fails, what only costs something warns."""
+def test_existing_topics_are_judged(kafka: str, namespace: str, settings: dict[str, object]) -> None:
+    """Compaction and size limits: what prevents a start fails, everything else is a warning."""
     create_topic(kafka, f"{namespace}.checkpoints", 2, {"cleanup.policy": "delete"})
     create_topic(kafka, f"{namespace}.events", 1, {"cleanup.policy": "compact"})
     create_topic(kafka, f"{namespace}.dead-letters", 1, {"max.message.bytes": "1000"})
@@ -116,7 +116,7 @@ def test_topics_that_are_there_are_judged(kafka: str, namespace: str, settings: 
 
 
 def test_another_number_of_shards_is_a_warning(kafka: str, namespace: str, settings: dict[str, object]) -> None:
-    """A warning lets pass."""
+    """A warning does not change the exit code."""
     create_topic(kafka, f"{namespace}.checkpoints", 2, {"cleanup.policy": "compact"})
     found = Checked(settings)
     line = found.lines[f"topic {namespace}.checkpoints"]
@@ -125,7 +125,7 @@ def test_another_number_of_shards_is_a_warning(kafka: str, namespace: str, setti
 
 
 def test_topics_that_could_not_be_created_fail(namespace: str, settings: dict[str, object]) -> None:
-    """Kafka itself is asked, for more replicas than it has brokers; without ``topics.create`` they must be there."""
+    """Kafka refuses more replicas than it has brokers; without ``topics.create`` the topics must exist."""
     found = Checked(settings | {"topics.replication_factor": 3})
     assert found.code == 1
     assert "INVALID_REPLICATION_FACTOR" in found.lines[f"topic {namespace}.events"]["detail"]
@@ -134,9 +134,9 @@ def test_topics_that_could_not_be_created_fail(namespace: str, settings: dict[st
     assert "topics.create" in found.lines[f"topic {namespace}.events"]["hint"]
 
 
-def test_everything_away_is_told_at_once_and_quickly(settings: dict[str, object]) -> None:
-    """One failed check hides no other; nothing waits for a start budget."""
-    away = {"kafka.bootstrap_servers": NOBODY, "servers.local.url": f"http://{NOBODY}"}
+def test_all_unreachable_systems_are_reported_quickly(settings: dict[str, object]) -> None:
+    """One failed check hides no other; nothing waits for ``start_timeout``."""
+    away = {"kafka.bootstrap_servers": UNUSED, "servers.local.url": f"http://{UNUSED}"}
     named = {"servers.named.url": "http://nowhere.invalid"}
     found = Checked(settings | away | named)
     assert found.code == 1
@@ -154,8 +154,8 @@ def test_everything_away_is_told_at_once_and_quickly(settings: dict[str, object]
     assert found.done.stderr == ""
 
 
-def test_a_kafka_that_says_nothing_is_given_up(settings: dict[str, object]) -> None:
-    """A port that takes connections and never answers."""
+def test_a_kafka_that_does_not_answer_fails(settings: dict[str, object]) -> None:
+    """A port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         found = Checked(settings | {"kafka.bootstrap_servers": f"127.0.0.1:{silent.getsockname()[1]}"})
     assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
@@ -163,22 +163,22 @@ def test_a_kafka_that_says_nothing_is_given_up(settings: dict[str, object]) -> N
     assert found.seconds < 20
 
 
-def test_a_listener_of_another_protocol_is_told(settings: dict[str, object]) -> None:
-    """TLS spoken to a plaintext listener; the hint names the setting."""
+def test_a_listener_of_another_protocol_is_reported(settings: dict[str, object]) -> None:
+    """TLS to a plaintext listener; the hint names the setting."""
     found = Checked(settings | {"kafka.security_protocol": "ssl"})
     assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
     assert "kafka.security_protocol" in found.lines["kafka"]["hint"]
 
 
-def test_a_login_that_fails_is_told(settings: dict[str, object]) -> None:
-    """SASL spoken to a listener that has none is a login that fails, as a wrong password is."""
+def test_a_failed_login_is_reported(settings: dict[str, object]) -> None:
+    """SASL to a listener without SASL fails like a wrong password."""
     found = Checked(settings | LOGIN)
     assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
     assert "kafka.sasl_password" in found.lines["kafka"]["hint"]
 
 
-def test_what_the_bridge_may_not_do_fails(tmp_path: Path, mix: str) -> None:
-    """A topic that may not be seen, one whose settings may not, two that may not be written to."""
+def test_missing_topic_permissions_fail(tmp_path: Path, mix: str) -> None:
+    """For describing a topic, for reading its settings, and for writing."""
     authorizer = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
@@ -204,7 +204,7 @@ def test_what_the_bridge_may_not_do_fails(tmp_path: Path, mix: str) -> None:
 
 
 def _deny(bootstrap: str, topic: str, operation: AclOperation) -> None:
-    """Everything but one operation: once a topic has a rule, nothing is allowed on it that no rule allows."""
+    """Deny one operation: once a topic has an ACL, everything else must be allowed explicitly."""
     admin = quiet_admin(bootstrap)
     for allowed, verdict in ((AclOperation.ALL, AclPermissionType.ALLOW), (operation, AclPermissionType.DENY)):
         rule = ("User:ANONYMOUS", "*", allowed, verdict)
@@ -212,8 +212,8 @@ def _deny(bootstrap: str, topic: str, operation: AclOperation) -> None:
         admin.create_acls([binding])[binding].result(20)
 
 
-def test_an_http_port_that_is_taken_fails(settings: dict[str, object]) -> None:
-    """It is the first thing a start would trip over."""
+def test_a_used_http_port_fails(settings: dict[str, object]) -> None:
+    """A start would fail there first."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = Checked(settings | {"http.port": other.getsockname()[1]})
     assert (found.code, found.lines["http"]["state"]) == (1, "failed")
@@ -222,7 +222,7 @@ def test_an_http_port_that_is_taken_fails(settings: dict[str, object]) -> None:
 
 
 class _Answers(BaseHTTPRequestHandler):
-    """Answers every GET the same and notes the paths."""
+    """Answers every GET with the same response and records the paths."""
 
     status, body, content_type = 200, b"<html>", "text/html"
     asked: list[str] = []  # noqa: RUF012 - each server has a subclass of its own
@@ -260,38 +260,38 @@ def _serving(**answer: object) -> Iterator[tuple[ThreadingHTTPServer, list[str]]
         ({"status": 401}, "servers.local.token"),
     ],
 )
-def test_only_json_is_believed_of_a_server(settings: dict[str, object], answer: dict[str, object], hint: str) -> None:
-    """Many servers answer any path with a page."""
+def test_a_server_without_json_fails(settings: dict[str, object], answer: dict[str, object], hint: str) -> None:
+    """Many servers answer every path with a page."""
     with _serving(**answer) as (server, _):
         url = f"http://127.0.0.1:{server.server_port}"
         found = Checked(settings | {"servers.local.url": url})
         tolerant = Checked(settings | {"servers.local.url": url, "servers.local.sessions": "s1"})
     assert (found.code, found.lines["server local"]["state"]) == (1, "failed")
     assert hint in found.lines["server local"]["hint"]
-    # With configured sessions discovery is not all there is.
+    # Configured sessions are bridged without discovery.
     assert (tolerant.code, tolerant.lines["server local"]["state"]) == (0, "warning")
 
 
-def test_a_server_that_lists_sessions_and_is_unwell_is_a_warning(settings: dict[str, object]) -> None:
-    """An empty list is a list; health that is no JSON object is not believed."""
+def test_a_server_with_a_failed_health_check_is_a_warning(settings: dict[str, object]) -> None:
+    """It lists sessions, and its health is no JSON object."""
     with _serving(body=b"[]", content_type="application/json") as (server, asked):
         found = Checked(settings | {"servers.local.url": f"http://127.0.0.1:{server.server_port}"})
     assert (found.code, found.lines["server local"]["state"]) == (0, "warning")
     assert asked == ["/api/sessions?includeSubagents=false", "/health"]
 
 
-def test_a_server_without_discovery_is_connected_to_and_asked_nothing(settings: dict[str, object]) -> None:
-    """Its only path may be the stream, and a reader may disturb a run."""
+def test_a_server_without_discovery_gets_a_connection_and_no_request(settings: dict[str, object]) -> None:
+    """Its only path may be the stream, where another reader may disturb a run."""
     fixed = {"servers.local.discover": False, "servers.local.sessions": "s1", "servers.local.event_schema": "none"}
     with _serving() as (server, asked):
         url = f"http://127.0.0.1:{server.server_port}"
         found = Checked(settings | fixed | {"servers.local.url": url})
     assert (found.code, found.lines["server local"]["state"], asked) == (0, "ok", [])
-    assert Checked(settings | fixed | {"servers.local.url": f"http://{NOBODY}"}).code == 1
+    assert Checked(settings | fixed | {"servers.local.url": f"http://{UNUSED}"}).code == 1
 
 
-def test_tls_of_a_server_is_tried(settings: dict[str, object], tmp_path: Path) -> None:
-    """A certificate of an authority that nobody named fails, and passes once it is named."""
+def test_tls_of_a_server_is_checked(settings: dict[str, object], tmp_path: Path) -> None:
+    """A certificate of an unknown authority fails; with ``ca_file`` it passes."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -307,7 +307,7 @@ def test_tls_of_a_server_is_tried(settings: dict[str, object], tmp_path: Path) -
     assert (known.code, known.lines["server local"]["state"]) == (0, "ok")
 
 
-def test_wrong_settings_end_with_78_before_anything_is_looked_at(settings: dict[str, object]) -> None:
+def test_invalid_settings_end_with_78_before_any_check(settings: dict[str, object]) -> None:
     """As everywhere: one line per mistake on stderr, nothing on stdout."""
     done = command(["check", "--json"], settings | {"events.format": "xml"})
     assert (done.returncode, done.stdout) == (78, "")
@@ -321,7 +321,7 @@ def test_wrong_settings_end_with_78_before_anything_is_looked_at(settings: dict[
 def test_colours_are_for_terminals(settings: dict[str, object], more: dict[str, str], *, coloured: bool) -> None:
     """Unless the one who looks wants none."""
     ours, theirs = pty.openpty()
-    given = environment(settings | {"kafka.bootstrap_servers": NOBODY}) | {"TERM": "xterm"} | more
+    given = environment(settings | {"kafka.bootstrap_servers": UNUSED}) | {"TERM": "xterm"} | more
     done = subprocess.run(
         [*MIX_BRIDGE, "check"], env=given, stdout=theirs, stderr=subprocess.PIPE, timeout=60, check=False
     )
@@ -342,7 +342,7 @@ def test_a_probe_is_refused(settings: dict[str, object]) -> None:
 
 def test_no_secret_is_in_the_output(settings: dict[str, object]) -> None:
     """Neither where all is well nor where everything fails, the credentials of an address included."""
-    urls = {"servers.local.url": f"http://{NOBODY}", "servers.other.url": f"http://me:hunter2-url@{NOBODY}"}
+    urls = {"servers.local.url": f"http://{UNUSED}", "servers.other.url": f"http://me:hunter2-url@{UNUSED}"}
     for given in (settings | SECRETS, settings | SECRETS | LOGIN | urls):
         for options in ([], ["--json"], ["--log-level", "debug"]):
             done = command(["check", *options], given)

@@ -1,4 +1,4 @@
-"""The ground the other tests stand on: brokers that start, die and come back, and topics that can be read."""
+"""The brokers of the tests: they start, are killed and come back, and their topics can be read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def produce(bootstrap: str, topic: str, *values: bytes) -> None:
 
 
 def test_a_topic_is_read_to_its_end_in_order(kafka: str, namespace: str) -> None:
-    """Key, value, headers and offsets come back as they were produced, from all partitions."""
+    """Keys, values, headers and offsets are as produced, in all partitions."""
     create_topic(kafka, namespace, partitions=3)
     produce(kafka, namespace, b"1", b"2", b"3")
     records = read_topic(kafka, namespace)
@@ -39,14 +39,14 @@ def test_a_topic_is_read_to_its_end_in_order(kafka: str, namespace: str) -> None
     assert sum(end_offsets(kafka, namespace).values()) == 3
 
 
-def test_a_topic_that_nobody_created_is_empty_and_stays_away(kafka: str, namespace: str) -> None:
-    """Looking at a topic does not create it."""
+def test_a_missing_topic_is_empty_and_stays_missing(kafka: str, namespace: str) -> None:
+    """To read it does not create it."""
     assert read_topic(kafka, namespace) == []
     assert partitions_of(kafka, namespace) == []
 
 
 def test_a_killed_broker_comes_back_with_its_data(private_broker: Broker) -> None:
-    """After SIGKILL and a second start the same address serves what was acknowledged before."""
+    """After SIGKILL and a second start the acknowledged record is at the same address."""
     create_topic(private_broker.bootstrap, "t")
     produce(private_broker.bootstrap, "t", b"before")
     private_broker.kill()
@@ -58,7 +58,7 @@ def test_a_killed_broker_comes_back_with_its_data(private_broker: Broker) -> Non
 
 
 def test_a_paused_broker_answers_again_after_it_is_resumed(private_broker: Broker) -> None:
-    """Between SIGSTOP and SIGCONT nobody is answered."""
+    """Between SIGSTOP and SIGCONT it does not answer."""
     private_broker.pause()
     with pytest.raises(AssertionError, match="broker"):
         answering(private_broker.bootstrap, deadline=0.1)
@@ -66,8 +66,8 @@ def test_a_paused_broker_answers_again_after_it_is_resumed(private_broker: Broke
     answering(private_broker.bootstrap)
 
 
-def test_a_cluster_of_three_lives_on_without_one(private_cluster: Cluster) -> None:
-    """The leader of a partition is killed: another one leads and what was acknowledged is there."""
+def test_a_cluster_of_three_continues_without_one(private_cluster: Cluster) -> None:
+    """The leader of a partition is killed: another one leads and has the acknowledged record."""
     create_topic(private_cluster.bootstrap, "t", config={"min.insync.replicas": "2"})
     produce(private_cluster.bootstrap, "t", b"before")
     leader = private_cluster.leader_of("t")
@@ -77,7 +77,7 @@ def test_a_cluster_of_three_lives_on_without_one(private_cluster: Cluster) -> No
 
 
 def test_the_shared_broker_ends_with_its_last_user_even_if_that_one_is_killed(tmp_path: Path) -> None:
-    """Two users share one broker; after both were killed without warning no process is left."""
+    """Two users share one broker; after both are killed no process is left."""
     code = (
         "import sys, pathlib; from tests.support.shared import shared_broker\n"
         "with shared_broker(pathlib.Path(sys.argv[1])) as address: print(address, flush=True); sys.stdin.read()"
@@ -97,13 +97,13 @@ def test_the_shared_broker_ends_with_its_last_user_even_if_that_one_is_killed(tm
     assert _processes_naming(tmp_path)
     users[1].kill()
     users[1].communicate()
-    wait_until(lambda: not _processes_naming(tmp_path), 20, "the broker and its keeper to end")
+    wait_until(lambda: not _processes_naming(tmp_path), 20, "the end of the broker and its keeper")
 
 
 def _processes_naming(folder: Path) -> list[int]:
-    """Living processes with this folder in their command line."""
+    """Return the processes with this folder in their command line."""
     found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208  # /proc entries vanish while they are looked at
+    for entry in os.listdir("/proc"):  # noqa: PTH208  # /proc entries vanish meanwhile
         try:
             command = Path("/proc", entry, "cmdline").read_bytes() if entry.isdigit() else b""
         except OSError:

@@ -1,4 +1,4 @@
-"""Brokers that do not let the bridge do everything: ``check`` and ``run`` say what to change, 78 or 69."""
+"""Brokers that do not allow everything: ``check`` and ``run`` (exit code 78 or 69) say what to change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 
 EXACTLY_ONCE = {"delivery.guarantee": "exactly_once", "http.port": 0}
 COMPACTED = {"cleanup.policy": "compact"}
-NOBODY = "http://127.0.0.1:9"
+UNUSED = "http://127.0.0.1:9"
 PASSWORD = "secret-of-the-user"
 
 _ARGUMENTS = {
@@ -38,7 +38,7 @@ _ARGUMENTS = {
 
 
 def documented_rules() -> dict[ResourceType, list[AclBinding]]:
-    """The rules that the documented commands would add, by the type of resource."""
+    """Return the ACLs of the documented commands, by resource type."""
     lines = (REPOSITORY / "docs/security.md").read_text().splitlines()
     rules: dict[ResourceType, list[AclBinding]] = {}
     for line in [line for line in lines if line.startswith("kafka-acls.sh")]:
@@ -57,7 +57,7 @@ def documented_rules() -> dict[ResourceType, list[AclBinding]]:
 
 @contextmanager
 def guarded(folder: Path) -> Iterator[tuple[Broker, dict[str, object]]]:
-    """A broker that allows its users nothing without a rule, and the settings of one of them."""
+    """Start a broker that allows nothing without an ACL; yield it and the settings of a user."""
     login = "org.apache.kafka.common.security.plain.PlainLoginModule"
     properties = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -79,27 +79,27 @@ def guarded(folder: Path) -> Iterator[tuple[Broker, dict[str, object]]]:
 
 
 def allow(broker: Broker, rules: list[AclBinding]) -> None:
-    """Add rules."""
-    admin = quiet_admin(broker.bootstrap)  # named: a client that is collected takes its open requests with it
+    """Add ACLs."""
+    admin = quiet_admin(broker.bootstrap)  # a variable: a client without references cancels its requests
     for added in admin.create_acls(rules).values():
         added.result(20)
 
 
 def lines_of(given: Mapping[str, object]) -> dict[str, dict[str, str]]:
-    """What ``check`` says, by subject."""
+    """Return the lines of ``check``, by subject."""
     done = command(["check", "--json"], given)
     assert done.stdout, done.stderr
     return {line["subject"]: line for line in json.loads(done.stdout)["checks"]}
 
 
 def refused(given: Mapping[str, object]) -> tuple[int, str]:
-    """How a start ends, and its last words."""
+    """Return the exit code of a start, and its last line."""
     done = command(["run"], given)
     return done.returncode, done.stderr.splitlines()[-1]
 
 
-def test_each_right_that_is_missing_is_told_and_the_documented_ones_are_enough(tmp_path: Path) -> None:
-    """By ``check`` before anything is tried, by ``run`` with 78; with the rules of the handbook all is bridged."""
+def test_each_missing_permission_is_reported_and_the_documented_ones_suffice(tmp_path: Path) -> None:
+    """By ``check``, and by ``run`` with 78; with the documented ACLs everything is bridged."""
     rules = documented_rules()
     with guarded(tmp_path / "kafka") as (broker, login), scripted_mix() as mix, ThreadPoolExecutor() as together:
         mix.list("a")
@@ -132,11 +132,11 @@ def test_each_right_that_is_missing_is_told_and_the_documented_ones_are_enough(t
         assert len(texts(broker.bootstrap, "mix", "a")) == 20
 
 
-def test_brokers_whose_own_settings_allow_no_transactions_are_told(tmp_path: Path) -> None:
-    """No coordinator may pass, so it is 69 in the end; a transaction that may not take long enough is 78."""
+def test_brokers_whose_settings_allow_no_transactions_are_reported(tmp_path: Path) -> None:
+    """Without a coordinator 69, because that can be temporary; with too short transactions 78."""
     properties = {"transaction.state.log.replication.factor": "3", "transaction.max.timeout.ms": "59999"}
     with Broker(tmp_path / "kafka", properties=properties) as broker, ThreadPoolExecutor() as together:
-        given = settings(broker.bootstrap, "mix", NOBODY, EXACTLY_ONCE | {"start_timeout": "1s"})
+        given = settings(broker.bootstrap, "mix", UNUSED, EXACTLY_ONCE | {"start_timeout": "1s"})
         checked, ended = together.submit(lines_of, given), together.submit(refused, given)
         line = checked.result()["transactions"]
         assert (line["state"], "transaction.state.log.replication.factor is 3" in line["detail"]) == ("failed", True)
@@ -150,10 +150,10 @@ def test_brokers_whose_own_settings_allow_no_transactions_are_told(tmp_path: Pat
         assert "set it to 60000 or more on every broker" in last
 
 
-def test_brokers_that_have_no_transactions_are_told(kafka: str, namespace: str) -> None:
-    """By 78 on the guarantee: no waiting gives them any."""
+def test_brokers_without_transactions_are_reported(kafka: str, namespace: str) -> None:
+    """With 78 for the guarantee."""
     with refusing_proxy(kafka, lambda _topic, _records: 0, {INIT_PRODUCER_ID}) as broker, ThreadPoolExecutor() as both:
-        given = settings(broker, namespace, NOBODY, EXACTLY_ONCE)
+        given = settings(broker, namespace, UNUSED, EXACTLY_ONCE)
         checked, ended = both.submit(lines_of, given), both.submit(refused, given)
         line = checked.result()["transactions"]
         assert (line["state"], "have no transactions" in line["detail"]) == ("failed", True)
@@ -162,14 +162,14 @@ def test_brokers_that_have_no_transactions_are_told(kafka: str, namespace: str) 
         assert last.endswith("use brokers that have them, or set delivery.guarantee = at_least_once")
 
 
-def test_a_group_that_is_somebody_elses_is_told(kafka: str, namespace: str) -> None:
-    """A member that reads another topic is another bridge, or no bridge at all: 78 on the namespace, and it goes on."""
+def test_a_group_of_other_consumers_is_reported(kafka: str, namespace: str) -> None:
+    """A member with another topic: 78 for the namespace, and that member is not disturbed."""
     create_topic(kafka, f"{namespace}.others", 1)
     other = Consumer({"bootstrap.servers": kafka, "group.id": f"{namespace}.bridge", "session.timeout.ms": 6000})
     try:
         other.subscribe([f"{namespace}.others"])
         wait_until(lambda: other.poll(0.1) is None and bool(other.assignment()), 20, "the other's partition")
-        given = settings(kafka, namespace, NOBODY, {"http.port": 0})
+        given = settings(kafka, namespace, UNUSED, {"http.port": 0})
         with ThreadPoolExecutor() as together:
             checked, ended = together.submit(lines_of, given), together.submit(refused, given)
             wait_until(lambda: other.poll(0.1) is None and checked.done() and ended.done(), 60, "both")
@@ -183,12 +183,12 @@ def test_a_group_that_is_somebody_elses_is_told(kafka: str, namespace: str) -> N
         other.close()
 
 
-def test_replicas_with_other_servers_are_told(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """By the replica's own word; with the same servers all is well, however they are spelled."""
+def test_replicas_with_other_servers_are_reported(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """From the replica's committed metadata; the spelling of a URL does not matter."""
     with scripted_mix() as mix, started(tmp_path, settings(kafka, namespace, mix.url, {})) as bridge:
         bridge.wait_ready()
         same = settings(kafka, namespace, f"{mix.url}/", {"http.port": 0})
-        more = same | {"servers.more.url": NOBODY}
+        more = same | {"servers.more.url": UNUSED}
         with ThreadPoolExecutor() as together:
             found, differing = together.map(lines_of, (same, more))
         assert (found["replicas"]["state"], differing["replicas"]["state"]) == ("ok", "failed")

@@ -1,4 +1,4 @@
-"""A Kafka with TLS and logins: what the settings name reaches the clients, and what is wrong is said in words."""
+"""A Kafka with TLS and logins: the settings reach the clients, and errors name the setting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
 class Secured:
-    """A broker that speaks TLS to clients with a certificate, and to users with a password."""
+    """A broker with TLS for clients with a certificate and for users with a password."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Secured:
         self.broker = Broker(folder / "kafka", properties=properties, listeners=("SSL", "SASL_SSL"), heap="384m")
 
     def with_password(self) -> dict[str, object]:
-        """What a user of the broker's sets."""
+        """Return the settings of a user with a password."""
         return {
             "kafka.bootstrap_servers": self.broker.bootstrap_of("SASL_SSL"),
             "kafka.security_protocol": "sasl_ssl",
@@ -60,7 +60,7 @@ class Secured:
         }
 
     def with_certificate(self) -> dict[str, object]:
-        """What a client with a certificate sets."""
+        """Return the settings of a client with a certificate."""
         return {
             "kafka.bootstrap_servers": self.broker.bootstrap_of("SSL"),
             "kafka.security_protocol": "ssl",
@@ -77,7 +77,7 @@ def _write_chain(path: Path, certificate: trustme.LeafCert, *, key: bool) -> Non
 
 
 def _key_of(certificate: trustme.LeafCert, password: str | None) -> bytes:
-    """In PKCS #8, the only form Kafka reads; encrypted where there is a password."""
+    """Return the key in PKCS #8, the only form that Kafka reads; encrypted if there is a password."""
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
     encryption = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
@@ -85,25 +85,25 @@ def _key_of(certificate: trustme.LeafCert, password: str | None) -> bytes:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """One broker for all tests of this file."""
-    made = Secured(tmp_path_factory.mktemp("secured"))
-    with made.broker:
-        yield made
+    """Start one broker for all tests of this file."""
+    secured = Secured(tmp_path_factory.mktemp("secured"))
+    with secured.broker:
+        yield secured
 
 
 @pytest.fixture
 def mix() -> Iterator[ScriptedMix]:
-    """A server with one session."""
+    """Start a server with one session."""
     with scripted_mix() as server:
         server.list("a")
         server.streams = {"a": Feed(200)}
         yield server
 
 
-@pytest.mark.parametrize("way", ["password", "certificate"])
-def test_records_arrive_over_tls(secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, way: str) -> None:
-    """With a password from a file, or a certificate whose key's password is in a file; no secret in the log."""
-    chosen = secured.with_password() if way == "password" else secured.with_certificate()
+@pytest.mark.parametrize("by", ["password", "certificate"])
+def test_records_arrive_over_tls(secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, by: str) -> None:
+    """With a password or the password of a certificate's key from a file; no secret is logged."""
+    chosen = secured.with_password() if by == "password" else secured.with_certificate()
     more = {**chosen, "log.level": "debug"}
     with started(tmp_path, settings("", namespace, mix.url, more)) as bridge:
         wait_acknowledged(bridge, "a", 200)
@@ -113,16 +113,16 @@ def test_records_arrive_over_tls(secured: Secured, namespace: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("codec", [None, *CODECS])
-def test_batches_are_compressed_as_asked(
+def test_batches_have_the_compression_of_the_settings(
     secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, codec: str | None
 ) -> None:
-    """As the broker has them on its disk; ``lz4`` unless something else is asked for."""
+    """On the broker's disk; ``lz4`` by default."""
     more = {} if codec is None else {"kafka.compression": codec}
     with started(tmp_path, settings(secured.broker.bootstrap, namespace, mix.url, more)) as bridge:
         wait_acknowledged(bridge, "a", 200)
         assert bridge.terminate() == 0
     segments = secured.broker.data.glob(f"{namespace}.events-*/*.log")
-    # A batch that would not become smaller may be left as it is: single records at the start of a stream.
+    # The client does not compress a batch that would not become smaller: single records at the start of a stream.
     found = {found for segment in segments for found in _codecs(segment.read_bytes())}
     assert CODECS[codec or "lz4"] in found
     assert found <= {0, CODECS[codec or "lz4"]}
@@ -157,16 +157,16 @@ def no_tls(secured: Secured, _: Path) -> dict[str, object]:
         (no_tls, ("kafka.security_protocol",)),
     ],
 )
-def test_what_keeps_a_start_from_kafka_is_said_in_words(  # noqa: PLR0913, PLR0917 - fixtures
+def test_a_start_that_cannot_reach_kafka_names_the_setting(  # noqa: PLR0913, PLR0917 - fixtures
     secured: Secured, namespace: str, tmp_path: Path, mix: ScriptedMix, wrong: object, words: tuple[str, ...]
 ) -> None:
-    """In each line about another attempt, and in the last one, before 69; with the settings to look at."""
+    """In each line about another attempt and in the last line; the exit code is 69."""
     assert callable(wrong)
     more = {**wrong(secured, tmp_path), "start_timeout": "3500ms"}
     bridge = Bridge(tmp_path / "bridge", settings(secured.broker.bootstrap, namespace, mix.url, more)).start(wait=False)
     assert bridge.wait() == os.EX_UNAVAILABLE
-    said = [line["detail"] for line in bridge.log_lines() if "again_in" in line]
-    for line in (*said, bridge.log_text().splitlines()[-1]):
+    logged = [line["detail"] for line in bridge.log_lines() if "again_in" in line]
+    for line in (*logged, bridge.log_text().splitlines()[-1]):
         assert all(word in line for word in words), line
-    assert said
+    assert logged
     assert "hunter2" not in bridge.log_text()

@@ -1,4 +1,4 @@
-"""The topics: created as described, checked but never altered, refused with 78 where they would lose something."""
+"""The topics: created as documented, checked but never altered, refused with 78 where they would lose records."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def config_of(kafka: str, topic: str) -> dict[str, str]:
-    """What somebody has set on a topic, defaults aside."""
+    """Return the settings of a topic, without defaults."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    admin = quiet_admin(kafka)  # named: a client that is collected takes its open requests with it
+    admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
     (answer,) = admin.describe_configs([resource], request_timeout=10).values()
     # 1: set on the topic itself (DYNAMIC_TOPIC_CONFIG)
     return {name: str(entry.value) for name, entry in answer.result(10).items() if entry.source == 1}
 
 
 def refused(folder: Path, chosen: Mapping[str, object]) -> str:
-    """What a start says that ends with 78."""
+    """Return the error lines of a start that ends with 78."""
     bridge = Bridge(folder / "bridge", chosen).start(wait=False)
     assert bridge.wait() == 78, bridge.log_text()
     assert "Traceback" not in bridge.log_text()
     return "\n".join(line for line in bridge.log_text().splitlines() if not line.startswith("{"))
 
 
-def test_missing_topics_are_created_as_described(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Partitions, shards, settings; the checkpoints topic compacted with a lag of ten minutes, the others not."""
+def test_missing_topics_are_created_as_documented(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Partitions, shards, settings; only the checkpoints topic is compacted, with a lag of ten minutes."""
     more = {
         "topics.partitions": 5,
         "topics.shards": 3,
@@ -59,7 +59,7 @@ def test_missing_topics_are_created_as_described(kafka: str, namespace: str, tmp
 
 
 def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Other partition counts and settings than today's stay; a second start changes nothing either."""
+    """Other partition counts and settings than the defaults stay, at a second start too."""
     own = {
         "events": (1, {"retention.ms": "60000"}),
         "dead-letters": (2, {}),
@@ -93,42 +93,42 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
     ],
     ids=lambda case: f"{case[0]} {case[1]}",
 )
-def test_a_topic_that_would_lose_something_is_refused(
+def test_a_topic_that_would_lose_records_is_refused(
     kafka: str, namespace: str, tmp_path: Path, case: tuple[str, str, str]
 ) -> None:
-    """78, with the key, the topic, what it has and what it should have; it is left as it was."""
+    """78, with the key, the topic and its setting; it is not altered."""
     topic, policy, key = case
     name = f"{namespace}.{topic}"
     create_topic(kafka, name, 1, {"cleanup.policy": policy})
     routes = [{"match": "tool_*", "topic": f"{namespace}.tools"}]
-    said = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.routes": routes}))
-    (line,) = said.splitlines()
+    text = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.routes": routes}))
+    (line,) = text.splitlines()
     assert line.startswith(f"{key}: ")
     assert name in line
     assert "cleanup.policy=" in line
     assert config_of(kafka, name)["cleanup.policy"] == policy
 
 
-def test_every_topic_mistake_is_told_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_all_topic_mistakes_are_reported_together(kafka: str, namespace: str, tmp_path: Path) -> None:
     """One line each."""
     create_topic(kafka, f"{namespace}.events", 1, {"cleanup.policy": "compact"})
     create_topic(kafka, f"{namespace}.checkpoints", 1)
-    said = refused(tmp_path, settings(kafka, namespace, NOWHERE))
-    assert sorted(line.partition(":")[0] for line in said.splitlines()) == ["topics.checkpoints", "topics.events"]
+    text = refused(tmp_path, settings(kafka, namespace, NOWHERE))
+    assert sorted(line.partition(":")[0] for line in text.splitlines()) == ["topics.checkpoints", "topics.events"]
 
 
-def test_missing_topics_stop_a_start_that_may_not_create(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """78, one line for each missing one; none is created."""
+def test_missing_topics_end_a_start_that_may_not_create(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """78, one line for each missing topic; none is created."""
     create_topic(kafka, f"{namespace}.events", 1)
-    said = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.create": False}))
-    missing = sorted(line.partition(":")[0] for line in said.splitlines())
+    text = refused(tmp_path, settings(kafka, namespace, NOWHERE, {"topics.create": False}))
+    missing = sorted(line.partition(":")[0] for line in text.splitlines())
     assert missing == ["topics.checkpoints", "topics.dead_letters", "topics.lifecycle"]
-    assert "topics.create" in said
+    assert "topics.create" in text
     assert partitions_of(kafka, f"{namespace}.checkpoints") == []
 
 
-def test_what_kafka_says_against_a_topic_is_a_wrong_setting(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A setting no topic has."""
+def test_a_topic_that_kafka_refuses_to_create_is_a_mistake(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """With an unknown topic setting."""
     chosen = settings(kafka, namespace, NOWHERE)
     bridge = Bridge(tmp_path / "bridge", chosen).start("--set", "topics.config.no.such.setting=1", wait=False)
     assert bridge.wait() == 78
