@@ -165,7 +165,7 @@ def test_a_start_that_cannot_reach_kafka_names_the_setting(  # noqa: PLR0913, PL
     more = {**wrong(secured, tmp_path), "start_timeout": "3500ms"}
     bridge = Bridge(tmp_path / "bridge", settings(secured.broker.bootstrap, namespace, mix.url, more)).start(wait=False)
     assert bridge.wait() == os.EX_UNAVAILABLE
-    logged = [line["detail"] for line in bridge.log_lines() if "again_in" in line]
+    logged = [line["detail"] for line in bridge.log_lines() if "retry_in" in line]
     for line in (*logged, bridge.log_text().splitlines()[-1]):
         assert all(word in line for word in words), line
     assert logged
