@@ -19,15 +19,12 @@ class Prover(Protocol):
     @property
     def proven_at(self) -> float:
         """When the newest successful proof was requested, by :func:`bridge.clock.monotonic`."""
-        ...
 
     def ask(self) -> None:
         """Request a proof soon; never waits."""
-        ...
 
     def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
         """Wait for a proof requested after ``since``; False when ``is_over()`` or membership has ended."""
-        ...
 
 
 class LeaseState(Enum):

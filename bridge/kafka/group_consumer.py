@@ -54,19 +54,15 @@ class GroupListener(Protocol):
 
     def on_assigned(self, partitions: frozenset[int]) -> None:
         """The group assigned these partitions, in addition to those before."""
-        ...
 
     def on_revoked(self, partitions: frozenset[int]) -> bool:
         """The group revokes these partitions; True to keep them until ``release``."""
-        ...
 
     def on_lost(self, partitions: frozenset[int]) -> None:
         """The member was expelled: another one may have these partitions already."""
-        ...
 
     def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
         """The commit of this heartbeat was answered; ``is_member``: the answer proves membership."""
-        ...
 
 
 class GroupConsumer:

@@ -16,18 +16,15 @@ class RebalanceListener(Protocol):
 
     def assigned(self, shards: frozenset[int]) -> None:
         """The group assigns these shards to this process."""
-        ...
 
     def revoked(self, shards: frozenset[int]) -> Callable[[], bool]:
         """These shards must be released; the result says whether they are.
 
         If they are not within ``release_timeout`` seconds, ``lost`` is called for them.
         """
-        ...
 
     def lost(self, shards: frozenset[int]) -> None:
         """Another process may own these shards already: nothing of them may be handed to a producer."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,10 @@ class ShardCoordinator:
     which are for any thread.
     """
 
-    def __init__(
-        self, identity: ReplicaIdentity, membership: Membership, reader: ShardReader, collaborators: Collaborators
-    ) -> None:
+    def __init__(self, identity: ReplicaIdentity, membership: Membership, collaborators: Collaborators) -> None:
         self._identity = identity
         self._membership = membership
-        self._reader = reader
+        self._reader = collaborators.reader
         self._with = collaborators
         self._shards: dict[int, Shard] = {}
         self._has_begun = False
@@ -82,7 +80,7 @@ class ShardCoordinator:
         collaborators = Collaborators(
             topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, release_timeout
         )
-        return cls(identity, membership, reader, collaborators)
+        return cls(identity, membership, collaborators)
 
     def start(self) -> None:
         """Join the group and acquire what it assigns."""
@@ -191,10 +189,9 @@ class ShardCoordinator:
 
     def connection_failure(self) -> str:
         """What the start waits for."""
-        troubles = {number: shard.trouble for number, shard in self._shards.items() if shard.trouble is not None}
-        troubles = {**self._with.reader.held_up(), **troubles}
+        troubles = [f"shard {each.number}: {each.trouble}" for each in self._snapshots() if each.trouble]
         if troubles:
-            return "; ".join(f"shard {shard}: {why}" for shard, why in sorted(troubles.items()))
+            return "; ".join(troubles)
         return "the group has not assigned any shards" if not self._membership.has_joined else "shards are being read"
 
     @property
@@ -260,13 +257,15 @@ class ShardCoordinator:
 
     def snapshot(self) -> Replica:
         """The replica and the others at this moment."""
-        held_up, counts = self._with.reader.held_up(), self._with.sessions.count_by_shard()
-        shards = tuple(
+        has_joined = self._membership.has_joined
+        return self._identity.snapshot(self._snapshots(), self._membership.replica_registry(), has_joined=has_joined)
+
+    def _snapshots(self) -> tuple[ShardSnapshot, ...]:
+        held_up, counts = self._reader.held_up(), self._with.sessions.count_by_shard()
+        return tuple(
             ShardSnapshot(
                 number, shard.state.public_name, shard.lease.fencing_token, counts.get(number, 0),
                 shard.trouble or held_up.get(number),
             )
             for number, shard in sorted(self._shards.copy().items())
         )  # fmt: skip
-        has_joined = self._membership.has_joined
-        return self._identity.snapshot(shards, self._membership.replica_registry(), has_joined=has_joined)

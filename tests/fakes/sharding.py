@@ -32,11 +32,9 @@ class Membership:
         """Leave the group."""
 
     def join(self, deadline: float) -> bool:  # noqa: ARG002 - the interface's
-        """Whether the thread has ended."""
         return True
 
     def replica_registry(self) -> Mapping[int, MemberMetadata]:
-        """No other replica."""
         return {}
 
 
@@ -49,15 +47,12 @@ class Reader:
     bug: Exception | None = None
 
     def restore(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int = 0) -> None:  # noqa: ARG002 - the protocol's
-        """Note the request."""
         self.requests.append((shard, done))
 
     def forget(self, shard: int) -> None:
-        """Note the shard."""
         self.forgotten.append(shard)
 
     def held_up(self) -> Mapping[int, str]:
-        """No shard."""
         return {}
 
     def topic_was_recreated(self, partitions: int) -> None:
@@ -83,37 +78,29 @@ class Sessions:
     restarting: list[SessionKey] = field(default_factory=list)
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
-        """Note it."""
         self.calls.append(f"acquire {lease.shard}")
         self.restored.update(restored)
 
     def revoke(self, shard: int) -> None:
-        """Note it."""
         self.calls.append(f"revoke {shard}")
 
     def is_drained(self, shard: int, *, readers: bool) -> bool:  # noqa: ARG002 - the protocol's
-        """Answer as the test says."""
         return self.is_delivered and (self.readers_have_stopped or not readers)
 
     def forget(self, shard: int) -> None:
-        """Note it."""
         self.calls.append(f"forget {shard}")
 
     def suspend(self, key: SessionKey) -> None:
-        """Note it."""
         self.calls.append(f"suspend {key}")
 
     def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
-        """Note it."""
         self.calls.append(f"restart {shard}")
         self.restored.update(restored)
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
-        """Answer as the test says."""
         return [key for key in restored if key in self.stale_keys]
 
     def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
-        """Answer as the test says."""
         return self.is_out
 
     def restored_epoch(self, key: SessionKey) -> int | None:
@@ -121,11 +108,9 @@ class Sessions:
         return self.restored[key].checkpoint.position.epoch if key in self.restored else None
 
     def must_restart(self) -> Iterable[SessionKey]:
-        """Answer as the test says."""
         return self.restarting
 
     def count_by_shard(self) -> Mapping[int, int]:
-        """No session."""
         return {}
 
 
@@ -143,13 +128,10 @@ class Delivery:
         self.entered.append((lease, ready))
 
     def resume(self, shard: int) -> None:
-        """Note it."""
         self.resumed.append(shard)
 
     def flush(self, shard: int) -> None:
-        """Note it."""
         self.flushed.append(shard)
 
     def leave(self, lease: Lease) -> None:
-        """Note it."""
         self.left.append(lease.shard)

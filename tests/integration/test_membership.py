@@ -83,7 +83,6 @@ class Process:
         return self.owned
 
     def send(self, number: signal.Signals) -> float:
-        """Send a signal; returns the time."""
         self._process.send_signal(number)
         return monotonic()
 
@@ -121,7 +120,6 @@ class Group:
         create_topic(self.kafka, self.topic, self._partitions, {"cleanup.policy": "compact"})
 
     def start(self, name: str, **orders: object) -> Process:
-        """Start one more member."""
         chosen = {
             "bootstrap": self.kafka,
             "group": f"{self.topic}.bridge",
@@ -166,19 +164,15 @@ def _spans(member: Process, shard: int) -> Iterator[tuple[float, float, str]]:
 
 
 class Scene:
-    """The groups on one Kafka."""
-
     def __init__(self, kafka: str, folder: Path) -> None:
         self.kafka, self._folder = kafka, folder
         self._groups: list[Group] = []
 
     def group(self, name: str, partitions: int = len(SHARDS), session_timeout: float = SESSION) -> Group:
-        """Add a group without members."""
         self._groups.append(Group(self.kafka, self._folder, name, partitions, session_timeout))
         return self._groups[-1]
 
     def end(self) -> None:
-        """Kill all remaining members."""
         for group in self._groups:
             for member in group.members:
                 member.kill()
@@ -310,24 +304,11 @@ def fleet(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     scene.end()
 
 
-@pytest.fixture(scope="module")
-def moves(fleet: dict[str, Future[Moves]]) -> Moves:
-    return fleet[joined_stopped_and_killed.__name__].result()
+def result_of(scenario: Callable[[Scene], Any]) -> Any:
+    return pytest.fixture(scope="module")(lambda fleet: fleet[scenario.__name__].result())
 
 
-@pytest.fixture(scope="module")
-def pause(fleet: dict[str, Future[Pause]]) -> Pause:
-    return fleet[paused_and_resumed.__name__].result()
-
-
-@pytest.fixture(scope="module")
-def names(fleet: dict[str, Future[Names]]) -> Names:
-    return fleet[named.__name__].result()
-
-
-@pytest.fixture(scope="module")
-def topics(fleet: dict[str, Future[Topics]]) -> Topics:
-    return fleet[topics_changed.__name__].result()
+moves, pause, names, topics = map(result_of, SCENARIOS)
 
 
 def test_shards_of_a_member_that_leaves_move_immediately(moves: Moves) -> None:

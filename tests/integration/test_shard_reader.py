@@ -56,13 +56,11 @@ class Shards:
         )
 
     def ask(self, shard: int, after: int = 0) -> Claim:
-        """Begin to restore a shard."""
         wanted = Claim("host:1", uuid.uuid4().hex, self.partitions, "f00", 0)
         self.reader.restore(shard, wanted, self.restored[shard].append, after)
         return wanted
 
     def restore(self, shard: int = 0, after: int = 0, deadline: float = 20.0) -> RestoredShard:
-        """Restore a shard, and wait for it."""
         before = len(self.restored[shard])
         self.ask(shard, after)
         return self.wait(shard, before + 1, deadline)
@@ -96,7 +94,6 @@ def write(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes | Non
 
 @contextmanager
 def shards(bootstrap: str, topic: str, partitions: int = 1, timeout: float = 30.0) -> Iterator[Shards]:
-    """A running reader."""
     one = Shards(bootstrap, topic, partitions, timeout)
     one.reader.start()
     try:

@@ -49,7 +49,7 @@ class Scene:
             "checkpoints",
             COUNT,
             self.leases,
-            self.reader,
+            cast("ShardReader", self.reader),
             cast("protocol.Delivery", self.delivery),
             self.sessions,
             lambda: claim(str(next(nonces))),
@@ -58,7 +58,6 @@ class Scene:
         self.coordinator = ShardCoordinator(
             ReplicaIdentity(None, "host", "host:1", "run", "s", COUNT),
             cast("Membership", fakes.Membership()),
-            cast("ShardReader", self.reader),
             collaborators,
         )
 
@@ -84,7 +83,6 @@ class Scene:
 
     @property
     def lease(self) -> Lease:
-        """The newest one."""
         return self.delivery.entered[-1][0]
 
     def returning(self) -> Lease:
@@ -112,7 +110,6 @@ class Scene:
 
     @property
     def trouble(self) -> str:
-        """Why the shard is not bridged."""
         return next((each.trouble or "" for each in self.coordinator.snapshot().shards if each.number == HOME), "")
 
 

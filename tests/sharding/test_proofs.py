@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from bridge.clock import monotonic
-from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
+from bridge.kafka.group_errors import MemberStatus, member_status
 from bridge.sharding.proofs import FRESH, Proofs
 from tests.support.waiting import wait_until
 
@@ -134,24 +134,3 @@ def test_a_request_causes_a_commit_immediately_but_not_many() -> None:
 )
 def test_only_an_answer_without_error_is_a_proof(error: int | None, status: MemberStatus) -> None:
     assert member_status(None if error is None else KafkaError(error)) is status
-
-
-@pytest.mark.parametrize(
-    ("error", "key", "words"),
-    [
-        (KafkaError.GROUP_AUTHORIZATION_FAILED, "namespace", "grant READ on group ns.bridge"),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "topics.checkpoints", "grant READ on topic ns.checkpoints"),
-        (KafkaError.INVALID_SESSION_TIMEOUT, "kafka.group_session_timeout", "group.min.session.timeout.ms"),
-        (KafkaError.INCONSISTENT_GROUP_PROTOCOL, "namespace", "ns.bridge belongs to other consumers"),
-    ],
-)
-def test_a_permanent_refusal_names_the_setting(error: int, key: str, words: str) -> None:
-    connection_failure = join_refusal(KafkaError(error), "ns.bridge", "ns.checkpoints")
-    assert connection_failure is not None
-    assert [mistake.key for mistake in connection_failure.mistakes] == [key]
-    assert words in str(connection_failure)
-
-
-@pytest.mark.parametrize("error", [KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError._ALL_BROKERS_DOWN])
-def test_a_temporary_error_is_no_refusal(error: int) -> None:
-    assert join_refusal(KafkaError(error), "ns.bridge", "ns.checkpoints") is None
