@@ -20,7 +20,7 @@ from bridge.delivery.encoding import encode_again
 from bridge.delivery.in_flight import Window
 from bridge.delivery.producers import Producers
 from bridge.delivery.refusals import RefusedRecord
-from bridge.kafka.errors import Fault, ProduceError, fault_of, in_full, is_for_age
+from bridge.kafka.errors import ErrorScope, ProduceError, in_full, is_for_age, scope_of
 from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
 
 log = get_logger("bridge.delivery")
@@ -161,10 +161,10 @@ class IdempotentSender:
         self.is_direct = False
         self.window.trouble = in_full(entry.topic or self.positions.topic_of(entry), error)
         self._is_late = self._is_late or is_for_age(error)
-        fault = fault_of(error)
-        if fault is Fault.FATAL:
+        scope = scope_of(error)
+        if scope is ErrorScope.FATAL:
             self._wind_back(entry, Stage.LOST)
-        elif fault is Fault.RECORD and isinstance(entry, Announcement):
+        elif scope is ErrorScope.RECORD and isinstance(entry, Announcement):
             # It would be refused for ever, and hold everything behind it.
             log.error(
                 "Kafka refuses a lifecycle record: this is not announced",
@@ -172,7 +172,7 @@ class IdempotentSender:
                 kind=entry.lifecycle_event.kind, detail=entry.lifecycle_event.detail, setting="topics.lifecycle",
             )  # fmt: skip
             entry.stage = Stage.ACKNOWLEDGED
-        elif not entry.is_numbered or fault is Fault.PLACE:
+        elif not entry.is_numbered or scope is ErrorScope.TOPIC:
             self._wind_back(entry, Stage.FAILED)
             self._place_failed = True
         elif self._alone and self._entries[0] is entry:

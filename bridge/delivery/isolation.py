@@ -10,7 +10,7 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.in_flight import Announcement, Entry, Stage
 from bridge.delivery.refusals import RefusedRecord
-from bridge.kafka.errors import Fault, ProduceError, fault_of, is_for_age
+from bridge.kafka.errors import ErrorScope, ProduceError, is_for_age, scope_of
 
 log = get_logger("bridge.delivery")
 
@@ -56,14 +56,14 @@ class Isolation:
         """A record failed; ``told``: in words. True when it goes to the dead letters from now on."""
         self.has_failed = True
         self.is_late = self.is_late or is_for_age(error)
-        fault = fault_of(error)
-        if fault is Fault.PLACE:
+        scope = scope_of(error)
+        if scope is ErrorScope.TOPIC:
             self._place_failed = True
-        elif fault is Fault.RECORD and isinstance(entry, Announcement):
+        elif scope is ErrorScope.RECORD and isinstance(entry, Announcement):
             self._leave_out(entry, told)
-        elif fault is Fault.RECORD and entry is self.alone:
+        elif scope is ErrorScope.RECORD and entry is self.alone:
             return self._reject(entry, error)
-        elif fault is Fault.RECORD:
+        elif scope is ErrorScope.RECORD:
             self._suspects.add(entry)
         return False  # of a fatal one the producer tells, and what it had goes again by another
 

@@ -10,18 +10,18 @@ ProduceError = KafkaError
 """The type of the error in a delivery report, for packages that may not import the client."""
 
 
-class Fault(Enum):
+class ErrorScope(Enum):
     """What an error concerns, which decides the reaction."""
 
     RECORD = auto()
     """Kafka never accepts this record, or the batch that it was in: find it and make it a dead letter."""
-    PLACE = auto()
+    TOPIC = auto()
     """The topic, its permissions or the cluster: the same record may be accepted later."""
     FATAL = auto()
     """The producer cannot continue: replace it, and send again from memory."""
 
 
-_RECORD_FAULTS = frozenset(
+_RECORD_ERRORS = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.RECORD_LIST_TOO_LARGE,
@@ -47,11 +47,11 @@ def code_of(exception: BaseException) -> int | None:
     return None if error is None else error.code()
 
 
-def fault_of(error: KafkaError) -> Fault:
+def scope_of(error: KafkaError) -> ErrorScope:
     """Classify an error of a delivery report or of a call to ``produce``."""
     if error.fatal() or error.code() in _FATAL:
-        return Fault.FATAL
-    return Fault.RECORD if error.code() in _RECORD_FAULTS else Fault.PLACE
+        return ErrorScope.FATAL
+    return ErrorScope.RECORD if error.code() in _RECORD_ERRORS else ErrorScope.TOPIC
 
 
 _FATAL = frozenset(
@@ -60,7 +60,7 @@ _FATAL = frozenset(
     | {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # records of a producer that the bridge abandoned
 )
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
-_SIZE_FAULTS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+_SIZE_ERRORS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 
 def is_purged(error: KafkaError) -> bool:
@@ -70,7 +70,7 @@ def is_purged(error: KafkaError) -> bool:
 
 def is_for_size(error: KafkaError) -> bool:
     """Return whether a smaller record might be accepted."""
-    return error.code() in _SIZE_FAULTS
+    return error.code() in _SIZE_ERRORS
 
 
 def is_for_age(error: KafkaError) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from bridge.kafka.config import below, client_logger, settings_judged
-from bridge.kafka.errors import Fault, error_of, fault_of, in_words
+from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 
 Report = Callable[[KafkaError | None, Message], None]
 
@@ -162,7 +162,7 @@ class IdempotentProducer:
         self._note(error)
 
     def _note(self, error: KafkaError) -> None:
-        if fault_of(error) is Fault.FATAL and self.fatal is None:
+        if scope_of(error) is ErrorScope.FATAL and self.fatal is None:
             self.fatal = in_words(error)
 
     def answers(self, topic: str, timeout: float) -> bool:

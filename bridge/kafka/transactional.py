@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bridge.clock import monotonic
 from bridge.kafka.config import below, client_logger, settings_judged
-from bridge.kafka.errors import Fault, error_of, fault_of, in_words
+from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.producer import DELIVERY, ProduceFailed, ProducerSettings, QueueFull, Report
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
@@ -230,6 +230,6 @@ class TransactionalProducer:
             self._judge(error)
 
     def _judge(self, error: KafkaError) -> None:
-        if fault_of(error) is Fault.FATAL:
+        if scope_of(error) is ErrorScope.FATAL:
             self.fatal = self.fatal or in_words(error)
             self.is_fenced = self.is_fenced or error.code() == KafkaError._FENCED

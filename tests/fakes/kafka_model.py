@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
-from bridge.kafka.errors import Fault, fault_of, in_words
+from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.producer import ProduceFailed, QueueFull, Role
 
 Report = Callable[[KafkaError | None, object], None]
@@ -138,7 +138,7 @@ class ModelProducer:
             self._live(self._chance.randrange(12))
             due = self._due(self._chance.choice((0, 1, 3, 1000)))
         for record, error in due:
-            if error is not None and fault_of(error) is Fault.FATAL:
+            if error is not None and scope_of(error) is ErrorScope.FATAL:
                 self.fatal = self.fatal or in_words(error)
             record.report(error, None)
         return len(due)

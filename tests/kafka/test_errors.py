@@ -5,36 +5,36 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from bridge.kafka.errors import Fault, error_of, fault_of, in_full, in_words, is_for_size
+from bridge.kafka.errors import ErrorScope, error_of, in_full, in_words, is_for_size, scope_of
 
 
 @pytest.mark.parametrize(
-    ("code", "fault"),
+    ("code", "scope"),
     [
-        (KafkaError.MSG_SIZE_TOO_LARGE, Fault.RECORD),
-        (KafkaError.RECORD_LIST_TOO_LARGE, Fault.RECORD),
-        (KafkaError.INVALID_RECORD, Fault.RECORD),
-        (KafkaError.INVALID_TIMESTAMP, Fault.PLACE),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, Fault.PLACE),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Fault.PLACE),
-        (KafkaError.NOT_ENOUGH_REPLICAS, Fault.PLACE),
-        (KafkaError._UNKNOWN_TOPIC, Fault.PLACE),
-        (KafkaError._PURGE_QUEUE, Fault.FATAL),
-        (KafkaError._PURGE_INFLIGHT, Fault.FATAL),
-        (KafkaError._ALL_BROKERS_DOWN, Fault.PLACE),
-        (KafkaError._FATAL, Fault.FATAL),
-        (KafkaError._FENCED, Fault.FATAL),
+        (KafkaError.MSG_SIZE_TOO_LARGE, ErrorScope.RECORD),
+        (KafkaError.RECORD_LIST_TOO_LARGE, ErrorScope.RECORD),
+        (KafkaError.INVALID_RECORD, ErrorScope.RECORD),
+        (KafkaError.INVALID_TIMESTAMP, ErrorScope.TOPIC),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, ErrorScope.TOPIC),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, ErrorScope.TOPIC),
+        (KafkaError.NOT_ENOUGH_REPLICAS, ErrorScope.TOPIC),
+        (KafkaError._UNKNOWN_TOPIC, ErrorScope.TOPIC),
+        (KafkaError._PURGE_QUEUE, ErrorScope.FATAL),
+        (KafkaError._PURGE_INFLIGHT, ErrorScope.FATAL),
+        (KafkaError._ALL_BROKERS_DOWN, ErrorScope.TOPIC),
+        (KafkaError._FATAL, ErrorScope.FATAL),
+        (KafkaError._FENCED, ErrorScope.FATAL),
     ],
 )
-def test_an_error_concerns_the_record_the_topic_or_the_producer(code: int, fault: Fault) -> None:
+def test_an_error_concerns_the_record_the_topic_or_the_producer(code: int, scope: ErrorScope) -> None:
     """Only an error of the record itself may make it a dead letter."""
-    assert fault_of(KafkaError(code)) is fault
+    assert scope_of(KafkaError(code)) is scope
 
 
 def test_an_error_that_the_client_marks_as_fatal_is_fatal() -> None:
     """Whatever its code."""
-    assert fault_of(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost", fatal=True)) is Fault.FATAL
-    assert fault_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "lost", fatal=True)) is Fault.FATAL
+    assert scope_of(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost", fatal=True)) is ErrorScope.FATAL
+    assert scope_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "lost", fatal=True)) is ErrorScope.FATAL
 
 
 def test_the_error_in_an_exception_is_found() -> None:
