@@ -1,4 +1,4 @@
-"""An event stream that keeps a journal of what it means, and fails in any way, connection by connection."""
+"""An event stream with a journal of its events that can fail in any way, connection by connection."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _PIECE = 64 * 1024
 
 
 class Sent(NamedTuple):
-    """One block on the wire, and what it means by the rules of event streams."""
+    """One block as bytes, and the event that it is according to the standard."""
 
     wire: bytes
     id: str | None
-    """The id it has as the standard reads it; None: it has none, and the position stays where it was."""
+    """The event's id according to the standard; None: it has none, and the last event id does not change."""
     name: str | None
-    """The event's name; None: the block dispatches nothing that is published."""
+    """The event's name; None: the block dispatches no event that is published."""
     data: bytes
-    """What has to arrive, byte for byte."""
+    """The data that must arrive, byte for byte."""
     reason: str | None = None
-    """Of the dead letter that it becomes; None: it becomes an event."""
+    """The reason of the dead letter that it becomes; None: it becomes an event."""
     full: bytes | None = None
-    """All of the data, where a dead letter shows only the beginning."""
+    """All of the data, if the dead letter contains only its beginning."""
     before: bytes = b""
-    """Goes out in front of ``wire``: what large blocks have in common is in memory once."""
+    """Sent before ``wire``: the common part of large blocks is in memory once."""
 
 
 Fault = Callable[[Peer, bytes], None]
-"""What is done to one connection, given the blocks that a sound server would send on it now."""
+"""Serves one connection, given the blocks that a working server would send on it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,9 @@ class Request:
 
 
 class FaultyFeed:
-    """A stream that replays after an id and goes on live, but for the connections that a fault is in store for.
+    """A stream that replays after an id and continues with new events, except on connections that get a fault.
 
-    Ten times a second it sends a comment when there is nothing else.
-
-    Any thread.
+    Ten times a second it sends a comment when there is nothing else. Any thread.
     """
 
     def __init__(self, sent: Iterable[Sent] = (), faults: Iterable[Fault] = ()) -> None:
@@ -65,13 +63,13 @@ class FaultyFeed:
         self.add(sent)
 
     def add(self, sent: Iterable[Sent]) -> None:
-        """More events."""
+        """Add events."""
         with self._changed:
             self._add(sent)
             self._changed.notify_all()
 
     def fail(self, faults: Iterable[Fault], sent: Iterable[Sent] = ()) -> None:
-        """End the present connections, do this to the next ones, and have more events that only those will bring."""
+        """End the present connections, apply a fault to each of the next ones, and add events that only they send."""
         with self._changed:
             self._faults = iter(faults)
             self._cuts += 1
@@ -86,18 +84,18 @@ class FaultyFeed:
 
     @property
     def last_id(self) -> str:
-        """The id a reader has at the end; the last block must have one."""
+        """The last event id of a reader at the end. The last block must have an id."""
         return str(self._sent[-1].id)
 
-    def meant(self) -> list[Sent]:
-        """What has to be published, in order."""
+    def expected(self) -> list[Sent]:
+        """Return the blocks that must be published, in order."""
         return [one for one in self._sent if one.name is not None]
 
     def journal(self, session: str) -> list[JournalEntry]:
-        """What has to be published, as the simulated server writes it down."""
+        """Return the events that must be published, as the simulated server's journal has them."""
         return [
             JournalEntry(session, number, str(one.id), str(one.name), one.data if one.full is None else one.full)
-            for number, one in enumerate(self.meant(), 1)
+            for number, one in enumerate(self.expected(), 1)
         ]
 
     def __call__(self, peer: Peer) -> None:
@@ -132,7 +130,7 @@ class FaultyFeed:
 
 
 def up_to(last: Sent) -> Fault:
-    """Everything up to this block, and the end of the connection."""
+    """Send everything up to this block, then end the connection."""
 
     def fault(peer: Peer, blocks: bytes) -> None:
         end = blocks.find(last.wire)
@@ -142,13 +140,13 @@ def up_to(last: Sent) -> Fault:
 
 
 def pieces(wire: bytes) -> Iterator[bytes]:
-    """A large block in parts that no buffer has to hold whole."""
+    """Split a large block into parts, so that no buffer holds it whole."""
     for start in range(0, len(wire), _PIECE):
         yield wire[start : start + _PIECE]
 
 
 def numbered(first: int, count: int, *, layout: str = "id: {id}\nevent: content\ndata: {data}\n\n") -> list[Sent]:
-    """``content`` events whose ids are numbers from ``first``; texts of many lengths, so that cuts fall everywhere."""
+    """Return ``content`` events with ids from ``first`` and texts of many lengths, so that cuts are at all places."""
     return [_numbered(number, layout) for number in range(first, first + count)]
 
 

@@ -1,4 +1,4 @@
-"""Events that no careful server sends: each with what has to become of it, and for which reason."""
+"""Malformed and unusual events, each with the event or dead letter that it must become."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from tests.fakes.faulty_feed import Sent
 
 MIB = 2**20
 KEPT = 64 * 1024
-"""Bytes of oversize data that a dead letter shows."""
-MARKED = "oversize"
+"""Bytes of oversize data that a dead letter contains."""
+OVERSIZE = "oversize"
 
 
 def event(id_: str, data: bytes, **more: Any) -> Sent:
-    """One event. ``data`` is what is on the wire; with ``meant``, that is what it is by the standard."""
+    """Return one event. ``data`` is what is sent; ``meant``, if given, is what a client must dispatch."""
     name, meant = more.pop("name", "content"), more.pop("meant", data)
     wire = more.pop("wire", None) or b"id: %b\nevent: %b\ndata: %b\n\n" % (id_.encode(), name.encode(), data)
     return Sent(wire, id_, name, meant, **more)
 
 
-def saying(text: str) -> bytes:
-    """The data of a valid ``content`` event."""
+def content(text: str) -> bytes:
+    """Return the data of a valid ``content`` event."""
     return json.dumps({"type": "content", "content": text}, ensure_ascii=False).encode()
 
 
 def with_more(more: bytes) -> bytes:
-    """The same with a member of any kind."""
+    """Return the data of a valid ``content`` event with one more member."""
     return b'{"type":"content","content":"x","more":%b}' % more
 
 
 def bad_utf8() -> Iterator[Sent]:
-    """Bytes that are not UTF-8, in data, in names, in ids: U+FFFD, by the standard's count."""
+    """Yield bytes that are not UTF-8, in data, names and ids: U+FFFD replaces them as the standard requires."""
     for wrong, read in (
         (b"\xff", 1),
         (b"\xc3(", 1),
@@ -45,12 +45,12 @@ def bad_utf8() -> Iterator[Sent]:
         yield event(
             f"u{wrong.hex()}", with_more(b'"%b"' % wrong), meant=with_more(b'"%b%b"' % ("\ufffd".encode() * read, rest))
         )
-    yield event("un", saying("name"), name="n\ufffd", wire=b"id: un\nevent: n\xff\ndata: %b\n\n" % saying("name"))
-    yield event("u\ufffd", saying("id"), wire=b"id: u\xff\nevent: content\ndata: %b\n\n" % saying("id"))
+    yield event("un", content("name"), name="n\ufffd", wire=b"id: un\nevent: n\xff\ndata: %b\n\n" % content("name"))
+    yield event("u\ufffd", content("id"), wire=b"id: u\xff\nevent: content\ndata: %b\n\n" % content("id"))
 
 
 def bad_json() -> Iterator[Sent]:
-    """What looks like JSON and is none, beside what does not look like it and is."""
+    """Yield data that looks like JSON and is not, and data that does not look like JSON and is."""
     broken = (
         b"", b"{", b"nothing", b'{"type":"content","content":"a" "b"}', b'{"type":"content","content":"\\x"}',
         b'{"type":"content","content":NaN}', b'{"type":"content","content":"x","n":Infinity}', b"{} {}",
@@ -73,9 +73,9 @@ def bad_json() -> Iterator[Sent]:
         yield event(f"s{number}", data, reason="schema")
 
 
-def odd_framing() -> Iterator[Sent]:
-    """Line ends, lines and fields of every kind."""
-    text = saying("lines")
+def unusual_framing() -> Iterator[Sent]:
+    """Yield line ends, lines and fields of every kind."""
+    text = content("lines")
     yield event("f1", text, wire=b"id: f1\r\nevent: content\r\ndata: %b\r\n\r\n" % text)
     yield event("f2", text, wire=b"id: f2\revent: content\rdata: %b\r\r" % text)
     yield event("f3", text, wire=b"id: f3\nevent: content\rdata: %b\r\n\n" % text)
@@ -97,14 +97,14 @@ def odd_framing() -> Iterator[Sent]:
     yield event("f12", b"{}", name="\U0001f4a5 \x1b[2J")
     yield event("f13", b"{}", name="n" * 5000)
     yield event(
-        "f14", b"{}", name="n" * 8192, reason=MARKED, wire=b"id: f14\nevent: %b\ndata: {}\n\n" % (b"n" * 100_000)
+        "f14", b"{}", name="n" * 8192, reason=OVERSIZE, wire=b"id: f14\nevent: %b\ndata: {}\n\n" % (b"n" * 100_000)
     )
 
 
-def odd_ids() -> Iterator[Sent]:
-    """Ids that are ignored, and ids that HTTP carries, however strange."""
-    yield Sent(b"id: a\0b\nevent: content\ndata: %b\n\n" % saying("NUL"), None, "content", saying("NUL"))
-    yield Sent(b"id: i1\nid: \0\nevent: content\ndata: %b\n\n" % saying("two"), "i1", "content", saying("two"))
+def unusual_ids() -> Iterator[Sent]:
+    """Yield ids that are ignored, and unusual ids that an HTTP header can contain."""
+    yield Sent(b"id: a\0b\nevent: content\ndata: %b\n\n" % content("NUL"), None, "content", content("NUL"))
+    yield Sent(b"id: i1\nid: \0\nevent: content\ndata: %b\n\n" % content("two"), "i1", "content", content("two"))
     for id_ in (
         "007",
         "-1",
@@ -114,11 +114,11 @@ def odd_ids() -> Iterator[Sent]:
         "x" * 8000,
         "tab\tin it",
     ):
-        yield event(id_, saying(f"id {id_[:20]}"))
+        yield event(id_, content(f"id {id_[:20]}"))
 
 
 def giants(size: int) -> Iterator[Sent]:
-    """Events of so many bytes, in one line, in a million of them; comments and fields of that size beside others."""
+    """Yield events of this size in one line and in a million lines, and comments and fields of this size."""
     yield giant("g1", size)
     wide = '{"type":"content","content":"' + "\u20ac" * (size // 3)
     yield oversize("g2", wide.encode())
@@ -130,11 +130,11 @@ def giants(size: int) -> Iterator[Sent]:
         blanks,
         wire=b'id: g5\nevent: content\ndata:{"type":"content",\n%bdata:"content":"x"}\n\n' % (b"data\n" * 800_000),
     )
-    # What is of no use costs nothing; an id or a retry of that size makes its block a large one, its event a marker.
+    # Ignored lines do not count. An id or a retry of this size makes the block too large, and its event a dead letter.
     for number, (line, reason) in enumerate(
-        ((b": %b", None), (b"what: %b", None), (b"%b", None), (b"id: a\0%b", MARKED), (b"retry: x%b", MARKED))
+        ((b": %b", None), (b"what: %b", None), (b"%b", None), (b"id: a\0%b", OVERSIZE), (b"retry: x%b", OVERSIZE))
     ):
-        data = saying(f"beside {number}")
+        data = content(f"beside {number}")
         wire = b"%b\nid: h%d\nevent: content\ndata: %b\n\n" % (line % (b"c" * size), number, data)
         yield event(f"h{number}", data, reason=reason, wire=wire)
     yield event("i1", with_more(b'"%b"' % (b"j" * (890 * 1024))))
@@ -143,36 +143,42 @@ def giants(size: int) -> Iterator[Sent]:
 
 
 def giant(id_: str, size: int) -> Sent:
-    """A valid event of so many bytes in one line."""
+    """Return a valid event of this many bytes in one line."""
     return oversize(id_, with_more(b'"%b"' % (b"x" * size)))
 
 
 def giants_in_a_row(size: int, count: int) -> Iterator[Sent]:
-    """Valid events of so many bytes, an ordinary one behind each."""
+    """Yield valid events of this many bytes, each followed by an ordinary one."""
     data = with_more(b'"%b"' % (b"x" * size))
     block = b"event: content\ndata: %b\n" % data
     for number in range(count):
         yield event(
-            f"g{number}", data, wire=b"id: g%d\n\n" % number, meant=data[:KEPT], reason=MARKED, full=data, before=block
+            f"g{number}",
+            data,
+            wire=b"id: g%d\n\n" % number,
+            meant=data[:KEPT],
+            reason=OVERSIZE,
+            full=data,
+            before=block,
         )
-        yield event(f"s{number}", saying(f"{number}"))
+        yield event(f"s{number}", content(f"{number}"))
 
 
 def oversize(id_: str, data: bytes, lines: bytes | None = None) -> Sent:
-    """An event that becomes a marker: its beginning, its size, its digest."""
+    """Return an event that becomes a dead letter with its beginning, its size and its digest."""
     kept = data[:KEPT].decode("utf-8", "ignore").encode()
     wire = b"id: %b\nevent: content\n%b\n" % (id_.encode(), lines or b"data: %b\n" % data)
-    return event(id_, data, meant=kept, reason=MARKED, wire=wire, full=data)
+    return event(id_, data, meant=kept, reason=OVERSIZE, wire=wire, full=data)
 
 
-def uncarried_ids() -> Iterator[Sent]:
-    """Ids that no HTTP header carries, or gives back as they were."""
+def unsendable_ids() -> Iterator[Sent]:
+    """Yield ids that no HTTP header can contain unchanged."""
     for number, id_ in enumerate(("\x01", " leading", "trailing ", "\x7f", "a\x0bb", "\x1b[2J")):
-        data = saying(f"uncarried {number}")
+        data = content(f"unsendable {number}")
         yield event(id_, data, wire=b"id:%b\nevent: content\ndata: %b\n\n" % (b" " + id_.encode(), data))
 
 
 def long_ids() -> Iterator[Sent]:
-    """Ids that servers refuse in a header; beyond 8 KiB their event becomes a marker, because a header is cut."""
-    for size, reason in ((8 * 1024, None), (9000, MARKED), (60_000, MARKED), (1_000_000, MARKED)):
-        yield event("x" * size, saying(f"id of {size}"), reason=reason)
+    """Yield ids that servers refuse in a header. Above 8 KiB the event becomes a dead letter, whose header is cut."""
+    for size, reason in ((8 * 1024, None), (9000, OVERSIZE), (60_000, OVERSIZE), (1_000_000, OVERSIZE)):
+        yield event("x" * size, content(f"id of {size}"), reason=reason)

@@ -1,6 +1,6 @@
-"""What a server, or something between, may do to streams: nothing is lost, torn or twice.
+"""Faults of a server or of the network lose, truncate and repeat no event.
 
-Each test compares Kafka with what the server meant, byte for byte, by a consumer that follows the rule.
+Each test compares Kafka with the server's events, byte for byte, by a consumer that follows the rule for consumers.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LAYOUTS = (
     ": a comment\r\nid: {id}\r\nevent: content\r\ndata: {data}\r\n\r\n",
     "event:content\rdata:{data}\rid:{id}\r\r",
 )
-"""An id behind its data is the dangerous one: cut in its digits, it would be another id."""
+"""An id after its data is the dangerous case: cut within its digits, it would be another id."""
 
 
-def test_cuts_at_any_byte_lose_tear_and_repeat_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """FIN and RST, in the head, in size lines, ids and characters, in every framing, packed against our wish too."""
+def test_cuts_at_any_byte_lose_and_repeat_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """FIN and RST, in heads, size lines, ids and characters, in every framing, with unrequested compression."""
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -53,7 +53,9 @@ def test_cuts_at_any_byte_lose_tear_and_repeat_nothing(kafka: str, namespace: st
             assert bridge.terminate() == 0
     connections = sum(len(feed.requests) for feed in feeds.values())
     proof = proven(kafka, namespace, feeds)
-    print(f"{connections - len(feeds)} cuts, {tails:.0f} torn events, {proof.events} events, {proof.repeats} repeats")
+    print(
+        f"{connections - len(feeds)} cuts, {tails:.0f} truncated events, {proof.events} events, {proof.repeats} repeats"
+    )
     assert connections >= len(feeds) * CUTS
     assert tails > connections / 10
 
@@ -65,7 +67,7 @@ def interrupted(
     faults: Mapping[str, Sequence[Fault]],
     more: Mapping[str, object],
 ) -> dict[str, FaultyFeed]:
-    """A session for each row: events, then its faults one connection after the other, then events again. Proven."""
+    """Run a session per row: events, then its faults on one connection each, then events. Verify all of them."""
     feeds = {name: FaultyFeed(numbered(1, 20)) for name in faults}
     with scripted_mix() as mix:
         mix.streams = dict(feeds)
@@ -79,7 +81,7 @@ def interrupted(
                 lambda: all(len(feeds[name].requests) == 2 + len(faults[name]) for name in feeds), 20, "requests"
             )
             wait_until(
-                lambda: {one["state"] for one in status(bridge)["sessions"]} == {"streaming"}, 10, "sound streams"
+                lambda: {one["state"] for one in status(bridge)["sessions"]} == {"streaming"}, 10, "working streams"
             )
             assert bridge.get("/readyz").status == 200
             assert bridge.terminate() == 0
@@ -87,10 +89,10 @@ def interrupted(
     return feeds
 
 
-def test_answers_that_are_no_stream_cost_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Errors, refusals, pages, redirects, garbage: asked again until there is a stream, and then nothing is missing.
+def test_responses_that_are_not_streams_lose_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Errors, pages, redirects, garbage: the bridge retries until there is a stream, and no event is missing.
 
-    What asks for a wait gets it, in both forms. Where a redirect leads to another host nobody is asked at all.
+    It waits as ``Retry-After`` requires, in both forms. It sends no request to the other host of a redirect.
     """
     with serving(lambda peer: peer.send(answer(200))) as other:
         away = b"Location: " + other.url.encode()
@@ -103,15 +105,15 @@ def test_answers_that_are_no_stream_cost_nothing(kafka: str, namespace: str, tmp
             "400-twice": [bad.status(400)] * 2,
             "json": [bad.page(b"application/json", b'{"error": {}}')] * 3,
             "login-page": [bad.page(b"text/html; charset=utf-8", login)] * 3,
-            "no-type": [bad.saying(b"HTTP/1.1 200 OK\r\n\r\nid: 7\nevent: content\ndata: {}\n\n")] * 3,
+            "no-type": [bad.raw(b"HTTP/1.1 200 OK\r\n\r\nid: 7\nevent: content\ndata: {}\n\n")] * 3,
             "moved-away": [bad.status(code, away) for code in (301, 302, 303, 307, 308)],
             "moved-nowhere": [bad.status(302), bad.status(307, b"Location: http://[")],
             "busy-seconds": [bad.status(503, b"Retry-After: 2")],
             "busy-date": [bad.busy_until(3)],
             "too-many": [bad.status(429, b"Retry-After: 2")],
             "nonsense-wait": [bad.status(503, b"Retry-After: soon"), bad.status(429, b"Retry-After: -5")],
-            "garbage": [bad.saying(b"\0\1\2 no http\r\n\r\n"), bad.saying(b""), bad.saying(b"HTTP/1.1 abc\r\n\r\n")],
-            "flood": [bad.saying(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000)],
+            "garbage": [bad.raw(b"\0\1\2 no http\r\n\r\n"), bad.raw(b""), bad.raw(b"HTTP/1.1 abc\r\n\r\n")],
+            "flood": [bad.raw(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000)],
         }
         secrets = {"servers.local.token": "open-sesame", "servers.local.headers.x-api-key": "open-sesame"}
         feeds = interrupted(kafka, namespace, tmp_path, rows, secrets)
@@ -124,15 +126,15 @@ def test_answers_that_are_no_stream_cost_nothing(kafka: str, namespace: str, tmp
         assert next_one.at - refused.at < 1, name
 
 
-def test_streams_that_hang_are_given_up_and_quiet_ones_are_not(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Silence, endless drips in the head, the framing and an event; beside them comments alone for ten time-outs."""
+def test_hanging_streams_time_out_and_quiet_ones_do_not(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Silence and endless slow bytes time out; streams with only comments stay open for ten timeouts."""
     hanging: dict[str, Sequence[Fault]] = {
         "mute": [bad.silent],
         "silent-in-an-event": [bad.silent_in_an_event],
         "dripping-head": [bad.dripping_head()],
         "dripping-size": [bad.dripping_size()],
         "dripping-event": [bad.dripping_event],
-        "torn-by-a-proxy": [bad.torn_by_a_proxy] * 3,
+        "truncated-by-a-proxy": [bad.truncated_by_a_proxy] * 3,
         "bad-framing": [bad.bad_framing] * 3,
     }
     quiet = {
@@ -150,8 +152,8 @@ def test_streams_that_hang_are_given_up_and_quiet_ones_are_not(kafka: str, names
         assert next_one.at - began.at < 5, name
 
 
-def test_a_server_that_is_killed_and_comes_back_costs_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A real process, killed again and again under load, away for a while each time: refused connections, resets."""
+def test_a_killed_and_restarted_server_loses_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A real process is killed under load several times, which resets and refuses connections."""
     rounds = 3 * EFFORT
     names = [f"s{number}" for number in range(5)]
     feeds = {name: FaultyFeed(numbered(1, 300 * rounds)) for name in names}
@@ -174,7 +176,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_nothing(kafka: str, namesp
 
 
 def wait_more_than(bridge: Bridge, count: int) -> None:
-    """Return once more than so many records of all sessions are acknowledged."""
+    """Return when more than this many records of all sessions are acknowledged."""
 
     def delivered() -> int:
         return sum(one["acknowledged_sequence"] for one in status(bridge)["sessions"])
@@ -182,11 +184,11 @@ def wait_more_than(bridge: Bridge, count: int) -> None:
     wait_until(lambda: delivered() > count, 30, "some events", 0.02)
 
 
-def test_faults_of_every_kind_while_the_bridge_is_killed_too(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Cuts, refusals, pages, torn events at random on every connection, and a bridge that dies again and again.
+def test_random_faults_while_the_bridge_is_killed_lose_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Random cuts, errors, pages and truncated events on every connection, and several kills of the bridge.
 
-    Where ids rise by one, no fault and no kill costs a new epoch: a replay proves itself. Where they are any text, a
-    kill before a session's first checkpoint leaves nothing to prove it by.
+    With ids that rise by one, no fault and no kill starts a new epoch, because the overlap proves the replay. With
+    opaque ids, a kill before a session's first checkpoint does: there is no overlap to compare.
     """
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
@@ -219,24 +221,24 @@ def test_faults_of_every_kind_while_the_bridge_is_killed_too(kafka: str, namespa
 
 
 def any_fault(seed: int) -> Iterator[Fault]:
-    """One after the other, without end: mostly cuts."""
+    """Yield random faults without end, mostly cuts."""
     chance = random.Random(seed)
     framings = [*FRAMINGS.values()]
-    others = (bad.status(500), bad.status(503), bad.status(204), bad.page(b"text/html", b"log in"), bad.saying(b""))
+    others = (bad.status(500), bad.status(503), bad.status(204), bad.page(b"text/html", b"log in"), bad.raw(b""))
     while True:
         if chance.random() < 0.3:
-            yield chance.choice((*others, bad.torn_by_a_proxy, bad.bad_framing))
+            yield chance.choice((*others, bad.truncated_by_a_proxy, bad.bad_framing))
         else:
             yield cut_at_any_byte(chance.choice(framings), chance, 8000, reset=chance.random() < 0.5)
 
 
 def in_any_layout(count: int, chance: random.Random) -> list[Sent]:
-    """Ids that count, in a layout of their own."""
+    """Return events with rising ids in a random layout."""
     return numbered(1, count, layout=chance.choice(LAYOUTS))
 
 
 def with_random_ids(count: int, chance: random.Random) -> list[Sent]:
-    """Ids that are words without an order."""
+    """Return events with opaque ids."""
     ids = [f"{chance.getrandbits(64):x}" for _ in range(count)]
     bare = numbered(1, count, layout="event: content\ndata: {data}\n\n")
     return [one._replace(wire=f"id: {id_}\n".encode() + one.wire, id=id_) for one, id_ in zip(bare, ids, strict=True)]

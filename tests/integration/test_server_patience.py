@@ -67,7 +67,7 @@ def test_no_server_is_flooded_whatever_it_answers(kafka: str, namespace: str, tm
 
     Events do prove something, but where their ids make no sense there are no more than two requests for each wait.
     """
-    feeds = {name: FaultyFeed(numbered(1, 10), repeat(bad.saying(wire))) for name, wire in EMPTY.items()}
+    feeds = {name: FaultyFeed(numbered(1, 10), repeat(bad.raw(wire))) for name, wire in EMPTY.items()}
     more: dict[str, object] = {"servers.local.reconnect_min": "50ms", "servers.local.reconnect_max": "1500ms"}
     with scripted_mix() as mix, scripted_mix() as old, scripted_mix() as strange:
         mix.streams = dict(feeds)

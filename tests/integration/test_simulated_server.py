@@ -1,4 +1,4 @@
-"""The simulated server's own truth through a whole bridge: the proof against its journal holds under faults."""
+"""A whole bridge delivers exactly the simulated server's journal, under malformed events and random faults."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ SILENT = ("--sessions", 1, "--rate", 0, "--heartbeat", 0)
 CHAOS = 6.0
 """Seconds."""
 WITHOUT_ID = {"no_id", "nul_id", "empty_id"}
-"""A server whose events have none is refused."""
+"""A server that sends such events is refused."""
 WITH_ID = [kind for kind in MALFORMED_EVENTS if kind not in WITHOUT_ID]
 
 
 def wait_settled(bridge: Bridge, mix: MixServer, name: str) -> None:
-    """Return once the bridge has as many events acknowledged as the server says it published."""
+    """Return when the bridge has acknowledged as many events as the server published."""
 
     def settled() -> bool:
-        told = session(bridge, name)
-        return told.get("acknowledged_sequence", 0) >= mix.counts(name)["published"] and not told["in_flight"]
+        shown = session(bridge, name)
+        return shown.get("acknowledged_sequence", 0) >= mix.counts(name)["published"] and not shown["in_flight"]
 
     wait_until(settled, 30, f"all of {name}, see {bridge.log}", 0.05)
 
 
 @pytest.mark.usefixtures("numbers_of_any_length")
-def test_the_proof_holds_for_every_poison(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Each kind between ordinary events: in the events or the dead letters, as the journal has it, byte for byte."""
+def test_every_malformed_event_is_delivered_as_in_the_journal(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Each kind, between ordinary events, is an event or a dead letter, byte for byte."""
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         (name,) = (each["id"] for each in mix.get("/control/sessions"))
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             for kind in WITH_ID:
                 mix.burst(name, 1)
-                mix.poison(name, kind)
+                mix.publish_malformed(name, kind)
             mix.burst(name, 1)
             wait_settled(bridge, mix, name)
             assert bridge.terminate() == 0
@@ -50,27 +50,27 @@ def test_the_proof_holds_for_every_poison(kafka: str, namespace: str, tmp_path: 
 
 
 def wait_at_the_end(bridge: Bridge, mix: MixServer) -> None:
-    """Return once each session stands at its journal's last id, with nothing under way."""
+    """Return when each session is at its journal's last id with nothing in flight."""
 
     def behind() -> list[str]:
-        told = {name: session(bridge, name) for name in mix.journal()}
+        shown = {name: session(bridge, name) for name in mix.journal()}
         ends = {name: entries[-1].id for name, entries in mix.journal().items()}
         return [
-            name for name, one in told.items() if (one.get("last_event_id"), one.get("in_flight")) != (ends[name], 0)
+            name for name, one in shown.items() if (one.get("last_event_id"), one.get("in_flight")) != (ends[name], 0)
         ]
 
     wait_until(lambda: not behind(), 60, f"the end of {behind()}, see {bridge.log}", 0.2)
 
 
-def test_the_proof_holds_under_chaos(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Some forty faults by chance in six seconds, all harmless to the truth: nothing is lost, torn or out of order."""
-    row = takewhile(lambda due: due.at < CHAOS, Chaos(5, 0.15).faults())
+def test_random_faults_lose_no_event(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """About forty random faults in six seconds: nothing is lost, altered or out of order."""
+    faults = takewhile(lambda due: due.at < CHAOS, Chaos(5, 0.15).faults())
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps([{"at": due.at, "fault": due.request.to_json()} for due in row]))
+    plan.write_text(json.dumps([{"at": due.at, "fault": due.request.to_json()} for due in faults]))
     planned = len(json.loads(plan.read_text()))
     with MixServer(tmp_path / "mix", "--sessions", 3, "--rate", 200, "--faults", plan) as mix:
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_until(lambda: happened(mix) >= planned, 60, f"{planned} faults", 0.2)
+            wait_until(lambda: fault_count(mix) >= planned, 60, f"{planned} faults", 0.2)
             mix.post("/control/pause")
             mix.clear()
             wait_at_the_end(bridge, mix)
@@ -81,8 +81,8 @@ def test_the_proof_holds_under_chaos(kafka: str, namespace: str, tmp_path: Path)
     assert proof.events > 1000
 
 
-def happened(mix: MixServer) -> int:
-    """How many faults there were; 0 while the server refuses to say."""
+def fault_count(mix: MixServer) -> int:
+    """Return how many faults there were; 0 while the server refuses connections."""
     try:
         return len(mix.faults())
     except OSError:

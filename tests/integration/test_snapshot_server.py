@@ -1,4 +1,4 @@
-"""The public server of August 2025, which has no ids and where a reader takes part: harmless to it, honest about it."""
+"""With the public server of August 2025, which has no ids, the bridge disturbs no run and reports gaps."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ KIND = ("--kind", "snapshot", "--sessions", 0, "--heartbeat", 0.2)
 ACCEPT = {"servers.local.without_ids": "accept", "servers.local.discover": False}
 
 
-def test_its_streams_are_bridged_and_every_reconnect_is_told_of(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Cut by age again and again: never two readers, no run cancelled by us, each reconnect ``unresumable``."""
+def test_every_reconnect_is_reported_as_unresumable(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The server cuts connections by age: there are never two readers, and the bridge cancels no run."""
     with MixServer(tmp_path / "mix", *KIND, "--connection-age", 1) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         with started(
@@ -24,29 +24,29 @@ def test_its_streams_are_bridged_and_every_reconnect_is_told_of(kafka: str, name
         ) as bridge:
             for turn in range(3):
                 wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
-                _say_a_whole_run(mix)
+                publish_a_whole_run(mix)
                 wait_arrived(kafka, namespace, mix)
                 before = mix.counts("a")["opened"]
                 wait_until(lambda before=before: mix.counts("a")["opened"] > before, 30, f"cut {turn}", 0.02)  # type: ignore[misc]
             assert bridge.terminate() == 0
             bridge.start()
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
-            _say_a_whole_run(mix)
+            publish_a_whole_run(mix)
             wait_arrived(kafka, namespace, mix)
             assert bridge.terminate() == 0
         counts = mix.counts("a")
         prove(kafka, [f"{namespace}.events", f"{namespace}.dead-letters"], mix.journal(), new_epochs=True)
     assert counts["most_readers"] == 1
     assert (counts["cancelled_runs"], counts["refused_runs"], counts["dropped"]) == (0, 0, 0)
-    told = lifecycle(kafka, namespace, "a")
-    assert told[0].kind == "attached"
-    assert len([one for one in told if one.kind == "unresumable"]) >= 3
-    assert {one.kind for one in told} == {"attached", "unresumable"}  # attached again where nothing had come since
+    records = lifecycle(kafka, namespace, "a")
+    assert records[0].kind == "attached"
+    assert len([one for one in records if one.kind == "unresumable"]) >= 3
+    assert {one.kind for one in records} == {"attached", "unresumable"}  # attached again if no event had arrived since
     assert len({one.epoch for one in accepted(kafka, namespace, "a")}) >= 4
 
 
 def wait_arrived(kafka: str, namespace: str, mix: MixServer) -> None:
-    """Return once everything is in Kafka, also what is not of the contract's form: it is a dead letter."""
+    """Return when all events are in Kafka, as events or as dead letters."""
 
     def arrived() -> bool:
         records = [*events(kafka, namespace), *events(kafka, namespace, "dead-letters")]
@@ -55,22 +55,22 @@ def wait_arrived(kafka: str, namespace: str, mix: MixServer) -> None:
     wait_until(arrived, 30, "its events", 0.05)
 
 
-def _say_a_whole_run(mix: MixServer) -> None:
-    """Events up to the end of a run: what runs longer than a connection would be cancelled by its end."""
+def publish_a_whole_run(mix: MixServer) -> None:
+    """Publish events up to the end of a run: the end of the connection would cancel a longer run."""
     while True:
         mix.burst("a", 1)
         if mix.journal()["a"][-1].event in {"complete", "rate_limit_error"}:
             return
 
 
-def test_its_events_are_refused_unless_asked_for(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``refuse``: the session stops at the first event without an id, before any harm, and is not asked again."""
+def test_its_events_are_refused_by_default(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The session stops at the first event without an id, and the bridge sends no further request."""
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {"servers.local.sessions": "a", "servers.local.discover": False}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
-            _say_a_whole_run(mix)
+            publish_a_whole_run(mix)
             assert wait_logged(bridge, "without ids")["setting"] == "servers.local.without_ids"
             wait_until(lambda: session(bridge, "a")["state"] == "refused", 10, "its stop")
             assert bridge.terminate() == 0
@@ -78,8 +78,8 @@ def test_its_events_are_refused_unless_asked_for(kafka: str, namespace: str, tmp
     assert events(kafka, namespace) == []
 
 
-def test_an_unknown_session_there_ends_like_a_404(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """200 and one error event: nothing of it is published, a few requests, then it is over."""
+def test_an_unknown_session_ends_like_a_404(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """It is 200 with one error event: nothing is published, and after a few requests the session ends."""
     with MixServer(tmp_path / "mix", *KIND) as mix:
         more = {**ACCEPT, "servers.local.sessions": "nobody", "servers.local.gone_after": "1s"}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
@@ -92,21 +92,21 @@ def test_an_unknown_session_there_ends_like_a_404(kafka: str, namespace: str, tm
     assert [one.kind for one in lifecycle(kafka, namespace, "nobody")] == ["ended"]
 
 
-def test_its_plain_text_is_no_list_of_sessions(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Discovery believes only what is JSON, and says so; configured sessions are bridged all the same."""
+def test_plain_text_is_not_a_list_of_sessions(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Discovery logs the error; configured sessions are bridged."""
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {"servers.local.without_ids": "accept", "servers.local.sessions": "a"}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_logged(bridge, "discovery failed", "not JSON")
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
-            _say_a_whole_run(mix)
+            publish_a_whole_run(mix)
             wait_arrived(kafka, namespace, mix)
             assert bridge.terminate() == 0
 
 
-def test_what_it_may_have_dropped_for_a_slow_reader_is_told(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A bridge that stood still cannot ask again: it says that events may be missing, and which came."""
+def test_a_stall_is_reported_as_a_gap(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The server may have dropped events for a stalled reader, and cannot replay them."""
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {**ACCEPT, "servers.local.sessions": "a"}
@@ -115,10 +115,10 @@ def test_what_it_may_have_dropped_for_a_slow_reader_is_told(kafka: str, namespac
             bridge.send(signal.SIGSTOP)
             until = monotonic() + 5.5
             wait_until(lambda: monotonic() > until, 10, "the time", 0.1)
-            _say_a_whole_run(mix)
+            publish_a_whole_run(mix)
             bridge.send(signal.SIGCONT)
             wait_arrived(kafka, namespace, mix)
             assert bridge.terminate() == 0
         assert mix.counts("a")["opened"] == 1
-    told = lifecycle(kafka, namespace, "a")
-    assert [(one.kind, one.reason) for one in told] == [("attached", "new_session"), ("gap", "stood_still")]
+    records = lifecycle(kafka, namespace, "a")
+    assert [(one.kind, one.reason) for one in records] == [("attached", "new_session"), ("gap", "stood_still")]

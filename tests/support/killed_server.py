@@ -1,7 +1,7 @@
-"""A Mix server in a process of its own that can be killed and comes back with all it had.
+"""A Mix server in a process of its own that can be killed and restarted without losing an event.
 
-Its events are made from their numbers alone, so there is nothing that a kill could take from it; it sends so many a
-second, on each connection, and the numbers it has sent are free to be asked for again.
+Its events follow from their numbers, so a kill loses nothing. Each connection gets 500 events a second, and every event
+can be requested again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.support.waiting import wait_until
 
 _BURST = 10
 _PAUSE = 0.02
-"""Seconds between two bursts: 500 events a second on each connection, so that a kill comes in the middle."""
+"""Seconds between two bursts: 500 events a second on each connection, so that a kill happens in the middle."""
 
 
 class KilledServer:
-    """The process, on one port for all its lives. Used by one thread at a time."""
+    """The process, always on the same port. Used by one thread at a time."""
 
     def __init__(self, folder: Path, sessions: Sequence[str], count: int) -> None:
         self._log = folder / "server.log"
@@ -42,11 +42,11 @@ class KilledServer:
 
     @property
     def url(self) -> str:
-        """Where it is, while it lives."""
+        """Its address, while it runs."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """A new life."""
+        """Start the process."""
         command = [sys.executable, "-m", "tests.support.killed_server", str(self._port), *self._arguments]
         self._process = spawn(command, log=self._log, cwd=REPOSITORY)
         wait_until(self._listens, 20, f"the server, see {self._log}")

@@ -94,7 +94,7 @@ class MixServer:
         listed: list[dict[str, Any]] = self.get("/control/faults")
         return listed
 
-    def poison(self, session: str, kind: str, size: int | None = None) -> None:
+    def publish_malformed(self, session: str, kind: str, size: int | None = None) -> None:
         """Publish an event that trips careless readers."""
         asked = {"kind": kind} if size is None else {"kind": kind, "size": size}
         self.post(f"/control/sessions/{urllib.parse.quote(session, '')}/poison", asked)

@@ -1,4 +1,4 @@
-"""A TCP proxy whose weather a test makes: clear, slow, black hole, half open, cut."""
+"""A TCP proxy with network conditions that a test sets: clear, slow, black hole, half open, cut."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from typing import Any, Self
 _PIECE = 16 * 1024
 """Bytes of one read: small enough for a rate to be even."""
 _AHEAD = 16
-"""Pieces of one direction that are on their way, as a network would have them."""
+"""Pieces of one direction in flight, as in a network."""
 _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConditions:
-    """How a proxy treats what comes by. What it holds back goes on when the weather clears, as TCP itself would."""
+    """How the proxy treats bytes. It forwards held bytes when the conditions allow it again, as TCP would."""
 
     requests: bool = True
-    """Whether what clients say gets through, the end of a connection included."""
+    """Whether bytes from clients are forwarded, including the end of a connection."""
     answers: bool = True
-    """The same for what the other side says."""
+    """The same for bytes from the other side."""
     delay: float = 0.0
-    """Seconds each piece is late, in both directions; the order and the throughput stay."""
+    """Delay of each piece in seconds, in both directions, without a change of order or throughput."""
     rate: float | None = None
-    """Bytes a second of all connections together, each direction for itself."""
+    """Bytes a second of all connections together, per direction."""
     refuse: bool = False
     """New connections end at once."""
 
 
 CLEAR = NetworkConditions()
 BLACK_HOLE = NetworkConditions(requests=False, answers=False)
-"""Everything is swallowed; new connections are accepted and hear nothing."""
+"""Nothing is forwarded; new connections are accepted and get no bytes."""
 HALF_OPEN = NetworkConditions(answers=False)
-"""Requests arrive and no answer comes back: not even that the other side is gone."""
+"""Requests are forwarded and responses are not, not even the end of the other side."""
 REFUSED = NetworkConditions(refuse=True)
 
 
-class _Line:
-    """One connection: from a client here to the other side there."""
+class _Connection:
+    """One connection from a client to the other side."""
 
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self.writers = writers
@@ -58,7 +58,7 @@ class _Line:
 
 
 class Proxy:
-    """Listens from its making, passes on from ``start``; ``upstream`` may be named later than that. Any thread."""
+    """Listens from its creation and forwards once entered; ``upstream`` may be set later. Any thread."""
 
     def __init__(self, upstream: int = 0) -> None:
         """``upstream`` is a port of this machine."""
@@ -68,7 +68,7 @@ class Proxy:
         self._conditions = CLEAR
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
-        self._lines: set[_Line] = set()
+        self._connections: set[_Connection] = set()
         self._paid: dict[bool, float] = {True: 0.0, False: 0.0}
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -88,21 +88,21 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Its host and port."""
         return f"127.0.0.1:{self.port}"
 
     def set(self, conditions: NetworkConditions) -> None:
-        """Another weather from now on, for open connections too."""
+        """Set the conditions, for open connections too."""
         self._loop.call_soon_threadsafe(self._set, conditions)
 
     def cut(self, *, reset: bool = True) -> None:
-        """End all connections now, with RST or FIN; what was on its way is lost for good."""
+        """End all connections now, with RST or FIN; the bytes in flight are lost."""
         self._do(self._cut(reset=reset))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    # The loop's thread
+    # --- the loop's thread
 
     def _set(self, conditions: NetworkConditions) -> None:
         self._conditions = conditions
@@ -110,8 +110,8 @@ class Proxy:
         self._changed = asyncio.Event()
 
     async def _cut(self, *, reset: bool) -> None:
-        for line in tuple(self._lines):
-            line.cut(reset=reset)
+        for connection in tuple(self._connections):
+            connection.cut(reset=reset)
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._accept, sock=self._listener)
@@ -125,39 +125,39 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        line = _Line(writer)
-        self._lines.add(line)
+        connection = _Connection(writer)
+        self._connections.add(connection)
         try:
             if not self._conditions.refuse:
-                await self._join(line, reader, writer)
+                await self._join(connection, reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # the other side is not there, or the test is over: the client learns it from the end below
+            pass  # the other side is not reachable, or the test ends: the client sees the end below
         finally:
-            line.cut(reset=self._conditions.refuse)
-            self._lines.discard(line)
+            connection.cut(reset=self._conditions.refuse)
+            self._connections.discard(connection)
 
-    async def _join(self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._let_through(0, is_answer=False, came_at=self._loop.time())  # its SYN is lost like the rest
+    async def _join(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._wait_until_allowed(0, is_answer=False, came_at=self._loop.time())  # its SYN is lost like the rest
         there, to_there = await asyncio.open_connection("127.0.0.1", self.upstream)
-        line.writers = (writer, to_there)
-        ways = [
-            asyncio.ensure_future(self._pass_on(reader, to_there, is_answer=False)),
-            asyncio.ensure_future(self._pass_on(there, writer, is_answer=True)),
+        connection.writers = (writer, to_there)
+        directions = [
+            asyncio.ensure_future(self._forward(reader, to_there, is_answer=False)),
+            asyncio.ensure_future(self._forward(there, writer, is_answer=True)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
-        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
-        reading = asyncio.ensure_future(self._read(reader, on_the_way))
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        in_flight: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
+        reading = asyncio.ensure_future(self._read(reader, in_flight))
         try:
             while True:
-                came_at, piece = await on_the_way.get()
-                await self._let_through(len(piece), is_answer=is_answer, came_at=came_at)
+                came_at, piece = await in_flight.get()
+                await self._wait_until_allowed(len(piece), is_answer=is_answer, came_at=came_at)
                 if not piece:
                     return
                 writer.write(piece)
@@ -165,26 +165,26 @@ class Proxy:
         finally:
             reading.cancel()
 
-    async def _read(self, reader: asyncio.StreamReader, on_the_way: asyncio.Queue[tuple[float, bytes]]) -> None:
+    async def _read(self, reader: asyncio.StreamReader, in_flight: asyncio.Queue[tuple[float, bytes]]) -> None:
         piece = b"begin"
         while piece:
             try:
                 piece = await reader.read(_PIECE)
             except OSError:
                 piece = b""
-            await on_the_way.put((self._loop.time(), piece))
+            await in_flight.put((self._loop.time(), piece))
 
-    async def _let_through(self, size: int, *, is_answer: bool, came_at: float) -> None:
-        """Return when a piece may go on; the weather may change meanwhile."""
+    async def _wait_until_allowed(self, size: int, *, is_answer: bool, came_at: float) -> None:
+        """Return when a piece may be forwarded; the conditions may change while it waits."""
         while True:
             conditions, changed = self._conditions, self._changed
             is_open = conditions.answers if is_answer else conditions.requests
             due = came_at + conditions.delay
             if is_open and conditions.rate is not None:
                 due = max(due, self._paid[is_answer] + size / conditions.rate)
-            late = due - self._loop.time()
-            if is_open and late <= 0:
+            remaining = due - self._loop.time()
+            if is_open and remaining <= 0:
                 self._paid[is_answer] = self._loop.time()
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), late if is_open else None)
+                await asyncio.wait_for(changed.wait(), remaining if is_open else None)

@@ -1,4 +1,4 @@
-"""Poison and giants: each arrives for what it is, event or dead letter, all around it arrives, and memory holds."""
+"""Malformed and giant events become events or dead letters, the events around them arrive, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ GIANT = 20 * malformed.MIB
 GIANTS = 6 * EFFORT
 
 
-def among_sound_ones(sent: Sequence[Sent]) -> list[Sent]:
-    """Each between two ordinary events."""
+def between_valid_events(sent: Sequence[Sent]) -> list[Sent]:
+    """Put each between two ordinary events."""
     return [each for number, one in enumerate(sent) for each in (*numbered(10_000 + number, 1), one)] + numbered(
         19_999, 1
     )
 
 
 @pytest.mark.usefixtures("numbers_of_any_length")
-def test_poison_stops_nothing_and_arrives_for_what_it_is(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Bad UTF-8, bad JSON, odd framing, odd ids, giants: all at once, then again after a cut."""
+def test_malformed_events_stop_no_stream_and_arrive_as_event_or_dead_letter(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Bad UTF-8, bad JSON, unusual framing, unusual ids, giants: all at the same time, then again after a cut."""
     kinds = {
         "utf8": [*malformed.bad_utf8()],
         "json": [*malformed.bad_json()],
-        "framing": [*malformed.odd_framing()],
-        "ids": [*malformed.odd_ids()],
+        "framing": [*malformed.unusual_framing()],
+        "ids": [*malformed.unusual_ids()],
         "giants": [*malformed.giants(2 * malformed.MIB)],
     }
-    feeds = {name: FaultyFeed(among_sound_ones(sent)) for name, sent in kinds.items()}
+    feeds = {name: FaultyFeed(between_valid_events(sent)) for name, sent in kinds.items()}
     with scripted_mix() as mix:
         mix.streams = dict(feeds)
         mix.list(*feeds)
@@ -53,10 +55,12 @@ def test_poison_stops_nothing_and_arrives_for_what_it_is(kafka: str, namespace: 
     print(f"{proof.events} events, {len(letters)} of them dead letters, {proof.repeats} repeats")
 
 
-def test_ids_that_cannot_come_back_cost_repeats_and_no_event(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Ids that HTTP cannot carry, and ids that the server refuses for their length: a cut behind each of them."""
-    kinds = {"uncarried": [*malformed.uncarried_ids()], "long": [*malformed.long_ids()]}
-    feeds = {name: FaultyFeed(among_sound_ones(sent), map(up_to, sent)) for name, sent in kinds.items()}
+def test_ids_that_cannot_be_sent_back_cause_repeats_and_lose_no_event(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Ids that no HTTP header can contain, and ids that the server refuses as too long: a cut after each of them."""
+    kinds = {"unsendable": [*malformed.unsendable_ids()], "long": [*malformed.long_ids()]}
+    feeds = {name: FaultyFeed(between_valid_events(sent), map(up_to, sent)) for name, sent in kinds.items()}
     with scripted_mix() as mix:
         mix.streams = {name: refusing_long_headers(feed) for name, feed in feeds.items()}
         mix.list(*feeds)
@@ -70,7 +74,7 @@ def test_ids_that_cannot_come_back_cost_repeats_and_no_event(kafka: str, namespa
 
 
 def refusing_long_headers(feed: FaultyFeed) -> Script:
-    """The feed behind a server that takes headers of up to 8 KiB, as most do."""
+    """Serve the feed with a limit of 8 KiB for headers, as most servers have."""
 
     def script(peer: Peer) -> None:
         if max(map(len, peer.request.split(b"\r\n"))) > 8192:
@@ -81,8 +85,8 @@ def refusing_long_headers(feed: FaultyFeed) -> Script:
     return script
 
 
-def test_giants_in_a_row_take_no_more_memory_than_one_piece(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Events of 20 MB, one after the other on two streams: markers with size and digest, ordinary ones between."""
+def test_giant_events_in_a_row_need_bounded_memory(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Events of 20 MB on two streams become dead letters with size and digest; ordinary events between them arrive."""
     giants = [*malformed.giants_in_a_row(GIANT, GIANTS)]
     feeds = {"a": FaultyFeed(numbered(1, 1)), "b": FaultyFeed(numbered(1, 1))}
     with scripted_mix() as mix:
@@ -91,7 +95,7 @@ def test_giants_in_a_row_take_no_more_memory_than_one_piece(kafka: str, namespac
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_delivered(bridge, feeds)
             before = memory(bridge, "VmRSS")
-            Path(f"/proc/{bridge.pid}/clear_refs").write_text("5")  # the peak is counted from here
+            Path(f"/proc/{bridge.pid}/clear_refs").write_text("5")  # resets the peak
             for feed in feeds.values():
                 feed.add(giants)
             wait_delivered(bridge, feeds)
@@ -99,11 +103,11 @@ def test_giants_in_a_row_take_no_more_memory_than_one_piece(kafka: str, namespac
             assert bridge.terminate() == 0
     proven(kafka, namespace, feeds)
     total = 2 * GIANTS * GIANT / malformed.MIB
-    print(f"{total:.0f} MiB in events of {GIANT / 2**20:.0f} MiB: {grown / 2**20:.1f} MiB more than before at the most")
+    print(f"{total:.0f} MiB in events of {GIANT / 2**20:.0f} MiB: {grown / 2**20:.1f} MiB more than before at most")
     assert grown < 24 * malformed.MIB
 
 
 def memory(bridge: Bridge, which: str) -> int:
-    """Bytes: resident now (``VmRSS``), or at the most (``VmHWM``)."""
+    """Return bytes: resident now (``VmRSS``), or at most (``VmHWM``)."""
     lines = Path(f"/proc/{bridge.pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(which)).split()[1]) * 1024
