@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.options import Given, takes_settings
+from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -58,4 +59,4 @@ def _document(lines: Sequence[Line], *, ok: bool) -> dict[str, Any]:
 def _printed(line: dict[str, str | None]) -> str:
     state = str(line["state"])
     text = f"{line['subject']}: {line['detail']}" + (f" - {line['hint']}" if line["hint"] else "")
-    return typer.style(f"{state:<8}", fg=_COLOURS[state]) + (text if text.isprintable() else repr(text)[1:-1])
+    return typer.style(f"{state:<8}", fg=_COLOURS[state]) + visible(text)

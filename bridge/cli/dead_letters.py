@@ -9,7 +9,7 @@ import typer
 from bridge.cli.kafka_access import JSON_OPTION, Access, access, echo_json
 from bridge.cli.options import Given, takes_settings
 from bridge.clock import parse_rfc3339, unix_ms
-from bridge.core.records.dead_letter import Number, Place, Wanted, grouped, place_or_number
+from bridge.core.records.dead_letter import DeadLetterFilter, Number, Place, grouped, parse_reference
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _since(text: str) -> int:
 
 def _name(text: str) -> Place | Number:
     try:
-        return place_or_number(text)
+        return parse_reference(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} {error}") from None
 
@@ -66,13 +66,13 @@ _Json = Annotated[bool, JSON_OPTION]
 
 def _wanted(
     session: list[str] | None, reason: str | None, event: str | None, since: int | None, names: list[Any] | None = None
-) -> Wanted:
+) -> DeadLetterFilter:
     places = frozenset(name for name in names or () if isinstance(name, Place))
     numbers = frozenset(name for name in names or () if isinstance(name, Number))
-    return Wanted(tuple(session or ()), reason, event, since, places, numbers)
+    return DeadLetterFilter(tuple(session or ()), reason, event, since, places, numbers)
 
 
-def _letters(given: Given, wanted: Wanted) -> tuple[Access, DeadLetters]:
+def _letters(given: Given, wanted: DeadLetterFilter) -> tuple[Access, DeadLetters]:
     opened = access(given)
     from bridge.admin.dead_letters.topic import DeadLetters  # noqa: PLC0415 - Kafka's client is slow to import
 

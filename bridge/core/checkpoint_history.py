@@ -73,7 +73,11 @@ class CheckpointHistory:
         """
         if self.highest is None:
             return False
-        if self.last is not None and checkpoint.term is not None and checkpoint.term < self.stale_offset:
+        if (
+            self.last is not None
+            and checkpoint.fencing_token is not None
+            and checkpoint.fencing_token < self.stale_offset
+        ):
             return False
         if self.safe is self.highest and checkpoint.position.epoch == self.highest.position.epoch:
             return True  # the stale writes were its own: another process's claim lies between
@@ -96,4 +100,4 @@ class CheckpointHistory:
 
 
 def _are_of_one_writer(earlier: Checkpoint, later: Checkpoint) -> bool:
-    return earlier.term == later.term and earlier.position.epoch <= later.position.epoch
+    return earlier.fencing_token == later.fencing_token and earlier.position.epoch <= later.position.epoch

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records import claim
-from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, run_of, term_of
+from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY, Claim
 
 _LARGEST_EPOCH = 10**10 - 2
@@ -109,12 +109,12 @@ class CheckpointLog:
             self._add_checkpoint(place, CheckpointRecord(partition, offset, written_ms, key, value))
 
     def _add_checkpoint(self, place: tuple[int, bytes], record: CheckpointRecord) -> None:
-        run, newest_claim = run_of(record.value), self._newest_claims[record.partition]
+        run, newest_claim = epoch_and_token(record.value), self._newest_claims[record.partition]
         before = self._unparsed.get(place)
         if before is None or before.run != run or before.newest_claim != newest_claim:
             if before is not None:
                 self._parse(place, before)
-            if newest_claim < (token := term_of(run)) < record.offset:  # compaction removed that claim
+            if newest_claim < (token := token_of(run)) < record.offset:  # compaction removed that claim
                 newest_claim = self._newest_claims[record.partition] = token
         self._unparsed[place] = _Unparsed(newest_claim, run, record)
 
@@ -149,9 +149,11 @@ class CheckpointLog:
             home = partition_of(record.key, self._partitions)
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
             return InvalidCheckpoint(record, why, checkpoint)
-        if checkpoint.term is not None and checkpoint.term >= record.offset:
-            checkpoint = replace(checkpoint, term=None)  # the token of an earlier topic with this name: meaningless
-        is_stale = checkpoint.term is not None and checkpoint.term < newest_claim
+        if checkpoint.fencing_token is not None and checkpoint.fencing_token >= record.offset:
+            checkpoint = replace(
+                checkpoint, fencing_token=None
+            )  # the token of an earlier topic with this name: meaningless
+        is_stale = checkpoint.fencing_token is not None and checkpoint.fencing_token < newest_claim
         history = self._histories.get(record.key, _EMPTY)
         self._histories[record.key] = history.after(checkpoint, record.offset, is_stale=is_stale)
         return None

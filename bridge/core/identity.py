@@ -1,4 +1,4 @@
-"""Who a session is, and the numbers its records carry."""
+"""The identity of a session, and the numbers that its records carry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SessionKey:
 
 
 class Position(NamedTuple):
-    """How far a session has come: the next record is ``(epoch, sequence + 1)``, the next request sends the id.
+    """The position of a session: the next record is ``(epoch, sequence + 1)``, the next request sends the id.
 
     ``last_event_id`` is the server's opaque text; empty means that no ``Last-Event-ID`` header is sent.
     """
@@ -38,17 +38,17 @@ class Position(NamedTuple):
 
 
 UNSENDABLE_ID = "\n"
-"""Stands for an event id that is too long to be kept: no server can have sent it, and no request can carry it."""
+"""Replaces an event id that is too long to keep: no server can send this text as an id, and no request can carry it."""
 LONGEST_ID = 8 * 1024
-"""Characters of an event id that is kept: no server takes a longer header, and it must fit into a checkpoint."""
+"""Most characters of an event id that is kept: no server accepts a longer header, and a checkpoint must hold it."""
 
 
 def sendable(last_event_id: str) -> bool:
-    """Whether an HTTP header can carry this id, as UTF-8, and give it back unchanged.
+    """Whether an HTTP header can carry this id, as UTF-8, and return it unchanged.
 
-    CR, LF and NUL are impossible, and a blank at either end is stripped on the way. Other control characters than tab
-    are refused by strict servers (RFC 9110, section 5.5), so they count as not sendable too. Empty is sendable: the
-    header is left out. A caller resumes from the last sendable id it has.
+    CR, LF and NUL are impossible, and HTTP removes a blank at either end. Strict servers refuse control characters
+    other than tab (RFC 9110, section 5.5), so ids with them are not sendable either. Empty is sendable: the header is
+    left out. A caller resumes from the last sendable id that it has.
     """
     if last_event_id != last_event_id.strip(" \t"):
         return False
@@ -70,9 +70,9 @@ def murmur2(key: bytes) -> int:
     hashed = (0x9747B28C ^ length) & mask
     whole = length - length % 4
     for (four,) in _FOUR.iter_unpack(key[:whole]):
-        word = four * multiplier & mask
-        word = (word ^ word >> 24) * multiplier & mask
-        hashed = (hashed * multiplier & mask) ^ word
+        block = four * multiplier & mask
+        block = (block ^ block >> 24) * multiplier & mask
+        hashed = (hashed * multiplier & mask) ^ block
     if whole < length:
         hashed = (hashed ^ int.from_bytes(key[whole:], "little")) * multiplier & mask
     hashed = (hashed ^ hashed >> 13) * multiplier & mask
@@ -80,5 +80,5 @@ def murmur2(key: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition a Java client's default partitioner gives this key."""
+    """The partition that a Java client's default partitioner chooses for this key."""
     return murmur2(key) % partitions

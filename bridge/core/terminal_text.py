@@ -1,6 +1,6 @@
-"""Text of strangers made safe for a terminal: what it shows is what is there, and nothing of it acts.
+"""Text from servers and topics made safe to print: every character is visible, and none acts on the terminal.
 
-An agent's output is anybody's text. An escape sequence in it could move the cursor, rename the window or hide a line; a
+Anybody can write an agent's output. An escape sequence in it could move the cursor, rename the window or hide a line; a
 bidirectional override could show an id backwards; a zero-width character could make two ids look alike.
 """
 
@@ -13,27 +13,33 @@ ELLIPSIS = "…"
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""The text with everything that is no visible character as an escape: ``\x1b``, ``\u202e``.
+    r"""The text with each character that is not visible as an escape: ``\x1b``, ``\u202e``.
 
-    ``lines`` keeps line ends and tabs. Backslashes stay as they are: this is for eyes, not for reading back.
+    ``lines`` keeps line ends and tabs. Backslashes stay: the result is for people, not for a parser.
     """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or (lines and c in "\n\t") else _escaped(c) for c in text)
 
 
+def one_line(text: str, limit: int = 500) -> str:
+    """The text on one line of at most ``limit`` characters; other than printable characters become blanks."""
+    cut = text[: 4 * limit]  # first: an error text may have a megabyte
+    return " ".join("".join(c if c.isprintable() else " " for c in cut).split())[:limit]
+
+
 def visible_bytes(raw: bytes, *, lines: bool = False) -> str:
-    r"""As `visible`, of bytes that should be UTF-8; those that are not are shown as ``\xff``."""
+    r"""As `visible`, for bytes that should be UTF-8; other bytes become ``\xff``."""
     return visible(raw.decode("utf-8", "backslashreplace"), lines=lines)
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most so many characters, the last of them an ellipsis where something was cut off."""
+    """At most ``limit`` characters; the last one is an ellipsis if the text was longer."""
     return text if len(text) <= limit else text[: max(0, limit - 1)] + ELLIPSIS
 
 
 def columns(rows: Sequence[tuple[str, ...]], right: frozenset[int] = frozenset()) -> list[str]:
-    """Rows as aligned lines, two blanks between columns; the last column is not padded. ``right``: numbers' columns."""
+    """Rows as aligned lines with two blanks between columns; columns in ``right`` are aligned right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(_padded(row, widths, right)).rstrip() for row in rows]
 

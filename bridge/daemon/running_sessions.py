@@ -61,7 +61,7 @@ class RunningSession:
             in_flight=publisher.in_flight,
             last_event_age=None if event_at is None else now - event_at,
             last_byte_age=None if byte_at is None else now - byte_at,
-            last_error=publisher.trouble or publisher.positions.trouble or counters.last_error,
+            last_error=publisher.trouble or publisher.checkpoints.trouble or counters.last_error,
             counters=self.counters(),
         )
 

@@ -21,7 +21,7 @@ from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
 from bridge.errors import Stopped
-from bridge.mix.deletion import deletes
+from bridge.mix.events import deletes
 
 log = get_logger("bridge.session")
 

@@ -1,8 +1,8 @@
-"""At least once: one idempotent producer, one thread that polls it, one watermark per session.
+"""At least once: one idempotent producer, one thread that polls it, one queue of batches per session.
 
-Crash points: before an acknowledgement the checkpoint does not speak of the record, so a restart reads it again under
-the same number; after it, the timer writes only what is acknowledged. A first position and a new epoch are
-acknowledged before their first record is produced (see :class:`bridge.core.in_flight.Mark`).
+Crash points: before a batch is acknowledged no checkpoint covers it, so a restart reads its events again and gives them
+the same numbers. After that the timer writes only positions that are acknowledged. A first position and a new epoch are
+acknowledged before their first record is produced (:class:`bridge.core.in_flight.CheckpointBarrier`).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from bridge.core.records.rules import Encoder
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
-from bridge.delivery.in_flight import Window
 from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Producers
 from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.session import Session
 from bridge.kafka.producer import IdempotentProducer, Role
 
 log = get_logger("bridge.delivery")
 
 _POLL = 0.025
-"""Seconds the thread waits for reports: a first position waits at most this long before it is sent."""
+"""Seconds of one wait for reports: a first position waits at most this long before it is sent."""
 _OUTAGE = 5.0
-"""Seconds without any answer, asked for after three, from which on Kafka is taken to be away."""
-_STAND = 5.0
-"""Seconds between two turns after which the process stood still, and its shards may be others' by now."""
+"""Seconds without an answer, a question included, after which Kafka counts as away."""
+_STALL = 5.0
+"""Seconds between two turns after which the process stalled: its shards may have other owners by now."""
 _REPLACE_FIRST, _REPLACE_LONGEST = 0.1, 10.0
-"""Seconds between two new sets of producers: a refused batch ends one, and a cluster that ends each at once must not be
-flooded; whatever Kafka acknowledges in between starts the row again."""
+"""Seconds between two new sets of producers: a cluster that ends each at once must not be flooded. An acknowledgement
+resets the back-off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Limits:
 
 
 class AtLeastOnce:
-    """All sessions' way to Kafka.
+    """Delivery of all sessions (:class:`bridge.delivery.protocol.Delivery`).
 
-    Thread rule: ``open`` and ``close`` are the supervisor's; outboxes belong to their workers; everything else runs in
-    the delivery thread.
+    Thread rule: ``open`` and ``close`` are the supervisor's; publishers belong to their workers; everything else runs
+    in the delivery thread.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class AtLeastOnce:
         limits: Limits,
         beat: Callable[[], None],
     ) -> None:
-        """``make_producer`` makes a producer for a role; ``beat`` is called by each turn of the thread's loop."""
+        """``make_producer`` creates a producer for a role; each turn of the thread calls ``beat``."""
         self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
-        """When Kafka last reported on a record, by :func:`bridge.clock.monotonic`."""
+        """When Kafka last acknowledged a record, by :func:`bridge.clock.monotonic`."""
         self.bug: Exception | None = None
-        """What ended the delivery thread although nobody asked for its end: nothing is delivered any more."""
+        """The exception that ended the delivery thread: nothing is delivered any more."""
         self._producers = Producers.made_by(make_producer)
         self._replace_at, self._replace_delay = 0.0, _REPLACE_FIRST
         self._topics = topics
@@ -78,20 +78,20 @@ class AtLeastOnce:
         self._closed_checkpoints = 0
         self._senders: dict[SessionKey, IdempotentSender] = {}
         self._publishers: dict[SessionKey, SessionPublisher] = {}
-        self._renewal: str | None = None  # set by the watch of the topics, as the next
+        self._renewal: str | None = None  # set by the topic watch, as the next
         self._new_checkpoints: int | None = None
-        self._called: deque[IdempotentSender] = deque()  # by any thread: these want the delivery thread
-        self._answered: list[IdempotentSender] = []  # by the reports of the present poll
-        self._waiting: dict[IdempotentSender, None] = {}  # in the order they called
+        self._called: deque[IdempotentSender] = deque()  # by any thread: they need a turn
+        self._answered: list[IdempotentSender] = []  # by the reports of this poll
+        self._waiting: dict[IdempotentSender, None] = {}  # in the order of their calls
         self._flushed: frozenset[int] = frozenset()
         self._stopping = threading.Event()
         self._aborted = threading.Event()
         self._next_checkpoints = 0.0
-        self._turned_at, self._stood_at = inf, -inf
+        self._turned_at, self._stalled_at = inf, -inf
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
-    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:  # noqa: ARG002 - the protocol's
-        """See :class:`~bridge.delivery.protocol.Delivery`: nothing is to be done before the claim."""
+    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:  # noqa: ARG002 - part of the protocol
+        """Nothing needs to be done before the claim."""
         ready()
 
     def open(
@@ -102,45 +102,45 @@ class AtLeastOnce:
         restored: Checkpoint | None,
         lease: Lease,
     ) -> SessionPublisher:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
-        window = Window(key, encoder, restored, self.budget, lease)
-        positions = CheckpointWriter(
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
+        session = Session(key, encoder, restored, self.budget, lease)
+        checkpoints = CheckpointWriter(
             key,
             fingerprint,
             restored,
             self._topics,
             lease,
             lambda: self._producers.positions.produce,
-            lambda: sender.note_answer(),  # noqa: PLW0108 - the way is made of the log, below
+            lambda: sender.note_answer(),  # noqa: PLW0108 - it is made below
         )
-        sender = IdempotentSender(window, positions, self._producers, self._called.append, self._answered.append)
-        publisher = SessionPublisher(window, sender, self._limits.max_in_flight)
+        sender = IdempotentSender(session, checkpoints, self._producers, self._called.append, self._answered.append)
+        publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
         self._senders[key], self._publishers[key] = sender, publisher
-        sender.call()  # the delivery thread opens its way to the producer
+        sender.call()  # the delivery thread opens the fast path
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         del self._publishers[key]
         sender = self._senders.pop(key)
-        self._closed_checkpoints += sender.positions.count
-        return sender.positions.checkpoint
+        self._closed_checkpoints += sender.checkpoints.count
+        return sender.checkpoints.checkpoint
 
     def is_settled(self, shard: int) -> bool:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return all(self._publishers[key].is_settled for key in self._of(shard))
 
     def resume(self, shard: int) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         for key in self._of(shard):
             self._senders[key].call()
 
     def flush(self, shard: int) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._flushed |= {shard}
 
     def leave(self, lease: Lease) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         lease.revoke()
         self._flushed -= {lease.shard}
         for key in self._of(lease.shard):
@@ -149,19 +149,19 @@ class AtLeastOnce:
 
     def _of(self, shard: int) -> list[SessionKey]:
         senders = tuple(self._senders.items())
-        return [key for key, sender in senders if sender.window.lease.shard == shard]
+        return [key for key, sender in senders if sender.session.lease.shard == shard]
 
     @property
     def checkpoints_written(self) -> int:
         """Checkpoints that Kafka has acknowledged since the start."""
-        return self._closed_checkpoints + sum(sender.positions.count for sender in tuple(self._senders.values()))
+        return self._closed_checkpoints + sum(sender.checkpoints.count for sender in tuple(self._senders.values()))
 
     def start(self) -> None:
         """Start the delivery thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask for the end: what is in memory is delivered, the last checkpoints are written."""
+        """Ask for the end: what is in memory is delivered, and the last checkpoints are written."""
         self._stopping.set()
 
     def join(self, deadline: float) -> bool:
@@ -171,7 +171,7 @@ class AtLeastOnce:
         return not self._thread.is_alive() and not self.unsettled
 
     def abort(self) -> None:
-        """Give up what is not yet delivered; it is read again after the next start."""
+        """Abandon what is not delivered yet; it is read again after the next start."""
         self._aborted.set()
 
     def kafka_answers(self, timeout: float) -> bool:
@@ -183,15 +183,15 @@ class AtLeastOnce:
 
     @property
     def unsettled(self) -> int:
-        """Sessions with something that is not yet in Kafka, or not in their checkpoint."""
+        """Sessions with something that is not in Kafka yet, or not in their checkpoint."""
         return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     def follow_limit(self, max_request_bytes: int) -> None:
-        """The topics take batches of another size now: go on with new producers (any thread)."""
-        self._renewal = f"the topics take batches of {max_request_bytes} bytes now"
+        """The topics' size limit changed: use new producers (any thread)."""
+        self._renewal = f"the topics accept batches of {max_request_bytes} bytes now"
 
     def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic is a new one, of so many partitions: write all that was in the old one (any thread)."""
+        """The checkpoints topic was created again: write all positions again (any thread)."""
         self._new_checkpoints = partitions
 
     # The delivery thread
@@ -208,18 +208,18 @@ class AtLeastOnce:
 
     def turn(self) -> None:
         """Go round once: run reports, send what waits, write checkpoints."""
-        self._note_stand(monotonic())
+        self._note_stall(monotonic())
         self._poll()
         self._begin_positions_again()
-        if self._answered:  # not what poll counts: it also counts the client's words about lost connections
+        if self._answered:  # the result of poll also counts errors about lost connections
             self.last_answer = monotonic()
             self._replace_delay = _REPLACE_FIRST
             for sender in self._answered:
                 sender.advance()
             self._answered.clear()
         self._replace_if_fatal()
-        if self._producers.fatal is None:  # else what waits would fail, and be wound back, at every turn
-            self._pump()
+        if self._producers.fatal is None:  # otherwise what waits would fail again at every turn
+            self._resend()
         self.budget.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
         self.budget.wake()
         self._write_checkpoints()
@@ -231,33 +231,33 @@ class AtLeastOnce:
             self._next_checkpoints = now + self._limits.checkpoint_interval
         if is_due or flushed:
             for sender in tuple(self._senders.values()):
-                if is_due or sender.window.lease.shard in flushed:
+                if is_due or sender.session.lease.shard in flushed:
                     sender.write_checkpoint()
 
     def _poll(self) -> None:
-        on_trial = any(sender.is_searching for sender in self._waiting)
-        on_mark = any(sender.awaits_position for sender in self._waiting)
-        self._producers.poll(_POLL, on_trial=on_trial, on_mark=on_mark)
+        self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
 
-    def _pump(self) -> None:
+    def _resend(self) -> None:
         while self._called:
             self._waiting[self._called.popleft()] = None
-        self._waiting = dict.fromkeys(
-            sender for sender in self._waiting if not (self._may_go(sender) and sender.pump())
-        )
+        waiting = [sender for sender in self._waiting if not (self._may_go(sender) and sender.resend())]
+        # Whoever had the isolation producer waits behind the others for it.
+        self._waiting = dict.fromkeys(sorted(waiting, key=lambda sender: sender.is_isolating))
 
-    def _note_stand(self, now: float) -> None:
-        if now - self._turned_at > _STAND:
-            self._stood_at = now
+    def _note_stall(self, now: float) -> None:
+        if now - self._turned_at > _STALL:
+            self._stalled_at = now
             for sender in tuple(self._senders.values()):
                 sender.hold()
                 sender.call()
         self._turned_at = now
 
     def _may_go(self, sender: IdempotentSender) -> bool:
-        """After a stand only what is proven to be ours still: a mark that got through before it opens no new epoch."""
-        lease = sender.window.lease
-        return lease.is_over or lease.is_proven_within(monotonic() - self._stood_at)  # one that is over gives free
+        """After a stall only sessions whose lease is proved: another process may have their shards."""
+        lease = sender.session.lease
+        return lease.is_over or lease.is_proven_within(
+            monotonic() - self._stalled_at
+        )  # one that is over frees its memory
 
     def _begin_positions_again(self) -> None:
         partitions, self._new_checkpoints = self._new_checkpoints, None
@@ -265,22 +265,22 @@ class AtLeastOnce:
             return
         self._topics = replace(self._topics, partitions=partitions)
         for sender in tuple(self._senders.values()):
-            sender.positions.begin_again(partitions)
-        # The client looks for new partitions of a topic it knows every five minutes only, and takes nothing for them.
+            sender.checkpoints.begin_again(partitions)
+        # The client looks for new partitions of a known topic every five minutes only, and produces nothing to them.
         self._renewal = "the checkpoints topic is a new one"
 
     def _replace_if_fatal(self) -> None:
         fatal, renewal = self._producers.fatal, self._renewal
         if (fatal is None and renewal is None) or monotonic() < self._replace_at:
             return
-        self._renewal = None  # whatever the topics are by now, the new ones go by it
+        self._renewal = None  # new producers follow the topics as they are now
         if fatal is None:
-            log.warning("Topics were changed: going on with new producers", reason=renewal)
+            log.warning("Topics were changed: using new producers", reason=renewal)
         else:
-            log.error("A Kafka producer is finished: going on from memory with a new one", error=fatal)
+            log.error("A Kafka producer failed for good: sending again from memory with a new one", error=fatal)
         senders = tuple(self._senders.values())
         for sender in senders:
-            sender.hold()  # a record handed to any producer meanwhile would overtake what is lost
+            sender.hold()  # a record produced meanwhile would overtake what is lost
         self._producers.replace()
         for sender in senders:
             sender.lose_producers()

@@ -1,11 +1,11 @@
-"""One session's records about itself: its positions in the checkpoints topic, and what happened to its stream."""
+"""One session's checkpoints and lifecycle records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from structlog.stdlib import get_logger
 
@@ -17,17 +17,16 @@ from bridge.core.records.lifecycle import LifecycleWriter
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.lease import Lease
 from bridge.kafka.errors import ProduceError, in_full
-from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
+from bridge.kafka.producer import Produce, ProduceFailed, QueueFull, Report
 
 log = get_logger("bridge.delivery")
 
 State = Literal["active", "ended"]
-Report = Callable[[ProduceError | None, object], None]
 
 
 @dataclass(frozen=True, slots=True)
 class OwnTopics:
-    """Where sessions' records about themselves go."""
+    """The topics of checkpoints and lifecycle records."""
 
     checkpoints: str
     partitions: int
@@ -36,9 +35,9 @@ class OwnTopics:
 
 
 class CheckpointWriter:
-    """Writes one session's positions and knows which of them Kafka has. For the delivery thread alone."""
+    """Writes one session's checkpoints and knows which of them Kafka has. Thread rule: the delivery thread."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a log is made of, given once
+    def __init__(  # noqa: PLR0913, PLR0917 - its collaborators, given once
         self,
         key: SessionKey,
         fingerprint: str,
@@ -48,7 +47,7 @@ class CheckpointWriter:
         present: Callable[[], Produce],
         answered: Callable[[], None],
     ) -> None:
-        """``present`` gives what hands a record over now; ``answered``: Kafka has acknowledged a position."""
+        """``present`` returns the present producer's ``produce``; ``answered``: Kafka acknowledged a checkpoint."""
         self.written = None if restored is None else restored.position
         """The position in the newest checkpoint that Kafka has acknowledged."""
         self.count = 0
@@ -62,8 +61,8 @@ class CheckpointWriter:
         self._present = present
         self._answered = answered
         self.trouble: str | None = None
-        """Why positions are not written at present; None when they are."""
-        self._topic_number = self._written_to = 0  # the topic was created anew so many times
+        """Why checkpoints are not written at present; None when they are."""
+        self._topic_number = self._written_to = 0  # the topic was created again so many times
         self._is_writing = False
         self._state: State = "active"
         self._overlap_window = None if restored is None else restored.overlap_window
@@ -77,9 +76,9 @@ class CheckpointWriter:
         return self._checkpoint(self.written, self._overlap_window, self._state)
 
     def write(self, position: Position, overlap_window: OverlapWindow) -> None:
-        """Write a position that is acknowledged, unless Kafka has it or still owes an answer about an earlier one."""
+        """Write an acknowledged position, unless Kafka has it or a report about an earlier one is still to come."""
         if self._is_writing or self.has(position):
-            return  # one at a time: while Kafka is away they would pile up, and the newest says all
+            return  # one at a time: during an outage they would pile up, and the newest replaces all
         try:
             self._produce(
                 position, overlap_window, "active", partial(self._report, position, overlap_window, self._topic_number)
@@ -90,11 +89,12 @@ class CheckpointWriter:
         except ProduceFailed as failure:
             self.note_trouble(failure.error)
 
-    def write_mark(self, mark: CheckpointBarrier, report: Report) -> None:
-        """Write a mark; raises as ``IdempotentProducer.produce``. ``report`` runs after it is known to be written."""
+    def write_barrier(self, barrier: CheckpointBarrier, report: Report) -> None:
+        """Write a barrier's checkpoint; raises as ``Produce``. ``report`` runs after ``written`` is set."""
         self._produce(
-            mark.position, mark.overlap_window, mark.state, partial(self._report_mark, mark, self._topic_number, report)
-        )
+            barrier.position, barrier.overlap_window, barrier.state,
+            partial(self._report_barrier, barrier, self._topic_number, report),
+        )  # fmt: skip
 
     def write_within(
         self, position: Position, overlap_window: OverlapWindow, state: State, report: Report
@@ -107,12 +107,12 @@ class CheckpointWriter:
         self._is_written(checkpoint.position, checkpoint.overlap_window, checkpoint.state, self._topic_number)
 
     @property
-    def standing(self) -> Position | None:
-        """The position that Kafka has, in the topic as it is now; None where it has none."""
+    def stored(self) -> Position | None:
+        """The position that the present checkpoints topic has; None if it has none."""
         return self.written if self._written_to == self._topic_number else None
 
     def announce(self, announcement: Announcement, report: Report) -> None:
-        """Write what happened; raises as ``IdempotentProducer.produce``."""
+        """Write a lifecycle record; raises as ``Produce``."""
         writer = LifecycleWriter(self._key, self._topics.lifecycle)
         record = writer.record(
             announcement.lifecycle_event, announcement.epoch, announcement.sequence, unix_ms(), announcement.new_epoch
@@ -120,20 +120,20 @@ class CheckpointWriter:
         self._present()(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report)
 
     def lose_producers(self) -> None:
-        """What was being written will never be reported."""
+        """The report of the checkpoint that was being written will never come."""
         self._is_writing = False
 
     def begin_again(self, partitions: int) -> None:
-        """The topic is a new one, of so many partitions: what is written next goes there, whatever was written."""
+        """The topic was created again with so many partitions: nothing that was written is in it."""
         self._partition = partition_of(self._record_key, partitions)
         self._topic_number += 1
 
     def has(self, position: Position | None) -> bool:
-        """Whether Kafka has this position, in the topic as it is now."""
+        """Whether the present checkpoints topic has this position."""
         return position == self.written and self._written_to == self._topic_number
 
     def topic_of(self, entry: Entry) -> str:
-        """Where the record of a mark or an announcement goes."""
+        """The topic of a barrier's or an announcement's record."""
         return self._topics.lifecycle if isinstance(entry, Announcement) else self._topics.checkpoints
 
     def _checkpoint(self, position: Position, overlap_window: OverlapWindow, state: State) -> Checkpoint:
@@ -143,7 +143,7 @@ class CheckpointWriter:
 
     def _produce(self, position: Position, overlap_window: OverlapWindow, state: State, report: Report) -> Checkpoint:
         checkpoint = self._checkpoint(position, overlap_window, state)
-        # No two of one session are alike, even at one position: so one can be recognised in the topic.
+        # No two of one session are equal, even at one position: so one can be recognised in the topic.
         self._newest_ms = now = max(checkpoint.updated_ms, self._newest_ms + 1)
         checkpoint = replace(checkpoint, updated_ms=now)
         value, topic = encode(checkpoint), self._topics.checkpoints
@@ -165,17 +165,22 @@ class CheckpointWriter:
             self.note_trouble(error)
 
     def note_trouble(self, error: ProduceError) -> None:
-        """Kafka does not take a position, for the present."""
-        told = in_full(self._topics.checkpoints, error)
-        if told != self.trouble:  # said once: it is tried again with each checkpoint
-            log.warning("Kafka does not take a checkpoint: trying again", session=str(self._key), error=told)
-        self.trouble = told
+        """Kafka refused a checkpoint."""
+        text = in_full(self._topics.checkpoints, error)
+        if text != self.trouble:  # logged once: each interval tries again
+            log.warning("Kafka does not accept a checkpoint: trying again", session=str(self._key), error=text)
+        self.trouble = text
 
-    def _report_mark(
-        self, mark: CheckpointBarrier, topic_number: int, report: Report, error: ProduceError | None, message: object
+    def _report_barrier(
+        self,
+        barrier: CheckpointBarrier,
+        topic_number: int,
+        report: Report,
+        error: ProduceError | None,
+        message: Any,  # noqa: ANN401 - passed on
     ) -> None:
         if error is None:
-            self._is_written(mark.position, mark.overlap_window, mark.state, topic_number)
+            self._is_written(barrier.position, barrier.overlap_window, barrier.state, topic_number)
         report(error, message)
 
     def _is_written(self, position: Position, overlap_window: OverlapWindow, state: State, topic_number: int) -> None:

@@ -1,29 +1,29 @@
-"""Exactly once: one transactional producer and one thread for each shard, which commits every ``transaction_interval``.
+"""Exactly once: one transactional producer and one thread per shard, which commits every ``transaction_interval``.
 
-Workers produce straight into the shard's open transaction. To end it, the shard's thread closes the way of each session
-in it, writes each one's position into the same transaction, commits, and opens them again: the commit acknowledges all.
-Events, dead letters, announcements and positions are in Kafka together or not at all, so nothing but the transaction
-keeps an order or a barrier. Numbers are never changed: what was aborted nobody has seen.
+Workers produce straight into the shard's open transaction. To end it, the shard's thread closes each session's fast
+path, writes each session's position into the same transaction, commits, and opens the fast paths again: the commit
+acknowledges everything. Events, dead letters, lifecycle records and positions are in Kafka together or not at all, so
+the transaction is the only barrier. Numbers never change: nobody has seen what was aborted.
 
-What a kill leaves, step by step:
+What a crash leaves, by step:
 
-- While the transactional id is taken: the former owner's open transaction is aborted, or will be by the next.
-- After that, and before the claim: nothing that anybody sees; the next owner does both again.
-- While records go out: an open transaction. Readers of committed records wait behind it until the next owner takes the
-  id, or the brokers abort it when its time is up; its events are read again from the server, from the position of the
-  last commit.
+- During ``init_transactions``: the former owner's open transaction is aborted, or the next owner's call aborts it.
+- After that, before the claim: nothing visible; the next owner does both again.
+- While records are produced: an open transaction. Consumers of committed records wait behind it until the next owner's
+  ``init_transactions``, or until the brokers abort it after its time-out. The server sends its events again, from the
+  position of the last commit.
 - Between the positions and the commit: the same.
-- While the commit is under way: the brokers have it or not. If they have it the transaction is committed, whatever
-  becomes of this process, before the next owner's ``init_transactions`` returns, and its restore finds the new
-  positions; if not, it is aborted, and the restore finds the old ones.
-- Between the commit and the next transaction: nothing is lost, nothing is in doubt.
-- While an abort, a new producer or a look at what stands is under way: as while records go out.
+- During the commit: the brokers have the request or not. If they have it, the transaction is committed before the next
+  owner's ``init_transactions`` returns, and its restore finds the new positions; if not, it is aborted, and the restore
+  finds the old ones.
+- Between the commit and the next transaction: nothing is lost, and no outcome is unknown.
+- During an abort, a new producer or a read of the stored checkpoints: as while records are produced.
 
-A failure leaves the process alive and its memory whole, so what was aborted goes again from there, and no stream is
-touched. Where the answer to a commit or an abort did not come, a new producer takes the id, which settles the old
-transaction one way or the other and fences what may still arrive, and the positions that stand then say which way it
-went. A producer that was fenced, or whose transaction the brokers ended for its age, hears the same word: only a proof
-of membership tells whether the shard is still ours, and without it the id is never taken again.
+After a failure the memory is whole: what was aborted is sent again from there, and no stream is touched. If a commit or
+an abort is not answered, a new producer calls ``init_transactions``, which settles the old transaction and fences what
+may still arrive; the stored checkpoints then tell its outcome. A fenced producer, and one whose transaction the brokers
+aborted for its age, get the same error: only a proof of membership tells whether the shard is still ours, and without
+it ``init_transactions`` is never called again.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
-from bridge.delivery.in_flight import Window
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.session import Session
 from bridge.delivery.shard_thread import Pace, Reclaim, ShardThread
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
 
 _BEAT = 0.25
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 _OUTAGE = 5.0
-"""Seconds without any answer, asked for after three, from which on Kafka is taken to be away."""
+"""Seconds without an answer, a question included, after which Kafka counts as away."""
 _HANGS = 120.0
-"""Seconds without a turn, though every wait for Kafka ends sooner, after which a shard's thread is taken to hang."""
+"""Seconds without a turn after which a shard's thread counts as hanging: every wait for Kafka ends sooner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Records of one session, bytes of all."""
+    """Records of one session, bytes of all sessions."""
 
     max_in_flight: int
     max_buffer_bytes: int
 
 
 class ExactlyOnce:
-    """See :class:`bridge.delivery.protocol.Delivery`.
+    """Implements :class:`bridge.delivery.protocol.Delivery`.
 
-    Thread rule: as there. A thread of its own beats while no shard's thread hangs.
+    Thread rule: as there. Its own thread sends heartbeats while no shard's thread hangs.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what delivery is made of, given once
+    def __init__(  # noqa: PLR0913, PLR0917 - its collaborators, given once
         self,
         make: Callable[[int], TransactionalProducer],
         make_probe: Callable[[], IdempotentProducer],
@@ -78,7 +78,7 @@ class ExactlyOnce:
         reclaim: Reclaim,
         beat: Callable[[], None],
     ) -> None:
-        """``make`` makes the producer of a shard, ``make_probe`` one that is only asked whether Kafka answers."""
+        """``make`` creates the producer of a shard, ``make_probe`` one that only asks whether Kafka answers."""
         self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         self._make = make
@@ -100,21 +100,21 @@ class ExactlyOnce:
 
     @property
     def bug(self) -> Exception | None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return next((shard.bug for shard in self._threads() if shard.bug is not None), None)
 
     @property
     def unsettled(self) -> int:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     @property
     def checkpoints_written(self) -> int:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
-        return self._closed_checkpoints + sum(each.positions.count for each in tuple(self._publishers.values()))
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
+        return self._closed_checkpoints + sum(each.checkpoints.count for each in tuple(self._publishers.values()))
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`: whoever had the shard is shut out before it is read."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`: fences the former owner before the shard is read."""
         shard = self._shards[lease.shard] = ShardThread(
             lease,
             lambda: self._make(lease.shard),
@@ -131,37 +131,40 @@ class ExactlyOnce:
     def open(
         self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
     ) -> SessionPublisher:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         shard = self._shards[lease.shard]
-        window = Window(key, encoder, restored, self.budget, lease)
-        positions = CheckpointWriter(key, fingerprint, restored, self._topics, lease, shard.present, _unheard)
-        sender = TransactionalSender(window, positions, shard.present, shard.call)
-        publisher = SessionPublisher(window, sender, self._limits.max_in_flight)
+        session = Session(key, encoder, restored, self.budget, lease)
+        present = shard.present
+        checkpoints = CheckpointWriter(
+            key, fingerprint, restored, self._topics, lease, lambda: present().produce, _ignore_answer
+        )
+        sender = TransactionalSender(session, checkpoints, present, shard.call)
+        publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
         self._publishers[key], self._shard_of[key] = publisher, shard
         shard.add(key, sender)
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         publisher = self._publishers.pop(key)
         self._shard_of.pop(key).remove(key)
-        self._closed_checkpoints += publisher.positions.count
-        return publisher.positions.checkpoint
+        self._closed_checkpoints += publisher.checkpoints.count
+        return publisher.checkpoints.checkpoint
 
     def is_settled(self, shard: int) -> bool:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return all(self._publishers[key].is_settled for key in self._of(shard))
 
     def resume(self, shard: int) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`: it never ceased, whoever has the shard shuts it out."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`: it never stopped, another owner would fence it."""
 
     def flush(self, shard: int) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         if shard in self._shards:
             self._shards[shard].flush()
 
     def leave(self, lease: Lease) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`: an open transaction is aborted, by the shard's thread."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`: the shard's thread aborts an open transaction."""
         lease.revoke()
         shard = self._shards.get(lease.shard)
         if shard is None or shard.lease is not lease:
@@ -177,17 +180,17 @@ class ExactlyOnce:
         return [key for key, each in tuple(self._shard_of.items()) if each.lease.shard == shard]
 
     def start(self) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._is_stopping = True
         for shard in self._threads():
             shard.stop()
 
     def join(self, deadline: float) -> bool:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         if not all(shard.join(deadline) for shard in self._threads()):
             return False
         self._ended.set()
@@ -196,13 +199,13 @@ class ExactlyOnce:
         return not self._thread.is_alive() and not self.unsettled
 
     def abort(self) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         for shard in self._threads():
             shard.leave()
         self._ended.set()
 
     def kafka_answers(self, timeout: float) -> bool:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         if self._probe is None:
             self._probe = self._make_probe()
         if self._probe.answers(self._topics.checkpoints, timeout):
@@ -211,14 +214,14 @@ class ExactlyOnce:
         return False
 
     def follow_limit(self, max_request_bytes: int) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
-        self._renew(f"the topics take batches of {max_request_bytes} bytes now")
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
+        self._renew(f"the topics accept batches of {max_request_bytes} bytes now")
 
     def write_positions_again(self, partitions: int) -> None:
-        """See :class:`~bridge.delivery.protocol.Delivery`."""
+        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._topics = replace(self._topics, partitions=partitions)
         for publisher in tuple(self._publishers.values()):
-            publisher.positions.begin_again(partitions)
+            publisher.checkpoints.begin_again(partitions)
         self._renew("the checkpoints topic is a new one")
 
     def _renew(self, why: str) -> None:
@@ -238,10 +241,10 @@ class ExactlyOnce:
                 self._beat()
             self.budget.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
             for shard in [each for each in self._leaving if each.bug is None and each.join(now)]:
-                shard.give_free()
+                shard.free_memory()
                 self._leaving.remove(shard)
             self.budget.wake()
 
 
-def _unheard() -> None:
-    """Each session's part of a commit is told to it by the shard's thread."""
+def _ignore_answer() -> None:
+    """The shard's thread tells each session about its part of a commit."""

@@ -1,331 +1,289 @@
-"""At-least-once delivery of one session: reports, introductions, trials, and what is sent again from memory.
+"""At-least-once delivery of one session: reports, introductions, isolation, and what is sent again from memory.
 
-When something fails the direct way closes, the reports still under way come in, and the delivery thread sends the
-window again (``pump``). Only ``pump`` opens the direct way: while the delivery thread replaces the producers, no worker
-reaches either the old or the new ones.
+When something fails the fast path closes, the reports that are still to come are waited for, and the delivery thread
+sends the session's batches again (``resend``). Only ``resend`` opens the fast path: while the delivery thread replaces
+the producers, no worker reaches the old or the new ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from math import inf
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.in_flight import Announcement, CheckpointBarrier, Entry, Stage, plan_resend
-from bridge.core.records.rules import Record
+from bridge.core.in_flight import Announcement, Batch, CheckpointBarrier, Entry, Stage, plan_resend
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.delivery.encoding import encode_again
-from bridge.delivery.in_flight import Window
+from bridge.delivery.handover import Handover
 from bridge.delivery.producers import Producers
-from bridge.delivery.refusals import RefusedRecord
-from bridge.kafka.errors import ErrorScope, ProduceError, in_full, is_for_age, scope_of
-from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
+from bridge.delivery.session import Session
 
 log = get_logger("bridge.delivery")
 
 _FORGOTTEN = 3600.0
-"""Seconds without an answer after which a producer may be unknown to Kafka again (producer.id.expiration.ms: a day)."""
+"""Seconds without an acknowledgement in a topic after which a producer may be unknown there again
+(producer.id.expiration.ms: a day)."""
 _PROOF = 1.0
-"""Seconds that a proof of membership holds for a new epoch: a successor takes a shard only after the session time-out,
+"""Seconds that a proof of membership holds for a new epoch. Another owner gets a shard only after the session time-out,
 which is several times as long."""
-_RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
-"""Seconds between two attempts at a topic that does not take records: quick at first, never a flood."""
 
 
 class IdempotentSender:
-    """See :class:`bridge.delivery.sender.Way`.
+    """Implements :class:`bridge.delivery.sender.Sender`.
 
     Thread rule: reports and everything that is not in that protocol are the delivery thread's.
     """
 
     def __init__(
         self,
-        window: Window,
-        positions: CheckpointWriter,
+        session: Session,
+        checkpoints: CheckpointWriter,
         producers: Producers,
         call: Callable[[IdempotentSender], None],
         answered: Callable[[IdempotentSender], None],
     ) -> None:
-        """``call`` asks for a ``pump``, from any thread; ``answered`` for an ``advance`` after the present poll."""
-        self.window = window
-        self.positions = positions
-        self.is_direct = False
-        # Topics in which the present producer has had an answer about this session. Kafka takes any first number of a
-        # producer it does not know, so behind a first batch that is refused others would get in: a session's first
-        # record for a topic goes first and is waited for. From then on there is no gap (see Role.EVENTS).
-        self.known: set[str] = set()
-        self.produced = self._reported = 0
+        """``call`` asks for a ``resend``, from any thread; ``answered`` for an ``advance`` after the present poll."""
+        self.session = session
+        self.checkpoints = checkpoints
+        self.introduced: dict[str, float] = {}
+        """When the present producer last had an acknowledgement of this session in a topic. Kafka takes any first
+        number of a producer it does not know, so behind a refused first batch others would get in: a session's first
+        record for a topic goes alone and is waited for. From then on a refusal leaves no gap (see Role.EVENTS)."""
         self._producers = producers
         self._call = call
         self._answered = answered
+        self._handover = Handover(session, checkpoints.topic_of, self.call, self._note_acknowledged)
+        self._entries = session.in_flight.entries
         self._has_answer = False
-        self._entries = window.entries
-        self._introduced: Entry | None = None
         self._answered_at = monotonic()
-        self._failed = False
-        self._place_failed = False
-        self._is_late = False  # Kafka found a record too old for its topic
-        self._alone = 0
-        self._rejected: dict[Entry, RefusedRecord] = {}
-        self._retry_at, self._retry_delay = 0.0, _RETRY_FIRST
+        self._alone: Entry | None = None  # nothing behind it is produced before it is acknowledged
+        self._needs_epoch = False
 
     # What the worker calls
 
     @property
-    def produce(self) -> Produce:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        return self._producers.events.produce
-
-    def keep(self, entry: Entry, record: Record) -> None:
-        """See :class:`~bridge.delivery.sender.Way`: its number may change before it is sent."""
-
-    def meet(self, _topic: str) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        self.close()
+    def is_direct(self) -> bool:
+        """The fast path is open."""
+        return self._handover.is_direct
 
     @property
     def is_out(self) -> bool:
-        """See :class:`~bridge.delivery.sender.Way`: there are no transactions."""
+        """There are no transactions."""
         return True
 
+    def hand_over(self, batch: Batch) -> None:
+        """Produce a new batch, if the fast path is open and the producer is known in its topics."""
+        if not batch.count:
+            return  # it passes with what is before it
+        if self.is_direct and not self._is_introduced(batch.counts):
+            self._handover.is_direct = False
+        if not self.is_direct:
+            self.call()
+        else:
+            self._handover.produce(batch, self._producers.events.produce_all)
+
     def close(self) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        self.is_direct = False
-        self._call(self)
+        """Close the fast path: delivery must send what was added."""
+        self._handover.is_direct = False
+        self.call()
 
     def call(self) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
+        """Have the delivery thread look at this session soon (any thread)."""
         self._call(self)
 
-    def awaken(self) -> None:
-        """Kafka forgets producers that are idle for a day: introduce this one anew."""
-        if monotonic() - self._answered_at > _FORGOTTEN:
-            with self.window.lock:
-                if not self._entries:
-                    self.known.clear()
-
-    def not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        self.produced -= 1
-        if isinstance(failure, ProduceFailed):
-            self._fail(entry, failure.error)
-        else:
-            entry.stage = Stage.WAITING
-            self.close()
+    def _is_introduced(self, topics: Mapping[str, int]) -> bool:
+        since = monotonic() - _FORGOTTEN
+        return all(self.introduced.get(topic, -inf) > since for topic in topics)
 
     # What the delivery thread does
 
     @property
-    def is_searching(self) -> bool:
-        """Records go one at a time, to find those that Kafka refuses."""
-        return self._alone > 0
+    def is_isolating(self) -> bool:
+        """Its piece is under way."""
+        return self._handover.piece is not None
 
     @property
-    def awaits_position(self) -> bool:
-        """The oldest entry is a position or an announcement: what is behind it waits for Kafka to have it."""
+    def awaits_checkpoint(self) -> bool:
+        """The oldest entry is a barrier: what is behind it waits for Kafka to have it."""
         entries = self._entries
         return bool(entries) and entries[0].is_barrier
 
-    def report(self, entry: Entry, error: ProduceError | None, _message: object) -> None:
-        """One delivery report: records and returns (the hottest line of the delivery thread)."""
-        self._reported += 1
-        if error is not None:
-            self._fail(entry, error)
-            return
-        entry.stage = Stage.ACKNOWLEDGED
-        if self._alone and entry.is_numbered:
-            self._alone -= 1
-            self._rejected.pop(entry, None)
-        if not self._has_answer:
-            self.note_answer()
+    def _note_acknowledged(self, entry: Entry) -> None:
+        if isinstance(entry, Batch) and entry is not self._handover.piece:
+            for topic in entry.counts:
+                self.introduced[topic] = self._answered_at
+        self.note_answer()
 
     def note_answer(self) -> None:
         """Kafka has acknowledged something of this session."""
-        self._has_answer = True
-        self._answered(self)
+        if not self._has_answer:
+            self._has_answer = True
+            self._answered(self)
 
     def advance(self) -> None:
         """Pass what is acknowledged at the head and free its bytes: once for all reports of one poll."""
         self._has_answer = False
         self._answered_at = monotonic()
-        window = self.window
-        before = window.watermark.committable
-        window.advance()
-        if window.trouble is not None and not self._failed and window.watermark.committable != before:
-            window.trouble = None
-            self._retry_delay = _RETRY_FIRST
-
-    def _fail(self, entry: Entry, error: ProduceError) -> None:
-        self.is_direct = False
-        self.window.trouble = in_full(entry.topic or self.positions.topic_of(entry), error)
-        self._is_late = self._is_late or is_for_age(error)
-        scope = scope_of(error)
-        if scope is ErrorScope.FATAL:
-            self._wind_back(entry, Stage.LOST)
-        elif scope is ErrorScope.RECORD and isinstance(entry, Announcement):
-            # It would be refused for ever, and hold everything behind it.
-            log.error(
-                "Kafka refuses a lifecycle record: this is not announced",
-                session=str(self.window.key), error=self.window.trouble,
-                kind=entry.lifecycle_event.kind, detail=entry.lifecycle_event.detail, setting="topics.lifecycle",
-            )  # fmt: skip
-            entry.stage = Stage.ACKNOWLEDGED
-        elif not entry.is_numbered or scope is ErrorScope.TOPIC:
-            self._wind_back(entry, Stage.FAILED)
-            self._place_failed = True
-        elif self._alone and self._entries[0] is entry:
-            self._reject(entry, error)
-        else:
-            self._wind_back(entry, Stage.REFUSED)
-        self._call(self)
-
-    def _wind_back(self, entry: Entry, stage: Stage) -> None:
-        entry.stage = stage
-        self._failed = True
-
-    def _reject(self, entry: Entry, error: ProduceError) -> None:
-        """Refused in a batch of its own: it is the culprit, and next goes to the dead letters."""
-        known = self._rejected.get(entry)
-        rejection = RefusedRecord.of(error) if known is None else known.again(error)
-        if rejection is None:
-            self._wind_back(entry, Stage.FAILED)
-            self._place_failed = True
-            return
-        if known is None:
-            self.window.count_dead_letter("rejected")
-        self._rejected[entry] = rejection
-        entry.stage = Stage.WAITING
+        in_flight = self.session.in_flight
+        before = in_flight.acknowledged
+        self.session.advance()
+        if self.session.trouble is not None and not self._handover.has_failed and in_flight.acknowledged != before:
+            self._handover.note_success()
 
     def hold(self) -> None:
-        """Close the direct way: when this returns, no worker produces or will before the next ``pump``."""
-        with self.window.lock:
-            self.is_direct = False
+        """Close the fast path: when this returns, no worker produces or will before the next ``resend``."""
+        with self.session.lock:
+            self._handover.is_direct = False
 
     def lose_producers(self) -> None:
-        """The producers were replaced: what they had in flight will never be reported, and goes again from memory."""
-        with self.window.lock:
-            for entry in self._entries:
-                if entry.stage is Stage.IN_FLIGHT:
-                    self._wind_back(entry, Stage.LOST)
-            self._reported = self.produced
-            self.known.clear()
-            self._introduced = None
-            self.positions.lose_producers()
-            self._call(self)
+        """The producers were replaced: what they had in flight is never reported, and goes again from memory.
 
-    def pump(self) -> bool:
+        Where the old producer was not surely known, Kafka may have written a later batch and not an earlier one: those
+        numbers are not used again.
+        """
+        with self.session.lock:
+            for entry in self._entries:
+                entry.lose()
+                if entry.stage is Stage.LOST:
+                    self._handover.has_failed = True
+                    is_known = not isinstance(entry, Batch) or self._is_introduced(entry.counts)
+                    self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)
+            self.introduced.clear()
+            self._handover.piece = self._alone = None
+            self.checkpoints.lose_producers()
+            self.call()
+
+    def resend(self) -> bool:
         """Send what waits in memory, as far as order allows now; False when more is to be sent at a later turn."""
-        with self.window.lock:
-            if self.window.is_revoked:
-                self.window.discard()
-                return True
-            if not self.window.may_hand_over or (self._failed and not self._rewound()):
+        handover = self._handover
+        with self.session.lock:
+            if self.session.is_revoked:
+                return self._discard()
+            handover.note_reports()
+            self._settle_piece()
+            if not self.session.may_hand_over or (handover.has_failed and not self._rewound()):
                 return False
-            if monotonic() < self._retry_at:
+            if monotonic() < handover.retry_at:
                 return False
             self.advance()
-            self._note_introduction()
-            self.is_direct = self._send_waiting() and not self._failed
-            if self.is_direct:
-                self._alone = 0  # whoever was suspected has gone through
-                self._is_late = False
-            return self.is_direct
+            is_all_sent = self._send_waiting() and not handover.has_failed
+            handover.is_direct = is_all_sent and not handover.isolation.is_active
+            return is_all_sent
 
-    def _note_introduction(self) -> None:
-        one = self._introduced
-        if one is not None and one.stage is Stage.ACKNOWLEDGED:
-            self.known.add(one.topic)
-            self._introduced = None
+    def _discard(self) -> bool:
+        piece = self._handover.piece
+        if piece is not None and piece.is_unreported and self._producers.isolating is self:
+            return False  # what is sent beside it would be blamed for it
+        self._release_piece()
+        self.session.discard()
+        return True
+
+    def _settle_piece(self) -> None:
+        piece = self._handover.piece
+        if piece is not None and not piece.is_unreported and not self._handover.has_failed:
+            self._handover.settle_piece()
+            self._release_piece()
+
+    def _release_piece(self) -> None:
+        if self._producers.isolating is self:
+            self._producers.isolating = None
 
     def _rewound(self) -> bool:
-        if self.produced != self._reported:
-            return False  # some report is still to come, and it may change what is to be done
+        if any(entry.is_unreported for entry in self._entries):
+            return False  # a report to come may change what is to be done
         self.advance()
-        window = self.window
-        if not self._may_number(new_epoch=plan_resend(self._entries).new_epoch):
+        session, in_flight = self.session, self.session.in_flight
+        is_new = plan_resend(self._entries) or self._needs_epoch
+        if not self._may_number(new_epoch=is_new):
             return False
-        plan = window.watermark.rewind(unix_ms() // 1000)
-        self._failed = False
-        self._alone = max(self._alone, plan.alone)  # suspects stay suspects whatever else happens to them
-        window.counters.rewinds += 1
-        if plan.new_epoch:
+        self._handover.settle_failures()
+        self._release_piece()
+        in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
+        self._needs_epoch = False
+        self._alone = None
+        session.counters.rewinds += 1
+        if is_new:
             last = self._entries[-1]
-            window.epoch, window.sequence = last.epoch, last.sequence
-            window.counters.epochs += 1
-        if self._place_failed:  # it wants time, and a trial first: a failure there ends nobody's producer
-            self._place_failed = False
-            self._alone = max(self._alone, 1)
-            self._retry_at = monotonic() + self._retry_delay
-            self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
+            session.epoch, session.sequence = last.epoch, last.sequence
+            session.counters.epochs += 1
         log.warning(
-            "Kafka did not take records: sending again from memory",
-            session=str(window.key), error=window.trouble, records=len(self._entries), new_epoch=plan.new_epoch,
+            "Kafka did not accept records: sending again from memory",
+            session=str(session.key), error=session.trouble, events=session.pending, new_epoch=is_new,
         )  # fmt: skip
         return True
 
     def _may_number(self, *, new_epoch: bool) -> bool:
-        """A new epoch hides what a successor numbers in the old one: nobody begins one who may have a successor."""
-        return not new_epoch or self.window.lease.is_proven_within(_PROOF)
+        """A new epoch hides what another owner numbers in the old one, so it needs a proof of membership."""
+        return not new_epoch or self.session.lease.is_proven_within(_PROOF)
 
     def _send_waiting(self) -> bool:
         """Produce every waiting entry whose turn it is; True when none is left."""
-        for index, entry in enumerate(self._entries):
-            barrier = entry.is_barrier or (entry.is_numbered and (self._alone > 0 or entry.topic not in self.known))
-            if barrier and (index or entry.stage is Stage.IN_FLIGHT):
-                return False  # it goes when it is the oldest, and nothing passes it
-            if entry.stage is Stage.WAITING and _begins_epoch(entry) and not self._may_number(new_epoch=True):
+        index = 0
+        while index < len(self._entries):
+            entry = self._entries[index]
+            if entry is self._alone and entry.stage is Stage.IN_FLIGHT:
                 return False
-            if entry.stage is Stage.WAITING and (not self._sent(entry) or barrier):
-                return False  # what the client itself does not take leaves no gap: nothing may get behind it
+            if entry.stage is Stage.WAITING and not self._send(entry, is_oldest=index == 0):
+                return False
+            index += 1
         return True
 
-    def _sent(self, entry: Entry) -> bool:
-        entry.stage = Stage.IN_FLIGHT
-        self.produced += 1
-        try:
-            if isinstance(entry, CheckpointBarrier):
-                self.positions.write_mark(entry, partial(self.report, entry))
-            elif isinstance(entry, Announcement):
-                self.positions.announce(entry, partial(self.report, entry))
-            else:
-                self._send_record(entry)
-        except (QueueFull, ProduceFailed) as failure:
-            self.not_produced(entry, failure)
+    def _send(self, entry: Entry, *, is_oldest: bool) -> bool:
+        """Produce one entry, or the part of it that may go now; True when the next one may follow."""
+        if isinstance(entry, Batch):
+            return self._send_batch(entry, is_oldest=is_oldest)
+        if not is_oldest or not self._may_number(new_epoch=_begins_epoch(entry)):
             return False
-        return True
+        self._alone = entry
+        if isinstance(entry, CheckpointBarrier):
+            self._handover.send_alone(entry, lambda report: self.checkpoints.write_barrier(entry, report))
+        elif isinstance(entry, Announcement):
+            self._handover.send_alone(entry, lambda report: self.checkpoints.announce(entry, report))
+        return False
 
-    def _send_record(self, entry: Entry) -> None:
-        record = encode_again(self.window, entry, self._rejected.get(entry))
-        entry.topic = record.topic
-        if self._alone:
-            producer = self._producers.trial
-        else:
-            producer = self._producers.events
-            self._introduced = entry if entry.topic not in self.known else None
-        # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
-        now = unix_ms()
-        timestamp_ms = now if self._is_late else min(record.timestamp_ms, now)
-        producer.produce(
-            record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self.report, entry)
+    def _send_batch(self, batch: Batch, *, is_oldest: bool) -> bool:
+        handover, producers = self._handover, self._producers
+        if handover.isolation.is_active:
+            if is_oldest and producers.isolating is None:
+                handover.cut_piece(batch)
+                producers.isolating, self._alone = self, batch
+                handover.produce(batch, producers.isolation.produce_all)
+            return False
+        records = handover.prepare(batch)
+        since = monotonic() - _FORGOTTEN
+        known = next(
+            (at for at, each in enumerate(records) if self.introduced.get(each.topic, -inf) <= since), len(records)
         )
+        if not known:
+            return is_oldest and self._introduce(batch)
+        if known < len(records):
+            self.session.in_flight.split(batch, known)
+        return handover.produce(batch, producers.events.produce_all)
+
+    def _introduce(self, batch: Batch) -> bool:
+        """Produce the first record of a topic alone."""
+        if batch.count > 1:
+            self.session.in_flight.split(batch, 1)
+        self._alone = batch
+        self._handover.produce(batch, self._producers.events.produce_all)
+        return False
 
     def write_checkpoint(self) -> None:
-        """Write the committable position if it moved since it was last written (the delivery thread's timer)."""
+        """Write the acknowledged position if it moved since it was last written (the delivery thread's timer)."""
         self.advance()
-        watermark = self.window.watermark
-        position = watermark.committable
-        # A mark at the head may be on its way already: an older position must not be written behind it.
-        if position is None or self.awaits_position or self.positions.has(position):
+        in_flight = self.session.in_flight
+        position = in_flight.acknowledged
+        # A barrier at the head may be under way: an older position must not be written behind it.
+        if position is None or self.awaits_checkpoint or self.checkpoints.has(position):
             return
-        with self.window.lock:
-            if self.window.may_hand_over:
-                self.positions.write(position, watermark.overlap_window)
+        with self.session.lock:
+            if self.session.may_hand_over:
+                self.checkpoints.write(position, in_flight.overlap_window)
 
 
 def _begins_epoch(entry: Entry) -> bool:
-    """A mark of a new epoch, or what announces it."""
+    """The barrier of a new epoch, or its announcement."""
     if isinstance(entry, CheckpointBarrier):
         return entry.begins_epoch
     return isinstance(entry, Announcement) and entry.new_epoch is not None

@@ -1,121 +1,80 @@
-"""What is known of a session's records that Kafka did not take: which are suspected, which are guilty, when to try."""
+"""Finding the record that Kafka refuses, for both guarantees. Pure.
+
+Kafka refuses a whole request when one record in it is at fault, and its error does not always name that record. So a
+session with a refused batch sends one piece of its oldest batch at a time, in one request of its own: a refused piece
+is halved until the refused record is alone, an accepted one is passed for good. Only a record that is refused alone in
+its request goes to the dead letters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
-from structlog.stdlib import get_logger
-
-from bridge.clock import monotonic
-from bridge.core.identity import SessionKey
-from bridge.core.in_flight import Announcement, Entry, Stage
-from bridge.delivery.refusals import RefusedRecord
-from bridge.kafka.errors import ErrorScope, ProduceError, is_for_age, scope_of
-
-log = get_logger("bridge.delivery")
-
-_RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
-"""Seconds between two attempts at a topic that does not take records: quick at first, never a flood."""
+MOST = 512
+"""Records of a piece: those of a batch."""
+_CLEAN = 1000
+"""Records that must pass after a refusal before the session goes back to the shared producer, which each refusal ends:
+a stream in which every tenth record is refused would end it again and again."""
 
 
+@dataclass(slots=True)
 class Isolation:
-    """Of one session that is delivered exactly once.
+    """Which piece of the oldest batch goes next. It outlives producers and transactions.
 
-    Kafka refuses whole batches. So whatever shared a refused record's batch is suspected, and goes in a batch of its
-    own when it is sent again: who is refused then is guilty. A topic that takes nothing accuses nobody, and is tried
-    with one record, now and then. Thread rule: the shard's thread, or under the window's lock.
+    Thread rule: the delivery thread of the session's shard.
     """
 
-    def __init__(self, key: SessionKey) -> None:
-        self.has_failed = False
-        """Something of the present transaction failed: it is to be aborted."""
-        self.is_isolated = False
-        """The session has transactions of its own, until it is known to disturb nobody."""
-        self.is_late = False
-        """Kafka found a record too old for its topic: they go with the present time."""
-        self.was_purged = False
-        """Something had not been taken when the transaction was given up."""
-        self.retry_at = 0.0
-        self.alone: Entry | None = None
-        """What was sent in a batch of its own last."""
-        self._key = key
-        self._place_failed = False
-        self._suspects: set[Entry] = set()
-        self._rejected: dict[Entry, RefusedRecord] = {}
-        self._retry_delay = _RETRY_FIRST
+    is_active: bool = False
+    """The session sends pieces, and nothing by the fast path."""
+    suspect: int = 0
+    """So many records from the oldest on hold a refused one; 0: none is known."""
+    clean: int = 0
+    """Records accepted since the last verdict, or since the isolation began."""
+    _most: int = MOST
+    _is_probe: bool = False
 
-    def goes_alone(self, entry: Entry, tried: int) -> bool:
-        """Whether this one must have a batch of its own, ``tried`` having gone before it."""
-        return entry in self._suspects or (self._place_failed and not tried)
+    def piece(self, available: int) -> int:
+        """How many of so many records go next: half of those that hold a refused one."""
+        if self._is_probe:
+            return 1
+        return max(1, min(available, self.suspect // 2 if self.suspect else self._most))
 
-    def rejection_of(self, entry: Entry) -> RefusedRecord | None:
-        """Why this one goes to the dead letters."""
-        return self._rejected.get(entry)
+    def begin(self, suspect: int = 0) -> None:
+        """A batch of this session was refused in company: it may be innocent."""
+        if not self.is_active or self._is_probe:
+            self.is_active, self._is_probe, self.clean, self._most = True, False, 0, MOST
+        self.suspect = self.suspect or suspect
 
-    def note(self, entry: Entry, error: ProduceError, told: str) -> bool:
-        """A record failed; ``told``: in words. True when it goes to the dead letters from now on."""
-        self.has_failed = True
-        self.is_late = self.is_late or is_for_age(error)
-        scope = scope_of(error)
-        if scope is ErrorScope.TOPIC:
-            self._place_failed = True
-        elif scope is ErrorScope.RECORD and isinstance(entry, Announcement):
-            self._leave_out(entry, told)
-        elif scope is ErrorScope.RECORD and entry is self.alone:
-            return self._reject(entry, error)
-        elif scope is ErrorScope.RECORD:
-            self._suspects.add(entry)
-        return False  # of a fatal one the producer tells, and what it had goes again by another
+    def probe(self) -> None:
+        """A topic accepts nothing: try one record before all others, where a failure ends no shared producer."""
+        if not self.is_active:
+            self.is_active = self._is_probe = True
 
-    def note_place(self) -> None:
-        """A topic takes nothing for the present: that of the positions, say."""
-        self.has_failed = self._place_failed = True
-
-    def _leave_out(self, entry: Announcement, told: str) -> None:
-        # It would be refused for ever, and hold everything behind it.
-        log.error(
-            "Kafka refuses a lifecycle record: this is not announced", session=str(self._key), error=told,
-            kind=entry.lifecycle_event.kind, detail=entry.lifecycle_event.detail, setting="topics.lifecycle",
-        )  # fmt: skip
-        entry.stage = Stage.ACKNOWLEDGED
-
-    def _reject(self, entry: Entry, error: ProduceError) -> bool:
-        known = self._rejected.get(entry)
-        rejection = RefusedRecord.of(error) if known is None else known.again(error)
-        if rejection is None:
-            self._place_failed = True
+    def refused(self, records: int) -> bool:
+        """A piece was refused alone in its request. True: it is one record, which goes to the dead letters."""
+        self.begin()
+        if records > 1:
+            self.suspect = records
             return False
-        self._suspects.add(entry)
-        self._rejected[entry] = rejection
-        return known is None
+        # As far as from the last refused record is a good guess for the next one; without a last one, all the rest.
+        self._most = min(MOST, max(2, 2 * self.clean)) if self._has_verdict else MOST
+        self._has_verdict = True
+        self.suspect = self.clean = 0
+        return True
 
-    def clear(self, entries: Iterable[Entry]) -> None:
-        """These are in Kafka."""
-        self.is_late = self.was_purged = self._place_failed = False
-        self._retry_delay = _RETRY_FIRST
-        if self._suspects:
-            for entry in entries:
-                self._suspects.discard(entry)
-                self._rejected.pop(entry, None)
-        self.is_isolated = bool(self._suspects)
+    def accepted(self, records: int) -> None:
+        """A piece is in Kafka."""
+        self.clean += records
+        self.suspect = max(0, self.suspect - records)
+        if not self.suspect:
+            self._most = min(MOST, 2 * self._most)
+        if self._is_probe or (self.clean >= _CLEAN and not self.suspect):
+            self.end()
 
-    def after_abort(self, *, was_stuck: bool) -> bool:
-        """Nothing of the transaction is in Kafka, which was ``was_stuck`` when it did not take all.
+    def end(self) -> None:
+        """The session goes back to the shared producer, or the shard's transactions."""
+        self.is_active = self._is_probe = self._has_verdict = False
+        self.suspect = self.clean = 0
+        self._most = MOST
 
-        True when it is for this session to be tried alone.
-        """
-        is_stuck = self.was_purged and (was_stuck or self.is_isolated)  # on trial nobody else was in the transaction
-        is_blamed = self.has_failed or is_stuck
-        self._place_failed = self._place_failed or is_stuck
-        self.forget()
-        if is_blamed:
-            self.is_isolated = True
-            if self._place_failed:
-                self.retry_at = monotonic() + self._retry_delay
-                self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
-        return is_blamed
-
-    def forget(self) -> None:
-        """The transaction it was about is over."""
-        self.has_failed = self.was_purged = False
-        self.alone = None
+    _has_verdict: bool = False

@@ -1,4 +1,4 @@
-"""Whose turn it is to be tried alone: the sessions of a shard of which something was not taken."""
+"""The sessions of a shard that are isolated, and whose transaction is next."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from bridge.clock import monotonic
 from bridge.delivery.transactional_sender import TransactionalSender
 
 _SHARE = 5
-"""A trial that fails may take one part in so many of the time, one that helps half of it: the other sessions wait
-meanwhile."""
+"""An isolated transaction that fails may take a fifth of the time, one that succeeds half of it: the
+others wait meanwhile."""
 _LONGEST = 20.0
-"""Seconds; what a trial took beyond that is not its own doing."""
+"""Seconds: a longer one waited for something else, for example a new producer."""
 
 
 class IsolationQueue:
-    """Trials and the others' transactions take turns: neither holds the other up for ever.
+    """Isolated transactions and those of the other sessions alternate: neither starves the other.
 
     Thread rule: the shard's thread.
     """
@@ -26,15 +26,15 @@ class IsolationQueue:
         self._has_just_tried = False
 
     def add(self, sender: TransactionalSender) -> None:
-        """One more, or one again."""
+        """Add a session, or add it again."""
         self._waiting[sender] = None
 
     def next(self) -> TransactionalSender | None:
-        """Who is to be tried now, between two transactions."""
+        """The session whose transaction is next; None: it is the turn of the others."""
         now = monotonic()
         self._has_just_tried = not self._has_just_tried and now >= self._not_before
         due = (
-            (sender for sender in self._waiting if sender.isolation.retry_at <= now)
+            (sender for sender in self._waiting if sender.handover.retry_at <= now)
             if self._has_just_tried
             else iter(())
         )
@@ -45,14 +45,14 @@ class IsolationQueue:
         return one
 
     def note(self, began: float, *, has_helped: bool) -> None:
-        """There was a trial from ``began`` until now; it ``has_helped`` when it brought its session further."""
+        """An isolated transaction took from ``began`` until now; ``has_helped``: it moved its session's position."""
         now = monotonic()
-        # A new producer may have been waited for as well, for as long as Kafka was away.
+        # It may have waited for a new producer as well, for as long as Kafka was away.
         took = min(now - began, _LONGEST)
         self._not_before = now + took * (1 if has_helped else _SHARE - 1)
 
     @property
     def rest(self) -> float:
-        """Seconds until the next may be due."""
+        """Seconds until the next one may be due."""
         now = monotonic()
-        return min((max(sender.isolation.retry_at, self._not_before) - now for sender in self._waiting), default=inf)
+        return min((max(sender.handover.retry_at, self._not_before) - now for sender in self._waiting), default=inf)

@@ -1,7 +1,7 @@
-"""The producers that all sessions share: one for events, one for positions, and one for records on trial.
+"""The producers that all sessions share: one for events, one for checkpoints, and one for isolation.
 
-A batch that Kafka refuses ends the producer of events (see :class:`bridge.kafka.producer.Role`). Positions have a
-producer of their own so that no trouble of theirs ends it, and what is on trial goes where a refusal ends nothing.
+A refused request ends the producer of events (see :class:`bridge.kafka.producer.Role`). Checkpoints have their own
+producer, so that their failures do not end it; isolated pieces go where a refusal ends nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ class Producers:
     make: Callable[[Role], IdempotentProducer]
     events: IdempotentProducer
     positions: IdempotentProducer
-    _trial: IdempotentProducer | None = None
+    isolating: object = None
+    """The session whose piece is under way: the isolation producer has one request at a time, or the reports of one
+    session's refused record would blame another session."""
+    _isolation: IdempotentProducer | None = None
 
     @classmethod
     def made_by(cls, make: Callable[[Role], IdempotentProducer]) -> Producers:
@@ -27,29 +30,31 @@ class Producers:
         return cls(make, make(Role.EVENTS), make(Role.POSITIONS))
 
     @property
-    def trial(self) -> IdempotentProducer:
-        """The producer whose batches hold one record: made when it is first needed, which is hardly ever."""
-        if self._trial is None:
-            self._trial = self.make(Role.TRIAL)
-        return self._trial
+    def isolation(self) -> IdempotentProducer:
+        """The producer of isolated pieces, made when it is first needed."""
+        if self._isolation is None:
+            self._isolation = self.make(Role.ISOLATION)
+        return self._isolation
 
     @property
     def fatal(self) -> str | None:
-        """Why one of them is finished; None while all live."""
+        """The fatal error of one of them; None while all can be used."""
         return next((each.fatal for each in self._all() if each.fatal is not None), None)
 
-    def poll(self, seconds: float, *, on_trial: bool, on_mark: bool) -> None:
+    def poll(self, seconds: float, *, awaits_checkpoint: bool) -> None:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""
-        self.events.poll(0 if on_trial or on_mark else seconds)
-        self.positions.poll(seconds if on_mark and not on_trial else 0)
-        if self._trial is not None:
-            self._trial.poll(seconds if on_trial else 0)
+        is_isolating = self.isolating is not None
+        self.events.poll(0 if is_isolating or awaits_checkpoint else seconds)
+        self.positions.poll(seconds if awaits_checkpoint and not is_isolating else 0)
+        if self._isolation is not None and is_isolating:
+            self._isolation.flush(seconds)
 
     def replace(self) -> None:
-        """Give all of them up, and make new ones."""
+        """Purge all of them, and make new ones. What has no report by then will never have one."""
         for each in self._all():
             each.abandon()
-        self.events, self.positions, self._trial = self.make(Role.EVENTS), self.make(Role.POSITIONS), None
+        self.events, self.positions, self._isolation = self.make(Role.EVENTS), self.make(Role.POSITIONS), None
+        self.isolating = None
 
     def _all(self) -> list[IdempotentProducer]:
-        return [each for each in (self.events, self.positions, self._trial) if each is not None]
+        return [each for each in (self.events, self.positions, self._isolation) if each is not None]

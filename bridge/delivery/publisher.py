@@ -1,248 +1,234 @@
 """The worker's side of one session's delivery: it numbers what the session submits, remembers it, and hands it over.
 
-Two threads meet in a session's :class:`~bridge.delivery.in_flight.Window`. The worker numbers, remembers and produces.
-Delivery gets the reports, and when something fails it closes the direct way: the worker then only remembers, and
-delivery sends from memory until nothing waits any more and the direct way opens again. Marks (first position, new
-epoch, end) take the same road, so there is one order and one place that keeps it. What delivery is made of, and what
-its guarantee is, is behind :class:`~bridge.delivery.sender.Way`.
+A batch is encoded outside of every lock, then numbered, remembered and produced under the session's lock. When
+something fails the fast path closes: the worker then only remembers, and delivery sends from memory until nothing waits
+and the fast path opens again. Barriers (first position, new epoch, end) take the same queue, so there is one order.
+The guarantee is behind :class:`~bridge.delivery.sender.Sender`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from itertools import islice
-from sys import getsizeof
+from collections.abc import Sequence
 
 from bridge.clock import unix_ms
-from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, Position, SessionKey, new_epoch
-from bridge.core.in_flight import Announcement, CheckpointBarrier, Entry, Skip, Stage
+from bridge.core.identity import Position, SessionKey, new_epoch
+from bridge.core.in_flight import Announcement, Batch, CheckpointBarrier, Entry
 from bridge.core.records.lifecycle import LifecycleEvent
+from bridge.core.records.rules import Encoded
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery.budget import RECORD_OVERHEAD
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.delivery.in_flight import DeliveryCounters, Window
 from bridge.delivery.sender import Sender
+from bridge.delivery.session import DeliveryCounters, Session
 from bridge.errors import Stopped
-from bridge.kafka.producer import ProduceFailed, QueueFull
 
-_BATCH = 64
-"""Events taken under the lock at once: enough to share its cost, few enough for the delivery thread to wait little."""
+_BATCH_EVENTS = 512
+"""Events of a batch: those of one read, as a rule."""
 _BATCH_BYTES = 256 * 1024
-"""Bytes after which room is asked for again: one turn exceeds the limit by no more than this and one record."""
-_PATIENCE = 1.0
-"""Seconds that a batch waits for the direct way. It opens within milliseconds of an attach, and as a rule within 0.4 s
-of a transaction's end: what goes through memory instead costs more, and keeps the next one shut for longer. Once it
-was waited for in vain, reading goes on into memory until it has been open again."""
+"""Bytes after which a batch ends, so that it fits into any memory budget, and one request with its last event."""
+_FAST_PATH_WAIT = 1.0
+"""Seconds that a batch waits for the fast path. It opens within milliseconds of an attach, and within 0.4 s of a
+transaction's end: what goes through memory costs more. After a wait that timed out, reading continues into memory until
+the fast path has been open again."""
 
 
 class SessionPublisher:
-    """See :class:`bridge.delivery.protocol.Outbox`.
+    """Implements :class:`bridge.delivery.protocol.Publisher`.
 
-    Thread rule: the worker's, but for ``stop``, ``revoke`` and what only tells.
+    Thread rule: the worker's, apart from ``stop``, ``revoke`` and the properties.
     """
 
-    def __init__(self, window: Window, sender: Sender, max_in_flight: int) -> None:
-        self._window = window
-        self._way = sender
+    def __init__(self, session: Session, sender: Sender, max_in_flight: int) -> None:
+        self._session = session
+        self._sender = sender
         self._max_in_flight = max_in_flight
-        self._is_patient = True
+        self._waits_for_fast_path = True
 
     # The worker's side
 
     @property
     def position(self) -> Position:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        return self._window.position
+        """The position after everything submitted so far."""
+        return self._session.position
 
     def submit(self, events: Sequence[Event]) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        window, sender = self._window, self._way
-        taken = 0
-        while taken < len(events):
-            if self._is_patient and not sender.is_direct:
-                sender.call()
-                window.budget.wait(lambda: sender.is_direct, window.stopped, at_most=_PATIENCE)
-            self._is_patient = sender.is_direct  # waited in vain: not again until it has been open
-            free = self._max_in_flight - len(window.entries)
-            if window.stopped.is_set():
+        """Number these events and hand them over, in order; waits while there is no budget. Raises ``Stopped``."""
+        session, sender = self._session, self._sender
+        at = 0
+        while at < len(events):
+            self._await_fast_path()
+            free = min(self._max_in_flight - session.pending, _BATCH_EVENTS)
+            if session.stopped.is_set():
                 raise Stopped
-            sender.awaken()
-            if not window.may_hand_over:
+            if not session.may_hand_over:
                 sender.close()
-            if free > 0 and window.budget.reserve(_BATCH_BYTES, window.taken - window.freed):
-                with window.lock:
-                    taken += self._take(islice(events, taken, taken + min(free, _BATCH)))
-                if not sender.is_direct:
-                    sender.call()  # what waits now must not wait for the next batch
+            if free > 0 and session.budget.reserve(_BATCH_BYTES, session.held):
+                at += self._submit_batch(events if at == 0 and len(events) <= free else events[at : at + free])
             else:
-                sender.call()  # what fills the window may be passed already: skipped events wait for nothing
-                window.budget.wait(self._has_budget, window.stopped)
+                sender.call()  # skipped events may fill the window, and pass without a report
+                session.budget.wait(self._has_budget, session.stopped)
 
-    def _take(self, events: Iterable[Event]) -> int:
-        """Number, remember and produce some events, until they hold many bytes; returns how many (the hottest loop)."""
-        window, sender = self._window, self._way
-        encode, append, report = window.encoder.encode, window.entries.append, sender.report
-        epoch, sequence, cursor = window.epoch, window.sequence, window.last_event_id
-        produce, known = sender.produce, sender.known
-        taken = held = produced = 0
+    def _await_fast_path(self) -> None:
+        session, sender = self._session, self._sender
+        if self._waits_for_fast_path and not sender.is_direct:
+            sender.call()
+            session.budget.wait(lambda: sender.is_direct, session.stopped, at_most=_FAST_PATH_WAIT)
+        self._waits_for_fast_path = sender.is_direct
+
+    def _submit_batch(self, events: Sequence[Event]) -> int:
+        """Submit as many of these events as one batch holds; returns how many.
+
+        A crash before the records are acknowledged loses nothing: no checkpoint covers the batch, so the server sends
+        its events again, and they get the same numbers from the same position.
+        """
+        session = self._session
+        size = 0
         try:
-            if window.is_over:
-                raise Stopped
-            for event in events:
-                taken += 1
-                if event.id is not None:
-                    cursor = event.id if len(event.id) <= LONGEST_ID else UNSENDABLE_ID
-                record = encode(event, epoch, sequence + 1)
-                if record is None:
-                    skip = Skip(event if event.name else None, epoch, sequence, cursor)
-                    append(skip)
-                    held += skip.size
-                    window.counters.skipped += event.name != ""
-                    continue
-                sequence += 1
-                topic, key, value, headers, timestamp_ms, dead_letter = record
-                size = len(value) + getsizeof(event.data) + RECORD_OVERHEAD
-                held += size
-                entry = Entry(event, epoch, sequence, cursor, Stage.WAITING, topic, size)
-                append(entry)
-                if dead_letter is not None:
-                    window.count_dead_letter(dead_letter)
-                if topic not in known:
-                    sender.meet(topic)
-                if sender.is_direct:
-                    entry.stage = Stage.IN_FLIGHT
-                    produced += 1
-                    try:
-                        produce(topic, value, key, headers, timestamp_ms, partial(report, entry))
-                    except (QueueFull, ProduceFailed) as failure:
-                        sender.not_produced(entry, failure)
-                else:
-                    sender.keep(entry, record)
-                if held >= _BATCH_BYTES:
-                    break
-        finally:  # whatever happens, what was remembered is counted
-            window.sequence, window.last_event_id = sequence, cursor
-            sender.produced += produced
-            window.budget.settle(_BATCH_BYTES, held)
-            window.taken += held
-        return taken
+            start = session.position
+            encoded = self._encode(events, start)
+            with session.lock:
+                if session.is_over:
+                    raise Stopped
+                if session.position != start:  # delivery began a new epoch meanwhile
+                    start = session.position
+                    encoded = self._encode(events[: encoded.length], start)
+                size = encoded.size
+                self._add_batch(Batch(events[: encoded.length], encoded, start), encoded)
+        finally:
+            session.budget.settle(_BATCH_BYTES, size)
+            session.taken += size
+        return encoded.length
+
+    def _encode(self, events: Sequence[Event], start: Position) -> Encoded:
+        encoder = self._session.encoder
+        return encoder.encode_batch(events, start.epoch, start.sequence, start.last_event_id, _BATCH_BYTES)
+
+    def _add_batch(self, batch: Batch, encoded: Encoded) -> None:
+        session = self._session
+        session.sequence, session.last_event_id = batch.sequence, batch.last_event_id
+        if batch.count < encoded.length:
+            session.counters.skipped += sum(event.name != "" for event in batch.events) - batch.count
+        for reason in encoded.dead_letters:
+            session.count_dead_letter(reason)
+        session.in_flight.submit(batch)
+        self._sender.hand_over(batch)
 
     @property
     def overlap_window(self) -> OverlapWindow:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        return self._window.watermark.submitted
+        """The window of the stream after everything submitted so far."""
+        return self._session.in_flight.submitted
 
     def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        window = self._window
-        with window.lock:
+        """Number what follows in a new epoch, which resumes at ``overlap_window``; never waits.
+
+        A crash before the barrier is acknowledged finds the old epoch; after it, the new one without a record.
+        """
+        session = self._session
+        with session.lock:
             before = self.position
-            window.epoch, window.sequence = new_epoch(window.epoch or None, unix_ms() // 1000), 0
-            window.last_event_id = overlap_window.cursor
-            mark = CheckpointBarrier(self.position, overlap_window)
+            session.epoch, session.sequence = new_epoch(session.epoch or None, unix_ms() // 1000), 0
+            session.last_event_id = overlap_window.cursor
+            barrier = CheckpointBarrier(self.position, overlap_window)
             if why is None:
-                self._add(mark)
+                self._add(barrier)
             else:
-                self._add(Announcement(why, before, mark), mark)
-            window.counters.epochs += 1
+                self._add(Announcement(why, before, barrier), barrier)
+            session.counters.epochs += 1
 
     def announce(self, what: LifecycleEvent) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        with self._window.lock:
+        """Publish a lifecycle record once everything before it is in Kafka; never waits."""
+        with self._session.lock:
             self._add(Announcement(what, self.position))
 
     def doubt(self) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        with self._window.lock:
+        """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
+        with self._session.lock:
             self._add(CheckpointBarrier(self.position, self.overlap_window._replace(certain=False)))
 
     def end(self, why: LifecycleEvent) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        with self._window.lock:
-            if self._window.epoch:
-                self._add(
-                    Announcement(why, self.position), CheckpointBarrier(self.position, self.overlap_window, "ended")
-                )
+        """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
+        session = self._session
+        with session.lock:
+            if session.epoch:
+                barrier = CheckpointBarrier(self.position, self.overlap_window, "ended")
+                self._add(Announcement(why, self.position), barrier)
 
     def stop(self) -> None:
-        """See :class:`~bridge.delivery.protocol.Outbox`."""
-        self._window.stopped.set()  # the delivery thread wakes whoever waits at its next turn
+        """Wake a waiting ``submit`` and refuse further ones; what was submitted is still delivered."""
+        self._session.stopped.set()  # the delivery thread wakes waiting workers at its next turn
 
     def revoke(self) -> None:
         """When this returns nothing more of it is handed to any producer; its memory is free soon (any thread)."""
-        self._window.stopped.set()
-        with self._window.lock:
-            self._window.is_revoked = True
-            self._way.is_direct = False
-        self._way.call()
+        self._session.stopped.set()
+        with self._session.lock:
+            self._session.is_revoked = True
+            self._sender.close()
 
     def _has_budget(self) -> bool:
-        # Half empty before it goes on: a worker woken for each single record would spend its time waking.
-        window = self._window
-        return len(window.entries) <= self._max_in_flight // 2 and window.budget.has_budget(window.taken - window.freed)
+        # Half empty before it continues: a worker woken for each single record would spend its time waking up.
+        session = self._session
+        return session.pending <= self._max_in_flight // 2 and session.budget.has_budget(session.held)
 
     def _add(self, *entries: Entry) -> None:
-        if not self._window.is_revoked:
-            self._window.entries.extend(entries)
-            self._way.close()
+        if not self._session.is_revoked:
+            self._session.in_flight.submit(*entries)
+            self._sender.close()
 
-    # What is told
+    # Status
 
     @property
     def key(self) -> SessionKey:
-        """Whose it is."""
-        return self._window.key
+        """Of the session."""
+        return self._session.key
 
     @property
     def is_out(self) -> bool:
-        """Whether no transaction holds anything of it any more, once it is revoked."""
-        return self._way.is_out
+        """Whether no transaction holds anything of it, once it is revoked."""
+        return self._sender.is_out
 
     @property
     def must_restart(self) -> str | None:
-        """Why the session is to be started again from what stands in Kafka, which this memory does not know."""
-        return self._window.must_restart
+        """Why the session must start again from the stored checkpoint, which its memory does not know."""
+        return self._session.must_restart
 
     @property
     def counters(self) -> DeliveryCounters:
         """What it has done."""
-        return self._window.counters
+        return self._session.counters
 
     @property
     def dead_letters(self) -> dict[str, int]:
         """Records that went to the dead letters, by reason."""
-        return self._window.dead_letters
+        return self._session.dead_letters
 
     @property
     def trouble(self) -> str | None:
         """Why records do not get through at present; None when they do."""
-        return self._window.trouble
+        return self._session.trouble
 
     @property
-    def positions(self) -> CheckpointWriter:
+    def checkpoints(self) -> CheckpointWriter:
         """Which positions Kafka has."""
-        return self._way.positions
+        return self._sender.checkpoints
 
     @property
     def in_flight(self) -> int:
-        """Entries that are not yet acknowledged, or stand behind one that is not."""
-        return len(self._window.entries)
+        """Events that are not acknowledged, or behind one that is not."""
+        return self._session.pending
 
     @property
     def acknowledged(self) -> Position | None:
         """Everything up to here is in Kafka."""
-        return self._window.watermark.committable
+        return self._session.in_flight.acknowledged
 
     @property
     def is_settled(self) -> bool:
-        """Everything submitted is acknowledged, and a checkpoint that says so too; or nothing of it may go any more."""
-        watermark = self._window.watermark
-        return self._window.is_revoked or (watermark.is_empty and self.positions.has(watermark.committable))
+        """Everything submitted is acknowledged and checkpointed; or nothing of it may go any more."""
+        in_flight = self._session.in_flight
+        return self._session.is_revoked or (in_flight.is_empty and self.checkpoints.has(in_flight.acknowledged))
 
     @property
     def published(self) -> int:
         """Events in Kafka, dead letters aside."""
-        passed = self._window.watermark.passed
-        return sum(count for topic, count in tuple(passed.items()) if topic != self._window.encoder.dead_letters_topic)
+        passed = tuple(self._session.in_flight.passed.items())
+        return sum(count for topic, count in passed if topic != self._session.encoder.dead_letters_topic)

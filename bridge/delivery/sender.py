@@ -1,59 +1,34 @@
-"""What a session's outbox sees of the guarantee behind it: how its entries get from memory to Kafka."""
+"""How one session's entries get from memory to Kafka: what differs between the guarantees."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from bridge.core.in_flight import Entry
-from bridge.core.records.rules import Record
+from bridge.core.in_flight import Batch
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.kafka.errors import ProduceError
-from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
 
 
 class Sender(Protocol):
-    """One session's way to Kafka. The worker calls it under its window's lock, ``call`` and ``awaken`` aside."""
+    """One session's sender. The worker calls it under the session's lock, apart from ``call``."""
 
-    positions: CheckpointWriter
-    is_direct: bool
-    """The worker may produce what it has numbered. Where not it only remembers, and delivery sends from memory."""
-    known: set[str]
-    """Topics the worker may produce to; it ``meet``s any other first."""
-    produced: int
-    """Records that were handed to a producer, by the worker or from memory."""
+    checkpoints: CheckpointWriter
 
     @property
-    def produce(self) -> Produce:
-        """For one batch of events."""
+    def is_direct(self) -> bool:
+        """The fast path is open. Where it is not, the worker only remembers, and delivery sends from memory."""
         ...
 
-    def report(self, entry: Entry, error: ProduceError | None, message: object, /) -> None:
-        """One delivery report, in the thread that polls."""
-        ...
-
-    def meet(self, topic: str) -> None:
-        """The session has a first record for this topic."""
-        ...
-
-    def keep(self, entry: Entry, record: Record) -> None:
-        """The worker does not send it: delivery will."""
-        ...
-
-    def not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
-        """No report will come of this one: it waits, or its error is what a report would have said."""
+    def hand_over(self, batch: Batch) -> None:
+        """The worker has submitted a batch: produce it if the fast path is open."""
         ...
 
     @property
     def is_out(self) -> bool:
-        """Whether no transaction holds anything of it any more, once it is revoked (any thread)."""
+        """Whether no transaction holds anything of it, once it is revoked (any thread)."""
         ...
 
     def close(self) -> None:
-        """Something was added that delivery itself must send: nothing passes it on the direct way."""
-        ...
-
-    def awaken(self) -> None:
-        """A batch of events is about to come (the worker, without the lock)."""
+        """Close the fast path: delivery must send what was added."""
         ...
 
     def call(self) -> None:

@@ -1,4 +1,4 @@
-"""One shard's transactions: one producer, and one thread that ends each transaction and says what came of it."""
+"""One shard's transactions: one producer, and one thread that ends each transaction and tells the sessions."""
 
 from __future__ import annotations
 
@@ -20,36 +20,33 @@ from bridge.delivery.transaction import Flushed, Transaction, flush
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.errors import Stopped
-from bridge.kafka.producer import Produce
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts, Verdict
 
 log = get_logger("bridge.delivery")
 
 Reclaim = Callable[[Lease], Mapping[SessionKey, Checkpoint]]
-"""Claims the shard anew (the tenure gets another term) and reads what was written since it was last claimed.
+"""Claims the shard again (the lease gets a new fencing token) and reads what was written since the last claim.
 
-Raises ``Stopped`` when the tenure is over.
+Raises ``Stopped`` when the lease is over.
 """
 
 _IDLE = 0.5
-"""Seconds between two looks when nothing moves."""
+"""Seconds between two turns when nothing moves."""
 _BUSY = 0.025
-"""Seconds between two looks while a stop waits."""
+"""Seconds between two turns during a shutdown."""
 _PROBE = 1.0
-"""Seconds in which a topic on trial must take a record: longer would hold the other sessions of the shard up."""
-_LONGEST_TRIAL = 10.0
-"""Seconds after which a trial commits what was taken, and goes on in a transaction of its own."""
+"""Seconds in which Kafka must accept an isolated piece: longer would delay the shard's other sessions."""
 _PROVEN = 3.0
-"""Seconds: a member that was proven so lately is proven again at once."""
-_BROKE = "a connection broke, and what was on it may still arrive"
+"""Seconds: a membership that was proved so recently can be proved again immediately."""
+_BROKE = "a connection broke, and a request on it may still arrive"
 _ABORTED = "the client changes its epoch in the middle of the transaction after an abort, which ends that one as well"
 _LAST_ABORT = 3.0
-"""Seconds for the abort of what is open when the shard is given up: readers need not wait for the brokers to do it."""
+"""Seconds for the abort when the shard is released, so that consumers need not wait for the brokers to do it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: how often transactions end, how often positions that only skipped events moved are written."""
+    """Seconds: how often transactions end, and how often positions that only skipped events moved are written."""
 
     transaction_interval: float
     checkpoint_interval: float
@@ -57,13 +54,13 @@ class Pace:
 
 
 class ShardThread:
-    """The transactions of one tenure of one shard.
+    """The transactions of one lease of one shard.
 
     Thread rule: ``add``, ``remove``, ``start``, ``stop``, ``leave`` and ``join`` are the supervisor's; ``call`` is any
-    thread's; everything else is the thread's own. No lock is held while a call to Kafka waits.
+    thread's; everything else is its own thread's. No lock is held while a call to Kafka waits.
     """
 
-    def __init__(  # noqa: PLR0913 - what a shard is made of, given once
+    def __init__(  # noqa: PLR0913 - its collaborators, given once
         self,
         lease: Lease,
         make: Callable[[], TransactionalProducer],
@@ -74,11 +71,11 @@ class ShardThread:
         ready: Callable[[], None],
         answered: Callable[[], None],
     ) -> None:
-        """``ready``: the transactional id is ours; ``answered``: Kafka has taken something."""
+        """``ready``: the transactional id is ours; ``answered``: Kafka has accepted something."""
         self.lease = lease
         self.bug: Exception | None = None
         self.turned_at = monotonic()
-        """When the thread last went round, by :func:`bridge.clock.monotonic`; no limit where it may wait for long."""
+        """When the last turn began, by :func:`bridge.clock.monotonic`; infinity during waits without a limit."""
         self._pace = pace
         self._budget = budget
         self._reclaim = reclaim
@@ -93,7 +90,7 @@ class ShardThread:
         self._left = threading.Event()
         self._id = TransactionalId(lease, make, pace.timeouts.end, self._left)
         self.renewal: str | None = None
-        """Why the next transaction is to have a new producer; set by any thread."""
+        """Why the next transaction must have a new producer; set by any thread."""
         self._transaction = Transaction(pace.transaction_interval)
         self._isolation_queue = IsolationQueue()
         self._next_look_for_unwritten = 0.0
@@ -102,42 +99,42 @@ class ShardThread:
     # Other threads
 
     def start(self) -> None:
-        """Take the transactional id, tell that it is taken, then deliver."""
+        """Acquire the transactional id, call ``ready``, then deliver."""
         self._thread.start()
 
     def add(self, key: SessionKey, sender: TransactionalSender) -> None:
-        """One more session."""
+        """Add a session."""
         self._senders[key] = sender
         self.call(sender)
 
     def remove(self, key: SessionKey) -> None:
-        """One that is settled, or revoked."""
-        self.call(self._senders.pop(key))  # what it held is given free
+        """Remove a session that is settled or revoked."""
+        self.call(self._senders.pop(key))  # its memory is freed
 
     def call(self, sender: TransactionalSender) -> None:
-        """Look at this session soon."""
+        """Ask for a turn for this session."""
         self._called.append(sender)
         self._wake.set()
 
-    def present(self) -> Produce:
-        """The ``produce`` of the present producer; its records are this shard's next commit."""
+    def present(self) -> TransactionalProducer:
+        """The present producer; its records are part of this shard's next commit."""
         if self._producer is None:
-            raise AssertionError("nothing is direct before there is a producer")
-        return self._producer.produce
+            raise AssertionError("a record before there is a producer")
+        return self._producer
 
     def flush(self) -> None:
-        """Wait for no interval any more: the shard is about to go."""
+        """End transactions without waiting for the interval: the shard is about to be released."""
         self._hasty.set()
         self._wake.set()
 
     def stop(self) -> None:
-        """Deliver what is in memory, then end."""
+        """Deliver what is in memory, then end the thread."""
         self._hasty.set()
         self._stopping.set()
         self._wake.set()
 
     def leave(self) -> None:
-        """End at once: what is not committed is aborted."""
+        """End immediately: what is not committed is aborted."""
         self._left.set()
         self._wake.set()
 
@@ -156,13 +153,13 @@ class ShardThread:
 
     def _run(self) -> None:
         try:
-            self._producer = self._taken_id()
+            self._producer = self._acquired()
             self._ready()
             while not self.is_over and not (self._stopping.is_set() and self._is_settled):
                 self.turned_at = monotonic()
                 self.turn()
         except Stopped:
-            log.info("a shard's transactions end: it is not ours any more", shard=self.lease.shard)
+            log.info("a shard's transactions end: its lease is over", shard=self.lease.shard)
         except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
             self.bug = bug
         finally:
@@ -172,7 +169,9 @@ class ShardThread:
     def _is_settled(self) -> bool:
         senders = tuple(self._senders.values())
         return not any(
-            sender.window.entries or sender.is_unwritten for sender in senders if not sender.window.is_revoked
+            sender.session.in_flight.entries or sender.is_unwritten
+            for sender in senders
+            if not sender.session.is_revoked
         )
 
     def turn(self) -> None:
@@ -185,7 +184,7 @@ class ShardThread:
         if not self._transaction.senders:
             sender = self._isolation_queue.next()
             if sender is not None:
-                self._try(producer, sender)
+                self._isolate(producer, sender)
                 return
         self._open_called(producer)
         producer.poll()
@@ -199,7 +198,7 @@ class ShardThread:
             self._wake.wait(self._transaction.rest)
 
     def _between(self, producer: TransactionalProducer) -> None:
-        """Nothing is in the present transaction, if there is one."""
+        """The present transaction is empty, or there is none."""
         if self._is_renewal_due:
             self._renew(producer)
         else:
@@ -220,13 +219,13 @@ class ShardThread:
     def _open_called(self, producer: TransactionalProducer) -> None:
         if not self._called:
             return
-        for _ in range(len(self._called)):  # who calls again meanwhile waits for the poll that tells why
+        for _ in range(len(self._called)):  # a session that calls again meanwhile waits for the poll that reports why
             sender = self._called.popleft()
             if sender not in self._transaction.senders:
                 sender.discard_if_revoked()
-            if sender.isolation.is_isolated:
+            if sender.handover.isolation.is_active:
                 self._isolation_queue.add(sender)
-            elif not sender.isolation.has_failed and not sender.window.is_revoked:
+            elif not sender.handover.has_failed and not sender.session.is_revoked:
                 self._transaction.join(producer, sender)
         self._budget.wake()
 
@@ -234,36 +233,28 @@ class ShardThread:
         moved = self._transaction.shut()
         if moved:
             self._settle(producer, moved, self._pace.timeouts.stuck)
-        else:  # it stays begun, which nobody but this client knows of
+        else:  # it stays open, which only this client knows
             self._called.extend(self._transaction.leave())
 
-    def _try(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
-        """A transaction for one session alone, which must not hold the others up for long."""
-        began = monotonic()
-
-        def has_all() -> bool:
-            flushed = self._flush(producer, [sender], _PROBE)
-            return flushed is Flushed.ALL and not sender.isolation.has_failed and monotonic() - began < _LONGEST_TRIAL
-
-        stalled = sender.positions.standing
+    def _isolate(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
+        """A transaction of one isolated session: it must not delay the others for long."""
+        began, stored = monotonic(), sender.checkpoints.stored
         self._transaction.join_alone(producer, sender)
-        sender.try_alone(self._transaction.budget, has_all)
+        sender.send_piece()
         if sender.shut():
             self._settle(producer, [sender], _PROBE)
         else:
-            sender.isolation.is_isolated = False
             self._called.extend(self._transaction.leave())
-        if sender.isolation.is_isolated:
-            self._isolation_queue.note(began, has_helped=sender.positions.standing != stalled)
+        self._isolation_queue.note(began, has_helped=sender.checkpoints.stored != stored)
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalSender], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)
-        has_failed = any(sender.isolation.has_failed for sender in moved)
-        was_purged = any(sender.isolation.was_purged for sender in moved)  # by the client itself, see _abort
+        has_failed = any(sender.handover.has_failed for sender in moved)
+        was_purged = any(sender.handover.was_purged for sender in moved)  # by the client itself, see _abort
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif self.is_over:
-            return  # the end aborts
+            return  # the end of the thread aborts it
         elif flushed is not Flushed.ALL or has_failed or was_purged:
             if flushed is Flushed.SLOW:
                 self._transaction.note_end(was_slow=True)
@@ -283,23 +274,23 @@ class ShardThread:
         self._answered()
         self._transaction.note_end(was_slow=False)
         self._called.extend(self._transaction.leave(moved))
-        self._go_on(producer)
+        self._continue(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
         if producer.abort(self._pace.timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
-        producer.poll()  # whatever is told of the transaction is told before it is forgotten
+        producer.poll()  # the reports about the transaction come before it is forgotten
         for sender in self._transaction.senders:
             sender.aborted(was_stuck=was_stuck)
         self._called.extend(self._transaction.leave(self._transaction.senders))
         self.renewal = self.renewal or _ABORTED
-        self._go_on(producer)
+        self._continue(producer)
 
     # Other producers
 
-    def _go_on(self, producer: TransactionalProducer) -> None:
-        """A transaction has ended, and it is known how."""
+    def _continue(self, producer: TransactionalProducer) -> None:
+        """A transaction ended with a known outcome."""
         if producer.was_disturbed:
             self.renewal = _BROKE
             self._renew(producer)
@@ -308,29 +299,29 @@ class ShardThread:
 
     @property
     def _is_renewal_due(self) -> bool:
-        """Not while the group shares its shards out anew, when a proof may take half a minute: the old one goes on."""
+        """Not during a rebalance, when a proof may take half a minute: the old producer continues meanwhile."""
         return self.renewal is not None and self.lease.is_proven_within(_PROVEN)
 
     def _renew(self, producer: TransactionalProducer) -> None:
-        """Between two transactions: nothing is in doubt."""
-        log.info("a shard goes on with a new producer", shard=self.lease.shard, reason=self.renewal)
+        """Replace the producer between two transactions: no outcome is unknown."""
+        log.info("a shard uses a new producer", shard=self.lease.shard, reason=self.renewal)
         self.renewal = None
         self._abandon(producer)
-        self._producer = self._taken_id()
+        self._producer = self._acquired()
         for sender in tuple(self._senders.values()):
-            sender.isolation.forget()
+            sender.handover.forget()
             self.call(sender)
 
     def _recover(self, producer: TransactionalProducer, why: str) -> None:
-        """What came of the present transaction is not known: only what stands in Kafka tells."""
+        """The outcome of the present transaction is unknown: only the stored checkpoints tell."""
         log.warning(
-            "a shard's transaction has an unknown end: asking Kafka what stands, with a new producer",
+            "a shard's transaction has an unknown outcome: reading the stored checkpoints with a new producer",
             shard=self.lease.shard, error=why, fenced=producer.is_fenced,
         )  # fmt: skip
         was_fenced = producer.is_fenced
         self._abandon(producer)
         self.renewal = None
-        self._producer = self._taken_id(was_fenced=was_fenced)
+        self._producer = self._acquired(was_fenced=was_fenced)
         self.turned_at = inf
         found = self._reclaim(self.lease)
         self.turned_at = monotonic()
@@ -345,7 +336,7 @@ class ShardThread:
         producer.abandon()
         self._called.extend(self._transaction.leave())
 
-    def _taken_id(self, *, was_fenced: bool = False) -> TransactionalProducer:
+    def _acquired(self, *, was_fenced: bool = False) -> TransactionalProducer:
         self.turned_at = inf
         producer = self._id.take(was_fenced=was_fenced)
         self.turned_at = monotonic()
@@ -353,15 +344,15 @@ class ShardThread:
         return producer
 
     def _restart(self, sender: TransactionalSender, found: Checkpoint | None) -> None:
-        stands = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
+        stored = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
         log.error(
-            "Kafka has a position of this session that its memory does not know: it is started again from there",
-            session=str(sender.window.key), stands=stands, known=str(sender.positions.standing),
+            "Kafka has a checkpoint of this session that its memory does not know: the session starts again from there",
+            session=str(sender.session.key), stored=stored, known=str(sender.checkpoints.stored),
         )  # fmt: skip
-        sender.restart(f"the checkpoint was changed meanwhile: {stands} stands in Kafka")
+        sender.restart(f"the checkpoint was changed meanwhile: {stored} is stored in Kafka")
 
-    def give_free(self) -> None:
-        """What its sessions held, where the thread has ended before they were revoked (any thread)."""
+    def free_memory(self) -> None:
+        """Free what its sessions held, if the thread ended before they were revoked (any thread)."""
         while self._called:
             self._called.popleft().discard_if_revoked()
 
@@ -376,4 +367,4 @@ class ShardThread:
             producer.abandon()
         for sender in (*tuple(self._senders.values()), *self._transaction.senders):
             sender.discard_if_revoked()
-        self.give_free()
+        self.free_memory()

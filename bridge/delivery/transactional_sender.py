@@ -1,34 +1,28 @@
-"""Exactly-once delivery of one session: its part of the shard's transaction, and what an abort or a doubt makes of it.
+"""Exactly-once delivery of one session: its part of the shard's transaction, and what follows from its outcome.
 
-The worker produces straight into the open transaction. The shard's thread closes the way (``shut``), writes the
-position it has come to into the same transaction, and says what became of it: ``committed``, ``aborted``, or, where
-that is not known, what stands in Kafka (``resolve``). No number is ever changed: what was aborted nobody has seen.
+The worker produces straight into the open transaction. The shard's thread closes the fast path (``shut``), writes the
+session's position into the same transaction, and tells what became of it: ``committed``, ``aborted``, or, where that is
+not known, what is stored in Kafka (``resolve``). No number is ever changed: nobody has seen what was aborted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import unix_ms
-from bridge.core.in_flight import Announcement, CheckpointBarrier, Entry, Stage
+from bridge.core.in_flight import Announcement, Batch, CheckpointBarrier, Entry, Message, Stage
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Record
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.delivery.encoding import encode_again
-from bridge.delivery.in_flight import Window
-from bridge.delivery.isolation import Isolation
-from bridge.kafka.errors import ProduceError, in_full, is_purged
-from bridge.kafka.producer import Produce, ProduceFailed, QueueFull
+from bridge.delivery.handover import Handover
+from bridge.delivery.session import Session
+from bridge.kafka.errors import ProduceError, is_purged
+from bridge.kafka.producer import ProduceFailed, QueueFull
+from bridge.kafka.transactional import TransactionalProducer
 
 log = get_logger("bridge.delivery")
-
-_TRIED_AT_ONCE = 50
-"""Suspects tried in one transaction, each with a round trip of its own, while the shard's other sessions wait."""
 
 
 class Part(NamedTuple):
@@ -39,144 +33,136 @@ class Part(NamedTuple):
 
 
 class TransactionalSender:
-    """See :class:`bridge.delivery.sender.Way`.
+    """Implements :class:`bridge.delivery.sender.Sender`.
 
     Thread rule: everything that is not in that protocol is the shard's thread's.
     """
 
     def __init__(
         self,
-        window: Window,
-        positions: CheckpointWriter,
-        present: Callable[[], Produce],
+        session: Session,
+        checkpoints: CheckpointWriter,
+        present: Callable[[], TransactionalProducer],
         call: Callable[[TransactionalSender], None],
     ) -> None:
-        """``present`` gives the ``produce`` of the shard's present producer."""
-        self.window = window
-        self.positions = positions
-        self.is_direct = False
-        self.known: set[str] = set()
-        self.produced = 0
+        """``present`` returns the shard's present producer."""
+        self.session = session
+        self.checkpoints = checkpoints
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.isolation = Isolation(window.key)
+        self.handover = Handover(session, checkpoints.topic_of, self.call, _ignore)
         self._present = present
         self._call = call
-        self._entries = window.entries
-        self._kept: dict[Entry, Record] = {}
+        self._entries = session.in_flight.entries
         self._taken_before = 0
 
     # What the worker calls
 
     @property
-    def produce(self) -> Produce:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        return self._present()
+    def is_direct(self) -> bool:
+        """The fast path is open."""
+        return self.handover.is_direct
 
-    def meet(self, topic: str) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        self.known.add(topic)
-
-    def keep(self, entry: Entry, record: Record) -> None:
-        """See :class:`~bridge.delivery.sender.Way`: its number is final, so nothing is encoded twice."""
-        self._kept[entry] = record
+    def hand_over(self, batch: Batch) -> None:
+        """Produce a new batch into the open transaction, if the fast path is open."""
+        if self.is_direct:
+            self._produce(batch)
+        else:
+            self.call()
 
     def close(self) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        self.is_direct = False
-        self._call(self)
+        """Close the fast path: the shard's thread must send what was added."""
+        self.handover.is_direct = False
+        self.call()
 
     def call(self) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
+        """Have the shard's thread look at this session soon (any thread)."""
         self._call(self)
-
-    def awaken(self) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-
-    def not_produced(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
-        """See :class:`~bridge.delivery.sender.Way`."""
-        self._take_back(entry, failure)
-        self._call(self)
-
-    def report(self, entry: Entry, error: ProduceError | None, _message: object) -> None:
-        """A record of the transaction failed; the others are never told of."""
-        if error is not None:
-            self._fail(entry, error)
 
     # What the shard's thread does
 
     @property
     def is_unwritten(self) -> bool:
-        """It has come further than Kafka knows, though nothing waits: by events that are not published."""
-        self.window.advance()
-        watermark = self.window.watermark
-        return watermark.is_empty and not self.positions.has(watermark.committable)
+        """Its position moved without a record, by skipped events, and is not in Kafka."""
+        self.session.advance()
+        in_flight = self.session.in_flight
+        return in_flight.is_empty and not self.checkpoints.has(in_flight.acknowledged)
 
     def open(self, budget: int) -> int:
-        """Send up to ``budget`` bytes from memory, then let the worker produce; returns the bytes sent."""
-        with self.window.lock:
-            if self.window.is_over or self.isolation.has_failed:
+        """Send up to ``budget`` bytes from memory, then open the fast path; returns the bytes sent."""
+        with self.session.lock:
+            if self.session.is_over or self.handover.has_failed:
                 return 0
-            self._taken_before = self.window.taken
+            self._taken_before = self.session.taken
             sent = 0
-            for entry in self._entries:
+            for entry in list(self._entries):
                 if entry.stage is not Stage.WAITING:
                     continue
-                if (sent >= budget and entry.is_numbered) or not self._sent(entry):
+                if sent >= budget and isinstance(entry, Batch):
+                    return sent
+                is_whole = not isinstance(entry, Batch) or self._is_within(entry, budget - sent)
+                if not self._send(entry):
                     return sent
                 sent += entry.size
-            self.is_direct = True
+                if not is_whole:
+                    return sent  # the rest of it is behind it, and goes first in the next transaction
+            self.handover.is_direct = True
             return sent
 
-    def try_alone(self, budget: int, settle: Callable[[], bool]) -> None:
-        """Send from memory, each suspect in a batch of its own; ``settle`` sees to it that Kafka has what was sent."""
-        with self.window.lock:
-            waiting = [entry for entry in self._entries if entry.stage is Stage.WAITING]
-        tried = sent = 0
-        for entry in waiting:
-            if sent >= budget and entry.is_numbered:
+    def _is_within(self, batch: Batch, budget: int) -> bool:
+        """Leave in a batch what fits; False when the rest is behind it now."""
+        records = batch.count * budget // max(1, batch.size)
+        if records >= batch.count or batch.count <= 1:
+            return True
+        self.handover.prepare(batch)
+        self.session.in_flight.split(batch, max(1, records))
+        return False
+
+    def send_piece(self) -> None:
+        """Send from memory up to the next isolated piece: alone in its request, and in its transaction."""
+        with self.session.lock:
+            if self.session.is_over:
                 return
-            is_alone = self.isolation.goes_alone(entry, tried)
-            if is_alone and not settle():
-                return
-            self.isolation.alone = entry if is_alone else None
-            with self.window.lock:
-                if self.window.is_over or not self._sent(entry):
-                    return
-            sent += entry.size
-            if is_alone:
-                tried += 1
-                if not settle() or tried == _TRIED_AT_ONCE:
+            for entry in list(self._entries):
+                if entry.stage is not Stage.WAITING:
+                    continue
+                if isinstance(entry, Batch):
+                    self.handover.cut_piece(entry)
+                if not self._send(entry) or isinstance(entry, Batch):
                     return
 
     def hold(self) -> None:
-        """Close the direct way: when this returns, no worker produces or will before the next ``open``."""
-        with self.window.lock:
-            self.is_direct = False
+        """Close the fast path: when this returns, no worker produces or will before the next ``open``."""
+        with self.session.lock:
+            self.handover.is_direct = False
 
     def shut(self) -> bool:
-        """Close the direct way, and write the position; False when nothing of it is in the transaction."""
-        with self.window.lock:
-            self.is_direct = False
-            window = self.window
-            window.advance()
+        """Close the fast path, and write the position; False when nothing of it is in the transaction.
+
+        The position covers exactly the entries that were handed over whole. A crash before the commit is acknowledged
+        finds the records and the position in Kafka, or neither.
+        """
+        with self.session.lock:
+            handover, session = self.handover, self.session
+            handover.is_direct = False
+            session.advance()
             entries = tuple(takewhile(_is_handed_over, self._entries))
-            if window.is_over and entries:
-                self.isolation.has_failed = True  # what it handed over must not stand there without its position
-            if self.isolation.has_failed or window.is_over:
-                return self.isolation.has_failed
-            position = entries[-1].position if entries else window.watermark.committable
-            if position is None or (not entries and self.positions.has(position)):
+            if session.is_over and entries:
+                handover.has_failed = True  # what it handed over must not be committed without its position
+            if handover.has_failed or session.is_over:
+                return handover.has_failed
+            position = entries[-1].position if entries else session.in_flight.acknowledged
+            if position is None or (not entries and self.checkpoints.has(position)):
                 return False
             last = entries[-1] if entries else None
             state = last.state if isinstance(last, CheckpointBarrier) else "active"
-            overlap_window = window.watermark.overlap_window_after(entries)
+            overlap_window = session.in_flight.overlap_window_after(entries)
             try:
-                checkpoint = self.positions.write_within(position, overlap_window, state, self._checkpoint_failed)
-            except QueueFull:  # the transaction has failed, or there is no room: nobody is to blame
-                self.isolation.was_purged = True
+                checkpoint = self.checkpoints.write_within(position, overlap_window, state, self._checkpoint_failed)
+            except QueueFull:  # the transaction has failed, or the client's queue is full: no record is the reason
+                handover.was_purged = True
             except ProduceFailed as failure:
-                self._checkpoint_failed(failure.error, None)
+                self._checkpoint_failed(failure.error)
             else:
                 self.part = Part(entries, checkpoint)
             return True
@@ -185,135 +171,128 @@ class TransactionalSender:
         """The transaction is in Kafka."""
         part, self.part = self.part, None
         if part is None:
-            raise AssertionError(f"{self.window.key}: nothing of it was in the transaction")
+            raise AssertionError(f"{self.session.key}: it has nothing in the transaction")
         for entry in part.entries:
             entry.stage = Stage.ACKNOWLEDGED
-        self.positions.note_written(part.checkpoint)
-        self.window.advance()
-        self.window.trouble = None
-        self.isolation.clear(part.entries)
+        self.checkpoints.note_written(part.checkpoint)
+        piece = self.handover.piece
+        self.handover.settle_piece()
+        if piece is None:
+            self.handover.isolation.accepted(0)  # a probe that the checkpoint alone has passed
+        self.session.advance()
+        self.handover.was_purged = False
+        self.handover.note_success()
 
     def aborted(self, *, was_stuck: bool = False) -> None:
-        """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not taken."""
-        with self.window.lock:
-            self.is_direct = False
-            for entry in self._entries:
-                if entry.stage is Stage.IN_FLIGHT:
-                    entry.stage = Stage.WAITING
+        """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not accepted."""
+        handover = self.handover
+        with self.session.lock:
+            handover.is_direct = False
+            # Alone in the transaction, nobody else is the reason.
+            is_stuck = handover.was_purged and (was_stuck or handover.isolation.is_active)
+            is_blamed = is_stuck or handover.has_failed
+            if is_stuck:
+                handover.note_place()
+            if is_blamed:
+                handover.settle_failures()
+            self._take_back()
         self.part = None
-        if self.isolation.after_abort(was_stuck=was_stuck):
-            self._tell_of_abort()
+        if is_blamed:
+            self._log_abort()
+
+    def _take_back(self) -> None:
+        """Everything that was handed over waits again."""
+        self.handover.forget()
+        for entry in self._entries:
+            if _is_under_way(entry):
+                entry.note_unproduced(0)
+                entry.stage = Stage.WAITING
 
     def resolve(self, found: Checkpoint | None) -> bool:
-        """Learn from what was ``found`` in Kafka whether the transaction was committed; False when this cannot be told.
+        """Learn from the stored checkpoint whether the transaction was committed; False when it does not tell.
 
-        The newest position of the session since the shard was last claimed; None: none was written since.
+        ``found``: the session's newest checkpoint since the shard was last claimed; None: none was written since.
         """
         part = self.part
         if part is not None and found is not None and _is(found, part.checkpoint):
             self.committed()
-        elif found is not None and found.position != self.positions.standing:
+        elif found is not None and found.position != self.checkpoints.stored:
             return False
-        self.isolation.forget()
-        self.aborted()
+        with self.session.lock:
+            self.handover.is_direct = False
+            self._take_back()
+        self.part = None
         return True
 
     @property
     def is_out(self) -> bool:
         """No transaction under way, or of unknown outcome, holds anything of it (any thread)."""
-        with self.window.lock:
-            return self.part is None and not any(entry.stage is Stage.IN_FLIGHT for entry in self._entries)
+        with self.session.lock:
+            return self.part is None and not any(map(_is_under_way, self._entries))
 
     def restart(self, why: str) -> None:
-        """Its memory is worthless: it is to be started again from what stands in Kafka."""
-        self.window.stopped.set()
+        """Its memory is worthless: the session starts again from the stored checkpoint."""
+        self.session.stopped.set()
         self.part = None
-        with self.window.lock:
-            self.window.must_restart = why
-            self.window.is_revoked = True
-            self.is_direct = False
+        with self.session.lock:
+            self.session.must_restart = why
+            self.session.is_revoked = True
+            self.handover.is_direct = False
 
     @property
-    def bytes_given(self) -> int:
+    def bytes_added(self) -> int:
         """What it has added since its part of the present transaction began."""
-        return self.window.taken - self._taken_before
+        return self.session.taken - self._taken_before
 
     def discard_if_revoked(self) -> None:
-        """Give the memory free: only where no transaction holds anything of it."""
-        if self.window.is_revoked:
-            with self.window.lock:
-                self._kept.clear()
-                self.window.discard()
+        """Free the memory; call it only where no transaction holds anything of the session."""
+        if self.session.is_revoked:
+            with self.session.lock:
+                self.session.discard()
 
-    # Sending and failing
-
-    def _sent(self, entry: Entry) -> bool:
-        """Hand one over, under the lock; a mark is in the position that ends the session's part."""
+    def _send(self, entry: Entry) -> bool:
+        """Hand one over, under the lock; a barrier is in the position that ends the session's part."""
+        if isinstance(entry, Batch):
+            self.handover.prepare(entry)
+            return self._produce(entry)
+        if isinstance(entry, Announcement):
+            return self.handover.send_alone(entry, lambda report: self.checkpoints.announce(entry, report))
         entry.stage = Stage.IN_FLIGHT
-        self.produced += 1
-        try:
-            if isinstance(entry, Announcement):
-                self.positions.announce(entry, partial(self.report, entry))
-            elif entry.is_numbered:
-                self._send_record(entry)
-        except (QueueFull, ProduceFailed) as failure:
-            self._take_back(entry, failure)
-            return False
         return True
 
-    def _take_back(self, entry: Entry, failure: QueueFull | ProduceFailed) -> None:
-        """It waits for the next transaction, and so does what comes after it."""
-        self.is_direct = False
-        self.produced -= 1
-        entry.stage = Stage.WAITING
-        if isinstance(failure, ProduceFailed):
-            self._fail(entry, failure.error)
+    def _produce(self, batch: Batch) -> bool:
+        return not batch.count or self.handover.produce(batch, self._present().produce_all)
 
-    def _send_record(self, entry: Entry) -> None:
-        rejection = self.isolation.rejection_of(entry)
-        record = self._kept.get(entry) if rejection is None else None
-        if record is None:
-            record = encode_again(self.window, entry, rejection)
-        entry.topic = record.topic
-        # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse it for ever.
-        now = unix_ms()
-        timestamp_ms = now if self.isolation.is_late else min(record.timestamp_ms, now)
-        self._present()(
-            record.topic, record.value, record.key, record.headers, timestamp_ms, partial(self.report, entry)
-        )
-        self._kept.pop(entry, None)
-
-    def _fail(self, entry: Entry, error: ProduceError) -> None:
-        """One record's failure, under the lock or in the shard's thread."""
-        if is_purged(error):
-            self.isolation.was_purged = True
-            return
-        self.is_direct = False
-        self.window.trouble = told = in_full(entry.topic or self.positions.topic_of(entry), error)
-        if self.isolation.note(entry, error, told):
-            self.window.count_dead_letter("rejected")
-
-    def _checkpoint_failed(self, error: ProduceError | None, _message: object) -> None:
+    def _checkpoint_failed(self, error: ProduceError | None, _message: Message | None = None) -> None:
         if error is None:
             return
         if is_purged(error):
-            self.isolation.was_purged = True
+            self.handover.was_purged = True
             return
-        self.isolation.note_place()
-        self.positions.note_trouble(error)
-        self.window.trouble = self.positions.trouble
+        self.handover.note_place()
+        self.checkpoints.note_trouble(error)
+        self.session.trouble = self.checkpoints.trouble
 
-    def _tell_of_abort(self) -> None:
-        self.window.counters.rewinds += 1
-        self.window.trouble = self.window.trouble or "Kafka has not taken a record for long"
+    def _log_abort(self) -> None:
+        session = self.session
+        session.counters.rewinds += 1
+        session.trouble = session.trouble or "Kafka has not accepted a record for long"
         log.warning(
-            "Kafka did not take records: sending again from memory",
-            session=str(self.window.key), error=self.window.trouble, records=len(self._entries), new_epoch=False,
+            "Kafka did not accept records: sending again from memory",
+            session=str(session.key), error=session.trouble, events=session.pending, new_epoch=False,
         )  # fmt: skip
+
+
+def _ignore(_entry: Entry) -> None:
+    """The commit acknowledges, not a delivery report."""
 
 
 def _is_handed_over(entry: Entry) -> bool:
     return entry.stage is not Stage.WAITING
+
+
+def _is_under_way(entry: Entry) -> bool:
+    return entry.stage not in {Stage.WAITING, Stage.ACKNOWLEDGED}
 
 
 def _is(found: Checkpoint, written: Checkpoint) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bridge.core.terminal_text import visible
 from bridge.demo.consumed_record import ConsumedRecord
 
 _DELTAS = {"thinking": "content", "content": "content", "tool_use_parameter_delta": "input"}
@@ -42,17 +43,7 @@ class EventText(NamedTuple):
 def printable(text: str) -> str:
     """Return the text on one line, cut, with everything escaped that is not a visible character or a space."""
     cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(map(_visible, cut))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    if character == "\n":
-        return "⏎ "
-    return "" if character == _JOINER else repr(character)[1:-1]
+    return visible(cut.replace("\n", "⏎ ").replace(_JOINER, ""))
 
 
 def members_of(data: bytes) -> Members | None:

@@ -1,7 +1,7 @@
-"""The chunked transfer coding (RFC 9112, section 7.1), many chunks at a time.
+"""Decodes the chunked transfer coding (RFC 9112, section 7.1), many chunks at a time.
 
-http.client takes each chunk apart with several calls: with one event per chunk they cost more than reading the event.
-Here one receive may hold hundreds of chunks, and each costs one search and one slice.
+http.client needs several calls per chunk. With one event per chunk, that takes longer than parsing the event. Here one
+receive may hold hundreds of chunks, and each needs one search and one slice.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from typing import Final
 
 _SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _LONGEST_SIZE_LINE: Final = 4096
-"""Bytes. Extensions may be of any length, but nobody sends them; without a bound a server could fill the memory."""
+"""Bytes. Extensions may have any length but are not used; without a limit a server could fill the memory."""
 
 
 class Framing(Enum):
-    """Where the coding stands."""
+    """The state of the coding."""
 
     OPEN = auto()
     ENDED = auto()
-    """The last chunk has come. What may follow it, trailers, is nothing to an event stream."""
+    """The last chunk has come. Trailers after it are ignored."""
     BROKEN = auto()
-    """What came is no chunk. Everything before it has been given out."""
+    """The bytes are not a chunk. Everything before them was returned."""
 
 
 class ChunkDecoder:
-    """Takes the coding off bytes cut anywhere. Only the thread that reads the stream uses it."""
+    """Decodes bytes that are cut anywhere. Only the thread that reads the body may use it."""
 
     def __init__(self) -> None:
         self.framing = Framing.OPEN
-        self._rest = b""  # the beginning of a size line, or of the line end behind a chunk
+        self._rest = b""  # an incomplete size line, or an incomplete line end after a chunk
         self._left = -1
-        """Bytes of the chunk still to come; 0: only its line end; negative: a size line comes next."""
+        """Missing bytes of the chunk. 0: only its line end is missing. Negative: a size line comes next."""
 
     def feed(self, received: bytes) -> bytes:
-        """The payload in these bytes; nothing more is fed once the framing is not open."""
+        """The payload in these bytes. Must not be called once the framing is not open."""
         coded = self._rest + received if self._rest else received
         parts: list[bytes] = []
         at = self._rest_of_chunk(coded, parts) if self._left >= 0 else 0
@@ -43,7 +43,7 @@ class ChunkDecoder:
             begin = size_line.end()
             size = int(size_line[1], 16)
             end = begin + size
-            if size and coded.startswith(b"\r\n", end):  # the whole chunk is here
+            if size and coded.startswith(b"\r\n", end):  # the chunk is complete
                 parts.append(coded[begin:end])
                 at = end + 2
             elif size:
@@ -53,11 +53,11 @@ class ChunkDecoder:
                 self.framing = Framing.ENDED
                 return b"".join(parts)
         self._rest = coded[at:]
-        self._judge_rest()
+        self._check_rest()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _rest_of_chunk(self, coded: bytes, parts: list[bytes]) -> int:
-        """Take what is here of a chunk that is not here as a whole; returns how far that goes."""
+        """Add the available part of an incomplete chunk. Returns the position after it."""
         part = coded[: self._left]
         if part:
             parts.append(part)
@@ -68,11 +68,11 @@ class ChunkDecoder:
             at += 2
         return at
 
-    def _judge_rest(self) -> None:
-        """Whether what was not understood may still become something."""
+    def _check_rest(self) -> None:
+        """Mark the framing as broken if the rest cannot become a size line or a line end."""
         if self._left >= 0:
-            may_be = b"\r\n".startswith(self._rest)
+            is_valid = b"\r\n".startswith(self._rest)
         else:
-            may_be = b"\n" not in self._rest and len(self._rest) <= _LONGEST_SIZE_LINE
-        if not may_be:
+            is_valid = b"\n" not in self._rest and len(self._rest) <= _LONGEST_SIZE_LINE
+        if not is_valid:
             self.framing = Framing.BROKEN

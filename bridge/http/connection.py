@@ -125,18 +125,6 @@ def _connect(connection: HTTPConnection, cutter: Cutter) -> socket.socket:
     raise error or OSError("no address to connect to")
 
 
-def _new_connection(connection: HTTPConnection, cutter: Cutter) -> socket.socket:
-    """``HTTPConnection._new_conn`` with its translation of errors."""
-    try:
-        return _connect(connection, cutter)
-    except socket.gaierror as error:
-        raise NameResolutionError(connection.host, connection, error) from error
-    except TimeoutError as error:
-        raise ConnectTimeoutError(connection, "connect timed out") from error
-    except OSError as error:
-        raise NewConnectionError(connection, "no connection") from error
-
-
 class CuttableHTTPConnection(HTTPConnection):
     """A connection that reports its sockets to a cutter before they connect."""
 
@@ -147,20 +135,19 @@ class CuttableHTTPConnection(HTTPConnection):
         self._cutter = cutter
 
     def _new_conn(self) -> socket.socket:
-        return _new_connection(self, self._cutter)
+        """Connect, with the translation of errors of the inherited method."""
+        try:
+            return _connect(self, self._cutter)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connect timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, "no connection") from error
 
 
-class CuttableHTTPSConnection(HTTPSConnection):
-    """The same over TLS, or through a proxy's tunnel."""
-
-    response_class = BoundedResponse
-
-    def __init__(self, cutter: Cutter, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them
-        self._cutter = cutter
-
-    def _new_conn(self) -> socket.socket:
-        return _new_connection(self, self._cutter)
+class CuttableHTTPSConnection(CuttableHTTPConnection, HTTPSConnection):
+    """A connection over TLS, or through a proxy's tunnel."""
 
     def connect(self) -> None:
         """Connect. Reports a TLS handshake that hangs as a connect timeout; urllib3 calls it a read timeout."""

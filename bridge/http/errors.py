@@ -47,8 +47,3 @@ class ConnectionLost(Exception):
     def of(cls, end: ConnectionEnd) -> ConnectionLost:
         """The exception for this end."""
         return cls(end.kind, end.detail, end.status)
-
-
-def one_line(text: str) -> str:
-    """Foreign text for a detail: one line, printable, at most 200 characters."""
-    return "".join(character if character.isprintable() else " " for character in text[:200])

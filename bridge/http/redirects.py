@@ -13,7 +13,8 @@ from urllib.parse import urljoin, urlsplit
 
 from urllib3.util import parse_url
 
-from bridge.http.errors import ConnectionLost, EndKind, one_line
+from bridge.core.terminal_text import one_line
+from bridge.http.errors import ConnectionLost, EndKind
 
 MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -29,7 +30,7 @@ class Origin(NamedTuple):
     port: int | None
 
     def __str__(self) -> str:
-        return one_line(f"{self.scheme}://{self.host}:{self.port}")
+        return one_line(f"{self.scheme}://{self.host}:{self.port}", 200)
 
 
 def origin_of(prepared_url: str) -> Origin:

@@ -8,7 +8,8 @@ from typing import Final
 
 from bridge import __version__
 from bridge.core.identity import sendable
-from bridge.http.errors import ConnectionLost, EndKind, one_line
+from bridge.core.terminal_text import one_line
+from bridge.http.errors import ConnectionLost, EndKind
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110, section 5.6.2
 
@@ -34,6 +35,6 @@ def _called(configured: Headers) -> Mapping[str, str]:
     try:
         return configured()
     except OSError as error:  # a token file: the operator needs its name and the reason
-        raise ConnectionLost(EndKind.UNREACHABLE, f"no request headers: {one_line(str(error))}") from error
+        raise ConnectionLost(EndKind.UNREACHABLE, f"no request headers: {one_line(str(error), 200)}") from error
     except Exception as error:
         raise ConnectionLost(EndKind.UNREACHABLE, f"no request headers: {type(error).__name__}") from error

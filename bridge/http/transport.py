@@ -44,8 +44,8 @@ class Transport:
             raise ConnectionLost.of(end)
         client = _Client(self, cutter)
         try:
-            raw = client.follow(url, headers) if follow_redirects else client.send(client.prepare(url, headers)).raw
-            raw = _detached(raw)
+            found = client.follow(url, headers) if follow_redirects else client.answer(client.prepared(url, headers))
+            raw = _detached(found.raw)
             cutter.watch_response(raw.shutdown)
         except Exception as error:
             cutter.release()
@@ -63,62 +63,57 @@ class Transport:
         return response
 
 
-class _Session(requests.Session):
-    """A session that ignores redirects: to prepare the next request, requests would read a redirect's whole body."""
+class _Client(requests.Session):
+    """A session for one request and its redirects.
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' signature
-        return None
-
-
-class _Client:
-    """A requests session for one request and its redirects.
-
-    It is dropped when the response is there: a session, an adapter and urllib3's pools hold 10 KiB that an open stream
+    It is closed when the response has come: a session, an adapter and urllib3's pools hold 10 KiB that an open stream
     does not need.
     """
 
     def __init__(self, transport: Transport, cutter: Cutter) -> None:
-        self._timeout = (transport.connect_timeout, transport.read_timeout)
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.headers.clear()
+        super().__init__()
+        self.trust_env = False
+        self.headers.clear()
         if transport.proxy is not None:
-            self._session.proxies = {"http": transport.proxy, "https": transport.proxy}
-        self._adapter = _Adapter(transport, cutter)
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
+            self.proxies = {"http": transport.proxy, "https": transport.proxy}
+        self._timeout = (transport.connect_timeout, transport.read_timeout)
+        adapter = _Adapter(transport, cutter)
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
 
-    def prepare(self, url: str, headers: Mapping[str, bytes]) -> requests.PreparedRequest:
-        return self._session.prepare_request(requests.Request("GET", url, headers))
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' signature
+        """None: to prepare the next request, requests would read a redirect's whole body, which may be endless."""
+        return None
 
-    def send(self, request: requests.PreparedRequest) -> requests.Response:
-        return self._session.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
+    def prepared(self, url: str, headers: Mapping[str, bytes]) -> requests.PreparedRequest:
+        return self.prepare_request(requests.Request("GET", url, headers))
 
-    def follow(self, url: str, headers: Mapping[str, bytes]) -> BaseHTTPResponse:
-        """The first response that is not a redirect. The body of a redirect is not read: it may be endless."""
-        request = self.prepare(url, headers)
+    def answer(self, request: requests.PreparedRequest) -> requests.Response:
+        return self.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
+
+    def follow(self, url: str, headers: Mapping[str, bytes]) -> requests.Response:
+        """The first response that is not a redirect."""
+        request = self.prepared(url, headers)
         for _ in range(MAX_REDIRECTS + 1):
-            response = self.send(request)
+            response = self.answer(request)
             status = response.status_code
             if status not in REDIRECTS:
-                return cast("BaseHTTPResponse", response.raw)
+                return response
             response.close()
-            request = self._redirected(request, response.headers.get("location"), status, headers)
+            request = self.redirected(request, response.headers.get("location"), status, headers)
         raise ConnectionLost(EndKind.REDIRECT_REFUSED, f"more than {MAX_REDIRECTS} redirects", status)
 
-    def close(self) -> None:
-        self._adapter.close()
-
-    def _redirected(
+    def redirected(
         self, request: requests.PreparedRequest, location: str | None, status: int, headers: Mapping[str, bytes]
     ) -> requests.PreparedRequest:
+        """The request of a redirect. Raises ConnectionLost if it is refused."""
         url = request.url or ""
         try:
-            redirected = self.prepare(redirect_url(url, location, status), headers)
+            target = self.prepared(redirect_url(url, location, status), headers)
         except (requests.RequestException, ValueError) as error:
             raise invalid(status) from error
-        check_same_server(url, redirected.url or "", status)
-        return redirected
+        check_same_server(url, target.url or "", status)
+        return target
 
 
 def _detached(raw: Any) -> BaseHTTPResponse:  # noqa: ANN401 - requests does not declare the type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -45,6 +45,36 @@ class ProduceFailed(Exception):
         self.error = error
 
 
+class Fields(Protocol):
+    """A record: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+def produce_all(
+    produce: Callable[..., None], records: Iterable[Fields], report: Report, note: Callable[[KafkaException], None]
+) -> tuple[int, QueueFull | ProduceFailed | None]:
+    """Produce records in order, up to the first one that the client does not take.
+
+    Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one.
+    """
+    taken = 0
+    try:
+        for topic, key, value, headers, timestamp_ms, _ in records:
+            produce(topic, value, key, -1, report, None, timestamp_ms, headers)
+            taken += 1
+    except BufferError:
+        return taken, QueueFull()
+    except KafkaException as exception:
+        failure = error_of(exception)
+        if failure is None:
+            raise
+        note(exception)
+        # A transaction that failed before takes nothing: this record is not the reason.
+        return taken, QueueFull() if failure.code() == KafkaError._STATE else ProduceFailed(failure)
+    return taken, None
+
+
 @dataclass(frozen=True, slots=True)
 class ProducerSettings:
     """What is needed to create a producer, and to replace it after a fatal error."""
@@ -81,16 +111,19 @@ class Role(Enum):
     guarantees it only after the producer's first acknowledged batch in a partition: a first record goes alone."""
     POSITIONS = "positions"
     """Checkpoints: each one replaces the one before it, so a gap hides nothing."""
-    TRIAL = "trial"
-    """Each record is a batch of its own: this finds the record of a batch that Kafka refuses."""
+    SINGLE = "single"
+    """Each record is a request of its own: claims, replayed dead letters."""
+    ISOLATION = "isolation"
+    """One request at a time, sent by a flush, to find the record that Kafka refuses. A refusal ends nothing."""
 
 
 _OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
     Role.EVENTS: {"enable.gapless.guarantee": True},
     Role.POSITIONS: {},
-    Role.TRIAL: {"batch.num.messages": 1},
+    Role.SINGLE: {"batch.num.messages": 1},
+    Role.ISOLATION: {"batch.num.messages": 10_000},
 }
-_LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.TRIAL: 0}
+_LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.SINGLE: 0, Role.ISOLATION: 100}
 
 
 def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
@@ -138,6 +171,10 @@ class IdempotentProducer:
             self._note(failure)
             raise ProduceFailed(failure) from exception
 
+    def produce_all(self, records: Iterable[Fields], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
+        """See :func:`produce_all`; any thread."""
+        return produce_all(self._produce, records, report, self._note_exception)
+
     def poll(self, timeout: float) -> int:
         """Run the reports that are due, waiting up to ``timeout`` seconds for the first; returns how many ran."""
         try:
@@ -146,6 +183,14 @@ class IdempotentProducer:
             error = error_of(exception)
             self.fatal = in_words(error) if error else repr(exception)
             return 0
+
+    def flush(self, timeout: float) -> None:
+        """Send what is queued now, and run reports, for up to ``timeout`` seconds."""
+        try:
+            self._producer.flush(timeout)
+        except Exception as exception:  # noqa: BLE001 - as in poll
+            error = error_of(exception)
+            self.fatal = in_words(error) if error else repr(exception)
 
     def abandon(self) -> None:
         """Purge the queue: reports that are already known run, the others never will."""
@@ -157,6 +202,11 @@ class IdempotentProducer:
                 self.fatal = self.fatal or repr(exception)
             else:
                 return
+
+    def _note_exception(self, exception: KafkaException) -> None:
+        error = error_of(exception)
+        if error is not None:
+            self._note(error)
 
     def _on_error(self, error: KafkaError) -> None:
         self._note(error)

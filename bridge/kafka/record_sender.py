@@ -46,7 +46,7 @@ class RecordSender:
     """
 
     def __init__(self, config: Mapping[str, Any], max_request_bytes: int, limits: SenderLimits | None = None) -> None:
-        self._producer = IdempotentProducer(ProducerSettings(config, max_request_bytes), Role.TRIAL)
+        self._producer = IdempotentProducer(ProducerSettings(config, max_request_bytes), Role.SINGLE)
         self._limits = limits or SenderLimits()
         self._in_flight = 0
         self._bytes = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from bridge.clock import monotonic
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
-from bridge.kafka.producer import DELIVERY, ProduceFailed, ProducerSettings, QueueFull, Report
+from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
 
@@ -164,6 +164,10 @@ class TransactionalProducer:
             if failure.code() == KafkaError._STATE:  # the transaction failed before: this record is not the reason
                 raise QueueFull from exception
             raise ProduceFailed(failure) from exception
+
+    def produce_all(self, records: Iterable[Fields], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
+        """See :func:`bridge.kafka.producer.produce_all`; any thread."""
+        return produce_all(self._produce, records, report, self._note)
 
     def poll(self) -> None:
         """Run the delivery reports that are due."""

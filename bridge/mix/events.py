@@ -1,14 +1,14 @@
 """The 16 events of the Mix agent server's contract (0.8.1) as pydantic models, and validators made from them.
 
-How strict, field by field: a required field must be there, text must be text and a truth value ``true`` or ``false``:
-nothing is converted ("yes" is no bool). Unknown fields pass. Where the contract gives no type (tool input, params,
-choices, times, time-outs) any sensible form passes. ``notificationType`` and ``responseType`` are closed lists, because
-the contract closes them and its own client refuses other values; tool names, ``action`` and ``type`` are open: new
-tools come without a new contract. Optional fields may be null.
+Required fields must exist, and no value is converted ("yes" is not a bool). Unknown fields pass. Where the contract has
+no type (tool input, params, choices, times, timeouts), every reasonable form passes. ``notificationType`` and
+``responseType`` are closed lists, because the contract closes them and its own client rejects other values. Tool names,
+``action`` and ``type`` are open: new tools come without a new contract. Optional fields may be null.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NotRequired, Required
@@ -19,12 +19,13 @@ from pydantic.alias_generators import to_camel
 
 from bridge.core.records.json_text import NotJson, plain
 from bridge.core.records.rules import Validator
+from bridge.core.stream.event import Event
 
 SCHEMA_VERSION = "mix-0.8.1/1"
-"""Changes with every change of a model: it is part of what decides the numbering (a test holds the two together)."""
+"""Changes with every change of a model, because a changed model starts a new epoch (a test compares the two)."""
 
 Number = StrictFloat  # any JSON number, whole or not
-Moment = Number | StrictStr  # the contract says neither the unit nor the form
+Time = Number | StrictStr  # the contract defines neither the unit nor the format
 Tool = Annotated[StrictStr, Field(description="A core tool (Bash, Edit, Task, ...) or <server>_<tool>")]
 
 
@@ -34,12 +35,6 @@ class MixEvent(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel)
 
 
-class Nested(MixEvent):
-    """An event that a subagent may send on behalf of a tool call."""
-
-    parent_tool_call_id: StrictStr | None = None
-
-
 class Connected(MixEvent):
     """The stream is open."""
 
@@ -47,13 +42,19 @@ class Connected(MixEvent):
 
 
 class Heartbeat(MixEvent):
-    """The connection lives."""
+    """The connection is alive."""
 
     type: StrictStr
 
 
+class Nested(MixEvent):
+    """An event that a subagent may send on behalf of a tool call."""
+
+    parent_tool_call_id: StrictStr | None = None
+
+
 class Error(Nested):
-    """A run failed, or will be tried again after ``retryAfter`` milliseconds."""
+    """A run failed, or is tried again after ``retryAfter`` milliseconds."""
 
     error: StrictStr
     attempt: Number | None = None
@@ -62,10 +63,15 @@ class Error(Nested):
     type: StrictStr | None = None
 
 
-class Complete(Nested):
-    """One answer is finished; the session goes on."""
+class RunEvent(Nested):
+    """An event of a run with a type."""
 
     type: StrictStr
+
+
+class Complete(RunEvent):
+    """One answer is complete. The session continues."""
+
     done: StrictBool
     content: StrictStr | None = None
     message_id: StrictStr | None = None
@@ -73,73 +79,59 @@ class Complete(Nested):
     reasoning_duration: Number | None = None
 
 
-class Thinking(Nested):
-    """A piece of the agent's reasoning."""
+class Thinking(RunEvent):
+    """A part of the agent's reasoning."""
 
-    type: StrictStr
     content: StrictStr
     assistant_message_id: StrictStr | None = None
 
 
-class Content(Nested):
-    """A piece of the answer."""
-
-    type: StrictStr
-    content: StrictStr
-    assistant_message_id: StrictStr | None = None
+class Content(Thinking):
+    """A part of the answer."""
 
 
-class ToolUseStart(Nested):
-    """The agent begins to call a tool."""
+class ToolUseStart(RunEvent):
+    """The agent starts a tool call."""
 
-    type: StrictStr
     name: Tool
     id: StrictStr
     assistant_message_id: StrictStr | None = None
 
 
-class ToolUseParameterStreamingComplete(Nested):
-    """The tool call's input is complete."""
+class ToolUseParameterStreamingComplete(RunEvent):
+    """The input of the tool call is complete."""
 
-    type: StrictStr
     name: Tool
     input: Any
     id: StrictStr
     assistant_message_id: StrictStr | None = None
 
 
-class ToolUseParameterDelta(Nested):
-    """A piece of the tool call's input."""
+class ToolUseParameterDelta(RunEvent):
+    """A part of the tool call's input."""
 
-    type: StrictStr
     tool_call_id: StrictStr
     input: Any
     assistant_message_id: StrictStr | None = None
 
 
-class ToolExecutionStart(Nested):
+class ToolExecutionStart(RunEvent):
     """The tool runs."""
 
-    type: StrictStr
     tool_name: Tool
     progress: StrictStr
     tool_call_id: StrictStr
 
 
-class ToolExecutionComplete(Nested):
+class ToolExecutionComplete(ToolExecutionStart):
     """The tool has run."""
 
-    type: StrictStr
-    tool_name: Tool
-    progress: StrictStr
-    tool_call_id: StrictStr
     success: StrictBool
 
 
-class Permission(Nested):
-    """The agent asks whether it may."""
+class Permission(RunEvent):
+    """The agent asks for permission."""
 
-    type: StrictStr
     id: StrictStr
     session_id: StrictStr
     tool_name: Tool
@@ -149,43 +141,39 @@ class Permission(Nested):
     path: StrictStr | None = None
 
 
-class Notification(Nested):
-    """The agent tells or asks a person something."""
+class Notification(RunEvent):
+    """The agent notifies or asks a person."""
 
-    type: StrictStr
     id: StrictStr
     session_id: StrictStr
     notification_type: Literal["info", "warning", "error", "question"]
     title: StrictStr
     message: StrictStr
     response_type: Literal["acknowledge", "text", "choice"]
-    timeout: Moment | None
-    created_at: Moment
+    timeout: Time | None
+    created_at: Time
     choices: list[Any] | None = None
 
 
-class UserMessageCreated(Nested):
-    """A person wrote."""
+class UserMessageCreated(RunEvent):
+    """A person wrote a message."""
 
-    type: StrictStr
     message_id: StrictStr
     content: StrictStr
 
 
-class SessionCreated(MixEvent):
-    """A session began."""
-
-    type: StrictStr
-    session_id: StrictStr
-    title: StrictStr
-    created_at: Moment
-
-
 class SessionDeleted(MixEvent):
-    """A session is gone."""
+    """A session was deleted."""
 
     type: StrictStr
     session_id: StrictStr
+
+
+class SessionCreated(SessionDeleted):
+    """A session was created."""
+
+    title: StrictStr
+    created_at: Time
 
 
 EVENTS: Mapping[str, type[MixEvent]] = MappingProxyType(
@@ -210,16 +198,11 @@ EVENTS: Mapping[str, type[MixEvent]] = MappingProxyType(
 )
 
 
-def json_schema(event: str) -> dict[str, Any]:
-    """JSON Schema (2020-12) of the data of an event; KeyError for one that the contract does not have."""
-    return EVENTS[event].model_json_schema()
-
-
 def validator_of(model: type[MixEvent]) -> Validator:
-    """A quick validator of the model's fields. Thread-safe.
+    """A fast validator of the model's fields. Thread-safe.
 
-    Nobody wants the model's instance on the way to Kafka, so the fields are checked as those of a dict: half the time,
-    and unknown fields are not even built.
+    Only the result of the check is used, so the fields are checked as those of a dict. That takes half the time, and
+    unknown fields are not parsed into objects.
     """
     validate = TypeAdapter(_as_typed_dict(model)).validator.validate_json
 
@@ -227,24 +210,24 @@ def validator_of(model: type[MixEvent]) -> Validator:
         try:
             validate(data)
         except ValidationError as error:
-            return _complaint(error) if _is_about_fields(error) else check_plain(data)
+            return _violations(error) if _concerns_fields(error) else check_plain(data)
         return None
 
     def check_plain(data: str) -> str | None:
-        """Look again: the parser refuses some JSON (lone surrogates, very long numbers, deep nesting)."""
+        """Check again: pydantic's parser rejects some valid JSON (lone surrogates, long numbers, deep nesting)."""
         try:
             validate(plain(data))
         except NotJson as error:
             return str(error)
         except ValidationError as error:
-            return _complaint(error)
+            return _violations(error)
         return None
 
     return check
 
 
-def _as_typed_dict(model: type[MixEvent]) -> Any:  # noqa: ANN401 - a type made while running has no static type
-    make: Any = typing_extensions.TypedDict  # pydantic takes the standard library's only from Python 3.12
+def _as_typed_dict(model: type[MixEvent]) -> Any:  # noqa: ANN401 - a type that is created at run time has no static type
+    make: Any = typing_extensions.TypedDict  # pydantic needs Python 3.12 for the standard library's
     need = {True: Required, False: NotRequired}
     fields = {
         str(field.alias): need[field.is_required()][field.rebuild_annotation()] for field in model.model_fields.values()
@@ -254,14 +237,25 @@ def _as_typed_dict(model: type[MixEvent]) -> Any:  # noqa: ANN401 - a type made 
     return typed_dict
 
 
-def _is_about_fields(error: ValidationError) -> bool:
+def _concerns_fields(error: ValidationError) -> bool:
     return error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] != "json_invalid"
 
 
-def _complaint(error: ValidationError) -> str:
-    """Up to three mistakes on one line: field and what is wrong, never the value."""
-    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, mistake['loc'])) or 'data'}: {mistake['msg']}" for mistake in mistakes[:3])
+def _violations(error: ValidationError) -> str:
+    """Up to three violations on one line: field and reason, never the value."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'data'}: {each['msg']}" for each in found[:3])
 
 
 VALIDATORS: Mapping[str, Validator] = MappingProxyType({name: validator_of(model) for name, model in EVENTS.items()})
+
+
+def deletes(event: Event, session_id: str) -> bool:
+    """Whether this event reports that the session was deleted. A stream reports other sessions' deletions too."""
+    if event.name != "session_deleted":
+        return False
+    try:
+        value = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("sessionId") == session_id

@@ -66,7 +66,7 @@ class ClaimWriter:
             self._producer = None
         if self._producer is None:
             self._was_refused, self._used_at = False, self._clock()
-            self._producer = self._new_producer(self._settings, Role.TRIAL)
+            self._producer = self._new_producer(self._settings, Role.SINGLE)
         return self._producer
 
     def write(self, shard: int, claim: Claim) -> None:

@@ -12,7 +12,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
-from bridge.core.records.checkpoint import OWN_KEY_PREFIX, ending
+from bridge.core.records.checkpoint import OWN_KEY_PREFIX, token_suffix
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.errors import Unreachable
 from bridge.kafka.errors import in_words
@@ -198,7 +198,7 @@ class ShardReader:
         shard, token = own_claim.partition, own_claim.offset
         restore.log = None
         restore.tokens.append(token)
-        self._endings[shard] = tuple(map(ending, restore.tokens))
+        self._endings[shard] = tuple(map(token_suffix, restore.tokens))
         self._claims.forget(shard)
         self._progress.end(shard, restore)
         restore.done(RestoredShard(shard, token, restore.previous, found))

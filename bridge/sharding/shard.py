@@ -18,7 +18,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, epoch_in
 from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records.checkpoint import run_of, term_of
+from bridge.core.records.checkpoint import epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY
 from bridge.delivery.lease import Lease
 from bridge.errors import Mistake, SettingsError
@@ -208,7 +208,7 @@ class Shard:
 
     def _is_harmless(self, key: SessionKey, record: CheckpointRecord) -> bool:
         """Whether it is a stale write without a higher epoch than the restored one: the next restore handles it."""
-        token, epoch = term_of(run_of(record.value)), epoch_in(record.value)
+        token, epoch = token_of(epoch_and_token(record.value)), epoch_in(record.value)
         own_token, own_epoch = self.lease.fencing_token, self._with.sessions.restored_epoch(key)
         is_stale = own_token is not None and 0 <= token < own_token
         return is_stale and epoch is not None and own_epoch is not None and epoch <= own_epoch

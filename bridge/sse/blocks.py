@@ -1,8 +1,8 @@
-"""Pieces of bytes become closed blocks: the framing of an event stream (WHATWG HTML, section 9.2.6).
+"""Splits pieces of bytes into closed blocks: the framing of an event stream (HTML, section 9.2.6).
 
-A block leaves only when an empty line closes it; whatever is unfinished at the end never does. Work per piece is a few
-searches in C, independent of how many lines or blocks it holds, and linear in all bytes however they are cut. Memory is
-bounded: a block longer than ``WHOLE`` is read line by line as it comes and keeps only what its event needs.
+A block is returned only when an empty line closes it; an incomplete block at the end never is. The work per piece is a
+few searches in C, whatever number of lines or blocks it holds, and linear in all bytes, however they are cut. Memory is
+bounded: a block longer than ``WHOLE`` is parsed line by line as it comes, and only its event's fields are kept.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 from bridge.sse.fields import Block, BlockScanner, scan
 
 WHOLE: Final = 64 * 1024
-"""Bytes of an open block that are kept as they came. Longer ones are scanned, so that a comment-only stream without
-empty lines, or an endless one, costs no memory."""
+"""Bytes of an open block that are kept unparsed. Longer blocks are scanned, so that an endless block, or a stream of
+comments without an empty line, does not fill the memory."""
 _BOM: Final = codecs.BOM_UTF8
 
 
 class Closed(NamedTuple):
-    """What one piece closed, in order: perhaps a long block that began earlier, then whole blocks as they came.
+    """The blocks that one piece closed, in order: a long block that began earlier, then whole, unparsed blocks.
 
-    Whole blocks have LF line ends, may be empty and may hold anything else: NUL, bad UTF-8, many lines.
+    Whole blocks have LF line ends and may be empty. They may hold NUL, invalid UTF-8 and many lines.
     """
 
     long: Block | None
@@ -29,19 +29,19 @@ class Closed(NamedTuple):
 
 
 class BlockReader:
-    """Cuts a stream into closed blocks. Only the thread that reads the stream uses it."""
+    """Splits a stream into closed blocks. Only the thread that reads the stream may use it."""
 
     def __init__(self, max_block_bytes: int) -> None:
         self._limit = max_block_bytes
-        self._first: bytes | None = b""  # the stream's first bytes, while they may still be a BOM
+        self._first: bytes | None = b""  # the stream's first bytes while they may be a BOM
         self._after_cr = False
-        self._open = bytearray()  # the open block as it came
-        self._line = 0  # where its unfinished line begins
+        self._open = bytearray()  # the open block, unparsed
+        self._line = 0  # where its incomplete line begins
         self._scanner: BlockScanner | None = None  # of the open block, once it is long
-        self._scanned = 0  # bytes it was fed
+        self._scanned = 0  # bytes that were fed to it
         self._scanned_line_end = False  # whether the last of them ended a line
         self.comments = 0
-        """Comment lines completed in blocks that were still open: with closed blocks, the signs of life."""
+        """Comment lines that were completed in open blocks. Like closed blocks, they show that the stream works."""
 
     def feed(self, piece: bytes) -> Closed:
         """The blocks that these bytes close."""
@@ -57,12 +57,12 @@ class BlockReader:
 
     @property
     def open_bytes(self) -> int:
-        """Bytes of the unfinished block: what the end of the stream throws away."""
+        """Bytes of the incomplete block, which the end of the stream discards."""
         return len(self._first or b"") + self._scanned + len(self._open)
 
     @property
     def retry_of_open(self) -> int | None:
-        """Milliseconds from a complete ``retry`` line of the open block: the one field that needs no closed block."""
+        """Milliseconds of a complete ``retry`` line in the open block. Only this field needs no closed block."""
         if self._scanner is not None:
             return self._scanner.retry
         complete = bytes(self._open[: self._open.rfind(b"\n") + 1])
@@ -75,7 +75,7 @@ class BlockReader:
         return b"" if undecided else first.removeprefix(_BOM)
 
     def _with_lf(self, piece: bytes) -> bytes:
-        """CR ends its line at once; an LF that follows it, even in the next piece, is the rest of the same line end."""
+        """CR ends its line immediately. An LF after it, even in the next piece, belongs to the same line end."""
         rest = piece[1:] if self._after_cr and piece.startswith(b"\n") else piece
         self._after_cr = rest.endswith(b"\r")
         return rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -92,7 +92,7 @@ class BlockReader:
         return whole
 
     def _note_lines(self, searched: int) -> None:
-        """Each byte is looked at once, however it drips in."""
+        """Count complete comment lines. Each byte is searched once, however small the pieces are."""
         end = self._open.rfind(b"\n", searched) + 1
         if end > self._line:
             lines = self._open[self._line : end]

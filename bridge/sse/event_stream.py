@@ -1,11 +1,11 @@
-"""Closed blocks become events: sseclient-py reads the fields, this module keeps what it leaves out.
+"""Turns closed blocks into events: sseclient-py parses the fields, this module adds what it lacks.
 
-sseclient-py forgets the last event id, shows no id of a block without data, takes ids with NUL and joins data lines at
-the price of bytes times lines. Whole pieces of plain blocks go straight through it; a piece with anything unusual is
-taken block by block.
+sseclient-py forgets the last event ID, hides the id of a block without data, accepts ids with NUL, and joins data lines
+in a time of bytes times lines. It parses whole pieces of plain blocks at once. A piece with any other block is parsed
+block by block.
 
-One form of block, the one Mix servers write, is read by a regular expression instead, many at once: that costs a fifth
-of sseclient-py's time, which is most of what a reader costs. The tests hold all three ways to one reference.
+A regular expression parses the one form of block that Mix servers write, many at once, in a fifth of sseclient-py's
+time, which is most of a reader's time. The tests compare all three ways with one reference.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from bridge.sse.fields import Block, scan
 from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_end
 
 BATCH: Final = 512
-"""Blocks turned into events at once: 64 KiB of the smallest blocks would otherwise become megabytes of events."""
+"""Blocks that become events at once: 64 KiB of the smallest blocks would become megabytes of events."""
 _SHORT: Final = 4096
-"""Bytes of a block that may have any number of lines: its worst case, 800 lines, costs less than a system call."""
+"""Bytes of a block that may have any number of lines: the worst case, 800 lines, is faster than a system call."""
 _FEW_LINES: Final = 16
-"""Lines of a longer block that sseclient-py may join itself: it copies the data once for each."""
+"""Lines of a longer block that sseclient-py may join: it copies the data once per line."""
 
-_USUAL: Final = re.compile(r"(?:\A|(?<=\n\n))id: ([^\n]*)\nevent: ([^\n]+)\ndata: ([^\n]*)\n\n")
-"""A whole block of exactly these three lines. As many matches as blocks: then every block is one."""
+_MIX_BLOCK: Final = re.compile(r"(?:\A|(?<=\n\n))id: ([^\n]*)\nevent: ([^\n]+)\ndata: ([^\n]*)\n\n")
+"""A whole block of exactly these three lines. If there are as many matches as blocks, every block has this form."""
 
-logging.getLogger(__name__).setLevel(logging.INFO)  # sseclient-py writes a line for each event, under this name
+logging.getLogger(__name__).setLevel(logging.INFO)  # sseclient-py logs every event under this name
 
-_event = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
+_event = tuple.__new__  # half the time of the NamedTuple's own constructor, once per event
 
 
 class Source(Protocol):
-    """Where the bytes come from: the body of one response."""
+    """The body of one response."""
 
     def read(self) -> bytes:
         """Some bytes, possibly none if only framing came. Raises ConnectionLost at the end."""
 
     def close(self) -> None:
-        """Give the connection back. Can be called twice."""
+        """Close the connection. Can be called twice."""
 
 
 class _FieldReader(sseclient.SSEClient):
-    """sseclient-py on blocks that are closed already: only its framing is replaced, by the one hook it has for that."""
+    """sseclient-py on closed blocks: only its framing is replaced, through the one hook it has for that."""
 
     def __init__(self) -> None:
         super().__init__(iter(()))
         self._blocks: Iterable[bytes | Block] = ()
 
     def dispatch(self, blocks: Iterable[bytes | Block]) -> list[sseclient.Event]:
-        """The events of these blocks; a block without data has none."""
+        """The events of these blocks. A block without data has none."""
         self._blocks = blocks
         return list(self.events())
 
@@ -67,25 +67,25 @@ class _FieldReader(sseclient.SSEClient):
 
 
 class EventStream:
-    """The events of one connection, in order; ends only by raising Disconnected. For the reading thread alone.
+    """The events of one connection, in order. Ends only by raising Disconnected. Only the reading thread may use it.
 
-    ``stalled_after`` is in seconds: bytes without a closed block or a complete comment line for so long are no stream.
+    The stream stalls after ``stalled_after`` seconds with bytes but without a closed block or a complete comment line.
     """
 
     def __init__(self, source: Source, last_event_id: str, *, max_block_bytes: int, stalled_after: float) -> None:
         self.last_event_id = last_event_id
-        """The stream's last event id after the events handed out so far (sticky; seeded by the caller)."""
+        """The stream's last event ID after the events returned so far. Events without an id keep it."""
         self.last_byte_at = monotonic()
         """``clock.monotonic`` of the last read."""
         self.reconnection_time: float | None = None
-        """Seconds, from the last valid ``retry``; None when there was none."""
+        """Seconds of the last valid ``retry``; None if there was none."""
         self.bytes_read = 0
         self.blocks = 0
-        """Closed blocks, those of comments alone included."""
+        """Closed blocks, including those with comments only."""
         self.replaced = 0
         """Events in which bytes that are not UTF-8 were replaced."""
         self.discarded_bytes = 0
-        """Bytes of the block that was unfinished at the end."""
+        """Bytes of the block that was incomplete at the end."""
         self._source = source
         self._limit = max_block_bytes
         self._short = min(_SHORT, max_block_bytes)
@@ -93,14 +93,14 @@ class EventStream:
         self._stalled_since: float | None = None
         self._reader = BlockReader(max_block_bytes)
         self._fields = _FieldReader()
-        self._cursor = last_event_id  # ahead of the public one by the events that are ready
+        self._cursor = last_event_id  # ahead of last_event_id by the events in memory
         self._received_ms = 0
-        self._nul = False  # whether the stream ever held a NUL: only then can an id
+        self._nul = False  # whether the stream ever held a NUL: only then an id can hold one
         self._long: Block | None = None
         self._whole: list[bytes] = []
         self._ready: Iterator[Event] = iter(())
-        # Not the exception: its traceback holds this stream, a cycle that would keep the buffers of many dead
-        # connections until the next search for cycles.
+        # Not the exception: its traceback refers to this stream, and the cycle would keep the buffers of many dead
+        # connections until the next garbage collection.
         self._end: Outcome | None = None
 
     def __iter__(self) -> Iterator[Event]:
@@ -109,34 +109,34 @@ class EventStream:
             for event in self._ready:
                 self.last_event_id = event.last_event_id
                 yield event
-            if not length_hint(self._ready):  # else ``pending`` has put the next ones there meanwhile
+            if not length_hint(self._ready):  # else ``pending`` has stored the next ones
                 self._ready = iter(self._next_events())
 
     def read(self) -> list[Event]:
-        """The events that are complete, at least one: waits for it. Cheaper than one by one."""
+        """Wait for at least one event and return all complete ones. Faster than one by one."""
         events = list(self._ready) or self._next_events()
         self.last_event_id = events[-1].last_event_id
         return events
 
     @property
     def pending(self) -> bool:
-        """True when the next event is complete in memory already, so that taking it reads nothing."""
+        """True if the next event is complete in memory, so that no read is needed."""
         if not length_hint(self._ready):
             self._ready = iter(self._in_memory())
         return length_hint(self._ready) > 0
 
     def close(self) -> None:
-        """Give the connection back; reading on raises Disconnected. Can be called twice."""
+        """Close the connection. Later reads raise Disconnected. Can be called twice."""
         if self._end is None:
             self._finish(Outcome(Kind.ENDED, "closed by the reader"))
 
     def _next_events(self) -> list[Event]:
         events = self._in_memory()
         while not events:
-            if self._end is not None:  # a response is dead after its end: reading on would look like a clean end
+            if self._end is not None:  # a read after the end would look like a clean end
                 raise Disconnected(self._end)
             try:
-                self._take(self._source.read())
+                self._feed(self._source.read())
             except ConnectionLost as lost:
                 end = outcome_of_end(lost.end)
                 self._finish(end)
@@ -145,17 +145,17 @@ class EventStream:
         return events
 
     def _in_memory(self) -> list[Event]:
-        """Events of the blocks that are closed already; none when only a read can bring more."""
+        """The events of the closed blocks; none if a read is needed."""
         events: list[Event] = []
         if self._long is not None:
             block, self._long = self._long, None
             self.blocks += 1
-            events = self._of_fields(block)
+            events = self._scanned(block)
         while self._whole and not events:
             batch = self._whole
             self._whole = batch[BATCH:] if len(batch) > BATCH else []
             batch = batch[:BATCH]
-            events = self._usual(batch) or self._together(batch) or self._apart(batch)
+            events = self._mix_blocks(batch) or self._plain_blocks(batch) or self._each_block(batch)
         return events
 
     def _finish(self, end: Outcome) -> None:
@@ -164,8 +164,8 @@ class EventStream:
         self._learn_retry(self._reader.retry_of_open)
         self._source.close()
 
-    def _take(self, piece: bytes) -> None:
-        """One read: what belongs to a read and not to an event is done once, here."""
+    def _feed(self, piece: bytes) -> None:
+        """Process the bytes of one read, and do once what would otherwise be done for every event."""
         self.last_byte_at = now = monotonic()
         self._received_ms = unix_ms()
         self.bytes_read += len(piece)
@@ -174,20 +174,20 @@ class EventStream:
         self._long, self._whole = self._reader.feed(piece)
         if self._whole or self._long is not None or self._reader.comments != comments:
             self._stalled_since = None
-        elif self._stalled_since is None:  # from here and not from the last block: silence, or a reader that stood
-            self._stalled_since = now  # still, is nothing that this server did wrong
+        elif self._stalled_since is None:
+            self._stalled_since = now  # not since the last block: silence or a paused reader is not the server's fault
         elif now - self._stalled_since > self._stalled_after:
             raise ConnectionLost(EndKind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s")
 
-    def _usual(self, blocks: list[bytes]) -> list[Event]:
-        """All events of blocks of the usual form; empty when one of them has another, or is too large."""
+    def _mix_blocks(self, blocks: list[bytes]) -> list[Event]:
+        """All events of blocks in the form of Mix servers; empty if a block has another form or is too large."""
         if self._nul or not blocks[0].startswith(b"id: ") or max(map(len, blocks)) >= self._limit:
             return []
         try:
             text = b"\n\n".join(blocks).decode() + "\n\n"
         except UnicodeDecodeError:
             return []
-        found = _USUAL.findall(text)
+        found = _MIX_BLOCK.findall(text)
         if len(found) != len(blocks):
             return []
         received_ms = self._received_ms
@@ -195,15 +195,15 @@ class EventStream:
         self.blocks += len(found)
         return [_event(Event, (name, data, id_, id_, received_ms, None)) for id_, name, data in found]
 
-    def _together(self, blocks: list[bytes]) -> list[Event]:
-        """All events of plain blocks in one go; empty when one of the blocks is not plain."""
+    def _plain_blocks(self, blocks: list[bytes]) -> list[Event]:
+        """All events of plain blocks at once; empty if a block is not plain."""
         if self._nul or max(map(len, blocks)) >= self._short:
             return []
         try:
             dispatched = self._fields.dispatch(blocks)
         except UnicodeDecodeError:
             return []
-        if len(dispatched) != len(blocks):  # a block without data: an id may have moved there, between two events
+        if len(dispatched) != len(blocks):  # a block without data may hold an id that only the scanner sees
             return []
         cursor, received_ms = self._cursor, self._received_ms
         events = []
@@ -218,31 +218,31 @@ class EventStream:
         self.blocks += len(blocks)
         return events
 
-    def _apart(self, blocks: list[bytes]) -> list[Event]:
+    def _each_block(self, blocks: list[bytes]) -> list[Event]:
         """The events of any blocks, one by one."""
         events = []
         for block in blocks:
             if block.strip(b"\n"):
                 self.blocks += 1
-                events += self._of_block(block)
+                events += self._one_block(block)
         return events
 
-    def _of_block(self, block: bytes) -> list[Event]:
+    def _one_block(self, block: bytes) -> list[Event]:
         if self._is_plain(block):
             dispatched = self._fields.dispatch((block,))
             if dispatched and dispatched[0].retry is None:
                 return [self._event(dispatched[0].event, dispatched[0].data, dispatched[0].id)]
-        return self._of_fields(scan(block, self._limit))
+        return self._scanned(scan(block, self._limit))
 
     def _is_plain(self, block: bytes) -> bool:
-        """Whether sseclient-py reads this block as the standard does, in linear time."""
+        """Whether sseclient-py parses this block like the standard and in linear time."""
         if b"\0" in block or len(block) >= self._limit:
             return False
         if len(block) >= _SHORT and block.count(b"\n") > _FEW_LINES:
             return False
         return block.isascii() or _is_utf8(block)
 
-    def _of_fields(self, block: Block) -> list[Event]:
+    def _scanned(self, block: Block) -> list[Event]:
         self._learn_retry(block.retry)
         dispatched = self._fields.dispatch((block,))
         if dispatched:

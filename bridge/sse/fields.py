@@ -1,7 +1,7 @@
-"""The fields of one block, read as its bytes come: for the blocks that sseclient-py cannot be given as they are.
+"""Parses the fields of one block as its bytes come, for blocks that sseclient-py cannot parse well.
 
-Those are the large ones, those of many lines, and those with NUL or bytes that are not UTF-8. The rules are
-the same, WHATWG HTML section 9.2.6; memory is bounded by the limit on a block, work is linear in its bytes.
+Those are large blocks, blocks of many lines, and blocks with NUL or bytes that are not UTF-8. The rules are those of
+the standard (HTML, section 9.2.6). Memory is bounded by the limit on a block, and the work is linear in its bytes.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Final, NamedTuple, overload
 from bridge.core.stream.event import Oversize
 
 KEPT_OF_OVERSIZE: Final = 64 * 1024
-"""Bytes of an oversize event's data that are kept: what a dead letter holds (interface, section 2)."""
+"""Bytes of an oversize event's data that are kept for its dead letter."""
 _LONGEST_NAME: Final = len(b"event")
 _FIELDS: Final = (b"data", b"id", b"event", b"retry")
 _LONGEST_RETRY: Final = 15
-"""Digits. More would only be clamped, and Python refuses numbers of thousands of digits."""
+"""Digits. The value is limited anyway, and Python rejects numbers of thousands of digits."""
 
 
 class Block(NamedTuple):
-    """The fields of one closed block: sound UTF-8, each absent field None."""
+    """The fields of one closed block, in valid UTF-8. An absent field is None."""
 
     name: bytes | None
     id: bytes | None
-    """The last ``id`` without NUL; empty resets the stream's last event id."""
+    """The last ``id`` without NUL. An empty one resets the stream's last event ID."""
     data: bytes | None
-    """Data lines joined by LF; the beginning of them when ``oversize`` is set. None: the block dispatches nothing."""
+    """The data lines joined by LF, or their beginning if ``oversize`` is set. None: the block has no event."""
     retry: int | None
-    """Milliseconds, from the last ``retry`` of ASCII digits only."""
+    """Milliseconds of the last ``retry`` that has only ASCII digits."""
     oversize: Oversize | None
     replaced: bool
     """Whether bytes that are not UTF-8 were replaced by U+FFFD."""
 
     def splitlines(self) -> list[bytes]:
-        """The fields as sseclient-py takes the lines of a block.
+        """The lines of the block for sseclient-py.
 
-        ``data`` is one line, line feeds and all: handed over line by line it would cost bytes times lines there.
+        ``data`` is one line, with its line feeds: with separate lines, sseclient-py needs time in bytes times lines.
         """
         lines = [b"data: " + self.data] if self.data is not None else []
         if self.name is not None:
@@ -48,17 +48,17 @@ class Block(NamedTuple):
 
 
 class _Data:
-    """The data of one block: kept whole up to a limit; beyond it the beginning, the size and the digest."""
+    """The data of one block: whole up to a limit, beyond it only the beginning, the size and the digest."""
 
-    __slots__ = ("_as_came", "_decoder", "_digest", "_kept", "_lines", "_size")
+    __slots__ = ("_decoder", "_digest", "_kept", "_lines", "_raw_digest", "_size")
 
     def __init__(self) -> None:
         self._kept = bytearray()
         self._lines = 0
-        self._decoder: codecs.IncrementalDecoder | None = None  # set once the data is too large to be kept
+        self._decoder: codecs.IncrementalDecoder | None = None  # set when the data becomes too large to keep
         self._size = 0
         self._digest = hashlib.sha256()
-        self._as_came = hashlib.sha256()
+        self._raw_digest = hashlib.sha256()
 
     def begin_line(self) -> None:
         self._lines += 1
@@ -72,52 +72,52 @@ class _Data:
             self._measure(value)
 
     def keep_beginning(self) -> None:
-        """From now on only the beginning is kept."""
+        """Keep only the beginning from now on."""
         if self._decoder is None:
             self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
             so_far, self._kept = bytes(self._kept), bytearray()
             self._measure(so_far)
 
     def _measure(self, value: bytes, *, final: bool = False) -> None:
-        assert self._decoder is not None  # noqa: S101 - told to mypy; keep_beginning came before
-        sound = self._decoder.decode(value, final).encode()
-        self._digest.update(sound)
-        self._as_came.update(value)
-        self._size += len(sound)
-        self._kept += sound[: KEPT_OF_OVERSIZE - len(self._kept)]
+        assert self._decoder is not None  # noqa: S101 - for mypy; keep_beginning was called before
+        valid = self._decoder.decode(value, final).encode()
+        self._digest.update(valid)
+        self._raw_digest.update(value)
+        self._size += len(valid)
+        self._kept += valid[: KEPT_OF_OVERSIZE - len(self._kept)]
 
     def close(self) -> tuple[bytes | None, Oversize | None, bool]:
-        """The data or its beginning, what is known of the whole, and whether any of it was replaced."""
+        """The data or its beginning, the size and digest of oversize data, and whether bytes were replaced."""
         if not self._lines:
             return None, None, False
         if self._decoder is None:
-            sound = _sound(bytes(self._kept))
-            return sound, None, sound != self._kept
+            valid = _repaired(bytes(self._kept))
+            return valid, None, valid != self._kept
         self._measure(b"", final=True)
-        # The kept bytes are sound but for a character cut at their end: leaving out what does not decode cuts there.
+        # The kept bytes are valid except for a character that may be cut at their end, which is left out.
         beginning = self._kept.decode("utf-8", "ignore").encode()
         digest = self._digest.hexdigest()
-        return beginning, Oversize(self._size, digest), digest != self._as_came.hexdigest()
+        return beginning, Oversize(self._size, digest), digest != self._raw_digest.hexdigest()
 
 
 class BlockScanner:
-    """Reads the fields of one block from pieces cut anywhere, with LF line ends and without its closing empty line.
+    """Parses one block from pieces that are cut anywhere, with LF line ends and without its closing empty line.
 
-    For the blocks that are not fed to sseclient-py as they came. Only the thread that reads the stream uses it.
+    Only the thread that reads the stream may use it.
     """
 
     def __init__(self, max_block_bytes: int) -> None:
         self._limit = max_block_bytes
-        self._size = 0  # of the known fields' values and line ends; the rest costs nothing and does not count
-        self._beginning = bytearray()  # of a line, until its field is known
-        self._field: bytes | None = None  # of the line, once it is known
+        self._size = 0  # of the values and line ends of known fields; other fields are not stored and do not count
+        self._beginning = bytearray()  # of a line until its field name is complete
+        self._field: bytes | None = None  # of the line, once its name is complete
         self._space = False  # whether one space may still follow the colon
         self._value = bytearray()  # of an id, event or retry
         self._data = _Data()
         self._name: bytes | None = None
         self._id: bytes | None = None
         self.retry: int | None = None
-        """Milliseconds, of the complete lines so far."""
+        """Milliseconds, from the complete lines so far."""
         self.comments = 0
         """Complete comment lines so far."""
 
@@ -130,10 +130,10 @@ class BlockScanner:
         self._add(rest)
 
     def close(self) -> Block:
-        """The block is closed: what it says."""
+        """The fields of the block, which is closed now."""
         self._end_line()
         data, oversize, replaced = self._data.close()
-        name, id_ = _sound(self._name), _sound(self._id)
+        name, id_ = _repaired(self._name), _repaired(self._id)
         replaced = replaced or name != self._name or id_ != self._id
         if self._size > self._limit:
             name, id_ = _bounded(name, id_)
@@ -164,7 +164,7 @@ class BlockScanner:
             self._data.add(part)
         elif self._field not in _FIELDS:
             return
-        elif len(self._value) <= max(self._limit, KEPT_OF_OVERSIZE):  # beyond, no more than this is of use
+        elif len(self._value) <= max(self._limit, KEPT_OF_OVERSIZE):  # more is never used
             self._value += part
         self._count(len(part))
 
@@ -195,16 +195,16 @@ class BlockScanner:
 
 
 @overload
-def _sound(value: bytes) -> bytes: ...
+def _repaired(value: bytes) -> bytes: ...
 @overload
-def _sound(value: None) -> None: ...
-def _sound(value: bytes | None) -> bytes | None:
-    """The value with every byte that is not UTF-8 replaced, as the standard's decoder does."""
+def _repaired(value: None) -> None: ...
+def _repaired(value: bytes | None) -> bytes | None:
+    """The value with invalid UTF-8 replaced as by the standard's decoder."""
     return value if value is None or value.isascii() else value.decode("utf-8", "replace").encode()
 
 
 def _bounded(name: bytes | None, id_: bytes | None) -> tuple[bytes | None, bytes | None]:
-    """Of an oversize block: a long name is cut; a long id is left out, because a part of one is another one."""
+    """The name and id of an oversize block. A long name is cut. A long id is left out: a part of it is another id."""
     if name is not None and len(name) > KEPT_OF_OVERSIZE:
         name = name[:KEPT_OF_OVERSIZE].decode("utf-8", "ignore").encode()
     return name, None if id_ is not None and len(id_) > KEPT_OF_OVERSIZE else id_

@@ -1,8 +1,8 @@
-"""How a connection ended, and what that leads to: wait and reconnect, end the session, or give up its last event id.
+"""How a connection ended, and the decision: wait and reconnect, end the session, or drop its last event ID.
 
-Pure: time and chance are arguments, a decision comes with the history that follows it. The WHATWG rules for
-reestablishing a connection (HTML, section 9.2.3) are the start; the rest is what a bridge needs that must never give up
-on a server that comes back, and never hammers one that does not.
+Pure: clock and jitter are arguments, and each decision comes with the next history. The rules start from those of the
+standard for reestablishing a connection (HTML, section 9.2.3). The additions make a bridge wait for every server that
+may come back, without flooding one that does not.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from bridge.clock import Backoff
 from bridge.http.errors import ConnectionEnd, EndKind
 
 LONGEST_RETRY_AFTER: Final = 600.0
-"""Seconds. A server may ask for a day; after ten minutes it is cheap enough to ask again."""
+"""Seconds. A server may ask for a day, but a request every ten minutes costs little."""
 SLOW: Final = 5.0
-"""Seconds between tries with refused credentials: faster ones lock accounts and fill the server's security log."""
+"""Seconds between tries with rejected credentials. Faster tries lock accounts and fill the server's security log."""
 GONE_TRIES: Final = 3
-"""So many times a session must be gone: one 404 can come from a proxy in the middle of a deployment."""
+"""Responses that must report a session as gone: a single 404 can come from a proxy during a deployment."""
 REFUSED_TRIES: Final = 3
-"""So many refusals in a row until the id is blamed: the first may be a server that is just starting."""
+"""Refusals in a row until the id is dropped: the first may come from a server that is starting."""
 _HINTS: Final = {
     401: "check the token (token, token_file or headers)",
     403: "this token may not read the stream: check the token (token, token_file or headers)",
-    407: "the proxy wants other credentials: check the proxy's address",
+    407: "the proxy rejected the credentials: check the proxy's address",
 }
 
 
 class Kind(Enum):
-    """What ended a connection, or kept it from beginning."""
+    """Why a connection ended, or why there is no event stream."""
 
     ENDED = "ended"
-    """The body came to its end. Never a sign of completeness: a proxy's cut looks the same."""
+    """The body ended. This never proves that it is complete: a proxy that cuts it looks the same."""
     BROKEN = "broken"
-    """The connection was reset, or its framing ended in the middle."""
+    """The connection was reset, or its framing is incomplete."""
     SILENT = "silent"
-    """No byte for the read timeout."""
+    """No byte within the read timeout."""
     STALLED = "stalled"
-    """Bytes came, but for two read timeouts no block was closed and no comment line completed."""
+    """Bytes came, but within two read timeouts no block was closed and no comment line completed."""
     UNREACHABLE = "unreachable"
-    """No connection: name, address, TLS, proxy, or no credentials to send."""
+    """No connection because of the name, address, TLS, proxy or request headers."""
     UNAUTHORIZED = "unauthorized"
-    """401 or 403; 407, which is a proxy's word and says nothing of the id that was sent."""
+    """401, 403, or a proxy's 407. None of them concerns the id that was sent."""
     GONE = "gone"
-    """404, or 204 and 205, by which a server says: do not reconnect."""
+    """404, or 204 and 205, which mean: do not reconnect."""
     REFUSED = "refused"
     """Another 4xx."""
     UNAVAILABLE = "unavailable"
-    """5xx, 408, 429, a redirect that is not followed, another status that is no stream."""
+    """5xx, 408, 429, a redirect that is not followed, or another status."""
     NOT_A_STREAM = "not_a_stream"
-    """200 with another type than text/event-stream: a login page, an error as JSON."""
+    """200 with another type than text/event-stream: a login page, or an error in JSON."""
     BAD_REQUEST_ID = "bad_request_id"
-    """The last event id cannot be put into an HTTP header."""
+    """An HTTP header cannot hold the last event ID."""
     STOPPED = "stopped"
-    """Somebody asked for it."""
+    """Another thread stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is remembered from one connection to the next. ``History()`` is a fresh one."""
+    """The state that is kept from one connection to the next. ``History()`` is the initial one."""
 
     failures: int = 0
     reconnection_time: float | None = None
@@ -91,39 +91,39 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Reconnect after so many seconds (zero or more)."""
+    """Reconnect after this many seconds (zero or more)."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The session is gone for good."""
+    """The session is gone permanently."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedId:
-    """The server does not accept a request with this last event id, or HTTP cannot carry it: go on without it."""
+    """The server rejects requests with this last event ID, or HTTP cannot carry it: continue without it."""
 
 
 Decision = Wait | End | RefusedId
 
 
 def after_block(history: History) -> History:
-    """A block was closed, so the stream works: every count starts again. A mere connect proves nothing."""
+    """A block was closed, so the stream works and every count is reset. A connect alone proves nothing."""
     return History(reconnection_time=history.reconnection_time)
 
 
 def with_reconnection_time(history: History, seconds: float | None) -> History:
-    """The stream's ``retry`` field, which outlives its connection; None: it said nothing new."""
+    """The stream's ``retry`` field, which stays valid for later connections. None: there was none."""
     return history if seconds is None else replace(history, reconnection_time=seconds)
 
 
-def decide(  # noqa: PLR0913 - time, chance and bounds are arguments, so that every row of the table can be tested
+def decide(  # noqa: PLR0913 - clock, jitter and bounds are arguments, so that a test can reach every case
     history: History, outcome: Outcome, *, now: float, jitter: float, backoff: Backoff, gone_after: float
 ) -> tuple[Decision, History]:
-    """What follows an outcome. ``now`` is ``clock.monotonic``, ``jitter`` is in [0, 1), ``gone_after`` in seconds."""
-    if outcome.kind is Kind.STOPPED:  # the caller's own doing: nothing is learnt about the server
+    """The decision after an outcome. ``now`` is ``clock.monotonic``, ``jitter`` in [0, 1), ``gone_after`` seconds."""
+    if outcome.kind is Kind.STOPPED:  # the caller's own action says nothing about the server
         return Wait(0.0), history
     after = _remember(history, outcome.kind, now)
     if outcome.kind is Kind.BAD_REQUEST_ID or after.refused_tries >= REFUSED_TRIES:
@@ -131,13 +131,13 @@ def decide(  # noqa: PLR0913 - time, chance and bounds are arguments, so that ev
     if after.gone_since is not None and after.gone_tries >= GONE_TRIES and now - after.gone_since >= gone_after:
         return End(), after
     seconds = _seconds(history, outcome, jitter, backoff)
-    if after.gone_since is not None:  # the try that settles it comes when it is due, not a doubled wait later
+    if after.gone_since is not None:  # do not delay the last try by a doubled wait
         seconds = min(seconds, max(after.gone_since + gone_after - now, _base(history, backoff)))
     return Wait(_not_before(seconds, outcome.retry_after, jitter * backoff.minimum)), after
 
 
 def _remember(history: History, kind: Kind, now: float) -> History:
-    """Counts go up; another kind in between ends a row, because then it is not certain that the first still holds."""
+    """Increase the counts. A different kind resets those in a row, because the server's state may have changed."""
     gone = kind is Kind.GONE
     since = now if history.gone_since is None else history.gone_since
     return History(
@@ -150,15 +150,15 @@ def _remember(history: History, kind: Kind, now: float) -> History:
 
 
 def _base(history: History, backoff: Backoff) -> float:
-    wanted = backoff.minimum if history.reconnection_time is None else history.reconnection_time
-    return min(max(wanted, backoff.minimum), backoff.maximum)
+    requested = history.reconnection_time or 0.0
+    return min(max(requested, backoff.minimum), backoff.maximum)
 
 
 def _seconds(history: History, outcome: Outcome, jitter: float, backoff: Backoff) -> float:
     base = _base(history, backoff)
     if outcome.kind is Kind.ENDED and not history.failures:
-        # The ordinary end of a working stream (a proxy's time limit): about the base, spread so that a thousand
-        # sessions cut at once do not come back in the same instant.
+        # The normal end of a working stream (a proxy's time limit). The jitter spreads the reconnects of a thousand
+        # sessions that were cut at the same moment.
         return min(base * (0.75 + jitter / 2), backoff.maximum)
     if outcome.kind is Kind.UNAUTHORIZED:
         slow = min(max(base, SLOW), backoff.maximum)
@@ -167,7 +167,7 @@ def _seconds(history: History, outcome: Outcome, jitter: float, backoff: Backoff
 
 
 def _not_before(seconds: float, retry_after: float | None, spread: float) -> float:
-    """``Retry-After`` is a floor, even above the maximum; the spread keeps all sessions from coming back at once."""
+    """``Retry-After`` is a minimum, even above our maximum. The spread separates sessions that get the same value."""
     if retry_after is None:
         return seconds
     return max(seconds, min(retry_after, LONGEST_RETRY_AFTER) + spread)
@@ -206,7 +206,7 @@ def _kind_of_status(status: int) -> Kind:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, from either of its forms (RFC 9110, section 10.2.3), capped."""
+    """The capped seconds of a ``Retry-After`` header, a number or a date (RFC 9110, section 10.2.3)."""
     if value is None:
         return None
     text = value.strip()
@@ -217,9 +217,9 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def http_date(text: str) -> datetime | None:
-    """The moment of an HTTP date (RFC 9110, section 5.6.7); None for anything else."""
+    """The time of an HTTP date (RFC 9110, section 5.6.7); None for any other text."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date "-0000" comes without a zone: it is UTC
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date with "-0000" has no zone: it is UTC

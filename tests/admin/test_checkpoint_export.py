@@ -118,7 +118,7 @@ def test_every_damage_is_told_and_a_flood_is_cut() -> None:
 
 def test_a_position_is_exported_above_every_epoch_that_stands() -> None:
     """Also one that lies in the wrong partition since some were added; its term is its topic's own affair."""
-    furthest = one(epoch=1_700_000_007, term=None)
+    furthest = one(epoch=1_700_000_007, fencing_token=None)
     assert position_of(stored(one(), furthest)) == furthest
     assert position_of(stored(furthest, place=lambda key: (partition_of(key, 4) + 1) % 4)) == furthest
     assert position_of(stored()) is None
@@ -127,13 +127,13 @@ def test_a_position_is_exported_above_every_epoch_that_stands() -> None:
 def test_a_session_goes_on_where_it_was_in_a_new_epoch() -> None:
     """In the partition its key has now, with its window, its state and what it was numbered by."""
     for partitions in (1, 2, 16):
-        edit = imported(one(state="ended", term=3), stored(), partitions, NOW)
+        edit = imported(one(state="ended", fencing_token=3), stored(), partitions, NOW)
         (write,) = edit.writes
         assert write.partition == partition_of(b"local/a", partitions)
         assert write.value is not None
         after = decode(b"local/a", write.value)
         assert after == edit.after == one(state="ended", position=Position(NOW // 1000, 0, "5"), updated_ms=NOW)
-        assert (after.overlap_window, after.fingerprint, after.term) == (WINDOW, "f00", None)
+        assert (after.overlap_window, after.fingerprint, after.fencing_token) == (WINDOW, "f00", None)
 
 
 def test_the_new_epoch_is_above_all_that_are_known() -> None:

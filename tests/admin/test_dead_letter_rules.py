@@ -15,8 +15,7 @@ from bridge.admin.dead_letters.rules import Stays, as_record, marked, replayed_n
 from bridge.core.records.dead_letter import Number
 from bridge.core.records.rules import Encoder, Format, Record, Rules
 from bridge.core.stream.event import Event, Oversize
-from tests.core.test_dead_letter import KEY, MS, TEXT, letter_record, read
-from tests.core.test_records import RULES
+from tests.support.dead_letters import KEY, MS, RULES, TEXT, letter_record, read
 
 FORMATS = get_args(Format)
 GOOD = '{"type":"content","content":"x"}'

@@ -47,7 +47,7 @@ def test_every_format_gives_its_numbers_back(form: str, epoch: int, sequence: in
     """Whatever the session's id, the event's name and the data say."""
     names = Names(SessionKey("local", text + name), name, "mix.")
     for is_json, data in ((True, json.dumps({"replayed": True, "text": text})), (False, text)):
-        value, headers = WRITERS[form](names, event(data, text), epoch, sequence, is_json)
+        value, headers = WRITERS[form](names, event(data, text), f"{epoch:010}", sequence, "", is_json)
         assert numbers_of(value, [*headers]) == Numbers(epoch, sequence, replayed=False, dead_letter=False)
 
 
@@ -55,7 +55,7 @@ def test_every_format_gives_its_numbers_back(form: str, epoch: int, sequence: in
 def test_a_replayed_record_is_told_wherever_its_mark_stands(epoch: int, sequence: int, text: str, where: str) -> None:
     """True as JSON has it or as a text, in the envelope; the data's own members do not count."""
     names = Names(SessionKey("local", "s"), "content", "mix.")
-    value, headers = WRITERS["structured"](names, event(json.dumps({"text": text})), epoch, sequence, JSON)
+    value, headers = WRITERS["structured"](names, event(json.dumps({"text": text})), f"{epoch:010}", sequence, "", JSON)
     marked = {
         "before": value.replace(b',"sequence":', b',"replayed":true,"sequence":', 1),
         "after": value.replace(b',"data":', b',"replayed":"true","data":', 1),

@@ -78,7 +78,7 @@ def _template(number: int, form: str) -> tuple[bytes, bytes, list[tuple[str, byt
     key = SessionKey("local", f"session-{number:06}-of-a-length-as-uuids")
     data = json.dumps({"type": "content", "content": "the words of an event, as an agent says them"})
     event = Event("content", data, "1", "1", unix_ms())
-    value, headers = WRITERS[form](Names(key, "content", "mix."), event, _EPOCH, 1, True)  # noqa: FBT003 - a Writer's way
+    value, headers = WRITERS[form](Names(key, "content", "mix."), event, f"{_EPOCH:010}", 1, "", True)  # noqa: FBT003
     return key.record_key, value, [*headers]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints as they stand in the topic: what is written can be read, what is not ours is refused in one line."""
+"""The codec of checkpoints: every checkpoint can be read back, and any other value is refused with one line."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ CHECKPOINTS = st.builds(
     ),
     st.none() | st.integers(0, 2**63 - 1),
 )
-RECENT = OverlapWindow("abb", "abc", b"8 bytes!" * 2)
+WINDOW = OverlapWindow("abb", "abc", b"8 bytes!" * 2)
 SAVED = Checkpoint(
-    SessionKey("local", "s1"), Position(1_700_000_000, 42, "abc"), "active", 1_700_000_000_123, "f00", RECENT
+    SessionKey("local", "s1"), Position(1_700_000_000, 42, "abc"), "active", 1_700_000_000_123, "f00", WINDOW
 )
 
 
 def changed(**members: Any) -> bytes:
-    """A valid checkpoint's value with some members put in, and those that are None taken out."""
+    """A valid checkpoint's value with some members replaced, and without those that are None."""
     value = json.loads(encode(SAVED)) | members
     return json.dumps({name: member for name, member in value.items() if member is not None}).encode()
 
 
 @given(checkpoint=CHECKPOINTS)
-def test_what_is_written_is_read_back(checkpoint: Checkpoint) -> None:
+def test_every_checkpoint_is_read_back_unchanged(checkpoint: Checkpoint) -> None:
     """Every position, any characters, to the millisecond."""
     assert decode(checkpoint.key.record_key, encode(checkpoint)) == checkpoint
 
@@ -62,27 +62,27 @@ def test_the_members_are_those_of_the_interface() -> None:
     }
 
 
-def test_what_a_later_version_adds_is_ignored() -> None:
-    """New members may come without a new version; a checkpoint of an early version has no fingerprint."""
+def test_members_of_a_later_version_are_ignored() -> None:
+    """New members may appear without a new version; a checkpoint of an early version has no fingerprint."""
     assert decode(b"local/s1", changed(later=7, ids=[["1", "ab"]])) == SAVED
     early = decode(b"local/s1", changed(fingerprint=None, overlap=None, term=None))
-    assert (early.fingerprint, early.overlap_window, early.term) == ("", OverlapWindow.starting("abc"), None)
+    assert (early.fingerprint, early.overlap_window, early.fencing_token) == ("", OverlapWindow.starting("abc"), None)
 
 
 @pytest.mark.parametrize(("term", "end"), [(None, b',"term":null}'), (0, b',"term":0}'), (123, b',"term":123}')])
-def test_whose_word_it_is_stands_at_its_end(term: int | None, end: bytes) -> None:
-    """So the owner of a shard, who reads thousands of its own words a second, need not take them apart."""
-    assert encode(replace(SAVED, term=term)).endswith(end)
+def test_the_fencing_token_is_at_the_end(term: int | None, end: bytes) -> None:
+    """The owner of a shard reads thousands of its own checkpoints per second and need not parse them."""
+    assert encode(replace(SAVED, fencing_token=term)).endswith(end)
 
 
-def test_a_newer_version_is_refused_by_its_name_whatever_else_it_changed() -> None:
-    """Its other members may mean anything: the version is looked at first."""
+def test_a_newer_version_is_refused_by_its_version_number() -> None:
+    """Its other members may mean anything: the version is read first."""
     with pytest.raises(BadCheckpoint, match="version 2 is newer"):
         decode(b"local/s1", changed(version=VERSION + 1, epoch="later", sequence=None))
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         (b"", "value: "),
         (b"{", "value: "),
@@ -104,23 +104,23 @@ def test_a_newer_version_is_refused_by_its_name_whatever_else_it_changed() -> No
         (changed(term="5"), "term"),
         (changed(updated_at="yesterday"), "updated_at: "),
         (changed(updated_at="0001-01-01T00:00:00"), "updated_at: "),
-        (changed(session="s2"), "the key says b'local/s1', the value 'local/s2'"),
-        (changed(session="x" * 10_000), "the key says"),
+        (changed(session="s2"), "the key is b'local/s1', the value names 'local/s2'"),
+        (changed(session="x" * 10_000), "the key is"),
     ],
 )
-def test_a_bad_value_is_refused_in_one_short_line(value: bytes, said: str) -> None:
-    """The line begins with the member that is wrong."""
+def test_a_bad_value_is_refused_in_one_short_line(value: bytes, message: str) -> None:
+    """The line begins with the invalid member."""
     with pytest.raises(BadCheckpoint) as caught:
         decode(b"local/s1", value)
     line = str(caught.value)
-    assert line.startswith(said)
+    assert line.startswith(message)
     assert "\n" not in line
     assert len(line) < 500
 
 
 @given(value=st.binary(max_size=200), key=st.binary(max_size=20))
-def test_no_bytes_make_it_stumble(value: bytes, key: bytes) -> None:
-    """Anything but a checkpoint is a BadCheckpoint, nothing else."""
+def test_any_other_bytes_raise_bad_checkpoint(value: bytes, key: bytes) -> None:
+    """No other exception leaves the codec."""
     with pytest.raises(BadCheckpoint) as caught:
         decode(key, value)
     assert "\n" not in str(caught.value)

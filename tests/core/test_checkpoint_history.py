@@ -104,7 +104,7 @@ class Owner:
     def claim_again(self) -> Owner:
         """For another session, or after a foreign claim; if others wrote about this session, it restarts."""
         others = [each for each in self.world.records if each.offset > self.term and each.key != CLAIM_KEY]
-        if any(decode(each.key, each.value).term != self.term for each in others):
+        if any(decode(each.key, each.value).fencing_token != self.term for each in others):
             return Owner.of(self.world)
         self.term = self.world.write(CLAIM_KEY, CLAIM)
         return self
@@ -299,7 +299,7 @@ def test_a_token_from_an_earlier_topic_is_ignored() -> None:
     """Offsets start at 0 in a recreated topic: a checkpoint always lies after the claim that it names."""
     found = restored(records_of(stored(12, 4, 4, 50), CLAIM))
     assert found is not None
-    assert (found.checkpoint.term, found.is_stale) == (None, False)
+    assert (found.checkpoint.fencing_token, found.is_stale) == (None, False)
 
 
 def test_a_claim_is_known_by_its_offset_and_an_unreadable_one_counts_too() -> None:

@@ -219,9 +219,11 @@ def test_records_that_are_never_parsed_change_nothing(steps: list[tuple[str, Ses
             junk.add(key)
         else:
             one = decode(record_key, text or b"")
-            one = one if (one.term or 0) < offset else replace(one, term=None)
-            claims += [] if one.term is None else [one.term]  # its claim was here; compaction removed it
-            is_stale = one.term is not None and max(claims, default=-1) > one.term
+            one = one if (one.fencing_token or 0) < offset else replace(one, fencing_token=None)
+            claims += (
+                [] if one.fencing_token is None else [one.fencing_token]
+            )  # its claim was here; compaction removed it
+            is_stale = one.fencing_token is not None and max(claims, default=-1) > one.fencing_token
             plain[key] = plain.get(key, CheckpointHistory()).after(one, offset, is_stale=is_stale)
     assert log.restored() == {key: one.restored for key, one in plain.items()}
     assert {invalid.record.key for invalid in log.invalid} == {key.record_key for key in junk}

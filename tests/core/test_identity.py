@@ -1,4 +1,4 @@
-"""Keys, epochs, and the partition a Java client would choose."""
+"""Keys, epochs, and the partition that a Java client chooses."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_the_hash_is_the_java_clients(key: bytes, java: int) -> None:
     assert murmur2(key) == java & 0x7FFFFFFF
 
 
-def test_a_record_goes_where_librdkafka_puts_it() -> None:
-    """The bridge's choice for checkpoints and the client's for records agree, for keys of every length."""
+def test_the_partition_is_the_one_librdkafka_chooses() -> None:
+    """The bridge's partition for checkpoints equals the client's for records, for keys of every length."""
     producer = Producer(
         {"test.mock.num.brokers": 1, "bootstrap.servers": "", "partitioner": "murmur2_random", "log_level": 0}
     )
@@ -58,13 +58,13 @@ def test_every_key_has_a_partition(key: bytes, partitions: int) -> None:
 
 @given(previous=SECONDS, now=SECONDS)
 def test_epochs_rise_even_when_the_clock_goes_back(previous: int, now: int) -> None:
-    """The next epoch is above the last one, and not behind the time."""
+    """The next epoch is above the last one, and not before the present time."""
     assert new_epoch(previous, now) >= max(previous + 1, now)
     assert new_epoch(None, now) == now
 
 
 def test_a_session_key_is_text_and_bytes_alike() -> None:
-    """What people read and what Kafka gets are the same characters."""
+    """The text for people and the key in Kafka have the same characters."""
     key = SessionKey("local", "ses/sión")
     assert str(key) == "local/ses/sión"
     assert key.record_key == "local/ses/sión".encode()

@@ -1,4 +1,4 @@
-"""Ids that rise by one tell of a loss; all others tell nothing, and are left in peace."""
+"""Jumps in ids that rise by one prove a loss; all other ids prove nothing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def events(*ids: str | None) -> list[Event]:
 
 
 def proven(last: int = 5) -> RisingIds:
-    """Ids that have shown that they rise by one, and stand at ``last``."""
+    """Ids that have proved that they rise by one; the newest is ``last``."""
     ids = RisingIds()
     ids.begin(str(last - 2))
     for each in (last - 1, last):
-        ids.judge(str(each))
+        ids.classify(str(each))
     return ids
 
 
@@ -32,69 +32,69 @@ def proven(last: int = 5) -> RisingIds:
     ],
 )  # fmt: skip
 def test_an_id_is_a_number_only_in_plain_digits(text: str | None, value: int | None) -> None:
-    """What Python takes for an integer beside them is opaque text to a server."""
+    """Python accepts more texts as integers; to a server they are opaque."""
     assert number(text) == value
 
 
-def test_the_first_ids_tell_nothing() -> None:
+def test_the_first_ids_prove_nothing() -> None:
     """One step in a row is not enough, two are."""
     ids = RisingIds()
-    assert [ids.judge(each) for each in ("1", "2")] == [Step.NEXT] * 2
-    assert not ids.tell
-    assert ids.judge("9") is Step.NEXT
-    assert [ids.judge(each) for each in ("10", "11")] == [Step.NEXT] * 2
-    assert ids.tell
-    assert ids.judge("13") is Step.JUMP
+    assert [ids.classify(each) for each in ("1", "2")] == [Step.NEXT] * 2
+    assert not ids.prove_jumps
+    assert ids.classify("9") is Step.NEXT
+    assert [ids.classify(each) for each in ("10", "11")] == [Step.NEXT] * 2
+    assert ids.prove_jumps
+    assert ids.classify("13") is Step.JUMP
 
 
-def test_a_jump_or_a_step_back_that_tells_is_not_taken() -> None:
-    """The caller decides, and says where the stream goes on."""
+def test_a_proved_jump_or_step_back_is_not_accepted() -> None:
+    """The caller decides where the stream continues."""
     ids = proven(5)
-    assert ids.judge("8") is Step.JUMP
-    assert ids.judge("4") is Step.BACK
+    assert ids.classify("8") is Step.JUMP
+    assert ids.classify("4") is Step.BACK
     assert ids.last == 5
-    assert ids.judge("6") is Step.NEXT
+    assert ids.classify("6") is Step.NEXT
 
 
-def test_the_same_id_again_is_in_its_place() -> None:
-    """Servers give one id to several events; that neither proves nor disproves that ids rise by one."""
+def test_the_same_id_again_is_in_sequence() -> None:
+    """Servers use one id for several events; that neither proves nor disproves that ids rise by one."""
     ids = proven(5)
-    assert ids.judge("5") is Step.NEXT
-    assert ids.tell
+    assert ids.classify("5") is Step.NEXT
+    assert ids.prove_jumps
 
 
-def test_ids_that_are_no_numbers_tell_nothing() -> None:
+def test_ids_that_are_not_numbers_prove_nothing() -> None:
     """Also between numbers."""
     ids = proven(5)
-    assert ids.judge("abc") is Step.NEXT
+    assert ids.classify("abc") is Step.NEXT
     assert ids.last is None
-    assert ids.judge("99") is Step.NEXT
+    assert ids.classify("99") is Step.NEXT
     assert ids.last == 99
 
 
-def test_two_ids_in_a_row_of_a_position_count_and_do_not_yet_tell() -> None:
-    """They are one step: enough to count what a server has forgotten, too few to believe a jump."""
+def test_two_consecutive_ids_of_a_position_can_be_counted_and_do_not_prove_jumps() -> None:
+    """They are one step: enough to count missing ids, too few to believe a jump."""
     ids = RisingIds()
     ids.begin("5", "4")
-    assert (ids.last, ids.count, ids.tell) == (5, True, False)
+    assert (ids.last, ids.are_countable, ids.prove_jumps) == (5, True, False)
     for last, before in (("5", "3"), ("5", ""), ("x", "4"), ("5", "x"), ("5", "5")):
         ids = RisingIds()
         ids.begin(last, before)
-        assert not ids.count
+        assert not ids.are_countable
     ids = proven()
     ids.begin("9", "3")
-    assert (ids.last, ids.tell) == (9, True)
+    assert (ids.last, ids.prove_jumps) == (9, True)
 
 
-def test_shared_ids_never_tell() -> None:
-    """Events about the connection take some, so others are missing in every replay."""
+def test_shared_ids_never_prove_jumps() -> None:
+    """Events about the connection use some ids, so every replay has jumps."""
     ids = proven(5)
-    ids.share()
-    assert not ids.tell
-    assert ids.judge("8") is Step.NEXT
+    ids.mark_shared()
+    assert not ids.prove_jumps
+    assert ids.classify("8") is Step.NEXT
 
 
-def test_each_jump_that_was_no_loss_is_followed_by_more_distrust() -> None:
+def test_each_jump_that_was_not_a_loss_raises_the_number_of_steps_needed() -> None:
     """Four times as many steps are needed each time."""
     ids = proven(0)
     needed = 2
@@ -102,35 +102,35 @@ def test_each_jump_that_was_no_loss_is_followed_by_more_distrust() -> None:
         ids.distrust()
         needed *= 4
         steps = 0
-        while not ids.tell:
+        while not ids.prove_jumps:
             assert ids.last is not None
-            ids.judge(str(ids.last + 1))
+            ids.classify(str(ids.last + 1))
             steps += 1
         assert steps == needed
 
 
-def test_a_batch_that_follows_is_taken_as_a_whole_or_not_at_all() -> None:
-    """The quick way for ids that rise by one; anything else is left to be judged one at a time."""
+def test_a_batch_in_sequence_is_accepted_whole_or_not_at_all() -> None:
+    """The fast path for ids that rise by one; all other ids are classified one at a time."""
     ids = RisingIds()
-    assert not ids.follow(events("1"))
+    assert not ids.advance(events("1"))
     ids.begin("0")
-    assert ids.follow(events("1"))
-    assert ids.follow(events("2", "3", "4"))
-    assert (ids.last, ids.tell) == (4, True)
+    assert ids.advance(events("1"))
+    assert ids.advance(events("2", "3", "4"))
+    assert (ids.last, ids.prove_jumps) == (4, True)
     for refused in (("6",), ("5", "7"), ("5", "5"), ("5", None), (None,), ("05",), ("5", "x"), ("4",)):
-        assert not ids.follow(events(*refused))
+        assert not ids.advance(events(*refused))
         assert ids.last == 4
 
 
 @given(ids=st.lists(st.sampled_from(["1", "2", "3", "4", "5", "6", "9", "x"]), max_size=30), portion=st.integers(1, 5))
-def test_the_quick_way_says_what_the_slow_one_says(ids: list[str], portion: int) -> None:
-    """Ids taken in portions or one at a time leave the same behind."""
-    quick, slow = RisingIds(), RisingIds()
+def test_the_fast_path_and_the_slow_path_agree(ids: list[str], portion: int) -> None:
+    """Ids in portions or one at a time lead to the same state."""
+    fast, slow = RisingIds(), RisingIds()
     for at in range(0, len(ids), portion):
         part = ids[at : at + portion]
-        if not quick.follow(events(*part)):
+        if not fast.advance(events(*part)):
             for each in part:
-                quick.judge(each)
+                fast.classify(each)
         for each in part:
-            slow.judge(each)
-        assert (quick.last, quick.tell, quick._steps) == (slow.last, slow.tell, slow._steps)
+            slow.classify(each)
+        assert (fast.last, fast.prove_jumps, fast._steps) == (slow.last, slow.prove_jumps, slow._steps)

@@ -1,4 +1,4 @@
-"""What happened to a session's stream, as a record: the envelope that events have, and data that says why."""
+"""Lifecycle records: the same envelope as events, and data with the reason."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ STRANGE = 'a"b\\c\n\x00\x1f%/# \u2028\u00e9\U0001f600'
 
 
 def record(lifecycle_event: LifecycleEvent = GAP, key: SessionKey = KEY, new_epoch: int | None = None) -> Record:
-    """The record of what happened behind number 7."""
+    """The record of a lifecycle event after number 7."""
     return LifecycleWriter(key, "mix.lifecycle").record(lifecycle_event, EPOCH, 7, NOW, new_epoch)
 
 
-def told(made: Record) -> dict[str, Any]:
-    """What the data says."""
+def data_of(made: Record) -> dict[str, Any]:
+    """The data of the envelope."""
     found: dict[str, Any] = json.loads(made.value)["data"]
     return found
 
 
 def test_the_envelope_is_a_structured_cloudevent_with_the_number_it_follows() -> None:
-    """Key, topic and headers as those of events; no dead letter."""
+    """Key, topic and headers are those of events; it is not a dead letter."""
     made = record()
     envelope = json.loads(made.value)
     assert envelope == {
@@ -62,29 +62,29 @@ def test_the_envelope_is_a_structured_cloudevent_with_the_number_it_follows() ->
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
-def test_each_kind_has_a_type_of_its_own(kind: Kind) -> None:
-    """And an id of its own, so that two at one position are told apart."""
+def test_each_kind_has_its_own_type(kind: Kind) -> None:
+    """And its own id, so that two records at one position differ."""
     envelope = json.loads(record(LifecycleEvent(kind, "code", "why")).value)
     assert envelope["type"] == f"mix.bridge.session.{kind}"
     assert f":{kind}:" in envelope["id"]
 
 
-def test_what_is_not_known_is_null() -> None:
-    """Every member is there; a new epoch is named only where one begins."""
+def test_unknown_members_are_null() -> None:
+    """Every member is present; a new epoch is named only if one starts."""
     nothing = {"from_last_event_id": None, "to_last_event_id": None, "missing": None}
-    assert told(record(LifecycleEvent("attached", "first", "why"))) == {"reason": "first", "detail": "why"} | nothing
+    assert data_of(record(LifecycleEvent("attached", "first", "why"))) == {"reason": "first", "detail": "why"} | nothing
 
 
 def test_an_empty_id_and_no_missing_event_are_known() -> None:
-    """An empty id says that the request went without one; 0 missing is not unknown."""
-    said = told(record(LifecycleEvent("resumed", "matched", "why", "", "", 0)))
-    assert (said["from_last_event_id"], said["to_last_event_id"], said["missing"]) == ("", "", 0)
+    """An empty id means that the request had none; 0 missing differs from unknown."""
+    found = data_of(record(LifecycleEvent("resumed", "matched", "why", "", "", 0)))
+    assert (found["from_last_event_id"], found["to_last_event_id"], found["missing"]) == ("", "", 0)
 
 
 def test_a_new_epoch_is_named_in_ten_digits() -> None:
-    """The envelope keeps the number that it follows, the data has the epoch that begins."""
+    """The envelope has the number that the record follows, the data has the epoch that starts."""
     made = record(new_epoch=123)
-    assert told(made)["new_epoch"] == "0000000123"
+    assert data_of(made)["new_epoch"] == "0000000123"
     assert json.loads(made.value)["epoch"] == "1764000000"
 
 
@@ -94,11 +94,11 @@ def test_a_consumer_of_events_understands_the_record() -> None:
     headers = tuple(made.headers)
     found = understand(Read("mix.lifecycle", 0, 0, made.key, made.value, headers, made.timestamp_ms))
     assert (found.key, found.number, found.event) == ("local/5e55-10n", (EPOCH, 7), "mix.bridge.session.gap")
-    assert json.loads(found.data) == told(made)
+    assert json.loads(found.data) == data_of(made)
 
 
-def test_names_and_ids_from_strangers_cannot_break_the_envelope() -> None:
-    """Ids come as they are; the detail is one line."""
+def test_unusual_names_and_ids_cannot_break_the_envelope() -> None:
+    """Ids are unchanged; the detail is one line."""
     lifecycle_event = LifecycleEvent("reset", "r", STRANGE, STRANGE, STRANGE)
     envelope = json.loads(record(lifecycle_event, SessionKey("local", STRANGE)).value)
     assert envelope["subject"] == STRANGE
@@ -107,30 +107,30 @@ def test_names_and_ids_from_strangers_cannot_break_the_envelope() -> None:
     assert envelope["data"]["detail"].isprintable()
 
 
-def test_a_long_id_is_cut_and_says_so() -> None:
+def test_a_long_id_is_cut_with_an_ellipsis() -> None:
     """256 characters with the ellipsis; one of 256 stays whole."""
-    said = told(record(LifecycleEvent("gap", "r", "d", "x" * 257, "y" * 256)))
-    assert said["from_last_event_id"] == "x" * 255 + "\u2026"
-    assert said["to_last_event_id"] == "y" * 256
+    found = data_of(record(LifecycleEvent("gap", "r", "d", "x" * 257, "y" * 256)))
+    assert found["from_last_event_id"] == "x" * 255 + "\u2026"
+    assert found["to_last_event_id"] == "y" * 256
 
 
-def test_an_id_that_was_too_long_to_be_kept_is_an_ellipsis() -> None:
-    """Not the mark that stands for it inside the bridge."""
-    assert told(record(LifecycleEvent("unresumable", "r", "d", UNSENDABLE_ID)))["from_last_event_id"] == "\u2026"
+def test_an_id_that_was_too_long_to_keep_is_an_ellipsis() -> None:
+    """The bridge's internal replacement for it does not appear."""
+    assert data_of(record(LifecycleEvent("unresumable", "r", "d", UNSENDABLE_ID)))["from_last_event_id"] == "\u2026"
 
 
 @given(st.text(), st.text(), st.text(), st.integers(0, 10**12))
-def test_whatever_is_told_the_value_is_json(detail: str, before: str, after: str, missing: int) -> None:
-    """And it holds what was told, as far as it was not cut."""
-    said = told(record(LifecycleEvent("gap", "r", detail, before, after, missing), new_epoch=EPOCH + 1))
-    for given_id, shown in ((before, said["from_last_event_id"]), (after, said["to_last_event_id"])):
+def test_the_value_is_always_json(detail: str, before: str, after: str, missing: int) -> None:
+    """It holds the given texts, except for the parts that were cut."""
+    found = data_of(record(LifecycleEvent("gap", "r", detail, before, after, missing), new_epoch=EPOCH + 1))
+    for given_id, shown in ((before, found["from_last_event_id"]), (after, found["to_last_event_id"])):
         assert given_id in {shown, UNSENDABLE_ID} or given_id.startswith(shown.removesuffix("\u2026"))
-    assert said["missing"] == missing
+    assert found["missing"] == missing
 
 
 @pytest.mark.parametrize("filling", ["x", "\u00e9", "\u20ac", "\U0001f600", "\x01", '"', "\\"])
 def test_a_record_is_below_4_kib_whatever_the_server_sends(filling: str) -> None:
-    """Bytes count, not characters. The session's own id is in it three times: of one of 512 letters this is true."""
+    """Bytes count, not characters. The session's own id is in it three times; 512 letters fit."""
     much = filling * 9000
     lifecycle_event = LifecycleEvent("unresumable", "x" * 40, much, much, much, 10**12)
     made = record(lifecycle_event, SessionKey("local", "x" * 512), new_epoch=EPOCH + 1)

@@ -14,27 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey
-from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, epoch_text, one_line, prefix, sequence_text
+from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, epoch_text, prefix, sequence_text
 from bridge.core.records.rules import CONNECTION_EVENTS, Encoder, Format, Policy, Record, Route, Rules
 from bridge.core.stream.event import Event, Oversize
-from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
-from tests.core.test_json_text import ALMOST_JSON, JSON_TEXTS, python_says_json
+from bridge.core.terminal_text import one_line
+from bridge.mix.events import VALIDATORS
+from tests.support.dead_letters import RULES
+from tests.support.json_texts import ALMOST_JSON, JSON_TEXTS, python_accepts
 
 KEY = SessionKey("local", "5e55-10n")
 EPOCH = 1_764_000_000
-RULES = Rules(
-    format="structured",
-    type_prefix="mix.",
-    skip=frozenset({"thinking"}),
-    unknown="publish",
-    invalid="dead_letter",
-    max_bytes=900 * 1024,
-    events_topic="mix.events",
-    dead_letters_topic="mix.dead-letters",
-    routes=(),
-    schema=VALIDATORS,
-    schema_version=SCHEMA_VERSION,
-)
 GOOD = '{"type":"content", "content":"caf\u00e9 \u2028", "new_field":[1.0, 1e2]}'
 WRONG = '{"type":"content","content":42}'
 BROKEN = '{"type":"content","content":"secret'
@@ -398,7 +387,7 @@ def test_any_event_gives_the_same_readable_record_every_time(
         return
     envelope = json.loads(made.value)
     assert (envelope["subject"], envelope["type"], envelope.get("sseid")) == (session, "mix." + some.name, some.id)
-    if python_says_json(some.data):
+    if python_accepts(some.data):
         assert made.value.endswith(b'"data":' + some.data.encode() + b"}")
     else:
         assert envelope["data"] == some.data

@@ -1,4 +1,4 @@
-"""Text of strangers on a terminal: nothing of it acts, and what is there is seen."""
+"""Untrusted text on a terminal: every character is visible, and none acts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.terminal_text import columns, shortened, visible, visible_bytes
+from bridge.core.terminal_text import columns, one_line, shortened, visible, visible_bytes
 
 
 @pytest.mark.parametrize(
-    ("text", "seen"),
+    ("text", "shown"),
     [
         ("plain, caf\u00e9, \u65e5\u672c, \U0001f600", "plain, caf\u00e9, \u65e5\u672c, \U0001f600"),
         ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
@@ -22,38 +22,45 @@ from bridge.core.terminal_text import columns, shortened, visible, visible_bytes
         ("\U000e0041\ud800", "\\U000e0041\\ud800"),
     ],
 )
-def test_what_is_no_visible_character_is_an_escape(text: str, seen: str) -> None:
-    """Control characters of both sets, escape sequences, overrides of direction, what has no width."""
-    assert visible(text) == seen
+def test_characters_that_are_not_visible_become_escapes(text: str, shown: str) -> None:
+    """Control characters of both sets, escape sequences, direction overrides, characters without width."""
+    assert visible(text) == shown
 
 
-def test_lines_are_kept_where_they_are_wanted() -> None:
-    """Line ends and tabs only; a carriage return could still overwrite a line."""
+def test_line_ends_are_kept_on_request() -> None:
+    """Only line ends and tabs; a carriage return could overwrite a line."""
     assert visible("a\n\tb\rc\x1b", lines=True) == "a\n\tb\\rc\\x1b"
 
 
 @given(text=st.text())
-def test_nothing_that_is_shown_can_act(text: str) -> None:
-    """Whatever comes, each line of it is printable, and a terminal can encode it."""
+def test_no_visible_text_acts_on_the_terminal(text: str) -> None:
+    """For any text, each line is printable, and a terminal can encode it."""
     assert visible(text).isprintable()
     assert all(line.isprintable() for line in visible(text, lines=True).replace("\t", " ").split("\n"))
     visible(text).encode()
 
 
-def test_bytes_that_are_no_utf_8_are_seen_too() -> None:
-    """As escapes of the bytes."""
+def test_bytes_that_are_not_utf_8_are_visible() -> None:
+    """As escapes."""
     assert visible_bytes(b"a\xff\x1b\xc3\xa9") == "a\\xff\\x1b\u00e9"
 
 
-def test_a_cut_is_seen() -> None:
-    """By an ellipsis within the limit."""
+def test_a_cut_is_visible() -> None:
+    """An ellipsis within the limit marks it."""
     assert shortened("abcdef", 6) == "abcdef"
     assert shortened("abcdefg", 6) == "abcde\u2026"
 
 
-def test_columns_are_aligned_and_end_where_the_text_ends() -> None:
-    """Numbers to the right, the last column as long as it is."""
+def test_columns_are_aligned_without_blanks_at_the_end() -> None:
+    """Numbers are aligned right; the last column is not padded."""
     assert columns([("N", "NAME", "REST"), ("10", "a", "long text")], right=frozenset({0})) == [
         " N  NAME  REST",
         "10  a     long text",
     ]
+
+
+def test_one_line_replaces_line_ends_and_is_bounded() -> None:
+    """Runs of blanks become one; the limit counts characters."""
+    assert one_line("a\r\n\x1b b\t c") == "a b c"
+    assert one_line("x" * 9000) == "x" * 500
+    assert one_line("abc", 2) == "ab"

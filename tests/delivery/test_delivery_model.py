@@ -29,8 +29,7 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder, Route, Rules
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, digest
-from bridge.delivery import at_least_once, publisher
-from bridge.delivery import idempotent_sender as idempotent_way
+from bridge.delivery import at_least_once, handover, idempotent_sender, publisher
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
@@ -94,10 +93,11 @@ class Clock:
 def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(idempotent_way, "monotonic", clock.monotonic)
-        patch.setattr(idempotent_way, "unix_ms", clock.unix_ms)
+        for module in (idempotent_sender, handover):
+            patch.setattr(module, "monotonic", clock.monotonic)
+            patch.setattr(module, "unix_ms", clock.unix_ms)
         patch.setattr(
-            publisher, "_PATIENCE", 0.0
+            publisher, "_FAST_PATH_WAIT", 0.0
         )  # nobody opens the direct way while the test's one thread waits for it
         patch.setattr(publisher, "unix_ms", clock.unix_ms)
         patch.setattr(at_least_once, "monotonic", clock.monotonic)
@@ -382,11 +382,13 @@ class World:
 
 def vars_of(sender: IdempotentSender) -> dict[str, object]:
     """What one wants to know of a session that is stuck."""
-    names = ("is_direct", "_failed", "_alone", "produced", "_reported", "_retry_at")
-    window = sender.window
-    entries = [(type(each).__name__, each.stage.name, each.epoch, each.sequence) for each in window.entries]
-    told = {"entries": entries[:5], "acknowledged": window.watermark.committable, "trouble": window.trouble}
-    return {name: getattr(sender, name) for name in names} | told
+    session = sender.session
+    entries = [
+        (type(each).__name__, each.stage.name, each.epoch, each.sequence, each.produced, each.reported)
+        for each in session.in_flight.entries
+    ]
+    known = {"entries": entries[:5], "acknowledged": session.in_flight.acknowledged, "trouble": session.trouble}
+    return vars(sender._handover) | known
 
 
 def at_of(data: bytes) -> int:

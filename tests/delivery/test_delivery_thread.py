@@ -97,7 +97,7 @@ def test_a_stop_delivers_everything_and_writes_the_last_checkpoints(start: Calla
     assert running.delivery.join(monotonic() + 10)
     assert running.delivery.join(monotonic())
     assert running.records(EVENTS) == 500
-    assert one.positions.written == one.position
+    assert one.checkpoints.written == one.position
     assert running.delivery.unsettled == 0
     assert running.delivery.last_answer is not None
     assert running.heartbeats > 0
@@ -123,7 +123,7 @@ def test_the_timer_writes_a_position_that_moved(start: Callable[..., Running]) -
     running = start(interval=0.05)
     one = running.open()
     one.submit(events(3))
-    wait_until(lambda: one.positions.written == one.position, what="a checkpoint")
+    wait_until(lambda: one.checkpoints.written == one.position, what="a checkpoint")
     before, heartbeats = running.records(CHECKPOINTS), running.heartbeats
     wait_until(lambda: running.heartbeats > heartbeats + 10)
     assert running.records(CHECKPOINTS) == before
@@ -164,7 +164,7 @@ def test_a_stop_ends_the_wait_for_room_at_once(start: Callable[..., Running]) ->
     running.delivery.stop()
     assert running.delivery.join(monotonic() + 20)
     assert 0 < running.records(EVENTS) <= 11
-    assert one.positions.written == one.position
+    assert one.checkpoints.written == one.position
 
 
 def test_the_bytes_of_all_sessions_are_bounded(start: Callable[..., Running]) -> None:

@@ -26,9 +26,8 @@ from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import exactly_once, isolation, shard_thread, transaction, transactional_id
+from bridge.delivery import exactly_once, handover, shard_thread, transaction, transactional_id
 from bridge.delivery import isolation_queue as trials
-from bridge.delivery import transactional_sender as transactional_way
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
@@ -64,9 +63,9 @@ SHARDS = PARTITIONS[CHECKPOINTS]
 def on(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (shard_thread, isolation, transaction, transactional_id, trials, exactly_once):
+        for module in (shard_thread, handover, transaction, transactional_id, trials, exactly_once):
             patch.setattr(module, "monotonic", clock.monotonic)
-        patch.setattr(transactional_way, "unix_ms", clock.unix_ms)
+        patch.setattr(handover, "unix_ms", clock.unix_ms)
         patch.setattr(MemoryBudget, "wait", _not_waited)
         for module, name in ((shard_thread, "_IDLE"), (transaction, "_LOOK"), (transactional_id, "_RETRY_FIRST")):
             patch.setattr(module, name, 0.0)
@@ -144,7 +143,7 @@ class Process:
         )
         for lease in self.leases:
             shard = self.delivery._shards[lease.shard] = self._shard(lease, pace)
-            shard._producer = shard._taken_id()
+            shard._producer = shard._acquired()
         self.readers = [self._open(key) for key in world.keys]
 
     def _shard(self, lease: Lease, pace: Pace) -> ShardThread:
@@ -386,9 +385,8 @@ class World:
 
 def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
     sender = process.delivery._shard_of[key]._senders[key]
-    known = vars(sender.isolation)
-    entries = [(type(each).__name__, each.stage.name, each.sequence) for each in sender.window.entries]
-    return known | {"direct": sender.is_direct, "entries": entries[:5], "trouble": sender.window.trouble}
+    entries = [(type(each).__name__, each.stage.name, each.sequence) for each in sender.session.in_flight.entries]
+    return vars(sender.handover) | {"entries": entries[:5], "trouble": sender.session.trouble}
 
 
 @given(seed=st.integers(0, 2**32))
@@ -470,7 +468,7 @@ def test_what_a_session_held_is_free_though_its_shard_ended_before_it(world: Wor
     assert delivery.budget.held
     shard._end()
     delivery.leave(shard.lease)
-    shard.give_free()
+    shard.free_memory()
     assert delivery.budget.held == 0
     assert delivery.unsettled == 0
 

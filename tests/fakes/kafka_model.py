@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
+from bridge.core.records.rules import Record
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.producer import ProduceFailed, QueueFull, Role
 
@@ -37,6 +38,22 @@ class Produced(NamedTuple):
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     report: Report
+
+    def topic(self) -> str:
+        """As of the client's message in a delivery report."""
+        return self.place[0]
+
+
+def produce_all(
+    produce: Callable[..., None], records: Sequence[Record], report: Callable[..., None]
+) -> tuple[int, QueueFull | ProduceFailed | None]:
+    """As :func:`bridge.kafka.producer.produce_all`."""
+    for taken, (topic, key, value, headers, timestamp_ms, _) in enumerate(records):
+        try:
+            produce(topic, value, key, headers, timestamp_ms, report)
+        except (QueueFull, ProduceFailed) as failure:
+            return taken, failure
+    return len(records), None
 
 
 class Written(Protocol):
@@ -132,6 +149,12 @@ class ModelProducer:
             place = topic, partition_of(key, kafka.partitions[topic]) if partition < 0 else partition
             self._queued[place].append(Produced(place, key, value, tuple(headers), report))
 
+    def produce_all(self, records: Sequence[Record], report: Report) -> tuple[int, QueueFull | ProduceFailed | None]:
+        return produce_all(self.produce, records, report)
+
+    def flush(self, timeout: float) -> None:
+        self.poll(timeout)
+
     def poll(self, timeout: float) -> int:
         del timeout
         with self.kafka.lock:
@@ -140,7 +163,7 @@ class ModelProducer:
         for record, error in due:
             if error is not None and scope_of(error) is ErrorScope.FATAL:
                 self.fatal = self.fatal or in_words(error)
-            record.report(error, None)
+            record.report(error, record)
         return len(due)
 
     def abandon(self) -> None:
@@ -154,7 +177,7 @@ class ModelProducer:
             due = self._due(10**9)
             self.kafka.given_up.append(self)
         for record, error in due:
-            record.report(error, None)
+            record.report(error, record)
 
     def answers(self, topic: str, timeout: float) -> bool:
         del topic, timeout
@@ -199,7 +222,9 @@ class ModelProducer:
     def _send(self, place: Place) -> None:
         queue = self._queued[place]
         if len(self._sent[place]) < 5:
-            size = 1 if self._role is Role.TRIAL else min(len(queue), self._chance.choice((1, 2, 5, 20)))
+            size = min(len(queue), self._chance.choice((1, 2, 5, 20)))
+            if self._role is Role.ISOLATION:
+                size = len(queue)  # a flush sends one request
             self._sent[place].append([queue.popleft() for _ in range(size)])
 
     def _write(self, batches: deque[list[Produced]]) -> None:

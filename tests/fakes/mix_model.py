@@ -437,7 +437,9 @@ class Bridge:
         return True
 
     def _received(self, connection: Connection, sent: Sent) -> Event:
-        tells = self.server.habits.ids == "rising" and self.continuity._ids.tell and self.continuity._opening is None
+        tells = (
+            self.server.habits.ids == "rising" and self.continuity._ids.prove_jumps and self.continuity._opening is None
+        )
         if not tells:
             self.untold.update(sent.dropped)
         if sent.event.id is not None:

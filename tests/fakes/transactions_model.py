@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
@@ -17,9 +18,10 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
+from bridge.core.records.rules import Record
 from bridge.kafka.producer import ProduceFailed, QueueFull, Report
 from bridge.kafka.transactional import Verdict
-from tests.fakes.kafka_model import NO_TOPIC, PURGED, TOO_LARGE, Place
+from tests.fakes.kafka_model import NO_TOPIC, PURGED, TOO_LARGE, Place, produce_all
 
 
 class Sent(NamedTuple):
@@ -30,6 +32,10 @@ class Sent(NamedTuple):
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     report: Report
+
+    def topic(self) -> str:
+        """As of the client's message in a delivery report."""
+        return self.place[0]
 
 
 class Committed(Protocol):
@@ -187,6 +193,9 @@ class ModelTransactionalProducer:
         place = topic, partition_of(key, self._kafka.partitions[topic]) if partition < 0 else partition
         self._queued[place].append(Sent(place, key, value, tuple(headers), report))
 
+    def produce_all(self, records: Sequence[Record], report: Report) -> tuple[int, QueueFull | ProduceFailed | None]:
+        return produce_all(self.produce, records, report)
+
     def poll(self) -> None:
         self._live(self._chance.randrange(6))
         self._tell()
@@ -277,4 +286,4 @@ class ModelTransactionalProducer:
         self._refused = 0
         untold, self._untold = self._untold, []
         for record, error in untold:
-            record.report(error, None)  # type: ignore[arg-type]  # nobody looks at the message
+            record.report(error, record)  # type: ignore[arg-type]  # only its topic is looked at

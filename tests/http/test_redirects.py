@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.redirects import check_same_server, origin_of, redirect_url
-from bridge.http.transport import _Client
+from bridge.http.transport import _Adapter, _Client
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import Disconnected
@@ -110,14 +110,15 @@ PARTS = [
 def test_the_policy_and_the_connection_agree(base: str, location: str) -> None:
     """A redirect that is followed connects to the same server, directly and as a proxy would read the request line."""
     client = _Client(transport(), Cutter())
-    request = client.prepare(base, {})
+    adapter = _Adapter(transport(), Cutter())
+    request = client.prepared(base, {})
     with suppress(ConnectionLost):
-        redirected = client._redirected(request, location, 302, {})
+        redirected = client.redirected(request, location, 302, {})
         here, there = (connected(client, each.url or "") for each in (request, redirected))
         changes_to_https = (here[0], there[0], here[1]) == ("http", "https", there[1])
         assert here == there or changes_to_https
         assert there == tuple(origin_of(redirected.url or ""))
-        request_line = client._adapter.request_url(redirected, {"http": "http://proxy", "https": "http://proxy"})
+        request_line = adapter.request_url(redirected, {"http": "http://proxy", "https": "http://proxy"})
         assert "\\" not in request_line.partition("?")[0]
         if there[0] == "http":
             assert connected(client, request_line) == there
@@ -126,7 +127,7 @@ def test_the_policy_and_the_connection_agree(base: str, location: str) -> None:
 
 def connected(client: _Client, url: str) -> tuple[str, str, int]:
     """Scheme, host and port that urllib3 connects to for this URL."""
-    pool = client._adapter.get_connection_with_tls_context(client.prepare(url, {}), verify=True)
+    pool = _Adapter(transport(), Cutter()).get_connection_with_tls_context(client.prepared(url, {}), verify=True)
     host = f"[{pool.host}]" if ":" in pool.host else pool.host
     return pool.scheme, host, pool.port
 
@@ -148,7 +149,7 @@ def connected(client: _Client, url: str) -> tuple[str, str, int]:
 def test_the_same_server_in_another_notation_is_followed(url: str, location: str) -> None:
     """Case, default ports, relative addresses, international names; and the change to HTTPS."""
     client = _Client(transport(), Cutter())
-    redirected = client._redirected(client.prepare(url, {}), location, 302, {})
+    redirected = client.redirected(client.prepared(url, {}), location, 302, {})
     assert (redirected.url or "").endswith("/b")
     client.close()
 
@@ -174,7 +175,7 @@ def test_a_refused_redirect_names_the_reason_without_secrets(location: str | Non
     """One line with the status, and with the other server's address at most."""
     client = _Client(transport(), Cutter())
     with pytest.raises(ConnectionLost) as caught:
-        client._redirected(client.prepare("http://good:8088/x", {}), location, 302, {})
+        client.redirected(client.prepared("http://good:8088/x", {}), location, 302, {})
     client.close()
     end = caught.value.end
     assert (end.kind, end.status) == (EndKind.REDIRECT_REFUSED, 302)

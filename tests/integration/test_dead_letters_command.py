@@ -20,7 +20,7 @@ from bridge.admin.dead_letters.replay import Ground, Report, Sending, replay
 from bridge.admin.dead_letters.topic import DeadLetters
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
-from bridge.core.records.dead_letter import Wanted
+from bridge.core.records.dead_letter import DeadLetterFilter
 from bridge.core.records.rules import Encoder, Format, Record, Route, Rules
 from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
@@ -95,7 +95,7 @@ class Letters:
         rules = replace(self.rules, format=form, **({"invalid": "publish", "unknown": "publish"} | more))
         topics = {rules.events_topic, *(route.topic for route in rules.routes if "absent" not in route.topic)}
         return replay(
-            DeadLetters(config, rules.dead_letters_topic, Wanted()),
+            DeadLetters(config, rules.dead_letters_topic, DeadLetterFilter()),
             Ground({"local": rules}, frozenset(topics)),
             None if dry_run else sending or RecordSender(config, 900_000),
         )

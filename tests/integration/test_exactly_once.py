@@ -247,7 +247,7 @@ def test_a_position_that_memory_does_not_know_starts_the_session_again(kafka: st
             for each in (one, other):
                 each.submit(events([1]))
                 settled(each)
-            known = one.positions.checkpoint
+            known = one.checkpoints.checkpoint
             assert known is not None
             ground.write(replace(known, position=Position(5 * 10**9, 7, "7")))
             proxy.next = Fate.UNANSWERED

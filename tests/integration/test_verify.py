@@ -94,7 +94,7 @@ class Log:
         names = Names(key, "content", "mix.")
         for number in numbers:
             event = Event("content", content(number), str(number), str(number), self._clock)
-            value, headers = WRITERS[self.form](names, event, epoch, number, True)  # noqa: FBT003 - a Writer's way
+            value, headers = WRITERS[self.form](names, event, f"{epoch:010}", number, "", True)  # noqa: FBT003 - a Writer's way
             self._put(topic, key, value, headers)
         return self
 

@@ -30,7 +30,11 @@ ALIASES = {
     "enable.auto.commit": "auto.commit.enable",
 }
 # A record must have its own batch to be found as the refused one. The transactional producer reads its client's log.
-NOT_THE_USERS: dict[str, set[str]] = {Role.TRIAL.value: {"batch.num.messages"}, "transactional": {"log_level"}}
+NOT_THE_USERS: dict[str, set[str]] = {
+    "single": {"batch.num.messages"},
+    "isolation": {"batch.num.messages"},
+    "transactional": {"log_level"},
+}
 
 
 def bridge_config(properties: dict[str, str]) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def test_the_bridges_tuning_can_be_overridden() -> None:
         "queue.buffering.max.ms",
     }
     assert made({})["events"]["linger.ms"] == 5
-    assert made({})["trial"]["linger.ms"] == 0
+    assert made({})["single"]["linger.ms"] == 0
     assert made({})["reader"]["fetch.wait.max.ms"] == 10
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mix_python_sdk.models import sseeventstream
 
-from bridge.mix.events import EVENTS, SCHEMA_VERSION, VALIDATORS, json_schema
-from tests.core.test_json_text import JSON_VALUES
+from bridge.mix.events import EVENTS, SCHEMA_VERSION, VALIDATORS
+from tests.support.json_texts import JSON_VALUES
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "connected": {"sessionId": "s"},
@@ -201,7 +201,7 @@ def test_a_complaint_is_short() -> None:
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_the_json_schema_names_the_fields_as_they_are_sent(event: str) -> None:
     """Required fields by their JSON names, further fields allowed."""
-    schema = json_schema(event)
+    schema = EVENTS[event].model_json_schema()
     assert set(schema.get("required", ())) == set(REQUIRED[event])
     assert set(OPTIONAL.get(event, PARENT_AND_MESSAGE)) == set(schema["properties"]) - set(REQUIRED[event])
     assert schema["additionalProperties"] is True
@@ -211,7 +211,7 @@ def test_the_json_schema_names_the_fields_as_they_are_sent(event: str) -> None:
 def test_a_changed_schema_has_a_new_version() -> None:
     """The version is part of what decides the numbering: raise it together with this digest."""
     rules = [
-        {key: value for key, value in json_schema(event).items() if key not in {"description", "title"}}
+        {key: value for key, value in EVENTS[event].model_json_schema().items() if key not in {"description", "title"}}
         for event in sorted(EVENTS)
     ]
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]

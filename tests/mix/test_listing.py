@@ -52,10 +52,10 @@ def test_a_bad_entry_costs_itself_alone() -> None:
         "entry 1: id is not a non-empty string",
         "entry 2: id is not a non-empty string",
         "entry 3: id is not a non-empty string",
-        "entry 4: id holds a lone surrogate, which has no UTF-8",
+        "entry 4: id holds a lone surrogate, which UTF-8 cannot encode",
         "entry 5: id is longer than 1024 characters",
-        "entry 6: id is '.' or '..', which an address cannot carry (RFC 3986, section 5.2.4)",
-        "entry 7: id is '.' or '..', which an address cannot carry (RFC 3986, section 5.2.4)",
+        "entry 6: id is '.' or '..', which a URL cannot hold (RFC 3986, section 5.2.4)",
+        "entry 7: id is '.' or '..', which a URL cannot hold (RFC 3986, section 5.2.4)",
     ]
 
 

@@ -145,7 +145,7 @@ def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None
         ((401, JSON, b"[]"), "GET /api/sessions: HTTP status 401"),
         ((500, JSON, b'{"error":{}}'), "GET /api/sessions: HTTP status 500"),
         ((200, JSON, b"<html>"), "the list of sessions is not JSON"),
-        ((200, JSON, b'{"a":1}'), "the list of sessions is no JSON array"),
+        ((200, JSON, b'{"a":1}'), "the list of sessions is not a JSON array"),
         ((200, JSON, b" " * (16 * 1024 * 1024 + 1)), "GET /api/sessions: the body is larger than 16 MiB"),
         (
             (302, {"Location": "http://localhost:1/x"}, b""),

@@ -477,10 +477,10 @@ def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scen
     """Consumers drop nothing because of it; the next restore handles it. A higher epoch restarts the session."""
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
-    scene.foreign(encode(replace(checkpoint(), term=3)))
+    scene.foreign(encode(replace(checkpoint(), fencing_token=3)))
     scene.tick()
     assert scene.sessions.calls == [f"acquire {HOME}"]
-    scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), term=3)), offset=10)
+    scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3)), offset=10)
     scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
 

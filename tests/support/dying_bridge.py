@@ -43,8 +43,8 @@ def _is_in_flight(given: tuple[Any, ...], _result: Any) -> bool:
 
 
 def _is_ahead_of_its_checkpoint(given: tuple[Any, ...], _result: Any) -> bool:
-    acknowledged = given[0].window.watermark.committable
-    return acknowledged is not None and acknowledged != given[0].positions.written
+    acknowledged = given[0].session.in_flight.acknowledged
+    return acknowledged is not None and acknowledged != given[0].checkpoints.written
 
 
 def _is_a_checkpoint(given: tuple[Any, ...], _result: Any) -> bool:
@@ -55,13 +55,13 @@ def _begins_an_epoch(given: tuple[Any, ...], _result: Any) -> bool:
     return not _position(given).sequence
 
 
-def _is_an_acknowledged_mark(given: tuple[Any, ...], _result: Any) -> bool:
-    entry = given[1]
-    return type(entry).__name__ == "Mark" and entry.begins_epoch and entry.stage.name == "ACKNOWLEDGED"
+def _is_an_acknowledged_epoch(given: tuple[Any, ...], _result: Any) -> bool:
+    entry = given[0]
+    return type(entry).__name__ == "CheckpointBarrier" and entry.begins_epoch and entry.stage.name == "ACKNOWLEDGED"
 
 
 def _is_an_acknowledged_announcement(given: tuple[Any, ...], _result: Any) -> bool:
-    return type(given[1]).__name__ == "Announcement" and given[1].stage.name == "ACKNOWLEDGED"
+    return type(given[0]).__name__ == "Announcement" and given[0].stage.name == "ACKNOWLEDGED"
 
 
 def _is_of_somebody_else(given: tuple[Any, ...], _result: Any) -> bool:
@@ -78,19 +78,22 @@ def _position(given: tuple[Any, ...]) -> Any:
     raise SystemExit(f"no position among {given[1:]}")
 
 
-_OUTBOX, _WAY, _POSITIONS = (f"bridge.delivery.{name}" for name in ("outbox", "idempotent_way", "position_log"))
+_PUBLISHER, _SENDER, _CHECKPOINTS = (
+    f"bridge.delivery.{name}" for name in ("publisher", "idempotent_sender", "checkpoint_writer")
+)
+_ENTRY = "bridge.core.in_flight"
 _READER, _TRANSACTIONS, _SHARDS = "bridge.sharding.restore", "bridge.kafka.transactional", "bridge.sharding.shard"
 
 POINTS = {
     "after_read": Point("bridge.sse.event_stream", "EventStream.read"),
-    "after_produce": Point(_OUTBOX, "SessionOutbox._take", _is_in_flight),
-    "after_acknowledgement": Point(_WAY, "IdempotentWay.advance", _is_ahead_of_its_checkpoint),
-    "checkpoint_sent": Point(_POSITIONS, "PositionLog._produce", _is_a_checkpoint),
-    "checkpoint_acknowledged": Point(_POSITIONS, "PositionLog._report", lambda given, _: given[-2] is None),
-    "epoch_sent": Point(_POSITIONS, "PositionLog._produce", _begins_an_epoch),
-    "epoch_acknowledged": Point(_WAY, "IdempotentWay.report", _is_an_acknowledged_mark),
-    "announcement_sent": Point(_POSITIONS, "PositionLog.announce"),
-    "announcement_acknowledged": Point(_WAY, "IdempotentWay.report", _is_an_acknowledged_announcement),
+    "after_produce": Point(_PUBLISHER, "SessionPublisher._submit_batch", _is_in_flight),
+    "after_acknowledgement": Point(_SENDER, "IdempotentSender.advance", _is_ahead_of_its_checkpoint),
+    "checkpoint_sent": Point(_CHECKPOINTS, "CheckpointWriter._produce", _is_a_checkpoint),
+    "checkpoint_acknowledged": Point(_CHECKPOINTS, "CheckpointWriter._report", lambda given, _: given[-2] is None),
+    "epoch_sent": Point(_CHECKPOINTS, "CheckpointWriter._produce", _begins_an_epoch),
+    "epoch_acknowledged": Point(_ENTRY, "Entry.report", _is_an_acknowledged_epoch),
+    "announcement_sent": Point(_CHECKPOINTS, "CheckpointWriter.announce"),
+    "announcement_acknowledged": Point(_ENTRY, "Entry.report", _is_an_acknowledged_announcement),
     "during_restore": Point(_READER, "ShardReader._add", _is_of_somebody_else),
     "shard_assigned": Point("bridge.sharding.coordinator", "ShardCoordinator._assigned"),
     "claim_written": Point("bridge.sharding.claims", "ClaimWriter._report", lambda given, _: given[3] is None),

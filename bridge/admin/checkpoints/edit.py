@@ -73,7 +73,7 @@ def imported(one: Checkpoint, stored: StoredCheckpoint, partitions: int, now_ms:
     """
     epoch = new_epoch(max(one.position.epoch, stored.epoch or 0), now_ms // 1000)
     position = Position(epoch, 0, one.position.last_event_id)
-    return _instead_of_all(stored, replace(one, position=position, updated_ms=now_ms, term=None), partitions)
+    return _instead_of_all(stored, replace(one, position=position, updated_ms=now_ms, fencing_token=None), partitions)
 
 
 def is_imported(one: Checkpoint, stored: StoredCheckpoint) -> bool:
@@ -82,7 +82,7 @@ def is_imported(one: Checkpoint, stored: StoredCheckpoint) -> bool:
     if good is None or good.position.sequence or good.position.epoch <= one.position.epoch:
         return False
     begun = replace(one, position=one.position._replace(epoch=good.position.epoch, sequence=0))
-    return replace(good, updated_ms=0, term=None) == replace(begun, updated_ms=0, term=None)
+    return replace(good, updated_ms=0, fencing_token=None) == replace(begun, updated_ms=0, fencing_token=None)
 
 
 def is_behind(one: Checkpoint, stored: StoredCheckpoint) -> bool:

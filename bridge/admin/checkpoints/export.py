@@ -58,7 +58,9 @@ def position_of(stored: StoredCheckpoint) -> Checkpoint | None:
     if furthest is None:
         return None
     epoch = max(furthest.position.epoch, stored.epoch or 0)
-    return replace(furthest, position=furthest.position._replace(epoch=epoch), term=None)  # a term is its topic's own
+    return replace(
+        furthest, position=furthest.position._replace(epoch=epoch), fencing_token=None
+    )  # a term is its topic's own
 
 
 def lines(export: Export) -> Iterator[bytes]:

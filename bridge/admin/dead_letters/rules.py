@@ -27,8 +27,8 @@ class Stays(NamedTuple):
 
 def as_record(letter: DeadLetter, rules: Mapping[str, Rules]) -> Record | Stays:
     """The record to send, marked ``replayed``, with the letter's own key, number and time; ``rules`` by server."""
-    if letter.lack is not None:
-        return Stays(letter.lack, "it cannot be replayed: the server may still have it")
+    if letter.missing_part is not None:
+        return Stays(letter.missing_part, "it cannot be replayed: the server may still have it")
     server = letter.key.server
     if server not in rules:
         hint = f"name it: --set servers.{server}.url=URL (its rules count, it is not connected to)"

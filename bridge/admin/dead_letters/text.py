@@ -161,7 +161,7 @@ def shown_lines(record: StoredRecord, letter: DeadLetter, *, full: bool) -> Iter
     yield f"{letter.place}  {letter.number}  {visible(str(letter.key))}"
     rows = [(f"  {visible(name)}", visible_bytes(value or b"")) for name, value in record.headers]
     yield from columns([*rows, ("  written", f"{moment(record.timestamp_ms)} UTC")])
-    lack = letter.lack
+    lack = letter.missing_part
     yield f"  cannot be replayed: {lack}" if lack else "  all of it is here"
     text = _payload(letter.data)
     yield ""
@@ -190,7 +190,7 @@ def shown_document(
         "dead_letters": [
             {
                 **_letter(letter),
-                "lack": letter.lack,
+                "lack": letter.missing_part,
                 "headers": {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers},
                 **_exact(letter.data),
             }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.admin.dead_letters.rules import replayed_number
-from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Number, Place, Wanted, dead_letter_of
+from bridge.core.records.dead_letter import DeadLetter, DeadLetterFilter, NotADeadLetter, Number, Place, dead_letter_of
 from bridge.errors import SettingsError
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
@@ -25,7 +25,7 @@ class DeadLetters:
 
     config: Mapping[str, Any]
     topic: str
-    wanted: Wanted
+    wanted: DeadLetterFilter
     foreign: dict[Place, str] = field(default_factory=dict)
     """Records that the bridge did not write, and how that shows: those that were met so far."""
     _session_counters: list[list[OffsetRange]] = field(init=False)
@@ -55,7 +55,7 @@ class DeadLetters:
             for batch in read(self.config, reading):
                 for record in batch:
                     letter = self._understood(record)
-                    if letter is not None and self.wanted.takes(letter):
+                    if letter is not None and self.wanted.matches(letter):
                         yield record, letter
 
     def _understood(self, record: StoredRecord) -> DeadLetter | None:

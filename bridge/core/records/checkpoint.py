@@ -1,4 +1,4 @@
-"""A session's position as it stands in the checkpoints topic: JSON in, JSON out."""
+"""The JSON codec of checkpoints: the position of a session in the checkpoints topic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.core.stream.overlap import DIGEST_BYTES, MOST, OverlapWindow
 
 VERSION = 1
 OWN_KEY_PREFIX = b"#"
-"""Keys that begin so are the bridge's own records, not a session's."""
+"""Records with such keys are the bridge's own; they belong to no session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,18 @@ class Checkpoint:
     updated_ms: int
     """Unix time in milliseconds."""
     fingerprint: str
-    """Of the settings that decided what was numbered; another one at restore means a new epoch."""
+    """Of the settings that decide which events are numbered; a different one at restore starts a new epoch."""
     overlap_window: OverlapWindow
-    """Where to resume, and what a true replay begins with."""
-    term: int | None = None
-    """The offset of its writer's claim; None: written by a command, or by a version that made no claims."""
+    """Where to resume, and the known events that a true replay begins with."""
+    fencing_token: int | None = None
+    """The offset of its writer's claim; None: written by a command, or by a version without claims."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class BadCheckpoint(ValueError):
-    """A record of the checkpoints topic that is not ours, or from a newer version."""
+    """A record of the checkpoints topic that is not a valid checkpoint, or comes from a newer version."""
 
 
 class _Version(BaseModel):
@@ -47,7 +47,7 @@ class _Version(BaseModel):
 
 
 class _Overlap(BaseModel):
-    """The recent window. ``last``: the last event's id, where an id without an event has moved the stream's further."""
+    """The overlap window. ``last`` is the id of the last event; an id-only block may have moved the stream's id on."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -67,7 +67,7 @@ class _Value(_Version):
     updated_at: str
     fingerprint: str = ""
     overlap: _Overlap | None = None
-    term: Annotated[int, Field(ge=0)] | None = None  # the last member: whose word it is can be told by how it ends
+    term: Annotated[int, Field(ge=0)] | None = None  # the last member: the end of the value identifies the writer
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
@@ -89,7 +89,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
             digests=overlap_window.digests.hex(),
             certain=overlap_window.certain,
         ),
-        term=checkpoint.term,
+        term=checkpoint.fencing_token,
     )
     return value.model_dump_json().encode()
 
@@ -98,16 +98,17 @@ _EPOCH, _TERM = b',"epoch":', b',"term":'
 _EPOCH_BYTES = len(_EPOCH) + 10
 
 
-def ending(term: int) -> bytes:
-    """How all checkpoints end that were written under this claim, and no others."""
-    return b"%b%d}" % (_TERM, term)
+def token_suffix(fencing_token: int) -> bytes:
+    """The bytes at the end of all checkpoints with this token, and of no others."""
+    return b"%b%d}" % (_TERM, fencing_token)
 
 
-def run_of(value: bytes) -> tuple[bytes, bytes]:
-    """What checkpoints of one epoch and one claim have in common, found without taking the value apart.
+def epoch_and_token(value: bytes) -> tuple[bytes, bytes]:
+    """The bytes that all checkpoints of one epoch and one token share, found without parsing the value.
 
-    Nothing but a member can look so in JSON: in a text the quotes would be escaped. Ten bytes are an epoch of today; of
-    a shorter one they hold what follows, which is the same. What is written otherwise is a run of its own.
+    Only a member can look like this in JSON: inside a string the quotes would be escaped. Today's epochs have ten
+    digits; after a shorter one the ten bytes include the text that follows, which is the same in all of them. A value
+    in another notation shares its bytes with no other.
     """
     at = value.find(_EPOCH)
     if at < 0:
@@ -115,22 +116,22 @@ def run_of(value: bytes) -> tuple[bytes, bytes]:
     return value[at : at + _EPOCH_BYTES], value[value.rfind(_TERM) :]
 
 
-def term_of(run: tuple[bytes, bytes]) -> int:
-    """The claim its checkpoints were written under; -1 for none."""
-    digits = run[1][len(_TERM) : -1]
+def token_of(shared: tuple[bytes, bytes]) -> int:
+    """The fencing token in the result of `epoch_and_token`; -1 for none."""
+    digits = shared[1][len(_TERM) : -1]
     return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else -1
 
 
 _MOST_DIGITS = 19
-"""Of an offset, which has 63 bits."""
+"""Digits of the largest offset, which has 63 bits."""
 
 
 def decode(record_key: bytes, value: bytes) -> Checkpoint:
-    """The checkpoint in a record; raises :class:`BadCheckpoint` with one line that says what is wrong with it."""
+    """The checkpoint in a record; raises :class:`BadCheckpoint` with one line that names the first error."""
     parsed = _parse(value)
     key = SessionKey(parsed.server, parsed.session)
     if key.record_key != record_key:
-        raise BadCheckpoint(f"the key says {record_key[:200]!r}, the value {str(key)[:200]!r}")
+        raise BadCheckpoint(f"the key is {record_key[:200]!r}, the value names {str(key)[:200]!r}")
     position = Position(parsed.epoch, parsed.sequence, parsed.last_event_id)
     overlap_window = _overlap_window(parsed.last_event_id, parsed.overlap)
     updated_ms = _unix_ms(parsed.updated_at)
@@ -138,21 +139,21 @@ def decode(record_key: bytes, value: bytes) -> Checkpoint:
 
 
 def _overlap_window(last_event_id: str, overlap: _Overlap | None) -> OverlapWindow:
-    if overlap is None:  # from a version that kept none
+    if overlap is None:  # written by a version without overlap
         return OverlapWindow.starting(last_event_id)
     return OverlapWindow(overlap.after, overlap.last, bytes.fromhex(overlap.digests), overlap.certain)
 
 
 def _parse(value: bytes) -> _Value:
     try:
-        parsed = _Value.model_validate_json(value)  # once, where nothing is wrong: 100,000 are restored at a start
+        parsed = _Value.model_validate_json(value)  # one pass for valid values: a start restores 100,000
     except ValidationError:
         parsed = None
     if parsed is not None and parsed.version <= VERSION:
         return parsed
-    version = _validated(_Version, value).version  # first: a newer version may have changed anything else
+    version = _validated(_Version, value).version  # before the rest: a newer version may have changed anything else
     if version > VERSION:
-        raise BadCheckpoint(f"version {version} is newer than this mix-bridge knows ({VERSION}): start a newer one")
+        raise BadCheckpoint(f"version {version} is newer than this mix-bridge supports ({VERSION}): start a newer one")
     return _validated(_Value, value)
 
 

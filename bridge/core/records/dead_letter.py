@@ -1,4 +1,4 @@
-"""A dead letter read back: whose event it was, what was wrong with it, and whether all of it is there. Pure."""
+"""Dead letters read from their topic: the session, the reason, the data, and whether it is complete. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"([0-9]{10}):([0-9]{1,12})")
 
 
 class Place(NamedTuple):
-    """Where a record lies in its topic: its address, ``<partition>:<offset>``."""
+    """The address of a record in its topic, ``<partition>:<offset>``."""
 
     partition: int
     offset: int
@@ -39,7 +39,7 @@ class Number(NamedTuple):
 
 
 class NotADeadLetter(ValueError):
-    """A record of the dead-letters topic that the bridge did not write; one line says why."""
+    """A record of the dead-letters topic that the bridge did not write; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +52,30 @@ class DeadLetter:
     reason: str
     error: str
     event: str
-    """The SSE event name, perhaps cut."""
+    """The SSE event name; a long one is cut."""
     last_event_id: str
     received_ms: int
     written_ms: int
-    """Kafka's time of this record."""
+    """Kafka's timestamp of this record."""
     size: int
-    """Of the full data, in bytes."""
+    """Size of the full data, in bytes."""
     sha256: str
     data: bytes
-    """What was kept of it."""
+    """The data that was kept, perhaps only its beginning."""
 
     @property
-    def lack(self) -> str | None:
-        """Why this is not the whole event any more; None when it is."""
+    def missing_part(self) -> str | None:
+        """Why this is not the whole event; None if it is."""
         if len(self.data) < self.size:
             return f"only {len(self.data)} of its {self.size} bytes were kept"
         if len(self.event.encode()) > TEXT_BYTES - 4:  # a header is cut between characters
-            return "its event type was too long to be kept"
+            return "its event type was too long to keep"
         if hashlib.sha256(self.data).hexdigest() != self.sha256:
-            return "the bytes here are not those that came (their SHA-256 differs)"
+            return "its data was changed after it was written (the SHA-256 differs)"
         return None
 
     def without_data(self) -> DeadLetter:
-        """The same, for lists that may be long."""
+        """A copy without the data, for long lists."""
         return replace(self, data=b"")
 
 
@@ -86,7 +86,7 @@ def dead_letter_of(
     value: bytes | None,
     headers: Sequence[tuple[str, bytes | None]],
 ) -> DeadLetter:
-    """Read a record of the dead-letters topic; ``written_ms`` is Kafka's time of it. Raises `NotADeadLetter`."""
+    """Read a record of the dead-letters topic; ``written_ms`` is Kafka's timestamp. Raises `NotADeadLetter`."""
     texts = {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
     try:
         letter = DeadLetter(
@@ -114,16 +114,16 @@ def dead_letter_of(
 
 def _whole(text: str) -> int:
     if not _DIGITS.fullmatch(text):
-        raise ValueError("a header that should be a number is none")
+        raise ValueError("a header that must be a number is not one")
     return int(text)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which dead letters somebody asks for: those that meet every condition given."""
+class DeadLetterFilter:
+    """Selects the dead letters that meet every given condition."""
 
     sessions: tuple[str, ...] = ()
-    """``server/id``, or patterns (`fnmatch`) of it: any of them."""
+    """``server/id``, or patterns (`fnmatch`) for it; one of them must match."""
     reason: str | None = None
     event: str | None = None
     """An event type, or a pattern."""
@@ -131,11 +131,11 @@ class Wanted:
     places: frozenset[Place] = frozenset()
     numbers: frozenset[Number] = frozenset()
 
-    def takes(self, letter: DeadLetter) -> bool:
-        """Whether this is one of them."""
-        named = self.places or self.numbers
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether this dead letter meets every condition."""
+        is_named = self.places or self.numbers
         return (
-            (not named or letter.place in self.places or letter.number in self.numbers)
+            (not is_named or letter.place in self.places or letter.number in self.numbers)
             and (not self.sessions or any(_matches(str(letter.key), each) for each in self.sessions))
             and self.reason in (None, letter.reason)
             and _matches(letter.event, self.event)
@@ -143,12 +143,12 @@ class Wanted:
         )
 
 
-def _matches(text: str, wanted: str | None) -> bool:
-    return wanted is None or text == wanted or fnmatchcase(text, wanted)
+def _matches(text: str, pattern: str | None) -> bool:
+    return pattern is None or text == pattern or fnmatchcase(text, pattern)
 
 
-def place_or_number(text: str) -> Place | Number:
-    """``<partition>:<offset>`` or ``<epoch>:<sequence>``: an epoch has 10 digits. Raises ValueError."""
+def parse_reference(text: str) -> Place | Number:
+    """Parse ``<partition>:<offset>`` or ``<epoch>:<sequence>``: an epoch has 10 digits. Raises ValueError."""
     if (number := _NUMBER.fullmatch(text)) is not None:
         return Number(int(number[1]), int(number[2]))
     if (place := _PLACE.fullmatch(text)) is not None:
@@ -157,7 +157,7 @@ def place_or_number(text: str) -> Place | Number:
 
 
 class Kind(NamedTuple):
-    """What dead letters are grouped by."""
+    """Dead letters with the same session, reason and event type form a group."""
 
     key: SessionKey
     reason: str
@@ -166,15 +166,15 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """Dead letters of one kind. Times are those of receipt, in Unix milliseconds."""
+    """The dead letters of one kind. Times are those of receipt, in Unix milliseconds."""
 
     count: int = 0
     size: int = 0
     first_ms: int = 0
     last_ms: int = 0
 
-    def take(self, letter: DeadLetter) -> None:
-        """Count one more."""
+    def add(self, letter: DeadLetter) -> None:
+        """Count one more dead letter."""
         at = letter.received_ms
         self.first_ms = min(self.first_ms, at) if self.count else at
         self.last_ms = max(self.last_ms, at)
@@ -183,8 +183,8 @@ class Group:
 
 
 def grouped(letters: Iterable[DeadLetter]) -> Mapping[Kind, Group]:
-    """By session, reason and event type, in that order."""
+    """The groups, sorted by session, reason and event type."""
     groups: dict[Kind, Group] = {}
     for letter in letters:
-        groups.setdefault(Kind(letter.key, letter.reason, letter.event), Group()).take(letter)
+        groups.setdefault(Kind(letter.key, letter.reason, letter.event), Group()).add(letter)
     return dict(sorted(groups.items()))

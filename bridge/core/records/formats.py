@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring as json_string
 from urllib.parse import quote
 
-from bridge.clock import rfc3339
 from bridge.core.identity import SessionKey
-from bridge.core.records.headers import Headers, epoch_text, event_headers, sequence_text
+from bridge.core.records.headers import Headers, event_headers, sequence_text
 from bridge.core.stream.event import Event
 
 STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
@@ -37,31 +36,44 @@ class Names:
         ]
 
 
-Writer = Callable[[Names, Event, int, int, bool], tuple[bytes, Headers]]
-"""(names, event, epoch, sequence, whether the data is JSON) -> value and headers."""
+Writer = Callable[[Names, Event, str, int, str, bool], tuple[bytes, Headers]]
+"""(names, event, epoch in 10 digits, sequence, time, whether the data is JSON) -> value and headers."""
 
 
-def structured(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - a Writer, called by position
+def structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
+    names: Names,
+    event: Event,
+    epoch: str,
+    sequence: int,
+    time: str,
+    is_json: bool,  # noqa: FBT001
+) -> tuple[bytes, Headers]:
     """The JSON envelope. JSON data is embedded unchanged: parsing and encoding it would alter it."""
-    epoch_digits, digits = f"{epoch:010}", f"{sequence:012}"
+    digits = f"{sequence:012}"
     own_id = "" if event.id is None else f',"sseid":{json_string(event.id)}'
     start, data = (names.json_start, event.data) if is_json else (names.text_start, json_string(event.data))
     envelope = (
-        f'{start}{epoch_digits}:{digits}","time":"{rfc3339(event.received_ms)}",'
-        f'"sequence":"{digits}","epoch":"{epoch_digits}"{own_id},"data":{data}}}'
+        f'{start}{epoch}:{digits}","time":"{time}","sequence":"{digits}","epoch":"{epoch}"{own_id},"data":{data}}}'
     )
     return envelope.encode(), STRUCTURED_HEADERS
 
 
-def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: FBT001 - a Writer, called by position
+def binary(  # noqa: PLR0913, PLR0917 - a Writer, called by position
+    names: Names,
+    event: Event,
+    epoch: str,
+    sequence: int,
+    time: str,
+    is_json: bool,  # noqa: FBT001
+) -> tuple[bytes, Headers]:
     """The data itself, attributes as ``ce_`` headers in UTF-8."""
-    epoch_digits, digits = epoch_text(epoch), sequence_text(sequence)
+    digits = sequence_text(sequence)
     headers = [
         *names.binary,
-        ("ce_id", f"{epoch_digits}:{digits}".encode()),
-        ("ce_time", rfc3339(event.received_ms).encode()),
+        ("ce_id", f"{epoch}:{digits}".encode()),
+        ("ce_time", time.encode()),
         ("ce_sequence", digits.encode()),
-        ("ce_epoch", epoch_digits.encode()),
+        ("ce_epoch", epoch.encode()),
         ("content-type", (_JSON if is_json else _TEXT).encode()),
     ]
     if event.id is not None:
@@ -69,10 +81,17 @@ def binary(names: Names, event: Event, epoch: int, sequence: int, is_json: bool)
     return event.data.encode(), headers
 
 
-def raw(names: Names, event: Event, epoch: int, sequence: int, is_json: bool) -> tuple[bytes, Headers]:  # noqa: ARG001, FBT001 - a Writer, called by position
+def raw(
+    names: Names,
+    event: Event,
+    epoch: str,
+    sequence: int,
+    _time: str,
+    _is_json: bool,  # noqa: FBT001
+) -> tuple[bytes, Headers]:
     """The data itself, with ``bridge.*`` headers for its origin."""
     data = event.data.encode()
-    return data, event_headers(names.key, event, data, epoch, sequence)
+    return data, event_headers(names.key, event, data, int(epoch), sequence)
 
 
 WRITERS: Mapping[str, Writer] = {"structured": structured, "binary": binary, "raw": raw}

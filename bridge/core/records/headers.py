@@ -8,6 +8,7 @@ from typing import Literal
 from bridge.clock import rfc3339
 from bridge.core.identity import SessionKey
 from bridge.core.stream.event import Event
+from bridge.core.terminal_text import one_line
 
 Reason = Literal["invalid_json", "schema", "unknown_event", "oversize", "rejected"]
 Headers = list[tuple[str, bytes]]
@@ -17,7 +18,6 @@ MARKER_BYTES = 64 * 1024
 TEXT_BYTES = 8 * 1024
 """Longest event name or id in a header. HTTP servers refuse longer header lines, so a request could not carry such an
 id, and headers count towards the broker's limit on a record."""
-_ERROR_CHARACTERS = 500  # people read this header in a table
 
 
 def epoch_text(epoch: int) -> str:
@@ -52,12 +52,6 @@ def event_headers(key: SessionKey, event: Event, data: bytes, epoch: int, sequen
         ("bridge.bytes", str(size).encode()),
         ("bridge.sha256", digest.encode()),
     ]
-
-
-def one_line(text: str) -> str:
-    """The text as one line of at most 500 characters, control characters and line ends replaced by blanks."""
-    cut = text[: 4 * _ERROR_CHARACTERS]  # first: an error text may have a megabyte
-    return " ".join("".join(c if c.isprintable() else " " for c in cut).split())[:_ERROR_CHARACTERS]
 
 
 def prefix(text: bytes, limit: int) -> bytes:

@@ -1,9 +1,13 @@
-"""Whether a text is JSON: the one place that decides it (RFC 8259).
+"""Whether a text is JSON (RFC 8259), decided in one place.
 
-The quick parsers disagree at the edges: some take ``NaN``, some refuse lone surrogate escapes or numbers of 5000
-digits, and some give up on nesting at a depth that depends on the caller's own stack. What is published as JSON must
-not depend on any of that, so the quick parser's yes is taken, and its no is checked against the grammar itself, without
-recursion.
+The fast parsers disagree in rare cases: some accept ``NaN``, some refuse lone surrogate escapes or numbers of 5000
+digits. The decision must depend on the text alone. So a text that pydantic-core accepts is JSON, and a text that it
+refuses is checked against the grammar itself, without recursion.
+
+Python's ``json`` with strict hooks cannot replace the grammar: it raises ``RecursionError`` at a depth that depends on
+the caller's stack (measured on 3.11: at 1000 from an empty stack, below 400 under 700 frames), and `plain` and
+`indented` need the tokens anyway. It would cost 1.1 us for a small event instead of pydantic-core's 0.4 us; the grammar
+costs 5 us, but only texts that pydantic-core refuses pay that.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from collections.abc import Iterator
 from pydantic_core import from_json
 
 MAX_DEPTH = 500
-"""Deeper nesting does not count as JSON (RFC 8259 section 9 allows a limit): Python's json and Jackson, which
+"""Deeper nesting does not count as JSON (RFC 8259, section 9, allows a limit): Python's json and Jackson, which
 consumers use, stop near 1000, and an envelope that they cannot read would be worse than data inside a string."""
 
 _BLANK = r"[ \t\n\r]*+"
@@ -28,7 +32,7 @@ def _expectation(alternatives: str) -> re.Pattern[str]:
     return re.compile(f"{_BLANK}(?:{alternatives})")
 
 
-# What may come next, one pattern per situation; the name of the group that matched tells which of them came.
+# What may come next, one pattern per situation; the name of the group that matched is the kind of token.
 _VALUE = _expectation(_ANY_VALUE)
 _FIRST_ITEM = _expectation(rf"{_ANY_VALUE}|(?P<close>\])")
 _FIRST_KEY = _expectation(rf"{_ANY_KEY}|(?P<close>\}})")
@@ -40,38 +44,38 @@ _END = _expectation(r"(?P<end>\Z)")
 _NEXT = {"array": _FIRST_ITEM, "object": _FIRST_KEY, "key": _VALUE, "item": _VALUE, "member": _KEY}
 _AFTER_CONTENT = {"array": _AFTER_ITEM, "object": _AFTER_MEMBER}
 
-_PLAIN_DEPTH = 50  # deeper than any schema looks, and well below the depth at which parsers give up
-_PLAIN_DIGITS = 30  # longer numbers say nothing more about a type, and some parsers refuse them (Python: over 4300)
+_PLAIN_DEPTH = 50  # deeper than any schema looks, and well below the depth at which parsers fail
+_PLAIN_DIGITS = 30  # more digits do not change the type, and some parsers refuse them (Python: over 4300)
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
 
 class NotJson(ValueError):
-    """The text breaks the grammar, or nests too deeply; the message says where and holds nothing of the text."""
+    """The text violates the grammar or nests too deeply; the message names the place, without any of the text."""
 
 
-def json_flaw(text: str) -> str | None:
-    """None when the text is JSON, else one line that says where it stops being JSON, without any of the text."""
+def json_violation(text: str) -> str | None:
+    """None if the text is JSON, else one line that names the place of the first error, without any of the text."""
     try:
         from_json(text, allow_inf_nan=False, cache_strings="none")
     except ValueError:
-        return _grammar_flaw(text)
+        return _grammar_violation(text)
     return None
 
 
 def plain(text: str) -> str:
-    """The same value in a form that every parser takes, for looking at types. Raises `NotJson`.
+    """The same value in a form that every parser accepts, to check types only. Raises `NotJson`.
 
-    Contents of deep parts, long numbers and lone surrogates are replaced.
+    The contents of deep parts, long numbers and lone surrogates are replaced.
     """
     return "".join(_plain_tokens(text))
 
 
 def indented(text: str) -> str:
-    """The same JSON, a member or item on each line, every string and number as it stands there. Raises `NotJson`.
+    """The same JSON with one member or item per line; strings and numbers stay unchanged. Raises `NotJson`.
 
-    For eyes: parsing and writing it again would hide a key that stands there twice, or a number's own form.
+    For people: to parse and write it again would hide a repeated key, or the notation of a number.
     """
     return "".join(_laid_out(text))
 
@@ -101,7 +105,7 @@ def _spaced(kind: str, token: str) -> str:
     return f"{token[:-1].rstrip()}: " if kind == "key" else token
 
 
-def _grammar_flaw(text: str) -> str | None:
+def _grammar_violation(text: str) -> str | None:
     try:
         for _ in _tokens(text):
             pass
@@ -111,8 +115,8 @@ def _grammar_flaw(text: str) -> str | None:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    """Kind, text and depth of each token, in order; raises `NotJson` at the first that the grammar does not allow."""
-    after = [_END]  # what may follow the value that ends next: grows with each open bracket
+    """Kind, text and depth of each token, in order; raises `NotJson` at the first token that is not allowed there."""
+    after = [_END]  # what may follow the value that ends next; one entry more for each open bracket
     expected = _VALUE
     position = 0
     while (token := expected.match(text, position)) is not None:

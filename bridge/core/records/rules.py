@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from sys import getsizeof
 from typing import Literal, NamedTuple, Protocol
 
-from bridge.core.identity import SessionKey
+from bridge.clock import rfc3339
+from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import WRITERS, Names
-from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, Reason, event_headers, failure_headers, prefix
-from bridge.core.records.json_text import json_flaw
+from bridge.core.records.headers import (
+    MARKER_BYTES,
+    TEXT_BYTES,
+    Reason,
+    epoch_text,
+    event_headers,
+    failure_headers,
+    prefix,
+)
+from bridge.core.records.json_text import json_violation
 from bridge.core.stream.event import Event
 
 Format = Literal["structured", "binary", "raw"]
@@ -35,6 +45,52 @@ class Record(NamedTuple):
     timestamp_ms: int
     dead_letter: str | None
     """The reason when the record is a dead letter."""
+
+
+RECORD_OVERHEAD = 1792
+"""Bytes added to each value and its text for the objects around them, here and in the client. Measured with 145,000
+values of 410 bytes in flight: 2.4 KB for each."""
+_SKIPPED_OVERHEAD = 256
+"""Bytes added to the text of a skipped event."""
+_SHORT = 64
+"""Characters up to which an id and a name are part of the overhead."""
+
+
+class Encoded(NamedTuple):
+    """The records of one batch of events, in their order."""
+
+    records: Sequence[Record]
+    places: Sequence[int] | None
+    """Which event each record was made of; None when each event has one."""
+    length: int
+    """Events, skipped ones included."""
+    last_event_id: str
+    """The stream's last event id after the batch."""
+    size: int
+    """Bytes that the batch keeps alive: values, texts, ids and names."""
+    counts: dict[str, int]
+    """Records by topic."""
+    dead_letters: Sequence[str] = ()
+    """The reasons of the dead letters among them."""
+
+
+def cursor_after(last_event_id: str, events: Iterable[Event]) -> str:
+    """The stream's last event id after these events; an id too long to be kept counts as one that cannot be sent."""
+    for event in events:
+        if event.id is not None:
+            last_event_id = event.id if len(event.id) <= LONGEST_ID else UNSENDABLE_ID
+    return last_event_id
+
+
+def _text_bytes(event: Event) -> int:
+    """Bytes of an event's texts; a short id or name is part of the overhead."""
+    name, data, own_id, last_event_id, _, _ = event
+    size = getsizeof(data)
+    if len(last_event_id) > _SHORT or len(name) > _SHORT:
+        size += getsizeof(name) + getsizeof(last_event_id)
+        if own_id is not None and own_id is not last_event_id:
+            size += getsizeof(own_id)
+    return size
 
 
 class Validator(Protocol):
@@ -125,7 +181,7 @@ _TOO_LARGE = "larger than events.max_bytes ({} bytes)"
 
 
 class Encoder:
-    """Turns one session's events into records. Used by one thread at a time."""
+    """Turns one session's events into records. Any thread may call it."""
 
     def __init__(self, rules: Rules, key: SessionKey) -> None:
         self._rules = rules
@@ -142,6 +198,9 @@ class Encoder:
 
     def encode(self, event: Event, epoch: int, sequence: int) -> Record | None:
         """The record of this event under this number; None for a skipped event, which takes no number."""
+        return self._encode(event, epoch, epoch_text(epoch), sequence, rfc3339(event.received_ms))
+
+    def _encode(self, event: Event, epoch: int, epoch_digits: str, sequence: int, time: str) -> Record | None:
         name, data, own_id, _, received_ms, oversize = event
         kind = self._kinds.get(name) or self._learn(name)
         if kind.check is None:
@@ -152,10 +211,46 @@ class Encoder:
         if violation is not None and kind.invalid != "publish":
             return None if kind.invalid == "skip" else self._dead_letter(event, epoch, sequence, violation)
         is_json = violation is None or violation.reason != "invalid_json"
-        value, headers = self._write(kind.names, event, epoch, sequence, is_json)
+        value, headers = self._write(kind.names, event, epoch_digits, sequence, time, is_json)
         if len(value) > self._max_bytes:
             return self._too_large(event, epoch, sequence)
         return _record(Record, (kind.topic, self._record_key, value, headers, received_ms, None))
+
+    def encode_batch(
+        self, events: Sequence[Event], epoch: int, sequence: int, last_event_id: str, most_bytes: int | None = None
+    ) -> Encoded:
+        """The records of these events, or of the first ones up to ``most_bytes``, numbered behind ``sequence``."""
+        encode, epoch_digits = self._encode, epoch_text(epoch)
+        time, received_ms = "", -1
+        records: list[Record] = []
+        places: list[int] = []
+        counts: dict[str, int] = {}
+        dead_letters: list[str] = []
+        size = length = 0
+        for event in events:
+            _, _, own_id, _, at_ms, _ = event
+            if at_ms != received_ms:  # all events of a read have the same
+                received_ms, time = at_ms, rfc3339(at_ms)
+            if own_id is not None:
+                last_event_id = own_id if len(own_id) <= LONGEST_ID else UNSENDABLE_ID
+            record = encode(event, epoch, epoch_digits, sequence + 1, time)
+            if record is None:
+                size += _SKIPPED_OVERHEAD + _text_bytes(event)
+            else:
+                sequence += 1
+                topic, _, value, _, _, dead_letter = record
+                counts[topic] = counts.get(topic, 0) + 1
+                records.append(record)
+                places.append(length)
+                size += len(value) + _text_bytes(event) + RECORD_OVERHEAD
+                if dead_letter is not None:
+                    dead_letters.append(dead_letter)
+            length += 1
+            if most_bytes is not None and size >= most_bytes:
+                break
+        return Encoded(
+            records, None if len(records) == length else places, length, last_event_id, size, counts, dead_letters
+        )
 
     def rejected(self, event: Event, epoch: int, sequence: int, error: str, *, cut: bool = False) -> Record:
         """The dead letter of a record that Kafka refused. ``cut``: only its beginning, because of its size."""
@@ -205,7 +300,7 @@ def _check_of(rules: Rules, name: str) -> tuple[Callable[[str], Violation | None
 
 
 def _check_json(data: str) -> Violation | None:
-    violation = json_flaw(data)
+    violation = json_violation(data)
     return None if violation is None else Violation("invalid_json", violation)
 
 

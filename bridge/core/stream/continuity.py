@@ -143,7 +143,9 @@ class Continuity:
             sent = self._resume_point().after
         self._ids.begin(sent)
         if sent == self._start and not overlap_window.digests:
-            self._ids.last = None if self._ids.tell else self._ids.last  # what the start has lost is told by the reset
+            self._ids.last = (
+                None if self._ids.prove_jumps else self._ids.last
+            )  # what the start has lost is told by the reset
         return sent, actions
 
     def opened(self) -> list[Action]:
@@ -244,7 +246,7 @@ class Continuity:
                 kept.append(event)
                 last = found
             elif found is not None and last is not None and found > last:
-                self._ids.share()
+                self._ids.mark_shared()
         return kept
 
     # At the start of a connection
@@ -274,7 +276,7 @@ class Continuity:
         self._held = []  # a true replay brings them again
         overlap_window = self._overlap_window
         self._ids.begin(overlap_window.cursor, overlap_window.after)
-        if not overlap_window.is_whole:
+        if not overlap_window.is_complete:
             detail = "more events share the last id than are remembered: those beyond come again"
             actions += self._anew("resumed", "too_many_under_one_id", detail, overlap_window)
         elif not overlap_window.certain:
@@ -318,7 +320,7 @@ class Continuity:
         first = events[0]
         self._ids.begin(self._overlap_window.cursor, self._overlap_window.after)
         self._ids.repeat = self._ids.repeat or len(self._overlap_window.digests) > DIGEST_BYTES
-        counts = self._ids.count and not self._ids.repeat
+        counts = self._ids.are_countable and not self._ids.repeat
         if self._held:
             self._release(first, actions)
         overlap_window, point = self._overlap_window, self._resume_point()
@@ -343,7 +345,7 @@ class Continuity:
 
     def _go_on(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
         """Take events as far as they raise no question; returns the rest."""
-        if self._has_ids and self._ids.follow(events):
+        if self._has_ids and self._ids.advance(events):
             self._note_healing(events[0])
             self._last_id = events[-1].id or ""
             actions.append(Publish(events))
@@ -354,7 +356,7 @@ class Continuity:
                     continue
                 return self._without_id(events, index, actions)
             self._has_ids = True
-            step = self._ids.judge(event.id)
+            step = self._ids.classify(event.id)
             if step is not Step.NEXT:
                 actions += _publish(events[:index])
                 rest = events[index:]
@@ -427,7 +429,7 @@ class Continuity:
             return
         if last is None or kept != last + 1:
             detail = "a reconnect did not bring what may be missing before these events"
-            counts = self._ids.count and not self._ids.repeat and self._last_id != self._start
+            counts = self._ids.are_countable and not self._ids.repeat and self._last_id != self._start
             missing = None
             if counts and last is not None and kept is not None and found is not None and found > kept:
                 missing = kept - last - 1

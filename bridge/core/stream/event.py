@@ -1,4 +1,4 @@
-"""What the SSE bank hands on: one dispatched event, or an id that moved without one."""
+"""One dispatched event of a stream, or an id that moved without an event."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Oversize(NamedTuple):
-    """What is known of data that was too large to be kept: its full size in bytes and SHA-256 in hex digits."""
+    """Facts about data that was too large to keep: its full size in bytes and its SHA-256 in hex digits."""
 
     size: int
     sha256: str
@@ -19,14 +19,14 @@ class Event(NamedTuple):
     """
 
     name: str
-    """The SSE event name, ``message`` when the stream gave none; empty for an id-only block."""
+    """The SSE event name, ``message`` if the stream gave none; empty for an id-only block."""
     data: str
-    """The data lines joined by LF, invalid UTF-8 replaced by U+FFFD. Cut when ``oversize`` is set."""
+    """The data lines joined by LF, invalid UTF-8 replaced by U+FFFD. Cut if ``oversize`` is set."""
     id: str | None
-    """This block's own id as it came; None when the block had none."""
+    """This block's own id, unchanged; None if the block had none."""
     last_event_id: str
     """The stream's last event id after this block (sticky); empty means none."""
     received_ms: int
     """Unix time in milliseconds at which the read that closed the block returned."""
     oversize: Oversize | None = None
-    """Set when the block was larger than the reader's limit and ``data`` holds only its beginning."""
+    """Set if the block was larger than the reader's limit, so that ``data`` holds only its beginning."""

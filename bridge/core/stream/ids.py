@@ -1,4 +1,4 @@
-"""Ids that rise by one: the only ids that tell of a loss by themselves."""
+"""Ids that rise by one. Only a jump in such ids proves that events are missing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Final
 from bridge.core.stream.event import Event
 
 _FIRST_NEEDED: Final = 2
-"""Steps of one in a row until a jump is believed: a session's first events are seldom all there are."""
+"""Consecutive steps of one before a jump is believed: the first events of a session are often not all it has."""
 _DISTRUST: Final = 4
-"""So many times more steps are needed after each jump that was no loss that could be made good: on a server whose ids
-are shared among sessions jumps are ordinary, and must not become ever more reconnects and alarms."""
+"""After each jump that no reconnect could repair, this many times more steps are needed. On a server whose sessions
+share one counter jumps are normal, and must not cause ever more reconnects and alarms."""
 _MOST_DIGITS: Final = 18
 
 
 class Step(Enum):
-    """What an id says of its place behind the one before it."""
+    """How an id relates to the one before it."""
 
     NEXT = auto()
-    """In its place, the same as before, or on a server whose ids tell nothing."""
+    """The next id, the same id, or any id while ids prove nothing."""
     JUMP = auto()
     """Ids before it are missing."""
     BACK = auto()
@@ -28,51 +28,51 @@ class Step(Enum):
 
 
 def number(event_id: str | None) -> int | None:
-    """An id as a number; None where it is none."""
+    """An id as a number; None if it is not one."""
     if not event_id or len(event_id) > _MOST_DIGITS or not (event_id.isascii() and event_id.isdigit()):
         return None
     return int(event_id)
 
 
 class RisingIds:
-    """One session's ids, as they come. For the session's thread alone."""
+    """The ids of one session in the order of the stream. For the session's thread alone."""
 
     def __init__(self) -> None:
         self.last: int | None = None
-        """The newest id, where it is a number."""
+        """The newest id, if it is a number."""
         self.repeat = False
-        """Several events have shared an id: a number of missing ids is no number of missing events."""
+        """Several events have shared an id: the number of missing ids is not the number of missing events."""
         self._steps = 0
         self._needed = _FIRST_NEEDED
         self._are_shared = False
 
     def begin(self, last_event_id: str, before: str = "") -> None:
-        """A stream goes on after this id; ``before`` is the one before it, where that is known."""
+        """A stream continues after this id; ``before`` is the id before it, if known."""
         self.last = number(last_event_id)
         first = number(before)
         if not self._steps and first is not None and self.last == first + 1:
             self._steps = 1
 
-    def share(self) -> None:
-        """Events about the connection take ids of their own, which no replay brings: a jump tells nothing."""
+    def mark_shared(self) -> None:
+        """Events about the connection use ids of this sequence, and no replay brings them: jumps prove nothing."""
         self._are_shared = True
 
     def distrust(self) -> None:
-        """A jump was no loss that could be made good."""
+        """A jump was not a loss that a reconnect could repair."""
         self._steps, self._needed = 0, self._needed * _DISTRUST
 
     @property
-    def tell(self) -> bool:
+    def prove_jumps(self) -> bool:
         """Whether a jump would be a loss."""
         return not self._are_shared and self._steps >= self._needed
 
     @property
-    def count(self) -> bool:
-        """Whether the ids that a server has forgotten can be counted: one step is enough to say so."""
+    def are_countable(self) -> bool:
+        """Whether missing ids can be counted: one step of one is enough for that."""
         return not self._are_shared and self._steps > 0
 
-    def follow(self, events: Sequence[Event]) -> bool:
-        """Take events that all rise by one behind the last; False, and nothing is taken, where they do not."""
+    def advance(self, events: Sequence[Event]) -> bool:
+        """Accept events whose ids all rise by one after the last; False, and nothing is accepted, if they do not."""
         if self.last is None:
             return False
         first, count = self.last + 1, len(events)
@@ -85,14 +85,14 @@ class RisingIds:
         self._steps += count
         return True
 
-    def judge(self, event_id: str) -> Step:
-        """Where this id stands. A jump, or a step back, that tells something is not taken."""
+    def classify(self, event_id: str) -> Step:
+        """How this id relates to the last one. A proved jump or step back is not accepted as the new last id."""
         found, last = number(event_id), self.last
         self.repeat = self.repeat or (found is not None and found == last)
         if found is not None and last is not None and found != last:
             if found == last + 1:
                 self._steps += 1
-            elif self.tell:
+            elif self.prove_jumps:
                 return Step.JUMP if found > last else Step.BACK
             else:
                 self._steps = 0

@@ -1,4 +1,4 @@
-"""One session's memory: what it has submitted and Kafka does not yet have, and where its numbering stands."""
+"""One session's memory: what it has submitted and Kafka does not have yet, and where its numbering is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from bridge.core.identity import Position, SessionKey
-from bridge.core.in_flight import Watermark
+from bridge.core.in_flight import InFlight
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder
 from bridge.core.stream.overlap import OverlapWindow
@@ -16,19 +16,18 @@ from bridge.delivery.lease import Lease
 
 @dataclass(slots=True)
 class DeliveryCounters:
-    """What one session's outbox has done; written by one thread each, read by any."""
+    """What one session's delivery has done; each is written by one thread, and read by any."""
 
     skipped: int = 0
     epochs: int = 0
     rewinds: int = 0
 
 
-class Window:
-    """Where a session's worker and the delivery thread meet.
+class Session:
+    """The state that a session's worker and its delivery thread share. A :class:`SessionPublisher` owns it.
 
-    Thread rule: the lock is held by the worker for one batch of events and by the delivery thread for one turn of
-    sending from memory, never while anybody waits. Entries are added and handed over under it; the delivery thread
-    alone passes them.
+    Thread rule: the worker holds the lock for one batch, the delivery thread for one turn, nobody during a wait.
+    Entries are added and produced under it; the delivery thread alone passes them.
     """
 
     def __init__(
@@ -43,19 +42,17 @@ class Window:
         self.trouble: str | None = None
         """Why records do not get through at present; None when they do."""
         position = None if restored is None else restored.position
-        self.watermark = Watermark(
-            position, OverlapWindow.starting("") if restored is None else restored.overlap_window
-        )
-        self.entries = self.watermark.entries
+        window = OverlapWindow.starting("") if restored is None else restored.overlap_window
+        self.in_flight = InFlight(position, window)
         self.lock = threading.Lock()
         self.epoch, self.sequence, self.last_event_id = position or Position(0, 0, "")
-        """After everything submitted; a new epoch in delivery renumbers it."""
+        """After everything submitted; a new epoch that delivery begins changes the numbers."""
         self.stopped = threading.Event()
         self.taken = self.freed = 0
-        """Bytes, of the worker and of the delivery thread."""
+        """Bytes, written by the worker and by the delivery thread."""
         self.is_revoked = False
         self.must_restart: str | None = None
-        """Why it was revoked though the shard is ours: to be started again from what stands in Kafka."""
+        """Why it was revoked though the shard is ours: the session starts again from the stored checkpoint."""
 
     @property
     def position(self) -> Position:
@@ -72,19 +69,29 @@ class Window:
         """Whether anything of it may be given to a producer now."""
         return not self.is_over and not self.lease.is_suspended
 
+    @property
+    def pending(self) -> int:
+        """Events that are not acknowledged, or behind one that is not."""
+        return self.in_flight.length - self.in_flight.passed_length
+
+    @property
+    def held(self) -> int:
+        """Bytes."""
+        return self.taken - self.freed
+
     def count_dead_letter(self, reason: str) -> None:
         """One more record that goes to the dead letters."""
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
 
     def advance(self) -> None:
         """Pass what is acknowledged at the head and free its bytes (the delivery thread)."""
-        freed = self.watermark.advance()
+        freed = self.in_flight.advance()
         if freed:
             self.budget.free(freed)
             self.freed += freed
 
     def discard(self) -> None:
         """Forget everything and free its bytes (the delivery thread, under the lock)."""
-        self.entries.clear()
+        self.in_flight.discard()
         self.budget.free(self.taken - self.freed)
         self.freed = self.taken

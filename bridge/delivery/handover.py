@@ -1,0 +1,295 @@
+"""Producing one session's entries, and sorting out what failed: the same for both guarantees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic, unix_ms
+from bridge.core.in_flight import Announcement, Batch, Entry, Message, Stage, counts_of
+from bridge.core.records.headers import MARKER_BYTES, prefix
+from bridge.core.records.rules import Encoded, Encoder, Record
+from bridge.delivery.isolation import Isolation
+from bridge.delivery.session import Session
+from bridge.kafka.errors import (
+    ErrorScope,
+    ProduceError,
+    in_full,
+    in_words,
+    is_for_age,
+    is_for_size,
+    is_purged,
+    scope_of,
+)
+from bridge.kafka.producer import ProduceFailed, QueueFull, Report
+
+log = get_logger("bridge.delivery")
+
+_RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
+"""Seconds between two attempts at a topic that accepts nothing: quick at first, never a flood."""
+
+
+class ProduceAll(Protocol):
+    """Produces records in order up to the first failure (see :func:`bridge.kafka.producer.produce_all`)."""
+
+    def __call__(self, records: Sequence[Record], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
+        """Return how many records the client took, and why it did not take the next one."""
+        ...
+
+
+class RefusedRecord(NamedTuple):
+    """A record that Kafka refused although it was alone in its request. Its dead letter goes under its number."""
+
+    error: str
+    most_bytes: int | None
+    """Of its data in the dead letter. None: all of it."""
+
+    @classmethod
+    def of(cls, error: ProduceError) -> RefusedRecord:
+        """The first refusal."""
+        return cls(in_words(error), None)
+
+    def again(self, error: ProduceError) -> RefusedRecord | None:
+        """The dead letter was refused as well: a smaller one; None when its size is not the reason."""
+        if self.most_bytes == 0 or not is_for_size(error):
+            return None
+        return self._replace(most_bytes=MARKER_BYTES if self.most_bytes is None else self.most_bytes // 16)
+
+    def dead_letter(self, encoder: Encoder, batch: Batch) -> Encoded:
+        """The batch with the dead letter in place of its only record."""
+        encoded = encode_batch(encoder, batch)
+        place = 0 if encoded.places is None else encoded.places[0]
+        is_cut = self.most_bytes is not None
+        letter = encoder.rejected(batch.events[place], batch.epoch, batch.sequence, self.error, cut=is_cut)
+        if self.most_bytes is not None:
+            letter = letter._replace(value=prefix(letter.value, self.most_bytes))
+        return encoded._replace(records=[letter], counts=counts_of([letter]))
+
+
+def encode_batch(encoder: Encoder, batch: Batch) -> Encoded:
+    """The records of a batch under the numbers it has now."""
+    encoded = encoder.encode_batch(batch.events, batch.epoch, batch.start.sequence, batch.start.last_event_id)
+    if len(encoded.records) != batch.count:
+        raise AssertionError(f"{batch.count} numbered events became {len(encoded.records)} records")
+    return encoded
+
+
+class Handover:
+    """Hands one session's entries to producers, listens for their failures, and decides what goes next.
+
+    Thread rule: ``produce`` and ``is_direct = False`` under the session's lock; everything else is the delivery
+    thread's.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        topic_of: Callable[[Entry], str],
+        call: Callable[[], None],
+        note: Callable[[Entry], None],
+    ) -> None:
+        """``call`` asks the delivery thread for a turn (any thread); ``note``: an entry is acknowledged."""
+        self.is_direct = False
+        """The fast path is open: the worker produces itself."""
+        self.isolation = Isolation()
+        self.has_failed = False
+        """Something failed since everything was last made ready to be sent again."""
+        self.was_purged = False
+        """Something was still queued when its producer or transaction was given up."""
+        self.retry_at = 0.0
+        self.piece: Batch | None = None
+        """What is alone in its request."""
+        self._session = session
+        self._topic_of = topic_of
+        self._call = call
+        self._note = note
+        self._is_late = False  # Kafka found a record too old for its topic
+        self._has_place_failed = False
+        self._error: ProduceError | None = None
+        self._cut: list[Batch] = []
+        self._retry_delay = _RETRY_FIRST
+
+    # Listener
+
+    def acknowledged(self, entry: Entry, /) -> None:
+        """All records of the entry are in Kafka."""
+        self._note(entry)
+
+    def failed(self, entry: Entry, error: object, _message: Message | None = None, /) -> Stage:
+        """One record failed: records and returns; the next turn of the delivery thread acts."""
+        failure = cast("ProduceError", error)
+        if is_purged(failure):
+            self.was_purged = True
+            return Stage.LOST
+        session = self._session
+        session.trouble = text = in_full(self._topic(entry, _message), failure)
+        self._is_late = self._is_late or is_for_age(failure)
+        fault = scope_of(failure)
+        self._fail()
+        if fault is ErrorScope.FATAL:
+            return Stage.LOST
+        if fault is ErrorScope.RECORD and isinstance(entry, Announcement):
+            self._leave_out(entry, text)
+            return Stage.ACKNOWLEDGED
+        if fault is ErrorScope.RECORD and isinstance(entry, Batch):
+            self._error = failure
+            return Stage.REFUSED
+        self._has_place_failed = True
+        return Stage.FAILED
+
+    def _fail(self) -> None:
+        self.has_failed = True
+        self.is_direct = False
+        self._call()
+
+    def _topic(self, entry: Entry, message: Message | None) -> str:
+        if message is not None:
+            return message.topic() or ""
+        return next(iter(entry.counts), "") if isinstance(entry, Batch) else self._topic_of(entry)
+
+    def _leave_out(self, entry: Announcement, text: str) -> None:
+        # Kafka would refuse it for ever, and it would hold everything behind it.
+        log.error(
+            "Kafka refuses a lifecycle record: it is not published",
+            session=str(self._session.key), error=text,
+            kind=entry.lifecycle_event.kind, detail=entry.lifecycle_event.detail, setting="topics.lifecycle",
+        )  # fmt: skip
+
+    def note_place(self) -> None:
+        """A topic accepts nothing at present (that of the checkpoints)."""
+        self._has_place_failed = True
+        self._fail()
+
+    # Sending
+
+    def produce(self, batch: Batch, produce_all: ProduceAll) -> bool:
+        """Produce a batch that has its records; False when the client did not take all of it.
+
+        The hand-over stops at the first record that the client does not take: that record goes before anything newer.
+        A crash at any point is harmless: no checkpoint covers the batch before every record of it is reported.
+        """
+        records = batch.records
+        if records is None:
+            raise AssertionError(f"{self._session.key}: a batch is produced without its records")
+        batch.note_produced(len(records), self)
+        taken, failure = produce_all(records, batch.report)
+        if failure is None:
+            batch.records = None
+            return True
+        self._note_unproduced(batch, taken, failure)
+        return False
+
+    def _note_unproduced(self, batch: Batch, taken: int, failure: QueueFull | ProduceFailed) -> None:
+        self.is_direct = False
+        rest = batch
+        if taken:
+            rest = self._session.in_flight.split(batch, taken)
+            batch.records = None
+            batch.note_unproduced(taken)
+            self._cut.append(batch)
+        else:
+            batch.note_unproduced(0)
+            batch.stage = Stage.WAITING
+        if isinstance(failure, ProduceFailed):
+            rest.worsen(self.failed(rest, failure.error))
+            if rest.stage is Stage.REFUSED:  # it is known which record it was
+                self.isolation.begin(suspect=1)
+        self._call()
+
+    def send_alone(self, entry: Entry, send: Callable[[Report], None]) -> bool:
+        """Produce the record of an entry that is no batch; False when the client did not take it."""
+        entry.note_produced(1, self)
+        try:
+            send(entry.report)
+        except (QueueFull, ProduceFailed) as failure:
+            entry.note_unproduced(0)
+            entry.stage = Stage.WAITING
+            if isinstance(failure, ProduceFailed):
+                entry.worsen(self.failed(entry, failure.error))
+            self.is_direct = False
+            self._call()
+            return False
+        return True
+
+    def prepare(self, batch: Batch) -> Sequence[Record]:
+        """Give a batch that is sent from memory its records, under the numbers it has now."""
+        if batch.records is None:
+            refusal = batch.refusal
+            encoder = self._session.encoder
+            if isinstance(refusal, RefusedRecord):
+                batch.encode_again(refusal.dead_letter(encoder, batch))
+            else:
+                batch.encode_again(encode_batch(encoder, batch))
+        # Neither a clock that was ahead when the event came nor a long wait may make Kafka refuse a record for ever.
+        now = unix_ms()
+        records = batch.records or ()
+        if self._is_late or any(record.timestamp_ms > now for record in records):
+            records = [record._replace(timestamp_ms=now) for record in records]
+        batch.records = records
+        return records
+
+    def cut_piece(self, batch: Batch) -> None:
+        """Leave as many records in the batch as go next in one request: all for one topic."""
+        records = self.prepare(batch)
+        topic = records[0].topic
+        available = next((at for at, record in enumerate(records) if record.topic != topic), len(records))
+        size = self.isolation.piece(available)
+        if size < len(records):
+            self._session.in_flight.split(batch, size)
+        self.piece = batch
+
+    # What came of it
+
+    def note_reports(self) -> None:
+        """The reports of a batch that was cut may have come before it was known how many there are."""
+        while self._cut:
+            self._cut.pop().note_reports()
+
+    def settle_piece(self) -> None:
+        """The piece is answered: learn from it."""
+        piece, self.piece = self.piece, None
+        if piece is None:
+            return
+        if piece.stage is Stage.ACKNOWLEDGED:
+            self.isolation.accepted(piece.count)
+        elif piece.stage is Stage.REFUSED and self.isolation.refused(piece.count):
+            self._reject(piece)
+
+    def _reject(self, piece: Batch) -> None:
+        if self._error is None:
+            raise AssertionError(f"{self._session.key}: a record is refused without an error")
+        known = piece.refusal
+        refusal = known.again(self._error) if isinstance(known, RefusedRecord) else RefusedRecord.of(self._error)
+        if refusal is None:
+            self._has_place_failed = True
+            return
+        if known is None:
+            self._session.count_dead_letter("rejected")
+        piece.refusal = refusal
+        piece.records = None
+
+    def settle_failures(self) -> None:
+        """No report is to come: isolate what was refused in company, and wait where a topic accepts nothing."""
+        self.settle_piece()
+        if any(entry.stage is Stage.REFUSED for entry in self._session.in_flight.entries):
+            self.isolation.begin()
+        if self._has_place_failed:
+            self.isolation.probe()
+            self.retry_at = monotonic() + self._retry_delay
+            self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
+        self.has_failed = self.was_purged = self._has_place_failed = False
+
+    def forget(self) -> None:
+        """The transaction that failures were about is over."""
+        self.has_failed = self.was_purged = False
+        self.piece = None
+        self._cut.clear()
+
+    def note_success(self) -> None:
+        """The session's position moved in Kafka, and nothing failed."""
+        self._session.trouble = None
+        self._retry_delay = _RETRY_FIRST
+        if not self.isolation.is_active:
+            self._is_late = False

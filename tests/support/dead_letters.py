@@ -1,0 +1,41 @@
+"""Dead letters as the bridge writes them, and the rules that make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from bridge.core.identity import SessionKey
+from bridge.core.records.dead_letter import DeadLetter, Place, dead_letter_of
+from bridge.core.records.rules import Encoder, Record, Rules
+from bridge.core.stream.event import Event
+from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+
+RULES = Rules(
+    format="structured",
+    type_prefix="mix.",
+    skip=frozenset({"thinking"}),
+    unknown="publish",
+    invalid="dead_letter",
+    max_bytes=900 * 1024,
+    events_topic="mix.events",
+    dead_letters_topic="mix.dead-letters",
+    routes=(),
+    schema=VALIDATORS,
+    schema_version=SCHEMA_VERSION,
+)
+KEY = SessionKey("local", "5e55")
+MS = 1_764_000_000_123
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def letter_record(data: str = "{", name: str = "content", key: SessionKey = KEY, **more: Any) -> Record:
+    """A dead letter as the bridge writes it."""
+    event = Event(name, data, "41", "41", MS)._replace(**more)
+    return Encoder(RULES, key).rejected(event, 1_764_000_000, 7, "refused")
+
+
+def read(record: Record) -> DeadLetter:
+    """The dead letter in the record."""
+    return dead_letter_of(Place(3, 120), MS + 5, record.key, record.value, record.headers)
