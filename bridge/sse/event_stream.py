@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 from typing import Final, Protocol
 
@@ -72,10 +72,19 @@ class EventStream:
     The stream stalls after ``stalled_after`` seconds with bytes but without a closed block or a complete comment line.
     """
 
-    def __init__(self, source: Source, last_event_id: str, *, max_block_bytes: int, stalled_after: float) -> None:
+    def __init__(  # noqa: PLR0913 - the clocks are arguments, so that a test needs no sleep
+        self,
+        source: Source,
+        last_event_id: str,
+        *,
+        max_block_bytes: int,
+        stalled_after: float,
+        clock: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], int] = unix_ms,
+    ) -> None:
         self.last_event_id = last_event_id
         """The stream's last event ID after the events returned so far. Events without an id keep it."""
-        self.last_byte_at = monotonic()
+        self.last_byte_at = clock()
         """``clock.monotonic`` of the last read."""
         self.reconnection_time: float | None = None
         """Seconds of the last valid ``retry``; None if there was none."""
@@ -87,6 +96,8 @@ class EventStream:
         self.discarded_bytes = 0
         """Bytes of the block that was incomplete at the end."""
         self._source = source
+        self._clock = clock
+        self._wall_clock = wall_clock
         self._limit = max_block_bytes
         self._short = min(_SHORT, max_block_bytes)
         self._stalled_after = stalled_after
@@ -166,8 +177,8 @@ class EventStream:
 
     def _feed(self, piece: bytes) -> None:
         """Process the bytes of one read, and do once what would otherwise be done for every event."""
-        self.last_byte_at = now = monotonic()
-        self._received_ms = unix_ms()
+        self.last_byte_at = now = self._clock()
+        self._received_ms = self._wall_clock()
         self.bytes_read += len(piece)
         self._nul = self._nul or b"\0" in piece
         comments = self._reader.comments

@@ -24,8 +24,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_a_cut_before_the_socket_strikes_when_it_is_held(pair: tuple[socket.socket, socket.socket]) -> None:
-    """Stop came while a name was resolved."""
+def test_a_cut_before_the_socket_ends_it_when_it_is_watched(pair: tuple[socket.socket, socket.socket]) -> None:
+    """The stop came during name resolution."""
     cutter = Cutter()
     assert cutter.begin() is None
     cutter.cut(STOPPED, final=True)
@@ -34,8 +34,8 @@ def test_a_cut_before_the_socket_strikes_when_it_is_held(pair: tuple[socket.sock
     cutter.release()
 
 
-def test_a_cut_at_the_hand_over_strikes_the_response() -> None:
-    """Stop came with the response head."""
+def test_a_cut_before_the_response_ends_the_response() -> None:
+    """The stop came with the response head."""
     cutter, struck = Cutter(), []
     cutter.begin()
     cutter.cut(RETIRED)
@@ -44,8 +44,8 @@ def test_a_cut_at_the_hand_over_strikes_the_response() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
-def test_what_is_closed_already_needs_no_shutdown(error: type[Exception]) -> None:
-    """The reader closes its response in the same moment: urllib3 says so in three ways."""
+def test_a_connection_that_is_closed_already_needs_no_shutdown(error: type[Exception]) -> None:
+    """The reader closes its response at the same moment: urllib3 reports that in three ways."""
     cutter = Cutter()
 
     def closed() -> None:
@@ -56,8 +56,8 @@ def test_what_is_closed_already_needs_no_shutdown(error: type[Exception]) -> Non
     assert cutter.cut_as == RETIRED
 
 
-def test_a_released_connection_is_not_touched() -> None:
-    """Its descriptor may belong to somebody else by now."""
+def test_a_released_connection_is_not_shut_down() -> None:
+    """Its descriptor may belong to another connection by then."""
     cutter, struck = Cutter(), []
     cutter.watch_response(lambda: struck.append(1))
     cutter.release()
@@ -65,8 +65,8 @@ def test_a_released_connection_is_not_touched() -> None:
     assert struck == []
 
 
-def test_the_first_final_outcome_stays() -> None:
-    """Each later connection begins with it; what is not final is forgotten."""
+def test_the_first_final_end_stays() -> None:
+    """Every later connection ends with it. An end that is not final is forgotten."""
     cutter = Cutter()
     cutter.cut(RETIRED)
     assert cutter.begin() is None
@@ -77,8 +77,8 @@ def test_the_first_final_outcome_stays() -> None:
     assert cutter.begin() == cutter.cut_as == STOPPED
 
 
-def test_nobody_connects_once_it_is_cut() -> None:
-    """Neither before the attempt, nor with a socket that a shutdown came too early for."""
+def test_no_connection_is_opened_after_a_cut() -> None:
+    """Neither before the attempt, nor with a socket that was shut down before it connected."""
     cutter = Cutter()
     cutter.cut(STOPPED, final=True)
     connections = []
@@ -102,7 +102,7 @@ def test_nobody_connects_once_it_is_cut() -> None:
     cutter.release()
 
 
-def test_a_fault_of_a_library_is_an_end_named_by_its_type_alone() -> None:
-    """Seen as AttributeError when a response is shut from outside; its text could watch anything."""
+def test_a_library_error_is_described_by_its_type_only() -> None:
+    """A response that another thread shuts down raises AttributeError. Its text could hold anything."""
     outcome = end_of_reading(AttributeError("'NoneType' object has no attribute 's3cret'"), 10.0)
     assert outcome == ConnectionEnd(EndKind.BROKEN, "the body is incomplete: AttributeError")

@@ -264,10 +264,10 @@ def _chosen(kafka: str, namespace: str, url: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("interruption", [cut, stopped, killed])
-def test_what_happened_between_two_connections_is_told(
+def test_a_lifecycle_record_describes_each_interruption(
     kafka: str, namespace: str, tmp_path: Path, interruption: Callable[..., Iterator[None]]
 ) -> None:
-    """The same words after a cut, a stop and a kill: type, reason, ids, number of missing events, new epoch."""
+    """The same type, reason, ids, number of missing events and epoch after a cut, a stop and a kill."""
     far = Far(kafka, namespace)
     options = ("--sessions", 0, "--heartbeat", 0.3, "--retry", 20)
     with MixServer(tmp_path / "mix", *options) as mix:

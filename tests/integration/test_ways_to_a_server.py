@@ -97,10 +97,10 @@ def mutual_tls(folder: Path) -> Iterator[tuple[ScriptedMix, dict[str, object]]]:
         )
 
 
-def test_a_server_that_wants_a_certificate_is_bridged_also_through_a_proxy(
+def test_a_server_that_requires_a_certificate_works_directly_and_through_a_proxy(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:
-    """The list and the streams; the proxy sees a tunnel and its own credentials, the log neither."""
+    """Discovery and streams. The proxy sees a tunnel and its own credentials, the log neither."""
     with mutual_tls(tmp_path) as (mix, files), proxy() as tunnel:
         more = {**files, "servers.local.proxy": f"http://me:hunter2@127.0.0.1:{tunnel.port}", "log.level": "debug"}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
@@ -121,10 +121,10 @@ def test_a_server_that_wants_a_certificate_is_bridged_also_through_a_proxy(
 @pytest.mark.parametrize(
     "missing", [("servers.local.client_cert_file", "servers.local.client_key_file"), ("servers.local.ca_file",)]
 )
-def test_without_its_files_such_a_server_is_not_reached(
+def test_without_its_files_such_a_server_is_unreachable(
     kafka: str, namespace: str, tmp_path: Path, missing: tuple[str, ...]
 ) -> None:
-    """Neither without the client's certificate nor without the authority of the server's."""
+    """Both the client's certificate and the server's authority are needed."""
     with mutual_tls(tmp_path) as (mix, files):
         more = {key: value for key, value in files.items() if key not in missing}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
@@ -134,8 +134,8 @@ def test_without_its_files_such_a_server_is_not_reached(
         assert mix.asked == []
 
 
-def test_a_plain_server_is_bridged_through_a_proxy(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Everything goes through it, as requests for whole addresses."""
+def test_a_plain_server_works_through_a_proxy(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """All requests go through it, with the whole address."""
     with scripted_mix() as mix, proxy() as between:
         mix.list("a")
         mix.streams = {"a": Feed(3)}
@@ -147,8 +147,8 @@ def test_a_plain_server_is_bridged_through_a_proxy(kafka: str, namespace: str, t
         assert between.credentials == {b"Basic " + base64.b64encode(b"me:hunter2")}
 
 
-def test_a_path_in_the_address_and_ids_of_every_kind(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Each id comes to the server, into keys, sources and the status as it is; also after a restart."""
+def test_a_path_in_the_address_and_unusual_ids(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Each id reaches the server, keys, sources and the status unchanged, also after a restart."""
     with scripted_mix(prefix="/mix/v1") as mix:
         mix.list(*ODD_IDS)
         feeds = {one: Feed(2) for one in ODD_IDS}
@@ -172,8 +172,8 @@ def test_a_path_in_the_address_and_ids_of_every_kind(kafka: str, namespace: str,
         assert envelope["source"] == f"/mix/local/sessions/{quote(one, safe='')}"
 
 
-def test_the_endpoint_as_operators_set_it_up(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Its token from a file, on every interface, and a log for people."""
+def test_the_endpoint_with_a_token_file_on_every_interface(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """With console logs."""
     (tmp_path / "token").write_text("open-sesame\n")
     more = {"http.token_file": tmp_path / "token", "http.host": "0.0.0.0", "log.format": "console"}
     with scripted_mix() as mix:

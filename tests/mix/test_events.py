@@ -95,8 +95,8 @@ def sdk_samples(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 @settings(deadline=None, database=None)
 @given(sdk_samples())
-def test_what_the_published_client_takes_passes(sample: tuple[str, dict[str, Any]]) -> None:
-    """Without conversions (a "yes" for a truth value), the client accepts nothing that we call invalid."""
+def test_data_that_the_published_client_accepts_is_valid(sample: tuple[str, dict[str, Any]]) -> None:
+    """Without conversions (a "yes" for a bool), the client accepts nothing that the bridge calls invalid."""
     event, data = sample
     text = json.dumps(data)
     try:
@@ -106,7 +106,7 @@ def test_what_the_published_client_takes_passes(sample: tuple[str, dict[str, Any
     assert VALIDATORS[event](text) is None
 
 
-def test_there_are_the_clients_16_events_with_its_fields() -> None:
+def test_the_models_have_the_clients_16_events_and_fields() -> None:
     """Names and required fields are those of the published client."""
     assert len(EVENTS) == 16
     assert set(EVENTS) == set(typing.get_args(sseeventstream.SSEContentEventEvent)) == set(VALIDATORS)
@@ -117,7 +117,7 @@ def test_there_are_the_clients_16_events_with_its_fields() -> None:
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_required_fields_suffice_and_each_is_required(event: str) -> None:
-    """The contract's required fields, and no others, must be there."""
+    """The contract's required fields, and no others, must exist."""
     data = REQUIRED[event]
     assert complaint(event, data) is None
     for name in data:
@@ -125,8 +125,8 @@ def test_required_fields_suffice_and_each_is_required(event: str) -> None:
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
-def test_optional_fields_may_be_there_null_or_absent_but_not_of_another_type(event: str) -> None:
-    """Optional is not untyped; unknown fields are."""
+def test_optional_fields_may_be_null_or_absent_but_not_of_another_type(event: str) -> None:
+    """Only unknown fields have no type."""
     optional = OPTIONAL.get(event, PARENT_AND_MESSAGE)
     assert complaint(event, REQUIRED[event] | optional | {"brand_new": [None, {"x": 1}]}) is None
     assert complaint(event, REQUIRED[event] | dict.fromkeys(optional)) is None
@@ -150,8 +150,8 @@ def test_optional_fields_may_be_there_null_or_absent_but_not_of_another_type(eve
         ("error", "retryAfter", "500"),
     ],
 )
-def test_nothing_is_converted_and_closed_lists_are_closed(event: str, field: str, value: object) -> None:
-    """A value of another type or outside a closed list is wrong, and is not shown."""
+def test_no_value_is_converted_and_closed_lists_are_closed(event: str, field: str, value: object) -> None:
+    """A value of another type or outside a closed list is invalid and is not shown."""
     wrong = complaint(event, REQUIRED[event] | {field: value})
     assert wrong is not None
     assert wrong.startswith(field)
@@ -174,33 +174,33 @@ def test_nothing_is_converted_and_closed_lists_are_closed(event: str, field: str
         ("complete", "reasoningDuration", 0.25),
     ],
 )
-def test_what_the_contract_leaves_open_is_open(event: str, field: str, value: object) -> None:
-    """A slightly newer server passes."""
+def test_values_that_the_contract_leaves_open_are_valid(event: str, field: str, value: object) -> None:
+    """A slightly newer server's events are valid."""
     assert complaint(event, REQUIRED[event] | {field: value}) is None
 
 
 @pytest.mark.parametrize("data", ["[]", "null", '"text"', "1"])
 def test_data_must_be_an_object(data: str) -> None:
-    """Any other JSON value is wrong."""
+    """Every other JSON value is invalid."""
     assert VALIDATORS["content"](data) == "data: Input should be an object"
 
 
-def test_json_that_the_quick_parser_refuses_is_looked_at_again() -> None:
-    """Lone surrogates, endless numbers and deep nesting are valid where they are of the right type, else not."""
+def test_json_that_the_fast_parser_rejects_is_checked_again() -> None:
+    """Lone surrogates, long numbers and deep nesting are valid in fields of the right type only."""
     for extreme in ('"\\ud800"', "1" * 5000, "[" * 400 + "]" * 400):
         assert VALIDATORS["content"](f'{{"type":"t","content":"\\udc00","new":{extreme}}}') is None
         assert VALIDATORS["content"](f'{{"type":"\\ud800","new":{extreme}}}') == "content: Field required"
     assert VALIDATORS["content"]('{"type":') == "not JSON (RFC 8259) after character 8"
 
 
-def test_a_complaint_is_short() -> None:
-    """At most three mistakes are told."""
+def test_at_most_three_violations_are_reported() -> None:
+    """The line must stay short."""
     assert VALIDATORS["notification"]("{}") == "type: Field required; id: Field required; sessionId: Field required"
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
-def test_the_json_schema_names_the_fields_as_they_are_sent(event: str) -> None:
-    """Required fields by their JSON names, further fields allowed."""
+def test_the_json_schema_has_the_field_names_of_the_wire(event: str) -> None:
+    """Required fields by their JSON names. More fields are allowed."""
     schema = EVENTS[event].model_json_schema()
     assert set(schema.get("required", ())) == set(REQUIRED[event])
     assert set(OPTIONAL.get(event, PARENT_AND_MESSAGE)) == set(schema["properties"]) - set(REQUIRED[event])
@@ -209,7 +209,7 @@ def test_the_json_schema_names_the_fields_as_they_are_sent(event: str) -> None:
 
 
 def test_a_changed_schema_has_a_new_version() -> None:
-    """The version is part of what decides the numbering: raise it together with this digest."""
+    """A changed version starts a new epoch: change it together with this digest."""
     rules = [
         {key: value for key, value in EVENTS[event].model_json_schema().items() if key not in {"description", "title"}}
         for event in sorted(EVENTS)

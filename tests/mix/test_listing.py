@@ -11,7 +11,7 @@ from bridge.mix.listing import SessionSummary, read_listing, unix_ms_of
 MS = 1_764_000_000_123
 
 
-def test_sessions_are_read_in_order() -> None:
+def test_sessions_are_returned_in_order() -> None:
     """Fields we do not need are not looked at."""
     listing = read_listing(
         json.dumps(
@@ -30,7 +30,7 @@ def test_sessions_are_read_in_order() -> None:
     assert listing.skipped == []
 
 
-def test_a_bad_entry_costs_itself_alone() -> None:
+def test_an_invalid_entry_is_skipped() -> None:
     """The others are listed, the bad ones are told without their content."""
     entries = [
         1,
@@ -60,26 +60,26 @@ def test_a_bad_entry_costs_itself_alone() -> None:
 
 
 @pytest.mark.parametrize("title", ['"\\ud800"', "1" * 5000, "NaN"])
-def test_an_oddity_in_one_title_does_not_cost_the_list(title: str) -> None:
-    """Fields that are not ours may hold what they like."""
+def test_an_unusual_title_does_not_invalidate_the_list(title: str) -> None:
+    """Fields that the bridge does not use may hold anything."""
     assert read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions == [
         SessionSummary("a", "main", None, None)
     ]
 
 
-def test_bytes_that_are_no_utf8_do_not_cost_the_list() -> None:
-    """They are replaced, as in a stream."""
+def test_invalid_utf8_does_not_invalidate_the_list() -> None:
+    """It is replaced, as in a stream."""
     assert read_listing(b'[{"id":"a","title":"\xff"}]').sessions[0].id == "a"
 
 
 def test_an_empty_list_may_be_null() -> None:
-    """A Go server writes an empty slice so."""
+    """A Go server encodes an empty slice so."""
     assert read_listing(b"[]") == read_listing(b"null") == ([], [])
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"sessions":[]}', b"[" * 100_000, b'"a"', b"7"])
-def test_anything_else_is_no_list(body: bytes) -> None:
-    """An answer of another shape says nothing about sessions."""
+def test_any_other_body_is_not_a_list(body: bytes) -> None:
+    """A response of another shape says nothing about sessions."""
     with pytest.raises(ValueError, match="the list of sessions is"):
         read_listing(body)
 
@@ -113,6 +113,6 @@ def test_anything_else_is_no_list(body: bytes) -> None:
         ("1e300", None),
     ],
 )
-def test_times_are_read_in_every_usual_form(moment: object, expected: int | None) -> None:
-    """Unix seconds to nanoseconds, RFC 3339; what says nothing is None."""
+def test_times_are_parsed_in_every_usual_format(moment: object, expected: int | None) -> None:
+    """Unix seconds to nanoseconds, RFC 3339. Unknown formats are None."""
     assert unix_ms_of(moment) == expected

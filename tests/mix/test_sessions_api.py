@@ -113,8 +113,8 @@ def refusal(asked: SessionsApi, *, answered: bool = False) -> str:
     return caught.value.detail
 
 
-def test_lists_sessions_with_our_headers_read_at_each_request(server: Server) -> None:
-    """The query says whether subagents are wanted; the headers are asked for each time."""
+def test_sessions_are_listed_with_headers_read_at_each_request(server: Server) -> None:
+    """The query holds whether subagents are included. The headers are read for each request."""
     server.lists([{"id": "a", "title": "t", "sessionType": "main", "createdAt": 1_764_000_000}])
     tokens = iter(["one", "two"])
     asked = api(server.url + "/", lambda: {"Authorization": f"Bearer {next(tokens)}"})
@@ -127,7 +127,7 @@ def test_lists_sessions_with_our_headers_read_at_each_request(server: Server) ->
     assert server.requests[0][1]["accept-encoding"] == "identity"
 
 
-def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None:
+def test_skipped_entries_are_reported_and_the_rest_is_listed(server: Server) -> None:
     """One line for the list, without payload."""
     server.lists([{"id": "a"}, {"id": ""}, 5])
     reports: list[str] = []
@@ -158,14 +158,14 @@ def test_bad_entries_are_reported_and_the_rest_is_listed(server: Server) -> None
         ((302, {"Location": "/api/sessions"}, b""), "GET /api/sessions: more than 5 redirects"),
     ],
 )
-def test_only_a_json_list_with_status_200_is_believed(server: Server, answer: Answer, detail: str) -> None:
-    """Everything else says nothing about sessions."""
+def test_only_a_json_list_with_status_200_is_accepted(server: Server, answer: Answer, detail: str) -> None:
+    """Every other response says nothing about sessions."""
     server.answers["/api/sessions"] = answer
     assert refusal(api(server.url), answered=True) == detail
 
 
 def test_redirects_on_the_same_server_are_followed(server: Server) -> None:
-    """With our headers, since it is the same server."""
+    """With the configured headers, because it is the same server."""
     server.answers["/api/sessions"] = (307, {"Location": "/v2/sessions"}, b"")
     server.answers["/v2/sessions"] = (200, {"Content-Type": "application/vnd.mix+json"}, b'[{"id":"a"}]')
     assert len(api(server.url, lambda: {"X-Key": "k"}).list(include_subagents=False)) == 1
@@ -173,7 +173,7 @@ def test_redirects_on_the_same_server_are_followed(server: Server) -> None:
 
 
 def test_health_is_a_json_object_with_status_200(server: Server) -> None:
-    """A page or a list is not health."""
+    """A page or a list is not a health report."""
     server.answers["/health"] = (200, JSON, b'{"status":"ok"}')
     api(server.url).health()
     for body, detail in (
@@ -199,8 +199,8 @@ def test_the_environments_proxy_and_netrc_are_not_read(
     assert server.requests[0][1]["authorization"] == "Bearer mine"
 
 
-def test_a_proxy_of_the_settings_is_used_and_its_password_not_told(server: Server) -> None:
-    """The request goes to the proxy with the whole address; when it is away, the error names no address."""
+def test_the_configured_proxy_is_used_and_its_password_is_not_shown(server: Server) -> None:
+    """The request line has the whole address. If the proxy refuses connections, the error names no address."""
     asked = api("http://mix.invalid:8088", proxy=server.url.replace("//", "//me:secret@"))
     server.answers["http://mix.invalid:8088/api/sessions"] = (200, JSON, b"[]")
     assert asked.list(include_subagents=False) == []
@@ -208,8 +208,8 @@ def test_a_proxy_of_the_settings_is_used_and_its_password_not_told(server: Serve
     assert detail == "GET /api/sessions: proxy failed: Connection refused"
 
 
-def test_a_server_that_is_away_is_unavailable_with_the_systems_reason() -> None:
-    """The detail is what the system says, not the library's list of wrappers."""
+def test_a_server_that_refuses_connections_is_unavailable() -> None:
+    """The detail is the system's text, not the library's list of wrappers."""
     assert refusal(api(f"http://127.0.0.1:{free_port()}")) == "GET /api/sessions: no connection: Connection refused"
 
 
@@ -219,8 +219,8 @@ def test_a_header_that_cannot_be_sent_is_not_shown(server: Server, value: str) -
     assert "secret" not in refusal(api(server.url, lambda: {"X-Key": value}))
 
 
-def test_a_token_file_that_cannot_be_read_is_no_crash(server: Server) -> None:
-    """It may be back at the next poll."""
+def test_a_token_file_that_cannot_be_read_makes_the_server_unavailable(server: Server) -> None:
+    """It may be readable at the next poll."""
 
     def headers() -> Mapping[str, str]:
         raise FileNotFoundError(2, "No such file or directory", "/run/token")
@@ -231,8 +231,8 @@ def test_a_token_file_that_cannot_be_read_is_no_crash(server: Server) -> None:
     )
 
 
-def test_an_answer_that_breaks_off_is_not_believed(server: Server) -> None:
-    """A stump may look like a shorter list."""
+def test_an_incomplete_response_is_not_accepted(server: Server) -> None:
+    """It may look like a shorter list."""
 
     def stump(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n[]")
@@ -241,8 +241,8 @@ def test_an_answer_that_breaks_off_is_not_believed(server: Server) -> None:
     assert refusal(api(server.url)).startswith("GET /api/sessions: ")
 
 
-def test_silence_and_drips_end_in_time(server: Server) -> None:
-    """The read time-out limits the silence before the head and the whole of a body that never ends."""
+def test_silence_and_a_slow_body_end_in_time(server: Server) -> None:
+    """The read timeout limits the silence before the head and the whole of a body that never ends."""
     server.answers["/api/sessions"] = server.wait
     assert refusal(api(server.url, read_timeout=0.1)) == "GET /api/sessions: no response head: no byte for 0.1 s"
 
@@ -271,8 +271,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n[\r\n",
     ],
 )
-def test_stop_wakes_a_waiting_request_at_once(head: bytes, secure: bool, authority: Authority) -> None:  # noqa: FBT001
-    """Wherever the answer hangs; the request ends as stopped, and so does each later one."""
+def test_stop_ends_a_waiting_request_immediately(head: bytes, secure: bool, authority: Authority) -> None:  # noqa: FBT001
+    """In every part of the response. The request ends as stopped, and so does each later one."""
     with serving(authority.server if secure else None) as server:
 
         def hang(handler: BaseHTTPRequestHandler) -> None:
@@ -322,8 +322,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
-def test_tls_trusts_the_named_authority_and_shows_the_client_certificate(authority: Authority) -> None:
-    """Both sides prove who they are."""
+def test_tls_trusts_the_configured_authority_and_sends_the_client_certificate(authority: Authority) -> None:
+    """Both sides are authenticated."""
     demanding = authority.server
     with serving(demanding) as server:
         server.lists([])
@@ -331,8 +331,8 @@ def test_tls_trusts_the_named_authority_and_shows_the_client_certificate(authori
         assert api(server.url, tls=context).list(include_subagents=False) == []
 
 
-def test_tls_refuses_strangers_and_says_why(authority: Authority, tmp_path: Path) -> None:
-    """Another authority, or another host name, is no connection; a request adds no authority to the context."""
+def test_tls_refuses_other_authorities_and_host_names(authority: Authority, tmp_path: Path) -> None:
+    """The detail names the reason. A request adds no authority to the context."""
     stranger = Authority(tmp_path)
     before = len(stranger.client.get_ca_certs())
     with serving(authority.server) as server:

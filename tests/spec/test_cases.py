@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.sse import blocks
-from tests.spec.feeding import chunkings, events_of, plain, stream_of
+from tests.fakes.pieces import chunkings, events_of, plain, stream_of
 from tests.spec.reference import interpret
 
 CASES: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("cases.toml").read_text(encoding="utf-8"))["case"]
@@ -43,8 +43,8 @@ def expected(case: dict[str, Any]) -> Expected:
 
 
 @pytest.mark.parametrize(("case", "stream"), variants())
-def test_the_reference_says_what_the_standard_says(case: dict[str, Any], stream: bytes) -> None:
-    """The interpreter that the property tests trust agrees with each case written by hand."""
+def test_the_reference_agrees_with_the_standard(case: dict[str, Any], stream: bytes) -> None:
+    """The interpreter of the property tests agrees with each case that was written by hand."""
     result = interpret(stream, case.get("seed", ""))
     assert result.events == expected(case)
     assert result.last_event_id == case.get("last", "")
@@ -54,10 +54,10 @@ def test_the_reference_says_what_the_standard_says(case: dict[str, Any], stream:
 
 @pytest.mark.parametrize("whole", [blocks.WHOLE, 0], ids=["kept whole", "scanned"])
 @pytest.mark.parametrize(("case", "stream"), variants())
-def test_the_reader_says_what_the_standard_says(
+def test_the_reader_agrees_with_the_standard(
     case: dict[str, Any], stream: bytes, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same events, cursor, reconnection time and discarded tail, however the bytes are cut."""
+    """The same events, last event ID, reconnection time and discarded tail at every chunking."""
     monkeypatch.setattr(blocks, "WHOLE", whole)
     for how, pieces in chunkings(stream):
         reader = stream_of(pieces, case.get("seed", ""))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bridge.core.stream.event import Oversize
 from bridge.sse import blocks, event_stream, fields
 from bridge.sse.reconnection import Disconnected
-from tests.spec.feeding import cut, events_of, plain, stream_of
+from tests.fakes.pieces import cut, events_of, plain, stream_of
 from tests.spec.reference import interpret
 
 TOKENS = [
@@ -79,10 +79,10 @@ FEW = settings(max_examples=400, deadline=None)
 
 @FEW
 @given(streams, cuts, st.sampled_from(["", "7"]), st.sampled_from([blocks.WHOLE, 0, 5]))
-def test_the_reader_agrees_with_the_reference_however_the_bytes_are_cut(
+def test_the_reader_agrees_with_the_reference_at_every_chunking(
     stream: bytes, positions: list[int], seed: str, whole: int
 ) -> None:
-    """Events, cursor and reconnection time, whether an open block is kept whole or scanned."""
+    """Events, last event ID and reconnection time, whether an open block is kept unparsed or scanned."""
     with patch.object(blocks, "WHOLE", whole):
         reader = stream_of(cut(stream, positions), seed)
         events = events_of(reader)
@@ -94,8 +94,8 @@ def test_the_reader_agrees_with_the_reference_however_the_bytes_are_cut(
 
 @FEW
 @given(streams, cuts, st.integers(min_value=1, max_value=30), st.sampled_from([blocks.WHOLE, 0, 5]))
-def test_a_limit_changes_only_the_events_beyond_it(stream: bytes, positions: list[int], limit: int, whole: int) -> None:
-    """An oversize event has its name, its ids, the full data's size and digest, and the data's beginning."""
+def test_a_limit_changes_only_larger_events(stream: bytes, positions: list[int], limit: int, whole: int) -> None:
+    """An oversize event has its name, its ids, the size and digest of the full data, and the data's beginning."""
     with patch.object(blocks, "WHOLE", whole), patch.object(fields, "KEPT_OF_OVERSIZE", 8):
         limited = events_of(stream_of(cut(stream, positions), limit=limit))
         uncut = events_of(stream_of([stream] if stream else [], limit=limit))
@@ -121,8 +121,8 @@ def test_a_limit_changes_only_the_events_beyond_it(stream: bytes, positions: lis
 
 @FEW
 @given(streams, cuts)
-def test_asking_what_is_pending_changes_nothing(stream: bytes, positions: list[int]) -> None:
-    """It only tells whether the next event needs a read."""
+def test_reading_pending_changes_nothing(stream: bytes, positions: list[int]) -> None:
+    """It only reports whether the next event needs a read."""
     reader = stream_of(cut(stream, positions))
     events = []
     ready, bytes_read = False, 0
@@ -137,8 +137,8 @@ def test_asking_what_is_pending_changes_nothing(stream: bytes, positions: list[i
 
 @FEW
 @given(streams, cuts)
-def test_taking_batches_gives_the_same_events(stream: bytes, positions: list[int]) -> None:
-    """``read`` and iteration are two ways to the same events, and ``pending`` tells when no read is needed."""
+def test_batches_hold_the_same_events(stream: bytes, positions: list[int]) -> None:
+    """``read`` and iteration return the same events."""
     pieces = cut(stream, positions)
     batched = stream_of(pieces)
     events = []

@@ -15,7 +15,7 @@ from bridge.sse import event_stream
 from bridge.sse.blocks import WHOLE, BlockReader
 from bridge.sse.fields import KEPT_OF_OVERSIZE, Block, BlockScanner, scan
 from bridge.sse.reconnection import Disconnected
-from tests.spec.feeding import cut, events_of, stream_of
+from tests.fakes.pieces import cut, events_of, stream_of
 
 PIECE = 65536
 MIB = 1024 * 1024
@@ -30,8 +30,8 @@ def oversize_of(data: bytes) -> Oversize:
 
 
 @pytest.mark.parametrize("size", [PIECE, 1000, 7])
-def test_an_oversize_event_has_its_beginning_and_what_is_known_of_the_whole(size: int) -> None:
-    """64 KiB of data, the full size and digest, and the id and name, which come before and after the data."""
+def test_an_oversize_event_has_its_beginning_size_and_digest(size: int) -> None:
+    """64 KiB of data, the full size and digest, and the id and name before and after the data."""
     data = b"\n".join(b"line %d" % number for number in range(30000))
     stream = b"id: 7\ndata: " + data.replace(b"\n", b"\ndata: ") + b"\nevent: big\n\ndata: next\n\n"
     reader = stream_of(pieces_of(stream, size), limit=100_000)
@@ -53,7 +53,7 @@ def test_the_beginning_of_oversize_data_is_cut_at_a_character_boundary(offset: i
 
 @pytest.mark.parametrize("size", [PIECE, 1])
 def test_size_and_digest_are_those_of_the_replaced_bytes(size: int) -> None:
-    """Bytes as consumers would have got them: U+FFFD where they were not UTF-8, even at the cut between two pieces."""
+    """As a consumer would get them: U+FFFD for invalid UTF-8, even at the cut between two pieces."""
     raw = (b"\xe4\xb8" + "中".encode() + b"\xff") * 300
     reader = stream_of(pieces_of(b"data: " + raw + b"\xe4\n\n", size), limit=1000)
     (event,) = events_of(reader)
@@ -61,8 +61,8 @@ def test_size_and_digest_are_those_of_the_replaced_bytes(size: int) -> None:
     assert reader.replaced == 1
 
 
-def test_sound_oversize_data_is_not_counted_as_replaced() -> None:
-    """Not even when it holds a U+FFFD of its own."""
+def test_valid_oversize_data_is_not_counted_as_replaced() -> None:
+    """Not even if it holds a U+FFFD of its own."""
     reader = stream_of(pieces_of("data: {}\n\n".format("�é" * 1000).encode(), 7), limit=1000)
     (event,) = events_of(reader)
     assert event.oversize is not None
@@ -70,8 +70,8 @@ def test_sound_oversize_data_is_not_counted_as_replaced() -> None:
 
 
 @pytest.mark.parametrize("over", [0, 1])
-def test_the_limit_is_exact_and_counts_the_lines_that_are_kept(over: int) -> None:
-    """Data, id and name count with their line ends; comments and unknown fields cost nothing."""
+def test_the_limit_is_exact_and_counts_stored_lines(over: int) -> None:
+    """Data, id and name count with their line ends. Comments and unknown fields do not count."""
     kept = b"id: 1\nevent: e\ndata: xxxxx"
     stream = b": comment\nunknown: field\n" + kept + b"\n\n"
     size = len("1\n") + len("e\n") + len("xxxxx\n")
@@ -79,40 +79,40 @@ def test_the_limit_is_exact_and_counts_the_lines_that_are_kept(over: int) -> Non
     assert (event.oversize is not None) == bool(over)
 
 
-def test_an_oversize_block_without_data_dispatches_nothing_but_its_id() -> None:
-    """There is nothing to mark; the cursor moves as the standard says."""
+def test_an_oversize_block_without_data_only_moves_the_id() -> None:
+    """It has no event. The last event ID moves as the standard requires."""
     stream = b"event: " + b"e" * 5000 + b"\nid: 7\n\n"
     (event,) = events_of(stream_of([stream], limit=1000))
     assert (event.name, event.id, event.oversize) == ("", "7", None)
 
 
-def test_of_an_oversize_block_a_long_name_is_cut_and_a_long_id_left_out() -> None:
-    """Part of a name is still readable; part of an id would be another id."""
+def test_an_oversize_block_has_a_cut_name_and_no_long_id() -> None:
+    """Part of a name is still readable. Part of an id would be another id."""
     stream = b"event: " + "é".encode() * 100_000 + b"\nid: " + b"7" * 100_000 + b"\ndata: x\n\n"
     (event,) = events_of(stream_of(pieces_of(stream), "6", limit=150_000))
     assert event.name == "é" * (KEPT_OF_OVERSIZE // 2)
     assert (event.id, event.last_event_id) == (None, "6")
 
 
-def test_the_value_of_an_endless_id_is_not_kept() -> None:
-    """What no event can use is let go while it comes."""
+def test_the_value_of_an_endless_id_is_not_stored() -> None:
+    """Bytes that no event can use are dropped as they come."""
     assert peak_of(lambda: [b"id: ", *[b"7" * PIECE] * 200, b"\n\n"], limit=MIB) < 4 * MIB
 
 
-def test_the_longest_retry_is_a_number_still() -> None:
-    """Thousands of digits, which Python would refuse to read."""
+def test_a_retry_of_thousands_of_digits_is_still_a_number() -> None:
+    """Python would reject such a number."""
     assert (scan(b"retry: " + b"9" * 10_000, MIB).retry or 0) > 10**14
     assert scan(b"retry: " + b"0" * 10_000 + b"5", MIB).retry == 5
 
 
-def test_a_block_hands_its_data_over_as_one_line() -> None:
-    """Line feeds and all, so that sseclient-py joins nothing; absent fields are absent."""
+def test_a_block_passes_its_data_as_one_line() -> None:
+    """With line feeds, so that sseclient-py joins nothing. Absent fields are absent."""
     assert Block(b"e", b"1", b"a\nb", None, None, replaced=False).splitlines() == [b"data: a\nb", b"event: e", b"id: 1"]
     assert Block(None, None, None, None, None, replaced=False).splitlines() == []
 
 
-def test_comment_lines_of_an_open_block_are_counted_once_complete() -> None:
-    """They are signs of life on a stream that closes no block; kept whole or scanned, each counts once."""
+def test_comment_lines_of_an_open_block_are_counted_when_complete() -> None:
+    """They show that a stream without closed blocks works. Each counts once, whether the block is scanned or not."""
     reader = BlockReader(MIB)
     counts = []
     for piece in [b"data: :\n", b":", b" a", b"\n", b":b\n:c\nx", b"x" * WHOLE, b"\n:", b"d\n:e", b"\n", b"\n"]:
@@ -121,8 +121,8 @@ def test_comment_lines_of_an_open_block_are_counted_once_complete() -> None:
     assert counts == [0, 0, 0, 1, 3, 3, 3, 4, 5, 5]
 
 
-def test_open_bytes_are_those_of_the_unfinished_block() -> None:
-    """Of a possible BOM, of a block kept whole, of a scanned one."""
+def test_open_bytes_are_those_of_the_incomplete_block() -> None:
+    """Of a possible BOM, of an unparsed block, of a scanned one."""
     reader = BlockReader(MIB)
     sizes = []
     for piece in [b"\xef", b"\xbb\xbf", b"data: a\n", b"\ndata", b"x" * WHOLE, b"x\n", b"\n", b"\n", b"id"]:
@@ -132,7 +132,7 @@ def test_open_bytes_are_those_of_the_unfinished_block() -> None:
 
 
 def test_retry_of_a_scanned_open_block_is_known() -> None:
-    """As that of a short one: it is effective once its line is complete."""
+    """It takes effect when its line is complete, as in a short block."""
     reader = BlockReader(MIB)
     reader.feed(b"data: " + b"x" * WHOLE + b"\nretry: 70\nretry: 8")
     assert reader.retry_of_open == 70
@@ -171,14 +171,14 @@ ENDLESS: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_memory_is_bounded_whatever_comes(name: str) -> None:
-    """A few times the limit on a block, not the size of what is sent (1 to 20 MiB here)."""
+def test_memory_is_bounded_for_every_stream(name: str) -> None:
+    """A few times the limit on a block, not the size of the stream (1 to 20 MiB here)."""
     limit = 256 * 1024
     assert peak_of(lambda: ENDLESS[name], limit) < 8 * limit
 
 
-def test_sseclient_is_never_given_many_lines_of_a_large_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It copies the data once for each line; its work, bytes times lines, stays linear for any block."""
+def test_sseclient_py_never_gets_many_lines_of_a_large_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It copies the data once per line. Its work, bytes times lines, must stay linear for every block."""
     work = 0
     dispatch = event_stream._FieldReader.dispatch
 
@@ -228,8 +228,8 @@ def test_work_is_linear(stream: Callable[[int], bytes], size: int) -> None:
     assert any(large < 10 * max(small, 0.002) for large, small in looks)
 
 
-def test_blocks_of_a_piece_are_cut_without_a_look_at_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No block of an ordinary stream is scanned: that would cost more than all the rest."""
+def test_normal_blocks_are_split_without_scanning_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scanning would take longer than everything else."""
 
     def never(*_: object) -> None:
         raise AssertionError("an ordinary block was scanned")

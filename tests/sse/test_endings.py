@@ -67,8 +67,8 @@ ENDINGS: dict[str, tuple[bytes, Kind, bytes]] = {
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_whole_events_come_out_and_a_stump_never_does(name: str, tls: ssl.SSLContext | None) -> None:
-    """Whatever the libraries make of the end; the stump is counted."""
+def test_complete_events_are_returned_and_an_incomplete_one_never(name: str, tls: ssl.SSLContext | None) -> None:
+    """Whatever the libraries report as the end. The incomplete event is counted."""
     sent, kind, tail = ENDINGS[name]
     with serving(lambda peer: peer.send(sent), tls) as server:
         data, outcome, stream = read_all(server.url)
@@ -78,7 +78,7 @@ def test_whole_events_come_out_and_a_stump_never_does(name: str, tls: ssl.SSLCon
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_an_ending_cut_into_single_bytes_is_the_same(name: str) -> None:
-    """The network cuts where it likes, also inside size lines and line ends."""
+    """The network may cut anywhere, also inside size lines and line ends."""
     sent, kind, tail = ENDINGS[name]
     head, _, body = sent.partition(b"\r\n\r\n")
     with serving(lambda peer: peer.send(head + b"\r\n\r\n", *(body[i : i + 1] for i in range(len(body))))) as server:
@@ -87,7 +87,7 @@ def test_an_ending_cut_into_single_bytes_is_the_same(name: str) -> None:
 
 
 def test_a_corrupt_content_encoding_breaks_the_body() -> None:
-    """What was unpacked before counts; the next connection brings the rest again."""
+    """Events that were decoded before are valid. The next connection brings the rest again."""
 
     def script(peer: Peer) -> None:
         peer.send(GZIP + b"\r\n" + packed_until(E1))
@@ -104,8 +104,8 @@ def test_a_corrupt_content_encoding_breaks_the_body() -> None:
     assert (outcome.kind, outcome.detail) == (Kind.BROKEN, "the body is incomplete: the content encoding is corrupt")
 
 
-def test_tls_closed_without_notice_is_an_end_like_any_other() -> None:
-    """Many servers and proxies leave the closing notice out; an attacker can cut there too. The stump is discarded."""
+def test_tls_closed_without_notice_is_a_normal_end() -> None:
+    """Many servers and proxies omit the closing notice, and an attacker can cut there. The incomplete event is dropped."""
 
     def script(peer: Peer) -> None:
         peer.send(UNTIL_CLOSE + E1 + STUMP)
@@ -125,7 +125,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("framing", EMPTY)
-def test_an_empty_body_is_an_end_like_any_other(framing: str, tls: ssl.SSLContext | None) -> None:
+def test_an_empty_body_is_a_normal_end(framing: str, tls: ssl.SSLContext | None) -> None:
     """The standard: reconnect after the delay."""
     with serving(lambda peer: peer.send(EMPTY[framing]), tls) as server:
         data, outcome, stream = read_all(server.url, "7")
@@ -166,8 +166,8 @@ PROMPT["gzip until close"] = (GZIP + b"\r\n", list(packed([E1, E2])))
 
 
 @pytest.mark.parametrize("framing", PROMPT)
-def test_an_event_comes_out_before_the_next_is_sent(framing: str, tls: ssl.SSLContext | None) -> None:
-    """In all six framings; and a reset then takes nothing back."""
+def test_an_event_is_returned_before_the_next_is_sent(framing: str, tls: ssl.SSLContext | None) -> None:
+    """In all six framings. A reset afterwards loses nothing."""
     head, events = PROMPT[framing]
     taken = threading.Semaphore(0)
     with serving(one_by_one(events, head, taken), tls) as server:
@@ -185,7 +185,7 @@ def test_an_event_comes_out_before_the_next_is_sent(framing: str, tls: ssl.SSLCo
 
 
 def test_the_two_framings_of_endless_bodies_are_read_directly() -> None:
-    """By names that urllib3 and http.client do not promise. When this fails, reading is right still, but slower."""
+    """By names that urllib3 and http.client do not promise. If this fails, reading still works, but slower."""
     found = {}
     for name, sent in {**EMPTY, "chunked": CHUNKED + LAST_CHUNK}.items():
 
@@ -203,8 +203,8 @@ def test_the_two_framings_of_endless_bodies_are_read_directly() -> None:
     }
 
 
-def test_silence_is_an_outcome_and_the_response_dead_after_it(tls: ssl.SSLContext | None) -> None:
-    """The libraries would give a clean end on the next read."""
+def test_silence_is_an_outcome_and_ends_the_response(tls: ssl.SSLContext | None) -> None:
+    """The libraries would report a clean end on the next read."""
 
     def script(peer: Peer) -> None:
         peer.send(CHUNKED, chunk(E1 + STUMP))
@@ -218,8 +218,8 @@ def test_silence_is_an_outcome_and_the_response_dead_after_it(tls: ssl.SSLContex
         assert read_on(stream) == ([], outcome)
 
 
-def test_a_block_larger_than_any_buffer_comes_whole(tls: ssl.SSLContext | None) -> None:
-    """One event of 900 KB in one chunk, and in chunks of its own lines."""
+def test_a_block_larger_than_every_buffer_is_complete(tls: ssl.SSLContext | None) -> None:
+    """One event of 900 KB in one chunk, and one with a chunk per line."""
     data = b"x" * 900_000
     lines = b"".join(chunk(b"data: %d\n" % number) for number in range(1000))
     with serving(

@@ -15,11 +15,11 @@ from bridge.core.stream.event import Event
 from bridge.sse import event_stream
 from bridge.sse.event_stream import BATCH, EventStream
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
-from tests.spec.feeding import LIMIT, Pieces, events_of, stream_of
+from tests.fakes.pieces import LIMIT, Pieces, events_of, stream_of
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,22 +29,20 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock() -> Clock:
     """The stream's clock."""
-    clock = Clock()
-    monkeypatch.setattr(event_stream, "monotonic", clock)
-    return clock
+    return Clock()
 
 
-def dripping(clock: Clock, pieces: Iterator[bytes] | list[bytes], seconds: float) -> EventStream:
-    """A stream whose pieces come so many seconds apart, stalled after 10 s."""
+def slow_stream(clock: Clock, pieces: list[bytes], seconds: float) -> EventStream:
+    """A stream whose pieces come so many seconds apart. It stalls after 10 s."""
 
     def timed() -> Iterator[bytes]:
         for piece in pieces:
             clock.now += seconds
             yield piece
 
-    return EventStream(Pieces(timed()), "", max_block_bytes=LIMIT, stalled_after=10.0)
+    return stream_of(timed(), stalled_after=10.0, clock=clock)
 
 
 def end_of(stream: EventStream) -> Outcome:
@@ -54,8 +52,8 @@ def end_of(stream: EventStream) -> Outcome:
     return end.value.outcome
 
 
-def test_a_stream_that_has_ended_leaves_nothing_behind() -> None:
-    """Its buffers go with it, without a search for cycles, which comes seldom: hundreds may end before it."""
+def test_a_stream_that_ended_is_freed_immediately() -> None:
+    """Its buffers must not wait for the garbage collection of cycles: hundreds of streams may end before it."""
     gc.disable()
     try:
         left = _read_to_the_end()
@@ -75,15 +73,15 @@ def _read_to_the_end() -> weakref.ref[EventStream]:
 # sseclient-py
 
 
-def test_the_hook_that_sseclient_py_has_for_its_framing_is_still_there() -> None:
-    """``_read`` is a private name of the pinned 1.9.0: without it the library would do the framing, and wrongly."""
+def test_sseclient_py_still_has_its_framing_hook() -> None:
+    """``_read`` is a private name of the pinned 1.9.0. Without it the library would do the framing, incorrectly."""
     assert inspect.isgeneratorfunction(vars(sseclient.SSEClient)["_read"])
     assert "self._read()" in inspect.getsource(sseclient.SSEClient.events)
     assert [event.data for event in event_stream._FieldReader().dispatch([b"data: a", b"data: b"])] == ["a", "b"]
 
 
-def test_fields_are_read_by_sseclient_py(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each event comes from the library, whichever way its block takes."""
+def test_sseclient_py_parses_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event comes from the library, both for plain and for scanned blocks."""
     made = []
     original = sseclient.Event.__init__
 
@@ -101,8 +99,8 @@ def test_fields_are_read_by_sseclient_py(monkeypatch: pytest.MonkeyPatch) -> Non
 # Ready events
 
 
-def test_pending_says_whether_the_next_event_needs_a_read() -> None:
-    """Exactly: a caller that flushes before it waits may rely on both answers."""
+def test_pending_reports_whether_the_next_event_needs_a_read() -> None:
+    """Exactly: a caller that flushes before it waits relies on both values."""
     stream = stream_of([b"data: 1\n\ndata: 2\n\n: c\n\nretry: 5\n\nda", b"ta: 3\n\n"])
     assert not stream.pending
     events = iter(stream)
@@ -113,8 +111,8 @@ def test_pending_says_whether_the_next_event_needs_a_read() -> None:
     assert seen == [("1", True), ("2", False), ("3", False)]
 
 
-def test_pending_looks_through_blocks_that_dispatch_nothing() -> None:
-    """A thousand comment blocks between two events, more than are turned into events at once."""
+def test_pending_skips_blocks_without_events() -> None:
+    """A thousand comment blocks between two events, more than become events at once."""
     stream = stream_of([b"data: 1\n\n" + b": c\n\n" * 1000 + b"data: 2\n\n" + b": c\n\n" * 1000])
     events = iter(stream)
     assert next(events).data == "1"
@@ -123,15 +121,15 @@ def test_pending_looks_through_blocks_that_dispatch_nothing() -> None:
     assert not stream.pending
 
 
-def test_read_gives_what_is_complete_in_batches() -> None:
-    """At most ``BATCH``, at least one, and iteration goes on after it."""
+def test_read_returns_complete_events_in_batches() -> None:
+    """At most ``BATCH``, at least one. Iteration continues after it."""
     stream = stream_of([b"data: x\n\n" * (BATCH + 3), b"data: y\n\n"])
     assert [len(stream.read()) for _ in range(2)] == [BATCH, 3]
     assert next(iter(stream)).data == "y"
 
 
-def test_the_public_cursor_is_that_of_the_events_handed_out() -> None:
-    """Not of those that are ready: whoever stops in the middle must resume from there."""
+def test_last_event_id_is_that_of_the_returned_events() -> None:
+    """Not of events in memory: a reader that stops in the middle must resume from there."""
     stream = stream_of([b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n"], "0")
     assert stream.last_event_id == "0"
     for event in stream:
@@ -141,16 +139,15 @@ def test_the_public_cursor_is_that_of_the_events_handed_out() -> None:
     assert stream.last_event_id == "2"
 
 
-def test_events_of_one_read_share_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wall clock is asked once for each read."""
+def test_events_of_one_read_have_the_same_time() -> None:
+    """The wall clock is read once for each read."""
     times = iter([111, 222])
-    monkeypatch.setattr(event_stream, "unix_ms", lambda: next(times))
-    events = events_of(stream_of([b"data: 1\n\ndata: 2\n\ndata", b": 3\n\n"]))
+    events = events_of(stream_of([b"data: 1\n\ndata: 2\n\ndata", b": 3\n\n"], wall_clock=times.__next__))
     assert [event.received_ms for event in events] == [111, 111, 222]
 
 
-def test_an_event_is_an_event() -> None:
-    """The fast way to make one gives the same type."""
+def test_the_fast_constructor_makes_an_event() -> None:
+    """It has the same type as the usual one."""
     (event,) = events_of(stream_of([b"data: 1\n\n"]))
     assert type(event) is Event
 
@@ -158,8 +155,8 @@ def test_an_event_is_an_event() -> None:
 # Counts
 
 
-def test_counts_say_what_came() -> None:
-    """Blocks include those of comments alone; replaced are events, not characters; discarded is the tail."""
+def test_the_stream_counts_blocks_replaced_events_and_bytes() -> None:
+    """Blocks include those with comments only. Replaced counts events, not characters. Discarded is the tail."""
     stream = stream_of([b"data: 1\n\n: c\n\n\n\n", b"data: \xff\xff\n\n", b"id: 7\nda"])
     events_of(stream)
     assert (stream.blocks, stream.replaced, stream.discarded_bytes) == (3, 1, 8)
@@ -175,8 +172,8 @@ def test_a_long_block_counts_as_one(cut: int) -> None:
     assert (len(event.data), stream.blocks, event.oversize) == (200_000, 1, None)
 
 
-def test_a_bad_event_stops_nothing() -> None:
-    """What follows bytes that are not UTF-8, NUL and an oversize block comes as ever."""
+def test_an_invalid_event_does_not_stop_the_stream() -> None:
+    """Events after invalid UTF-8, NUL and an oversize block come as usual."""
     stream = stream_of([b"data: \xff\n\nid: \0\ndata: b\n\ndata: " + b"x" * 100 + b"\n\nid: 9\ndata: ok\n\n"], limit=50)
     assert [(event.data[:2], event.oversize is not None) for event in events_of(stream)] == [
         ("�", False), ("b", False), ("xx", True), ("ok", False),
@@ -186,9 +183,9 @@ def test_a_bad_event_stops_nothing() -> None:
 # Signs of life
 
 
-def test_bytes_that_close_no_block_are_a_stalled_stream(clock: Clock) -> None:
-    """Dripping data keeps a read timeout away for ever; the watchdog ends it."""
-    stream = dripping(clock, [b"data: x"] + [b"x"] * 100, seconds=3.0)
+def test_bytes_without_a_closed_block_stall_the_stream(clock: Clock) -> None:
+    """Slow data resets the read timeout every time. The stall detection ends the stream."""
+    stream = slow_stream(clock, [b"data: x"] + [b"x"] * 100, seconds=3.0)
     assert end_of(stream) == Outcome(Kind.STALLED, "bytes, but no complete block for 10 s")
     assert clock.now == 1000.0 + 3.0 + 12.0
     assert stream.last_byte_at == clock.now
@@ -197,20 +194,20 @@ def test_bytes_that_close_no_block_are_a_stalled_stream(clock: Clock) -> None:
 @pytest.mark.parametrize(
     "sign", [b": c\n", b":\n", b"data: 1\n\n", b": c\n\n", b"id: 1\n\n", b"retry: 5\n\n"], ids=repr
 )
-def test_a_closed_block_and_a_complete_comment_are_signs_of_life(clock: Clock, sign: bytes) -> None:
-    """A heartbeat may come as either, byte by byte."""
+def test_a_closed_block_and_a_complete_comment_prevent_a_stall(clock: Clock, sign: bytes) -> None:
+    """A heartbeat may be either of them, byte by byte."""
     pieces = [bytes([byte]) for byte in sign * 20]
-    assert end_of(dripping(clock, pieces, seconds=9.9 / len(sign))).kind is Kind.ENDED
+    assert end_of(slow_stream(clock, pieces, seconds=9.9 / len(sign))).kind is Kind.ENDED
 
 
-def test_silence_before_the_first_byte_is_no_stall(clock: Clock) -> None:
-    """That is the read timeout's business; a block that comes complete after it is welcome."""
-    assert end_of(dripping(clock, [b"data: 1\n\n"] * 3, seconds=60.0)).kind is Kind.ENDED
+def test_silence_before_the_first_byte_is_not_a_stall(clock: Clock) -> None:
+    """The read timeout covers it. A block that is complete after it is valid."""
+    assert end_of(slow_stream(clock, [b"data: 1\n\n"] * 3, seconds=60.0)).kind is Kind.ENDED
 
 
-def test_time_between_reads_is_not_held_against_the_stream(clock: Clock) -> None:
-    """A consumer that stood still for a minute finds half a block in the socket: the server has done nothing wrong."""
-    stream = EventStream(Pieces([b"data: 1\n\n", b"data", b": 2\n\n"]), "", max_block_bytes=LIMIT, stalled_after=10.0)
+def test_time_between_reads_is_not_a_stall(clock: Clock) -> None:
+    """A consumer that was paused for a minute finds half a block in the socket. The server did nothing wrong."""
+    stream = stream_of([b"data: 1\n\n", b"data", b": 2\n\n"], stalled_after=10.0, clock=clock)
     events = iter(stream)
     next(events)
     clock.now += 60.0
@@ -220,8 +217,8 @@ def test_time_between_reads_is_not_held_against_the_stream(clock: Clock) -> None
 # The end
 
 
-def test_the_end_is_always_the_same() -> None:
-    """Reading on after it tells of it again: a dead response would look like a clean end."""
+def test_reads_after_the_end_raise_the_same_end() -> None:
+    """The libraries would report a clean end instead."""
     source = Pieces([b"data: 1\n\nda"])
     stream = EventStream(source, "", max_block_bytes=LIMIT, stalled_after=10.0)
     ends = []
@@ -236,13 +233,13 @@ def test_the_end_is_always_the_same() -> None:
 
 
 def test_events_before_the_end_come_first() -> None:
-    """A read that ends the stream takes nothing away."""
+    """A read that ends the stream loses no event."""
     stream = stream_of([b"data: 1\n\n" * (BATCH + 1)])
     assert len(events_of(stream)) == BATCH + 1
 
 
 def test_close_ends_the_stream_once() -> None:
-    """What was ready is still given; nothing is read any more."""
+    """Events in memory are still returned. Nothing more is read."""
     source = Pieces([b"data: 1\n\ndata: 2\n\n", b"data: 3\n\n"])
     stream = EventStream(source, "", max_block_bytes=LIMIT, stalled_after=10.0)
     assert next(iter(stream)).data == "1"

@@ -117,10 +117,10 @@ def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
     [(Connector.stop, Outcome(Kind.STOPPED, "stopped")), (Connector.retire, Outcome(Kind.ENDED, "retired"))],
     ids=["stop", "retire"],
 )
-def test_a_connection_ends_at_once_in_any_state(
+def test_a_connection_ends_immediately_in_any_state(
     state: str, end: Callable[[Connector], None], outcome: Outcome, tls: ssl.SSLContext | None
 ) -> None:
-    """Well before any timeout, with its own outcome, and without the stump as an event."""
+    """Long before any timeout, with its own outcome, and without the incomplete event."""
     script, reached = STATES[state]
     with serving(script, tls) as server:
         reading = Reading(Connector(endpoint()), server.url)
@@ -132,7 +132,7 @@ def test_a_connection_ends_at_once_in_any_state(
     assert set(reading.data) <= {"one"}
 
 
-def test_a_tls_handshake_that_hangs_is_ended_too() -> None:
+def test_a_tls_handshake_that_hangs_can_be_ended() -> None:
     """The socket belongs to OpenSSL then: a duplicate of it is shut down."""
     with serving(silent, read_request=False) as server:
         reading = Reading(Connector(endpoint()), server.url.replace("http:", "https:"))
@@ -142,21 +142,21 @@ def test_a_tls_handshake_that_hangs_is_ended_too() -> None:
 
 
 def test_a_tls_handshake_that_hangs_ends_after_the_connect_timeout() -> None:
-    """It is part of connecting: nobody waits the read timeout for it."""
+    """The handshake is part of connecting, so the read timeout does not apply."""
     with serving(silent, read_request=False) as server:
         outcome = refused(server.url.replace("http:", "https:"), connect_timeout=0.3)
     assert outcome == Outcome(Kind.UNREACHABLE, "no connection within 0.3 s")
 
 
-def test_a_proxy_that_does_not_answer_ends_after_the_connect_timeout() -> None:
-    """So is the way through a proxy."""
+def test_a_proxy_without_a_response_ends_after_the_connect_timeout() -> None:
+    """The tunnel is part of connecting too."""
     with serving(silent) as proxy:
         outcome = refused("https://mix.example/", connect_timeout=0.3, proxy=f"http://127.0.0.1:{proxy.port}")
     assert outcome == Outcome(Kind.UNREACHABLE, "no connection within 0.3 s")
 
 
-def test_a_connect_that_nobody_answers_is_ended_too() -> None:
-    """Before there is a connection at all."""
+def test_a_connect_without_a_response_can_be_ended() -> None:
+    """Before a connection exists."""
     with full_backlog() as port:
         reading = Reading(Connector(endpoint(connect_timeout=15.0)), f"http://127.0.0.1:{port}/")
         wait_until(lambda: reading.connector._cutter._duplicate is not None, what="the attempt")
@@ -167,7 +167,7 @@ def test_a_connect_that_nobody_answers_is_ended_too() -> None:
 
 
 def test_stop_is_final_and_can_be_called_at_any_time() -> None:
-    """Before, between and after connections, twice, from many threads at once."""
+    """Before, between and after connections, twice, from many threads at the same time."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         reading = Reading(Connector(endpoint()), server.url)
         wait_until(lambda: reading.data, what="an event")
@@ -186,7 +186,7 @@ def test_stop_is_final_and_can_be_called_at_any_time() -> None:
 
 
 def test_after_retire_the_next_connection_works() -> None:
-    """Only the present one was meant; without one there is nothing to end."""
+    """Retire ends only the present connection."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint())
         connector.retire()
@@ -199,7 +199,7 @@ def test_after_retire_the_next_connection_works() -> None:
 
 
 def test_stop_after_retire_is_a_stop() -> None:
-    """The daemon ends while a connection is being retired."""
+    """The daemon shuts down while a connection is being retired."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint())
         stream = connector.connect(server.url, "")
@@ -208,8 +208,8 @@ def test_stop_after_retire_is_a_stop() -> None:
         assert read_on(stream)[1].kind is Kind.STOPPED
 
 
-def test_the_response_is_closed_by_its_reader_alone() -> None:
-    """Its socket is gone after the end, whatever the end; no duplicate of it is left open."""
+def test_the_reader_closes_the_response() -> None:
+    """Its socket is closed after every end, and no duplicate of it stays open."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint())
         stream = connector.connect(server.url, "")
@@ -219,8 +219,8 @@ def test_the_response_is_closed_by_its_reader_alone() -> None:
         assert server.peers[0].closed_by_client.wait(5)
 
 
-def test_a_new_connection_closes_the_one_before() -> None:
-    """A connector owns one at most."""
+def test_a_new_connection_closes_the_previous_one() -> None:
+    """A connector has at most one."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint())
         first = connector.connect(server.url, "")
@@ -233,7 +233,7 @@ def test_a_new_connection_closes_the_one_before() -> None:
 
 
 def test_hundreds_of_readers_stop_together() -> None:
-    """An orderly stop does not take longer with more sessions."""
+    """A graceful shutdown does not take longer with more sessions."""
     with serving(waiting_body(UNTIL_CLOSE, bytes)) as server:
         session_counters = [Reading(Connector(endpoint()), server.url) for _ in range(200)]
         wait_until(lambda: all(reading.data for reading in session_counters), 30, "all readers to read")
@@ -246,7 +246,7 @@ def test_hundreds_of_readers_stop_together() -> None:
 
 
 def test_descriptors_do_not_leak() -> None:
-    """Not one for each connection, however it ends."""
+    """However a connection ends."""
     with serving(lambda peer: peer.send(CHUNKED, chunk(E1), LAST_CHUNK)) as server, full_backlog() as full:
         connector = Connector(endpoint(connect_timeout=0.05))
 
@@ -271,8 +271,8 @@ def descriptors() -> int:
 # Dead and slow peers
 
 
-def test_keepalive_finds_a_dead_peer_before_the_read_timeout_strikes() -> None:
-    """The options are on the socket, and their times add up to less than the read timeout."""
+def test_keepalive_detects_a_dead_peer_before_the_read_timeout() -> None:
+    """The options are set on the socket, and their times add up to less than the read timeout."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         connector = Connector(endpoint(read_timeout=150.0))
         stream = connector.connect(server.url, "")
@@ -286,8 +286,8 @@ def test_keepalive_finds_a_dead_peer_before_the_read_timeout_strikes() -> None:
     assert found[socket.TCP_USER_TIMEOUT] == 73_000
 
 
-def test_unanswered_probes_are_silence() -> None:
-    """The system reports them as a timeout with a number, not as a read timeout."""
+def test_failed_keepalive_probes_are_silence() -> None:
+    """The system reports them as a timeout with an error number, not as a read timeout."""
     end = end_of_reading(OSError(errno.ETIMEDOUT, "Connection timed out"), 150.0)
     assert end == ConnectionEnd(EndKind.SILENT, "the peer no longer answers (TCP keepalive)")
 
@@ -312,8 +312,8 @@ def test_a_heartbeat_within_the_read_timeout_keeps_the_stream() -> None:
     assert (data, outcome.kind) == (["one"], Kind.ENDED)
 
 
-def test_a_heartbeat_beyond_the_read_timeout_is_silence() -> None:
-    """Noticed after the timeout, not after the heartbeat."""
+def test_a_heartbeat_after_the_read_timeout_is_silence() -> None:
+    """Detected after the timeout, not after the heartbeat."""
     with serving(every(5.0, [b": heartbeat\n"] * 2)) as server:
         begin = monotonic()
         outcome = read_all(server.url, read_timeout=0.3)[1]
@@ -322,14 +322,14 @@ def test_a_heartbeat_beyond_the_read_timeout_is_silence() -> None:
 
 
 def test_no_head_within_the_read_timeout_is_silence() -> None:
-    """A server may be slow, but not for ever."""
+    """A server may be slow, but not without limit."""
     with serving(silent) as server:
         outcome = refused(server.url, read_timeout=0.3)
     assert outcome == Outcome(Kind.SILENT, "no response head: no byte for 0.3 s")
 
 
-def test_a_dripping_stream_without_a_block_is_stalled() -> None:
-    """Each byte keeps the read timeout away; after two of them the watchdog ends it."""
+def test_a_slow_stream_without_a_closed_block_stalls() -> None:
+    """Each byte resets the read timeout. Stall detection ends the stream after two of them."""
     with serving(every(0.05, [b"data: "] + [b"x"] * 100)) as server:
         begin = monotonic()
         data, outcome, stream = read_all(server.url, read_timeout=0.2)
@@ -342,22 +342,22 @@ INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.mark.parametrize(("head", "piece"), [(b"HTTP/1.1 200 OK\r\nx: ", b"x"), (INTERIM, INTERIM)])
-def test_a_head_that_drips_is_stalled(head: bytes, piece: bytes) -> None:
-    """A header or interim responses without an end: each byte keeps the socket's own timeout away."""
+def test_a_slow_response_head_stalls(head: bytes, piece: bytes) -> None:
+    """A header or interim responses without an end: each byte resets the socket's timeout."""
     with serving(every(0.05, [piece] * 200, head)) as server:
         outcome = refused(server.url, read_timeout=0.3)
     assert outcome == Outcome(Kind.STALLED, "no response head: it was not complete after 0.3 s")
 
 
-def test_a_dripping_size_line_is_stalled() -> None:
-    """Framing without an end is no sign of life either."""
+def test_a_slow_size_line_stalls() -> None:
+    """Framing without an end does not show that the stream works."""
     with serving(every(0.05, [b"x"] * 200, CHUNKED + b"5;")) as server:
         _, outcome, _ = read_all(server.url, read_timeout=0.3)
     assert outcome.kind is Kind.STALLED
 
 
-def test_a_consumer_that_stands_still_is_no_timeout() -> None:
-    """The clock runs only inside a read: what waits in the socket is read as if nothing had been."""
+def test_a_paused_consumer_is_not_a_timeout() -> None:
+    """The timeout runs only during a read: what waits in the socket is read as usual."""
     with serving(lambda peer: peer.send(CHUNKED, chunk(E1), chunk(E2), LAST_CHUNK)) as server:
         stream = Connector(endpoint(read_timeout=0.2)).connect(server.url, "")
         iterator = iter(stream)
@@ -368,7 +368,7 @@ def test_a_consumer_that_stands_still_is_no_timeout() -> None:
     assert [event.data for event in events] == ["two"]
 
 
-def test_last_byte_at_tells_how_long_ago_something_came() -> None:
+def test_last_byte_at_is_the_time_of_the_last_read() -> None:
     """By the clock for durations."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
         before = monotonic()

@@ -58,8 +58,8 @@ def waits(kinds: list[Kind], history: History | None = None, **options: float) -
 TRANSIENT = [Kind.BROKEN, Kind.SILENT, Kind.STALLED, Kind.UNREACHABLE, Kind.UNAVAILABLE, Kind.NOT_A_STREAM]
 
 
-def test_every_kind_has_a_row() -> None:
-    """A new kind must be put into this table."""
+def test_every_kind_has_a_test() -> None:
+    """A new kind must be added to this table."""
     others = {Kind.ENDED, Kind.UNAUTHORIZED, Kind.GONE, Kind.REFUSED, Kind.BAD_REQUEST_ID, Kind.STOPPED}
     assert {*TRANSIENT} | others == {*Kind}
 
@@ -72,12 +72,12 @@ def test_a_transient_failure_doubles_with_full_jitter(kind: Kind) -> None:
 
 
 def test_a_thousand_failures_still_wait_the_maximum() -> None:
-    """The doubling does not overflow, and a server that comes back after a day is found."""
+    """The doubling does not overflow, and a server that returns after a day is found."""
     assert seconds_of(decided(History(failures=10_000), Kind.UNREACHABLE, jitter=0.5)[0]) == 30.0
 
 
-def test_the_ordinary_end_of_a_working_stream_waits_about_the_base() -> None:
-    """Spread around it, so that a thousand sessions cut at once do not come back at once."""
+def test_the_normal_end_of_a_working_stream_waits_about_the_base() -> None:
+    """The jitter separates a thousand sessions that were cut at the same moment."""
     working = after_block(History(failures=7))
     assert waits([Kind.ENDED], working, jitter=0.0) == [0.375]
     assert waits([Kind.ENDED], working, jitter=0.5) == [0.5]
@@ -85,12 +85,12 @@ def test_the_ordinary_end_of_a_working_stream_waits_about_the_base() -> None:
 
 
 def test_ends_without_a_block_between_them_double_like_failures() -> None:
-    """A server that accepts and ends at once is not hammered."""
+    """A server that accepts and ends connections immediately is not flooded."""
     assert waits([Kind.ENDED] * 4) == [0.5, 0.5, 1.0, 2.0]
 
 
 def test_the_base_is_the_servers_retry_between_the_bounds() -> None:
-    """``retry`` moves the first wait, the settings bound it."""
+    """``retry`` changes the first wait, the settings limit it."""
     for retry, base in [(3.0, 3.0), (0.0, 0.5), (0.1, 0.5), (3600.0, 60.0), (None, 0.5)]:
         history = with_reconnection_time(History(), retry)
         assert waits([Kind.BROKEN], history, jitter=ALMOST_ONE) == pytest.approx([base], rel=1e-5)
@@ -98,34 +98,34 @@ def test_the_base_is_the_servers_retry_between_the_bounds() -> None:
     assert waits([Kind.BROKEN] * 3, History(reconnection_time=3.0)) == [1.5, 3.0, 6.0]
 
 
-def test_a_retry_outlives_its_connection_until_another_comes() -> None:
-    """Through failures and blocks alike; a connection that brings none changes nothing."""
+def test_a_retry_stays_valid_until_another_comes() -> None:
+    """Through failures and blocks. A connection without one changes nothing."""
     history = with_reconnection_time(History(), 3.0)
     _, history = decided(history, Kind.BROKEN)
     assert after_block(with_reconnection_time(history, None)) == History(reconnection_time=3.0)
 
 
 def test_only_a_closed_block_resets() -> None:
-    """Attempts, refusals and the session's being gone: all start again."""
+    """It resets failures, refusals and the time of a gone session."""
     history = History(failures=5, reconnection_time=2.0, gone_since=1.0, gone_tries=2, refused_tries=2)
     assert after_block(history) == History(reconnection_time=2.0)
 
 
-def test_refused_credentials_are_tried_slowly() -> None:
-    """Never faster than every 5 s, growing to the maximum."""
+def test_rejected_credentials_are_tried_slowly() -> None:
+    """Never more often than every 5 s, up to the maximum."""
     assert waits([Kind.UNAUTHORIZED] * 6, jitter=0.0) == [5.0] * 6
     assert waits([Kind.UNAUTHORIZED] * 6, jitter=ALMOST_ONE) == pytest.approx([5, 10, 20, 40, 60, 60], rel=1e-5)
     assert waits([Kind.UNAUTHORIZED], History(reconnection_time=20.0), jitter=0.0) == [20.0]
 
 
-def test_a_maximum_below_five_seconds_bounds_even_that() -> None:
-    """The operator's word is the last."""
+def test_a_maximum_below_five_seconds_limits_even_that() -> None:
+    """The operator's setting wins."""
     slow, _ = decided(History(), Kind.UNAUTHORIZED, jitter=0.0, backoff=Backoff(0.1, 1.0))
     assert slow == Wait(1.0)
 
 
-def test_stopped_waits_for_nothing_and_teaches_nothing() -> None:
-    """The caller stops by itself."""
+def test_a_stop_neither_waits_nor_changes_the_history() -> None:
+    """The caller stopped the connection itself."""
     history = History(failures=3, gone_since=1.0, gone_tries=2)
     assert decided(history, Kind.STOPPED) == (Wait(0.0), history)
 
@@ -133,7 +133,7 @@ def test_stopped_waits_for_nothing_and_teaches_nothing() -> None:
 # Gone
 
 
-def test_gone_ends_when_it_has_lasted_and_was_seen_three_times() -> None:
+def test_gone_ends_after_the_time_and_three_responses() -> None:
     """Both are needed."""
     decision, history = decided(History(), Kind.GONE, now=100.0)
     assert isinstance(decision, Wait)
@@ -146,8 +146,8 @@ def test_gone_ends_when_it_has_lasted_and_was_seen_three_times() -> None:
 
 
 @pytest.mark.parametrize("between", [kind for kind in Kind if kind not in (Kind.GONE, Kind.STOPPED)])
-def test_another_outcome_between_begins_the_count_again(between: Kind) -> None:
-    """In doubt a session is not ended: a server that restarts answers anything."""
+def test_another_outcome_in_between_resets_the_count(between: Kind) -> None:
+    """A session is ended only if it is certain: a restarting server may send any response."""
     _, history = decided(History(), Kind.GONE, now=0.0)
     _, history = decided(history, Kind.GONE, now=20.0)
     _, history = decided(history, between, now=30.0)
@@ -156,8 +156,8 @@ def test_another_outcome_between_begins_the_count_again(between: Kind) -> None:
     assert (history.gone_since, history.gone_tries) == (40.0, 1)
 
 
-def test_the_try_that_settles_it_is_not_a_doubled_wait_late() -> None:
-    """The last wait ends when ``gone_after`` does, and is at least the base."""
+def test_the_last_try_is_not_delayed_by_a_doubled_wait() -> None:
+    """The last wait ends with ``gone_after``, and is at least the base."""
     history = History(failures=6, gone_since=0.0, gone_tries=5)
     assert seconds_of(decided(history, Kind.GONE, now=20.0, jitter=ALMOST_ONE)[0]) == pytest.approx(10.0)
     history = History(failures=6, gone_since=0.0, gone_tries=1)
@@ -167,8 +167,8 @@ def test_the_try_that_settles_it_is_not_a_doubled_wait_late() -> None:
 # Refused
 
 
-def test_the_third_refusal_in_a_row_blames_the_id() -> None:
-    """And the count begins again, for whatever id comes next."""
+def test_the_third_refusal_in_a_row_drops_the_id() -> None:
+    """The count starts again for the next id."""
     decision, history = decided(History(), Kind.REFUSED)
     assert isinstance(decision, Wait)
     decision, history = decided(history, Kind.REFUSED)
@@ -177,29 +177,29 @@ def test_the_third_refusal_in_a_row_blames_the_id() -> None:
     assert (decision, history.refused_tries, history.failures) == (RefusedId(), 0, 3)
 
 
-def test_another_outcome_ends_the_row_of_refusals() -> None:
-    """Two refusals, a restart, two refusals: not yet."""
+def test_another_outcome_resets_the_refusals() -> None:
+    """Two refusals, a restart, two refusals: the id is kept."""
     kinds = [Kind.REFUSED, Kind.REFUSED, Kind.UNAVAILABLE, Kind.REFUSED, Kind.REFUSED]
     assert len(waits(kinds)) == 5
 
 
-def test_an_id_that_http_cannot_carry_is_given_up_at_once() -> None:
-    """Trying again would change nothing."""
+def test_an_id_that_http_cannot_carry_is_dropped_immediately() -> None:
+    """Another try would change nothing."""
     assert decided(History(), Kind.BAD_REQUEST_ID)[0] == RefusedId()
 
 
 # Retry-After
 
 
-def test_retry_after_is_a_floor_even_above_the_maximum() -> None:
-    """With a spread, so that not all sessions come back in the same instant; a shorter one changes nothing."""
+def test_retry_after_is_a_minimum_even_above_the_maximum() -> None:
+    """With a spread that separates the sessions. A shorter one changes nothing."""
     assert decided(History(), Kind.UNAVAILABLE, retry_after=120.0, jitter=0.0)[0] == Wait(120.0)
     assert decided(History(), Kind.UNAVAILABLE, retry_after=120.0, jitter=0.5)[0] == Wait(120.25)
     assert decided(History(failures=7), Kind.UNAVAILABLE, retry_after=1.0, jitter=0.5)[0] == Wait(30.0)
 
 
 def test_retry_after_is_capped() -> None:
-    """Whoever made the outcome."""
+    """Also in an outcome that was not parsed from a header."""
     assert decided(History(), Kind.UNAVAILABLE, retry_after=1e9, jitter=0.0)[0] == Wait(LONGEST_RETRY_AFTER)
 
 
@@ -215,8 +215,8 @@ def test_retry_after_is_capped() -> None:
         ("Sat, 31 Jan 99999999999999999999 12:00:00 GMT", None),
     ],
 )  # fmt: skip
-def test_both_forms_of_retry_after_are_read(value: str | None, seconds: float | None) -> None:
-    """Seconds or an HTTP date; anything else is no wish."""
+def test_both_forms_of_retry_after_are_parsed(value: str | None, seconds: float | None) -> None:
+    """Seconds or an HTTP date. Anything else is ignored."""
     assert parse_retry_after(value, NOW) == seconds
 
 
@@ -248,7 +248,7 @@ def test_another_media_type_is_not_a_stream(media_type: str) -> None:
     ],
 )
 def test_each_status_has_a_kind(kind: Kind, statuses: list[int]) -> None:
-    """Even with an event stream's type nothing of it is parsed; Retry-After goes along."""
+    """Even with an event stream's type, the body is not parsed. Retry-After is kept."""
     for status in statuses:
         outcome = outcome_of_head(status, EVENT_STREAM, 7.0)
         assert outcome is not None
@@ -257,8 +257,8 @@ def test_each_status_has_a_kind(kind: Kind, statuses: list[int]) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 407])
-def test_refused_credentials_say_where_to_look(status: int) -> None:
-    """The line stands in the log and in the status at every try."""
+def test_rejected_credentials_name_the_setting(status: int) -> None:
+    """The line is in the log and in the status at every try."""
     outcome = outcome_of_head(status, EVENT_STREAM)
     assert outcome is not None
     assert "check the " in outcome.detail
@@ -268,17 +268,17 @@ def test_refused_credentials_say_where_to_look(status: int) -> None:
 
 
 @pytest.mark.parametrize("id_", ["", "7", "a b", "a\tb", "é中😀", "\x80", "\xa0x", '"', "x" * 10_000])
-def test_an_id_that_a_header_gives_back_unchanged_is_sendable(id_: str) -> None:
-    """UTF-8 goes through."""
+def test_an_id_that_a_header_keeps_unchanged_is_sendable(id_: str) -> None:
+    """UTF-8 is sendable."""
     assert sendable(id_)
 
 
 @pytest.mark.parametrize("id_", ["a\rb", "a\nb", "\0", " 7", "7 ", "\t7", "7\t", " ", "a\x01b", "\x7f", "\ud800"])
-def test_an_id_that_http_cannot_carry_is_not(id_: str) -> None:
-    """Forbidden characters, and blanks that are stripped on the way."""
+def test_an_id_that_http_cannot_carry_is_not_sendable(id_: str) -> None:
+    """Forbidden characters, and blanks that HTTP removes."""
     assert not sendable(id_)
 
 
-def test_a_disconnection_says_its_outcome_in_one_line() -> None:
+def test_a_disconnection_has_its_outcome_as_text() -> None:
     """For a log that gets only the exception."""
     assert str(Disconnected(Outcome(Kind.GONE, "status 404", 404))) == "gone: status 404"

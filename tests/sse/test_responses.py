@@ -52,8 +52,8 @@ def asked(last_event_id: str = "", **changes: object) -> dict[str, bytes]:
 # The request
 
 
-def test_the_request_asks_for_an_event_stream_and_nothing_kept_or_packed() -> None:
-    """The standard's Accept and cache mode; identity, because packing delays events."""
+def test_the_request_has_the_headers_of_an_event_stream() -> None:
+    """The standard's Accept and cache mode, and identity encoding, because compression delays events."""
     with serving(whole) as server:
         read_all(server.url + "?sessionId=7")
         (peer,) = server.peers
@@ -67,8 +67,8 @@ def test_the_request_asks_for_an_event_stream_and_nothing_kept_or_packed() -> No
     }
 
 
-def test_no_header_goes_out_twice() -> None:
-    """Whatever the case of an endpoint's own headers; those that make it an event stream win."""
+def test_no_header_is_sent_twice() -> None:
+    """Whatever the case of the configured headers. The headers of an event stream win."""
     own = sending(ACCEPT="text/html", User_Agent="own", Last_Event_ID="1", X_Api_Key="k", aCCEPT_eNCODING="gzip")
     with serving(whole) as server:
         read_all(server.url, "7", headers=own)
@@ -80,25 +80,25 @@ def test_no_header_goes_out_twice() -> None:
 
 
 @pytest.mark.parametrize("id_", ["7", "é", "中😀", "a b", "0"])
-def test_the_last_event_id_goes_out_as_utf8(id_: str) -> None:
-    """Not as latin-1, and not only where it is truthy as a number."""
+def test_the_last_event_id_is_sent_as_utf8(id_: str) -> None:
+    """Not as latin-1. Also when its text is false as a number."""
     assert asked(id_)["last-event-id"] == id_.encode()
 
 
 def test_without_a_last_event_id_there_is_no_header() -> None:
-    """Not an empty one."""
+    """An empty header would be another request."""
     assert "last-event-id" not in asked("")
 
 
 @pytest.mark.parametrize("id_", ["a\rb", "a\nb", "\0", " 7", "7 "])
-def test_an_id_that_http_cannot_carry_is_said_before_anything_is_sent(id_: str) -> None:
+def test_an_id_that_http_cannot_carry_is_an_outcome_before_any_request(id_: str) -> None:
     """The server never sees the request."""
     with serving(whole) as server:
         assert refused(server.url, id_) == Outcome(Kind.BAD_REQUEST_ID, "HTTP cannot carry the last event id")
         assert server.peers == []
 
 
-def test_headers_are_asked_for_at_every_connect() -> None:
+def test_headers_are_read_at_every_connect() -> None:
     """A token file that has changed is read again."""
     tokens = iter(["one", "two"])
     with serving(whole) as server:
@@ -109,7 +109,7 @@ def test_headers_are_asked_for_at_every_connect() -> None:
 
 
 def test_a_token_file_that_cannot_be_read_is_an_outcome() -> None:
-    """With the system's words, so that an operator finds it."""
+    """With the system's text, so that an operator finds the file."""
 
     def missing() -> dict[str, str]:
         return {"authorization": Path("/nonexistent/token").read_text(encoding="utf-8")}
@@ -119,8 +119,8 @@ def test_a_token_file_that_cannot_be_read_is_an_outcome() -> None:
     assert outcome.detail == "no request headers: [Errno 2] No such file or directory: '/nonexistent/token'"
 
 
-def test_any_other_fault_of_the_headers_is_an_outcome_without_its_text() -> None:
-    """It could hold what was read."""
+def test_any_other_error_of_the_headers_is_an_outcome_without_its_text() -> None:
+    """The text could hold a secret."""
 
     def wrong() -> dict[str, str]:
         raise ValueError(SECRET)
@@ -132,7 +132,7 @@ def test_any_other_fault_of_the_headers_is_an_outcome_without_its_text() -> None
 @pytest.mark.parametrize("name", ["Authorization", "a b", "é", ""])
 @pytest.mark.parametrize("value", [f"{SECRET}\r\nX: y", f" {SECRET}", f"{SECRET}\0"])
 def test_a_header_that_http_cannot_carry_is_named_without_its_value(name: str, value: str) -> None:
-    """No request goes out, and no secret comes out."""
+    """No request is sent, and no secret is shown."""
     outcome = refused("http://127.0.0.1:9/", headers=lambda: {name: value})
     assert outcome == Outcome(Kind.UNREACHABLE, f"HTTP cannot carry the header {name.lower()!r}")
 
@@ -149,8 +149,8 @@ def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert headers["authorization"] == b"Bearer t"
 
 
-def test_every_connection_is_a_new_one() -> None:
-    """One kept alive may be dead by the time it is needed, and the first try after an end would be wasted."""
+def test_no_connection_is_reused() -> None:
+    """One that was kept alive may be dead, and the first try after an end would be wasted."""
 
     def script(peer: Peer) -> None:
         whole(peer)
@@ -179,8 +179,8 @@ def test_every_connection_is_a_new_one() -> None:
         (206, Kind.UNAVAILABLE), (304, Kind.UNAVAILABLE),
     ],
 )  # fmt: skip
-def test_a_status_is_an_outcome_and_its_body_no_event(status: int, kind: Kind) -> None:
-    """Even where the body would parse, and has the right type."""
+def test_a_status_is_an_outcome_and_its_body_is_not_parsed(status: int, kind: Kind) -> None:
+    """Even if the body is a valid event stream with the right type."""
     body = b"" if status in (204, 304) else EVENT
     with serving(lambda peer: peer.send(answer(status, b"Content-Type: text/event-stream", body=body))) as server:
         outcome = refused(server.url)
@@ -189,8 +189,8 @@ def test_a_status_is_an_outcome_and_its_body_no_event(status: int, kind: Kind) -
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", "text/html; charset=utf-8", None])
-def test_another_type_is_no_stream(content_type: str | None) -> None:
-    """A proxy's login page comes with 200."""
+def test_another_type_is_not_a_stream(content_type: str | None) -> None:
+    """A proxy's login page has status 200."""
     headers = [] if content_type is None else [b"Content-Type: " + content_type.encode()]
     with serving(lambda peer: peer.send(answer(200, *headers, body=EVENT))) as server:
         outcome = refused(server.url)
@@ -198,14 +198,14 @@ def test_another_type_is_no_stream(content_type: str | None) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["Text/Event-Stream ; charset=iso-8859-1", "text/event-stream"])
-def test_a_stream_is_utf8_whatever_its_type_says(content_type: str) -> None:
-    """A charset parameter is ignored."""
+def test_a_charset_parameter_is_ignored(content_type: str) -> None:
+    """An event stream is always UTF-8."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n".encode()
     with serving(lambda peer: peer.send(head, "data: é中\n\n".encode())) as server:
         assert read_all(server.url)[0] == ["é中"]
 
 
-def test_retry_after_comes_along_in_both_forms() -> None:
+def test_retry_after_is_read_in_both_forms() -> None:
     """Seconds, and a date by this machine's clock."""
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     for value, least, most in (("7", 7, 7), (moment, 90, 100), ("86400", 600, 600)):
@@ -216,8 +216,8 @@ def test_retry_after_comes_along_in_both_forms() -> None:
         assert least <= seconds <= most
 
 
-def test_a_date_is_by_the_servers_clock_where_it_tells_it() -> None:
-    """Ours may be an hour off: a wait is a duration."""
+def test_a_retry_after_date_is_relative_to_the_servers_clock() -> None:
+    """This machine's clock may be an hour off, and a wait is a duration."""
     moment = datetime.now(UTC) - timedelta(hours=1)
     dates = [format_datetime(moment + timedelta(seconds=seconds), usegmt=True).encode() for seconds in (0, 100)]
     response = answer(503, b"Date: " + dates[0], b"Retry-After: " + dates[1])
@@ -228,8 +228,8 @@ def test_a_date_is_by_the_servers_clock_where_it_tells_it() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 503, 302, 200])
-def test_an_endless_body_of_another_answer_is_not_read(status: int) -> None:
-    """Its server would keep the worker, and fill its memory."""
+def test_an_endless_body_of_another_response_is_not_read(status: int) -> None:
+    """It would block the worker and fill the memory."""
 
     def script(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 %d Told\r\nLocation: /stream\r\nTransfer-Encoding: chunked\r\n\r\n" % status)
@@ -241,8 +241,8 @@ def test_an_endless_body_of_another_answer_is_not_read(status: int) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"\x16\x03\x01", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n"], ids=repr)
-def test_what_is_no_response_is_an_outcome(head: bytes) -> None:
-    """A port of something else, a server that dies."""
+def test_an_invalid_response_is_an_outcome(head: bytes) -> None:
+    """Another protocol's port, or a server that dies."""
     with serving(lambda peer: peer.send(head)) as server:
         outcome = refused(server.url)
     assert outcome.kind is Kind.BROKEN
@@ -289,7 +289,7 @@ def test_a_redirect_on_the_same_server_is_followed_with_id_and_token(status: int
     ],
 )
 def test_a_redirect_to_another_server_is_refused_and_named_without_secrets(to: str) -> None:
-    """It would carry tokens and ids there: nothing is sent."""
+    """It would send tokens and ids there. Nothing is sent."""
     with serving(whole) as other:
         to = to.replace("{port2}", str(other.port))
         with serving(redirecting(302, to=to)) as server:
@@ -302,8 +302,8 @@ def test_a_redirect_to_another_server_is_refused_and_named_without_secrets(to: s
     assert SECRET not in outcome.detail
 
 
-def test_a_redirect_may_turn_to_https_on_the_same_host_and_not_back() -> None:
-    """Verified by its certificate; the way back would send the token in the clear."""
+def test_a_redirect_may_change_to_https_on_the_same_host_but_not_back() -> None:
+    """The certificate is verified. The way back would send the token in clear text."""
     with serving(whole, server_tls()) as secure:
         with serving(redirecting(301, to=secure.url)) as server:
             assert read_all(server.url)[0] == ["one"]
@@ -314,13 +314,13 @@ def test_a_redirect_may_turn_to_https_on_the_same_host_and_not_back() -> None:
 
 @pytest.mark.parametrize("headers", [(), (b"Location:",)])
 def test_a_redirect_without_a_location_is_an_outcome(headers: tuple[bytes, ...]) -> None:
-    """Not an empty stream."""
+    """It must not look like an empty stream."""
     with serving(lambda peer: peer.send(answer(302, *headers))) as server:
         assert refused(server.url) == Outcome(Kind.UNAVAILABLE, "redirect 302 without a location", 302)
 
 
-def test_redirects_have_an_end() -> None:
-    """A loop is left after a few requests."""
+def test_the_number_of_redirects_is_limited() -> None:
+    """A loop ends after a few requests."""
     with serving(redirecting(307, to="/stream", then=99)) as server:
         assert refused(server.url) == Outcome(Kind.UNAVAILABLE, "more than 5 redirects", 307)
         assert len(server.peers) == MAX_REDIRECTS + 1
@@ -334,14 +334,14 @@ def unused_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_nobody_listening_is_unreachable() -> None:
+def test_a_refused_connection_is_unreachable() -> None:
     """In a few words, without the address's query."""
     outcome = refused(f"http://127.0.0.1:{unused_port()}/stream?token={SECRET}")
     assert outcome == Outcome(Kind.UNREACHABLE, "no connection: Connection refused")
 
 
 def test_an_unknown_name_is_unreachable() -> None:
-    """`.invalid` is reserved for that."""
+    """``.invalid`` is reserved for that."""
     outcome = refused(f"http://user:{SECRET}@nobody.invalid/?{SECRET}")
     assert outcome.kind is Kind.UNREACHABLE
     assert outcome.detail.startswith("name not resolved: ")
@@ -349,13 +349,13 @@ def test_an_unknown_name_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://a/", "http://", "http://[::1/", "http://a:b/", f"x:{SECRET}"])
-def test_what_is_no_address_is_unreachable(url: str) -> None:
-    """The settings check addresses; a wrong one is no crash all the same."""
+def test_an_invalid_address_is_unreachable(url: str) -> None:
+    """The settings check addresses, but an invalid one must not raise another exception."""
     assert refused(url) == Outcome(Kind.UNREACHABLE, "the address is not valid")
 
 
-def test_a_connect_that_nobody_answers_ends_after_its_timeout() -> None:
-    """A backlog that is full drops what comes."""
+def test_a_connect_without_a_response_ends_after_its_timeout() -> None:
+    """A full backlog drops new connections."""
     with full_backlog() as port:
         outcome = refused(f"http://127.0.0.1:{port}/", connect_timeout=0.3)
     assert outcome == Outcome(Kind.UNREACHABLE, "no connection within 0.3 s")
@@ -365,7 +365,7 @@ def test_a_connect_that_nobody_answers_ends_after_its_timeout() -> None:
 
 
 def test_a_certificate_of_another_authority_is_refused() -> None:
-    """With one shared context as with one of its own."""
+    """With the default context too."""
     with serving(whole, server_tls()) as server:
         outcome = refused(server.url, tls=None)
     assert outcome.kind is Kind.UNREACHABLE
@@ -380,8 +380,8 @@ def test_a_certificate_of_another_host_is_refused() -> None:
     assert outcome.detail.startswith("TLS failed: certificate refused: IP address mismatch")
 
 
-def test_https_where_http_is_spoken_is_an_outcome() -> None:
-    """A wrong scheme in the settings."""
+def test_https_on_a_plain_http_port_is_an_outcome() -> None:
+    """The settings have the wrong scheme."""
     with serving(lambda peer: peer.send(answer(200)), read_request=False) as server:
         outcome = refused(server.url.replace("http:", "https:"))
     assert outcome.kind is Kind.UNREACHABLE
@@ -389,7 +389,7 @@ def test_https_where_http_is_spoken_is_an_outcome() -> None:
 
 
 def test_one_context_serves_all_connections() -> None:
-    """It is neither loaded again nor changed: a context of its own costs each connection 700 KiB."""
+    """It is neither loaded again nor changed: a context per connection costs 700 KiB."""
     context = endpoint().transport.tls
     assert context is not None
     before = (context.verify_mode, context.check_hostname, context.cert_store_stats())
@@ -428,7 +428,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def test_plain_http_goes_through_the_proxy_of_the_settings() -> None:
+def test_plain_http_goes_through_the_configured_proxy() -> None:
     """With the proxy's own credentials, which the server does not get."""
     with serving(whole) as proxy:
         address = f"http://user:{SECRET}@127.0.0.1:{proxy.port}"
@@ -440,7 +440,7 @@ def test_plain_http_goes_through_the_proxy_of_the_settings() -> None:
 
 
 def test_https_goes_through_a_tunnel_and_is_verified_at_its_end() -> None:
-    """The proxy sees a name and ciphertext."""
+    """The proxy sees only the host name and ciphertext."""
     seen: list[bytes] = []
     with serving(whole, server_tls("mix.example")) as server, serving(proxying(server, seen)) as proxy:
         data, _, _ = read_all(
@@ -453,7 +453,7 @@ def test_https_goes_through_a_tunnel_and_is_verified_at_its_end() -> None:
 
 
 def test_a_proxy_that_refuses_is_unreachable() -> None:
-    """Its answer is not the server's."""
+    """Its response is not the server's."""
     with serving(proxying(None, [])) as proxy:
         outcome = refused("https://mix.example/", proxy=f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
     assert outcome.kind is Kind.UNREACHABLE
@@ -461,7 +461,7 @@ def test_a_proxy_that_refuses_is_unreachable() -> None:
     assert outcome.detail == "proxy failed: it answered 407"
 
 
-def test_a_proxy_that_nobody_answers_for_is_unreachable() -> None:
-    """Said as the proxy's fault."""
+def test_a_proxy_that_refuses_connections_is_unreachable() -> None:
+    """The detail names the proxy as the cause."""
     outcome = refused("http://mix.example/", proxy=f"http://user:{SECRET}@127.0.0.1:{unused_port()}")
     assert outcome == Outcome(Kind.UNREACHABLE, "proxy failed: Connection refused")

@@ -1,9 +1,10 @@
-"""Feeds pieces of bytes to a reader as a connection would, and collects what it makes of them."""
+"""Gives pieces of bytes to an event stream like a connection, and collects its events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 from bridge.core.stream.event import Event
 from bridge.http.errors import ConnectionLost, EndKind
@@ -14,7 +15,7 @@ LIMIT = 1024 * 1024
 
 
 class Pieces:
-    """A source that gives these pieces, then ends."""
+    """A source that returns these pieces and then ends."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -29,8 +30,11 @@ class Pieces:
         self.closed += 1
 
 
-def stream_of(pieces: Iterable[bytes], last_event_id: str = "", limit: int = LIMIT) -> EventStream:
-    return EventStream(Pieces(pieces), last_event_id, max_block_bytes=limit, stalled_after=3600)
+def stream_of(
+    pieces: Iterable[bytes], last_event_id: str = "", limit: int = LIMIT, stalled_after: float = 3600, **clocks: Any
+) -> EventStream:
+    """An event stream of these pieces; ``clocks`` are its ``clock`` and ``wall_clock``."""
+    return EventStream(Pieces(pieces), last_event_id, max_block_bytes=limit, stalled_after=stalled_after, **clocks)
 
 
 def events_of(stream: EventStream) -> list[Event]:
@@ -45,12 +49,12 @@ def events_of(stream: EventStream) -> list[Event]:
 
 
 def plain(events: Iterable[Event]) -> list[tuple[str, str, str | None, str]]:
-    """What the reference interpreter says of an event."""
+    """The fields of each event that the reference interpreter returns."""
     return [(event.name, event.data, event.id, event.last_event_id) for event in events]
 
 
 def cut(stream: bytes, positions: Iterable[int]) -> list[bytes]:
-    """The stream cut at these positions; no piece is empty, because a read never is."""
+    """The stream cut at these positions. No piece is empty, because a read never returns one."""
     marks = sorted({0, len(stream), *(position for position in positions if position <= len(stream))})
     return [stream[start:end] for start, end in pairwise(marks)]
 
