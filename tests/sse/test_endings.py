@@ -105,7 +105,7 @@ def test_a_corrupt_content_encoding_breaks_the_body() -> None:
 
 
 def test_tls_closed_without_notice_is_a_normal_end() -> None:
-    """Many servers and proxies omit the closing notice, and an attacker can cut there. The incomplete event is dropped."""
+    """Many servers and proxies omit the closing notice, and an attacker can cut there. An incomplete event is dropped."""
 
     def script(peer: Peer) -> None:
         peer.send(UNTIL_CLOSE + E1 + STUMP)

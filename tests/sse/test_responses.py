@@ -217,7 +217,7 @@ def test_retry_after_is_read_in_both_forms() -> None:
 
 
 def test_a_retry_after_date_is_relative_to_the_servers_clock() -> None:
-    """This machine's clock may be an hour off, and a wait is a duration."""
+    """The local clock may be an hour off, and a wait is a duration."""
     moment = datetime.now(UTC) - timedelta(hours=1)
     dates = [format_datetime(moment + timedelta(seconds=seconds), usegmt=True).encode() for seconds in (0, 100)]
     response = answer(503, b"Date: " + dates[0], b"Retry-After: " + dates[1])
