@@ -1,4 +1,4 @@
-"""A client of nothing but a socket: sees how a connection really ends, and what stood on it."""
+"""A client on a plain socket, which sees every byte and how the connection ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from bridge.simulator.server.reference_reader import Dispatched, dispatched
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 class Body(NamedTuple):
@@ -22,7 +22,7 @@ class Body(NamedTuple):
     ended: str
 
     def chunks(self) -> list[bytes]:
-        """The chunks, the unfinished last one as far as it came; an empty one at the end says that all is there."""
+        """The chunks, including the incomplete last one. An empty last one means that the body is complete."""
         found, rest = [], self.raw
         while b"\r\n" in rest:
             size, _, rest = rest.partition(b"\r\n")
@@ -37,13 +37,13 @@ class RawStream:
     def __init__(self, url: str, target: str, *, method: str = "GET", version: str = "1.1", **headers: str) -> None:
         """``headers``: with ``_`` for ``-``."""
         address = urlsplit(url)
-        self._socket = socket.create_connection((address.hostname or "", address.port or 0), _PATIENCE)
+        self._socket = socket.create_connection((address.hostname or "", address.port or 0), _TIMEOUT)
         self._seen = b""
         lines = [f"{method} {target} HTTP/{version}", "Host: raw"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         try:
             self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
-        except OSError:  # reset already: nobody else could close it
+        except OSError:  # reset already
             self._socket.close()
             raise
 
@@ -51,9 +51,9 @@ class RawStream:
         """Status line and headers."""
         return self.until(b"\r\n\r\n").decode()
 
-    def until(self, mark: bytes, patience: float = _PATIENCE) -> bytes:
-        """All up to and with ``mark``; EOFError if the end comes first, TimeoutError if nothing comes."""
-        self._socket.settimeout(patience)
+    def until(self, mark: bytes, timeout: float = _TIMEOUT) -> bytes:
+        """Everything up to and including ``mark``. Raises EOFError at the end, TimeoutError after a pause."""
+        self._socket.settimeout(timeout)
         while mark not in self._seen:
             if not (piece := self._socket.recv(65536)):
                 raise EOFError(self._seen)
@@ -71,7 +71,7 @@ class RawStream:
         return Body(self._seen, "fin")
 
     def is_silent_for(self, seconds: float) -> bool:
-        """Whether not a byte comes, and no end."""
+        """Whether neither a byte nor the end comes."""
         self._socket.settimeout(seconds)
         try:
             self._seen += self._socket.recv(65536)
@@ -117,7 +117,7 @@ def call(url: str, method: str, path: str, body: object = None) -> Said:
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url + path, content, method=method)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_PATIENCE) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_TIMEOUT) as answer:
             return Said(answer.status, json.loads(answer.read() or b"null"))
     except urllib.error.HTTPError as refused:
         return Said(refused.code, json.loads(refused.read()))

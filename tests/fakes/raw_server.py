@@ -1,7 +1,7 @@
-"""A server that sends exactly the bytes a test wants, when the test wants them, and keeps what it was asked.
+"""A server that sends exactly the bytes of a test's script and keeps the requests.
 
-Each connection runs the test's script in a thread of its own, on an ephemeral port of 127.0.0.1, over TLS when given a
-context. The script ends the connection as it likes: return (FIN), ``reset`` (RST), or hold it open.
+Each connection runs the script in its own thread, on an ephemeral port of 127.0.0.1, with TLS if it has a context. The
+script ends the connection: it returns (FIN), calls ``reset`` (RST), or holds it open.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 def answer(status: int, *headers: bytes, body: bytes = b"") -> bytes:
     """A whole response without an event stream."""
-    lines = [b"HTTP/1.1 %d Told" % status, b"Content-Length: %d" % len(body), b"Connection: close", *headers]
+    lines = [b"HTTP/1.1 %d Status" % status, b"Content-Length: %d" % len(body), b"Connection: close", *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 @dataclass
 class Peer:
-    """One connection, seen from the server: its request, and the means to answer."""
+    """One connection on the server's side: the request and the functions to answer."""
 
     socket: socket.socket
     server: RawServer
@@ -75,7 +75,7 @@ Script = Callable[[Peer], None]
 
 
 class RawServer:
-    """Listens from its making; ``peers`` are the connections so far, in order."""
+    """Listens from its construction on. ``peers`` are the connections so far, in order."""
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, read_request: bool = True) -> None:
         self.peers: list[Peer] = []
@@ -94,7 +94,7 @@ class RawServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/stream"
 
     def close(self) -> None:
-        """End all connections and threads; what a script raised is raised here."""
+        """End all connections and threads. Raises the first exception of a script."""
         self.ending.set()
         for shut in (self._listener, *(peer.socket for peer in self.peers)):
             with contextlib.suppress(OSError):
@@ -130,11 +130,11 @@ class RawServer:
                 peer.request += more
             self._script(peer)
             if isinstance(peer.socket, ssl.SSLSocket):
-                with contextlib.suppress(ValueError):  # the script, or the test's end, has closed it already
+                with contextlib.suppress(ValueError):  # closed by the script or the end of the test
                     peer.socket.unwrap()
-        except OSError:  # the client is gone, or refused our certificate: its outcome is what the test looks at
+        except OSError:  # the client closed or rejected the certificate; the test checks the client's outcome
             pass
-        except BaseException as error:  # noqa: BLE001 - raised again by close, in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised again by close, in the test's thread
             self.errors.append(error)
         finally:
             peer.socket.close()
@@ -152,7 +152,7 @@ def serving(script: Script, tls: ssl.SSLContext | None = None, *, read_request: 
 
 @contextlib.contextmanager
 def full_backlog() -> Iterator[int]:
-    """A port whose listener takes nobody any more: who connects there waits for an answer."""
+    """A port whose listener accepts no more connections: a client waits without a response."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Connects to the raw server as a session's worker does, and collects what comes."""
+"""Connects to the raw server like a session's worker, and collects the events."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bridge.sse.reconnection import Disconnected, Outcome
 
 E1 = b"id: 1\ndata: one\n\n"
 E2 = b"id: 2\ndata: two\n\n"
-STUMP = b"id: 3\ndata: thr"
+INCOMPLETE = b"id: 3\ndata: thr"
 
 
 def endpoint(**changes: Any) -> Endpoint:
-    """An endpoint whose timeouts are long for a test, and short for a test that hangs."""
+    """An endpoint with timeouts that are long for a test but end a test that hangs."""
     headers = changes.pop("headers", dict)
     return Endpoint(transport(**changes), headers, max_block_bytes=1024 * 1024)
 
@@ -52,7 +52,7 @@ def client_tls() -> ssl.SSLContext:
 
 
 def server_tls(*names: str) -> ssl.SSLContext:
-    """A server's certificate, for 127.0.0.1 unless told otherwise."""
+    """A server's certificate, for 127.0.0.1 by default."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority().issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
     return context
@@ -66,18 +66,18 @@ def read_on(stream: EventStream) -> tuple[list[Event], Outcome]:
             events.append(event)  # noqa: PERF402 - the end comes as an exception, and what came before it counts
     except Disconnected as end:
         return events, end.outcome
-    raise AssertionError("a stream ends by Disconnected only")
+    raise AssertionError("a stream ends only with Disconnected")
 
 
 def read_all(url: str, last_event_id: str = "", **changes: Any) -> tuple[list[str], Outcome, EventStream]:
-    """One connection from its request to its end: the data of its events, the end, and what the stream tells."""
+    """One connection from its request to its end: the data of its events, the end, and the stream."""
     stream = Connector(endpoint(**changes)).connect(url, last_event_id)
     events, outcome = read_on(stream)
     return [event.data for event in events], outcome, stream
 
 
 def refused(url: str, last_event_id: str = "", **changes: Any) -> Outcome:
-    """The outcome of a connection that gives no stream."""
+    """The outcome of a connection without a stream."""
     with pytest.raises(Disconnected) as end:
         Connector(endpoint(**changes)).connect(url, last_event_id)
     return end.value.outcome

@@ -1,4 +1,4 @@
-"""The chunked coding taken off, however it is cut, and what is no chunk told apart from what is not there yet."""
+"""The chunked coding is decoded at every chunking, and an invalid chunk is distinguished from an incomplete one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.fakes.pieces import cut
 
 
 def decode(pieces: list[bytes]) -> tuple[bytes, Framing]:
-    """The payload, and where the coding stands; nothing is fed once it is not open."""
+    """The payload and the state of the coding."""
     decoder = ChunkDecoder()
     payload = b""
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""A cut that comes at a bad moment: before there is a socket, between two, when all is over."""
+"""A cut at every moment: before there is a socket, before the response, after the end."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_a_cut_before_the_socket_ends_it_when_it_is_watched(pair: tuple[socket.s
 
 def test_a_cut_before_the_response_ends_the_response() -> None:
     """The stop came with the response head."""
-    cutter, struck = Cutter(), []
+    cutter, shut_down = Cutter(), []
     cutter.begin()
     cutter.cut(RETIRED)
-    cutter.watch_response(lambda: struck.append(1))
-    assert struck == [1]
+    cutter.watch_response(lambda: shut_down.append(1))
+    assert shut_down == [1]
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
@@ -58,11 +58,11 @@ def test_a_connection_that_is_closed_already_needs_no_shutdown(error: type[Excep
 
 def test_a_released_connection_is_not_shut_down() -> None:
     """Its descriptor may belong to another connection by then."""
-    cutter, struck = Cutter(), []
-    cutter.watch_response(lambda: struck.append(1))
+    cutter, shut_down = Cutter(), []
+    cutter.watch_response(lambda: shut_down.append(1))
     cutter.release()
     cutter.cut(RETIRED)
-    assert struck == []
+    assert shut_down == []
 
 
 def test_the_first_final_end_stays() -> None:

@@ -1,7 +1,7 @@
-"""What a server may have become until the next connection: told word for word, and nothing missed that it could give.
+"""Everything that a server may do between two connections: the lifecycle records describe it, and no event is lost.
 
-Each row is a session of one bridge. It has ten events in Kafka when its stream is interrupted; what happens to its
-server meanwhile is the row's. A consumer that follows the rule then has exactly the events that are expected.
+Each case is a session of one bridge. It has ten events in Kafka when its stream is interrupted. The case defines what
+happens to its server meanwhile. A consumer that follows the rule must then have exactly the expected events.
 """
 
 from __future__ import annotations
@@ -24,76 +24,76 @@ from tests.support.scene import events, last_checkpoint, settings, started, stat
 from tests.support.scripted_mix import content
 from tests.support.waiting import wait_until
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 @dataclass
-class Speaker:
+class Session:
     """A session of the simulated server, whose events are numbered in their text."""
 
     mix: MixServer
     name: str
-    said: int = 0
+    published: int = 0
 
-    def say(self, count: int) -> None:
-        """The next ones."""
-        told = [content(number) for number in range(self.said + 1, self.said + count + 1)]
-        self.mix.publish(self.name, *(("content", each) for each in told))
-        self.said += count
+    def publish(self, count: int) -> None:
+        """Publish the next events."""
+        texts = [content(number) for number in range(self.published + 1, self.published + count + 1)]
+        self.mix.publish(self.name, *(("content", each) for each in texts))
+        self.published += count
 
     def fault(self, kind: str, **fields: object) -> None:
-        """Of this session's server."""
+        """Inject a fault for this session."""
         self.mix.fault(kind, session=self.name, **fields)
 
 
-Act = Callable[[Speaker], None]
+Act = Callable[[Session], None]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One behaviour and what has to come of it."""
+class Case:
+    """One behaviour of the server and the expected result."""
 
     meanwhile: Act
     kind: str
     reason: str
-    came: Sequence[int]
-    """The texts of all events, as a consumer that follows the rule has them."""
+    received: Sequence[int]
+    """The texts of all events of a consumer that follows the rule."""
     to: int | str | None = 0
-    """``to_last_event_id``: so much above the last known, or this; None: any."""
+    """``to_last_event_id``: a difference to the last known id, or the id; None: any."""
     missing: int | None = None
-    anew: bool = True
-    """A new epoch begins."""
+    new_epoch: bool = True
+    """Whether a new epoch starts."""
     first: Act = lambda _: None
-    """Before anything is said."""
+    """Done before anything is published."""
     after: Act = lambda _: None
-    """Once there is a stream again."""
+    """Done when there is a stream again."""
     then: str | None = None
-    """The reason of ``resumed`` where it is told behind the other."""
+    """The reason of a second record, ``resumed``."""
     server: str = "local"
 
 
 def steps(*each: Act) -> Act:
     """One after the other."""
 
-    def act(speaker: Speaker) -> None:
+    def act(session: Session) -> None:
         for one in each:
-            one(speaker)
+            one(session)
 
     return act
 
 
-def say(count: int) -> Act:
-    """So many events."""
-    return lambda speaker: speaker.say(count)
+def publish(count: int) -> Act:
+    """Publish this many events."""
+    return lambda session: session.publish(count)
 
 
 def fault(kind: str, **fields: object) -> Act:
     """A fault of the simulated server."""
-    return lambda speaker: speaker.fault(kind, **fields)
+    return lambda session: session.fault(kind, **fields)
 
 
 def numbers(*spans: tuple[int, int]) -> list[int]:
-    """All numbers of some spans, ends included."""
+    """All numbers of the spans, including both ends."""
     return [number for first, last in spans for number in range(first, last + 1)]
 
 
@@ -101,83 +101,85 @@ FORGETFUL = fault("restart", ids="fresh", history="forget")
 UUID, FRESH_OWN = fault("ids", scheme="uuid"), fault("own_ids", ids="fresh")
 PROVED = ("resumed", "replay_proved", numbers((1, 13)))
 
-ROWS: Mapping[str, Row] = {
-    "true": Row(say(3), *PROVED, anew=False),
-    "restarted": Row(steps(fault("restart"), say(3)), *PROVED, anew=False),
-    "three-under-one-id": Row(say(3), *PROVED, anew=False, first=fault("ids", scheme="group", size=3)),
-    "opaque": Row(say(3), *PROVED, anew=False, first=UUID),
-    "own-ids": Row(say(3), *PROVED, anew=False, first=FRESH_OWN),
-    "plain": Row(say(3), "resumed", "believed", numbers((1, 13)), anew=False, server="plain"),
-    "evicted": Row(
-        steps(say(5), fault("evict", keep=2)), "gap", "forgotten", numbers((1, 10), (14, 15)), to=4, missing=3
+CASES: Mapping[str, Case] = {
+    "true": Case(publish(3), *PROVED, new_epoch=False),
+    "restarted": Case(steps(fault("restart"), publish(3)), *PROVED, new_epoch=False),
+    "three-under-one-id": Case(publish(3), *PROVED, new_epoch=False, first=fault("ids", scheme="group", size=3)),
+    "opaque": Case(publish(3), *PROVED, new_epoch=False, first=UUID),
+    "own-ids": Case(publish(3), *PROVED, new_epoch=False, first=FRESH_OWN),
+    "plain": Case(publish(3), "resumed", "believed", numbers((1, 13)), new_epoch=False, server="plain"),
+    "evicted": Case(
+        steps(publish(5), fault("evict", keep=2)), "gap", "forgotten", numbers((1, 10), (14, 15)), to=4, missing=3
     ),
-    "evicted-own-ids": Row(  # ``connected`` takes ids too: how many events are missing is not known
-        steps(say(5), fault("evict", keep=2)), "gap", "forgotten", numbers((1, 10), (14, 15)), to=None, first=FRESH_OWN
+    "evicted-own-ids": Case(  # ``connected`` has an id too: the number of missing events is unknown
+        steps(publish(5), fault("evict", keep=2)),
+        "gap", "forgotten", numbers((1, 10), (14, 15)), to=None, first=FRESH_OWN
     ),
-    "evicted-opaque": Row(
-        steps(say(5), fault("evict", keep=2)), "gap", "not_recognised", numbers((1, 10), (14, 15)), to=None, first=UUID
+    "evicted-opaque": Case(
+        steps(publish(5), fault("evict", keep=2)),
+        "gap", "not_recognised", numbers((1, 10), (14, 15)), to=None, first=UUID
     ),
-    "evicted-up-to-ours": Row(
-        steps(say(3), fault("evict", keep=3)), "resumed", "known_forgotten", numbers((1, 13)), to=1, missing=0
+    "evicted-up-to-ours": Case(
+        steps(publish(3), fault("evict", keep=3)), "resumed", "known_forgotten", numbers((1, 13)), to=1, missing=0
     ),
-    "emptied": Row(
-        fault("evict", keep=0), "resumed", "known_forgotten", numbers((1, 12)), to=1, missing=0, after=say(2)
+    "emptied": Case(
+        fault("evict", keep=0), "resumed", "known_forgotten", numbers((1, 12)), to=1, missing=0, after=publish(2)
     ),
-    "fresh-ids-below-ours": Row(
-        steps(fault("evict", keep=4), fault("restart", ids="fresh"), say(2)),
-        "reset", "ids_started_over", numbers((1, 10), (7, 13)), to="7", after=say(1), then="nothing_before",
+    "fresh-ids-below-ours": Case(
+        steps(fault("evict", keep=4), fault("restart", ids="fresh"), publish(2)),
+        "reset", "ids_started_over", numbers((1, 10), (7, 13)), to="7", after=publish(1), then="nothing_before",
     ),
-    "fresh-and-empty": Row(
-        steps(FORGETFUL, say(2)), "reset", "ids_started_over", numbers((1, 13)), to="3", after=say(1),
+    "fresh-and-empty": Case(
+        steps(FORGETFUL, publish(2)), "reset", "ids_started_over", numbers((1, 13)), to="3", after=publish(1),
         then="nothing_before",
     ),
-    "fresh-beyond-ours": Row(
-        steps(FORGETFUL, say(40)), "reset", "ids_started_over", numbers((1, 50)), then="nothing_before"
+    "fresh-beyond-ours": Case(
+        steps(FORGETFUL, publish(40)), "reset", "ids_started_over", numbers((1, 50)), then="nothing_before"
     ),
-    "live-only": Row(  # its ``connected`` has the newest id, as if it took one: how many are missing is not known
-        steps(fault("replay", start="live", times=1), say(3)),
-        "gap", "forgotten", numbers((1, 10), (14, 14)), to=4, after=say(1),
+    "live-only": Case(  # its ``connected`` has the newest id: the number of missing events is unknown
+        steps(fault("replay", start="live", times=1), publish(3)),
+        "gap", "forgotten", numbers((1, 10), (14, 14)), to=4, after=publish(1),
     ),
-    "from-its-start": Row(
-        steps(fault("replay", start="oldest", times=1), say(3)),
+    "from-its-start": Case(
+        steps(fault("replay", start="oldest", times=1), publish(3)),
         "reset", "ids_started_over", numbers((1, 10), (1, 13)), to="1",
     ),
-    "refused-id": Row(
-        steps(fault("status", status=410, times=3), say(3)),
+    "refused-id": Case(
+        steps(fault("status", status=410, times=3), publish(3)),
         "unresumable", "refused_id", numbers((1, 10), (1, 13)), to="0", then="nothing_before",
     ),
-    "no-ids": Row(
-        steps(fault("replay", start="live"), say(3)), "unresumable", "no_ids", numbers((1, 10), (14, 14)),
-        first=fault("ids", scheme="none"), after=say(1), server="lax",
+    "no-ids": Case(
+        steps(fault("replay", start="live"), publish(3)), "unresumable", "no_ids", numbers((1, 10), (14, 14)),
+        first=fault("ids", scheme="none"), after=publish(1), server="lax",
     ),
 }  # fmt: skip
 
 
 class Scene(NamedTuple):
-    """Who speaks to whom."""
+    """The sessions, their server and the bridge."""
 
-    speakers: Mapping[str, Speaker]
+    sessions: Mapping[str, Session]
     mix: MixServer
     bridge: Bridge
 
     def streams(self) -> bool:
-        """Every session has one."""
-        return Counter(one["state"] for one in status(self.bridge)["sessions"]) == {"streaming": len(ROWS)}
+        """Whether every session has a stream."""
+        return Counter(one["state"] for one in status(self.bridge)["sessions"]) == {"streaming": len(CASES)}
 
 
 @contextmanager
 def cut(scene: Scene, _settled: Callable[[], None]) -> Iterator[None]:
-    """The streams end, and for a while there are no others."""
+    """The streams end, and for a while the server refuses new ones."""
     refusal = scene.mix.fault("status", status=503)
     scene.mix.fault("disconnect")
-    wait_until(lambda: not any(one["state"] == "streaming" for one in status(scene.bridge)["sessions"]), PATIENCE)
+    wait_until(lambda: not any(one["state"] == "streaming" for one in status(scene.bridge)["sessions"]), TIMEOUT)
     yield
     scene.mix.clear(refusal)
 
 
 @contextmanager
 def stopped(scene: Scene, _settled: Callable[[], None]) -> Iterator[None]:
-    """The bridge is stopped in order."""
+    """The bridge shuts down gracefully."""
     assert scene.bridge.terminate() == 0
     yield
     scene.bridge.start()
@@ -185,7 +187,7 @@ def stopped(scene: Scene, _settled: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def killed(scene: Scene, settled: Callable[[], None]) -> Iterator[None]:
-    """The bridge dies, with nothing unsaid in its checkpoints: then its words are those of an orderly stop."""
+    """The bridge is killed after everything is checkpointed: then its records equal those of a graceful shutdown."""
     settled()
     scene.bridge.kill()
     yield
@@ -193,59 +195,59 @@ def killed(scene: Scene, settled: Callable[[], None]) -> Iterator[None]:
 
 
 @dataclass
-class Far:
-    """The far end."""
+class Consumer:
+    """A consumer of the events topic."""
 
     kafka: str
     namespace: str
     last: dict[str, str] = field(default_factory=dict)
-    """The last known id of each session, when it was interrupted."""
+    """The last known id of each session at the interruption."""
     numbers: dict[str, int] = field(default_factory=dict)
-    """The records of each at that time."""
+    """The sequence of each session at that time."""
 
     def follower(self) -> Follower:
-        """A consumer that follows the rule and has read all."""
+        """A consumer that follows the rule and has read everything."""
         return follow(events(self.kafka, self.namespace))
 
-    def came(self) -> dict[str, list[int]]:
-        """What it has of each session, but for what the server tells of other sessions."""
+    def received(self) -> dict[str, list[int]]:
+        """The received events of each session, without those about other sessions."""
         keys = self.follower().by_key()
         return {
-            name: [_text(one.data) for one in keys.get(_key(name), []) if one.event == "mix.content"] for name in ROWS
+            name: [_text(one.data) for one in keys.get(_key(name), []) if one.event == "mix.content"] for name in CASES
         }
 
-    def wait_came(self, expected: Mapping[str, Sequence[int]]) -> None:
-        """Return once each has exactly this."""
+    def wait_received(self, expected: Mapping[str, Sequence[int]]) -> None:
+        """Return when each session has exactly these events."""
 
         def differing() -> dict[str, list[int]]:
-            return {name: came for name, came in self.came().items() if came != expected[name]}
+            return {name: received for name, received in self.received().items() if received != expected[name]}
 
         try:
-            wait_until(lambda: not differing(), PATIENCE, interval=0.2)
+            wait_until(lambda: not differing(), TIMEOUT, interval=0.2)
         except AssertionError:
             found = differing()
             assert found == {name: expected[name] for name in found}
 
     def settled(self) -> None:
-        """Return once the checkpoints have everything."""
+        """Return when everything is checkpointed."""
 
         def done() -> bool:
             accepted = self.follower().by_key()
-            written = {name: last_checkpoint(self.kafka, self.namespace, name, ROWS[name].server) for name in ROWS}
+            written = {name: last_checkpoint(self.kafka, self.namespace, name, CASES[name].server) for name in CASES}
             return all(accepted[_key(name)][-1].sequence == one.get("sequence") for name, one in written.items())
 
-        wait_until(done, PATIENCE, "checkpoints", 0.1)
+        wait_until(done, TIMEOUT, "checkpoints", 0.1)
 
     def note(self, mix: MixServer) -> None:
-        """Remember where each stands."""
+        """Keep the position of each session."""
         journal, accepted = mix.journal(), self.follower().by_key()
-        for name in ROWS:
+        for name in CASES:
             self.last[name] = journal[name][-1].id or "0"
             self.numbers[name] = accepted[_key(name)][-1].sequence
 
 
 def _key(name: str) -> str:
-    return f"{ROWS[name].server}/{name}"
+    return f"{CASES[name].server}/{name}"
 
 
 def _text(data: bytes) -> int:
@@ -253,11 +255,11 @@ def _text(data: bytes) -> int:
 
 
 def _chosen(kafka: str, namespace: str, url: str) -> dict[str, object]:
-    """One server under three names: as it is by default, believed, and without ids."""
+    """One server under three names: with the defaults, without overlap, and accepted without ids."""
     own: dict[str, dict[str, object]] = {"local": {}, "plain": {"overlap": False}, "lax": {"without_ids": "accept"}}
     more: dict[str, object] = dict(BY_THE_BROKER)
     for server, keys in own.items():
-        names = ",".join(name for name, row in ROWS.items() if row.server == server)
+        names = ",".join(name for name, case in CASES.items() if case.server == server)
         common = {"url": url, "sessions": names, "discover": False, "reconnect_min": "50ms", "reconnect_max": "200ms"}
         more |= {f"servers.{server}.{key}": value for key, value in {**common, **keys}.items()}
     return settings(kafka, namespace, url, more)
@@ -268,64 +270,64 @@ def test_a_lifecycle_record_describes_each_interruption(
     kafka: str, namespace: str, tmp_path: Path, interruption: Callable[..., Iterator[None]]
 ) -> None:
     """The same type, reason, ids, number of missing events and epoch after a cut, a stop and a kill."""
-    far = Far(kafka, namespace)
+    consumer = Consumer(kafka, namespace)
     options = ("--sessions", 0, "--heartbeat", 0.3, "--retry", 20)
     with MixServer(tmp_path / "mix", *options) as mix:
-        speakers = {name: _speaker(mix, name) for name in ROWS}
+        sessions = {name: _speaker(mix, name) for name in CASES}
         with started(tmp_path, _chosen(kafka, namespace, mix.url)) as bridge:
-            scene = Scene(speakers, mix, bridge)
-            _act(speakers, {name: say(10) for name in ROWS})
-            far.wait_came(dict.fromkeys(ROWS, numbers((1, 10))))
-            far.note(mix)
-            with interruption(scene, far.settled):  # type: ignore[attr-defined]
-                _act(speakers, {name: row.meanwhile for name, row in ROWS.items()})
-            wait_until(scene.streams, PATIENCE, f"streams, see {bridge.log}", 0.05)
-            _act(speakers, {name: row.after for name, row in ROWS.items()})
-            far.wait_came({name: row.came for name, row in ROWS.items()})
+            scene = Scene(sessions, mix, bridge)
+            _act(sessions, {name: publish(10) for name in CASES})
+            consumer.wait_received(dict.fromkeys(CASES, numbers((1, 10))))
+            consumer.note(mix)
+            with interruption(scene, consumer.settled):  # type: ignore[attr-defined]
+                _act(sessions, {name: case.meanwhile for name, case in CASES.items()})
+            wait_until(scene.streams, TIMEOUT, f"streams, see {bridge.log}", 0.05)
+            _act(sessions, {name: case.after for name, case in CASES.items()})
+            consumer.wait_received({name: case.received for name, case in CASES.items()})
             assert bridge.terminate() == 0
-    assert far.came() == {name: list(row.came) for name, row in ROWS.items()}
-    _judge(far)
+    assert consumer.received() == {name: list(case.received) for name, case in CASES.items()}
+    _check(consumer)
     verified = command(["verify", "--json"], _chosen(kafka, namespace, "http://unknown.invalid"))
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def _speaker(mix: MixServer, name: str) -> Speaker:
+def _speaker(mix: MixServer, name: str) -> Session:
     mix.post("/control/sessions", {"id": name, "rate": 0})
-    speaker = Speaker(mix, name)
-    ROWS[name].first(speaker)
-    return speaker
+    session = Session(mix, name)
+    CASES[name].first(session)
+    return session
 
 
-def _act(speakers: Mapping[str, Speaker], acts: Mapping[str, Act]) -> None:
+def _act(sessions: Mapping[str, Session], acts: Mapping[str, Act]) -> None:
     for name, act in acts.items():
-        act(speakers[name])
+        act(sessions[name])
 
 
-def _judge(far: Far) -> None:
-    told, records = lifecycles(far.kafka, far.namespace), events(far.kafka, far.namespace)
-    for name, row in ROWS.items():
-        mine = told[_key(name)]
-        expected = [("attached", "new_session"), (row.kind, row.reason)]
-        if row.then is not None:
-            expected.append(("resumed", row.then))
-        assert [(one.kind, one.reason) for one in mine] == expected, name
-        _judge_one(name, row, mine[:2], far)
-        must_be_true(mine, (one for one in records if one.key == _key(name).encode()))
-        _epochs_are_told(mine, (one.epoch for one in far.follower().by_key()[_key(name)]))
+def _check(consumer: Consumer) -> None:
+    told, records = lifecycles(consumer.kafka, consumer.namespace), events(consumer.kafka, consumer.namespace)
+    for name, case in CASES.items():
+        own = told[_key(name)]
+        expected = [("attached", "new_session"), (case.kind, case.reason)]
+        if case.then is not None:
+            expected.append(("resumed", case.then))
+        assert [(one.kind, one.reason) for one in own] == expected, name
+        _check_one(name, case, own[:2], consumer)
+        must_be_true(own, (one for one in records if one.key == _key(name).encode()))
+        _check_epochs(own, (one.epoch for one in consumer.follower().by_key()[_key(name)]))
 
 
-def _judge_one(name: str, row: Row, mine: Sequence[Told], far: Far) -> None:
-    attached, told = mine
-    last = far.last[name]
-    to = str(int(last) + row.to) if isinstance(row.to, int) and row.to else row.to or last
-    assert (told.epoch, told.sequence) == (attached.epoch, far.numbers[name]), name
+def _check_one(name: str, case: Case, own: Sequence[Told], consumer: Consumer) -> None:
+    attached, told = own
+    last = consumer.last[name]
+    to = str(int(last) + case.to) if isinstance(case.to, int) and case.to else case.to or last
+    assert (told.epoch, told.sequence) == (attached.epoch, consumer.numbers[name]), name
     assert told.data["from_last_event_id"] == last, name
-    assert row.to is None or told.data["to_last_event_id"] == to, (name, told)
-    assert told.data["missing"] == row.missing, (name, told)
-    assert (told.new_epoch is not None) == row.anew, (name, told)
+    assert case.to is None or told.data["to_last_event_id"] == to, (name, told)
+    assert told.data["missing"] == case.missing, (name, told)
+    assert (told.new_epoch is not None) == case.new_epoch, (name, told)
 
 
-def _epochs_are_told(mine: Sequence[Told], epochs: Iterable[int]) -> None:
-    """An epoch that nobody told of would be a hole that nobody knows of."""
-    known = {mine[0].epoch} | {one.new_epoch for one in mine if one.new_epoch is not None}
+def _check_epochs(own: Sequence[Told], epochs: Iterable[int]) -> None:
+    """An epoch without a lifecycle record would be an unreported gap."""
+    known = {own[0].epoch} | {one.new_epoch for one in own if one.new_epoch is not None}
     assert set(epochs) == known

@@ -179,11 +179,11 @@ def test_the_endpoint_with_a_token_file_on_every_interface(kafka: str, namespace
     with scripted_mix() as mix:
         bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url, more)).start(wait=False)
         with bridge:
-            said = wait_until(
+            found = wait_until(
                 lambda: re.search(r"listens.* port=(\d+)", bridge.log_text()), 20, "the port's line", 0.05
             )
-            assert said is not None
-            bridge._port = int(said[1])
+            assert found is not None
+            bridge._port = int(found[1])
             bridge.wait_ready()
             assert bridge.get("/metrics").status == 401
             assert bridge.get("/metrics", {"Authorization": "Bearer open-sesame"}).status == 200

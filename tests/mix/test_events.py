@@ -1,4 +1,4 @@
-"""The 16 events: what passes, what does not, and that the published client's models never accept more than ours."""
+"""The 16 events: valid and invalid data, also compared with the published client's models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OPTIONAL: dict[str, dict[str, Any]] = {
 PARENT_AND_MESSAGE: dict[str, Any] = {"assistantMessageId": "m", "parentToolCallId": "p"}
 
 
-def complaint(event: str, data: object) -> str | None:
+def violations(event: str, data: object) -> str | None:
     return VALIDATORS[event](json.dumps(data))
 
 
@@ -64,7 +64,7 @@ def sdk_model(event: str) -> type[pydantic.BaseModel]:
 
 
 def values_for(annotation: Any) -> st.SearchStrategy[Any]:
-    """Values that the client's annotation stands for, as they look in JSON."""
+    """Values for the client's annotation, as in JSON."""
     if typing.get_origin(annotation) is typing.Union:
         return st.one_of([values_for(member) for member in typing.get_args(annotation)])
     if typing.get_origin(annotation) is typing.Literal:
@@ -119,19 +119,19 @@ def test_the_models_have_the_clients_16_events_and_fields() -> None:
 def test_required_fields_suffice_and_each_is_required(event: str) -> None:
     """The contract's required fields, and no others, must exist."""
     data = REQUIRED[event]
-    assert complaint(event, data) is None
+    assert violations(event, data) is None
     for name in data:
-        assert complaint(event, {k: v for k, v in data.items() if k != name}) == f"{name}: Field required"
+        assert violations(event, {k: v for k, v in data.items() if k != name}) == f"{name}: Field required"
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
 def test_optional_fields_may_be_null_or_absent_but_not_of_another_type(event: str) -> None:
     """Only unknown fields have no type."""
     optional = OPTIONAL.get(event, PARENT_AND_MESSAGE)
-    assert complaint(event, REQUIRED[event] | optional | {"brand_new": [None, {"x": 1}]}) is None
-    assert complaint(event, REQUIRED[event] | dict.fromkeys(optional)) is None
+    assert violations(event, REQUIRED[event] | optional | {"brand_new": [None, {"x": 1}]}) is None
+    assert violations(event, REQUIRED[event] | dict.fromkeys(optional)) is None
     for name in set(optional) - {"params"}:
-        wrong = complaint(event, REQUIRED[event] | {name: {"secret": "payload"}})
+        wrong = violations(event, REQUIRED[event] | {name: {"secret": "payload"}})
         assert wrong is not None
         assert wrong.startswith(f"{name}: ")
         assert "payload" not in wrong
@@ -152,7 +152,7 @@ def test_optional_fields_may_be_null_or_absent_but_not_of_another_type(event: st
 )
 def test_no_value_is_converted_and_closed_lists_are_closed(event: str, field: str, value: object) -> None:
     """A value of another type or outside a closed list is invalid and is not shown."""
-    wrong = complaint(event, REQUIRED[event] | {field: value})
+    wrong = violations(event, REQUIRED[event] | {field: value})
     assert wrong is not None
     assert wrong.startswith(field)
     assert "\n" not in wrong
@@ -176,7 +176,7 @@ def test_no_value_is_converted_and_closed_lists_are_closed(event: str, field: st
 )
 def test_values_that_the_contract_leaves_open_are_valid(event: str, field: str, value: object) -> None:
     """A slightly newer server's events are valid."""
-    assert complaint(event, REQUIRED[event] | {field: value}) is None
+    assert violations(event, REQUIRED[event] | {field: value}) is None
 
 
 @pytest.mark.parametrize("data", ["[]", "null", '"text"', "1"])

@@ -1,4 +1,4 @@
-"""What the list of sessions says: lenient with entries, strict with the shape."""
+"""Parsing the list of sessions: lenient with entries, strict with the shape."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_sessions_are_returned_in_order() -> None:
 
 
 def test_an_invalid_entry_is_skipped() -> None:
-    """The others are listed, the bad ones are told without their content."""
+    """The others are listed. The invalid ones are reported without their content."""
     entries = [
         1,
         {},

@@ -1,4 +1,4 @@
-"""The REST side against real servers on loopback: what is believed, what is not, and how it stops."""
+"""The REST interface with real servers on loopback: accepted and rejected responses, and stopping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 class Server:
-    """Answers each path as told, and remembers the requests."""
+    """Sends the configured response for each path and keeps the requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -133,7 +133,7 @@ def test_skipped_entries_are_reported_and_the_rest_is_listed(server: Server) -> 
     reports: list[str] = []
     assert [s.id for s in api(server.url, report=reports.append).list(include_subagents=False)] == ["a"]
     assert reports == ["2 of 3 listed sessions skipped; entry 1: id is not a non-empty string; entry 2: not an object"]
-    assert len(api(server.url).list(include_subagents=False)) == 1  # nobody has to listen
+    assert len(api(server.url).list(include_subagents=False)) == 1  # report is optional
 
 
 @pytest.mark.parametrize(
@@ -234,10 +234,10 @@ def test_a_token_file_that_cannot_be_read_makes_the_server_unavailable(server: S
 def test_an_incomplete_response_is_not_accepted(server: Server) -> None:
     """It may look like a shorter list."""
 
-    def stump(handler: BaseHTTPRequestHandler) -> None:
+    def incomplete(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n[]")
 
-    server.answers["/api/sessions"] = stump
+    server.answers["/api/sessions"] = incomplete
     assert refusal(api(server.url)).startswith("GET /api/sessions: ")
 
 
@@ -246,12 +246,12 @@ def test_silence_and_a_slow_body_end_in_time(server: Server) -> None:
     server.answers["/api/sessions"] = server.wait
     assert refusal(api(server.url, read_timeout=0.1)) == "GET /api/sessions: no response head: no byte for 0.1 s"
 
-    def drip(handler: BaseHTTPRequestHandler) -> None:
+    def slow_body(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
         while not server.released.wait(0.02):
             handler.wfile.write(b" ")
 
-    server.answers["/api/sessions"] = drip
+    server.answers["/api/sessions"] = slow_body
     started = monotonic()
     asked = api(server.url, connect_timeout=0.1, read_timeout=0.2)
     assert refusal(asked, answered=True) == "GET /api/sessions: the body was not complete in time"

@@ -1,7 +1,7 @@
-"""The event stream format, as plainly as WHATWG HTML section 9.2.6 words it: slow, whole input at once, no cleverness.
+"""A simple interpreter of the event stream format (HTML, section 9.2.6). It is slow and needs the whole input.
 
-Written from the standard's rules alone, to be compared with the reader. Two things are the bridge's own: a block that
-only moved the last event id is shown (as an event without name), and the last event id can be seeded by the caller.
+It follows only the standard's rules, to be compared with the reader. Two things are the bridge's own: a block that only
+moves the last event ID becomes an event without a name, and the caller can set the first last event ID.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Interpretation:
-    """What a stream says: ``(name, data, id of the block or None, last event id)`` each, and the rest at the end."""
+    """The events of a stream, ``(name, data, id of the block or None, last event ID)``, and its state at the end."""
 
     events: list[tuple[str, str, str | None, str]] = field(default_factory=list)
     last_event_id: str = ""
@@ -20,7 +20,7 @@ class Interpretation:
 
 
 def interpret(stream: bytes, last_event_id: str = "") -> Interpretation:
-    """Decode as UTF-8, cut into lines, process each line; what is pending at the end is discarded."""
+    """Decode as UTF-8, split into lines, process each line. An incomplete block at the end is discarded."""
     text = stream.decode("utf-8", "replace")
     text = text.removeprefix("\ufeff")
     lines, rest = _lines(text)
@@ -45,7 +45,7 @@ class _Block:
 
 
 def _lines(text: str) -> tuple[list[str], str]:
-    """Lines end by CR LF, a single LF, or a single CR; what follows the last end is no line."""
+    """Lines end with CR LF, LF or CR. The text after the last line end is not a line."""
     lines = []
     line = ""
     position = 0

@@ -1,4 +1,4 @@
-"""The reader against the reference interpreter, on input that nobody would write by hand, cut anywhere."""
+"""The reader compared with the reference interpreter, on generated input that is cut anywhere."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TOKENS += [b"id: 3\nevent: e\ndata: d\n\n"] * 3 + [
     b"longer than any field name",
 ]
 adversarial = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=3), max_size=40).map(b"".join)
-"""Bytes that mean something to the format, in any order, with noise."""
+"""Bytes with a meaning in the format, in any order, with noise."""
 well_formed = st.lists(
     st.sampled_from(
         [

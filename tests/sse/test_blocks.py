@@ -1,4 +1,4 @@
-"""The reader's framing where it keeps memory and work bounded: long, many-line and oversize blocks."""
+"""Memory and work of the framing are bounded: long, many-line and oversize blocks."""
 
 from __future__ import annotations
 
@@ -182,11 +182,11 @@ def test_sseclient_py_never_gets_many_lines_of_a_large_block(monkeypatch: pytest
     work = 0
     dispatch = event_stream._FieldReader.dispatch
 
-    def counting(self: event_stream._FieldReader, given: Iterable[bytes | Block]) -> list[sseclient.Event]:
+    def counting(self: event_stream._FieldReader, blocks: Iterable[bytes | Block]) -> list[sseclient.Event]:
         nonlocal work
-        given = list(given)
-        work += sum(sum(map(len, block.splitlines())) * len(block.splitlines()) for block in given)
-        return dispatch(self, given)
+        blocks = list(blocks)
+        work += sum(sum(map(len, block.splitlines())) * len(block.splitlines()) for block in blocks)
+        return dispatch(self, blocks)
 
     monkeypatch.setattr(event_stream._FieldReader, "dispatch", counting)
     for line in (b"data\n", b"data: 0123456789\n", b"data: " + b"x" * 1000 + b"\n"):
@@ -217,15 +217,15 @@ def cpu_of(stream: bytes, size: int, limit: int = 64 * MIB) -> float:
         (lambda n: b"x" * min(n * 15_000, WHOLE - 1), 1),
         (lambda n: b"data: x\r\n\r\n" * (n * 5_000), 1000),
     ],
-    ids=["one line", "one line dripped", "many lines", "comments", "an open line byte by byte", "small events"],
+    ids=["one line", "one line in small pieces", "many lines", "comments", "an open line byte by byte", "small events"],
 )
 def test_work_is_linear(stream: Callable[[int], bytes], size: int) -> None:
     """Four times the bytes cost about four times the work: ten at most, where a square would cost sixteen.
 
-    In one of five looks: a busy machine adds to one side now and then, and a square would be one in all of them.
+    In one of five measurements: a busy machine slows one side sometimes, but a square shows in all of them.
     """
-    looks = ((cpu_of(stream(4), size), cpu_of(stream(1), size)) for _ in range(5))
-    assert any(large < 10 * max(small, 0.002) for large, small in looks)
+    measurements = ((cpu_of(stream(4), size), cpu_of(stream(1), size)) for _ in range(5))
+    assert any(large < 10 * max(small, 0.002) for large, small in measurements)
 
 
 def test_normal_blocks_are_split_without_scanning_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:

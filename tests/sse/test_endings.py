@@ -1,4 +1,4 @@
-"""How a body can end, in every framing, plain and over TLS: events before it come out, a stump never does."""
+"""How a body can end, in every framing, plain and over TLS: complete events are returned, an incomplete one never."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bridge.http.response import direct_source
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import Kind
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, STREAM, UNTIL_CLOSE, Peer, chunk, serving, with_length
-from tests.fakes.streams import E1, E2, STUMP, endpoint, read_all, read_on, server_tls, transport
+from tests.fakes.streams import E1, E2, INCOMPLETE, endpoint, read_all, read_on, server_tls, transport
 
 GZIP = STREAM + b"Content-Encoding: gzip\r\n"
-PACKED = gzip.compress(E1 + STUMP)
+PACKED = gzip.compress(E1 + INCOMPLETE)
 PACKED_E1 = gzip.compress(E1)
 
 
@@ -36,33 +36,33 @@ def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
 
 ENDINGS: dict[str, tuple[bytes, Kind, bytes]] = {
     # name: what is sent before FIN, how it ends, the tail that is discarded
-    "chunked, final chunk, no stump": (CHUNKED + chunk(E1) + LAST_CHUNK, Kind.ENDED, b""),
-    "chunked, stump, final chunk": (CHUNKED + chunk(E1 + STUMP) + LAST_CHUNK, Kind.ENDED, STUMP),
-    "chunked, FIN between chunks": (CHUNKED + chunk(E1) + chunk(STUMP), Kind.BROKEN, STUMP),
-    "chunked, FIN inside a chunk": (CHUNKED + chunk(E1) + chunk(STUMP + b"ee")[:-4], Kind.BROKEN, STUMP),
-    "chunked, FIN in the size line": (CHUNKED + chunk(E1 + STUMP) + b"1", Kind.BROKEN, STUMP),
-    "chunked, a bad size": (CHUNKED + chunk(E1 + STUMP) + b"zz\r\n" + E2, Kind.BROKEN, STUMP),
+    "chunked, final chunk": (CHUNKED + chunk(E1) + LAST_CHUNK, Kind.ENDED, b""),
+    "chunked, incomplete event, final chunk": (CHUNKED + chunk(E1 + INCOMPLETE) + LAST_CHUNK, Kind.ENDED, INCOMPLETE),
+    "chunked, FIN between chunks": (CHUNKED + chunk(E1) + chunk(INCOMPLETE), Kind.BROKEN, INCOMPLETE),
+    "chunked, FIN inside a chunk": (CHUNKED + chunk(E1) + chunk(INCOMPLETE + b"ee")[:-4], Kind.BROKEN, INCOMPLETE),
+    "chunked, FIN in the size line": (CHUNKED + chunk(E1 + INCOMPLETE) + b"1", Kind.BROKEN, INCOMPLETE),
+    "chunked, a bad size": (CHUNKED + chunk(E1 + INCOMPLETE) + b"zz\r\n" + E2, Kind.BROKEN, INCOMPLETE),
     "chunked, final 0 without the last CRLF": (CHUNKED + chunk(E1) + b"0\r\n", Kind.ENDED, b""),
     "chunked, final chunk with trailers": (CHUNKED + chunk(E1) + b"0\r\nX: y\r\n\r\n", Kind.ENDED, b""),
     "chunked, the CRLF of a chunk missing": (CHUNKED + chunk(E1)[:-2], Kind.BROKEN, b""),
     "until close, FIN": (UNTIL_CLOSE + E1, Kind.ENDED, b""),
-    "until close, FIN after a stump": (UNTIL_CLOSE + E1 + STUMP, Kind.ENDED, STUMP),
-    "HTTP/1.0, FIN after a stump": (
-        b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + E1 + STUMP, Kind.ENDED, STUMP,
+    "until close, FIN after an incomplete event": (UNTIL_CLOSE + E1 + INCOMPLETE, Kind.ENDED, INCOMPLETE),
+    "HTTP/1.0, FIN after an incomplete event": (
+        b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + E1 + INCOMPLETE, Kind.ENDED, INCOMPLETE,
     ),
-    "length, too short": (with_length(len(E1 + E2)) + E1 + STUMP, Kind.BROKEN, STUMP),
+    "length, too short": (with_length(len(E1 + E2)) + E1 + INCOMPLETE, Kind.BROKEN, INCOMPLETE),
     "length, exact": (with_length(len(E1)) + E1, Kind.ENDED, b""),
-    "length, exact, but a stump": (with_length(len(E1 + STUMP)) + E1 + STUMP, Kind.ENDED, STUMP),
+    "length, exact, incomplete event": (with_length(len(E1 + INCOMPLETE)) + E1 + INCOMPLETE, Kind.ENDED, INCOMPLETE),
     "length and chunked": (
         STREAM + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(E1) + LAST_CHUNK, Kind.ENDED, b"",
     ),
     "gzip chunked, whole": (
-        GZIP + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(PACKED) + LAST_CHUNK, Kind.ENDED, STUMP,
+        GZIP + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(PACKED) + LAST_CHUNK, Kind.ENDED, INCOMPLETE,
     ),
     "gzip chunked, cut": (
-        GZIP + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(packed_until(E1 + STUMP)), Kind.BROKEN, STUMP,
+        GZIP + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(packed_until(E1 + INCOMPLETE)), Kind.BROKEN, INCOMPLETE,
     ),
-    "gzip until close, cut": (GZIP + b"\r\n" + packed_until(E1 + STUMP), Kind.ENDED, STUMP),
+    "gzip until close, cut": (GZIP + b"\r\n" + packed_until(E1 + INCOMPLETE), Kind.ENDED, INCOMPLETE),
 }  # fmt: skip
 
 
@@ -105,15 +105,15 @@ def test_a_corrupt_content_encoding_breaks_the_body() -> None:
 
 
 def test_tls_closed_without_notice_is_a_normal_end() -> None:
-    """Many servers and proxies omit the closing notice, and an attacker can cut there. An incomplete event is dropped."""
+    """Many servers and proxies omit the closing notice. An attacker can cut there: an incomplete event is dropped."""
 
     def script(peer: Peer) -> None:
-        peer.send(UNTIL_CLOSE + E1 + STUMP)
+        peer.send(UNTIL_CLOSE + E1 + INCOMPLETE)
         peer.socket.close()
 
     with serving(script, server_tls()) as server:
         data, outcome, stream = read_all(server.url)
-    assert (data, outcome.kind, stream.discarded_bytes) == (["one"], Kind.ENDED, len(STUMP))
+    assert (data, outcome.kind, stream.discarded_bytes) == (["one"], Kind.ENDED, len(INCOMPLETE))
 
 
 EMPTY = {
@@ -207,7 +207,7 @@ def test_silence_is_an_outcome_and_ends_the_response(tls: ssl.SSLContext | None)
     """The libraries would report a clean end on the next read."""
 
     def script(peer: Peer) -> None:
-        peer.send(CHUNKED, chunk(E1 + STUMP))
+        peer.send(CHUNKED, chunk(E1 + INCOMPLETE))
         peer.hold()
 
     with serving(script, tls) as server:

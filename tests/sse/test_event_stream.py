@@ -1,4 +1,4 @@
-"""What an event stream tells beside its events: life, counts, what is ready, and its one way to end."""
+"""The properties of an event stream beside its events: counts, events in memory, stalls, and its end."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_sseclient_py_parses_the_fields(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(made) >= 3
 
 
-# Ready events
+# Events in memory
 
 
 def test_pending_reports_whether_the_next_event_needs_a_read() -> None:
@@ -180,7 +180,7 @@ def test_an_invalid_event_does_not_stop_the_stream() -> None:
     ]  # fmt: skip
 
 
-# Signs of life
+# Stalls
 
 
 def test_bytes_without_a_closed_block_stall_the_stream(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""A connection ended from another thread, in every state it can be in; and one that a peer leaves hanging."""
+"""A connection that another thread ends in every state, and one that a peer no longer serves."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tests.fakes.raw_server import (
     full_backlog,
     serving,
 )
-from tests.fakes.streams import E1, E2, STUMP, endpoint, read_all, read_on, refused, server_tls
+from tests.fakes.streams import E1, E2, INCOMPLETE, endpoint, read_all, read_on, refused, server_tls
 from tests.support.waiting import wait_until
 
-AT_ONCE = 2.0
+IMMEDIATELY = 2.0
 """Seconds. A wake-up takes under a millisecond; on a busy machine a test allows more, but far less than any timeout."""
 
 
 class Reading:
-    """A worker's thread: connects, reads to the end, keeps what it saw and when it ended."""
+    """A worker's thread: connects, reads to the end, and keeps the events, the end and its time."""
 
     def __init__(self, connector: Connector, url: str) -> None:
         self.connector = connector
@@ -70,10 +70,10 @@ def silent(peer: Peer) -> None:
 
 
 def waiting_body(head: bytes, frame: Callable[[bytes], bytes]) -> Script:
-    """An event and a stump, then nothing."""
+    """An event and an incomplete one, then nothing."""
 
     def script(peer: Peer) -> None:
-        peer.send(head + frame(E1 + STUMP))
+        peer.send(head + frame(E1 + INCOMPLETE))
         peer.hold()
 
     return script
@@ -87,7 +87,7 @@ def flood(peer: Peer) -> None:
         peer.send(many)
 
 
-def drip(peer: Peer) -> None:
+def slow_head(peer: Peer) -> None:
     """The head of a response, a byte at a time, without end."""
     peer.send(b"HTTP/1.1 200 OK\r\nX: ")
     while not peer.server.ending.wait(0.01):
@@ -97,7 +97,7 @@ def drip(peer: Peer) -> None:
 STATES: dict[str, tuple[Script, Callable[[Reading, RawServer], object]]] = {
     # name: the server's part, and how the test sees that the state is reached
     "waits for the head": (silent, lambda _, server: server.peers and server.peers[0].request),
-    "reads a dripping head": (drip, lambda _, server: server.peers and server.peers[0].request),
+    "reads a slow head": (slow_head, lambda _, server: server.peers and server.peers[0].request),
     "waits for a chunk": (waiting_body(CHUNKED, chunk), lambda reading, _: reading.data),
     "waits inside a chunk": (waiting_body(CHUNKED + b"fff\r\n", bytes), lambda reading, _: reading.data),
     "waits until close": (waiting_body(UNTIL_CLOSE, bytes), lambda reading, _: reading.data),
@@ -128,7 +128,7 @@ def test_a_connection_ends_immediately_in_any_state(
         begin = monotonic()
         end(reading.connector)
         assert reading.join() == outcome
-        assert reading.ended_at - begin < AT_ONCE
+        assert reading.ended_at - begin < IMMEDIATELY
     assert set(reading.data) <= {"one"}
 
 
@@ -163,7 +163,7 @@ def test_a_connect_without_a_response_can_be_ended() -> None:
         begin = monotonic()
         reading.connector.stop()
         assert reading.join().kind is Kind.STOPPED
-        assert reading.ended_at - begin < AT_ONCE
+        assert reading.ended_at - begin < IMMEDIATELY
 
 
 def test_stop_is_final_and_can_be_called_at_any_time() -> None:
@@ -235,14 +235,14 @@ def test_a_new_connection_closes_the_previous_one() -> None:
 def test_hundreds_of_readers_stop_together() -> None:
     """A graceful shutdown does not take longer with more sessions."""
     with serving(waiting_body(UNTIL_CLOSE, bytes)) as server:
-        session_counters = [Reading(Connector(endpoint()), server.url) for _ in range(200)]
-        wait_until(lambda: all(reading.data for reading in session_counters), 30, "all readers to read")
+        readers = [Reading(Connector(endpoint()), server.url) for _ in range(200)]
+        wait_until(lambda: all(reading.data for reading in readers), 30, "all readers to read")
         begin = monotonic()
-        for reading in session_counters:
+        for reading in readers:
             reading.connector.stop()
-        assert {reading.join().kind for reading in session_counters} == {Kind.STOPPED}
+        assert {reading.join().kind for reading in readers} == {Kind.STOPPED}
         assert monotonic() - begin < 5
-        assert {tuple(reading.data) for reading in session_counters} == {("one",)}
+        assert {tuple(reading.data) for reading in readers} == {("one",)}
 
 
 def test_descriptors_do_not_leak() -> None:
@@ -317,7 +317,7 @@ def test_a_heartbeat_after_the_read_timeout_is_silence() -> None:
     with serving(every(5.0, [b": heartbeat\n"] * 2)) as server:
         begin = monotonic()
         outcome = read_all(server.url, read_timeout=0.3)[1]
-        assert 0.3 <= monotonic() - begin < AT_ONCE
+        assert 0.3 <= monotonic() - begin < IMMEDIATELY
     assert outcome.kind is Kind.SILENT
 
 
@@ -333,7 +333,7 @@ def test_a_slow_stream_without_a_closed_block_stalls() -> None:
     with serving(every(0.05, [b"data: "] + [b"x"] * 100)) as server:
         begin = monotonic()
         data, outcome, stream = read_all(server.url, read_timeout=0.2)
-        assert 0.4 <= monotonic() - begin < AT_ONCE
+        assert 0.4 <= monotonic() - begin < IMMEDIATELY
     assert (data, outcome) == ([], Outcome(Kind.STALLED, "bytes, but no complete block for 0.4 s"))
     assert stream.discarded_bytes >= len("data: xx")
 

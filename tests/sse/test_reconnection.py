@@ -1,4 +1,4 @@
-"""What follows an outcome: the whole table, with time and chance as arguments."""
+"""The decision after each outcome, with clock and jitter as arguments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def decided(  # noqa: PLR0913 - the columns of the table
     history: History, kind: Kind, *, now: float = 0.0, jitter: float = 0.5, retry_after: float | None = None,
     backoff: Backoff = BACKOFF,
 ) -> tuple[Decision, History]:  # fmt: skip
-    outcome = Outcome(kind, "told", retry_after=retry_after)
+    outcome = Outcome(kind, "detail", retry_after=retry_after)
     return decide(history, outcome, now=now, jitter=jitter, backoff=backoff, gone_after=30.0)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a server, and what its response heads lead to: nothing is parsed that is no event stream."""
+"""The request to a server, and the outcome of each response head: only an event stream is parsed."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def test_a_refused_connection_is_unreachable() -> None:
 
 def test_an_unknown_name_is_unreachable() -> None:
     """``.invalid`` is reserved for that."""
-    outcome = refused(f"http://user:{SECRET}@nobody.invalid/?{SECRET}")
+    outcome = refused(f"http://user:{SECRET}@unknown.invalid/?{SECRET}")
     assert outcome.kind is Kind.UNREACHABLE
     assert outcome.detail.startswith("name not resolved: ")
     assert SECRET not in outcome.detail
