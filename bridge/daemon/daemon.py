@@ -100,7 +100,7 @@ class Daemon:
     def _main_loop(self, pipeline: Pipeline) -> None:
         self._raise_if_stopped()  # before the first tick, which starts all sessions
         while True:
-            self._heartbeats.beat("supervisor")
+            self._heartbeats.record("supervisor")
             pipeline.tick()
             self._check_start(pipeline)
             self._wait(_URGENT_TICK if pipeline.is_urgent else _TICK)
@@ -161,7 +161,7 @@ class Daemon:
     def _wait_for(self, join: Callable[[float], bool], deadline: float) -> bool:
         """Wait for one step of the shutdown, in slices, so that a second stop is noticed."""
         while not join(min(deadline, monotonic() + 0.1)):
-            self._heartbeats.beat("supervisor")
+            self._heartbeats.record("supervisor")
             if self._pipeline is not None:
                 self._pipeline.raise_bug()
             if self._signals.stops > 1 or monotonic() > deadline:

@@ -113,7 +113,7 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     topics: TopicWatch | NoTopicWatch = NoTopicWatch(limits.max_request_bytes)
 
     def heartbeat() -> None:
-        heartbeats.beat("delivery")
+        heartbeats.record("delivery")
         stall_detector.heartbeat()
 
     def limit() -> int:
@@ -126,6 +126,6 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
 
     delivery = make_delivery(settings, count, limit, reclaim, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
-    coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.beat, wake)
+    coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
     topics = watch(settings, limits, coordinator)
     return Pipeline(delivery, supervisor, coordinator, topics)

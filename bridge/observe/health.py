@@ -65,7 +65,7 @@ class Heartbeats:
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
 
-    def beat(self, name: str) -> None:
+    def record(self, name: str) -> None:
         """Record a heartbeat of the loop; the first one registers it."""
         with self._lock:
             self._last[name] = self._now()

@@ -19,6 +19,7 @@ from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from tests.fakes.membership import SoleOwner
+from tests.fakes.raw_server import answer
 from tests.fakes.sources import source
 from tests.support.scripted_mix import listing, scripted_mix
 from tests.support.waiting import wait_until
@@ -86,3 +87,19 @@ def test_an_old_session_with_a_checkpoint_starts_again(monkeypatch: Any) -> None
         finally:
             supervisor.stop()
     assert started == [key]
+
+
+def test_an_error_answer_proves_that_the_server_is_reachable() -> None:
+    """The start waits for any answer, even an error; a list is polled for ever."""
+    with scripted_mix() as mix:
+        mix.list_answer = answer(503)
+        of = source(mix.url, discover_interval="50ms")
+        discovery = Discovery(of, lambda: None)
+        discovery.start()
+        wait_until(lambda: discovery.is_failing)
+        assert (of.has_answered, of.answers, of.failure) == (True, True, "GET /api/sessions: HTTP status 503")
+        mix.list_answer = None
+        wait_until(lambda: discovery.answered_at is not None and not discovery.is_failing)
+        assert of.failure is None
+        discovery.stop()
+        assert discovery.join(monotonic() + 5)

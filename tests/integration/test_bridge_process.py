@@ -1,4 +1,4 @@
-"""The bridge as tests run it: a process of its own, configured by its environment, ended by signals."""
+"""The bridge as a process of its own, configured by its environment and ended by signals."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.waiting import wait_until
 
 
 def test_a_command_runs_to_its_end() -> None:
-    """Output, errors and exit code come back."""
+    """Its output, errors and exit code are returned."""
     done = command(["--version"])
     assert (done.returncode, done.stderr) == (0, "")
     assert bridge.__version__ in done.stdout
 
 
 def test_settings_become_variables() -> None:
-    """Dotted keys, names with dots and dashes, lists and truth values, as the settings' description says."""
+    """Dotted keys, names with dots and dashes, lists and booleans, as the settings describe them."""
     variables = environment(
         {
             "kafka.bootstrap_servers": "h:1",
@@ -38,12 +38,12 @@ def test_settings_become_variables() -> None:
     }
 
 
-def test_it_starts_answers_stops_in_order_and_starts_again(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """SIGTERM ends it with 0, SIGKILL with the signal; each start is waited for at its own port."""
+def test_it_starts_answers_shuts_down_and_starts_again(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """SIGTERM ends it with 0, SIGKILL with the signal. Each start has a port of its own."""
     settings = {
         "namespace": namespace,
         "kafka.bootstrap_servers": kafka,
-        "servers.local.url": "http://127.0.0.1:9",  # the discard port: nobody listens
+        "servers.local.url": "http://127.0.0.1:9",  # the discard port: no server listens
         "servers.local.sessions": ["s1"],
         "start_timeout": 0,
     }
@@ -55,7 +55,7 @@ def test_it_starts_answers_stops_in_order_and_starts_again(kafka: str, namespace
         assert running.returncode == -9
 
 
-def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+def test_it_ends_when_its_parent_ends(tmp_path: Path) -> None:
     """A killed test run leaves no bridge behind."""
     code = (
         "import sys; from pathlib import Path; from tests.support.processes import spawn\n"
@@ -72,11 +72,11 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     wait_until(lambda: (child / "comm").read_text() == "sleep\n", 10, "the child to run")  # bound to its parent by then
     parent.kill()
     parent.communicate()
-    wait_until(lambda: not _lives(child), 10, "the child to end")
+    wait_until(lambda: not _is_alive(child), 10, "the child to end")
 
 
-def _lives(process: Path) -> bool:
-    """False also for an ended child that nobody has waited for."""
+def _is_alive(process: Path) -> bool:
+    """False also for a zombie."""
     try:
         return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which sessions are bridged: fixed, discovered, announced by an event; which are not, and how that is said."""
+"""Which sessions are bridged: configured, discovered or announced by an event; and how others are reported."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from tests.support.waiting import wait_until
 SILENT = ("--rate", 0)
 
 
-def test_a_new_session_is_bridged_at_once_when_an_event_says_so(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Without waiting for the next poll, and from its first event on."""
+def test_a_new_session_is_bridged_at_once_when_an_event_announces_it(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Before the next poll, and from its first event on."""
     with MixServer(tmp_path / "mix", "--sessions", 1, *SILENT) as mix:
         chosen = settings(kafka, namespace, mix.url, {"servers.local.discover_interval": "10m"})
         with started(tmp_path, chosen) as bridge:
@@ -27,7 +29,7 @@ def test_a_new_session_is_bridged_at_once_when_an_event_says_so(kafka: str, name
 
 
 def test_nothing_of_a_session_discovered_late_is_missed(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Sessions that were there and have spoken before the bridge, or a poll, saw them; and a deleted one stays away."""
+    """Sessions that had events before the bridge started, or before a poll listed them."""
     with MixServer(tmp_path / "mix", "--sessions", 0, *SILENT) as mix:
         mix.post("/control/sessions", {"id": "early", "rate": 0})
         mix.post("/control/sessions/early/burst", {"count": 30})
@@ -40,8 +42,8 @@ def test_nothing_of_a_session_discovered_late_is_missed(kafka: str, namespace: s
         prove(kafka, [f"{namespace}.events"], mix.journal())
 
 
-def test_fixed_ids_alone_are_bridged_when_discovery_is_off(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Nothing else, and the server is never asked for its sessions."""
+def test_only_configured_sessions_are_bridged_when_discovery_is_off(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The server is never polled for its sessions."""
     with scripted_mix() as mix:
         mix.list("a", "b", "c")
         mix.streams = {"a": Feed(3), "b": Feed(3), "c": Feed(3)}
@@ -54,8 +56,8 @@ def test_fixed_ids_alone_are_bridged_when_discovery_is_off(kafka: str, namespace
     assert texts(kafka, namespace, "b") == []
 
 
-def test_fixed_ids_are_bridged_beside_the_listed_ones(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A fixed one needs no listing, one that is both has one connection."""
+def test_configured_sessions_are_bridged_besides_the_listed_ones(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A configured session need not be listed; one that is both has one connection."""
     with scripted_mix() as mix:
         mix.list("a", "b")
         mix.streams = {"a": Feed(1), "b": Feed(1), "hidden": Feed(1)}
@@ -67,8 +69,8 @@ def test_fixed_ids_are_bridged_beside_the_listed_ones(kafka: str, namespace: str
         assert sorted(each.session for each in mix.asked) == ["a", "b", "hidden"]
 
 
-def test_subagents_are_bridged_only_when_asked_for(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Also when the server lists them unasked."""
+def test_subagents_are_bridged_only_with_include_subagents(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Even if the server lists them always."""
     with scripted_mix() as mix:
         mix.listed = [listing("main"), listing("helping", sessionType="subagent", parentSessionId="main")]
         mix.streams = {"main": Feed(1), "helping": Feed(1)}
@@ -84,7 +86,7 @@ def test_subagents_are_bridged_only_when_asked_for(kafka: str, namespace: str, t
 
 
 def test_old_sessions_are_not_discovered(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``created_within`` looks at the age, lets unknown ages in, and does not touch fixed ids."""
+    """``created_within`` accepts sessions of unknown age, and does not apply to configured sessions."""
     with scripted_mix() as mix:
         mix.listed = [
             listing("old", createdAt=rfc3339(unix_ms() - 7_200_000)),
@@ -100,13 +102,13 @@ def test_old_sessions_are_not_discovered(kafka: str, namespace: str, tmp_path: P
             assert session(bridge, "old") == {}
 
 
-def test_sessions_beyond_the_limit_are_reported_loudly(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """An error in the log, ``not_bridged`` in the status and in the metrics; and room that becomes free is used."""
+def test_sessions_above_the_limit_are_logged_as_an_error(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """They are counted in the status and in the metrics, and one of them starts when a place is free."""
     with scripted_mix() as mix:
         mix.list(*(f"s{number}" for number in range(5)))
         mix.streams = {f"s{number}": Feed(1) for number in range(5)}
         with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.max_sessions": 3})) as bridge:
-            # One shard after the other is taken, so a smaller number may have been said before.
+            # Shards are acquired one after the other, so a smaller number may have been logged before.
             line = wait_logged(bridge, "max_sessions", '"not_bridged": 2')
             assert (line["level"], line["server"]) == ("error", "local")
             assert status(bridge)["servers"]["local"]["not_bridged"] == 2
@@ -120,8 +122,8 @@ def test_sessions_beyond_the_limit_are_reported_loudly(kafka: str, namespace: st
             wait_until(lambda: status(bridge)["servers"]["local"]["not_bridged"] == 1, 10, "one left out")
 
 
-def test_a_list_that_cannot_be_believed_ends_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A page instead of a list, an error, an entry that is none: what runs goes on, good entries are used."""
+def test_an_invalid_list_ends_no_session(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A page instead of a list, and invalid entries: running sessions continue, valid entries are used."""
     with scripted_mix() as mix:
         mix.list("a")
         feed = Feed(1)
@@ -140,7 +142,7 @@ def test_a_list_that_cannot_be_believed_ends_nothing(kafka: str, namespace: str,
 
 
 def test_several_servers_in_one_daemon(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """The same session id on two servers is two sessions; a third server that is away harms neither."""
+    """The same session id on two servers is two sessions; a third server that is down affects neither."""
     with scripted_mix() as one, scripted_mix() as other:
         for mix, count in ((one, 3), (other, 5)):
             mix.list("same")

@@ -1,4 +1,4 @@
-"""The lifecycle topic: what is told of sessions, that it is true when it is told, and that no crash takes it away."""
+"""The lifecycle topic: its records are true when they are written, and no crash loses one."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from tests.support.scripted_mix import Feed, content, scripted_mix
 from tests.support.scripted_mix import status as answering
 from tests.support.waiting import wait_until
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
 DYING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
 
-def words(told: list[Told]) -> list[tuple[str, str]]:
+def kinds_and_reasons(told: list[Told]) -> list[tuple[str, str]]:
     """Kinds and reasons."""
     return [(one.kind, one.reason) for one in told]
 
 
 def numbers(first: int, last: int) -> list[str]:
-    """The texts of a feed, ends included."""
+    """The texts of a feed, both ends included."""
     return [str(number) for number in range(first, last + 1)]
 
 
 def all_true(kafka: str, namespace: str) -> None:
-    """Every record of the lifecycle topic, by the broker's own times."""
+    """Check every record of the lifecycle topic by the broker's own times."""
     records = events(kafka, namespace)
     for key, told in lifecycles(kafka, namespace).items():
         must_be_true(told, (one for one in records if (one.key or b"").decode() == key))
@@ -52,8 +52,10 @@ def all_true(kafka: str, namespace: str) -> None:
 # --- ends
 
 
-def test_ends_are_told_and_who_comes_back_is_resumed(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Gone or deleted, with the number it ended at; listed again it goes on, in the same numbers."""
+def test_ends_are_announced_and_a_session_that_is_listed_again_resumes(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Gone or deleted, with the number at its end; listed again, it continues with the same numbers."""
     more = {"servers.local.gone_after": "300ms", **BY_THE_BROKER}
     with scripted_mix() as mix:
         gone, deleted = Feed(3), Feed(3)
@@ -68,20 +70,20 @@ def test_ends_are_told_and_who_comes_back_is_resumed(kafka: str, namespace: str,
             deleted.push("session_deleted", '{"type":"session_deleted","sessionId":"deleted"}')
             for name in ("gone", "deleted"):
                 wait_checkpoint(kafka, namespace, name, lambda one: one["state"] == "ended")
-                wait_until(lambda name=name: not session(bridge, name), PATIENCE, f"the end of {name}", 0.05)  # type: ignore[misc]
+                wait_until(lambda name=name: not session(bridge, name), TIMEOUT, f"the end of {name}", 0.05)  # type: ignore[misc]
             polls = mix.lists
-            wait_until(lambda: mix.lists > polls + 1, PATIENCE, "a list without them")
+            wait_until(lambda: mix.lists > polls + 1, TIMEOUT, "a list without them")
             gone.add(2)
             mix.streams["gone"] = gone
             mix.list("gone")
             wait_acknowledged(bridge, "gone", 5)
             assert bridge.terminate() == 0
     told = lifecycle(kafka, namespace, "gone")
-    assert words(told) == [("attached", "new_session"), ("ended", "gone"), ("resumed", "replay_proved")]
+    assert kinds_and_reasons(told) == [("attached", "new_session"), ("ended", "gone"), ("resumed", "replay_proved")]
     assert [one.sequence for one in told] == [0, 3, 3]
     assert {one.data["from_last_event_id"] for one in told[1:]} == {"3"}
     told = lifecycle(kafka, namespace, "deleted")
-    assert words(told) == [("attached", "new_session"), ("ended", "deleted")]
+    assert kinds_and_reasons(told) == [("attached", "new_session"), ("ended", "deleted")]
     assert told[-1].sequence == 4
     assert texts(kafka, namespace, "gone") == numbers(1, 5)
     assert len({one.epoch for one in accepted(kafka, namespace, "gone")}) == 1
@@ -92,8 +94,10 @@ def test_ends_are_told_and_who_comes_back_is_resumed(kafka: str, namespace: str,
 
 
 @pytest.mark.parametrize("point", ["announcement_sent", "announcement_acknowledged"])
-def test_what_a_crash_leaves_half_told_is_told_again(kafka: str, namespace: str, tmp_path: Path, point: str) -> None:
-    """Killed at the first attach, at a gap with its new epoch, and at the end: each is told, true, and nothing lost."""
+def test_an_announcement_cut_by_a_crash_is_written_again(
+    kafka: str, namespace: str, tmp_path: Path, point: str
+) -> None:
+    """Killed at the first attach, at a gap with its new epoch, and at the end: each is announced, nothing is lost."""
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {"servers.local.gone_after": "300ms", "servers.local.sessions": "a", "servers.local.discover": False}
@@ -103,7 +107,7 @@ def test_what_a_crash_leaves_half_told_is_told_again(kafka: str, namespace: str,
             program = (*DYING, "--point", point, "--passage", str(passage), "--")
             bridge = Bridge(tmp_path / "bridge", chosen, program).start(wait=False)
             act(bridge)
-            assert bridge.wait(PATIENCE) < 0
+            assert bridge.wait(TIMEOUT) < 0
 
         dies(1)
         dies(2, lambda bridge: _gap(bridge, kafka, namespace, mix))
@@ -117,7 +121,7 @@ def test_what_a_crash_leaves_half_told_is_told_again(kafka: str, namespace: str,
     assert kinds == sorted(kinds, key=["attached", "gap", "ended"].index)
     gaps = [one for one in told if one.kind == "gap"]
     assert {(one.sequence, one.data["missing"]) for one in gaps} == {(5, 3)}
-    assert len({one.new_epoch for one in gaps}) == len(gaps), "a new epoch was told twice"
+    assert len({one.new_epoch for one in gaps}) == len(gaps), "a new epoch was announced twice"
     assert gaps[-1].new_epoch == told[-1].epoch
     assert texts(kafka, namespace, "a") == [*numbers(1, 5), *numbers(9, 10)]
     all_true(kafka, namespace)
@@ -130,9 +134,9 @@ def _say(mix: MixServer, first: int, last: int) -> None:
 
 
 def _gap(_bridge: Bridge, kafka: str, namespace: str, mix: MixServer) -> None:
-    """The session has five events; its server forgets three that nobody had."""
+    """The session has five events; its server drops three that were never read."""
     _say(mix, 1, 5)
-    wait_until(lambda: len(events(kafka, namespace)) == 5, PATIENCE, "five events", 0.1)
+    wait_until(lambda: len(events(kafka, namespace)) == 5, TIMEOUT, "five events", 0.1)
     wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
     refusal = mix.fault("status", status=503)
     mix.fault("disconnect")
@@ -142,8 +146,8 @@ def _gap(_bridge: Bridge, kafka: str, namespace: str, mix: MixServer) -> None:
 
 
 def _end(kafka: str, namespace: str, mix: MixServer) -> None:
-    """What is left has come, and the session is no more."""
-    wait_until(lambda: len(accepted(kafka, namespace, "a")) == 7, PATIENCE, "all events", 0.1)
+    """All remaining events are delivered, then the session is deleted."""
+    wait_until(lambda: len(accepted(kafka, namespace, "a")) == 7, TIMEOUT, "all events", 0.1)
     wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 2)
     mix.delete("/control/sessions/a")
 
@@ -151,8 +155,8 @@ def _end(kafka: str, namespace: str, mix: MixServer) -> None:
 # --- jumps within a connection
 
 
-def test_a_jump_is_healed_once_and_then_told(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Left out on the stream: one reconnect brings it, no gap, counted. Again: told at once. Never there: told too."""
+def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Skipped events come with one reconnect: no gap. A second jump, or events that never come, are announced."""
     names = ("healed", "twice", "lost", "leap")
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         for name in names:
@@ -166,7 +170,7 @@ def test_a_jump_is_healed_once_and_then_told(kafka: str, namespace: str, tmp_pat
         def wait_texts(expected: Mapping[str, list[str]]) -> None:
             wait_until(
                 lambda: {name: texts(kafka, namespace, name) for name in names} == expected,
-                PATIENCE,
+                TIMEOUT,
                 f"{expected}",
                 0.2,
             )
@@ -192,7 +196,7 @@ def test_a_jump_is_healed_once_and_then_told(kafka: str, namespace: str, tmp_pat
             assert bridge.terminate() == 0
     attached, proved, jumped = ("attached", "new_session"), ("resumed", "replay_proved"), ("gap", "ids_jumped")
     told = {name: lifecycle(kafka, namespace, name) for name in names}
-    assert {name: words(one) for name, one in told.items()} == {
+    assert {name: kinds_and_reasons(one) for name, one in told.items()} == {
         "healed": [attached, proved],
         "twice": [attached, proved, jumped],
         "lost": [attached, proved, jumped],
@@ -209,8 +213,8 @@ def test_a_jump_is_healed_once_and_then_told(kafka: str, namespace: str, tmp_pat
 # --- backpressure
 
 
-def test_a_reader_that_waited_long_for_room_asks_again(namespace: str, tmp_path: Path) -> None:
-    """Kafka stands still for six seconds: what the socket holds by then may have holes, a replay has none."""
+def test_a_reader_that_waited_long_for_memory_reconnects(namespace: str, tmp_path: Path) -> None:
+    """Kafka is paused for six seconds: the socket may lack events by then, a replay does not."""
     more = {"delivery.max_in_flight": 20}
     with scripted_mix() as mix, Broker(tmp_path / "kafka") as broker:
         feed = Feed(10)
@@ -232,4 +236,4 @@ def test_a_reader_that_waited_long_for_room_asks_again(namespace: str, tmp_path:
         records = events(broker.bootstrap, namespace)
         assert len(records) == 260, "the replay was published again"
         told = lifecycle(broker.bootstrap, namespace, "a")
-    assert words(told) == [("attached", "new_session"), ("resumed", "replay_proved")]
+    assert kinds_and_reasons(told) == [("attached", "new_session"), ("resumed", "replay_proved")]

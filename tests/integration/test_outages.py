@@ -1,4 +1,4 @@
-"""Kafka or servers away after the start: seen from outside, waited for without end, and nothing lost."""
+"""Kafka or servers down after the start: visible from outside, retried for ever, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def check(bridge: Bridge, name: str) -> Any:
     return next(each for each in bridge.get("/readyz").json()["checks"] if each["name"] == name)
 
 
-def test_kafka_away_is_seen_and_survived(namespace: str, tmp_path: Path) -> None:
-    """Broker killed: ``/readyz`` 503 with advice, ``/livez`` 200, a log line; back again: 200, and nothing missing."""
+def test_an_outage_of_kafka_is_visible_and_loses_nothing(namespace: str, tmp_path: Path) -> None:
+    """Broker killed: ``/readyz`` 503 with advice, ``/livez`` 200, a log line. Started again: 200, nothing missing."""
     with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
         feed = Feed(10)
         mix.list("a")
         mix.streams = {"a": feed}
-        # The start budget is about the start: it must not end a daemon whose Kafka goes away later.
+        # The start budget must not end a daemon whose Kafka fails later.
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, {"start_timeout": "2s"})) as bridge:
             wait_acknowledged(bridge, "a", 10)
             bridge.wait_ready()
@@ -44,8 +44,8 @@ def test_kafka_away_is_seen_and_survived(namespace: str, tmp_path: Path) -> None
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 51)]
 
 
-def test_a_server_away_is_seen_and_survived(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """The server killed: not ready, not reachable, its sessions wait with the reason; it is waited for without end."""
+def test_an_outage_of_a_server_is_visible_and_survived(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Server killed: not ready, not reachable, its sessions wait with the reason; it is retried for ever."""
     more = {"servers.local.sessions": "a,b", "start_timeout": "1s"}
     with MixServer(tmp_path / "mix", "--sessions", 0) as mix:
         for name in ("a", "b"):
@@ -66,8 +66,8 @@ def test_a_server_away_is_seen_and_survived(kafka: str, namespace: str, tmp_path
             assert bridge.terminate() == 0
 
 
-def test_a_server_away_is_seen_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Discovery alone, and an empty list: 200 while it answers, 503 with advice as soon as it is away."""
+def test_an_outage_of_a_server_is_visible_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Discovery alone, and an empty list: 200 while it answers, 503 with advice as soon as it is down."""
     with (
         MixServer(tmp_path / "mix", "--sessions", 0) as mix,
         started(tmp_path, settings(kafka, namespace, mix.url, {"start_timeout": "1s"})) as bridge,
@@ -82,8 +82,8 @@ def test_a_server_away_is_seen_without_a_session_too(kafka: str, namespace: str,
         assert bridge.terminate() == 0
 
 
-def test_a_token_that_is_refused_is_seen_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A server that answers each question with 401 answers, and yet nothing is bridged."""
+def test_a_refused_token_is_visible_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A server that answers each request with 401 is reachable, but nothing is bridged."""
     token = tmp_path / "token"
     token.write_text("right\n")
     more = {"servers.local.token_file": token}
@@ -105,10 +105,10 @@ def test_a_token_that_is_refused_is_seen_without_a_session_too(kafka: str, names
             assert bridge.get("/readyz").status == 503
 
 
-def test_a_server_that_forgot_everything_is_followed_from_where_it_is(
+def test_a_server_that_lost_its_events_is_followed_from_its_new_start(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:
-    """A restart without its replay buffer: the bridge takes what comes; the first life's records stay as they were."""
+    """It restarts without its replay buffer: the new events are bridged, the records before stay as they were."""
     first, second = Feed(5), Feed(0)
     with scripted_mix() as mix:
         mix.list("a")

@@ -1,4 +1,4 @@
-"""What one more idle session costs, and how its connects come: a real process with some hundreds of sessions."""
+"""The cost of one more idle session, and the rate of connections: a real process with some hundreds of sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW, MANY = 20, 420
 LARGEST_IDLE = 70
 """KiB of resident memory that one more plain session may cost."""
 LARGEST_STACK = 1024 + 200
-"""KiB of addresses: nearly all of it is its thread's stack, of which it uses little."""
+"""KiB of addresses: nearly all of it is its thread's stack, which is mostly unused."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def quiet_server(folder: Path) -> Iterator[MixServer]:
 
 
 def create(mix: MixServer, count: int) -> None:
-    """More sessions, over one connection."""
+    """Create sessions over one connection."""
     line = http.client.HTTPConnection(mix.url.removeprefix("http://"), timeout=10)
     for _ in range(count):
         line.request("POST", "/control/sessions", json.dumps({}))
@@ -37,24 +37,26 @@ def create(mix: MixServer, count: int) -> None:
     line.close()
 
 
-def wait_at_rest(bridge: Bridge, sessions: int) -> None:
-    """All are read, and their first positions are checkpointed."""
+def wait_idle(bridge: Bridge, sessions: int) -> None:
+    """Return once all stream and their first positions are checkpointed."""
 
-    def at_rest() -> bool:
-        told = status(bridge)["sessions"]
-        return [one["state"] == "streaming" and not one["in_flight"] for one in told] == [True] * sessions
+    def idle() -> bool:
+        running = status(bridge)["sessions"]
+        return [one["state"] == "streaming" and not one["in_flight"] for one in running] == [True] * sessions
 
-    wait_until(at_rest, 30, f"{sessions} sessions at rest, see {bridge.log}", 0.2)
+    wait_until(idle, 30, f"{sessions} idle sessions, see {bridge.log}", 0.2)
 
 
-def test_an_idle_session_costs_little_and_connects_are_spread(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Memory, threads and descriptors of 400 more sessions; and they come one after the other."""
+def test_an_idle_session_costs_little_and_the_connection_rate_is_limited(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Memory, threads and descriptors of 400 more sessions, and the times of their connections."""
     more = {"servers.local.discover_interval": "500ms"}
     with quiet_server(tmp_path) as mix, started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-        wait_at_rest(bridge, FEW)
+        wait_idle(bridge, FEW)
         before = footprint(bridge.pid)
         create(mix, MANY - FEW)
-        wait_at_rest(bridge, MANY)
+        wait_idle(bridge, MANY)
         after = footprint(bridge.pid)
         opened = sorted(stream["opened"] for stream in mix.streams())
         assert connections(int(mix.url.rpartition(":")[2])) >= MANY
@@ -65,5 +67,5 @@ def test_an_idle_session_costs_little_and_connects_are_spread(kafka: str, namesp
     assert (after.virtual - before.virtual) / added < LARGEST_STACK
     assert abs(after.threads - before.threads - added) <= 5
     assert abs(after.descriptors - before.descriptors - added) <= 20
-    assert len(opened) == MANY, "some connected more than once"
-    assert opened[-1] - opened[FEW] > (added - BURST) / RATE - 0.1, "they came faster than they may"
+    assert len(opened) == MANY, "a session connected more than once"
+    assert opened[-1] - opened[FEW] > (added - BURST) / RATE - 0.1, "connections exceed the rate limit"

@@ -1,4 +1,4 @@
-"""How a session ends, and comes back: gone for a while, deleted, listed again; and how one in trouble is kept apart."""
+"""How a session ends and starts again: gone for a while, deleted, listed again; and how faulty ones are isolated."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ from tests.support.scripted_mix import (
 from tests.support.scripted_mix import status as answering
 from tests.support.waiting import wait_until
 
-TWO_HUNDRED_SAYS_NOTHING = b"HTTP/1.1 204 Nothing\r\nConnection: close\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 Nothing\r\nConnection: close\r\n\r\n"
 
 
-@pytest.mark.parametrize("gone", [answer(404), TWO_HUNDRED_SAYS_NOTHING], ids=["404", "204"])
-def test_a_session_that_stays_gone_ends_and_comes_back(kafka: str, namespace: str, tmp_path: Path, gone: bytes) -> None:
-    """Three tries and ``gone_after``; the checkpoint says ended; listed again it goes on from its position."""
+@pytest.mark.parametrize("gone", [answer(404), NO_CONTENT], ids=["404", "204"])
+def test_a_session_that_stays_gone_ends_and_resumes_when_listed_again(
+    kafka: str, namespace: str, tmp_path: Path, gone: bytes
+) -> None:
+    """Three tries and ``gone_after``; the checkpoint says ended; listed again, it resumes at its position."""
     with scripted_mix() as mix:
         feed = Feed(3)
         mix.list("a")
@@ -68,8 +70,8 @@ def test_a_session_that_stays_gone_ends_and_comes_back(kafka: str, namespace: st
     assert len({one.epoch for one in accepted(kafka, namespace, "a")}) == 1
 
 
-def test_a_session_that_is_gone_for_a_moment_goes_on(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """One 404, as a proxy gives it in the middle of a deployment, ends nothing."""
+def test_a_session_that_is_gone_for_a_moment_continues(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """One 404, as from a proxy during a deployment, does not end it."""
     with scripted_mix() as mix:
         feed, refusals = Feed(2), iter([answer(404), answer(404)])
 
@@ -88,8 +90,8 @@ def test_a_session_that_is_gone_for_a_moment_goes_on(kafka: str, namespace: str,
     assert last_checkpoint(kafka, namespace, "a")["state"] == "active"
 
 
-def test_a_fixed_session_that_never_was_ends_too(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Its checkpoint says so, at the id it would have begun after; the daemon and the others go on."""
+def test_a_configured_session_that_never_existed_ends_too(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Its checkpoint says so, at the id after which it would have started; the others continue."""
     with scripted_mix() as mix:
         mix.streams = {"real": Feed(1)}
         more = {
@@ -105,7 +107,7 @@ def test_a_fixed_session_that_never_was_ends_too(kafka: str, namespace: str, tmp
 
 
 def test_the_event_session_deleted_ends_its_own_session_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """With everything before it delivered, itself too; word of another session's end ends nothing here."""
+    """Everything before it is delivered, and the event itself; an event about another session ends nothing."""
     deleted = '{"type":"session_deleted","sessionId":"a"}'
     with scripted_mix() as mix:
         one, other = Feed(2), Feed(2)
@@ -127,10 +129,10 @@ def test_the_event_session_deleted_ends_its_own_session_at_once(kafka: str, name
     assert last_checkpoint(kafka, namespace, "b")["state"] == "active"
 
 
-def test_no_session_in_trouble_touches_another(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """500s, 401s, pages, garbage, cuts, poison and giant events, floods of headers: all beside a good one."""
+def test_faulty_sessions_do_not_affect_others(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """500s, 401s, pages, garbage, cuts, malformed and giant events, floods of headers: all besides a good one."""
     deep = "[" * 100_000
-    poison = [
+    malformed = [
         block("1", "content", deep),
         block("2", "content", '{"type":"content","content":"\\ud800"}'),
         b'id: 3\nevent: content\ndata: {"type":"content","content":"\xff\xfe"}\n\n',
@@ -153,32 +155,32 @@ def test_no_session_in_trouble_touches_another(kafka: str, namespace: str, tmp_p
             "bad chunk": lambda peer: peer.send(CHUNKED + b"zz\r\nid: 1\r\n"),
             "flood": lambda peer: peer.send(CHUNKED[:-2] + b"x: y\r\n" * 100_000 + b"\r\n"),
             "mute": lambda peer: peer.hold(),
-            "poison": stream(*poison),
+            "malformed": stream(*malformed),
             "good": good,
         }
         mix.list(*mix.streams)
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "poison", 9)
+            wait_acknowledged(bridge, "malformed", 9)
             for count in range(2, 6):
                 good.add(1)
                 wait_acknowledged(bridge, "good", count)
-            told = {one["session"]: (one["state"], one["last_error"]) for one in status(bridge)["sessions"]}
-            assert told["good"] == ("streaming", None)
-            assert told["poison"] == ("streaming", None)
+            states = {one["session"]: (one["state"], one["last_error"]) for one in status(bridge)["sessions"]}
+            assert states["good"] == ("streaming", None)
+            assert states["malformed"] == ("streaming", None)
             for each in ("500", "401", "429", "page", "garbage", "bad chunk", "flood"):
-                assert told[each][0] in {"waiting", "connecting"}, (each, told[each])
-                assert told[each][1], each
+                assert states[each][0] in {"waiting", "connecting"}, (each, states[each])
+                assert states[each][1], each
             assert "bug" not in bridge.log_text()
             assert bridge.get("/readyz").status == 503  # most sessions cannot connect
             assert bridge.terminate() == 0
     assert texts(kafka, namespace, "good") == ["1", "2", "3", "4", "5"]
     sequences = [int(one.header("bridge.sequence") or 0) for one in events(kafka, namespace, "dead-letters")]
-    sequences += [one.sequence for one in accepted(kafka, namespace, "poison")]
+    sequences += [one.sequence for one in accepted(kafka, namespace, "malformed")]
     assert sorted(sequences) == list(range(1, 10))
 
 
-def test_a_connection_is_renewed_before_it_is_too_old(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``max_connection_age``: the next connection goes on where the first was, without a loss or a repeat."""
+def test_a_connection_is_replaced_when_it_is_too_old(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """``max_connection_age``: the next connection resumes, and nothing is lost or repeated."""
     with scripted_mix() as mix:
         feed = Feed(2)
         mix.list("a")
@@ -196,7 +198,7 @@ def test_a_connection_is_renewed_before_it_is_too_old(kafka: str, namespace: str
 
 
 def test_a_refused_token_is_read_again_from_its_file(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """After a 401 the next connection sends what the file says by then, to the stream and to the list."""
+    """After a 401 the next connection sends the file's new token, for the stream and for the list."""
     token = tmp_path / "token"
     token.write_text("first-token\n")
     seen: list[bytes] = []
@@ -221,8 +223,8 @@ def test_a_refused_token_is_read_again_from_its_file(kafka: str, namespace: str,
     assert seen[0] == b"Bearer first-token"
 
 
-def test_a_silent_connection_is_given_up(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """No byte for ``read_timeout``: the next connection resumes after what was delivered."""
+def test_a_silent_connection_is_closed(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """No byte for ``read_timeout``: the next connection resumes."""
     quiet = threading.Event()
     with scripted_mix() as mix:
         feed = Feed(2)
@@ -243,8 +245,8 @@ def test_a_silent_connection_is_given_up(kafka: str, namespace: str, tmp_path: P
         assert mix.ids_of("a")[:2] == ["0", "0"]
 
 
-def test_the_last_words_before_a_cut_are_not_taken_for_an_event(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """An unfinished block is discarded and read again whole, whatever the cut was."""
+def test_an_incomplete_block_before_a_cut_is_not_an_event(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """It is discarded, and read again as a whole."""
     with scripted_mix() as mix:
         whole = contents(1, 2)
 

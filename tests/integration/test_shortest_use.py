@@ -1,4 +1,4 @@
-"""``mix-bridge run`` as people write it: the shortest use, and every source of settings once end to end."""
+"""``mix-bridge run`` as users call it: the shortest command, and every source of settings once end to end."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ def run(arguments: Sequence[object], variables: Mapping[str, str], folder: Path)
 
 
 def events_of(kafka: str, namespace: str, count: int) -> set[str]:
-    """The sessions whose events are there, once so many records are."""
+    """The sessions with events in Kafka, once there are so many records."""
     wait_until(lambda: len(events(kafka, namespace)) >= count, 20, f"{count} records", 0.2)
     return {understand(record).key for record in events(kafka, namespace)}
 
 
-def ended(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of an orderly stop."""
+def terminated(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a graceful shutdown."""
     process.terminate()
     return process.wait(20)
 
 
 def test_the_shortest_use(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:
-    """A server, brokers, sessions: called ``local``, the default topics' names, and discovery off."""
+    """A server, brokers, sessions: the server is called ``local``, topics have default names, discovery is off."""
     arguments = ["run", "--server", mix.url, "--bootstrap-servers", kafka, "--session", "a", "--session", "c"]
     running = run([*arguments, "--set", f"namespace={namespace}", "--set", "http.port=0"], {}, tmp_path)
     assert events_of(kafka, namespace, 6) == {"local/a", "local/c"}
-    assert ended(running) == 0
+    assert terminated(running) == 0
     assert (len(partitions_of(kafka, f"{namespace}.events")), mix.lists) == (8, 0)
     assert partitions_of(kafka, f"{namespace}.checkpoints") == list(range(8))
 
 
 def test_without_sessions_all_are_discovered(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:
-    """And ``--server name=URL`` names it."""
+    """``--server name=URL`` names the server."""
     arguments = ["run", "--server", f"agents={mix.url}", "--bootstrap-servers", kafka, "--set", "http.port=none"]
     running = run([*arguments, "--set", f"namespace={namespace}"], {}, tmp_path)
     assert events_of(kafka, namespace, 9) == {"agents/a", "agents/b", "agents/c"}
-    assert ended(running) == 0
+    assert terminated(running) == 0
 
 
 def test_settings_from_toml(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ def test_settings_from_toml(kafka: str, mix: ScriptedMix, namespace: str, tmp_pa
     """)
     running = run(["run"], {"MIX_BRIDGE_CONFIG": str(config)}, tmp_path)
     wait_until(lambda: len(read_topic(kafka, f"{namespace}.texts")) == 3, 20, "the records", 0.2)
-    assert ended(running) == 0
+    assert terminated(running) == 0
     assert {record.key for record in read_topic(kafka, f"{namespace}.texts")} == {b"eu-west/b"}
 
 
 def test_settings_from_the_environment(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:
-    """Nothing but variables, those that Kubernetes injects passed over."""
+    """Only variables; those that Kubernetes injects are ignored."""
     variables = {
         "MIX_BRIDGE_NAMESPACE": namespace,
         "MIX_BRIDGE_SERVERS__LOCAL__URL": mix.url,
@@ -105,7 +105,7 @@ def test_settings_from_the_environment(kafka: str, mix: ScriptedMix, namespace: 
     }
     running = run(["run"], variables, tmp_path)
     assert events_of(kafka, namespace, 6) == {"local/a", "local/b"}
-    assert ended(running) == 0
+    assert terminated(running) == 0
     assert {each.headers["x-api-key"] for each in mix.asked} == {b"key-from-variable"}
 
 
@@ -134,28 +134,28 @@ def test_the_stronger_source_wins(kafka: str, mix: ScriptedMix, namespace: str, 
     options = ["--bootstrap-servers", kafka, "--set", f"namespace={namespace}", "--session", "a"]
     running = run(["run", *arguments, *options], variables, tmp_path)
     assert events_of(kafka, namespace, 3) == {"local/a"}
-    assert ended(running) == 0
+    assert terminated(running) == 0
     assert {understand(record).event for record in events(kafka, namespace)} == {"variable.content"}
     assert {each.headers["authorization"] for each in mix.asked} == {b"Bearer token-from-file"}
     assert texts(kafka, namespace, "b") == []
 
 
-def test_nothing_of_the_environment_but_its_own_is_used(
+def test_other_variables_of_the_environment_are_ignored(
     kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path
 ) -> None:
-    """Proxy variables and netrc lead nowhere."""
+    """Proxy variables and netrc have no effect."""
     (tmp_path / ".netrc").write_text("default login somebody password wrong\n")
     (tmp_path / ".netrc").chmod(0o600)
     variables = {"HOME": str(tmp_path), "http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
     arguments = ["run", "--server", mix.url, "--bootstrap-servers", kafka, "--set", f"namespace={namespace}"]
     running = run([*arguments, "--set", "http.port=none"], variables, tmp_path)
     assert events_of(kafka, namespace, 9) == {"local/a", "local/b", "local/c"}
-    assert ended(running) == 0
+    assert terminated(running) == 0
     assert not any("authorization" in each.headers for each in mix.asked)
 
 
-def test_the_repository_is_where_the_command_was_installed_from() -> None:
-    """What these tests start is this code."""
+def test_the_command_was_installed_from_this_repository() -> None:
+    """These tests run this code."""
     assert COMMAND.exists()
     shown = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True, cwd="/")
     assert shown.stdout.split()[1] in (REPOSITORY / "bridge" / "__init__.py").read_text()

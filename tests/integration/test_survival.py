@@ -1,7 +1,7 @@
-"""Brokers, networks, signals and clocks in trouble, under load: nothing missing, nothing altered.
+"""Faults of brokers, networks, signals and clocks under load: nothing is missing and nothing is altered.
 
-Each a few times here, under a light load; ``make torture`` does it often, long and under the full one, for the figures
-of docs/reliability.md.
+Each fault is injected a few times here, under a light load; ``make torture`` injects it often and under full load, for
+the figures of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -24,59 +24,59 @@ from tests.torture.signals import (
 
 
 def test_a_broker_restarted_killed_and_paused(namespace: str, tmp_path: Path) -> None:
-    """Records that Kafka may or may not have taken go again, and none is there twice."""
+    """Records whose outcome is unknown are sent again, and none is stored twice."""
     figures = in_trouble(tmp_path, namespace, [restarted, killed, paused(1.5, 2)], 1, "a broker", load=LIGHT)
     assert figures.repeats == 0
 
 
 def test_one_of_three_brokers_killed(namespace: str, tmp_path: Path) -> None:
-    """Replication 3, min.insync 2: the others go on."""
+    """Replication 3, min.insync 2: the others continue."""
     one_of_three_killed(tmp_path, namespace, 1, load=LIGHT)
 
 
 @pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
-def test_a_broker_without_room_on_its_disk(namespace: str, tmp_path: Path) -> None:
-    """It ends itself; what was read meanwhile goes to the one that is started again."""
+def test_a_broker_with_a_full_disk(namespace: str, tmp_path: Path) -> None:
+    """It ends itself; the events read meanwhile are delivered after its restart."""
     disk_full(tmp_path, namespace, 1)
 
 
-def test_a_network_to_kafka_that_fails(namespace: str, tmp_path: Path) -> None:
+def test_a_faulty_network_to_kafka(namespace: str, tmp_path: Path) -> None:
     """Cut, late, silent, half open."""
     figures = to_kafka(tmp_path, namespace, spells(0.5, 1.5), 1, "the network to Kafka", load=LIGHT)
     assert figures.twice == 0
 
 
-def test_a_network_to_the_server_that_fails(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """The same on the other side."""
+def test_a_faulty_network_to_the_server(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The same faults on the side of the server."""
     to_the_server(Place(tmp_path, kafka, namespace), spells(0.5, 1), 1, "the network to the server", load=LIGHT)
 
 
 def test_memory_stays_flat_while_kafka_is_slow(namespace: str, tmp_path: Path) -> None:
-    """A hundred streams push: their server has to wait, and nothing is dropped."""
+    """A hundred streams deliver more than Kafka accepts: their server waits, and nothing is dropped."""
     slow_for_long(tmp_path, namespace, 5, 100, 10_000)
 
 
-def test_an_orderly_stop_at_any_point_costs_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """SIGTERM in the flow, in a restore, in a checkpoint, in a new epoch: exit 0, and no record comes twice."""
+def test_a_graceful_shutdown_at_any_point_loses_and_repeats_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """SIGTERM while events flow, in a restore, in a checkpoint, in a new epoch: exit 0, no record twice."""
     figures = stopped_at_points(Place(tmp_path, kafka, namespace), 1, load=LIGHT)
     assert (figures.repeats, figures.twice) == (0, 0)
 
 
-def test_a_stop_while_no_server_answers_is_prompt(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_a_shutdown_while_no_server_answers_is_prompt(kafka: str, namespace: str, tmp_path: Path) -> None:
     """SIGTERM while it connects, and in the back-off."""
     stopped_without_a_server(Place(tmp_path, kafka, namespace), 1, load=LIGHT)
 
 
-def test_a_stop_while_kafka_is_away_loses_nothing(namespace: str, tmp_path: Path) -> None:
-    """75 after ``drain_timeout``, and at once for the second signal; what was in memory is read again."""
+def test_a_shutdown_while_kafka_is_down_loses_nothing(namespace: str, tmp_path: Path) -> None:
+    """75 after ``drain_timeout``, and at once after a second signal; events in memory are read again."""
     stopped_without_kafka(tmp_path, namespace, 1, load=Load(sessions=5))
 
 
-def test_a_process_that_stood_still_goes_on(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_a_process_that_was_paused_continues(kafka: str, namespace: str, tmp_path: Path) -> None:
     """SIGSTOP, SIGCONT."""
     frozen(Place(tmp_path, kafka, namespace), 1, 1, 6, load=LIGHT)
 
 
-def test_durations_do_not_care_for_the_wall_clock(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Set back by an hour and by a year: checkpoints, reconnects and readiness stay in time, epochs rise."""
+def test_durations_do_not_depend_on_the_wall_clock(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Set back by an hour and by a year: checkpoints, reconnects and readiness stay on time, epochs rise."""
     clock_set_back(Place(tmp_path, kafka, namespace), 2, load=LIGHT)

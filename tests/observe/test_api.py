@@ -131,7 +131,7 @@ def test_a_stalled_loop_is_503_on_livez_alone() -> None:
     """A loop without heartbeats makes the daemon not alive, and nothing else."""
     now = 100.0
     heartbeats = Heartbeats(lambda: now)
-    heartbeats.beat("poll")
+    heartbeats.record("poll")
     with serving(lambda: replace(WELL, loops=heartbeats.ages())) as port:
         now = 106.0
         answer = ask(port, "/livez")

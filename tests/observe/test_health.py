@@ -185,10 +185,10 @@ def test_heartbeats_return_the_age_of_each_loop() -> None:
     """An age grows until the next heartbeat; a loop that was removed has none."""
     now = 100.0
     heartbeats = Heartbeats(lambda: now)
-    heartbeats.beat("main")
-    heartbeats.beat("poll")
+    heartbeats.record("main")
+    heartbeats.record("poll")
     now = 103.0
-    heartbeats.beat("main")
+    heartbeats.record("main")
     now = 104.0
     assert heartbeats.ages() == {"main": 1.0, "poll": 4.0}
     heartbeats.forget("poll")
@@ -199,7 +199,7 @@ def test_heartbeats_return_the_age_of_each_loop() -> None:
 def test_the_default_clock_of_heartbeats_is_the_real_one() -> None:
     """Ages are real seconds."""
     heartbeats = Heartbeats()
-    heartbeats.beat("main")
+    heartbeats.record("main")
     assert 0 <= heartbeats.ages()["main"] < 5
 
 

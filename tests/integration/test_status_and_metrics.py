@@ -1,4 +1,4 @@
-"""What operators see: status, metrics that match what was sent, liveness, and no secret anywhere."""
+"""Status, metrics and liveness as operators see them, and no secret in any output."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def metric(bridge: Bridge, name: str, **labels: str) -> float:
     raise AssertionError(f"no {name}{wanted}")
 
 
-def test_metrics_and_status_say_what_was_done(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Each counter against what the server sent and what is in Kafka; the names of the interface in the status."""
+def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Each counter matches the server's events and Kafka's records; the status has the names of the interface."""
     blocks = [
         *contents(*range(1, 11)),
         block("11", "content", "{}"),
@@ -61,12 +61,12 @@ def test_metrics_and_status_say_what_was_done(kafka: str, namespace: str, tmp_pa
             assert metric(bridge, "buffer_bytes") == 0
             assert metric(bridge, "sessions", server="local", state="streaming") == 1
             assert "session=" not in bridge.get("/metrics").text
-            (told,) = status(bridge)["sessions"]
+            (shown,) = status(bridge)["sessions"]
             assert bridge.terminate() == 0
     epoch = json.loads(events(kafka, namespace)[0].value or b"")["epoch"]
-    ages = {told.pop("last_event_age") >= 0, told.pop("last_byte_age") >= 0}
+    ages = {shown.pop("last_event_age") >= 0, shown.pop("last_byte_age") >= 0}
     assert ages == {True}
-    assert told == {
+    assert shown == {
         "server": "local",
         "session": "a",
         "state": "streaming",
@@ -83,8 +83,8 @@ def test_metrics_and_status_say_what_was_done(kafka: str, namespace: str, tmp_pa
     assert len(events(kafka, namespace, "dead-letters")) == 2
 
 
-def test_the_endpoint_wants_its_token(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Bearer or the password of Basic; probes are free."""
+def test_the_endpoint_needs_its_token(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """As Bearer or as password of Basic; probes need none."""
     chosen = settings(kafka, namespace, "http://127.0.0.1:9", {"http.token": "open-sesame", "start_timeout": 0})
     with started(tmp_path, chosen) as bridge:
         basic = base64.b64encode(b"any:open-sesame").decode()
@@ -106,7 +106,7 @@ SECRETS = {
 
 
 def test_no_secret_in_any_output(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Logs at debug, status, metrics, health: while all goes well, while much is refused, and at a failed start."""
+    """Logs at debug, status, metrics, health: with answers, with refusals, and at a failed start."""
     with scripted_mix() as mix:
         mix.list("a", "b")
         mix.streams = {
@@ -131,10 +131,10 @@ def test_no_secret_in_any_output(kafka: str, namespace: str, tmp_path: Path) -> 
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             for server in ("local", "other", "third"):
                 wait_acknowledged_as(bridge, server)
-            told = "".join(asked(bridge, path) for path in ("/livez", "/readyz", "/api/status", "/metrics"))
+            shown = "".join(asked(bridge, path) for path in ("/livez", "/readyz", "/api/status", "/metrics"))
             assert bridge.terminate() == 0
             assert "7e57" not in bridge.log_text()
-            assert "7e57" not in told
+            assert "7e57" not in shown
         seen = {each.headers.get("authorization", b"") for each in mix.asked}
         assert b"Bearer tok-7e57-secret" in seen
     refused = settings(kafka, namespace, "http://127.0.0.1:9", {"log.level": "debug", "start_timeout": "1s"})
@@ -150,7 +150,7 @@ def test_no_secret_in_any_output(kafka: str, namespace: str, tmp_path: Path) -> 
 
 
 def asked(bridge: Bridge, path: str) -> str:
-    """What the endpoint says to one who has its token."""
+    """The endpoint's answer to a request with its token."""
     return bridge.get(path, {"Authorization": f"Bearer {SECRETS['http.token']}"}).text
 
 
@@ -166,8 +166,8 @@ def wait_acknowledged_as(bridge: Bridge, server: str) -> None:
     wait_until(done, 20, f"three records of {server}, see {bridge.log}", 0.05)
 
 
-def test_a_stalled_delivery_thread_is_not_alive(kafka: str, namespace: str, monkeypatch: Any) -> None:
-    """``/livez`` 503 within 10 s of a poll that does not return, naming the loop; 200 when it moves again."""
+def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkeypatch: Any) -> None:
+    """``/livez`` is 503 within 10 s and names the loop; it is 200 again when the loop continues."""
     free = threading.Event()
     free.set()
     poll = IdempotentProducer.poll
