@@ -103,7 +103,7 @@ class ShardSnapshot:
 
     number: int
     stage: str
-    term: int | None  # the fencing token: the offset of this process's claim
+    token: int | None  # the fencing token: the offset of this process's claim
     sessions: int  # sessions that run here
     trouble: str | None = None  # why it is not owned yet, and the fix
 
@@ -164,7 +164,7 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
         },
         "shard_count": replica.shard_count,
         "shards": [
-            {"shard": each.number, "state": each.stage, **_values(each, "term", "sessions", "trouble")}
+            {"shard": each.number, "state": each.stage, "term": each.token, **_values(each, "sessions", "trouble")}
             for each in replica.shards
         ],
         "replicas": dict(replica.others),

@@ -9,9 +9,14 @@ from bridge.sse.event_stream import EventStream
 
 
 @dataclass(slots=True)
-class StreamCounters:
-    """The names are those of ``core.snapshot.Counters``."""
+class SessionCounters:
+    """Counters of a session, named as in ``core.snapshot.Counters``, and the last things it saw.
 
+    Thread rule: written by the session's worker, read by any thread.
+    """
+
+    last_event_at: float | None = None
+    last_error: str | None = None
     received: int = 0
     reconnects: int = 0
     bytes_read: int = 0
@@ -24,14 +29,6 @@ class StreamCounters:
     resets: int = 0
     unresumable: int = 0
     backfilled: int = 0
-
-
-@dataclass(slots=True)
-class SessionCounters(StreamCounters):
-    """Counters of a session, and the last things it saw. Thread rule: written by its worker, read by any thread."""
-
-    last_event_at: float | None = None
-    last_error: str | None = None
 
     def add_lifecycle_event(self, event: LifecycleEvent, backfilled: int) -> None:
         """Count what happened to the stream. ``backfilled``: jumps of ids that reconnects have filled so far."""
@@ -54,4 +51,4 @@ class SessionCounters(StreamCounters):
         return {name: getattr(self, name) for name in _NAMES}
 
 
-_NAMES = tuple(each.name for each in fields(StreamCounters))
+_NAMES = tuple(each.name for each in fields(SessionCounters) if not each.name.startswith("last_"))

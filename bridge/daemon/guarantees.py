@@ -1,4 +1,4 @@
-"""The way to Kafka that the settings ask for: chosen once, here."""
+"""Makes the delivery for the guarantee of the settings; no other module of the daemon knows which it is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bridge.settings.naming import transactional_id
 
 
 def make_delivery(
-    settings: Settings, partitions: int, limit: Callable[[], int], reclaim: Reclaim, beat: Callable[[], None]
+    settings: Settings, partitions: int, limit: Callable[[], int], reclaim: Reclaim, heartbeat: Callable[[], None]
 ) -> Delivery:
-    """``partitions`` of the checkpoints topic; ``limit``: bytes of the largest request that all topics take now."""
+    """``partitions``: of the checkpoints topic; ``limit``: bytes of the largest request that all topics accept now."""
     topics, delivery = settings.topics, settings.delivery
     own = OwnTopics(topics.checkpoints, partitions, topics.lifecycle)
     config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
@@ -30,20 +30,20 @@ def make_delivery(
 
     if delivery.guarantee == "at_least_once":
         bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
-        return AtLeastOnce(make, own, bounds, beat)
+        return AtLeastOnce(make, own, bounds, heartbeat)
 
-    patience = TransactionTimeouts()
+    timeouts = TransactionTimeouts()
 
     def make_transactional(shard: int) -> TransactionalProducer:
         name = transactional_id(settings.namespace, shard)
-        return TransactionalProducer(ProducerSettings(config, limit()), name, patience)
+        return TransactionalProducer(ProducerSettings(config, limit()), name, timeouts)
 
     return ExactlyOnce(
         make_transactional,
         lambda: make(Role.POSITIONS),
         own,
         exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
-        Pace(delivery.transaction_interval, delivery.checkpoint_interval, patience),
+        Pace(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
         reclaim,
-        beat,
+        heartbeat,
     )

@@ -53,7 +53,7 @@ class ServerSessions:
         name, settings, discovery, owned = self.source.name, self.source.settings, self.discovery, self._shards.owned
         selection = select(
             self._part.of("configured", settings.sessions, owned),
-            self._shards.unfinished(name) if discovery else (),
+            self._shards.checkpoints.unfinished(name) if discovery else (),
             (*self._part.of("listed", discovery.listed, owned), *self._listed_before()) if discovery else (),
             running=running,
             cooling_down=self._shards.cool_downs.active(name, monotonic(), self._is_unlisted),
@@ -70,7 +70,8 @@ class ServerSessions:
     def _listed_before(self) -> list[str]:
         """The listed sessions that have a checkpoint: they passed the filters once, whatever the filters are now."""
         listed = self.discovery.all_listed if self.discovery is not None else ()
-        return [each for each in listed if self._shards.restored(SessionKey(self.source.name, each)) is not None]
+        checkpoints = self._shards.checkpoints
+        return [each for each in listed if checkpoints.get(SessionKey(self.source.name, each)) is not None]
 
     def _is_unlisted(self, session_id: str, moment: float) -> bool:
         if self.discovery is None or session_id in self._configured:

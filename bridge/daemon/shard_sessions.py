@@ -9,7 +9,7 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, partition_of
 from bridge.daemon.cool_downs import CoolDowns
-from bridge.daemon.ignored_checkpoints import IgnoredCheckpoints
+from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.session_states import State
 from bridge.daemon.session_worker import SessionWorker
@@ -18,24 +18,21 @@ from bridge.delivery.protocol import Delivery
 
 
 class ShardSessions:
-    """What the ShardCoordinator asks of the sessions (``sharding.roles.Sessions``), and the supervisor's view of it.
+    """What the ShardCoordinator asks of the sessions , and the supervisor's view of it.
 
     Thread rule: the main thread, except for ``count_by_shard`` (any).
     """
 
     def __init__(
-        self, shard_count: int, delivery: Delivery, running: RunningSessions, ignored: IgnoredCheckpoints
+        self, shard_count: int, delivery: Delivery, running: RunningSessions, checkpoints: RestoredCheckpoints
     ) -> None:
         self.cool_downs = CoolDowns()
+        self.checkpoints = checkpoints
         self._shard_count = shard_count
         self._delivery = delivery
         self._running = running
-        self._ignored = ignored
         self._leases: dict[int, Lease] = {}
         """Of the shards whose sessions may start."""
-        self._checkpoints: dict[SessionKey, Restored] = {}
-        self._keys: dict[int, set[SessionKey]] = {}
-        """The keys of ``_checkpoints`` by shard: hashing all keys would cost too much."""
         self._suspended: set[SessionKey] = set()
         """Sessions that may not start before their stored checkpoint is read again."""
         self._departing: dict[SessionKey, SessionWorker] = {}
@@ -54,16 +51,13 @@ class ShardSessions:
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Let the sessions of a shard start."""
-        for key, each in restored.items():
-            self._keep(lease.shard, key, each)
+        self.checkpoints.add_shard(lease.shard, restored)
         self._leases[lease.shard] = lease
-        self._ignored.report(restored)
 
     def revoke(self, shard: int) -> None:
         """Stop the readers of a shard, and start none of its sessions any more."""
         self._leases.pop(shard, None)
-        for key in self._keys.pop(shard, ()):
-            self._checkpoints.pop(key, None)
+        self.checkpoints.remove_shard(shard)
         for each in self._running.in_shard(shard):
             each.worker.stop()
 
@@ -99,9 +93,7 @@ class ShardSessions:
             if running is not None:
                 self._delivery.close(key)
                 self._abandon(running)
-            self._checkpoints.pop(key, None)
-            if key in restored:
-                self._keep(shard, key, restored[key])
+            self.checkpoints.put(shard, key, restored.get(key))
             self.cool_downs.cancel([key])
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
@@ -119,7 +111,7 @@ class ShardSessions:
 
     def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch in which a session was restored; None if it has no checkpoint."""
-        restored = self._checkpoints.get(key)
+        restored = self.checkpoints.get(key)
         return None if restored is None else restored.checkpoint.position.epoch
 
     def must_restart(self) -> Iterable[SessionKey]:
@@ -142,18 +134,6 @@ class ShardSessions:
             return None
         return self._leases.get(self.shard_of(key))
 
-    def restored(self, key: SessionKey) -> Restored | None:
-        """Where the session resumes."""
-        return self._checkpoints.get(key)
-
-    def unfinished(self, server: str) -> list[str]:
-        """The ids of the sessions of a server whose checkpoint says that they have not ended."""
-        return [
-            key.session_id
-            for key, each in self._checkpoints.items()
-            if key.server == server and each.checkpoint.state == "active"
-        ]
-
     def remove_ended(self) -> None:
         """Remove the sessions that have ended and start their cool-downs."""
         self._departing = {key: worker for key, worker in self._departing.items() if worker.is_alive}
@@ -168,7 +148,7 @@ class ShardSessions:
         key, shard = session.key, session.lease.shard
         checkpoint = self._delivery.close(key)
         if checkpoint is not None and shard in self._leases:
-            self._keep(shard, key, Restored(checkpoint, is_stale=False))
+            self.checkpoints.put(shard, key, Restored(checkpoint, is_stale=False))
         self.cool_downs.start(key, monotonic(), crashed=session.worker.state is State.CRASHED)
         self._running.remove(session)
 
@@ -176,7 +156,3 @@ class ShardSessions:
         if session.worker.is_alive:
             self._departing[session.key] = session.worker
         self._running.remove(session)
-
-    def _keep(self, shard: int, key: SessionKey, restored: Restored) -> None:
-        self._checkpoints[key] = restored
-        self._keys.setdefault(shard, set()).add(key)

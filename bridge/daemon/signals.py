@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import queue
 from contextlib import suppress
-from enum import Enum, auto
 
-
-class _Request(Enum):
-    STOP = auto()
-    WAKE = auto()
+_STOP, _WAKE = True, False
 
 
 class SignalQueue:
@@ -19,26 +15,26 @@ class SignalQueue:
     """
 
     def __init__(self) -> None:
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._stops = 0
 
     def stop(self) -> None:
         """Ask for a graceful shutdown; the second call asks for an immediate one."""
-        self._requests.put(_Request.STOP)
+        self._requests.put(_STOP)
 
     def wake(self) -> None:
         """End a ``wait`` of the main thread."""
-        self._requests.put(_Request.WAKE)
+        self._requests.put(_WAKE)
 
     def wait(self, seconds: float) -> None:
         """Wait for a request for at most so many seconds."""
         with suppress(queue.Empty):
-            self._stops += self._requests.get(timeout=seconds) is _Request.STOP
+            self._stops += self._requests.get(timeout=seconds)
 
     @property
     def stops(self) -> int:
         """How often ``stop`` was called."""
         with suppress(queue.Empty):
             while True:
-                self._stops += self._requests.get_nowait() is _Request.STOP
+                self._stops += self._requests.get_nowait()
         return self._stops

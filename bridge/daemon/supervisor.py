@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
-from bridge.daemon.ignored_checkpoints import IgnoredCheckpoints
 from bridge.daemon.limits import set_switch_interval
+from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.server_sessions import ServerSessions
 from bridge.daemon.session_stream import SessionStream
@@ -45,8 +45,8 @@ class Supervisor:
         self._delivery = delivery
         self._stall_detector = stall_detector
         self._running = RunningSessions(sources)
-        ignored = IgnoredCheckpoints({name: source.settings for name, source in sources.items()})
-        self.shards = ShardSessions(shard_count, delivery, self._running, ignored)
+        checkpoints = RestoredCheckpoints({name: source.settings for name, source in sources.items()})
+        self.shards = ShardSessions(shard_count, delivery, self._running, checkpoints)
         self._servers = {name: ServerSessions(source, self.shards, changed) for name, source in sources.items()}
         self._ticked_at = monotonic()
         self.is_behind = False
@@ -102,7 +102,7 @@ class Supervisor:
                 allowed -= 1
 
     def _start_session(self, key: SessionKey, server: ServerSessions, lease: Lease) -> None:
-        source, restored = server.source, self.shards.restored(key)
+        source, restored = server.source, self.shards.checkpoints.get(key)
         checkpoint = None if restored is None else restored.checkpoint
         publisher = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, lease)
         stream = SessionStream(key, source, publisher, restored, lease, self._stall_detector, server.poll_now)

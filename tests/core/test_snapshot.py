@@ -8,18 +8,8 @@ from dataclasses import fields, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot, TopicSnapshot, status
-
-EMPTY = BridgeSnapshot(
-    version="1.2.3",
-    namespace="mix",
-    started_at_ms=1_700_000_000_000,
-    restored=True,
-    buffer_bytes=0,
-    buffer_limit=100,
-    checkpoints_written=0,
-    kafka_last_answer_age=0.1,
-)
+from bridge.core.snapshot import Counters, ServerSnapshot, SessionSnapshot, TopicSnapshot, status
+from tests.fakes.snapshots import WELL
 
 
 def test_a_total_adds_every_counter_and_every_reason() -> None:
@@ -35,14 +25,14 @@ def test_a_total_adds_every_counter_and_every_reason() -> None:
 def test_the_total_of_nothing_is_nothing() -> None:
     """A server without sessions has counters, all zero."""
     assert Counters.total(()) == Counters()
-    snapshot = replace(EMPTY, servers={"local": ServerSnapshot(reachable=True)})
+    snapshot = replace(WELL, servers={"local": ServerSnapshot(reachable=True)})
     assert snapshot.totals() == {"local": Counters()}
 
 
 def test_a_session_of_a_server_that_left_the_settings_is_counted() -> None:
     """A session is counted even when nothing else is known of its server."""
     session = SessionSnapshot("old", "1", "streaming", counters=Counters(received=3))
-    assert replace(EMPTY, sessions=(session,)).totals() == {"old": Counters(received=3)}
+    assert replace(WELL, sessions=(session,)).totals() == {"old": Counters(received=3)}
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["receive", "end"])), max_size=40))
@@ -58,7 +48,7 @@ def test_totals_never_decrease_when_sessions_end_and_start_again(steps: list[tup
             live[name] = replace(counters, received=counters.received + 1)
         sessions = tuple(SessionSnapshot("local", each, "streaming", counters=live[each]) for each in live)
         server = ServerSnapshot(reachable=True, ended=ended)
-        now = replace(EMPTY, sessions=sessions, servers={"local": server}).totals()["local"].received
+        now = replace(WELL, sessions=sessions, servers={"local": server}).totals()["local"].received
         assert now == before + (step == "receive")
         before = now
 
@@ -68,7 +58,7 @@ def test_the_status_of_a_session_has_the_names_of_the_interface() -> None:
     session = SessionSnapshot(
         "local", "42", "streaming", "e7", 1_700_000_000, 9, 8, 1, 0.12345, 0.5, None, Counters(reconnects=2)
     )
-    assert status(replace(EMPTY, sessions=(session,)))["sessions"] == [
+    assert status(replace(WELL, sessions=(session,)))["sessions"] == [
         {
             "server": "local",
             "session": "42",
@@ -90,7 +80,7 @@ def test_the_status_of_a_session_has_the_names_of_the_interface() -> None:
 def test_the_status_is_json() -> None:
     """Everything in the status can be written as JSON; an age is null if the thing never happened."""
     snapshot = replace(
-        EMPTY,
+        WELL,
         kafka_last_answer_age=None,
         servers={"local": ServerSnapshot(reachable=False, listed=7, not_bridged=2)},
         loops={"poll": 0.25},
@@ -109,6 +99,6 @@ def test_the_status_is_json() -> None:
 def test_the_status_contains_each_topic() -> None:
     """Its size, its problem and its changes."""
     topic = TopicSnapshot("mix.events", 8, "no leader", ("small",), {"partitions": 1})
-    assert status(replace(EMPTY, topics=(topic,)))["topics"] == {
+    assert status(replace(WELL, topics=(topic,)))["topics"] == {
         "mix.events": {"partitions": 8, "trouble": "no leader", "warnings": ["small"], "changes": {"partitions": 1}}
     }

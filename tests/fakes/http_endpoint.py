@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot
 from bridge.observe.api import HttpEndpoint
+from tests.fakes import snapshots
 
-WELL = BridgeSnapshot(
-    version="1.2.3",
-    namespace="mix",
-    started_at_ms=0,
-    restored=True,
-    buffer_bytes=0,
-    buffer_limit=100,
-    checkpoints_written=0,
-    kafka_last_answer_age=0.1,
+WELL = replace(
+    snapshots.WELL,
     sessions=(SessionSnapshot("local", "s\x1b\ud800", "streaming", sequence=7),),
     servers={"local": ServerSnapshot(reachable=True)},
     loops={"poll": 0.1},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -195,32 +194,6 @@ def test_a_connection_is_replaced_when_it_is_too_old(kafka: str, namespace: str,
             assert bridge.terminate() == 0
         assert mix.ids_of("a")[:2] == ["0", "1"]
     assert texts(kafka, namespace, "a") == ["1", "2", "3"]
-
-
-def test_a_refused_token_is_read_again_from_its_file(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """After a 401 the next connection sends the file's new token, for the stream and for the list."""
-    token = tmp_path / "token"
-    token.write_text("first-token\n")
-    seen: list[bytes] = []
-
-    def guarded(feed: Feed) -> Any:
-        def script(peer: Peer) -> None:
-            seen.append(peer.headers["authorization"])
-            feed(peer) if seen[-1] == b"Bearer second-token" else peer.send(answer(401))
-
-        return script
-
-    with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": guarded(Feed(1))}
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.token_file": token})) as bridge:
-            wait_until(lambda: seen, 10, "a request")
-            token.write_text("second-token\n")
-            wait_acknowledged(bridge, "a", 1)
-            assert bridge.terminate() == 0
-            assert 'token"' not in bridge.log_text()
-            assert "first-token" not in bridge.log_text()
-    assert seen[0] == b"Bearer first-token"
 
 
 def test_a_silent_connection_is_closed(kafka: str, namespace: str, tmp_path: Path) -> None:

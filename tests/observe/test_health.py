@@ -7,18 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot, TopicSnapshot
+from bridge.core.snapshot import ServerSnapshot, SessionSnapshot, TopicSnapshot
 from bridge.observe.health import LOOP_LIMIT, Heartbeats, Verdict, liveness, readiness
+from tests.fakes import snapshots
 
-WELL = BridgeSnapshot(
-    version="1.2.3",
-    namespace="mix",
-    started_at_ms=0,
-    restored=True,
-    buffer_bytes=0,
-    buffer_limit=100,
-    checkpoints_written=0,
-    kafka_last_answer_age=0.1,
+WELL = replace(
+    snapshots.WELL,
     loops={"main": 0.2, "poll": 0.9},
 )
 UNWELL = SessionSnapshot("far", "1", "waiting", last_error="connection refused")

@@ -12,14 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.core.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot, TopicSnapshot
 from bridge.observe import metrics
 from bridge.observe.metrics import Metrics
+from tests.fakes import snapshots
 
-SNAPSHOT = BridgeSnapshot(
-    version="1.2.3",
-    namespace="mix",
-    started_at_ms=0,
-    restored=True,
+SNAPSHOT = replace(
+    snapshots.WELL,
     buffer_bytes=10,
-    buffer_limit=100,
     checkpoints_written=5,
     kafka_last_answer_age=1.5,
     sessions=(
