@@ -73,7 +73,7 @@ def test_a_bug_in_the_delivery_thread_ends_the_process_with_70(
         wait_acknowledged(bridge, "a", 3)
         bridge.wait_ready()
         flag.touch()
-        assert bridge.wait(10) == os.EX_SOFTWARE
+        assert bridge.wait(20) == os.EX_SOFTWARE
         last = bridge.log_text().splitlines()[-1]
         assert "a bug: ZeroDivisionError in faulty" in last
         assert "hunter2" not in bridge.log_text()
@@ -90,7 +90,7 @@ def test_a_bug_in_the_delivery_thread_ends_the_process_with_70(
 def test_a_bug_in_the_delivery_thread_ends_a_graceful_shutdown(
     kafka: str, namespace: str, tmp_path: Path, mix: ScriptedMix
 ) -> None:
-    """With 70, and before ``drain_timeout`` (30 s) has passed."""
+    """With 70, and before ``drain_timeout`` (25 s) has passed."""
     more = {"delivery.checkpoint_interval": "1h"}  # so that the shutdown has something left to do
     bridge, flag = faulty_bridge(tmp_path, FAULTY_DELIVERY, settings(kafka, namespace, mix.url, more))
     with bridge.start():
@@ -99,7 +99,7 @@ def test_a_bug_in_the_delivery_thread_ends_a_graceful_shutdown(
         flag.touch()
         bridge.send(signal.SIGTERM)
         bridge.send(signal.SIGCONT)
-        assert bridge.wait(10) == os.EX_SOFTWARE
+        assert bridge.wait(20) == os.EX_SOFTWARE
 
 
 def test_a_bug_in_discovery_is_logged_once_and_polling_continues(
