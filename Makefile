@@ -24,7 +24,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench scale torture lock wheel clean kafka need-python need-java
+.PHONY: help demo test check format docs bench scale torture lock wheel clean kafka need-python need-java
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ check: $(VENV)/.development ## lint, formatting, types, import contracts
 format: $(VENV)/.development ## put the code into its format and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(VENV)/.development ## write docs/cli.md from the commands
+	$(BIN)/python -m bridge.cli.manual > docs/cli.md
 
 bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

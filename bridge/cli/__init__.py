@@ -20,7 +20,7 @@ def main() -> None:
         sys.stdout.write(f"mix-bridge {__version__}\n")
         return
     try:
-        from bridge.cli.app import app  # noqa: PLC0415 - typer takes longer than everything --version needs
+        from bridge.cli.app import app
 
         app()
     except BridgeError as error:
@@ -40,7 +40,7 @@ def _print_error(message: str) -> None:
 
 def _report_bug(error: Exception, *, debug: bool) -> None:
     """Print one line, without the error's own text, which may contain a secret."""
-    import traceback  # noqa: PLC0415 - only for a bug
+    import traceback
 
     if debug:
         traceback.print_exception(error)

@@ -8,57 +8,101 @@ import typer
 
 from bridge.cli.check import check
 from bridge.cli.checkpoints import checkpoints_app
-from bridge.cli.checkpoints_transfer import export, import_
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
-from bridge.cli.options import Given, takes_settings
+from bridge.cli.help import WITH_KAFKA, Command, Group, described
+from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
 from bridge.cli.status import status
 from bridge.cli.verify import verify
+from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
-# Commands of the interface that come with later versions: to guess at a misspelt one of this version would mislead
 _LATER = ("topics", "asyncapi")
+"""Commands of later versions: without them, typer would suggest a similar command of this version."""
 
 app = typer.Typer(
     name="mix-bridge",
-    help="Mix agent event streams (SSE) into Kafka: nothing lost, in order, resumed after any crash.",
+    cls=Group,
+    help="Copy Mix agent event streams (SSE) into Kafka: nothing lost, in order, resumed after any crash.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # they would print local variables, and with them secrets
+    rich_markup_mode=None,  # rich is slow to import, and its boxes are hard to search
+    pretty_exceptions_enable=False,  # they print local variables, which may be secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @app.callback()
-@takes_settings
+@accepts_settings
 def before(
     context: typer.Context,
-    given: Given,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: FBT002, ARG001 - typer's way; `main` answers it
+    options: SettingsOptions,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: ARG001 - `main` prints it
 ) -> None:
-    """Options that stand before the command are as good as those after it."""
-    context.obj = given
+    """Keep the settings options before the command's name for the command."""
+    context.obj = options
 
 
 def _not_in_this_version(context: typer.Context) -> None:
     context.fail(f"{context.info_name} is not in this version")
 
 
-app.command()(run)
-app.command()(demo)
-app.command()(check)
-app.command()(status)
-app.command()(verify)
+app.command(
+    cls=described(
+        "mix-bridge run --config /etc/mix-bridge/bridge.toml",
+        codes={
+            EXIT_OK: "stopped as requested",
+            EXIT_UNREACHABLE: "Kafka, or every server, could not be reached within start_timeout",
+            EXIT_FATAL: "a fatal error; start it again",
+        },
+        more=(EXIT_SETTINGS,),
+    ),
+    short_help="Run the daemon.",
+)(run)
+app.command(
+    cls=described(
+        "mix-bridge demo --for 10s",
+        codes={EXIT_FOUND: "an event was lost", EXIT_FATAL: "a fatal error; run it again"},
+    ),
+    short_help="Show everything on this machine, with simulated agents.",
+)(demo)
+app.command(
+    cls=described(
+        "mix-bridge check --config /etc/mix-bridge/bridge.toml",
+        codes={EXIT_OK: "no check failed", EXIT_FOUND: "a check failed"},
+        more=(EXIT_SETTINGS,),
+    )
+)(check)
+app.command(
+    cls=described(
+        "mix-bridge status --url http://bridge-0:8090 --url http://bridge-1:8090",
+        codes={
+            EXIT_OK: "every daemon answers and is ready",
+            EXIT_FOUND: "a daemon is not ready",
+            EXIT_UNREACHABLE: "a daemon does not answer",
+            EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
+        },
+    )
+)(status)
+app.command(
+    cls=described(
+        "mix-bridge verify --session local/abc --since 24h",
+        codes={
+            EXIT_OK: "everything is there, or its absence is explained",
+            EXIT_FOUND: "something is lost or hidden, or a requested session is unknown",
+        },
+        more=WITH_KAFKA,
+    )
+)(verify)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(dead_letters_app, name="dlq", hidden=True)
-checkpoints_app.command("export")(export)
-checkpoints_app.command("import")(import_)
 app.add_typer(checkpoints_app)
 app.add_typer(settings_app)
 for _name in _LATER:
     app.command(
         _name,
+        cls=Command,
         hidden=True,
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

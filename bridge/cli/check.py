@@ -1,9 +1,7 @@
-"""``mix-bridge check``: whether a start would find all it needs."""
+"""``mix-bridge check``: whether a start would succeed."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.options import Given, takes_settings
+from bridge.cli.kafka_access import start_command_logging
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
@@ -21,31 +21,32 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-@takes_settings
+@accepts_settings
 def check(
-    given: Given,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,  # noqa: FBT002 - a flag is typer's way
+    options: SettingsOptions,
+    as_json: JsonFlag = False,
     probe: Annotated[
         str | None, typer.Option("--probe", metavar="SESSION", help="Not in this version.", hidden=True)
     ] = None,
 ) -> None:
-    """Look at settings, Kafka, topics, servers and the HTTP port; create and change nothing."""
+    """Check settings, Kafka, topics, servers and the HTTP port.
+
+    One line for each check, with a hint for each failure. The command creates and changes nothing.
+    """
     if probe is not None:
         raise typer.BadParameter("is not in this version; leave it out", param_hint="--probe")
-    settings = given.load(to_run=True).settings
-    from bridge.admin.check.checkup import check_all  # noqa: PLC0415 - Kafka's client is slow to import
-    from bridge.admin.check.lines import passed  # noqa: PLC0415 - as below
-    from bridge.cli.logs import secrets_of, start_logging  # noqa: PLC0415 - as below
-    from bridge.daemon.source import Source  # noqa: PLC0415 - as above
-    from bridge.observe.logs import Redaction  # noqa: PLC0415 - as above
+    settings = options.load(to_run=True).settings
+    from bridge.admin.check.checkup import check_all
+    from bridge.admin.check.lines import passed
+    from bridge.cli.logs import secrets_of
+    from bridge.daemon.source import Source
+    from bridge.observe.logs import Redaction
 
-    start_logging(settings)
-    if settings.log.level != "debug":  # what the client meets is in the lines, once and in words
-        logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
+    start_command_logging(settings)
     lines = check_all(settings, [Source(name, settings) for name in settings.servers])
     masked = Redaction(secrets_of(settings))(None, "", _document(lines, ok=passed(lines)))
     if as_json:
-        typer.echo(json.dumps(masked, indent=2))
+        print_json(dict(masked))
     else:
         for line in masked["checks"]:
             typer.echo(_printed(line), color=False if "NO_COLOR" in os.environ else None)

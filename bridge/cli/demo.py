@@ -23,7 +23,7 @@ _Signals = queue.SimpleQueue[int]
 
 
 def _seconds(text: str) -> float:
-    from bridge.settings.quantities import parse_duration  # noqa: PLC0415 - slow, and not needed to print help
+    from bridge.settings.quantities import parse_duration
 
     try:
         seconds = parse_duration(text)
@@ -34,7 +34,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def demo(  # noqa: PLR0913 - its own options, each by name
+def demo(
     *,
     context: typer.Context,
     seconds: Annotated[
@@ -59,7 +59,7 @@ def demo(  # noqa: PLR0913 - its own options, each by name
     """
     refuse_settings(context)
     signals = _signals()
-    from bridge.demo.screen import Screen  # noqa: PLC0415 - slow, and not needed to print help
+    from bridge.demo.screen import Screen
 
     try:
         with Screen(
@@ -83,9 +83,9 @@ def _signals() -> _Signals:
 def _run(screen: Screen, signals: _Signals, **options: Any) -> Summary:  # noqa: ANN401 - the fields of DemoOptions
     screen.title("mix-bridge demo", "starting Kafka, a Mix server, the bridge and a consumer")
     # These imports are slow; the title is shown before them.
-    from bridge.demo.scenario import Scenario  # noqa: PLC0415
-    from bridge.demo.system import DemoOptions  # noqa: PLC0415
-    from bridge.observe.logs import configure  # noqa: PLC0415
+    from bridge.demo.scenario import Scenario
+    from bridge.demo.system import DemoOptions
+    from bridge.observe.logs import configure
 
     configure("error" if options["chaos"] else "warning", "console")  # chaos breaks connections on purpose
     # Kafka's client logs every connection that the embedded Kafka closes when it stops.

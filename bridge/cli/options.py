@@ -1,4 +1,4 @@
-"""The options that name settings: every command that reads settings takes them, before and after its name."""
+"""The settings options: every command that reads settings has them, before and after its name."""
 
 from __future__ import annotations
 
@@ -12,72 +12,52 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 
 import typer
 
+from bridge.cli.help import SETTINGS_PANEL
+from bridge.clock import parse_rfc3339, unix_ms
+
 if TYPE_CHECKING:
     from bridge.settings import Loaded
 
-_PANEL = "Settings"
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _option(metavar: str, help_text: str) -> Any:  # noqa: ANN401 - typer declares its options as Any
+    # readable=False: an unreadable file is a wrong setting (78), not a wrong use of the command line (2)
+    return typer.Option(metavar=metavar, help=help_text, rich_help_panel=SETTINGS_PANEL, readable=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What the command line says about settings."""
+class SettingsOptions:
+    """The values of the settings options."""
 
     server: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="[NAME=]URL",
-            help="A server, called `local` without a name; replaces the servers of all other sources. Repeatable.",
-            rich_help_panel=_PANEL,
+        _option(
+            "[NAME=]URL",
+            "A Mix server; without a name it is called `local`. Replaces the servers of all other sources. Repeatable.",
         ),
     ] = None
     session: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="ID",
-            help="Bridge this session of the one server there is, and discover none. Repeatable.",
-            rich_help_panel=_PANEL,
-        ),
+        _option("ID", "Bridge only this session, of the only server. Repeatable."),
     ] = None
-    bootstrap_servers: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT,...", help="Kafka brokers to begin with.", rich_help_panel=_PANEL),
-    ] = None
-    set: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Any setting. Repeatable.", rich_help_panel=_PANEL),
-    ] = None
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="TOML file, instead of $MIX_BRIDGE_CONFIG.",
-            rich_help_panel=_PANEL,
-            readable=False,  # not typer's to judge: a file that cannot be read is wrong settings, not wrong use
-        ),
-    ] = None
+    bootstrap_servers: Annotated[str | None, _option("HOST:PORT,...", "Bootstrap brokers.")] = None
+    set: Annotated[list[str] | None, _option("KEY=VALUE", "Set any setting. Repeatable.")] = None
+    config: Annotated[Path | None, _option("FILE", "TOML file; default: $MIX_BRIDGE_CONFIG.")] = None
     secrets_dir: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIRECTORY",
-            help="Files named like servers__local__token, instead of $CREDENTIALS_DIRECTORY.",
-            rich_help_panel=_PANEL,
-            readable=False,  # as above
-        ),
+        _option("DIRECTORY", "Files named like servers__local__token; default: $CREDENTIALS_DIRECTORY."),
     ] = None
-    log_level: Annotated[
-        str | None,
-        typer.Option(metavar="LEVEL", help="debug, info, warning or error.", rich_help_panel=_PANEL),
-    ] = None
+    log_level: Annotated[str | None, _option("LEVEL", "debug, info, warning or error.")] = None
 
-    def after(self, earlier: Given) -> Given:
-        """These options with those that stood before the command: lists are joined, of the others the later wins."""
-        return Given(
-            **{field.name: _joined(getattr(earlier, field.name), getattr(self, field.name)) for field in fields(self)}
-        )
+    def after(self, earlier: SettingsOptions) -> SettingsOptions:
+        """Merge with the options before the command: lists are joined, any other later value replaces the earlier."""
+        names = [field.name for field in fields(self)]
+        return SettingsOptions(**{name: _joined(getattr(earlier, name), getattr(self, name)) for name in names})
 
     def load(self, *, to_run: bool = False) -> Loaded:
-        """The settings of all sources. Raises SettingsError with every mistake, BadParameter for a misused option."""
-        from bridge.settings import load_all  # noqa: PLC0415 - slow, and not needed to print help
+        """Load the settings of all sources. Raises SettingsError with every mistake, BadParameter for a wrong use."""
+        from bridge.settings import load_all
 
         return load_all(
             self._overrides(),
@@ -95,49 +75,66 @@ class Given:
         return overrides | {key: value for key, value in own.items() if value is not None}
 
 
-def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command all options of `Given`, collected in its parameter ``given``.
+def accepts_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the settings options, collected in its parameter ``options``.
 
-    An option that the command has itself under the same name (``session``, where it says which ones to show) takes the
-    place of that one, before the command's name too.
+    A command may have an own option of the same name, such as ``--session``. It replaces the settings option, before
+    the command's name too.
     """
     hints = get_type_hints(command, include_extras=True)
-    options = {name: option for name, option in get_type_hints(Given, include_extras=True).items() if name not in hints}
-    replaced = [field.name for field in fields(Given) if field.name not in options]
+    shared = {
+        name: hint for name, hint in get_type_hints(SettingsOptions, include_extras=True).items() if name not in hints
+    }
+    replaced = [field.name for field in fields(SettingsOptions) if field.name not in shared]
     lists = {name for name in replaced if any(get_origin(each) is list for each in get_args(get_args(hints[name])[0]))}
-    own = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "given"]
-    own = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
-    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in options.items()
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name not in {"context", "options"}
     ]
 
     @functools.wraps(command)
-    def with_given(**arguments: Any) -> Any:  # noqa: ANN401 - whatever the command takes and returns
-        given = Given(**{name: arguments.pop(name) for name in options})
-        caller: typer.Context = arguments["context"] if takes_context else arguments.pop("context")
-        earlier = caller.obj if isinstance(caller.obj, Given) else Given()
+    def with_options(context: typer.Context, **arguments: Any) -> Any:  # noqa: ANN401 - as the command
+        options = SettingsOptions(**{name: arguments.pop(name) for name in shared})
+        earlier = context.obj if isinstance(context.obj, SettingsOptions) else SettingsOptions()
         for name in replaced:
             if name in lists:
                 arguments[name] = _joined(getattr(earlier, name), arguments[name])
             elif getattr(earlier, name) is not None:
-                raise typer.BadParameter("it does not go with this command", param_hint=f"--{name}")
-        earlier = replace(earlier, **dict.fromkeys(replaced))
-        return command(given=given.after(earlier), **arguments)
+                raise typer.BadParameter("it cannot be used with this command", param_hint=f"--{name}")
+        if "context" in hints:
+            arguments["context"] = context
+        return command(options=options.after(replace(earlier, **dict.fromkeys(replaced))), **arguments)
 
-    takes_context = any(parameter.name == "context" for parameter in own)
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    parameters += shared if takes_context else [context, *shared]
-    with_given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect's own protocol
-    with_given.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_given
+    def added(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:  # noqa: ANN401 - typer's way
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    parameters = [*own, added("context", typer.Context), *(added(name, hint, None) for name, hint in shared.items())]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect's own protocol
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
 
 
 def refuse_settings(context: typer.Context) -> None:
-    """For a command that reads no settings: options of settings before its name are a misuse, not a no-op."""
-    if isinstance(context.obj, Given) and context.obj != Given():
-        raise typer.BadParameter("this command reads no settings, it has only the options of its own")
+    """Refuse settings options before the name of a command that reads no settings."""
+    if isinstance(context.obj, SettingsOptions) and context.obj != SettingsOptions():
+        raise typer.BadParameter("this command reads no settings; it has only its own options")
+
+
+def since_ms(text: str, now: Callable[[], int] = unix_ms) -> int:
+    """Parse ``--since``: a duration before now, or a time with its offset. Returns Unix milliseconds."""
+    from bridge.settings.quantities import parse_duration
+
+    try:
+        return now() - round(parse_duration(text) * 1000)
+    except ValueError:
+        pass
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is neither a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
+        ) from error
 
 
 def _joined(earlier: Any, later: Any) -> Any:  # noqa: ANN401 - an option's value
@@ -149,8 +146,8 @@ def _joined(earlier: Any, later: Any) -> Any:  # noqa: ANN401 - an option's valu
 def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        # The text is not repeated: it may be the value
-        raise typer.BadParameter("it takes KEY=VALUE, for instance kafka.compression=zstd", param_hint="--set")
+        # The message does not repeat the text: it may be a secret value
+        raise typer.BadParameter("allowed: KEY=VALUE, for example kafka.compression=zstd", param_hint="--set")
     return key.strip(), value
 
 
@@ -158,9 +155,9 @@ def _servers(texts: list[str]) -> Mapping[str, str]:
     servers: dict[str, str] = {}
     for text in texts:
         before, equals, after = text.partition("=")
-        # A URL may hold = too, but never before its ://
+        # A URL may contain = too, but never before its ://
         name, url = (before, after) if equals and not set(before) & set(":/") else ("local", text)
         if name in servers:
-            raise typer.BadParameter(f"there are two called {name!r}: name them, NAME=URL", param_hint="--server")
+            raise typer.BadParameter(f"two servers are called {name!r}: name them, NAME=URL", param_hint="--server")
         servers[name] = url
     return servers

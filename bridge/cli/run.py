@@ -7,17 +7,17 @@ import sys
 
 import typer
 
-from bridge.cli.options import Given, takes_settings
+from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.errors import EXIT_OK
 
 
-@takes_settings
-def run(given: Given) -> None:
+@accepts_settings
+def run(options: SettingsOptions) -> None:
     """Bridge the sessions of all servers to Kafka until SIGTERM or SIGINT."""
     try:
-        settings = given.load(to_run=True).settings
-        from bridge.cli.logs import start_logging  # noqa: PLC0415 - as below
-        from bridge.daemon.daemon import run as run_daemon  # noqa: PLC0415 - Kafka's client is slow to import
+        settings = options.load(to_run=True).settings
+        from bridge.cli.logs import start_logging
+        from bridge.daemon.daemon import run as run_daemon
 
         start_logging(settings)
         code = run_daemon(settings)

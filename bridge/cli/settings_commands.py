@@ -1,22 +1,27 @@
-"""``mix-bridge settings``: what is in effect, what there is, and its schema."""
+"""``mix-bridge settings``: the settings in effect, their reference, and their schema."""
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from bridge.cli.options import Given, takes_settings
+from bridge.cli.help import Group, described
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.output import print_json
+from bridge.errors import EXIT_SETTINGS
 
-settings_app = typer.Typer(name="settings", help="Effective settings, the reference, the schema.", no_args_is_help=True)
-
-_JSON = typer.Option("--json", help="One JSON document.")
+settings_app = typer.Typer(
+    name="settings",
+    cls=Group,
+    help="Print settings, their reference, or their schema.",
+    no_args_is_help=True,
+)
 
 
 class Format(StrEnum):
-    """Forms of the reference."""
+    """The forms of the reference."""
 
     MARKDOWN = "markdown"
     TOML = "toml"
@@ -24,23 +29,27 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@settings_app.command()
-@takes_settings
-def show(given: Given, as_json: Annotated[bool, _JSON] = False) -> None:  # noqa: FBT002 - a flag is typer's way
-    """The effective settings of all sources, secrets masked, and where each came from."""
-    from bridge.settings.show import as_document, as_lines  # noqa: PLC0415 - slow, and not needed to print help
+@settings_app.command(
+    cls=described("mix-bridge settings show --config /etc/mix-bridge/bridge.toml", codes={}, more=(EXIT_SETTINGS,))
+)
+@accepts_settings
+def show(options: SettingsOptions, as_json: JsonFlag = False) -> None:
+    """Print the settings in effect and their sources, with secrets masked."""
+    from bridge.settings.show import as_document, as_lines
 
-    loaded = given.load()
-    typer.echo(json.dumps(as_document(loaded.settings), indent=2) if as_json else "\n".join(as_lines(loaded)))
+    loaded = options.load()
+    if as_json:
+        print_json(as_document(loaded.settings))
+    else:
+        typer.echo("\n".join(as_lines(loaded)))
 
 
-@settings_app.command()
+@settings_app.command(cls=described("mix-bridge settings reference --format toml", codes={}))
 def reference(
-    form: Annotated[Format, typer.Option("--format", help="In which form.")] = Format.MARKDOWN,
-    as_json: Annotated[bool, _JSON] = False,  # noqa: FBT002 - a flag is typer's way
+    form: Annotated[Format, typer.Option("--format", help="The form.")] = Format.MARKDOWN, as_json: JsonFlag = False
 ) -> None:
-    """Every setting with its default, what is allowed and what it means."""
-    from bridge.settings import reference as forms  # noqa: PLC0415 - slow, and not needed to print help
+    """Print every setting with its default, allowed values and meaning."""
+    from bridge.settings import reference as forms
 
     write = {
         Format.MARKDOWN: forms.as_markdown,
@@ -51,9 +60,9 @@ def reference(
     typer.echo(write[Format.JSON if as_json else form](), nl=False)
 
 
-@settings_app.command()
-def schema(as_json: Annotated[bool, _JSON] = True) -> None:  # noqa: FBT002, ARG001 - it is JSON either way
-    """JSON Schema of the settings, as TOML or JSON may give them."""
-    from bridge.settings import Settings  # noqa: PLC0415 - slow, and not needed to print help
+@settings_app.command(cls=described("mix-bridge settings schema", codes={}))
+def schema(as_json: JsonFlag = False) -> None:  # noqa: ARG001 - it is always JSON
+    """Print the JSON Schema of the settings, for TOML and JSON."""
+    from bridge.settings import Settings
 
-    typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
+    print_json(Settings.model_json_schema())

@@ -4,52 +4,50 @@ from __future__ import annotations
 
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.kafka_access import JSON_OPTION, echo_json
-from bridge.cli.options import Given, takes_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.output import console, print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
-    from rich.text import Text
+    from rich.console import RenderableType
 
     from bridge.admin.status.replicas import Endpoint, Replica
     from bridge.settings import Settings
 
-_EVERY = 2.0
-"""Seconds between two looks of `--watch`."""
-_MOST = 100
-"""Lines without `--all`, where nobody watches: those in trouble come first."""
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a daemon listens on is asked on this machine
+_INTERVAL = 2.0
+"""Seconds between two queries of `--watch`."""
+_MAX_LINES = 100
+"""Lines without `--all`: sessions with problems come first."""
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a daemon that listens on all addresses is queried locally
 
 
-@takes_settings
+@accepts_settings
 def status(
     *,
-    given: Given,
+    options: SettingsOptions,
     url: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A daemon's HTTP endpoint, instead of the settings' own. Repeatable."),
+        typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="A line for every session, however many.")] = False,
-    as_json: Annotated[bool, JSON_OPTION] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat every two seconds, until Ctrl-C.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print a row for every session.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Sessions and shards of running daemons, those in trouble first.
+    """Show sessions and shards of running daemons.
 
-    0: all daemons answer and are ready. 1: one of them is not ready. 69: one does not answer. 78: one wants another
-    token. A session in trouble by itself changes nothing of this: `/readyz` weighs how many are.
+    Sessions with a problem come first. A problem of a session does not change the exit code: /readyz considers how many
+    there are.
     """
     if watch and as_json:
-        raise typer.BadParameter("one document cannot be watched: ask again instead", param_hint="--json")
-    settings = given.load().settings
-    from bridge.admin.status.replicas import ask_all  # noqa: PLC0415 - not needed to print help
+        raise typer.BadParameter("it cannot be used with --watch", param_hint="--json")
+    settings = options.load().settings
+    from bridge.admin.status.replicas import ask_all
 
     endpoints = _endpoints(url, settings)
     token = settings.http.token.get_secret_value() if settings.http.token else None
@@ -58,14 +56,14 @@ def status(
         return
     replicas = ask_all(endpoints, token)
     if as_json:
-        echo_json({"ok": _code(replicas) == EXIT_OK, "replicas": [each.document() for each in replicas]})
+        print_json({"ok": _code(replicas) == EXIT_OK, "replicas": [each.document() for each in replicas]})
     else:
-        _print(_console(), _picture(replicas, None if every else _MOST))
+        print_all(_parts(replicas, None if every else _MAX_LINES))
     raise typer.Exit(_code(replicas))
 
 
 def _endpoints(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]:
-    from bridge.admin.status.replicas import BadUrl, Endpoint  # noqa: PLC0415 - not needed to print help
+    from bridge.admin.status.replicas import BadUrl, Endpoint
 
     try:
         return list(dict.fromkeys(Endpoint.of(url) for url in urls)) if urls else [_own(settings)]
@@ -74,16 +72,16 @@ def _endpoints(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]
 
 
 def _own(settings: Settings) -> Endpoint:
-    from bridge.admin.status.replicas import Endpoint  # noqa: PLC0415 - as above
+    from bridge.admin.status.replicas import Endpoint
 
     if not settings.http.port:
-        what = "none: there is no endpoint to ask" if settings.http.port is None else "0: the daemon picked a port"
-        raise SettingsError.of("http.port", f"is {what}; name it with --url (its log says where it listens)")
+        what = "none: the daemon has no endpoint" if settings.http.port is None else "0: the daemon chose a free port"
+        raise SettingsError.of("http.port", f"is {what}; name it with --url (its log contains the address)")
     return Endpoint(_ANY_HOST.get(settings.http.host, settings.http.host), settings.http.port)
 
 
 def _code(replicas: Sequence[Replica]) -> int:
-    from bridge.admin.status.replicas import Outcome  # noqa: PLC0415 - as above
+    from bridge.admin.status.replicas import Outcome
 
     outcomes = {each.outcome for each in replicas}
     if Outcome.AWAY in outcomes:
@@ -93,65 +91,51 @@ def _code(replicas: Sequence[Replica]) -> int:
     return EXIT_OK if all(each.ready for each in replicas) else EXIT_FOUND
 
 
-def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415 - slow, and not needed to print help
+def _parts(replicas: Sequence[Replica], most: int | None) -> list[RenderableType]:
+    from bridge.admin.status.text import parts
+    from bridge.clock import unix_ms
 
-    return Console(file=sys.stdout, highlight=False)
-
-
-def _picture(replicas: Sequence[Replica], most: int | None) -> list[Text]:
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    from bridge.admin.status.text import lines  # noqa: PLC0415 - as above
-    from bridge.clock import unix_ms  # noqa: PLC0415 - as above
-
-    return [Text(line.text, line.style) for line in lines(replicas, unix_ms(), most)]
+    return list(parts(replicas, unix_ms(), most))
 
 
-def _print(console: Console, picture: Sequence[Text]) -> None:
-    """Whole lines, however wide the screen is."""
-    for line in picture:
-        console.print(line, soft_wrap=True)
-
-
-def _cut(picture: Sequence[Text]) -> Group:
-    """Each line on one of the screen."""
-    from rich.console import Group  # noqa: PLC0415 - as above
-
-    for line in picture:
-        line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(*picture)
-
-
-_Heard = queue.SimpleQueue["Sequence[Replica] | None"]
-"""Answers, and None for the wish to end: a signal that raised could leave the terminal on the watch's own screen."""
+_Answers = queue.SimpleQueue["Sequence[Replica] | None"]
+"""Replicas, and None for the end: a signal handler that raised could leave the terminal on the alternate screen."""
 
 
 def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> None:
-    """On a terminal in place, elsewhere one picture after the other. The last one stays when it is ended."""
-    from rich.live import Live  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    """On a terminal in place, elsewhere one table after the other. The last one stays on the terminal."""
+    from rich.console import Group
+    from rich.live import Live
 
-    heard, console, most = _Heard(), _console(), None if every else _MOST
+    answers, out, most = _Answers(), console(), None if every else _MAX_LINES
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: heard.put(None))
-    threading.Thread(target=_keep_asking, args=(endpoints, token, heard), name="ask", daemon=True).start()
-    last: Sequence[Replica] = ()
-    if console.is_terminal:
-        with Live(console=console, screen=True, auto_refresh=False) as live:
-            while (replicas := heard.get()) is not None:
-                last = replicas
-                live.update(_cut(_picture(last, console.height)), refresh=True)
-        _print(console, _picture(last, most) if last else [])
+        signal.signal(number, lambda *_: answers.put(None))
+    threading.Thread(target=_query_repeatedly, args=(endpoints, token, answers), name="query", daemon=True).start()
+    if not out.is_terminal:
+        while (replicas := answers.get()) is not None:
+            print_all([*_parts(replicas, most), ""])
         return
-    while (replicas := heard.get()) is not None:
-        _print(console, [*_picture(replicas, most), Text()])
+    last: Sequence[Replica] = ()
+    with Live(console=out, screen=True, auto_refresh=False) as live:
+        while (replicas := answers.get()) is not None:
+            last = replicas
+            live.update(Group(*map(_one_line, _parts(last, out.height))), refresh=True)
+    print_all(_parts(last, most) if last else [], out)
 
 
-def _keep_asking(endpoints: Sequence[Endpoint], token: str | None, heard: _Heard) -> None:
-    from bridge.admin.status.replicas import ask_all  # noqa: PLC0415 - as above
+def _one_line(part: RenderableType) -> RenderableType:
+    """Cut a text at the edge of the terminal."""
+    from rich.text import Text
+
+    if isinstance(part, Text):
+        part.no_wrap, part.overflow = True, "ellipsis"
+    return part
+
+
+def _query_repeatedly(endpoints: Sequence[Endpoint], token: str | None, answers: _Answers) -> None:
+    from bridge.admin.status.replicas import ask_all
 
     never = threading.Event()
     while True:
-        heard.put(ask_all(endpoints, token))
-        never.wait(_EVERY)
+        answers.put(ask_all(endpoints, token))
+        never.wait(_INTERVAL)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records import claim
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.records.numbers import json_object
 
 _LARGEST_EPOCH = 10**10 - 2
 """A larger epoch has no successor in 10 digits; no record carries one."""
@@ -208,18 +208,9 @@ class CheckpointLog:
         return self._stored(key, [place for place in self._records if place[1] == key])
 
 
-def lenient(value: bytes) -> dict[str, Any]:
-    """The members of a value that is any JSON object, valid checkpoint or not; otherwise none."""
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
 def epoch_in(value: bytes) -> int | None:
     """The epoch in a value, also in one that is otherwise invalid; None without a possible one."""
-    epoch = lenient(value).get("epoch")
+    epoch = json_object(value).get("epoch")
     if isinstance(epoch, str) and epoch.isascii() and epoch.isdigit() and len(epoch) <= 10:  # noqa: PLR2004 - the digits of an epoch
         epoch = int(epoch)
     is_possible = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= _LARGEST_EPOCH

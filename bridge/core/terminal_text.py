@@ -6,8 +6,6 @@ bidirectional override could show an id backwards; a zero-width character could 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 ELLIPSIS = "…"
 
@@ -36,20 +34,6 @@ def visible_bytes(raw: bytes, *, lines: bool = False) -> str:
 def shortened(text: str, limit: int) -> str:
     """At most ``limit`` characters; the last one is an ellipsis if the text was longer."""
     return text if len(text) <= limit else text[: max(0, limit - 1)] + ELLIPSIS
-
-
-def columns(rows: Sequence[tuple[str, ...]], right: frozenset[int] = frozenset()) -> list[str]:
-    """Rows as aligned lines with two blanks between columns; columns in ``right`` are aligned right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(_padded(row, widths, right)).rstrip() for row in rows]
-
-
-def _padded(row: tuple[str, ...], widths: list[int], right: frozenset[int]) -> list[str]:
-    last = len(row) - 1
-    return [
-        cell.rjust(width) if at in right else cell if at == last else cell.ljust(width)
-        for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
 
 
 def _escaped(character: str) -> str:

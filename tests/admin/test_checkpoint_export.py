@@ -1,4 +1,4 @@
-"""Positions on their way to another topic: written, understood, refused when damaged, put where they belong."""
+"""Exporting positions and importing them into another topic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.admin.checkpoints.edit import imported, is_behind, is_imported
-from bridge.admin.checkpoints.export import Damaged, Export, Header, document, lines, position_of, understood
+from bridge.admin.checkpoints.export import Export, Header, InvalidExport, document, lines, parse, position_of
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, partition_of
@@ -40,12 +40,15 @@ def content(*checkpoints: Checkpoint) -> bytes:
     return b"".join(line + b"\n" for line in lines(export(*checkpoints)))
 
 
-def stored(*words: Checkpoint, partitions: int = 4, place: Callable[[bytes], int] | None = None) -> StoredCheckpoint:
-    """What stands about ``local/a`` in a topic that holds these."""
+def stored(
+    *checkpoints: Checkpoint, partitions: int = 4, place: Callable[[bytes], int] | None = None
+) -> StoredCheckpoint:
+    """The records of ``local/a`` in a topic with these checkpoints."""
+    partitions = 4
     log = CheckpointLog(partitions)
-    for offset, word in enumerate(words):
-        key = word.key.record_key
-        log.add(place(key) if place else partition_of(key, partitions), offset, NOW, key, encode(word))
+    for offset, checkpoint in enumerate(checkpoints):
+        key = checkpoint.key.record_key
+        log.add(place(key) if place else partition_of(key, partitions), offset, NOW, key, encode(checkpoint))
     return log.stored(b"local/a")
 
 
@@ -60,14 +63,14 @@ def stored(*words: Checkpoint, partitions: int = 4, place: Callable[[bytes], int
         unique_by=lambda each: each[0],
     )
 )
-def test_what_is_exported_is_understood(sessions: list[tuple[str, int, int, str]]) -> None:
-    """Whatever the ids, as lines and as one document, by whatever line ends."""
+def test_an_export_is_read_back(sessions: list[tuple[str, int, int, str]]) -> None:
+    """For any ids, as lines and as one document, with any line ends."""
     whole = export(*(one(name, epoch, sequence, state=state) for name, epoch, sequence, state in sessions))
     text = b"".join(line + b"\n" for line in lines(whole))
-    assert understood(text) == whole
-    assert understood(text.replace(b"\n", b"\r\n") + b"\n\n") == whole
+    assert parse(text) == whole
+    assert parse(text.replace(b"\n", b"\r\n") + b"\n\n") == whole
     for indent in (None, 2):
-        assert understood(json.dumps(document(whole), indent=indent).encode()) == whole
+        assert parse(json.dumps(document(whole), indent=indent).encode()) == whole
 
 
 def without(member: str) -> bytes:
@@ -77,55 +80,55 @@ def without(member: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("damage", "complaint"),
+    ("change", "message"),
     [
         (lambda _: b"", "it is empty"),
-        (lambda _: b'{"offset": 1}\n', "line 1: it is no header"),
-        (lambda _: b"\x00\xff", "line 1: it is no header"),
-        (lambda _: b"[" * 100_000, "line 1: it is no header"),
+        (lambda _: b'{"offset": 1}\n', "line 1: it is not the header"),
+        (lambda _: b"\x00\xff", "line 1: it is not the header"),
+        (lambda _: b"[" * 100_000, "line 1: it is not the header"),
         (lambda text: text.replace(b'"version":1', b'"version":2', 1), "line 1: version 2 is newer"),
         (lambda text: text.replace(b'"partitions":2', b'"partitions":0'), "line 1: partitions: "),
-        (lambda text: text[: text.rindex(b"\n", 0, -1) + 1], "the header tells of 2 checkpoints, and there are 1"),
-        (lambda text: text[:-20], "line 3: it is no JSON object"),
-        (lambda text: text + b"# a note\n", "line 4: it is no JSON object"),
-        (lambda text: text + text.splitlines()[1], "line 4: local/a stands in line 2 already"),
+        (lambda text: text[: text.rindex(b"\n", 0, -1) + 1], "the header says 2 checkpoints, the file has 1"),
+        (lambda text: text[:-20], "line 3: it is not a JSON object"),
+        (lambda text: text + b"# a note\n", "line 4: it is not a JSON object"),
+        (lambda text: text + text.splitlines()[1], "line 4: local/a is in line 2 too"),
         (lambda text: text.replace(b'"sequence":5', b'"sequence":-5', 1), "line 2: sequence: "),
-        (lambda text: text.replace(b'"epoch":1700000000', b'"epoch":9999999999', 1), "line 2: epoch: it is none"),
-        (lambda text: text.replace(b'"local"', b'"LO CAL"', 1), "line 2: 'LO CAL/a' is no server/session"),
+        (lambda text: text.replace(b'"epoch":1700000000', b'"epoch":9999999999', 1), "line 2: epoch: it is too large"),
+        (lambda text: text.replace(b'"local"', b'"LO CAL"', 1), "line 2: 'LO CAL/a' is not SERVER/SESSION"),
         (lambda text: text.splitlines()[0] + b"\n" + encode(one()) + b"\n" + without("last_event_id"), "line 3: last_"),
         (lambda text: text.replace(b'"session":"a"', b'"session":"\\u001b[2J"', 1).replace(b"Z", b"\x1b"), "line 1: "),
     ],
 )
-def test_a_damaged_export_is_refused_with_its_place(damage: Callable[[bytes], bytes], complaint: str) -> None:
-    """Cut off, edited, joined, of a newer version, or something else altogether; told safely for a terminal."""
-    with pytest.raises(Damaged) as refused:
-        understood(damage(content(one("a"), one("b"))))
-    assert any(line.startswith(complaint) for line in str(refused.value).split("\n")), refused.value
+def test_an_invalid_export_is_refused_with_the_place(change: Callable[[bytes], bytes], message: str) -> None:
+    """Truncated, edited, joined, of a newer version, or another file. The message is safe for a terminal."""
+    with pytest.raises(InvalidExport) as refused:
+        parse(change(content(one("a"), one("b"))))
+    assert any(line.startswith(message) for line in str(refused.value).split("\n")), refused.value
     assert str(refused.value).replace("\n", "").isprintable()
 
 
-def test_every_damage_is_told_and_a_flood_is_cut() -> None:
+def test_all_errors_are_reported_up_to_a_limit() -> None:
     head, *rest = content(*(one(f"s{number}") for number in range(30))).splitlines()
-    with pytest.raises(Damaged) as refused:
-        understood(b"\n".join([head, *(line[:-1] for line in rest)]))
-    told = str(refused.value).splitlines()
-    assert [told[0], told[19], told[20]] == [
-        "line 2: it is no JSON object",
-        "line 21: it is no JSON object",
-        "and 10 more damages",
+    with pytest.raises(InvalidExport) as refused:
+        parse(b"\n".join([head, *(line[:-1] for line in rest)]))
+    lines_ = str(refused.value).splitlines()
+    assert [lines_[0], lines_[19], lines_[20]] == [
+        "line 2: it is not a JSON object",
+        "line 21: it is not a JSON object",
+        "and 10 more errors",
     ]
 
 
-def test_a_position_is_exported_above_every_epoch_that_stands() -> None:
-    """Also one that lies in the wrong partition since some were added; its term is its topic's own affair."""
+def test_a_position_is_exported_with_the_highest_known_epoch() -> None:
+    """Also a position in a wrong partition. The fencing token of its topic is left out."""
     furthest = one(epoch=1_700_000_007, fencing_token=None)
     assert position_of(stored(one(), furthest)) == furthest
     assert position_of(stored(furthest, place=lambda key: (partition_of(key, 4) + 1) % 4)) == furthest
     assert position_of(stored()) is None
 
 
-def test_a_session_goes_on_where_it_was_in_a_new_epoch() -> None:
-    """In the partition its key has now, with its window, its state and what it was numbered by."""
+def test_a_session_resumes_at_its_position_in_a_new_epoch() -> None:
+    """In the partition of its key, with its overlap window, state and fingerprint."""
     for partitions in (1, 2, 16):
         edit = imported(one(state="ended", fencing_token=3), stored(), partitions, NOW)
         (write,) = edit.writes
@@ -136,8 +139,8 @@ def test_a_session_goes_on_where_it_was_in_a_new_epoch() -> None:
         assert (after.overlap_window, after.fingerprint, after.fencing_token) == (WINDOW, "f00", None)
 
 
-def test_the_new_epoch_is_above_all_that_are_known() -> None:
-    """By the file, by the topic, and by the clock."""
+def test_the_new_epoch_is_above_all_known_epochs() -> None:
+    """Of the file, the topic and the clock."""
     ahead = 1_900_000_000
     assert imported(one(epoch=ahead), stored(), 4, NOW).after == one(
         position=Position(ahead + 1, 0, "5"), updated_ms=NOW
@@ -147,21 +150,21 @@ def test_the_new_epoch_is_above_all_that_are_known() -> None:
     assert edit.after.position.epoch == ahead + 1
 
 
-def test_words_in_the_wrong_partition_are_settled_by_the_import() -> None:
-    """As where partitions were added to the topic itself."""
+def test_an_import_removes_records_from_wrong_partitions() -> None:
+    """They are there after partitions were added to the topic."""
     home = partition_of(b"local/a", 4)
     edit = imported(one(), stored(one(), place=lambda _: (home + 1) % 4), 4, NOW)
     assert [(write.partition, write.value is None) for write in edit.writes] == [(home, False), ((home + 1) % 4, True)]
 
 
-def test_only_what_went_on_since_stands_against_an_import() -> None:
-    """The exported position itself does not, nor what an import before has written of it, nor an older one."""
+def test_only_a_session_that_continued_after_the_export_is_behind() -> None:
+    """Not the exported position, the result of an earlier import, or an older position."""
     exported = one()
     first = imported(exported, stored(), 4, NOW).after
     assert first is not None
-    for there in (stored(), stored(exported), stored(one(sequence=4)), stored(one(epoch=1_600_000_000))):
-        assert not is_behind(exported, there)
-        assert not is_imported(exported, there)
+    for existing in (stored(), stored(exported), stored(one(sequence=4)), stored(one(epoch=1_600_000_000))):
+        assert not is_behind(exported, existing)
+        assert not is_imported(exported, existing)
     assert is_imported(exported, stored(first))
     for further in (
         one(sequence=6),

@@ -1,4 +1,4 @@
-"""What `verify` says of records: against a naive count of small random logs, and case by case."""
+"""The verdicts of `verify`: compared with a naive count of small random logs, and case by case."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from bridge.admin.verify.accounts import Layout, Ledger, Place
 from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
-from bridge.admin.verify.record_numbers import LifecycleEntry, Numbers, Statement
 from bridge.core.identity import partition_of
+from bridge.core.records.lifecycle import StoredLifecycleEvent
+from bridge.core.records.numbers import Number, NumberedRecord
 from tests.support.effort import EXAMPLES
 
 KEY = b"local/s"
@@ -31,15 +32,15 @@ class One(NamedTuple):
 
 
 class Log(NamedTuple):
-    """A random log: records in the order of their offsets, statements, where beginnings are gone."""
+    """A random log: records in the order of their offsets, statements, and the horizons of cut places."""
 
     records: list[One]
-    checkpoints: list[Statement]
-    closings: list[Statement]
+    checkpoints: list[Number]
+    closings: list[Number]
     horizons: dict[Place, float]
 
 
-STATEMENTS = st.lists(st.builds(Statement, st.integers(1, 3), st.integers(0, 9)), max_size=3)
+STATEMENTS = st.lists(st.builds(Number, st.integers(1, 3), st.integers(0, 9)), max_size=3)
 LOGS = st.builds(
     Log,
     st.lists(
@@ -62,21 +63,23 @@ LOGS = st.builds(
 
 
 def verdict_on(log: Log) -> SessionVerdict:
-    """What the accounts say of it."""
+    """The verdict of `judge`."""
     ledger = Ledger()
     for stated in log.checkpoints:
-        ledger.checkpoint("c", KEY, stated, tombstone=False)
+        ledger.add_checkpoint("c", KEY, stated, tombstone=False)
     for stated in log.closings:
-        ledger.happened("l", KEY, LifecycleEntry(stated, "reset", (None, None), 1, stated.epoch + 1), is_told=True)
-    ledger.lay_out(Layout({"e": 1, "d": 1}, log.horizons))
+        ledger.add_lifecycle(
+            "l", KEY, StoredLifecycleEvent(stated, "reset", (None, None), 1, stated.epoch + 1), is_reported=True
+        )
+    ledger.set_layout(Layout({"e": 1, "d": 1}, log.horizons))
     for one in log.records:
-        numbers = Numbers(one.epoch, one.sequence, one.replayed, one.place is DEAD)
-        ledger.take(one.place, KEY, one.when, numbers)
+        numbers = NumberedRecord(one.epoch, one.sequence, one.replayed, one.place is DEAD)
+        ledger.add(one.place, KEY, one.when, numbers)
     return next(judge(ledger), SessionVerdict(key=KEY))
 
 
 class Naive:
-    """The same by sets and lists, one question after the other."""
+    """The same with sets and lists."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -87,7 +90,7 @@ class Naive:
         self.epochs = sorted(named)
 
     def hidden(self, epoch: int) -> set[int]:
-        """First seen where a higher number was before in the same place."""
+        """Numbers whose first record is behind a higher number in its place."""
         found = set()
         for at, one in enumerate(self.plain):
             before = self.plain[:at]
@@ -98,7 +101,7 @@ class Naive:
         return found
 
     def is_expired(self, epoch: int, sequence: int) -> bool:
-        """Whether some place may have had it and not have it any more."""
+        """Whether the record may have been removed from some place."""
         for place, horizon in self.log.horizons.items():
             within = [one[1:3] for one in self.plain if one.place == place][:1]
             behind = [one[1:3] for one in self.plain if one.when > max(self.log.horizons.values())]
@@ -107,7 +110,7 @@ class Naive:
         return False
 
     def judged(self, epoch: int) -> dict[str, Any]:
-        """What there is to say of one epoch."""
+        """The expected counts of one epoch."""
         seen = {one.sequence for one in self.plain if one.epoch == epoch}
         there = seen | {one.sequence for one in self.log.records if one.epoch == epoch}
         stated = max((one.sequence for one in self.told if one.epoch == epoch), default=None)
@@ -133,13 +136,13 @@ class Naive:
 
 
 def numbers_in(missing: Missing) -> set[int]:
-    """One by one."""
+    """As a set."""
     return {number for first, last in missing.spans for number in range(first, last + 1)}
 
 
 @settings(max_examples=5 * EXAMPLES)
 @given(LOGS)
-def test_every_log_is_judged_as_a_naive_count_judges_it(log: Log) -> None:
+def test_every_log_is_judged_like_a_naive_count(log: Log) -> None:
     """Lost, hidden, expired, in flight, superseded, repeats: number by number."""
     naive, verdict = Naive(log), verdict_on(log)
     assert [epoch.epoch for epoch in verdict.epochs] == naive.epochs
@@ -153,7 +156,7 @@ def test_every_log_is_judged_as_a_naive_count_judges_it(log: Log) -> None:
 
 
 def follows(records: Sequence[One], numbers: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """What a consumer by the rule misses of these numbers."""
+    """The numbers that a consumer which follows the rule misses."""
     highest: dict[Place, tuple[int, int]] = {}
     for one in records:
         if (one.epoch, one.sequence) > highest.get(one.place, (-1, -1)):
@@ -164,8 +167,8 @@ def follows(records: Sequence[One], numbers: set[tuple[int, int]]) -> set[tuple[
 
 @settings(max_examples=5 * EXAMPLES)
 @given(LOGS)
-def test_a_session_found_complete_gives_a_consumer_all_that_was_stated(log: Log) -> None:
-    """Nothing that a statement promises escapes one that follows the rule."""
+def test_a_consumer_of_a_complete_session_misses_no_stated_number(log: Log) -> None:
+    """If it follows the rule."""
     log = log._replace(horizons={}, records=[one for one in log.records if not one.replayed])
     promised = {
         (stated.epoch, sequence)
@@ -183,16 +186,16 @@ def epoch_of(
     horizons: dict[Place, float] | None = None,
     dead: Sequence[int] = (),
 ) -> EpochVerdict:
-    """One epoch with these numbers in the events topic, one a millisecond."""
+    """One epoch with these numbers in the events topic, one per millisecond."""
     records = [One(EVENTS, 7, number, replayed=False, when=at) for at, number in enumerate(numbers, 1)]
     records += [One(DEAD, 7, number, replayed=False, when=50 + number) for number in dead]
-    stated = [] if checkpoint is None else [Statement(7, checkpoint)]
+    stated = [] if checkpoint is None else [Number(7, checkpoint)]
     (epoch,) = verdict_on(Log(records, stated, [], horizons or {})).epochs
     return epoch
 
 
-def test_planted_faults_are_each_named() -> None:
-    """A loss, a duplicate, a swap and a truncation are four different things."""
+def test_each_fault_has_its_own_count() -> None:
+    """A loss, a duplicate, a swap and a truncation."""
     assert epoch_of([1, 2, 3], checkpoint=3).finding is Finding.COMPLETE
     lost = epoch_of([1, 2, 5], checkpoint=5)
     assert (lost.lost.spans, lost.lost.count, lost.truncated) == (((3, 4),), 2, 0)
@@ -206,113 +209,115 @@ def test_planted_faults_are_each_named() -> None:
 
 
 def test_dead_letters_fill_numbers() -> None:
-    """They are records like others, in a topic of their own."""
+    """They are records in another topic."""
     epoch = epoch_of([1, 3, 4], checkpoint=4, dead=[2])
     assert (epoch.finding, epoch.dead_letters, epoch.records) == (Finding.COMPLETE, 1, 4)
 
 
-def test_what_a_running_daemon_has_not_written_yet_is_no_loss() -> None:
-    """Above the last position of a session that goes on; without any position it is one."""
+def test_a_record_that_is_not_written_yet_is_not_lost() -> None:
+    """Above the checkpoint of a running session. Without a checkpoint it is lost."""
     assert epoch_of([1, 2, 5], checkpoint=2).in_flight == 2
     assert epoch_of([1, 2, 5], checkpoint=2).finding is Finding.COMPLETE
     assert epoch_of([1, 2, 5]).lost.count == 2
 
 
-def test_an_expired_head_is_no_loss_but_what_is_missing_behind_it_is() -> None:
-    """Also where all of a session is gone."""
+def test_an_expired_head_is_not_lost_but_a_gap_behind_it_is() -> None:
+    """Also if the whole session expired."""
     epoch = epoch_of([5, 6, 8], checkpoint=8, horizons={EVENTS: 1.0})
     assert (epoch.expired, epoch.lost.spans, epoch.finding) == (4, ((7, 7),), Finding.LOSS)
     assert epoch_of([5, 6], checkpoint=6, horizons={EVENTS: 1.0}).finding is Finding.EXPIRED
-    log = Log([], [Statement(7, 9)], [], {EVENTS: math.inf})
+    log = Log([], [Number(7, 9)], [], {EVENTS: math.inf})
     assert verdict_on(log).epochs[0].expired == 9
 
 
-def test_dead_letters_of_long_ago_that_are_gone_do_not_excuse_a_loss_of_today() -> None:
-    """What is missing between records later than the first dead letter left would still be there."""
+def test_expired_dead_letters_do_not_excuse_a_recent_loss() -> None:
+    """A missing record that is younger than the first remaining dead letter did not expire."""
     epoch = epoch_of([1, 2, 4], checkpoint=4, horizons={DEAD: 0.0})
     assert (epoch.lost.spans, epoch.expired) == (((3, 3),), 0)
     assert epoch_of([1, 2, 4], checkpoint=4, horizons={DEAD: 2.0}).expired == 1
     assert epoch_of([1, 2, 4], checkpoint=4, horizons={DEAD: math.inf}).expired == 1
 
 
-def test_a_place_that_the_session_never_wrote_to_excuses_nothing() -> None:
-    """Its key goes to one partition of each topic."""
+def test_another_partition_excuses_nothing() -> None:
+    """The key of a session belongs to one partition of each topic."""
     ledger = Ledger()
     other = Place("e", 1 - partition_of(KEY, 2))
-    ledger.lay_out(Layout({"e": 2}, {other: math.inf}))
+    ledger.set_layout(Layout({"e": 2}, {other: math.inf}))
     for number in (1, 3):
-        ledger.take(Place("e", partition_of(KEY, 2)), KEY, 5, Numbers(7, number, replayed=False, dead_letter=False))
+        ledger.add(
+            Place("e", partition_of(KEY, 2)), KEY, 5, NumberedRecord(7, number, replayed=False, dead_letter=False)
+        )
     (verdict,) = judge(ledger)
     assert verdict.finding is Finding.LOSS
 
 
-def test_the_beginning_of_an_epoch_that_goes_on_states_nothing_of_its_end() -> None:
-    """Or every number of an epoch that is over would pass for superseded."""
+def test_a_lifecycle_record_before_the_first_number_is_not_a_statement() -> None:
+    """Otherwise every number of a finished epoch would count as superseded."""
     ledger = Ledger()
-    attached = LifecycleEntry(Statement(1, 0), "attached", (None, None), None, None)
-    ledger.happened("l", KEY, attached, is_told=True)
-    ledger.lay_out(ALL_THERE)
+    attached = StoredLifecycleEvent(Number(1, 0), "attached", (None, None), None, None)
+    ledger.add_lifecycle("l", KEY, attached, is_reported=True)
+    ledger.set_layout(ALL_THERE)
     for epoch, number in ((1, 1), (1, 3), (2, 1)):
-        ledger.take(EVENTS, KEY, 1, Numbers(epoch, number, replayed=False, dead_letter=False))
+        ledger.add(EVENTS, KEY, 1, NumberedRecord(epoch, number, replayed=False, dead_letter=False))
     (verdict,) = judge(ledger)
     assert verdict.epochs[0].lost.spans == ((2, 2),)
 
 
-def test_gaps_of_the_server_are_told_apart_and_counted_once() -> None:
-    """A crash repeats the last record; a connection that cannot be resumed can come twice alike."""
+def test_each_gap_of_the_server_is_counted_once() -> None:
+    """A crash repeats the last record; `unresumable` can occur twice in a row."""
     ledger = Ledger()
-    gap = LifecycleEntry(Statement(1, 5), "gap", ("5", "9"), 3, 2)
-    unknown = LifecycleEntry(Statement(2, 1), "unresumable", ("9", None), None, 3)
+    gap = StoredLifecycleEvent(Number(1, 5), "gap", ("5", "9"), 3, 2)
+    unknown = StoredLifecycleEvent(Number(2, 1), "unresumable", ("9", None), None, 3)
     for entry in (gap, gap, unknown, unknown):
-        ledger.happened("l", KEY, entry, is_told=True)
-    ledger.happened("l", KEY, gap, is_told=False)
+        ledger.add_lifecycle("l", KEY, entry, is_reported=True)
+    ledger.add_lifecycle("l", KEY, gap, is_reported=False)
     (verdict,) = judge(ledger)
     assert (dict(verdict.gaps), verdict.gaps_missing, verdict.gaps_unknown) == ({"gap": 1, "unresumable": 2}, 3, 2)
 
 
-def test_what_is_not_ours_is_counted_and_harms_nobody() -> None:
-    """Keys that name no session, records without numbers, the bridge's own keys, tombstones."""
+def test_foreign_records_are_counted_and_ignored() -> None:
+    """Keys that are not sessions, records without numbers, the bridge's own keys, tombstones."""
     ledger = Ledger()
-    ours = Numbers(1, 1, replayed=False, dead_letter=False)
+    ours = NumberedRecord(1, 1, replayed=False, dead_letter=False)
     for key in (None, b"no-slash", b"/x", b"x/", b"\xff/x"):
-        ledger.take(EVENTS, key, 1, ours)
-    ledger.take(EVENTS, KEY, 1, None)
-    ledger.checkpoint("c", b"#claim", None, tombstone=False)
-    ledger.checkpoint("c", KEY, None, tombstone=False)
-    ledger.happened("l", KEY, None, is_told=True)
+        ledger.add(EVENTS, key, 1, ours)
+    ledger.add(EVENTS, KEY, 1, None)
+    ledger.add_checkpoint("c", b"#claim", None, tombstone=False)
+    ledger.add_checkpoint("c", KEY, None, tombstone=False)
+    ledger.add_lifecycle("l", KEY, None, is_reported=True)
     assert dict(ledger.foreign) == {"e": 6, "c": 1, "l": 1}
     assert not ledger.sessions
-    ledger.checkpoint("c", KEY, Statement(1, 1), tombstone=False)
-    ledger.checkpoint("c", KEY, None, tombstone=True)
+    ledger.add_checkpoint("c", KEY, Number(1, 1), tombstone=False)
+    ledger.add_checkpoint("c", KEY, None, tombstone=True)
     (verdict,) = judge(ledger)
     assert (verdict.checkpoint, verdict.epochs[0].lost.count) == (None, 1)
 
 
-def test_only_what_was_asked_for_is_judged_and_what_nobody_knows_is_said() -> None:
-    """A misspelt session is not complete."""
+def test_only_requested_sessions_are_judged() -> None:
+    """One that no record names is unknown, not complete."""
     ledger = Ledger(frozenset({KEY, b"local/other"}))
-    ledger.lay_out(ALL_THERE)
+    ledger.set_layout(ALL_THERE)
     for key in (KEY, b"local/third"):
-        ledger.take(EVENTS, key, 1, Numbers(1, 1, replayed=False, dead_letter=False))
+        ledger.add(EVENTS, key, 1, NumberedRecord(1, 1, replayed=False, dead_letter=False))
     assert {one.key: one.finding for one in judge(ledger)} == {
         KEY: Finding.COMPLETE,
         b"local/other": Finding.UNKNOWN,
     }
 
 
-def test_very_many_holes_are_counted_and_the_first_thousand_told() -> None:
-    """A log with every second record lost must not fill the memory."""
+def test_all_holes_are_counted_and_the_first_thousand_kept() -> None:
+    """If every second record is lost, the spans must not fill the memory."""
     missing = Missing.of((number, number) for number in range(1, 5001, 2))
     assert (missing.count, len(missing.spans), missing.spans_left_out) == (2500, 1000, 1500)
 
 
 def test_the_worst_sessions_come_first() -> None:
-    """Where there is no room for all."""
+    """With a limit."""
     ledger = Ledger(frozenset({KEY, b"local/r", b"local/t", b"local/unknown"}))
-    ledger.lay_out(ALL_THERE)
+    ledger.set_layout(ALL_THERE)
     for key, numbers in ((b"local/r", [1, 2]), (KEY, [1, 3]), (b"local/t", [1])):
         for number in numbers:
-            ledger.take(EVENTS, key, 1, Numbers(1, number, replayed=False, dead_letter=False))
+            ledger.add(EVENTS, key, 1, NumberedRecord(1, number, replayed=False, dead_letter=False))
     verdicts = list(judge(ledger))
     assert [one.key for one in worst(verdicts, 3)] == [KEY, b"local/unknown", b"local/r"]
     assert [one.finding.is_good for one in worst(verdicts, 3)] == [False, False, True]

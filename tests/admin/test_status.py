@@ -1,4 +1,4 @@
-"""``mix-bridge status`` on HTTP endpoints of daemons and of others."""
+"""``mix-bridge status`` with HTTP endpoints of daemons and of other programs."""
 
 from __future__ import annotations
 
@@ -29,56 +29,56 @@ TROUBLED = replace(
 UNREADY = replace(WELL, kafka_last_answer_age=None)
 
 
-def asked(*ports: int, code: int, settings: Mapping[str, object] | None = None, more: tuple[str, ...] = ()) -> str:
-    """What the command says, with this exit code."""
+def status(*ports: int, code: int, settings: Mapping[str, object] | None = None, more: tuple[str, ...] = ()) -> str:
+    """The output of the command, which must end with this exit code."""
     urls = [part for port in ports for part in ("--url", f"127.0.0.1:{port}")]
     chosen = {
         variable(key): str(value) for key, value in ({"http.token": TOKEN} if settings is None else settings).items()
     }
     result = CliRunner().invoke(app, ["status", *urls, *more], env=chosen)
     ended = result.exception.exit_code if isinstance(result.exception, BridgeError) else result.exit_code
-    said = result.output + (str(result.exception) if isinstance(result.exception, BridgeError) else "")
-    assert ended == code, said
-    return said
+    output = result.output + (str(result.exception) if isinstance(result.exception, BridgeError) else "")
+    assert ended == code, output
+    return output
 
 
 def read(terminal: int) -> bytes:
-    """What a terminal was sent; nothing more once nobody has it open."""
+    """The next output on a terminal; nothing after it was closed."""
     try:
         return os.read(terminal, 65536)
     except OSError:
         return b""
 
 
-def test_the_sessions_of_two_daemons_stand_in_one_table() -> None:
-    """Behind their token, those in trouble first, and nothing in it acts on a terminal."""
+def test_the_sessions_of_two_daemons_are_in_one_table() -> None:
+    """With their token, sessions with a problem first, and without control characters."""
     with serving(token=TOKEN) as one, serving(lambda: TROUBLED, TOKEN) as two:
-        said = asked(one, two, code=0)
-    assert said.splitlines()[0] == "mix: 2 replicas, 3 sessions: 2 streaming, 1 waiting, 1 in trouble"
-    assert said.index("local/b\\x1b[2J") < said.rindex("local/s\\x1b\\ud800")
-    assert "refused" in said
-    assert said.replace("\n", "").isprintable()
+        output = status(one, two, code=0)
+    assert output.splitlines()[0] == "mix: 2 replicas, 3 sessions: 2 streaming, 1 waiting, 1 with a problem"
+    assert output.index("local/b\\x1b[2J") < output.rindex("local/s\\x1b\\ud800")
+    assert "refused" in output
+    assert output.replace("\n", "").isprintable()
 
 
-def test_the_settings_say_where_the_daemon_listens() -> None:
-    """Without a URL: also where it listens on every address; where it picks its port, one must be given."""
+def test_without_a_url_the_daemon_of_the_settings_is_queried() -> None:
+    """Also if it listens on every address. If it chooses its port, a URL is needed."""
     with serving() as port:
-        assert "1 replica" in asked(code=0, settings={"http.host": "0.0.0.0", "http.port": port})
-    assert "http.port: is 0" in asked(code=78, settings={"http.port": 0})
-    assert "http.port: is none" in asked(code=78, settings={"http.port": "none"})
+        assert "1 replica" in status(code=0, settings={"http.host": "0.0.0.0", "http.port": port})
+    assert "http.port: is 0" in status(code=78, settings={"http.port": 0})
+    assert "http.port: is none" in status(code=78, settings={"http.port": "none"})
 
 
-def test_the_document_holds_every_answer_and_every_error() -> None:
-    """The exit code tells of the worst of them: no answer, another token, not ready."""
+def test_the_document_contains_every_status_and_every_error() -> None:
+    """The exit code is that of the worst: no answer, a rejected token, not ready."""
     with ExitStack() as stack:
         well, unready, other = (
             stack.enter_context(serving(snapshot, token))
             for snapshot, token in ((lambda: WELL, TOKEN), (lambda: UNREADY, TOKEN), (lambda: WELL, "x"))
         )
-        document = json.loads(asked(well, unready, other, 1, code=69, more=("--json",)))
-        assert "has not answered yet" in asked(well, unready, code=1)
-        assert "it rejected this token" in asked(unready, other, code=78)
-        assert "needs the token" in asked(other, code=78, settings={})
+        document = json.loads(status(well, unready, other, 1, code=69, more=("--json",)))
+        assert "has not answered yet" in status(well, unready, code=1)
+        assert "it rejected this token" in status(unready, other, code=78)
+        assert "needs the token" in status(other, code=78, settings={})
     assert document["ok"] is False
     first, second, third, fourth = document["replicas"]
     assert (first["ready"], first["failing"], first["status"]["sessions"][0]["sequence"]) == (True, [], 7)
@@ -98,8 +98,8 @@ def test_the_document_holds_every_answer_and_every_error() -> None:
         (b"", "something else listens there"),
     ],
 )
-def test_what_is_no_daemon_is_said_to_be_none(answer: bytes, complaint: str) -> None:
-    """Whatever listens there; redirections, which could take the token elsewhere, are not followed."""
+def test_another_program_is_reported_as_one(answer: bytes, complaint: str) -> None:
+    """Redirects are not followed: they could send the token to another host."""
     server = RawServer(lambda peer: peer.send(answer))
     try:
         (found,) = ask_all([Endpoint("127.0.0.1", server.port)], "token")
@@ -110,7 +110,7 @@ def test_what_is_no_daemon_is_said_to_be_none(answer: bytes, complaint: str) -> 
 
 
 def test_an_endpoint_that_says_nothing_costs_seconds_and_one_that_drips_no_more() -> None:
-    """The others are told all the same."""
+    """The other daemons are reported too."""
 
     def drip(peer: Peer) -> None:
         while True:  # until nobody listens any more
@@ -131,14 +131,14 @@ def test_an_endpoint_that_says_nothing_costs_seconds_and_one_that_drips_no_more(
 
 
 @pytest.mark.parametrize("arguments", [["--url", "http://me:hunter2@a"], ["--url", "ftp://a"], ["--watch", "--json"]])
-def test_a_wrong_use_is_told(arguments: list[str]) -> None:
-    """With exit code 2, and without repeating what may be a secret."""
-    assert "hunter2" not in asked(code=2, more=tuple(arguments))
+def test_a_wrong_use_ends_with_2(arguments: list[str]) -> None:
+    """The message does not repeat a possible secret."""
+    assert "hunter2" not in status(code=2, more=tuple(arguments))
 
 
 @pytest.mark.parametrize(("number", "most"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
-def test_watching_a_terminal_ends_with_the_last_picture(number: signal.Signals, most: int) -> None:
-    """On a screen of its own, drawn again and again; Ctrl-C gives the terminal back as it was, and exit code 0."""
+def test_watch_leaves_the_last_tables_on_the_terminal(number: signal.Signals, most: int) -> None:
+    """It uses the alternate screen. Ctrl-C restores the terminal, and the exit code is 0."""
     with serving() as port:
         leader, follower = pty.openpty()
         watch = [*MIX_BRIDGE, "status", "--watch", "--url", f"127.0.0.1:{port}"]

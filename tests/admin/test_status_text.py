@@ -1,18 +1,20 @@
-"""What `status` makes of what daemons answer: pure, from the JSON of one or several."""
+"""The output of `status` for the JSON of one or several daemons."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from bridge.admin.status.fleet import members, quarrels, ranked
+from bridge.admin.status.fleet import members, ranked, warnings
 from bridge.admin.status.replicas import BadUrl, Endpoint, Outcome, Replica
-from bridge.admin.status.text import lines, spans
+from bridge.admin.status.text import parts, spans
 
 
 def session(name: str, state: str = "streaming", **more: Any) -> dict[str, Any]:
-    """One of a status."""
+    """A session of a status."""
     return {"server": "local", "session": name, "state": state, "epoch": 7, "sequence": 3, "last_error": None, **more}
 
 
@@ -28,7 +30,7 @@ def replica(
     namespace: str = "mix",
     others: dict[str, int] | None = None,
 ) -> Replica:
-    """One that answers."""
+    """A replica that answers."""
     status: dict[str, Any] = {
         "bridge": {"owner": name, "namespace": namespace, "version": "1", "started_at_ms": 0},
         "sessions": list(sessions),
@@ -42,8 +44,13 @@ def replica(
 AWAY = Replica("http://c:1", Outcome.AWAY, "cannot be reached: \x1b[2J")
 
 
-def told(*replicas: Replica, most: int | None = None) -> list[str]:
-    return [line.text for line in lines(replicas, 90_000, most)]
+def printed(*replicas: Replica, most: int | None = None) -> list[str]:
+    """The lines on a wide terminal."""
+    out = Console(width=400, markup=False, emoji=False, highlight=False)
+    with out.capture() as captured:
+        for part in parts(replicas, 90_000, most):
+            out.print(part, soft_wrap=True)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +65,8 @@ def told(*replicas: Replica, most: int | None = None) -> list[str]:
         ("http://[::1]:5", "http://[::1]:5"),
     ],
 )
-def test_an_endpoint_is_named_as_people_write_it(text: str, url: str) -> None:
-    """With a path of its own or without."""
+def test_an_endpoint_is_parsed_from_a_url_or_host_and_port(text: str, url: str) -> None:
+    """With or without a path."""
     assert Endpoint.of(text).url == url
 
 
@@ -67,16 +74,16 @@ def test_an_endpoint_is_named_as_people_write_it(text: str, url: str) -> None:
     "text",
     ["", "http://", "ftp://a", "http://u:secret@a", "http://a:x", "a b", "http://a?secret", "http://a/\n", "::1:"],
 )
-def test_a_url_that_names_no_endpoint_is_refused_without_being_repeated(text: str) -> None:
+def test_the_error_about_a_wrong_url_does_not_repeat_it(text: str) -> None:
     """It may hold a password."""
     with pytest.raises(BadUrl) as refused:
         Endpoint.of(text)
     assert "secret" not in str(refused.value)
 
 
-def test_one_table_tells_who_owns_what() -> None:
-    """Owned shards as spans, those under way by their state, and a daemon that is away beside the others."""
-    text = told(
+def test_one_table_has_all_replicas_and_their_shards() -> None:
+    """Owned shards as spans, others with their state, and a replica that does not answer."""
+    text = printed(
         replica("a", session("x", in_flight=12), owned=shards(0, 1) + shards(3, state="leaving")),
         replica("b", owned=shards(3, state="restoring"), ready=False),
         AWAY,
@@ -86,50 +93,51 @@ def test_one_table_tells_who_owns_what() -> None:
         ["REPLICA", "STATE", "SESSIONS", "IN", "FLIGHT", "UP", "VERSION", "SHARDS"],
         ["a", "ready", "1", "12", "1m", "1", "0-1,", "3", "leaving"],
         ["b", "not", "ready", "0", "0", "1m", "1", "3", "restoring"],
-        ["no", "broker", "answers"],
         ["c:1", "away", "-", "-", "-", "-", "-"],
-        ["cannot", "be", "reached:", "\\x1b[2J"],
+        ["b:", "no", "broker", "answers"],
+        ["c:1:", "cannot", "be", "reached:", "\\x1b[2J"],
     ]
-    assert text[8] == "1 shard has no owner here: just being moved, or left to nobody"
+    assert text[8] == "1 shard has no owner here: just being moved, or not owned"
 
 
-def test_sessions_in_trouble_come_first() -> None:
-    """Refused and crashed ones before those that only cannot connect, with their error; well ones by their name."""
-    text = told(
+def test_sessions_with_a_problem_come_first() -> None:
+    """Refused and crashed ones, then those with an error, then the others by name. Errors are below the table."""
+    text = printed(
         replica("a", session("2"), session("1"), session("err", "waiting", last_error="no\nroute")),
         replica("b", session("dead", "crashed")),
     )
     rows = [word for line in text for word in line.split() if "local/" in word or "route" in word]
-    assert rows == ["local/dead", "local/err", "no\\nroute", "local/1", "local/2"]
-    assert text[0].endswith("2 streaming, 1 crashed, 1 waiting, 2 in trouble")
+    assert rows == ["local/dead", "local/err", "local/1", "local/2", "local/err:", "no\\nroute"]
+    assert text[0].endswith("2 streaming, 1 crashed, 1 waiting, 2 with a problem")
 
 
 @pytest.mark.parametrize("most", [12, 20, 40])
 def test_a_long_list_is_cut_with_a_hint(most: int) -> None:
-    """It fits into the lines there are, and says what is not shown."""
+    """It fits into the lines, and the last line counts the sessions that are left out."""
     troubled = [session(f"t{number}", "waiting", last_error="refused") for number in range(10)]
-    text = told(replica("a", *troubled, *(session(f"s{number}") for number in range(200))), most=most)
+    text = printed(replica("a", *troubled, *(session(f"s{number}") for number in range(200))), most=most)
     assert len(text) <= most
-    shown = sum("local/" in line for line in text)
-    left = max(0, 10 - sum("local/t" in line for line in text))
-    which = f"{left} of them in trouble" if left else "none of them in trouble"
+    rows = [line for line in text if re.match(r"(waiting|streaming) +local/", line)]
+    shown = len(rows)
+    left = 10 - sum("local/t" in line for line in rows)
+    which = f"{left} of them with a problem" if left else "none of them with a problem"
     assert text[-1] == f"and {210 - shown} sessions more, " + which + " (--all, or --json)"
-    assert len(told(replica("a", *troubled))) == 6 + 20
+    assert len(printed(replica("a", *troubled))) == 6 + 20
 
 
-def test_what_cannot_be_right_is_told() -> None:
+def test_contradictions_are_reported() -> None:
     """A shard with two owners, a session bridged twice, a shard that cannot be restored, two namespaces."""
     found = members([
         replica("a", session("x"), owned=shards(0)),
         replica("b", session("x"), owned=shards(0) + shards(1, state="blocked", trouble="see\nthis")),
         replica("c", session("x"), namespace="other"),
     ])  # fmt: skip
-    said = "\n".join(quarrels(found))
+    said = "\n".join(warnings(found))
     assert "different namespaces: mix, other" in said
     assert "shard 0 has 2 owners: a, b" in said
     assert "local/x by a and b" in said
     assert "b, shard 1 (blocked): see\nthis" in said
-    assert not list(quarrels(members([replica("a", session("x"), owned=shards(0, 1, 2, 3))])))
+    assert not list(warnings(members([replica("a", session("x"), owned=shards(0, 1, 2, 3))])))
 
 
 @pytest.mark.parametrize(
@@ -140,25 +148,25 @@ def test_what_cannot_be_right_is_told() -> None:
         {"sessions": [session("x")], "shards": ["x", {"shard": "y"}], "bridge": {"started_at_ms": "z"}, "topics": [1]},
     ],
 )
-def test_another_version_s_answer_is_shown_as_far_as_it_goes(status: dict[str, Any]) -> None:
+def test_the_status_of_another_version_is_shown_as_far_as_possible(status: dict[str, Any]) -> None:
     """Members that are missing, of another type or unknown."""
-    text = told(Replica("http://a:1", Outcome.ANSWERED, None, status, ready=True))
+    text = printed(Replica("http://a:1", Outcome.ANSWERED, None, status, ready=True))
     assert any(line.startswith("a:1") for line in text)
 
 
-def test_owners_that_were_not_asked_are_named() -> None:
-    """With what they have; nobody is missed where all shards are told, or none."""
-    (said,) = quarrels(members([replica("a", owned=shards(0, 1), others={"b": 2})]))
-    assert said == "lives too, and was not asked (--url): b (2 of 4 shards)"
+def test_owners_that_were_not_queried_are_named() -> None:
+    """With their number of shards. Nothing is reported if all shards are known, or none."""
+    (said,) = warnings(members([replica("a", owned=shards(0, 1), others={"b": 2})]))
+    assert said == "also running, not queried (--url): b (2 of 4 shards)"
     for fleet in (
         [replica("a")],
         [replica("a", owned=shards(0, 1), others={"b": 2}), replica("b", owned=shards(2, 3), others={"a": 2})],
         [],
     ):
-        assert not list(quarrels(members(fleet)))
+        assert not list(warnings(members(fleet)))
     assert ranked([]) == []
 
 
-def test_spans_are_told_shortly() -> None:
+def test_numbers_are_shortened_to_spans() -> None:
     assert spans([4, 0, 1, 2, 7, 8]) == "0-2 4 7-8"
     assert spans([]) == ""

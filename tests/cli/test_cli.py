@@ -1,4 +1,4 @@
-"""The command as users and scripts meet it: a real process, its exit code, what it writes where."""
+"""The command as a process: its exit code, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "bridge"]
 
 @pytest.fixture
 def mix_bridge(tmp_path):
-    """Runs the command in an empty folder, with no variables but those given."""
+    """Runs the command in an empty folder, with only the given variables."""
 
     def run(*arguments, command=COMMAND, **env):
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -41,7 +41,7 @@ def mix_bridge(tmp_path):
     "arguments",
     [["--version"], ["run", "--version"], ["settings", "--version"], ["settings", "show", "--json", "--version"]],
 )
-def test_version_is_known_everywhere(mix_bridge, arguments):
+def test_version_is_accepted_everywhere(mix_bridge, arguments):
     done = mix_bridge(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"mix-bridge {__version__}\n", "")
 
@@ -92,7 +92,7 @@ def test_wrong_use_ends_with_2(mix_bridge, arguments):
         ["asyncapi", "-h"],
     ],
 )
-def test_a_command_of_a_later_version_is_said_to_be_one(mix_bridge, arguments):
+def test_a_command_of_a_later_version_is_refused_as_one(mix_bridge, arguments):
     done = mix_bridge(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "is not in this version" in done.stderr
@@ -124,8 +124,8 @@ _NOBODY = "import os; os.access = lambda *_: False; from bridge.cli import main;
 
 
 @pytest.mark.parametrize(("option", "why"), [("--config", "Is a directory"), ("--secrets-dir", "Not a directory")])
-def test_a_source_that_cannot_be_read_is_a_wrong_setting_and_no_wrong_use(mix_bridge, tmp_path, option, why):
-    """The system itself says what is wrong with it, in one line, with nothing said of what may stand in it."""
+def test_an_unreadable_source_is_a_wrong_setting(mix_bridge, tmp_path, option, why):
+    """One line with the reason of the operating system, and nothing of the content."""
     place = tmp_path / "place"
     if option == "--config":
         place.mkdir()
@@ -136,7 +136,7 @@ def test_a_source_that_cannot_be_read_is_a_wrong_setting_and_no_wrong_use(mix_br
     assert done.stderr == f"{option}: cannot read {place}: {why} (from {option})\n"
 
 
-def test_a_guarantee_that_nobody_gives_ends_with_78(mix_bridge):
+def test_an_unknown_guarantee_ends_with_78(mix_bridge):
     done = mix_bridge("run", "--server", URL, "--bootstrap-servers", "a:1", "--set", "delivery.guarantee=at_most_once")
     assert done.returncode == 78
     assert "'at_most_once' is not allowed; allowed: at_least_once or exactly_once" in done.stderr
@@ -173,7 +173,7 @@ def test_show_masks_every_secret(mix_bridge, tmp_path):
     assert f"http.token = **********  (from {tmp_path / 'secrets' / 'http__token'})" in plain.stdout.splitlines()
 
 
-def test_options_stand_before_or_after_the_command(mix_bridge):
+def test_options_are_accepted_before_and_after_the_command(mix_bridge):
     before = mix_bridge(
         "--server", URL, "--set", "kafka.compression=zstd", "--log-level", "debug", "settings", "show", "--json"
     )
@@ -199,19 +199,19 @@ def test_options_stand_before_or_after_the_command(mix_bridge):
     assert (list(tree["servers"]), tree["log"]["level"]) == (["local", "b"], "debug")
 
 
-def test_servers_are_named_or_called_local(mix_bridge):
+def test_a_server_without_a_name_is_called_local(mix_bridge):
     done = mix_bridge("settings", "show", "--json", "--server", f"{URL}/x=y", "--server", "my-box=http://b")
     servers = json.loads(done.stdout)["servers"]
     assert {name: server["url"] for name, server in servers.items()} == {"local": f"{URL}/x=y", "my-box": "http://b"}
 
 
-def test_a_wrong_name_of_a_server_is_a_mistake_in_the_settings(mix_bridge):
+def test_an_invalid_server_name_is_a_wrong_setting(mix_bridge):
     done = mix_bridge("settings", "show", "--server", f"My.Box={URL}")
     assert done.returncode == 78
     assert "is not a server name" in done.stderr
 
 
-def test_the_shortest_use_gives_what_it_says(mix_bridge):
+def test_the_shortest_options_set_the_settings(mix_bridge):
     done = mix_bridge(
         "settings",
         "show",
@@ -230,7 +230,7 @@ def test_the_shortest_use_gives_what_it_says(mix_bridge):
     assert (tree["servers"]["local"]["sessions"], tree["servers"]["local"]["discover"]) == (["s1", "s2"], False)
 
 
-def test_sources_of_a_real_process_have_their_order(mix_bridge, tmp_path):
+def test_a_stronger_source_replaces_a_weaker_one(mix_bridge, tmp_path):
     file = tmp_path / "bridge.toml"
     file.write_text(
         'namespace = "toml"\n[log]\nlevel = "error"\n[kafka]\ncompression = "gzip"\n[events]\nunknown = "skip"\n'
@@ -331,7 +331,7 @@ def test_a_bug_shows_its_traceback_at_log_level_debug(mix_bridge, arguments, env
     assert "Traceback (most recent call last)" in done.stderr
 
 
-def test_an_interrupt_of_a_command_ends_like_a_shell_says(mix_bridge):
+def test_an_interrupted_command_ends_with_130(mix_bridge):
     done = mix_bridge("fail", command=[sys.executable, "-c", _RAISING.format(error="KeyboardInterrupt")])
     assert done.returncode == 130
     assert "Traceback" not in done.stderr

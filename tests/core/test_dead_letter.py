@@ -1,4 +1,4 @@
-"""Dead letters are read back, foreign records are recognised, and groups have correct sums."""
+"""Dead letters are read back, and foreign records are recognised."""
 
 from __future__ import annotations
 
@@ -6,20 +6,11 @@ import pytest
 from hypothesis import given
 
 from bridge.core.identity import SessionKey
-from bridge.core.records.dead_letter import (
-    DeadLetterFilter,
-    Group,
-    Kind,
-    NotADeadLetter,
-    Number,
-    Place,
-    dead_letter_of,
-    grouped,
-    parse_reference,
-)
+from bridge.core.records.dead_letter import NotADeadLetter, Place, dead_letter_of
 from bridge.core.records.headers import TEXT_BYTES
+from bridge.core.records.numbers import Number
 from bridge.core.stream.event import Oversize
-from tests.support.dead_letters import KEY, MS, TEXT, letter_record, read
+from tests.support.dead_letters import MS, TEXT, letter_record, read
 
 
 @given(data=TEXT, name=TEXT, last_event_id=TEXT, session=TEXT)
@@ -60,54 +51,3 @@ def test_a_foreign_record_is_recognised(name: str, value: bytes | None, message:
     headers = [(each, text if each != name else value) for each, text in record.headers if each != name or value]
     with pytest.raises(NotADeadLetter, match=message):
         dead_letter_of(Place(0, 0), 0, record.key, record.value, [(n, t) for n, t in headers if t is not None])
-
-
-@pytest.mark.parametrize(
-    ("selection", "matches"),
-    [
-        (DeadLetterFilter(), True),
-        (DeadLetterFilter(sessions=("local/5e55",)), True),
-        (DeadLetterFilter(sessions=("other/x", "local/*")), True),
-        (DeadLetterFilter(sessions=("other/*",)), False),
-        (DeadLetterFilter(reason="rejected", event="con*"), True),
-        (DeadLetterFilter(reason="schema"), False),
-        (DeadLetterFilter(event="tool_*"), False),
-        (DeadLetterFilter(since_ms=MS), True),
-        (DeadLetterFilter(since_ms=MS + 1), False),
-        (DeadLetterFilter(places=frozenset({Place(3, 120)})), True),
-        (DeadLetterFilter(places=frozenset({Place(3, 121)})), False),
-        (DeadLetterFilter(numbers=frozenset({Number(1_764_000_000, 7)}), places=frozenset({Place(0, 0)})), True),
-    ],
-)
-def test_a_filter_selects_what_meets_every_condition(selection: DeadLetterFilter, matches: bool) -> None:  # noqa: FBT001 - a case
-    """Every condition counts; an address or an id selects the same dead letter."""
-    assert selection.matches(read(letter_record())) is matches
-
-
-def test_a_name_with_brackets_matches_itself() -> None:
-    """The text of a pattern is also compared literally."""
-    assert DeadLetterFilter(event="a[b]").matches(read(letter_record(name="a[b]")))
-
-
-def test_addresses_and_ids_differ_by_their_digits() -> None:
-    """An epoch has ten digits."""
-    assert parse_reference("3:1764000000") == Place(3, 1_764_000_000)
-    assert parse_reference("1764000000:000000000007") == Number(1_764_000_000, 7)
-    assert parse_reference("1764000000:7") == Number(1_764_000_000, 7)
-    for wrong in ("", "3", "a:b", "3:-1", "12345678901:1", "\u0663:1"):
-        with pytest.raises(ValueError, match="neither"):
-            parse_reference(wrong)
-
-
-def test_groups_have_correct_sums() -> None:
-    """Count, full bytes, first and last time, sorted by session, reason and type."""
-    letters = [
-        read(letter_record("{", received_ms=MS + 20)),
-        read(letter_record("{{", received_ms=MS)),
-        read(letter_record("{", key=SessionKey("a", "b"))),
-    ]
-    assert grouped(letters) == {
-        Kind(SessionKey("a", "b"), "rejected", "content"): Group(1, 1, MS, MS),
-        Kind(KEY, "rejected", "content"): Group(2, 3, MS, MS + 20),
-    }
-    assert [kind.key.server for kind in grouped(letters)] == ["a", "local"]

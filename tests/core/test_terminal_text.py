@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.terminal_text import columns, one_line, shortened, visible, visible_bytes
+from bridge.core.terminal_text import one_line, shortened, visible, visible_bytes
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,6 @@ def test_a_cut_is_visible() -> None:
     """An ellipsis within the limit marks it."""
     assert shortened("abcdef", 6) == "abcdef"
     assert shortened("abcdefg", 6) == "abcde\u2026"
-
-
-def test_columns_are_aligned_without_blanks_at_the_end() -> None:
-    """Numbers are aligned right; the last column is not padded."""
-    assert columns([("N", "NAME", "REST"), ("10", "a", "long text")], right=frozenset({0})) == [
-        " N  NAME  REST",
-        "10  a     long text",
-    ]
 
 
 def test_one_line_replaces_line_ends_and_is_bounded() -> None:

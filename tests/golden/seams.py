@@ -19,10 +19,10 @@ from bridge.admin.check import lines as checks
 from bridge.admin.checkpoints import export as checkpoint_export
 from bridge.admin.checkpoints import text as checkpoint_texts
 from bridge.admin.checkpoints.edit import Change, forgotten, imported, moved
+from bridge.admin.checkpoints.transfer import Import
 from bridge.admin.dead_letters import text as dead_letter_texts
 from bridge.admin.dead_letters.replay import Report
-from bridge.admin.dead_letters.rules import Stays, as_record
-from bridge.cli import checkpoints_transfer
+from bridge.admin.dead_letters.rules import Unsendable, as_record
 from bridge.cli.app import app
 from bridge.cli.check import _document as check_document_of
 from bridge.clock import monotonic
@@ -134,8 +134,8 @@ def replay_document(letters: Sequence[Bytes]) -> dict[str, Any]:
     report = Report(before=2, repeats=1)
     for letter in _letters(letters):
         became = as_record(letter, {"local": _rules({})})
-        if isinstance(became, Stays):
-            report.stay(letter, became)
+        if isinstance(became, Unsendable):
+            report.refuse(letter, became)
         else:
             report.sent[became.topic] += 1
     source: Any = SimpleNamespace(topic="mix.dead-letters")
@@ -234,14 +234,14 @@ def checkpoints_documents(records: Sequence[Bytes], session: str) -> dict[str, A
     edits = [moved(own, about, 4, change), forgotten(about)]
     one = checkpoint_export.position_of(about)
     assert one is not None
-    planned: Any = SimpleNamespace(edits=[imported(one, about, 4, NOW)], already=2, behind=[])
+    planned, read = Import([imported(one, about, 4, NOW)], 2, []), SimpleNamespace(name=topic, partitions=4)
     export = checkpoint_export.Export(_header(1), (one,))
     return {
         "list": checkpoint_texts.list_document(topic, list(log.stored_checkpoints().values()), NOW + 1500),
         "show": checkpoint_texts.shown_document(topic, about, NOW + 1500),
         "set and reset --forget": checkpoint_texts.changed_document(topic, [(about, edit) for edit in edits]),
         "export": checkpoint_export.document(export),
-        "import": checkpoints_transfer._document(export, SimpleNamespace(name=topic, partitions=4), planned),  # type: ignore[arg-type]
+        "import": planned.document(export, read),  # type: ignore[arg-type]
     }
 
 

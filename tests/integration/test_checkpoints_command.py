@@ -1,4 +1,4 @@
-"""``mix-bridge checkpoints`` as a process, on a real Kafka, and the daemon that goes on from what it wrote."""
+"""``mix-bridge checkpoints`` on a real Kafka, and the daemon that resumes from the changed positions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COMMAND = re.compile(r": (mix-bridge checkpoints .+)$")
 
 
 def document(chosen: dict[str, object], *arguments: str, code: int = 0) -> dict[str, Any]:
-    """The one document of a command."""
+    """Run a command with ``--json``."""
     done = command(["checkpoints", *arguments, "--json"], chosen)
     assert done.returncode == code, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -46,12 +46,12 @@ def document(chosen: dict[str, object], *arguments: str, code: int = 0) -> dict[
 
 
 def put(kafka: str, topic: str, key: bytes, value: bytes, partition: int | None = None) -> None:
-    """A record where its key belongs, or elsewhere."""
+    """Write a record to the partition of its key, or to another one."""
     write(kafka, topic, key, value, partition_of(key, PARTITIONS) if partition is None else partition)
 
 
 def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.CompletedProcess[str]:
-    """What an operator's shell makes of a command that was pasted into it."""
+    """Run a command line in a shell."""
     program = folder / "bin" / "mix-bridge"
     if not program.exists():
         program.parent.mkdir()
@@ -64,8 +64,8 @@ def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.Comp
     )
 
 
-def test_a_session_goes_on_where_it_is_set_to(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Listed, shown, set ahead and reset: each in a new epoch above the last, so a consumer misses nothing."""
+def test_a_session_resumes_where_it_was_set_to(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Each change starts a new epoch above the last, so a consumer misses nothing."""
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(5)}
@@ -109,8 +109,8 @@ BAD = {
 }
 
 
-def test_the_command_that_the_start_tells_settles_it(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Each pasted into a shell as it stands; then the daemon starts, and known epochs are not forgotten."""
+def test_the_command_of_the_error_message_repairs_a_checkpoint(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """It can be pasted into a shell. Then the daemon starts, and known epochs are kept."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     for key, value in BAD.items():
@@ -125,9 +125,9 @@ def test_the_command_that_the_start_tells_settles_it(kafka: str, namespace: str,
         bridge = Bridge(tmp_path / "bridge", chosen)
         assert bridge.start(wait=False).wait() == 78
         found = (COMMAND.search(line) for line in bridge.log_text().splitlines())
-        told = [match[1] for match in found if match is not None]
-        assert len(told) == len(BAD) + 1 + (partition_of(b"gone/x", PARTITIONS) != PARTITIONS - 1)
-        for text in dict.fromkeys(told):
+        commands = [match[1] for match in found if match is not None]
+        assert len(commands) == len(BAD) + 1 + (partition_of(b"gone/x", PARTITIONS) != PARTITIONS - 1)
+        for text in dict.fromkeys(commands):
             done = shell(text, chosen, tmp_path)
             assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
         listed = document(chosen, "list")
@@ -146,8 +146,10 @@ def test_the_command_that_the_start_tells_settles_it(kafka: str, namespace: str,
     assert accepted(kafka, namespace, "newer one")[0].epoch >= epochs["newer one"]
 
 
-def test_more_partitions_than_before_cost_repeats_not_positions(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """One command for all sessions; nothing is set back to the start."""
+def test_one_command_moves_all_checkpoints_after_partitions_were_added(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Every session keeps its position."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     for number in range(40):  # as a topic of one partition had them
@@ -167,32 +169,32 @@ def test_more_partitions_than_before_cost_repeats_not_positions(kafka: str, name
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["set", "local/a", "--last-event-id", "a\nb"], "cannot carry it"),
         (["set", "local/a", "--last-event-id", " x"], "cannot carry it"),
         (["set", "local/a", "--last-event-id", "x" * 9000], "cannot carry it"),
-        (["set", "local/a"], "it takes"),
-        (["set", "--misplaced", "local/a"], "it takes"),
-        (["set", "a", "--last-event-id", "1"], "is no server/session"),
-        (["reset"], "it takes"),
-        (["reset", "local/a", "--forget", "--partition", "1"], "it takes"),
+        (["set", "local/a"], "allowed: "),
+        (["set", "--misplaced", "local/a"], "allowed: "),
+        (["set", "a", "--last-event-id", "1"], "is not SERVER/SESSION"),
+        (["reset"], "allowed: "),
+        (["reset", "local/a", "--forget", "--partition", "1"], "allowed: "),
         (["reset", "--key-hex", "xyz"], "pairs of hex digits"),
-        (["--session", "x", "show", "local/a"], "does not go with this command"),
+        (["--session", "x", "show", "local/a"], "cannot be used with this command"),
     ],
 )
-def test_wrong_uses_are_told_before_anything_is_read(arguments: list[str], complaint: str) -> None:
-    """With exit code 2, and no settings at all."""
+def test_a_wrong_use_is_refused_before_settings_are_read(arguments: list[str], message: str) -> None:
+    """With exit code 2."""
     words = (
         ["checkpoints", *arguments] if arguments[0] != "--session" else [*arguments[:2], "checkpoints", *arguments[2:]]
     )
     result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
     assert result.exit_code == 2
-    assert complaint in result.stderr
+    assert message in result.stderr
 
 
-def test_what_is_not_there_changes_nothing_and_what_is_forgotten_is_said(kafka: str, namespace: str) -> None:
-    """A session without a checkpoint; a session's own record is not removed in passing."""
+def test_a_missing_record_changes_nothing_and_a_forgotten_epoch_is_reported(kafka: str, namespace: str) -> None:
+    """The record in a session's own partition is not removed by --partition."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     put(kafka, topic, b"local/a", encoded(checkpoint("a")))
@@ -208,12 +210,12 @@ def test_what_is_not_there_changes_nothing_and_what_is_forgotten_is_said(kafka: 
         assert done.stderr
     assert len(checkpoints(kafka, namespace)["local/a"]) == 1
     done = command(["checkpoints", "reset", "local/a", "--forget"], chosen)
-    assert "forgotten too: its epoch, 1700000000" in done.stdout
+    assert "its epoch 1700000000 is forgotten too" in done.stdout
     assert checkpoints(kafka, namespace)["local/a"][-1] == {}
 
 
-def test_a_stranger_s_record_is_shown_safely(kafka: str, namespace: str) -> None:
-    """Whatever its key and value."""
+def test_a_foreign_record_is_shown_safely(kafka: str, namespace: str) -> None:
+    """For any key and value."""
     key = "no\u2028slash"
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)

@@ -1,4 +1,4 @@
-"""``mix-bridge checkpoints set`` and ``reset`` beside live members of the bridge's group."""
+"""``mix-bridge checkpoints set`` and ``reset`` while members of the bridge's group are running."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def member(kafka: str, group: str, topic: str, client: str = "a bridge") -> Iter
         consumer.close()
 
 
-def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Whoever owns it is named, nothing is written; with --force it is, and without a live one no force is needed."""
+def test_a_session_of_a_running_bridge_is_not_changed(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """The owner is named. --force writes anyway; without a running bridge it is not needed."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     home = partition_of(b"local/a", PARTITIONS)
@@ -74,10 +74,10 @@ def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str, tmp_p
         file = tmp_path / "positions"
         exported = command(["checkpoints", "export", "--output", str(file)], chosen)
         assert exported.returncode == 0
-        assert "Positions go on moving" in exported.stderr
+        assert "Its positions change" in exported.stderr
         done = command(["checkpoints", "import", str(file)], chosen)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "mix-bridge lives: a bridge at 127.0.0.1" in done.stderr
+        assert "mix-bridge is running: a bridge at 127.0.0.1" in done.stderr
         forced = command(["checkpoints", "set", "local/a", "--last-event-id", "9", "--force"], chosen)
         assert forced.returncode == 0, forced.stderr
     done = command(["checkpoints", "reset", "local/a"], chosen)
@@ -85,8 +85,8 @@ def test_what_a_live_bridge_owns_is_left_alone(kafka: str, namespace: str, tmp_p
     assert [each["last_event_id"] for each in checkpoints(kafka, namespace)["local/a"]] == ["2", "9", "0"]
 
 
-def test_a_running_bridge_goes_on_from_what_was_forced(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """In a new epoch, so a consumer misses nothing. Once it has stopped nothing is refused, though it has a name."""
+def test_a_running_bridge_continues_from_a_forced_change(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """In a new epoch, so a consumer misses nothing. A stopped bridge with `instance` does not count as running."""
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(5)}

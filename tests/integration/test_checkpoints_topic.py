@@ -1,4 +1,4 @@
-"""The checkpoints topic: what is written into it, when, and what the bridge does with what it finds there."""
+"""The checkpoints topic: the records that the bridge writes, and how it starts from existing records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMPACTED = {"cleanup.policy": "compact"}
 
 
 def checkpoint(session: str, **more: object) -> dict[str, object]:
-    """A checkpoint as the description has it, and no key more."""
+    """A checkpoint with only the documented keys."""
     return {
         "version": 1,
         "server": "local",
@@ -85,7 +85,7 @@ def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path
 
 
 def test_an_idle_session_writes_no_checkpoints(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """One for the beginning, one for what came, none for nothing: also not at an orderly stop."""
+    """One at the beginning and one after the event; none at a graceful shutdown."""
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(1)}
@@ -97,8 +97,8 @@ def test_an_idle_session_writes_no_checkpoints(kafka: str, namespace: str, tmp_p
     assert len(checkpoints(kafka, namespace)["local/a"]) == 2
 
 
-def test_a_checkpoint_of_the_description_alone_is_taken_up(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Without keys of our own, and with keys of a newer minor version; records whose key begins with # are not ours."""
+def test_a_checkpoint_with_only_the_documented_keys_is_accepted(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Unknown keys of a value, and records whose key begins with #, are ignored."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, b"#claim", b"whatever")
@@ -126,8 +126,8 @@ BAD = {
 }
 
 
-def test_a_bad_checkpoint_stops_the_start_until_it_is_settled(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """78 with partition, offset and the way out for each; nothing is bridged; a tombstone settles it as well."""
+def test_an_invalid_checkpoint_stops_the_start_until_it_is_repaired(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """78 with partition, offset and a command for each. Nothing is bridged. A tombstone repairs it too."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, b"local/good", encoded(checkpoint("good")))
@@ -148,14 +148,16 @@ def test_a_bad_checkpoint_stops_the_start_until_it_is_settled(kafka: str, namesp
         for name in BAD:
             write(kafka, topic, f"local/bad-{name}".encode(), None)
         with bridge.start():
-            wait_acknowledged(bridge, "good", 1)  # event 3, in a new epoch: no word of the settings it was numbered by
+            wait_acknowledged(bridge, "good", 1)  # event 3, in a new epoch: the checkpoint has no fingerprint
             assert bridge.terminate() == 0
         assert mix.ids_of("good") == ["2"]
 
 
 @pytest.mark.parametrize("key", [b"no slash", b"", "local/ü".encode(), b"\xff\xfe/x"])
-def test_strange_keys_are_bad_checkpoints_too(kafka: str, namespace: str, tmp_path: Path, key: bytes) -> None:
-    """And a tombstone with the same key settles them."""
+def test_a_record_with_a_key_that_is_not_a_session_stops_the_start(
+    kafka: str, namespace: str, tmp_path: Path, key: bytes
+) -> None:
+    """A tombstone with the same key repairs it."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, key, encoded(checkpoint("a")))
@@ -170,7 +172,7 @@ def test_strange_keys_are_bad_checkpoints_too(kafka: str, namespace: str, tmp_pa
 
 
 def test_a_tombstone_forgets_the_session(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """It begins as a new one: from ``start_after_id``, in an epoch of its own."""
+    """It starts as a new one, at ``start_after_id``, in a new epoch."""
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(2)}
@@ -187,8 +189,8 @@ def test_a_tombstone_forgets_the_session(kafka: str, namespace: str, tmp_path: P
     assert len({one.epoch for one in map(understand, events(kafka, namespace))}) == 2
 
 
-def test_a_late_word_of_an_older_epoch_does_not_count(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A process that is gone may have written behind the first word of its successor."""
+def test_a_stale_write_with_an_older_epoch_does_not_count(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """A stopped process may have written after the first checkpoint of the next owner."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, b"local/a", encoded(checkpoint("a", epoch=1_700_000_001, last_event_id="1", sequence=0)))
@@ -203,7 +205,7 @@ def test_a_late_word_of_an_older_epoch_does_not_count(kafka: str, namespace: str
 
 
 def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """5,000 sessions in 20,000 records, most of them ended or of a server that is no longer named: none is lost."""
+    """5,000 sessions in 20,000 records, most of them ended, one of a server that is not in the settings."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 4, COMPACTED)
     producer = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2_random", "log_level": 2})
@@ -235,8 +237,10 @@ def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: st
     assert last_checkpoint(kafka, namespace, "s0500")["last_event_id"] == "5"
 
 
-def test_a_wiped_checkpoints_topic_is_loud_and_hides_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A warning at the start; every session begins again, in an epoch above all that consumers have seen."""
+def test_a_deleted_checkpoints_topic_causes_a_warning_and_hides_nothing(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Every session starts again, in an epoch above all that consumers have seen."""
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(3)}

@@ -1,4 +1,4 @@
-"""Positions moved to a topic with other partitions by the commands of docs/checkpoints.md, and the daemon after."""
+"""Moving positions to a topic with other partitions, with the commands of docs/checkpoints.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPACTED = {"cleanup.policy": "compact"}
 
 
 def documented(namespace: str) -> list[str]:
-    """The blocks of the section about shards, with the topic of a test."""
+    """The code blocks of the section about shards, with the topic of the test."""
     text = (REPOSITORY / "docs" / "checkpoints.md").read_text()
     section = text.partition("\n## Changing the number of shards\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```[a-z]+\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
@@ -28,8 +28,8 @@ def documented(namespace: str) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-def test_the_number_of_shards_changes_as_the_documentation_says(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Refused before; then every session goes on where it was: no event is missing, none comes twice."""
+def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Every session resumes at its position: no event is missing or repeated."""
     export, toml, import_and_check = documented(namespace)
     feeds = {name: Feed(5) for name in NAMES}
     file = tmp_path / "positions.jsonl"
@@ -76,12 +76,12 @@ def test_the_number_of_shards_changes_as_the_documentation_says(kafka: str, name
 
     done = command(["checkpoints", "import", str(file)], after)
     assert done.returncode == 1
-    assert f"5 sessions went on in {namespace}.checkpoints-16 since the export" in done.stderr
+    assert f"5 sessions continued in {namespace}.checkpoints-16 after the export" in done.stderr
     assert len(events(kafka, namespace, "checkpoints-16")) == len(written)
 
 
-def test_an_import_is_repeated_and_refused_as_it_must_be(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """By the document too: again nothing is written twice; a damaged file or another namespace's writes nothing."""
+def test_an_import_can_be_repeated_and_an_invalid_file_is_refused(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Also as one JSON document. Nothing is written twice, or from an invalid file or another namespace."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     chosen = settings(kafka, namespace, "http://127.0.0.1:9", {"topics.shards": 1})
@@ -109,5 +109,5 @@ def test_an_import_is_repeated_and_refused_as_it_must_be(kafka: str, namespace: 
     file.write_text(json.dumps(header) + "\nnonsense\n")
     done = command(["checkpoints", "import", str(file)], chosen)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "line 2: it is no JSON object" in done.stderr
+    assert "line 2: it is not a JSON object" in done.stderr
     assert len(events(kafka, namespace, "checkpoints")) == 1

@@ -1,4 +1,4 @@
-"""``mix-bridge dead-letters`` as a process, on a real Kafka: what is listed, shown and sent again, and never twice."""
+"""``mix-bridge dead-letters`` on a real Kafka: list, show and replay, each dead letter at most once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from bridge.admin.dead_letters.replay import Ground, Report, Sending, replay
+from bridge.admin.dead_letters.replay import Report, Sender, Target, replay
+from bridge.admin.dead_letters.selection import DeadLetterFilter
 from bridge.admin.dead_letters.topic import DeadLetters
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
-from bridge.core.records.dead_letter import DeadLetterFilter
 from bridge.core.records.rules import Encoder, Format, Record, Route, Rules
 from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
@@ -71,44 +71,44 @@ class Letters:
         return made
 
     def write(self, *letters: Record) -> None:
-        """Into the dead-letters topic."""
+        """Write records to the dead-letters topic."""
         for one in letters:
             self._producer.produce(one.topic, one.value, one.key, headers=[*one.headers], timestamp=one.timestamp_ms)
         assert self._producer.flush(20) == 0
 
     def run(self, *arguments: str, more: Mapping[str, object] | None = None) -> subprocess.CompletedProcess[str]:
-        """One command with this namespace's settings, and more."""
+        """Run a command with the settings of this namespace."""
         return command(["dead-letters", *arguments], settings(self.kafka, self.namespace, URL, more))
 
     def document(self, *arguments: str, code: int = 0, more: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """Its one document."""
+        """Run a command with ``--json``."""
         done = self.run(*arguments, "--json", more=more)
         assert done.returncode == code, done.stdout + done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
     def send(
-        self, form: Format = "structured", *, dry_run: bool = False, sending: Sending | None = None, **more: Any
+        self, form: Format = "structured", *, dry_run: bool = False, sender: Sender | None = None, **more: Any
     ) -> Report:
-        """What the command does behind its options, with rules that let all through unless ``more`` says else."""
+        """Replay in this process, with rules that accept everything except as ``more`` says."""
         config = {"bootstrap.servers": self.kafka, "log_level": 0}
         rules = replace(self.rules, format=form, **({"invalid": "publish", "unknown": "publish"} | more))
         topics = {rules.events_topic, *(route.topic for route in rules.routes if "absent" not in route.topic)}
         return replay(
             DeadLetters(config, rules.dead_letters_topic, DeadLetterFilter()),
-            Ground({"local": rules}, frozenset(topics)),
-            None if dry_run else sending or RecordSender(config, 900_000),
+            Target({"local": rules}, frozenset(topics)),
+            None if dry_run else sender or RecordSender(config, 900_000),
         )
 
     def replayed(self, topic: str = "events") -> Counter[tuple[str, int]]:
-        """How often each (key, sequence) lies in a topic, marked as replayed."""
+        """Count the replayed records of a topic by key and sequence."""
         found = map(understand, events(self.kafka, self.namespace, topic))
         return Counter((one.key, one.sequence) for one in found if one.replayed)
 
 
 @pytest.fixture
 def letters(kafka: str, namespace: str) -> Letters:
-    """Nothing written yet."""
+    """The topics of one namespace, empty."""
     return Letters(kafka, namespace)
 
 
@@ -116,7 +116,7 @@ PUBLISH = {"events.invalid": "publish"}
 
 
 def test_from_a_stream_to_dead_letters_and_back(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """What the daemon put aside is listed, shown and sent with its number and time; consumers tell it by its mark."""
+    """A dead letter of the daemon is listed, shown and replayed with its number, its time and a mark."""
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {
@@ -150,8 +150,8 @@ def test_from_a_stream_to_dead_letters_and_back(kafka: str, namespace: str, tmp_
     assert again.record.timestamp == letter.timestamp
 
 
-def test_the_list_adds_up_and_narrows(letters: Letters) -> None:
-    """By session, reason and type; a stranger's record in the topic is counted, never trusted."""
+def test_the_list_counts_and_filters(letters: Letters) -> None:
+    """By session, reason and type. A foreign record in the topic is counted."""
     letters.write(
         letters.letter(1),
         letters.letter(2, "{"),
@@ -159,7 +159,7 @@ def test_the_list_adds_up_and_narrows(letters: Letters) -> None:
         letters.letter(4, "x" * 70_000, oversize=Oversize(20_000_000, "ab" * 32)),
         letters.letter(1, key=B),
     )
-    letters.write(Record(letters.rules.dead_letters_topic, b"k", b"somebody's", [], unix_ms(), None))
+    letters.write(Record(letters.rules.dead_letters_topic, b"k", b"foreign", [], unix_ms(), None))
     document = letters.document("list")
     assert (document["count"], document["foreign"], document["bytes"]) == (
         5,
@@ -173,15 +173,15 @@ def test_the_list_adds_up_and_narrows(letters: Letters) -> None:
     assert letters.document("list", "--session", "local/*", "--reason", "schema", "--since", "2h")["count"] == 2
     assert letters.document("list", "--type", "wild*", "--since", "30m")["count"] == 0
     done = letters.run("list")
-    assert "1 record there" in done.stdout
+    assert "1 foreign record" in done.stdout
     assert "wild\\x1b[31m" in done.stdout
     assert "\x1b" not in done.stdout
     each = letters.run("list", "--each").stdout
     assert re.search(rf"^\d:\d +{EPOCH}:000000000004 ", each, re.MULTILINE)
 
 
-def test_what_is_shown_cannot_act_on_a_terminal(letters: Letters) -> None:
-    """On a real one: no escape sequence of a stranger's, no override of direction; exact in --json, cut with a hint."""
+def test_shown_text_is_safe_for_a_terminal(letters: Letters) -> None:
+    """No foreign escape sequence or bidirectional override; --json is exact, long payloads are cut with a hint."""
     long = '{"type":"x","a":"' + "y" * 6000 + '"}'
     letters.write(letters.letter(3, EVIL, name="wild"), letters.letter(4, "\x1bnot json", name="wild\u202e"))
     letters.write(letters.letter(5, long, name="wild"))
@@ -200,7 +200,7 @@ def test_what_is_shown_cannot_act_on_a_terminal(letters: Letters) -> None:
 
 
 def on_terminal(arguments: Sequence[str], chosen: dict[str, object]) -> str:
-    """What a command writes to a terminal of 80 columns."""
+    """Everything that a command writes to a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     try:
         with subprocess.Popen(
@@ -221,13 +221,13 @@ def on_terminal(arguments: Sequence[str], chosen: dict[str, object]) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # how Linux says that the other side is closed
+    except OSError:  # the error of Linux after the other side was closed
         return b""
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
-def test_nothing_is_sent_twice_and_what_fails_stays(letters: Letters, form: Format) -> None:
-    """Across runs, formats and routes, also where one dead letter lies there twice; dry runs tell and send nothing."""
+def test_nothing_is_sent_twice_and_unsendable_ones_are_reported(letters: Letters, form: Format) -> None:
+    """In several runs, formats and routes, also if the topic has a dead letter twice. A dry run sends nothing."""
     routes = (Route("tool_*", f"{letters.namespace}.tools"),)
     tool = letters.letter(2, '{"type":"x"}', name="tool_execution_start")
     cut = letters.letter(3, "x", oversize=Oversize(20_000_000, "ab" * 32))
@@ -236,23 +236,23 @@ def test_nothing_is_sent_twice_and_what_fails_stays(letters: Letters, form: Form
 
     still = letters.send(form, routes=routes, invalid="dead_letter")
     assert not still.is_good
-    assert (still.sent.total(), len(still.stays)) == (0, 5)
+    assert (still.sent.total(), len(still.unsendable)) == (0, 5)
     dry = letters.send(form, routes=routes, dry_run=True)
-    assert (dry.sent.total(), dry.repeats, len(dry.stays)) == (2, 1, 2)
+    assert (dry.sent.total(), dry.repeats, len(dry.unsendable)) == (2, 1, 2)
     assert end_offsets(letters.kafka, f"{letters.namespace}.events") == ends
 
     first = letters.send(form, routes=routes)
     assert first.sent == {f"{letters.namespace}.events": 1, f"{letters.namespace}.tools": 1}
-    assert {stays.why[:12] for _, stays in first.stays} == {"only 1 of it", "the settings"}
+    assert {each.why[:12] for _, each in first.unsendable} == {"only 1 of it", "the settings"}
     again = letters.send("raw" if form == "structured" else "structured", routes=routes)
-    assert (again.sent.total(), again.before, again.trouble) == (0, 3, None)
+    assert (again.sent.total(), again.before, again.error) == (0, 3, None)
     assert letters.replayed() == {("local/a", 1): 1}
     assert letters.replayed("tools") == {("local/a", 2): 1}
     assert sum(end_offsets(letters.kafka, f"{letters.namespace}.dead-letters").values()) == 5
 
 
-def test_a_replay_that_is_killed_goes_on_where_it_was(letters: Letters, tmp_path: Path) -> None:
-    """A kill -9 in the middle, twice: in the end each one lies in the topic once."""
+def test_a_killed_replay_can_be_repeated(letters: Letters, tmp_path: Path) -> None:
+    """After two kills with -9, the topic has each one once."""
     count = 6000
     letters.write(
         *(letters.letter(number, key=SessionKey("local", f"s{number % 7}")) for number in range(1, count + 1))
@@ -276,27 +276,27 @@ def test_a_replay_that_is_killed_goes_on_where_it_was(letters: Letters, tmp_path
     assert set(sent.values()) == {1}
 
 
-def test_a_topic_that_takes_none_or_is_not_there_is_told(letters: Letters) -> None:
-    """Refused by Kafka for its size; a route into a topic that nobody has made; each stays where it is."""
+def test_a_refusing_or_missing_topic_is_reported(letters: Letters) -> None:
+    """A record that is too large for its topic, and a route to a topic that does not exist."""
     small = f"{letters.namespace}.small"
     create_topic(letters.kafka, small, 1, {"max.message.bytes": "2000"})
     letters.write(letters.letter(1, json.dumps({"type": "content", "content": [os.urandom(4000).hex()]})))
-    ((letter, stays),) = letters.send(routes=(Route("*", small),)).stays
-    assert "MSG_SIZE_TOO_LARGE" in stays.why
+    ((letter, result),) = letters.send(routes=(Route("*", small),)).unsendable
+    assert "MSG_SIZE_TOO_LARGE" in result.why
     assert letter.number.sequence == 1
-    ((_, stays),) = letters.send(routes=(Route("*", f"{letters.namespace}.absent"),)).stays
-    assert stays.why == f"there is no topic {letters.namespace}.absent"
+    ((_, result),) = letters.send(routes=(Route("*", f"{letters.namespace}.absent"),)).unsendable
+    assert result.why == f"there is no topic {letters.namespace}.absent"
     assert letters.send().is_good
 
 
 class Interrupted:
-    """Sends two records, and then Kafka is gone."""
+    """Sends two records, then fails."""
 
     def __init__(self, sender: RecordSender) -> None:
         self._sender, self._left = sender, 2
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
-        """The third one fails."""
+        """Fail at the third one."""
         if not self._left:
             self.settle()
             raise Unreachable("gone")
@@ -304,22 +304,22 @@ class Interrupted:
         self._sender.send(record, outcome)
 
     def settle(self) -> None:
-        """Nothing special."""
+        """Wait for the others."""
         self._sender.settle()
 
 
-def test_trouble_in_the_middle_is_told_with_what_was_sent(letters: Letters) -> None:
-    """And the next run sends the rest."""
+def test_an_error_during_a_replay_is_reported_with_the_counts(letters: Letters) -> None:
+    """The next run sends the rest."""
     letters.write(*(letters.letter(number) for number in range(1, 6)))
     sender = RecordSender({"bootstrap.servers": letters.kafka}, 900_000)
-    report = letters.send(sending=Interrupted(sender))
-    assert (report.sent.total(), str(report.trouble), report.is_good) == (2, "gone", False)
+    report = letters.send(sender=Interrupted(sender))
+    assert (report.sent.total(), str(report.error), report.is_good) == (2, "gone", False)
     report = letters.send()
     assert (report.sent.total(), report.before, report.is_good) == (3, 2, True)
 
 
-def test_one_is_sent_by_its_address_or_id_and_wrong_uses_are_told(letters: Letters, namespace: str) -> None:
-    """A filter for another session sends nothing; no topic is wrong settings, no Kafka is out of reach."""
+def test_one_is_replayed_by_address_or_id_and_errors_have_exit_codes(letters: Letters, namespace: str) -> None:
+    """2 for a wrong use, 78 for a missing topic or missing brokers, 69 for an unreachable Kafka."""
     letters.write(letters.letter(1), letters.letter(2))
     first, second = letters.document("list", "--each", "--since", "2h", "--session", "local/*")["dead_letters"]
     assert letters.document("replay", first["address"], more=PUBLISH)["sent"] == 1
@@ -335,8 +335,8 @@ def test_one_is_sent_by_its_address_or_id_and_wrong_uses_are_told(letters: Lette
     assert (done.returncode, done.stderr.startswith("kafka.bootstrap_servers: is missing")) == (78, True)
 
 
-def test_an_old_one_is_found_as_replayed_whatever_lies_before_it(letters: Letters) -> None:
-    """The search begins at its time: what was sent later, with that time, lies behind what is much younger."""
+def test_an_old_replayed_record_is_found_behind_younger_ones(letters: Letters) -> None:
+    """The search starts at the time of the event; the replayed record is behind much younger ones."""
     letters.write(letters.letter(1, received_ms=unix_ms() - 40 * 86_400_000))
     assert letters.send().sent.total() == 1
     letters.write(letters.letter(2))

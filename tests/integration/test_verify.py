@@ -1,4 +1,4 @@
-"""``mix-bridge verify`` as a process on a real Kafka: sound logs pass, each planted fault is found and named."""
+"""``mix-bridge verify`` on a real Kafka: complete logs pass, each fault is found and named."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from typer import BadParameter
 
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.verify.audit import audit
 from bridge.admin.verify.report import Report
-from bridge.cli.verify import _session, _since
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
@@ -34,7 +33,6 @@ from tests.support.topics import create_topic
 
 EPOCH = 1_700_000_000
 HOUR_MS = 3_600_000
-NOW = 1_800_000_000_000
 COMPACTED = {"cleanup.policy": "compact"}
 Settings = dict[str, object]
 NO_MORE: Settings = {}
@@ -42,7 +40,7 @@ TOPICS = ("events", "dead-letters", "checkpoints", "lifecycle")
 
 
 class Answer(NamedTuple):
-    """What the command said."""
+    """The exit code and the JSON document."""
 
     code: int
     document: dict[str, Any]
@@ -57,21 +55,21 @@ class Answer(NamedTuple):
         return dict(self.session(session_id)["epochs"][at])
 
 
-def asked(kafka: str, namespace: str) -> dict[str, object]:
+def access_settings(kafka: str, namespace: str) -> dict[str, object]:
     """The settings of the command."""
     return {"namespace": namespace, "kafka.bootstrap_servers": kafka}
 
 
 def verify(kafka: str, namespace: str, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE) -> Answer:
-    """What the command does, in this process; 0 and 1 are its exit codes."""
-    chosen = load_all({}, environment(asked(kafka, namespace) | more)).settings
+    """Run the verification in this process; 0 and 1 are the exit codes of the command."""
+    chosen = load_all({}, environment(access_settings(kafka, namespace) | more)).settings
     only = frozenset(session.encode() for session in sessions) or None
-    report = Report.of(audit(chosen, only, since_ms, lambda *_: None), chosen)
+    report = Report.of(audit(KafkaAccess.of(chosen), only, since_ms, lambda *_: None), chosen)
     return Answer(0 if report.is_good else 1, json.loads(json.dumps(report.document())))
 
 
 class Log:
-    """A log as the bridge writes it, record by record, in a namespace of its own."""
+    """The topics of one namespace, with records as the bridge writes them."""
 
     def __init__(self, kafka: str, namespace: str, form: str = "structured", *more_topics: str) -> None:
         self.kafka, self.namespace, self.form = kafka, namespace, form
@@ -133,17 +131,17 @@ class Log:
         return self
 
     def written(self) -> Log:
-        """Once Kafka has it all."""
+        """Wait until Kafka has acknowledged all records."""
         assert self._producer.flush(20) == 0
         return self
 
     def verify(self, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE) -> Answer:
-        """What the command says of it."""
+        """Verify the records so far."""
         self.written()
         return verify(self.kafka, self.namespace, *sessions, since_ms=since_ms, more=more)
 
     def remove_before(self, topic: str, offset: int) -> None:
-        """As retention does."""
+        """Remove records like retention."""
         self.written()
         place = TopicPartition(f"{self.namespace}.{topic}", 0, offset)
         admin = quiet_admin(self.kafka)  # named: a client that is collected takes its open requests with it
@@ -151,8 +149,8 @@ class Log:
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
-def test_each_planted_fault_is_found_in_every_format(kafka: str, namespace: str, form: str) -> None:
-    """A loss, a duplicate, a swap, a truncation, and a sound session beside them that is not blamed."""
+def test_each_fault_is_found_in_every_format(kafka: str, namespace: str, form: str) -> None:
+    """A loss, a duplicate, a swap and a truncation; a complete session is reported as complete."""
     log = Log(kafka, namespace, form)
     log.events(1, 2, 3, 5, session="sound").dead(4, session="sound").position(5, session="sound")
     log.events(1, 2, 5, 6, session="lost").position(6, session="lost")
@@ -181,8 +179,8 @@ def test_each_planted_fault_is_found_in_every_format(kafka: str, namespace: str,
     assert (totals["sessions"], totals["sessions_loss"], totals["records"]) == (5, 3, 20)
 
 
-def test_a_session_can_be_asked_for_alone(kafka: str, namespace: str) -> None:
-    """The others' losses do not count, and one that nobody knows is not called complete."""
+def test_one_session_can_be_verified(kafka: str, namespace: str) -> None:
+    """Losses of other sessions do not count. An unknown session is not complete."""
     log = Log(kafka, namespace).events(1, 2, 3).position(3).events(1, 3, session="b").position(3, session="b")
     alone = log.verify("local/a")
     assert (alone.code, [one["session"] for one in alone.document["sessions"]]) == (0, ["a"])
@@ -191,8 +189,8 @@ def test_a_session_can_be_asked_for_alone(kafka: str, namespace: str) -> None:
     assert (misspelt.code, misspelt.session("A")["verdict"]) == (1, "unknown")
 
 
-def test_an_expired_head_is_not_lost_but_what_is_missing_behind_it_is(kafka: str, namespace: str) -> None:
-    """Also when nothing of a session is left, and when dead letters of long ago are gone."""
+def test_an_expired_head_is_not_lost_but_a_gap_behind_it_is(kafka: str, namespace: str) -> None:
+    """Also if the whole session or old dead letters expired."""
     log = Log(kafka, namespace).events(*range(1, 11)).position(10).events(1, 2, session="b").position(2, session="b")
     log.remove_before("events", 4)
     answer = log.verify()
@@ -207,8 +205,8 @@ def test_an_expired_head_is_not_lost_but_what_is_missing_behind_it_is(kafka: str
     assert next(one for one in answer.document["topics"] if one["role"] == "events")["is_cut"]
 
 
-def test_dead_letters_that_are_gone_do_not_excuse_a_younger_loss(kafka: str, namespace: str) -> None:
-    """Their topic keeps records for a week; what is missing now cannot have been removed by time."""
+def test_expired_dead_letters_do_not_excuse_a_recent_loss(kafka: str, namespace: str) -> None:
+    """Their topic keeps records for a week, so a recent record cannot have expired."""
     log = Log(kafka, namespace).dead(1, session="old").written()
     log.remove_before("dead-letters", 1)
     log._clock = unix_ms()
@@ -216,8 +214,8 @@ def test_dead_letters_that_are_gone_do_not_excuse_a_younger_loss(kafka: str, nam
     assert (answer.code, answer.epoch()["lost"]) == (1, [[2, 2]])
 
 
-def test_since_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
-    """A loss of before is not told again; one after it is."""
+def test_since_ignores_older_losses(kafka: str, namespace: str) -> None:
+    """Later ones are reported."""
     log = Log(kafka, namespace).events(1, 3, 4)
     log._clock += HOUR_MS
     log.events(5, 6, 8).position(8)
@@ -228,8 +226,8 @@ def test_since_leaves_out_what_is_older(kafka: str, namespace: str) -> None:
     assert (answer.code, answer.session("a")["verdict"], answer.epoch()["records"]) == (0, "expired", 0)
 
 
-def test_epochs_and_gaps_are_told_apart_from_losses(kafka: str, namespace: str) -> None:
-    """What the server did not have is explained; numbers above an epoch's end were numbered again."""
+def test_new_epochs_and_gaps_of_the_server_are_not_losses(kafka: str, namespace: str) -> None:
+    """Numbers above the end of an epoch are superseded."""
     log = Log(kafka, namespace).events(1, 2, 3, 5)
     log.lifecycle_event(
         LifecycleEvent("gap", "evicted", "The server forgot some.", "3", "9", 5), 3, new_epoch=EPOCH + 9
@@ -248,8 +246,8 @@ def test_epochs_and_gaps_are_told_apart_from_losses(kafka: str, namespace: str) 
     assert any("unresumable" in sentence for sentence in answer.document["cannot_see"])
 
 
-def test_routes_replays_and_records_of_others_are_understood(kafka: str, namespace: str) -> None:
-    """Routed topics are read, replayed records are no repeats, and what is not ours does no harm."""
+def test_routes_replays_and_foreign_records_are_recognised(kafka: str, namespace: str) -> None:
+    """Routed topics are read, replayed records are not repeats, foreign records are counted."""
     log = Log(kafka, namespace, "structured", "tools").events(1, 4).events(2, topic="tools").dead(3)
     log.dead(3, replayed=True).position(4)
     log._put("events", SessionKey("local", "a"), b"not ours", [])
@@ -262,7 +260,7 @@ def test_routes_replays_and_records_of_others_are_understood(kafka: str, namespa
 
 
 def test_what_a_daemon_writes_is_complete(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Through kill -9, with dead letters and routes; and while it runs, with events under way."""
+    """After kill -9, with dead letters and routes, and while the daemon runs."""
     routes = [{"match": "tool_*", "topic": f"{namespace}.tools"}]
     feed = Feed(2000)
     with scripted_mix() as mix:
@@ -287,10 +285,10 @@ def test_what_a_daemon_writes_is_complete(kafka: str, namespace: str, tmp_path: 
     assert {one["name"]: one["records"] for one in stopped.document["topics"]}[f"{namespace}.tools"] >= 1
 
 
-def test_the_command_says_it_all_in_one_document(kafka: str, namespace: str) -> None:
-    """As a process: exit codes, its own options, and nothing on standard error."""
+def test_the_command_prints_one_document(kafka: str, namespace: str) -> None:
+    """With exit code 1 after a loss, and nothing on stderr."""
     log = Log(kafka, namespace).events(1, 3).position(3).events(1, session="b").written()
-    chosen = asked(log.kafka, namespace)
+    chosen = access_settings(log.kafka, namespace)
     done = command(["verify", "--json", "--since", "24h"], chosen)
     assert (done.returncode, done.stderr) == (1, "")
     document = json.loads(done.stdout)
@@ -299,47 +297,18 @@ def test_the_command_says_it_all_in_one_document(kafka: str, namespace: str) -> 
     assert command(["verify", "--session", "local/b"], chosen).returncode == 0
 
 
-def test_wrong_settings_and_a_kafka_that_is_away_have_their_own_exit_codes(kafka: str, namespace: str) -> None:
-    """Nothing read is not complete: a misspelt namespace least of all."""
-    away = command(["verify"], asked("127.0.0.1:9", namespace))
+def test_an_unreachable_kafka_and_missing_topics_have_their_own_exit_codes(kafka: str, namespace: str) -> None:
+    """With a misspelt namespace nothing is read, so nothing is complete."""
+    away = command(["verify"], access_settings("127.0.0.1:9", namespace))
     assert (away.returncode, away.stdout) == (69, "")
     assert "no program listens there" in away.stderr
-    empty = command(["verify"], asked(kafka, namespace))
+    empty = command(["verify"], access_settings(kafka, namespace))
     assert (empty.returncode, empty.stdout) == (78, "")
     assert f"{namespace}.events" in empty.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("90m", NOW - 90 * 60_000),
-        ("2023-11-14T22:13:20Z", 1_700_000_000_000),
-        ("2023-11-14T23:13:20.5+01:00", 1_700_000_000_500),
-        *((wrong, None) for wrong in ("yesterday", "2999-01-01T00:00:00Z", "0s", "2023-11-14", "99999999h")),
-    ],
-)
-def test_since_takes_a_duration_or_a_time_with_its_offset(
-    monkeypatch: pytest.MonkeyPatch, text: str, moment: int | None
-) -> None:
-    """Anything else, and what is not in the past, is wrong use."""
-    monkeypatch.setattr("bridge.clock.unix_ms", lambda: NOW)
-    if moment is not None:
-        assert _since(text) == moment
-        return
-    with pytest.raises(BadParameter):
-        _since(text)
-
-
-def test_a_session_is_named_as_keys_name_it() -> None:
-    """Its server first."""
-    assert _session("local/a/b") == "local/a/b"
-    for wrong in ("a", "/a", "a/"):
-        with pytest.raises(BadParameter):
-            _session(wrong)
-
-
 def on_a_terminal(arguments: Sequence[str], chosen: Mapping[str, object]) -> str:
-    """All that a person sees of it on a terminal of 80 columns."""
+    """Everything that the command writes to a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     seen: list[bytes] = []
     env = environment(chosen) | {"TERM": "xterm-256color", "COLUMNS": "80"}
@@ -359,16 +328,16 @@ def _all_of(terminal: int) -> bytes:
     while True:
         try:
             found += os.read(terminal, 65536)
-        except OSError:  # what Linux says of a terminal that nobody holds any more
+        except OSError:  # the error of Linux after the other side was closed
             return found
 
 
-def test_a_person_sees_a_bar_a_table_and_nothing_that_acts_on_the_terminal(kafka: str, namespace: str) -> None:
-    """Session ids are anybody's text."""
+def test_a_terminal_shows_a_bar_and_a_table_without_foreign_control_characters(kafka: str, namespace: str) -> None:
+    """Session ids are text of other programs."""
     trap = "x\x1b]0;renamed\x07\u202e"
     log = Log(kafka, namespace).events(1, 3, session=trap).position(3, session=trap).written()
     log.events(1, 2).written()
-    seen = on_a_terminal(["verify"], asked(kafka, namespace))
+    seen = on_a_terminal(["verify"], access_settings(kafka, namespace))
     assert "\x1b]0;" not in seen
     assert "\u202e" not in seen
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
@@ -376,14 +345,15 @@ def test_a_person_sees_a_bar_a_table_and_nothing_that_acts_on_the_terminal(kafka
     assert "reading events" in plain
     assert "LOSS in 1 session" in plain
     assert "lost 2" in plain
-    table = [line for line in plain.replace("\r", "").split("\n") if "│" in line or "───" in line]
-    assert all(len(line) <= 80 for line in table)
+    rows = [line for line in plain.splitlines() if line.startswith(("VERDICT", "LOSS ", "complete "))]
+    assert len(rows) == 4
+    assert all(len(line) <= 80 for line in rows)
 
 
 def test_without_a_terminal_there_is_no_bar(kafka: str, namespace: str) -> None:
-    """The table goes to standard output, and standard error stays empty."""
+    """The table goes to stdout, and stderr is empty."""
     log = Log(kafka, namespace).events(1, 2).position(2).written()
-    done = command(["verify"], asked(log.kafka, namespace))
+    done = command(["verify"], access_settings(log.kafka, namespace))
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete: nothing is lost (1 session, 2 records)" in done.stdout
     assert "\x1b" not in done.stdout

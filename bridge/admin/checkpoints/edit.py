@@ -1,4 +1,4 @@
-"""What to write into the checkpoints topic so that a session goes on elsewhere. Pure."""
+"""The records to write to the checkpoints topic so that a session resumes elsewhere. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.core.stream.overlap import OverlapWindow
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One record to write; no value is a tombstone."""
+    """One record to write; without a value it is a tombstone."""
 
     partition: int
     value: bytes | None
@@ -26,13 +26,13 @@ class Edit:
 
     key: bytes
     after: Checkpoint | None
-    """The checkpoint to go by afterwards; None: none is left."""
+    """The checkpoint that is valid afterwards; None: there is none."""
     writes: tuple[Write, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Where a session is to go on. ``now_ms``: Unix milliseconds; ``fingerprint``: of the settings of today."""
+    """Where a session resumes. ``now_ms``: Unix milliseconds; ``fingerprint``: of the present settings."""
 
     last_event_id: str
     state: Literal["active", "ended"]
@@ -41,10 +41,10 @@ class Change:
 
 
 def moved(session: SessionKey, stored: StoredCheckpoint, partitions: int, change: Change) -> Edit:
-    """The session goes on in a new epoch, and nothing else stands about it.
+    """The session resumes in a new epoch, and all its other records are removed.
 
-    Never by a tombstone alone: with it the memory of the epoch would be gone, a new one would go by the clock, and on a
-    clock that was set back it would lie below those that consumers have seen: they would drop everything.
+    A tombstone alone would forget the epoch. The next epoch would then depend on the clock alone. If the clock was set
+    back, it would be below an epoch that consumers have seen, and they would drop everything.
     """
     epoch = new_epoch(stored.epoch, change.now_ms // 1000)
     after = Checkpoint(
@@ -55,50 +55,50 @@ def moved(session: SessionKey, stored: StoredCheckpoint, partitions: int, change
         fingerprint=change.fingerprint,
         overlap_window=OverlapWindow.starting(change.last_event_id),
     )
-    return _instead_of_all(stored, after, partitions)
+    return _replacing_all(stored, after, partitions)
 
 
-def _instead_of_all(stored: StoredCheckpoint, after: Checkpoint, partitions: int) -> Edit:
+def _replacing_all(stored: StoredCheckpoint, after: Checkpoint, partitions: int) -> Edit:
     key = after.key.record_key
     home = partition_of(key, partitions)
-    redirect_target = sorted({record.partition for record in stored.records} - {home})
-    # The new word first: whatever happens then, the epoch is known, and the same command settles the rest.
-    return Edit(key, after, (Write(home, encode(after)), *_tombstones(redirect_target)))
+    others = sorted({record.partition for record in stored.records} - {home})
+    # The new checkpoint first: if the command is interrupted, the epoch is stored, and the command can be repeated.
+    return Edit(key, after, (Write(home, encode(after)), *_tombstones(others)))
 
 
 def imported(one: Checkpoint, stored: StoredCheckpoint, partitions: int, now_ms: int) -> Edit:
-    """The session goes on where it was in another topic, resume window and all, in a new epoch.
+    """The session resumes at its position in another topic, with its overlap window, in a new epoch.
 
-    A new one, because nobody knows what was published of the old one after the position was taken from there.
+    The old epoch may contain records that were published after the export.
     """
     epoch = new_epoch(max(one.position.epoch, stored.epoch or 0), now_ms // 1000)
     position = Position(epoch, 0, one.position.last_event_id)
-    return _instead_of_all(stored, replace(one, position=position, updated_ms=now_ms, fencing_token=None), partitions)
+    return _replacing_all(stored, replace(one, position=position, updated_ms=now_ms, fencing_token=None), partitions)
 
 
 def is_imported(one: Checkpoint, stored: StoredCheckpoint) -> bool:
-    """Whether an import of this very position stands there, and nothing has come after it."""
-    good = stored.valid
-    if good is None or good.position.sequence or good.position.epoch <= one.position.epoch:
+    """Return whether this position was imported before, and nothing was written after it."""
+    valid = stored.valid
+    if valid is None or valid.position.sequence or valid.position.epoch <= one.position.epoch:
         return False
-    begun = replace(one, position=one.position._replace(epoch=good.position.epoch, sequence=0))
-    return replace(good, updated_ms=0, fencing_token=None) == replace(begun, updated_ms=0, fencing_token=None)
+    expected = replace(one, position=one.position._replace(epoch=valid.position.epoch, sequence=0))
+    return replace(valid, updated_ms=0, fencing_token=None) == replace(expected, updated_ms=0, fencing_token=None)
 
 
 def is_behind(one: Checkpoint, stored: StoredCheckpoint) -> bool:
-    """Whether the topic tells of more than this position: the session went on since it was exported."""
-    there = stored.furthest
-    told = max((stored.epoch or 0, 0), there.position[:2] if there is not None else (0, 0))
-    return told > one.position[:2]
+    """Return whether the topic has a higher position: the session continued after the export."""
+    furthest = stored.furthest
+    known = max((stored.epoch or 0, 0), furthest.position[:2] if furthest is not None else (0, 0))
+    return known > one.position[:2]
 
 
 def forgotten(stored: StoredCheckpoint) -> Edit:
-    """Nothing stands about the key any more."""
+    """Remove all records with the key."""
     return Edit(stored.key, None, _tombstones(sorted({record.partition for record in stored.records})))
 
 
 def removed(key: bytes, partition: int) -> Edit:
-    """Nothing stands about the key in one partition any more."""
+    """Remove the record with the key from one partition."""
     return Edit(key, None, _tombstones([partition]))
 
 

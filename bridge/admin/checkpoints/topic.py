@@ -1,69 +1,191 @@
-"""The checkpoints topic: read back to its end, and written by hand."""
+"""The checkpoints topic: reads it to its end, and writes edits to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 from structlog.stdlib import get_logger
 
 from bridge.admin.checkpoints.edit import Edit
+from bridge.admin.checkpoints.owners import OwnersUnknown, owners, owning
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointLog
-from bridge.errors import SettingsError, Unreachable
+from bridge.core.terminal_text import visible
+from bridge.errors import EXIT_FOUND, BridgeError, SettingsError, Unreachable
+from bridge.kafka.group import GroupMember
 from bridge.kafka.record_sender import Outgoing, RecordSender
+from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import offset_ranges, read
+from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes, plan
+from bridge.settings.naming import group_of
 
 log = get_logger("bridge.kafka")
+T = TypeVar("T")
 
 _PROGRESS = 5.0
 """Seconds between two log lines about the progress."""
+_VISIBLE_WITHIN = 10.0
+"""Seconds until a new topic is visible and its partitions have leaders."""
+_STOP = (
+    "Stop it and run this again (one that was killed counts as running until kafka.group_session_timeout has passed)"
+)
+
+
+class Refused(BridgeError):
+    """Nothing was written; the message says why."""
+
+    exit_code = EXIT_FOUND
+
+
+REFUSED = "refused, nothing is written:"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointsTopic:
+    """The checkpoints topic of the settings, as read."""
+
+    access: KafkaAccess
+    name: str
+    partitions: int
+    log: CheckpointLog
+
+    @classmethod
+    def read(cls, access: KafkaAccess, *, create: bool = False) -> CheckpointsTopic:
+        """Raises `SettingsError` if there is no such topic and it may not be created, and `Unreachable`."""
+        name = access.settings.topics.checkpoints
+        partitions = (_created(access) if create else _existing(access)).partitions
+        wait = _VISIBLE_WITHIN if create else 0.0
+        return cls(access, name, partitions, _retried(lambda: read_log(access.config, name, partitions), wait))
+
+    def refuse_if_owned(self, shards: Iterable[int]) -> None:
+        """Raise `Refused` if a running bridge owns one of these shards, or if that is not known."""
+        owned = owning(self._members(), shards)
+        if owned:
+            shard, member = next(iter(owned.items()))
+            more = f" and {len(owned) - 1} more" if len(owned) > 1 else ""
+            force = "; or write anyway with --force: the owner notices the record and continues from it"
+            owner = f"{named([member])}, a running mix-bridge"
+            raise Refused(f"{REFUSED} shard {shard} of {self.name}{more}: owned by {owner}. {_STOP}{force}")
+
+    def refuse_if_any_runs(self) -> None:
+        """Raise `Refused` if a bridge of the namespace runs, or if that is not known."""
+        if members := self._members():
+            raise Refused(f"{REFUSED} mix-bridge is running: {named(members)}. {_STOP}")
+
+    def _members(self) -> tuple[GroupMember, ...]:
+        try:
+            return running(self.access)
+        except OwnersUnknown as unknown:
+            stop = "Stop all of this namespace and use --force"
+            why = f"it is not known whether a mix-bridge is running: {unknown}"
+            raise Refused(f"{REFUSED} {why}. {stop}") from unknown
+
+    def write(self, edits: Sequence[Edit]) -> None:
+        """Write the edits, and wait until Kafka has acknowledged each record."""
+        write_edits(self.access.config, self.name, _existing(self.access).max_message_bytes, edits)
+
+
+def running(access: KafkaAccess) -> tuple[GroupMember, ...]:
+    """Return the running bridges of the namespace. Raises ``OwnersUnknown``, which is ``Unreachable``."""
+    return owners(access.config, group_of(access.settings.namespace), access.settings.topics.checkpoints)
+
+
+def named(members: Iterable[GroupMember]) -> str:
+    """Return their names for people."""
+    return visible(", ".join(sorted({str(member) for member in members})))
 
 
 def read_log(config: Mapping[str, Any], topic: str, partitions: int) -> CheckpointLog:
-    """Read the newest checkpoint of every session, from the beginning to the end that the topic has now.
-
-    For commands: they read all shards and own none. Raises `Unreachable`.
-    """
-    ranges, latest = offset_ranges(config, [topic]), CheckpointLog(partitions)
+    """Read the newest checkpoint of every session, up to the present end of the topic. Raises `Unreachable`."""
+    ranges, checkpoint_log = offset_ranges(config, [topic]), CheckpointLog(partitions)
     if len(ranges) != partitions:
-        raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, and had {partitions} a moment ago: try again")
+        raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, a moment ago {partitions}: try again")
     for batch in read(config, ranges, progress=_Progress(topic).note):
         for record in batch:
-            latest.add(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
-    return latest
+            checkpoint_log.add(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
+    return checkpoint_log
 
 
 class _Progress:
-    """Logs how much is read. Thread rule: one thread."""
+    """Logs the progress of reading. Thread rule: one thread."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._logged = monotonic()
 
     def note(self, records: int, _offsets: int) -> None:
-        """Log now and then."""
         if monotonic() - self._logged > _PROGRESS:
             self._logged = monotonic()
             log.info("reading checkpoints", topic=self._topic, records=records)
 
 
 def write_edits(config: Mapping[str, Any], topic: str, max_request_bytes: int, edits: Sequence[Edit]) -> None:
-    """Write all edits; returns when Kafka has acknowledged each record.
+    """Write all edits; return when Kafka has acknowledged each record.
 
-    Of each edit no record is sent before the one ahead of it is acknowledged. Raises `Unreachable`, or `SettingsError`
-    when Kafka refuses one.
+    Within an edit, each record is acknowledged before the next one is sent. Raises `Unreachable`, or `SettingsError` if
+    Kafka refuses a record.
     """
     sender = RecordSender(config, max_request_bytes)
     for turn in zip_longest(*(edit.writes for edit in edits)):
         for edit, write in zip(edits, turn, strict=True):
             if write is not None:
                 outgoing = Outgoing(topic, edit.key, write.value, [], unix_ms(), write.partition)
-                sender.send(outgoing, _must_be_taken)
+                sender.send(outgoing, _check_acknowledged)
         sender.settle()
 
 
-def _must_be_taken(refusal: str | None) -> None:
+def _check_acknowledged(refusal: str | None) -> None:
     if refusal is not None:
         raise SettingsError.of("topics.checkpoints", f"Kafka refused a checkpoint: {refusal}; allowed: Write on it")
+
+
+def _retried(attempt: Callable[[], T], within: float) -> T:
+    """Retry while Kafka is unreachable: a new topic is not visible at first, and then has no leaders."""
+    end, never = monotonic() + within, threading.Event()
+    while True:
+        try:
+            return attempt()
+        except Unreachable:
+            if monotonic() > end:
+                raise
+        never.wait(0.1)
+
+
+def _existing(access: KafkaAccess) -> TopicDescription:
+    found, planned = _described(access)
+    if found is None:
+        raise SettingsError.of(
+            "topics.checkpoints",
+            f"there is no topic {planned.name}, or it is not visible; allowed: the topic of a daemon that has run"
+            " (check namespace too)",
+        )
+    return found
+
+
+def _created(access: KafkaAccess) -> TopicDescription:
+    """Return the topic as a daemon needs it; create it if it is missing."""
+    found, planned = _described(access)
+    if found is None and access.settings.topics.create:
+        TopicAdmin(access.config).create([planned])
+        found = _retried(lambda: _new(access), _VISIBLE_WITHIN)
+    found = found or _existing(access)
+    if mistakes := examine(planned, found, needed_bytes(access.settings)).mistakes:
+        raise SettingsError(mistakes)
+    return found
+
+
+def _new(access: KafkaAccess) -> TopicDescription:
+    found, planned = _described(access)
+    if found is None:
+        raise Unreachable(f"Kafka: {planned.name} was created, but is not visible yet")
+    return found
+
+
+def _described(access: KafkaAccess) -> tuple[TopicDescription | None, TopicPlan]:
+    (planned,) = (each for each in plan(access.settings) if each.key == "topics.checkpoints")
+    return TopicAdmin(access.config).existing([planned]).get(planned.name), planned

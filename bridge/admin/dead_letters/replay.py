@@ -1,4 +1,4 @@
-"""Sending dead letters again: each one at most once, whatever happened to the runs before this one."""
+"""Replays dead letters: each one at most once, also when earlier runs were killed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from bridge.admin.dead_letters.rules import Stays, as_record
-from bridge.admin.dead_letters.topic import DeadLetters, Identity, replayed_before
+from bridge.admin.dead_letters.rules import Unsendable, as_record
+from bridge.admin.dead_letters.topic import DeadLetters, EventId, replayed_before
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.clock import unix_ms
 from bridge.core.records.dead_letter import DeadLetter
 from bridge.core.records.rules import Record, Rules
 from bridge.errors import BridgeError
 from bridge.kafka.record_sender import Outcome, Outgoing
+from bridge.kafka.topic_admin import TopicAdmin
+from bridge.kafka.topics import plan
+from bridge.mix.rules import rules_of
 
 
-class Sending(Protocol):
-    """What a replay sends through: see :class:`bridge.kafka.record_sender.Sender`."""
+class Sender(Protocol):
+    """Sends records: a :class:`bridge.kafka.record_sender.RecordSender`."""
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
-        """Send one record; its outcome is told later."""
+        """Send one record; ``outcome`` is called later."""
 
     def settle(self) -> None:
         """Wait for all outcomes."""
@@ -29,93 +33,104 @@ class Sending(Protocol):
 
 @dataclass(slots=True)
 class Report:
-    """What became of the dead letters that were asked for."""
+    """The result of a replay."""
 
     sent: Counter[str] = field(default_factory=Counter)
-    """Acknowledged by Kafka, by topic; of a dry run: what would be sent."""
+    """Acknowledged records by topic; in a dry run, the records that would be sent."""
     before: int = 0
     """Replayed by an earlier run."""
     repeats: int = 0
-    """Dead letters that lie in their topic twice, with the same number: sent once."""
-    stays: list[tuple[DeadLetter, Stays]] = field(default_factory=list)
-    """What could not be sent, without its data, and why."""
-    trouble: BridgeError | None = None
-    """What ended the run before its end."""
+    """Second records in the dead-letters topic with the same number: sent once."""
+    unsendable: list[tuple[DeadLetter, Unsendable]] = field(default_factory=list)
+    """Dead letters that could not be sent, without their data, and why."""
+    error: BridgeError | None = None
+    """The error that ended the run early."""
 
     @property
     def is_good(self) -> bool:
-        """Whether everything that was asked for is in the events topics now."""
-        return not self.stays and self.trouble is None
+        """Whether all selected dead letters are in the events topics now."""
+        return not self.unsendable and self.error is None
 
-    def stay(self, letter: DeadLetter, stays: Stays) -> None:
-        """Count one that stays where it is."""
-        self.stays.append((letter.without_data(), stays))
+    def refuse(self, letter: DeadLetter, why: Unsendable) -> None:
+        """Count one that could not be sent."""
+        self.unsendable.append((letter.without_data(), why))
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a replay goes by: the rules of each server, the topics of events that exist, and all that could."""
+class Target:
+    """Where dead letters are replayed to: the rules of each server, and the existing topics of events."""
 
     rules: Mapping[str, Rules]
     topics: frozenset[str]
+    max_message_bytes: int = 0
+    """The smallest limit of these topics."""
 
-    def record_of(self, letter: DeadLetter) -> Record | Stays:
-        """The record that a letter becomes."""
+    @classmethod
+    def of(cls, access: KafkaAccess) -> Target:
+        """Describe the topics of the settings. Raises `Unreachable`."""
+        settings, topics = access.settings, access.settings.topics
+        names = {topics.events, *(route.topic for route in topics.routes)}
+        found = TopicAdmin(access.config).existing([each for each in plan(settings) if each.name in names])
+        limit = min((each.max_message_bytes for each in found.values()), default=settings.events.max_bytes)
+        return cls({name: rules_of(name, settings) for name in settings.servers}, frozenset(found), limit)
+
+    def record_of(self, letter: DeadLetter) -> Record | Unsendable:
+        """Return the record that a dead letter becomes."""
         record = as_record(letter, self.rules)
         if isinstance(record, Record) and record.topic not in self.topics:
-            return Stays(f"there is no topic {record.topic}", "the daemon creates it when it starts")
+            return Unsendable(f"there is no topic {record.topic}", "the daemon creates it when it starts")
         return record
 
 
-def replay(letters: DeadLetters, ground: Ground, sending: Sending | None) -> Report:
-    """Send every letter that today's rules let through and that was not sent before; ``sending`` None: a dry run.
+def replay(letters: DeadLetters, target: Target, sender: Sender | None) -> Report:
+    """Send every dead letter that today's rules accept and that was not sent before; without a sender, a dry run.
 
-    Kafka's own account decides what was sent before, not one kept beside it: a run that was killed in the middle left
-    no other. Raises ``Unreachable`` as long as nothing was sent; later trouble is in the report.
+    The topics themselves show what was sent before: a run that was killed left no other account of it. Raises
+    ``Unreachable`` while nothing was sent; a later error is in the report.
     """
-    before = _before(letters, sorted(ground.topics))
-    report, taken = Report(), set[Identity]()
+    before = _replayed_before(letters, sorted(target.topics))
+    report, accepted = Report(), set[EventId]()
     try:
         for _, letter in letters:
-            identity = _identity(letter)
-            if identity in before:
+            event_id = _id_of(letter)
+            if event_id in before:
                 report.before += 1
-            elif identity in taken:
+            elif event_id in accepted:
                 report.repeats += 1
-            elif _sent(letter, ground, sending, report):
-                taken.add(identity)
-        if sending is not None:
-            sending.settle()
-    except BridgeError as trouble:
-        report.trouble = trouble
+            elif _send(letter, target, sender, report):
+                accepted.add(event_id)
+        if sender is not None:
+            sender.settle()
+    except BridgeError as error:
+        report.error = error
     return report
 
 
-def _identity(letter: DeadLetter) -> Identity:
+def _id_of(letter: DeadLetter) -> EventId:
     return letter.key.record_key, letter.number
 
 
-def _before(letters: DeadLetters, topics: Sequence[str]) -> set[Identity]:
-    """One reading for the numbers alone: the letters themselves may be more than fits into memory."""
-    candidates, oldest = set[Identity](), unix_ms()
+def _replayed_before(letters: DeadLetters, topics: Sequence[str]) -> set[EventId]:
+    """Read the dead letters once only for their numbers: their data may not fit into memory."""
+    candidates, oldest = set[EventId](), unix_ms()
     for _, letter in letters:
-        candidates.add(_identity(letter))
+        candidates.add(_id_of(letter))
         oldest = min(oldest, letter.received_ms)
     return replayed_before(letters.config, topics, candidates, oldest) if candidates else set()
 
 
-def _sent(letter: DeadLetter, ground: Ground, sending: Sending | None, report: Report) -> bool:
-    record = ground.record_of(letter)
-    if isinstance(record, Stays):
-        report.stay(letter, record)
+def _send(letter: DeadLetter, target: Target, sender: Sender | None, report: Report) -> bool:
+    record = target.record_of(letter)
+    if isinstance(record, Unsendable):
+        report.refuse(letter, record)
         return False
-    if sending is None:
+    if sender is None:
         report.sent[record.topic] += 1
         return True
-    # A clock that was ahead when the event came must not make Kafka refuse it.
+    # Kafka refuses timestamps in the future: the clock may have been ahead when the event was received.
     timestamp_ms = min(record.timestamp_ms, unix_ms())
     outgoing = Outgoing(record.topic, record.key, record.value, record.headers, timestamp_ms)
-    sending.send(outgoing, partial(_note, report, letter.without_data(), record.topic))
+    sender.send(outgoing, partial(_note, report, letter.without_data(), record.topic))
     return True
 
 
@@ -123,4 +138,5 @@ def _note(report: Report, letter: DeadLetter, topic: str, refusal: str | None) -
     if refusal is None:
         report.sent[topic] += 1
     else:
-        report.stay(letter, Stays(f"Kafka refused it: {refusal}", f"see to the topic {topic}, then replay it again"))
+        why = Unsendable(f"Kafka refused it: {refusal}", f"correct the topic {topic}, then replay it again")
+        report.refuse(letter, why)

@@ -1,4 +1,4 @@
-"""Dead letters as people and programs read them. What strangers wrote is made visible, never acted on."""
+"""The output of the dead-letters commands: tables and lines, and the JSON documents. Foreign text is made visible."""
 
 from __future__ import annotations
 
@@ -6,96 +6,84 @@ import base64
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bridge.cli.kafka_access import counted, moment, size
+from rich.console import RenderableType
+
+from bridge.admin.dead_letters.replay import Report
+from bridge.admin.dead_letters.rules import Unsendable
+from bridge.admin.dead_letters.selection import Group, Kind
+from bridge.admin.dead_letters.topic import DeadLetters
+from bridge.admin.table import table
+from bridge.admin.text import aligned, counted, size, timestamp
 from bridge.clock import rfc3339
-from bridge.core.records.dead_letter import DeadLetter, Group, Kind, Number, Place
+from bridge.core.records.dead_letter import DeadLetter, Place
 from bridge.core.records.json_text import NotJson, indented
-from bridge.core.terminal_text import columns, shortened, visible, visible_bytes
+from bridge.core.records.numbers import Number
+from bridge.core.terminal_text import shortened, visible, visible_bytes
+from bridge.kafka.reader import StoredRecord
 
-if TYPE_CHECKING:
-    from bridge.admin.dead_letters.replay import Report
-    from bridge.admin.dead_letters.rules import Stays
-    from bridge.admin.dead_letters.topic import DeadLetters
-    from bridge.kafka.reader import StoredRecord
-
-_SHOWN = 4000
-"""Characters of a payload that are shown unasked: two screens."""
-_NAME = 60
+_MAX_PAYLOAD = 4000
+"""Characters of a payload without ``--full``: two screens."""
+_MAX_NAME = 60
 """Characters of an event type in a table."""
 _EXAMPLES = 5
 
 # list
 
 
-def group_lines(letters: DeadLetters, groups: Mapping[Kind, Group]) -> Iterator[str]:
-    """By session, a line for each reason and event type."""
+def group_parts(letters: DeadLetters, groups: Mapping[Kind, Group]) -> Iterator[RenderableType]:
+    """One row for each session, reason and event type."""
     sessions = len({kind.key for kind in groups})
     count, bytes_ = sum(group.count for group in groups.values()), sum(group.size for group in groups.values())
     of = f" of {counted(sessions, 'session')}, {size(bytes_)}" if groups else ""
     yield f"{letters.topic}: {counted(count, 'dead letter')}{of}"
     yield from _foreign(letters)
-    if not groups:
-        return
-    rows = [("COUNT", "REASON", "BYTES", "FIRST (UTC)", "LAST (UTC)", "EVENT TYPE")]
-    rows += [
-        (
-            f"{group.count:,}",
-            _short(kind.reason),
-            size(group.size),
-            _brief(group.first_ms),
-            _brief(group.last_ms),
-            _short(kind.event),
-        )
-        for kind, group in groups.items()
-    ]
-    yield from _under_sessions([kind.key for kind in groups], columns(rows, right=frozenset({0, 2})))
+    if groups:
+        yield ""
+        made = table(
+            "COUNT", "REASON", "BYTES", "FIRST (UTC)", "LAST (UTC)", "EVENT TYPE", "SESSION",
+            right=("COUNT", "BYTES"), fold=("EVENT TYPE", "SESSION"),
+        )  # fmt: skip
+        for kind, group in groups.items():
+            first, last = _without_year(group.first_ms), _without_year(group.last_ms)
+            names = _short(kind.reason), size(group.size), first, last, _short(kind.event), visible(str(kind.key))
+            made.add_row(f"{group.count:,}", *names)
+        yield made
 
 
-def each_lines(letters: DeadLetters, found: Sequence[DeadLetter]) -> Iterator[str]:
-    """By session, a line for each dead letter."""
+def each_parts(letters: DeadLetters, found: Sequence[DeadLetter]) -> Iterator[RenderableType]:
+    """One row for each dead letter."""
     yield f"{letters.topic}: {counted(len(found), 'dead letter')}"
     yield from _foreign(letters)
-    if not found:
-        return
-    rows = [("ADDRESS", "ID", "RECEIVED (UTC)", "REASON", "EVENT TYPE")]
-    rows += [
-        (str(one.place), str(one.number), _brief(one.received_ms), _short(one.reason), _short(one.event))
-        for one in found
-    ]
-    yield from _under_sessions([one.key for one in found], columns(rows))
+    if found:
+        yield ""
+        names = "ADDRESS", "ID", "RECEIVED (UTC)", "REASON", "EVENT TYPE", "SESSION"
+        made = table(*names, fold=("EVENT TYPE", "SESSION"))
+        for one in found:
+            place, number, received = str(one.place), str(one.number), _without_year(one.received_ms)
+            made.add_row(place, number, received, _short(one.reason), _short(one.event), visible(str(one.key)))
+        yield made
 
 
-def _under_sessions(keys: Sequence[object], lines: Sequence[str]) -> Iterator[str]:
-    """The first line is the head; then a line for each key, under the key where it changes."""
-    yield ""
-    yield lines[0]
-    last: object = None
-    for key, line in zip(keys, lines[1:], strict=True):
-        if key != last:
-            yield visible(str(key))
-            last = key
-        yield line
-
-
-def _brief(unix_milliseconds: int) -> str:
-    """Without the year: dead letters are younger than that."""
-    return moment(unix_milliseconds)[5:]
+def _without_year(unix_ms: int) -> str:
+    """A time without its year: dead letters are kept for days."""
+    return timestamp(unix_ms)[5:]
 
 
 def _short(text: str) -> str:
-    return visible(shortened(text, _NAME)) or "-"
+    return visible(shortened(text, _MAX_NAME)) or "-"
 
 
 def _foreign(letters: DeadLetters) -> Iterator[str]:
     if letters.foreign:
         place, why = next(iter(letters.foreign.items()))
-        yield f"{counted(len(letters.foreign), 'record')} there are no dead letters of mix-bridge (at {place}: {why})"
+        number = counted(len(letters.foreign), "foreign record")
+        yield f"{number}, not dead letters of mix-bridge (the first at {place}: {why})"
 
 
 def groups_document(letters: DeadLetters, groups: Mapping[Kind, Group]) -> dict[str, Any]:
-    """As `group_lines`."""
+    """Return the document of ``list``."""
     return {
         **_head(letters, sum(group.count for group in groups.values())),
         "bytes": sum(group.size for group in groups.values()),
@@ -116,7 +104,7 @@ def groups_document(letters: DeadLetters, groups: Mapping[Kind, Group]) -> dict[
 
 
 def each_document(letters: DeadLetters, found: Sequence[DeadLetter]) -> dict[str, Any]:
-    """As `each_lines`, with all that is known of each but its data."""
+    """Return the document of ``list --each``: everything except the data."""
     return {**_head(letters, len(found)), "dead_letters": [_letter(one) for one in found]}
 
 
@@ -143,32 +131,32 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 # show
 
 
-def not_among(names: Sequence[Place | Number], found: Sequence[DeadLetter]) -> list[Place | Number]:
-    """The names that nothing was found for."""
-    there = {letter.place for letter in found} | {letter.number for letter in found}
-    return [name for name in names if name not in there]
+def missing_names(names: Sequence[Place | Number], found: Sequence[DeadLetter]) -> list[Place | Number]:
+    """Return the addresses and ids without a dead letter."""
+    existing = {letter.place for letter in found} | {letter.number for letter in found}
+    return [name for name in names if name not in existing]
 
 
-def no_such(letters: DeadLetters, name: Place | Number) -> str:
-    """One line: why there is nothing to show."""
+def missing_line(letters: DeadLetters, name: Place | Number) -> str:
+    """Return one line that explains why there is nothing to show."""
     if isinstance(name, Place) and name in letters.foreign:
-        return f"{name} is no dead letter of mix-bridge: {letters.foreign[name]}"
-    return f"{letters.topic} has no dead letter {name} (`mix-bridge dead-letters list --each` lists what it has)"
+        return f"{name} is not a dead letter of mix-bridge: {letters.foreign[name]}"
+    return f"{letters.topic} has no dead letter {name} (`mix-bridge dead-letters list --each` lists them)"
 
 
 def shown_lines(record: StoredRecord, letter: DeadLetter, *, full: bool) -> Iterator[str]:
-    """One dead letter: where it lies, its headers, its payload."""
+    """One dead letter: its address, its headers, its payload."""
     yield f"{letter.place}  {letter.number}  {visible(str(letter.key))}"
-    rows = [(f"  {visible(name)}", visible_bytes(value or b"")) for name, value in record.headers]
-    yield from columns([*rows, ("  written", f"{moment(record.timestamp_ms)} UTC")])
+    facts = [(visible(name), visible_bytes(value or b"")) for name, value in record.headers]
+    yield from aligned([*facts, ("written", f"{timestamp(record.timestamp_ms)} UTC")])
     lack = letter.missing_part
-    yield f"  cannot be replayed: {lack}" if lack else "  all of it is here"
+    yield f"  cannot be replayed: {lack}" if lack else "  complete"
     text = _payload(letter.data)
     yield ""
-    yield text if full else shortened(text, _SHOWN)
-    if len(text) > _SHOWN and not full:
-        left = len(text) - _SHOWN
-        yield f"({counted(left, 'more character')}: --full shows all, --json the exact text)"
+    yield text if full else shortened(text, _MAX_PAYLOAD)
+    if len(text) > _MAX_PAYLOAD and not full:
+        more = counted(len(text) - _MAX_PAYLOAD, "more character")
+        yield f"({more}: --full prints all, --json the exact text)"
     yield ""
 
 
@@ -176,7 +164,7 @@ def _payload(payload: bytes) -> str:
     if not payload:
         return "(no payload)"
     text = payload.decode("utf-8", "backslashreplace")
-    with suppress(NotJson):  # then it is shown as it is
+    with suppress(NotJson):
         text = indented(text)
     return visible(text, lines=True)
 
@@ -184,7 +172,7 @@ def _payload(payload: bytes) -> str:
 def shown_document(
     letters: DeadLetters, found: Sequence[tuple[StoredRecord, DeadLetter]], missing: Sequence[Place | Number]
 ) -> dict[str, Any]:
-    """All of each: headers, and the payload as text, or in Base64 where it is not UTF-8."""
+    """Return the document of ``show``: the payload is text, or Base64 if it is not UTF-8."""
     return {
         "topic": letters.topic,
         "dead_letters": [
@@ -211,22 +199,20 @@ def _exact(payload: bytes) -> dict[str, str]:
 
 
 def replayed_lines(letters: DeadLetters, report: Report, *, dry_run: bool) -> Iterator[str]:
-    """The counts, and why what stays stays, with a few of each kind."""
-    asked = report.sent.total() + report.before + report.repeats + len(report.stays)
-    if not asked and report.trouble is None:
+    """The counts, then each reason why dead letters could not be sent, with a few examples."""
+    selected = report.sent.total() + report.before + report.repeats + len(report.unsendable)
+    if not selected and report.error is None:
         yield f"{letters.topic}: no such dead letter, nothing to send"
         return
     for topic, count in sorted(report.sent.items()):
-        yield f"{count:>9,}  {'would be sent to' if dry_run else 'sent to'} {topic}" + (
-            "" if dry_run else ": acknowledged"
-        )
+        yield f"{count:>9,}  would be sent to {topic}" if dry_run else f"{count:>9,}  sent to {topic}: acknowledged"
     if report.before:
         yield f"{report.before:>9,}  sent by an earlier replay: not sent again"
     if report.repeats:
-        yield f"{report.repeats:>9,}  twice in {letters.topic}, under one number: sent once"
-    if report.stays:
-        yield f"{len(report.stays):>9,}  cannot be sent, and stay where they are:"
-    for (why, advice), some in _by_reason(report.stays):
+        yield f"{report.repeats:>9,}  more than once in {letters.topic} under the same number: sent once"
+    if report.unsendable:
+        yield f"{len(report.unsendable):>9,}  cannot be sent, and remain dead letters:"
+    for (why, advice), some in _by_reason(report.unsendable):
         yield ""
         yield f"{len(some):>9,}  {visible(why)}"
         yield f"           {visible(advice)}"
@@ -236,15 +222,15 @@ def replayed_lines(letters: DeadLetters, report: Report, *, dry_run: bool) -> It
             yield f"           and {len(some) - _EXAMPLES:,} more (--json lists all)"
 
 
-def _by_reason(stays: Sequence[tuple[DeadLetter, Stays]]) -> list[tuple[Stays, list[DeadLetter]]]:
-    groups: dict[Stays, list[DeadLetter]] = defaultdict(list)
-    for letter, why in stays:
+def _by_reason(unsendable: Sequence[tuple[DeadLetter, Unsendable]]) -> list[tuple[Unsendable, list[DeadLetter]]]:
+    groups: dict[Unsendable, list[DeadLetter]] = defaultdict(list)
+    for letter, why in unsendable:
         groups[why].append(letter)
     return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
 def replayed_document(letters: DeadLetters, report: Report, *, dry_run: bool) -> dict[str, Any]:
-    """What became of each that could not be sent, and how many could."""
+    """Return the document of ``replay``."""
     return {
         "topic": letters.topic,
         "ok": report.is_good,
@@ -253,6 +239,6 @@ def replayed_document(letters: DeadLetters, report: Report, *, dry_run: bool) ->
         "sent_to": dict(sorted(report.sent.items())),
         "replayed_before": report.before,
         "repeats": report.repeats,
-        "not_sent": [{**_letter(letter), "why": stays.why, "advice": stays.advice} for letter, stays in report.stays],
-        "trouble": None if report.trouble is None else str(report.trouble),
+        "not_sent": [{**_letter(letter), "why": why.why, "advice": why.advice} for letter, why in report.unsendable],
+        "trouble": None if report.error is None else str(report.error),
     }

@@ -1,4 +1,4 @@
-"""The dead-letters topic, read to the end it has now; and what of it was replayed before."""
+"""Reads the dead-letters topic, and finds the dead letters that were replayed before."""
 
 from __future__ import annotations
 
@@ -6,59 +6,60 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.admin.dead_letters.rules import replayed_number
-from bridge.core.records.dead_letter import DeadLetter, DeadLetterFilter, NotADeadLetter, Number, Place, dead_letter_of
+from bridge.admin.dead_letters.selection import DeadLetterFilter
+from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Place, dead_letter_of
+from bridge.core.records.numbers import Number, number_of
 from bridge.errors import SettingsError
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 
-Identity = tuple[bytes, Number]
-"""A record's key and number: what tells two events apart."""
+EventId = tuple[bytes, Number]
+"""A record's key and number: together they identify an event."""
 
-CLOCKS_APART_MS = 24 * 3600 * 1000
-"""So far may the clocks of the bridge, of whoever replayed and of the brokers be apart."""
+CLOCK_DIFFERENCE_MS = 24 * 3600 * 1000
+"""The clocks of the bridge, of the replaying machine and of the brokers may differ by this much."""
 
 
 @dataclass(slots=True)
 class DeadLetters:
-    """What the topic holds now, as often as it is gone through. Thread rule: one thread."""
+    """The selected dead letters of the topic; can be iterated several times. Thread rule: one thread."""
 
     config: Mapping[str, Any]
     topic: str
-    wanted: DeadLetterFilter
+    selection: DeadLetterFilter
     foreign: dict[Place, str] = field(default_factory=dict)
-    """Records that the bridge did not write, and how that shows: those that were met so far."""
-    _session_counters: list[list[OffsetRange]] = field(init=False)
+    """Records that the bridge did not write, of those read so far, with the reason."""
+    _readings: list[list[OffsetRange]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Fix what there is to read. Raises ``SettingsError`` when there is no such topic, ``Unreachable``."""
+        """Fix the offset ranges to read. Raises ``SettingsError`` without such a topic, and ``Unreachable``."""
         found = offset_ranges(self.config, [self.topic])
         if not found:
             raise SettingsError.of(
                 "topics.dead_letters",
-                f"there is no topic {self.topic}, or it may not be seen; allowed: one that the bridge writes to (look"
-                " at namespace too)",
+                f"there is no topic {self.topic}, or it is not visible; allowed: the topic that the bridge writes to"
+                " (check namespace too)",
             )
-        by_address = self.wanted.places and not self.wanted.numbers
-        self._session_counters = [[run] for run in self._runs(found)] if by_address else [found]
+        by_address = self.selection.places and not self.selection.numbers
+        self._readings = [[each] for each in self._addressed(found)] if by_address else [found]
 
-    def _runs(self, found: Sequence[OffsetRange]) -> Iterator[OffsetRange]:
-        """The very records that addresses name: no need to read all the others."""
-        of = {each.partition: each for each in found}
-        for partition, offset in sorted(self.wanted.places):
-            if partition in of and of[partition].start <= offset < of[partition].end:
+    def _addressed(self, found: Sequence[OffsetRange]) -> Iterator[OffsetRange]:
+        """Only the selected addresses: the other records need not be read."""
+        by_partition = {each.partition: each for each in found}
+        for partition, offset in sorted(self.selection.places):
+            if partition in by_partition and by_partition[partition].start <= offset < by_partition[partition].end:
                 yield OffsetRange(self.topic, partition, offset, offset + 1)
 
     def __iter__(self) -> Iterator[tuple[StoredRecord, DeadLetter]]:
-        """Every dead letter that is wanted, in the order of its partition."""
-        for reading in self._session_counters:
-            for batch in read(self.config, reading):
+        """Yield the selected dead letters, in the order of each partition."""
+        for ranges in self._readings:
+            for batch in read(self.config, ranges):
                 for record in batch:
-                    letter = self._understood(record)
-                    if letter is not None and self.wanted.matches(letter):
+                    letter = self._parsed(record)
+                    if letter is not None and self.selection.matches(letter):
                         yield record, letter
 
-    def _understood(self, record: StoredRecord) -> DeadLetter | None:
+    def _parsed(self, record: StoredRecord) -> DeadLetter | None:
         place = Place(record.partition, record.offset)
         try:
             return dead_letter_of(place, record.timestamp_ms, record.key, record.value, record.headers)
@@ -68,16 +69,19 @@ class DeadLetters:
 
 
 def replayed_before(
-    config: Mapping[str, Any], topics: Sequence[str], candidates: Collection[Identity], received_ms: int
-) -> set[Identity]:
-    """Which of the candidates lie in these topics already, sent by a replay; ``received_ms`` is the oldest one's time.
+    config: Mapping[str, Any], topics: Sequence[str], candidates: Collection[EventId], received_ms: int
+) -> set[EventId]:
+    """Return the candidates that a replay has sent to these topics before.
 
-    A replayed record carries its event's time, so nothing that is older needs to be read.
+    ``received_ms`` is the time of the oldest candidate. A replayed record has the time of its event, so older records
+    need not be read.
     """
-    found: set[Identity] = set()
-    for batch in read(config, offset_ranges(config, topics, received_ms - CLOCKS_APART_MS)):
+    found: set[EventId] = set()
+    for batch in read(config, offset_ranges(config, topics, received_ms - CLOCK_DIFFERENCE_MS)):
         for record in batch:
-            number = replayed_number(record.value, record.headers)
-            if number is not None and record.key is not None and (record.key, number) in candidates:
-                found.add((record.key, number))
+            numbered = number_of(record.value, record.headers)
+            if numbered is not None and numbered.replayed and record.key is not None:
+                event_id = record.key, Number(*numbered[:2])
+                if event_id in candidates:
+                    found.add(event_id)
     return found

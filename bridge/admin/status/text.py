@@ -1,82 +1,76 @@
-"""What `status` says to people: lines with a colour each. Pure."""
+"""The output of ``mix-bridge status`` for people. Text from daemons is made visible. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
-from bridge.admin.status.fleet import OWNED, Member, SessionSeen, members, quarrels, ranked, states
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bridge.admin.status.fleet import OWNED, Member, SessionStatus, members, ranked, states, warnings
 from bridge.admin.status.replicas import Outcome, Replica
-from bridge.cli.kafka_access import age, counted
-from bridge.core.terminal_text import columns, shortened, visible
+from bridge.admin.table import table
+from bridge.admin.text import age, counted
+from bridge.core.terminal_text import shortened, visible
 
-_ERROR = 300
+_MAX_ERROR = 300
 """Characters of an error; `--json` has all of it."""
-_NAME = 60
-_SESSION = 100
-"""Characters of a session's name: one that is longer must not push the rest of all lines off the screen."""
-_GOOD, _WARNED, _BAD, _DIM, _HEAD = "green", "yellow", "red", "bright_black", "bold"
+_MAX_NAME = 60
+_MAX_SESSION = 100
+"""Characters of a session's name."""
+_GOOD, _WARNING, _BAD = "green", "yellow", "red"
 
 
-class Line(NamedTuple):
-    """One line of text that is safe for a terminal, and its colour."""
-
-    text: str
-    style: str = ""
-
-
-def lines(replicas: Sequence[Replica], now_ms: int, most: int | None) -> Iterator[Line]:
-    """All there is to say, and of sessions as much as fits into so many lines."""
+def parts(replicas: Sequence[Replica], now_ms: int, most: int | None) -> Iterator[RenderableType]:
+    """Replicas with their shards, warnings, then sessions, in at most ``most`` lines; None: all sessions."""
     found = members(replicas)
     sessions = ranked(found)
-    head = [_summary(replicas, found, sessions), Line(""), *_replica_lines(replicas, found, now_ms)]
-    head += [Line(shortened(visible(said), 2 * _ERROR), _WARNED) for said in quarrels(found)]
-    yield from head
+    notes = [*_failures(replicas, found), *(_line(each, _WARNING, 2 * _MAX_ERROR) for each in warnings(found))]
+    yield _summary(replicas, found, sessions)
+    yield ""
+    yield _replica_table(replicas, found, now_ms)
+    yield from notes
     if sessions:
-        yield Line("")
-        budget = None if most is None else max(2, most - len(head) - 2)
-        yield from _session_lines(sessions, len(found) > 1, budget)
+        yield ""
+        used = len(replicas) + len(notes) + 5
+        yield from _session_parts(sessions, len(found) > 1, None if most is None else max(2, most - used))
 
 
-def _summary(replicas: Sequence[Replica], found: Sequence[Member], sessions: Sequence[SessionSeen]) -> Line:
+def _line(text: str, style: str, limit: int = _MAX_ERROR) -> Text:
+    return Text(shortened(visible(text), limit), style)
+
+
+def _summary(replicas: Sequence[Replica], found: Sequence[Member], sessions: Sequence[SessionStatus]) -> Text:
     namespaces = ", ".join(sorted({visible(member.namespace) for member in found}))
-    troubled = sum(one.is_in_trouble for one in sessions)
-    parts = [f"{count:,} {visible(state)}" for state, count in states(sessions)]
-    parts += [f"{troubled:,} in trouble"] if troubled else []
-    asked = counted(len(replicas), "replica")
-    answered = asked if len(found) == len(replicas) else f"{len(found)} of {asked} answer"
-    told = f"{answered}, {counted(len(sessions), 'session')}"
-    told = f"{namespaces}: {told}" if found else told
-    return Line(told + (f": {', '.join(parts)}" if parts else ""), _HEAD)
+    problems = sum(one.has_problem for one in sessions)
+    counts = [f"{count:,} {visible(state)}" for state, count in states(sessions)]
+    counts += [f"{problems:,} with a problem"] if problems else []
+    queried = counted(len(replicas), "replica")
+    answered = queried if len(found) == len(replicas) else f"{len(found)} of {queried} answer"
+    text = f"{answered}, {counted(len(sessions), 'session')}"
+    text = f"{namespaces}: {text}" if found else text
+    return Text(text + (f": {', '.join(counts)}" if counts else ""), "bold")
 
 
-# Replicas
-
-
-def _replica_lines(replicas: Sequence[Replica], found: Sequence[Member], now_ms: int) -> Iterator[Line]:
+def _replica_table(replicas: Sequence[Replica], found: Sequence[Member], now_ms: int) -> Table:
     by_url = {member.url: member for member in found}
-    told = [by_url.get(replica.url) for replica in replicas]
-    rows: list[tuple[str, ...]] = [("REPLICA", "STATE", "SESSIONS", "IN FLIGHT", "UP", "VERSION", "SHARDS")]
-    rows += [_away(replica) if member is None else _row(member, now_ms) for replica, member in zip(replicas, told)]  # noqa: B905 - one comes of the other
-    head, *texts = columns(rows, right=frozenset({2, 3, 4}))
-    yield Line(head, _DIM)
-    for text, replica, member in zip(texts, replicas, told, strict=True):
-        yield Line(text, _BAD if member is None else _GOOD if member.ready else _WARNED)
+    numbers = ("SESSIONS", "IN FLIGHT", "UP")
+    made = table("REPLICA", "STATE", *numbers, "VERSION", "SHARDS", right=numbers, fold=("SHARDS",))
+    for replica in replicas:
+        member = by_url.get(replica.url)
         if member is None:
-            yield Line(f"  {shortened(visible(replica.error or ''), _ERROR)}", _BAD)
-        elif not member.ready:
-            yield from (Line(f"  {shortened(visible(said), _ERROR)}", _WARNED) for said in member.complaints)
+            state = "token" if replica.outcome is Outcome.REFUSED else "away"
+            made.add_row(visible(replica.url.partition("://")[2]), state, "-", "-", "-", "-", "-", style=_BAD)
+        else:
+            made.add_row(*_replica_row(member, now_ms), style=_GOOD if member.ready else _WARNING)
+    return made
 
 
-def _away(replica: Replica) -> tuple[str, ...]:
-    state = "token" if replica.outcome is Outcome.REFUSED else "away"
-    return visible(replica.url.partition("://")[2]), state, "-", "-", "-", "-", "-"
-
-
-def _row(member: Member, now_ms: int) -> tuple[str, ...]:
+def _replica_row(member: Member, now_ms: int) -> tuple[str, ...]:
     return (
-        visible(shortened(member.name, _NAME)),
+        visible(shortened(member.name, _MAX_NAME)),
         "ready" if member.ready else "not ready",
         f"{len(member.sessions):,}",
         f"{sum(one.in_flight for one in member.sessions):,}",
@@ -86,54 +80,58 @@ def _row(member: Member, now_ms: int) -> tuple[str, ...]:
     )
 
 
+def _failures(replicas: Sequence[Replica], found: Sequence[Member]) -> Iterator[Text]:
+    """Why replicas do not answer or are not ready."""
+    by_url = {member.url: member for member in found}
+    for replica in replicas:
+        member = by_url.get(replica.url)
+        if member is None:
+            yield _line(f"{replica.url.partition('://')[2]}: {replica.error or ''}", _BAD)
+        elif not member.ready:
+            yield from (_line(f"{member.name}: {each}", _WARNING) for each in member.failing)
+
+
 def _shards(member: Member) -> str:
-    """``0-3 6``, then those that are under way: ``7 restoring``."""
+    """``0-3 6``, then those in another state: ``7 restoring``."""
     if member.shards is None:
         return "-"
     by_state = sorted(member.shards, key=lambda one: (one.state != OWNED, one.state, one.shard))
-    told = []
+    texts = []
     for state, group in groupby(by_state, key=lambda one: one.state):
         text = spans(one.shard for one in group)
-        told.append(text if state == OWNED else f"{text} {visible(state)}")
-    return ", ".join(told) or "none"
+        texts.append(text if state == OWNED else f"{text} {visible(state)}")
+    return ", ".join(texts) or "none"
 
 
 def spans(numbers: Iterable[int]) -> str:
     """``0-3 6``."""
-    told: list[list[int]] = []
+    found: list[list[int]] = []
     for number in sorted(set(numbers)):
-        if told and number == told[-1][1] + 1:
-            told[-1][1] = number
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
         else:
-            told.append([number, number])
-    return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in told)
+            found.append([number, number])
+    return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
 
 
-# Sessions
-
-
-# What people look for first stands first: a narrow screen cuts the end
-_SESSION_HEAD = ("STATE", "SESSION", "SEQUENCE", "IN FLIGHT", "EVENT", "BYTE", "RECONNECTS", "EPOCH", "REPLICA")
-
-
-def _session_lines(sessions: Sequence[SessionSeen], several: bool, budget: int | None) -> Iterator[Line]:  # noqa: FBT001 - whether there is a column for it
+def _session_parts(
+    sessions: Sequence[SessionStatus],
+    several: bool,  # noqa: FBT001 - whether there is a column for the replica
+    budget: int | None,
+) -> Iterator[RenderableType]:
     shown = _fitting(sessions, budget)
-    rows: list[tuple[str, ...]] = [_SESSION_HEAD]
-    rows += [_session_row(one) for one in shown]
-    head, *texts = columns(rows if several else [row[:-1] for row in rows], right=frozenset(range(2, 8)))
-    yield Line(head, _DIM)
-    for text, one in zip(texts, shown, strict=True):
-        yield Line(text, _BAD if one.is_in_trouble else "")
+    yield _session_table(shown, several)
+    for one in shown:
         if one.error is not None:
-            yield Line(f"  {shortened(visible(one.error), _ERROR)}", _BAD)
+            yield _line(f"{shortened(one.name, _MAX_SESSION)}: {one.error}", _BAD, _MAX_SESSION + _MAX_ERROR)
     if left := len(sessions) - len(shown):
-        troubled = sum(one.is_in_trouble for one in sessions[len(shown) :])
-        which = f"{troubled:,} of them in trouble" if troubled else "none of them in trouble"
-        yield Line(f"and {counted(left, 'session')} more, {which} (--all, or --json)", _DIM)
+        problems = sum(one.has_problem for one in sessions[len(shown) :])
+        which = f"{problems:,} of them with a problem" if problems else "none of them with a problem"
+        yield Text(f"and {counted(left, 'session')} more, {which} (--all, or --json)", "bright_black")
 
 
-def _fitting(sessions: Sequence[SessionSeen], budget: int | None) -> Sequence[SessionSeen]:
-    """As many as have their lines in the room; the hint that there are more takes one."""
+def _fitting(sessions: Sequence[SessionStatus], budget: int | None) -> Sequence[SessionStatus]:
+    """The sessions whose rows and errors fit; the hint that there are more needs one line."""
     if budget is None:
         return sessions
     used, shown = 0, 0
@@ -145,17 +143,28 @@ def _fitting(sessions: Sequence[SessionSeen], budget: int | None) -> Sequence[Se
     return sessions[: max(1, shown)]
 
 
-def _session_row(one: SessionSeen) -> tuple[str, ...]:
+def _session_table(sessions: Sequence[SessionStatus], several: bool) -> Table:  # noqa: FBT001 - as above
+    numbers = ("SEQUENCE", "IN FLIGHT", "EVENT", "BYTE", "RECONNECTS", "EPOCH")
+    # The first columns are the most important ones: a narrow terminal cuts the last ones
+    names = ("STATE", "SESSION", *numbers, *(("REPLICA",) if several else ()))
+    made = table(*names, right=numbers, fold=("SESSION",))
+    for one in sessions:
+        row = _session_row(one)
+        made.add_row(*(row if several else row[:-1]), style=_BAD if one.has_problem else None)
+    return made
+
+
+def _session_row(one: SessionStatus) -> tuple[str, ...]:
     return (
         visible(one.state),
-        visible(shortened(one.name, _SESSION)),
+        visible(shortened(one.name, _MAX_SESSION)),
         str(one.sequence),
         f"{one.in_flight:,}",
         _age(one.event_age),
         _age(one.byte_age),
         f"{one.reconnects:,}",
         "-" if one.epoch is None else str(one.epoch),
-        visible(shortened(one.replica, _NAME)),
+        visible(shortened(one.replica, _MAX_NAME)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads everything that ``mix-bridge verify`` judges: statements first, then events and dead letters to fixed ends."""
+"""Reads everything that ``mix-bridge verify`` judges: first the statements, then events and dead letters."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.verify.accounts import Layout, Ledger, Place
-from bridge.admin.verify.record_numbers import checkpoint_of, lifecycle_of, numbers_of
 from bridge.clock import unix_ms
+from bridge.core.records import checkpoint, lifecycle
+from bridge.core.records.checkpoint import BadCheckpoint
+from bridge.core.records.numbers import Number, number_of
 from bridge.errors import SettingsError
-from bridge.kafka.config import client_config
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 from bridge.kafka.topics import plan
-from bridge.settings import Settings
 
 Progress = Callable[[str, int, int], None]
-"""(what is read, offsets passed, offsets in all)."""
+"""(what is read, offsets read, all offsets)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRead:
-    """One topic as it was read."""
+    """One topic that was read."""
 
     name: str
     role: str
     """``events``, ``dead_letters``, ``checkpoints`` or ``lifecycle``."""
     partitions: int
-    """0: it does not exist, or may not be seen."""
+    """0: it does not exist, or is not visible."""
     records: int
     foreign: int
     is_cut: bool
-    """Whether older records of it are gone, or were left out."""
+    """Whether older records were removed, or excluded by ``--since``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was read."""
+    """The result of reading."""
 
     ledger: Ledger
     topics: tuple[TopicRead, ...]
 
 
-def audit(settings: Settings, only: frozenset[bytes] | None, since_ms: int | None, progress: Progress) -> Audit:
+def audit(access: KafkaAccess, only: frozenset[bytes] | None, since_ms: int | None, progress: Progress) -> Audit:
     """Read all topics of the settings. Raises ``SettingsError``, ``Unreachable``, ``FatalFault``.
 
-    ``since_ms`` leaves older events, dead letters and gaps aside, but no statement.
+    ``since_ms`` excludes older events, dead letters and gaps, but no statement.
     """
-    reading = _Reading(settings, Ledger(only), progress)
+    reading = _Reading(access, Ledger(only), progress)
     reading.read_statements(since_ms or 0)
     reading.read_events(since_ms)
     return Audit(reading.ledger, tuple(reading.topics()))
@@ -60,14 +61,12 @@ def audit(settings: Settings, only: frozenset[bytes] | None, since_ms: int | Non
 class _Reading:
     """Thread rule: one thread."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, progress: Progress) -> None:
-        if not settings.kafka.bootstrap_servers:
-            raise SettingsError.of("kafka.bootstrap_servers", "is empty; allowed: host:port, more after commas")
-        topics = settings.topics
+    def __init__(self, access: KafkaAccess, ledger: Ledger, progress: Progress) -> None:
+        topics = access.settings.topics
         self.ledger = ledger
-        self._settings = settings
+        self._settings = access.settings
         self._progress = progress
-        self._config = client_config(settings.kafka, "mix-bridge-verify")
+        self._config = access.config
         self._roles = {topics.events: "events"}
         self._roles |= {route.topic: "events" for route in topics.routes}
         self._roles |= {topics.dead_letters: "dead_letters"}
@@ -76,7 +75,7 @@ class _Reading:
         self._records: Counter[str] = Counter()
 
     def topics(self) -> list[TopicRead]:
-        """Each as it was read."""
+        """Return each topic that was read."""
         return [
             TopicRead(
                 name,
@@ -89,35 +88,36 @@ class _Reading:
             for name, role in self._roles.items()
         ]
 
-    def read_statements(self, told_from_ms: int) -> None:
-        """Checkpoints and lifecycle, to ends that are fixed before those of the events."""
+    def read_statements(self, reported_from_ms: int) -> None:
+        """Read checkpoints and lifecycle records, to end offsets that are fixed before those of the events."""
         topics = self._settings.topics
-        for batch in self._all("positions", self._fix([topics.checkpoints, topics.lifecycle])):
+        for batch in self._read("positions", self._fix([topics.checkpoints, topics.lifecycle])):
             for record in batch:
                 if record.topic == topics.lifecycle:
-                    is_told = record.timestamp_ms >= told_from_ms
-                    self.ledger.happened(record.topic, record.key, lifecycle_of(record.value), is_told=is_told)
-                    continue
-                stated = None if record.value is None else checkpoint_of(record.value)
-                self.ledger.checkpoint(record.topic, record.key, stated, tombstone=record.value is None)
+                    is_reported = record.timestamp_ms >= reported_from_ms
+                    event = lifecycle.decode(record.value)
+                    self.ledger.add_lifecycle(record.topic, record.key, event, is_reported=is_reported)
+                else:
+                    stated, is_tombstone = _stated(record), record.value is None
+                    self.ledger.add_checkpoint(record.topic, record.key, stated, tombstone=is_tombstone)
 
     def read_events(self, since_ms: int | None) -> None:
-        """Events and dead letters."""
+        """Read events and dead letters."""
         data = [topic for topic, role in self._roles.items() if role in {"events", "dead_letters"}]
         fixed = self._fix(data, since_ms)
         if not any(self._offset_ranges.values()):
             raise SettingsError.of(
                 "namespace",
-                f"none of the topics exists, or may be seen ({', '.join(self._roles)}): name the namespace, or the"
-                " topics, that the daemon was run with",
+                f"none of the topics exists or is visible ({', '.join(self._roles)}); allowed: the namespace and topics"
+                " of the daemon's settings",
             )
         counts = {topic: len(self._offset_ranges[topic]) for topic in data if self._offset_ranges[topic]}
-        self.ledger.lay_out(Layout(counts, self._horizons(fixed, since_ms)))
+        self.ledger.set_layout(Layout(counts, self._horizons(fixed, since_ms)))
         places = {(each.topic, each.partition): Place(each.topic, each.partition) for each in fixed}
-        take = self.ledger.take
-        for batch in self._all("events", fixed):
+        add = self.ledger.add
+        for batch in self._read("events", fixed):
             for topic, partition, _, key, value, headers, timestamp_ms in batch:
-                take(places[topic, partition], key, timestamp_ms, numbers_of(value, headers))
+                add(places[topic, partition], key, timestamp_ms, number_of(value, headers))
 
     def _fix(self, topics: Sequence[str], since_ms: int | None = None) -> list[OffsetRange]:
         fixed = offset_ranges(self._config, topics, since_ms)
@@ -125,7 +125,7 @@ class _Reading:
             self._offset_ranges[each.topic].append(each)
         return fixed
 
-    def _all(self, what: str, fixed: Sequence[OffsetRange]) -> Iterator[list[StoredRecord]]:
+    def _read(self, what: str, fixed: Sequence[OffsetRange]) -> Iterator[list[StoredRecord]]:
         total = sum(each.end - each.start for each in fixed)
         self._progress(what, 0, total)
         for batch in read(self._config, fixed, progress=lambda _, passed: self._progress(what, passed, total)):
@@ -134,7 +134,7 @@ class _Reading:
         self._progress(what, total, total)
 
     def _horizons(self, fixed: Sequence[OffsetRange], since_ms: int | None) -> dict[Place, float]:
-        """For each place without its beginning the time behind which all is there: that of its first record."""
+        """For each place without its beginning: the time of its first record."""
         cut = {Place(each.topic, each.partition): each for each in fixed if each.is_cut}
         horizons: dict[Place, float] = {
             Place(record.topic, record.partition): record.timestamp_ms
@@ -142,17 +142,25 @@ class _Reading:
             for record in batch
         }
         emptied = self._horizons_of_emptied({place.topic for place in cut if cut[place].is_emptied})
-        young = math.inf if since_ms is None else since_ms  # where a time leaves nothing, nothing is younger than it
-        return {place: emptied[place.topic] if cut[place].is_emptied else young for place in cut} | horizons
+        excluded = math.inf if since_ms is None else since_ms  # `--since` excluded everything: all of it is older
+        return {place: emptied[place.topic] if cut[place].is_emptied else excluded for place in cut} | horizons
 
     def _horizons_of_emptied(self, topics: AbstractSet[str]) -> dict[str, float]:
-        """The same for places that Kafka has removed all records from.
+        """The horizons of places from which Kafka has removed all records.
 
-        One of the events topic may have had anything. An idle one of the others is not to explain every loss: time
-        alone has removed what is older than the topic's retention.
+        A place of the events topic may have contained anything. An idle place of another topic must not explain every
+        loss: only records older than the topic's retention can have been removed from it.
         """
         others = [each for each in plan(self._settings) if each.name in topics - {self._settings.topics.events}]
         found = TopicAdmin(self._config).existing(others) if others else {}
         ages = {name: int((topic.config or {}).get("retention.ms", "-1")) for name, topic in found.items()}
         kept = {name: float(unix_ms() - age) for name, age in ages.items() if age >= 0}
         return dict.fromkeys(topics, math.inf) | kept
+
+
+def _stated(record: StoredRecord) -> Number | None:
+    try:
+        position = checkpoint.decode(record.key or b"", record.value or b"").position
+    except BadCheckpoint:
+        return None
+    return Number(position.epoch, position.sequence)

@@ -1,11 +1,11 @@
-"""A set of record numbers: one bit each, in pages that exist only where a number is."""
+"""A set of record numbers: one bit each, in pages that exist only if they contain a number."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 Span = tuple[int, int]
-"""Numbers from the first to the second, both included."""
+"""First and last number, both included."""
 
 _PAGE_SHIFT = 12
 _PAGE_BITS = 1 << _PAGE_SHIFT
@@ -14,7 +14,7 @@ _FULL = (1 << _PAGE_BITS) - 1
 
 
 class NumberSet:
-    """Numbers from 1 on. A session of 4096 records takes half a kilobyte, a stray high number one page.
+    """Positive numbers. A session of 4096 records needs half a kilobyte; a single high number, one page.
 
     Thread rule: one thread.
     """
@@ -27,7 +27,7 @@ class NumberSet:
             self.add(number)
 
     def add(self, number: int) -> bool:
-        """Whether it is new."""
+        """Add a number; return whether it is new."""
         page = self._pages.get(number >> _PAGE_SHIFT)
         if page is None:
             page = self._pages[number >> _PAGE_SHIFT] = bytearray(_PAGE_BYTES)
@@ -43,7 +43,7 @@ class NumberSet:
         return page is not None and bool(page[(number & (_PAGE_BITS - 1)) >> 3] & (1 << (number & 7)))
 
     def spans(self) -> Iterator[Span]:
-        """What is there, in order; spans that touch are one."""
+        """Return the numbers in order as spans that do not touch."""
         held: Span | None = None
         for first, last in self._runs():
             if held is not None and held[1] + 1 == first:
@@ -65,7 +65,7 @@ class NumberSet:
         return union
 
     def holes(self, first: int, last: int) -> Iterator[Span]:
-        """What is missing of the numbers from ``first`` to ``last``, in order. Costs by what is there, not by them."""
+        """Return the missing numbers from ``first`` to ``last``, in order. The cost depends on the existing numbers."""
         expected = first
         for start, end in self.spans():
             if start > last:
@@ -100,5 +100,5 @@ def _runs_of(word: int, base: int) -> Iterator[Span]:
 
 
 def size_of(spans: Iterable[Span]) -> int:
-    """How many numbers they hold."""
+    """Return how many numbers the spans contain."""
     return sum(last - first + 1 for first, last in spans)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from bridge.clock import parse_rfc3339
 from bridge.core.identity import SessionKey
-from bridge.core.records.headers import TEXT_BYTES, epoch_text, sequence_text
+from bridge.core.records.headers import TEXT_BYTES
+from bridge.core.records.numbers import Number
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
-_PLACE = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
-_NUMBER = re.compile(r"([0-9]{10}):([0-9]{1,12})")
 
 
 class Place(NamedTuple):
@@ -26,16 +24,6 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.partition}:{self.offset}"
-
-
-class Number(NamedTuple):
-    """A record's id within its session, ``<epoch>:<sequence>``."""
-
-    epoch: int
-    sequence: int
-
-    def __str__(self) -> str:
-        return f"{epoch_text(self.epoch)}:{sequence_text(self.sequence)}"
 
 
 class NotADeadLetter(ValueError):
@@ -116,75 +104,3 @@ def _whole(text: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise ValueError("a header that must be a number is not one")
     return int(text)
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """Selects the dead letters that meet every given condition."""
-
-    sessions: tuple[str, ...] = ()
-    """``server/id``, or patterns (`fnmatch`) for it; one of them must match."""
-    reason: str | None = None
-    event: str | None = None
-    """An event type, or a pattern."""
-    since_ms: int | None = None
-    places: frozenset[Place] = frozenset()
-    numbers: frozenset[Number] = frozenset()
-
-    def matches(self, letter: DeadLetter) -> bool:
-        """Whether this dead letter meets every condition."""
-        is_named = self.places or self.numbers
-        return (
-            (not is_named or letter.place in self.places or letter.number in self.numbers)
-            and (not self.sessions or any(_matches(str(letter.key), each) for each in self.sessions))
-            and self.reason in (None, letter.reason)
-            and _matches(letter.event, self.event)
-            and (self.since_ms is None or letter.received_ms >= self.since_ms)
-        )
-
-
-def _matches(text: str, pattern: str | None) -> bool:
-    return pattern is None or text == pattern or fnmatchcase(text, pattern)
-
-
-def parse_reference(text: str) -> Place | Number:
-    """Parse ``<partition>:<offset>`` or ``<epoch>:<sequence>``: an epoch has 10 digits. Raises ValueError."""
-    if (number := _NUMBER.fullmatch(text)) is not None:
-        return Number(int(number[1]), int(number[2]))
-    if (place := _PLACE.fullmatch(text)) is not None:
-        return Place(int(place[1]), int(place[2]))
-    raise ValueError("is neither an address (<partition>:<offset>) nor an id (<epoch>:<sequence>)")
-
-
-class Kind(NamedTuple):
-    """Dead letters with the same session, reason and event type form a group."""
-
-    key: SessionKey
-    reason: str
-    event: str
-
-
-@dataclass(slots=True)
-class Group:
-    """The dead letters of one kind. Times are those of receipt, in Unix milliseconds."""
-
-    count: int = 0
-    size: int = 0
-    first_ms: int = 0
-    last_ms: int = 0
-
-    def add(self, letter: DeadLetter) -> None:
-        """Count one more dead letter."""
-        at = letter.received_ms
-        self.first_ms = min(self.first_ms, at) if self.count else at
-        self.last_ms = max(self.last_ms, at)
-        self.count += 1
-        self.size += letter.size
-
-
-def grouped(letters: Iterable[DeadLetter]) -> Mapping[Kind, Group]:
-    """The groups, sorted by session, reason and event type."""
-    groups: dict[Kind, Group] = {}
-    for letter in letters:
-        groups.setdefault(Kind(letter.key, letter.reason, letter.event), Group()).add(letter)
-    return dict(sorted(groups.items()))

@@ -15,6 +15,7 @@ from bridge.clock import rfc3339
 from bridge.core.identity import UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import STRUCTURED_HEADERS, Names
 from bridge.core.records.headers import epoch_text, prefix, sequence_text
+from bridge.core.records.numbers import Number, digits, json_object
 from bridge.core.records.rules import Record
 from bridge.core.terminal_text import one_line
 
@@ -94,3 +95,37 @@ def _shown(event_id: str | None) -> str | None:
     while len(json_string(shown).encode()) > budget:
         shown = shown[: len(shown) * 7 // 8]
     return shown if shown == event_id else shown + _CUT
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLifecycleEvent:
+    """A lifecycle record that was read back. Two equal ones in a row are one event that a crash repeated."""
+
+    after: Number
+    """Every number up to this one is in Kafka."""
+    kind: str
+    ids: tuple[str | None, str | None]
+    """``from_last_event_id`` and ``to_last_event_id``."""
+    missing: int | None
+    new_epoch: int | None
+
+
+def decode(value: bytes | None) -> StoredLifecycleEvent | None:
+    """Read a lifecycle record; None for any other record."""
+    members = json_object(value or b"")
+    epoch, sequence = digits(members.get("epoch")), digits(members.get("sequence"))
+    kind, data = str(members.get("type")), members.get("data")
+    if epoch is None or sequence is None or not kind.startswith(TYPE_PREFIX) or not isinstance(data, dict):
+        return None
+    ids = [
+        text if isinstance(text, str) else None for text in map(data.get, ("from_last_event_id", "to_last_event_id"))
+    ]
+    missing = data.get("missing")
+    is_count = isinstance(missing, int) and not isinstance(missing, bool) and missing >= 0
+    return StoredLifecycleEvent(
+        Number(epoch, sequence),
+        kind.removeprefix(TYPE_PREFIX),
+        (ids[0], ids[1]),
+        missing if is_count else None,
+        digits(data.get("new_epoch")),
+    )

@@ -1,4 +1,4 @@
-"""What records say of themselves, in every format, as the bridge writes them and as others may."""
+"""Reading the numbers of records and lifecycle records, of the bridge and of other writers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.admin.verify.record_numbers import (
-    LifecycleEntry,
-    Numbers,
-    Statement,
-    checkpoint_of,
-    lifecycle_of,
-    numbers_of,
-)
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
-from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
+from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter, StoredLifecycleEvent, decode
+from bridge.core.records.numbers import Number, NumberedRecord, number_of
 from bridge.core.stream.event import Event
 
 JSON = True
@@ -43,17 +36,17 @@ def event(data: str, own_id: str | None = "7") -> Event:
 
 
 @given(st.sampled_from(sorted(WRITERS)), st.integers(0, 10**10 - 1), st.integers(1, 10**12 - 1), TRAPS, TRAPS)
-def test_every_format_gives_its_numbers_back(form: str, epoch: int, sequence: int, name: str, text: str) -> None:
-    """Whatever the session's id, the event's name and the data say."""
+def test_the_number_is_read_from_every_format(form: str, epoch: int, sequence: int, name: str, text: str) -> None:
+    """For any session id, event name and data."""
     names = Names(SessionKey("local", text + name), name, "mix.")
     for is_json, data in ((True, json.dumps({"replayed": True, "text": text})), (False, text)):
         value, headers = WRITERS[form](names, event(data, text), f"{epoch:010}", sequence, "", is_json)
-        assert numbers_of(value, [*headers]) == Numbers(epoch, sequence, replayed=False, dead_letter=False)
+        assert number_of(value, [*headers]) == NumberedRecord(epoch, sequence, replayed=False, dead_letter=False)
 
 
 @given(st.integers(0, 10**10 - 1), st.integers(1, 10**12 - 1), TRAPS, st.sampled_from(["before", "after", "first"]))
-def test_a_replayed_record_is_told_wherever_its_mark_stands(epoch: int, sequence: int, text: str, where: str) -> None:
-    """True as JSON has it or as a text, in the envelope; the data's own members do not count."""
+def test_the_replay_mark_may_be_anywhere_in_the_envelope(epoch: int, sequence: int, text: str, where: str) -> None:
+    """As a JSON boolean or as a string. Members of the data do not count."""
     names = Names(SessionKey("local", "s"), "content", "mix.")
     value, headers = WRITERS["structured"](names, event(json.dumps({"text": text})), f"{epoch:010}", sequence, "", JSON)
     marked = {
@@ -61,17 +54,17 @@ def test_a_replayed_record_is_told_wherever_its_mark_stands(epoch: int, sequence
         "after": value.replace(b',"data":', b',"replayed":"true","data":', 1),
         "first": b'{"replayed":true,' + value[1:],
     }[where]
-    assert numbers_of(marked, [*headers]) == Numbers(epoch, sequence, replayed=True, dead_letter=False)
+    assert number_of(marked, [*headers]) == NumberedRecord(epoch, sequence, replayed=True, dead_letter=False)
 
 
 @pytest.mark.parametrize("prefix", ["ce_", "bridge."])
 def test_headers_mark_replayed_records_and_dead_letters(prefix: str) -> None:
-    """In the formats that have their numbers in headers."""
+    """In the formats with numbers in headers."""
     headers = [(f"{prefix}epoch", b"0000000007"), (f"{prefix}sequence", b"000000000009")]
     headers += [("ce_specversion", b"1.0")] if prefix == "ce_" else [("bridge.reason", b"schema")]
     is_dead = prefix == "bridge."
-    assert numbers_of(b"", headers) == Numbers(7, 9, replayed=False, dead_letter=is_dead)
-    assert numbers_of(b"", [*headers, (f"{prefix}replayed", b"true")]) == Numbers(
+    assert number_of(b"", headers) == NumberedRecord(7, 9, replayed=False, dead_letter=is_dead)
+    assert number_of(b"", [*headers, (f"{prefix}replayed", b"true")]) == NumberedRecord(
         7, 9, replayed=True, dead_letter=is_dead
     )
 
@@ -97,42 +90,30 @@ def test_headers_mark_replayed_records_and_dead_letters(prefix: str) -> None:
         (b"", [("ce_specversion", b"1.0"), ("bridge.epoch", b"1"), ("bridge.sequence", b"1")]),
     ],
 )
-def test_what_has_no_numbers_is_not_ours(value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
-    """And harms nobody."""
-    assert numbers_of(value, headers) is None
+def test_a_record_without_a_number_is_foreign(value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
+    """Damaged, too large, or of another program."""
+    assert number_of(value, headers) is None
 
 
-def test_an_envelope_of_another_writer_is_read_all_the_same() -> None:
-    """Blanks, another order, the data in the middle."""
+def test_an_envelope_of_another_writer_is_read() -> None:
+    """With blanks, in another order, with the data in the middle."""
     document = {"data": {"sequence": "5", "epoch": "6"}, "sequence": "000000000003", "epoch": "0000000002"}
-    ours = Numbers(2, 3, replayed=False, dead_letter=False)
-    assert numbers_of(json.dumps(document, indent=1).encode(), STRUCTURED) == ours
-    assert numbers_of(json.dumps(document, separators=(",", ":")).encode(), STRUCTURED) == ours
+    ours = NumberedRecord(2, 3, replayed=False, dead_letter=False)
+    assert number_of(json.dumps(document, indent=1).encode(), STRUCTURED) == ours
+    assert number_of(json.dumps(document, separators=(",", ":")).encode(), STRUCTURED) == ours
 
 
-def test_a_lifecycle_record_states_and_tells() -> None:
-    """As the bridge writes it."""
+def test_a_lifecycle_record_is_read_back() -> None:
+    """With and without the optional members."""
     writer = LifecycleWriter(SessionKey("local", "s"), "mix.lifecycle")
     lifecycle_event = LifecycleEvent("gap", "evicted", "The server forgot some.", "4", "9", 4)
     record = writer.record(lifecycle_event, 1_700_000_000, 12, 1_700_000_000_123, 1_700_000_099)
-    assert lifecycle_of(record.value) == LifecycleEntry(
-        Statement(1_700_000_000, 12), "gap", ("4", "9"), 4, 1_700_000_099
-    )
+    assert decode(record.value) == StoredLifecycleEvent(Number(1_700_000_000, 12), "gap", ("4", "9"), 4, 1_700_000_099)
     unknown = writer.record(LifecycleEvent("reset", "x", "y"), 1_700_000_000, 0, 1, None)
-    assert lifecycle_of(unknown.value) == LifecycleEntry(Statement(1_700_000_000, 0), "reset", (None, None), None, None)
+    assert decode(unknown.value) == StoredLifecycleEvent(Number(1_700_000_000, 0), "reset", (None, None), None, None)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b'{"epoch":"1","sequence":"1","type":"mix.content","data":{}}'])
-def test_what_is_no_lifecycle_record_is_not_ours(value: bytes | None) -> None:
-    """An event is none either."""
-    assert lifecycle_of(value) is None
-
-
-def test_a_checkpoint_states_and_what_is_none_does_not() -> None:
-    """A newer version's is not understood; keys of later versions do no harm."""
-    good = {"version": 1, "epoch": 7, "sequence": 9, "overlap": {"after": "x"}}
-    assert checkpoint_of(json.dumps(good).encode()) == Statement(7, 9)
-    for bad in ({"version": 2}, {"epoch": "7"}, {"sequence": -1}, {"sequence": True}):
-        assert checkpoint_of(json.dumps(good | bad).encode()) is None
-    assert checkpoint_of(b"null") is None
-    assert checkpoint_of(b"\xff") is None
+def test_another_record_is_not_a_lifecycle_record(value: bytes | None) -> None:
+    """Nor is an event."""
+    assert decode(value) is None

@@ -1,0 +1,82 @@
+"""Plans the edits of ``checkpoints set`` and ``reset``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bridge.admin.checkpoints.edit import Change, Edit, forgotten, moved, removed
+from bridge.admin.checkpoints.topic import CheckpointsTopic, Refused
+from bridge.clock import unix_ms
+from bridge.core.checkpoint_log import StoredCheckpoint
+from bridge.core.identity import SessionKey, partition_of
+from bridge.core.terminal_text import visible_bytes
+from bridge.mix.rules import rules_of
+from bridge.settings import ServerSettings, Settings
+from bridge.sharding.invalid_checkpoints import session_of
+
+
+class OwnPartition(ValueError):
+    """Removing the record from the session's own partition would forget the session."""
+
+
+def set_position(topic: CheckpointsTopic, session: SessionKey, event_id: str) -> list[Edit]:
+    """The session resumes after this event id."""
+    return [_moved(topic, topic.log.stored(session.record_key), session, event_id)]
+
+
+def reset(topic: CheckpointsTopic, session: SessionKey) -> list[Edit]:
+    """The session restarts at ``start_after_id``."""
+    stored = _stored(topic, session.record_key)
+    return [_moved(topic, stored, session, start_after_id(topic.access.settings, session.server))]
+
+
+def start_after_id(settings: Settings, server: str) -> str:
+    """Return the setting of a server; the default if the settings have no such server."""
+    if server in settings.servers:
+        return settings.servers[server].start_after_id
+    default: str = ServerSettings.model_fields["start_after_id"].default
+    return default
+
+
+def forget(topic: CheckpointsTopic, key: bytes) -> list[Edit]:
+    """Remove all records with this key, in all partitions."""
+    return [forgotten(_stored(topic, key))]
+
+
+def remove(topic: CheckpointsTopic, key: bytes, partition: int) -> list[Edit]:
+    """Remove the record with this key from one partition. Raises `OwnPartition`."""
+    if partition not in {record.partition for record in topic.log.stored(key).records}:
+        raise Refused(f"{topic.name} partition {partition} has no record with that key: nothing to change")
+    if session_of(key) is not None and partition == partition_of(key, topic.partitions):
+        raise OwnPartition("this is the session's own partition; leave --partition out, or use --forget")
+    return [removed(key, partition)]
+
+
+def move_misplaced(topic: CheckpointsTopic) -> list[Edit]:
+    """Move every checkpoint in a wrong partition to the partition of its key."""
+    edits = []
+    for stored in topic.log.stored_checkpoints().values():
+        furthest = stored.furthest
+        if furthest is not None and any(invalid.misplaced is not None for invalid in stored.invalid):
+            edits.append(_moved(topic, stored, furthest.key, furthest.position.last_event_id, furthest.state))
+    return edits
+
+
+def _stored(topic: CheckpointsTopic, key: bytes) -> StoredCheckpoint:
+    stored = topic.log.stored(key)
+    if not stored.records:
+        raise Refused(f"{topic.name} has no checkpoint of {visible_bytes(key)}: nothing to change")
+    return stored
+
+
+def _moved(
+    topic: CheckpointsTopic,
+    stored: StoredCheckpoint,
+    session: SessionKey,
+    event_id: str,
+    state: Literal["active", "ended"] = "active",
+) -> Edit:
+    # Without the server there is no fingerprint: that only causes one more epoch
+    settings = topic.access.settings
+    fingerprint = rules_of(session.server, settings).fingerprint() if session.server in settings.servers else ""
+    return moved(session, stored, topic.partitions, Change(event_id, state, fingerprint, unix_ms()))
