@@ -1,4 +1,4 @@
-"""The simulated Mix server as a process of its own, and the proof against its journal."""
+"""The simulated Mix server as a process of its own, and the comparison of Kafka with its journal."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.support.rule import Followed, Follower, follow
 from tests.support.topics import Read, read_topic
 from tests.support.waiting import wait_until
 
-# Bytes of data up to which a dead letter has all of it.
+# Bytes of data that a dead letter contains at most.
 _WHOLE = 64 * 1024
-# Characters of a name that are compared: the header of a dead letter cuts longer ones.
+# Characters of a name that are compared: the header of a dead letter is cut there.
 _NAME = 1000
 
 
@@ -39,12 +39,12 @@ class MixServer:
         self.url = ""
 
     def __enter__(self) -> Self:
-        said = self._folder / "mix.stdout"
+        stdout = self._folder / "mix.stdout"
         server = [sys.executable, "-m", "bridge.simulator"]
         command: list[str | Path] = [*server, "--port", "0", "--journal", self.journal_path]
         log = self._folder / "mix.log"
-        self._process = spawn([*command, *self._options], log=log, stdout=said, cwd=REPOSITORY)
-        self.url = wait_until(lambda: _first_line(said), 20, f"the simulated server's address, see {log}")
+        self._process = spawn([*command, *self._options], log=log, stdout=stdout, cwd=REPOSITORY)
+        self.url = wait_until(lambda: _first_line(stdout), 20, f"the simulated server's address, see {log}")
         return self
 
     def __exit__(
@@ -59,17 +59,17 @@ class MixServer:
             self._process.wait()
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call its control interface."""
+        """Call the control API."""
         request = urllib.request.Request(self.url + path, json.dumps(body or {}).encode(), method="POST")
         request.add_header("Content-Type", "application/json")
         return self._call(request)
 
     def delete(self, path: str) -> Any:
-        """Call its control interface."""
+        """Call the control API."""
         return self._call(urllib.request.Request(self.url + path, method="DELETE"))
 
     def get(self, address: str, **query: object) -> Any:
-        """Ask its control interface; what is None is not asked for."""
+        """Query the control API; parameters that are None are left out."""
         asked = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
         return self._call(urllib.request.Request(f"{self.url}{address}?{asked}"))
 
@@ -77,60 +77,60 @@ class MixServer:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
             return json.loads(response.read() or b"null")
 
-    # --- its faults, see docs/development/simulated-server.md
+    # --- faults, see docs/development/simulated-server.md
 
     def fault(self, kind: str, **fields: object) -> int:
-        """Order a fault: its own fields, and ``session``, ``times``, ``seconds``, ``streams``; its number."""
+        """Inject a fault with its own fields, ``session``, ``times``, ``seconds`` and ``streams``. Return its number."""
         number: int = self.post("/control/faults", {"kind": kind, **fields})["number"]
         return number
 
     def clear(self, number: int | None = None) -> int:
-        """End one fault that lasts, or all; how many there were."""
+        """End one lasting fault, or all. Return how many ended."""
         cleared: int = self.delete("/control/faults" if number is None else f"/control/faults/{number}")["cleared"]
         return cleared
 
     def faults(self) -> list[dict[str, Any]]:
-        """All there is and was, oldest first."""
+        """Return all faults, oldest first."""
         listed: list[dict[str, Any]] = self.get("/control/faults")
         return listed
 
     def publish_malformed(self, session: str, kind: str, size: int | None = None) -> None:
-        """Publish an event that trips careless readers."""
+        """Publish a malformed event."""
         asked = {"kind": kind} if size is None else {"kind": kind, "size": size}
         self.post(f"/control/sessions/{urllib.parse.quote(session, '')}/poison", asked)
 
     def burst(self, session: str, count: int) -> None:
-        """The session's agent says its next events now."""
+        """Publish the agent's next events now."""
         self.post(f"/control/sessions/{urllib.parse.quote(session, '')}/burst", {"count": count})
 
     def publish(self, session: str, *events: tuple[str, str]) -> None:
-        """Publish exactly these: name and data."""
+        """Publish exactly these events, as name and data."""
         listed = [{"event": event, "data": data} for event, data in events]
         self.post(f"/control/sessions/{urllib.parse.quote(session, '')}/events", {"events": listed})
 
     def requests(self, after: int = 0, path: str | None = None, session: str | None = None) -> list[dict[str, Any]]:
-        """Who asked for what, headers (lower case) included: what came above a number."""
+        """Return the requests above a number, with their headers (names in lower case)."""
         noted: list[dict[str, Any]] = self.get("/control/requests", after=after, path=path, session=session)
         return noted
 
     def streams(self, after: int = 0) -> list[dict[str, Any]]:
-        """Which streams there were, what came above a number: session, request headers, opened, closed (monotonic)."""
+        """Return the streams above a number: session, request headers, opened, closed (monotonic)."""
         noted: list[dict[str, Any]] = self.get("/control/streams", after=after)
         return noted
 
     def counts(self, session: str) -> dict[str, int]:
-        """What it counts of a session: published, readers, opened, most_readers; more with ``--kind snapshot``."""
+        """Return a session's counters: published, readers, opened, most_readers; more with ``--kind snapshot``."""
         return next(each for each in self.get("/control/sessions") if each["id"] == session)
 
     def lost(self, session: str) -> set[int]:
-        """The sequences of events that no reader was handed whole and none can get any more."""
+        """Return the sequences that no reader received whole and none can receive any more."""
         spans = self.get("/control/lost", session=session)["spans"]
         return {sequence for first, last in spans for sequence in range(first, last + 1)}
 
     # --- what it published
 
     def journal(self) -> dict[str, list[JournalEntry]]:
-        """All it has published so far, per session, in order."""
+        """Return all published events per session, in order."""
         return read_journal(self.journal_path)
 
 
@@ -141,18 +141,18 @@ def _first_line(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a comparison with the journal found. Repeats are records a rule-following consumer dropped, by cause."""
+    """The result of a comparison with the journal."""
 
     events: int
     follower: Follower
 
     @property
     def repeats(self) -> int:
-        """Records with a number that was there before."""
+        """Records that a consumer drops, because it has had their number."""
         return len(self.follower.repeats)
 
 
-def prove(  # noqa: PLR0913 - what was published, where it is, and what a test allows
+def prove(  # noqa: PLR0913 - the journal, the topics, and what a test allows
     bootstrap: str,
     topics: Sequence[str],
     journal: Mapping[str, Sequence[JournalEntry]],
@@ -161,16 +161,16 @@ def prove(  # noqa: PLR0913 - what was published, where it is, and what a test a
     new_epochs: bool = False,
     lost: Mapping[str, Collection[int]] | None = None,
 ) -> Proof:
-    """Compare Kafka byte for byte with the journal; AssertionError says which event is missing, altered or too much.
+    """Compare Kafka byte for byte with the journal. AssertionError names a missing, altered or additional event.
 
-    A consumer that follows the rule must have each event of each session, in order; exactly once, unless
-    ``new_epochs`` allows that a new epoch repeats some. ``lost``: per session the journal's sequences that the server
-    itself took away from everybody (``MixServer.lost``); none of them may be there.
+    A consumer that follows the rule must have each event of each session once and in order; with ``new_epochs`` a new
+    epoch may repeat events. ``lost``: per session the journal's sequences that the server itself lost
+    (``MixServer.lost``); none of them may be there.
     """
     records: list[Read] = [record for topic in topics for record in read_topic(bootstrap, topic)]
     follower = follow(records)
     accepted = follower.by_key()
-    assert set(accepted) <= {f"{server}/{session}" for session in journal}, "a key of no session of the journal"
+    assert set(accepted) <= {f"{server}/{session}" for session in journal}, "a key without a session in the journal"
     for session, entries in journal.items():
         got = sorted(accepted.get(f"{server}/{session}", []), key=lambda one: one.number)
         gone = (lost or {}).get(session, ())
@@ -187,7 +187,7 @@ def _expected(entry: JournalEntry) -> tuple[str, bytes]:
 
 
 def _got(one: Followed) -> tuple[str, bytes]:
-    """The event's name and data; of a dead letter that was cut, the digest it has of all of it."""
+    """Return the event's name and data; for a dead letter that was cut, the digest of all of its data."""
     named, size = one.record.header("bridge.sha256"), int(one.record.header("bridge.bytes") or 0)
     if size > max(_WHOLE, len(one.data)) and named is not None:
         return one.event[:_NAME], b"sha256 " + named.encode()
@@ -209,7 +209,7 @@ def _compare(
 
 
 def _without_overlap(got: list[tuple[str, bytes]], expected: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """Drop what a new epoch repeats: an event that stands where an earlier one of the journal should."""
+    """Drop the repeats of new epochs: earlier events of the journal where the next one is expected."""
     kept: list[tuple[str, bytes]] = []
     for one in got:
         if len(kept) < len(expected) and one == expected[len(kept)]:
