@@ -80,7 +80,7 @@ class MixServer:
     # --- faults, see docs/development/simulated-server.md
 
     def fault(self, kind: str, **fields: object) -> int:
-        """Inject a fault with its own fields, ``session``, ``times``, ``seconds`` and ``streams``. Return its number."""
+        """Inject a fault: its own fields, ``session``, ``times``, ``seconds`` and ``streams``. Return the number."""
         number: int = self.post("/control/faults", {"kind": kind, **fields})["number"]
         return number
 
