@@ -36,14 +36,16 @@ def check(
     if probe is not None:
         raise typer.BadParameter("is not in this version; leave it out", param_hint="--probe")
     settings = options.load(to_run=True).settings
-    from bridge.admin.check.checkup import check_all
+    from bridge.admin.check.checkup import MixServer, check_all
     from bridge.admin.check.lines import passed
     from bridge.cli.logs import secrets_of
     from bridge.daemon.source import Source
     from bridge.observe.logs import Redaction
 
     start_command_logging(settings)
-    lines = check_all(settings, [Source(name, settings) for name in settings.servers])
+    sources = (Source(name, settings) for name in settings.servers)
+    servers = [MixServer(each.name, each.settings, each.tls, each.headers, each.api) for each in sources]
+    lines = check_all(settings, servers)
     masked = Redaction(secrets_of(settings))(None, "", _document(lines, ok=passed(lines)))
     if as_json:
         print_json(dict(masked))

@@ -8,7 +8,7 @@ from bridge.daemon.topic_watch import Follower, NoTopicWatch, TopicWatch
 from bridge.kafka.config import client_config
 from bridge.kafka.topic_admin import TopicAdmin, prepare
 from bridge.kafka.topics import TopicLimits
-from bridge.kafka.transaction_trial import try_transactions
+from bridge.kafka.transactions import try_transactions
 from bridge.settings import Settings
 from bridge.settings.naming import trial_transactional_id
 

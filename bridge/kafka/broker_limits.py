@@ -26,11 +26,11 @@ class BrokerLimits:
 
     def session_timeout_mistake(self, seconds: float) -> Mistake | None:
         """Return the mistake when the brokers refuse a member with this session time-out."""
-        wanted = round(seconds * 1000)
-        least, most = self.values.get(_MIN_SESSION, 0), self.values.get(_MAX_SESSION, wanted)
-        if least <= wanted <= most:
+        timeout = round(seconds * 1000)
+        least, most = self.values.get(_MIN_SESSION, 0), self.values.get(_MAX_SESSION, timeout)
+        if least <= timeout <= most:
             return None
-        text = f"the brokers do not allow {wanted} ms; choose {least} to {most} ms, or change"
+        text = f"the brokers do not allow {timeout} ms; choose {least} to {most} ms, or change"
         return Mistake("kafka.group_session_timeout", f"{text} {_MIN_SESSION} and {_MAX_SESSION} of the brokers")
 
     @property

@@ -87,7 +87,7 @@ _NUMBER = re.compile(r"(?<![\w.:])\d+(?=\s|ms)|\b\d+ms")
 _REPEATS = RepeatFilter()
 
 
-_OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms"}
+_OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms", "max.partition.fetch.bytes": "fetch.message.max.bytes"}
 
 
 def below(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,21 +122,6 @@ def admin_client(config: Mapping[str, Any]) -> AdminClient:
     """Return an admin client; it connects at the first request. Raises `SettingsError`."""
     with settings_judged():
         return AdminClient(dict(config), logger=client_logger())
-
-
-def reader_config(config: Mapping[str, Any], isolation: str) -> dict[str, Any]:
-    """Return a reader's configuration; the settings cannot override what correct reading needs."""
-    own = {
-        "group.id": "mix-bridge-reads-without-a-group",  # librdkafka requires one; it is never joined
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "isolation.level": isolation,
-        "enable.partition.eof": False,
-        "allow.auto.create.topics": False,
-    }
-    # The end of a partition is then found in 0.02 s, not in 0.5 s.
-    return below({"fetch.wait.max.ms": 10}, config) | own
 
 
 def answer_of(future: Future[Any], timeout: float) -> Any:  # noqa: ANN401 - each request has its own type of answer

@@ -66,7 +66,7 @@ def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: fl
     """Describe a group for a daemon. None: Kafka does not answer, or is embedded. Raises ``SettingsError``.
 
     It uses the client's oldest request: the newer ones end the whole process with a failed assertion when the
-    connection to the coordinator is cut or times out (librdkafka issue 4605, seen with a broker that was away for some
+    connection to the coordinator is cut or times out (librdkafka issue 4605, observed with a broker that was down for some
     seconds).
     """
     try:

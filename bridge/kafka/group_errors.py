@@ -11,7 +11,7 @@ from bridge.errors import SettingsError
 
 
 class MemberStatus(Enum):
-    """Whether this process is a member, as far as an answer of the group says."""
+    """What an answer of the group proves about the membership of this process."""
 
     MEMBER = auto()
     """The group accepted a request that only a member may send."""

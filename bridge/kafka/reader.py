@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from bridge.kafka.config import below, client_logger, reader_config, settings_judged, unreachable
+from bridge.kafka.config import below, client_logger, settings_judged, unreachable
 
 Partition = tuple[str, int]
 """A topic and the number of a partition."""
@@ -38,9 +38,8 @@ class PartitionReader:
         self, config: Mapping[str, Any], tuning: Mapping[str, Any], fixed: Mapping[str, Any] | None = None
     ) -> None:
         """``config`` overrides ``tuning``; ``fixed`` overrides both. Raises ``SettingsError``."""
-        final = reader_config(below(tuning, config), "read_committed") | dict(fixed or {})
         with settings_judged():
-            self._consumer = Consumer(final, logger=client_logger())
+            self._consumer = Consumer(reader_config(config, tuning) | dict(fixed or {}), logger=client_logger())
 
     def assign(self, starts: Mapping[Partition, int]) -> None:
         """Add partitions, each from an offset on."""
@@ -70,6 +69,22 @@ class PartitionReader:
     def close(self) -> None:
         """End the client."""
         self._consumer.close()
+
+
+_OWN: Mapping[str, Any] = {
+    "group.id": "mix-bridge-reads-without-a-group",  # librdkafka requires one; it is never joined
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": False,
+    "allow.auto.create.topics": False,
+}
+
+
+def reader_config(config: Mapping[str, Any], tuning: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a reader's configuration; the settings cannot override what correct reading needs."""
+    return below(tuning, config) | dict(_OWN)
 
 
 @contextmanager

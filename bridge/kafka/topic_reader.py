@@ -22,7 +22,7 @@ _POLL = 0.2
 _BATCH_BYTES = 4 * 1024 * 1024
 _MOST, _LEAST = 2000, 8
 """Records of a batch: as many as fill its bytes, going by the last batch."""
-_TUNING: Mapping[str, Any] = {
+TUNING: Mapping[str, Any] = {
     # By default the client prefetches 64 MiB, 100,000 records per partition, and each needs more than its own bytes.
     "queued.max.messages.kbytes": 4 * 1024,
     "queued.min.messages": 2000,
@@ -84,16 +84,16 @@ def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: in
     return [_offset_range(each, earliest[each], latest[each], later.get(each)) for each in partitions]
 
 
-def _partitions(known: ClusterMetadata, topics: Sequence[str]) -> list[Partition]:
-    there = [topic for topic in dict.fromkeys(topics) if topic in known.topics and known.topics[topic].error is None]
-    return [(topic, partition) for topic in there for partition in sorted(known.topics[topic].partitions)]
+def _partitions(cluster: ClusterMetadata, topics: Sequence[str]) -> list[Partition]:
+    found = {topic: cluster.topics[topic] for topic in topics if topic in cluster.topics}
+    return [
+        (name, number) for name, topic in found.items() if topic.error is None for number in sorted(topic.partitions)
+    ]
 
 
 def _offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-    wanted = {TopicPartition(*each): spec for each in partitions}
-    answers: Mapping[TopicPartition, Future[Any]] = (
-        admin.list_offsets(wanted, request_timeout=_TIMEOUT) if wanted else {}
-    )
+    specs = {TopicPartition(*each): spec for each in partitions}
+    answers: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(specs, request_timeout=_TIMEOUT) if specs else {}
     return {(each.topic, each.partition): future.result().offset for each, future in answers.items()}
 
 
@@ -105,7 +105,7 @@ def _offset_range(partition: Partition, earliest: int, latest: int, later: int |
 
 def read(
     config: Mapping[str, Any],
-    wanted: Sequence[OffsetRange],
+    ranges: Sequence[OffsetRange],
     *,
     progress: Progress | None = None,
     heads_only: bool = False,
@@ -116,10 +116,10 @@ def read(
     ``heads_only``: only the first record of each range. Thread rule: one thread. Raises ``Unreachable``, also when no
     record comes for ``timeout`` seconds before the end; ``FatalFault`` when retention removes unread records.
     """
-    state = _ReadState(wanted, heads_only=heads_only)
+    state = _ReadState(ranges, heads_only=heads_only)
     if not state.open:
         return
-    reader = PartitionReader(config, _TUNING, _FIXED)
+    reader = PartitionReader(config, TUNING, _FIXED)
     try:
         reader.assign({each: offset_range.start for each, offset_range in state.open.items()})
         yield from _batches(reader, state, progress, timeout)
@@ -165,9 +165,9 @@ def _next_size(batch: Sequence[StoredRecord]) -> int:
 class _ReadState:
     """How far each partition is read. Thread rule: the thread that reads."""
 
-    def __init__(self, wanted: Sequence[OffsetRange], *, heads_only: bool) -> None:
+    def __init__(self, ranges: Sequence[OffsetRange], *, heads_only: bool) -> None:
         self.open: dict[Partition, OffsetRange] = {
-            (each.topic, each.partition): each for each in wanted if each.start < each.end
+            (each.topic, each.partition): each for each in ranges if each.start < each.end
         }
         self.finished: list[Partition] = []
         """Partitions that are read to their end and still assigned."""
@@ -201,7 +201,7 @@ class _ReadState:
             f"{topic} partition {number} (at {self._next[topic, number]} of {offset_range.end})"
             for (topic, number), offset_range in self.open.items()
         ]
-        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - enough to look at
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004 - enough to read
 
     def _note(self, message: KafkaMessage, error: KafkaError) -> None:
         partition = partition_of(message)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from bridge.admin.check import replica_lines as checks
+from bridge.admin.check import lines as checks
 from bridge.admin.check.lines import State
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.broker_limits import BrokerLimits
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.kafka.transaction_refusals import transactions_refused
+from bridge.kafka.transactions import transactions_refused
 from bridge.settings import Settings
 from bridge.settings.naming import servers_fingerprint
 from tests.support.settings_sources import loaded

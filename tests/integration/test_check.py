@@ -319,7 +319,7 @@ def test_invalid_settings_end_with_78_before_any_check(settings: dict[str, objec
 
 @pytest.mark.parametrize(("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colours_are_for_terminals(settings: dict[str, object], more: dict[str, str], *, coloured: bool) -> None:
-    """Unless the one who looks wants none."""
+    """``NO_COLOR`` disables them there too."""
     ours, theirs = pty.openpty()
     given = environment(settings | {"kafka.bootstrap_servers": UNUSED}) | {"TERM": "xterm"} | more
     done = subprocess.run(
@@ -327,10 +327,10 @@ def test_colours_are_for_terminals(settings: dict[str, object], more: dict[str, 
     )
     os.close(theirs)
     with os.fdopen(ours, "rb", buffering=0) as terminal:
-        said = terminal.read(64 * 1024)
+        printed = terminal.read(64 * 1024)
     assert (done.returncode, done.stderr) == (1, b"")
-    assert (b"\x1b[31mfailed" in said, b"\x1b[32mok" in said) == (coloured, coloured)
-    assert b"kafka: " in said
+    assert (b"\x1b[31mfailed" in printed, b"\x1b[32mok" in printed) == (coloured, coloured)
+    assert b"kafka: " in printed
 
 
 def test_a_probe_is_refused(settings: dict[str, object]) -> None:
@@ -341,7 +341,7 @@ def test_a_probe_is_refused(settings: dict[str, object]) -> None:
 
 
 def test_no_secret_is_in_the_output(settings: dict[str, object]) -> None:
-    """Neither where all is well nor where everything fails, the credentials of an address included."""
+    """With and without failures, the credentials of a URL included."""
     urls = {"servers.local.url": f"http://{UNUSED}", "servers.other.url": f"http://me:hunter2-url@{UNUSED}"}
     for given in (settings | SECRETS, settings | SECRETS | LOGIN | urls):
         for options in ([], ["--json"], ["--log-level", "debug"]):

@@ -63,8 +63,8 @@ def delete(kafka: str, topic: str) -> None:
 def truncate(kafka: str, topic: str) -> None:
     """Remove every record, as retention does."""
     admin = quiet_admin(kafka)
-    wanted = [TopicPartition(topic, number, -1) for number in partitions_of(kafka, topic)]
-    for future in admin.delete_records(wanted).values():
+    partitions = [TopicPartition(topic, number, -1) for number in partitions_of(kafka, topic)]
+    for future in admin.delete_records(partitions).values():
         future.result(20)
 
 
@@ -261,8 +261,8 @@ def feed_until(feeds: Mapping[str, Feed], is_enough: Callable[[], bool]) -> int:
 
 def moved(kafka: str, namespace: str) -> int:
     """Return how many keys are in more than one partition."""
-    places = {(record.key, record.partition) for record in events(kafka, namespace)}
-    return len(places) - len({key for key, _ in places})
+    partitions = {(record.key, record.partition) for record in events(kafka, namespace)}
+    return len(partitions) - len({key for key, _ in partitions})
 
 
 def test_a_recreated_checkpoints_topic_holds_every_position(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""A real Apache Kafka for tests, and what tests look at it with."""
+"""Tests of the Kafka client code."""

@@ -39,7 +39,7 @@ def test_an_error_that_the_client_marks_as_fatal_is_fatal() -> None:
 
 def test_the_error_in_an_exception_is_found() -> None:
     """Other exceptions have none."""
-    error = KafkaError(KafkaError._FATAL, "gone", fatal=True)
+    error = KafkaError(KafkaError._FATAL, "lost", fatal=True)
     assert error_of(KafkaException(error)) is error
     assert error_of(KafkaException("text")) is None
     assert error_of(KafkaException()) is None

@@ -9,9 +9,10 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from bridge.kafka.config import admin_client, client_config, reader_config
+from bridge.kafka.config import admin_client, client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role, producer_config
-from bridge.kafka.reader import PartitionReader
+from bridge.kafka.reader import PartitionReader, reader_config
+from bridge.kafka.topic_reader import TUNING
 from bridge.kafka.transactional import TransactionTimeouts, transactional_config
 from bridge.settings.loading import load
 from bridge.settings.properties import refusal
@@ -53,7 +54,7 @@ def made_of(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the final configuration of every kind of client from one configuration."""
     of_producers = {role.value: producer_config(ProducerSettings(config, 1_000_000), role) for role in Role}
     transactional = transactional_config(ProducerSettings(config, 1_000_000), "mix.bridge.0", TransactionTimeouts())
-    return {**of_producers, "transactional": transactional, "reader": reader_config(config, "read_committed")}
+    return {**of_producers, "transactional": transactional, "reader": reader_config(config, TUNING)}
 
 
 def own_names() -> set[str]:
@@ -108,7 +109,7 @@ def test_no_client_warns_about_a_property_of_another_kind_of_client(caplog: pyte
     with caplog.at_level(logging.DEBUG):
         clients: list[Producer | Consumer | AdminClient | IdempotentProducer] = [
             admin_client(config),
-            PartitionReader(config, {})._consumer,
+            PartitionReader(config, TUNING)._consumer,
             *(IdempotentProducer(ProducerSettings(config, 1_000_000), role) for role in Role),
         ]
         for client in clients:

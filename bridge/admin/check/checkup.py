@@ -6,22 +6,26 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from bridge.admin.check import lines as checks
 from bridge.admin.check.lines import Line, State
-from bridge.admin.check.replica_checkup import check_replicas
 from bridge.clock import monotonic, unix_ms
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.http.listening import listen
+from bridge.kafka.broker_limits import BrokerLimits, read_broker_limits
 from bridge.kafka.config import client_config
 from bridge.kafka.connection_failures import ConnectionFailure, NotReached
+from bridge.kafka.group import describe_group, members_metadata_of
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import plan
+from bridge.kafka.transactions import try_transactions
 from bridge.mix.session_filter import DiscoveryRules, discovered
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.settings import ServerSettings, Settings
+from bridge.settings.naming import group_of, trial_transactional_id
 
 _TIMEOUT = 5.0
 """Seconds for one request."""
@@ -32,31 +36,17 @@ _DEADLINE = 15.0
 T = TypeVar("T")
 
 
-class MixServer(Protocol):
-    """A server of the settings."""
+@dataclass(frozen=True, slots=True)
+class MixServer:
+    """How to reach a server of the settings."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the settings."""
-        ...
-
-    @property
-    def settings(self) -> ServerSettings:
-        """Its settings."""
-        ...
-
-    @property
-    def tls(self) -> ssl.SSLContext | None:
-        """The TLS context; None over plain HTTP."""
-        ...
-
-    def headers(self) -> Mapping[str, str]:
-        """Return the request headers. Raises ``OSError`` when a token file cannot be read."""
-        ...
-
-    def api(self, report: Callable[[str], None]) -> SessionsApi:
-        """Return its REST side; ``report`` is called with entries that had to be skipped."""
-        ...
+    name: str
+    settings: ServerSettings
+    tls: ssl.SSLContext | None
+    headers: Callable[[], Mapping[str, str]]
+    """Raises ``OSError`` when a token file cannot be read."""
+    api: Callable[[Callable[[str], None]], SessionsApi]
+    """Its REST API; the argument is called with entries of a list that were skipped."""
 
 
 class _Check(NamedTuple):
@@ -66,10 +56,10 @@ class _Check(NamedTuple):
 
 def check_all(settings: Settings, servers: Sequence[MixServer]) -> tuple[Line, ...]:
     """Return all lines, in the order of the settings. Raises ``SettingsError`` as a start does."""
-    wanted = [_Check("kafka", lambda: _kafka(settings))]
-    wanted += [_Check(f"server {each.name}", _server_check(each, settings)) for each in servers]
-    wanted.append(_Check("http", lambda: [_http(settings)]))
-    running = [_Running(each) for each in wanted]
+    planned = [_Check("kafka", lambda: _kafka(settings))]
+    planned += [_Check(f"server {each.name}", _server_check(each, settings)) for each in servers]
+    planned.append(_Check("http", lambda: [_http(settings)]))
+    running = [_Running(each) for each in planned]
     end = monotonic() + _DEADLINE
     return (checks.settings_line(settings), *(line for each in running for line in each.lines(end)))
 
@@ -117,7 +107,31 @@ def _kafka(settings: Settings) -> Iterator[Line]:
         return
     yield from (checks.topic_line(each, found, objections, settings) for each in planned)
     checkpoints = found.get(settings.topics.checkpoints)
-    yield from check_replicas(settings, config, checkpoints.partitions if checkpoints else None, _TIMEOUT)
+    limits = read_broker_limits(config, _TIMEOUT)
+    yield from _group(settings, config, checkpoints.partitions if checkpoints else None, limits)
+    if settings.delivery.guarantee == "exactly_once":
+        yield _transactions(settings, config, limits)
+
+
+def _group(settings: Settings, config: Mapping[str, Any], shards: int | None, limits: BrokerLimits) -> Iterator[Line]:
+    group, topic = group_of(settings.namespace), settings.topics.checkpoints
+    try:
+        found = describe_group(config, group, topic, _TIMEOUT)
+        yield checks.group_line(settings, found, limits)
+        if found.members and shards is not None:
+            metadata = members_metadata_of(config, group, topic, shards, _TIMEOUT)
+            line = checks.replicas_line(settings, found.members, metadata)
+            yield from [line] if line is not None else []
+    except (SettingsError, Unreachable) as error:
+        yield checks.refused(f"group {group}", error)
+
+
+def _transactions(settings: Settings, config: Mapping[str, Any], limits: BrokerLimits) -> Line:
+    try:
+        try_transactions(config, trial_transactional_id(settings.namespace), _TIMEOUT)
+    except (SettingsError, Unreachable) as error:
+        return checks.transactions_refused(error, limits)
+    return checks.transactions_allowed(settings)
 
 
 def _server_check(server: MixServer, settings: Settings) -> Callable[[], Iterable[Line]]:

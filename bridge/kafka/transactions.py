@@ -1,4 +1,4 @@
-"""Why Kafka refuses to begin transactions. Pure.
+"""Whether Kafka allows transactions, and why not.
 
 A refusal that waiting cannot solve is a `SettingsError`, whose message gives the fix after a semicolon. Everything else
 is `Unreachable`: the start tries again within ``start_timeout``.
@@ -7,15 +7,35 @@ is `Unreachable`: the start tries again within ``start_timeout``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bridge.errors import BridgeError, SettingsError, Unreachable
-from bridge.kafka.errors import in_words
+from bridge.kafka.config import client_logger, settings_judged
+from bridge.kafka.errors import error_of, in_words
 from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 
 _GUARANTEE = "delivery.guarantee"
 _OR_WITHOUT = "or set delivery.guarantee = at_least_once"
+
+
+def try_transactions(config: Mapping[str, Any], transactional_id: str, timeout: float) -> None:
+    """Return when ``init_transactions`` succeeds; blocks for ``timeout`` seconds at most. Any thread.
+
+    The brokers remember the id for a week. Raises ``SettingsError`` for a lasting refusal, ``Unreachable`` for a
+    temporary one.
+    """
+    own = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS}
+    with settings_judged():
+        producer = Producer(dict(config) | own, logger=client_logger())
+    try:
+        producer.init_transactions(timeout)
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is None:
+            raise
+        raise transactions_refused(error, transactional_id) from exception
 
 
 def transactions_refused(error: KafkaError, transactional_id: str) -> BridgeError:
