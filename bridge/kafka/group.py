@@ -65,9 +65,9 @@ class GroupDescription:
 def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupDescription | None:
     """Describe a group for a daemon. None: Kafka does not answer, or is embedded. Raises ``SettingsError``.
 
-    It uses the client's oldest request: the newer ones end the whole process with a failed assertion when the
-    connection to the coordinator is cut or times out (librdkafka issue 4605, observed with a broker that was down for some
-    seconds).
+    It uses the client's oldest request. The newer ones end the whole process with a failed assertion when the
+    connection to the coordinator is cut or times out (librdkafka issue 4605, observed after some seconds without a
+    broker).
     """
     try:
         found: list[Any] = admin_client(config).list_groups(group=group, timeout=timeout)
