@@ -23,6 +23,7 @@ from bridge.settings.model import Settings
 Path = tuple[str, ...]
 
 PREFIX = "MIX_BRIDGE_"
+_ALIKE = 0.6  # of 1, as difflib counts: one wrong or swapped letter in a short name is above
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,8 @@ class Key:
         return dotted(tuple("<name>" if segment == "*" else segment for segment in self.path))
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown(Exception):  # a finding that its catcher turns into a mistake
-    """There is no such key; `nearest` is what was probably meant."""
-
-    nearest: Path
+class Unknown(Exception):
+    """There is no such key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ class Place:
             return Place((*self.path, name), (*self.template, "*"), annotation, kind_of(annotation))
         fields = {} if self.kind else fields_of(self.annotation)
         if name not in fields:
-            raise Unknown(nearest((*self.path, name)))
+            raise Unknown
         field = fields[name]
         return Place((*self.path, name), (*self.template, name), field.annotation, kind_of_field(field))
 
@@ -138,9 +136,23 @@ def all_keys() -> tuple[Key, ...]:
 
 
 def nearest(path: Path) -> Path:
-    """The known key most like an unknown one, with the user's own names put in where they stand."""
-    known = (_instance(key.path, path) for key in all_keys())
-    return max(known, key=lambda candidate: _likeness(dotted(candidate), dotted(path)))
+    """The known key that was probably meant: the most alike on the level of each unknown name.
+
+    If no name on that level is alike, the key may belong elsewhere (`port` for `http.port`): then all keys compete.
+    """
+    place, rest = ROOT, list(path)
+    while rest and place.kind is None:
+        if place.names is not None and place.names.whole:
+            rest = [".".join(rest)]
+        name = rest.pop(0)
+        if place.names is None:
+            known = difflib.get_close_matches(_comparable(name), fields_of(place.annotation), n=1, cutoff=_ALIKE)
+            name = known[0] if known else name
+        try:
+            place = place.child(name)
+        except (Unknown, ValueError):
+            return _nearest_of_all(path)
+    return place.path
 
 
 def most_alike(wanted: str, known: Iterable[str]) -> str:
@@ -201,6 +213,11 @@ def _example(field: FieldInfo) -> Any:  # noqa: ANN401 - as the key has it
 def _instance(template: Path, path: Path) -> Path:
     filled = [path[at] if segment == "*" and at < len(path) else segment for at, segment in enumerate(template)]
     return tuple("<name>" if segment == "*" else segment for segment in filled)
+
+
+def _nearest_of_all(path: Path) -> Path:
+    known = (_instance(key.path, path) for key in all_keys())
+    return max(known, key=lambda candidate: _likeness(dotted(candidate), dotted(path)))
 
 
 def _likeness(known: str, wanted: str) -> float:

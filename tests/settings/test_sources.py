@@ -379,6 +379,10 @@ def test_variables_that_only_look_like_kubernetes_ones_are_errors(name, value):
         ("topic.events", "topics.events"),
         ("Namespace", "namespace"),
         ("kafka.compression.type", "kafka.compression"),
+        ("servres", "servers"),
+        ("servres.local.url", "servers.local.url"),
+        ("servres.local.tokn", "servers.local.token"),
+        ("kafka.propertis.client.id", "kafka.properties.client.id"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_one(path, nearest):
@@ -399,6 +403,20 @@ def test_unknown_keys_in_toml_are_errors_at_every_depth(toml):
     assert [line.split(":")[0] for line in lines] == ["namspace", "servers.local.tokn", "kafka.x", "oops"]
     assert all("unknown key; nearest known key: " in line and str(file) in line for line in lines)
     assert "s3cret" not in "".join(lines)
+
+
+def test_a_misspelt_table_names_the_nearest_one_on_its_level(toml):
+    file = toml(f'[servres.local]\nurl = "{URL}"\n[topics.cofnig]\n"retention.ms" = 1\n')
+    assert [line.split(" (")[0] for line in mistakes(toml=file)] == [
+        "servres: unknown key; nearest known key: servers",
+        "topics.cofnig: unknown key; nearest known key: topics.config",
+    ]
+
+
+def test_a_misspelt_variable_names_the_nearest_one_on_each_level():
+    line = mistake({"MIX_BRIDGE_SERVRES__LOCAL__TOKN": "hunter2"})
+    assert "nearest known key: servers.local.token (MIX_BRIDGE_SERVERS__LOCAL__TOKEN)" in line
+    assert "hunter2" not in line
 
 
 def test_every_misspelt_key_leads_back_to_the_right_one():
