@@ -16,13 +16,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from bridge.http.errors import ConnectionEnd
+from bridge.http.errors import EndKind
 from bridge.http.response_head import BoundedResponse
 
-SocketOptions = list[tuple[int, int, int]]
+Cut = tuple[EndKind, str]
+"""How another thread ended a connection: the kind and the detail of its ConnectionLost."""
 
 
-def socket_options(read_timeout: float) -> SocketOptions:
+def socket_options(read_timeout: float) -> list[tuple[int, int, int]]:
     """TCP options that detect a dead peer in half the read timeout, so that the error names the cause.
 
     Keepalive starts after a quarter of the timeout and sends three probes in the next quarter. The user timeout covers
@@ -51,22 +52,22 @@ class Cutter:
         self._lock = threading.Lock()
         self._shutdown: Callable[[], object] | None = None
         self._duplicate: socket.socket | None = None
-        self._final: ConnectionEnd | None = None
-        self.cut_as: ConnectionEnd | None = None
+        self._final: Cut | None = None
+        self.cut_as: Cut | None = None
         """Set before the socket is shut down. Bytes that are read afterwards are not part of the stream."""
 
-    def begin(self) -> ConnectionEnd | None:
-        """Prepare for a new connection. Returns the final end if no connection is allowed any more."""
+    def begin(self) -> Cut | None:
+        """Prepare for a new connection. Returns the final cut if no connection is allowed any more."""
         with self._lock:
             self.cut_as = self._final
             return self._final
 
-    def cut(self, end: ConnectionEnd, *, final: bool = False) -> None:
-        """End the present connection, if there is one, as ``end``. ``final``: end every later one at its start."""
+    def cut(self, kind: EndKind, detail: str, *, final: bool = False) -> None:
+        """End the present connection, if there is one, like this. ``final``: end every later one at its start."""
         with self._lock:
             if final:
-                self._final = self._final or end
-            self.cut_as = self._final or self.cut_as or end
+                self._final = self._final or (kind, detail)
+            self.cut_as = self._final or self.cut_as or (kind, detail)
             shutdown = self._shutdown
         if shutdown is not None:
             _quietly(shutdown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 
@@ -27,23 +26,14 @@ class EndKind(Enum):
     """Another thread ended the connection on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionEnd:
-    """The end of one connection. ``detail`` is one line without secrets; ``status`` is a refused redirect's."""
-
-    kind: EndKind
-    detail: str
-    status: int | None = None
-
-
 class ConnectionLost(Exception):
-    """A connection ended. The only exception of this package towards its callers."""
+    """A connection ended. The only exception of this package towards its callers.
+
+    ``detail`` is one line without secrets. ``status`` is that of a refused redirect.
+    """
 
     def __init__(self, kind: EndKind, detail: str, status: int | None = None) -> None:
         super().__init__(f"{kind.value}: {detail}")
-        self.end = ConnectionEnd(kind, detail, status)
-
-    @classmethod
-    def of(cls, end: ConnectionEnd) -> ConnectionLost:
-        """The exception for this end."""
-        return cls(end.kind, end.detail, end.status)
+        self.kind = kind
+        self.detail = detail
+        self.status = status

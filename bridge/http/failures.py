@@ -1,4 +1,4 @@
-"""Translates exceptions of sockets, TLS and the HTTP libraries into the end of a connection.
+"""Translates exceptions of sockets, TLS and the HTTP libraries into ConnectionLost.
 
 No exception's text is copied as it is: urllib3's texts hold the whole URL with its query, others hold header values.
 """
@@ -22,23 +22,23 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from bridge.http.errors import ConnectionEnd, EndKind
+from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.response_head import HeadTimeout
 
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")
 """http.client's text for a proxy's response. It gives the status nowhere else."""
 
 
-def end_of_connecting(error: BaseException, connect_timeout: float, read_timeout: float) -> ConnectionEnd:
+def lost_while_connecting(error: BaseException, connect_timeout: float, read_timeout: float) -> ConnectionLost:
     """Why no response head came."""
     causes = list(_causes(error))
     detail = _unreachable(error, causes, connect_timeout)
-    return ConnectionEnd(EndKind.UNREACHABLE, detail) if detail else _end(causes, read_timeout, "no response head")
+    return ConnectionLost(EndKind.UNREACHABLE, detail) if detail else _lost(causes, read_timeout, "no response head")
 
 
-def end_of_reading(error: BaseException, read_timeout: float) -> ConnectionEnd:
+def lost_while_reading(error: BaseException, read_timeout: float) -> ConnectionLost:
     """Why a body ended without a proper end."""
-    return _end(list(_causes(error)), read_timeout, "the body is incomplete")
+    return _lost(list(_causes(error)), read_timeout, "the body is incomplete")
 
 
 def _unreachable(error: BaseException, causes: list[BaseException], connect_timeout: float) -> str | None:  # noqa: PLR0911 - a table
@@ -57,15 +57,15 @@ def _unreachable(error: BaseException, causes: list[BaseException], connect_time
     return None
 
 
-def _end(causes: list[BaseException], read_timeout: float, what: str) -> ConnectionEnd:
+def _lost(causes: list[BaseException], read_timeout: float, what: str) -> ConnectionLost:
     if _first(causes, HeadTimeout):
-        return ConnectionEnd(EndKind.STALLED, f"{what}: it was not complete after {read_timeout:g} s")
+        return ConnectionLost(EndKind.STALLED, f"{what}: it was not complete after {read_timeout:g} s")
     timeout = _first(causes, TimeoutError)
     if isinstance(timeout, OSError) and timeout.errno is not None:  # ETIMEDOUT: TCP keepalive probes failed
-        return ConnectionEnd(EndKind.SILENT, "the peer no longer answers (TCP keepalive)")
+        return ConnectionLost(EndKind.SILENT, "the peer no longer answers (TCP keepalive)")
     if timeout or _first(causes, ReadTimeoutError):
-        return ConnectionEnd(EndKind.SILENT, f"{what}: no byte for {read_timeout:g} s")
-    return ConnectionEnd(EndKind.BROKEN, f"{what}: {_text(causes[-1])}")
+        return ConnectionLost(EndKind.SILENT, f"{what}: no byte for {read_timeout:g} s")
+    return ConnectionLost(EndKind.BROKEN, f"{what}: {_text(causes[-1])}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

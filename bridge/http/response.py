@@ -19,7 +19,7 @@ from bridge.clock import Deadline
 from bridge.http.chunks import ChunkDecoder, Framing
 from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.failures import end_of_reading
+from bridge.http.failures import lost_while_reading
 from bridge.http.response_head import BUFFER
 
 LARGE: Final = 64 * 1024
@@ -64,7 +64,7 @@ class Response:
             try:
                 body += self.read()
             except ConnectionLost as lost:
-                if lost.end.kind is EndKind.ENDED and self._cutter.cut_as is None:
+                if lost.kind is EndKind.ENDED and self._cutter.cut_as is None:
                     return bytes(body)
                 raise
             if len(body) > max_bytes:
@@ -94,10 +94,11 @@ class Response:
         except Exception as error:
             # Every exception is an end: read1 does not wrap urllib3's own exceptions, and a response that another
             # thread shut down raises AttributeError or ValueError.
-            raise ConnectionLost.of(self._cutter.cut_as or end_of_reading(error, self._read_timeout)) from error
+            cut = self._cutter.cut_as
+            raise (ConnectionLost(*cut) if cut else lost_while_reading(error, self._read_timeout)) from error
         # Checked after the read: what a socket returns after its shutdown (over TLS even ciphertext) is not the body.
         if self._cutter.cut_as is not None:
-            raise ConnectionLost.of(self._cutter.cut_as)
+            raise ConnectionLost(*self._cutter.cut_as)
         if not received:
             if self._chunks is None:
                 raise ConnectionLost(EndKind.ENDED, "the body ended")

@@ -18,7 +18,7 @@ from urllib3 import BaseHTTPResponse
 
 from bridge.http.connection import CuttableHTTPConnection, CuttableHTTPSConnection, Cutter, socket_options
 from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.failures import end_of_connecting
+from bridge.http.failures import lost_while_connecting
 from bridge.http.redirects import MAX_REDIRECTS, REDIRECTS, check_same_server, invalid, redirect_url
 from bridge.http.response import Response
 
@@ -40,8 +40,8 @@ class Transport:
         A connection is never reused: one that was kept alive may be dead by then. The system resolves names, which can
         take longer than the connect timeout.
         """
-        if end := cutter.begin():
-            raise ConnectionLost.of(end)
+        if cut := cutter.begin():
+            raise ConnectionLost(*cut)
         client = _Client(self, cutter)
         try:
             found = client.follow(url, headers) if follow_redirects else client.answer(client.prepared(url, headers))
@@ -50,16 +50,16 @@ class Transport:
         except Exception as error:
             cutter.release()
             if cutter.cut_as is not None:
-                raise ConnectionLost.of(cutter.cut_as) from error
+                raise ConnectionLost(*cutter.cut_as) from error
             if isinstance(error, ConnectionLost):
                 raise
-            raise ConnectionLost.of(end_of_connecting(error, self.connect_timeout, self.read_timeout)) from error
+            raise lost_while_connecting(error, self.connect_timeout, self.read_timeout) from error
         finally:
             client.close()
         response = Response(raw, cutter, self.read_timeout)
         if cutter.cut_as is not None:  # a head that was cut looks like a complete one with fewer headers
             response.close()
-            raise ConnectionLost.of(cutter.cut_as)
+            raise ConnectionLost(*cutter.cut_as)
         return response
 
 

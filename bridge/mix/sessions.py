@@ -9,12 +9,10 @@ from typing import Final
 from bridge.clock import Deadline
 from bridge.errors import BridgeError, Stopped
 from bridge.http.connection import Cutter
-from bridge.http.errors import ConnectionEnd, ConnectionLost, EndKind
+from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.transport import Transport
 from bridge.mix.listing import SessionSummary, read_listing
-
-__all__ = ["ServerUnavailable", "SessionSummary", "SessionsApi"]
 
 _MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes: about 30,000 sessions. A body without an end must not fill the memory."""
@@ -74,16 +72,16 @@ class SessionsApi:
 
     def stop(self) -> None:
         """End a request that waits for its response within milliseconds, and every later one at its start."""
-        self._cutter.cut(ConnectionEnd(EndKind.STOPPED, "stopped"), final=True)
+        self._cutter.cut(EndKind.STOPPED, "stopped", final=True)
 
     def _get(self, path: str) -> bytes:
         request = f"GET {path.partition('?')[0]}"
         try:
             return self._body(self._base_url + path, request)
         except ConnectionLost as lost:
-            if lost.end.kind is EndKind.STOPPED:
+            if lost.kind is EndKind.STOPPED:
                 raise Stopped(request) from lost
-            raise ServerUnavailable(f"{request}: {lost.end.detail}", answered=lost.end.kind in _ANSWERED) from lost
+            raise ServerUnavailable(f"{request}: {lost.detail}", answered=lost.kind in _ANSWERED) from lost
 
     def _body(self, url: str, request: str) -> bytes:
         transport = self._transport

@@ -8,7 +8,7 @@ from typing import Final
 
 from bridge.core.identity import sendable
 from bridge.http.connection import Cutter
-from bridge.http.errors import ConnectionEnd, ConnectionLost, EndKind
+from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.response import Response
 from bridge.http.transport import Transport
@@ -18,8 +18,8 @@ from bridge.sse.reconnection import (
     Kind,
     Outcome,
     http_date,
-    outcome_of_end,
     outcome_of_head,
+    outcome_of_loss,
     parse_retry_after,
 )
 
@@ -62,7 +62,7 @@ class Connector:
             headers = request_headers(endpoint.headers, _STREAM_HEADERS | {"last-event-id": last_event_id or None})
             response = endpoint.transport.get(url, headers, self._cutter)
         except ConnectionLost as lost:
-            raise Disconnected(outcome_of_end(lost.end)) from lost
+            raise Disconnected(outcome_of_loss(lost)) from lost
         if refused := _refusal(response):
             response.close()  # the body is not read: it may be endless, and nothing in it may be shown
             raise Disconnected(refused)
@@ -76,11 +76,11 @@ class Connector:
 
     def stop(self) -> None:
         """End the connection, in any state, and every later one, as STOPPED. Any thread; can be called twice."""
-        self._cutter.cut(ConnectionEnd(EndKind.STOPPED, "stopped"), final=True)
+        self._cutter.cut(EndKind.STOPPED, "stopped", final=True)
 
     def retire(self) -> None:
         """End only the present connection, as ENDED: the next ``connect`` works. Any thread; can be called twice."""
-        self._cutter.cut(ConnectionEnd(EndKind.ENDED, "retired"))
+        self._cutter.cut(EndKind.ENDED, "retired")
 
 
 def _refusal(response: Response) -> Outcome | None:

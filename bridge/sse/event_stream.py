@@ -23,7 +23,7 @@ from bridge.core.stream.event import Event, Oversize
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.sse.blocks import BlockReader
 from bridge.sse.fields import Block, scan
-from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_end
+from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_loss
 
 BATCH: Final = 512
 """Blocks that become events at once: 64 KiB of the smallest blocks would become megabytes of events."""
@@ -149,7 +149,7 @@ class EventStream:
             try:
                 self._feed(self._source.read())
             except ConnectionLost as lost:
-                end = outcome_of_end(lost.end)
+                end = outcome_of_loss(lost)
                 self._finish(end)
                 raise Disconnected(end) from lost
             events = self._in_memory()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple
 
 from bridge.core.stream.event import Oversize
 
@@ -91,8 +91,9 @@ class _Data:
         if not self._lines:
             return None, None, False
         if self._decoder is None:
-            valid = _repaired(bytes(self._kept))
-            return valid, None, valid != self._kept
+            kept = bytes(self._kept)
+            valid = _repaired(kept)
+            return valid, None, valid != kept
         self._measure(b"", final=True)
         # The kept bytes are valid except for a character that may be cut at their end, which is left out.
         beginning = self._kept.decode("utf-8", "ignore").encode()
@@ -194,10 +195,6 @@ class BlockScanner:
                 self.retry = int(value.lstrip(b"0")[:_LONGEST_RETRY] or b"0")
 
 
-@overload
-def _repaired(value: bytes) -> bytes: ...
-@overload
-def _repaired(value: None) -> None: ...
 def _repaired(value: bytes | None) -> bytes | None:
     """The value with invalid UTF-8 replaced as by the standard's decoder."""
     return value if value is None or value.isascii() else value.decode("utf-8", "replace").encode()

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from bridge.clock import Backoff
-from bridge.http.errors import ConnectionEnd, EndKind
+from bridge.http.errors import ConnectionLost, EndKind
 
 LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds. A server may ask for a day, but a request every ten minutes costs little."""
@@ -173,10 +173,10 @@ def _not_before(seconds: float, retry_after: float | None, spread: float) -> flo
     return max(seconds, min(retry_after, LONGEST_RETRY_AFTER) + spread)
 
 
-def outcome_of_end(end: ConnectionEnd) -> Outcome:
+def outcome_of_loss(lost: ConnectionLost) -> Outcome:
     """The outcome of a connection without a response, or of a body that ended."""
-    kind = Kind.UNAVAILABLE if end.kind is EndKind.REDIRECT_REFUSED else Kind(end.kind.value)
-    return Outcome(kind, end.detail, end.status)
+    kind = Kind.UNAVAILABLE if lost.kind is EndKind.REDIRECT_REFUSED else Kind(lost.kind.value)
+    return Outcome(kind, lost.detail, lost.status)
 
 
 def outcome_of_head(status: int, media_type: str, retry_after: float | None = None) -> Outcome | None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.http.connection import CuttableHTTPConnection, Cutter
-from bridge.http.errors import ConnectionEnd, EndKind
-from bridge.http.failures import end_of_reading
+from bridge.http.errors import EndKind
+from bridge.http.failures import lost_while_reading
 
-STOPPED = ConnectionEnd(EndKind.STOPPED, "stopped")
-RETIRED = ConnectionEnd(EndKind.ENDED, "retired")
+STOPPED = (EndKind.STOPPED, "stopped")
+RETIRED = (EndKind.ENDED, "retired")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_cut_before_the_socket_ends_it_when_it_is_watched(pair: tuple[socket.s
     """The stop came during name resolution."""
     cutter = Cutter()
     assert cutter.begin() is None
-    cutter.cut(STOPPED, final=True)
+    cutter.cut(*STOPPED, final=True)
     cutter.watch_socket(pair[0])
     assert pair[1].recv(1) == b""
     cutter.release()
@@ -38,7 +38,7 @@ def test_a_cut_before_the_response_ends_the_response() -> None:
     """The stop came with the response head."""
     cutter, shut_down = Cutter(), []
     cutter.begin()
-    cutter.cut(RETIRED)
+    cutter.cut(*RETIRED)
     cutter.watch_response(lambda: shut_down.append(1))
     assert shut_down == [1]
 
@@ -52,7 +52,7 @@ def test_a_connection_that_is_closed_already_needs_no_shutdown(error: type[Excep
         raise error
 
     cutter.watch_response(closed)
-    cutter.cut(RETIRED)
+    cutter.cut(*RETIRED)
     assert cutter.cut_as == RETIRED
 
 
@@ -61,26 +61,26 @@ def test_a_released_connection_is_not_shut_down() -> None:
     cutter, shut_down = Cutter(), []
     cutter.watch_response(lambda: shut_down.append(1))
     cutter.release()
-    cutter.cut(RETIRED)
+    cutter.cut(*RETIRED)
     assert shut_down == []
 
 
 def test_the_first_final_end_stays() -> None:
     """Every later connection ends with it. An end that is not final is forgotten."""
     cutter = Cutter()
-    cutter.cut(RETIRED)
+    cutter.cut(*RETIRED)
     assert cutter.begin() is None
     assert cutter.cut_as is None
-    cutter.cut(STOPPED, final=True)
-    cutter.cut(RETIRED)
-    cutter.cut(ConnectionEnd(EndKind.STOPPED, "again"), final=True)
+    cutter.cut(*STOPPED, final=True)
+    cutter.cut(*RETIRED)
+    cutter.cut(EndKind.STOPPED, "again", final=True)
     assert cutter.begin() == cutter.cut_as == STOPPED
 
 
 def test_no_connection_is_opened_after_a_cut() -> None:
     """Neither before the attempt, nor with a socket that was shut down before it connected."""
     cutter = Cutter()
-    cutter.cut(STOPPED, final=True)
+    cutter.cut(*STOPPED, final=True)
     connections = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connection = CuttableHTTPConnection(cutter, "127.0.0.1", listener.getsockname()[1], timeout=5)
@@ -91,7 +91,7 @@ def test_no_connection_is_opened_after_a_cut() -> None:
 
         def cut_first(attempt: socket.socket) -> None:
             watch(attempt)
-            cutter.cut(STOPPED)
+            cutter.cut(*STOPPED)
             connections.append(attempt)
 
         setattr(cutter, "watch_socket", cut_first)  # noqa: B010 - for this one object
@@ -104,5 +104,5 @@ def test_no_connection_is_opened_after_a_cut() -> None:
 
 def test_a_library_error_is_described_by_its_type_only() -> None:
     """A response that another thread shuts down raises AttributeError. Its text could hold anything."""
-    outcome = end_of_reading(AttributeError("'NoneType' object has no attribute 's3cret'"), 10.0)
-    assert outcome == ConnectionEnd(EndKind.BROKEN, "the body is incomplete: AttributeError")
+    lost = lost_while_reading(AttributeError("'NoneType' object has no attribute 's3cret'"), 10.0)
+    assert str(lost) == "broken: the body is incomplete: AttributeError"

@@ -177,11 +177,11 @@ def test_a_refused_redirect_names_the_reason_without_secrets(location: str | Non
     with pytest.raises(ConnectionLost) as caught:
         client.redirected(client.prepared("http://good:8088/x", {}), location, 302, {})
     client.close()
-    end = caught.value.end
-    assert (end.kind, end.status) == (EndKind.REDIRECT_REFUSED, 302)
-    assert end.detail.startswith("redirect 302 ")
-    assert why in end.detail
-    assert "s3cret" not in end.detail
+    lost = caught.value
+    assert (lost.kind, lost.status) == (EndKind.REDIRECT_REFUSED, 302)
+    assert lost.detail.startswith("redirect 302 ")
+    assert why in lost.detail
+    assert "s3cret" not in lost.detail
 
 
 def test_https_never_changes_back_to_http() -> None:

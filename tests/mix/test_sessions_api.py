@@ -18,7 +18,8 @@ import trustme
 from bridge.clock import monotonic
 from bridge.errors import Stopped
 from bridge.http.transport import Transport
-from bridge.mix.sessions import ServerUnavailable, SessionsApi, SessionSummary
+from bridge.mix.listing import SessionSummary
+from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.settings.tls import client_context
 from tests.support.waiting import wait_until
 

@@ -13,8 +13,7 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.http.connection import socket_options
-from bridge.http.errors import ConnectionEnd, EndKind
-from bridge.http.failures import end_of_reading
+from bridge.http.failures import lost_while_reading
 from bridge.sse.connection import Connector
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
@@ -288,8 +287,8 @@ def test_keepalive_detects_a_dead_peer_before_the_read_timeout() -> None:
 
 def test_failed_keepalive_probes_are_silence() -> None:
     """The system reports them as a timeout with an error number, not as a read timeout."""
-    end = end_of_reading(OSError(errno.ETIMEDOUT, "Connection timed out"), 150.0)
-    assert end == ConnectionEnd(EndKind.SILENT, "the peer no longer answers (TCP keepalive)")
+    lost = lost_while_reading(OSError(errno.ETIMEDOUT, "Connection timed out"), 150.0)
+    assert str(lost) == "silent: the peer no longer answers (TCP keepalive)"
 
 
 def every(seconds: float, pieces: Iterator[bytes] | list[bytes], head: bytes = UNTIL_CLOSE) -> Script:

@@ -133,8 +133,8 @@ class _Query:
         except _NotMixBridge as error:
             self._replica = self._away(f"something else listens there: {error}")
         except ConnectionLost as lost:
-            is_foreign = lost.end.kind in {EndKind.BROKEN, EndKind.TOO_LARGE}
-            self._replica = self._away(("something else listens there: " if is_foreign else "") + lost.end.detail)
+            is_foreign = lost.kind in {EndKind.BROKEN, EndKind.TOO_LARGE}
+            self._replica = self._away(("something else listens there: " if is_foreign else "") + lost.detail)
 
     def _ask(self) -> Replica:
         # /readyz first: a daemon that becomes ready in between must not be shown as unready beside streaming sessions.
