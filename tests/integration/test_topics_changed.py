@@ -7,7 +7,8 @@ published meanwhile, and the operator learns what happened and what to do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,19 @@ def watched(folder: Path, chosen: Mapping[str, object]) -> Bridge:
     return bridge
 
 
+@contextmanager
+def bridged(
+    folder: Path, kafka: str, namespace: str, feeds: Mapping[str, Feed], more: Mapping[str, object] | None = None
+) -> Iterator[Bridge]:
+    """Run a bridge for a server with these sessions; it must shut down gracefully."""
+    with scripted_mix() as mix:
+        mix.list(*feeds)
+        mix.streams = dict(feeds)
+        with watched(folder, settings(kafka, namespace, mix.url, more or {})) as bridge:
+            yield bridge
+            assert bridge.terminate() == 0
+
+
 def wait_problem(bridge: Bridge, topic: str, *words: str) -> None:
     """Return once the topic's problem is in the status, the log, ``/readyz`` and the metric."""
     wait_until(lambda: described(bridge, topic)["trouble"], 20, f"problem of {topic}, see {bridge.log}", 0.1)
@@ -143,24 +157,20 @@ def test_a_deleted_topic_is_reported_and_created_again(kafka: str, namespace: st
     """Its records wait, the other session continues, and all records arrive in the new topic."""
     tools, feeds = f"{namespace}.tools", {"a": Feed(5), "b": Feed(5)}
     more = {"topics.routes": [{"match": "todos_*", "topic": tools}]}
-    with scripted_mix() as mix:
-        mix.list("a", "b")
-        mix.streams = dict(feeds)
-        with watched(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            push(feeds["a"], "todos_updated", 6)
-            wait_read(bridge, "a", "6")
-            wait_read(bridge, "b", "5")
-            delete(kafka, tools)
-            push(feeds["a"], "todos_updated", 7)
-            feeds["a"].add(3)
-            feeds["b"].add(5)
-            wait_read(bridge, "b", "10")
-            wait_logged(bridge, "created again", tools)
-            assert wait_logged(bridge, "does not exist any more", tools)["level"] == "error"
-            wait_read(bridge, "a", "10")
-            wait_solved(bridge, tools)
-            wait_change(bridge, tools, "recreated", "its records are lost")
-            assert bridge.terminate() == 0
+    with bridged(tmp_path, kafka, namespace, feeds, more) as bridge:
+        push(feeds["a"], "todos_updated", 6)
+        wait_read(bridge, "a", "6")
+        wait_read(bridge, "b", "5")
+        delete(kafka, tools)
+        push(feeds["a"], "todos_updated", 7)
+        feeds["a"].add(3)
+        feeds["b"].add(5)
+        wait_read(bridge, "b", "10")
+        wait_logged(bridge, "created again", tools)
+        assert wait_logged(bridge, "does not exist any more", tools)["level"] == "error"
+        wait_read(bridge, "a", "10")
+        wait_solved(bridge, tools)
+        wait_change(bridge, tools, "recreated", "its records are lost")
     assert len(partitions_of(kafka, tools)) == 2
     assert contents(kafka, namespace, "events", "tools") == {
         "local/a": [*numbers(1, 5), *numbers(7, 10)],
@@ -171,19 +181,15 @@ def test_a_deleted_topic_is_reported_and_created_again(kafka: str, namespace: st
 def test_a_deleted_lifecycle_topic_does_not_stop_events_for_ever(kafka: str, namespace: str, tmp_path: Path) -> None:
     """The lifecycle record of a reconnection is published before the events after it."""
     feed, topic = Feed(5), f"{namespace}.lifecycle"
-    with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": feed}
-        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_read(bridge, "a", "5")
-            delete(kafka, topic)
-            feed.cut()
-            feed.add(5)
-            wait_problem_logged(bridge, topic, "does not exist any more", "all later records of the same sessions")
-            wait_logged(bridge, "created again", topic)
-            wait_read(bridge, "a", "10")
-            wait_solved(bridge, topic)
-            assert bridge.terminate() == 0
+    with bridged(tmp_path, kafka, namespace, {"a": feed}) as bridge:
+        wait_read(bridge, "a", "5")
+        delete(kafka, topic)
+        feed.cut()
+        feed.add(5)
+        wait_problem_logged(bridge, topic, "does not exist any more", "all later records of the same sessions")
+        wait_logged(bridge, "created again", topic)
+        wait_read(bridge, "a", "10")
+        wait_solved(bridge, topic)
     assert texts(kafka, namespace, "a") == numbers(1, 10)
     assert events(kafka, namespace, "lifecycle")
 
@@ -198,23 +204,19 @@ def test_a_topic_that_stays_missing_is_reported_and_waited_for(kafka: str, names
     for name, config in (("events", {}), ("dead-letters", {}), ("lifecycle", {}), ("checkpoints", COMPACTED)):
         create_topic(kafka, f"{namespace}.{name}", 4, config)
     feed, topic = Feed(5), f"{namespace}.events"
-    with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": feed}
-        more = {"topics.create": False, "topics.shards": 4}
-        with watched(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_read(bridge, "a", "5")
-            delete(kafka, topic)
-            feed.add(5)
-            wait_problem(bridge, topic, "create it with 2 partitions")
-            assert described(bridge, topic)["partitions"] is None
-            assert partitions_of(kafka, topic) == []
-            # The records that waited are older than the new topic allows.
-            create_topic(kafka, topic, 1, {"message.timestamp.before.max.ms": "1000"})
-            feed.add(5)
-            wait_read(bridge, "a", "15")
-            wait_solved(bridge, topic)
-            assert bridge.terminate() == 0
+    more = {"topics.create": False, "topics.shards": 4}
+    with bridged(tmp_path, kafka, namespace, {"a": feed}, more) as bridge:
+        wait_read(bridge, "a", "5")
+        delete(kafka, topic)
+        feed.add(5)
+        wait_problem(bridge, topic, "create it with 2 partitions")
+        assert described(bridge, topic)["partitions"] is None
+        assert partitions_of(kafka, topic) == []
+        # The records that waited are older than the new topic allows.
+        create_topic(kafka, topic, 1, {"message.timestamp.before.max.ms": "1000"})
+        feed.add(5)
+        wait_read(bridge, "a", "15")
+        wait_solved(bridge, topic)
     # A new epoch may repeat events: records in flight to the old partitions were overtaken.
     assert sorted(set(texts(kafka, namespace, "a")), key=int) == numbers(6, 15)
 
@@ -229,18 +231,14 @@ def test_added_partitions_hide_no_event(kafka: str, namespace: str, tmp_path: Pa
     # The client refreshes its metadata itself, but only every five minutes.
     more = {"kafka.properties.topic.metadata.refresh.interval.ms": 300}
     topic = f"{namespace}.events"
-    with scripted_mix() as mix:
-        mix.list(*names)
-        mix.streams = dict(feeds)
-        with watched(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, names[0], 20)
-            add_partitions(kafka, topic, 7)
-            fed = feed_until(feeds, lambda: moved(kafka, namespace) >= 2)
-            wait_change(bridge, topic, "partitions", "do not add partitions")
-            for name in names:
-                wait_read(bridge, name, str(fed))
-            assert bridge.get("/readyz").status == 200
-            assert bridge.terminate() == 0
+    with bridged(tmp_path, kafka, namespace, feeds, more) as bridge:
+        wait_acknowledged(bridge, names[0], 20)
+        add_partitions(kafka, topic, 7)
+        fed = feed_until(feeds, lambda: moved(kafka, namespace) >= 2)
+        wait_change(bridge, topic, "partitions", "do not add partitions")
+        for name in names:
+            wait_read(bridge, name, str(fed))
+        assert bridge.get("/readyz").status == 200
     assert contents(kafka, namespace, "events") == {f"local/{name}": numbers(1, fed) for name in names}
 
 
@@ -334,25 +332,21 @@ def test_a_recreated_checkpoints_topic_with_other_partitions_ends_the_process(
 def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Lowered: whole batches are refused only once. Raised: large records are accepted again."""
     feed, topic = Feed(5), f"{namespace}.events"
-    with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": feed}
-        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_read(bridge, "a", "5")
-            alter(kafka, topic, max_message_bytes=3000)
-            feed.add(300)
-            wait_change(bridge, topic, "limit", "max.message.bytes=3000")
-            wait_logged(bridge, "going on with new producers", "3000")
-            wait_read(bridge, "a", "305")
-            epoch = session(bridge, "a")["epoch"]
-            feed.add(700)
-            wait_read(bridge, "a", "1005")
-            assert session(bridge, "a")["epoch"] == epoch, "batches are refused again and again"
-            alter(kafka, topic, max_message_bytes=500_000)
-            wait_logged(bridge, "going on with new producers", "500000")
-            feed.push("content", content("x" * 20_000))
-            wait_read(bridge, "a", "1006")
-            assert bridge.terminate() == 0
+    with bridged(tmp_path, kafka, namespace, {"a": feed}) as bridge:
+        wait_read(bridge, "a", "5")
+        alter(kafka, topic, max_message_bytes=3000)
+        feed.add(300)
+        wait_change(bridge, topic, "limit", "max.message.bytes=3000")
+        wait_logged(bridge, "using new producers", "3000")
+        wait_read(bridge, "a", "305")
+        epoch = session(bridge, "a")["epoch"]
+        feed.add(700)
+        wait_read(bridge, "a", "1005")
+        assert session(bridge, "a")["epoch"] == epoch, "batches are refused again and again"
+        alter(kafka, topic, max_message_bytes=500_000)
+        wait_logged(bridge, "using new producers", "500000")
+        feed.push("content", content("x" * 20_000))
+        wait_read(bridge, "a", "1006")
     assert events(kafka, namespace, "dead-letters") == []
     found = contents(kafka, namespace, "events")["local/a"]
     assert sorted(set(found), key=found.index) == [*numbers(1, 1005), "x" * 20_000]
@@ -361,22 +355,18 @@ def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: P
 def test_topic_settings_that_lose_or_refuse_records_are_reported(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Compaction: not ready until it is removed. A short retention does not stop publishing."""
     feed, topic = Feed(5), f"{namespace}.events"
-    with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": feed}
-        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_read(bridge, "a", "5")
-            truncate(kafka, topic)
-            alter(kafka, topic, cleanup_policy="compact", message_timestamp_before_max_ms=1000)
-            alter(kafka, f"{namespace}.dead-letters", retention_ms=1, segment_ms=100)
-            push(feed, "content", 6)
-            feed.push("content", "no json")
-            wait_problem(bridge, topic, "set cleanup.policy=delete")
-            assert wait_logged(bridge, "message.timestamp.before.max.ms=1000", "raise it")["level"] == "warning"
-            assert described(bridge, topic)["warnings"]
-            alter(kafka, topic, cleanup_policy="delete")
-            wait_solved(bridge, topic)
-            push(feed, "content", 8)
-            wait_read(bridge, "a", "8")
-            assert bridge.terminate() == 0
+    with bridged(tmp_path, kafka, namespace, {"a": feed}) as bridge:
+        wait_read(bridge, "a", "5")
+        truncate(kafka, topic)
+        alter(kafka, topic, cleanup_policy="compact", message_timestamp_before_max_ms=1000)
+        alter(kafka, f"{namespace}.dead-letters", retention_ms=1, segment_ms=100)
+        push(feed, "content", 6)
+        feed.push("content", "no json")
+        wait_problem(bridge, topic, "set cleanup.policy=delete")
+        assert wait_logged(bridge, "message.timestamp.before.max.ms=1000", "raise it")["level"] == "warning"
+        assert described(bridge, topic)["warnings"]
+        alter(kafka, topic, cleanup_policy="delete")
+        wait_solved(bridge, topic)
+        push(feed, "content", 8)
+        wait_read(bridge, "a", "8")
     assert texts(kafka, namespace, "a") == ["6", "8"]
