@@ -32,9 +32,9 @@ SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
 DYING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
 
-def kinds_and_reasons(told: list[Told]) -> list[tuple[str, str]]:
+def kinds_and_reasons(announced: list[Told]) -> list[tuple[str, str]]:
     """Kinds and reasons."""
-    return [(one.kind, one.reason) for one in told]
+    return [(one.kind, one.reason) for one in announced]
 
 
 def numbers(first: int, last: int) -> list[str]:
@@ -45,8 +45,8 @@ def numbers(first: int, last: int) -> list[str]:
 def all_true(kafka: str, namespace: str) -> None:
     """Check every record of the lifecycle topic by the broker's own times."""
     records = events(kafka, namespace)
-    for key, told in lifecycles(kafka, namespace).items():
-        must_be_true(told, (one for one in records if (one.key or b"").decode() == key))
+    for key, announced in lifecycles(kafka, namespace).items():
+        must_be_true(announced, (one for one in records if (one.key or b"").decode() == key))
 
 
 # --- ends
@@ -78,13 +78,17 @@ def test_ends_are_announced_and_a_session_that_is_listed_again_resumes(
             mix.list("gone")
             wait_acknowledged(bridge, "gone", 5)
             assert bridge.terminate() == 0
-    told = lifecycle(kafka, namespace, "gone")
-    assert kinds_and_reasons(told) == [("attached", "new_session"), ("ended", "gone"), ("resumed", "replay_proved")]
-    assert [one.sequence for one in told] == [0, 3, 3]
-    assert {one.data["from_last_event_id"] for one in told[1:]} == {"3"}
-    told = lifecycle(kafka, namespace, "deleted")
-    assert kinds_and_reasons(told) == [("attached", "new_session"), ("ended", "deleted")]
-    assert told[-1].sequence == 4
+    announced = lifecycle(kafka, namespace, "gone")
+    assert kinds_and_reasons(announced) == [
+        ("attached", "new_session"),
+        ("ended", "gone"),
+        ("resumed", "replay_proved"),
+    ]
+    assert [one.sequence for one in announced] == [0, 3, 3]
+    assert {one.data["from_last_event_id"] for one in announced[1:]} == {"3"}
+    announced = lifecycle(kafka, namespace, "deleted")
+    assert kinds_and_reasons(announced) == [("attached", "new_session"), ("ended", "deleted")]
+    assert announced[-1].sequence == 4
     assert texts(kafka, namespace, "gone") == numbers(1, 5)
     assert len({one.epoch for one in accepted(kafka, namespace, "gone")}) == 1
     all_true(kafka, namespace)
@@ -115,32 +119,32 @@ def test_an_announcement_cut_by_a_crash_is_written_again(
         with started(tmp_path, chosen) as bridge:
             wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "ended")
             assert bridge.terminate() == 0
-    told = lifecycle(kafka, namespace, "a")
-    kinds = [one.kind for one in told]
+    announced = lifecycle(kafka, namespace, "a")
+    kinds = [one.kind for one in announced]
     assert set(kinds) == {"attached", "gap", "ended"}
     assert kinds == sorted(kinds, key=["attached", "gap", "ended"].index)
-    gaps = [one for one in told if one.kind == "gap"]
+    gaps = [one for one in announced if one.kind == "gap"]
     assert {(one.sequence, one.data["missing"]) for one in gaps} == {(5, 3)}
     assert len({one.new_epoch for one in gaps}) == len(gaps), "a new epoch was announced twice"
-    assert gaps[-1].new_epoch == told[-1].epoch
+    assert gaps[-1].new_epoch == announced[-1].epoch
     assert texts(kafka, namespace, "a") == [*numbers(1, 5), *numbers(9, 10)]
     all_true(kafka, namespace)
     verified = command(["verify", "--json"], settings(kafka, namespace, "http://unknown.invalid"))
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def _say(mix: MixServer, first: int, last: int) -> None:
+def _publish(mix: MixServer, first: int, last: int) -> None:
     mix.publish("a", *(("content", content(number)) for number in range(first, last + 1)))
 
 
 def _gap(_bridge: Bridge, kafka: str, namespace: str, mix: MixServer) -> None:
     """The session has five events; its server drops three that were never read."""
-    _say(mix, 1, 5)
+    _publish(mix, 1, 5)
     wait_until(lambda: len(events(kafka, namespace)) == 5, TIMEOUT, "five events", 0.1)
     wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
     refusal = mix.fault("status", status=503)
     mix.fault("disconnect")
-    _say(mix, 6, 10)
+    _publish(mix, 6, 10)
     mix.fault("evict", keep=2)
     mix.clear(refusal)
 
@@ -157,13 +161,13 @@ def _end(kafka: str, namespace: str, mix: MixServer) -> None:
 
 def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Skipped events come with one reconnect: no gap. A second jump, or events that never come, are announced."""
-    names = ("healed", "twice", "lost", "leap")
+    names = ("filled", "twice", "lost", "leap")
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         for name in names:
             mix.post("/control/sessions", {"id": name, "rate": 0})
         more = {"servers.local.sessions": ",".join(names), "servers.local.discover": False, **BY_THE_BROKER}
 
-        def say(first: int, last: int, *those: str) -> None:
+        def publish(first: int, last: int, *those: str) -> None:
             for name in those or names:
                 mix.publish(name, *(("content", content(number)) for number in range(first, last + 1)))
 
@@ -176,37 +180,37 @@ def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, 
             )
 
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            say(1, 5)
+            publish(1, 5)
             wait_texts(dict.fromkeys(names, numbers(1, 5)))
-            for name in ("healed", "twice"):
+            for name in ("filled", "twice"):
                 mix.fault("skip", events=2, session=name, times=1)
             mix.fault("drop", session="lost", times=2)
             mix.fault("jump", session="leap", by=100)
-            say(6, 9)
+            publish(6, 9)
             ten = numbers(1, 9)
             wait_texts(dict.fromkeys(names, ten) | {"lost": [*numbers(1, 5), *numbers(8, 9)]})
             mix.fault("skip", events=2, session="twice", times=1)
-            say(10, 15, "twice")
+            publish(10, 15, "twice")
             wait_texts(
-                {"healed": ten, "twice": [*ten, *numbers(12, 15)], "leap": ten}
+                {"filled": ten, "twice": [*ten, *numbers(12, 15)], "leap": ten}
                 | {"lost": [*numbers(1, 5), *numbers(8, 9)]}
             )
-            healed = [line for line in bridge.get("/metrics").text.splitlines() if line.startswith("mix_bridge_healed")]
+            filled = [line for line in bridge.get("/metrics").text.splitlines() if line.startswith("mix_bridge_healed")]
             opened = {name: mix.counts(name)["opened"] for name in names}
             assert bridge.terminate() == 0
     attached, proved, jumped = ("attached", "new_session"), ("resumed", "replay_proved"), ("gap", "ids_jumped")
-    told = {name: lifecycle(kafka, namespace, name) for name in names}
-    assert {name: kinds_and_reasons(one) for name, one in told.items()} == {
-        "healed": [attached, proved],
+    announced = {name: lifecycle(kafka, namespace, name) for name in names}
+    assert {name: kinds_and_reasons(one) for name, one in announced.items()} == {
+        "filled": [attached, proved],
         "twice": [attached, proved, jumped],
         "lost": [attached, proved, jumped],
         "leap": [attached, proved, jumped],
     }
-    assert {name: one[-1].data["missing"] for name, one in told.items()} == {
-        "healed": None, "twice": 2, "lost": 2, "leap": 100
+    assert {name: one[-1].data["missing"] for name, one in announced.items()} == {
+        "filled": None, "twice": 2, "lost": 2, "leap": 100
     }  # fmt: skip
     assert set(opened.values()) == {2}
-    assert healed == ['mix_bridge_healed_total{server="local"} 2.0']
+    assert filled == ['mix_bridge_healed_total{server="local"} 2.0']
     all_true(kafka, namespace)
 
 
@@ -235,5 +239,5 @@ def test_a_reader_that_waited_long_for_memory_reconnects(namespace: str, tmp_pat
         assert texts(broker.bootstrap, namespace, "a") == numbers(1, 260)
         records = events(broker.bootstrap, namespace)
         assert len(records) == 260, "the replay was published again"
-        told = lifecycle(broker.bootstrap, namespace, "a")
-    assert kinds_and_reasons(told) == [("attached", "new_session"), ("resumed", "replay_proved")]
+        announced = lifecycle(broker.bootstrap, namespace, "a")
+    assert kinds_and_reasons(announced) == [("attached", "new_session"), ("resumed", "replay_proved")]
