@@ -197,7 +197,7 @@ def reset(
 
     def plan(topic: CheckpointsTopic) -> list[Edit]:
         if partition is not None:
-            return _removal(topic, key, partition)
+            return changes.remove(topic, key, partition)
         if forget:
             return changes.forget(topic, key)
         own, settings = _session_key(key), topic.access.settings
@@ -208,15 +208,6 @@ def reset(
         return changes.reset(topic, own)
 
     _change(options, plan, force=force, as_json=as_json)
-
-
-def _removal(topic: CheckpointsTopic, key: bytes, partition: int) -> list[Edit]:
-    from bridge.admin.checkpoints.changes import OwnPartition, remove
-
-    try:
-        return remove(topic, key, partition)
-    except OwnPartition as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 def _unhexed(text: str) -> bytes:

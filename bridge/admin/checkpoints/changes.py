@@ -10,13 +10,16 @@ from bridge.clock import unix_ms
 from bridge.core.checkpoint_log import StoredCheckpoint
 from bridge.core.identity import SessionKey, partition_of
 from bridge.core.terminal_text import visible_bytes
+from bridge.errors import EXIT_USAGE, BridgeError
 from bridge.mix.rules import rules_of
 from bridge.settings import ServerSettings, Settings
 from bridge.sharding.invalid_checkpoints import session_of
 
 
-class OwnPartition(ValueError):
+class OwnPartition(BridgeError):
     """Removing the record from the session's own partition would forget the session."""
+
+    exit_code = EXIT_USAGE
 
 
 def set_position(topic: CheckpointsTopic, session: SessionKey, event_id: str) -> list[Edit]:

@@ -67,32 +67,20 @@ class Gaps:
             self.unknown += event.missing is None
 
 
+@dataclass(slots=True)
 class EpochAccount:
     """One epoch of one session."""
 
-    __slots__ = (
-        "dead_letters",
-        "hidden",
-        "highest",
-        "lowest",
-        "out_of_order",
-        "present",
-        "records",
-        "repeats",
-        "replays",
-    )
-
-    def __init__(self) -> None:
-        self.present = NumberSet()
-        self.hidden: NumberSet | None = None
-        """Numbers behind a higher one in the place of their first record: consumers that follow the rule drop them."""
-        self.replays: NumberSet | None = None
-        self.lowest = 0
-        self.highest = 0
-        self.records = 0
-        self.repeats = 0
-        self.out_of_order = 0
-        self.dead_letters = 0
+    present: NumberSet = field(default_factory=NumberSet)
+    hidden: NumberSet | None = None
+    """Numbers behind a higher one in the place of their first record: consumers that follow the rule drop them."""
+    replays: NumberSet | None = None
+    lowest: int = 0
+    highest: int = 0
+    records: int = 0
+    repeats: int = 0
+    out_of_order: int = 0
+    dead_letters: int = 0
 
     def count(self, sequence: int, *, dead_letter: bool) -> bool:
         """Count a record; return whether its number is new."""
@@ -119,43 +107,35 @@ class EpochAccount:
         self.replays.add(sequence)
 
 
+@dataclass(slots=True)
 class SessionAccount:
     """One session with all its epochs."""
 
-    __slots__ = (
-        "checkpoint",
-        "cut",
-        "epochs",
-        "first_after",
-        "first_within",
-        "gaps",
-        "horizon",
-        "newest_epoch",
-        "replayed",
-        "seen",
-        "statements",
-    )
+    cut: Mapping[Place, float]
+    """The horizons of the places without their beginning."""
+    epochs: dict[int, EpochAccount] = field(default_factory=dict)
+    statements: dict[int, int] = field(default_factory=dict)
+    """By epoch: every number up to this sequence is in Kafka."""
+    newest_epoch: int = -1
+    """The newest epoch of a checkpoint or a lifecycle record."""
+    checkpoint: Number | None = None
+    gaps: Gaps = field(default_factory=Gaps)
+    replayed: int = 0
+    seen: dict[Place, Number] = field(default_factory=dict)
+    """The highest number in each place."""
+    first_within: dict[Place, Number] = field(default_factory=dict)
+    """The first number in each place without its beginning."""
+    first_after: Number = AFTER_ALL
+    """The lowest number among records later than all horizons."""
+    horizon: float | None = field(init=False)
+    """The latest horizon."""
 
-    def __init__(self, cut: Mapping[Place, float]) -> None:
-        self.epochs: dict[int, EpochAccount] = {}
-        self.statements: dict[int, int] = {}
-        """By epoch: every number up to this sequence is in Kafka."""
-        self.newest_epoch = -1
-        """The newest epoch of a checkpoint or a lifecycle record."""
-        self.checkpoint: Number | None = None
-        self.gaps = Gaps()
-        self.replayed = 0
-        self.seen: dict[Place, Number] = {}
-        """The highest number in each place."""
-        self.first_within: dict[Place, Number] = {}
-        """The first number in each place without its beginning."""
-        self.first_after = AFTER_ALL
-        """The lowest number among records later than all horizons."""
-        self.set_cut(cut)
+    def __post_init__(self) -> None:
+        self.set_cut(self.cut)
 
     def set_cut(self, cut: Mapping[Place, float]) -> None:
         """Set the places without their beginning, before the first record is added."""
-        self.cut = frozenset(cut)
+        self.cut = cut
         self.horizon = max(cut.values(), default=None)
 
     def add(self, place: Place, timestamp_ms: int, record: NumberedRecord) -> None:

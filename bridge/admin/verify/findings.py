@@ -78,8 +78,8 @@ class EpochVerdict:
     """The lost numbers above the last existing one."""
     hidden: Missing
     """Existing numbers behind a higher number in their partition: consumers that follow the rule drop them."""
-    out_of_order: int
     repeats: int
+    out_of_order: int
     dead_letters: int
     expired: int
     in_flight: int

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from bridge.admin.text import counted
 from bridge.admin.verify.audit import Audit, TopicRead
-from bridge.admin.verify.findings import EpochVerdict, Finding, SessionVerdict, judge
+from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge
 from bridge.settings import Settings
 
 EPOCH_COUNTS = ("hidden", "repeats", "dead_letters", "expired", "in_flight", "superseded")
@@ -76,29 +76,15 @@ def _session(session: SessionVerdict) -> dict[str, Any]:
 
 
 def _epoch(epoch: EpochVerdict) -> dict[str, Any]:
-    return {
-        "epoch": epoch.epoch,
-        "verdict": epoch.finding.value,
-        "complete": epoch.finding is Finding.COMPLETE,
-        "first": epoch.first,
-        "last": epoch.last,
-        "stated": epoch.stated,
-        "required": epoch.required,
-        "records": epoch.records,
-        "lost": epoch.lost.spans,
-        "lost_count": epoch.lost.count,
-        "lost_spans_left_out": epoch.lost.spans_left_out,
-        "truncated": epoch.truncated,
-        "hidden": epoch.hidden.spans,
-        "hidden_count": epoch.hidden.count,
-        "hidden_spans_left_out": epoch.hidden.spans_left_out,
-        "repeats": epoch.repeats,
-        "out_of_order": epoch.out_of_order,
-        "dead_letters": epoch.dead_letters,
-        "expired": epoch.expired,
-        "in_flight": epoch.in_flight,
-        "superseded": epoch.superseded,
-    }
+    members: dict[str, Any] = {"epoch": epoch.epoch, "verdict": epoch.finding.value}
+    members["complete"] = epoch.finding is Finding.COMPLETE
+    for name in (field.name for field in fields(epoch)):
+        value = getattr(epoch, name)
+        if isinstance(value, Missing):
+            members |= {name: value.spans, f"{name}_count": value.count, f"{name}_spans_left_out": value.spans_left_out}
+        else:
+            members[name] = value
+    return members
 
 
 def _limits(sessions: Iterable[SessionVerdict], topics: Iterable[TopicRead], settings: Settings) -> Iterator[str]:
