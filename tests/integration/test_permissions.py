@@ -121,7 +121,7 @@ def test_each_missing_permission_is_reported_and_the_documented_ones_suffice(tmp
         done = command(["checkpoints", "set", "local/x", "--last-event-id", "1"], given)
         assert (done.returncode, done.stdout) == (1, "")
         assert (
-            "is not known: not allowed to use the consumer group mix.bridge; grant READ on group mix.bridge"
+            "is running: not allowed to use the consumer group mix.bridge; grant READ on group mix.bridge"
             in done.stderr
         )
         allow(broker, rules[ResourceType.GROUP])
