@@ -211,7 +211,7 @@ class World:
     def step(self, reader: Reader) -> None:
         """The reader goes on, unless its submit might wait for room: nobody would end the wait."""
         free = self.max_in_flight - reader.publisher.in_flight
-        if free > 0 and self.delivery.budget.held <= self.max_buffer_bytes // 2:
+        if free > 0 and self.delivery.budget.held < self.max_buffer_bytes // 2:
             reader.step(self.chance.randint(1, free))
 
     def turn(self) -> None:
