@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from bridge.core.identity import Position, new_epoch
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.rules import Encoded, Record, cursor_after
+from bridge.core.records.rules import Encoded, Record, counts_of, cursor_after
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, extended
 
@@ -248,14 +248,6 @@ class Batch(Entry):
         self.is_overtaken = False
         if self.count:
             self.stage = Stage.WAITING
-
-
-def counts_of(records: Iterable[Record]) -> dict[str, int]:
-    """Records by topic."""
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.topic] = counts.get(record.topic, 0) + 1
-    return counts
 
 
 class CheckpointBarrier(Entry):

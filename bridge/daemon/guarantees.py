@@ -1,9 +1,10 @@
-"""Makes the delivery for the guarantee of the settings; no other module of the daemon knows which it is."""
+"""Delivery with the guarantee that the settings ask for: chosen once, here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from bridge.core.records.sizes import SizeLimits
 from bridge.delivery import at_least_once, exactly_once
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
@@ -18,30 +19,31 @@ from bridge.settings.naming import transactional_id
 
 
 def make_delivery(
-    settings: Settings, partitions: int, limit: Callable[[], int], reclaim: Reclaim, heartbeat: Callable[[], None]
+    settings: Settings, partitions: int, sizes: SizeLimits, reclaim: Reclaim, heartbeat: Callable[[], None]
 ) -> Delivery:
-    """``partitions``: of the checkpoints topic; ``limit``: bytes of the largest request that all topics accept now."""
+    """``partitions`` of the checkpoints topic; ``sizes``: of the topics as they are now."""
     topics, delivery = settings.topics, settings.delivery
     own = OwnTopics(topics.checkpoints, partitions, topics.lifecycle)
     config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
 
     def make(role: Role) -> IdempotentProducer:
-        return IdempotentProducer(ProducerSettings(config, limit()), role)
+        return IdempotentProducer(ProducerSettings(config, sizes.batch_size, sizes.largest), role)
 
     if delivery.guarantee == "at_least_once":
         bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
-        return AtLeastOnce(make, own, bounds, heartbeat)
+        return AtLeastOnce(make, own, sizes, bounds, heartbeat)
 
     timeouts = TransactionTimeouts()
 
     def make_transactional(shard: int) -> TransactionalProducer:
         name = transactional_id(settings.namespace, shard)
-        return TransactionalProducer(ProducerSettings(config, limit()), name, timeouts)
+        return TransactionalProducer(ProducerSettings(config, sizes.batch_size, sizes.largest), name, timeouts)
 
     return ExactlyOnce(
         make_transactional,
         lambda: make(Role.POSITIONS),
         own,
+        sizes,
         exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
         Pace(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
         reclaim,

@@ -110,21 +110,17 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
 ) -> Pipeline:
     """Put the parts together once the topics are prepared; ``wake`` wakes the main thread."""
     stall_detector, count = StallDetector(), limits.checkpoint_partitions
-    topics: TopicWatch | NoTopicWatch = NoTopicWatch(limits.max_request_bytes)
 
     def heartbeat() -> None:
         heartbeats.record("delivery")
         stall_detector.heartbeat()
-
-    def limit() -> int:
-        return topics.max_request_bytes
 
     def reclaim(
         lease: Lease,
     ) -> Mapping[SessionKey, Checkpoint]:  # called by a delivery thread, once all parts are there
         return coordinator.reclaim(lease)
 
-    delivery = make_delivery(settings, count, limit, reclaim, heartbeat)
+    delivery = make_delivery(settings, count, limits.sizes, reclaim, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
     coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
     topics = watch(settings, limits, coordinator)

@@ -83,16 +83,11 @@ class TopicWatch:
         self._checkpoints = settings.topics.checkpoints
         self._needed = needed_bytes(settings)
         self._creates = settings.topics.create
-        self._limit = limits.max_request_bytes
+        self._sizes = limits.sizes
         self._topics = topics
         self._follower = follower
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
-
-    @property
-    def max_request_bytes(self) -> int:
-        """The smallest ``max.message.bytes`` of all topics at the last check (any thread)."""
-        return self._limit
 
     def start(self) -> None:
         """Start the thread."""
@@ -174,11 +169,12 @@ class TopicWatch:
             return  # no answer in time: the next check tries again
 
     def _follow_limit(self) -> None:
-        limits = [each.last.max_message_bytes for each in self._watched if each.last is not None]
-        if not limits or min(limits) == self._limit:
-            return
-        self._limit = min(limits)
-        self._follower.follow_limit(self._limit)
+        sizes = self._sizes
+        before = sizes.batch_size, sizes.largest
+        known = [each for each in self._watched if each.last is not None]
+        sizes.update({each.plan.name: each.last.max_message_bytes for each in known if each.last is not None})
+        if (sizes.batch_size, sizes.largest) != before:
+            self._follower.follow_limit(sizes.batch_size)
 
 
 def _snapshot(watched: _Watched) -> TopicSnapshot:
@@ -188,9 +184,6 @@ def _snapshot(watched: _Watched) -> TopicSnapshot:
 
 class NoTopicWatch:
     """A watch that watches nothing (any thread)."""
-
-    def __init__(self, max_request_bytes: int) -> None:
-        self.max_request_bytes = max_request_bytes
 
     def start(self) -> None:
         """Do nothing."""

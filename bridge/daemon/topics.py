@@ -33,6 +33,6 @@ def watch_topics(settings: Settings, limits: TopicLimits, follower: Follower) ->
     return TopicWatch(settings, limits, TopicAdmin(client_config(settings.kafka, "mix-bridge")), follower)
 
 
-def watch_nothing(_settings: Settings, limits: TopicLimits, _follower: Follower) -> NoTopicWatch:
+def watch_nothing(_settings: Settings, _limits: TopicLimits, _follower: Follower) -> NoTopicWatch:
     """Watch nothing: an embedded Kafka has no topic settings that could change."""
-    return NoTopicWatch(limits.max_request_bytes)
+    return NoTopicWatch()

@@ -75,19 +75,21 @@ class CheckpointWriter:
             return None
         return self._checkpoint(self.written, self._overlap_window, self._state)
 
-    def write(self, position: Position, overlap_window: OverlapWindow) -> None:
-        """Write an acknowledged position, unless Kafka has it or a report about an earlier one is still to come."""
-        if self._is_writing or self.has(position):
-            return  # one at a time: during an outage they would pile up, and the newest replaces all
+    def write(self, position: Position, overlap_window: OverlapWindow) -> bool:
+        """Write an acknowledged position; False while a report about an earlier one is still to come, or it failed."""
+        if self._is_writing:
+            return False  # one at a time: during an outage they would pile up, and the newest replaces all
         try:
             self._produce(
                 position, overlap_window, "active", partial(self._report, position, overlap_window, self._topic_number)
             )
-            self._is_writing = True
         except QueueFull:
-            return  # the next turn of the timer tries again
+            return False
         except ProduceFailed as failure:
             self.note_trouble(failure.error)
+            return False
+        self._is_writing = True
+        return True
 
     def write_barrier(self, barrier: CheckpointBarrier, report: Report) -> None:
         """Write a barrier's checkpoint; raises as ``Produce``. ``report`` runs after ``written`` is set."""

@@ -36,6 +36,7 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder
+from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.lease import Lease
@@ -73,6 +74,7 @@ class ExactlyOnce:
         make: Callable[[int], TransactionalProducer],
         make_probe: Callable[[], IdempotentProducer],
         topics: OwnTopics,
+        sizes: SizeLimits,
         limits: Limits,
         pace: Pace,
         reclaim: Reclaim,
@@ -85,6 +87,7 @@ class ExactlyOnce:
         self._make_probe = make_probe
         self._probe: IdempotentProducer | None = None
         self._topics = topics
+        self._sizes = sizes
         self._limits = limits
         self._pace = pace
         self._reclaim = reclaim
@@ -133,6 +136,7 @@ class ExactlyOnce:
     ) -> SessionPublisher:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
         shard = self._shards[lease.shard]
+        encoder.follow(self._sizes)
         session = Session(key, encoder, restored, self.budget, lease)
         present = shard.present
         checkpoints = CheckpointWriter(

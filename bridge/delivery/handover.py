@@ -8,9 +8,10 @@ from typing import NamedTuple, Protocol, cast
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.in_flight import Announcement, Batch, Entry, Message, Stage, counts_of
+from bridge.core.in_flight import Announcement, Batch, Entry, Message, Stage
 from bridge.core.records.headers import MARKER_BYTES, prefix
-from bridge.core.records.rules import Encoded, Encoder, Record
+from bridge.core.records.rules import Encoded, Encoder, Record, counts_of
+from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.isolation import Isolation
 from bridge.delivery.session import Session
 from bridge.kafka.errors import (
@@ -61,8 +62,7 @@ class RefusedRecord(NamedTuple):
         """The batch with the dead letter in place of its only record."""
         encoded = encode_batch(encoder, batch)
         place = 0 if encoded.places is None else encoded.places[0]
-        is_cut = self.most_bytes is not None
-        letter = encoder.rejected(batch.events[place], batch.epoch, batch.sequence, self.error, cut=is_cut)
+        letter = encoder.rejected(batch.events[place], batch.epoch, batch.sequence, self.error)
         if self.most_bytes is not None:
             letter = letter._replace(value=prefix(letter.value, self.most_bytes))
         return encoded._replace(records=[letter], counts=counts_of([letter]))
@@ -231,10 +231,16 @@ class Handover:
         return records
 
     def cut_piece(self, batch: Batch) -> None:
-        """Leave as many records in the batch as go next in one request: all for one topic."""
+        """Leave as many records in the batch as go next in one request: all for one topic, and below its size."""
         records = self.prepare(batch)
         topic = records[0].topic
-        available = next((at for at, record in enumerate(records) if record.topic != topic), len(records))
+        available, room = 0, self._session.encoder.batch_size
+        for record in records:
+            room -= batch_bytes(record.key, record.value, record.headers)
+            if record.topic != topic or room < 0:
+                break
+            available += 1
+        available = max(1, available)
         size = self.isolation.piece(available)
         if size < len(records):
             self._session.in_flight.split(batch, size)

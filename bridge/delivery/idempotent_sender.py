@@ -269,17 +269,18 @@ class IdempotentSender:
         self._handover.produce(batch, self._producers.events.produce_all)
         return False
 
-    def write_checkpoint(self) -> None:
-        """Write the acknowledged position if it moved since it was last written (the delivery thread's timer)."""
+    def write_checkpoint(self) -> bool:
+        """Write the acknowledged position if it moved since it was last written; False: try again soon."""
         self.advance()
         in_flight = self.session.in_flight
         position = in_flight.acknowledged
+        if position is None or self.checkpoints.has(position) or self.session.is_over:
+            return True
         # A barrier at the head may be under way: an older position must not be written behind it.
-        if position is None or self.awaits_checkpoint or self.checkpoints.has(position):
-            return
+        if self.awaits_checkpoint:
+            return False
         with self.session.lock:
-            if self.session.may_hand_over:
-                self.checkpoints.write(position, in_flight.overlap_window)
+            return self.session.may_hand_over and self.checkpoints.write(position, in_flight.overlap_window)
 
 
 def _begins_epoch(entry: Entry) -> bool:

@@ -81,8 +81,18 @@ class ProducerSettings:
 
     config: Mapping[str, Any]
     """By librdkafka's names; the limits below are not among them."""
-    max_request_bytes: int
-    """The smallest ``max.message.bytes`` of our topics: Kafka refuses a larger batch whole."""
+    batch_bytes: int
+    """Of a batch of several records: at most the smallest ``max.message.bytes``, Kafka refuses a larger batch whole."""
+    message_bytes: int = 0
+    """Of the largest single record: at least the largest ``max.message.bytes``; 0: ``batch_bytes``."""
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The size limits by librdkafka's names."""
+        return {
+            "message.max.bytes": max(self.message_bytes, self.batch_bytes),
+            "batch.size": min(self.batch_bytes, 1_000_000),
+        }
 
 
 _LAST_POLLS = 10
@@ -128,11 +138,12 @@ _LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.SINGLE: 0, Role.ISOLATION: 10
 
 def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
     """The producer's configuration: what protects delivery is fixed here, the rest comes from the settings."""
-    limits = {
-        "message.max.bytes": settings.max_request_bytes,
-        "batch.size": min(settings.max_request_bytes, 1_000_000),
-    }
-    return below({"linger.ms": _LINGER[role]}, settings.config) | dict(DELIVERY) | limits | dict(_OF_ROLE[role])
+    return (
+        below({"linger.ms": _LINGER[role]}, settings.config)
+        | dict(DELIVERY)
+        | dict(settings.limits)
+        | dict(_OF_ROLE[role])
+    )
 
 
 class IdempotentProducer:

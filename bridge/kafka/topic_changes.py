@@ -37,7 +37,7 @@ def changes(planned: TopicPlan, before: TopicDescription, now: TopicDescription)
         yield Change(ChangeKind.PARTITIONS, f"topic {name} has {counts}: {_repartitioned(planned)}")
     old, new = before.max_message_bytes, now.max_message_bytes
     if old != new:
-        consequence = "the smallest limit of all topics applies from now on"
+        consequence = "it applies to this topic from now on, larger events become dead letters"
         yield Change(ChangeKind.LIMIT, f"topic {name} has max.message.bytes={new}, {old} before: {consequence}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bridge.core.records.sizes import SizeLimits
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.model import Settings
 
@@ -75,8 +76,8 @@ class TopicLimits:
     """What delivery must know about the topics."""
 
     checkpoint_partitions: int
-    max_request_bytes: int
-    """The smallest ``max.message.bytes`` of all topics: a batch that is too large is refused whole."""
+    sizes: SizeLimits
+    """``max.message.bytes`` of each topic; the topic watch keeps it up to date."""
     warnings: tuple[Mistake, ...] = ()
 
 
@@ -85,7 +86,7 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     topics = settings.topics
     replication = topics.replication_factor
     needed = needed_bytes(settings)
-    # The checkpoints topic too: producers obey one limit, the smallest of all topics.
+    # The checkpoints topic too: batches on the wire stay below the smallest limit of all topics.
     size = {"max.message.bytes": str(needed)} if needed > BROKER_LIMIT else {}
     compacted, config = {**CHECKPOINTS_CONFIG, **size}, size | topics.config
     keys = {f"topics.{key}": getattr(topics, key) for key in ("events", "dead_letters", "lifecycle")}
@@ -122,7 +123,7 @@ def limits_of(settings: Settings, planned: Sequence[TopicPlan], topics: Mapping[
         raise SettingsError(mistakes)
     return TopicLimits(
         checkpoint_partitions=topics[settings.topics.checkpoints].partitions,
-        max_request_bytes=min(each.max_message_bytes for each in topics.values()),
+        sizes=SizeLimits({name: each.max_message_bytes for name, each in topics.items()}),
         warnings=tuple(warning for each in problems for warning in each.warnings),
     )
 
@@ -181,11 +182,10 @@ def _size_problems(planned: TopicPlan, limit: int, needed: int) -> Problems:
     if planned.key == LIFECYCLE and limit < _LIFECYCLE_BYTES:
         text = f"{accepts} a lifecycle record may need ({_LIFECYCLE_BYTES}); raise it, or name another topic"
         return Problems((Mistake(planned.key, text),))
-    if limit < needed:
+    if limit < needed and not (planned.compacted and limit >= _LIFECYCLE_BYTES):
         text = (
-            f"{accepts} events.max_bytes and its overhead ({needed}), and the smallest limit applies to all"
-            " topics: larger events become dead letters; raise max.message.bytes on the topic, or lower"
-            " events.max_bytes"
+            f"{accepts} events.max_bytes and its overhead ({needed}): larger events for this topic become dead"
+            " letters; raise max.message.bytes on the topic, or lower events.max_bytes"
         )
         return Problems(warnings=(Mistake(planned.key, text),))
     return Problems()

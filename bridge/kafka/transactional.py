@@ -70,15 +70,13 @@ def transactional_config(
     own = {
         "transactional.id": transactional_id,
         "transaction.timeout.ms": round(timeouts.transaction * 1000),
-        "message.max.bytes": settings.max_request_bytes,
-        "batch.size": min(settings.max_request_bytes, 1_000_000),
         # The commit acknowledges all records, so only failures need a delivery report.
         "delivery.report.only.error": True,
         # Only the log reports an orderly close of a connection: see DisconnectLogFilter.
         "log_level": _LEVEL,
         "log.connection.close": True,
     }
-    return below({"linger.ms": _LINGER}, settings.config) | dict(DELIVERY) | own
+    return below({"linger.ms": _LINGER}, settings.config) | dict(DELIVERY) | dict(settings.limits) | own
 
 
 class DisconnectLogFilter:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, epoch_text, prefix, sequence_text
 from bridge.core.records.rules import CONNECTION_EVENTS, Encoder, Format, Policy, Record, Route, Rules
+from bridge.core.records.sizes import SizeLimits, batch_bytes
 from bridge.core.stream.event import Event, Oversize
 from bridge.core.terminal_text import one_line
 from bridge.mix.events import VALIDATORS
@@ -204,8 +205,13 @@ class TestPolicies:
 
 
 class TestOversize:
-    def test_a_value_over_the_limit_is_a_marker_with_size_and_digest_of_all(self) -> None:
+    def test_a_value_over_the_limit_is_a_whole_dead_letter_where_its_topic_accepts_that(self) -> None:
         data = json.dumps({"type": "content", "content": "é" * 500_000}, ensure_ascii=False)
+        made = record(event(data))
+        assert (made.dead_letter, made.value) == ("oversize", data.encode())
+
+    def test_a_value_over_the_limit_of_the_dead_letters_topic_is_a_marker_with_size_and_digest_of_all(self) -> None:
+        data = json.dumps({"type": "content", "content": "é" * 600_000}, ensure_ascii=False)
         made = record(event(data))
         headers = texts(made)
         assert (made.topic, made.dead_letter) == ("mix.dead-letters", "oversize")
@@ -222,9 +228,39 @@ class TestOversize:
         assert (made.dead_letter, made.value) == ("oversize", GOOD.encode())
         assert record(event(), replace(RULES, max_bytes=size - 1, format="binary")).dead_letter is None
 
-    def test_an_invalid_event_over_the_limit_is_a_marker_too(self) -> None:
+    def test_an_invalid_event_over_the_limit_is_oversize_too(self) -> None:
         made = record(event(WRONG + " " * 100_000), replace(RULES, max_bytes=90_000))
-        assert (made.dead_letter, len(made.value)) == ("oversize", MARKER_BYTES)
+        assert (made.dead_letter, len(made.value)) == ("oversize", len(WRONG) + 100_000)
+
+    @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
+    @pytest.mark.parametrize("limit", [200, 700, 2000, 50_000, 200_000])
+    def test_what_its_topic_does_not_accept_is_a_dead_letter_before_it_is_sent(self, form: Format, limit: int) -> None:
+        """Each topic has its own limit; the dead letter is cut until its own topic accepts it."""
+        encoder = Encoder(replace(RULES, format=form), KEY)
+        limits = SizeLimits({RULES.events_topic: limit, RULES.dead_letters_topic: 1_000_000})
+        encoder.follow(limits)
+        for size in (0, 100, 500, 1500, 49_000, 49_900, 100_000, 300_000):
+            made = encoder.encode(event(json.dumps({"type": "content", "content": "x" * size})), EPOCH, 7)
+            assert made is not None
+            is_within = batch_bytes(made.key, made.value, made.headers) <= limits.of(made.topic)
+            assert is_within
+            assert made.dead_letter in (None, "oversize")
+        limits.update({RULES.events_topic: limit, RULES.dead_letters_topic: 2000})
+        cut = encoder.encode(event(json.dumps({"type": "content", "content": "x" * 300_000})), EPOCH, 7)
+        assert cut is not None
+        assert batch_bytes(cut.key, cut.value, cut.headers) <= 2000
+        assert texts(cut)["bridge.bytes"] == str(300_000 + 34)
+
+    def test_a_raised_limit_is_followed(self) -> None:
+        limits, encoder = SizeLimits({RULES.events_topic: 2000}), Encoder(RULES, KEY)
+        encoder.follow(limits)
+        large = event(json.dumps({"type": "content", "content": "x" * 5000}))
+        before = encoder.encode(large, EPOCH, 7)
+        limits.update({RULES.events_topic: 20_000})
+        after = encoder.encode(large, EPOCH, 7)
+        assert before is not None
+        assert after is not None
+        assert (before.dead_letter, after.dead_letter) == ("oversize", None)
 
     def test_what_the_reader_has_cut_is_a_marker_with_the_readers_size_and_digest(self) -> None:
         made = record(event("x" * 70_000, oversize=Oversize(5_000_000, "ab" * 32)))
@@ -252,9 +288,9 @@ class TestRejected:
         assert len(headers["bridge.error"]) == 500
         assert (headers["bridge.epoch"], headers["bridge.sequence"]) == ("1764000000", "000000000007")
 
-    def test_one_that_was_refused_for_its_size_is_cut(self) -> None:
-        made = Encoder(RULES, KEY).rejected(event("x" * 70_000), EPOCH, 7, "too large", cut=True)
-        assert (len(made.value), texts(made)["bridge.bytes"]) == (MARKER_BYTES, "70000")
+    def test_it_is_whole_where_its_topic_accepts_that(self) -> None:
+        made = Encoder(RULES, KEY).rejected(event("x" * 70_000), EPOCH, 7, "too large")
+        assert (len(made.value), texts(made)["bridge.bytes"]) == (70_000, "70000")
 
 
 class TestRoutes:

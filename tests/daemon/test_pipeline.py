@@ -60,7 +60,7 @@ def test_only_what_is_not_delivered_makes_a_shutdown_fail(*, leaves: bool, deliv
         cast("Delivery", Parts("delivery", calls, ends=delivers)),
         cast("Supervisor", Parts("readers", calls)),
         cast("ShardCoordinator", Parts("group", calls, ends=leaves)),
-        NoTopicWatch(0),
+        NoTopicWatch(),
     )
     assert pipeline.drain(10.0, wait) is delivers
     assert calls == ["readers stop", "group stop", "delivery stop", *aborted, "group close"]

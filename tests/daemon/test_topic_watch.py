@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.core.records.sizes import SizeLimits
 from bridge.daemon.topic_watch import TopicWatch
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.topic_changes import ChangeKind, changes, problem, warnings
@@ -60,7 +61,9 @@ class Cluster:
 
     def watched(self, settings: Settings = SETTINGS) -> TopicWatch:
         """Return a watch after one check without problems."""
-        watch = TopicWatch(settings, TopicLimits(8, LIMIT), self, self)
+        watch = TopicWatch(
+            settings, TopicLimits(8, SizeLimits({each.name: LIMIT for each in plan(settings)})), self, self
+        )
         watch.check()
         return watch
 
@@ -166,7 +169,7 @@ def test_the_smallest_limit_of_all_topics_is_followed() -> None:
     watch.check()
     cluster.topics[EVENTS.name] = described(EVENTS)
     watch.check()
-    assert cluster.limits == [50_000, LIMIT]
+    assert cluster.limits == [50_000, 1_000_000]
 
 
 def test_topics_that_may_not_be_described_keep_their_last_description() -> None:

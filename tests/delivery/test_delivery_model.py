@@ -27,6 +27,7 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.delivery import at_least_once, handover, idempotent_sender, publisher
@@ -179,6 +180,7 @@ class World:
         self.delivery = AtLeastOnce(
             self._make_producer,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            SizeLimits(),
             Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
             lambda: None,
         )

@@ -13,6 +13,7 @@ import pytest
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.rules import Encoder
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import budget as budget_module
@@ -50,6 +51,7 @@ class Running:
         self.delivery = AtLeastOnce(
             lambda role: cast("IdempotentProducer", PatientProducer(self.kafka, random.Random(3), role)),
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            SizeLimits(),
             Limits(interval, max_in_flight, max_buffer_bytes),
             self._beat,
         )

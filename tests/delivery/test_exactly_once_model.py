@@ -25,6 +25,7 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Encoder
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import exactly_once, handover, shard_thread, transaction, transactional_id
 from bridge.delivery import isolation_queue as trials
@@ -136,6 +137,7 @@ class Process:
             self._make,
             lambda: cast("IdempotentProducer", None),
             OwnTopics(CHECKPOINTS, SHARDS, LIFECYCLE),
+            SizeLimits(),
             Limits(world.max_in_flight, world.max_buffer_bytes),
             pace,
             world.reclaim,

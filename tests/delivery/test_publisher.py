@@ -11,8 +11,10 @@ import pytest
 from bridge.core.identity import Position, SessionKey, sendable
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery import at_least_once
 from bridge.delivery import lease as lease_module
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
@@ -61,6 +63,7 @@ class Rig:
         self.delivery = AtLeastOnce(
             self._make,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            SizeLimits(),
             Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
             lambda: None,
         )
@@ -96,7 +99,8 @@ class Rig:
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     clock = Clock()
-    with on(clock):
+    with on(clock), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(at_least_once, "_CHECKPOINTS_EVERY", NEVER)
         yield Rig(clock)
 
 

@@ -16,6 +16,7 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder, Format, Route, Rules
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
@@ -50,6 +51,7 @@ class Ground:
         create_topic(bootstrap, self.lifecycle)
         create_topic(bootstrap, self.checkpoints, CHECKPOINT_PARTITIONS, {"cleanup.policy": "compact"})
         self.made: list[Role] = []
+        self.sizes = SizeLimits()
         self._rules = Rules(
             format=form,
             type_prefix="mix.",
@@ -65,7 +67,10 @@ class Ground:
     def _make(self, role: Role) -> IdempotentProducer:
         self.made.append(role)
         quick = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-        return IdempotentProducer(ProducerSettings({"bootstrap.servers": self.bootstrap, **quick}, 1_000_000), role)
+        return IdempotentProducer(
+            ProducerSettings({"bootstrap.servers": self.bootstrap, **quick}, self.sizes.batch_size, self.sizes.largest),
+            role,
+        )
 
     @contextmanager
     def delivering(self) -> Iterator[AtLeastOnce]:
@@ -73,6 +78,7 @@ class Ground:
         delivery = AtLeastOnce(
             self._make,
             OwnTopics(self.checkpoints, CHECKPOINT_PARTITIONS, self.lifecycle),
+            self.sizes,
             Limits(checkpoint_interval=0.2, max_in_flight=10_000, max_buffer_bytes=10**8),
             lambda: None,
         )
@@ -177,6 +183,24 @@ def test_only_the_culprit_of_a_refused_batch_becomes_a_dead_letter(kafka: str, n
         assert ground.restored()[one.key].position == one.position
         assert one.position.epoch == epochs[one.key], "a refusal that leaves no gap changes no number"
         assert one.trouble is None
+
+
+def test_what_its_topic_does_not_accept_is_never_sent_there(kafka: str, namespace: str) -> None:
+    """The limits are known: a dead letter at once, whole, without a refused request or a new producer."""
+    ground = Ground(kafka, namespace)
+    ground.lower(ground.tools, LIMIT)
+    ground.sizes.update({ground.tools: LIMIT})
+    with ground.delivering() as delivery:
+        one = ground.open(delivery, SESSIONS[0])
+        for at in range(1, 201, 10):
+            one.submit(events(range(at, at + 9)) + events([at + 9], name="tool_call", size=LARGE))
+    letters = ground.read(ground.dead_letters)
+    assert [at_of(letter.value or b"") for letter in letters] == list(range(10, 201, 10))
+    assert {letter.header("bridge.reason") for letter in letters} == {"oversize"}
+    assert all(len(letter.value or b"") > LARGE for letter in letters)
+    assert_complete(ground.follow(), SESSIONS[0], range(1, 201))
+    assert one.counters.rewinds == 0
+    assert ground.made == [Role.EVENTS, Role.POSITIONS]
 
 
 def test_a_dead_letter_fits_even_a_topic_smaller_than_its_marker(kafka: str, namespace: str) -> None:

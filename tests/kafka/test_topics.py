@@ -83,7 +83,7 @@ def test_topics_are_created_large_enough_for_the_largest_event() -> None:
         ("mix.checkpoints", {"cleanup.policy": ""}, True, False),
         ("mix.checkpoints", {}, True, False),
         ("mix.checkpoints", None, False, True),
-        ("mix.checkpoints", COMPACT | {"max.message.bytes": "900000"}, False, True),
+        ("mix.checkpoints", COMPACT | {"max.message.bytes": "900000"}, False, False),
         ("mix.events", PLAIN, False, False),
         ("mix.events", {}, False, False),
         ("mix.events", COMPACT, True, False),
@@ -114,7 +114,7 @@ def test_an_existing_topic_is_examined(
         assert "\n" not in str(each)
 
 
-def test_the_smallest_limit_of_all_topics_applies() -> None:
+def test_each_topic_has_its_own_limit_and_batches_the_smallest() -> None:
     """Batches stay below it, and there is a shard for each partition that exists."""
     settings = settings_with()
     found = {
@@ -124,7 +124,7 @@ def test_the_smallest_limit_of_all_topics_applies() -> None:
         "mix.checkpoints": TopicDescription(6, COMPACT | {"max.message.bytes": "2000000"}),
     }
     limits = limits_of(settings, plan(settings), found)
-    assert (limits.checkpoint_partitions, limits.max_request_bytes) == (6, 940_000)
+    assert (limits.checkpoint_partitions, limits.sizes.batch_size, limits.sizes.largest) == (6, 940_000, 2_000_000)
     assert sorted(warning.key for warning in limits.warnings) == ["topics.checkpoints", "topics.dead_letters"]
 
 

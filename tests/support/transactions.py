@@ -19,6 +19,7 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.claim import Claim
 from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics
@@ -79,6 +80,7 @@ class Replica:
             lambda shard: TransactionalProducer(settings, transactional_id(ground.namespace, shard), patience),
             lambda: IdempotentProducer(settings, Role.POSITIONS),
             OwnTopics(ground.checkpoints, SHARDS, ground.lifecycle),
+            SizeLimits(),
             Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
             Pace(interval, 0.2, patience),
             self._reclaim,

@@ -23,6 +23,7 @@ from bridge.core.records.headers import (
     prefix,
 )
 from bridge.core.records.json_text import json_violation
+from bridge.core.records.sizes import SizeLimits, batch_bytes
 from bridge.core.stream.event import Event
 
 Format = Literal["structured", "binary", "raw"]
@@ -82,15 +83,25 @@ def cursor_after(last_event_id: str, events: Iterable[Event]) -> str:
     return last_event_id
 
 
-def _text_bytes(event: Event) -> int:
-    """Bytes of an event's texts; a short id or name is part of the overhead."""
-    name, data, own_id, last_event_id, _, _ = event
-    size = getsizeof(data)
-    if len(last_event_id) > _SHORT or len(name) > _SHORT:
-        size += getsizeof(name) + getsizeof(last_event_id)
-        if own_id is not None and own_id is not last_event_id:
-            size += getsizeof(own_id)
-    return size
+def counts_of(records: Iterable[Record]) -> dict[str, int]:
+    """Records by topic."""
+    counts: dict[str, int] = {}
+    topic, count = "", 0
+    for record in records:
+        if record[0] is not topic:  # as a rule all are for one topic
+            counts[topic] = counts.get(topic, 0) + count
+            topic, count = record[0], 0
+        count += 1
+    counts[topic] = counts.get(topic, 0) + count
+    counts.pop("", None)
+    return counts
+
+
+def _places(length: int, skipped: Sequence[int]) -> list[int] | None:
+    if not skipped:
+        return None
+    left_out = set(skipped)
+    return [place for place in range(length) if place not in left_out]
 
 
 class Validator(Protocol):
@@ -174,10 +185,17 @@ class _Kind(NamedTuple):
     invalid: Policy
     topic: str
     names: Names
+    room: int
+    """Bytes of a value that is surely small enough, whatever its headers are."""
+    name_bytes: int
+    """Of a long name; a short one is part of the overhead."""
 
 
 _record = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
 _TOO_LARGE = "larger than events.max_bytes ({} bytes)"
+_TOO_LARGE_FOR_TOPIC = "larger than topic {} accepts (max.message.bytes={})"
+_HEADERS_ROOM = 40 * 1024
+"""Bytes that the key and the headers of a record need at most: two ids, the name and the key, each up to 8 KiB."""
 
 
 class Encoder:
@@ -189,7 +207,19 @@ class Encoder:
         self._record_key = key.record_key
         self._write = WRITERS[rules.format]
         self._max_bytes = rules.max_bytes
+        self._limits = SizeLimits()
+        self._version = self._limits.version
         self._kinds: dict[str, _Kind] = {}
+
+    def follow(self, limits: SizeLimits) -> None:
+        """Follow the topics' size limits, also when they change."""
+        self._limits = limits
+        self._version = -1
+
+    @property
+    def batch_size(self) -> int:
+        """Bytes of a batch that every topic accepts."""
+        return self._limits.batch_size
 
     @property
     def dead_letters_topic(self) -> str:
@@ -198,86 +228,108 @@ class Encoder:
 
     def encode(self, event: Event, epoch: int, sequence: int) -> Record | None:
         """The record of this event under this number; None for a skipped event, which takes no number."""
-        return self._encode(event, epoch, epoch_text(epoch), sequence, rfc3339(event.received_ms))
+        encoded = self.encode_batch((event,), epoch, sequence - 1, "")
+        return encoded.records[0] if encoded.records else None
 
-    def _encode(self, event: Event, epoch: int, epoch_digits: str, sequence: int, time: str) -> Record | None:
-        name, data, own_id, _, received_ms, oversize = event
-        kind = self._kinds.get(name) or self._learn(name)
-        if kind.check is None:
-            return None
-        if oversize is not None or len(name) > TEXT_BYTES or (own_id is not None and len(own_id) > TEXT_BYTES):
-            return self._too_large(event, epoch, sequence)
-        violation = kind.check(data)
-        if violation is not None and kind.invalid != "publish":
-            return None if kind.invalid == "skip" else self._dead_letter(event, epoch, sequence, violation)
-        is_json = violation is None or violation.reason != "invalid_json"
-        value, headers = self._write(kind.names, event, epoch_digits, sequence, time, is_json)
-        if len(value) > self._max_bytes:
-            return self._too_large(event, epoch, sequence)
-        return _record(Record, (kind.topic, self._record_key, value, headers, received_ms, None))
-
-    def encode_batch(
-        self, events: Sequence[Event], epoch: int, sequence: int, last_event_id: str, most_bytes: int | None = None
+    def encode_batch(  # noqa: C901 - the hottest loop: a call for each event would cost a tenth of it
+        self, events: Sequence[Event], epoch: int, sequence: int, last_event_id: str, most_bytes: int = 2**62
     ) -> Encoded:
         """The records of these events, or of the first ones up to ``most_bytes``, numbered behind ``sequence``."""
-        encode, epoch_digits = self._encode, epoch_text(epoch)
+        if self._version != self._limits.version:
+            self._version = self._limits.version
+            self._kinds = {}
+        kinds, write, key, epoch_digits = self._kinds, self._write, self._record_key, epoch_text(epoch)
         time, received_ms = "", -1
         records: list[Record] = []
-        places: list[int] = []
-        counts: dict[str, int] = {}
+        skipped: list[int] = []
         dead_letters: list[str] = []
         size = length = 0
         for event in events:
-            _, _, own_id, _, at_ms, _ = event
-            if at_ms != received_ms:  # all events of a read have the same
-                received_ms, time = at_ms, rfc3339(at_ms)
-            if own_id is not None:
-                last_event_id = own_id if len(own_id) <= LONGEST_ID else UNSENDABLE_ID
-            record = encode(event, epoch, epoch_digits, sequence + 1, time)
-            if record is None:
-                size += _SKIPPED_OVERHEAD + _text_bytes(event)
-            else:
-                sequence += 1
-                topic, _, value, _, _, dead_letter = record
-                counts[topic] = counts.get(topic, 0) + 1
-                records.append(record)
-                places.append(length)
-                size += len(value) + _text_bytes(event) + RECORD_OVERHEAD
-                if dead_letter is not None:
-                    dead_letters.append(dead_letter)
+            name, data, own_id, _, at_ms, oversize = event
             length += 1
-            if most_bytes is not None and size >= most_bytes:
+            size += getsizeof(data)
+            is_short = own_id is None or len(own_id) <= _SHORT
+            if own_id is not None:
+                last_event_id = own_id if is_short or len(own_id) <= LONGEST_ID else UNSENDABLE_ID
+            if not is_short:
+                size += getsizeof(own_id)
+            kind = kinds.get(name) or self._learn(name)
+            record: Record | None = None
+            if kind.check is not None:
+                violation = kind.check(data)
+                if violation is None and oversize is None and is_short and not kind.name_bytes:
+                    if at_ms != received_ms:  # all events of a read have the same
+                        received_ms, time = at_ms, rfc3339(at_ms)
+                    value, headers = write(kind.names, event, epoch_digits, sequence + 1, time, True)  # noqa: FBT003
+                    record = _record(Record, (kind.topic, key, value, headers, at_ms, None))
+                    if len(value) > kind.room:
+                        record = self._checked(record, event, epoch, sequence + 1)
+                else:
+                    record = self._encode_unusual(event, kind, violation, epoch, sequence + 1)
+            if record is None:
+                skipped.append(length - 1)
+                size += _SKIPPED_OVERHEAD
+                continue
+            sequence += 1
+            records.append(record)
+            size += len(record[2]) + RECORD_OVERHEAD + kind.name_bytes
+            if record[5] is not None:
+                dead_letters.append(record[5])
+            if size >= most_bytes:
                 break
-        return Encoded(
-            records, None if len(records) == length else places, length, last_event_id, size, counts, dead_letters
-        )
+        return Encoded(records, _places(length, skipped), length, last_event_id, size, counts_of(records), dead_letters)
 
-    def rejected(self, event: Event, epoch: int, sequence: int, error: str, *, cut: bool = False) -> Record:
-        """The dead letter of a record that Kafka refused. ``cut``: only its beginning, because of its size."""
-        return self._failed(event, epoch, sequence, Violation("rejected", error), cut=cut)
+    def _encode_unusual(
+        self, event: Event, kind: _Kind, violation: Violation | None, epoch: int, sequence: int
+    ) -> Record | None:
+        own_id = event.id
+        if event.oversize is not None or len(event.name) > TEXT_BYTES or len(own_id or "") > TEXT_BYTES:
+            return self._too_large(event, epoch, sequence, _TOO_LARGE.format(self._max_bytes))
+        if violation is not None and kind.invalid != "publish":
+            if kind.invalid == "skip":
+                return None
+            if len(event.data.encode()) > self._max_bytes:
+                return self._too_large(event, epoch, sequence, _TOO_LARGE.format(self._max_bytes))
+            return self._failed(event, epoch, sequence, violation)
+        is_json = violation is None or violation.reason != "invalid_json"
+        time = rfc3339(event.received_ms)
+        value, headers = self._write(kind.names, event, epoch_text(epoch), sequence, time, is_json)
+        record = Record(kind.topic, self._record_key, value, headers, event.received_ms, None)
+        return self._checked(record, event, epoch, sequence)
 
-    def _dead_letter(self, event: Event, epoch: int, sequence: int, violation: Violation) -> Record:
-        if len(event.data.encode()) > self._max_bytes:
-            return self._too_large(event, epoch, sequence)
-        return self._failed(event, epoch, sequence, violation, cut=False)
+    def _checked(self, record: Record, event: Event, epoch: int, sequence: int) -> Record:
+        """The record, or its dead letter if it is too large for the settings or for its topic."""
+        if len(record.value) > self._max_bytes:
+            return self._too_large(event, epoch, sequence, _TOO_LARGE.format(self._max_bytes))
+        limit = self._limits.of(record.topic)
+        if batch_bytes(record.key, record.value, record.headers) > limit:
+            return self._too_large(event, epoch, sequence, _TOO_LARGE_FOR_TOPIC.format(record.topic, limit))
+        return record
 
-    def _too_large(self, event: Event, epoch: int, sequence: int) -> Record:
-        violation = Violation("oversize", _TOO_LARGE.format(self._max_bytes))
-        return self._failed(event, epoch, sequence, violation, cut=True)
+    def rejected(self, event: Event, epoch: int, sequence: int, error: str) -> Record:
+        """The dead letter of a record that Kafka refused."""
+        return self._failed(event, epoch, sequence, Violation("rejected", error))
 
-    def _failed(self, event: Event, epoch: int, sequence: int, violation: Violation, *, cut: bool) -> Record:
+    def _too_large(self, event: Event, epoch: int, sequence: int, error: str) -> Record:
+        return self._failed(event, epoch, sequence, Violation("oversize", error))
+
+    def _failed(self, event: Event, epoch: int, sequence: int, violation: Violation) -> Record:
+        """A dead letter: with all of the data if it is there and the topic accepts it, else with its beginning."""
         data = event.data.encode()
-        headers = failure_headers(violation.reason, violation.error) + event_headers(
-            self._key, event, data, epoch, sequence
-        )
-        value = prefix(data, MARKER_BYTES) if cut or event.oversize is not None else data
-        topic = self._rules.dead_letters_topic
-        return Record(topic, self._record_key, value, headers, event.received_ms, violation.reason)
+        headers = failure_headers(violation.reason, violation.error)
+        headers += event_headers(self._key, event, data, epoch, sequence)
+        topic, key = self._rules.dead_letters_topic, self._record_key
+        excess = batch_bytes(key, data, headers) - self._limits.of(topic)
+        if event.oversize is not None or excess > 0:
+            data = prefix(data, min(MARKER_BYTES, max(0, len(data) - excess)))
+        return Record(topic, key, data, headers, event.received_ms, violation.reason)
 
     def _learn(self, name: str) -> _Kind:
         check, invalid = _check_of(self._rules, name)
         topic = self._rules.topic_of(name, self._key.server)
-        kind = _Kind(check, invalid, topic, Names(self._key, name, self._rules.type_prefix))
+        room = min(self._max_bytes, self._limits.of(topic) * 100 // 101 - _HEADERS_ROOM)
+        name_bytes = getsizeof(name) if len(name) > _SHORT else 0
+        kind = _Kind(check, invalid, topic, Names(self._key, name, self._rules.type_prefix), room, name_bytes)
         if len(name) <= _REMEMBERED_LENGTH:
             if len(self._kinds) >= _REMEMBERED_NAMES:
                 self._kinds.clear()
