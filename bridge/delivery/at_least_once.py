@@ -96,6 +96,8 @@ class AtLeastOnce:
         self._next_checkpoints = self._next_sweep = 0.0
         self._moved: dict[IdempotentSender, None] = {}  # their position moved since it was last written
         self._turned_at, self._stalled_at = inf, -inf
+        self._leases: dict[int, Lease] = {}
+        self._was_suspended = False
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:  # noqa: ARG002 - part of the protocol
@@ -112,6 +114,7 @@ class AtLeastOnce:
     ) -> SessionPublisher:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
         encoder.follow(self._sizes)
+        self._leases = {**self._leases, lease.shard: lease}
         session = Session(key, encoder, restored, self.budget, lease)
         checkpoints = CheckpointWriter(
             key,
@@ -152,9 +155,15 @@ class AtLeastOnce:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
         lease.revoke()
         self._flushed -= {lease.shard}
+        self._leases = {shard: each for shard, each in self._leases.items() if each is not lease}
         for key in self._of(lease.shard):
             self._publishers[key].revoke()
             self.close(key)
+
+    def write_again(self, key: SessionKey) -> None:
+        """Part of :class:`bridge.delivery.protocol.Delivery`: the next sweep writes it, so once per interval."""
+        if key in self._senders:
+            self._senders[key].checkpoints.write_again()
 
     def _of(self, shard: int) -> list[SessionKey]:
         senders = tuple(self._senders.items())
@@ -219,6 +228,7 @@ class AtLeastOnce:
         """Go round once: run reports, send what waits, write checkpoints."""
         self._note_stall(monotonic())
         self._poll()
+        self._note_suspension()
         self._begin_positions_again()
         if self._answered:  # the result of poll also counts errors about lost connections
             self.last_answer = monotonic()
@@ -251,7 +261,9 @@ class AtLeastOnce:
         elif now < self._next_checkpoints:
             return
         self._next_checkpoints = now + min(interval, max(_CHECKPOINTS_EVERY, len(self._moved) / _MOST_CHECKPOINTS))
-        self._moved = dict.fromkeys(sender for sender in self._moved if not sender.write_checkpoint())
+        self._moved = dict.fromkeys(
+            sender for sender in self._moved if not (self._may_go(sender) and sender.write_checkpoint())
+        )
 
     def _poll(self) -> None:
         self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
@@ -270,6 +282,15 @@ class AtLeastOnce:
                 sender.hold()
                 sender.call()
         self._turned_at = now
+
+    def _note_suspension(self) -> None:
+        """Membership was lost: what waits in the client must not be written behind another owner's checkpoints."""
+        is_suspended = any(lease.is_suspended for lease in self._leases.values())
+        if is_suspended and not self._was_suspended:
+            self._producers.replace_positions()
+            for sender in tuple(self._senders.values()):
+                sender.lose_checkpoints()
+        self._was_suspended = is_suspended
 
     def _may_go(self, sender: IdempotentSender) -> bool:
         """After a stall only sessions whose lease is proved: another process may have their shards."""

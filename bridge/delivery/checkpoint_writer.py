@@ -62,7 +62,8 @@ class CheckpointWriter:
         self._answered = answered
         self.trouble: str | None = None
         """Why checkpoints are not written at present; None when they are."""
-        self._topic_number = self._written_to = 0  # the topic was created again so many times
+        # How often the topic was created again, and how often the position must be written again.
+        self._generation = self._written_in = (0, 0)
         self._is_writing = False
         self._state: State = "active"
         self._overlap_window = None if restored is None else restored.overlap_window
@@ -81,7 +82,7 @@ class CheckpointWriter:
             return False  # one at a time: during an outage they would pile up, and the newest replaces all
         try:
             self._produce(
-                position, overlap_window, "active", partial(self._report, position, overlap_window, self._topic_number)
+                position, overlap_window, "active", partial(self._report, position, overlap_window, self._generation)
             )
         except QueueFull:
             return False
@@ -95,7 +96,7 @@ class CheckpointWriter:
         """Write a barrier's checkpoint; raises as ``Produce``. ``report`` runs after ``written`` is set."""
         self._produce(
             barrier.position, barrier.overlap_window, barrier.state,
-            partial(self._report_barrier, barrier, self._topic_number, report),
+            partial(self._report_barrier, barrier, self._generation, report),
         )  # fmt: skip
 
     def write_within(
@@ -106,12 +107,12 @@ class CheckpointWriter:
 
     def note_written(self, checkpoint: Checkpoint) -> None:
         """The transaction with this checkpoint is committed."""
-        self._is_written(checkpoint.position, checkpoint.overlap_window, checkpoint.state, self._topic_number)
+        self._is_written(checkpoint.position, checkpoint.overlap_window, checkpoint.state, self._generation)
 
     @property
     def stored(self) -> Position | None:
         """The position that the present checkpoints topic has; None if it has none."""
-        return self.written if self._written_to == self._topic_number else None
+        return self.written if self._written_in[0] == self._generation[0] else None
 
     def announce(self, announcement: Announcement, report: Report) -> None:
         """Write a lifecycle record; raises as ``Produce``."""
@@ -128,11 +129,24 @@ class CheckpointWriter:
     def begin_again(self, partitions: int) -> None:
         """The topic was created again with so many partitions: nothing that was written is in it."""
         self._partition = partition_of(self._record_key, partitions)
-        self._topic_number += 1
+        self._generation = (self._generation[0] + 1, 0)
+
+    def write_again(self) -> None:
+        """A stale checkpoint was written behind ours: ours does not count until it is written again (any thread).
+
+        A report that is still to come is about a record that may be before the stale one, so it does not count.
+        """
+        topic, rewrites = self._generation
+        self._generation = (topic, rewrites + 1)
+
+    @property
+    def must_write_again(self) -> bool:
+        """Whether another process's stale checkpoint may be the newest one in the topic."""
+        return self._written_in != self._generation
 
     def has(self, position: Position | None) -> bool:
         """Whether the present checkpoints topic has this position."""
-        return position == self.written and self._written_to == self._topic_number
+        return position == self.written and self._written_in == self._generation
 
     def topic_of(self, entry: Entry) -> str:
         """The topic of a barrier's or an announcement's record."""
@@ -156,13 +170,13 @@ class CheckpointWriter:
         self,
         position: Position,
         overlap_window: OverlapWindow,
-        topic_number: int,
+        generation: tuple[int, int],
         error: ProduceError | None,
         _message: object,
     ) -> None:
         self._is_writing = False
         if error is None:
-            self._is_written(position, overlap_window, "active", topic_number)
+            self._is_written(position, overlap_window, "active", generation)
         else:
             self.note_trouble(error)
 
@@ -176,18 +190,20 @@ class CheckpointWriter:
     def _report_barrier(
         self,
         barrier: CheckpointBarrier,
-        topic_number: int,
+        generation: tuple[int, int],
         report: Report,
         error: ProduceError | None,
         message: Any,  # noqa: ANN401 - passed on
     ) -> None:
         if error is None:
-            self._is_written(barrier.position, barrier.overlap_window, barrier.state, topic_number)
+            self._is_written(barrier.position, barrier.overlap_window, barrier.state, generation)
         report(error, message)
 
-    def _is_written(self, position: Position, overlap_window: OverlapWindow, state: State, topic_number: int) -> None:
+    def _is_written(
+        self, position: Position, overlap_window: OverlapWindow, state: State, generation: tuple[int, int]
+    ) -> None:
         self.written, self._overlap_window, self._state = position, overlap_window, state
-        self._written_to = topic_number
+        self._written_in = generation
         self.trouble = None
         self.count += 1
         self._answered()

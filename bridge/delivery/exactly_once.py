@@ -180,6 +180,11 @@ class ExactlyOnce:
         del self._shards[lease.shard]
         self._leaving.append(shard)
 
+    def write_again(self, key: SessionKey) -> None:
+        """Part of :class:`bridge.delivery.protocol.Delivery`: into the next transaction, which fencing protects."""
+        if key in self._publishers:
+            self._publishers[key].checkpoints.write_again()
+
     def _of(self, shard: int) -> list[SessionKey]:
         return [key for key, each in tuple(self._shard_of.items()) if each.lease.shard == shard]
 

@@ -154,6 +154,16 @@ class IdempotentSender:
             self.checkpoints.lose_producers()
             self.call()
 
+    def lose_checkpoints(self) -> None:
+        """The producer of checkpoints was replaced: what it had in flight goes again from memory."""
+        with self.session.lock:
+            for entry in self._entries:
+                if not isinstance(entry, Batch):
+                    entry.lose()
+                    self._handover.has_failed = self._handover.has_failed or entry.stage is Stage.LOST
+            self.checkpoints.lose_producers()
+            self.call()
+
     def resend(self) -> bool:
         """Send what waits in memory, as far as order allows now; False when more is to be sent at a later turn."""
         handover = self._handover
@@ -278,6 +288,9 @@ class IdempotentSender:
             return True
         # A barrier at the head may be under way: an older position must not be written behind it.
         if self.awaits_checkpoint:
+            return False
+        # Two processes that both believe to own the shard must not answer each other: only a proved owner answers.
+        if self.checkpoints.must_write_again and not self._may_number(new_epoch=True):
             return False
         with self.session.lock:
             return self.session.may_hand_over and self.checkpoints.write(position, in_flight.overlap_window)

@@ -56,5 +56,10 @@ class Producers:
         self.events, self.positions, self._isolation = self.make(Role.EVENTS), self.make(Role.POSITIONS), None
         self.isolating = None
 
+    def replace_positions(self) -> None:
+        """Purge the checkpoints that are not sent yet: the shard may have another owner by the time they arrive."""
+        self.positions.abandon()
+        self.positions = self.make(Role.POSITIONS)
+
     def _all(self) -> list[IdempotentProducer]:
         return [each for each in (self.events, self.positions, self._isolation) if each is not None]

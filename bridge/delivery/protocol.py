@@ -1,4 +1,4 @@
-"""What sessions' workers and the daemon see of delivery, whatever guarantee stands behind it."""
+"""What the sessions' workers, the shards and the daemon see of delivery, whichever guarantee it gives."""
 
 from __future__ import annotations
 
@@ -19,19 +19,11 @@ if TYPE_CHECKING:  # it is made of what is described here
 
 
 class Publisher(Protocol):
-    """One session's way to Kafka. One thread, the session's worker, calls it."""
+    """Publishes one session. Thread rule: the session's worker, apart from ``stop`` and ``revoke``."""
 
     @property
     def position(self) -> Position:
-        """The position after everything submitted so far, acknowledged or not: its id is the one to resume after."""
-        ...
-
-    def submit(self, events: Sequence[Event]) -> None:
-        """Number these events and hand them over, in order; id-only blocks and skipped events move the id alone.
-
-        They stay in memory until Kafka has acknowledged them. Waits while there is no room; raises ``Stopped`` when the
-        wait is ended by a stop: what is then not yet taken is read again after the next start.
-        """
+        """The position after everything submitted so far, acknowledged or not: the next request resumes after it."""
         ...
 
     @property
@@ -39,12 +31,20 @@ class Publisher(Protocol):
         """The window of the stream after everything submitted so far."""
         ...
 
+    def submit(self, events: Sequence[Event]) -> None:
+        """Number these events and hand them over, in order; id-only blocks and skipped events move the id alone.
+
+        They stay in memory until Kafka has acknowledged them. Waits while there is no budget. Raises ``Stopped`` when a
+        stop ends the wait: the events that were not submitted by then are read again after the next start.
+        """
+        ...
+
     def announce(self, what: LifecycleEvent) -> None:
-        """Say this in the lifecycle topic, once everything before it is in Kafka; never waits."""
+        """Publish a lifecycle record once everything before it is in Kafka; never waits."""
         ...
 
     def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
-        """Number what follows in a new epoch, which resumes at ``recent``; announce why before it; never waits."""
+        """Number what follows in a new epoch, which resumes at ``overlap_window``; announce why; never waits."""
         ...
 
     def doubt(self) -> None:
@@ -64,16 +64,54 @@ class Publisher(Protocol):
         ...
 
 
-class Delivery(Protocol):
-    """All sessions' way to Kafka.
+class ShardDelivery(Protocol):
+    """Delivery of shards and their sessions. Thread rule: the supervisor's."""
 
-    Thread rule: the supervisor's, but for ``follow_limit``, ``write_positions_again``, ``kafka_answers`` and what only
-    tells: those are any thread's.
-    """
+    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
+        """Prepare for a shard, before its claim is written; any thread calls ``ready`` once when that may happen."""
+        ...
+
+    def open(
+        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
+    ) -> SessionPublisher:
+        """Create the publisher of a session of a shard that was entered, at its restored checkpoint."""
+        ...
+
+    def close(self, key: SessionKey) -> Checkpoint | None:
+        """Forget a settled session; returns its checkpoint in Kafka, None if there is none."""
+        ...
+
+    def is_settled(self, shard: int) -> bool:
+        """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
+        ...
+
+    def resume(self, shard: int) -> None:
+        """Continue, from memory, with a shard whose lease was suspended."""
+        ...
+
+    def flush(self, shard: int) -> None:
+        """Deliver and checkpoint what the shard's sessions have now, not at the end of an interval."""
+        ...
+
+    def leave(self, lease: Lease) -> None:
+        """Forget a shard: when this returns nothing more of it is handed over; its memory is free soon."""
+        ...
+
+    def write_again(self, key: SessionKey) -> None:
+        """Another process wrote a stale checkpoint of this session: write ours behind it, after a proof.
+
+        Otherwise compaction could keep only the stale one, and the next owner would use numbers that consumers have
+        passed.
+        """
+        ...
+
+
+class DeliveryStatus(Protocol):
+    """What delivery is doing. Thread rule: any thread."""
 
     budget: MemoryBudget
     last_answer: float | None
-    """When Kafka last took something, by :func:`bridge.clock.monotonic`."""
+    """When Kafka last accepted something, by :func:`bridge.clock.monotonic`."""
 
     @property
     def bug(self) -> Exception | None:
@@ -82,7 +120,7 @@ class Delivery(Protocol):
 
     @property
     def unsettled(self) -> int:
-        """Sessions with something that is not yet in Kafka, or not in their checkpoint."""
+        """Sessions with something that is not in Kafka yet, or not in their checkpoint."""
         ...
 
     @property
@@ -90,60 +128,37 @@ class Delivery(Protocol):
         """Checkpoints that Kafka has acknowledged since the start."""
         ...
 
-    def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
-        """Prepare for a shard, before its claim is written; ``ready`` is called once, by any thread: it may be."""
+    def kafka_answers(self, timeout: float) -> bool:
+        """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds; notes an answer."""
         ...
 
-    def open(
-        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
-    ) -> SessionPublisher:
-        """A new outbox for a session of a shard that was entered, at its restored checkpoint."""
-        ...
 
-    def close(self, key: SessionKey) -> Checkpoint | None:
-        """Forget a settled outbox; returns the checkpoint Kafka has of it (None: it never got as far as one)."""
-        ...
+class Delivery(ShardDelivery, DeliveryStatus, Protocol):
+    """Delivery as the daemon runs it.
 
-    def is_settled(self, shard: int) -> bool:
-        """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
-        ...
-
-    def resume(self, shard: int) -> None:
-        """Go on with a shard whose tenure was suspended, from memory."""
-        ...
-
-    def flush(self, shard: int) -> None:
-        """What the shard's sessions have is delivered and checkpointed now, not at the end of an interval."""
-        ...
-
-    def leave(self, lease: Lease) -> None:
-        """Forget a shard: when this returns nothing more of it is handed over; its memory is free soon."""
-        ...
+    Thread rule: the supervisor's, apart from ``follow_limit`` and ``write_positions_again``: any thread's.
+    """
 
     def start(self) -> None:
         """Start delivering."""
         ...
 
     def stop(self) -> None:
-        """Ask for the end: what is in memory is delivered, the last checkpoints are written."""
+        """Ask for the end: what is in memory is delivered, and the last checkpoints are written."""
         ...
 
     def join(self, deadline: float) -> bool:
-        """Wait until all is delivered, by the clock of :func:`bridge.clock.monotonic`; False when the time ran out."""
+        """Wait until all is delivered, by the clock of :func:`bridge.clock.monotonic`; False after the deadline."""
         ...
 
     def abort(self) -> None:
-        """Give up what is not yet delivered; it is read again after the next start."""
-        ...
-
-    def kafka_answers(self, timeout: float) -> bool:
-        """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds; notes an answer."""
+        """Abandon what is not delivered yet; it is read again after the next start."""
         ...
 
     def follow_limit(self, max_request_bytes: int) -> None:
-        """The topics take batches of another size now: go on with new producers."""
+        """The topics' size limit changed: use new producers."""
         ...
 
     def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic is a new one, of so many partitions: write all that was in the old one."""
+        """The checkpoints topic was created again with so many partitions: write all positions to it."""
         ...

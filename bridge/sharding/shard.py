@@ -198,7 +198,10 @@ class Shard:
             self._contested_at = monotonic()
             return
         key = session_of(record.key)
-        if key is None or self._is_harmless(key, record):
+        if key is None:
+            return
+        if self._is_harmless(key, record):
+            self._with.delivery.write_again(key)
             return
         if partition_of(record.key, self._with.count) != shard:
             log.error("ignoring a checkpoint in another partition than its key's", session=str(key), partition=shard)
@@ -207,7 +210,7 @@ class Shard:
         self.restart(key)
 
     def _is_harmless(self, key: SessionKey, record: CheckpointRecord) -> bool:
-        """Whether it is a stale write without a higher epoch than the restored one: the next restore handles it."""
+        """Whether it is a stale write without a higher epoch than the restored one: ours is written again behind it."""
         token, epoch = token_of(epoch_and_token(record.value)), epoch_in(record.value)
         own_token, own_epoch = self.lease.fencing_token, self._with.sessions.restored_epoch(key)
         is_stale = own_token is not None and 0 <= token < own_token

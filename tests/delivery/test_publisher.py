@@ -565,3 +565,88 @@ def test_a_tenure_that_is_over_ends_the_hand_over_before_anybody_leaves(rig: Rig
         one.submit(events(2))
     rig.turn(50)
     assert sequences(rig.records(EVENTS)) == [1]
+
+
+def test_a_stale_checkpoint_of_another_process_is_answered_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compaction keeps the newest record: it must be ours, and only a proved owner writes it."""
+    monkeypatch.setattr(lease_module, "monotonic", rig.clock.monotonic)
+    membership = Membership()
+    membership.proven_at = rig.clock.now + 10
+    one = rig.open(lease=Lease(0, membership))
+    membership.proven_at = rig.clock.now - 60
+    rig.delivery.write_again(LOCAL)
+    assert not one.is_settled
+    for _ in range(5):
+        rig.sender().write_checkpoint()
+        rig.turn(5)
+    assert checkpoints(rig) == 1
+    membership.proven_at = rig.clock.now
+    for _ in range(5):
+        rig.sender().write_checkpoint()
+        rig.turn(5)
+    assert checkpoints(rig) == 2
+    assert one.is_settled
+
+
+def test_a_report_about_a_checkpoint_before_the_stale_one_does_not_count(rig: Rig) -> None:
+    """It was sent before the stale one was seen, so it may be in front of it."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(20)
+    assert rig.sender().write_checkpoint()
+    rig.delivery.write_again(LOCAL)
+    rig.turn(20)
+    assert not one.is_settled
+    assert rig.sender().write_checkpoint()
+    rig.turn(20)
+    assert one.is_settled
+
+
+def test_a_suspended_lease_purges_the_checkpoints_that_are_not_sent(rig: Rig) -> None:
+    """They would be written behind those of the next owner, minutes later perhaps; resumed, they are written again."""
+    lease = Lease(0, SoleOwner())
+    one = rig.open(lease=lease)
+    one.submit(events(1))
+    rig.turn(20)
+    rig.sender().write_checkpoint()
+    one.announce(ENDED)
+    stuck = rig.producers[1]
+    assert sum(map(len, stuck._queued.values())) == 1
+    lease.suspend()
+    rig.turn()
+    assert stuck.abandoned
+    assert not rig.sender().write_checkpoint()
+    rig.turn(50)
+    assert checkpoints(rig) == 1
+    lease.resume()
+    rig.delivery.resume(0)
+    rig.turn(50)
+    rig.sender().write_checkpoint()
+    rig.turn(20)
+    assert checkpoints(rig) == 2
+    assert one.is_settled
+
+
+def test_after_a_stall_no_checkpoint_is_written_without_a_proof(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was paused: another one may have the shard, and have begun a new epoch."""
+    monkeypatch.setattr(lease_module, "monotonic", rig.clock.monotonic)
+    monkeypatch.setattr(at_least_once, "_CHECKPOINTS_EVERY", 0.1)
+    membership = Membership()
+    membership.proven_at = rig.clock.now + 10
+    one = rig.open(lease=Lease(0, membership))
+    before = checkpoints(rig)
+    one.submit(events(1))
+    while one.acknowledged != one.position:
+        rig.turn(1, 0.001)
+    rig.delivery._next_checkpoints = 0.0
+    rig.turn(1, 60.0)
+    rig.turn(20)
+    assert checkpoints(rig) == before
+    membership.proven_at = rig.clock.now
+    rig.turn(20)
+    assert checkpoints(rig) == before + 1
+
+
+def checkpoints(rig: Rig) -> int:
+    """Checkpoints in the topic."""
+    return sum(len(log) for (name, _), log in rig.kafka.logs.items() if name == CHECKPOINTS)

@@ -122,6 +122,7 @@ class Delivery:
     left: list[int] = field(default_factory=list)
     flushed: list[int] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
+    written_again: list[SessionKey] = field(default_factory=list)
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """Note it; the test calls ``ready``."""
@@ -129,6 +130,9 @@ class Delivery:
 
     def resume(self, shard: int) -> None:
         self.resumed.append(shard)
+
+    def write_again(self, key: SessionKey) -> None:
+        self.written_again.append(key)
 
     def flush(self, shard: int) -> None:
         self.flushed.append(shard)

@@ -474,12 +474,13 @@ def test_many_foreign_checkpoints_cost_one_reading(scene: Scene) -> None:
 
 
 def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scene) -> None:
-    """Consumers drop nothing because of it; the next restore handles it. A higher epoch restarts the session."""
+    """Ours is written again behind it, so that compaction cannot keep it. A higher epoch restarts the session."""
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
     scene.foreign(encode(replace(checkpoint(), fencing_token=3)))
     scene.tick()
     assert scene.sessions.calls == [f"acquire {HOME}"]
+    assert scene.delivery.written_again == [KEY]
     scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3)), offset=10)
     scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
