@@ -63,6 +63,6 @@ def reference(
 @settings_app.command(cls=described("mix-bridge settings schema", codes={}))
 def schema(as_json: JsonFlag = False) -> None:  # noqa: ARG001 - it is always JSON
     """Print the JSON Schema of the settings, for TOML and JSON."""
-    from bridge.settings import Settings
+    from bridge.settings.reference import as_schema
 
-    print_json(Settings.model_json_schema())
+    print_json(as_schema())

@@ -1,4 +1,4 @@
-"""Addresses of servers and proxies: http or https, a host, and perhaps credentials that must never be shown."""
+"""Addresses of servers and proxies: http or https, a host, and optional credentials that must never be shown."""
 
 from __future__ import annotations
 
@@ -19,29 +19,35 @@ def mask_credentials(text: str) -> str:
 
 
 class Address(Secret[str]):
-    """An http(s) address. `get_secret_value` is the whole of it, str and repr hide user and password.
+    """An http(s) address. `get_secret_value` returns all of it; str and repr hide user and password.
 
-    A value of the settings tree: immutable, any thread.
+    Immutable; any thread may use it.
     """
 
     @classmethod
-    def parse(cls, text: str, *, path: bool) -> Address:
-        """The address in a text; ValueError says what is wrong with it (never the text)."""
+    def parse_without_path(cls, text: str) -> Address:
+        """As `parse`, for an address that must not have a path."""
+        address = cls.parse(text)
+        if urlsplit(text).path not in {"", "/"}:
+            raise ValueError("has a path")
+        return address
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """The address in a text. ValueError names the problem, never the text."""
         if _UNSAFE.search(text):
-            raise ValueError("has a blank or a character that must be percent-encoded")
+            raise ValueError("has a space or a character that must be percent-encoded")
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise ValueError("has a host or port that is none") from None
+            raise ValueError("has an invalid host or port") from None
         _refuse_others(parts.scheme, host, port)
         if parts.query or parts.fragment or text[-1] in "?#":
             raise ValueError("has a query or fragment")
-        # An @ after the host may as well be the end of a password that holds a slash: telling them apart is guessing
+        # An @ after the host may also be the end of a password that contains a slash: nothing distinguishes the two
         if "@" in parts.path:
-            raise ValueError("has an @ in its path: write %40, also for / in a password %2F")
-        if not path and parts.path not in {"", "/"}:
-            raise ValueError("has a path")
+            raise ValueError("has an @ in its path: write %40 for it, and %2F for / in a password")
         return cls(text)
 
     @property
@@ -56,7 +62,7 @@ class Address(Secret[str]):
 
     @property
     def public(self) -> str:
-        """The address without user and password: what may be shown anywhere."""
+        """The address without user and password, which may be shown anywhere."""
         parts = urlsplit(self.get_secret_value())
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

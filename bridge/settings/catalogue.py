@@ -1,59 +1,50 @@
-"""The keys that exist, derived from the model: find one, list all, name the nearest to a misspelt one.
+"""The keys that exist, derived from the model. Pure.
 
-Pure. A path is a tuple of segments; in the list of all keys ``*`` stands for a name that the user picks.
+A path is a tuple of segments; in a template, ``*`` stands for a name that the user picks.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.settings.checks import header_name, property_name, server_name
-from bridge.settings.kind import Check, Kind
-from bridge.settings.lists import Rows
+from bridge.settings.describe import annotation_of, base_type, is_group, is_table
 from bridge.settings.model import Settings
 
 Path = tuple[str, ...]
 
 PREFIX = "MIX_BRIDGE_"
-_ALIKE = 0.6  # of 1, as difflib counts: one wrong or swapped letter in a short name is above
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How the user's own names below a key are written: what ``_`` of a variable means, how they are checked."""
+    """The names that users pick below a key: how they are checked, and what ``_`` of a variable stands for."""
 
-    what: str
-    check: Check
+    allowed: str
+    check: Callable[[str], str]
     underscore: str = "_"
-    whole: bool = True  # a name may hold separators: all of a key that is left belongs to it
-
-    def of_variable(self, text: str) -> str:
-        """The name a (lower-case) piece of a variable name stands for."""
-        return text.replace("_", self.underscore)
+    whole: bool = True  # a name may contain separators: all that follows in a key belongs to it
 
     def checked(self, name: str) -> str:
-        """The name as it is kept. ValueError for one that cannot be."""
-        # Header names are the same in any case (RFC 9110, 5.1): one spelling, or two sources would give two headers
+        """The name in its one spelling. ValueError for an invalid one."""
+        # Header names are case-insensitive (RFC 9110, 5.1): with two spellings, two sources would give two headers
         name = name.lower() if self.check is header_name else name
         try:
-            self.check(name)
+            return self.check(name)
         except ValueError as problem:
-            raise ValueError(f"{name!r} {problem}; allowed: {self.what}") from None
-        return name
+            raise ValueError(f"{name!r} {problem}; allowed: {self.allowed}") from None
 
 
-# Keyed by path, since it is the key that gives a name its meaning
+# By path, because the key gives its names their meaning
 NAMES: dict[Path, Names] = {
-    ("servers",): Names("a-z and 0-9, with single _ or - between, in small letters", server_name, whole=False),
-    ("servers", "*", "headers"): Names("a header's name that the bridge does not send itself", header_name, "-"),
+    ("servers",): Names("lower-case letters and digits, with single _ or - between them", server_name, whole=False),
+    ("servers", "*", "headers"): Names("the name of a header that the bridge does not send itself", header_name, "-"),
     ("kafka", "properties"): Names("the name of a librdkafka property", property_name, "."),
     ("topics", "config"): Names("the name of a topic setting", property_name, "."),
 }
@@ -64,7 +55,7 @@ class Key:
     """One key of the reference."""
 
     path: Path
-    kind: Kind
+    annotation: Any
     default: Any
     required: bool
     description: str
@@ -73,7 +64,7 @@ class Key:
 
     @property
     def dotted(self) -> str:
-        """As TOML and ``--set`` write it, ``<name>`` for the user's names."""
+        """The key as in TOML and ``--set``, with ``<name>`` for names that the user picks."""
         return dotted(tuple("<name>" if segment == "*" else segment for segment in self.path))
 
 
@@ -83,36 +74,37 @@ class Unknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a path leads: a group of keys, a table of the user's names (`names`), or one setting (`kind`)."""
+    """The target of a path: a table of settings, or one setting."""
 
     path: Path
     template: Path
     annotation: Any
-    kind: Kind | None = None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether there are places below this one."""
+        return is_table(self.annotation)
 
     @property
     def names(self) -> Names | None:
-        """How the user's names below this place are written; None when its keys are fixed."""
+        """The rule for names that the user picks below this place; None if its keys are fixed."""
         return NAMES.get(self.template)
 
     def child(self, name: str) -> Place:
-        """The place one segment further. Unknown when there is none, ValueError for a name that cannot be."""
+        """The place one segment further. Unknown if there is none, ValueError for an invalid name."""
         if self.names is not None:
-            name = self.names.checked(name)
-            annotation = get_args(self.annotation)[1]
-            return Place((*self.path, name), (*self.template, "*"), annotation, kind_of(annotation))
-        fields = {} if self.kind else fields_of(self.annotation)
-        if name not in fields:
+            return Place((*self.path, self.names.checked(name)), (*self.template, "*"), get_args(self.annotation)[1])
+        field = fields_of(self.annotation).get(name)
+        if field is None:
             raise Unknown
-        field = fields[name]
-        return Place((*self.path, name), (*self.template, name), field.annotation, kind_of_field(field))
+        return Place((*self.path, name), (*self.template, name), annotation_of(field))
 
 
 ROOT = Place((), (), Settings)
 
 
 def dotted(path: Sequence[str]) -> str:
-    """A path as TOML and ``--set`` write it."""
+    """A path as in TOML and ``--set``."""
     return ".".join(path)
 
 
@@ -122,11 +114,46 @@ def variable(path: Sequence[str]) -> str:
 
 
 def place_at(path: Sequence[str]) -> Place:
-    """Where a path leads. Unknown when nowhere."""
+    """The place at a path. Unknown if there is none."""
     place = ROOT
     for segment in path:
         place = place.child(segment)
     return place
+
+
+def place_of_key(key: str) -> Place:
+    """The place of a key such as ``kafka.properties.client.id``. Unknown or ValueError as `Place.child`."""
+    place, rest = ROOT, key.split(".")
+    while rest:
+        if place.names is not None and place.names.whole:
+            rest = [".".join(rest)]
+        place = place.child(rest.pop(0))
+    return place
+
+
+def place_of_variable(segments: Sequence[str]) -> Place:
+    """The place of a variable's name, split and in small letters. Errors as `place_of_key`."""
+    place, rest = ROOT, list(segments)
+    while rest:
+        names = place.names
+        if names is not None and names.whole:
+            rest = ["__".join(rest)]
+        name = rest.pop(0)
+        if place.template == ("servers",) and "-" in name:  # the interface allows only what a variable can contain
+            raise ValueError("a server name with - can come only from TOML, JSON or options")
+        place = place.child(name.replace("_", names.underscore) if names else name)
+    return place
+
+
+def fields_of(annotation: Any) -> dict[str, FieldInfo]:  # noqa: ANN401 - a type expression
+    """The fields of a group; nothing for other types."""
+    return annotation.model_fields if is_group(annotation) else {}
+
+
+def row_fields(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - a type expression
+    """The types of the fields of a table in a list of tables."""
+    row = next(iter(get_args(base_type(annotation))), None)
+    return {name: annotation_of(field) for name, field in fields_of(row).items()}
 
 
 @cache
@@ -135,98 +162,24 @@ def all_keys() -> tuple[Key, ...]:
     return tuple(_keys(Settings, ()))
 
 
-def nearest(path: Path) -> Path:
-    """The known key that was probably meant: the most alike on the level of each unknown name.
-
-    If no name on that level is alike, the key may belong elsewhere (`port` for `http.port`): then all keys compete.
-    """
-    place, rest = ROOT, list(path)
-    while rest and place.kind is None:
-        if place.names is not None and place.names.whole:
-            rest = [".".join(rest)]
-        name = rest.pop(0)
-        if place.names is None:
-            known = difflib.get_close_matches(_comparable(name), fields_of(place.annotation), n=1, cutoff=_ALIKE)
-            name = known[0] if known else name
-        try:
-            place = place.child(name)
-        except (Unknown, ValueError):
-            return _nearest_of_all(path)
-    return place.path
-
-
-def most_alike(wanted: str, known: Iterable[str]) -> str:
-    """The known name most like the wanted one, whatever separators and capitals they use."""
-    return max(known, key=lambda name: _likeness(name, wanted))
-
-
-def kind_of_field(field: FieldInfo) -> Kind | None:
-    """The kind of a model's field; None for groups and tables."""
-    return next((item for item in field.metadata if isinstance(item, Kind)), None)
-
-
-def kind_of(annotation: Any) -> Kind | None:  # noqa: ANN401 - a type expression
-    """The kind inside an ``Annotated``; None for groups and tables."""
-    return next((item for item in get_args(annotation)[1:] if isinstance(item, Kind)), None)
-
-
-def fields_of(annotation: Any) -> dict[str, FieldInfo]:  # noqa: ANN401 - a type expression
-    """The fields of a model; nothing for other types."""
-    return annotation.model_fields if is_group(annotation) else {}
-
-
-def is_group(annotation: Any) -> bool:  # noqa: ANN401 - a type expression
-    """Whether a type is a group of settings."""
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def row_fields(place: Place) -> dict[str, Kind | None]:
-    """The kinds of the fields of the tables in a list of tables."""
-    row = get_args(place.annotation)[0] if isinstance(place.kind, Rows) else None
-    return {name: kind_of_field(field) for name, field in fields_of(row).items()}
-
-
 def _keys(model: Any, path: Path) -> Iterator[Key]:  # noqa: ANN401 - a type expression
     for name, field in fields_of(model).items():
-        here, kind = (*path, name), kind_of_field(field)
-        if kind is not None:
-            yield Key(here, kind, field.default, field.is_required(), field.description or "", _example(field))
-        elif get_origin(field.annotation) is dict:
+        here, annotation = (*path, name), annotation_of(field)
+        if get_origin(annotation) is dict:
             yield from _named_keys(field, (*here, "*"))
+        elif is_group(annotation):
+            yield from _keys(annotation, here)
         else:
-            yield from _keys(field.annotation, here)
+            yield Key(here, annotation, field.default, field.is_required(), field.description or "", _example(field))
 
 
 def _named_keys(field: FieldInfo, path: Path) -> Iterator[Key]:
     annotation = get_args(field.annotation)[1]
-    kind = kind_of(annotation)
-    if kind is None:
+    if is_group(annotation):
         yield from _keys(annotation, path)
     else:
-        yield Key(path, kind, None, False, field.description or "", _example(field), open=True)  # noqa: FBT003 - required
+        yield Key(path, annotation, None, False, field.description or "", _example(field), open=True)  # noqa: FBT003 - required
 
 
 def _example(field: FieldInfo) -> Any:  # noqa: ANN401 - as the key has it
     return field.examples[0] if field.examples else None
-
-
-def _instance(template: Path, path: Path) -> Path:
-    filled = [path[at] if segment == "*" and at < len(path) else segment for at, segment in enumerate(template)]
-    return tuple("<name>" if segment == "*" else segment for segment in filled)
-
-
-def _nearest_of_all(path: Path) -> Path:
-    known = (_instance(key.path, path) for key in all_keys())
-    return max(known, key=lambda candidate: _likeness(dotted(candidate), dotted(path)))
-
-
-def _likeness(known: str, wanted: str) -> float:
-    """How alike two names are: more is more."""
-    known, wanted = _comparable(known), _comparable(wanted)
-    # The whole, and a little the end: `port` alone is more like http.port than like topics.create
-    return difflib.SequenceMatcher(None, known, wanted).ratio() + (0.3 if known.endswith("_" + wanted) else 0.0)
-
-
-def _comparable(name: str) -> str:
-    # Separators do not count: kafka.bootstrap-servers and KAFKA_BOOTSTRAP_SERVERS mean the same to a person
-    return re.sub(r"[._-]+", "_", name.lower()).strip("_")

@@ -1,7 +1,4 @@
-"""Files that settings name: secrets with a ``_file`` twin, certificates and keys. All are read, or tried, at load.
-
-Touches the world: reads files.
-"""
+"""Files that settings name: secrets, certificates and keys. All are read, or tried, when settings are loaded."""
 
 from __future__ import annotations
 
@@ -9,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from bridge.errors import Mistake, SettingsError
-from bridge.settings.catalogue import Path, dotted, fields_of, kind_of_field
-from bridge.settings.kinds import File, Hidden, read_secret
+from bridge.settings.catalogue import Path, dotted, fields_of
+from bridge.settings.describe import annotation_of, base_type, is_secret
 from bridge.settings.model import Settings
 from bridge.settings.tls import client_context
+from bridge.settings.values import read_secret
 
 
 class NamedFile(NamedTuple):
@@ -30,7 +28,7 @@ class NamedFile(NamedTuple):
         """The path of the secret that the file holds, None when it holds a certificate or key."""
         name = self.path[-1].removesuffix("_file")
         field = fields_of(type(self.group)).get(name)
-        return (*self.path[:-1], name) if field and isinstance(kind_of_field(field), Hidden) else None
+        return (*self.path[:-1], name) if field and is_secret(annotation_of(field)) else None
 
 
 def named_files(settings: Settings) -> Iterator[NamedFile]:
@@ -38,15 +36,15 @@ def named_files(settings: Settings) -> Iterator[NamedFile]:
     for path, group in _groups(settings):
         for name, field in fields_of(type(group)).items():
             file = getattr(group, name)
-            if isinstance(kind_of_field(field), File) and file is not None:
+            if base_type(annotation_of(field)) is FilePath and file is not None:
                 yield NamedFile(group, (*path, name), file)
 
 
 def read_files(settings: Settings, wrong: set[Path]) -> tuple[Settings, list[Mistake]]:
-    """The tree with the secrets of files beside their paths, and what is wrong with the files.
+    """The tree with the secrets of the files, and the mistakes in the files.
 
-    The servers' tokens are only tried: they are read again at every connect. Each file is read once, since a pipe
-    (``<(pass show ...)``) can be read no second time.
+    The servers' tokens are only tried: they are read again at every connect. Each file is read once, because a pipe
+    (``<(pass show ...)``) cannot be read twice.
     """
     mistakes: list[Mistake] = []
     for named in named_files(settings):
@@ -55,8 +53,9 @@ def read_files(settings: Settings, wrong: set[Path]) -> tuple[Settings, list[Mis
             secret = _read(named)
         except OSError as error:
             mistakes.append(Mistake(dotted(named.path), f"cannot read {str(named.file)!r}: {error.strerror or error}"))
-        except ValueError as problem:
-            mistakes.append(Mistake(dotted(named.path), f"what {str(named.file)!r} holds (not shown) {problem}"))
+        except ValidationError as error:
+            problem = error.errors()[0]["ctx"]["error"]
+            mistakes.append(Mistake(dotted(named.path), f"the text in {str(named.file)!r} (not shown) {problem}"))
         else:
             settings = _with_secret(settings, named, secret)
     mistakes += [] if mistakes else _tls_mistakes(settings)
@@ -82,8 +81,8 @@ def _read(named: NamedFile) -> SecretStr | None:
     if named.twin is None:
         with named.file.open("rb"):
             return None
-    kind = kind_of_field(fields_of(type(named.group))[named.twin[-1]])
-    secret: SecretStr | None = kind.parse(read_secret(named.file)) if kind else None
+    field = fields_of(type(named.group))[named.twin[-1]]
+    secret: SecretStr = TypeAdapter(annotation_of(field)).validate_python(read_secret(named.file))
     return secret
 
 

@@ -1,4 +1,4 @@
-"""From the sources to the tree: every mistake found in one go, or a complete, checked `Settings`."""
+"""From the sources to the tree: every mistake is reported together, or the result is a complete, checked `Settings`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pydantic import ValidationError
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.catalogue import Path
 from bridge.settings.files import read_files
-from bridge.settings.layers import Given, Layer, LayerSource
 from bridge.settings.mistakes import mistake_of, path_of
 from bridge.settings.model import Settings
+from bridge.settings.origins import Given, SourceValues
 from bridge.settings.rules import broken_rules, needed_to_run
 from bridge.settings.sources import (
     CONFIG_VARIABLE,
     SECRETS_VARIABLE,
-    environment_layer,
-    options_layer,
+    environment_values,
+    option_values,
     paths_given,
-    secrets_layer,
-    toml_layer,
+    secret_values,
+    toml_values,
 )
 
 _STAND_IN = "http://stand-in.invalid"  # keeps a server with a wrong url in the tree, for the rules about its other keys
@@ -31,7 +31,7 @@ _STAND_IN = "http://stand-in.invalid"  # keeps a server with a wrong url in the 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The tree, and where each value that is no default came from."""
+    """The tree, and the origin of each value that is not a default."""
 
     settings: Settings
     origins: Mapping[Path, str]
@@ -42,7 +42,7 @@ def load(overrides: Mapping[str, Any], environ: Mapping[str, str], **options: An
     return load_all(overrides, environ, **options).settings
 
 
-def load_all(  # noqa: PLR0913 - what a command line can say, each by name
+def load_all(  # noqa: PLR0913 - everything that a command line can give, each by name
     overrides: Mapping[str, Any],
     environ: Mapping[str, str],
     *,
@@ -54,24 +54,24 @@ def load_all(  # noqa: PLR0913 - what a command line can say, each by name
 ) -> Loaded:
     """Read all sources and check everything.
 
-    `overrides` are values or texts by dotted key (``--set``), the strongest source; `servers` are addresses by name
-    that take the place of the servers of all other sources; `sessions` are the only ones to bridge, on the one server
-    there is; `to_run` asks for what a start needs. Raises SettingsError with every mistake there is.
+    `overrides` are values or texts by dotted key (``--set``), the strongest source; `servers` are URLs by name that
+    replace the servers of all other sources; `sessions` are the only ones to bridge, on the single server; `to_run`
+    requires everything that a start needs. Raises SettingsError with every mistake.
     """
-    options = _options(overrides, servers)
+    urls = {f"servers.{name}.url": url for name, url in (servers or {}).items()}
+    options = option_values({**overrides, **urls}, dict.fromkeys(urls, "--server"))
     weaker = _weaker(options, environ, config, secrets_dir)
-    mistakes = [mistake for layer in (options, *weaker) for mistake in layer.mistakes]
+    mistakes = [mistake for source in (options, *weaker) for mistake in source.mistakes]
     if servers is not None:
-        weaker = [layer.without({("servers",)}) for layer in weaker]
-    layers = [options, *weaker]
-    complete = not any(layer.unread for layer in layers)
-    mistakes += _choose_sessions(layers, sessions) if complete else []
-    origins = _origins(layers)
-    settings, wrong = _tree(layers, mistakes, origins, complete=complete)
-    settings = _with_topics(settings)
-    settings, of_files = read_files(settings, wrong)
+        weaker = [source.without({("servers",)}) for source in weaker]
+    sources = [options, *weaker]
+    complete = not any(source.unread for source in sources)
+    mistakes += _choose_sessions(sources, sessions) if complete else []
+    origins = {path: given for source in reversed(sources) for path, given in source.given.items()}
+    settings, wrong = _tree(sources, mistakes, origins, complete=complete)
+    settings, of_files = read_files(_with_topics(settings), wrong)
     mistakes += of_files
-    if complete:  # what one source breaks, the one that could not be read may mend
+    if complete:  # otherwise the source that could not be read may hold the missing part
         mistakes += broken_rules(settings, wrong)
         mistakes += needed_to_run(settings, [mistake.key for mistake in mistakes]) if to_run else []
     if mistakes:
@@ -79,66 +79,52 @@ def load_all(  # noqa: PLR0913 - what a command line can say, each by name
     return Loaded(settings, {path: given.origin for path, given in origins.items()})
 
 
-def _options(overrides: Mapping[str, Any], servers: Mapping[str, str] | None) -> Layer:
-    urls = {f"servers.{name}.url": url for name, url in (servers or {}).items()}
-    return options_layer({**overrides, **urls}, dict.fromkeys(urls, "--server"))
-
-
 def _weaker(
-    options: Layer, environ: Mapping[str, str], config: FilePath | None, secrets_dir: FilePath | None
-) -> list[Layer]:
-    environment, toml, secrets = environment_layer(environ), Layer(), Layer()
+    options: SourceValues, environ: Mapping[str, str], config: FilePath | None, secrets_dir: FilePath | None
+) -> list[SourceValues]:
+    environment, toml, secrets = environment_values(environ), SourceValues(), SourceValues()
     if config is not None:
-        toml = toml_layer(config, "--config")
+        toml = toml_values(config, "--config")
     elif environ.get(CONFIG_VARIABLE):
-        toml = toml_layer(FilePath(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
+        toml = toml_values(FilePath(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
     if secrets_dir is not None:
-        secrets = secrets_layer(secrets_dir, "--secrets-dir")
+        secrets = secret_values(secrets_dir, "--secrets-dir")
     elif environ.get(SECRETS_VARIABLE):
-        # systemd puts all credentials of a unit there, those that a `*_file` key names by %d too
+        # systemd puts all credentials of a unit there, including those that a `*_file` key names by %d
         named = paths_given([options, environment, toml])
-        secrets = secrets_layer(FilePath(environ[SECRETS_VARIABLE]), SECRETS_VARIABLE, named)
+        secrets = secret_values(FilePath(environ[SECRETS_VARIABLE]), SECRETS_VARIABLE, named)
     return [environment, secrets, toml]
 
 
-def _choose_sessions(layers: Sequence[Layer], sessions: Sequence[str]) -> list[Mistake]:
-    """Put ``--session`` into the options: only these sessions, on the one server there is."""
+def _choose_sessions(sources: Sequence[SourceValues], sessions: Sequence[str]) -> list[Mistake]:
+    """Add ``--session`` to the options: only these sessions, on the single server."""
     if not sessions:
         return []
-    names = {path[1] for layer in layers for path in layer.given if path[0] == "servers" and len(path) > 1}
+    names = {path[1] for source in sources for path in source.given if path[0] == "servers" and len(path) > 1}
     if len(names) != 1:
         allowed = "use --set servers.NAME.sessions=ID,ID and --set servers.NAME.discover=false"
         return [Mistake("--session", f"needs exactly one server, there are {len(names)}; with several {allowed}")]
     name = names.pop()
-    layers[0].given["servers", name, "sessions"] = Given(list(sessions), "--session")
-    layers[0].given["servers", name, "discover"] = Given(value=False, origin="--session")
+    sources[0].given["servers", name, "sessions"] = Given(list(sessions), "--session")
+    sources[0].given["servers", name, "discover"] = Given(value=False, origin="--session")
     return []
 
 
-def _origins(layers: Sequence[Layer]) -> dict[Path, Given]:
-    return {path: given for layer in reversed(layers) for path, given in layer.given.items()}
-
-
 def _tree(
-    layers: Sequence[Layer], mistakes: list[Mistake], origins: Mapping[Path, Given], *, complete: bool
+    sources: Sequence[SourceValues], mistakes: list[Mistake], origins: Mapping[Path, Given], *, complete: bool
 ) -> tuple[Settings, set[Path]]:
-    """The tree, and the paths that were wrong: those are left at their defaults so that the rest can be checked."""
+    """The tree, and the paths that were wrong: these have their defaults, so that the rest can be checked."""
     try:
-        return _built(layers), set()
+        return Settings.from_tables(*(source.table() for source in sources)), set()
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
     mistakes += [mistake_of(detail, origins) for detail in details if complete or detail["type"] != "missing"]
     wrong = {path_of(detail) for detail in details}
-    # A row of a list has no default of its own: the whole list goes
-    layers = [layer.without(wrong | {path[:2] for path in wrong if path[0] == "topics"}) for layer in layers]
-    servers = sorted({path[1] for path in wrong if path[0] == "servers"})
-    stand_ins = Layer({("servers", name, "url"): Given(_STAND_IN, "") for name in servers})
-    return _built([*layers, stand_ins]), wrong
-
-
-def _built(layers: Sequence[Layer]) -> Settings:
-    sources: dict[str, Any] = {"layers": tuple(LayerSource(layer) for layer in layers)}
-    return Settings(**sources)
+    # A row of a list has no default of its own: the whole list is removed
+    removed = wrong | {path[:2] for path in wrong if path[0] == "topics"}
+    servers = {path[1]: {"url": _STAND_IN} for path in sorted(wrong) if path[0] == "servers"}
+    tables = [source.without(removed).table() for source in sources]
+    return Settings.from_tables(*tables, {"servers": servers}), wrong
 
 
 def _with_topics(settings: Settings) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bridge.errors import Mistake
 from bridge.settings.bounds import REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
 from bridge.settings.catalogue import Path, Unknown, dotted, place_at
+from bridge.settings.describe import is_secret, is_table, shown
 from bridge.settings.mistakes import quoted
 from bridge.settings.model import KafkaSettings, Settings
 from bridge.settings.properties import refusal
@@ -45,15 +46,15 @@ def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
 def _value(settings: Settings, path: Path) -> str:
     """The value at a path, with a blank behind it; nothing for a secret, or where there is none."""
     try:
-        kind = place_at(path).kind
+        annotation = place_at(path).annotation
     except Unknown:  # in a row of a list, whose rules name the value themselves
         return ""
-    if kind is None or kind.secret:
+    if is_table(annotation) or is_secret(annotation):
         return ""
     value: Any = settings
     for segment in path:
         value = value.get(segment) if isinstance(value, dict) else getattr(value, segment)
-    return "" if value in {None, "", ()} else f"{quoted(kind.show(value))} "
+    return "" if value in {None, "", ()} else f"{quoted(shown(annotation, value))} "
 
 
 def needed_to_run(settings: Settings, said: Sequence[str]) -> Iterator[Mistake]:

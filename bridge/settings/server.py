@@ -2,123 +2,149 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from bridge.settings import checks
-from bridge.settings.addresses import Address
-from bridge.settings.kind import Group
-from bridge.settings.kinds import Choice, Duration, File, Flag, Hidden, Number, Text, Web, read_secret
-from bridge.settings.lists import Texts
+from bridge.settings.values import (
+    DURATION,
+    JSON_LIST,
+    LIST,
+    LOWER,
+    NOT_EMPTY,
+    TEXT,
+    WHOLE,
+    Allowed,
+    AnyDuration,
+    BearerToken,
+    FilePath,
+    Flag,
+    Group,
+    HeaderValue,
+    OrNone,
+    ProxyUrl,
+    Url,
+    each,
+    read_secret,
+)
 
 EventSchema = Literal["mix", "none"]
 WithoutIds = Literal["refuse", "accept"]
-
-TOKEN = Hidden(what="visible ASCII characters without blanks", check=checks.token)
-FILE = File()
-FLAG = Flag()
 
 
 class ServerSettings(Group):
     """One server that streams events."""
 
-    url: Annotated[Address, Web()] = Field(
-        description="a Mix agent server; `run` and `check` want at least one", examples=["http://localhost:8088"]
+    url: Url = Field(
+        description="URL of a Mix agent server; `run` and `check` require at least one server",
+        examples=["http://localhost:8088"],
     )
-    sessions: Annotated[tuple[str, ...], Texts(what="session ids", check=checks.session_id)] = Field(
-        (), description="session ids to bridge, always", examples=["8d0f3c,5b1e77"]
+    sessions: Annotated[
+        tuple[str, ...],
+        LIST,
+        each(checks.session_id),
+        JSON_LIST,
+        Allowed("a list (JSON or commas) of session ids, none twice"),
+    ] = Field((), description="ids of sessions that are always bridged", examples=["8d0f3c,5b1e77"])
+    discover: Flag = Field(default=True, description="poll `GET /api/sessions` and bridge the sessions in its answer")
+    discover_interval: AnyDuration = Field(10.0, description="time between two polls")
+    include_subagents: Flag = Field(default=False, description="also bridge sessions of type `subagent`")
+    created_within: OrNone[Annotated[float, Field(ge=0.001, le=315_360_000), DURATION]] = Field(
+        None, description="discover only sessions that are younger than this", examples=["24h"]
     )
-    discover: Annotated[bool, FLAG] = Field(
-        default=True, description="poll `GET /api/sessions` and bridge what it lists"
+    max_sessions: Annotated[int, Field(ge=1, le=100_000), WHOLE] = Field(
+        5000, description="maximum number of sessions; further sessions are not bridged, but logged and counted"
     )
-    discover_interval: Annotated[float, Duration()] = Field(10.0, description="time between two polls")
-    include_subagents: Annotated[bool, FLAG] = Field(
-        default=False, description="also bridge sessions of type `subagent`"
+    headers: dict[str, HeaderValue] = Field(
+        {}, description="additional request headers", examples=[{"x-api-key": "change-me"}]
     )
-    created_within: Annotated[float | None, Duration(optional=True, high="87600h")] = Field(
-        None, description="discover only sessions younger than this", examples=["24h"]
-    )
-    max_sessions: Annotated[int, Number(low=1, high=100_000)] = Field(
-        5000, description="more are not bridged: reported loudly, never silently"
-    )
-    headers: dict[str, Annotated[SecretStr, Hidden(what="printable ASCII", check=checks.header_value, empty=True)]] = (
-        Field({}, description="extra request headers", examples=[{"x-api-key": "change-me"}])
-    )
-    proxy: Annotated[Address | None, Web(optional=True, path=False)] = Field(
+    proxy: OrNone[ProxyUrl] = Field(
         None,
-        description="HTTP proxy; the environment's proxy variables and netrc are not read",
+        description="HTTP proxy; the proxy variables of the environment and netrc are not read",
         examples=["http://proxy.example.org:3128"],
     )
-    token: Annotated[SecretStr | None, TOKEN] = Field(None, description="bearer token", examples=["change-me"])
-    token_file: Annotated[Path | None, FILE] = Field(
+    token: BearerToken | None = Field(None, description="bearer token", examples=["change-me"])
+    token_file: FilePath | None = Field(
         None,
         description="file with the bearer token, read again at every connect",
         examples=["/etc/mix-bridge/server-token"],
     )
-    ca_file: Annotated[Path | None, FILE] = Field(
+    ca_file: FilePath | None = Field(
         None,
-        description="certificates (PEM) that the server's must be signed by, instead of the system's",
+        description="trusted certificate authorities (PEM) for the server's certificate, instead of the system's",
         examples=["/etc/mix-bridge/server-ca.pem"],
     )
-    client_cert_file: Annotated[Path | None, FILE] = Field(
+    client_cert_file: FilePath | None = Field(
         None,
-        description="certificate (PEM) the bridge shows to the server; its key too, unless the next key names that",
+        description="client certificate (PEM); may contain the private key, if `client_key_file` is not set",
         examples=["/etc/mix-bridge/client.pem"],
     )
-    client_key_file: Annotated[Path | None, FILE] = Field(
-        None, description="its private key (PEM, without a password)", examples=["/etc/mix-bridge/client-key.pem"]
+    client_key_file: FilePath | None = Field(
+        None,
+        description="private key of the client certificate (PEM, without a password)",
+        examples=["/etc/mix-bridge/client-key.pem"],
     )
     stream_path: Annotated[
         str,
-        Text(
-            what="a path that begins with / and has {session} once (or not at all, for one session without discovery)",
-            check=checks.stream_path,
-        ),
+        TEXT,
+        NOT_EMPTY,
+        AfterValidator(checks.stream_path),
+        Allowed("a path that begins with / and has {session} once (or not at all, for one session without discovery)"),
     ] = Field(
         "/stream?sessionId={session}",
-        description="where a session's stream is (the id is percent-encoded); with it and the next key any SSE server"
-        " is a source",
+        description="path of a session's stream; the id is percent-encoded. With this key and `event_schema`, any SSE"
+        " server can be a source",
     )
-    event_schema: Annotated[EventSchema, Choice.of(EventSchema)] = Field(
-        "mix", description="`none`: events are not validated, every type is known"
+    event_schema: Annotated[EventSchema, LOWER] = Field(
+        "mix", description="`none`: events are not validated, every event type counts as known"
     )
     start_after_id: Annotated[
         str,
-        Text(what="an event id without control characters, or empty", check=checks.event_id, empty=True),
+        TEXT,
+        AfterValidator(checks.event_id),
+        Allowed("an event id without control characters, or empty"),
     ] = Field(
         "0",
-        description="sent as `Last-Event-ID` for a session without a checkpoint, so that nothing before its discovery"
-        " is missed: everything the server still has. Empty: no header, only what comes from now on",
+        description="sent as `Last-Event-ID` for a session without a checkpoint. `0` asks for all events that the"
+        " server still has. Empty: no header is sent, and only new events arrive",
     )
-    overlap: Annotated[bool, FLAG] = Field(
+    overlap: Flag = Field(
         default=True,
-        description="resume from the id before the last one, so that the replay proves itself; `false`: plain"
-        " `Last-Event-ID`",
+        description="resume from the id before the last one, so that the server's replay begins with a known event;"
+        " `false`: resume with plain `Last-Event-ID`",
     )
-    gone_after: Annotated[float, Duration(low="0s", high="168h")] = Field(
-        30.0, description="a 404 or 204 for a session that stays this long (three tries at least) ends it"
+    gone_after: Annotated[float, Field(ge=0, le=604_800), DURATION] = Field(
+        30.0, description="a session ends when 404 or 204 is the answer for this long, and at least three times"
     )
-    without_ids: Annotated[WithoutIds, Choice.of(WithoutIds)] = Field(
+    without_ids: Annotated[WithoutIds, LOWER] = Field(
         "refuse",
-        description="a server that sends events without ids cannot be resumed: `refuse` stops the session at the first"
-        " such event with an error that says so, `accept` goes on and says `unresumable` at each reconnect",
+        description="a server that sends events without ids cannot be resumed. `refuse` stops the session with an error"
+        " at the first such event. `accept` continues and reports `unresumable` at each reconnect",
     )
-    max_connection_age: Annotated[float | None, Duration(optional=True, high="168h")] = Field(
-        None, description="reconnect in good time where a server or proxy cuts long connections", examples=["9m"]
+    max_connection_age: OrNone[Annotated[float, Field(ge=0.001, le=604_800), DURATION]] = Field(
+        None,
+        description="reconnect before a server or proxy cuts a connection of this age",
+        examples=["9m"],
     )
-    connect_timeout: Annotated[float, Duration(high="10m")] = Field(5.0, description="longest wait for a connection")
-    read_timeout: Annotated[float, Duration()] = Field(
-        150.0, description="no byte for this long: the connection is dead (over three 45 s heartbeats)"
+    connect_timeout: Annotated[float, Field(ge=0.001, le=600), DURATION] = Field(
+        5.0, description="maximum time to open a connection"
     )
-    reconnect_min: Annotated[float, Duration(zero="1ms")] = Field(
-        0.5, description="lower bound of the back-off; `0` is taken as `1ms`, since the wait doubles from here"
+    read_timeout: AnyDuration = Field(
+        150.0,
+        description="a connection without any byte for this long is dead (more than three heartbeats of 45 s)",
     )
-    reconnect_max: Annotated[float, Duration()] = Field(60.0, description="upper bound of the back-off")
+    reconnect_min: Annotated[
+        float, Field(ge=0, le=86_400), AfterValidator(lambda seconds: max(seconds, 0.001)), DURATION
+    ] = Field(
+        0.5,
+        description="minimum of the back-off before a reconnect; less than `1ms` counts as `1ms`, because the delay"
+        " is doubled after each failure",
+    )
+    reconnect_max: AnyDuration = Field(60.0, description="maximum of the back-off before a reconnect")
 
     def bearer(self) -> str | None:
-        """The bearer token: from ``token_file``, read at this moment (OSError when it cannot be), or from ``token``."""
+        """The bearer token: ``token_file``, read at each call (OSError when it cannot be read), or ``token``."""
         if self.token_file is not None:
             return read_secret(self.token_file)
         return None if self.token is None else self.token.get_secret_value()

@@ -1,4 +1,4 @@
-"""The effective settings as people and programs may see them: every secret masked. Pure."""
+"""The effective settings for people and programs, with every secret masked. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from bridge.settings.catalogue import Key, Path, all_keys, dotted
+from bridge.settings.describe import shown
 from bridge.settings.loading import Loaded
 from bridge.settings.model import Settings
 
 
 def as_lines(loaded: Loaded) -> Iterator[str]:
-    """One line per setting: key, value, and where it came from if it is no default."""
+    """One line per setting: key, value, and its origin if it is not a default."""
     for path, key, value in _values(loaded.settings):
         origin = loaded.origins.get(path)
         source = f"  (from {origin})" if origin else ""
-        shown = key.kind.show(value) or '""'
-        yield f"{dotted(path)} = {shown}{source}"
+        text = shown(key.annotation, value) or '""'
+        yield f"{dotted(path)} = {text}{source}"
 
 
 def as_document(settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The sources: environment, secrets directory, TOML file, options. Each becomes a `Layer`.
+"""The sources: options, environment, secrets directory, TOML file. pydantic-settings reads each; none decodes a value.
 
-Only `toml_layer` and `secrets_layer` touch the world (they read files).
+Values stay texts until the whole tree is validated, so that all mistakes are reported together and no secret is quoted.
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
-from bridge.settings.catalogue import PREFIX, ROOT, Place, Unknown
-from bridge.settings.kind import as_text
-from bridge.settings.kinds import read_secret
-from bridge.settings.layers import Layer
+from bridge.settings.catalogue import PREFIX, Path, Place, Unknown, dotted, place_of_key, place_of_variable
 from bridge.settings.model import Settings
+from bridge.settings.origins import SourceValues, nested
+from bridge.settings.values import as_text, json_value, read_secret
 
 CONFIG_VARIABLE = "MIX_BRIDGE_CONFIG"
 SECRETS_VARIABLE = "CREDENTIALS_DIRECTORY"
@@ -27,133 +29,160 @@ _KUBERNETES = re.compile(r"MIX_BRIDGE_(SERVICE_HOST|SERVICE_PORT.*|PORT_8090_TCP
 _KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
-def environment_layer(environ: Mapping[str, str]) -> Layer:
-    """The ``MIX_BRIDGE_`` variables."""
-    layer = Layer()
-    names = [name for name in environ if name.startswith(PREFIX) and not _not_a_setting(name, environ[name])]
-    # Whole tables before single keys, so that the more exact variable wins
-    for name in sorted(names, key=lambda name: (name.count("__"), name)):
-        _put_named(layer, name, name.removeprefix(PREFIX), environ[name], name)
-    return layer
+class NamedTexts(EnvSettingsSource):
+    """Texts by path, from variables or from the files of the secrets directory.
 
-
-def secrets_layer(directory: FilePath, named_by: str, of_others: Collection[str] | None = None) -> Layer:
-    """The files of the secrets directory, named like ``servers__local__token``.
-
-    Hidden files and directories are passed over: Kubernetes keeps its ``..data`` there. `of_others` is given for a
-    directory that nobody made for this: files that it has (normal paths), and those whose names look like no key, are
-    passed over too.
+    The names are resolved before, because the library skips unknown ones without a message. Its source of secrets files
+    is not used: it also strips spaces of secrets, and skips files that are links to another directory.
     """
-    layer = Layer()
-    try:
-        files = sorted(directory.iterdir(), key=lambda file: (file.name.count("__"), file.name))
-    except OSError as error:
-        layer.cannot_read(named_by, f"cannot read {directory}: {error.strerror}")
-        return layer
-    for file in files:
-        # os.path, since is_dir of a Path raises where the directory may be listed but not entered
-        if not file.name.startswith(".") and not os.path.isdir(file) and not _of_others(file, of_others):  # noqa: PTH112
-            _put_file(layer, file)
-    return layer
+
+    def __init__(self, given: Mapping[Path, Any]) -> None:
+        self._given = {"__".join(path): value for path, value in given.items()}
+        super().__init__(Settings, env_nested_delimiter="__")
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401, ARG002 - the signature is the library's
+        """Nothing to decode: tables are decoded already, and texts are left to the validators."""
+        return value
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given
 
 
-def paths_given(layers: Iterable[Layer]) -> set[str]:
-    """Every text that layers give, as a normal path: no file is named by anything else."""
-    values = [given.value for layer in layers for given in layer.given.values()]
-    return {os.path.normpath(as_text(value)) for value in values if isinstance(value, str | SecretStr)}
+class TomlFile(TomlConfigSettingsSource):
+    """The TOML file, which the library would skip if it does not exist or is a pipe."""
+
+    def _read_files(self, files: Any, deep_merge: bool = False) -> dict[str, Any]:  # noqa: ANN401, ARG002, FBT001, FBT002 - the signature is the library's
+        return self._read_file(files)
 
 
-def toml_layer(file: FilePath, named_by: str) -> Layer:
-    """The TOML file."""
-    layer = Layer()
-    try:
-        table = tomllib.loads(file.read_bytes().decode())
-    except OSError as error:
-        layer.cannot_read(named_by, f"cannot read {file}: {error.strerror}")
-    except UnicodeDecodeError:
-        layer.cannot_read(named_by, f"{file} is not UTF-8")
-    except tomllib.TOMLDecodeError as error:
-        layer.cannot_read(named_by, f"{file} is not TOML: {error}")
-    else:
-        layer.put(ROOT, table, str(file))
-    return layer
-
-
-def options_layer(overrides: Mapping[str, Any], origins: Mapping[str, str]) -> Layer:
-    """What the command line gives: values or tables by dotted key."""
-    layer = Layer()
+def option_values(overrides: Mapping[str, Any], origins: Mapping[str, str]) -> SourceValues:
+    """The options of the command line: values or tables by dotted key."""
+    values = SourceValues()
+    given: dict[Path, Any] = {}
     for key in sorted(overrides, key=lambda key: key.count(".")):
         origin = origins.get(key, "--set")
         try:
-            place = dotted_place(key)
+            place = place_of_key(key)
         except Unknown:
-            layer.unknown(key, tuple(key.split(".")), origin)
+            values.unknown(key, tuple(key.split(".")), origin)
         except ValueError as problem:
-            layer.mistake(key, str(problem), origin)
+            values.mistake(key, str(problem), origin)
         else:
-            value = overrides[key]
-            (layer.put_text if isinstance(value, str) else layer.put)(place, value, origin)
-    return layer
+            values.origins[place.path] = origin
+            given |= _given(values, place, overrides[key])
+    values.add(nested(given))
+    return values
 
 
-def dotted_place(key: str) -> Place:
-    """Where a key like ``kafka.properties.client.id`` leads. Unknown when nowhere, ValueError for a bad name."""
-    place, segments = ROOT, key.split(".")
-    while segments:
-        if place.names is not None and place.names.whole:
-            segments = [".".join(segments)]
-        place = place.child(segments.pop(0))
+def environment_values(environ: Mapping[str, str]) -> SourceValues:
+    """The ``MIX_BRIDGE_`` variables."""
+    values = SourceValues()
+    given: dict[Path, Any] = {}
+    for name in _tables_first(name for name in environ if name.startswith(PREFIX)):
+        if _is_a_setting(name, environ[name]):
+            place = _named_place(values, name, name.removeprefix(PREFIX), name)
+            given |= _given(values, place, environ[name]) if place else {}
+    values.add(NamedTexts(given)())
+    return values
+
+
+def secret_values(directory: FilePath, named_by: str, of_others: Collection[str] | None = None) -> SourceValues:
+    """The files of the secrets directory, named like ``servers__local__token``.
+
+    Hidden files and directories are skipped: Kubernetes keeps its ``..data`` there. `of_others` is given for a
+    directory that also serves others: files with these (normal) paths are skipped, and files whose names do not look
+    like a key.
+    """
+    values = SourceValues()
+    try:
+        names = _tables_first(file.name for file in directory.iterdir())
+    except OSError as error:
+        values.cannot_read(named_by, f"cannot read {directory}: {error.strerror}")
+        return values
+    given: dict[Path, Any] = {}
+    for file in [directory / name for name in names if not name.startswith(".")]:
+        # os.path, because Path.is_dir raises where the directory may be listed but not entered
+        if not os.path.isdir(file) and not _is_of_others(file, of_others):  # noqa: PTH112
+            given |= _read_file(values, file)
+    values.add(NamedTexts(given)())
+    return values
+
+
+def toml_values(file: FilePath, named_by: str) -> SourceValues:
+    """The TOML file."""
+    values = SourceValues({(): str(file)})
+    try:
+        values.add(TomlFile(Settings, file)())
+    except OSError as error:
+        values.cannot_read(named_by, f"cannot read {file}: {error.strerror}")
+    except UnicodeDecodeError:
+        values.cannot_read(named_by, f"{file} is not UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        values.cannot_read(named_by, f"{file} is not TOML: {error}")
+    return values
+
+
+def paths_given(sources: Iterable[SourceValues]) -> set[str]:
+    """Every text of the sources as a normal path: a file that a setting names is among them."""
+    values = [given.value for source in sources for given in source.given.values()]
+    return {os.path.normpath(as_text(value)) for value in values if isinstance(value, str | SecretStr)}
+
+
+def _given(values: SourceValues, place: Place, value: Any) -> dict[Path, Any]:  # noqa: ANN401 - any value of a source
+    """The value at its path, a table decoded from JSON. Nothing, and a mistake, if it should be a table and is not."""
+    try:
+        value = json_value(value) if place.is_table and isinstance(value, str) else value
+    except ValueError as problem:
+        values.mistake(dotted(place.path), f"{problem}; allowed: a JSON object", values.origin(place.path))
+        return {}
+    if place.is_table and not isinstance(value, dict):
+        values.not_a_table(place.path)
+        return {}
+    return {place.path: deepcopy(value)}  # keys below a table are merged into it
+
+
+def _tables_first(names: Iterable[str]) -> list[str]:
+    """The names in the order in which they replace each other: a more exact one wins over its table."""
+    return sorted(names, key=lambda name: (name.count("__"), name))
+
+
+def _named_place(values: SourceValues, name: str, tail: str, origin: str) -> Place | None:
+    """The place of a variable or file by the relevant part of its name; None, and a mistake, if there is none."""
+    segments = tuple(tail.lower().split("__"))
+    try:
+        place = place_of_variable(segments) if tail == tail.upper() else None
+    except ValueError as problem:
+        values.mistake(name, str(problem), origin)
+        return None
+    except Unknown:
+        place = None
+    if place is None:
+        values.unknown(name, segments, origin)
+    else:
+        values.origins[place.path] = origin
     return place
 
 
-def _of_others(file: FilePath, paths: Collection[str] | None) -> bool:
-    """Whether a file is no setting by its name: another key's file, or a credential that is not for the bridge."""
+def _read_file(values: SourceValues, file: FilePath) -> dict[Path, Any]:
+    try:
+        text = read_secret(file)
+    except OSError as error:
+        values.mistake(file.name, f"cannot read {file}: {error.strerror or error}", str(file))
+        return {}
+    place = _named_place(values, file.name, file.name.upper(), str(file))
+    return _given(values, place, text) if place else {}
+
+
+def _is_of_others(file: FilePath, paths: Collection[str] | None) -> bool:
+    """Whether a file is no setting by its name: the file of another key, or a credential that is not for the bridge."""
     if paths is None:
         return False
     looks_like_a_key = "__" in file.name or file.name.lower() in Settings.model_fields
     return not looks_like_a_key or os.path.normpath(file) in paths
 
 
-def _put_file(layer: Layer, file: FilePath) -> None:
-    try:
-        text = read_secret(file)
-    except OSError as error:
-        layer.mistake(file.name, f"cannot read {file}: {error.strerror or error}", str(file))
-    else:
-        _put_named(layer, file.name, file.name.upper(), text, str(file))
-
-
-def _put_named(layer: Layer, name: str, tail: str, text: str, origin: str) -> None:
-    """Take the text of a variable or secrets file for the key its name stands for."""
-    segments = tail.lower().split("__")
-    if tail != tail.upper():
-        layer.unknown(name, tuple(segments), origin)
-        return
-    try:
-        place = _variable_place(segments)
-    except Unknown:
-        layer.unknown(name, tuple(segments), origin)
-    except ValueError as problem:
-        layer.mistake(name, str(problem), origin)
-    else:
-        layer.put_text(place, text, origin)
-
-
-def _variable_place(segments: Sequence[str]) -> Place:
-    place, rest = ROOT, list(segments)
-    while rest:
-        names = place.names
-        if names is not None and names.whole:
-            rest = ["__".join(rest)]
-        name = rest.pop(0)
-        if place.template == ("servers",) and "-" in name:  # as the interface says: `_` is what a variable can carry
-            raise ValueError("a server's name with - can only come from TOML, JSON or options")
-        place = place.child(names.of_variable(name) if names else name)
-    return place
-
-
-def _not_a_setting(name: str, value: str) -> bool:
-    """Whether a variable is the file's own, or injected by Kubernetes for a Service called mix-bridge."""
+def _is_a_setting(name: str, value: str) -> bool:
+    """Whether a variable is not the file's own, and not injected by Kubernetes for a Service called mix-bridge."""
     if name == f"{PREFIX}PORT":
-        return _KUBERNETES_ADDRESS.match(value) is not None
-    return name == CONFIG_VARIABLE or _KUBERNETES.fullmatch(name) is not None
+        return _KUBERNETES_ADDRESS.match(value) is None
+    return name != CONFIG_VARIABLE and _KUBERNETES.fullmatch(name) is None

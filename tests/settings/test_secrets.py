@@ -78,7 +78,7 @@ def test_what_a_file_holds_is_checked_but_never_shown(tmp_path):
     file = tmp_path / "token"
     file.write_text("hunter2 and more\n")
     line = mistake(set={**LOCAL, "servers.local.token_file": str(file)})
-    assert line == f"servers.local.token_file: what {str(file)!r} holds (not shown) has a blank"
+    assert line == f"servers.local.token_file: the text in {str(file)!r} (not shown) has a space"
 
 
 def test_the_token_of_a_server_is_read_again_at_every_use(secret_file):

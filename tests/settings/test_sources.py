@@ -296,14 +296,14 @@ def test_a_hyphen_in_a_server_name_comes_from_toml_json_or_options(toml):
     assert "my-box" in loaded(set={"servers.my-box.url": URL}).servers
     assert "my-box" in loaded(servers={"my-box": URL}).servers
     assert mistake({"MIX_BRIDGE_SERVERS__MY-BOX__URL": URL}).startswith(
-        "MIX_BRIDGE_SERVERS__MY-BOX__URL: a server's name with -"
+        "MIX_BRIDGE_SERVERS__MY-BOX__URL: a server name with -"
     )
 
 
 @pytest.mark.parametrize("name", ["Local", "a.b", "-a", "a-", "a--b", "a__b", "_a", "ä", "", "a b"])
 def test_other_server_names_are_refused(toml, name):
     line = mistake(toml=toml(f'[servers."{name}"]\nurl = "{URL}"'))
-    assert line.startswith(f"servers.{name}: {name!r} is not a server name; allowed: a-z and 0-9")
+    assert line.startswith(f"servers.{name}: {name!r} is not a server name; allowed: lower-case letters and digits")
 
 
 def test_a_whole_table_as_json_gives_way_to_a_single_variable():
@@ -400,7 +400,7 @@ def test_unknown_keys_in_toml_are_errors_at_every_depth(toml):
         '[kafka]\nx = { y = "s3cret" }\n[oops]\n'
     )
     lines = mistakes(toml=file)
-    assert [line.split(":")[0] for line in lines] == ["namspace", "servers.local.tokn", "kafka.x", "oops"]
+    assert [line.split(":")[0] for line in lines] == ["servers.local.tokn", "kafka.x", "namspace", "oops"]
     assert all("unknown key; nearest known key: " in line and str(file) in line for line in lines)
     assert "s3cret" not in "".join(lines)
 
@@ -408,8 +408,8 @@ def test_unknown_keys_in_toml_are_errors_at_every_depth(toml):
 def test_a_misspelt_table_names_the_nearest_one_on_its_level(toml):
     file = toml(f'[servres.local]\nurl = "{URL}"\n[topics.cofnig]\n"retention.ms" = 1\n')
     assert [line.split(" (")[0] for line in mistakes(toml=file)] == [
-        "servres: unknown key; nearest known key: servers",
         "topics.cofnig: unknown key; nearest known key: topics.config",
+        "servres: unknown key; nearest known key: servers",
     ]
 
 
