@@ -77,6 +77,8 @@ class GroupConsumer:
         self._is_expelled = False
         self._member_id: str | None = None
         """The id under which the group assigned the partitions."""
+        self._last_heartbeat = self._last_of_former = 0
+        """The newest committed heartbeat; the newest one of an earlier member id of this process."""
         self._warned_at: dict[int, float] = {}
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
         with settings_judged():
@@ -107,6 +109,7 @@ class GroupConsumer:
     def commit(self, partitions: Iterable[int], member: MemberMetadata) -> None:
         """Commit the member's metadata for its partitions; the answer comes as ``on_committed``."""
         metadata = encode(member)
+        self._last_heartbeat = member.heartbeat
         # Nobody reads this offset: only the group's answer and the metadata matter.
         places = [TopicPartition(self._settings.topic, partition, 0, metadata) for partition in sorted(partitions)]
         try:
@@ -136,6 +139,10 @@ class GroupConsumer:
         member = next((found for place in places if (found := decode(place.metadata)) is not None), None)
         if member is None:
             return
+        # The client may repeat a commit of an earlier member id of this process. The group answers as to a duplicate.
+        if member.heartbeat <= self._last_of_former:
+            self._listener.on_committed(member.heartbeat, is_member=False)
+            return
         error = error or _refusal(places)
         # A group without members accepts commits from anybody: only one under the id that has the shards is a proof.
         is_member = member_status(error) is MemberStatus.MEMBER and self._consumer.memberid() == self._member_id
@@ -161,10 +168,15 @@ class GroupConsumer:
 
     def _note(self, error: KafkaError | None) -> None:
         status = member_status(error)
-        if status is MemberStatus.FENCED and error is not None:
+        if status is MemberStatus.FENCED and error is not None and not self._is_of_former_id(error):
             self.fatal = in_words(error)
-        elif status is MemberStatus.EXPELLED:
+        elif status in {MemberStatus.EXPELLED, MemberStatus.FENCED}:
             self._is_expelled = True
+
+    def _is_of_former_id(self, error: KafkaError) -> bool:
+        """Whether this process has fenced its own former member id by joining again, after a session time-out."""
+        is_fenced = error.code() == KafkaError.FENCED_INSTANCE_ID and not error.fatal()
+        return is_fenced and self._member_id not in {None, self._consumer.memberid()}
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # From a fixed offset, and paused: neither offsets nor records are ever fetched.
@@ -172,7 +184,8 @@ class GroupConsumer:
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
-        self._member_id = consumer.memberid()
+        if consumer.memberid() != self._member_id:
+            self._member_id, self._last_of_former = consumer.memberid(), self._last_heartbeat
         self._listener.on_assigned(_numbers(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

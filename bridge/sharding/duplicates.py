@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import SettingsError
+from bridge.errors import BridgeError, FatalFault, SettingsError
 from bridge.kafka.group import GroupDescription, GroupMember
 
 SILENCE = 2.5
@@ -76,6 +76,23 @@ def duplicate_error(instance: str, member: GroupMember | None, members: Iterable
         "instance",
         f"another process{owner}{host} runs under the name {instance}: give each process its own name, or stop that one"
         " first",
+    )
+
+
+def fenced_error(
+    instance: str, group: GroupDescription | None, others: Iterable[MemberMetadata], client_id: str
+) -> BridgeError:
+    """The error of a process that the group fenced: ``others`` are the live processes that own shards.
+
+    It blames another process only if one is found with this name: one that owns shards, or a member with another
+    ``client.id``, which contains the process id.
+    """
+    member = None if group is None else group.named(instance)
+    same = [each for each in others if each.instance == instance and not each.has_left]
+    if same or (member is not None and member.client_id != client_id):
+        return duplicate_error(instance, member, same)
+    return FatalFault(
+        f"Kafka: the group fenced the name {instance} although no other process with this name was found: start again"
     )
 
 

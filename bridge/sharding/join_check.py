@@ -1,4 +1,4 @@
-"""The checks before a process joins its group, and who took its place after it was fenced."""
+"""The checks before a process joins its group, and the reason why it was fenced."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.errors import SettingsError, Stopped, Unreachable
+from bridge.errors import BridgeError, SettingsError, Stopped, Unreachable
 from bridge.kafka.group import GroupDescription, look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
-from bridge.sharding.duplicates import GRACE, DuplicateInstance, duplicate_error, foreign, foreign_topics
+from bridge.sharding.duplicates import GRACE, DuplicateInstance, fenced_error, foreign, foreign_topics
 from bridge.sharding.process_identity import is_dead
 
 log = get_logger("bridge.membership")
@@ -60,11 +60,15 @@ class JoinCheck:
     def _group(self) -> GroupDescription | None:
         return look_at_group(self._settings.config, self._settings.group, self._settings.topic, _TIMEOUT)
 
-    def duplicate(self, instance: str, run: str) -> SettingsError:
-        """The error that names the process which took the place of process ``run``, as far as it is found quickly."""
+    def fenced(self, instance: str, run: str) -> BridgeError:
+        """The error that ends process ``run`` after the group fenced its name; names the process that has it now.
+
+        If no such process is found, this one may have fenced itself: on a slow machine the client can repeat a request
+        of its earlier membership after it joined again. A restart is right then, and it refuses a name that is in use.
+        """
         try:
             members, group = self._consumer.committed_metadata(_TIMEOUT), self._group()
         except (Unreachable, SettingsError):
             members, group = {}, None
-        member = None if group is None else group.named(instance)
-        return duplicate_error(instance, member, [each for each in members.values() if each.run != run])
+        others = [each for each in members.values() if each.run != run and not is_dead(each.run)]
+        return fenced_error(instance, group, others, str(self._settings.config.get("client.id")))

@@ -159,7 +159,7 @@ class Membership:
     def _failure(self, why: str) -> BridgeError:
         if self._settings.instance is None:
             return FatalFault(f"Kafka: the client of the consumer group failed: {why}")
-        return JoinCheck(self._settings, self._consumer).duplicate(self._settings.instance, self._metadata.run)
+        return JoinCheck(self._settings, self._consumer).fenced(self._settings.instance, self._metadata.run)
 
     # The client's callbacks, in ``_poll`` and ``_commit``
 

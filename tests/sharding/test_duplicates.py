@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import SettingsError
+from bridge.errors import EXIT_FATAL, EXIT_SETTINGS, SettingsError
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.sharding.duplicates import SILENCE, DuplicateInstance, foreign, foreign_topics
+from bridge.sharding.duplicates import SILENCE, DuplicateInstance, fenced_error, foreign, foreign_topics
 from bridge.sharding.process_identity import is_dead, this_process
 
 SESSION = 6.0
@@ -101,6 +102,25 @@ def test_without_a_list_of_members_the_committed_metadata_decides() -> None:
     duplicate = joining()
     assert not duplicate.is_gone(None, {0: OLD}, 0.0)
     assert duplicate.is_gone(None, {0: OLD}, SILENCE)
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "code"),
+    [
+        ((), [], EXIT_FATAL),
+        ((member(0),), [], EXIT_FATAL),  # with this process's client id: its own later membership
+        ((replace(member(0), client_id="mix-bridge pod-1:8"),), [], EXIT_SETTINGS),
+        ((member(0),), [OLD], EXIT_SETTINGS),
+        ((member(0),), [OLD.at(41, has_left=True)], EXIT_FATAL),
+        ((member(0, instance="pod-2"),), [replace(OLD, instance="pod-2")], EXIT_FATAL),
+    ],
+)
+def test_a_process_that_was_fenced_blames_another_process_only_if_it_finds_one(
+    members: tuple[GroupMember, ...], others: list[MemberMetadata], code: int
+) -> None:
+    """Otherwise its own earlier request may have fenced it; a restart checks the name."""
+    assert fenced_error("pod-1", group(*members), others, "").exit_code == code
+    assert fenced_error("pod-1", None, [], "").exit_code == EXIT_FATAL
 
 
 def test_members_that_share_another_topic_are_foreign() -> None:

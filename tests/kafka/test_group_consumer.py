@@ -1,0 +1,113 @@
+"""What the answers to commits mean for a member whose process has joined again under the same name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from bridge.core.records.member_metadata import MemberMetadata, encode
+from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+
+METADATA = MemberMetadata("pod-1:7", "pod-1", "run", "f", "1")
+FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID)
+
+
+@dataclass
+class Client:
+    """A client whose group assigns nothing new by itself."""
+
+    member_id: str = "pod-1-a"
+
+    def memberid(self) -> str:
+        return self.member_id
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        """Do nothing."""
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """Do nothing."""
+
+    def commit(self, **_: Any) -> None:
+        """Do nothing: the test answers."""
+
+
+@dataclass
+class Listener:
+    """Notes the answers."""
+
+    answers: list[tuple[int, bool]] = field(default_factory=list)
+
+    def on_assigned(self, partitions: frozenset[int]) -> None:
+        """Do nothing."""
+
+    def on_revoked(self, partitions: frozenset[int]) -> bool:  # noqa: ARG002 - the protocol's
+        return False
+
+    def on_lost(self, partitions: frozenset[int]) -> None:
+        """Do nothing."""
+
+    def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
+        self.answers.append((heartbeat, is_member))
+
+
+class Member:
+    """A static member with one shard."""
+
+    def __init__(self) -> None:
+        self.client, self.listener = Client(), Listener()
+        self.consumer = GroupConsumer(GroupSettings({}, "g", "t", 1, "pod-1", 6.0), self.listener)
+        self.consumer._consumer.close()
+        self.consumer._consumer = self.client  # type: ignore[assignment]
+        self.assign()
+
+    def assign(self) -> None:
+        self.consumer._on_assign(self.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+
+    def commit(self, heartbeat: int) -> None:
+        self.consumer.commit([0], METADATA.at(heartbeat))
+
+    def answer(self, heartbeat: int, error: KafkaError | None) -> None:
+        place = TopicPartition("t", 0, 0, encode(METADATA.at(heartbeat)))
+        self.consumer._on_commit(error, [place])
+
+
+@pytest.fixture
+def member() -> Member:
+    return Member()
+
+
+def test_a_commit_that_is_fenced_ends_the_member(member: Member) -> None:
+    """Another process has its name."""
+    member.commit(1)
+    member.answer(1, FENCED)
+    assert member.consumer.fatal is not None
+    assert member.listener.answers == [(1, False)]
+
+
+def test_a_process_that_joins_again_is_not_a_duplicate_of_itself(member: Member) -> None:
+    """Its own later request has fenced its former member id; a proof of that id is worth nothing either."""
+    member.commit(1)
+    member.commit(2)
+    member.client.member_id = ""  # the session timed out: the client joins again
+    member.answer(1, FENCED)
+    assert member.consumer.fatal is None
+    assert member.consumer.take_expelled()
+    member.client.member_id = "pod-1-b"
+    member.assign()
+    member.answer(2, FENCED)
+    assert member.consumer.fatal is None
+    assert not member.consumer.take_expelled()
+    member.commit(3)
+    member.answer(3, None)
+    assert member.listener.answers == [(1, False), (2, False), (3, True)]
+
+
+def test_a_duplicate_fences_the_later_member_id_too(member: Member) -> None:
+    member.client.member_id = "pod-1-b"
+    member.assign()
+    member.commit(1)
+    member.answer(1, FENCED)
+    assert member.consumer.fatal is not None
