@@ -57,7 +57,6 @@ class StreamConnection:
         return True
 
     def replay_began(self) -> None:
-        """Expect no replay any more."""
         if self.replay is Replay.AWAITED:
             self.replay = Replay.NOT_AWAITED
 

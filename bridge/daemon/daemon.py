@@ -169,7 +169,6 @@ class Daemon:
         return True
 
     def snapshot(self) -> BridgeSnapshot:
-        """The daemon at this moment."""
         pipeline, settings = self._pipeline, self._settings
         starting = BridgeSnapshot(
             version=__version__,

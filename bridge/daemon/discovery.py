@@ -54,7 +54,6 @@ class Discovery:
         return self._failure is not None
 
     def start(self) -> None:
-        """Start polling."""
         self._thread.start()
 
     def poll_now(self) -> None:
@@ -73,7 +72,6 @@ class Discovery:
         self._api.stop()
 
     def join(self, deadline: float) -> bool:
-        """Wait for the thread until ``deadline``; True when it has ended."""
         self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from structlog.stdlib import get_logger
+
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.daemon.guarantees import make_delivery
-from bridge.daemon.kafka_probe import KafkaProbe
+from bridge.core.records.sizes import SizeLimits
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.topic_watch import NoTopicWatch, TopicWatch
-from bridge.daemon.topics import Watch
+from bridge.daemon.topics import Followers, NoTopicWatch, TopicWatch, Watch
+from bridge.delivery import at_least_once, exactly_once
+from bridge.delivery.at_least_once import AtLeastOnce
+from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
+from bridge.delivery.shard_thread import Pace, Reclaim
+from bridge.kafka.config import client_config
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.topics import TopicLimits
-from bridge.observe.health import Heartbeats
+from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
+from bridge.observe.health import KAFKA_LIMIT, Heartbeats
 from bridge.settings import Settings
+from bridge.settings.naming import transactional_id
 from bridge.sharding.coordinator import ShardCoordinator
 
 _LEAVE = 2.0
@@ -50,7 +59,6 @@ class Pipeline:
         self._probe = KafkaProbe(delivery)
 
     def start(self) -> None:
-        """Start all threads."""
         self.delivery.last_answer = monotonic()
         self.delivery.start()
         self.supervisor.start()
@@ -123,5 +131,71 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     delivery = make_delivery(settings, count, limits.sizes, reclaim, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
     coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
-    topics = watch(settings, limits, coordinator)
+    topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.write_positions_again))
     return Pipeline(delivery, supervisor, coordinator, topics)
+
+
+log = get_logger("bridge.daemon")
+
+_PROBE_AFTER = 3.0
+"""Seconds without an answer after which Kafka is asked: ``/readyz`` needs an answer every 10 s."""
+_PROBE_TIMEOUT = 1.0
+
+
+class KafkaProbe:
+    """Asks Kafka for the checkpoints topic. Thread rule: the main thread."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._is_silent = False
+
+    def check(self) -> None:
+        """Ask if the last answer is old; log a change between silent and answering."""
+        if self._silence() > _PROBE_AFTER:
+            self._delivery.kafka_answers(_PROBE_TIMEOUT)
+        silence = self._silence()
+        if (silence > KAFKA_LIMIT) == self._is_silent:
+            return
+        self._is_silent = not self._is_silent
+        if self._is_silent:
+            log.warning(
+                "Kafka does not answer: events wait in memory, delivery is retried for ever", silent_for=silence
+            )
+        else:
+            log.info("Kafka answers again")
+
+    def _silence(self) -> float:
+        return 0.0 if self._delivery.last_answer is None else monotonic() - self._delivery.last_answer
+
+
+def make_delivery(
+    settings: Settings, partitions: int, sizes: SizeLimits, reclaim: Reclaim, heartbeat: Callable[[], None]
+) -> Delivery:
+    """``partitions`` of the checkpoints topic; ``sizes``: of the topics as they are now."""
+    topics, delivery = settings.topics, settings.delivery
+    own = OwnTopics(topics.checkpoints, partitions, topics.lifecycle)
+    config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
+
+    def make(role: Role) -> IdempotentProducer:
+        return IdempotentProducer(ProducerSettings(config, sizes.batch_size, sizes.largest), role)
+
+    if delivery.guarantee == "at_least_once":
+        bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
+        return AtLeastOnce(make, own, sizes, bounds, heartbeat)
+
+    timeouts = TransactionTimeouts()
+
+    def make_transactional(shard: int) -> TransactionalProducer:
+        name = transactional_id(settings.namespace, shard)
+        return TransactionalProducer(ProducerSettings(config, sizes.batch_size, sizes.largest), name, timeouts)
+
+    return ExactlyOnce(
+        make_transactional,
+        lambda: make(Role.POSITIONS),
+        own,
+        sizes,
+        exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
+        Pace(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
+        reclaim,
+        heartbeat,
+    )

@@ -34,7 +34,6 @@ class RateLimit:
         return max(0.0, at - now), replace(self, next_at=at + 1 / self.rate)
 
     def available(self, now: float, within: float) -> int:
-        """How many connections may be made within so many seconds."""
         return max(0, floor((now + within - self._earliest(now)) * self.rate) + 1)
 
     def refund(self) -> Self:

@@ -43,7 +43,6 @@ class RestoredCheckpoints:
             )  # fmt: skip
 
     def remove_shard(self, shard: int) -> None:
-        """Remove the checkpoints of a shard."""
         for key in self._keys.pop(shard, ()):
             self._checkpoints.pop(key, None)
 
@@ -55,7 +54,6 @@ class RestoredCheckpoints:
             self._keys.setdefault(shard, set()).add(key)
 
     def get(self, key: SessionKey) -> Restored | None:
-        """The checkpoint of one session."""
         return self._checkpoints.get(key)
 
     def unfinished(self, server: str) -> list[str]:

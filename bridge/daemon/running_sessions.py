@@ -29,7 +29,6 @@ class RunningSession:
         return self.worker.is_over and self.publisher.is_settled
 
     def counters(self) -> Counters:
-        """Its counters at this moment (any thread)."""
         publisher, delivery = self.publisher, self.publisher.counters
         numbers = self.worker.stream.counters.numbers() | {"bytes_read": self.worker.bytes_read}
         return Counters(
@@ -43,7 +42,6 @@ class RunningSession:
         )
 
     def snapshot(self, now: float) -> SessionSnapshot:
-        """The session at this moment (any thread)."""
         worker, publisher, counters = self.worker, self.publisher, self.worker.stream.counters
         position, acknowledged = publisher.position, publisher.acknowledged
         event_at, byte_at = counters.last_event_at, worker.last_byte_at
@@ -85,23 +83,18 @@ class RunningSessions:
         return key in self._sessions
 
     def get(self, key: SessionKey) -> RunningSession | None:
-        """The session, if it runs."""
         return self._sessions.get(key)
 
     def all(self) -> list[RunningSession]:
-        """A copy of all sessions."""
         return list(self._sessions.values())
 
     def ids_of(self, server: str) -> set[str]:
-        """The ids of the sessions of one server."""
         return {key.session_id for key in self._sessions if key.server == server}
 
     def in_shard(self, shard: int) -> list[RunningSession]:
-        """The sessions of one shard."""
         return [each for each in self._sessions.values() if each.lease.shard == shard]
 
     def add(self, session: RunningSession) -> None:
-        """Add a session that is about to start."""
         with self._lock:
             self._sessions[session.key] = session
 
@@ -113,17 +106,14 @@ class RunningSessions:
             self._ended[server] = Counters.total((self._ended[server], session.counters()))
 
     def count_by_shard(self) -> Mapping[int, int]:
-        """The number of sessions by shard."""
         with self._lock:
             return Counter(each.lease.shard for each in self._sessions.values())
 
     def ended(self) -> dict[str, Counters]:
-        """The counters of the sessions that ended, by server."""
         with self._lock:
             return dict(self._ended)
 
     def snapshots(self, now: float) -> tuple[SessionSnapshot, ...]:
-        """All sessions at this moment."""
         with self._lock:
             sessions = tuple(self._sessions.values())
         return tuple(each.snapshot(now) for each in sessions)

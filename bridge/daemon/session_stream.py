@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from structlog.stdlib import get_logger
@@ -15,19 +16,64 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.stream.continuity import Action, Announce, NoIds, Publish, Reconnect, StartEpoch, UncertainIds
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.daemon.counters import SessionCounters
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
 from bridge.errors import Stopped
 from bridge.mix.events import deletes
+from bridge.sse.event_stream import EventStream
 
 log = get_logger("bridge.session")
 
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
 """Events that announce a change of the server's list of sessions."""
 _ORDINARY = frozenset({"attached", "resumed", "ended"})
+
+
+@dataclass(slots=True)
+class SessionCounters:
+    """Counters of a session, named as in ``core.snapshot.Counters``, and the last things it saw.
+
+    Thread rule: written by the session's worker, read by any thread.
+    """
+
+    last_event_at: float | None = None
+    last_error: str | None = None
+    received: int = 0
+    reconnects: int = 0
+    bytes_read: int = 0
+    replaced_utf8: int = 0
+    discarded_tails: int = 0
+    discarded_bytes: int = 0
+    resumed: int = 0
+    gaps: int = 0
+    missing_events: int = 0
+    resets: int = 0
+    unresumable: int = 0
+    backfilled: int = 0
+
+    def add_lifecycle_event(self, event: LifecycleEvent, backfilled: int) -> None:
+        """Count what happened to the stream. ``backfilled``: jumps of ids that reconnects have filled so far."""
+        self.resumed += event.kind == "resumed"
+        self.gaps += event.kind == "gap"
+        self.resets += event.kind == "reset"
+        self.unresumable += event.kind == "unresumable"
+        self.missing_events += event.missing or 0
+        self.backfilled = backfilled
+
+    def add_connection(self, stream: EventStream) -> None:
+        """Add the numbers of a connection that is closed."""
+        self.bytes_read += stream.bytes_read
+        self.replaced_utf8 += stream.replaced
+        self.discarded_bytes += stream.discarded_bytes
+        self.discarded_tails += stream.discarded_bytes > 0
+
+    def numbers(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in _NAMES}
+
+
+_NAMES = tuple(each.name for each in fields(SessionCounters) if not each.name.startswith("last_"))
 
 
 class SessionDeleted(Exception):
@@ -123,7 +169,6 @@ class SessionStream:
         self._checked_at = self._now()
 
     def opened(self) -> None:
-        """The answer is this session's stream."""
         self._perform(self._continuity.opened())
 
     @property
@@ -174,7 +219,6 @@ class SessionStream:
         return True
 
     def end(self, reason: str, detail: str) -> None:
-        """Announce and checkpoint the end of the session."""
         event = self._lifecycle_event("ended", reason, detail)
         self._publisher.end(event)
         self._report(event)

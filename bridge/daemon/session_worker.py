@@ -79,7 +79,6 @@ class SessionWorker:
         self._connector.stop()
 
     def join(self, deadline: float) -> bool:
-        """Wait for the thread until ``deadline`` (:func:`bridge.clock.monotonic`); True when it has ended."""
         if self._thread.ident is not None:
             self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
@@ -104,7 +103,6 @@ class SessionWorker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
         return self._thread.is_alive()
 
     @property
@@ -115,7 +113,6 @@ class SessionWorker:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of all connections."""
         connection = self._connection
         return self._counters.bytes_read + (0 if connection is None else connection.stream.bytes_read)
 

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from math import inf
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, partition_of
-from bridge.daemon.cool_downs import CoolDowns
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.session_states import State
 from bridge.daemon.session_worker import SessionWorker
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
+
+AFTER_END = 60.0
+"""Seconds without a new attempt, although the session is still configured or listed: a proxy that answered 404 for a
+while must not end the session for good, and a session that is really gone must not be requested all the time."""
+AFTER_CRASH = 5.0
+"""Seconds before a session whose worker ended by a bug is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CoolDown:
+    until: float
+    since: float
+    """A list later than this that lacks the session ends the cool-down too."""
+
+
+class CoolDowns:
+    """The cool-downs by session, in seconds of :func:`bridge.clock.monotonic`. Thread rule: one thread."""
+
+    def __init__(self) -> None:
+        self._active: dict[SessionKey, _CoolDown] = {}
+
+    def start(self, key: SessionKey, now: float, *, crashed: bool) -> None:
+        self._active[key] = _CoolDown(now + AFTER_CRASH, inf) if crashed else _CoolDown(now + AFTER_END, now)
+
+    def __iter__(self) -> Iterator[SessionKey]:
+        return iter(self._active)
+
+    def cancel(self, keys: Iterable[SessionKey]) -> None:
+        for key in keys:
+            self._active.pop(key, None)
+
+    def active(self, server: str, now: float, is_unlisted: Callable[[str, float], bool]) -> set[str]:
+        """The ids of the sessions of one server that cool down.
+
+        ``is_unlisted(session, moment)``: the server's list later than that moment lacks the session; if it is listed
+        again later, it is back.
+        """
+        mine = {key: each for key, each in self._active.items() if key.server == server}
+        over = [key for key, each in mine.items() if each.until <= now or is_unlisted(key.session_id, each.since)]
+        self.cancel(over)
+        return {key.session_id for key in mine if key not in over}
 
 
 class ShardSessions:
@@ -39,7 +81,6 @@ class ShardSessions:
         """Workers of revoked sessions: no session gets a second connection before the first is closed."""
 
     def shard_of(self, key: SessionKey) -> int:
-        """The shard of a session: the partition of its checkpoints."""
         return partition_of(key.record_key, self._shard_count)
 
     @property
@@ -50,12 +91,10 @@ class ShardSessions:
     # What the coordinator asks for
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
-        """Let the sessions of a shard start."""
         self.checkpoints.add_shard(lease.shard, restored)
         self._leases[lease.shard] = lease
 
     def revoke(self, shard: int) -> None:
-        """Stop the readers of a shard, and start none of its sessions any more."""
         self._leases.pop(shard, None)
         self.checkpoints.remove_shard(shard)
         for each in self._running.in_shard(shard):
@@ -78,7 +117,6 @@ class ShardSessions:
         self._suspended = {key for key in self._suspended if self.shard_of(key) != shard}
 
     def suspend(self, key: SessionKey) -> None:
-        """End the session here, whatever it still has in memory, until ``restart_suspended``."""
         self._suspended.add(key)
         running = self._running.get(key)
         if running is not None:
@@ -86,7 +124,6 @@ class ShardSessions:
             running.publisher.revoke()
 
     def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
-        """Let the suspended sessions of the shard start again from the checkpoints that were just read."""
         for key in [key for key in self._suspended if self.shard_of(key) == shard]:
             self._suspended.discard(key)
             running = self._running.get(key)
@@ -97,7 +134,6 @@ class ShardSessions:
             self.cool_downs.cancel([key])
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
-        """The sessions of the shard that run in a lower epoch than the stored one."""
         return [
             each.key
             for each in self._running.in_shard(shard)
@@ -105,17 +141,14 @@ class ShardSessions:
         ]
 
     def is_out_of_transaction(self, key: SessionKey) -> bool:
-        """Whether no open transaction contains a record of a suspended session."""
         running = self._running.get(key)
         return running is None or running.publisher.is_out
 
     def restored_epoch(self, key: SessionKey) -> int | None:
-        """The epoch in which a session was restored; None if it has no checkpoint."""
         restored = self.checkpoints.get(key)
         return None if restored is None else restored.checkpoint.position.epoch
 
     def must_restart(self) -> Iterable[SessionKey]:
-        """The sessions that cannot continue from memory: it does not match the position stored in Kafka."""
         return [
             each.key
             for each in self._running.all()
@@ -123,7 +156,6 @@ class ShardSessions:
         ]
 
     def count_by_shard(self) -> Mapping[int, int]:
-        """The number of running sessions by shard (any thread)."""
         return self._running.count_by_shard()
 
     # What the supervisor asks for

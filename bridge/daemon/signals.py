@@ -33,7 +33,6 @@ class SignalQueue:
 
     @property
     def stops(self) -> int:
-        """How often ``stop`` was called."""
         with suppress(queue.Empty):
             while True:
                 self._stops += self._requests.get_nowait()

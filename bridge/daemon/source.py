@@ -59,7 +59,6 @@ class Source:
         self._endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes))
 
     def record_request(self, *, answered: bool, failure: str | None = None) -> None:
-        """Record whether a request was answered, whatever the answer, and why it failed."""
         self.answers, self.failure = answered, failure
         self.has_answered = self.has_answered or answered
 
@@ -77,15 +76,12 @@ class Source:
         return self._url + self.settings.stream_path.replace("{session}", quote(session_id, safe=""))
 
     def connector(self) -> Connector:
-        """A connector for one session's worker."""
         return Connector(self._endpoint)
 
     def encoder(self, key: SessionKey) -> Encoder:
-        """The encoder of one session's records."""
         return Encoder(self.rules, key)
 
     def continuity(self, restored: Checkpoint | None) -> Continuity:
-        """A new ``Continuity`` for one session, at its restored checkpoint."""
         server, start = self.settings, self.settings.start_after_id
         return Continuity(
             start,

@@ -23,7 +23,6 @@ class StallDetector:
         """When the last stall ended, and its seconds."""
 
     def heartbeat(self) -> None:
-        """Record that the process runs."""
         now = self._now()
         late = now - self._heartbeat_at
         if late > STALL_LIMIT:

@@ -22,7 +22,6 @@ class StartBudget:
         self._since = now()
 
     def restart(self) -> None:
-        """Count from now on."""
         self._since = self._now()
 
     def is_used_up(self, more: float = 0.0) -> bool:

@@ -53,7 +53,6 @@ class Supervisor:
         """Whether the last tick had no time for sessions that may start: the next one should come soon."""
 
     def start(self) -> None:
-        """Start discovery."""
         for server in self._servers.values():
             server.start()
 
@@ -70,7 +69,6 @@ class Supervisor:
             self._start_sessions(server)
 
     def stop(self) -> None:
-        """Stop all readers and discovery."""
         for server in self._servers.values():
             server.stop()
         for each in self._running.all():
@@ -82,11 +80,9 @@ class Supervisor:
         return len(self._running) > 0 or any(server.discovery is not None for server in self._servers.values())
 
     def sessions(self) -> tuple[SessionSnapshot, ...]:
-        """All running sessions at this moment."""
         return self._running.snapshots(monotonic())
 
     def servers(self) -> dict[str, ServerSnapshot]:
-        """All servers at this moment."""
         return {name: self._servers[name].snapshot(counters) for name, counters in self._running.ended().items()}
 
     def _start_sessions(self, server: ServerSessions) -> None:

@@ -2,21 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
 
-from bridge.daemon.topic_watch import Follower, NoTopicWatch, TopicWatch
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.snapshot import TopicSnapshot
+from bridge.errors import BridgeError, SettingsError, Unreachable
 from bridge.kafka.config import client_config
 from bridge.kafka.topic_admin import TopicAdmin, prepare
-from bridge.kafka.topics import TopicLimits
+from bridge.kafka.topic_changes import Change, ChangeKind, changes, problem, warnings
+from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.kafka.transactions import try_transactions
 from bridge.settings import Settings
 from bridge.settings.naming import trial_transactional_id
 
-Prepare = Callable[[Settings], TopicLimits]
-Watch = Callable[[Settings, TopicLimits, Follower], TopicWatch | NoTopicWatch]
-
 _TRIAL = 3.0
 """Seconds for Kafka to begin a trial transaction: a signal is noticed only between two attempts."""
+
+log = get_logger("bridge.topics")
+
+_INTERVAL = 3.0
+"""Seconds between two descriptions: two small requests."""
+_RECHECK = 1.0
+"""Seconds until a suspected problem is checked again: a new topic has no leaders for a moment, and an operator who
+deletes a topic to create it again needs the time."""
+_REMIND = 600.0
+"""Seconds after which a problem that lasts is logged again."""
+
+
+class Followers(NamedTuple):
+    """Act on changes. They are called on the watch's thread and do not wait."""
+
+    limit_changed: Callable[[int], None]
+    """Gets the smallest ``max.message.bytes`` of all topics."""
+    checkpoints_recreated: Callable[[int], None]
+    """Gets the number of partitions of the new checkpoints topic."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    plan: TopicPlan
+    last: TopicDescription | None = None
+    """Its description when it last existed."""
+    is_missing: bool = False
+    suspected: str | None = None
+    """The problem found by the last check: it is reported when the next check finds it too."""
+    problem: str | None = None
+    logged_at: float = -inf
+    warnings: tuple[str, ...] = ()
+    changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ChangeKind, 0)))
+
+
+class TopicWatch:
+    """Watches all topics of the settings.
+
+    Thread rule: the owner calls ``start`` once; any thread calls ``stop``, ``join`` and ``snapshot``; everything else
+    runs on its own thread.
+    """
+
+    def __init__(self, settings: Settings, limits: TopicLimits, topics: TopicAdmin, followers: Followers) -> None:
+        self._watched = [_Watched(each) for each in plan(settings)]
+        self._checkpoints = settings.topics.checkpoints
+        self._needed = needed_bytes(settings)
+        self._creates = settings.topics.create
+        self._sizes = limits.sizes
+        self._topics = topics
+        self._followers = followers
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stopped.set()
+
+    def join(self, deadline: float) -> bool:
+        self._thread.join(max(0.0, deadline - monotonic()))
+        return not self._thread.is_alive()
+
+    def snapshot(self) -> tuple[TopicSnapshot, ...]:
+        return tuple(_snapshot(each) for each in self._watched)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.check()  # immediately: every change since the start is noticed
+            except Unreachable as error:
+                log.debug("the topics cannot be described", error=str(error))  # others report that Kafka is away
+            except Exception:  # a bug must not end the watch
+                log.exception("a bug while checking the topics: checking again")
+            self._stopped.wait(_RECHECK if any(each.suspected for each in self._watched) else _INTERVAL)
+
+    def check(self) -> None:
+        """Describe the topics once, log what is new, and act on it. Raises ``Unreachable``."""
+        found = self._topics.describe([each.plan for each in self._watched])
+        for watched in self._watched:
+            if watched.plan.name in found:
+                self._compare(watched, found[watched.plan.name])
+        missing = [each.plan for each in self._watched if each.is_missing and each.problem is not None]
+        if missing and self._creates:
+            self._create(missing)
+        self._follow_limit()
+
+    def _compare(self, watched: _Watched, topic: TopicDescription | None) -> None:
+        before, watched.is_missing = watched.last, topic is None
+        if topic is not None:
+            watched.last = topic
+            if before is not None:
+                for change in changes(watched.plan, before, topic):
+                    self._note(watched, change, topic)
+        self._judge(watched, problem(watched.plan, topic, self._needed, create=self._creates))
+        found = warnings(watched.plan, topic, self._needed)
+        for warning in set(found) - set(watched.warnings):
+            if before is not None:  # the start has logged the first ones
+                log.warning("topic", topic=watched.plan.name, setting=watched.plan.key, warning=warning)
+        watched.warnings = found
+
+    def _note(self, watched: _Watched, change: Change, topic: TopicDescription) -> None:
+        watched.changes[change.kind] += 1
+        log.error("a topic was changed while the bridge runs", topic=watched.plan.name, change=change.message)
+        if watched.plan.name == self._checkpoints and change.kind is ChangeKind.RECREATED:
+            self._followers.checkpoints_recreated(topic.partitions)
+
+    def _judge(self, watched: _Watched, found: str | None) -> None:
+        """Report a problem once two checks in a row have found it."""
+        name, lasts = watched.plan.name, found is not None and found == watched.suspected
+        watched.suspected = found
+        if lasts and (watched.problem != found or monotonic() - watched.logged_at > _REMIND):
+            watched.problem, watched.logged_at = found, monotonic()
+            log.error("a topic has a problem", topic=name, setting=watched.plan.key, problem=found)
+        elif found is None and watched.problem is not None:
+            watched.problem = None
+            log.info("the topic's problem is solved", topic=name)
+
+    def _create(self, missing: Sequence[TopicPlan]) -> None:
+        names = ", ".join(each.name for each in missing)
+        try:
+            self._topics.create(missing)
+            log.warning("missing topics are created again", topics=names)
+        except SettingsError as error:
+            log.error("missing topics cannot be created", topics=names, error=str(error))  # noqa: TRY400 - Kafka's answer says it all
+        except BridgeError:
+            return  # no answer in time: the next check tries again
+
+    def _follow_limit(self) -> None:
+        sizes = self._sizes
+        before = sizes.batch_size, sizes.largest
+        known = [each for each in self._watched if each.last is not None]
+        sizes.update({each.plan.name: each.last.max_message_bytes for each in known if each.last is not None})
+        if (sizes.batch_size, sizes.largest) != before:
+            self._followers.limit_changed(sizes.batch_size)
+
+
+def _snapshot(watched: _Watched) -> TopicSnapshot:
+    partitions = None if watched.is_missing or watched.last is None else watched.last.partitions
+    return TopicSnapshot(watched.plan.name, partitions, watched.problem, watched.warnings, dict(watched.changes))
+
+
+class NoTopicWatch:
+    """A watch that watches nothing (any thread)."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def join(self, deadline: float) -> bool:  # noqa: ARG002 - nothing to wait for
+        return True
+
+    def snapshot(self) -> tuple[TopicSnapshot, ...]:
+        return ()
+
+
+Prepare = Callable[[Settings], TopicLimits]
+Watch = Callable[[Settings, TopicLimits, Followers], TopicWatch | NoTopicWatch]
 
 
 def prepare_topics(settings: Settings) -> TopicLimits:
@@ -28,11 +196,11 @@ def prepare_topics(settings: Settings) -> TopicLimits:
     return limits
 
 
-def watch_topics(settings: Settings, limits: TopicLimits, follower: Follower) -> TopicWatch:
+def watch_topics(settings: Settings, limits: TopicLimits, followers: Followers) -> TopicWatch:
     """Watch the topics of a real Kafka."""
-    return TopicWatch(settings, limits, TopicAdmin(client_config(settings.kafka, "mix-bridge")), follower)
+    return TopicWatch(settings, limits, TopicAdmin(client_config(settings.kafka, "mix-bridge")), followers)
 
 
-def watch_nothing(_settings: Settings, _limits: TopicLimits, _follower: Follower) -> NoTopicWatch:
+def watch_nothing(_settings: Settings, _limits: TopicLimits, _followers: Followers) -> NoTopicWatch:
     """Watch nothing: an embedded Kafka has no topic settings that could change."""
     return NoTopicWatch()

@@ -100,7 +100,6 @@ class AssignedPartitions:
         self.lose(release.shards)
 
     def lose(self, shards: frozenset[int]) -> None:
-        """These shards are no longer this process's."""
         lost = shards & self.owned
         self.owned -= lost
         if lost:

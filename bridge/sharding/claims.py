@@ -88,7 +88,6 @@ class ClaimWriter:
         self._written.pop(shard, None)
 
     def nonce(self, shard: int) -> str | None:
-        """The nonce of the claim that was written last."""
         attempt = self._written.get(shard)
         return None if attempt is None else attempt.claim.nonce
 

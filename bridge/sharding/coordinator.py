@@ -36,7 +36,7 @@ _JOIN = 0.1
 class ShardCoordinator:
     """Owns the table of the shards that the group has assigned to this process.
 
-    Thread rule: the main thread's, except ``reclaim``, ``snapshot``, ``follow_limit`` and ``write_positions_again``,
+    Thread rule: the main thread's, except ``reclaim``, ``snapshot`` and ``write_positions_again``,
     which are for any thread.
     """
 
@@ -67,7 +67,7 @@ class ShardCoordinator:
         timeout = settings.kafka.group_session_timeout
         group = GroupSettings(config, group_of(settings.namespace), topic, shard_count, settings.instance, timeout)
         membership = Membership(group, identity.metadata(), lambda: heartbeat("membership"))
-        leases = Leases(membership, wake)
+        leases = Leases(membership.proofs, wake)
         reader = ShardReader(
             config,
             topic,
@@ -83,7 +83,6 @@ class ShardCoordinator:
         return cls(identity, membership, collaborators)
 
     def start(self) -> None:
-        """Join the group and acquire what it assigns."""
         self._reader.start()
         self._membership.start(self._with.leases)
 
@@ -153,12 +152,6 @@ class ShardCoordinator:
     def _are_settled(self) -> bool:
         return all(shard.state in IS_SETTLED for shard in self._shards.values()) and self._with.leases.is_quiet
 
-    # The watch of the topics (:class:`bridge.daemon.topic_watch.TopicWatch`), on its thread
-
-    def follow_limit(self, max_request_bytes: int) -> None:
-        """The topics accept batches of another size now."""
-        self._with.delivery.follow_limit(max_request_bytes)
-
     def write_positions_again(self, partitions: int) -> None:
         """The checkpoints topic was recreated: write all positions to it, behind new claims.
 
@@ -203,7 +196,6 @@ class ShardCoordinator:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether a shard is being released."""
         return any(shard.state is ShardState.RELEASING for shard in self._shards.values())
 
     def stop(self, deadline: float) -> None:
@@ -240,7 +232,6 @@ class ShardCoordinator:
             self._end(shard)
 
     def abort(self) -> None:
-        """Stop without waiting for anything."""
         self._membership.abort()
         self._reader.stop()
 
@@ -256,9 +247,8 @@ class ShardCoordinator:
         return reclaim(lease, self._with)
 
     def snapshot(self) -> Replica:
-        """The replica and the others at this moment."""
         has_joined = self._membership.has_joined
-        return self._identity.snapshot(self._snapshots(), self._membership.replica_registry(), has_joined=has_joined)
+        return self._identity.snapshot(self._snapshots(), self._membership.replicas.live, has_joined=has_joined)
 
     def _snapshots(self) -> tuple[ShardSnapshot, ...]:
         held_up, counts = self._reader.held_up(), self._with.sessions.count_by_shard()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.errors import BridgeError, SettingsError, Stopped, Unreachable
-from bridge.kafka.group import GroupDescription, look_at_group
+from bridge.core.records.member_metadata import MemberMetadata
+from bridge.errors import BridgeError, FatalFault, SettingsError, Stopped, Unreachable
+from bridge.kafka.group import GroupDescription, GroupMember, look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
-from bridge.sharding.duplicates import GRACE, DuplicateInstance, fenced_error, foreign, foreign_topics
-from bridge.sharding.process_identity import is_dead
+from bridge.sharding.replica import is_dead
 
 log = get_logger("bridge.membership")
 
@@ -20,6 +20,109 @@ _INTERVAL = 0.5
 """Seconds between two checks of a group that cannot be joined yet."""
 _TIMEOUT = 2.0
 """Seconds for one request: a stop is noticed only between two."""
+
+SILENCE = 2.5
+"""Seconds without a new heartbeat after which a process with the same name is dead: a live one commits at least every
+second, and one that resumes after a pause accepts no proof as old as this."""
+GRACE = 1.0
+"""Seconds beyond the session time-out after which the coordinator must have removed a dead member."""
+
+
+class DuplicateInstance:
+    """Whether a live process has the name of this one.
+
+    A restart after a crash finds its former process still in the group, for as long as the session time-out. Only the
+    heartbeat distinguishes it from a live process, which must not be disturbed. Thread rule: one thread.
+    """
+
+    def __init__(self, instance: str, session_timeout: float, now: float, is_dead: Callable[[str], bool]) -> None:
+        """``is_dead``: whether the process with this ``run`` is known to be dead."""
+        self._instance = instance
+        self._is_dead = is_dead
+        self._began = now
+        self._longest = session_timeout + GRACE
+        self._first: dict[int, MemberMetadata] | None = None
+
+    def is_gone(self, group: GroupDescription | None, members: Mapping[int, MemberMetadata], now: float) -> bool:
+        """Whether the name is free; False: check again. Raises ``SettingsError`` when a live process has it.
+
+        ``group`` is None where only the committed metadata is known.
+        """
+        same = {shard: member for shard, member in members.items() if member.instance == self._instance}
+        if self._first is None:
+            self._first = same
+        member = None if group is None else group.named(self._instance)
+        changed = [each for shard, each in same.items() if self._first.get(shard) != each]
+        if any(not each.has_left for each in changed):
+            raise duplicate_error(self._instance, member, changed)
+        if group is None:
+            return not self._may_be_alive(same.values()) or now - self._began >= SILENCE
+        return member is None or self._is_dead_member(member, same, now, is_stable=group.is_stable)
+
+    def _may_be_alive(self, members: Iterable[MemberMetadata]) -> bool:
+        return any(not each.has_left and not self._is_dead(each.run) for each in members)
+
+    def _is_dead_member(
+        self, member: GroupMember, same: Mapping[int, MemberMetadata], now: float, *, is_stable: bool
+    ) -> bool:
+        own = [same[shard] for shard in member.shards if shard in same]
+        if own and not self._may_be_alive(own):
+            return True
+        waited = now - self._began
+        if member.shards and is_stable:
+            return waited >= SILENCE
+        # Without shards it commits nothing, and during a rebalance it cannot. Only the coordinator's clock decides, and
+        # waiting costs little: no session of this name is bridged meanwhile.
+        if waited < self._longest:
+            return False
+        if not member.shards:
+            raise duplicate_error(self._instance, member, same.values())
+        return True
+
+
+def duplicate_error(instance: str, member: GroupMember | None, members: Iterable[MemberMetadata]) -> SettingsError:
+    """The error that another live process has this name: its ``member`` of the group and its metadata, if known."""
+    owners = (each.owner for each in members if each.instance == instance and not each.has_left)
+    owner = "".join(f", {owner}" for owner in list(owners)[:1])
+    host = "" if member is None else f" at {member.host}"
+    return SettingsError.of(
+        "instance",
+        f"another process{owner}{host} runs under the name {instance}: give each process its own name, or stop that one"
+        " first",
+    )
+
+
+def fenced_error(
+    instance: str, group: GroupDescription | None, others: Iterable[MemberMetadata], client_id: str
+) -> BridgeError:
+    """The error of a process that the group fenced: ``others`` are the live processes that own shards.
+
+    It blames another process only if one is found with this name: one that owns shards, or a member with another
+    ``client.id``, which contains the process id.
+    """
+    member = None if group is None else group.named(instance)
+    same = [each for each in others if each.instance == instance and not each.has_left]
+    if same or (member is not None and member.client_id != client_id):
+        return duplicate_error(instance, member, same)
+    return FatalFault(
+        f"Kafka: the group fenced the name {instance} although no other process with this name was found: start again"
+    )
+
+
+def foreign_topics(group: GroupDescription, topic: str, instance: str | None) -> frozenset[str]:
+    """The topics of members that share another topic than ours; a member with this process's name is ignored."""
+    others = [member for member in group.members if instance is None or not member.is_named(instance)]
+    return frozenset[str]().union(*(member.topics for member in others)) - {topic}
+
+
+def foreign(group: str, others: Iterable[str], topic: str) -> SettingsError:
+    """The error that the group's members are no bridges that share this topic."""
+    return SettingsError.of(
+        "namespace",
+        f"the members of the consumer group {group} share topic {', '.join(sorted(others))}, not {topic}: another"
+        " bridge uses this namespace with another topics.checkpoints, or other consumers use this group; give this"
+        " bridge its own namespace, or name the same topic",
+    )
 
 
 class JoinCheck:

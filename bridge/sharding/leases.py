@@ -90,7 +90,6 @@ class Leases:
         self.post(ShardEvent(lease.shard, lease, signal))
 
     def post(self, event: ShardEvent) -> None:
-        """Queue an event for the main thread."""
         self._events.put(event)
         self._wake()
 
@@ -102,5 +101,4 @@ class Leases:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no event is queued."""
         return self._events.empty()

@@ -6,7 +6,7 @@ Kafka's group protocol decides which process owns which partition of the checkpo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from structlog.stdlib import get_logger
 
@@ -50,34 +50,11 @@ class Membership:
         """Whether the group has ever assigned shards, perhaps none."""
         self._settings, self._metadata, self._heartbeat = settings, metadata, heartbeat
         self._stopped, self._aborted = threading.Event(), threading.Event()
-        self._proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
-        self._replica_registry = ReplicaRegistry()
+        self.proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
+        self.replicas = ReplicaRegistry()
         self._consumer: GroupConsumer
         self._assigned: AssignedPartitions
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
-
-    # Any thread
-
-    @property
-    def proven_at(self) -> float:
-        """When the newest accepted commit was sent, by ``clock.monotonic``; minus infinity before the first one."""
-        return self._proofs.proven_at
-
-    def ask(self) -> None:
-        """Request a proof of membership soon; never waits."""
-        self._proofs.ask()
-
-    def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
-        """Wait for an accepted commit that was sent after ``since``; False when ``is_over()``, or at the end.
-
-        While other members join, a commit waits behind this member's own request to the coordinator, until the slowest
-        member has released its shards.
-        """
-        return self._proofs.prove(since, is_over)
-
-    def replica_registry(self) -> Mapping[int, MemberMetadata]:
-        """The live process that owns each shard, as of a few seconds ago."""
-        return self._replica_registry.live
 
     def start(self, listener: RebalanceListener) -> None:
         """Join the group as soon as possible."""
@@ -94,7 +71,6 @@ class Membership:
         self._stopped.set()
 
     def join(self, deadline: float) -> bool:
-        """Wait for the thread until ``deadline``; True when it has ended."""
         self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 
@@ -114,7 +90,7 @@ class Membership:
             self.bug = bug
         finally:
             self._assigned.close()
-            self._proofs.close()
+            self.proofs.close()
 
     def _participate(self) -> None:
         try:
@@ -128,14 +104,14 @@ class Membership:
 
     def _turn(self) -> None:
         now = monotonic()
-        if self._proofs.is_due(now):
+        if self.proofs.is_due(now):
             self._commit(now)
         self._poll(_TURN)
         self._check_membership()
         if partitions := self._assigned.released(monotonic()):
             self._consumer.release(partitions)
-        if self._proofs.is_settled:  # otherwise the coordinator may be busy with us, and would not answer in time
-            self._replica_registry.turn(now, lambda: self._consumer.committed_metadata(_READ_TIMEOUT))
+        if self.proofs.is_settled:  # otherwise the coordinator may be busy with us, and would not answer in time
+            self.replicas.turn(now, lambda: self._consumer.committed_metadata(_READ_TIMEOUT))
 
     def _poll(self, timeout: float = 0.0) -> None:
         self._heartbeat()
@@ -145,7 +121,7 @@ class Membership:
         if not self._assigned.owned:  # only the owner of a shard writes its metadata
             return
         self._metadata = self._metadata.at(self._metadata.heartbeat + 1, has_left=has_left)
-        self._proofs.sent(self._metadata.heartbeat, now)
+        self.proofs.sent(self._metadata.heartbeat, now)
         self._consumer.commit(self._assigned.owned, self._metadata)
 
     def _check_membership(self) -> None:
@@ -182,15 +158,15 @@ class Membership:
 
     def on_lost(self, partitions: frozenset[int]) -> None:
         """Own these partitions no longer, and accept no earlier commit as a proof."""
-        self._proofs.forget()
+        self.proofs.forget()
         self._assigned.lose(partitions)
 
     def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
         """Note the answer to a commit."""
         if is_member:
-            self._proofs.accepted(heartbeat)
+            self.proofs.accepted(heartbeat)
         else:
-            self._proofs.refused(heartbeat)
+            self.proofs.refused(heartbeat)
 
     # The end
 
@@ -200,7 +176,7 @@ class Membership:
             self._turn()
         self._commit(monotonic(), has_left=True)
         end = monotonic() + _LAST_COMMIT
-        while not self._proofs.is_settled and monotonic() < end and not self._aborted.is_set():
+        while not self.proofs.is_settled and monotonic() < end and not self._aborted.is_set():
             self._poll(_TURN)
 
     def _leave(self) -> None:

@@ -43,12 +43,15 @@ class Proofs:
         return self._proven_at
 
     def ask(self) -> None:
-        """Request a proof soon."""
         with self._changed:
             self._wanted_since = max(self._wanted_since, monotonic())
 
     def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
-        """Wait for an accepted commit that was sent after ``since``; False when ``is_over()``, or at the end."""
+        """Wait for an accepted commit that was sent after ``since``; False when ``is_over()``, or at the end.
+
+        While other members join, a commit waits behind this member's own request to the coordinator, until the slowest
+        member has released its shards.
+        """
         with self._changed:
             self._wanted_since = max(self._wanted_since, since)
             while not self._is_proven(since):
@@ -81,13 +84,11 @@ class Proofs:
         return 0.0 if self._proven_at == self._sent_at else self._pause
 
     def sent(self, heartbeat: int, now: float) -> None:
-        """A commit is sent."""
         self._sent[heartbeat] = self._sent_at = now
         for late in list(self._sent)[:-_MAX_UNANSWERED]:
             del self._sent[late]
 
     def accepted(self, heartbeat: int) -> None:
-        """The group accepted a commit."""
         sent_at = self._sent.pop(heartbeat, None)
         if sent_at is None:  # sent before the shards were lost
             return
@@ -96,12 +97,10 @@ class Proofs:
             self._changed.notify_all()
 
     def refused(self, heartbeat: int) -> None:
-        """A commit proved nothing."""
         self._sent.pop(heartbeat, None)
 
     @property
     def is_settled(self) -> bool:
-        """Whether every commit is answered."""
         return not self._sent
 
     def forget(self) -> None:
@@ -110,7 +109,6 @@ class Proofs:
         self._wake()
 
     def close(self) -> None:
-        """There will be no more proofs."""
         self._is_closed = True
         self._wake()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge import __version__
 from bridge.clock import unix_ms
@@ -16,7 +18,43 @@ from bridge.core.records.member_metadata import MemberMetadata
 from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.settings import Settings
 from bridge.settings.naming import servers_fingerprint
-from bridge.sharding.process_identity import this_process
+
+_PROC = Path("/proc")
+
+
+def this_process() -> str:
+    """``<boot id>/<PID namespace>/<process id>/<start time>``: unique for ever, on all machines."""
+    here, start = _here(), _start_of(os.getpid())
+    if here is None or start is None:
+        return uuid.uuid4().hex
+    return f"{here}/{os.getpid()}/{start}"
+
+
+def is_dead(run: str) -> bool:
+    """Whether that process is known to be dead; False when nothing is known."""
+    parts = run.rsplit("/", 2)
+    if len(parts) != 3 or parts[0] != _here() or not parts[1].isdecimal():  # noqa: PLR2004 - as written above
+        return False
+    return _start_of(int(parts[1])) != parts[2]
+
+
+def _here() -> str | None:
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespace = (_PROC / "self/ns/pid").stat().st_ino
+    except OSError:
+        return None
+    return f"{boot}/{namespace}"
+
+
+def _start_of(process: int) -> str | None:
+    """The start time in ticks since the boot; None for no process, or a dead one that was not reaped yet."""
+    try:
+        # The second field is the name: in brackets, with any characters.
+        fields = (_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +73,14 @@ class ReplicaIdentity:
 
     @classmethod
     def of(cls, settings: Settings, shard_count: int) -> ReplicaIdentity:
-        """Return the identity of this process with these settings."""
         host = socket.gethostname()
         owner = f"{settings.instance or host}:{os.getpid()}"
         return cls(settings.instance, host, owner, this_process(), servers_fingerprint(settings), shard_count)
 
     def new_claim(self) -> Claim:
-        """A claim with its own nonce."""
         return Claim(self.owner, secrets.token_hex(8), self.shard_count, self.servers, unix_ms())
 
     def metadata(self) -> MemberMetadata:
-        """What this process commits in the group."""
         return MemberMetadata(self.owner, self.instance, self.run, self.servers, __version__)
 
     def snapshot(

@@ -85,7 +85,6 @@ class ShardReader:
         self._request(partial(self._begin, shard, claim, done, after))
 
     def forget(self, shard: int) -> None:
-        """Read a shard no longer."""
         self._request(partial(self._end, shard))
 
     def topic_was_recreated(self, partitions: int) -> None:
@@ -97,7 +96,6 @@ class ShardReader:
         return self._progress.held_up
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -106,7 +104,6 @@ class ShardReader:
         self._wake.set()
 
     def join(self, deadline: float) -> bool:
-        """Wait for the thread until ``deadline``; True when it has ended."""
         if self._thread.ident is not None:
             self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()

@@ -72,7 +72,6 @@ class Shard:
         self._with.delivery.enter(self.lease, lambda: self._with.leases.post(fenced))
 
     def handle(self, event: ShardEvent) -> None:
-        """Handle an event about this shard."""
         if event.restored is not None:
             self._restored(event.restored)
         elif event.foreign_record is not None:
@@ -99,7 +98,6 @@ class Shard:
             self._read(signal)
 
     def tick(self, now: float) -> None:
-        """Do what is due."""
         if self.state is ShardState.RELEASING:
             self._check_release(now)
         elif self.state is ShardState.BLOCKED and now >= self._retry_at:
@@ -217,7 +215,6 @@ class Shard:
         return is_stale and epoch is not None and own_epoch is not None and epoch <= own_epoch
 
     def restart(self, key: SessionKey) -> None:
-        """Suspend a session, and restart it from its stored checkpoint."""
         self._with.sessions.suspend(key)
         self._restarting.add(key)
 

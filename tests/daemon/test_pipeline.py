@@ -9,7 +9,7 @@ import pytest
 
 from bridge.daemon.pipeline import Pipeline
 from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.topic_watch import NoTopicWatch
+from bridge.daemon.topics import NoTopicWatch
 from bridge.delivery.protocol import Delivery
 from bridge.sharding.coordinator import ShardCoordinator
 

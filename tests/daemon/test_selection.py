@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey, partition_of
-from bridge.daemon.selection import OwnedPart, Selection, select
+from bridge.daemon.server_sessions import OwnedPart, Selection, select
 from bridge.mix.listing import SessionSummary
 from bridge.mix.session_filter import DiscoveryRules, discovered
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from bridge.core.records.sizes import SizeLimits
-from bridge.daemon.topic_watch import TopicWatch
+from bridge.daemon.topics import Followers, TopicWatch
 from bridge.errors import SettingsError, Unreachable
+from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_changes import ChangeKind, changes, problem, warnings
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
@@ -51,18 +53,13 @@ class Cluster:
         self.created += [each.name for each in missing]
         self.topics |= {each.name: replace(described(each), topic_id="id-2") for each in missing}
 
-    def follow_limit(self, max_request_bytes: int) -> None:
-        """The smallest limit changed."""
-        self.limits.append(max_request_bytes)
-
-    def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic is new."""
-        self.written_again.append(partitions)
-
     def watched(self, settings: Settings = SETTINGS) -> TopicWatch:
         """Return a watch after one check without problems."""
         watch = TopicWatch(
-            settings, TopicLimits(8, SizeLimits({each.name: LIMIT for each in plan(settings)})), self, self
+            settings,
+            TopicLimits(8, SizeLimits({each.name: LIMIT for each in plan(settings)})),
+            cast("TopicAdmin", self),
+            Followers(self.limits.append, self.written_again.append),
         )
         watch.check()
         return watch

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey
 from bridge.core.records.claim import Claim
-from bridge.core.records.member_metadata import MemberMetadata
 from bridge.delivery.lease import Lease
 from bridge.errors import BridgeError
 from bridge.sharding.assigned_partitions import RebalanceListener
+from bridge.sharding.replica_registry import ReplicaRegistry
 from bridge.sharding.restore_progress import RestoredShard
 
 
@@ -19,6 +19,7 @@ class Membership:
     """A membership that ends as soon as it is asked to."""
 
     has_joined = True
+    replicas = ReplicaRegistry()
     failure: BridgeError | None = None
     bug: BaseException | None = None
 
@@ -33,9 +34,6 @@ class Membership:
 
     def join(self, deadline: float) -> bool:  # noqa: ARG002 - the interface's
         return True
-
-    def replica_registry(self) -> Mapping[int, MemberMetadata]:
-        return {}
 
 
 @dataclass

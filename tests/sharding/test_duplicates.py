@@ -13,8 +13,8 @@ import pytest
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import EXIT_FATAL, EXIT_SETTINGS, SettingsError
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.sharding.duplicates import SILENCE, DuplicateInstance, fenced_error, foreign, foreign_topics
-from bridge.sharding.process_identity import is_dead, this_process
+from bridge.sharding.join_check import SILENCE, DuplicateInstance, fenced_error, foreign, foreign_topics
+from bridge.sharding.replica import is_dead, this_process
 
 SESSION = 6.0
 TOPIC = "ns.checkpoints"
@@ -140,7 +140,7 @@ def test_the_error_about_foreign_members_names_the_setting() -> None:
 
 def test_a_process_is_dead_once_it_is_gone_and_not_before() -> None:
     """Its identity has the boot, the process id and the start time: a later process with the same id differs."""
-    ask = "from bridge.sharding.process_identity import this_process; print(this_process(), flush=True); input()"
+    ask = "from bridge.sharding.replica import this_process; print(this_process(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:

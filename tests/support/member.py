@@ -23,7 +23,7 @@ from bridge.core.records.member_metadata import MemberMetadata
 from bridge.delivery.lease import Lease
 from bridge.kafka.group_consumer import GroupSettings
 from bridge.sharding.membership import Membership
-from bridge.sharding.process_identity import this_process
+from bridge.sharding.replica import this_process
 
 _LOOK = 0.02
 _PROOF_EVERY = 0.1
@@ -52,7 +52,7 @@ class Member:
     def assigned(self, shards: frozenset[int]) -> None:
         """Called by the membership."""
         for shard in shards:
-            self._leases[shard] = Lease(shard, self.membership)
+            self._leases[shard] = Lease(shard, self.membership.proofs)
         self._print("assigned", shards=sorted(shards))
 
     def revoked(self, shards: frozenset[int]) -> Callable[[], bool]:

@@ -18,7 +18,7 @@ from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
-from bridge.sharding.duplicates import foreign, foreign_topics
+from bridge.sharding.join_check import foreign, foreign_topics
 
 
 class State(StrEnum):
