@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the real Kafka, and a name of one's own in it."""
+"""Fixtures of all tests: the real Kafka, and a namespace in it for each test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def numbers_of_any_length() -> Iterator[None]:
-    """Python's own JSON refuses integers of more than 4300 digits until it is told not to."""
+    """Let Python's own JSON parser accept integers of more than 4300 digits."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     yield
@@ -33,44 +33,44 @@ def numbers_of_any_length() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``bootstrap.servers`` of the run's one shared broker. Do not stop it; stay inside your ``namespace``."""
+    """``bootstrap.servers`` of the shared broker. Do not stop it; use topics of your ``namespace`` only."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # the workers' own folders lie beside each other
+        base = base.parent  # the workers' folders have one parent
     with shared_broker(base / "shared-kafka") as bootstrap:
         yield bootstrap
 
 
 @pytest.fixture
 def private_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A running broker of this test alone, to be killed, paused and started again."""
+    """A broker for one test, which may kill, pause and restart it."""
     with Broker(tmp_path / "kafka") as broker:
         yield broker
 
 
 @pytest.fixture(scope="module")
 def broker_of_the_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """What ``pausable_broker`` is."""
+    """The broker of ``pausable_broker``."""
     with Broker(tmp_path_factory.mktemp("broker") / "kafka") as broker:
         yield broker
 
 
 @pytest.fixture
 def pausable_broker(broker_of_the_file: Broker) -> Iterator[Broker]:
-    """A broker for all tests of one file, one after the other: pause it, and leave it running or not."""
+    """A broker for the tests of one file, which may pause it; it is resumed after each test."""
     yield broker_of_the_file
     broker_of_the_file.resume()
 
 
 @pytest.fixture
 def private_cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Three running brokers of this test alone."""
+    """Three brokers for one test."""
     with Cluster(tmp_path / "kafka") as cluster:
         yield cluster
 
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
-    """A namespace nobody else uses: for topics, groups and transactional ids."""
+    """A unique namespace for topics, groups and transactional ids."""
     readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40]
     return f"{readable}-{uuid.uuid4().hex[:8]}"

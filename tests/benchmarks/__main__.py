@@ -20,7 +20,7 @@ from tests.benchmarks.contenders import Contenders, beside_naive, guarantees
 from tests.benchmarks.latency import latencies
 from tests.benchmarks.measure import Measured, Stalled
 from tests.benchmarks.report import Row, footnotes, it_to, table
-from tests.benchmarks.runs import EVENT_BYTES, Stand, run
+from tests.benchmarks.runs import EVENT_BYTES, Bench, run
 from tests.support.broker import FULL_SPEED, Broker
 from tests.support.process import REPOSITORY
 
@@ -45,11 +45,11 @@ def main(arguments: Sequence[str]) -> int:
         tempfile.TemporaryDirectory(prefix="mix-bridge-bench-") as folder,
         Broker(Path(folder) / "kafka", jvm=FULL_SPEED, heap="1g") as broker,
     ):
-        stand = Stand(Path(folder), broker)
-        _warm_up(stand)
+        bench = Bench(Path(folder), broker)
+        _warm_up(bench)
         try:
             for part in options.part or PARTS:
-                print(_part(part, stand, options), end="\n\n", flush=True)
+                print(_part(part, bench, options), end="\n\n", flush=True)
         except Stalled as failure:
             print(failure, file=sys.stderr)
             return 1
@@ -57,16 +57,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _part(part: str, stand: Stand, options: argparse.Namespace) -> str:
+def _part(part: str, bench: Bench, options: argparse.Namespace) -> str:
     if part == "latency":
-        return latencies(stand, options.seconds)
+        return latencies(bench, options.seconds)
     if part == "guarantees":
         chosen = guarantees()
-        return table(_measured(stand, options, SHARED, chosen, held=True), it_to(next(iter(chosen))))
+        return table(_measured(bench, options, SHARED, chosen, held=True), it_to(next(iter(chosen))))
     chosen = beside_naive(options.before)
     if options.only:
         chosen = {options.only: chosen[options.only]}
-    return table(_measured(stand, options, SCENARIOS, chosen))
+    return table(_measured(bench, options, SCENARIOS, chosen))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -90,14 +90,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _warm_up(stand: Stand) -> None:
+def _warm_up(bench: Bench) -> None:
     """Let the broker compile its code before anybody is measured, or the first bridge pays for it."""
     name, contender = next(iter(beside_naive(None).items()))
-    run(stand, Row(1, 100, name), contender, 100_000)
+    run(bench, Row(1, 100, name), contender, 100_000)
 
 
 def _measured(
-    stand: Stand,
+    bench: Bench,
     options: argparse.Namespace,
     scenarios: Sequence[Scenario],
     chosen: Contenders,
@@ -108,7 +108,7 @@ def _measured(
     for row, number in _rows(options, scenarios, chosen):
         print(f"{row} round {number + 1}", file=sys.stderr, flush=True)
         try:
-            measured[row].append(run(stand, row, chosen[row.bridge], options.events, held=held))
+            measured[row].append(run(bench, row, chosen[row.bridge], options.events, held=held))
         except Stalled as failure:
             raise Stalled(f"{row}: {failure}") from failure
     return measured

@@ -1,4 +1,4 @@
-"""What is compared: how each bridge is started on the same server, topic and sessions."""
+"""The bridges under comparison, each started on the same server, topic and sessions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
 from tests.support.processes import spawn
 
 OWNER = "x-process"
-"""A request header in which each process of several names itself to the server."""
+"""A request header with the number of the process, for runs with several."""
 
 
-class Course(NamedTuple):
-    """What one run has to copy, from where to where."""
+class RunSettings(NamedTuple):
+    """The source and the target of one run."""
 
     folder: Path
     url: str
@@ -32,32 +32,32 @@ class Course(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """One way to bridge. ``start`` gives its processes, which share the sessions."""
+    """One bridge. ``start`` returns its processes, which share the sessions."""
 
-    start: Callable[[Course], list[subprocess.Popen[bytes]]]
+    start: Callable[[RunSettings], list[subprocess.Popen[bytes]]]
     is_transactional: bool = False
-    """Its transactions take offsets in the topic as well."""
+    """The markers of its transactions use offsets in the topic too."""
 
 
 Contenders = Mapping[str, Contender]
 
 
-def naive(course: Course) -> list[subprocess.Popen[bytes]]:
+def naive(run: RunSettings) -> list[subprocess.Popen[bytes]]:
     """Start the bridge that a user would write."""
-    arguments = [course.url, course.bootstrap, course.topic, *course.sessions]
+    arguments = [run.url, run.bootstrap, run.topic, *run.sessions]
     command = [sys.executable, "-m", "tests.benchmarks.naive", *arguments]
-    return [spawn(command, log=course.folder / "naive.log", env=environment({}), cwd=REPOSITORY)]
+    return [spawn(command, log=run.folder / "naive.log", env=environment({}), cwd=REPOSITORY)]
 
 
 def ours(
-    course: Course, sources: Path = REPOSITORY, processes: int = 1, guarantee: str | None = None
+    run: RunSettings, sources: Path = REPOSITORY, processes: int = 1, guarantee: str | None = None
 ) -> list[subprocess.Popen[bytes]]:
     """Start mix-bridge with its defaults: validation, envelope and checkpoints are on."""
     settings = {
-        "namespace": course.namespace,
-        "kafka.bootstrap_servers": course.bootstrap,
-        "servers.load.url": course.url,
-        "servers.load.sessions": list(course.sessions),
+        "namespace": run.namespace,
+        "kafka.bootstrap_servers": run.bootstrap,
+        "servers.load.url": run.url,
+        "servers.load.sessions": list(run.sessions),
         "servers.load.discover": False,
         "http.port": 0,
         **({} if guarantee is None else {"delivery.guarantee": guarantee}),
@@ -65,13 +65,13 @@ def ours(
     started = []
     for number in range(processes):
         variables = environment({**settings, f"servers.load.headers.{OWNER}": number}) | {"PYTHONPATH": str(sources)}
-        log = course.folder / f"ours-{number}.log"
+        log = run.folder / f"ours-{number}.log"
         started.append(spawn([*MIX_BRIDGE, "run"], log=log, env=variables, cwd=sources))
     return started
 
 
 def beside_naive(before: Path | None) -> Contenders:
-    """What runs in turns: a naive bridge and ours; with the sources of an earlier version, that one as well."""
+    """A naive bridge and ours, in alternating runs; with the sources of an earlier version, that one too."""
     both: Contenders = {"naive": Contender(naive), "ours": Contender(ours)}
     return both if before is None else {**both, "before": Contender(partial(ours, sources=before))}
 

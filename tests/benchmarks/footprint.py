@@ -1,4 +1,4 @@
-"""What a process takes of its machine, as Linux tells it."""
+"""The resources of a process, from ``/proc``."""
 
 from __future__ import annotations
 

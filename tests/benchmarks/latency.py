@@ -13,9 +13,9 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from bridge.clock import monotonic
-from tests.benchmarks.contenders import Course, ours
+from tests.benchmarks.contenders import RunSettings, ours
 from tests.benchmarks.report import markdown
-from tests.benchmarks.runs import Stand
+from tests.benchmarks.runs import Bench
 from tests.benchmarks.stamped import STAMP_DIGITS
 from tests.support.process import REPOSITORY, environment
 from tests.support.processes import spawn
@@ -45,49 +45,49 @@ class Latencies(NamedTuple):
         return (self.guarantee, f"{rate:,.0f}", *(f"{each:.1f}" for each in found), f"{max(self.milliseconds):.0f}")
 
 
-def latencies(stand: Stand, seconds: float) -> str:
+def latencies(bench: Bench, seconds: float) -> str:
     """The table of both guarantees, each watched for so long."""
     seen = []
     for guarantee in ("at_least_once", "exactly_once"):
         print(f"latency, {guarantee}", file=sys.stderr, flush=True)
-        seen.append(_seen(stand, guarantee, seconds))
+        seen.append(_seen(bench, guarantee, seconds))
     head = ("guarantee", "events/s", *(f"{name} ms" for name in _PERCENTILES), "longest ms")
     return markdown([head, *(each.row(seconds) for each in seen)])
 
 
-def _seen(stand: Stand, guarantee: str, seconds: float) -> Latencies:
-    folder, broker = stand
+def _seen(bench: Bench, guarantee: str, seconds: float) -> Latencies:
+    folder, broker = bench
     with _server(folder) as url:
         sessions = [f"stamped-{number}" for number in range(SESSIONS)]
-        course = Course(folder, url, sessions, broker.bootstrap, f"latency-{uuid.uuid4().hex[:8]}")
-        create_topic(broker.bootstrap, course.topic, _PARTITIONS)
-        (bridge,) = ours(course, guarantee=guarantee)
+        settings = RunSettings(folder, url, sessions, broker.bootstrap, f"latency-{uuid.uuid4().hex[:8]}")
+        create_topic(broker.bootstrap, settings.topic, _PARTITIONS)
+        (bridge,) = ours(settings, guarantee=guarantee)
         try:
-            return Latencies(guarantee, list(_watched(course, seconds)))
+            return Latencies(guarantee, list(_watched(settings, seconds)))
         finally:
             bridge.terminate()
             bridge.wait(60)
-            delete_topics(broker.bootstrap, course.topic)
+            delete_topics(broker.bootstrap, settings.topic)
 
 
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
-    said = folder / f"stamped-{uuid.uuid4().hex}"
+    output = folder / f"stamped-{uuid.uuid4().hex}"
     command = [sys.executable, "-m", "tests.benchmarks.stamped", str(RATE / SESSIONS)]
-    server = spawn(command, log=folder / "stamped.log", stdout=said, env=environment({}), cwd=REPOSITORY)
+    server = spawn(command, log=folder / "stamped.log", stdout=output, env=environment({}), cwd=REPOSITORY)
     try:
-        yield wait_until(said.read_text, 15, "the address of the server with stamps").strip()
+        yield wait_until(output.read_text, 15, "the address of the server with stamps").strip()
     finally:
         server.kill()
         server.wait()
 
 
-def _watched(course: Course, seconds: float) -> Iterator[float]:
+def _watched(settings: RunSettings, seconds: float) -> Iterator[float]:
     """The latencies of ``seconds``, after a while for the processes to get going; a consumer with its defaults."""
     consumer = Consumer(
         {
-            "bootstrap.servers": course.bootstrap,
-            "group.id": course.namespace,
+            "bootstrap.servers": settings.bootstrap,
+            "group.id": settings.namespace,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
@@ -95,7 +95,7 @@ def _watched(course: Course, seconds: float) -> Iterator[float]:
         }
     )
     try:
-        consumer.assign([TopicPartition(course.topic, partition, 0) for partition in range(_PARTITIONS)])
+        consumer.assign([TopicPartition(settings.topic, partition, 0) for partition in range(_PARTITIONS)])
         begin = None
         while True:
             message = consumer.poll(30)

@@ -1,6 +1,6 @@
-"""One measurement: how fast records of one run appear in Kafka, and what the processes took meanwhile.
+"""One measurement: how fast the records of one run appear in Kafka, and the resources of the processes meanwhile.
 
-Bridges are judged from outside, by the high watermarks of the topic alone.
+Only the high watermarks of the topic count, so that all bridges are measured alike.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from bridge.clock import monotonic
 from tests.support.broker import quiet_admin
 
-# Twenty looks a second cost the broker nothing to speak of; runs take seconds.
+# Twenty requests a second cost the broker little; runs take seconds.
 _INTERVAL = 0.05
 _QUIET = 1.0
-"""Seconds without a movement after which transactions have come to their end, with all the marks of their commits."""
+"""Seconds without a new offset after which all transactions and their markers are complete."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Sample(NamedTuple):
-    """How things stood at one moment."""
+    """The state at one moment."""
 
     at: float
     records: int
     cpu: Mapping[str, float]
-    """Seconds of processor time that each process has used so far."""
+    """Seconds of processor time of each process so far."""
 
 
 class Measured(NamedTuple):
-    """What one run came to, from the first to the last acknowledged record."""
+    """The result of one run, from the first to the last acknowledged record."""
 
     events_per_second: float
     cpu_us_per_event: Mapping[str, float]
-    """Of each process, or of all that have a name together."""
+    """Of each process, or of all processes with one name together."""
     peak_rss_mib: float
     """Of the bridge."""
 
 
 class Stalled(RuntimeError):
-    """The bridge under test ended, or stood still, before everything was in Kafka."""
+    """The bridge under test ended or stalled before all records were in Kafka."""
 
 
-def measure(  # noqa: PLR0913 - what is watched, and until when
+def measure(  # noqa: PLR0913 - the topic, the processes and the limits
     bootstrap: str,
     topic: str,
     expected: int,
     processes: Mapping[str, Sequence[int]],
     *,
     markers: bool = False,
-    patience: float = 30.0,
+    stall_timeout: float = 30.0,
 ) -> Measured:
     """Watch ``topic`` until it holds ``expected`` records; ``processes`` are pids by name, some are ``bridge``.
 
-    ``markers``: commits take offsets as well, so that the end is when nothing moves any more. `Stalled` when no record
+    ``markers``: commits use offsets too, so that the run ends when no offset changes any more. `Stalled` when no record
     arrives for ``patience`` seconds or a process ends.
     """
     watch = _Watch(bootstrap, topic, processes)
@@ -73,14 +73,14 @@ def measure(  # noqa: PLR0913 - what is watched, and until when
         still = now.at - last.at
         if last.records >= expected and (still > _QUIET or not markers):
             return _outcome(first, last, expected, sum(map(_peak_rss_mib, processes["bridge"])))
-        if still > patience:
-            raise Stalled(f"{now.records} of {expected} records, then nothing for {patience:g} s")
+        if still > stall_timeout:
+            raise Stalled(f"{now.records} of {expected} records, then nothing for {stall_timeout:g} s")
 
 
 def _outcome(first: Sample, last: Sample, expected: int, peak_rss_mib: float) -> Measured:
     records = expected - first.records
     if records <= 0:
-        raise Stalled("all records came between two looks: too few events to measure")
+        raise Stalled("all records arrived between two samples: too few events to measure")
     used = {name: (last.cpu[name] - first.cpu[name]) / records * 1e6 for name in last.cpu}
     return Measured(records / (last.at - first.at), used, peak_rss_mib)
 
@@ -104,9 +104,9 @@ def _cpu_seconds(pid: int) -> float:
         # The command's name in brackets may hold blanks; utime and stime are the 12th and 13th field behind it.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
-        raise Stalled(f"process {pid} ended before everything was in Kafka") from None
+        raise Stalled(f"process {pid} ended before all records were in Kafka") from None
     if fields[0] == "Z":
-        raise Stalled(f"process {pid} ended before everything was in Kafka")
+        raise Stalled(f"process {pid} ended before all records were in Kafka")
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 

@@ -1,7 +1,7 @@
-"""The bridge a user would write in an afternoon: the measure for ours, not an example to follow.
+"""The bridge that a user would write in an afternoon: the reference for measurements, not an example to follow.
 
-It is fast and loses events: no checkpoints, no order across a reconnect, no validation, an unfinished event at the end
-of a stream goes out as a whole one. ``python -m tests.benchmarks.naive URL BOOTSTRAP TOPIC SESSION...``
+It is fast and loses events: it has no checkpoints, no order across a reconnect and no validation, and it publishes an
+incomplete event at the end of a stream. ``python -m tests.benchmarks.naive URL BOOTSTRAP TOPIC SESSION...``
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.benchmarks.contenders import OWNER, Contender, Course
+from tests.benchmarks.contenders import OWNER, Contender, RunSettings
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import Row
 from tests.support.broker import Broker
@@ -28,47 +28,47 @@ PARTITIONS = 8
 _serial = itertools.count(1)
 
 
-class Stand(NamedTuple):
-    """Where everything is measured."""
+class Bench(NamedTuple):
+    """The folder and the broker of all runs."""
 
     folder: Path
     broker: Broker
 
 
-def run(stand: Stand, row: Row, contender: Contender, events: int, *, held: bool = False) -> Measured:
-    """Measure one bridge; ``held``: nothing is said before all sessions are read and the processes share them."""
-    folder, broker = stand
+def run(bench: Bench, row: Row, contender: Contender, events: int, *, held: bool = False) -> Measured:
+    """Measure one bridge; ``held``: the server is silent until all sessions are read and shared by the processes."""
+    folder, broker = bench
     each = events // row.sessions
     with _load_server(folder, row, each) as (server, url):
-        course = Course(folder, url, _sessions(url), broker.bootstrap, f"bench-{next(_serial)}")
-        create_topic(broker.bootstrap, course.topic, PARTITIONS)
+        settings = RunSettings(folder, url, _sessions(url), broker.bootstrap, f"bench-{next(_serial)}")
+        create_topic(broker.bootstrap, settings.topic, PARTITIONS)
         if held:
             _call(f"{url}/control/faults", {"kind": "silence"})
-        bridge = contender.start(course)
+        bridge = contender.start(settings)
         try:
             if held:
                 wait_until(lambda: _is_shared(url, row.sessions, len(bridge)), 180, "shared sessions", 0.1)
                 _call(f"{url}/control/faults", method="DELETE")
             pids = {"bridge": [one.pid for one in bridge], "server": [server.pid], "broker": [broker.pid]}
-            return _counted(course, contender, each * row.sessions, pids)
+            return _counted(settings, contender, each * row.sessions, pids)
         finally:
             for process in bridge:
                 process.terminate()
             for process in bridge:
                 _end(process)
-            delete_topics(broker.bootstrap, course.topic)
+            delete_topics(broker.bootstrap, settings.topic)
 
 
-def _counted(course: Course, contender: Contender, expected: int, pids: dict[str, list[int]]) -> Measured:
-    measured = measure(course.bootstrap, course.topic, expected, pids, markers=contender.is_transactional)
-    if contender.is_transactional:  # offsets do not tell events from the marks of transactions
-        records = len(read_topic(course.bootstrap, course.topic))
+def _counted(settings: RunSettings, contender: Contender, expected: int, pids: dict[str, list[int]]) -> Measured:
+    measured = measure(settings.bootstrap, settings.topic, expected, pids, markers=contender.is_transactional)
+    if contender.is_transactional:  # offsets count the markers of transactions too
+        records = len(read_topic(settings.bootstrap, settings.topic))
         assert records == expected, f"{records} committed records of {expected} events"
     return measured
 
 
 def _is_shared(url: str, sessions: int, processes: int) -> bool:
-    """Each session has a reader, and no process has less than half of its share."""
+    """Return whether each session has a reader, and each process has at least half of its share."""
     open_ones = [each for each in _call(f"{url}/control/streams") if each["closed"] is None]
     readers = Counter(each["headers"].get(OWNER) for each in open_ones)
     least = sessions // processes // 2
@@ -77,7 +77,7 @@ def _is_shared(url: str, sessions: int, processes: int) -> bool:
 
 @contextmanager
 def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    said = folder / f"server-{next(_serial)}"
+    output = folder / f"server-{next(_serial)}"
     how = {
         "--port": 0,
         "--sessions": row.sessions,
@@ -89,9 +89,9 @@ def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subproce
     }
     options = [str(part) for option in how.items() for part in option]
     command = [sys.executable, "-m", "bridge.simulator", "--load", *options]
-    server = spawn(command, log=folder / "server.log", stdout=said, env=environment({}), cwd=REPOSITORY)
+    server = spawn(command, log=folder / "server.log", stdout=output, env=environment({}), cwd=REPOSITORY)
     try:
-        yield server, wait_until(said.read_text, 15, "the load server's address").strip()
+        yield server, wait_until(output.read_text, 15, "the load server's address").strip()
     finally:
         server.terminate()
         _end(server)

@@ -1,8 +1,8 @@
-"""What one process carries: ``make scale ARGS="--sessions 100,1000,5000"``, on a real Kafka.
+"""The load that one process carries: ``make scale ARGS="--sessions 100,1000,5000"``, on a real Kafka.
 
 A simulated server, a bridge with its defaults and a broker, each a process of its own. For each number of sessions, one
-after the other: all attach; they are idle, heartbeats aside; all are busy at once; the server restarts; the bridge is
-killed and comes back.
+after the other: all attach; all are idle, except for heartbeats; all are busy; the server restarts; the bridge is
+killed and restarts.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _EVENT_BYTES = 150
 _HEARTBEAT = 45
 _DOWN = 3.0
 """Seconds that the server is away when it restarts."""
-_PATIENCE = 400.0
+_TIMEOUT = 400.0
 
 
 class Attached(NamedTuple):
-    """How sessions came to be read, as the server saw it. Times in seconds."""
+    """How the sessions were attached, by the server's records. Times in seconds."""
 
     took: float
     """From the beginning (a start, a server that is back) to the last connect."""
     busiest_second: int
     busiest_tenth: int
     requests: int
-    """More than there are sessions: tries that failed, or connections that were made anew."""
+    """More requests than sessions show failed attempts or reconnects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +148,18 @@ class _Scene(NamedTuple):
 
     def attached(self, since: float, after: int) -> Attached:
         """Wait until all sessions have a reader."""
-        wait_until(self.all_attached, _PATIENCE, f"{self.sessions} connections, see {self.bridge.log}", 0.5)
+        wait_until(self.all_attached, _TIMEOUT, f"{self.sessions} connections, see {self.bridge.log}", 0.5)
         self.settled()
         opened = [stream["opened"] for stream in self.server.streams(after)]
         return Attached(max(opened) - since, most_within(opened, 1.0), most_within(opened, 0.1), len(opened))
 
     def settled(self) -> None:
         """Wait until everything that was read is in Kafka, and a checkpoint says so."""
-        wait_until(self._is_settled, _PATIENCE, f"{self.sessions} sessions at rest, see {self.bridge.log}", 1.0)
+        wait_until(self._is_settled, _TIMEOUT, f"{self.sessions} sessions at rest, see {self.bridge.log}", 1.0)
 
     def _is_settled(self) -> bool:
-        told: list[dict[str, Any]] = self.bridge.get("/api/status").json()["sessions"]
-        resting = [one for one in told if one["state"] == "streaming" and not one["in_flight"] and one["epoch"]]
+        format_cell: list[dict[str, Any]] = self.bridge.get("/api/status").json()["sessions"]
+        resting = [one for one in format_cell if one["state"] == "streaming" and not one["in_flight"] and one["epoch"]]
         return len(resting) == self.sessions
 
 
@@ -200,7 +200,7 @@ def _started(scene: _Scene, after: int = 0) -> Attached:
 def _busy(scene: _Scene, broker: Broker, namespace: str, each: int) -> Measured:
     pids = {"bridge": [scene.bridge.pid], "broker": [broker.pid]}
     scene.server.post("/control/resume")
-    return measure(broker.bootstrap, f"{namespace}.events", each * scene.sessions, pids, patience=_PATIENCE)
+    return measure(broker.bootstrap, f"{namespace}.events", each * scene.sessions, pids, stall_timeout=_TIMEOUT)
 
 
 def _say(scene: _Scene, what: str) -> None:
@@ -215,7 +215,7 @@ def _table(found: Sequence[Figures]) -> str:
     """Each column beside the one before it: a process with few sessions varies by more than they take."""
     columns = list(pairwise([found[0], *found]))
     rows = [("", *(f"{one.sessions:,}" for one in found)), ("---",) * (len(found) + 1)]
-    rows += [(name, *(told(one, before) for before, one in columns)) for name, told in _ROWS.items()]
+    rows += [(name, *(format_cell(one, before) for before, one in columns)) for name, format_cell in _ROWS.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

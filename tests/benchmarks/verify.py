@@ -1,4 +1,4 @@
-"""How much time and memory ``mix-bridge verify`` takes, on a real Kafka with a log as the bridge writes it.
+"""Measure time and memory of ``mix-bridge verify`` on a real Kafka with a log as the bridge writes it.
 
 ``python -m tests.benchmarks.verify --records 10000000 --sessions 10000``
 """
@@ -32,7 +32,7 @@ _FIRST = sequence_text(1).encode()
 
 
 def main() -> int:
-    """Write the log, read it with the command, print what it took; the command's exit code."""
+    """Write the log, run the command on it, print time and memory; return the command's exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000_000)
     parser.add_argument("--sessions", type=int, default=10_000)
@@ -42,7 +42,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="mix-bridge-bench-") as folder,
         Broker(Path(folder) / "kafka", jvm=FULL_SPEED, heap="1g") as broker,
     ):
-        # The kernel counts what a process had before it became another one: who starts it must stay small.
+        # The kernel's peak memory of a process includes the time before its exec: the parent must stay small.
         writing = get_context("spawn").Process(
             target=_write, args=(broker.bootstrap, options.records, options.sessions, options.format)
         )
@@ -74,7 +74,7 @@ def _write(bootstrap: str, records: int, sessions: int, form: str) -> None:
 
 
 def _template(number: int, form: str) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    """The first record of a session: only the digits of its sequence change from record to record."""
+    """Return the first record of a session; later ones differ only in the digits of the sequence."""
     key = SessionKey("local", f"session-{number:06}-of-a-length-as-uuids")
     data = json.dumps({"type": "content", "content": "the words of an event, as an agent says them"})
     event = Event("content", data, "1", "1", unix_ms())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.support.lifecycle import Told, lifecycle
+from tests.support.lifecycle import LifecycleRecord, lifecycle
 from tests.support.mix import MixServer, prove
 from tests.support.process import Bridge, command
 from tests.support.rule import Followed, follow
@@ -49,27 +49,27 @@ class Stage:
         newest = self.mix.journal()[name][-1].data
 
         def is_there() -> bool:
-            told = session(self.bridge, name)
-            if told.get("in_flight") != 0 or told.get("state") != "streaming":
+            shown = session(self.bridge, name)
+            if shown.get("in_flight") != 0 or shown.get("state") != "streaming":
                 return False
             got = follow(read_topic(self.kafka, f"{self.namespace}.events")).by_key().get(f"local/{name}", [])
             return any(one.data == newest for one in got[-200:])
 
         wait_until(is_there, PATIENCE, f"the newest event of {name}, see {self.bridge.log}", 0.1)
 
-    def told(self, name: str) -> list[Told]:
+    def records(self, name: str) -> list[LifecycleRecord]:
         """Its lifecycle."""
         return lifecycle(self.kafka, self.namespace, name)
 
-    def wait_told(self, name: str, *kinds: str) -> list[Told]:
+    def wait_recorded(self, name: str, *kinds: str) -> list[LifecycleRecord]:
         """Its lifecycle, once it has come to these."""
         wait_until(
-            lambda: [one.kind for one in self.told(name)][-len(kinds) :] == [*kinds],
+            lambda: [one.kind for one in self.records(name)][-len(kinds) :] == [*kinds],
             PATIENCE,
             f"{kinds} of {name}",
             0.1,
         )
-        return self.told(name)
+        return self.records(name)
 
     def cut(self, name: str) -> None:
         """End its stream, and return once there is another."""
@@ -100,8 +100,8 @@ def true(stage: Stage, name: str) -> None:
         stage.cut(name)
         stage.say(name, 4)
         stage.caught_up(name)
-    assert [one.kind for one in stage.told(name)] == ["attached", *["resumed"] * 3]
-    assert {one.reason for one in stage.told(name)[1:]} == {"replay_proved"}
+    assert [one.kind for one in stage.records(name)] == ["attached", *["resumed"] * 3]
+    assert {one.reason for one in stage.records(name)[1:]} == {"replay_proved"}
 
 
 def evicted(stage: Stage, name: str) -> None:
@@ -110,7 +110,7 @@ def evicted(stage: Stage, name: str) -> None:
     with stage.away(name):
         stage.say(name, 20)
         stage.mix.fault("evict", keep=5, session=name)
-    gap = stage.wait_told(name, "attached", "gap")[-1]
+    gap = stage.wait_recorded(name, "attached", "gap")[-1]
     assert (gap.data["missing"], gap.data["from_last_event_id"], gap.data["to_last_event_id"]) == (
         15,
         str(last),
@@ -125,7 +125,7 @@ def fresh_ids(stage: Stage, name: str) -> None:
     stage.mix.fault("restart", ids="fresh", history="keep", session=name)
     stage.say(name, 5)
     stage.caught_up(name)
-    assert "reset" in [one.kind for one in stage.told(name)] or stage.told(name)[-1].kind == "resumed"
+    assert "reset" in [one.kind for one in stage.records(name)] or stage.records(name)[-1].kind == "resumed"
 
 
 def fresh_and_empty(stage: Stage, name: str) -> None:
@@ -134,9 +134,9 @@ def fresh_and_empty(stage: Stage, name: str) -> None:
     stage.mix.fault("restart", ids="fresh", history="forget", session=name)
     stage.say(name, 4)
     stage.caught_up(name)
-    told = stage.told(name)[1]
-    assert (told.kind, told.reason) in {("reset", "ids_started_over"), ("gap", "not_replayed")}
-    assert told.data["from_last_event_id"] == str(last)
+    record = stage.records(name)[1]
+    assert (record.kind, record.reason) in {("reset", "ids_started_over"), ("gap", "not_replayed")}
+    assert record.data["from_last_event_id"] == str(last)
 
 
 def fresh_and_grown(stage: Stage, name: str) -> None:
@@ -145,7 +145,7 @@ def fresh_and_grown(stage: Stage, name: str) -> None:
         stage.mix.fault("restart", ids="fresh", history="forget", session=name)
         stage.say(name, 30)
     stage.caught_up(name)
-    assert [one.kind for one in stage.told(name)] == ["attached", "reset", "resumed"]
+    assert [one.kind for one in stage.records(name)] == ["attached", "reset", "resumed"]
 
 
 def restarted(stage: Stage, name: str) -> None:
@@ -153,7 +153,7 @@ def restarted(stage: Stage, name: str) -> None:
     stage.mix.fault("restart", session=name)
     stage.say(name, 5)
     stage.caught_up(name)
-    assert {one.kind for one in stage.told(name)[1:]} == {"resumed"}
+    assert {one.kind for one in stage.records(name)[1:]} == {"resumed"}
 
 
 def live_only(stage: Stage, name: str) -> None:
@@ -165,7 +165,7 @@ def live_only(stage: Stage, name: str) -> None:
         stage.say(name, 7)
     wait_until(lambda: session(stage.bridge, name)["state"] == "streaming", PATIENCE, "a stream", 0.02)
     stage.say(name, 3)
-    gap = stage.wait_told(name, "attached", "gap")[-1]
+    gap = stage.wait_recorded(name, "attached", "gap")[-1]
     assert gap.data["missing"] in {7, None}
     stage.mix.clear(fault)
 
@@ -177,7 +177,7 @@ def from_the_start(stage: Stage, name: str) -> None:
     stage.say(name, 3)
     stage.caught_up(name)
     stage.mix.clear(fault)
-    assert stage.told(name)[-1].kind == "reset"
+    assert stage.records(name)[-1].kind == "reset"
 
 
 def left_out(stage: Stage, name: str) -> None:
@@ -186,7 +186,7 @@ def left_out(stage: Stage, name: str) -> None:
     stage.say(name, 3)
     stage.say(name, 2)
     stage.caught_up(name)
-    assert [one.kind for one in stage.told(name)] == ["attached", "resumed"]
+    assert [one.kind for one in stage.records(name)] == ["attached", "resumed"]
 
 
 def lost_for_all(stage: Stage, name: str) -> None:
@@ -194,13 +194,13 @@ def lost_for_all(stage: Stage, name: str) -> None:
     connections = stage.connections(name)
     stage.mix.fault("drop", session=name, times=4)
     stage.say(name, 6)
-    gap = stage.wait_told(name, "attached", "resumed", "gap")[-1]
+    gap = stage.wait_recorded(name, "attached", "resumed", "gap")[-1]
     assert (gap.reason, gap.data["missing"]) == ("ids_jumped", 4)
     stage.say(name, 20)  # ids that jumped must prove themselves again
     stage.caught_up(name)
     stage.mix.fault("drop", session=name, times=2)
     stage.say(name, 3)
-    gap = stage.wait_told(name, "gap", "gap")[-1]
+    gap = stage.wait_recorded(name, "gap", "gap")[-1]
     assert gap.data["missing"] == 2
     assert stage.connections(name) == connections + 1
 
@@ -212,7 +212,7 @@ def own_ids(stage: Stage, name: str) -> None:
         stage.cut(name)
         stage.say(name, 3)
         stage.caught_up(name)
-    assert {one.kind for one in stage.told(name)[1:]} == {"resumed"}
+    assert {one.kind for one in stage.records(name)[1:]} == {"resumed"}
     stage.mix.clear(fault)
 
 
@@ -225,7 +225,7 @@ def shared_ids(stage: Stage, name: str, size: int = 3) -> None:
         stage.cut(name)
     stage.say(name, 1)
     stage.caught_up(name)
-    assert {one.kind for one in stage.told(name)[1:]} == {"resumed"}
+    assert {one.kind for one in stage.records(name)[1:]} == {"resumed"}
 
 
 def some_ids(stage: Stage, name: str) -> None:
@@ -239,7 +239,7 @@ def some_ids(stage: Stage, name: str) -> None:
     stage.cut(name)
     stage.say(name, 2)
     stage.caught_up(name)
-    assert "new_epoch" in stage.told(name)[-1].data
+    assert "new_epoch" in stage.records(name)[-1].data
 
 
 def opaque_ids(stage: Stage, name: str) -> None:
@@ -251,15 +251,15 @@ def opaque_ids(stage: Stage, name: str) -> None:
         stage.cut(name)
         stage.say(name, 3)
         stage.caught_up(name)
-    assert [one.reason for one in stage.told(name)][-1] == "replay_proved"
+    assert [one.reason for one in stage.records(name)][-1] == "replay_proved"
 
 
 def refused_id(stage: Stage, name: str) -> None:
     """Three refusals, then all from the beginning."""
     stage.mix.fault("status", status=410, session=name, times=3)
     stage.mix.fault("disconnect", session=name)
-    told = stage.wait_told(name, "unresumable", "resumed")[-2]
-    assert (told.reason, told.data["to_last_event_id"]) == ("refused_id", "0")
+    record = stage.wait_recorded(name, "unresumable", "resumed")[-2]
+    assert (record.reason, record.data["to_last_event_id"]) == ("refused_id", "0")
     stage.say(name, 2)
     stage.caught_up(name)
 
@@ -311,13 +311,13 @@ def _judge(stage: Stage, names: list[str], accepted: Mapping[str, list[Followed]
     for name in names:
         epochs = {one.epoch for one in accepted[f"local/{name}"]}
         assert name not in UNTOUCHED or len(epochs) == 1, (name, epochs)
-        told = stage.told(name)
-        assert told[0].kind == "attached", name
-        for one in told:
+        records = stage.records(name)
+        assert records[0].kind == "attached", name
+        for one in records:
             got = [each for each in accepted[f"local/{name}"] if each.epoch == one.epoch]
             assert len(got) >= one.sequence, (name, one)
-        announced = {int(one.data["new_epoch"]) for one in told if "new_epoch" in one.data}
-        assert epochs <= announced | {told[0].epoch}, f"{name}: an epoch that nobody told of"
+        announced = {int(one.data["new_epoch"]) for one in records if "new_epoch" in one.data}
+        assert epochs <= announced | {records[0].epoch}, f"{name}: an epoch without a lifecycle record"
 
 
 def test_a_server_without_ids_is_told_of_at_each_reconnect(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -333,9 +333,9 @@ def test_a_server_without_ids_is_told_of_at_each_reconnect(kafka: str, namespace
                 stage.say("bare", 3)
                 stage.caught_up("bare")
                 stage.cut("bare")
-            told = stage.wait_told("bare", "attached", *["unresumable"] * 3)
+            records = stage.wait_recorded("bare", "attached", *["unresumable"] * 3)
             assert bridge.terminate() == 0
-        assert {one.reason for one in told[1:]} == {"no_ids"}
+        assert {one.reason for one in records[1:]} == {"no_ids"}
         prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True, lost={"bare": mix.lost("bare")})
 
 

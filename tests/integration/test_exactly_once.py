@@ -16,7 +16,7 @@ from bridge.settings.naming import transactional_id
 from tests.support.broker import Broker
 from tests.support.ending_proxy import Fate, ending_proxy
 from tests.support.topics import create_topic, delete_topics, end_offsets
-from tests.support.transactions import HASTE, Ground, events, settled
+from tests.support.transactions import SHORT_TIMEOUTS, Topics, events, settled
 from tests.support.waiting import wait_until
 
 RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")
@@ -25,19 +25,19 @@ ENDED = LifecycleEvent("ended", "gone", "it is gone")
 
 def test_events_dead_letters_announcements_and_positions_are_committed_together(kafka: str, namespace: str) -> None:
     """And a restart goes on from there, with the next number."""
-    ground = Ground(kafka, namespace)
-    key = ground.key(0)
-    with ground.replica() as replica:
-        one = ground.open(replica, key)
+    topics = Topics(kafka, namespace)
+    key = topics.key(0)
+    with topics.replica() as replica:
+        one = topics.open(replica, key)
         one.submit(events(range(1, 500)))
         one.submit(events([500], name="tool_call"))
         one.announce(RESUMED)
         settled(one)
-        wait_until(lambda: ground.position_of(key) == one.position, what="the commit's markers")
+        wait_until(lambda: topics.position_of(key) == one.position, what="the commit's markers")
         replica.delivery.stop()
         assert replica.delivery.join(monotonic() + 10)
-    with ground.replica() as replica:
-        one = ground.open(replica, key)
+    with topics.replica() as replica:
+        one = topics.open(replica, key)
         one.submit(events(range(501, 600)))
         one.submit(events([600], name="skipped"))
         one.end(ENDED)
@@ -45,31 +45,31 @@ def test_events_dead_letters_announcements_and_positions_are_committed_together(
         closed = replica.delivery.close(key)
         assert closed is not None
         assert closed.state == "ended"
-        wait_until(lambda: ground.restored()[key].state == "ended")
-    assert ground.told() == ["resumed", "ended"]
-    assert [at for _, at in ground.events_of(key)] == list(range(1, 600))
+        wait_until(lambda: topics.restored()[key].state == "ended")
+    assert topics.lifecycle_kinds() == ["resumed", "ended"]
+    assert [at for _, at in topics.events_of(key)] == list(range(1, 600))
 
 
 def test_an_idle_shard_writes_nothing(kafka: str, namespace: str) -> None:
     """No transaction is begun when nothing moved."""
-    ground = Ground(kafka, namespace)
-    with ground.replica() as replica:
-        one = ground.open(replica, ground.key(0))
+    topics = Topics(kafka, namespace)
+    with topics.replica() as replica:
+        one = topics.open(replica, topics.key(0))
         one.submit(events([1]))
         settled(one)
         turned = replica.thread(0).turned_at
         wait_until(lambda: replica.thread(0).turned_at > turned + 0.3)
-        before = [end_offsets(kafka, topic) for topic in (*ground.topics, ground.checkpoints)]
+        before = [end_offsets(kafka, topic) for topic in (*topics.topics, topics.checkpoints)]
         turned = replica.thread(0).turned_at
         wait_until(lambda: replica.thread(0).turned_at > turned + 0.6)
-        assert [end_offsets(kafka, topic) for topic in (*ground.topics, ground.checkpoints)] == before
+        assert [end_offsets(kafka, topic) for topic in (*topics.topics, topics.checkpoints)] == before
 
 
 def test_a_refused_record_becomes_a_dead_letter_and_the_shard_goes_on(kafka: str, namespace: str) -> None:
     """Its number stays its own, those that shared its batch are published, and the other sessions lose nothing."""
-    ground = Ground(kafka, namespace, limit=12_000)
-    with ground.replica() as replica:
-        one, other = ground.open(replica, ground.key(0)), ground.open(replica, ground.key(0, 1))
+    topics = Topics(kafka, namespace, limit=12_000)
+    with topics.replica() as replica:
+        one, other = topics.open(replica, topics.key(0)), topics.open(replica, topics.key(0, 1))
         for at in range(1, 100):
             one.submit(events([at], size=20_000 if at == 50 else 100))
             other.submit(events([at]))
@@ -77,31 +77,31 @@ def test_a_refused_record_becomes_a_dead_letter_and_the_shard_goes_on(kafka: str
         settled(other)
         assert one.dead_letters == {"rejected": 1}
         assert not other.dead_letters
-    ground.assert_exactly_once(one.key, 99)
-    ground.assert_exactly_once(other.key, 99)
-    (letter,) = ground.read(ground.dead_letters)
+    topics.assert_exactly_once(one.key, 99)
+    topics.assert_exactly_once(other.key, 99)
+    (letter,) = topics.read(topics.dead_letters)
     assert letter.header("bridge.sequence") == "000000000050"
 
 
 def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, namespace: str) -> None:
     """It is left out of transactions, tried now and then, and goes on when the topic is back."""
-    ground = Ground(kafka, namespace)
-    with ground.replica() as replica:
-        one, other = ground.open(replica, ground.key(0)), ground.open(replica, ground.key(0, 1))
+    topics = Topics(kafka, namespace)
+    with topics.replica() as replica:
+        one, other = topics.open(replica, topics.key(0)), topics.open(replica, topics.key(0, 1))
         for each in (one, other):
             each.submit(events([1]))
             settled(each)
-        delete_topics(kafka, ground.tools)
+        delete_topics(kafka, topics.tools)
         one.submit([*events([2], name="tool_call"), *events([3])])
         wait_until(lambda: one.trouble is not None, 20, "the trouble to be told")
         for at in range(2, 8):
             other.submit(events([at]))
             settled(other, 10.0)
         assert one.in_flight
-        create_topic(kafka, ground.tools)
+        create_topic(kafka, topics.tools)
         settled(one, 40.0)
-    ground.assert_exactly_once(one.key, 3)
-    ground.assert_exactly_once(other.key, 7)
+    topics.assert_exactly_once(one.key, 3)
+    topics.assert_exactly_once(other.key, 7)
 
 
 # Ends that are not known
@@ -111,9 +111,9 @@ def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, names
 def test_a_commit_that_goes_astray_loses_and_repeats_nothing(kafka: str, namespace: str, fate: Fate) -> None:
     """Obeyed and not answered, or still under way when its connection ends: it may touch no later transaction."""
     with ending_proxy(kafka) as proxy:
-        ground = Ground(kafka, namespace, through=proxy.bootstrap)
-        with ground.replica(interval=0.7, patience=replace(HASTE, end=1.0)) as replica:
-            one = ground.open(replica, ground.key(0))
+        topics = Topics(kafka, namespace, through=proxy.bootstrap)
+        with topics.replica(interval=0.7, timeouts=replace(SHORT_TIMEOUTS, end=1.0)) as replica:
+            one = topics.open(replica, topics.key(0))
             one.submit(events([1]))
             settled(one)
             before, proxy.next = proxy.seen, fate
@@ -123,26 +123,26 @@ def test_a_commit_that_goes_astray_loses_and_repeats_nothing(kafka: str, namespa
             settled(one)
             assert replica.reclaims or fate is Fate.HELD
             assert replica.group.proofs >= 2, "no transactional id is taken without a proof"
-            written = end_offsets(kafka, ground.events)
+            written = end_offsets(kafka, topics.events)
             one.submit(events(range(100, 150)))
-            wait_until(lambda: end_offsets(kafka, ground.events) != written, 10, "records of an open transaction")
+            wait_until(lambda: end_offsets(kafka, topics.events) != written, 10, "records of an open transaction")
             proxy.release()
             one.submit(events(range(150, 200)))
             settled(one)
         assert len(proxy.released) == (fate is Fate.HELD)
-        ground.assert_exactly_once(one.key, 199)
+        topics.assert_exactly_once(one.key, 199)
 
 
 def test_kafka_away_for_longer_than_a_transaction_may_take(kafka: str, namespace: str) -> None:
     """The brokers have ended it by then, and speak as if there were a successor: but the shard is still ours."""
     with ending_proxy(kafka) as proxy:
-        ground = Ground(kafka, namespace, through=proxy.bootstrap)
+        topics = Topics(kafka, namespace, through=proxy.bootstrap)
         brief = TransactionTimeouts(transaction=1.5, flush=1.0, stuck=0.7, end=0.7)
-        with ground.replica(interval=0.2, patience=brief) as replica:
-            one = ground.open(replica, ground.key(0))
+        with topics.replica(interval=0.2, timeouts=brief) as replica:
+            one = topics.open(replica, topics.key(0))
             one.submit(events(range(1, 50)))
-            written = end_offsets(kafka, ground.events)
-            wait_until(lambda: end_offsets(kafka, ground.events) != written, 10, "records of an open transaction")
+            written = end_offsets(kafka, topics.events)
+            wait_until(lambda: end_offsets(kafka, topics.events) != written, 10, "records of an open transaction")
             proxy.passes.clear()
             began = monotonic()
             one.submit(events(range(50, 100)))
@@ -152,19 +152,19 @@ def test_kafka_away_for_longer_than_a_transaction_may_take(kafka: str, namespace
             one.submit(events(range(100, 150)))
             settled(one)
             assert replica.delivery.bug is None
-        ground.assert_exactly_once(one.key, 149)
+        topics.assert_exactly_once(one.key, 149)
 
 
 def test_a_successor_ends_its_predecessor_and_has_all_it_committed(kafka: str, namespace: str) -> None:
     """A process that was paused with a transaction open finds out, hands nothing more over, and fences nobody."""
-    ground = Ground(kafka, namespace)
-    with ground.replica(interval=60.0) as paused:
-        zombie = ground.open(paused, ground.key(0))
+    topics = Topics(kafka, namespace)
+    with topics.replica(interval=60.0) as paused:
+        zombie = topics.open(paused, topics.key(0))
         zombie.submit(events(range(1, 50)))
-        wait_until(lambda: sum(end_offsets(kafka, ground.events).values()) > 0, 10, "an open transaction")
-        with ground.replica() as successor:
+        wait_until(lambda: sum(end_offsets(kafka, topics.events).values()) > 0, 10, "an open transaction")
+        with topics.replica() as successor:
             paused.group.is_member = False
-            one = ground.open(successor, ground.key(0))
+            one = topics.open(successor, topics.key(0))
             one.submit(events(range(1, 80)))
             settled(one)
             zombie.submit(events(range(50, 200)))
@@ -174,31 +174,31 @@ def test_a_successor_ends_its_predecessor_and_has_all_it_committed(kafka: str, n
             one.submit(events(range(80, 100)))
             settled(one)
             assert successor.reclaims == 0, "nobody fenced the owner"
-    ground.assert_exactly_once(one.key, 99)
+    topics.assert_exactly_once(one.key, 99)
 
 
 def test_leaving_a_shard_ends_its_open_transaction(kafka: str, namespace: str) -> None:
     """Readers of committed records need not wait for the brokers to do it, nor the next owner for its thread."""
-    ground = Ground(kafka, namespace)
-    with ground.replica(interval=60.0) as replica:
-        one = ground.open(replica, ground.key(0))
+    topics = Topics(kafka, namespace)
+    with topics.replica(interval=60.0) as replica:
+        one = topics.open(replica, topics.key(0))
         one.submit(events(range(1, 50)))
-        wait_until(lambda: sum(end_offsets(kafka, ground.events).values()) > 0, 10, "an open transaction")
+        wait_until(lambda: sum(end_offsets(kafka, topics.events).values()) > 0, 10, "an open transaction")
         thread = replica.thread(0)
         replica.delivery.leave(replica.leases[0])
         with pytest.raises(Stopped):
             one.submit(events([50]))
         wait_until(lambda: thread.join(monotonic()), 10, "the end of the thread")
         assert replica.delivery.budget.held == 0
-        wait_until(lambda: ground.read(ground.events) == [], 5)
+        wait_until(lambda: topics.read(topics.events) == [], 5)
         assert replica.delivery.unsettled == 0
 
 
 def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace: str) -> None:
     """Shut out again and again though the group says that the shard is ours: a wrong namespace, not a take-over."""
-    ground = Ground(kafka, namespace)
-    with ground.replica() as replica:
-        one = ground.open(replica, ground.key(0))
+    topics = Topics(kafka, namespace)
+    with topics.replica() as replica:
+        one = topics.open(replica, topics.key(0))
         at = 0
         while (bug := replica.delivery.bug) is None:
             at += 1
@@ -209,21 +209,21 @@ def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace
             wait_until(lambda: one.is_settled or replica.delivery.bug is not None, 20)
         assert isinstance(bug, SettingsError)
         assert bug.mistakes[0].key == "namespace"
-    ground.assert_exactly_once(one.key, at - 1)
+    topics.assert_exactly_once(one.key, at - 1)
 
 
 def test_a_strangers_open_transaction_holds_the_recovery_up_loudly_until_it_ends(kafka: str, namespace: str) -> None:
     """What stands in the checkpoints topic cannot be read behind it; the other shard goes on."""
     with ending_proxy(kafka) as proxy:
-        ground = Ground(kafka, namespace, through=proxy.bootstrap)
-        with ground.replica((0, 1), patience=replace(HASTE, end=1.0)) as replica:
-            one, other = ground.open(replica, ground.key(0)), ground.open(replica, ground.key(1))
+        topics = Topics(kafka, namespace, through=proxy.bootstrap)
+        with topics.replica((0, 1), timeouts=replace(SHORT_TIMEOUTS, end=1.0)) as replica:
+            one, other = topics.open(replica, topics.key(0)), topics.open(replica, topics.key(1))
             one.submit(events([1]))
             settled(one)
             stranger = Producer({"bootstrap.servers": kafka, "transactional.id": f"{namespace}.stranger"})
             stranger.init_transactions(20)
             stranger.begin_transaction()
-            stranger.produce(ground.checkpoints, b"?", b"#stranger", partition=0)
+            stranger.produce(topics.checkpoints, b"?", b"#stranger", partition=0)
             assert stranger.flush(10) == 0
             proxy.next = Fate.UNANSWERED
             one.submit(events(range(2, 50)))
@@ -234,22 +234,22 @@ def test_a_strangers_open_transaction_holds_the_recovery_up_loudly_until_it_ends
             assert not one.is_settled
             stranger.abort_transaction(20)
             settled(one)
-        ground.assert_exactly_once(one.key, 49)
-        ground.assert_exactly_once(other.key, 49)
+        topics.assert_exactly_once(one.key, 49)
+        topics.assert_exactly_once(other.key, 49)
 
 
 def test_a_position_that_memory_does_not_know_starts_the_session_again(kafka: str, namespace: str) -> None:
     """Somebody wrote another one meanwhile: what is in memory cannot be told from what is in Kafka."""
     with ending_proxy(kafka) as proxy:
-        ground = Ground(kafka, namespace, through=proxy.bootstrap)
-        with ground.replica(patience=replace(HASTE, end=1.0)) as replica:
-            one, other = ground.open(replica, ground.key(0)), ground.open(replica, ground.key(0, 1))
+        topics = Topics(kafka, namespace, through=proxy.bootstrap)
+        with topics.replica(timeouts=replace(SHORT_TIMEOUTS, end=1.0)) as replica:
+            one, other = topics.open(replica, topics.key(0)), topics.open(replica, topics.key(0, 1))
             for each in (one, other):
                 each.submit(events([1]))
                 settled(each)
             known = one.checkpoints.checkpoint
             assert known is not None
-            ground.write(replace(known, position=Position(5 * 10**9, 7, "7")))
+            topics.write(replace(known, position=Position(5 * 10**9, 7, "7")))
             proxy.next = Fate.UNANSWERED
             other.submit(events([2]))
             settled(other)
@@ -257,14 +257,14 @@ def test_a_position_that_memory_does_not_know_starts_the_session_again(kafka: st
             with pytest.raises(Stopped):
                 one.submit(events([2]))
             assert replica.restored[one.key].position.sequence == 7
-        ground.assert_exactly_once(other.key, 2)
+        topics.assert_exactly_once(other.key, 2)
 
 
 def test_a_brokers_restart_loses_and_repeats_nothing(private_broker: Broker, namespace: str) -> None:
     """Killed while transactions are open, and back with the same data."""
-    ground = Ground(private_broker.bootstrap, namespace)
-    with ground.replica() as replica:
-        one = ground.open(replica, ground.key(0))
+    topics = Topics(private_broker.bootstrap, namespace)
+    with topics.replica() as replica:
+        one = topics.open(replica, topics.key(0))
         for at in range(1, 200):
             one.submit(events([at]))
         private_broker.kill()
@@ -272,4 +272,4 @@ def test_a_brokers_restart_loses_and_repeats_nothing(private_broker: Broker, nam
         private_broker.start()
         one.submit(events(range(300, 400)))
         settled(one, 60)
-    ground.assert_exactly_once(one.key, 399)
+    topics.assert_exactly_once(one.key, 399)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.lifecycle import BY_THE_BROKER, Told, lifecycles, must_be_true
+from tests.support.lifecycle import BY_THE_BROKER, LifecycleRecord, assert_true, lifecycles
 from tests.support.mix import MixServer
 from tests.support.process import Bridge, command
 from tests.support.rule import Follower, follow
@@ -304,30 +304,30 @@ def _act(sessions: Mapping[str, Session], acts: Mapping[str, Act]) -> None:
 
 
 def _check(consumer: Consumer) -> None:
-    told, records = lifecycles(consumer.kafka, consumer.namespace), events(consumer.kafka, consumer.namespace)
+    lifecycle, records = lifecycles(consumer.kafka, consumer.namespace), events(consumer.kafka, consumer.namespace)
     for name, case in CASES.items():
-        own = told[_key(name)]
+        own = lifecycle[_key(name)]
         expected = [("attached", "new_session"), (case.kind, case.reason)]
         if case.then is not None:
             expected.append(("resumed", case.then))
         assert [(one.kind, one.reason) for one in own] == expected, name
         _check_one(name, case, own[:2], consumer)
-        must_be_true(own, (one for one in records if one.key == _key(name).encode()))
+        assert_true(own, (one for one in records if one.key == _key(name).encode()))
         _check_epochs(own, (one.epoch for one in consumer.follower().by_key()[_key(name)]))
 
 
-def _check_one(name: str, case: Case, own: Sequence[Told], consumer: Consumer) -> None:
-    attached, told = own
+def _check_one(name: str, case: Case, own: Sequence[LifecycleRecord], consumer: Consumer) -> None:
+    attached, record = own
     last = consumer.last[name]
     to = str(int(last) + case.to) if isinstance(case.to, int) and case.to else case.to or last
-    assert (told.epoch, told.sequence) == (attached.epoch, consumer.numbers[name]), name
-    assert told.data["from_last_event_id"] == last, name
-    assert case.to is None or told.data["to_last_event_id"] == to, (name, told)
-    assert told.data["missing"] == case.missing, (name, told)
-    assert (told.new_epoch is not None) == case.new_epoch, (name, told)
+    assert (record.epoch, record.sequence) == (attached.epoch, consumer.numbers[name]), name
+    assert record.data["from_last_event_id"] == last, name
+    assert case.to is None or record.data["to_last_event_id"] == to, (name, record)
+    assert record.data["missing"] == case.missing, (name, record)
+    assert (record.new_epoch is not None) == case.new_epoch, (name, record)
 
 
-def _check_epochs(own: Sequence[Told], epochs: Iterable[int]) -> None:
+def _check_epochs(own: Sequence[LifecycleRecord], epochs: Iterable[int]) -> None:
     """An epoch without a lifecycle record would be an unreported gap."""
     known = {own[0].epoch} | {one.new_epoch for one in own if one.new_epoch is not None}
     assert set(epochs) == known

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 
 from bridge.core.records.rules import Format
 from bridge.core.stream.event import Event
-from tests.integration.test_refused_records import LARGE, LIMIT, SESSIONS, Ground, assert_complete, at_of, data, events
+from tests.integration.test_refused_records import LARGE, LIMIT, SESSIONS, Topics, assert_complete, at_of, data, events
 from tests.support.refusing_proxy import refusing_proxy
 from tests.support.rule import understand
 from tests.support.waiting import wait_until
@@ -32,10 +32,10 @@ def refuse_bad(topic: str, records: bytes) -> int:
 def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, form: Format) -> None:
     """In the middle of a batch, alone, first of its topic, and routed: each once, whole, under its number."""
     with refusing_proxy(kafka, refuse_bad) as proxy:
-        ground = Ground(kafka, namespace, form)
-        ground.bootstrap = proxy
-        with ground.delivering() as delivery:
-            publishers = [ground.open(delivery, key) for key in SESSIONS]
+        topics = Topics(kafka, namespace, form)
+        topics.bootstrap = proxy
+        with topics.delivering() as delivery:
+            publishers = [topics.open(delivery, key) for key in SESSIONS]
             publishers[2].submit([bad(1)])
             for one in publishers[:2]:
                 one.submit(events(range(1, 51)))
@@ -44,11 +44,11 @@ def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, 
             publishers[1].submit([*events(range(51, 61), name="tool_call"), bad(61, "tool_call"), *events([62])])
             publishers[1].submit(events(range(63, 71), name="tool_call"))
             publishers[2].submit(events(range(2, 41)))
-        ground.bootstrap = kafka
-    follower = ground.follow()
+        topics.bootstrap = kafka
+    follower = topics.follow()
     for key, count in zip(SESSIONS, (151, 70, 40), strict=True):
         assert_complete(follower, key, range(1, count + 1))
-    letters = ground.read(ground.dead_letters)
+    letters = topics.read(topics.dead_letters)
     assert {(letter.key, letter.header("bridge.last_event_id")) for letter in letters} == {
         (b"local/s0", "101"),
         (b"local/s0", "151"),
@@ -60,30 +60,30 @@ def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, 
         assert "INVALID_RECORD" in (letter.header("bridge.error") or "")
         assert BAD in json.loads(letter.value or b"")
     for one in publishers:
-        assert ground.restored()[one.key].position == one.position
+        assert topics.restored()[one.key].position == one.position
         assert one.trouble is None
 
 
 def test_a_record_too_large_for_its_routed_topic_holds_up_nobody(kafka: str, namespace: str) -> None:
     """The other topic and the other session go on under their epoch; small records of the routed topic get there."""
-    ground = Ground(kafka, namespace)
-    with ground.delivering() as delivery:
-        one, other = (ground.open(delivery, key) for key in SESSIONS[:2])
+    topics = Topics(kafka, namespace)
+    with topics.delivering() as delivery:
+        one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
         for each in (one, other):
             each.submit([*events(range(1, 11)), *events(range(11, 21), name="tool_call")])
         wait_until(lambda: one.acknowledged == one.position, 30, "the first events")
         epoch = other.position.epoch
-        ground.lower(ground.tools, LIMIT)
+        topics.lower(topics.tools, LIMIT)
         one.submit([*events(range(21, 31)), *events([31], name="tool_call", size=LARGE), *events(range(32, 41))])
         one.submit(events(range(41, 51), name="tool_call"))
         other.submit(events(range(21, 31)))
-    follower = ground.follow()
+    follower = topics.follow()
     assert_complete(follower, SESSIONS[0], range(1, 51))
     assert_complete(follower, SESSIONS[1], range(1, 31))
     assert other.position.epoch == epoch
-    (letter,) = ground.read(ground.dead_letters)
+    (letter,) = topics.read(topics.dead_letters)
     assert letter.header("bridge.last_event_id") == "31"
-    assert {at_of(understand(each).data) for each in ground.read(ground.tools)} == {*range(11, 21), *range(41, 51)}
+    assert {at_of(understand(each).data) for each in topics.read(topics.tools)} == {*range(11, 21), *range(41, 51)}
 
 
 def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, namespace: str) -> None:
@@ -94,18 +94,18 @@ def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, nam
         return KafkaError.INVALID_RECORD if BAD.encode() in records and not is_mended else 0
 
     with refusing_proxy(kafka, refuse) as proxy:
-        ground = Ground(kafka, namespace)
-        ground.bootstrap = proxy
-        with ground.delivering() as delivery:
-            one, other = (ground.open(delivery, key) for key in SESSIONS[:2])
+        topics = Topics(kafka, namespace)
+        topics.bootstrap = proxy
+        with topics.delivering() as delivery:
+            one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
             one.submit([*events([1]), bad(2), *events([3])])
             wait_until(lambda: one.counters.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble")
             other.submit(events(range(1, 11)))
             wait_until(lambda: other.acknowledged == other.position, 20, "the other session")
-            wait_until(lambda: ground.dead_letters in (one.trouble or ""), 20, "the trouble of the dead letter")
+            wait_until(lambda: topics.dead_letters in (one.trouble or ""), 20, "the trouble of the dead letter")
             assert one.acknowledged is not None
             assert one.acknowledged.last_event_id == "1"
             is_mended = True
-        ground.bootstrap = kafka
-    assert_complete(ground.follow(), SESSIONS[0], range(1, 4))
+        topics.bootstrap = kafka
+    assert_complete(topics.follow(), SESSIONS[0], range(1, 4))
     assert one.trouble is None

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.clock import monotonic
 from tests.support.broker import Broker
-from tests.support.lifecycle import BY_THE_BROKER, Told, lifecycle, lifecycles, must_be_true
+from tests.support.lifecycle import BY_THE_BROKER, LifecycleRecord, assert_true, lifecycle, lifecycles
 from tests.support.mix import MixServer
 from tests.support.process import MIX_BRIDGE, Bridge, command
 from tests.support.scene import (
@@ -29,10 +29,10 @@ from tests.support.waiting import wait_until
 
 TIMEOUT = 30.0
 SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
-DYING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
+SELF_KILLING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
 
-def kinds_and_reasons(announced: list[Told]) -> list[tuple[str, str]]:
+def kinds_and_reasons(announced: list[LifecycleRecord]) -> list[tuple[str, str]]:
     """Kinds and reasons."""
     return [(one.kind, one.reason) for one in announced]
 
@@ -46,7 +46,7 @@ def all_true(kafka: str, namespace: str) -> None:
     """Check every record of the lifecycle topic by the broker's own times."""
     records = events(kafka, namespace)
     for key, announced in lifecycles(kafka, namespace).items():
-        must_be_true(announced, (one for one in records if (one.key or b"").decode() == key))
+        assert_true(announced, (one for one in records if (one.key or b"").decode() == key))
 
 
 # --- ends
@@ -107,8 +107,8 @@ def test_an_announcement_cut_by_a_crash_is_written_again(
         more = {"servers.local.gone_after": "300ms", "servers.local.sessions": "a", "servers.local.discover": False}
         chosen = settings(kafka, namespace, mix.url, {**more, **BY_THE_BROKER})
 
-        def dies(passage: int, act: Callable[[Bridge], None] = lambda _: None) -> None:
-            program = (*DYING, "--point", point, "--passage", str(passage), "--")
+        def dies(occurrence: int, act: Callable[[Bridge], None] = lambda _: None) -> None:
+            program = (*SELF_KILLING, "--point", point, "--occurrence", str(occurrence), "--")
             bridge = Bridge(tmp_path / "bridge", chosen, program).start(wait=False)
             act(bridge)
             assert bridge.wait(TIMEOUT) < 0

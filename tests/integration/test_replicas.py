@@ -17,7 +17,7 @@ from tests.support.scene import events
 from tests.support.topics import Read
 from tests.support.waiting import wait_until
 from tests.torture.fleet import Fleet, Replica
-from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, Trial, fleet_settings, one_reader_at_a_time
+from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, FleetTest, fleet_settings, one_reader_at_a_time
 from tests.torture.run import Load, Place, Run
 from tests.torture.sight import Sight
 from tests.torture.streams import moved_after
@@ -68,18 +68,18 @@ def test_nothing_is_lost_when_replicas_leave_die_and_are_paused(
         running(place, guarantee, "a", "b", "c", ends=ends) as fleet,
         Sight(kafka, f"{namespace}.events") as sight,
     ):
-        trial, (a, b, c) = Trial(fleet, sight), fleet.replicas.values()
-        trial.settle()
-        trial.make("leave", c)
-        trial.make("add", c)
-        fleet.meet_end(b)
-        trial.make("kill", c)
+        test, (a, b, c) = FleetTest(fleet, sight), fleet.replicas.values()
+        test.settle()
+        test.make("leave", c)
+        test.make("add", c)
+        fleet.wait_end(b)
+        test.make("kill", c)
         fleet.wake(b)
-        trial.settle()
-        trial.make("leave", a)
+        test.settle()
+        test.make("leave", a)
         fleet.finish()
         one_reader_at_a_time(fleet)
-        assert max(trial.times["leave"]) < 6, "a graceful shutdown waits for no time-out"
+        assert max(test.times["leave"]) < 6, "a graceful shutdown waits for no time-out"
         figures = fleet.run.prove(f"replicas, {guarantee}", 5, new_epochs=guarantee == AT_LEAST_ONCE)
         if guarantee == AT_LEAST_ONCE:
             assert stale_writes(kafka, namespace), "no stale write: the test did not reach its case"

@@ -1,7 +1,7 @@
-"""The broker's classes as Java has them in memory, written once: a broker then starts with half the processor time.
+"""A Java class data archive of the broker (AppCDS), written once: with it a broker starts in half the processor time.
 
-``python -m tests.support.archive`` fetches the jars and writes it, ahead of the tests. Without it, or with a Java that
-does not know how, brokers start as they are.
+``python -m tests.support.archive`` fetches the jars and writes the archive before the tests. Without an archive, or
+with a Java that does not support it, brokers start more slowly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NAME = "classes-*.jsa"
 
 
 def flags() -> list[str]:
-    """What Java is told when there is an archive of just these jars, made by just this Java."""
+    """Return Java's options for the archive; empty unless it was made from these jars by this Java."""
     path = _path()
     return [f"-XX:SharedArchiveFile={path}"] if path.exists() else []
 
@@ -39,8 +39,8 @@ def make() -> None:
 
 
 def _write(path: Path) -> None:
-    """Let one broker do what brokers do in tests, and end in order: that is when Java writes."""
-    from tests.support.broker import QUICK_START, Broker  # noqa: PLC0415 - which asks for flags() here
+    """Run one broker through the usual work of tests; Java writes the archive when the broker shuts down."""
+    from tests.support.broker import QUICK_START, Broker  # noqa: PLC0415 - broker.py imports flags() from here
     from tests.support.topics import create_topic, read_topic  # noqa: PLC0415
 
     unfinished = path.with_suffix(".new")

@@ -1,4 +1,4 @@
-"""Real Kafka brokers for tests: KRaft mode, on loopback, killed and paused by their own pid.
+"""Real Kafka brokers for tests: KRaft mode, on loopback, killed and paused by pid.
 
 A broker never outlives the process that started it (see ``tests.support.processes``).
 """
@@ -15,7 +15,6 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaException
@@ -32,7 +31,7 @@ QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"
 FULL_SPEED = ("-XX:-UsePerfData",)
 
 # Below the range the kernel picks client ports from (32768 on), so that no connection of a test sits on a broker's
-# port while that broker is down and is to come back on it.
+# port while that broker is down and about to restart on it.
 _PORTS = range(15_000, 30_000)
 
 # A first start on two busy cores took up to 12 s; a broker that needs a minute is broken.
@@ -59,7 +58,7 @@ _SINGLE = {
     "log.cleaner.threads": "1",
 }
 
-# A killed broker is noticed after this, not after 9 s; before that it may not come back either.
+# The controller notices a killed broker after 2 s, not 9 s; it refuses the broker's return before that.
 _QUICK_RETURN = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "400"}
 
 # Leaders of a cluster move within seconds, elections of its controllers are short.
@@ -70,7 +69,7 @@ _QUICK_FAILOVER = {
 
 
 class _Address:
-    """What one node of a cluster must know of another."""
+    """The ports of one node of a cluster."""
 
     def __init__(self, node: int) -> None:
         self.node = node
@@ -98,8 +97,8 @@ def _cluster_id() -> str:
 class Broker:
     """One broker, which is its own controller or one of a quorum. Used by one thread at a time.
 
-    ``start()`` may follow ``kill()`` and ``terminate()``: same data, same ports. ``listeners`` names further ones, such
-    as ``SASL_SSL``; what they need is for ``properties`` to say.
+    ``start()`` may follow ``kill()`` and ``terminate()``: same data, same ports. ``listeners`` names further
+    listeners, such as ``SASL_SSL``; ``properties`` must configure them.
     """
 
     def __init__(
@@ -174,22 +173,22 @@ class Broker:
 
     def _command(self, main: str, *arguments: str | Path) -> list[str]:
         logging_to = f"-Dlog4j2.configurationFile=file:{HERE / 'log4j2.properties'}"
-        jars = classpath()  # which the archive is of
+        jars = classpath()
         archive = flags() if set(QUICK_START) <= set(self._java) else []
         return [java(), *self._java, *archive, logging_to, "-cp", jars, main, *map(str, arguments)]
 
     @property
     def bootstrap(self) -> str:
-        """What clients take as ``bootstrap.servers``."""
+        """``bootstrap.servers`` for clients."""
         return f"127.0.0.1:{self.address.client_port}"
 
     def bootstrap_of(self, protocol: str) -> str:
-        """The same for one of the further listeners."""
+        """``bootstrap.servers`` of one of the further listeners."""
         return f"127.0.0.1:{self._ports[protocol]}"
 
     @property
     def data(self) -> Path:
-        """Where its topics are, one folder for each partition."""
+        """The folder of its topics, with one folder for each partition."""
         return self._data
 
     @property
@@ -210,7 +209,7 @@ class Broker:
         return self.wait_ready() if wait else self
 
     def wait_ready(self, brokers: int = 1) -> Self:
-        """Return once this broker answers and knows of so many living brokers."""
+        """Return once this broker answers and lists this number of live brokers."""
         wait_until(self._alive_and_listening, _START_DEADLINE, f"broker on {self.bootstrap}, see {self.log}", 0.05)
         answering(self.bootstrap, brokers)
         return self
@@ -222,21 +221,21 @@ class Broker:
             return probe.connect_ex(("127.0.0.1", self.address.client_port)) == 0
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut of the process: nothing is flushed, no client is told. Can be called twice."""
+        """SIGKILL: nothing is flushed, and clients see their connections end. Can be called twice."""
         if self._process is not None:
             self._process.kill()  # also ends a paused one
             self._process.wait()
             self._process = None
 
     def terminate(self, deadline: float = 30.0) -> None:
-        """SIGTERM: an orderly, controlled shutdown. Can be called twice."""
+        """SIGTERM: a controlled shutdown. Can be called twice."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(deadline)
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
+        """SIGSTOP: connections stay open, and the broker answers nothing."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -256,9 +255,7 @@ class Broker:
     def __enter__(self) -> Self:
         return self if self.running else self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
 
@@ -276,11 +273,11 @@ class Cluster:
 
     @property
     def bootstrap(self) -> str:
-        """All brokers, so that any of them may be away."""
+        """The addresses of all brokers, so that clients find the cluster while one is down."""
         return ",".join(broker.bootstrap for broker in self.brokers)
 
     def start(self) -> Self:
-        """Start all brokers and return once each knows of all."""
+        """Start all brokers and return once each lists all."""
         for broker in self.brokers:
             broker.start(wait=False)
         for broker in self.brokers:
@@ -288,7 +285,7 @@ class Cluster:
         return self
 
     def leader_of(self, topic: str, partition: int = 0) -> Broker:
-        """The broker that leads a partition now."""
+        """Return the present leader of a partition."""
         known = quiet_admin(self.bootstrap).list_topics(topic, timeout=10)
         leader = known.topics[topic].partitions[partition].leader
         return next(broker for broker in self.brokers if broker.address.node == leader)
@@ -301,9 +298,7 @@ class Cluster:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
 
@@ -316,7 +311,7 @@ def quiet_admin(bootstrap: str) -> AdminClient:
 
 
 def answering(bootstrap: str, brokers: int = 1, deadline: float = _START_DEADLINE) -> None:
-    """Return once a cluster answers with so many living brokers and a controller."""
+    """Return once a cluster answers with this number of live brokers and a controller."""
     admin = quiet_admin(bootstrap)
 
     def known() -> bool:

@@ -31,11 +31,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def letter_record(data: str = "{", name: str = "content", key: SessionKey = KEY, **more: Any) -> Record:
-    """A dead letter as the bridge writes it."""
+    """Build a dead letter as the bridge writes it."""
     event = Event(name, data, "41", "41", MS)._replace(**more)
     return Encoder(RULES, key).rejected(event, 1_764_000_000, 7, "refused")
 
 
 def read(record: Record) -> DeadLetter:
-    """The dead letter in the record."""
+    """Parse the dead letter in a record."""
     return dead_letter_of(Place(3, 120), MS + 5, record.key, record.value, record.headers)

@@ -1,10 +1,11 @@
-"""``mix-bridge`` that ends itself at a named point of its way: ``--point after_read --passage 7 -- run ...``.
+"""``mix-bridge`` that sends itself a signal at a kill point: ``--point after_read --occurrence 7 -- run ...``.
 
-A kill from outside hits a moment of a millisecond by luck alone. Here the functions at such a moment are wrapped, and
-the process sends itself the signal at the n-th passage. Nothing of this is in the bridge: a wrapped function that is no
-longer there ends the start with 3 and says which. ``--when FILE``: passages count once that file is there.
+A kill from outside rarely hits a moment that lasts a millisecond. Here the functions at such moments are wrapped, and
+the process sends itself the signal at the n-th occurrence. The bridge itself contains nothing of this: when a wrapped
+function does not exist any more, the start fails with exit code 3 and names it. ``--when FILE``: occurrences count
+once that file exists.
 
-``--clock FILE`` puts the wall clock ahead by the seconds that stand in a file, read anew each time somebody asks it.
+``--clock FILE`` shifts the wall clock by the number of seconds in a file, which is read at each call.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Counts = Callable[[tuple[Any, ...], Any], bool]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The end of a call inside the bridge, or its beginning. ``counts`` tells a passage by its arguments and result."""
+    """The end of a call inside the bridge, or its beginning. ``counts`` decides which calls are occurrences."""
 
     module: str
     path: str
@@ -64,13 +65,13 @@ def _is_an_acknowledged_announcement(given: tuple[Any, ...], _result: Any) -> bo
     return type(given[0]).__name__ == "Announcement" and given[0].stage.name == "ACKNOWLEDGED"
 
 
-def _is_of_somebody_else(given: tuple[Any, ...], _result: Any) -> bool:
+def _is_from_another_owner(given: tuple[Any, ...], _result: Any) -> bool:
     """A record from before this process claimed the shard."""
     return not given[2].key.startswith(b"#")
 
 
 def _position(given: tuple[Any, ...]) -> Any:
-    """The position among a call's arguments, or that of the checkpoint or mark among them."""
+    """Return the position among a call's arguments, or that of the checkpoint or barrier among them."""
     for each in given[1:]:
         found = getattr(each, "position", each)
         if hasattr(found, "sequence"):
@@ -94,7 +95,7 @@ POINTS = {
     "epoch_acknowledged": Point(_ENTRY, "Entry.report", _is_an_acknowledged_epoch),
     "announcement_sent": Point(_CHECKPOINTS, "CheckpointWriter.announce"),
     "announcement_acknowledged": Point(_ENTRY, "Entry.report", _is_an_acknowledged_announcement),
-    "during_restore": Point(_READER, "ShardReader._add", _is_of_somebody_else),
+    "during_restore": Point(_READER, "ShardReader._add", _is_from_another_owner),
     "shard_assigned": Point("bridge.sharding.coordinator", "ShardCoordinator._assigned"),
     "claim_written": Point("bridge.sharding.claims", "ClaimWriter._report", lambda given, _: given[3] is None),
     "shard_restored": Point(_SHARDS, "Shard._restored"),
@@ -105,23 +106,23 @@ POINTS = {
 }
 
 
-def arm(name: str, passage: int, act: Callable[[], None], is_due: Callable[[], bool] = lambda: True) -> None:
-    """Let ``act`` run at the n-th passage of a point, of those that are ``is_due``."""
+def arm(name: str, occurrence: int, act: Callable[[], None], is_due: Callable[[], bool] = lambda: True) -> None:
+    """Run ``act`` at the n-th occurrence of a point, counting only those at which ``is_due()``."""
     point = POINTS[name]
     owner, attribute, original = _find(name, point)
-    passages = count(1)
+    occurrences = count(1)
 
-    def pass_by(given: tuple[Any, ...], result: object) -> None:
-        if is_due() and point.counts(given, result) and next(passages) == passage:
+    def notice(given: tuple[Any, ...], result: object) -> None:
+        if is_due() and point.counts(given, result) and next(occurrences) == occurrence:
             act()
 
     @wraps(original)
     def watched(*given: Any, **named: Any) -> Any:
         if point.before:
-            pass_by(given, None)
+            notice(given, None)
         result = original(*given, **named)
         if not point.before:
-            pass_by(given, result)
+            notice(given, result)
         return result
 
     setattr(owner, attribute, watched)
@@ -129,18 +130,18 @@ def arm(name: str, passage: int, act: Callable[[], None], is_due: Callable[[], b
 
 def _find(name: str, point: Point) -> tuple[Any, str, Callable[..., Any]]:
     owner: Any = importlib.import_module(point.module)
-    *way, attribute = point.path.split(".")
-    for step in way:
+    *owners, attribute = point.path.split(".")
+    for step in owners:
         owner = getattr(owner, step, None)
     original = getattr(owner, attribute, None)
     if not callable(original):
-        print(f"the point {name} is gone: no {point.path} in {point.module}", file=sys.stderr)
+        print(f"the point {name} does not exist: no {point.path} in {point.module}", file=sys.stderr)
         raise SystemExit(_GONE)
     return owner, attribute, original
 
 
 def turn_clock(offset: Path) -> None:
-    """Put the wall clock ahead by what the file says (behind, if that is negative)."""
+    """Set the wall clock ahead by the seconds in the file (back, if they are negative)."""
     seconds, nanoseconds = time.time, time.time_ns
 
     def ahead() -> float:
@@ -151,12 +152,12 @@ def turn_clock(offset: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Arm what is asked for, then be ``mix-bridge``."""
+    """Wrap the chosen function, then run ``mix-bridge``."""
     parser = argparse.ArgumentParser("dying_bridge")
     parser.add_argument("--point", choices=POINTS)
-    parser.add_argument("--passage", type=int, default=1)
+    parser.add_argument("--occurrence", type=int, default=1)
     parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM", "STOP"))
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds between the passage and the signal")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds between the occurrence and the signal")
     parser.add_argument("--when", type=Path)
     parser.add_argument("--clock", type=Path)
     at = arguments.index("--")
@@ -170,10 +171,10 @@ def main(arguments: Sequence[str]) -> None:
         later = threading.Timer(asked.delay, send)
         later.daemon = True
         is_due = asked.when.exists if asked.when else lambda: True
-        arm(asked.point, asked.passage, later.start if asked.delay else send, is_due)
+        arm(asked.point, asked.occurrence, later.start if asked.delay else send, is_due)
     if asked.clock:
         turn_clock(asked.clock)
-    from bridge.cli import main as mix_bridge  # noqa: PLC0415 - after everything is armed
+    from bridge.cli import main as mix_bridge  # noqa: PLC0415 - after the functions are wrapped
 
     sys.argv = ["mix-bridge", *arguments[at + 1 :]]
     mix_bridge()

@@ -1,4 +1,4 @@
-"""How hard the random tests try: every run a little, ``MIX_BRIDGE_TEST_EFFORT=20`` twenty times as many examples."""
+"""The number of examples of random tests: ``MIX_BRIDGE_TEST_EFFORT=20`` runs twenty times as many as by default."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Stands between clients and a broker, and lets chosen EndTxn requests fare as a bad network would have them fare.
+"""A proxy before a broker that delays chosen EndTxn requests or drops their answers.
 
-Everything else passes as it is, but for the broker's address.
+It forwards all other requests unchanged; in answers it replaces the broker's address by its own.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ _HEADER = 8
 
 
 class Fate(Enum):
-    """What becomes of one EndTxn request."""
+    """How the proxy treats one EndTxn request."""
 
     PASSES = auto()
     UNANSWERED = auto()
-    """The broker obeys it, and its answer gets lost."""
+    """The broker executes it, and the proxy drops the answer."""
     HELD = auto()
-    """The connection ends, and the request arrives when the test says so: ``release``."""
+    """The connection ends; the request reaches the broker on ``release()``."""
 
 
 class EndingProxy:
-    """The proxy's side that a test speaks to. Any thread."""
+    """A proxy with threads for its connections. Any thread may call it."""
 
     def __init__(self, broker: str) -> None:
         self.next = Fate.PASSES
-        """The fate of the next EndTxn request; those after it pass again."""
+        """The treatment of the next EndTxn request; later ones pass."""
         self.seen = 0
         """EndTxn requests so far."""
         self.passes = threading.Event()
-        """Cleared: nothing gets through in either direction, as if Kafka were gone without a word."""
+        """Cleared: the proxy forwards nothing in either direction and keeps connections open."""
         self.passes.set()
         self.released: list[bytes] = []
-        """What the broker answered to requests that were held."""
+        """The broker's answers to requests that were held."""
         self._broker = split(broker)
         self._held: list[bytes] = []
         self._lock = threading.Lock()
@@ -53,11 +53,11 @@ class EndingProxy:
 
     @property
     def holds(self) -> int:
-        """Requests that are held."""
+        """The number of held requests."""
         return len(self._held)
 
     def release(self) -> None:
-        """What was held arrives now, and is answered to nobody."""
+        """Send the held requests to the broker; no client gets their answers."""
         with self._lock:
             held, self._held = self._held, []
         for frame in held:
@@ -76,20 +76,20 @@ class EndingProxy:
             each.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # the listener's end is the test's
+        with suppress(OSError):  # close() ends the listener
             while True:
                 client, _ = self._listener.accept()
                 upstream = socket.create_connection(self._broker)
                 self._sockets += [client, upstream]
                 ours, theirs = address(*split(self.bootstrap)), address(*self._broker)
                 muted: set[bytes] = set()
-                pumps = (
+                threads = (
                     threading.Thread(target=self._requests, args=(client, upstream, muted), daemon=True),
                     threading.Thread(target=self._answers, args=(upstream, client, theirs, ours, muted), daemon=True),
                 )
-                self._threads += pumps
-                for pump in pumps:
-                    pump.start()
+                self._threads += threads
+                for thread in threads:
+                    thread.start()
 
     def _requests(self, client: socket.socket, upstream: socket.socket, muted: set[bytes]) -> None:
         for frame in frames(client, upstream):
@@ -125,7 +125,7 @@ class EndingProxy:
 
 @contextmanager
 def ending_proxy(broker: str) -> Iterator[EndingProxy]:
-    """A proxy for the time of a test."""
+    """Run a proxy for the duration of a test."""
     proxy = EndingProxy(broker)
     try:
         yield proxy

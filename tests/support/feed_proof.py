@@ -29,7 +29,7 @@ def wait_delivered(bridge: Bridge, feeds: Mapping[str, FaultyFeed], deadline: fl
 
 
 def let_pass(seconds: float) -> None:
-    """Return after this time, for things that must not happen or happen rarely."""
+    """Return after this time, for a test of what must not happen."""
     end = monotonic() + seconds
     wait_until(lambda: monotonic() >= end, 2 * seconds + 1)
 

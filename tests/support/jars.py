@@ -1,4 +1,4 @@
-"""The broker's jars: fetched once by Maven, whoever asks first."""
+"""The broker's jars: Maven fetches them once, for the first process that needs them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MissingTool(RuntimeError):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; the kernel lets go of it even when this process is killed."""
+    """Hold the lock file ``path``; the kernel releases it when this process ends, even by a kill."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,12 +32,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def java() -> str:
-    """The path of the java command; MissingTool with what to install."""
+    """Return the path of the java command; MissingTool names the packages to install."""
     return _tool("java")
 
 
 def classpath() -> str:
-    """The class path of the broker; fetches the jars when they are missing or pom.xml has changed.
+    """Return the class path of the broker; fetch the jars when they are missing or pom.xml has changed.
 
     Safe for several processes at once: one fetches, the others wait for it.
     """

@@ -1,4 +1,4 @@
-"""Random JSON texts, texts that are almost JSON, and the verdict of Python's own parser."""
+"""Random JSON texts, texts that are almost JSON, and the decision of Python's own parser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALMOST_JSON = st.builds(
 
 
 def python_accepts(text: str) -> bool:
-    """Whether Python's parser, made strict, accepts the text."""
+    """Return whether Python's parser, without its extensions, accepts the text."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -42,7 +41,7 @@ class KilledServer:
 
     @property
     def url(self) -> str:
-        """Its address, while it runs."""
+        """Its address."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
@@ -66,9 +65,7 @@ class KilledServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
 

@@ -1,4 +1,4 @@
-"""One member of a consumer group as a process: prints what happens to it as JSON lines; SIGTERM ends it.
+"""One member of a consumer group as a process: prints its assignments as JSON lines; SIGTERM ends it.
 
 ``python -m tests.support.member '{"bootstrap": ..., "topic": ..., ...}'``; exit codes as the bridge's.
 """
@@ -25,12 +25,12 @@ from bridge.kafka.group_consumer import GroupSettings
 from bridge.sharding.membership import Membership
 from bridge.sharding.replica import this_process
 
-_LOOK = 0.02
-_PROOF_EVERY = 0.1
+_POLL_INTERVAL = 0.02
+_PROOF_INTERVAL = 0.1
 
 
 class Member:
-    """Prints each assignment and each loss, and proves each lease again and again."""
+    """Prints each assignment and each loss, and proves a lease every 0.1 s."""
 
     def __init__(self, orders: Mapping[str, Any]) -> None:
         self._orders = orders
@@ -78,8 +78,8 @@ class Member:
         self._print("lost", shards=sorted(shards))
 
     def run(self) -> int:
-        """Until SIGTERM, or until membership ends by itself."""
-        signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # an event set by a handler can deadlock
+        """Run until SIGTERM, or until membership ends by itself; return the exit code."""
+        signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # Event.set in a signal handler can deadlock
         signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
         self._print("started", pid=os.getpid())
         self.membership.start(self)
@@ -87,7 +87,7 @@ class Member:
         prover.start()
         while not self._has_ended():
             with suppress(queue.Empty):
-                signals.get(timeout=_LOOK)
+                signals.get(timeout=_POLL_INTERVAL)
                 break
         self.membership.stop()
         self._print("stopped" if self.membership.join(monotonic() + 20) else "stuck")
@@ -102,8 +102,8 @@ class Member:
         return self.membership.failure is not None or self.membership.bug is not None
 
     def _prove(self) -> None:
-        """One proof after the other, for one shard."""
-        while not self._has_left.wait(_PROOF_EVERY):
+        """Prove the lease of one shard periodically."""
+        while not self._has_left.wait(_PROOF_INTERVAL):
             lease = next(iter(self._leases.values()), None)
             if lease is None:
                 continue

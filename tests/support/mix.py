@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from bridge.simulator.server.journal import JournalEntry, read_journal
@@ -47,9 +46,7 @@ class MixServer:
         self.url = wait_until(lambda: _first_line(stdout), 20, f"the simulated server's address, see {log}")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def kill(self) -> None:

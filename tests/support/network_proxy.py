@@ -9,19 +9,18 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 _PIECE = 16 * 1024
-"""Bytes of one read: small enough for a rate to be even."""
+"""Bytes of one read: small enough for an even rate."""
 _AHEAD = 16
-"""Pieces of one direction in flight, as in a network."""
+"""Pieces of one direction in flight."""
 _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConditions:
-    """How the proxy treats bytes. It forwards held bytes when the conditions allow it again, as TCP would."""
+    """How the proxy treats bytes. It forwards held bytes when the conditions allow it again, as TCP does."""
 
     requests: bool = True
     """Whether bytes from clients are forwarded, including the end of a connection."""
@@ -64,7 +63,7 @@ class Proxy:
         """``upstream`` is a port of this machine."""
         self.upstream = upstream
         self.accepted = 0
-        """Connections so far."""
+        """The number of connections so far."""
         self._conditions = CLEAR
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
@@ -79,9 +78,7 @@ class Proxy:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(10)
         self._loop.close()
@@ -131,7 +128,7 @@ class Proxy:
             if not self._conditions.refuse:
                 await self._join(connection, reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # the other side is not reachable, or the test ends: the client sees the end below
+            pass  # the other side is not reachable, or the test ends: the client's connection ends below
         finally:
             connection.cut(reset=self._conditions.refuse)
             self._connections.discard(connection)

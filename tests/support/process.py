@@ -1,4 +1,4 @@
-"""The bridge as a real process: started by its environment alone, stopped by signals, looked at from outside."""
+"""The bridge as a real process: configured by its environment, stopped by signals, observed over HTTP and its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from tests.support.processes import spawn
@@ -20,17 +19,17 @@ from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
-# What the installed command does; works without an installation too.
+# The installed command's entry point, called in a way that needs no installation.
 MIX_BRIDGE = (sys.executable, "-c", "import sys; from bridge.cli import main; sys.exit(main())")
 
-# What an interpreter needs of the environment; nothing else leaks into the bridge from whoever runs the tests.
+# The variables that an interpreter needs; the bridge gets no others from the environment of the tests.
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 _LISTENS = "http endpoint listens"
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Variables for dotted keys: ``kafka.bootstrap_servers`` is ``MIX_BRIDGE_KAFKA__BOOTSTRAP_SERVERS``."""
+    """Return the variables for dotted keys: ``kafka.bootstrap_servers`` is ``MIX_BRIDGE_KAFKA__BOOTSTRAP_SERVERS``."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {
         **inherited,
@@ -40,7 +39,7 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 def variable(key: str) -> str:
-    """The variable for a dotted key; dots under ``kafka.properties`` and every ``-`` become ``_``."""
+    """Return the variable for a dotted key; dots under ``kafka.properties`` and every ``-`` become ``_``."""
     head, found, name = key.partition("kafka.properties.")
     path = [*head.split("."), "kafka", "properties", name.replace(".", "_")] if found else key.split(".")
     return "MIX_BRIDGE_" + "__".join(part.replace("-", "_").upper() for part in path if part)
@@ -53,18 +52,18 @@ def _text(value: object) -> str:
 
 
 class Answer(NamedTuple):
-    """What an HTTP endpoint said."""
+    """A response of the HTTP endpoint."""
 
     status: int
     text: str
 
     def json(self) -> Any:
-        """The body parsed."""
+        """Parse the body."""
         return json.loads(self.text)
 
 
 class Bridge:
-    """One ``mix-bridge run``, started as often as a test likes with the same settings. Used by one thread at a time."""
+    """One ``mix-bridge run``, which can be restarted with the same settings. Used by one thread at a time."""
 
     def __init__(self, folder: Path, settings: Mapping[str, object], program: Sequence[str] = MIX_BRIDGE) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +91,7 @@ class Bridge:
         try:
             wait_until(self._listening, deadline, f"the bridge's HTTP endpoint, see {self.log}")
         except BaseException:
-            self.kill()  # a start that failed in a ``with`` line is not ended by it
+            self.kill()  # a ``with`` statement does not end a start that failed in it
             raise
 
     @property
@@ -112,12 +111,12 @@ class Bridge:
 
     @property
     def url(self) -> str:
-        """Where its HTTP endpoint is."""
-        assert self._port is not None, "its HTTP endpoint was not waited for"
+        """The address of its HTTP endpoint."""
+        assert self._port is not None, "call wait_listening() first"
         return f"http://127.0.0.1:{self._port}"
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """Ask its HTTP endpoint."""
+        """Send a GET request to its HTTP endpoint."""
         request = urllib.request.Request(self.url + path, headers=dict(headers or {}))
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -143,31 +142,31 @@ class Bridge:
             self._process.wait()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal and return at once."""
+        """Send a signal and return immediately."""
         self._last().send_signal(number)
 
     def wait(self, deadline: float = 30.0) -> int:
-        """The exit code, once it ends by itself."""
+        """Wait for the end of the process and return its exit code."""
         return self._last().wait(deadline)
 
     def terminate(self, deadline: float = 30.0) -> int:
-        """SIGTERM, and the exit code of the orderly stop."""
+        """Send SIGTERM, wait for the shutdown and return the exit code."""
         self.send(signal.SIGTERM)
         return self.wait(deadline)
 
     def log_text(self) -> str:
-        """What the last start has logged so far."""
+        """Return the log of the last start so far."""
         return self.log.read_bytes()[self._log_start :].decode(errors="replace")
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """The JSON lines of the last start's log; others (tracebacks) are left out."""
+        """Return the JSON lines of the last start's log, without others (tracebacks)."""
         return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{") and line[-1] == "}"]
 
     def _listening(self) -> bool:
         self._must_run()
-        said = [line["port"] for line in self.log_lines() if _LISTENS in line.values()]
-        self._port = said[-1] if said else None
-        return bool(said)
+        ports = [line["port"] for line in self.log_lines() if _LISTENS in line.values()]
+        self._port = ports[-1] if ports else None
+        return bool(ports)
 
     def _must_run(self) -> None:
         if not self.running:
@@ -180,16 +179,14 @@ class Bridge:
     def __enter__(self) -> Self:
         return self if self.running else self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
 
 def command(
     arguments: Sequence[str], settings: Mapping[str, object] | None = None, deadline: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command of ``mix-bridge`` to its end; its output, its errors and its exit code."""
+    """Run one command of ``mix-bridge`` to its end; return its output, its errors and its exit code."""
     return subprocess.run(
         [*MIX_BRIDGE, *arguments],
         env=environment(settings or {}),

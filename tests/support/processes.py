@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-# Two threads that ask for the first child at once would make two spawners, and the one forgotten would kill its child.
-_ASKING = threading.Lock()
+# Two threads that start the first child at the same time would create two spawners; the lost one would kill its child.
+_LOCK = threading.Lock()
 
 
 @lru_cache(maxsize=1)
 def _spawner() -> ThreadPoolExecutor:
     """One thread that starts every child and lives as long as this process.
 
-    The kernel binds the parent-death signal to the *thread* that started the child: a child started by a thread of a
-    test would be killed when that thread ends, though the test goes on.
+    The kernel binds the parent-death signal to the *thread* that started the child: a child that a test's thread
+    started would be killed when that thread ends, although the test continues.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -31,7 +31,7 @@ def spawn(
     cwd: Path | None = None,
     stdout: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``command``; it is killed when this process ends. Its output goes to ``log``, or ``stdout`` apart."""
+    """Start ``command``; the kernel kills it when this process ends. ``log`` gets its output, except for ``stdout``."""
     leash = ["setpriv", "--pdeathsig", "KILL"]
 
     def start() -> subprocess.Popen[bytes]:
@@ -45,6 +45,6 @@ def spawn(
                 cwd=cwd,
             )
 
-    with _ASKING:
+    with _LOCK:
         spawner = _spawner()
     return spawner.submit(start).result()

@@ -1,9 +1,8 @@
-"""Stands between clients and a broker and answers chosen Produce requests itself, with an error.
+"""A proxy before a broker that answers chosen Produce requests itself, with an error code.
 
-Apache Kafka refuses a record as invalid for hardly anything a bridge could send; brokers of others do, and plugins. So
-this is the broker's own answer, in its own words, only that the reason is the test's. Knows just the flexible versions
-of Produce (from 9 on); everything else passes as it is, but for the broker's address, and what it is to seem not to
-have: a broker that lacks a kind of request is known to its clients by the list of those it has.
+Apache Kafka itself refuses hardly any record that the bridge could send as invalid; other brokers and plug-ins do. The
+proxy knows the flexible versions of Produce (from 9 on). It forwards all other requests unchanged; in answers it
+replaces the broker's address by its own, and it can hide kinds of requests from the broker's ApiVersions answer.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from contextlib import contextmanager, suppress
 _PRODUCE, _API_VERSIONS = 0, 18
 INIT_PRODUCER_ID = 22
 """Without it there are no transactions."""
-_UNHEARD_OF = 0x7FFF
+_UNKNOWN_KEY = 0x7FFF
 _FLEXIBLE = 9
 _BY_TOPIC_ID = 13
 
 Refuse = Callable[[str, bytes], int]
-"""Given a topic and the records for one of its partitions: an error code of Kafka's protocol, 0 to let them pass."""
+"""From a topic and the records for one of its partitions: an error code of Kafka's protocol, or 0 to forward them."""
 
 
 class _Cursor:
@@ -33,27 +32,27 @@ class _Cursor:
         self._at = at
 
     def take(self, size: int) -> bytes:
-        """So many bytes."""
+        """Return the next ``size`` bytes."""
         self._at += size
         return self._frame[self._at - size : self._at]
 
     def number(self, form: str) -> int:
-        """A number of fixed size."""
+        """Return a number of fixed size."""
         (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
         return int(value)
 
     def unsigned(self) -> int:
-        """An UNSIGNED_VARINT."""
+        """Return an UNSIGNED_VARINT."""
         value = shift = 0
         while True:
             byte = self.number("B")
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < 0x80:  # the highest bit says that more follow
+            if byte < 0x80:  # the highest bit: more bytes follow
                 return value
 
     def compact(self) -> bytes:
-        """A COMPACT_STRING or COMPACT_BYTES; null is empty."""
+        """Return a COMPACT_STRING or COMPACT_BYTES; null is empty."""
         return self.take(max(0, self.unsigned() - 1))
 
 
@@ -63,7 +62,7 @@ def _unsigned(value: int) -> bytes:
 
 
 def refusal(frame: bytes, refuse: Refuse) -> bytes | None:
-    """The answer to a request (without its length), if it is a Produce that is to be refused."""
+    """Return the proxy's answer to a Produce request that ``refuse`` refuses (without its length), else None."""
     key, version, correlation = struct.unpack_from(">hhi", frame)
     if key != _PRODUCE:
         return None
@@ -86,11 +85,11 @@ def refusal(frame: bytes, refuse: Refuse) -> bytes | None:
 
 
 def without(frame: bytes, hidden: Collection[int]) -> bytes:
-    """The answer to a request for the kinds of requests (flexible, from version 3 on), with some of them unheard of."""
+    """Return an ApiVersions answer (flexible, from version 3 on) in which the ``hidden`` kinds have an unknown key."""
     cursor = _Cursor(frame, 0)
     head, count = cursor.take(6), cursor.unsigned()  # correlation, error; a compact count is one more
     kinds = [cursor.take(7) for _ in range(count - 1)]  # key, least and most version, tags
-    shown = [struct.pack(">h", _UNHEARD_OF) + kind[2:] if _key(kind) in hidden else kind for kind in kinds]
+    shown = [struct.pack(">h", _UNKNOWN_KEY) + kind[2:] if _key(kind) in hidden else kind for kind in kinds]
     known = head + _unsigned(count) + b"".join(shown)
     return known + frame[len(known) :]
 
@@ -102,18 +101,18 @@ def _key(frame: bytes) -> int:
 
 @contextmanager
 def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) -> Iterator[str]:
-    """``bootstrap.servers`` of the proxy, for the time of a test; ``hidden`` are keys of requests it seems to lack."""
+    """Yield ``bootstrap.servers`` of the proxy; ``hidden`` are the keys of requests that it hides."""
     listener = socket.create_server(("127.0.0.1", 0))
     ours, theirs = address("127.0.0.1", listener.getsockname()[1]), address(*split(broker))
     sockets: list[socket.socket] = []
-    pumps: list[threading.Thread] = []
+    threads: list[threading.Thread] = []
 
     def change(frame: bytes, asked: set[bytes]) -> bytes:
         shown = without(frame, hidden) if frame[:4] in asked else frame
         return shown.replace(theirs, ours)
 
     def accept() -> None:
-        with suppress(OSError):  # the listener's end is the test's
+        with suppress(OSError):  # the end of the listener is the end of the test
             while True:
                 client, _ = listener.accept()
                 sockets.append(client)
@@ -121,12 +120,12 @@ def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) ->
                 sockets.append(upstream)
                 lock = threading.Lock()
                 asked: set[bytes] = set()
-                for pump, chosen in (
+                for target, arguments in (
                     (_requests, (client, upstream, lock, refuse, asked)),
                     (_answers, (upstream, client, lock, lambda frame, asked=asked: change(frame, asked))),
                 ):
-                    pumps.append(threading.Thread(target=pump, args=chosen, daemon=True))
-                    pumps[-1].start()
+                    threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+                    threads[-1].start()
 
     accepting = threading.Thread(target=accept, daemon=True)
     accepting.start()
@@ -137,8 +136,8 @@ def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) ->
         accepting.join(5)
         for each in sockets:
             end(each)
-        for pump in pumps:
-            pump.join(5)
+        for thread in threads:
+            thread.join(5)
         for each in (listener, *sockets):
             each.close()
 
@@ -172,13 +171,13 @@ def _answers(
 
 
 def send(to: socket.socket, frame: bytes) -> None:
-    """One frame, with its length before it."""
-    with suppress(OSError):  # its reader ends both
+    """Send one frame with its length before it."""
+    with suppress(OSError):  # the thread that reads from it ends both connections
         to.sendall(struct.pack(">i", len(frame)) + frame)
 
 
 def frames(source: socket.socket, other: socket.socket) -> Iterator[bytes]:
-    """Whole frames until either side ends; then both do."""
+    """Yield whole frames until either connection ends; then end both."""
     with suppress(OSError), source.makefile("rb") as reader:
         while len(size := reader.read(4)) == 4:
             frame = reader.read(struct.unpack(">i", size)[0])
@@ -188,11 +187,11 @@ def frames(source: socket.socket, other: socket.socket) -> Iterator[bytes]:
 
 
 def split(name: str) -> tuple[str, int]:
-    """Host and port of an address."""
+    """Return host and port of an address."""
     host, _, port = name.partition(":")
     return host, int(port)
 
 
 def address(host: str, port: int) -> bytes:
-    """As a broker names itself in its answers."""
+    """Return an address as brokers encode it in their answers."""
     return host.encode() + struct.pack(">i", port)

@@ -1,7 +1,7 @@
-"""A consumer that follows the rule of the records' description, and nothing of the bridge's own code.
+"""A consumer that follows the rule of docs/guarantees.md, written without the bridge's own code.
 
-The rule: per key and topic-partition keep the highest (epoch, sequence) and drop what is not above it. Records marked
-``replayed`` are told apart by their id instead.
+The rule: keep the highest (epoch, sequence) per key and topic-partition, and drop records that are not above it.
+Records marked ``replayed`` are deduplicated by their id instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STRUCTURED = "application/cloudevents+json"
 
 
 class Followed(NamedTuple):
-    """One record as a consumer understands it, whatever its format. ``data`` is the server's data, byte for byte."""
+    """One record as a consumer reads it, in any format. ``data`` is the server's data, byte for byte."""
 
     key: str
     epoch: int
@@ -33,7 +33,7 @@ class Followed(NamedTuple):
 
     @property
     def number(self) -> tuple[int, int]:
-        """What is compared."""
+        """The position that the rule compares."""
         return self.epoch, self.sequence
 
     @property
@@ -44,16 +44,16 @@ class Followed(NamedTuple):
 
 @dataclass(slots=True)
 class Follower:
-    """The rule's memory. Give it the records of each topic-partition in order of offset; one thread."""
+    """The state of the rule. It takes the records of each topic-partition in order of offset; one thread."""
 
     accepted: list[Followed] = field(default_factory=list)
     repeats: list[Followed] = field(default_factory=list)
     replayed: dict[tuple[str, str], Followed] = field(default_factory=dict)
-    """By key and id: a replay that comes twice counts once."""
+    """By key and id: a record that was replayed twice counts once."""
     _highest: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
 
     def take(self, record: Read) -> Followed | None:
-        """The record if it is a new one; None for a repeat and for a replayed one, which are put aside."""
+        """Return the record if it is new; None for a repeat or a replayed record, which are kept apart."""
         one = understand(record)
         if one.replayed:
             self.replayed.setdefault((one.key, one.id), one)
@@ -67,7 +67,7 @@ class Follower:
         return one
 
     def by_key(self) -> dict[str, list[Followed]]:
-        """What was accepted, per session, in its order."""
+        """Return the accepted records per session, in order."""
         found: dict[str, list[Followed]] = defaultdict(list)
         for one in self.accepted:
             found[one.key].append(one)
@@ -75,7 +75,7 @@ class Follower:
 
 
 def follow(records: Iterable[Read]) -> Follower:
-    """A follower that has taken all these records."""
+    """Return a follower that has read all these records."""
     follower = Follower()
     for record in records:
         follower.take(record)
@@ -99,7 +99,7 @@ def _structured(record: Read, value: bytes) -> Followed:
     attributes = {name: json.loads(text) for name, text in members.items() if name != "data"}
     data = members["data"]
     if attributes["datacontenttype"] != "application/json":
-        data = json.loads(data)  # text that is no JSON stands in the envelope as a JSON string
+        data = json.loads(data)  # the envelope holds text that is not JSON as a JSON string
     return _followed(record, attributes, data.encode())
 
 
@@ -120,9 +120,9 @@ def _followed(record: Read, attributes: Mapping[str, Any], data: bytes) -> Follo
 
 
 def members_of(envelope: str) -> Iterator[tuple[str, str]]:
-    """The members of a JSON object, each value as the very text that stands there, blanks around it included.
+    """Yield the members of a JSON object, each value as its exact text with the blanks around it.
 
-    Parsing and writing the data again would hide what the bridge did to it: order, escapes, numbers, blanks.
+    Parsing the data and writing it again would hide changes by the bridge: order, escapes, numbers, blanks.
     """
     at = _past_blanks(envelope, 0)
     assert envelope[at] == "{", "not a JSON object"

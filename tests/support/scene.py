@@ -1,4 +1,4 @@
-"""The scene of the integration tests: a bridge process between a server and Kafka, and looks at its far end."""
+"""What integration tests share: settings for a bridge process, its status, and the records that it wrote."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.waiting import wait_until
 
 
 def settings(kafka: str, namespace: str, url: str, more: Mapping[str, object] | None = None) -> dict[str, object]:
-    """A bridge's settings with one server, and with waits that suit a test."""
+    """Return settings with one server, and with short intervals."""
     return {
         "namespace": namespace,
-        "instance": "bridge",  # killed and started again, it need not wait until the group has noticed
+        "instance": "bridge",  # a restart after a kill need not wait for the group's session timeout
         "kafka.bootstrap_servers": kafka,
         "servers.local.url": url,
         "servers.local.discover_interval": "200ms",
@@ -33,24 +33,24 @@ def settings(kafka: str, namespace: str, url: str, more: Mapping[str, object] | 
 
 
 def started(folder: Path, chosen: Mapping[str, object]) -> Bridge:
-    """A running bridge."""
+    """Start a bridge."""
     return Bridge(folder / "bridge", chosen).start()
 
 
 def status(bridge: Bridge) -> dict[str, Any]:
-    """``/api/status``."""
+    """Return ``/api/status``."""
     answer: dict[str, Any] = bridge.get("/api/status").json()
     return answer
 
 
 def session(bridge: Bridge, session_id: str, server: str = "local") -> dict[str, Any]:
-    """One session in the status; empty when it is not there."""
+    """Return one session of the status; empty when it is missing."""
     found = [one for one in status(bridge)["sessions"] if (one["server"], one["session"]) == (server, session_id)]
     return found[0] if found else {}
 
 
 def wait_acknowledged(bridge: Bridge, session_id: str, sequence: int, server: str = "local") -> None:
-    """Return once so many records of a session are acknowledged."""
+    """Return once this number of records of a session is acknowledged."""
     wait_until(
         lambda: session(bridge, session_id, server).get("acknowledged_sequence", 0) >= sequence,
         20,
@@ -60,11 +60,11 @@ def wait_acknowledged(bridge: Bridge, session_id: str, sequence: int, server: st
 
 
 def wait_logged(bridge: Bridge, *words: str, deadline: float = 20.0) -> dict[str, Any]:
-    """The first log line with all these words, once it is there."""
+    """Wait for a log line with all these words and return the first."""
 
     def line() -> dict[str, Any] | None:
-        said = (each for each in bridge.log_lines() if all(word in json.dumps(each) for word in words))
-        return next(said, None)
+        lines = (each for each in bridge.log_lines() if all(word in json.dumps(each) for word in words))
+        return next(lines, None)
 
     found = wait_until(line, deadline, f"a log line with {words}, see {bridge.log}", 0.05)
     assert found is not None
@@ -72,23 +72,23 @@ def wait_logged(bridge: Bridge, *words: str, deadline: float = 20.0) -> dict[str
 
 
 def events(kafka: str, namespace: str, topic: str = "events") -> list[Read]:
-    """All records of one of the namespace's topics."""
+    """Return all records of one of the namespace's topics."""
     return read_topic(kafka, f"{namespace}.{topic}")
 
 
 def texts(kafka: str, namespace: str, session_id: str, server: str = "local") -> list[str]:
-    """What the ``content`` events of a session say, as a consumer that follows the rule sees them."""
+    """Return the texts of a session's ``content`` events, as a consumer that follows the rule sees them."""
     found = accepted(kafka, namespace, session_id, server)
     return [json.loads(one.data)["content"] for one in found if one.event.removeprefix("mix.") == "content"]
 
 
 def accepted(kafka: str, namespace: str, session_id: str, server: str = "local") -> list[Followed]:
-    """The event records of a session, as a consumer that follows the rule sees them."""
+    """Return the event records of a session, as a consumer that follows the rule sees them."""
     return follow(events(kafka, namespace)).by_key().get(f"{server}/{session_id}", [])
 
 
 def checkpoints(kafka: str, namespace: str) -> dict[str, list[dict[str, Any]]]:
-    """Every checkpoint ever written, per key, in order; a tombstone is an empty one."""
+    """Return every checkpoint record per key, in order; a tombstone is an empty one."""
     found: dict[str, list[dict[str, Any]]] = {}
     for record in events(kafka, namespace, "checkpoints"):
         value = {} if record.value is None else json.loads(record.value)
@@ -97,13 +97,13 @@ def checkpoints(kafka: str, namespace: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def last_checkpoint(kafka: str, namespace: str, session_id: str, server: str = "local") -> dict[str, Any]:
-    """The newest checkpoint of a session; empty when there is none."""
+    """Return the newest checkpoint of a session; empty when there is none."""
     written = checkpoints(kafka, namespace).get(f"{server}/{session_id}", [])
     return written[-1] if written else {}
 
 
 def wait_checkpoint(kafka: str, namespace: str, session_id: str, is_it: Callable[[dict[str, Any]], bool]) -> Any:
-    """The newest checkpoint of a session, once it is as wanted."""
+    """Wait until the newest checkpoint of a session satisfies ``is_it``, and return it."""
 
     def newest() -> dict[str, Any] | None:
         checkpoint = last_checkpoint(kafka, namespace, session_id)
@@ -113,7 +113,7 @@ def wait_checkpoint(kafka: str, namespace: str, session_id: str, is_it: Callable
 
 
 def write(kafka: str, topic: str, key: bytes, value: bytes | None, partition: int = 0) -> int:
-    """Write one record as anybody could; returns its offset."""
+    """Write one record as a foreign writer would; return its offset."""
     offsets: list[int] = []
 
     def report(error: object, message: Any) -> None:

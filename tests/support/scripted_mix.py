@@ -1,4 +1,4 @@
-"""A Mix server whose every answer a test chooses, and which remembers what it was asked."""
+"""A Mix server whose answers a test chooses, and which records its requests."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class Asked(NamedTuple):
 
 @dataclass
 class ScriptedMix:
-    """``streams`` has the script of each session's stream; others are answered with 404. ``listed`` is the list."""
+    """``streams`` has the script of each session's stream; others get 404. ``listed`` is the list of sessions."""
 
     url: str = ""
     streams: dict[str, Script] = field(default_factory=dict)
     listed: list[Any] = field(default_factory=list)
     list_answer: bytes | None = None
-    """In place of the list."""
+    """Sent instead of the list."""
     prefix: str = ""
-    """In front of every path; whatever is asked for without it is 404."""
+    """Before every path; requests without it get 404."""
     token: str | None = None
-    """Without it, as bearer, everything is 401."""
+    """Requests without it as bearer token get 401."""
     asked: list[Asked] = field(default_factory=list)
     lists: int = 0
-    """How often it was asked for its sessions."""
+    """The number of requests for the list."""
 
     def ids_of(self, session: str) -> list[str | None]:
-        """The ``Last-Event-ID`` of each request for a session's stream."""
+        """Return the ``Last-Event-ID`` of each request for a session's stream."""
         return [each.last_event_id for each in self.asked if each.session == session]
 
     def list(self, *ids: str) -> None:
@@ -50,7 +50,7 @@ class ScriptedMix:
         self.listed = [listing(one) for one in ids]
 
     def _answer(self, peer: Peer) -> None:
-        if not peer.request:  # a connection that a stop has cut before it said anything
+        if not peer.request:  # the client closed the connection before it sent a request
             return
         if self.token is not None and peer.headers.get("authorization") != f"Bearer {self.token}".encode():
             peer.send(answer(401))
@@ -73,7 +73,7 @@ class ScriptedMix:
 
 @contextmanager
 def scripted_mix(prefix: str = "", tls: ssl.SSLContext | None = None) -> Iterator[ScriptedMix]:
-    """The server for the time of a test."""
+    """Run the server for the duration of a test."""
     mix = ScriptedMix(prefix=prefix)
     with serving(mix._answer, tls) as server:
         mix.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.port}{prefix}"
@@ -81,43 +81,43 @@ def scripted_mix(prefix: str = "", tls: ssl.SSLContext | None = None) -> Iterato
 
 
 def listing(session: str, **more: object) -> dict[str, Any]:
-    """One entry of ``GET /api/sessions``."""
+    """Return one entry of ``GET /api/sessions``."""
     return {"id": session, "title": session, "sessionType": "main", "createdAt": "2026-01-01T00:00:00Z", **more}
 
 
 def not_found(peer: Peer) -> None:
-    """404."""
+    """Answer with 404."""
     peer.send(answer(404))
 
 
 def status(code: int) -> Script:
-    """Always this status."""
+    """Answer always with this status."""
     return lambda peer: peer.send(answer(code))
 
 
 def block(event_id: str | None, name: str, data: str) -> bytes:
-    """One event on the wire."""
+    """Encode one event."""
     first = "" if event_id is None else f"id: {event_id}\n"
     return f"{first}event: {name}\ndata: {data}\n\n".encode()
 
 
 def content(text: object) -> str:
-    """The data of a valid ``content`` event."""
+    """Return the data of a valid ``content`` event."""
     return json.dumps({"type": "content", "content": str(text)})
 
 
 def contents(*numbers: int) -> list[bytes]:
-    """``content`` events whose id and text are these numbers."""
+    """Encode ``content`` events whose id and text are these numbers."""
     return [block(str(number), "content", content(number)) for number in numbers]
 
 
 def send(peer: Peer, blocks: Sequence[bytes]) -> None:
-    """The head of a chunked stream and these blocks, in one write."""
+    """Send the head of a chunked stream and these blocks, in one write."""
     peer.send(CHUNKED + b"".join(map(chunk, blocks)))
 
 
 def stream(*blocks: bytes) -> Script:
-    """These blocks, whatever was asked for; then the stream stays open."""
+    """Send these blocks for every request; then keep the stream open."""
 
     def script(peer: Peer) -> None:
         send(peer, blocks)
@@ -127,12 +127,12 @@ def stream(*blocks: bytes) -> Script:
 
 
 def cut(*blocks: bytes) -> Script:
-    """These blocks, then the end of the connection."""
+    """Send these blocks and close the connection."""
     return lambda peer: send(peer, blocks)
 
 
 class Feed:
-    """A well-behaved stream of ``content`` events with ids from 1: replays after an id, then goes on live.
+    """A stream of ``content`` events with ids from 1: replays after an id, then continues live.
 
     Any thread.
     """
@@ -144,20 +144,20 @@ class Feed:
         self.add(count)
 
     def add(self, count: int) -> None:
-        """So many more events."""
+        """Add this number of events."""
         with self._changed:
             start = len(self._blocks)
             self._blocks += contents(*range(start + 1, start + count + 1))
             self._changed.notify_all()
 
     def push(self, name: str, data: str) -> None:
-        """One event of any kind."""
+        """Add one event of any kind."""
         with self._changed:
             self._blocks.append(block(str(len(self._blocks) + 1), name, data))
             self._changed.notify_all()
 
     def cut(self) -> None:
-        """End all its connections where they are."""
+        """End all its connections."""
         with self._changed:
             self._cuts += 1
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Look into topics from outside: create one, read one to its end."""
+"""Create, delete and read topics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 
 
 class Read(NamedTuple):
-    """One record as a consumer sees it. ``timestamp`` in Unix milliseconds; no value is a tombstone."""
+    """One record. ``timestamp`` in Unix milliseconds; a record without a value is a tombstone."""
 
     topic: str
     partition: int
@@ -26,7 +26,7 @@ class Read(NamedTuple):
     timestamp: int
 
     def header(self, name: str) -> str | None:
-        """The last header of that name as text."""
+        """Return the last header of that name as text."""
         values = [value for header, value in self.headers if header == name and value is not None]
         return values[-1].decode() if values else None
 
@@ -36,9 +36,9 @@ def create_topic(
 ) -> None:
     """Create a topic and wait until its partitions are led; ``replicas`` -1 is the broker's default."""
     topic = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config or {}))
-    admin = quiet_admin(bootstrap)  # named: a client that is collected takes its open requests with it
+    admin = quiet_admin(bootstrap)  # named: garbage collection of a client cancels its requests
     admin.create_topics([topic], operation_timeout=15)[name].result(20)
-    # A leader learns of its partition a moment after the creation was answered.
+    # Kafka answers the creation before the leaders know their partitions.
     latest = {TopicPartition(name, number): OffsetSpec.latest() for number in range(partitions)}
     wait_until(lambda: _led(admin, latest), 15, f"leaders of {name}")
 
@@ -58,15 +58,15 @@ def delete_topics(bootstrap: str, *names: str) -> None:
 
 
 def partitions_of(bootstrap: str, topic: str) -> list[int]:
-    """The partitions of a topic; none when it does not exist."""
+    """Return the partitions of a topic; none when it does not exist."""
     known = quiet_admin(bootstrap).list_topics(topic, timeout=15).topics.get(topic)
     return [] if known is None or known.error is not None else sorted(known.partitions)
 
 
 def read_topic(bootstrap: str, topic: str, *, committed: bool = True, deadline: float = 30.0) -> list[Read]:
-    """Every record of ``topic`` up to the end it has now, partition by partition in order of offset.
+    """Return every record of ``topic`` up to its present end, by partition and offset.
 
-    An empty list when the topic does not exist. ``committed`` hides what transactions have not committed.
+    The list is empty when the topic does not exist. ``committed`` hides uncommitted records of transactions.
     """
     partitions = partitions_of(bootstrap, topic)
     with _reader(bootstrap, committed=committed) as consumer:
@@ -76,7 +76,7 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True, deadline: 
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
-    """The high watermark of every partition: how many records ever went in, when nothing else did."""
+    """Return the high watermark of every partition."""
     with _reader(bootstrap, committed=False) as consumer:
         return {
             partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
@@ -94,7 +94,7 @@ def _reader(bootstrap: str, *, committed: bool) -> Iterator[Consumer]:
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "isolation.level": "read_committed" if committed else "read_uncommitted",
-            # The end of a partition is told 0.5 s late with the default.
+            # With the default, the client reports the end of a partition 0.5 s late.
             "fetch.wait.max.ms": 10,
             "log_level": 2,
         }
@@ -118,7 +118,7 @@ def _until_all_ends(consumer: Consumer, open_ends: set[int], deadline: float) ->
 
 
 def _next(consumer: Consumer, deadline: float) -> list[Message]:
-    """At least one message; ``consume`` alone would wait for its whole timeout while it has fewer than asked for."""
+    """Return at least one message; ``consume`` alone waits for its whole timeout until it has the full number."""
     message = consumer.poll(deadline)
     if message is None:
         raise AssertionError(f"nothing from Kafka for {deadline:g} s")
@@ -127,7 +127,7 @@ def _next(consumer: Consumer, deadline: float) -> list[Message]:
 
 def _as_read(message: Message) -> Read:
     headers = message.headers() or []
-    assert isinstance(headers, list)  # what Kafka gives back; the type says what may be produced
+    assert isinstance(headers, list)  # the client returns lists; its type also covers arguments of produce()
     return Read(
         topic=str(message.topic()),
         partition=_int(message.partition()),

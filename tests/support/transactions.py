@@ -1,4 +1,4 @@
-"""Exactly-once delivery in this process on a real Kafka, and a reader of committed records that counts."""
+"""Exactly-once delivery in this process on a real Kafka, and checks of the committed records."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from tests.support.waiting import wait_until
 
 SHARDS = 2
 QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-HASTE = TransactionTimeouts(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
-"""For tests that are not about time."""
+SHORT_TIMEOUTS = TransactionTimeouts(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
+"""For tests that do not test the timeouts."""
 
 
 class Group:
-    """Says whether this process is a member, as its test wants it; ``proofs`` counts how often it was asked."""
+    """A membership whose answer the test chooses; ``proofs`` counts the requests."""
 
     def __init__(self) -> None:
         self.is_member = True
@@ -55,7 +55,7 @@ class Group:
         return monotonic() if self.is_member else float("-inf")
 
     def ask(self) -> None:
-        """Nothing to be done."""
+        """Do nothing: ``prove`` answers immediately."""
 
     def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
         del since
@@ -64,31 +64,31 @@ class Group:
 
 
 class Replica:
-    """One process's delivery, with the shards it has taken."""
+    """The delivery of one process, with the shards that it acquired."""
 
-    def __init__(self, ground: Ground, shards: Iterable[int], interval: float, patience: TransactionTimeouts) -> None:
+    def __init__(self, topics: Topics, shards: Iterable[int], interval: float, timeouts: TransactionTimeouts) -> None:
         self.group = Group()
         self.leases = [Lease(shard, self.group) for shard in shards]
         self.restored: dict[SessionKey, Checkpoint] = {}
         self.reclaims = 0
-        settings = ProducerSettings({"bootstrap.servers": ground.through, **QUICK}, 1_000_000)
-        config = {"bootstrap.servers": ground.bootstrap, **QUICK}
+        settings = ProducerSettings({"bootstrap.servers": topics.through, **QUICK}, 1_000_000)
+        config = {"bootstrap.servers": topics.bootstrap, **QUICK}
         self.reader = ShardReader(
-            config, ground.checkpoints, SHARDS, lambda _shard, _record: None, lambda: None, timeout=1.0
+            config, topics.checkpoints, SHARDS, lambda _shard, _record: None, lambda: None, timeout=1.0
         )
         self.delivery = ExactlyOnce(
-            lambda shard: TransactionalProducer(settings, transactional_id(ground.namespace, shard), patience),
+            lambda shard: TransactionalProducer(settings, transactional_id(topics.namespace, shard), timeouts),
             lambda: IdempotentProducer(settings, Role.POSITIONS),
-            OwnTopics(ground.checkpoints, SHARDS, ground.lifecycle),
+            OwnTopics(topics.checkpoints, SHARDS, topics.lifecycle),
             SizeLimits(),
             Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
-            Pace(interval, 0.2, patience),
+            Pace(interval, 0.2, timeouts),
             self._reclaim,
             lambda: None,
         )
 
     def start(self) -> None:
-        """Deliver, and take the shards, as the daemon does: the transactional id, then the claim."""
+        """Start delivery and acquire the shards as the daemon does: the transactional id, then the claim."""
         self.reader.start()
         self.delivery.start()
         for lease in self.leases:
@@ -98,7 +98,7 @@ class Replica:
             self._restore(lease, after=0)
 
     def stop(self) -> None:
-        """Leave everything as it is, and wait for the threads."""
+        """Abort delivery and wait for the threads."""
         self.delivery.abort()
         self.reader.stop()
         self.delivery.join(monotonic() + 30)
@@ -127,15 +127,15 @@ class Replica:
         return found
 
     def thread(self, shard: int) -> ShardThread:
-        """A shard's thread, for a look inside."""
+        """Return the thread of a shard."""
         return self.delivery._shards[shard]
 
 
-class Ground:
-    """Topics of one namespace; replicas that deliver to them, one after the other or at once."""
+class Topics:
+    """The topics of one namespace, and replicas that deliver to them."""
 
     def __init__(self, bootstrap: str, namespace: str, *, through: str | None = None, limit: int | None = None) -> None:
-        """``through``: where the bridge believes Kafka to be; ``limit``: the events topic's ``max.message.bytes``."""
+        """``through``: the bridge's address of Kafka; ``limit``: the events topic's ``max.message.bytes``."""
         self.bootstrap = bootstrap
         self.through = through or bootstrap
         self.namespace = namespace
@@ -160,16 +160,16 @@ class Ground:
         )
 
     def key(self, shard: int, number: int = 0) -> SessionKey:
-        """A session of this shard."""
+        """Return a session key of this shard."""
         found = (SessionKey("local", f"s{each}") for each in range(1000))
         return [key for key in found if partition_of(key.record_key, SHARDS) == shard][number]
 
     @contextmanager
     def replica(
-        self, shards: Iterable[int] = (0,), *, interval: float = 0.05, patience: TransactionTimeouts = HASTE
+        self, shards: Iterable[int] = (0,), *, interval: float = 0.05, timeouts: TransactionTimeouts = SHORT_TIMEOUTS
     ) -> Iterator[Replica]:
-        """Delivery that runs, and has taken these shards."""
-        replica = Replica(self, shards, interval, patience)
+        """Run a replica that has acquired these shards."""
+        replica = Replica(self, shards, interval, timeouts)
         try:
             replica.start()
             yield replica
@@ -177,7 +177,7 @@ class Ground:
             replica.stop()
 
     def open(self, replica: Replica, key: SessionKey) -> SessionPublisher:
-        """A session, from where Kafka says that it stands."""
+        """Open a session at its restored checkpoint."""
         shard = partition_of(key.record_key, SHARDS)
         lease = next(each for each in replica.leases if each.shard == shard)
         known = replica.restored.get(key)
@@ -187,29 +187,29 @@ class Ground:
         return one
 
     def restored(self) -> Mapping[SessionKey, Checkpoint]:
-        """What stands in Kafka."""
+        """Return the stored checkpoints."""
         config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
         return read_log(config, self.checkpoints, SHARDS).checkpoints
 
     def position_of(self, key: SessionKey) -> Position | None:
-        """What stands in Kafka; a commit is answered before its markers are there, so this may come a moment later."""
+        """Return the stored position. Kafka answers a commit before its markers are readable, so it may be late."""
         found = self.restored().get(key)
         return None if found is None else found.position
 
     def read(self, *topics: str) -> list[Read]:
-        """What readers of committed records see, per partition in order."""
+        """Return the committed records, per partition in order."""
         return [record for topic in topics or self.topics for record in read_topic(self.bootstrap, topic)]
 
     def assert_exactly_once(self, key: SessionKey, last: int) -> None:
-        """Each event up to ``last`` is there once, in order, numbered from 1 on without a hole.
+        """Assert that each event up to ``last`` is there once, in order, numbered from 1 on without a gap.
 
-        A commit is answered before its markers are there, so the last ones may come a moment later.
+        Kafka answers a commit before its markers are readable, so wait for the last ones.
         """
         wait_until(lambda: len(self.events_of(key)) >= last, 10, f"all events of {key}")
         assert self.events_of(key) == [(at, at) for at in range(1, last + 1)]
 
     def events_of(self, key: SessionKey) -> list[tuple[int, int]]:
-        """(sequence, which event it was) of each record of a session, by sequence; asserts one epoch and order."""
+        """Return (sequence, number of the event) of each record of a session, sorted; assert one epoch and order."""
         found = [understand(each) for each in self.read(self.events, self.tools, self.dead_letters)]
         mine = [each for each in found if each.key == str(key)]
         assert len({each.epoch for each in mine}) <= 1
@@ -220,30 +220,30 @@ class Ground:
         return sorted((each.sequence, at_of(each.data)) for each in mine)
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint by somebody else's hand."""
+        """Write a checkpoint as a foreign writer would."""
         value, place = encode(checkpoint), partition_of(checkpoint.key.record_key, SHARDS)
         producer = Producer({"bootstrap.servers": self.bootstrap})
         producer.produce(self.checkpoints, value, checkpoint.key.record_key, partition=place)
         assert producer.flush(20) == 0
 
-    def told(self) -> list[str]:
-        """The kinds of lifecycle records."""
+    def lifecycle_kinds(self) -> list[str]:
+        """Return the kinds of the lifecycle records."""
         return [json.loads(each.value or b"{}")["type"].rpartition(".")[2] for each in self.read(self.lifecycle)]
 
 
 def events(ats: Iterable[int], *, name: str = "agent", size: int = 100) -> list[Event]:
-    """The events of a stream at these places."""
-    now = unix_ms()  # a broker that starts forgets producers whose records are older than a day
+    """Return the events of a stream with these numbers."""
+    now = unix_ms()  # a broker that starts removes producers whose records are older than a day
     return [Event(name, f'{{"at":{at},"pad":"{"x" * size}"}}', str(at), str(at), now) for at in ats]
 
 
 def at_of(data: bytes) -> int:
-    """Which event it was; of a dead letter perhaps only the beginning is left."""
+    """Return the number of the event; works with the beginning of a cut dead letter too."""
     found = re.match(rb'{"at":(\d+),', data)
     assert found is not None, data
     return int(found[1])
 
 
 def settled(one: SessionPublisher, deadline: float = 30.0) -> None:
-    """Wait until Kafka has everything, the position included."""
+    """Wait until Kafka has acknowledged everything, including the position."""
     wait_until(lambda: one.is_settled, deadline, f"{one.key} to be settled; {one.trouble}, {one.in_flight} in flight")

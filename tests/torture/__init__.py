@@ -1,1 +1,1 @@
-"""What the bridge must survive, done to it at any size: a few times in the tests, often in ``make torture``."""
+"""Fault injection at any size: a few faults in the integration tests, many in ``make torture``."""

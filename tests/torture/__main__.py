@@ -1,7 +1,7 @@
-"""``make torture``: everything at full size, and a row of docs/reliability.md for each.
+"""``make torture``: all fault injections at full size, with a row of docs/reliability.md for each.
 
-``KILLS``: random kills. ``SIZE``: how often, or how long, everything else is done (1: a look; 20: as the figures were
-made). ``ONLY``: names with commas, of those that ``--list`` shows. Ends with 1 when something was lost.
+``KILLS``: random kills. ``SIZE``: how often, or how long, each other fault is injected (1: a quick run; 20: as for the
+published figures). ``ONLY``: names with commas; ``--list`` shows all. The exit code is 1 when a check fails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tests.support.broker import Broker
 from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
-from tests.torture.brokers import restarted as restarted_in_order
+from tests.torture.brokers import restarted as restarted_gracefully
 from tests.torture.handover import ended_at_points
 from tests.torture.kills import (
     IN_A_NEW_EPOCH,
@@ -42,14 +42,14 @@ OnBroker = Callable[[Place], Figures]
 
 
 class Size(NamedTuple):
-    """How much of everything."""
+    """The number of faults."""
 
     kills: int
     times: int
 
 
 def acts(size: Size) -> dict[str, Act]:
-    """What can be done, by name; each makes its own Kafka in the folder it is given."""
+    """Return all fault injections by name; each runs its own Kafka in the given folder."""
     few, long = max(1, size.times // 4), max(1.0, 15.0 * size.times)
     changes, rounds = max(6, 3 * size.times // 2), max(1, size.times // 10)
     return {
@@ -62,7 +62,7 @@ def acts(size: Size) -> dict[str, Act]:
             point: _on_broker(lambda place, p=point: killed_in_new_epochs(place, [p], size.times, _at(p)))  # type: ignore[misc]
             for point in IN_A_NEW_EPOCH
         },
-        "restart": lambda folder: in_trouble(folder, "t", [restarted_in_order], few, "broker restarted in order"),
+        "restart": lambda folder: in_trouble(folder, "t", [restarted_gracefully], few, "broker restarted gracefully"),
         "broker_killed": lambda folder: in_trouble(folder, "t", [killed], few, "broker killed with -9"),
         "broker_paused": lambda folder: in_trouble(folder, "t", [paused(5, 30)], few, "broker paused for 5 to 30 s"),
         "one_of_three": lambda folder: one_of_three_killed(folder, "t", few),
@@ -98,7 +98,7 @@ def _on_broker(act: OnBroker) -> Act:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what is asked for, one after the other; the exit code."""
+    """Run the chosen injections one after the other; return the exit code."""
     parser = argparse.ArgumentParser("torture")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--size", type=int, default=20)
@@ -126,7 +126,7 @@ def _do_all(chosen: dict[str, Act]) -> int:
     for name, act in chosen.items():
         try:
             act(folder / name)
-        except Exception:  # noqa: BLE001 - the others are done all the same
+        except Exception:  # noqa: BLE001 - the others still run
             failed.append(name)
             print(f"| {name} | **FAILED**, see {folder / name} |")
             traceback.print_exc()

@@ -1,4 +1,4 @@
-"""Trouble of the brokers: restarted, killed, paused, away, out of disk."""
+"""Broker failures: restarted, killed, paused, down, disk full."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from tests.torture.run import FULL, Figures, Load, Place, Run
 Trouble = Callable[[Run, Broker], None]
 
 _DISK = 64
-"""MiB: the topics of a short run, and the fixed files that Kafka makes for each partition."""
+"""MiB: the topics of a short run and the index files that Kafka allocates for each partition."""
 _STILL = 2.0
-"""Seconds without an acknowledgement that show that nothing gets through."""
-_PATIENT_GROUP = {"kafka.group_session_timeout": "60s"}
-"""A broker's restart on a busy machine takes longer than the default; the loss of membership is tested elsewhere."""
+"""Seconds without an acknowledgement after which delivery counts as blocked."""
+_LONG_SESSION_TIMEOUT = {"kafka.group_session_timeout": "60s"}
+"""A restart of a broker can take longer than the default; other tests cover the loss of membership."""
 _REPLICATED = {"topics.replication_factor": 3}
 
 
 def restarted(run: Run, broker: Broker) -> None:
-    """In order."""
+    """Restart the broker gracefully."""
     run.wait_flow()
     broker.terminate()
     broker.start()
 
 
 def killed(run: Run, broker: Broker) -> None:
-    """``kill -9``, and started again at once."""
+    """``kill -9`` and an immediate start."""
     run.wait_flow()
     broker.kill()
     broker.start()
 
 
 def paused(least: float, most: float) -> Trouble:
-    """SIGSTOP for some seconds: connections stay open, and nobody answers."""
+    """Return a fault: SIGSTOP for some seconds; connections stay open and unanswered."""
 
     def trouble(run: Run, broker: Broker) -> None:
         run.wait_flow()
@@ -51,13 +51,13 @@ def paused(least: float, most: float) -> Trouble:
     return trouble
 
 
-def in_trouble(  # noqa: PLR0913 - what is done, where, how often, and under which load
+def in_trouble(  # noqa: PLR0913 - the faults, the place, the number and the load
     folder: Path, namespace: str, troubles: Sequence[Trouble], times: int, done: str, *, load: Load = FULL
 ) -> Figures:
-    """One broker, and each trouble so many times."""
+    """Inject each fault this number of times into one broker."""
     with (
         Broker(folder / "kafka") as broker,
-        Run(Place(folder, broker.bootstrap, namespace), load, _PATIENT_GROUP) as run,
+        Run(Place(folder, broker.bootstrap, namespace), load, _LONG_SESSION_TIMEOUT) as run,
     ):
         run.bridge.start().wait_ready()
         for _ in range(times):
@@ -69,7 +69,7 @@ def in_trouble(  # noqa: PLR0913 - what is done, where, how often, and under whi
 
 
 def one_of_three_killed(folder: Path, namespace: str, times: int, *, load: Load = FULL) -> Figures:
-    """The leader of a partition each time; acknowledgements want two replicas, so the others go on."""
+    """Kill the leader of a partition each time; acknowledgements need two replicas, so the others continue."""
     with _cluster(folder) as cluster, Run(Place(folder, cluster.bootstrap, namespace), load, _REPLICATED) as run:
         run.bridge.start().wait_ready()
         for number in range(times):
@@ -83,7 +83,7 @@ def one_of_three_killed(folder: Path, namespace: str, times: int, *, load: Load 
 
 
 def all_away(folder: Path, namespace: str, seconds: float, times: int) -> Figures:
-    """All three killed at once, and started again after a while."""
+    """Kill all three brokers and start them again after a while."""
     with _cluster(folder) as cluster, Run(Place(folder, cluster.bootstrap, namespace), more=_REPLICATED) as run:
         run.bridge.start().wait_ready()
         for _ in range(times):
@@ -103,7 +103,7 @@ def _cluster(folder: Path) -> Cluster:
 
 
 def disk_full(folder: Path, namespace: str, times: int) -> Figures:
-    """Another program fills the broker's disk; when there is room again, the broker is started again."""
+    """Fill the broker's disk, free it and restart the broker."""
     with small_disk(folder / "disk") as disk:
         properties = {"log.dirs": str(disk / "topics"), "metadata.log.dir": str(folder / "metadata")}
         load = Load(sessions=10, rate=50)
@@ -118,23 +118,23 @@ def disk_full(folder: Path, namespace: str, times: int) -> Figures:
                 _wait_still(run)
                 assert run.bridge.get("/livez").status == 200
                 ballast.unlink()
-                broker.kill()  # it ends itself when its only log folder fails, sooner or later
+                broker.kill()  # it ends by itself some time after its only log folder fails
                 broker.start()
             run.wait_flow()
             run.finish()
             figures = run.prove("the broker's disk full", times)
-            broker.kill()  # nothing may be open on the disk that goes now
+            broker.kill()  # umount needs all files on the disk closed
             return figures
 
 
 def can_mount() -> bool:
-    """Whether this process may make a small disk."""
+    """Return whether this process may mount a small disk."""
     return os.geteuid() == 0
 
 
 @contextmanager
 def small_disk(mount: Path) -> Iterator[Path]:
-    """A disk in memory."""
+    """Mount a disk in memory."""
     mount.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}m", "tmpfs", mount], check=True)
     try:
@@ -152,7 +152,7 @@ def _fill(disk: Path) -> Path:
 
 
 def _wait_still(run: Run) -> None:
-    """Return once no record has been acknowledged for a while."""
+    """Return once no record has been acknowledged for ``_STILL`` seconds."""
     seen, since = run.acknowledged(), monotonic()
 
     def still() -> bool:

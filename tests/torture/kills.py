@@ -1,4 +1,4 @@
-"""kill -9 of the bridge: at any moment, and at the named points of its way."""
+"""kill -9 of the bridge: at random moments and at kill points."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from tests.torture.run import FULL, Figures, Load, Place, Run
 
 CHECKPOINT_INTERVAL = 0.2
 SLACK = 3.0
-"""Seconds of events beyond one checkpoint interval that a crash may repeat: the timer's own delay, and what piled up
-while the bridge was away (a start takes two seconds here). It reads that at full speed, so a kill in this moment
-repeats it."""
+"""Seconds of events beyond one checkpoint interval that a crash may repeat: the timer's delay, and the events since
+the last kill (a start takes two seconds here). The bridge reads those at full speed, so a kill then repeats them."""
 
 IN_THE_FLOW = (
     "after_read",
@@ -26,15 +25,15 @@ IN_THE_FLOW = (
     "checkpoint_acknowledged",
     "during_restore",
 )
-"""Points at which every number keeps its meaning: no consumer that follows the rule has anything twice."""
+"""Points at which the epoch continues: a consumer that follows the rule gets no event twice."""
 IN_A_NEW_EPOCH = ("epoch_sent", "epoch_on_its_way", "epoch_acknowledged")
-"""A new epoch may repeat events, and never hides one."""
+"""Points at which a new epoch begins, which may repeat events but never hides one."""
 _ON_ITS_WAY = {"checkpoint_on_its_way": "checkpoint_sent", "epoch_on_its_way": "epoch_sent"}
-"""The same points, and the signal some milliseconds later: the client sends after 5."""
+"""The same points, with the signal some milliseconds later: the client sends after 5 ms."""
 
 
 def killed_at_random(place: Place, kills: int, *, load: Load = FULL) -> Figures:
-    """In the start, in the attach, in the flow and as soon as a checkpoint was written, in turn."""
+    """Kill while attaching, while streaming, after a checkpoint and at any time after the start, in turn."""
     more = {"delivery.checkpoint_interval": CHECKPOINT_INTERVAL}
     with Run(place, load, more) as run:
         moments = (_in_the_attach, _in_the_flow, _after_checkpoints, _at_any_time)
@@ -78,32 +77,32 @@ def _at_any_time(run: Run) -> None:
     run.pause(0.1, 2.5)
 
 
-def killed_at_points(place: Place, points: Sequence[str], passages: int, done: str, *, load: Load = FULL) -> Figures:
-    """So many kills at each point, in turn, while the server goes on talking."""
+def killed_at_points(place: Place, points: Sequence[str], occurrences: int, done: str, *, load: Load = FULL) -> Figures:
+    """Kill ``occurrences`` times at each point, in turn, while the server publishes."""
     with _run(place, load) as run:
-        _leave_checkpoints(run)  # something to be read by the first restore
-        for number in range(passages * len(points)):
+        _leave_checkpoints(run)  # for the first restore
+        for number in range(occurrences * len(points)):
             _die_at(run, points[number % len(points)])
-        return _proof(run, done, passages * len(points))
+        return _proof(run, done, occurrences * len(points))
 
 
 def killed_in_new_epochs(
-    place: Place, points: Sequence[str], passages: int, done: str, *, load: Load = FULL
+    place: Place, points: Sequence[str], occurrences: int, done: str, *, load: Load = FULL
 ) -> Figures:
-    """The same at the points of a new epoch: each life changes what is numbered, and begins one for every session.
+    """Kill at the points of a new epoch: each process changes what is numbered and so begins one for every session.
 
-    A second life then finishes what the killed one left half done, when some sessions are in the new epoch and some
-    are not, and is killed in the flow.
+    A second process then finishes the killed one's work, when some sessions are in the new epoch and some are not; it
+    is killed while streaming.
     """
     with _run(place, load) as run:
         _leave_checkpoints(run)
-        for number in range(passages * len(points)):
+        for number in range(occurrences * len(points)):
             other = numbering((number + 1) % 2)
             _die_at(run, points[number % len(points)], other)
             run.bridge_with(other).start().wait_ready()
             wait_all_flow(run)
             run.bridge.kill()
-        return _proof(run, done, passages * len(points), new_epochs=True)
+        return _proof(run, done, occurrences * len(points), new_epochs=True)
 
 
 def _run(place: Place, load: Load) -> Run:
@@ -112,7 +111,7 @@ def _run(place: Place, load: Load) -> Run:
 
 
 def numbering(which: int) -> dict[str, object]:
-    """Settings that decide what is numbered: a change of them begins a new epoch, and changes no event here."""
+    """Return settings that are part of the fingerprint: a change begins a new epoch, and changes no event here."""
     return {"events.max_bytes": f"{800 + 50 * which}KiB"}
 
 
@@ -123,7 +122,7 @@ def _leave_checkpoints(run: Run) -> None:
 
 
 def wait_all_flow(run: Run) -> None:
-    """Return once every session is in its epoch: records with its numbers are in Kafka."""
+    """Return once Kafka has acknowledged records of every session in its present epoch."""
 
     def all_flow() -> bool:
         sessions = status(run.bridge)["sessions"]
@@ -133,12 +132,12 @@ def wait_all_flow(run: Run) -> None:
 
 
 def _die_at(run: Run, point: str, more: dict[str, object] | None = None) -> None:
-    """One life, which ends at the point: each time at another passage, in the middle of a round over the sessions."""
+    """Run a process until the point kills it, each time at another occurrence, before all sessions have reached it."""
     delay = run.chance.uniform(0.002, 0.02) if point in _ON_ITS_WAY else 0.0
-    passage = run.chance.randint(1, run.load.sessions // 2)
-    options = ("--point", _ON_ITS_WAY.get(point, point), "--passage", passage, "--delay", delay)
+    occurrence = run.chance.randint(1, run.load.sessions // 2)
+    options = ("--point", _ON_ITS_WAY.get(point, point), "--occurrence", occurrence, "--delay", delay)
     bridge = run.dying(*options, more=more).start(wait=False)
-    assert bridge.wait(60) == -signal.SIGKILL, f"{point}, passage {passage}: {bridge.log_text()[-2000:]}"
+    assert bridge.wait(60) == -signal.SIGKILL, f"{point}, occurrence {occurrence}: {bridge.log_text()[-2000:]}"
 
 
 def _proof(run: Run, done: str, times: int, *, new_epochs: bool = False) -> Figures:

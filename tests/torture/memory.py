@@ -1,4 +1,4 @@
-"""Kafka slow for long while many streams push: readers stop reading, memory stays flat, nothing is dropped."""
+"""Kafka is slow while many streams push: readers stop reading, memory stays constant, no event is dropped."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tests.torture.run import Figures, Load, Place, Run
 
 BUFFER = 16 * 2**20
 SLOW = NetworkConditions(rate=30_000)
-"""Bytes a second to Kafka, compressed: a hundredth of what is asked for."""
+"""Bytes a second to Kafka, compressed: a hundredth of the load."""
 SESSIONS = 100
 EVENT_BYTES = 1000
 SEED = 1
 PER_WRITE = 20
 
 
-class Look(NamedTuple):
-    """What was seen at one moment."""
+class Sample(NamedTuple):
+    """The state at one moment."""
 
     rss: int
     buffered: int
     read: int
     acknowledged: int
     held_back: int
-    """Streams for which the server has something that the bridge does not take."""
+    """Streams for which the server has events that the bridge does not read."""
 
 
 def slow_for_long(folder: Path, namespace: str, seconds: float, events: int, size: int = EVENT_BYTES) -> Figures:
-    """``events`` of each session, of so many bytes, more than Kafka takes in these ``seconds``.
+    """Publish ``events`` of each session, more than Kafka accepts in these ``seconds``.
 
-    The memory at the start of the slowness, when the buffer is full, in the middle and at the end.
+    The remark has the memory when the buffer is full, in the middle and at the end.
     """
     proxy = Proxy()
     broker = Broker(folder / "kafka", properties={"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
@@ -48,59 +48,59 @@ def slow_for_long(folder: Path, namespace: str, seconds: float, events: int, siz
     with proxy, broker, Run(Place(folder, proxy.address, namespace), load, more, seed=SEED) as run:
         proxy.set(SLOW)
         run.bridge.start()
-        wait_until(lambda: _look(run).buffered >= BUFFER, 120, "a full buffer", 0.2)
-        looks = _watch(run, seconds)
+        wait_until(lambda: _sample(run).buffered >= BUFFER, 120, "a full buffer", 0.2)
+        samples = _watch(run, seconds)
         proxy.set(CLEAR)
         run.finish(300)
-        figures = run.prove("Kafka slow while 100 streams push", 1, remark=_remark(looks, seconds), script=script)
-    _judge(looks)
+        figures = run.prove("Kafka slow while 100 streams push", 1, remark=_remark(samples, seconds), script=script)
+    _judge(samples)
     return figures
 
 
-def _remark(looks: list[Look], seconds: float) -> str:
-    first, middle, last = looks[0], looks[len(looks) // 2], looks[-1]
+def _remark(samples: list[Sample], seconds: float) -> str:
+    first, middle, last = samples[0], samples[len(samples) // 2], samples[-1]
     return (
-        f"{seconds:g} s, {len(looks)} looks: RSS {_mib(first.rss)} at the start, {_mib(middle.rss)} in the middle,"
+        f"{seconds:g} s, {len(samples)} samples: RSS {_mib(first.rss)} at the start, {_mib(middle.rss)} in the middle,"
         f" {_mib(last.rss)} at the end, for a buffer of {_mib(BUFFER)}; {last.held_back} of {SESSIONS} streams"
-        f" held back at the server; read {(last.read - first.read) / seconds:.0f} events/s, Kafka took"
+        f" held back at the server; read {(last.read - first.read) / seconds:.0f} events/s, Kafka acknowledged"
         f" {(last.acknowledged - first.acknowledged) / seconds:.0f}"
     )
 
 
-def _judge(looks: list[Look]) -> None:
-    first, middle, last = looks[0], looks[len(looks) // 2], looks[-1]
-    assert last.rss - middle.rss < BUFFER // 2, "memory grows and grows"
-    assert max(look.rss for look in looks) - first.rss < 2 * BUFFER
+def _judge(samples: list[Sample]) -> None:
+    first, middle, last = samples[0], samples[len(samples) // 2], samples[-1]
+    assert last.rss - middle.rss < BUFFER // 2, "memory grows"
+    assert max(sample.rss for sample in samples) - first.rss < 2 * BUFFER
     assert last.held_back > SESSIONS * 0.75
 
 
-def _watch(run: Run, seconds: float) -> list[Look]:
-    looks: list[Look] = []
+def _watch(run: Run, seconds: float) -> list[Sample]:
+    samples: list[Sample] = []
     end = monotonic() + seconds
     while monotonic() < end:
-        looks.append(_look(run))
-        assert looks[-1].buffered < 2 * BUFFER
+        samples.append(_sample(run))
+        assert samples[-1].buffered < 2 * BUFFER
         run.pause(min(5.0, seconds / 20))
-    print([(round(monotonic()), round(look.rss / 2**20, 1)) for look in looks])
-    return looks
+    print([(round(monotonic()), round(sample.rss / 2**20, 1)) for sample in samples])
+    return samples
 
 
-def _look(run: Run) -> Look:
-    said = status(run.bridge)
-    read = sum(one["sequence"] for one in said["sessions"])
-    acknowledged = sum(one["acknowledged_sequence"] for one in said["sessions"])
+def _sample(run: Run) -> Sample:
+    shown = status(run.bridge)
+    read = sum(one["sequence"] for one in shown["sessions"])
+    acknowledged = sum(one["acknowledged_sequence"] for one in shown["sessions"])
     held_back = _unsent(int(run.mix.url.rpartition(":")[2]))
-    return Look(rss(run.bridge.pid), said["bridge"]["buffer_bytes"], read, acknowledged, held_back)
+    return Sample(rss(run.bridge.pid), shown["bridge"]["buffer_bytes"], read, acknowledged, held_back)
 
 
 def _unsent(port: int) -> int:
-    """Connections of a port of this machine with something in their send queue (``/proc/net/tcp``)."""
+    """Return the number of connections of a port with bytes in their send queue (``/proc/net/tcp``)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and int(row[4].partition(":")[0], 16) > 0 for row in rows)
 
 
 def rss(pid: int) -> int:
-    """Bytes of memory a process has."""
+    """Return the resident memory of a process in bytes."""
     line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each[:6] == "VmRSS:")
     return int(line.split()[1]) * 1024
 

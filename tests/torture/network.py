@@ -1,4 +1,4 @@
-"""Connections cut, late, silent and half open, to Kafka and to the server, by a proxy between them."""
+"""Connections to Kafka and to the server that a proxy cuts, delays, silences or leaves half open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.torture.run import FULL, Figures, Load, Place, Run
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """Some seconds of bad weather, and how the connections fare at its end."""
+    """Network conditions for some seconds, with cuts at the start or the end."""
 
     name: str
     conditions: NetworkConditions = CLEAR
@@ -25,46 +25,46 @@ class Spell:
 
 
 def spells(least: float, most: float) -> tuple[Spell, ...]:
-    """Every kind, each for some seconds between these."""
+    """Return every kind of spell, each with this range of seconds."""
     long = (least, most)
     return (
         Spell("cut (RST)", cut_first=True),
         Spell("cut (FIN)", cut_first=True, reset=False),
         Spell("refused", REFUSED, long, cut_first=True),
         Spell("0.3 s late", NetworkConditions(delay=0.3), long),
-        Spell("black hole, then healed", BLACK_HOLE, long),
+        Spell("black hole, then restored", BLACK_HOLE, long),
         Spell("black hole, then cut", BLACK_HOLE, long, cut_last=True),
         Spell("answers lost, then cut", HALF_OPEN, long, cut_last=True),
     )
 
 
-def to_kafka(  # noqa: PLR0913 - what is done, where, how often, and under which load
+def to_kafka(  # noqa: PLR0913 - the faults, the place, the number and the load
     folder: Path, namespace: str, plan: Sequence[Spell], times: int, done: str, *, load: Load = FULL
 ) -> Figures:
-    """Bad weather between the bridge and its broker."""
+    """Inject network faults between the bridge and its broker."""
     proxy = Proxy()
     broker = Broker(folder / "kafka", properties={"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
     proxy.upstream = broker.address.client_port
-    # A request that hears nothing is given up within the spell: what it did is then unknown to the client.
+    # Requests time out within the spell, so that the client does not know their outcome.
     more = {"kafka.properties.socket.timeout.ms": "2000"}
     with proxy, broker, Run(Place(folder, proxy.address, namespace), load, more) as run:
         run.bridge.start().wait_ready()
-        _endure(run, proxy, plan, times)
+        _end_and_recover(run, proxy, plan, times)
         run.finish()
         return run.prove(done, times * len(plan))
 
 
 def to_the_server(place: Place, plan: Sequence[Spell], times: int, done: str, *, load: Load = FULL) -> Figures:
-    """Bad weather between the bridge and the server."""
+    """Inject network faults between the bridge and the server."""
     more = {"servers.local.read_timeout": "1s", "servers.local.connect_timeout": "1s"}
     with Proxy() as proxy, Run(place, load, more, proxy) as run:
         run.bridge.start().wait_ready()
-        _endure(run, proxy, plan, times)
+        _end_and_recover(run, proxy, plan, times)
         run.finish()
         return run.prove(done, times * len(plan))
 
 
-def _endure(run: Run, proxy: Proxy, plan: Sequence[Spell], times: int) -> None:
+def _end_and_recover(run: Run, proxy: Proxy, plan: Sequence[Spell], times: int) -> None:
     for _ in range(times):
         for spell in plan:
             run.wait_flow()

@@ -1,4 +1,4 @@
-"""One run: a simulated server that talks all the time, a bridge, a Kafka, and the proof at the end."""
+"""One run: a simulated server under load, a bridge, a Kafka, and the comparison at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from bridge.simulator.scripts.load_script import LOAD_EVENT, LoadScript
@@ -23,59 +22,59 @@ from tests.support.scene import settings, status
 from tests.support.topics import end_offsets
 from tests.support.waiting import wait_until
 
-DYING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
+SELF_KILLING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the server does: 2,000 events a second in all, which two cores shared with Kafka carry with ease."""
+    """The load: 2,000 events a second in all, which two cores shared with Kafka carry easily."""
 
     sessions: int = 20
     rate: float = 100.0
     """Events per second of each session; 0: as fast as they are read (with ``--load``)."""
     replay: int = 20_000
-    """Events that the server keeps of each session: more than it says while the bridge is away."""
+    """Events in the server's replay buffer of each session: more than it publishes while the bridge is down."""
     more: tuple[object, ...] = ()
 
     @property
     def of_a_second(self) -> int:
-        """Events of all sessions."""
+        """Events of all sessions in a second."""
         return int(self.sessions * self.rate)
 
     def options(self, seed: int) -> tuple[object, ...]:
-        """Of the simulated server."""
+        """Return the options of the simulated server."""
         rate = ("--rate", self.rate) if self.rate else ()
         return ("--sessions", self.sessions, *rate, "--replay", self.replay, "--seed", seed, *self.more)
 
 
 FULL = Load()
 LIGHT = Load(rate=20.0)
-"""As many sessions, and a fifth of their events: where neither the number of events nor their pace is the point."""
+"""The same sessions with a fifth of the events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a run came to, as it stands in docs/reliability.md.
+    """The result of a run, as in docs/reliability.md.
 
-    A lost or an altered event is no figure: the comparison with the journal raises AssertionError, and says which.
+    There is no figure for lost or altered events: for these the comparison with the journal raises AssertionError.
     """
 
     done: str
     times: int
     events: int
-    """In the server's journal, each of which a consumer has, byte for byte."""
+    """Events in the server's journal; the consumer got each one, byte for byte."""
     sessions: int
     twice: int
-    """Events that a consumer which follows the rule has more than once."""
+    """Events that a consumer which follows the rule got more than once."""
     repeats: int
-    """Records that it drops because it had their number already."""
+    """Records that the consumer dropped because of their number."""
     dead_letters: int
     remark: str = ""
     verified: bool = False
-    """``mix-bridge verify`` looked at the same topics and found nothing missing."""
+    """Whether ``mix-bridge verify`` found the same topics complete."""
 
     def row(self) -> str:
-        """A row of the table."""
+        """Return the row of the table."""
         events = f"{self.events:,} of {self.sessions} sessions"
         cells = (self.done, self.times, events, 0, 0, self.twice, f"{self.repeats:,}", self.remark)
         return f"| {' | '.join(map(str, cells))} |"
@@ -88,7 +87,7 @@ HEAD = (
 
 
 class Place(NamedTuple):
-    """Where a run puts its files, finds Kafka, and what its topics begin with."""
+    """The folder, Kafka and namespace of a run."""
 
     folder: Path
     kafka: str
@@ -97,13 +96,13 @@ class Place(NamedTuple):
 
 @dataclass
 class Run:
-    """A server under load and a bridge's settings for it; a context. Used by one thread."""
+    """A server under load and settings of a bridge for it. Used by one thread."""
 
     place: Place
     load: Load = FULL
     more: Mapping[str, object] = field(default_factory=dict)
     through: Proxy | None = None
-    """Between the bridge and the server."""
+    """A proxy between the bridge and the server."""
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(10**6))
 
     def __post_init__(self) -> None:
@@ -122,64 +121,62 @@ class Run:
         self.bridge = self.bridge_with()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bridge.kill()
         self.mix.kill()
 
     def bridge_with(self, more: Mapping[str, object] | None = None, program: Sequence[str] = MIX_BRIDGE) -> Bridge:
-        """A bridge of this run that is not started yet; the one of the last call is ``bridge``."""
+        """Create a bridge without starting it; ``bridge`` is the one of the last call."""
         chosen = settings(self.place.kafka, self.place.namespace, self.url, {**self.more, **(more or {})})
         self.bridge = Bridge(self.place.folder / "bridge", chosen, program)
         return self.bridge
 
     def dying(self, *options: object, more: Mapping[str, object] | None = None) -> Bridge:
-        """A bridge that sends itself a signal; see ``tests.support.dying_bridge``."""
-        return self.bridge_with(more, (*DYING, *map(str, options), "--"))
+        """Create a bridge that sends itself a signal, with options of ``tests.support.dying_bridge``."""
+        return self.bridge_with(more, (*SELF_KILLING, *map(str, options), "--"))
 
     def pause(self, least: float, most: float | None = None) -> None:
-        """Let the load run for some seconds: that the moment is any moment is the point."""
+        """Let the load run for a random time, so that the next step comes at a random moment."""
         threading.Event().wait(self.chance.uniform(least, least if most is None else most))
 
     def published(self) -> dict[str, int]:
-        """How many events each session of the server has said."""
+        """Return the number of published events of each session."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with direct.open(f"{self.mix.url}/control/sessions", timeout=10) as answer:
             return {one["id"]: one["published"] for one in json.load(answer)}
 
     def acknowledged(self) -> int:
-        """Records of the present epochs that Kafka has, by the bridge's own word."""
+        """Return the number of acknowledged records in the present epochs, from the bridge's status."""
         return sum(one["acknowledged_sequence"] for one in status(self.bridge)["sessions"])
 
     def wait_flow(self, records: int = 200, deadline: float = 60.0) -> None:
-        """Return once so many more records are acknowledged."""
+        """Return once this number of further records is acknowledged."""
         before = self.acknowledged()
         wait_until(lambda: self.acknowledged() >= before + records, deadline, f"a flow, see {self.bridge.log}", 0.05)
 
     def settle(self, deadline: float = 120.0) -> None:
-        """The server falls silent; return once the bridge has handed over everything it said."""
+        """Pause the server; return once the bridge has delivered all its events."""
         self.mix.post("/control/pause")
         wait_until(self._has_everything, deadline, f"the rest, see {self.bridge.log}", 0.1)
 
     def _has_everything(self) -> bool:
-        with suppress(TimeoutError):  # a bridge in trouble may be late with its answer
+        with suppress(TimeoutError):  # the bridge may answer too late
             sessions = status(self.bridge)["sessions"]
             done = {one["session"]: one["last_event_id"] for one in sessions if not one["in_flight"]}
             return done == {session: str(count) for session, count in self.published().items()}
         return False
 
     def finish(self, deadline: float = 120.0) -> None:
-        """Settle, and stop the bridge in order."""
+        """Settle, and shut down the bridge."""
         self.settle(deadline)
         assert self.bridge.terminate() == 0, self.bridge.log_text()[-2000:]
 
     def prove(
         self, done: str, times: int, *, new_epochs: bool = False, remark: str = "", script: LoadScript | None = None
     ) -> Figures:
-        """Compare with the journal; AssertionError says what is lost, altered or too much.
+        """Compare Kafka with the journal; AssertionError names lost, altered and additional events.
 
-        ``script`` has the events of a load test, which are in no journal.
+        ``script`` has the events of a load test, which has no journal.
         """
         journal = self.mix.journal() if script is None else self._scripted(script)
         assert {session: len(entries) for session, entries in journal.items()} == self.published()

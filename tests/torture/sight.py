@@ -1,4 +1,4 @@
-"""A consumer that follows the rule and looks at the clock: how long each session's events stay away."""
+"""A consumer that follows the rule and measures the time between the events of each session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -22,7 +21,7 @@ _AT_ONCE = 1000
 
 
 class Stop(NamedTuple):
-    """The longest time without a new event of some session."""
+    """The longest time without a new event of a session."""
 
     seconds: float
     session: str
@@ -30,10 +29,10 @@ class Stop(NamedTuple):
 
 
 class Sight:
-    """Reads what is committed, as it comes. A context with a thread of its own; looked at by any other."""
+    """Reads committed records as they arrive, in its own thread. Any thread may query it."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """``topic`` is one of events, in the structured format."""
+        """``topic`` holds events in the structured format."""
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -53,20 +52,18 @@ class Sight:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(10)
         self._consumer.close()
 
     def last(self, session: str) -> float:
-        """When its newest event came; 0 before the first."""
+        """Return the time of the newest event; 0 before the first."""
         times = self._seen.get(session)
         return times[-1] if times else 0.0
 
     def longest_stop(self, since: float, until: float) -> Stop:
-        """Of all sessions, of those stops that were not over at ``since`` and had begun at ``until``."""
+        """Return the longest stop of all sessions that overlaps the time from ``since`` to ``until``."""
         stops = [self._stop_of(session, since, until) for session in tuple(self._seen)]
         return max(stops, default=Stop(0.0, "", since))
 

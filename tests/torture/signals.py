@@ -1,4 +1,4 @@
-"""SIGTERM in each state, SIGSTOP, and a wall clock that is set back."""
+"""SIGTERM in each state, SIGSTOP, and a wall clock that jumps back."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ IN_A_NEW_EPOCH = ("epoch_sent", "epoch_acknowledged")
 
 _WINDOW = 100
 _PROMPT = 5.0
-"""Seconds in which a stop that has nothing to wait for must be over, on a busy machine."""
+"""Seconds within which a shutdown without a wait must end."""
 
 
 def stopped_at_points(place: Place, times: int, *, load: Load = FULL) -> Figures:
-    """SIGTERM while streaming, restoring, writing a checkpoint, beginning an epoch: the stop is orderly each time."""
+    """SIGTERM while streaming, restoring, writing a checkpoint, beginning an epoch: each shutdown is graceful."""
     with Run(place, load, numbering(0)) as run:
         run.bridge.start().wait_ready()
         wait_all_flow(run)
@@ -36,7 +36,7 @@ def stopped_at_points(place: Place, times: int, *, load: Load = FULL) -> Figures
                 _stop_at(run, point, numbering(0))
             for point in IN_A_NEW_EPOCH:
                 _stop_at(run, point, numbering(1))
-                _go_on(run, numbering(0))  # back again, all sessions
+                _stream_and_stop(run, numbering(0))  # all sessions return to the first numbering
         run.bridge_with().start().wait_ready()
         run.finish()
         done = "SIGTERM while streaming, in a restore, a checkpoint, a new epoch"
@@ -44,19 +44,19 @@ def stopped_at_points(place: Place, times: int, *, load: Load = FULL) -> Figures
 
 
 def _stop_at(run: Run, point: str, more: dict[str, object]) -> None:
-    passage = 1 if point == "during_restore" else run.chance.randint(1, 10)
-    bridge = run.dying("--point", point, "--passage", passage, "--signal", "TERM", more=more).start(wait=False)
-    assert bridge.wait(60) == 0, f"{point}, passage {passage}: {bridge.log_text()[-2000:]}"
+    occurrence = 1 if point == "during_restore" else run.chance.randint(1, 10)
+    bridge = run.dying("--point", point, "--occurrence", occurrence, "--signal", "TERM", more=more).start(wait=False)
+    assert bridge.wait(60) == 0, f"{point}, occurrence {occurrence}: {bridge.log_text()[-2000:]}"
 
 
-def _go_on(run: Run, more: dict[str, object]) -> None:
+def _stream_and_stop(run: Run, more: dict[str, object]) -> None:
     run.bridge_with(more).start().wait_ready()
     wait_all_flow(run)
     assert run.bridge.terminate() == 0
 
 
 def stopped_without_a_server(place: Place, times: int, *, load: Load = FULL) -> Figures:
-    """SIGTERM while it connects to a server that does not answer, and while the back-off runs."""
+    """SIGTERM while connecting to a server that does not answer, and during the back-off."""
     more = {"servers.local.reconnect_min": "30s", "servers.local.reconnect_max": "60s"}
     with Proxy() as proxy, Run(place, load, more, proxy) as run:
         run.bridge.start().wait_ready()
@@ -87,7 +87,7 @@ def _stop_in_state(run: Run, proxy: Proxy, conditions: NetworkConditions, state:
 
 
 def stopped_without_kafka(folder: Path, namespace: str, times: int, *, load: Load = FULL) -> Figures:
-    """SIGTERM with a full window that Kafka does not take: 75 after ``drain_timeout``; twice: 75 at once."""
+    """SIGTERM with a full window and a paused Kafka: exit 75 after ``drain_timeout``; two SIGTERM: immediately."""
     more = {"delivery.max_in_flight": _WINDOW}
     with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace), load, more) as run:
         for _ in range(times):
@@ -102,18 +102,18 @@ def stopped_without_kafka(folder: Path, namespace: str, times: int, *, load: Loa
         run.bridge_with().start().wait_ready()
         run.wait_flow()
         run.finish()
-        return run.prove("SIGTERM, and SIGTERM twice, with a full window and Kafka away: exit 75", 2 * times)
+        return run.prove("SIGTERM, and SIGTERM twice, with a full window and Kafka down: exit 75", 2 * times)
 
 
 def _window_is_full(run: Run) -> bool:
-    """More than half: a reader that waits goes on when half of its window is free again."""
+    """Return whether all windows are more than half full: a waiting reader resumes at half."""
     return all(one["in_flight"] > _WINDOW // 2 for one in status(run.bridge)["sessions"])
 
 
 def _stop(run: Run, signals: int) -> None:
     run.bridge.send(signal.SIGTERM)
     if signals > 1:
-        # The second is another one only when the first was taken.
+        # Two pending signals of one kind are delivered once, so wait for the first one's effect.
         wait_until(lambda: _stops_reading(run), 5, "the first signal's effect")
         run.bridge.send(signal.SIGTERM)
     run.bridge.wait(30)
@@ -124,7 +124,7 @@ def _stops_reading(run: Run) -> bool:
 
 
 def frozen(place: Place, times: int, short: float, long: float, *, load: Load = FULL) -> Figures:
-    """SIGSTOP and SIGCONT: for a moment, and for longer than a worker may have stood still."""
+    """SIGSTOP and SIGCONT: for a moment, and for longer than the limit of a stall."""
     with Run(place, load) as run:
         run.bridge.start().wait_ready()
         for _ in range(times):
@@ -139,7 +139,7 @@ def frozen(place: Place, times: int, short: float, long: float, *, load: Load = 
 
 
 def clock_set_back(place: Place, times: int, *, load: Load = FULL) -> Figures:
-    """The wall clock an hour back, and a year, under the running bridge; a new epoch in between."""
+    """Set the wall clock of the running bridge back by an hour and by a year; begin a new epoch in between."""
     clock = place.folder / "clock"
     place.folder.mkdir(parents=True, exist_ok=True)
     _set(clock, 0)
@@ -160,14 +160,14 @@ def clock_set_back(place: Place, times: int, *, load: Load = FULL) -> Figures:
 
 
 def _set(clock: Path, seconds: float) -> None:
-    """In one step: a reader finds the old number or the new one."""
+    """Write atomically: a reader finds the old number or the new one."""
     new = clock.with_suffix(".new")
     new.write_text(str(seconds))
     new.rename(clock)
 
 
 def _still_alive(run: Run) -> None:
-    """Records flow, checkpoints are written, a lost connection comes back and ``/readyz`` says so, all in time."""
+    """Assert that records flow, checkpoints are written, connections reconnect and ``/readyz`` is 200, all in time."""
     written = status(run.bridge)["bridge"]["checkpoints_written"]
     run.wait_flow(deadline=10)
     wait_until(lambda: status(run.bridge)["bridge"]["checkpoints_written"] > written, 10, "a checkpoint")
@@ -185,7 +185,7 @@ def _reconnects(run: Run) -> int:
 
 
 def _epochs(run: Run) -> int:
-    """How many epochs each session had, which rise along the topic; AssertionError when they do not, or differ."""
+    """Return the number of epochs of each session; AssertionError when they decrease or the numbers differ."""
     found: dict[bytes | None, list[str]] = {}
     for record in read_topic(run.place.kafka, f"{run.place.namespace}.checkpoints"):
         with suppress(IndexError):

@@ -1,4 +1,4 @@
-"""What the server's list of streams says of a fleet: who read what, how long nobody did, whether two did. Pure."""
+"""Evaluate the server's list of streams: readers of a session, times without a reader, overlaps. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 OWNER = "x-replica"
-"""A request header in which each life of a replica names itself."""
+"""A request header with the name of the replica's process."""
 
 Span = tuple[float, float]
 
@@ -22,11 +22,11 @@ class Stream(NamedTuple):
     owner: str
     opened: float
     closed: float
-    """Infinite while it is open."""
+    """Infinity while it is open."""
 
 
 class Together(NamedTuple):
-    """Two streams of one session that were open at once."""
+    """Two streams of one session that overlapped."""
 
     seconds: float
     session: str
@@ -35,7 +35,7 @@ class Together(NamedTuple):
 
 
 def stream_of(noted: Mapping[str, Any]) -> Stream:
-    """A line of the server's list."""
+    """Parse an entry of the server's list."""
     owner = noted["headers"].get(OWNER, "nobody")
     return Stream(
         noted["number"], noted["session"], owner, noted["opened"], inf if noted["closed"] is None else noted["closed"]
@@ -43,7 +43,7 @@ def stream_of(noted: Mapping[str, Any]) -> Stream:
 
 
 def open_at(streams: Iterable[Stream], moment: float) -> dict[str, set[str]]:
-    """Per session who had it open then."""
+    """Return, per session, the owners of the streams open at this moment."""
     found: dict[str, set[str]] = defaultdict(set)
     for each in streams:
         if each.opened <= moment < each.closed:
@@ -52,9 +52,9 @@ def open_at(streams: Iterable[Stream], moment: float) -> dict[str, set[str]]:
 
 
 def moved_after(streams: Sequence[Stream], owner: str, since: float) -> float | None:
-    """Seconds until the last session that ``owner`` read at that moment was read by somebody else; None: never yet.
+    """Return the seconds until all sessions that ``owner`` read at that moment had another reader; None: not yet.
 
-    0.0 when it read nothing.
+    0.0 when it read none.
     """
     took = [0.0]
     for session, owners in open_at(streams, since).items():
@@ -65,7 +65,7 @@ def moved_after(streams: Sequence[Stream], owner: str, since: float) -> float | 
 
 
 def longest_unread(streams: Iterable[Stream], since: float, until: float) -> float:
-    """The longest time in which no stream of some session was open, between two moments."""
+    """Return the longest time between two moments in which a session had no open stream."""
     by_session: dict[str, list[Stream]] = defaultdict(list)
     for each in streams:
         by_session[each.session].append(each)
@@ -82,9 +82,9 @@ def _unread(streams: Sequence[Stream], since: float, until: float) -> float:
 
 
 def together(streams: Iterable[Stream], excused: Mapping[str, Sequence[Span]], until: float) -> list[Together]:
-    """Every time that two streams of one session were open at once, the longest first.
+    """Return all overlaps of two streams of one session, the longest first.
 
-    ``excused``: per owner the spans in which it stood still and could close nothing.
+    ``excused``: per owner the spans in which it was paused and could not close streams.
     """
     by_session: dict[str, list[Stream]] = defaultdict(list)
     for each in streams:

@@ -1,4 +1,4 @@
-"""How the proofs of a fleet read the server's list of streams."""
+"""The evaluation of the server's list of streams."""
 
 from __future__ import annotations
 

@@ -1,0 +1,66 @@
+"""Files of the package stay short, and test modules stand alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from tests.support.repository import PYTHON_FILES, REPOSITORY
+
+MOST_LINES = 300
+LONGER = {
+    "bridge/core/in_flight.py",
+    "bridge/core/records/rules.py",
+    "bridge/core/stream/continuity.py",
+    "bridge/delivery/shard_thread.py",
+}
+"""Files that are still to be split."""
+IMPORTING = {
+    "tests/delivery/test_delivery_thread.py",
+    "tests/delivery/test_exactly_once_model.py",
+    "tests/delivery/test_publisher.py",
+    "tests/integration/test_checkpoints_command.py",
+    "tests/integration/test_checkpoints_owned.py",
+    "tests/integration/test_checkpoints_transfer.py",
+    "tests/integration/test_invalid_records.py",
+    "tests/golden/__main__.py",
+}
+"""Modules that still import a test module."""
+
+
+def imports(path: Path) -> set[str]:
+    """The modules and names that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((REPOSITORY / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_no_file_of_the_package_is_long() -> None:
+    """A longer file has more than one subject."""
+    lines = {str(path): len((REPOSITORY / path).read_text().splitlines()) for path in PYTHON_FILES}
+    too_long = {path for path, count in lines.items() if path.startswith("bridge/") and count > MOST_LINES}
+    assert too_long <= LONGER
+
+
+def test_no_module_imports_a_test_module() -> None:
+    """What several tests share is in ``tests/fakes``, ``tests/support`` or a module that is not a test."""
+    importing = {
+        path: {name for name in imports(path) if re.search(r"^tests\..*\.test_", name)} for path in PYTHON_FILES
+    }
+    found = {str(path): names for path, names in importing.items() if names}
+    assert {path for path in found if path not in IMPORTING} == set()
+
+
+def test_fakes_and_helpers_import_no_tests() -> None:
+    """They import each other and the package only."""
+    shared = [path for path in PYTHON_FILES if str(path).startswith(("tests/fakes/", "tests/support/"))]
+    allowed = ("tests.fakes.", "tests.support.")
+    used = {path: {name for name in imports(path) if name.startswith("tests.")} for path in shared}
+    assert {
+        str(path): names for path, names in used.items() if any(not each.startswith(allowed) for each in names)
+    } == {}
