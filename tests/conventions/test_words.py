@@ -49,6 +49,7 @@ ALLOWED: tuple[str, ...] = (
     "tests/core/test_continuity_model.py",
     "tests/core/test_in_flight.py",
     "tests/core/test_records.py",
+    "tests/delivery/",
     "tests/delivery/test_delivery_model.py",
     "tests/delivery/test_delivery_thread.py",
     "tests/delivery/test_exactly_once_model.py",
