@@ -50,6 +50,28 @@ def test_events_dead_letters_announcements_and_positions_are_committed_together(
     assert [at for _, at in topics.events_of(key)] == list(range(1, 600))
 
 
+def test_what_its_topic_does_not_accept_aborts_nothing(kafka: str, namespace: str) -> None:
+    """Two sessions of one shard, each 30th event too large for its topic: dead letters at once, whole, in seconds."""
+    topics = Topics(kafka, namespace, tools=50_000)
+    with topics.replica() as replica:
+        began = monotonic()
+        sessions = [topics.open(replica, topics.key(0, number)) for number in range(2)]
+        for at in range(1, 401, 30):
+            for one in sessions:
+                one.submit(events(range(at, at + 29), size=1000))
+                one.submit(events([at + 29], name="tool_call", size=100_000))
+        for one in sessions:
+            settled(one)
+        assert monotonic() - began < 30
+        assert [one.counters.rewinds for one in sessions] == [0, 0]
+    letters = topics.read(topics.dead_letters)
+    assert {letter.header("bridge.reason") for letter in letters} == {"oversize"}
+    assert len(letters) == 2 * 14
+    assert all(len(letter.value or b"") > 100_000 for letter in letters)
+    for one in sessions:
+        topics.assert_exactly_once(one.key, 420)
+
+
 def test_an_idle_shard_writes_nothing(kafka: str, namespace: str) -> None:
     """No transaction is begun when nothing moved."""
     topics = Topics(kafka, namespace)

@@ -71,7 +71,9 @@ class Replica:
         self.leases = [Lease(shard, self.group) for shard in shards]
         self.restored: dict[SessionKey, Checkpoint] = {}
         self.reclaims = 0
-        settings = ProducerSettings({"bootstrap.servers": topics.through, **QUICK}, 1_000_000)
+        settings = ProducerSettings(
+            {"bootstrap.servers": topics.through, **QUICK}, topics.sizes.batch_size, topics.sizes.largest
+        )
         config = {"bootstrap.servers": topics.bootstrap, **QUICK}
         self.reader = ShardReader(
             config, topics.checkpoints, SHARDS, lambda _shard, _record: None, lambda: None, timeout=1.0
@@ -80,7 +82,7 @@ class Replica:
             lambda shard: TransactionalProducer(settings, transactional_id(topics.namespace, shard), timeouts),
             lambda: IdempotentProducer(settings, Role.POSITIONS),
             OwnTopics(topics.checkpoints, SHARDS, topics.lifecycle),
-            SizeLimits(),
+            topics.sizes,
             Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
             Pace(interval, 0.2, timeouts),
             self._reclaim,
@@ -134,8 +136,14 @@ class Replica:
 class Topics:
     """The topics of one namespace, and replicas that deliver to them."""
 
-    def __init__(self, bootstrap: str, namespace: str, *, through: str | None = None, limit: int | None = None) -> None:
-        """``through``: the bridge's address of Kafka; ``limit``: the events topic's ``max.message.bytes``."""
+    def __init__(
+        self, bootstrap: str, namespace: str, *, through: str | None = None, limit: int | None = None, tools: int = 0
+    ) -> None:
+        """``through``: where the bridge believes Kafka to be.
+
+        ``limit``: the events topic's ``max.message.bytes``, which the bridge does not know; ``tools``: that of the
+        routed topic, which it knows.
+        """
         self.bootstrap = bootstrap
         self.through = through or bootstrap
         self.namespace = namespace
@@ -144,6 +152,9 @@ class Topics:
         self.lifecycle = f"{namespace}.lifecycle"
         self.topics = [self.events, self.tools, self.dead_letters, self.lifecycle]
         limits = {} if limit is None else {self.events: {"max.message.bytes": str(limit)}}
+        if tools:
+            limits[self.tools] = {"max.message.bytes": str(tools)}
+        self.sizes = SizeLimits({self.tools: tools} if tools else {})
         for topic in self.topics:
             create_topic(bootstrap, topic, config=limits.get(topic))
         create_topic(bootstrap, self.checkpoints, SHARDS, {"cleanup.policy": "compact"})
