@@ -9,7 +9,6 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.sizes import SizeLimits
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
@@ -21,9 +20,12 @@ from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.shard_thread import Pace, Reclaim
+from bridge.delivery.topic_ids import Ids, TopicIds
+from bridge.errors import BridgeError
 from bridge.kafka.config import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
-from bridge.kafka.topics import TopicLimits
+from bridge.kafka.topic_admin import TopicAdmin
+from bridge.kafka.topics import TopicLimits, plan
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 from bridge.observe.health import KAFKA_LIMIT, Heartbeats
 from bridge.settings import Settings
@@ -128,7 +130,7 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     ) -> Mapping[SessionKey, Checkpoint]:  # called by a delivery thread, once all parts are there
         return coordinator.reclaim(lease)
 
-    delivery = make_delivery(settings, count, limits.sizes, reclaim, heartbeat)
+    delivery = make_delivery(settings, limits, reclaim, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
     coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
     topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.write_positions_again))
@@ -168,12 +170,10 @@ class KafkaProbe:
         return 0.0 if self._delivery.last_answer is None else monotonic() - self._delivery.last_answer
 
 
-def make_delivery(
-    settings: Settings, partitions: int, sizes: SizeLimits, reclaim: Reclaim, heartbeat: Callable[[], None]
-) -> Delivery:
-    """``partitions`` of the checkpoints topic; ``sizes``: of the topics as they are now."""
-    topics, delivery = settings.topics, settings.delivery
-    own = OwnTopics(topics.checkpoints, partitions, topics.lifecycle)
+def make_delivery(settings: Settings, limits: TopicLimits, reclaim: Reclaim, heartbeat: Callable[[], None]) -> Delivery:
+    """``limits``: of the topics; its ``sizes`` follow them."""
+    topics, delivery, sizes = settings.topics, settings.delivery, limits.sizes
+    own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle)
     config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
 
     def make(role: Role) -> IdempotentProducer:
@@ -181,7 +181,7 @@ def make_delivery(
 
     if delivery.guarantee == "at_least_once":
         bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
-        return AtLeastOnce(make, own, sizes, bounds, heartbeat)
+        return AtLeastOnce(make, own, sizes, TopicIds(limits.ids, lambda: _topic_ids(settings)), bounds, heartbeat)
 
     timeouts = TransactionTimeouts()
 
@@ -199,3 +199,12 @@ def make_delivery(
         reclaim,
         heartbeat,
     )
+
+
+def _topic_ids(settings: Settings) -> Ids | None:
+    """The topics' ids now; None when Kafka does not answer. Asked after a fatal error only, by a new client."""
+    try:
+        found = TopicAdmin(client_config(settings.kafka, "mix-bridge")).describe(plan(settings))
+    except BridgeError:
+        return None
+    return {name: topic.topic_id for name, topic in found.items() if topic is not None}

@@ -27,6 +27,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Producers
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
+from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
 
 log = get_logger("bridge.delivery")
@@ -62,11 +63,12 @@ class AtLeastOnce:
     in the delivery thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its collaborators, given once
         self,
         make_producer: Callable[[Role], IdempotentProducer],
         topics: OwnTopics,
         sizes: SizeLimits,
+        topic_ids: TopicIds,
         limits: Limits,
         beat: Callable[[], None],
     ) -> None:
@@ -80,6 +82,7 @@ class AtLeastOnce:
         self._replace_at, self._replace_delay = 0.0, _REPLACE_FIRST
         self._topics = topics
         self._sizes = sizes
+        self._topic_ids = topic_ids
         self._limits = limits
         self._beat = beat
         self._closed_checkpoints = 0
@@ -322,7 +325,8 @@ class AtLeastOnce:
         for sender in senders:
             sender.hold()  # a record produced meanwhile would overtake what is lost
         self._producers.replace()
+        recreated = self._topic_ids.recreated()
         for sender in senders:
-            sender.lose_producers()
+            sender.lose_producers(recreated)
         self._replace_at = monotonic() + self._replace_delay
         self._replace_delay = min(2 * self._replace_delay, _REPLACE_LONGEST)

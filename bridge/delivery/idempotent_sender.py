@@ -136,23 +136,26 @@ class IdempotentSender:
         with self.session.lock:
             self._handover.is_direct = False
 
-    def lose_producers(self) -> None:
+    def lose_producers(self, recreated: frozenset[str] | None) -> None:
         """The producers were replaced: what they had in flight is never reported, and goes again from memory.
 
-        Where the old producer was not surely known, Kafka may have written a later batch and not an earlier one: those
-        numbers are not used again.
+        Where Kafka may not have known the old producer, it may have written a later batch and not an earlier one: those
+        numbers are not used again. ``recreated``: topics created again since; None: that is not known.
         """
         with self.session.lock:
             for entry in self._entries:
                 entry.lose()
                 if entry.stage is Stage.LOST:
                     self._handover.has_failed = True
-                    is_known = not isinstance(entry, Batch) or self._is_introduced(entry.counts)
+                    is_known = not isinstance(entry, Batch) or self._was_known(entry, recreated)
                     self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)
             self.introduced.clear()
             self._handover.piece = self._alone = None
             self.checkpoints.lose_producers()
             self.call()
+
+    def _was_known(self, batch: Batch, recreated: frozenset[str] | None) -> bool:
+        return recreated is not None and recreated.isdisjoint(batch.counts) and self._is_introduced(batch.counts)
 
     def lose_checkpoints(self) -> None:
         """The producer of checkpoints was replaced: what it had in flight goes again from memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.core.records.sizes import SizeLimits
 from bridge.errors import Mistake, SettingsError
@@ -79,6 +79,8 @@ class TopicLimits:
     sizes: SizeLimits
     """``max.message.bytes`` of each topic; the topic watch keeps it up to date."""
     warnings: tuple[Mistake, ...] = ()
+    ids: Mapping[str, str | None] = field(default_factory=dict)
+    """Topic ids by name; empty where topics are not described."""
 
 
 def plan(settings: Settings) -> tuple[TopicPlan, ...]:
@@ -125,6 +127,7 @@ def limits_of(settings: Settings, planned: Sequence[TopicPlan], topics: Mapping[
         checkpoint_partitions=topics[settings.topics.checkpoints].partitions,
         sizes=SizeLimits({name: each.max_message_bytes for name, each in topics.items()}),
         warnings=tuple(warning for each in problems for warning in each.warnings),
+        ids={name: each.topic_id for name, each in topics.items()},
     )
 
 

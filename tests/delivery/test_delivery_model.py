@@ -36,6 +36,7 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.kafka_model import ModelKafka, ModelProducer, Produced
 from tests.fakes.membership import SoleOwner
@@ -59,6 +60,7 @@ RULES = Rules(
     dead_letters_topic=DEAD,
     routes=(Route("tool_*", TOOLS),),
 )
+TROUBLES = ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate")
 LARGE = 3000
 """Bytes of data of an event that is a culprit where a topic's limit is lowered; the others have under 100."""
 
@@ -150,7 +152,7 @@ class World:
     violations: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.kafka = ModelKafka(dict(PARTITIONS), self._written)
+        self.kafka = ModelKafka(dict(PARTITIONS), self._written, ids=dict.fromkeys(PARTITIONS, "first"))
         self.numbers: dict[tuple[bytes, int, int], int] = {}
         self.seen: dict[bytes, set[int]] = defaultdict(set)
         self.epochs: dict[bytes, set[int]] = defaultdict(set)
@@ -181,6 +183,7 @@ class World:
             self._make_producer,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
             SizeLimits(),
+            TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids)),
             Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
             lambda: None,
         )
@@ -203,7 +206,7 @@ class World:
     def crash(self) -> None:
         """Nothing is left but the log; what is on the wire arrives at once or never."""
         for producer in [each for each in self.producers if not each.abandoned]:
-            producer.fail()
+            producer.fail(is_crash=True)
         self.kafka.given_up.clear()
         self.producers.clear()
         if self.chance.random() < 0.2:
@@ -289,7 +292,9 @@ class World:
         chance, kafka = self.chance, self.kafka
         topic = chance.choice([EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE])
         with kafka.lock:
-            match chance.choice(("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late")):
+            match chance.choice(
+                ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate")
+            ):
                 case "limit":
                     kafka.limits[topic] = 150 if topic == CHECKPOINTS else 400
                 case "down":
@@ -300,6 +305,8 @@ class World:
                     kafka.capacity = chance.choice((0, 1, 5))
                 case "client":
                     kafka.client_limit = 1000
+                case "recreate":
+                    self._recreate(topic)
                 case "heal":
                     kafka.heal()
                 case "fatal":
@@ -308,6 +315,13 @@ class World:
                 case _:
                     for producer in list(kafka.given_up):
                         producer.arrive_late()
+
+    def _recreate(self, topic: str) -> None:
+        """Delete a topic and create it again; half the time the producer ends before Kafka knows it there again."""
+        self.kafka.recreate(topic, self.producers)
+        events = next(each for each in reversed(self.producers) if each.role is Role.EVENTS)
+        if self.chance.random() < 0.5 and not events.abandoned:
+            events.fail()
 
     def run(self, steps: int, *, trouble: float, crash: float) -> None:
         """Go on by chance for so many steps."""

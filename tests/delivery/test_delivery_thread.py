@@ -22,6 +22,7 @@ from bridge.delivery.budget import RECORD_OVERHEAD, MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.topic_ids import TopicIds
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer
 from tests.delivery.test_delivery_model import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES, switching_often
@@ -52,6 +53,7 @@ class Running:
             lambda role: cast("IdempotentProducer", PatientProducer(self.kafka, random.Random(3), role)),
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
             SizeLimits(),
+            TopicIds({}, dict),
             Limits(interval, max_in_flight, max_buffer_bytes),
             self._beat,
         )

@@ -21,6 +21,7 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.topic_ids import TopicIds
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.delivery.test_delivery_model import (
@@ -58,12 +59,13 @@ class Rig:
 
     def __init__(self, clock: Clock, *, max_in_flight: int = 1000) -> None:
         self.clock = clock
-        self.kafka = ModelKafka(dict(PARTITIONS), unheard)
+        self.kafka = ModelKafka(dict(PARTITIONS), unheard, ids=dict.fromkeys(PARTITIONS, "first"))
         self.producers: list[ModelProducer] = []
         self.delivery = AtLeastOnce(
             self._make,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
             SizeLimits(),
+            TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids)),
             Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
             lambda: None,
         )
@@ -119,12 +121,12 @@ def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
     one = rig.open()
     lose = IdempotentSender.lose_producers
 
-    def submit_and_lose(sender: IdempotentSender) -> None:
+    def submit_and_lose(sender: IdempotentSender, recreated: frozenset[str] | None) -> None:
         monkeypatch.setattr(IdempotentSender, "lose_producers", lose)
         one.submit(events(3))
         for producer in rig.producers[1:]:
             producer._live(20)
-        lose(sender)
+        lose(sender, recreated)
 
     monkeypatch.setattr(IdempotentSender, "lose_producers", submit_and_lose)
     one.submit(events(1, 2))
@@ -650,3 +652,43 @@ def test_after_a_stall_no_checkpoint_is_written_without_a_proof(rig: Rig, monkey
 def checkpoints(rig: Rig) -> int:
     """Checkpoints in the topic."""
     return sum(len(log) for (name, _), log in rig.kafka.logs.items() if name == CHECKPOINTS)
+
+
+@pytest.mark.parametrize("is_recreated", [True, False])
+def test_a_producer_lost_in_a_topic_that_was_created_again_means_a_new_epoch(rig: Rig, *, is_recreated: bool) -> None:
+    """Kafka accepts any first number there: a later batch may be written and an earlier one not. Else numbers stay."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(30)
+    before = one.position.epoch
+    one.submit(events(2))
+    one.submit(events(3))
+    if is_recreated:
+        rig.kafka.recreate(EVENTS, rig.producers)
+    producer = rig.producers[0]
+    (place,) = [place for place, queue in producer._queued.items() if queue]
+    lost, written = producer._queued[place]
+    rig.kafka.write([written], late=False) if is_recreated else rig.kafka.write([lost], late=False)
+    producer._queued.clear()
+    producer.fatal = "broken"
+    rig.turn(100)
+    assert (one.position.epoch > before) is is_recreated
+    follower = Follower()
+    for record in rig.records(EVENTS):
+        follower.take(record.record)
+    assert {at_of(seen.data) for seen in follower.accepted} == {1, 2, 3}
+
+
+def test_an_unknown_answer_about_the_topics_counts_as_created_again(rig: Rig) -> None:
+    """A repeat is harmless, a hidden record is not."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(30)
+    before = one.position.epoch
+    rig.delivery._topic_ids = TopicIds({EVENTS: "first"}, lambda: None)
+    one.submit(events(2))
+    rig.producers[0]._queued.clear()
+    rig.producers[0].fatal = "broken"
+    rig.turn(100)
+    assert one.position.epoch > before
+    assert one.acknowledged == one.position

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -83,6 +83,8 @@ class ModelKafka:
     """Topics the client knows to be missing."""
     client_limit: int = 10**9
     """Larger records are refused by the client itself."""
+    ids: dict[str, str | None] = field(default_factory=dict)
+    """Topic ids."""
     capacity: int = 10**9
     """Records one producer's queue holds."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -101,6 +103,12 @@ class ModelKafka:
             self.logs[record.place].append(record)
             self.written(record, late=late)
 
+    def recreate(self, topic: str, producers: Iterable[ModelProducer]) -> None:
+        """Delete a topic and create it again: no producer is known there. What consumers have read stays read."""
+        self.ids[topic] = f"{topic} {len(self.ids)} {self.ids.get(topic)}"[:60]
+        for producer in producers:
+            producer.forget(topic)
+
     def heal(self) -> None:
         """Everything works again."""
         self.limits.clear()
@@ -117,7 +125,7 @@ class ModelProducer:
         self.fatal: str | None = None
         self.abandoned = False
         self._chance = chance
-        self._role = role
+        self.role = role
         self._known: set[Place] = set()
         self._queued: dict[Place, deque[Produced]] = defaultdict(deque)
         self._sent: dict[Place, deque[list[Produced]]] = defaultdict(deque)
@@ -185,11 +193,20 @@ class ModelProducer:
 
     # What the world does
 
-    def fail(self) -> None:
-        """A fatal error: of what is on its way, any beginning of each partition's may have been written."""
+    def forget(self, topic: str) -> None:
+        """Kafka does not know this producer in the topic any more."""
+        self._known = {place for place in self._known if place[0] != topic}
+
+    def fail(self, *, is_crash: bool = False) -> None:
+        """A fatal error: of what is on its way, any beginning of each partition's may have been written.
+
+        Where Kafka does not know the producer, the first batch may be missing: it accepts any first number.
+        """
         with self.kafka.lock:
             self.fatal = in_words(FINISHED)
-            for batches in self._sent.values():
+            for place, batches in self._sent.items():
+                if place not in self._known and len(batches) > 1 and not is_crash and self._chance.random() < 0.5:
+                    batches.popleft()
                 self._write_some(batches, self._chance.choice((0, 1, 5)))
 
     def arrive_late(self) -> None:
@@ -223,7 +240,7 @@ class ModelProducer:
         queue = self._queued[place]
         if len(self._sent[place]) < 5:
             size = min(len(queue), self._chance.choice((1, 2, 5, 20)))
-            if self._role is Role.ISOLATION:
+            if self.role is Role.ISOLATION:
                 size = len(queue)  # a flush sends one request
             self._sent[place].append([queue.popleft() for _ in range(size)])
 
@@ -234,7 +251,7 @@ class ModelProducer:
         if error is None:
             self.kafka.write(batch, late=self.abandoned)
             self._known.add(place)
-        elif self._role is Role.EVENTS:  # the broker takes nothing behind a gap, and the client ends over it
+        elif self.role is Role.EVENTS:  # the broker takes nothing behind a gap, and the client ends over it
             if place in self._known:
                 batches.clear()
             self.fatal = in_words(error)

@@ -23,6 +23,7 @@ from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.fakes.membership import SoleOwner
 from tests.support.broker import Broker, quiet_admin
@@ -79,6 +80,7 @@ class Topics:
             self._make,
             OwnTopics(self.checkpoints, CHECKPOINT_PARTITIONS, self.lifecycle),
             self.sizes,
+            TopicIds({}, dict),
             Limits(checkpoint_interval=0.2, max_in_flight=10_000, max_buffer_bytes=10**8),
             lambda: None,
         )
