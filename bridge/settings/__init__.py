@@ -1,9 +1,9 @@
 """Settings: read from all sources, checked as a whole, one frozen tree.
 
-To read it, begin with `loading`, which does it step by step. What there is to set stands in `model` and `server`, one
-field per key; `kind`, `kinds` and `lists` say what a value may be, with the `checks` of texts; `catalogue` finds keys.
-`sources` fill `layers`, one each; `files`, `rules` and `properties` judge the tree, `mistakes` words what is wrong;
-`reference` and `show` write it all out. `naming` says what follows from them in Kafka, `bounds` what they are held to.
+`loading` shows all steps. `model` and `server` define one field per setting, with the types of `values` and the
+`checks` of texts; `describe` derives texts from the types, `catalogue` finds keys, `hints` suggests them.
+`sources` read into `origins`; `mistakes` words pydantic's errors; `files` and `rules` check the tree;
+`reference` and `show` print it.
 """
 
 from bridge.settings.addresses import Address

@@ -24,7 +24,7 @@ PREFIX = "MIX_BRIDGE_"
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that users pick below a key: how they are checked, and what ``_`` of a variable stands for."""
+    """The names that users pick below a key: their check, and the meaning of ``_`` in a variable."""
 
     allowed: str
     check: Callable[[str], str]
@@ -121,9 +121,9 @@ def place_at(path: Sequence[str]) -> Place:
     return place
 
 
-def place_of_key(key: str) -> Place:
+def place_of_key(segments: Sequence[str]) -> Place:
     """The place of a key such as ``kafka.properties.client.id``. Unknown or ValueError as `Place.child`."""
-    place, rest = ROOT, key.split(".")
+    place, rest = ROOT, list(segments)
     while rest:
         if place.names is not None and place.names.whole:
             rest = [".".join(rest)]
@@ -170,7 +170,7 @@ def _keys(model: Any, path: Path) -> Iterator[Key]:  # noqa: ANN401 - a type exp
         elif is_group(annotation):
             yield from _keys(annotation, here)
         else:
-            yield Key(here, annotation, field.default, field.is_required(), field.description or "", _example(field))
+            yield Key(here, annotation, field.default, field.is_required(), _description(field), _example(field))
 
 
 def _named_keys(field: FieldInfo, path: Path) -> Iterator[Key]:
@@ -178,7 +178,11 @@ def _named_keys(field: FieldInfo, path: Path) -> Iterator[Key]:
     if is_group(annotation):
         yield from _keys(annotation, path)
     else:
-        yield Key(path, annotation, None, False, field.description or "", _example(field), open=True)  # noqa: FBT003 - required
+        yield Key(path, annotation, None, False, _description(field), _example(field), open=True)  # noqa: FBT003 - required
+
+
+def _description(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
 
 
 def _example(field: FieldInfo) -> Any:  # noqa: ANN401 - as the key has it

@@ -6,43 +6,60 @@ No message contains the text, which may be a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import TypeVar
 
 T = TypeVar("T", bound=Sized)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # from JSON, and from a variable that is not UTF-8
-_TOPIC = re.compile(r"[a-zA-Z0-9._-]+")
-_SERVER = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+_TOPIC = r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]+"  # org.apache.kafka.common.internals.Topic
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_PROPERTY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@,\[\]]+)(?::([0-9]{1,5}))?")
 
 TOPIC_LENGTH = 249  # Kafka's own limit: a directory name holds the topic and its partition
-SESSION_LENGTH = (
-    1024  # as for discovered sessions: it is part of addresses, keys and headers, which are limited to a few KiB
-)
+SESSION_LENGTH = 1024  # as for discovered sessions: ids are part of addresses, keys and headers
 NAMESPACE_LENGTH = 200  # leaves room for the longest suffix of a topic, group or transactional id
 _INTERNAL_TOPICS = {"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"}
 
 # The bridge sends these itself; another value would break the stream, its framing or its resumption
-OWN_HEADERS = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "cache-control",
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "last-event-id",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+OWN_HEADERS = {"accept", "accept-encoding", "cache-control", "connection", "content-length", "expect", "keep-alive"}
+OWN_HEADERS |= {"last-event-id", "te", "trailer", "transfer-encoding", "upgrade"}
+
+
+def matching(pattern: str, problem: str, longest: int | None = None) -> Callable[[str], str]:
+    """A check that a whole text matches a pattern and is not too long."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(problem)
+        if longest is not None and len(text) > longest:
+            raise ValueError("is too long")
+        return text
+
+    return check
+
+
+server_name = matching(r"[a-z0-9]+([_-][a-z0-9]+)*", "is not a server name")
+property_name = matching(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*", "is not a name of a Kafka property")
+namespace = matching(_TOPIC, "is not a legal prefix of a topic name", NAMESPACE_LENGTH)
+instance = matching(_TOPIC, "is not a legal group.instance.id", TOPIC_LENGTH)
+topic_name = matching(_TOPIC, "is not a legal topic name", TOPIC_LENGTH)
+
+
+def topic(text: str) -> str:
+    """A topic name that Kafka accepts, and not one of its internal topics."""
+    if topic_name(text) in _INTERNAL_TOPICS:
+        raise ValueError("is an internal topic of Kafka")
+    return text
+
+
+def host(text: str) -> str:
+    """A host name or an IP address to listen on."""
+    if re.search(r"[\s/@\[\]]", any_text(text)):
+        raise ValueError("is not a host name or an IP address")
+    return text
 
 
 def not_empty(value: T) -> T:
@@ -73,42 +90,6 @@ def session_id(text: str) -> str:
     return text
 
 
-def topic(text: str) -> str:
-    """A topic name Kafka accepts (org.apache.kafka.common.internals.Topic)."""
-    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
-        raise ValueError("is not a legal topic name")
-    if len(text) > TOPIC_LENGTH:
-        raise ValueError("is too long")
-    if text in _INTERNAL_TOPICS:
-        raise ValueError("is an internal topic of Kafka")
-    return text
-
-
-def namespace(text: str) -> str:
-    """A prefix that keeps the names made of it legal."""
-    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
-        raise ValueError("is not a legal prefix of a topic name")
-    if len(text) > NAMESPACE_LENGTH:
-        raise ValueError("is too long")
-    return text
-
-
-def instance(text: str) -> str:
-    """A name Kafka accepts as ``group.instance.id``: the rules of topic names, without its internal names."""
-    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
-        raise ValueError("is not a legal group.instance.id")
-    if len(text) > TOPIC_LENGTH:
-        raise ValueError("is too long")
-    return text
-
-
-def server_name(text: str) -> str:
-    """The name of a server: part of keys, of sources and of variable names."""
-    if not _SERVER.fullmatch(text):
-        raise ValueError("is not a server name")
-    return text
-
-
 def header_name(text: str) -> str:
     """A header's field name (RFC 9110, 5.1), in small letters, that the bridge does not send itself."""
     if not _HEADER.fullmatch(text):
@@ -129,7 +110,7 @@ def header_value(text: str) -> str:
 
 def token(text: str) -> str:
     """A bearer token (RFC 6750, 2.1, in a wide sense): a text that fits into the Authorization header."""
-    header_value(text)
+    header_value(not_empty(text))
     if " " in text:
         raise ValueError("has a space")
     return text
@@ -140,13 +121,6 @@ def event_id(text: str) -> str:
     any_text(text)
     if text != text.strip():
         raise ValueError("begins or ends with a space")
-    return text
-
-
-def property_name(text: str) -> str:
-    """The name of a property of librdkafka or of a topic."""
-    if not _PROPERTY.fullmatch(text):
-        raise ValueError("is not a name of a Kafka property")
     return text
 
 
@@ -170,12 +144,4 @@ def broker(text: str) -> str:
         raise ValueError("has an item that is not host:port")
     if match[2] and not 0 < int(match[2]) < 2**16:
         raise ValueError("has a port out of range")
-    return text
-
-
-def host(text: str) -> str:
-    """A host name or an IP address to listen on."""
-    any_text(text)
-    if re.search(r"[\s/@\[\]\x00-\x1f\x7f]", text):
-        raise ValueError("is not a host name or an IP address")
     return text

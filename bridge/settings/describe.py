@@ -1,6 +1,6 @@
-"""What the type of a setting tells people: its allowed values, its value as text, whether it is a secret. Pure.
+"""Texts derived from the type of a setting: its allowed values, a value as text, whether it is a secret. Pure.
 
-All of it is derived from the annotation, so that messages and the reference cannot differ from the validation.
+Messages and the reference use them, so that neither can differ from the validation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def annotation_of(field: FieldInfo) -> Any:  # noqa: ANN401 - a type expression
-    """The type of a field with everything that stands beside it."""
+    """The type of a field with its metadata."""
     annotation: Any = field.annotation
     for item in field.metadata:
         annotation = Annotated[annotation, item]
@@ -85,7 +85,7 @@ def _allowed(base: Any, metadata: list[Any]) -> str:  # noqa: ANN401 - a type ex
 
 
 def _metadata(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - a type expression
-    """Everything that stands beside a type, the outermost last."""
+    """The metadata of a type, the outermost last."""
     if get_origin(annotation) is Annotated:
         inner, *beside = get_args(annotation)
         yield from _metadata(inner)

@@ -1,4 +1,4 @@
-"""pydantic's errors as one line each: the key, the value unless it is secret, what is allowed, and the origin."""
+"""pydantic's errors as one line each: the key, the value unless it is secret, the allowed values, the origin."""
 
 from __future__ import annotations
 

@@ -47,59 +47,43 @@ Guarantee = Literal["at_least_once", "exactly_once"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
+HostName = Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.host), Allowed("a host name or an IP address")]
+ServerName = Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.server_name), Allowed("the name of a server")]
+
 
 class KafkaSettings(Group):
     """How to reach Kafka."""
 
-    bootstrap_servers: Brokers = Field(
-        "", description="bootstrap brokers; `run` and `check` require them", examples=["localhost:9092"]
-    )
-    security_protocol: Annotated[SecurityProtocol, LOWER] | None = Field(
-        None, description="the default of the Kafka client is plaintext", examples=["sasl_ssl"]
-    )
-    sasl_mechanism: Annotated[SaslMechanism, UPPER] | None = Field(
-        None,
-        description="SASL mechanism; all SASL settings require a SASL security protocol",
-        examples=["SCRAM-SHA-512"],
-    )
-    sasl_username: Annotated[PrintableText, NOT_EMPTY] | None = Field(
-        None, description="SASL user", examples=["mix-bridge"]
-    )
-    sasl_password: Password | None = Field(None, description="SASL password", examples=["change-me"])
-    sasl_password_file: FilePath | None = Field(
-        None, description="file with the SASL password", examples=["/etc/mix-bridge/kafka-password"]
-    )
-    ssl_ca_file: FilePath | None = Field(
-        None,
-        description="trusted certificate authorities (PEM) for the brokers' certificates, instead of the system's",
-        examples=["/etc/mix-bridge/kafka-ca.pem"],
-    )
-    ssl_cert_file: FilePath | None = Field(
-        None, description="client certificate (PEM)", examples=["/etc/mix-bridge/kafka.pem"]
-    )
-    ssl_key_file: FilePath | None = Field(
-        None, description="private key of the client certificate (PEM)", examples=["/etc/mix-bridge/kafka-key.pem"]
-    )
-    ssl_key_password: Password | None = Field(None, description="password of the private key", examples=["change-me"])
-    ssl_key_password_file: FilePath | None = Field(
-        None, description="file with the password of the private key", examples=["/etc/mix-bridge/kafka-key-password"]
-    )
-    compression: Annotated[Compression, LOWER] = Field("lz4", description="compression of record batches")
-    group_session_timeout: Annotated[float, Field(ge=6, le=1800), DURATION] = Field(
-        10.0,
-        description="a replica that sends no heartbeat for this long loses its shards. The brokers limit the value"
-        " (`group.min.session.timeout.ms`, 6 s by default, and `group.max.session.timeout.ms`)",
-    )
-    properties: dict[str, PropertyValue] = Field(
-        {},
-        description="librdkafka properties that every client gets unchanged; properties that would break delivery are"
-        " refused (acks, idempotence, transactional.id, partitioner, message.timeout.ms, enable.auto.commit, group.*,"
-        " ...)",
-        examples=[{"socket.keepalive.enable": "true"}],
-    )
-
-
-ServerName = Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.server_name), Allowed("the name of a server")]
+    bootstrap_servers: Brokers = Field("", examples=["localhost:9092"])
+    """Bootstrap brokers; `run` and `check` require them."""
+    security_protocol: Annotated[SecurityProtocol, LOWER] | None = Field(None, examples=["sasl_ssl"])
+    """The default of the Kafka client is plaintext."""
+    sasl_mechanism: Annotated[SaslMechanism, UPPER] | None = Field(None, examples=["SCRAM-SHA-512"])
+    """SASL mechanism; all SASL settings require a SASL security protocol."""
+    sasl_username: Annotated[PrintableText, NOT_EMPTY] | None = Field(None, examples=["mix-bridge"])
+    """SASL user."""
+    sasl_password: Password | None = Field(None, examples=["change-me"])
+    """SASL password."""
+    sasl_password_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/kafka-password"])
+    """File with the SASL password."""
+    ssl_ca_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/kafka-ca.pem"])
+    """Trusted certificate authorities (PEM) for the brokers' certificates, instead of the system's."""
+    ssl_cert_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/kafka.pem"])
+    """Client certificate (PEM)."""
+    ssl_key_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/kafka-key.pem"])
+    """Private key of the client certificate (PEM)."""
+    ssl_key_password: Password | None = Field(None, examples=["change-me"])
+    """Password of the private key."""
+    ssl_key_password_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/kafka-key-password"])
+    """File with the password of the private key."""
+    compression: Annotated[Compression, LOWER] = "lz4"
+    """Compression of record batches."""
+    group_session_timeout: Annotated[float, Field(ge=6, le=1800), DURATION] = 10.0
+    """A replica that sends no heartbeat for this long loses its shards. The brokers limit the value
+    (`group.min.session.timeout.ms`, 6 s by default, and `group.max.session.timeout.ms`)."""
+    properties: dict[str, PropertyValue] = Field({}, examples=[{"socket.keepalive.enable": "true"}])
+    """Properties of librdkafka that every client gets unchanged. Properties that would break delivery are refused
+    (acks, idempotence, transactional.id, partitioner, message.timeout.ms, enable.auto.commit, group.*, ...)."""
 
 
 class Route(Group):
@@ -107,145 +91,110 @@ class Route(Group):
 
     match: Annotated[PrintableText, NOT_EMPTY, Allowed("a pattern of SSE event names such as tool_*")]
     topic: TopicName
-    server: (
-        Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.server_name), Allowed("the name of a server")] | None
-    ) = None
+    server: ServerName | None = None
 
 
 class TopicSettings(Group):
     """Names of the topics, and how missing topics are created."""
 
-    events: TopicName = Field("", description="topic of events; default: `<namespace>.events`", examples=["mix.events"])
-    dead_letters: TopicName = Field(
-        "", description="topic of dead letters; default: `<namespace>.dead-letters`", examples=["mix.dead-letters"]
-    )
-    checkpoints: TopicName = Field(
-        "", description="topic of checkpoints; default: `<namespace>.checkpoints`", examples=["mix.checkpoints"]
-    )
-    lifecycle: TopicName = Field(
-        "", description="topic of lifecycle records; default: `<namespace>.lifecycle`", examples=["mix.lifecycle"]
-    )
-    create: Flag = Field(default=True, description="create missing topics; an existing topic is checked, never altered")
-    partitions: Annotated[int, Field(ge=1, le=10_000), WHOLE] = Field(
-        8, description="number of partitions of created topics"
-    )
-    replication_factor: OrNone[Annotated[int, Field(ge=1, le=32_767), WHOLE]] = Field(
-        None, description="replication factor of created topics; `none`: the default of the brokers", examples=["3"]
-    )
-    shards: Annotated[int, Field(ge=1, le=10_000), WHOLE] = Field(
-        8,
-        description="number of partitions of the checkpoints topic: the maximum number of replicas that can share the"
-        " work",
-    )
-    config: dict[str, PrintableText] = Field(
-        {},
-        description="topic settings (retention.ms, min.insync.replicas, ...) of created event, dead-letter and"
-        " lifecycle topics",
-        examples=[{"retention.ms": "604800000"}],
-    )
+    events: TopicName = Field("", examples=["mix.events"])
+    """Topic of events; default: `<namespace>.events`."""
+    dead_letters: TopicName = Field("", examples=["mix.dead-letters"])
+    """Topic of dead letters; default: `<namespace>.dead-letters`."""
+    checkpoints: TopicName = Field("", examples=["mix.checkpoints"])
+    """Topic of checkpoints; default: `<namespace>.checkpoints`."""
+    lifecycle: TopicName = Field("", examples=["mix.lifecycle"])
+    """Topic of lifecycle records; default: `<namespace>.lifecycle`."""
+    create: Flag = True
+    """Create missing topics; an existing topic is checked, never altered."""
+    partitions: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 8
+    """Number of partitions of created topics."""
+    replication_factor: OrNone[Annotated[int, Field(ge=1, le=32_767), WHOLE]] = Field(None, examples=["3"])
+    """Replication factor of created topics; `none`: the default of the brokers."""
+    shards: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 8
+    """Number of partitions of the checkpoints topic: the maximum number of replicas that can share the work."""
+    config: dict[str, PrintableText] = Field({}, examples=[{"retention.ms": "604800000"}])
+    """Topic settings (retention.ms, min.insync.replicas, ...) of created event, dead-letter and lifecycle topics."""
     routes: Annotated[
         tuple[Route, ...],
         ROWS,
         Allowed('a list of tables {match = "tool_*", topic = "mix.tools"}, with server = "name" for one server only'),
-    ] = Field(
-        (),
-        description="`match` is a pattern of SSE event names; the first match wins; `server` limits a route to one"
-        " server",
-        examples=['[{"match": "tool_*", "topic": "mix.tools"}]'],
-    )
+    ] = Field((), examples=['[{"match": "tool_*", "topic": "mix.tools"}]'])
+    """`match` is a pattern of SSE event names; the first match wins; `server` limits a route to one server."""
 
 
 class EventSettings(Group):
     """How an event becomes a record."""
 
-    format: Annotated[EventFormat, LOWER] = Field(
-        "structured", description="`structured` or `binary` CloudEvents, or `raw`"
-    )
-    type_prefix: PrintableText = Field("mix.", description="prefix of the CloudEvents type")
+    format: Annotated[EventFormat, LOWER] = "structured"
+    """`structured` or `binary` CloudEvents, or `raw`."""
+    type_prefix: PrintableText = "mix."
+    """Prefix of the CloudEvents type."""
     skip: Annotated[
         tuple[str, ...],
         LIST,
         each(checks.any_text),
         JSON_LIST,
         Allowed("a list (JSON or commas) of event types, none twice"),
-    ] = Field(
-        (),
-        description="event types that are not published, in addition to `connected` and `heartbeat`",
-        examples=["thinking,tool_use_parameter_delta"],
-    )
-    unknown: Annotated[Action, LOWER] = Field("publish", description="action for an event type without a schema")
-    invalid: Annotated[Action, LOWER] = Field("dead_letter", description="action for an event that violates its schema")
-    max_bytes: Annotated[int, Field(ge=1, le=100 * 1024**2), SIZE] = Field(
-        900 * 1024, description="maximum size of an encoded value; a larger event becomes a dead letter"
-    )
+    ] = Field((), examples=["thinking,tool_use_parameter_delta"])
+    """Event types that are not published, in addition to `connected` and `heartbeat`."""
+    unknown: Annotated[Action, LOWER] = "publish"
+    """Action for an event type without a schema."""
+    invalid: Annotated[Action, LOWER] = "dead_letter"
+    """Action for an event that violates its schema."""
+    max_bytes: Annotated[int, Field(ge=1, le=100 * 1024**2), SIZE] = 900 * 1024
+    """Maximum size of an encoded value; a larger event becomes a dead letter."""
 
 
 class DeliverySettings(Group):
     """How records get to Kafka."""
 
-    guarantee: Annotated[Guarantee, LOWER] = Field(
-        "at_least_once",
-        description="`exactly_once` writes in transactions: consumers with `isolation.level=read_committed` see each"
-        " event once. It requires the ACL operation Write on the transactional ids (docs/security.md). All replicas of"
-        " a namespace must use the same guarantee",
-    )
-    checkpoint_interval: Annotated[float, Field(ge=0.001, le=3600), DURATION] = Field(
-        1.0, description="at least once: maximum time until an acknowledged position is written as a checkpoint"
-    )
-    transaction_interval: Annotated[float, Field(ge=0.01, le=10), DURATION] = Field(
-        0.1,
-        description="exactly once: maximum time that a transaction stays open; consumers see its records after the"
-        " commit",
-    )
-    max_in_flight: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] = Field(
-        10_000,
-        description="maximum number of unacknowledged records per session; the reader of the session waits at this"
-        " limit",
-    )
-    max_buffer_bytes: Annotated[int, Field(ge=1024, le=1024**4), SIZE] = Field(
-        128 * 1024**2,
-        description="maximum number of unacknowledged bytes of all sessions; all readers wait at this limit. The last"
-        " record may exceed it, so the limit may be lower than `events.max_bytes`",
-    )
-    drain_timeout: Annotated[float, Field(ge=0, le=3600), DURATION] = Field(
-        25.0, description="maximum time of a graceful shutdown; after it the exit code is 75"
-    )
+    guarantee: Annotated[Guarantee, LOWER] = "at_least_once"
+    """`exactly_once` writes in transactions: consumers with `isolation.level=read_committed` see each event once. It
+    requires the ACL operation Write on the transactional ids (docs/security.md). All replicas of a namespace must
+    use the same guarantee."""
+    checkpoint_interval: Annotated[float, Field(ge=0.001, le=3600), DURATION] = 1.0
+    """At least once: maximum time until an acknowledged position is written as a checkpoint."""
+    transaction_interval: Annotated[float, Field(ge=0.01, le=10), DURATION] = 0.1
+    """Exactly once: maximum time that a transaction stays open; consumers see its records after the commit."""
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] = 10_000
+    """Maximum number of unacknowledged records per session; the reader of the session waits at this limit."""
+    max_buffer_bytes: Annotated[int, Field(ge=1024, le=1024**4), SIZE] = 128 * 1024**2
+    """Maximum number of unacknowledged bytes of all sessions; all readers wait at this limit. The last record may
+    exceed it, so the limit may be lower than `events.max_bytes`."""
+    drain_timeout: Annotated[float, Field(ge=0, le=3600), DURATION] = 25.0
+    """Maximum time of a graceful shutdown; after it the exit code is 75."""
 
 
 class HttpSettings(Group):
     """The HTTP endpoint of the daemon."""
 
-    host: Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.host), Allowed("a host name or an IP address")] = Field(
-        "127.0.0.1",
-        description="address on which health, metrics and status are served; the container image sets `0.0.0.0`",
-    )
-    port: OrNone[Annotated[int, Field(ge=0, le=65_535), WHOLE]] = Field(
-        8090, description="`0` picks a free port and logs it, `none` disables the endpoint"
-    )
-    token: BearerToken | None = Field(
-        None,
-        description="if set, every path except `/livez` and `/readyz` requires it, as a bearer token or as the password"
-        " of HTTP Basic",
-        examples=["change-me"],
-    )
-    token_file: FilePath | None = Field(
-        None, description="file with the token", examples=["/etc/mix-bridge/http-token"]
-    )
+    host: HostName = "127.0.0.1"
+    """Address on which health, metrics and status are served; the container image sets `0.0.0.0`."""
+    port: OrNone[Annotated[int, Field(ge=0, le=65_535), WHOLE]] = 8090
+    """`0` picks a free port and logs it, `none` disables the endpoint."""
+    token: BearerToken | None = Field(None, examples=["change-me"])
+    """If set, every path except `/livez` and `/readyz` requires it, as a bearer token or as the password of HTTP
+    Basic."""
+    token_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/http-token"])
+    """File with the token."""
 
 
 class LogSettings(Group):
     """Logs, which go to stderr."""
 
-    level: Annotated[LogLevel, LOWER] = Field("info", description="minimum level of a message")
-    format: Annotated[LogFormat, LOWER] | None = Field(
-        None, description="default: `console` on a terminal, otherwise `json`", examples=["json"]
-    )
+    level: Annotated[LogLevel, LOWER] = "info"
+    """Minimum level of a message."""
+    format: Annotated[LogFormat, LOWER] | None = Field(None, examples=["json"])
+    """Default: `console` on a terminal, otherwise `json`."""
 
 
 class Settings(BaseSettings):
     """The whole tree."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False, use_attribute_docstrings=True
+    )
 
     namespace: Annotated[
         str,
@@ -253,11 +202,9 @@ class Settings(BaseSettings):
         NOT_EMPTY,
         AfterValidator(checks.namespace),
         Allowed("1 to 200 of the characters a-z A-Z 0-9 . _ -"),
-    ] = Field(
-        "mix",
-        description="prefix of the default topic names, of the consumer group (`<namespace>.bridge`) and of the"
-        " transactional ids. All replicas of a namespace must have the same servers",
-    )
+    ] = "mix"
+    """Prefix of the default topic names, of the consumer group (`<namespace>.bridge`) and of the transactional ids.
+    All replicas of a namespace must have the same servers."""
     instance: OrNone[
         Annotated[
             str,
@@ -266,28 +213,29 @@ class Settings(BaseSettings):
             AfterValidator(checks.instance),
             Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
         ]
-    ] = Field(
-        None,
-        description="stable and unique name of this replica (host, pod); a replica that restarts under the same name"
-        " gets its shards back immediately",
-        examples=["bridge-0"],
-    )
-    start_timeout: Annotated[float, Field(ge=0, le=604_800), DURATION] = Field(
-        60.0,
-        description="if Kafka, or every server, is unreachable for this long at start, the exit code is 69; `0`: no"
-        " limit",
-    )
-    servers: dict[str, ServerSettings] = Field({}, description="servers by name")
-    kafka: KafkaSettings = Field(KafkaSettings(), description="Kafka")
-    topics: TopicSettings = Field(TopicSettings(), description="topics")
-    events: EventSettings = Field(EventSettings(), description="events")
-    delivery: DeliverySettings = Field(DeliverySettings(), description="delivery")
-    http: HttpSettings = Field(HttpSettings(), description="HTTP")
-    log: LogSettings = Field(LogSettings(), description="logs")
+    ] = Field(None, examples=["bridge-0"])
+    """Stable and unique name of this replica (host, pod); a replica that restarts under the same name gets its shards
+    back immediately."""
+    start_timeout: Annotated[float, Field(ge=0, le=604_800), DURATION] = 60.0
+    """If Kafka, or every server, is unreachable for this long at start, the exit code is 69; `0`: no limit."""
+    servers: dict[str, ServerSettings] = Field({})
+    """Servers by name."""
+    kafka: KafkaSettings = KafkaSettings()
+    """Kafka."""
+    topics: TopicSettings = TopicSettings()
+    """Topics."""
+    events: EventSettings = EventSettings()
+    """Events."""
+    delivery: DeliverySettings = DeliverySettings()
+    """Delivery."""
+    http: HttpSettings = HttpSettings()
+    """HTTP."""
+    log: LogSettings = LogSettings()
+    """Logs."""
 
     @classmethod
     def from_tables(cls, *tables: dict[str, Any]) -> Settings:
-        """The tree of what sources have given, the strongest first. Raises pydantic's ValidationError."""
+        """The tree of the tables of all sources, the strongest first. Raises pydantic's ValidationError."""
         sources: dict[str, Any] = {"tables": tables}
         return cls(**sources)
 

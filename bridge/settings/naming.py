@@ -1,4 +1,4 @@
-"""What the bridge is called in Kafka, and what all replicas of a namespace must have in common. Pure."""
+"""Names of the bridge in Kafka, and the fingerprint that all replicas of a namespace must share. Pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def group_of(namespace: str) -> str:
 
 
 def transactional_ids_of(namespace: str) -> str:
-    """What every transactional id begins with: the prefix to grant."""
+    """The prefix of every transactional id, for ACLs."""
     return f"{namespace}.bridge."
 
 
 def transactional_id(namespace: str, shard: int) -> str:
-    """Whoever owns the shard writes under it, and nobody else can from then on."""
+    """The transactional id of a shard. Its new owner fences the producers of earlier owners."""
     return f"{transactional_ids_of(namespace)}{shard}"
 
 
 def trial_transactional_id(namespace: str) -> str:
-    """One that is no shard's: to find out what Kafka allows without shutting anybody out."""
+    """A transactional id of no shard: a permission check with it fences no owner."""
     return f"{transactional_ids_of(namespace)}check"
 
 
 def servers_fingerprint(settings: Settings) -> str:
-    """The same for all replicas that name the same servers, whatever credentials and paths' ends they write."""
+    """Equal for all replicas with the same servers, independent of credentials and a slash at the end."""
     servers = {name: server.url.public.rstrip("/") for name, server in settings.servers.items()}
     return hashlib.sha256(json.dumps(servers, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What one source has given: each setting with its origin, and the mistakes in keys.
+"""The values of one source: each setting with its origin, and the mistakes in keys.
 
 Values of secret settings are wrapped immediately, so that no dump can show them.
 """
@@ -32,7 +32,7 @@ class SourceValues:
     """The settings of one source by path. Filled by one thread while settings are loaded."""
 
     origins: dict[Path, str] = field(default_factory=dict)
-    """Origins of settings and whole tables; what is below a table has the origin of the table."""
+    """Origins of settings and of whole tables; a setting without its own has the origin of its table."""
     given: dict[Path, Given] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     unread: bool = False
@@ -57,7 +57,7 @@ class SourceValues:
         return next((self.origins[each] for each in known if each in self.origins), "")
 
     def not_a_table(self, path: Path) -> None:
-        """Add the mistake that a value stands in the place of a table."""
+        """Add the mistake that a value was given instead of a table."""
         self.mistake(dotted(path), "is not a table of settings", self.origin(path))
 
     def unknown(self, name: str, path: Path, origin: str) -> None:
@@ -104,13 +104,13 @@ class SourceValues:
 
 
 def nested(values: Mapping[Path, Any]) -> dict[str, Any]:
-    """Nested tables of values by path; a table comes before what is below it."""
+    """Nested tables of values by path; a table precedes the values below it."""
     root: dict[str, Any] = {}
     for path, value in values.items():
         table: Any = root
         for segment in path[:-1]:
             table = table.setdefault(segment, {}) if isinstance(table, dict) else table
-        if isinstance(table, dict):  # else an invalid value stands in the place of the table
+        if isinstance(table, dict):  # else there is an invalid value instead of the table
             table[path[-1]] = value
     return root
 

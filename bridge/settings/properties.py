@@ -1,4 +1,4 @@
-"""Names that ``kafka.properties`` refuses: those with a key of their own, and those that would break delivery."""
+"""Names that ``kafka.properties`` refuses: properties with their own key, and properties that would break delivery."""
 
 from __future__ import annotations
 
@@ -26,24 +26,27 @@ OWN_KEY = {
     "allow.auto.create.topics": "topics.create",
 }
 
-# (what the name matches, what it would break)
+# (pattern of the name, consequence)
 _BREAKING = [
-    (r"acks|request\.required\.acks", "a record would count as written before all replicas have it"),
+    (r"acks|request\.required\.acks", "a record would be acknowledged before all replicas have it"),
     (
         r"(enable\.)?idempotence|enable\.gapless\.guarantee|retries|message\.send\.max\.retries|max\.in\.flight.*",
         "records would be lost, repeated or reordered",
     ),
     (r"queuing\.strategy", "records would be reordered"),
-    (r"transactional\.id", "two producers would shut each other out"),
-    (r"transaction\.timeout\.ms", "transactions would end under the bridge, or a dead replica's hold readers up"),
+    (r"transactional\.id", "two producers would fence each other"),
+    (
+        r"transaction\.timeout\.ms",
+        "the brokers would abort transactions too early, or block consumers for too long",
+    ),
     (r"partitioner|sticky\.partitioning\..*", "a session's records would not stay in the partition of their key"),
     (r"(message|delivery)\.timeout\.ms", "records would expire in memory and be lost"),
-    (r"delivery\.report\.only\.error|produce\.offset\.report", "the bridge would not learn what is written"),
-    (r"log\.connection\.close", "a request that was cut off in a transaction would go unnoticed"),
-    (r"batch\.size", "one record too many would make Kafka refuse a whole batch"),
+    (r"delivery\.report\.only\.error|produce\.offset\.report", "the bridge would get no report of written records"),
+    (r"log\.connection\.close", "the bridge would not notice a request that was cut off in a transaction"),
+    (r"batch\.size", "Kafka would refuse whole batches that are too large"),
     (
         r"(enable\.)?auto\.(commit|offset)\..*|auto\.commit\..*|enable\.auto\..*|offset\.store\..*",
-        "a position would move by itself",
+        "positions would move without the bridge",
     ),
     (
         r"group\..*|partition\.assignment\.strategy|heartbeat\.interval\.ms|max\.poll\.interval\.ms",
@@ -56,14 +59,14 @@ _BREAKING = [
         r".*_cb|.*_data|on_delivery|on_commit|opaque|logger|interceptors|plugin\..*|msg_order_cmp|enabled_events",
         "it is code, not a value",
     ),
-    (r"default[._]topic[._]conf.*|log\.queue|builtin\.features", "it changes how the client itself is put together"),
+    (r"default[._]topic[._]conf.*|log\.queue|builtin\.features", "it changes the construction of the client"),
 ]
 _PATTERNS = [(re.compile(pattern), why) for pattern, why in _BREAKING]
 
 
 def refusal(name: str) -> str | None:
-    """Why a property must not be set, as a message of a mistake; None when it may be."""
+    """The reason why a property must not be set, as the message of a mistake; None if it may be set."""
     if name in OWN_KEY:
-        return f"has a key of its own; allowed: {OWN_KEY[name]}"
+        return f"has its own key; allowed: {OWN_KEY[name]}"
     why = next((why for pattern, why in _PATTERNS if pattern.fullmatch(name)), None)
-    return None if why is None else f"is the bridge's to set: {why}; allowed: other properties of librdkafka"
+    return None if why is None else f"is set by the bridge: {why}; allowed: other properties of librdkafka"

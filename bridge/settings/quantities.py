@@ -1,7 +1,4 @@
-"""Durations and sizes as people write them: ``500ms``, ``10s``, ``2m``, ``24h``; ``64KiB``, ``1MiB``.
-
-Pure functions. Inside the program a duration is seconds (float) and a size is bytes (int).
-"""
+"""Durations (``500ms``, ``10s``, ``2m``, ``24h``; float seconds) and sizes (``64KiB``, ``1MiB``; int bytes). Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("is not a duration")
-    # Decimal milliseconds: 0.1 h or 100 ms come out as the float a reader expects, not one rounding beside it
+    # Decimal avoids rounding errors: 0.1 h is exactly 360.0 s
     return float(Decimal(match[1]) * _MILLISECONDS[match[2]] / 1000)
 
 

@@ -59,7 +59,7 @@ _ENV = """\
 
 
 class _Schema(GenerateJsonSchema):
-    """JSON Schema of what TOML and JSON may give: null means that a setting is not given."""
+    """JSON Schema for TOML and JSON: null means that a setting is not given."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])

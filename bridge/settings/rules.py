@@ -1,4 +1,4 @@
-"""Rules between keys. Pure: a tree in which every value is right by itself gives the mistakes of their combination."""
+"""Rules between keys: each value is valid alone, but the combination cannot work. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NOT_FOR_EVENTS = ("dead_letters", "checkpoints", "lifecycle")
 
 
 class Finding(NamedTuple):
-    """A combination that cannot work: the key to change, what is wrong, and the other keys that take part.
+    """A combination that cannot work: the key to change, the problem, and the other keys of the combination.
 
-    The message is the end of a sentence that begins with the key's value, if there is one that may be shown.
+    The message continues a sentence that begins with the key's value, if it may be shown.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
-    """Every broken rule, but for those about a key whose value is wrong already (its default stands in its place)."""
+    """Every broken rule. A rule about a key with an invalid value is skipped: the tree has its default instead."""
     findings = [finding for rule in _RULES for finding in rule(settings)]
     findings += [finding for item in settings.servers.items() for rule in _SERVER_RULES for finding in rule(*item)]
     return [
@@ -44,7 +44,7 @@ def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
 
 
 def _value(settings: Settings, path: Path) -> str:
-    """The value at a path, with a blank behind it; nothing for a secret, or where there is none."""
+    """The value at a path and a space; nothing for a secret, or without a value."""
     try:
         annotation = place_at(path).annotation
     except Unknown:  # in a row of a list, whose rules name the value themselves
@@ -57,19 +57,22 @@ def _value(settings: Settings, path: Path) -> str:
     return "" if value in {None, "", ()} else f"{quoted(shown(annotation, value))} "
 
 
-def needed_to_run(settings: Settings, said: Sequence[str]) -> Iterator[Mistake]:
-    """What a start needs beyond a tree without mistakes; nothing about keys that something is `said` of already."""
+def needed_to_run(settings: Settings, reported: Sequence[str]) -> Iterator[Mistake]:
+    """The keys that a start requires and that are missing, except `reported` ones, which have a mistake already."""
     needed = {
-        "servers": (settings.servers, "there is none; allowed: at least one servers.<name>.url, or --server URL"),
+        "servers": (
+            settings.servers,
+            "is empty; allowed: at least one servers.<name>.url, or --server URL",
+        ),
         "kafka.bootstrap_servers": (settings.kafka.bootstrap_servers, "is missing; allowed: a list of host:port"),
     }
-    for key, (there, message) in needed.items():
-        if not there and not any(_overlap(key, other) for other in said):
+    for key, (value, message) in needed.items():
+        if not value and not any(_overlap(key, other) for other in reported):
             yield Mistake(key, message)
 
 
 def _overlap(key: str, other: str) -> bool:
-    """Whether one key is the other, or a table that holds it."""
+    """Whether one key equals the other, or is a table that contains it."""
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
@@ -77,7 +80,7 @@ def _back_off(name: str, server: ServerSettings) -> Iterator[Finding]:
     low, high = ("servers", name, "reconnect_min"), ("servers", name, "reconnect_max")
     if server.reconnect_min > server.reconnect_max:
         most = format_duration(server.reconnect_max)
-        yield Finding(low, f"is above {dotted(high)} ({most}); allowed: at most that", (high,))
+        yield Finding(low, f"is above {dotted(high)} ({most}); allowed: at most this value", (high,))
 
 
 def _something_to_bridge(name: str, server: ServerSettings) -> Iterator[Finding]:
@@ -99,15 +102,15 @@ def _one_stream(name: str, server: ServerSettings) -> Iterator[Finding]:
 
 def _one_credential(name: str, server: ServerSettings) -> Iterator[Finding]:
     path = ("servers", name)
-    given = {
+    present = {
         (*path, "url"): server.url.has_credentials,
         (*path, "token"): server.token is not None,
         (*path, "token_file"): server.token_file is not None and server.token is None,
         (*path, "headers", "authorization"): "authorization" in server.headers,
     }
-    keys = [key for key, there in given.items() if there]
+    keys = [key for key, is_present in present.items() if is_present]
     for key in keys[1:]:
-        message = f"is one too many: {dotted(keys[0])} gives the Authorization header too; allowed: one of the two"
+        message = f"conflicts with {dotted(keys[0])}, which also sets the Authorization header; allowed: one of the two"
         yield Finding(key, message, (keys[0],))
 
 
@@ -115,8 +118,8 @@ def _server_tls(name: str, server: ServerSettings) -> Iterator[Finding]:
     url, certificate, key = (("servers", name, key) for key in ("url", "client_cert_file", "client_key_file"))
     files = {"ca_file": server.ca_file, certificate[-1]: server.client_cert_file, key[-1]: server.client_key_file}
     for given in [given for given, file in files.items() if file is not None and server.url.scheme == "http"]:
-        yield Finding(("servers", name, given), f"is for TLS; allowed: with an https:// {dotted(url)}", (url,))
-    if server.client_key_file and not server.client_cert_file:  # the other way round, one file may hold both
+        yield Finding(("servers", name, given), f"requires TLS; allowed: with an https:// {dotted(url)}", (url,))
+    if server.client_key_file and not server.client_cert_file:  # a certificate's file may contain the key, too
         yield Finding(key, f"needs {dotted(certificate)}; allowed: both or none", (certificate,))
 
 
@@ -131,7 +134,7 @@ def _sasl(settings: Settings) -> Iterator[Finding]:
     ]
     for key in given:
         allowed = f"with {dotted(protocol)} = sasl_plaintext or sasl_ssl"
-        yield Finding(key, f"is for SASL, and {dotted(protocol)} is not; allowed: {allowed}", (protocol,))
+        yield Finding(key, f"requires SASL, which {dotted(protocol)} does not use; allowed: {allowed}", (protocol,))
 
 
 def _sasl_login(settings: Settings) -> Iterator[Finding]:
@@ -144,7 +147,7 @@ def _sasl_login(settings: Settings) -> Iterator[Finding]:
             ("kafka", "sasl_username"), f"is missing for {kafka.sasl_mechanism}; allowed: a text", (mechanism,)
         )
     if kafka.sasl_password is None and kafka.sasl_password_file is None:
-        message = f"is missing for {kafka.sasl_mechanism}; allowed: it or {dotted(file)}"
+        message = f"is missing for {kafka.sasl_mechanism}; allowed: a text, or {dotted(file)}"
         yield Finding(password, message, (mechanism, file))
 
 
@@ -155,7 +158,9 @@ def _kafka_tls(settings: Settings) -> Iterator[Finding]:
         if kafka.security_protocol not in _TLS:
             allowed = f"with {dotted(protocol)} = ssl or sasl_ssl"
             yield Finding(
-                ("kafka", field), f"is for TLS, and {dotted(protocol)} is not; allowed: {allowed}", (protocol,)
+                ("kafka", field),
+                f"requires TLS, which {dotted(protocol)} does not use; allowed: {allowed}",
+                (protocol,),
             )
     if kafka.ssl_cert_file and not kafka.ssl_key_file:
         yield Finding(certificate, f"needs {dotted(key)}; allowed: both or none", (key,))
@@ -179,46 +184,47 @@ def _requests_within_a_transaction(settings: Settings) -> Iterator[Finding]:
     if wanted.isdecimal() and not REQUEST_TIMEOUT_MS <= int(wanted) <= TRANSACTION_TIMEOUT_MS:
         yield Finding(
             ("kafka", "properties", name),
-            f"does not suit transactions: a request has to end within one, and not before its answer can come; allowed:"
-            f" {REQUEST_TIMEOUT_MS} to {TRANSACTION_TIMEOUT_MS} with {dotted(guarantee)} = exactly_once",
+            "is not possible with transactions: a request must end within a transaction, and must leave time for"
+            f" the answer; allowed: {REQUEST_TIMEOUT_MS} to {TRANSACTION_TIMEOUT_MS} with"
+            f" {dotted(guarantee)} = exactly_once",
             (guarantee,),
         )
 
 
 def _topic_names(settings: Settings) -> Iterator[Finding]:
     topics = settings.topics
-    # Kafka takes names that differ in . and _ alone for the same: its metrics would clash
+    # Kafka treats names that differ only in . and _ as a collision, because their metrics have the same name
     names: dict[str, str] = {key: getattr(topics, key) for key in ("events", *_NOT_FOR_EVENTS)}
     uses = Counter(name.replace(".", "_") for name in names.values())
     for key, name in names.items():
         if uses[name.replace(".", "_")] > 1:
-            yield Finding(("topics", key), "is another topic of the bridge too; allowed: a name of its own")
+            yield Finding(("topics", key), "is also the name of another topic of the bridge; allowed: a different name")
 
 
 def _routes(settings: Settings) -> Iterator[Finding]:
     topics = settings.topics
-    taken = {getattr(topics, key).replace(".", "_") for key in _NOT_FOR_EVENTS}
+    reserved = {getattr(topics, key).replace(".", "_") for key in _NOT_FOR_EVENTS}
     for at, route in enumerate(topics.routes):
         path = ("topics", f"routes[{at}]")
-        if route.topic.replace(".", "_") in taken:
+        if route.topic.replace(".", "_") in reserved:
             message = f"{route.topic!r} holds dead letters, checkpoints or lifecycle records; allowed: another topic"
             yield Finding((*path, "topic"), message, tuple(("topics", key) for key in _NOT_FOR_EVENTS))
         if route.server and settings.servers and route.server not in settings.servers:
             known = ", ".join(sorted(settings.servers))
-            yield Finding((*path, "server"), f"{route.server!r} is no server; allowed: {known}")
+            yield Finding((*path, "server"), f"{route.server!r} is not a configured server; allowed: {known}")
 
 
 def _topic_config(settings: Settings) -> Iterator[Finding]:
     config, path = settings.topics.config, ("topics", "config")
     if "compact" in config.get("cleanup.policy", ""):
-        yield Finding((*path, "cleanup.policy"), "would drop events of a session; allowed: delete")
+        yield Finding((*path, "cleanup.policy"), "would delete events of a session; allowed: delete")
     largest, budget = config.get("max.message.bytes", ""), settings.events.max_bytes
     if largest.isdecimal() and int(largest) <= budget:
-        message = f"leaves no room for events of {budget} bytes (events.max_bytes); allowed: more than that"
+        message = f"is too small for events of {budget} bytes (events.max_bytes); allowed: a larger value"
         yield Finding((*path, "max.message.bytes"), message, (("events", "max_bytes"),))
     least, copies = config.get("min.insync.replicas", ""), settings.topics.replication_factor
     if copies and least.isdecimal() and int(least) > copies:
-        message = f"is above topics.replication_factor ({copies}): nothing could be written; allowed: at most that"
+        message = f"is above topics.replication_factor ({copies}): no write could succeed; allowed: at most this value"
         yield Finding((*path, "min.insync.replicas"), message, (("topics", "replication_factor"),))
 
 

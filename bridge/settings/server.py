@@ -36,112 +36,80 @@ WithoutIds = Literal["refuse", "accept"]
 class ServerSettings(Group):
     """One server that streams events."""
 
-    url: Url = Field(
-        description="URL of a Mix agent server; `run` and `check` require at least one server",
-        examples=["http://localhost:8088"],
-    )
+    url: Url = Field(examples=["http://localhost:8088"])
+    """URL of a Mix agent server; `run` and `check` require at least one server."""
     sessions: Annotated[
         tuple[str, ...],
         LIST,
         each(checks.session_id),
         JSON_LIST,
         Allowed("a list (JSON or commas) of session ids, none twice"),
-    ] = Field((), description="ids of sessions that are always bridged", examples=["8d0f3c,5b1e77"])
-    discover: Flag = Field(default=True, description="poll `GET /api/sessions` and bridge the sessions in its answer")
-    discover_interval: AnyDuration = Field(10.0, description="time between two polls")
-    include_subagents: Flag = Field(default=False, description="also bridge sessions of type `subagent`")
-    created_within: OrNone[Annotated[float, Field(ge=0.001, le=315_360_000), DURATION]] = Field(
-        None, description="discover only sessions that are younger than this", examples=["24h"]
-    )
-    max_sessions: Annotated[int, Field(ge=1, le=100_000), WHOLE] = Field(
-        5000, description="maximum number of sessions; further sessions are not bridged, but logged and counted"
-    )
-    headers: dict[str, HeaderValue] = Field(
-        {}, description="additional request headers", examples=[{"x-api-key": "change-me"}]
-    )
-    proxy: OrNone[ProxyUrl] = Field(
-        None,
-        description="HTTP proxy; the proxy variables of the environment and netrc are not read",
-        examples=["http://proxy.example.org:3128"],
-    )
-    token: BearerToken | None = Field(None, description="bearer token", examples=["change-me"])
-    token_file: FilePath | None = Field(
-        None,
-        description="file with the bearer token, read again at every connect",
-        examples=["/etc/mix-bridge/server-token"],
-    )
-    ca_file: FilePath | None = Field(
-        None,
-        description="trusted certificate authorities (PEM) for the server's certificate, instead of the system's",
-        examples=["/etc/mix-bridge/server-ca.pem"],
-    )
-    client_cert_file: FilePath | None = Field(
-        None,
-        description="client certificate (PEM); may contain the private key, if `client_key_file` is not set",
-        examples=["/etc/mix-bridge/client.pem"],
-    )
-    client_key_file: FilePath | None = Field(
-        None,
-        description="private key of the client certificate (PEM, without a password)",
-        examples=["/etc/mix-bridge/client-key.pem"],
-    )
+    ] = Field((), examples=["8d0f3c,5b1e77"])
+    """Ids of sessions that are always bridged."""
+    discover: Flag = True
+    """Poll `GET /api/sessions` and bridge the sessions in its answer."""
+    discover_interval: AnyDuration = 10.0
+    """Time between two polls."""
+    include_subagents: Flag = False
+    """Also bridge sessions of type `subagent`."""
+    created_within: OrNone[Annotated[float, Field(ge=0.001, le=315_360_000), DURATION]] = Field(None, examples=["24h"])
+    """Discover only sessions that are younger than this."""
+    max_sessions: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 5000
+    """Maximum number of sessions; further sessions are not bridged, but logged and counted."""
+    headers: dict[str, HeaderValue] = Field({}, examples=[{"x-api-key": "change-me"}])
+    """Additional request headers."""
+    proxy: OrNone[ProxyUrl] = Field(None, examples=["http://proxy.example.org:3128"])
+    """HTTP proxy; the proxy variables of the environment and netrc are not read."""
+    token: BearerToken | None = Field(None, examples=["change-me"])
+    """Bearer token."""
+    token_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/server-token"])
+    """File with the bearer token, read again at every connect."""
+    ca_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/server-ca.pem"])
+    """Trusted certificate authorities (PEM) for the server's certificate, instead of the system's."""
+    client_cert_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/client.pem"])
+    """Client certificate (PEM); may contain the private key, if `client_key_file` is not set."""
+    client_key_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/client-key.pem"])
+    """Private key of the client certificate (PEM, without a password)."""
     stream_path: Annotated[
         str,
         TEXT,
         NOT_EMPTY,
         AfterValidator(checks.stream_path),
         Allowed("a path that begins with / and has {session} once (or not at all, for one session without discovery)"),
-    ] = Field(
-        "/stream?sessionId={session}",
-        description="path of a session's stream; the id is percent-encoded. With this key and `event_schema`, any SSE"
-        " server can be a source",
-    )
-    event_schema: Annotated[EventSchema, LOWER] = Field(
-        "mix", description="`none`: events are not validated, every event type counts as known"
-    )
+    ] = "/stream?sessionId={session}"
+    """Path of a session's stream; the id is percent-encoded. With this key and `event_schema`, any SSE server can be a
+    source."""
+    event_schema: Annotated[EventSchema, LOWER] = "mix"
+    """`none`: events are not validated, every event type counts as known."""
     start_after_id: Annotated[
         str,
         TEXT,
         AfterValidator(checks.event_id),
         Allowed("an event id without control characters, or empty"),
-    ] = Field(
-        "0",
-        description="sent as `Last-Event-ID` for a session without a checkpoint. `0` asks for all events that the"
-        " server still has. Empty: no header is sent, and only new events arrive",
-    )
-    overlap: Flag = Field(
-        default=True,
-        description="resume from the id before the last one, so that the server's replay begins with a known event;"
-        " `false`: resume with plain `Last-Event-ID`",
-    )
-    gone_after: Annotated[float, Field(ge=0, le=604_800), DURATION] = Field(
-        30.0, description="a session ends when 404 or 204 is the answer for this long, and at least three times"
-    )
-    without_ids: Annotated[WithoutIds, LOWER] = Field(
-        "refuse",
-        description="a server that sends events without ids cannot be resumed. `refuse` stops the session with an error"
-        " at the first such event. `accept` continues and reports `unresumable` at each reconnect",
-    )
-    max_connection_age: OrNone[Annotated[float, Field(ge=0.001, le=604_800), DURATION]] = Field(
-        None,
-        description="reconnect before a server or proxy cuts a connection of this age",
-        examples=["9m"],
-    )
-    connect_timeout: Annotated[float, Field(ge=0.001, le=600), DURATION] = Field(
-        5.0, description="maximum time to open a connection"
-    )
-    read_timeout: AnyDuration = Field(
-        150.0,
-        description="a connection without any byte for this long is dead (more than three heartbeats of 45 s)",
-    )
+    ] = "0"
+    """Sent as `Last-Event-ID` for a session without a checkpoint. `0` asks for all events that the server still has.
+    Empty: no header is sent, and only new events arrive."""
+    overlap: Flag = True
+    """Resume from the id before the last one, so that the server's replay begins with a known event; `false`: resume
+    with plain `Last-Event-ID`."""
+    gone_after: Annotated[float, Field(ge=0, le=604_800), DURATION] = 30.0
+    """A session ends when 404 or 204 is the answer for this long, and at least three times."""
+    without_ids: Annotated[WithoutIds, LOWER] = "refuse"
+    """A server that sends events without ids cannot be resumed. `refuse` stops the session with an error at the first
+    such event. `accept` continues and reports `unresumable` at each reconnect."""
+    max_connection_age: OrNone[Annotated[float, Field(ge=0.001, le=604_800), DURATION]] = Field(None, examples=["9m"])
+    """Reconnect before a server or proxy cuts a connection of this age."""
+    connect_timeout: Annotated[float, Field(ge=0.001, le=600), DURATION] = 5.0
+    """Maximum time to open a connection."""
+    read_timeout: AnyDuration = 150.0
+    """A connection without any byte for this long is dead (more than three heartbeats of 45 s)."""
     reconnect_min: Annotated[
         float, Field(ge=0, le=86_400), AfterValidator(lambda seconds: max(seconds, 0.001)), DURATION
-    ] = Field(
-        0.5,
-        description="minimum of the back-off before a reconnect; less than `1ms` counts as `1ms`, because the delay"
-        " is doubled after each failure",
-    )
-    reconnect_max: AnyDuration = Field(60.0, description="maximum of the back-off before a reconnect")
+    ] = 0.5
+    """Minimum of the back-off before a reconnect; less than `1ms` counts as `1ms`, because the delay is doubled after
+    each failure."""
+    reconnect_max: AnyDuration = 60.0
+    """Maximum of the back-off before a reconnect."""
 
     def bearer(self) -> str | None:
         """The bearer token: ``token_file``, read at each call (OSError when it cannot be read), or ``token``."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -55,21 +55,21 @@ class TomlFile(TomlConfigSettingsSource):
         return self._read_file(files)
 
 
+class Named(NamedTuple):
+    """The name of an option, variable or file, its segments, and the origin to report."""
+
+    name: str
+    segments: tuple[str, ...]
+    origin: str
+
+
 def option_values(overrides: Mapping[str, Any], origins: Mapping[str, str]) -> SourceValues:
     """The options of the command line: values or tables by dotted key."""
     values = SourceValues()
     given: dict[Path, Any] = {}
     for key in sorted(overrides, key=lambda key: key.count(".")):
-        origin = origins.get(key, "--set")
-        try:
-            place = place_of_key(key)
-        except Unknown:
-            values.unknown(key, tuple(key.split(".")), origin)
-        except ValueError as problem:
-            values.mistake(key, str(problem), origin)
-        else:
-            values.origins[place.path] = origin
-            given |= _given(values, place, overrides[key])
+        named = Named(key, tuple(key.split(".")), origins.get(key, "--set"))
+        given |= _given(values, named, place_of_key, overrides[key])
     values.add(nested(given))
     return values
 
@@ -79,9 +79,11 @@ def environment_values(environ: Mapping[str, str]) -> SourceValues:
     values = SourceValues()
     given: dict[Path, Any] = {}
     for name in _tables_first(name for name in environ if name.startswith(PREFIX)):
-        if _is_a_setting(name, environ[name]):
-            place = _named_place(values, name, name.removeprefix(PREFIX), name)
-            given |= _given(values, place, environ[name]) if place else {}
+        named = Named(name, tuple(name.removeprefix(PREFIX).lower().split("__")), name)
+        if name != name.upper():
+            values.unknown(*named)
+        elif _is_a_setting(name, environ[name]):
+            given |= _given(values, named, place_of_variable, environ[name])
     values.add(NamedTexts(given)())
     return values
 
@@ -128,13 +130,23 @@ def paths_given(sources: Iterable[SourceValues]) -> set[str]:
     return {os.path.normpath(as_text(value)) for value in values if isinstance(value, str | SecretStr)}
 
 
-def _given(values: SourceValues, place: Place, value: Any) -> dict[Path, Any]:  # noqa: ANN401 - any value of a source
-    """The value at its path, a table decoded from JSON. Nothing, and a mistake, if it should be a table and is not."""
+def _given(values: SourceValues, named: Named, find: Callable[[Sequence[str]], Place], value: Any) -> dict[Path, Any]:  # noqa: ANN401 - any value of a source
+    """The value at its path, a table decoded from JSON; nothing, and a mistake, if that is not possible."""
     try:
-        value = json_value(value) if place.is_table and isinstance(value, str) else value
-    except ValueError as problem:
-        values.mistake(dotted(place.path), f"{problem}; allowed: a JSON object", values.origin(place.path))
+        place = find(named.segments)
+    except Unknown:
+        values.unknown(*named)
         return {}
+    except ValueError as problem:
+        values.mistake(named.name, str(problem), named.origin)
+        return {}
+    values.origins[place.path] = named.origin
+    if place.is_table and isinstance(value, str):
+        try:
+            value = json_value(value)
+        except ValueError as problem:
+            values.mistake(dotted(place.path), f"{problem}; allowed: a JSON object", named.origin)
+            return {}
     if place.is_table and not isinstance(value, dict):
         values.not_a_table(place.path)
         return {}
@@ -146,31 +158,13 @@ def _tables_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name.count("__"), name))
 
 
-def _named_place(values: SourceValues, name: str, tail: str, origin: str) -> Place | None:
-    """The place of a variable or file by the relevant part of its name; None, and a mistake, if there is none."""
-    segments = tuple(tail.lower().split("__"))
-    try:
-        place = place_of_variable(segments) if tail == tail.upper() else None
-    except ValueError as problem:
-        values.mistake(name, str(problem), origin)
-        return None
-    except Unknown:
-        place = None
-    if place is None:
-        values.unknown(name, segments, origin)
-    else:
-        values.origins[place.path] = origin
-    return place
-
-
 def _read_file(values: SourceValues, file: FilePath) -> dict[Path, Any]:
     try:
         text = read_secret(file)
     except OSError as error:
         values.mistake(file.name, f"cannot read {file}: {error.strerror or error}", str(file))
         return {}
-    place = _named_place(values, file.name, file.name.upper(), str(file))
-    return _given(values, place, text) if place else {}
+    return _given(values, Named(file.name, tuple(file.name.lower().split("__")), str(file)), place_of_variable, text)
 
 
 def _is_of_others(file: FilePath, paths: Collection[str] | None) -> bool:

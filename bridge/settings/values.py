@@ -1,4 +1,4 @@
-"""Types of settings: pydantic's own, with validators that read what any source gives (texts, numbers, lists).
+"""Types of settings: pydantic's own, with validators that read the values of any source (texts, numbers, lists).
 
 No message of a validator contains the value: only the place that words a mistake knows whether it may be shown.
 """
@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Group(BaseModel):
     """A group of settings; unknown keys are refused and no error quotes an input."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Quantity:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """The schema of what people write."""
+        """The schema of the text."""
         return {"anyOf": self.json_schema}
 
     def _read(self, value: object) -> float:
@@ -188,57 +188,33 @@ JSON_LIST = WithJsonSchema(
 
 # Types of several settings
 
+_PRINTABLE = Allowed("a text without control characters")
+_URL = "http:// or https:// and host[:port]{}, without query and fragment"
+
 OrNone = Annotated[T | None, NONE]
 Flag = Annotated[bool, LOWER]
 AnyDuration = Annotated[float, Field(ge=0.001, le=86_400), DURATION]
 FilePath = Annotated[Path, BeforeValidator(_file_path), _JSON_TEXT, Allowed("the path of a readable file")]
-
-PrintableText = Annotated[str, TEXT, AfterValidator(checks.any_text), Allowed("a text without control characters")]
+PrintableText = Annotated[str, TEXT, AfterValidator(checks.any_text), _PRINTABLE]
 TopicName = Annotated[
     str, TEXT, NOT_EMPTY, AfterValidator(checks.topic), Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -")
 ]
 Brokers = Annotated[
     str, BeforeValidator(_brokers), JSON_LIST, Allowed("a list (JSON or commas) of host:port, none twice")
 ]
-
-# A secret is checked before pydantic wraps it. The validator that stands last runs first
-PropertyValue = Annotated[
-    SecretStr,
-    BeforeValidator(checks.any_text),
-    TEXT,
-    _JSON_SECRET,
-    Allowed("a text without control characters"),
+Url = Annotated[Address, BeforeValidator(Address.parse), TEXT, _JSON_ADDRESS, Allowed(_URL.format("[/path]"))]
+ProxyUrl = Annotated[
+    Address, BeforeValidator(Address.parse_without_path), TEXT, _JSON_ADDRESS, Allowed(_URL.format(""))
 ]
+
+# A secret is checked before pydantic wraps it. The last validator runs first
+PropertyValue = Annotated[SecretStr, BeforeValidator(checks.any_text), TEXT, _JSON_SECRET, _PRINTABLE]
 Password = Annotated[
-    SecretStr,
-    BeforeValidator(checks.any_text),
-    BeforeValidator(checks.not_empty),
-    TEXT,
-    _JSON_SECRET,
-    Allowed("a text without control characters"),
+    SecretStr, BeforeValidator(checks.any_text), BeforeValidator(checks.not_empty), TEXT, _JSON_SECRET, _PRINTABLE
 ]
 HeaderValue = Annotated[SecretStr, BeforeValidator(checks.header_value), TEXT, _JSON_SECRET, Allowed("printable ASCII")]
 BearerToken = Annotated[
-    SecretStr,
-    BeforeValidator(checks.token),
-    BeforeValidator(checks.not_empty),
-    TEXT,
-    _JSON_SECRET,
-    Allowed("visible ASCII characters without spaces"),
-]
-Url = Annotated[
-    Address,
-    BeforeValidator(Address.parse),
-    TEXT,
-    _JSON_ADDRESS,
-    Allowed("http:// or https:// and host[:port][/path], without query and fragment"),
-]
-ProxyUrl = Annotated[
-    Address,
-    BeforeValidator(Address.parse_without_path),
-    TEXT,
-    _JSON_ADDRESS,
-    Allowed("http:// or https:// and host[:port], without query and fragment"),
+    SecretStr, BeforeValidator(checks.token), TEXT, _JSON_SECRET, Allowed("visible ASCII characters without spaces")
 ]
 
 

@@ -1,4 +1,4 @@
-"""What follows from the settings for Kafka's eyes."""
+"""Names in Kafka that are derived from the settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _named(**urls: str) -> Settings:
 
 
 def test_all_names_begin_with_the_namespace() -> None:
-    """One rule with a prefix grants all transactional ids, the one for trials included."""
+    """One ACL with a prefix grants all transactional ids, including the one for permission checks."""
     assert group_of("mix") == "mix.bridge"
     assert transactional_id("mix", 7) == "mix.bridge.7"
     assert all(
@@ -28,7 +28,7 @@ def test_all_names_begin_with_the_namespace() -> None:
 
 
 def test_the_same_servers_have_the_same_fingerprint() -> None:
-    """Whatever the order, the credentials and the slash at the end; another name or address is another fleet."""
+    """Order, credentials and a slash at the end do not matter; names and addresses do."""
     ours = servers_fingerprint(_named(a="http://one", b="http://two/mix"))
     assert ours == servers_fingerprint(_named(b="http://me:secret@two/mix/", a="http://one/"))
     assert ours != servers_fingerprint(_named(a="http://one"))

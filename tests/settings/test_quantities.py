@@ -1,4 +1,4 @@
-"""Durations and sizes are read as people write them, and written so that they are read back."""
+"""Durations and sizes: parsing, and writing in a form that can be parsed again."""
 
 import pytest
 from hypothesis import given
@@ -28,20 +28,20 @@ def test_durations_take_units_or_plain_seconds(text, seconds):
 @pytest.mark.parametrize(
     "text", ["", "s", "10 s", "1d", "-1s", "+1", "1e3", "nan", "inf", "10S", "1h30m", "\u0661s", "1.", ".5s"]
 )
-def test_what_is_no_duration_is_refused(text):
+def test_invalid_durations_are_refused(text):
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @given(st.floats(min_value=0, max_value=1e9, allow_nan=False).filter(lambda seconds: seconds == 0 or seconds > 1e-9))
-def test_a_written_duration_is_read_back_as_the_same_float(seconds):
+def test_a_formatted_duration_parses_to_the_same_float(seconds):
     assert parse_duration(format_duration(round(seconds, 9))) == round(seconds, 9)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(86400.0, "24h"), (60.0, "60s"), (0.5, "500ms"), (0.0, "0s"), (1e-6, "0.000001s")]
 )
-def test_durations_are_written_short(seconds, text):
+def test_durations_are_formatted_short(seconds, text):
     assert format_duration(seconds) == text
 
 
@@ -59,13 +59,13 @@ def test_sizes_take_units_or_plain_bytes(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "KiB", "1KB", "1kib", "1 KiB", "-1", "1.5MiB", "1e3", "\u0663"])
-def test_what_is_no_size_is_refused(text):
+def test_invalid_sizes_are_refused(text):
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
 
 @given(st.integers(0, 2**50))
-def test_a_written_size_is_read_back_as_the_same_number(size):
+def test_a_formatted_size_parses_to_the_same_number(size):
     assert parse_size(format_size(size)) == size
 
 

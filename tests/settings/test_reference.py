@@ -1,4 +1,4 @@
-"""Reference, examples and schema come from the model: they are complete, and what they say works."""
+"""Reference, examples and schema are derived from the model: they are complete and valid."""
 
 import json
 import re
@@ -22,25 +22,25 @@ CONFIG = Path(__file__).parents[2] / "config"
     ("name", "write"),
     [("bridge.example.toml", as_toml), ("bridge.example.env", as_env), ("settings.md", as_markdown)],
 )
-def test_the_files_under_config_are_what_the_command_writes(name, write):
+def test_the_files_under_config_are_up_to_date(name, write):
     assert (CONFIG / name).read_text() == write(), f"run: mix-bridge settings reference > config/{name}"
 
 
-def test_the_examples_can_be_used_as_they_are():
+def test_the_examples_are_valid():
     env = dict(line.split("=", 1) for line in as_env().splitlines() if line and not line.startswith("#"))
     from_env, from_toml = loaded(env, to_run=True), loaded(toml=CONFIG / "bridge.example.toml", to_run=True)
     assert from_env == from_toml
     assert from_env.servers["local"].url.public == "http://localhost:8088"
 
 
-def test_every_line_of_the_environment_example_is_right_by_itself():
+def test_every_line_of_the_environment_example_is_valid():
     for line in as_env().splitlines():
         match = re.match(r"# (MIX_BRIDGE_\w+)=(.*)$", line)
         if match:
-            _only_what_is_allowed({match[1]: match[2], "MIX_BRIDGE_SERVERS__LOCAL__URL": "http://h"})
+            _assert_allowed({match[1]: match[2], "MIX_BRIDGE_SERVERS__LOCAL__URL": "http://h"})
 
 
-def test_every_line_of_the_toml_example_is_right_by_itself(tmp_path):
+def test_every_line_of_the_toml_example_is_valid(tmp_path):
     table = ""
     for line in as_toml().splitlines():
         text = line.removeprefix("# ")
@@ -52,12 +52,12 @@ def test_every_line_of_the_toml_example_is_right_by_itself(tmp_path):
             if table:
                 file.write_text(f"{table}\n{text}\n" + ('url = "http://h"' if table == "[servers.local]" else ""))
             tomllib.loads(file.read_text())
-            _only_what_is_allowed({"MIX_BRIDGE_SERVERS__LOCAL__URL": "http://h"}, file)
+            _assert_allowed({"MIX_BRIDGE_SERVERS__LOCAL__URL": "http://h"}, file)
 
 
-def _only_what_is_allowed(env: dict[str, str], toml: Path | None = None) -> None:
-    """No unknown key and no wrong value; rules between keys and missing files do not count here."""
-    between = ("is for ", "needs ", "cannot read", "is missing for")
+def _assert_allowed(env: dict[str, str], toml: Path | None = None) -> None:
+    """Assert that there is no unknown key and no wrong value; ignore rules between keys, and missing files."""
+    between = ("requires ", "needs ", "cannot read", "is missing for")
     try:
         loaded(env, toml)
     except SettingsError as error:
@@ -77,7 +77,7 @@ def test_every_key_is_in_every_form():
             assert f"{variable(path)}=" in forms["env"]
 
 
-def test_every_default_is_a_value_that_is_allowed():
+def test_every_default_is_an_allowed_value():
     for key in all_keys():
         if not key.required and key.default not in (None, "", (), {}):
             assert TypeAdapter(key.annotation).validate_python(shown(key.annotation, key.default)) == key.default

@@ -1,4 +1,4 @@
-"""What is wrong is said in one line: key, value unless it is secret, what is allowed. All of it in one go."""
+"""Mistakes: one line each with the key, the value unless it is secret, and the allowed values; all in one error."""
 
 from typing import Any
 
@@ -16,9 +16,23 @@ LOCAL = {"servers.local.url": "http://localhost:8088"}
 SECURE = {"servers.local.url": "https://localhost:8088"}
 SASL = {"kafka.security_protocol": "sasl_ssl"}
 
+BREAKING = """
+    acks request.required.acks enable.idempotence idempotence transactional.id partitioner partitioner_cb
+    message.timeout.ms delivery.timeout.ms enable.auto.commit enable.auto.offset.store auto.commit.interval.ms
+    auto.offset.reset group.id group.instance.id group.protocol heartbeat.interval.ms max.poll.interval.ms
+    transaction.timeout.ms log.connection.close isolation.level retries message.send.max.retries max.in.flight
+    max.in.flight.requests.per.connection enable.gapless.guarantee queuing.strategy delivery.report.only.error
+    batch.size enable.partition.eof error_cb on_delivery test.mock.num.brokers plugin.library.paths
+    default_topic_conf msg_order_cmp
+"""
+HARMLESS = """
+    client.id linger.ms queue.buffering.max.ms socket.keepalive.enable batch.num.messages debug log_level
+    statistics.interval.ms compression.level ssl.endpoint.identification.algorithm reconnect.backoff.ms
+"""
+
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("kafka.compression", "lz5", "'lz5' is not allowed; allowed: none, gzip, snappy, lz4 or zstd"),
         ("kafka.compression", "", "'' is not allowed; allowed: none, gzip"),
@@ -36,19 +50,11 @@ SASL = {"kafka.security_protocol": "sasl_ssl"}
         ("topics.shards", "", "'' is not a whole number"),
         ("delivery.max_in_flight", "0", "'0' is out of range"),
         ("delivery.checkpoint_interval", "0", "'0' is out of range; allowed: a duration such as"),
-        (
-            "delivery.checkpoint_interval",
-            "1d",
-            "'1d' is not a duration; allowed: a duration such as 500ms, 10s, 2m, 24h",
-        ),
+        ("delivery.checkpoint_interval", "1d", "'1d' is not a duration; allowed: a duration such as"),
         ("delivery.checkpoint_interval", True, "'true' is not a duration"),
         ("delivery.checkpoint_interval", float("nan"), "'nan' is not a duration"),
         ("start_timeout", "-1s", "'-1s' is not a duration"),
-        (
-            "events.max_bytes",
-            "1KB",
-            "'1KB' is not a size; allowed: a size such as 64KiB, 1MiB or plain bytes, from 1 to 100MiB",
-        ),
+        ("events.max_bytes", "1KB", "'1KB' is not a size; allowed: a size such as 64KiB"),
         ("events.max_bytes", "1GiB", "'1GiB' is out of range"),
         ("events.max_bytes", "9" * 5000, "is not a size"),
         ("events.max_bytes", 1.5, "'1.5' is not a size"),
@@ -66,11 +72,7 @@ SASL = {"kafka.security_protocol": "sasl_ssl"}
         ("topics.events", "__consumer_offsets", "'__consumer_offsets' is an internal topic of Kafka"),
         ("topics.routes", "[]x", "'[]x' is not JSON; allowed: a list of tables"),
         ("topics.routes", "{}", "'{}' is not a list of tables"),
-        (
-            "kafka.bootstrap_servers",
-            "a:b",
-            "'a:b' has an item that is not host:port; allowed: a list (JSON or commas) of host:port",
-        ),
+        ("kafka.bootstrap_servers", "a:b", "'a:b' has an item that is not host:port; allowed: a list"),
         ("kafka.bootstrap_servers", "a:70000", "'a:70000' has a port out of range"),
         ("kafka.bootstrap_servers", "", "'' is empty"),
         ("kafka.bootstrap_servers", "u:hunter2@a:1", "'**********@a:1' has an item that is not host:port"),
@@ -80,21 +82,17 @@ SASL = {"kafka.security_protocol": "sasl_ssl"}
         ("http.token_file", "", "'' is not a path"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(key, value, said):
+def test_a_mistake_names_the_value_and_the_allowed_values(key, value, message):
     line = mistake(set={key: value})
     assert line.startswith(f"{key}: ")
-    assert said in line
+    assert message in line
     assert len(line) < 400
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
-        (
-            "url",
-            "localhost:8088",
-            "'localhost:8088' does not begin with http:// or https://; allowed: http:// or https://",
-        ),
+        ("url", "localhost:8088", "'localhost:8088' does not begin with http:// or https://; allowed: http"),
         ("url", "ftp://h", "'ftp://h' does not begin with http:// or https://"),
         ("url", "http://", "'http://' has no host"),
         ("url", "http://:80", "has no host"),
@@ -114,11 +112,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key, value, said):
         ("sessions", '[" a"]', "begins or ends with a space"),
         ("sessions", "x" * 1025, "more than 1024 characters"),
         ("sessions", "a,..", "has the id '.' or '..'"),
-        (
-            "stream_path",
-            "stream",
-            "'stream' does not begin with one /; allowed: a path that begins with / and has {session} once",
-        ),
+        ("stream_path", "stream", "'stream' does not begin with one /; allowed: a path that"),
         ("stream_path", "//evil.example/{session}", "does not begin with one /"),
         ("stream_path", "/{session}/{session}", "has {session} more than once"),
         ("stream_path", "/{sesion}", "has a character that is not allowed in a path"),
@@ -138,14 +132,14 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key, value, said):
         ("token", "", "the value (not shown) is empty"),
     ],
 )
-def test_a_wrong_value_of_a_server_is_named_with_what_is_allowed(key, value, said):
+def test_a_mistake_in_a_server_names_the_value_and_the_allowed_values(key, value, message):
     line = mistake(set={**LOCAL, f"servers.local.{key}": value})
     assert line.startswith(f"servers.local.{key}: ")
-    assert said in line
+    assert message in line
     assert "hunter" not in line
 
 
-def test_words_may_be_in_capitals():
+def test_words_are_case_insensitive():
     kafka = loaded(set={"kafka.security_protocol": "SSL", "kafka.compression": "ZSTD", "log.level": "DEBUG"})
     assert (kafka.kafka.security_protocol, kafka.kafka.compression, kafka.log.level) == ("ssl", "zstd", "debug")
 
@@ -155,7 +149,7 @@ def test_a_start_id_may_be_empty_or_a_number():
     assert loaded(set={**LOCAL, "servers.local.start_after_id": 7}).servers["local"].start_after_id == "7"
 
 
-def test_every_mistake_is_found_in_one_go():
+def test_all_mistakes_are_reported_together():
     lines = mistakes(
         {"MIX_BRIDGE_KAFKA__COMPRESION": "x", "MIX_BRIDGE_HTTP__PORT": "x"},
         set={
@@ -190,7 +184,7 @@ def test_every_mistake_is_found_in_one_go():
     ]
 
 
-def test_a_mistake_says_where_the_value_came_from(tmp_path):
+def test_a_mistake_names_the_origin_of_the_value(tmp_path):
     file = tmp_path / "bridge.toml"
     file.write_text('[log]\nlevel = "loud"')
     assert mistake(toml=file).endswith(f"(from {file})")
@@ -213,22 +207,22 @@ def test_a_mistake_says_where_the_value_came_from(tmp_path):
         ("delivery.guarantee", "at_most_once"),
     ],
 )
-def test_what_kafka_or_the_bridge_could_not_work_with_is_refused(key, value):
+def test_values_outside_the_limits_of_kafka_are_refused(key, value):
     line = mistake(set={**LOCAL, key: value})
     assert line.startswith(f"{key}: ")
     assert "; allowed: " in line
 
 
 @pytest.mark.parametrize("name", ["bridge-0", "a.b_C", "x" * 249])
-def test_an_instance_is_what_kafka_takes_as_one(name):
+def test_an_instance_may_be_any_name_that_kafka_accepts(name):
     assert loaded(set={**LOCAL, "instance": name}).instance == name
 
 
-def test_an_instance_can_be_taken_back():
+def test_none_unsets_the_instance():
     assert loaded(set={**LOCAL, "instance": "none"}).instance is None
 
 
-def test_what_works_is_accepted():
+def test_valid_values_are_accepted():
     assert loaded(set=LOCAL).delivery.guarantee == "at_least_once"
     assert loaded(set={**LOCAL, "delivery.guarantee": "exactly_once"}).delivery.guarantee == "exactly_once"
     assert loaded(set={**LOCAL, "delivery.transaction_interval": "10ms"}).delivery.transaction_interval == 0.01
@@ -238,31 +232,31 @@ def test_what_works_is_accepted():
     assert loaded(set={**LOCAL, "servers.local.without_ids": "accept"}).servers["local"].without_ids == "accept"
 
 
-def test_a_start_wants_a_server_and_kafka():
+def test_a_start_requires_a_server_and_kafka():
     assert [line.split(":")[0] for line in mistakes(to_run=True)] == ["servers", "kafka.bootstrap_servers"]
     assert loaded(set={**LOCAL, "kafka.bootstrap_servers": "a:1"}, to_run=True).servers
 
 
-def test_a_server_wants_an_address():
+def test_a_server_requires_a_url():
     line = mistake(set={"servers.local.sessions": "a"})
     assert line.startswith("servers.local.url: is missing; allowed: http:// or https://")
     assert mistake({"MIX_BRIDGE_SERVERS": '{"local": {}}'}).startswith("servers.local.url: is missing")
 
 
-def test_the_bounds_of_the_back_off_are_in_order():
+def test_the_minimum_back_off_is_not_above_the_maximum():
     assert loaded(set={**LOCAL, "servers.local.reconnect_min": "60s"}).servers["local"].reconnect_min == 60
     line = mistake(set={**LOCAL, "servers.local.reconnect_max": "100ms"})
     assert line == (
-        "servers.local.reconnect_min: '500ms' is above servers.local.reconnect_max (100ms); allowed: at most that"
+        "servers.local.reconnect_min: '500ms' is above servers.local.reconnect_max (100ms); allowed: at most this value"
     )
 
 
-def test_a_server_wants_sessions_or_discovery():
+def test_a_server_requires_sessions_or_discovery():
     line = mistake(set={**LOCAL, "servers.local.discover": "false"})
     assert line.startswith("servers.local.sessions: is empty; allowed: session ids, or servers.local.discover = true")
 
 
-def test_one_stream_is_for_one_session():
+def test_a_stream_path_without_session_requires_one_session():
     one = {
         **LOCAL,
         "servers.local.stream_path": "/events",
@@ -284,8 +278,8 @@ def test_one_stream_is_for_one_session():
         {"servers.local.url": "http://u:p@h", "servers.local.headers.authorization": "x"},
     ],
 )
-def test_only_one_setting_may_give_the_authorization_header(given_keys):
-    assert "gives the Authorization header too; allowed: one of the two" in mistake(set=LOCAL | given_keys)
+def test_only_one_setting_may_set_the_authorization_header(given_keys):
+    assert "which also sets the Authorization header; allowed: one of the two" in mistake(set=LOCAL | given_keys)
 
 
 def test_client_certificate_and_key_belong_together(tmp_path):
@@ -301,27 +295,29 @@ def test_client_certificate_and_key_belong_together(tmp_path):
     assert "needs kafka.ssl_cert_file" in mistake(set={**secure, "kafka.ssl_key_file": str(file)})
 
 
-def test_files_for_tls_want_tls(tmp_path):
+def test_tls_files_require_tls(tmp_path):
     file = tmp_path / "x.pem"
     file.write_text("x")
     assert (
-        "is for TLS; allowed: with an https:// servers.local.url"
+        "requires TLS; allowed: with an https:// servers.local.url"
         in mistakes(set={**LOCAL, "servers.local.ca_file": str(file)})[-1]
     )
-    assert "is for TLS, and kafka.security_protocol is not" in mistake(set={"kafka.ssl_ca_file": str(file)})
+    assert "requires TLS, which kafka.security_protocol does not use" in mistake(set={"kafka.ssl_ca_file": str(file)})
 
 
 @pytest.mark.parametrize(
     "key", ["sasl_mechanism", "sasl_username", "sasl_password", "properties.sasl.oauthbearer.method"]
 )
 @pytest.mark.parametrize("protocol", [{}, {"kafka.security_protocol": "ssl"}])
-def test_sasl_settings_want_a_sasl_protocol(key, protocol):
+def test_sasl_settings_require_a_sasl_protocol(key, protocol):
     line = mistake(set={f"kafka.{key}": "GSSAPI", **protocol})
     shown = "'GSSAPI' " if key in {"sasl_mechanism", "sasl_username"} else ""
-    assert line.startswith(f"kafka.{key}: {shown}is for SASL, and kafka.security_protocol is not; allowed: with")
+    assert line.startswith(
+        f"kafka.{key}: {shown}requires SASL, which kafka.security_protocol does not use; allowed: with"
+    )
 
 
-def test_a_login_wants_user_and_password(tmp_path):
+def test_a_login_requires_user_and_password(tmp_path):
     lines = mistakes(set={**SASL, "kafka.sasl_mechanism": "plain"})
     assert [line.split(":")[0] for line in lines] == ["kafka.sasl_username", "kafka.sasl_password"]
     file = tmp_path / "password"
@@ -336,48 +332,7 @@ def test_a_login_wants_user_and_password(tmp_path):
     assert loaded(set={**SASL, "kafka.sasl_mechanism": "OAUTHBEARER"}).kafka.sasl_username is None
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "acks",
-        "request.required.acks",
-        "enable.idempotence",
-        "idempotence",
-        "transactional.id",
-        "partitioner",
-        "partitioner_cb",
-        "message.timeout.ms",
-        "delivery.timeout.ms",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "auto.commit.interval.ms",
-        "auto.offset.reset",
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "heartbeat.interval.ms",
-        "max.poll.interval.ms",
-        "transaction.timeout.ms",
-        "log.connection.close",
-        "isolation.level",
-        "retries",
-        "message.send.max.retries",
-        "max.in.flight",
-        "max.in.flight.requests.per.connection",
-        "enable.gapless.guarantee",
-        "queuing.strategy",
-        "delivery.report.only.error",
-        "batch.size",
-        "enable.partition.eof",
-        "error_cb",
-        "on_delivery",
-        "test.mock.num.brokers",
-        "plugin.library.paths",
-        "default_topic_conf",
-        "msg_order_cmp",
-        *OWN_KEY,
-    ],
-)
+@pytest.mark.parametrize("name", [*BREAKING.split(), *OWN_KEY])
 def test_properties_that_would_break_delivery_or_have_a_key_are_refused(name):
     line = mistake(set={f"kafka.properties.{name}": "hunter2"})
     assert line.startswith(f"kafka.properties.{name}: ")
@@ -386,48 +341,33 @@ def test_properties_that_would_break_delivery_or_have_a_key_are_refused(name):
 
 
 @pytest.mark.parametrize("value", ["9999", "60001"])
-def test_a_request_has_to_suit_a_transaction(value):
+def test_the_request_timeout_has_limits_with_transactions(value):
     given = {"kafka.properties.socket.timeout.ms": value}
     assert loaded(set=LOCAL | given).kafka.properties
     line = mistake(set=LOCAL | given | {"delivery.guarantee": "exactly_once"})
-    assert line.startswith("kafka.properties.socket.timeout.ms: does not suit transactions")
+    assert line.startswith("kafka.properties.socket.timeout.ms: is not possible with transactions")
     assert "allowed: 10000 to 60000" in line
 
 
 @pytest.mark.parametrize("value", ["10000", "60000", "no number, which the client refuses"])
-def test_a_request_that_suits_a_transaction_is_accepted(value):
+def test_other_request_timeouts_are_accepted(value):
     given = {"kafka.properties.socket.timeout.ms": value, "delivery.guarantee": "exactly_once"}
     assert loaded(set=LOCAL | given).delivery.guarantee == "exactly_once"
 
 
-def test_a_property_with_a_key_of_its_own_names_it():
+def test_a_property_with_its_own_key_names_the_key():
     line = mistake(set={"kafka.properties.session.timeout.ms": "1"})
-    assert "has a key of its own; allowed: kafka.group_session_timeout" in line
+    assert "has its own key; allowed: kafka.group_session_timeout" in line
     assert "allowed: kafka.sasl_password" in mistake(set={"kafka.properties": '{"sasl.password": "x"}', **SASL})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "client.id",
-        "linger.ms",
-        "queue.buffering.max.ms",
-        "socket.keepalive.enable",
-        "batch.num.messages",
-        "debug",
-        "log_level",
-        "statistics.interval.ms",
-        "compression.level",
-        "ssl.endpoint.identification.algorithm",
-        "reconnect.backoff.ms",
-    ],
-)
+@pytest.mark.parametrize("name", HARMLESS.split())
 def test_other_properties_are_passed_on(name):
     assert refusal(name) is None
 
 
 @pytest.mark.parametrize("given", [None, "true", True, "false", False])
-def test_streams_are_resumed_with_overlap_unless_it_is_switched_off(given):
+def test_overlap_is_on_by_default(given):
     chosen = LOCAL if given is None else {**LOCAL, "servers.local.overlap": given}
     assert loaded(set=chosen).servers["local"].overlap is (given not in {"false", False})
 
@@ -448,13 +388,13 @@ def test_the_names_of_topics_follow_the_namespace():
         ("checkpoints", "mix.lifecycle", "lifecycle"),
     ],
 )
-def test_topics_of_the_bridge_have_names_of_their_own(key, name, other):
+def test_topics_of_the_bridge_have_different_names(key, name, other):
     lines = mistakes(set={f"topics.{key}": name})
     assert [line.split(":")[0] for line in lines] == [f"topics.{key}", f"topics.{other}"]
 
 
 @pytest.mark.parametrize("topic", ["mix.checkpoints", "mix.dead-letters", "mix_checkpoints", "mix.lifecycle"])
-def test_routes_do_not_lead_into_the_bridges_own_topics(topic):
+def test_routes_must_not_use_other_topics_of_the_bridge(topic):
     line = mistake(set={"topics.routes": f'[{{"match": "*", "topic": "{topic}"}}]'})
     assert line.startswith(f"topics.routes[0].topic: {topic!r} holds dead letters, checkpoints or lifecycle records")
 
@@ -464,26 +404,26 @@ def test_a_route_is_a_table():
     assert line.startswith("topics.routes[0]: the value (not shown) is not allowed; allowed: a table of settings")
 
 
-def test_routes_lead_to_known_servers():
+def test_routes_name_configured_servers():
     route = '[{"match": "a", "topic": "t"}, {"match": "*", "topic": "t", "server": "remote"}]'
     assert (
         mistake(set={**LOCAL, "topics.routes": route})
-        == "topics.routes[1].server: 'remote' is no server; allowed: local"
+        == "topics.routes[1].server: 'remote' is not a configured server; allowed: local"
     )
 
 
 def test_settings_of_topics_must_not_break_delivery():
-    assert "cleanup.policy: 'compact,delete' would drop events" in mistake(
+    assert "cleanup.policy: 'compact,delete' would delete events" in mistake(
         set={"topics.config.cleanup.policy": "compact,delete"}
     )
-    assert "max.message.bytes: '1000' leaves no room" in mistake(set={"topics.config.max.message.bytes": "1000"})
+    assert "max.message.bytes: '1000' is too small" in mistake(set={"topics.config.max.message.bytes": "1000"})
     both = {"topics.config.min.insync.replicas": "3", "topics.replication_factor": "2"}
     assert "min.insync.replicas: '3' is above topics.replication_factor (2)" in mistake(set=both)
     assert loaded(set={"topics.config.retention.ms": "-1", "topics.config.cleanup.policy": "delete"}).topics.config
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "taken"),
+    ("key", "value", "result"),
     [
         ("delivery.max_buffer_bytes", "1KiB", 1024),
         ("delivery.checkpoint_interval", "1ms", 0.001),
@@ -496,12 +436,12 @@ def test_settings_of_topics_must_not_break_delivery():
         ("servers.local.sessions", "é" * 1024, ("é" * 1024,)),
     ],
 )
-def test_small_values_and_long_ids_are_nobodys_business_but_the_users(key, value, taken):
-    """Of 0, a wait that doubles would stay 0: a server that is down would be asked without a pause."""
+def test_small_values_and_long_ids_are_accepted(key, value, result):
+    """A back-off of 0 would stay 0 when doubled: an unavailable server would get requests without a pause."""
     found: Any = loaded(set={**LOCAL, key: value})
     for segment in key.split("."):
         found = found["local"] if segment == "local" else getattr(found, segment)
-    assert found == taken
+    assert found == result
 
 
 @pytest.mark.parametrize(
@@ -514,11 +454,11 @@ def test_small_values_and_long_ids_are_nobodys_business_but_the_users(key, value
         ("http.host", "\udcff"),
     ],
 )
-def test_what_is_not_utf_8_is_refused_as_that(key, value):
+def test_surrogates_are_refused(key, value):
     assert "has a character that is not UTF-8 (half of a surrogate pair)" in mistake(set={**LOCAL, key: value})
 
 
-def test_a_rule_is_silent_about_keys_that_are_wrong_already():
+def test_a_rule_skips_keys_with_invalid_values():
     assert mistake(
         set={**LOCAL, "servers.local.reconnect_min": "x", "servers.local.reconnect_max": "100ms"}
     ).startswith("servers.local.reconnect_min: 'x' is not a duration")
@@ -535,7 +475,7 @@ _PATHS = [".".join("local" if segment == "*" else segment for segment in key.pat
         max_size=4,
     )
 )
-def test_whatever_is_given_ends_in_settings_or_in_mistakes_of_one_line(given_values):
+def test_any_input_gives_settings_or_mistakes_of_one_line(given_values):
     try:
         load({**LOCAL, **given_values}, {})
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Secrets: from files, never shown, read again where that is promised."""
+"""Secrets: read from files, never shown, and read again at every connect."""
 
 import json
 import logging
@@ -74,7 +74,7 @@ def test_a_file_without_usable_text_is_an_error(tmp_path, content):
     assert mistake(set={"http.token_file": str(file)}).startswith(f"http.token_file: cannot read {str(file)!r}: ")
 
 
-def test_what_a_file_holds_is_checked_but_never_shown(tmp_path):
+def test_the_text_of_a_file_is_checked_but_never_shown(tmp_path):
     file = tmp_path / "token"
     file.write_text("hunter2 and more\n")
     line = mistake(set={**LOCAL, "servers.local.token_file": str(file)})
@@ -92,7 +92,7 @@ def test_the_token_of_a_server_is_read_again_at_every_use(secret_file):
         server.bearer()
 
 
-def test_a_token_of_a_server_may_stand_in_the_settings_or_nowhere():
+def test_a_token_of_a_server_is_optional():
     assert loaded(set={**LOCAL, "servers.local.token": "t"}).servers["local"].bearer() == "t"
     assert loaded(set=LOCAL).servers["local"].bearer() is None
 
@@ -109,7 +109,7 @@ def test_a_server_may_use_the_certificates_of_its_own_authority(tmp_path):
     assert "cannot read" in mistake(set={**secure, "servers.local.ca_file": str(tmp_path / "missing.pem")})
 
 
-def test_one_file_may_hold_the_certificate_of_the_client_and_its_key(tmp_path):
+def test_one_file_may_contain_the_client_certificate_and_its_key(tmp_path):
     both, certificate = tmp_path / "both.pem", tmp_path / "certificate.pem"
     made = trustme.CA().issue_cert("client")
     made.private_key_and_cert_chain_pem.write_to_path(both)
@@ -155,7 +155,7 @@ def test_a_secret_of_a_wrong_type_is_not_shown_either(key, wrong):
     assert "hunter2" not in "\n".join(mistakes(set=LOCAL | SASL | {key: wrong}))
 
 
-def test_settings_show_where_each_value_came_from():
+def test_settings_show_the_origin_of_each_value():
     result = load_all({"http.token": "x"}, {"MIX_BRIDGE_KAFKA__COMPRESSION": "gzip"}, servers={"local": "http://u:p@h"})
     lines = list(as_lines(result))
     assert "kafka.compression = gzip  (from MIX_BRIDGE_KAFKA__COMPRESSION)" in lines

@@ -1,4 +1,4 @@
-"""Where settings come from: options, environment, secrets directory, TOML, defaults, in this order."""
+"""Sources of settings: options, environment, secrets directory, TOML, defaults, in this order."""
 
 import pytest
 from pydantic import SecretStr
@@ -33,7 +33,7 @@ def secrets(tmp_path):
     return write
 
 
-def test_without_any_source_there_are_defaults_and_no_server():
+def test_without_any_source_all_settings_are_defaults():
     settings = loaded()
     assert (settings.namespace, settings.servers, settings.kafka.bootstrap_servers) == ("mix", {}, "")
     assert (settings.start_timeout, settings.events.max_bytes, settings.http.port) == (60.0, 921600, 8090)
@@ -76,7 +76,7 @@ def test_tables_of_several_sources_are_merged_key_by_key(toml):
     assert headers == {"x-one": "1", "x-two": "3"}
 
 
-def test_the_file_named_by_the_option_takes_the_place_of_the_variables(toml, tmp_path):
+def test_the_config_option_replaces_the_variable(toml, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text('namespace = "other"')
     env = {"MIX_BRIDGE_CONFIG": str(other)}
@@ -84,7 +84,7 @@ def test_the_file_named_by_the_option_takes_the_place_of_the_variables(toml, tmp
     assert loaded(env, toml('namespace = "named"')).namespace == "named"
 
 
-def test_the_secrets_directory_is_systemds_unless_another_is_named(secrets, tmp_path):
+def test_the_default_secrets_directory_is_that_of_systemd(secrets, tmp_path):
     directory = secrets(http__token="named\n")
     env = {"CREDENTIALS_DIRECTORY": str(directory)}
     assert loaded(env).http.token == SecretStr("named")
@@ -93,7 +93,7 @@ def test_the_secrets_directory_is_systemds_unless_another_is_named(secrets, tmp_
     assert loaded(env, secrets_dir=empty).http.token is None
 
 
-def test_secrets_files_are_named_like_keys_and_cut_of_their_newline(secrets):
+def test_secrets_files_are_named_like_keys_and_lose_their_newline(secrets):
     directory = secrets(
         servers__local__token="t0ken\n", servers__local__url=URL, servers__local__headers__x_api_key="k\r\n"
     )
@@ -102,7 +102,7 @@ def test_secrets_files_are_named_like_keys_and_cut_of_their_newline(secrets):
     assert server.headers["x-api-key"].get_secret_value() == "k"
 
 
-def test_hidden_files_and_directories_of_a_secrets_directory_are_passed_over(secrets):
+def test_hidden_files_and_directories_of_a_secrets_directory_are_skipped(secrets):
     directory = secrets(http__token="t", **{".hidden": "x"})
     (directory / "..2026_01_01").mkdir()
     (directory / "..data").symlink_to("..2026_01_01")
@@ -116,8 +116,8 @@ def test_an_unknown_file_in_the_secrets_directory_is_an_error_with_the_nearest_k
     assert "hunter2" not in line
 
 
-def test_credentials_of_systemd_that_other_keys_name_are_passed_over(secrets, toml):
-    """``%d/server-token`` in a unit is the credentials directory itself: the file is a value there, not a setting."""
+def test_credentials_of_systemd_that_other_keys_name_are_skipped(secrets, toml):
+    """``%d`` in a unit is the credentials directory: a file that another key names there is not a setting."""
     directory = secrets(**{"server-token": "a", "http__token": "b", "my__kafka__password": "c", "log__level": "error"})
     env = {
         **LOCAL,
@@ -134,12 +134,12 @@ def test_credentials_of_systemd_that_other_keys_name_are_passed_over(secrets, to
     assert settings.log.level == "error"
 
 
-def test_credentials_of_systemd_that_look_like_no_key_are_passed_over_unread(secrets):
+def test_other_credentials_of_systemd_are_skipped_unread(secrets):
     directory = secrets(token="x", **{"ca.pem": ""})
     (directory / "keystore").write_bytes(b"\xff")
     env = {"CREDENTIALS_DIRECTORY": str(directory)}
     assert loaded(env) == loaded()
-    assert len(mistakes(secrets_dir=directory)) == 3, "a directory that was named holds settings alone"
+    assert len(mistakes(secrets_dir=directory)) == 3, "a directory named by an option contains only settings"
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_a_credential_of_systemd_may_be_a_key_of_one_word(secrets):
 
 
 @pytest.mark.parametrize("content", ["[servers.local", None])
-def test_of_a_file_that_could_not_be_read_nothing_is_missed(tmp_path, content):
-    """Whatever is missing may stand in it: one mistake, not four."""
+def test_an_unreadable_file_causes_no_further_mistakes(tmp_path, content):
+    """The missing settings may be in the file: one mistake is reported, not four."""
     file = tmp_path / "bridge.toml"
     if content:
         file.write_text(content)
@@ -173,7 +173,7 @@ def test_of_a_file_that_could_not_be_read_nothing_is_missed(tmp_path, content):
     ]
 
 
-def test_of_a_table_that_is_no_json_nothing_is_missed():
+def test_an_invalid_table_causes_no_further_mistakes():
     assert mistake({"MIX_BRIDGE_SERVERS": "{"}, set={"kafka.bootstrap_servers": "a:1"}, to_run=True)
     assert mistake({**LOCAL, "MIX_BRIDGE_KAFKA": "{"}, to_run=True)
 
@@ -209,12 +209,12 @@ def test_variable_names_are_the_path_in_capitals():
 
 
 @pytest.mark.parametrize("name", ["MIX_BRIDGE_kafka__compression", "MIX_BRIDGE_Kafka__Compression"])
-def test_a_variable_in_other_letters_is_misspelt(name):
+def test_variables_must_be_in_capitals(name):
     assert mistake({name: "zstd"}).startswith(f"{name}: unknown key; nearest known key: kafka.compression")
 
 
 @pytest.mark.parametrize("name", ["mix_bridge_http__port", "MIX_BRIDGE", "MIXBRIDGE_X", "HTTP_PROXY", "X_MIX_BRIDGE_X"])
-def test_variables_of_others_are_none_of_our_business(name):
+def test_other_variables_are_ignored(name):
     assert loaded({name: "?"}) == loaded()
 
 
@@ -251,7 +251,7 @@ def test_durations_and_sizes_come_as_text_or_plain_numbers(toml):
     assert (settings.delivery.max_buffer_bytes, settings.events.max_bytes) == (4194304, 1048576)
 
 
-def test_none_takes_an_optional_value_back(toml):
+def test_none_unsets_an_optional_value(toml):
     file = toml(f'[servers.local]\nurl = "{URL}"\nproxy = "http://p:1"\ncreated_within = "24h"\n[http]\nport = "none"')
     env = {"MIX_BRIDGE_SERVERS__LOCAL__PROXY": "none", "MIX_BRIDGE_SERVERS__LOCAL__CREATED_WITHIN": "none"}
     settings = loaded(env, file)
@@ -286,7 +286,7 @@ def test_dotted_names_may_be_quoted_or_nested_in_toml(toml):
     assert settings.topics.config == {"retention.ms": "1000"}
 
 
-def test_server_names_of_variables_are_lowered():
+def test_server_names_of_variables_are_in_lower_case():
     assert list(loaded({"MIX_BRIDGE_SERVERS__EU_WEST_1__URL": URL}).servers) == ["eu_west_1"]
 
 
@@ -306,7 +306,7 @@ def test_other_server_names_are_refused(toml, name):
     assert line.startswith(f"servers.{name}: {name!r} is not a server name; allowed: lower-case letters and digits")
 
 
-def test_a_whole_table_as_json_gives_way_to_a_single_variable():
+def test_a_single_variable_wins_over_a_table():
     env = {
         "MIX_BRIDGE_SERVERS": f'{{"local": {{"url": "{URL}", "sessions": ["a"]}}}}',
         "MIX_BRIDGE_SERVERS__LOCAL__SESSIONS": "b",
@@ -315,7 +315,7 @@ def test_a_whole_table_as_json_gives_way_to_a_single_variable():
     assert loaded({"MIX_BRIDGE_SERVERS__LOCAL": f'{{"url": "{URL}"}}'}).servers["local"].url.public == URL
 
 
-def test_null_in_json_is_nothing_given():
+def test_null_in_json_means_not_given():
     env = {"MIX_BRIDGE_SERVERS": f'{{"local": {{"url": "{URL}", "token": null, "read_timeout": null}}}}'}
     assert loaded(env).servers["local"].read_timeout == 150
 
@@ -325,7 +325,7 @@ def test_an_empty_text_is_an_empty_list():
     assert (settings.topics.routes, settings.servers["local"].sessions) == ((), ())
 
 
-def test_a_table_that_is_no_json_is_an_error_without_its_text():
+def test_an_invalid_table_is_not_shown():
     line = mistake({"MIX_BRIDGE_SERVERS": '{"local": {"token": "hunter2"'})
     assert line.startswith("servers: is not JSON; allowed: a JSON object (from MIX_BRIDGE_SERVERS)")
     assert "hunter2" not in line
@@ -405,7 +405,7 @@ def test_unknown_keys_in_toml_are_errors_at_every_depth(toml):
     assert "s3cret" not in "".join(lines)
 
 
-def test_a_misspelt_table_names_the_nearest_one_on_its_level(toml):
+def test_a_misspelt_table_names_the_nearest_key_on_its_level(toml):
     file = toml(f'[servres.local]\nurl = "{URL}"\n[topics.cofnig]\n"retention.ms" = 1\n')
     assert [line.split(" (")[0] for line in mistakes(toml=file)] == [
         "topics.cofnig: unknown key; nearest known key: topics.config",
@@ -413,13 +413,13 @@ def test_a_misspelt_table_names_the_nearest_one_on_its_level(toml):
     ]
 
 
-def test_a_misspelt_variable_names_the_nearest_one_on_each_level():
+def test_a_misspelt_variable_names_the_nearest_key_on_each_level():
     line = mistake({"MIX_BRIDGE_SERVRES__LOCAL__TOKN": "hunter2"})
     assert "nearest known key: servers.local.token (MIX_BRIDGE_SERVERS__LOCAL__TOKEN)" in line
     assert "hunter2" not in line
 
 
-def test_every_misspelt_key_leads_back_to_the_right_one():
+def test_every_misspelt_key_names_the_right_one():
     for key in all_keys():
         path = tuple("local" if segment == "*" else segment for segment in key.path)
         if not key.open:
@@ -447,7 +447,7 @@ def test_sessions_of_options_switch_discovery_off(toml):
     assert (server.sessions, server.discover) == (("a", "b"), False)
 
 
-def test_sessions_of_options_want_exactly_one_server():
+def test_sessions_of_options_require_exactly_one_server():
     line = mistake(sessions=["a"], servers={"one": URL, "two": URL})
     assert line.startswith(
         "--session: needs exactly one server, there are 2; with several use --set servers.NAME.sessions"
@@ -455,7 +455,7 @@ def test_sessions_of_options_want_exactly_one_server():
     assert mistake(sessions=["a"]).startswith("--session: needs exactly one server, there are 0")
 
 
-def test_any_key_can_be_set_with_the_parsing_of_variables():
+def test_set_accepts_every_key():
     overrides = {
         "servers.local.url": URL,
         "servers.local.sessions": '["a,b"]',

@@ -42,7 +42,7 @@ def mistake(folder: Path, ca: str | None = None, cert: str | None = None, key: s
     return only.key, only.message
 
 
-def test_the_context_verifies_and_trusts_the_named_authority_alone(folder: Path) -> None:
+def test_the_context_trusts_only_the_configured_authority(folder: Path) -> None:
     """The named file replaces the system's authorities."""
     context = client_context(str(folder / "ca.pem"), str(folder / "cert.pem"), str(folder / "key.pem"))
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -67,7 +67,7 @@ def test_without_files_the_systems_authorities_are_trusted() -> None:
         ({"key": "key.pem"}, "client_key_file", "needs client_cert_file"),
     ],
 )
-def test_a_file_of_no_use_is_named_with_its_setting(folder: Path, files: dict[str, str], key: str, words: str) -> None:
+def test_an_unusable_file_is_named_with_its_setting(folder: Path, files: dict[str, str], key: str, words: str) -> None:
     """The setting, the file and what is wanted; an encrypted key never asks on the terminal."""
     setting, message = mistake(folder, **files)
     assert setting == f"servers.local.{key}"

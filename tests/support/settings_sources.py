@@ -1,4 +1,4 @@
-"""Loading settings in tests: nothing is read but what the test gives."""
+"""Load settings from the sources of a test only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bridge.settings import Settings, load
 
 
 def loaded(env: Mapping[str, str] | None = None, toml: Path | str | None = None, **options: Any) -> Settings:
-    """Settings of an environment, a TOML file and options alone; ``set`` is what ``--set`` gives."""
+    """Settings of an environment, a TOML file and options; ``set`` has the values of ``--set``."""
     overrides = options.pop("set", {})
     return load(overrides, env or {}, config=Path(toml) if toml else None, **options)
 
 
 def mistakes(env: Mapping[str, str] | None = None, toml: Path | str | None = None, **options: Any) -> list[str]:
-    """The lines of the error that loading ends in."""
+    """The lines of the error that loading raises."""
     with pytest.raises(SettingsError) as caught:
         loaded(env, toml, **options)
     assert caught.value.exit_code == EXIT_SETTINGS
@@ -29,7 +29,7 @@ def mistakes(env: Mapping[str, str] | None = None, toml: Path | str | None = Non
 
 
 def mistake(env: Mapping[str, str] | None = None, toml: Path | str | None = None, **options: Any) -> str:
-    """The line of an error with one mistake."""
+    """The only line of the error that loading raises."""
     lines = mistakes(env, toml, **options)
     assert len(lines) == 1, lines
     return lines[0]
