@@ -13,11 +13,14 @@ import pytest
 
 from tests.support.broker import Broker, Cluster
 from tests.support.shared import shared_broker
+from tests.support.waiting import SCALE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for a real Kafka, so that ``-m 'not kafka'`` runs without Java."""
+    """Limit the time of each test, and mark those that use a real Kafka: ``-m 'not kafka'`` runs without Java."""
     for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(240 * SCALE))
         if {"kafka", "private_broker", "pausable_broker", "private_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from bridge.admin.check.checkup import _Check, _Running
 from bridge.admin.check.lines import Line, State
 from bridge.clock import monotonic
+from tests.support.waiting import TIMEOUT
 
 
 def test_a_check_that_hangs_keeps_its_first_lines() -> None:
@@ -16,7 +17,7 @@ def test_a_check_that_hangs_keeps_its_first_lines() -> None:
 
     def run() -> Iterator[Line]:
         yield found
-        freed.wait(10)
+        freed.wait(TIMEOUT)
 
     running = _Running(_Check("kafka", run))
     try:

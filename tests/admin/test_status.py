@@ -21,6 +21,7 @@ from bridge.errors import BridgeError
 from tests.fakes.http_endpoint import WELL, serving
 from tests.fakes.raw_server import Peer, RawServer
 from tests.support.process import MIX_BRIDGE, environment, variable
+from tests.support.waiting import TIMEOUT
 
 TOKEN = "s3cret"
 TROUBLED = replace(
@@ -151,7 +152,7 @@ def test_watch_leaves_the_last_tables_on_the_terminal(number: signal.Signals, mo
             while screen.count(b"mix: 1 replica") < most and (piece := read(leader)):
                 screen += piece
             process.send_signal(number)
-            assert process.wait(10) == 0
+            assert process.wait(TIMEOUT) == 0
             screen += b"".join(iter(lambda: read(leader), b""))
         finally:
             process.kill()

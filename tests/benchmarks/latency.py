@@ -20,7 +20,7 @@ from tests.benchmarks.stamped import STAMP_DIGITS
 from tests.support.process import REPOSITORY, environment
 from tests.support.processes import spawn
 from tests.support.topics import create_topic, delete_topics
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 SESSIONS = 10
 RATE = 1000.0
@@ -66,7 +66,7 @@ def _seen(bench: Bench, guarantee: str, seconds: float) -> Latencies:
             return Latencies(guarantee, list(_watched(settings, seconds)))
         finally:
             bridge.terminate()
-            bridge.wait(60)
+            bridge.wait(TIMEOUT)
             delete_topics(broker.bootstrap, settings.topic)
 
 

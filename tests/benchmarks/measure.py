@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bridge.clock import monotonic
 from tests.support.broker import quiet_admin
+from tests.support.waiting import TIMEOUT
 
 # Twenty requests a second cost the broker little; runs take seconds.
 _INTERVAL = 0.05
@@ -88,13 +89,13 @@ def _outcome(first: Sample, last: Sample, expected: int, peak_rss_mib: float) ->
 class _Watch:
     def __init__(self, bootstrap: str, topic: str, processes: Mapping[str, Sequence[int]]) -> None:
         self._admin: AdminClient = quiet_admin(bootstrap)
-        partitions = self._admin.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = self._admin.list_topics(topic, timeout=TIMEOUT).topics[topic].partitions
         self._ends = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
         self._processes = processes
 
     def sample(self) -> Sample:
-        asked = self._admin.list_offsets(self._ends, request_timeout=10)
-        records = sum(found.result(15).offset for found in asked.values())
+        asked = self._admin.list_offsets(self._ends, request_timeout=TIMEOUT)
+        records = sum(found.result(TIMEOUT).offset for found in asked.values())
         cpu = {name: sum(map(_cpu_seconds, pids)) for name, pids in self._processes.items()}
         return Sample(monotonic(), records, cpu)
 

@@ -20,7 +20,7 @@ from tests.support.broker import Broker
 from tests.support.process import REPOSITORY, environment
 from tests.support.processes import spawn
 from tests.support.topics import create_topic, delete_topics, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 EVENT_BYTES = 150
 PARTITIONS = 8
@@ -104,13 +104,13 @@ def _sessions(url: str) -> Sequence[str]:
 def _call(address: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
     sent = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, sent, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT) as answer:
         return json.loads(answer.read() or b"null")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(30)
+        process.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

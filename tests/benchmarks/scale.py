@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from tests.support.broker import FULL_SPEED, Broker
 from tests.support.mix import MixServer
 from tests.support.process import REPOSITORY, Bridge
 from tests.support.topics import create_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 _EVENT_BYTES = 150
 _HEARTBEAT = 45
@@ -208,7 +207,7 @@ def _say(scene: _Scene, what: str) -> None:
 
 
 def _pause(seconds: float) -> None:
-    threading.Event().wait(seconds)
+    let_pass(seconds)
 
 
 def _table(found: Sequence[Figures]) -> str:

@@ -24,6 +24,7 @@ from bridge.core.stream.event import Event
 from tests.support.broker import FULL_SPEED, Broker
 from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
 from tests.support.topics import create_topic
+from tests.support.waiting import TIMEOUT
 
 _PARTITIONS = 8
 _NAMESPACE = "bench"
@@ -70,7 +71,7 @@ def _write(bootstrap: str, records: int, sessions: int, form: str) -> None:
         for key, value, headers in templates:
             named = [(name, text.replace(_FIRST, digits)) for name, text in headers]
             _produce(producer, key, value.replace(_FIRST, digits), named)
-    assert producer.flush(300) == 0
+    assert producer.flush(TIMEOUT) == 0
 
 
 def _template(number: int, form: str) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:

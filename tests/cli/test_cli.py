@@ -11,6 +11,7 @@ from time import perf_counter
 import pytest
 
 from bridge import __version__
+from tests.support.waiting import TIMEOUT
 
 URL = "http://localhost:8088"
 COMMAND = [sys.executable, "-m", "bridge"]
@@ -28,7 +29,7 @@ def mix_bridge(tmp_path):
             [*command, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
             cwd=tmp_path,
             env=kept | env,
             check=False,
@@ -280,6 +281,7 @@ import sys
 from bridge import errors
 from bridge.cli import main
 from bridge.cli.app import app
+from tests.support.waiting import TIMEOUT
 
 @app.command()
 def fail():

@@ -59,3 +59,11 @@ def test_fakes_and_helpers_import_no_tests() -> None:
     assert {
         str(path): names for path, names in used.items() if any(not each.startswith(allowed) for each in names)
     } == {}
+
+
+def test_tests_wait_in_one_place() -> None:
+    """``wait_until`` and ``let_pass`` are the only waits of tests without an event to wait for."""
+    pauses = re.compile(r"\bsleep\(|Event\(\)\.wait\(")
+    sources = {path: (REPOSITORY / path).read_text() for path in PYTHON_FILES if path.parts[0] == "tests"}
+    waiting = Path("tests/support/waiting.py")
+    assert [str(path) for path, text in sources.items() if pauses.search(text) and path != waiting] == []

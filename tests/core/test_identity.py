@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.identity import Position, SessionKey, murmur2, new_epoch, partition_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 SECONDS = st.integers(0, 10**10)
 
@@ -35,7 +35,7 @@ def test_the_partition_is_the_one_librdkafka_chooses() -> None:
     producer = Producer(
         {"test.mock.num.brokers": 1, "bootstrap.servers": "", "partitioner": "murmur2_random", "log_level": 0}
     )
-    partitions = len(producer.list_topics("t", timeout=10).topics["t"].partitions)
+    partitions = len(producer.list_topics("t", timeout=TIMEOUT).topics["t"].partitions)
     keys = [(f"local/sesión-{'x' * length}").encode() for length in range(40)]
     found: dict[bytes, int | None] = {}
 

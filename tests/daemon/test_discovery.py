@@ -22,7 +22,7 @@ from tests.fakes.membership import SoleOwner
 from tests.fakes.raw_server import answer
 from tests.fakes.sources import source
 from tests.support.scripted_mix import listing, scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 OLD = "2020-01-01T00:00:00Z"
 
@@ -37,7 +37,7 @@ def discovering(of: Source) -> Iterator[Discovery]:
         yield discovery
     finally:
         discovery.stop()
-        assert discovery.join(monotonic() + 5)
+        assert discovery.join(monotonic() + TIMEOUT)
 
 
 def test_a_requested_poll_comes_at_once_and_further_ones_after_a_second() -> None:
@@ -102,4 +102,4 @@ def test_an_error_answer_proves_that_the_server_is_reachable() -> None:
         wait_until(lambda: discovery.answered_at is not None and not discovery.is_failing)
         assert of.failure is None
         discovery.stop()
-        assert discovery.join(monotonic() + 5)
+        assert discovery.join(monotonic() + TIMEOUT)

@@ -16,7 +16,7 @@ from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, answe
 from tests.fakes.session_workers import running_worker
 from tests.fakes.sources import source
 from tests.support.scripted_mix import Feed, contents, scripted_mix, status
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 LONG = {"reconnect_min": "10m", "reconnect_max": "1h"}
 
@@ -63,7 +63,7 @@ def test_a_stop_ends_every_wait_at_once(script: Callable[[Peer], None]) -> None:
         with running_worker(source(mix.url, reconnect_min="10m", reconnect_max="10m"), jitter=most) as (worker, _):
             assert waits(logs)[0] >= 599
             worker.stop()
-            assert worker.join(monotonic() + 5)
+            assert worker.join(monotonic() + TIMEOUT)
     assert len(mix.asked) == 1
 
 

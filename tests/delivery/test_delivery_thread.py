@@ -28,7 +28,7 @@ from bridge.kafka.producer import IdempotentProducer
 from tests.delivery.test_delivery_model import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES, switching_often
 from tests.fakes.kafka_model import ModelKafka, ModelProducer, unheard
 from tests.fakes.membership import SoleOwner
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, let_pass, wait_until
 
 KEYS = [SessionKey("local", f"s{number}") for number in range(4)]
 
@@ -39,7 +39,7 @@ class PatientProducer(ModelProducer):
     def poll(self, timeout: float) -> int:
         reports = sum(super(PatientProducer, self).poll(0) for _ in range(5))
         if not reports and timeout:
-            threading.Event().wait(timeout)
+            let_pass(timeout)
         return reports
 
 
@@ -83,7 +83,7 @@ def start() -> Iterator[Callable[..., Running]]:
     yield make
     for running in started:
         running.delivery.abort()
-        running.delivery.join(monotonic() + 10)
+        running.delivery.join(monotonic() + TIMEOUT)
         assert not running.delivery._thread.is_alive()
 
 
@@ -98,7 +98,7 @@ def test_a_stop_delivers_everything_and_writes_the_last_checkpoints(start: Calla
     one.submit(events(500))
     running.delivery.stop()
     running.delivery.stop()
-    assert running.delivery.join(monotonic() + 10)
+    assert running.delivery.join(monotonic() + TIMEOUT)
     assert running.delivery.join(monotonic())
     assert running.records(EVENTS) == 500
     assert one.checkpoints.written == one.position
@@ -117,7 +117,7 @@ def test_a_stop_waits_for_kafka_until_the_deadline_and_an_abort_does_not(start: 
     assert not running.delivery.join(monotonic() + 0.1)
     running.delivery.abort()
     running.delivery.abort()
-    assert not running.delivery.join(monotonic() + 10)
+    assert not running.delivery.join(monotonic() + TIMEOUT)
     assert not running.delivery._thread.is_alive()
     assert running.delivery.unsettled == 1
 
@@ -144,7 +144,7 @@ def test_a_full_window_makes_the_worker_wait_until_half_of_it_is_free(start: Cal
         assert not submitted.done()
         assert one.in_flight <= 100
         running.kafka.heal()
-        submitted.result(30)
+        submitted.result(TIMEOUT)
     wait_until(lambda: one.acknowledged == one.position, 20)
     assert one.position.sequence == 1000
 
@@ -160,13 +160,13 @@ def test_a_stop_ends_the_wait_for_room_at_once(start: Callable[..., Running]) ->
         began = monotonic()
         one.stop()
         with pytest.raises(Stopped):
-            submitted.result(5)
+            submitted.result(TIMEOUT)
         assert monotonic() - began < 0.5
     with pytest.raises(Stopped):
         one.submit(events(1))
     running.kafka.heal()
     running.delivery.stop()
-    assert running.delivery.join(monotonic() + 20)
+    assert running.delivery.join(monotonic() + TIMEOUT)
     assert 0 < running.records(EVENTS) <= 11
     assert one.checkpoints.written == one.position
 
@@ -184,7 +184,7 @@ def test_the_bytes_of_all_sessions_are_bounded(start: Callable[..., Running]) ->
         assert running.delivery.budget.held <= limit + len(KEYS) * at_once
         running.kafka.heal()
         for each in submitted:
-            each.result(30)
+            each.result(TIMEOUT)
     wait_until(lambda: running.delivery.budget.held == 0, 20, "an empty room")
     assert running.records(EVENTS) >= 300 * len(KEYS)
 
@@ -194,7 +194,7 @@ def test_a_stream_of_skipped_events_never_waits_for_the_timer(start: Callable[..
     running = start(max_in_flight=100)
     one = running.open()
     with ThreadPoolExecutor() as workers:
-        workers.submit(one.submit, events(2000, name="skipped")).result(20)
+        workers.submit(one.submit, events(2000, name="skipped")).result(TIMEOUT)
     wait_until(lambda: one.position.last_event_id == "2000")
     assert one.counters.skipped == 2000
 
@@ -245,7 +245,7 @@ def test_no_wake_up_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
                 budget.wake()
     stopped.set()
     budget.wake()
-    worker.join(5)
+    worker.join(TIMEOUT)
     assert budget._taken == rounds
 
 
@@ -264,7 +264,7 @@ def test_a_worker_that_waits_for_hours_is_one_waiter(monkeypatch: pytest.MonkeyP
     wait_until(lambda: len(looks) > 20)
     stopped.set()
     budget.wake()
-    worker.join(5)
+    worker.join(TIMEOUT)
     assert set(looks) == {1}
     assert not budget._waiters
 

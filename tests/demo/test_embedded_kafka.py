@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer
 
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 def test_records_go_in_and_come_out_while_it_runs():
@@ -19,7 +19,7 @@ def test_records_go_in_and_come_out_while_it_runs():
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
         for number in range(20):
             producer.produce("mix.events", str(number).encode(), key=b"same")
-        assert producer.flush(10) == 0
+        assert producer.flush(TIMEOUT) == 0
         consumer = Consumer(
             {
                 "bootstrap.servers": kafka.bootstrap_servers,
@@ -28,7 +28,7 @@ def test_records_go_in_and_come_out_while_it_runs():
             }
         )
         consumer.subscribe(["mix.events"])
-        values = [message.value() for message in consumer.consume(20, timeout=10)]
+        values = [message.value() for message in consumer.consume(20, timeout=TIMEOUT)]
         consumer.close()
     assert values == [str(number).encode() for number in range(20)]
 

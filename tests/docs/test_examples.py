@@ -16,8 +16,8 @@ from tests.docs.pages import WRITTEN, Block, blocks, inline_code, name
 
 # Names that look like settings: keys of /api/status, and properties of Kafka's client or brokers.
 NOT_SETTINGS = re.compile(r"topics\.<name>.*|log\.connection\.close")
-# Variables that are no settings: the file of settings, and the effort of the simulations.
-NOT_SETTINGS_VARIABLES = {"MIX_BRIDGE_CONFIG", "MIX_BRIDGE_TEST_EFFORT"}
+# Variables that are not settings: the settings file, the effort of random tests, the scale of timeouts.
+NOT_SETTINGS_VARIABLES = {"MIX_BRIDGE_CONFIG", "MIX_BRIDGE_TEST_EFFORT", "MIX_BRIDGE_TEST_TIMEOUT_SCALE"}
 
 
 def mix_bridge(*arguments: str) -> subprocess.CompletedProcess[str]:

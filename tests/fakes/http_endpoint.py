@@ -10,6 +10,7 @@ from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, ServerSnapshot, SessionSnapshot
 from bridge.observe.api import HttpEndpoint
 from tests.fakes import snapshots
+from tests.support.waiting import TIMEOUT
 
 WELL = replace(
     snapshots.WELL,
@@ -30,4 +31,4 @@ def serving(
         yield port
     finally:
         endpoint.stop()
-        assert endpoint.join(clock.monotonic() + 10)
+        assert endpoint.join(clock.monotonic() + TIMEOUT)

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tests.support.waiting import TIMEOUT
+
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 """The head of an event stream, up to the framing's header."""
 CHUNKED = STREAM + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -101,7 +103,7 @@ class RawServer:
                 shut.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(TIMEOUT)
         for peer in self.peers:
             peer.socket.close()
         if self.errors:

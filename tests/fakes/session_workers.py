@@ -21,6 +21,7 @@ from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
 from tests.fakes.membership import SoleOwner
+from tests.support.waiting import TIMEOUT
 
 KEY = SessionKey("local", "a")
 
@@ -108,4 +109,4 @@ def running_worker(
         yield worker, publisher
     finally:
         worker.stop()
-        assert worker.join(monotonic() + 5)
+        assert worker.join(monotonic() + TIMEOUT)

@@ -10,6 +10,7 @@ import pytest
 from bridge.http.connection import CuttableHTTPConnection, Cutter
 from bridge.http.errors import EndKind
 from bridge.http.failures import lost_while_reading
+from tests.support.waiting import TIMEOUT
 
 STOPPED = (EndKind.STOPPED, "stopped")
 RETIRED = (EndKind.ENDED, "retired")
@@ -20,7 +21,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Two connected sockets."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.settimeout(5)
+        theirs.settimeout(TIMEOUT)
         yield ours, theirs
 
 
@@ -83,7 +84,7 @@ def test_no_connection_is_opened_after_a_cut() -> None:
     cutter.cut(*STOPPED, final=True)
     connections = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connection = CuttableHTTPConnection(cutter, "127.0.0.1", listener.getsockname()[1], timeout=5)
+        connection = CuttableHTTPConnection(cutter, "127.0.0.1", listener.getsockname()[1], timeout=TIMEOUT)
         with pytest.raises(Exception, match="no connection"):
             connection.connect()
         cutter = Cutter()
@@ -95,7 +96,7 @@ def test_no_connection_is_opened_after_a_cut() -> None:
             connections.append(attempt)
 
         setattr(cutter, "watch_socket", cut_first)  # noqa: B010 - for this one object
-        connection = CuttableHTTPConnection(cutter, "127.0.0.1", listener.getsockname()[1], timeout=5)
+        connection = CuttableHTTPConnection(cutter, "127.0.0.1", listener.getsockname()[1], timeout=TIMEOUT)
         with pytest.raises(Exception, match="no connection"):
             connection.connect()
     assert [attempt.fileno() for attempt in connections] == [-1]

@@ -13,7 +13,7 @@ import pytest
 from tests.support.process import Bridge
 from tests.support.scene import settings, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 FAULTY_DELIVERY = """
 import os, sys
@@ -73,7 +73,7 @@ def test_a_bug_in_the_delivery_thread_ends_the_process_with_70(
         wait_acknowledged(bridge, "a", 3)
         bridge.wait_ready()
         flag.touch()
-        assert bridge.wait(20) == os.EX_SOFTWARE
+        assert bridge.wait(TIMEOUT) == os.EX_SOFTWARE
         last = bridge.log_text().splitlines()[-1]
         assert "a bug: ZeroDivisionError in faulty" in last
         assert "hunter2" not in bridge.log_text()
@@ -99,7 +99,7 @@ def test_a_bug_in_the_delivery_thread_ends_a_graceful_shutdown(
         flag.touch()
         bridge.send(signal.SIGTERM)
         bridge.send(signal.SIGCONT)
-        assert bridge.wait(20) == os.EX_SOFTWARE
+        assert bridge.wait(TIMEOUT) == os.EX_SOFTWARE
 
 
 def test_a_bug_in_discovery_is_logged_once_and_polling_continues(

@@ -24,6 +24,7 @@ from tests.support.broker import Broker, quiet_admin
 from tests.support.mix import MixServer
 from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.topics import create_topic, partitions_of
+from tests.support.waiting import TIMEOUT
 
 UNUSED = "127.0.0.1:9"
 """The discard port: no program listens."""
@@ -209,7 +210,7 @@ def _deny(bootstrap: str, topic: str, operation: AclOperation) -> None:
     for allowed, verdict in ((AclOperation.ALL, AclPermissionType.ALLOW), (operation, AclPermissionType.DENY)):
         rule = ("User:ANONYMOUS", "*", allowed, verdict)
         binding = AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, *rule)
-        admin.create_acls([binding])[binding].result(20)
+        admin.create_acls([binding])[binding].result(TIMEOUT)
 
 
 def test_a_used_http_port_fails(settings: dict[str, object]) -> None:
@@ -323,7 +324,7 @@ def test_colours_are_for_terminals(settings: dict[str, object], more: dict[str, 
     ours, theirs = pty.openpty()
     given = environment(settings | {"kafka.bootstrap_servers": UNUSED}) | {"TERM": "xterm"} | more
     done = subprocess.run(
-        [*MIX_BRIDGE, "check"], env=given, stdout=theirs, stderr=subprocess.PIPE, timeout=60, check=False
+        [*MIX_BRIDGE, "check"], env=given, stdout=theirs, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False
     )
     os.close(theirs)
     with os.fdopen(ours, "rb", buffering=0) as terminal:

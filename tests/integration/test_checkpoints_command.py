@@ -31,6 +31,7 @@ from tests.support.scene import (
 )
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
+from tests.support.waiting import TIMEOUT
 
 PARTITIONS = 4
 URL = "http://127.0.0.1:9"
@@ -60,7 +61,7 @@ def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.Comp
     variables = environment(chosen)
     variables["PATH"] = f"{program.parent}{os.pathsep}{variables['PATH']}"
     return subprocess.run(
-        ["/bin/bash", "-c", text], env=variables, capture_output=True, text=True, timeout=60, check=False
+        ["/bin/bash", "-c", text], env=variables, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
 
 

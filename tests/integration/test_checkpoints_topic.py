@@ -31,7 +31,7 @@ from tests.support.scene import (
 )
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, delete_topics
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 COMPACTED = {"cleanup.policy": "compact"}
 
@@ -215,10 +215,10 @@ def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: st
             state = "active" if number % 500 == 0 else "ended"
             value = checkpoint(name, sequence=sequence, last_event_id=str(sequence), state=state)
             producer.produce(topic, encoded(value), f"local/{name}".encode())
-        producer.flush(20)
+        producer.flush(TIMEOUT)
     value = checkpoint("x", server="forgotten")
     producer.produce(topic, encoded(value), b"forgotten/x")
-    assert producer.flush(20) == 0
+    assert producer.flush(TIMEOUT) == 0
     with scripted_mix() as mix:
         mix.streams = {f"s{number:04}": Feed(5) for number in range(0, 5000, 500)}
         begun = monotonic()

@@ -6,8 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from bridge.core.identity import partition_of
 from tests.integration.test_checkpoints_command import shell
 from tests.support.process import REPOSITORY, Bridge, command
@@ -27,7 +25,6 @@ def documented(namespace: str) -> list[str]:
     return [block.replace("mix.checkpoints", f"{namespace}.checkpoints") for block in blocks]
 
 
-@pytest.mark.timeout(180)
 def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Every session resumes at its position: no event is missing or repeated."""
     export, toml, import_and_check = documented(namespace)

@@ -22,7 +22,6 @@ from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
 
 SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
-PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Stage:
             got = follow(read_topic(self.kafka, f"{self.namespace}.events")).by_key().get(f"local/{name}", [])
             return any(one.data == newest for one in got[-200:])
 
-        wait_until(is_there, PATIENCE, f"the newest event of {name}, see {self.bridge.log}", 0.1)
+        wait_until(is_there, what=f"the newest event of {name}, see {self.bridge.log}", interval=0.1)
 
     def records(self, name: str) -> list[LifecycleRecord]:
         """Its lifecycle."""
@@ -65,9 +64,8 @@ class Stage:
         """Its lifecycle, once it has come to these."""
         wait_until(
             lambda: [one.kind for one in self.records(name)][-len(kinds) :] == [*kinds],
-            PATIENCE,
-            f"{kinds} of {name}",
-            0.1,
+            what=f"{kinds} of {name}",
+            interval=0.1,
         )
         return self.records(name)
 
@@ -75,7 +73,7 @@ class Stage:
         """End its stream, and return once there is another."""
         before = self.connections(name)
         self.mix.fault("disconnect", session=name)
-        wait_until(lambda: self.connections(name) > before, PATIENCE, f"another connection of {name}", 0.02)
+        wait_until(lambda: self.connections(name) > before, what=f"another connection of {name}", interval=0.02)
 
     def connections(self, name: str) -> int:
         """Requests of its stream so far."""
@@ -86,7 +84,7 @@ class Stage:
         """Keep the bridge from the session for a while."""
         refusal = self.mix.fault("status", status=503, session=name)
         self.mix.fault("disconnect", session=name)
-        wait_until(lambda: session(self.bridge, name).get("state") != "streaming", PATIENCE, f"{name} away", 0.02)
+        wait_until(lambda: session(self.bridge, name).get("state") != "streaming", what=f"{name} away", interval=0.02)
         yield
         self.mix.clear(refusal)
 
@@ -163,7 +161,7 @@ def live_only(stage: Stage, name: str) -> None:
     with stage.away(name):
         fault = stage.mix.fault("replay", start="live", session=name)
         stage.say(name, 7)
-    wait_until(lambda: session(stage.bridge, name)["state"] == "streaming", PATIENCE, "a stream", 0.02)
+    wait_until(lambda: session(stage.bridge, name)["state"] == "streaming", what="a stream", interval=0.02)
     stage.say(name, 3)
     gap = stage.wait_recorded(name, "attached", "gap")[-1]
     assert gap.data["missing"] in {7, None}
@@ -329,7 +327,7 @@ def test_a_server_without_ids_is_told_of_at_each_reconnect(kafka: str, namespace
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             stage = Stage(kafka, namespace, mix, bridge)
             for _ in range(3):
-                wait_until(lambda: session(bridge, "bare").get("state") == "streaming", PATIENCE, "a stream", 0.02)
+                wait_until(lambda: session(bridge, "bare").get("state") == "streaming", what="a stream", interval=0.02)
                 stage.say("bare", 3)
                 stage.caught_up("bare")
                 stage.cut("bare")

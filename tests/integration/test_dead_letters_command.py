@@ -32,7 +32,7 @@ from tests.support.rule import follow, understand
 from tests.support.scene import events, settings, started, wait_acknowledged
 from tests.support.scripted_mix import block, content, scripted_mix, stream
 from tests.support.topics import create_topic, end_offsets
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 URL = "http://127.0.0.1:9"
 EPOCH = 1_764_000_000
@@ -74,7 +74,7 @@ class Letters:
         """Write records to the dead-letters topic."""
         for one in letters:
             self._producer.produce(one.topic, one.value, one.key, headers=[*one.headers], timestamp=one.timestamp_ms)
-        assert self._producer.flush(20) == 0
+        assert self._producer.flush(TIMEOUT) == 0
 
     def run(self, *arguments: str, more: Mapping[str, object] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command with the settings of this namespace."""
@@ -212,7 +212,7 @@ def on_terminal(arguments: Sequence[str], chosen: dict[str, object]) -> str:
             seen = b""
             while chunk := _read(ours):
                 seen += chunk
-            process.wait(30)
+            process.wait(TIMEOUT)
     finally:
         os.close(ours)
     return seen.decode()

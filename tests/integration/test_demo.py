@@ -20,11 +20,10 @@ import pytest
 from rich.cells import cell_len
 
 from tests.support.process import MIX_BRIDGE, environment
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 FIRST_EVENT = 2.5
 """CPU seconds until the first event; 0.7 when this was written. Nothing else delays it by more than half a second."""
-TIMEOUT = 60.0
 
 
 def numbers(text: str) -> dict[str, int]:
@@ -243,7 +242,7 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for its end and return its exit code."""
-        wait_until(lambda: not self.read(), TIMEOUT, "the end of the demo")
+        wait_until(lambda: not self.read(), what="the end of the demo")
         assert termios.tcgetattr(self._theirs) == self._before, "the terminal must be restored"
         return self.process.returncode
 

@@ -17,7 +17,7 @@ from tests.support.broker import Broker
 from tests.support.ending_proxy import Fate, ending_proxy
 from tests.support.topics import create_topic, delete_topics, end_offsets
 from tests.support.transactions import SHORT_TIMEOUTS, Topics, events, settled
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")
 ENDED = LifecycleEvent("ended", "gone", "it is gone")
@@ -35,7 +35,7 @@ def test_events_dead_letters_announcements_and_positions_are_committed_together(
         settled(one)
         wait_until(lambda: topics.position_of(key) == one.position, what="the commit's markers")
         replica.delivery.stop()
-        assert replica.delivery.join(monotonic() + 10)
+        assert replica.delivery.join(monotonic() + TIMEOUT)
     with topics.replica() as replica:
         one = topics.open(replica, key)
         one.submit(events(range(501, 600)))
@@ -226,7 +226,7 @@ def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace
             at += 1
             assert at <= 6
             other = Producer({"bootstrap.servers": kafka, "transactional.id": transactional_id(namespace, 0)})
-            other.init_transactions(20)
+            other.init_transactions(TIMEOUT)
             one.submit(events([at]))
             wait_until(lambda: one.is_settled or replica.delivery.bug is not None, 20)
         assert isinstance(bug, SettingsError)
@@ -243,10 +243,10 @@ def test_a_strangers_open_transaction_holds_the_recovery_up_loudly_until_it_ends
             one.submit(events([1]))
             settled(one)
             stranger = Producer({"bootstrap.servers": kafka, "transactional.id": f"{namespace}.stranger"})
-            stranger.init_transactions(20)
+            stranger.init_transactions(TIMEOUT)
             stranger.begin_transaction()
             stranger.produce(topics.checkpoints, b"?", b"#stranger", partition=0)
-            assert stranger.flush(10) == 0
+            assert stranger.flush(TIMEOUT) == 0
             proxy.next = Fate.UNANSWERED
             one.submit(events(range(2, 50)))
             held_up = wait_until(replica.reader.held_up, 20, "the shard to be held up")
@@ -254,7 +254,7 @@ def test_a_strangers_open_transaction_holds_the_recovery_up_loudly_until_it_ends
             other.submit(events(range(1, 50)))
             settled(other)
             assert not one.is_settled
-            stranger.abort_transaction(20)
+            stranger.abort_transaction(TIMEOUT)
             settled(one)
         topics.assert_exactly_once(one.key, 49)
         topics.assert_exactly_once(other.key, 49)

@@ -24,8 +24,6 @@ from tests.support.scene import events, last_checkpoint, settings, started, stat
 from tests.support.scripted_mix import content
 from tests.support.waiting import wait_until
 
-TIMEOUT = 30.0
-
 
 @dataclass
 class Session:
@@ -172,7 +170,7 @@ def cut(scene: Scene, _settled: Callable[[], None]) -> Iterator[None]:
     """The streams end, and for a while the server refuses new ones."""
     refusal = scene.mix.fault("status", status=503)
     scene.mix.fault("disconnect")
-    wait_until(lambda: not any(one["state"] == "streaming" for one in status(scene.bridge)["sessions"]), TIMEOUT)
+    wait_until(lambda: not any(one["state"] == "streaming" for one in status(scene.bridge)["sessions"]))
     yield
     scene.mix.clear(refusal)
 
@@ -223,7 +221,7 @@ class Consumer:
             return {name: received for name, received in self.received().items() if received != expected[name]}
 
         try:
-            wait_until(lambda: not differing(), TIMEOUT, interval=0.2)
+            wait_until(lambda: not differing(), interval=0.2)
         except AssertionError:
             found = differing()
             assert found == {name: expected[name] for name in found}
@@ -236,7 +234,7 @@ class Consumer:
             written = {name: last_checkpoint(self.kafka, self.namespace, name, CASES[name].server) for name in CASES}
             return all(accepted[_key(name)][-1].sequence == one.get("sequence") for name, one in written.items())
 
-        wait_until(done, TIMEOUT, "checkpoints", 0.1)
+        wait_until(done, what="checkpoints", interval=0.1)
 
     def note(self, mix: MixServer) -> None:
         """Keep the position of each session."""
@@ -281,7 +279,7 @@ def test_a_lifecycle_record_describes_each_interruption(
             consumer.note(mix)
             with interruption(scene, consumer.settled):  # type: ignore[attr-defined]
                 _act(sessions, {name: case.meanwhile for name, case in CASES.items()})
-            wait_until(scene.streams, TIMEOUT, f"streams, see {bridge.log}", 0.05)
+            wait_until(scene.streams, what=f"streams, see {bridge.log}", interval=0.05)
             _act(sessions, {name: case.after for name, case in CASES.items()})
             consumer.wait_received({name: case.received for name, case in CASES.items()})
             assert bridge.terminate() == 0

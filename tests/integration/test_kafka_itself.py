@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from tests.support.broker import Broker, Cluster, answering
 from tests.support.topics import create_topic, end_offsets, partitions_of, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def produce(bootstrap: str, topic: str, *values: bytes) -> None:
     errors: list[object] = []
     for value in values:
         producer.produce(topic, value, key=b"k", headers={"h": b"1"}, on_delivery=lambda error, _: errors.append(error))
-    assert producer.flush(30) == 0
+    assert producer.flush(TIMEOUT) == 0
     assert errors == [None] * len(values)
 
 

@@ -25,9 +25,8 @@ from tests.support.scene import (
 )
 from tests.support.scripted_mix import Feed, content, scripted_mix
 from tests.support.scripted_mix import status as answering
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
-TIMEOUT = 30.0
 SILENT = ("--sessions", 0, "--heartbeat", 0, "--retry", 20)
 SELF_KILLING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
@@ -70,9 +69,9 @@ def test_ends_are_announced_and_a_session_that_is_listed_again_resumes(
             deleted.push("session_deleted", '{"type":"session_deleted","sessionId":"deleted"}')
             for name in ("gone", "deleted"):
                 wait_checkpoint(kafka, namespace, name, lambda one: one["state"] == "ended")
-                wait_until(lambda name=name: not session(bridge, name), TIMEOUT, f"the end of {name}", 0.05)  # type: ignore[misc]
+                wait_until(lambda name=name: not session(bridge, name), what=f"the end of {name}", interval=0.05)  # type: ignore[misc]
             polls = mix.lists
-            wait_until(lambda: mix.lists > polls + 1, TIMEOUT, "a list without them")
+            wait_until(lambda: mix.lists > polls + 1, what="a list without them")
             gone.add(2)
             mix.streams["gone"] = gone
             mix.list("gone")
@@ -140,7 +139,7 @@ def _publish(mix: MixServer, first: int, last: int) -> None:
 def _gap(_bridge: Bridge, kafka: str, namespace: str, mix: MixServer) -> None:
     """The session has five events; its server drops three that were never read."""
     _publish(mix, 1, 5)
-    wait_until(lambda: len(events(kafka, namespace)) == 5, TIMEOUT, "five events", 0.1)
+    wait_until(lambda: len(events(kafka, namespace)) == 5, what="five events", interval=0.1)
     wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
     refusal = mix.fault("status", status=503)
     mix.fault("disconnect")
@@ -151,7 +150,7 @@ def _gap(_bridge: Bridge, kafka: str, namespace: str, mix: MixServer) -> None:
 
 def _end(kafka: str, namespace: str, mix: MixServer) -> None:
     """All remaining events are delivered, then the session is deleted."""
-    wait_until(lambda: len(accepted(kafka, namespace, "a")) == 7, TIMEOUT, "all events", 0.1)
+    wait_until(lambda: len(accepted(kafka, namespace, "a")) == 7, what="all events", interval=0.1)
     wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 2)
     mix.delete("/control/sessions/a")
 
@@ -174,9 +173,8 @@ def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, 
         def wait_texts(expected: Mapping[str, list[str]]) -> None:
             wait_until(
                 lambda: {name: texts(kafka, namespace, name) for name in names} == expected,
-                TIMEOUT,
-                f"{expected}",
-                0.2,
+                what=f"{expected}",
+                interval=0.2,
             )
 
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:

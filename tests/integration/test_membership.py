@@ -23,15 +23,13 @@ from bridge.errors import EXIT_OK, EXIT_SETTINGS
 from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
 from tests.support.topics import create_topic, delete_topics
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 pytestmark = pytest.mark.kafka
 
 SHARDS = frozenset(range(4))
 SESSION = 4.0
-_SLOW = 60.0
-"""Seconds: only a failure takes so long, also on a busy machine."""
-_LOOK = 0.05
+_INTERVAL = 0.05
 
 
 class Line(NamedTuple):
@@ -74,7 +72,7 @@ class Process:
 
     def wait(self, is_so: Callable[[Process], object], what: str) -> float:
         """Wait until it is so; returns the time."""
-        wait_until(lambda: is_so(self), _SLOW, f"{what} of {self.name}, see {self.log}", _LOOK)
+        wait_until(lambda: is_so(self), what=f"{what} of {self.name}, see {self.log}", interval=_INTERVAL)
         return monotonic()
 
     def wait_owns(self, count: int) -> frozenset[int]:
@@ -88,7 +86,7 @@ class Process:
 
     def ended(self) -> int:
         """Wait until it ends by itself; returns the exit code."""
-        code = self._process.wait(_SLOW)
+        code = self._process.wait(TIMEOUT)
         self.ended_at = monotonic()
         return code
 
@@ -135,9 +133,8 @@ class Group:
         """Wait until these members share all shards, each at least one."""
         wait_until(
             lambda: all(m.owned for m in members) and frozenset().union(*(m.owned for m in members)) == SHARDS,
-            _SLOW,
-            f"an assignment of all shards of {self.topic}",
-            _LOOK,
+            what=f"an assignment of all shards of {self.topic}",
+            interval=_INTERVAL,
         )
 
     def overlaps(self) -> list[str]:

@@ -21,7 +21,7 @@ from tests.support.refusing_proxy import INIT_PRODUCER_ID, refusing_proxy
 from tests.support.scene import settings, started, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -82,7 +82,7 @@ def allow(broker: Broker, rules: list[AclBinding]) -> None:
     """Add ACLs."""
     admin = quiet_admin(broker.bootstrap)  # a variable: a client without references cancels its requests
     for added in admin.create_acls(rules).values():
-        added.result(20)
+        added.result(TIMEOUT)
 
 
 def lines_of(given: Mapping[str, object]) -> dict[str, dict[str, str]]:

@@ -29,6 +29,7 @@ from tests.support.scene import (
 )
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
 from tests.support.topics import Read, create_topic, read_topic
+from tests.support.waiting import TIMEOUT
 
 ODD = '{ "content" : "\\u00fc \u0085 \U0001f600 1e-7",\t"type":"content", "n": 1.00, "n": 2E+2 }'
 """JSON that no parse and print gives back: order, escapes, blanks, numbers, a member twice."""
@@ -290,7 +291,7 @@ def test_keys_go_where_java_clients_put_them(kafka: str, namespace: str, tmp_pat
     reference = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2", "log_level": 2})
     for name in names:
         reference.produce(f"{namespace}.reference", b"", f"local/{name}".encode())
-    assert reference.flush(20) == 0
+    assert reference.flush(TIMEOUT) == 0
     expected = {record.key: record.partition for record in read_topic(kafka, f"{namespace}.reference")}
     assert len(set(expected.values())) == 7
     with scripted_mix() as mix:

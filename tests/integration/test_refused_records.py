@@ -29,7 +29,7 @@ from tests.fakes.membership import SoleOwner
 from tests.support.broker import Broker, quiet_admin
 from tests.support.rule import Follower, follow
 from tests.support.topics import Read, create_topic, delete_topics, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 SESSIONS = [SessionKey("local", f"s{number}") for number in range(3)]
 LIMIT = 12_000
@@ -88,10 +88,10 @@ class Topics:
         try:
             yield delivery
             delivery.stop()
-            assert delivery.join(monotonic() + 60), "not everything was delivered"
+            assert delivery.join(monotonic() + TIMEOUT), "not everything was delivered"
         finally:
             delivery.abort()
-            delivery.join(monotonic() + 10)
+            delivery.join(monotonic() + TIMEOUT)
 
     def open(self, delivery: AtLeastOnce, key: SessionKey) -> SessionPublisher:
         """A new session, its first position acknowledged."""
@@ -119,14 +119,14 @@ class Topics:
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
         admin = quiet_admin(self.bootstrap)
         for future in admin.incremental_alter_configs([resource]).values():
-            future.result(20)
+            future.result(TIMEOUT)
         wait_until(lambda: self._refuses(topic, limit + 1), 20, f"{topic} to refuse {limit} bytes")
 
     def _refuses(self, topic: str, size: int) -> bool:
         refused: list[bool] = []  # not the errors: the client's cannot be compared with None
         probe = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
         probe.produce(topic, b"x" * size, key=b"probe", on_delivery=lambda error, _: refused.append(error is not None))
-        probe.flush(10)
+        probe.flush(TIMEOUT)
         return refused == [True]
 
 

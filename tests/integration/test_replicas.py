@@ -15,7 +15,7 @@ from bridge.core.records.claim import CLAIM_KEY
 from tests.support.process import Bridge
 from tests.support.scene import events
 from tests.support.topics import Read
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 from tests.torture.fleet import Fleet, Replica
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, FleetTest, fleet_settings, one_reader_at_a_time
 from tests.torture.run import Load, Place, Run
@@ -102,7 +102,7 @@ def test_a_named_replica_gets_its_shards_back_immediately(kafka: str, namespace:
         assert took < LONG / 3
         assert fleet.share_of(a) == before
         second = fleet.add("second", {"instance": "a"}, wait=False)
-        assert second.bridge.wait(30) == 78, second.bridge.log_text()[-2000:]
+        assert second.bridge.wait(TIMEOUT) == 78, second.bridge.log_text()[-2000:]
         assert "instance" in second.bridge.log_text()
         assert fleet.share_of(a) == before
         assert numbers_of(fleet, b) == of_b

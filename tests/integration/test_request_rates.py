@@ -12,11 +12,11 @@ from bridge.clock import monotonic
 from tests.fakes import bad_responses as bad
 from tests.fakes.faulty_feed import FaultyFeed, numbered
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, Peer, Script, chunk
-from tests.support.feed_proof import let_pass, proven, wait_delivered
+from tests.support.feed_proof import proven, wait_delivered
 from tests.support.process import Bridge
 from tests.support.scene import events, session, settings, started, wait_logged
 from tests.support.scripted_mix import block, content, scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 GREETING = b'event: connected\ndata: {"sessionId":"x"}\n\n'
 EMPTY = {

@@ -13,7 +13,7 @@ from tests.benchmarks.footprint import connections, footprint
 from tests.support.mix import MixServer
 from tests.support.process import Bridge
 from tests.support.scene import settings, started, status
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 FEW, MANY = 20, 420
 LARGEST_IDLE = 70
@@ -30,7 +30,7 @@ def quiet_server(folder: Path) -> Iterator[MixServer]:
 
 def create(mix: MixServer, count: int) -> None:
     """Create sessions over one connection."""
-    line = http.client.HTTPConnection(mix.url.removeprefix("http://"), timeout=10)
+    line = http.client.HTTPConnection(mix.url.removeprefix("http://"), timeout=TIMEOUT)
     for _ in range(count):
         line.request("POST", "/control/sessions", json.dumps({}))
         line.getresponse().read()

@@ -14,12 +14,12 @@ from tests.fakes.faulty_feed import Fault, FaultyFeed, Sent, numbered
 from tests.fakes.raw_server import answer, serving
 from tests.fakes.stream_cuts import FRAMINGS, cut_at_any_byte
 from tests.support.effort import EFFORT
-from tests.support.feed_proof import let_pass, proven, total, wait_delivered
+from tests.support.feed_proof import proven, total, wait_delivered
 from tests.support.killed_server import KilledServer
 from tests.support.process import Bridge
 from tests.support.scene import settings, started, status
 from tests.support.scripted_mix import scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 CUTS = 40 * EFFORT
 """Of each of the twelve streams."""

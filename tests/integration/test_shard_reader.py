@@ -24,7 +24,7 @@ from bridge.sharding.restore import ShardReader
 from bridge.sharding.restore_progress import RestoredShard
 from tests.support.broker import Broker
 from tests.support.topics import create_topic, delete_topics, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 COMPACTED = {"cleanup.policy": "compact"}
 
@@ -88,7 +88,7 @@ def write(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes | Non
         producer.produce(topic, text, key, partition, on_delivery=report)
         if number % 10_000 == 0:
             producer.poll(0)
-    assert producer.flush(60) == 0
+    assert producer.flush(TIMEOUT) == 0
     return offsets
 
 
@@ -101,7 +101,7 @@ def shards(bootstrap: str, topic: str, partitions: int = 1, timeout: float = 30.
         assert one.reader.bug is None
     finally:
         one.reader.stop()
-        assert one.reader.join(monotonic() + 10)
+        assert one.reader.join(monotonic() + TIMEOUT)
         if one.reader.bug is not None:
             raise one.reader.bug
 
@@ -189,10 +189,10 @@ def test_a_shard_is_read_from_an_offset(kafka: str, topic: str) -> None:
 def test_an_open_transaction_holds_up_only_its_shard_until_it_ends(kafka: str, topic: str, namespace: str) -> None:
     """The reason names the fix; the restore continues by itself."""
     other = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
-    other.init_transactions(10)
+    other.init_transactions(TIMEOUT)
     other.begin_transaction()
     other.produce(topic, b"x", b"#x", 1)
-    other.flush(10)
+    other.flush(TIMEOUT)
     with shards(kafka, topic, 4, timeout=1.0) as one:
         for shard in (0, 1):
             one.ask(shard)
@@ -205,7 +205,7 @@ def test_an_open_transaction_holds_up_only_its_shard_until_it_ends(kafka: str, t
         assert len(one.restored[0]) == 1
         one.write(b"local/x", b"x", 0)
         wait_until(lambda: one.foreign, 10, "shard 0 is listened to meanwhile")
-        other.abort_transaction(10)
+        other.abort_transaction(TIMEOUT)
         assert one.wait(1).token > 0
         assert not one.reader.held_up()
 
@@ -228,10 +228,10 @@ def test_a_restore_waits_for_a_kafka_that_is_away(private_broker: Broker) -> Non
 def test_a_claim_that_was_deleted_with_its_topic_is_written_again(kafka: str, topic: str, namespace: str) -> None:
     """The reader finds out by itself; the claim before it is still that of another process."""
     other = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
-    other.init_transactions(10)
+    other.init_transactions(TIMEOUT)
     other.begin_transaction()
     other.produce(topic, b"x", b"#x", 1)
-    other.flush(10)
+    other.flush(TIMEOUT)
     with shards(kafka, topic, 4, timeout=1.0) as one:
         one.ask(1)
         wait_until(lambda: "open transaction" in one.reader.held_up().get(1, ""), 20, "its claim to be acknowledged")

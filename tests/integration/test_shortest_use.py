@@ -16,7 +16,7 @@ from tests.support.rule import understand
 from tests.support.scene import events, texts
 from tests.support.scripted_mix import Feed, ScriptedMix, listing, scripted_mix
 from tests.support.topics import partitions_of, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "mix-bridge"
 
@@ -46,7 +46,7 @@ def events_of(kafka: str, namespace: str, count: int) -> set[str]:
 def terminated(process: subprocess.Popen[bytes]) -> int:
     """The exit code of a graceful shutdown."""
     process.terminate()
-    return process.wait(20)
+    return process.wait(TIMEOUT)
 
 
 def test_the_shortest_use(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:

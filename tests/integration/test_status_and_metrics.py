@@ -19,7 +19,7 @@ from bridge.settings import load
 from tests.support.process import Bridge
 from tests.support.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
 from tests.support.scripted_mix import Feed, block, contents, scripted_mix, stream
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 def metric(bridge: Bridge, name: str, **labels: str) -> float:
@@ -173,7 +173,7 @@ def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkey
     poll = IdempotentProducer.poll
 
     def stallable(producer: IdempotentProducer, timeout: float) -> int:
-        free.wait(60)
+        free.wait(TIMEOUT)
         return poll(producer, timeout)
 
     monkeypatch.setattr(IdempotentProducer, "poll", stallable)
@@ -198,7 +198,7 @@ def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkey
         finally:
             free.set()
             daemon.stop()
-            thread.join(20)
+            thread.join(TIMEOUT)
         assert codes == [EXIT_OK]
 
 
@@ -212,7 +212,7 @@ def port_of(daemon: Daemon) -> int:
 def get(url: str) -> tuple[int, str]:
     """Status and body."""
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=TIMEOUT) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as answer:
         return answer.code, answer.read().decode()

@@ -12,6 +12,7 @@ from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read, read_to_end
 from tests.support.broker import quiet_admin
 from tests.support.topics import create_topic
+from tests.support.waiting import TIMEOUT
 
 KEPT = {"retention.ms": "-1"}
 """The records of these tests have timestamps of 1970."""
@@ -27,7 +28,7 @@ def produce(kafka: str, topic: str, count: int, partition: int = 0, first_ms: in
     producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
     for number in range(count):
         producer.produce(topic, str(number), b"k", partition=partition, timestamp=first_ms + number * 1000)
-    assert producer.flush(20) == 0
+    assert producer.flush(TIMEOUT) == 0
 
 
 def numbers(batches: object) -> list[int]:
@@ -83,12 +84,12 @@ def test_aborted_records_are_left_out(kafka: str, namespace: str) -> None:
     """The end after them is reached."""
     create_topic(kafka, namespace, 1, KEPT)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
-    producer.init_transactions(20)
+    producer.init_transactions(TIMEOUT)
     for value, commit in (("1", True), ("2", False)):
         producer.begin_transaction()
         producer.produce(namespace, value)
-        producer.flush(20)
-        producer.commit_transaction(20) if commit else producer.abort_transaction(20)
+        producer.flush(TIMEOUT)
+        producer.commit_transaction(TIMEOUT) if commit else producer.abort_transaction(TIMEOUT)
     assert numbers(read_to_end(config(kafka), [namespace])) == [1]
 
 
@@ -96,14 +97,14 @@ def test_an_open_transaction_blocks_the_end_for_a_while(kafka: str, namespace: s
     """The end is reached once it commits; after the time-out the error names the partition."""
     create_topic(kafka, namespace, 1, KEPT)
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": namespace, "log_level": 2})
-    producer.init_transactions(20)
+    producer.init_transactions(TIMEOUT)
     producer.begin_transaction()
     producer.produce(namespace, "1")
-    assert producer.flush(20) == 0
+    assert producer.flush(TIMEOUT) == 0
     fixed = offset_ranges(config(kafka), [namespace])
     with pytest.raises(Unreachable, match=rf"{namespace} partition 0 \(at 0 of 1\) cannot be read.*transaction"):
         list(read(config(kafka), fixed, timeout=0.5))
-    committing = threading.Timer(0.4, lambda: producer.commit_transaction(20))
+    committing = threading.Timer(0.4, lambda: producer.commit_transaction(TIMEOUT))
     committing.start()
     assert numbers(read(config(kafka), fixed)) == [1]
     committing.join()
@@ -116,7 +117,7 @@ def test_records_removed_before_they_are_read_are_an_error(kafka: str, namespace
     fixed = offset_ranges(config(kafka), [namespace])
     partition = TopicPartition(namespace, 0, 5)
     admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
-    admin.delete_records([partition])[partition].result(20)
+    admin.delete_records([partition])[partition].result(TIMEOUT)
     with pytest.raises(FatalFault, match="start again"):
         list(read(config(kafka), fixed))
     assert offset_ranges(config(kafka), [namespace]) == [OffsetRange(namespace, 0, 5, 10, 5)]

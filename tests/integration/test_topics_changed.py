@@ -32,7 +32,7 @@ from tests.support.scene import (
 )
 from tests.support.scripted_mix import Feed, content, scripted_mix
 from tests.support.topics import create_topic, delete_topics, partitions_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 def alter(kafka: str, topic: str, **chosen: object) -> None:
@@ -44,14 +44,14 @@ def alter(kafka: str, topic: str, **chosen: object) -> None:
     admin = quiet_admin(kafka)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(20)
+        future.result(TIMEOUT)
 
 
 def add_partitions(kafka: str, topic: str, total: int) -> None:
     """Raise the number of partitions."""
     admin = quiet_admin(kafka)
     for future in admin.create_partitions([NewPartitions(topic, total)]).values():
-        future.result(20)
+        future.result(TIMEOUT)
     wait_until(lambda: len(partitions_of(kafka, topic)) == total, 10, f"{total} partitions of {topic}")
 
 
@@ -66,7 +66,7 @@ def truncate(kafka: str, topic: str) -> None:
     admin = quiet_admin(kafka)
     partitions = [TopicPartition(topic, number, -1) for number in partitions_of(kafka, topic)]
     for future in admin.delete_records(partitions).values():
-        future.result(20)
+        future.result(TIMEOUT)
 
 
 def described(bridge: Bridge, topic: str) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def test_a_recreated_checkpoints_topic_with_other_partitions_ends_the_process(
                 wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
             delete(kafka, topic)
             create_topic(kafka, topic, 1, COMPACTED)
-            assert bridge.wait(30) == 75
+            assert bridge.wait(TIMEOUT) == 75
             assert "start again" in bridge.log_text()
         for feed in feeds.values():
             feed.add(1)

@@ -13,6 +13,7 @@ from tests.support.process import Bridge
 from tests.support.scene import settings, started, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of
+from tests.support.waiting import TIMEOUT
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -21,9 +22,9 @@ def config_of(kafka: str, topic: str) -> dict[str, str]:
     """Return the settings of a topic, without defaults."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
-    (answer,) = admin.describe_configs([resource], request_timeout=10).values()
+    (answer,) = admin.describe_configs([resource], request_timeout=TIMEOUT).values()
     # 1: set on the topic itself (DYNAMIC_TOPIC_CONFIG)
-    return {name: str(entry.value) for name, entry in answer.result(10).items() if entry.source == 1}
+    return {name: str(entry.value) for name, entry in answer.result(TIMEOUT).items() if entry.source == 1}
 
 
 def refused(folder: Path, chosen: Mapping[str, object]) -> str:

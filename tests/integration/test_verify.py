@@ -30,6 +30,7 @@ from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.scene import settings, started, wait_acknowledged
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
 from tests.support.topics import create_topic
+from tests.support.waiting import TIMEOUT
 
 EPOCH = 1_700_000_000
 HOUR_MS = 3_600_000
@@ -132,7 +133,7 @@ class Log:
 
     def written(self) -> Log:
         """Wait until Kafka has acknowledged all records."""
-        assert self._producer.flush(20) == 0
+        assert self._producer.flush(TIMEOUT) == 0
         return self
 
     def verify(self, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE) -> Answer:
@@ -145,7 +146,7 @@ class Log:
         self.written()
         place = TopicPartition(f"{self.namespace}.{topic}", 0, offset)
         admin = quiet_admin(self.kafka)  # named: a client that is collected takes its open requests with it
-        admin.delete_records([place])[place].result(20)
+        admin.delete_records([place])[place].result(TIMEOUT)
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
@@ -318,7 +319,7 @@ def on_a_terminal(arguments: Sequence[str], chosen: Mapping[str, object]) -> str
         os.close(theirs)
         reader = threading.Thread(target=lambda: seen.append(_all_of(ours)))
         reader.start()
-    reader.join(30)
+    reader.join(TIMEOUT)
     os.close(ours)
     return seen[0].decode()
 

@@ -21,7 +21,7 @@ from tests.fakes.raw_server import Peer, serving
 from tests.support.process import Bridge
 from tests.support.scene import accepted, session, settings, started, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 ODD_IDS = ("a/b", "?x=1&", "%41", "two blanks  in it", "\N{GRINNING FACE}", '"it\'s"', "#")
 
@@ -51,7 +51,7 @@ class Proxy:
             back = threading.Thread(target=_pass_on, args=(upstream, peer.socket), daemon=True)
             back.start()
             _pass_on(peer.socket, upstream)
-            back.join(5)
+            back.join(TIMEOUT)
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:

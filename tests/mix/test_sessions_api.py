@@ -21,7 +21,7 @@ from bridge.http.transport import Transport
 from bridge.mix.listing import SessionSummary
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.settings.tls import client_context
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 Answer = tuple[int, Mapping[str, str], bytes]
@@ -68,7 +68,7 @@ class Server:
     def wait(self, _handler: BaseHTTPRequestHandler) -> None:
         """Let the client wait until the test is over."""
         self.waiting.set()
-        self.released.wait(30)
+        self.released.wait(TIMEOUT)
 
     def lists(self, sessions: object) -> None:
         self.answers["/api/sessions"] = (200, JSON, json.dumps(sessions).encode())
@@ -87,7 +87,7 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     finally:
         server.released.set()
         server.http.shutdown()
-        thread.join(10)
+        thread.join(TIMEOUT)
         server.http.server_close()
 
 
@@ -292,12 +292,12 @@ def test_stop_ends_a_waiting_request_immediately(head: bytes, secure: bool, auth
 
         thread = threading.Thread(target=ask)
         thread.start()
-        assert server.waiting.wait(10)
+        assert server.waiting.wait(TIMEOUT)
         stopped = monotonic()
         asked.stop()
         asked.stop()
         wait_until(lambda: ended, 10, "the request to end")
-        thread.join(10)
+        thread.join(TIMEOUT)
         assert isinstance(ended[0][1], Stopped)
         assert ended[0][0] - stopped < 1
         with pytest.raises(Stopped):

@@ -24,7 +24,7 @@ from bridge.observe import api as http
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
 from tests.fakes.http_endpoint import WELL, serving
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 # Larger than the socket buffers of both sides, so that a client that does not read leaves the rest with the endpoint.
 LARGE = replace(WELL, sessions=tuple(SessionSnapshot("local", f"{each:0>1000}", "streaming") for each in range(20_000)))
@@ -34,12 +34,12 @@ PATHS = ("/livez", "/readyz", "/metrics", "/api/status")
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> requests.Response:
     """One request."""
-    return requests.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10)
+    return requests.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, timeout=TIMEOUT)
 
 
 def raw(port: int) -> socket.socket:
     """A connection on which nothing is sent yet."""
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -111,7 +111,7 @@ def test_head_is_the_answer_without_its_body(port: int, path: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/nothing", "/livez/", "/api", "//livez", "/%2e%2e/livez"])
 def test_an_unknown_path_is_404_in_json(port: int, path: str) -> None:
     """Neither a page nor a redirect."""
-    answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10, allow_redirects=False)
+    answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT, allow_redirects=False)
     assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
 
 
@@ -225,7 +225,7 @@ def test_it_can_be_stopped_and_joined_at_any_time_and_twice() -> None:
     assert not endpoint.join(clock.monotonic())
     for _ in range(2):
         endpoint.stop()
-        assert endpoint.join(clock.monotonic() + 5)
+        assert endpoint.join(clock.monotonic() + TIMEOUT)
     with pytest.raises(ConnectionRefusedError):
         raw(port)
 
@@ -238,7 +238,7 @@ def test_a_stop_does_not_wait_for_a_client_that_does_nothing() -> None:
         slow.sendall(b"GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n")
         slow.recv(1)
         endpoint.stop()
-        assert endpoint.join(clock.monotonic() + 5)
+        assert endpoint.join(clock.monotonic() + TIMEOUT)
 
 
 def test_no_signal_handler_is_installed(port: int) -> None:
@@ -326,7 +326,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
         length = int(head.partition(b"content-length: ")[2].split()[0])
         assert len(head + read_all(slow)) < length
     endpoint.stop()
-    assert endpoint.join(clock.monotonic() + 5)
+    assert endpoint.join(clock.monotonic() + TIMEOUT)
 
 
 def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from bridge.clock import monotonic
 from bridge.kafka.group_errors import MemberStatus, member_status
 from bridge.sharding.proofs import FRESH, Proofs
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 def never() -> bool:
@@ -27,7 +27,7 @@ class Waiting:
         self.thread.start()
 
     def answer(self) -> bool:
-        self.thread.join(5)
+        self.thread.join(TIMEOUT)
         return self.answers[0]
 
 

@@ -18,6 +18,7 @@ from bridge.errors import Unreachable
 from bridge.kafka.reader import KafkaMessage, PartitionReader
 from bridge.sharding.restore import ShardReader
 from bridge.sharding.restore_progress import RestoredShard
+from tests.support.waiting import TIMEOUT
 
 CLAIM = Claim("host:1", "n", 4, "f00", 0)
 
@@ -39,7 +40,7 @@ class Scene:
 
     def write(self, value: bytes, shard: int) -> None:
         self.producer.produce("checkpoints", value, b"local/a", shard)
-        assert self.producer.flush(10) == 0
+        assert self.producer.flush(TIMEOUT) == 0
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def running(reader: ShardReader) -> Iterator[None]:
     reader.start()
     yield
     reader.stop()
-    assert reader.join(monotonic() + 10)
+    assert reader.join(monotonic() + TIMEOUT)
     assert reader.bug is None
 
 
@@ -59,10 +60,10 @@ def test_the_demo_restores_its_shards() -> None:
         with running(scene.reader):
             for shard in (2, 3):
                 scene.restore(shard)
-            found = sorted((scene.restored.get(timeout=10) for _ in range(2)), key=lambda each: each.shard)
+            found = sorted((scene.restored.get(timeout=TIMEOUT) for _ in range(2)), key=lambda each: each.shard)
             assert [(each.shard, each.token, len(each.log.invalid)) for each in found] == [(2, 1, 1), (3, 0, 0)]
             scene.write(b"y", 3)
-            assert scene.foreign.get(timeout=10).value == b"y"
+            assert scene.foreign.get(timeout=TIMEOUT).value == b"y"
     assert not scene.heartbeats.empty()
 
 
@@ -81,13 +82,13 @@ def test_a_client_that_fails_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
         scene = Scene(kafka)
         with running(scene.reader):
             scene.restore(1)
-            assert scene.restored.get(timeout=10).token == 0
+            assert scene.restored.get(timeout=TIMEOUT).token == 0
             fails.set()
             scene.restore(2)
-            assert scene.restored.get(timeout=10).token == 0
+            assert scene.restored.get(timeout=TIMEOUT).token == 0
             assert not fails.is_set()
             scene.write(b"x", 1)
-            assert scene.foreign.get(timeout=10)[:2] == (1, 1)
+            assert scene.foreign.get(timeout=TIMEOUT)[:2] == (1, 1)
     assert scene.foreign.empty()
 
 
@@ -101,5 +102,5 @@ def test_a_bug_ends_the_thread_and_is_kept() -> None:
         scene = Scene(kafka)
         scene.reader.start()
         scene.restore(1, broken)
-        assert scene.reader.join(monotonic() + 20)
+        assert scene.reader.join(monotonic() + TIMEOUT)
     assert str(scene.reader.bug) == "a bug"

@@ -23,7 +23,7 @@ from bridge.simulator.__main__ import main
 from bridge.simulator.server.journal import JournalEntry, read_journal
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ConnectionIds, ServerOptions, parse_options
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 # One session without an agent: a test publishes what it needs.
 SILENT: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0}
@@ -50,7 +50,7 @@ class Stream:
     def __init__(self, server: MixServer, session: str, last_event_id: str | None = None) -> None:
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
         self.response = requests.get(
-            f"{server.url}/stream", params={"sessionId": session}, headers=headers, stream=True, timeout=10
+            f"{server.url}/stream", params={"sessionId": session}, headers=headers, stream=True, timeout=TIMEOUT
         )
         self._buffer = b""
 
@@ -170,7 +170,7 @@ def test_per_write_events_share_a_chunk():
     with running(per_write=10) as server:
         session = only_session(server)
         server.burst(session, 25)
-        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=5)
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=TIMEOUT)
         connection.connect()
         request = f"GET /stream?sessionId={session} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n\r\n"
         connection.sock.sendall(request.encode())
@@ -292,9 +292,9 @@ def publish_giants(server: MixServer) -> Callable[[], Any]:
     pool = ThreadPoolExecutor(1)
     event = {"event": "content", "data": json.dumps({"type": "content", "content": "x" * 100_000})}
     url = f"{server.url}/control/sessions/{only_session(server)}/events"
-    future = pool.submit(lambda: requests.post(url, json={"events": [event] * 300}, timeout=30).json())
+    future = pool.submit(lambda: requests.post(url, json={"events": [event] * 300}, timeout=TIMEOUT).json())
     pool.shutdown(wait=False)
-    return lambda: future.result(30)
+    return lambda: future.result(TIMEOUT)
 
 
 # --- sessions
@@ -302,8 +302,8 @@ def publish_giants(server: MixServer) -> Callable[[], Any]:
 
 def test_the_list_contains_subagents_only_on_request():
     with running(sessions=2, subagents=1) as server:
-        mains = requests.get(f"{server.url}/api/sessions", timeout=5).json()
-        everyone = requests.get(f"{server.url}/api/sessions?includeSubagents=true", timeout=5).json()
+        mains = requests.get(f"{server.url}/api/sessions", timeout=TIMEOUT).json()
+        everyone = requests.get(f"{server.url}/api/sessions?includeSubagents=true", timeout=TIMEOUT).json()
         assert [one["sessionType"] for one in mains] == ["main", "main"]
         assert [one["sessionType"] for one in everyone] == ["main", "main", "subagent"]
         assert everyone[2]["parentSessionId"] == mains[0]["id"]
@@ -339,7 +339,7 @@ def test_all_sessions_get_session_deleted_and_the_deleted_one_ends():
                 own.next()
             announced = other.next()
         assert (announced.event, json.loads(announced.data)["sessionId"]) == ("session_deleted", deleted)
-        assert requests.get(f"{server.url}/stream?sessionId={deleted}", timeout=5).status_code == 404
+        assert requests.get(f"{server.url}/stream?sessionId={deleted}", timeout=TIMEOUT).status_code == 404
         assert server.sessions() == [kept]
         assert len(server.journal(deleted)) == 4
 
@@ -360,11 +360,11 @@ def test_all_sessions_get_session_deleted_and_the_deleted_one_ends():
 def test_errors_have_the_contracts_json(method, path, status):
     """The connection stays usable."""
     with running() as server, requests.Session() as client:
-        answer = client.request(method, server.url + path, timeout=5)
+        answer = client.request(method, server.url + path, timeout=TIMEOUT)
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.json()["error"]["code"] == status
-        assert client.get(f"{server.url}/health", timeout=5).json()["status"] == "ok"
+        assert client.get(f"{server.url}/health", timeout=TIMEOUT).json()["status"] == "ok"
 
 
 # --- the control API
@@ -373,22 +373,22 @@ def test_errors_have_the_contracts_json(method, path, status):
 def test_the_control_api_creates_sessions_and_publishes():
     with running() as server, requests.Session() as client:
         chosen = {"id": "a/b ö", "parent": "p", "createdAt": 86400, "rate": 0}
-        created = client.post(f"{server.url}/control/sessions", json=chosen, timeout=5)
+        created = client.post(f"{server.url}/control/sessions", json=chosen, timeout=TIMEOUT)
         assert (created.status_code, created.json()["id"]) == (201, "a/b ö")
         assert created.json()["createdAt"] == "1970-01-02T00:00:00.000Z"
         path = f"{server.url}/control/sessions/a%2Fb%20%C3%B6"
-        assert client.post(f"{path}/burst", json={"count": 5}, timeout=5).json() == {"published": 5}
+        assert client.post(f"{path}/burst", json={"count": 5}, timeout=TIMEOUT).json() == {"published": 5}
         exactly = {"events": [{"event": "new_kind", "data": '{ "x" : 1.0 }\nzwei'}]}
-        assert client.post(f"{path}/events", json=exactly, timeout=5).json() == {"published": 6}
+        assert client.post(f"{path}/events", json=exactly, timeout=TIMEOUT).json() == {"published": 6}
         lines = client.get(
-            f"{server.url}/control/journal", params={"session": "a/b ö", "after": "4"}, timeout=5
+            f"{server.url}/control/journal", params={"session": "a/b ö", "after": "4"}, timeout=TIMEOUT
         ).content
         entries = [JournalEntry.from_line(line) for line in lines.splitlines(keepends=True)]
         assert entries == server.journal("a/b ö")[4:]
         assert entries[-1] == JournalEntry("a/b ö", 6, "6", "new_kind", b'{ "x" : 1.0 }\nzwei')
-        counts = client.get(f"{server.url}/control/sessions", timeout=5).json()
+        counts = client.get(f"{server.url}/control/sessions", timeout=TIMEOUT).json()
         assert {"id": "a/b ö", "published": 6, "readers": 0, "opened": 0, "most_readers": 0} in counts
-        wrong = client.post(f"{server.url}/control/sessions", json={"ratte": 1}, timeout=5)
+        wrong = client.post(f"{server.url}/control/sessions", json={"ratte": 1}, timeout=TIMEOUT)
         assert wrong.status_code == 400
         assert "ratte" in wrong.json()["error"]["message"]
 
@@ -399,7 +399,7 @@ def test_the_journal_comes_in_pages():
         server.burst(session, 10_500)
         at, sizes = 0, []
         while lines := requests.get(
-            f"{server.url}/control/journal", params={"session": session, "after": str(at)}, timeout=10
+            f"{server.url}/control/journal", params={"session": session, "after": str(at)}, timeout=TIMEOUT
         ).content.splitlines():
             sizes.append(len(lines))
             at = json.loads(lines[-1])["sequence"]
@@ -527,11 +527,11 @@ def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path, number):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        session = requests.get(f"{url}/api/sessions", timeout=5).json()[0]["id"]
-        with requests.get(f"{url}/stream?sessionId={session}", stream=True, timeout=5) as stream:
+        session = requests.get(f"{url}/api/sessions", timeout=TIMEOUT).json()[0]["id"]
+        with requests.get(f"{url}/stream?sessionId={session}", stream=True, timeout=TIMEOUT) as stream:
             stream.raw.read1(10)
             process.send_signal(number)
-            assert process.wait(10) == 0
+            assert process.wait(TIMEOUT) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert len(read_journal(journal)[session]) > 0
@@ -544,9 +544,9 @@ def test_the_journal_is_complete_after_kill_9(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        session = requests.get(f"{url}/api/sessions", timeout=5).json()[0]["id"]
+        session = requests.get(f"{url}/api/sessions", timeout=TIMEOUT).json()[0]["id"]
         with requests.get(
-            f"{url}/stream?sessionId={session}", headers={"Last-Event-ID": "0"}, stream=True, timeout=5
+            f"{url}/stream?sessionId={session}", headers={"Last-Event-ID": "0"}, stream=True, timeout=TIMEOUT
         ) as stream:
             read = b""
             while b"id: 100\n" not in read:

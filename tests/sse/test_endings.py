@@ -16,6 +16,7 @@ from bridge.sse.connection import Connector
 from bridge.sse.reconnection import Kind
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, STREAM, UNTIL_CLOSE, Peer, chunk, serving, with_length
 from tests.fakes.streams import E1, E2, INCOMPLETE, endpoint, read_all, read_on, server_tls, transport
+from tests.support.waiting import TIMEOUT
 
 GZIP = STREAM + b"Content-Encoding: gzip\r\n"
 PACKED = gzip.compress(E1 + INCOMPLETE)
@@ -91,7 +92,7 @@ def test_a_corrupt_content_encoding_breaks_the_body() -> None:
 
     def script(peer: Peer) -> None:
         peer.send(GZIP + b"\r\n" + packed_until(E1))
-        assert taken.acquire(timeout=10)
+        assert taken.acquire(timeout=TIMEOUT)
         peer.send(b"\xff" * 40)
 
     taken = threading.Semaphore(0)
@@ -147,7 +148,7 @@ def one_by_one(events: list[bytes], head: bytes, taken: threading.Semaphore) -> 
         peer.send(head)
         for event in events:
             peer.send(event)
-            assert taken.acquire(timeout=10)
+            assert taken.acquire(timeout=TIMEOUT)
         peer.reset()
 
     return script

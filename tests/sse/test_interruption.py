@@ -29,7 +29,7 @@ from tests.fakes.raw_server import (
     serving,
 )
 from tests.fakes.streams import E1, E2, INCOMPLETE, endpoint, read_all, read_on, refused, server_tls
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, let_pass, wait_until
 
 IMMEDIATELY = 2.0
 """Seconds. A wake-up takes under a millisecond; on a busy machine a test allows more, but far less than any timeout."""
@@ -58,7 +58,7 @@ class Reading:
             self.ended_at = monotonic()
 
     def join(self) -> Outcome:
-        self._thread.join(20)
+        self._thread.join(TIMEOUT)
         assert self.outcome is not None, "the reader still hangs"
         return self.outcome
 
@@ -215,7 +215,7 @@ def test_the_reader_closes_the_response() -> None:
         assert connector._cutter._duplicate is None
         connector.stop()
         read_on(stream)
-        assert server.peers[0].closed_by_client.wait(5)
+        assert server.peers[0].closed_by_client.wait(TIMEOUT)
 
 
 def test_a_new_connection_closes_the_previous_one() -> None:
@@ -224,7 +224,7 @@ def test_a_new_connection_closes_the_previous_one() -> None:
         connector = Connector(endpoint())
         first = connector.connect(server.url, "")
         second = connector.connect(server.url, "")
-        assert server.peers[0].closed_by_client.wait(5)
+        assert server.peers[0].closed_by_client.wait(TIMEOUT)
         assert next(iter(second)).data == "one"
         first.close()
         connector.stop()
@@ -361,7 +361,7 @@ def test_a_paused_consumer_is_not_a_timeout() -> None:
         stream = Connector(endpoint(read_timeout=0.2)).connect(server.url, "")
         iterator = iter(stream)
         assert next(iterator).data == "one"
-        threading.Event().wait(0.5)
+        let_pass(0.5)
         events, outcome = read_on(stream)
     assert outcome.kind is Kind.ENDED
     assert [event.data for event in events] == ["two"]

@@ -27,6 +27,7 @@ from tests.fakes.raw_server import (
     serving,
 )
 from tests.fakes.streams import E1, endpoint, read_all, refused, sending, server_tls
+from tests.support.waiting import TIMEOUT
 
 EVENT = b"data: not found\n\n"
 SECRET = "s3cret"
@@ -163,7 +164,7 @@ def test_no_connection_is_reused() -> None:
             with pytest.raises(Disconnected):
                 list(stream)
         assert len(server.peers) == 3
-        assert all(peer.closed_by_client.wait(5) for peer in server.peers)
+        assert all(peer.closed_by_client.wait(TIMEOUT) for peer in server.peers)
 
 
 # The response head
@@ -415,7 +416,7 @@ def proxying(server: RawServer | None, seen: list[bytes]) -> Script:
             back = threading.Thread(target=pump, args=(onward, peer.socket), daemon=True)
             back.start()
             pump(peer.socket, onward)
-            back.join(5)
+            back.join(TIMEOUT)
 
     return script
 

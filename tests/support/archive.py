@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.jars import STAMP, TARGET, classpath, java, locked
+from tests.support.waiting import TIMEOUT
 
 _NAME = "classes-*.jsa"
 
@@ -48,7 +49,7 @@ def _write(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder) / "kafka", jvm=recording) as broker:
         create_topic(broker.bootstrap, "classes")
         read_topic(broker.bootstrap, "classes")
-        broker.terminate(60)
+        broker.terminate(TIMEOUT)
     if unfinished.exists():
         unfinished.rename(path)
     else:

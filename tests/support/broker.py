@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from tests.support.archive import flags
 from tests.support.jars import HERE, classpath, java
 from tests.support.processes import spawn
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 # C1 code only, the serial collector, no class verification, no performance file: the broker listens a second earlier.
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto", "-Xss512k")
@@ -227,11 +227,11 @@ class Broker:
             self._process.wait()
             self._process = None
 
-    def terminate(self, deadline: float = 30.0) -> None:
+    def terminate(self, timeout: float = TIMEOUT) -> None:
         """SIGTERM: a controlled shutdown. Can be called twice."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(deadline)
+            self._process.wait(timeout)
             self._process = None
 
     def pause(self) -> None:
@@ -286,7 +286,7 @@ class Cluster:
 
     def leader_of(self, topic: str, partition: int = 0) -> Broker:
         """Return the present leader of a partition."""
-        known = quiet_admin(self.bootstrap).list_topics(topic, timeout=10)
+        known = quiet_admin(self.bootstrap).list_topics(topic, timeout=TIMEOUT)
         leader = known.topics[topic].partitions[partition].leader
         return next(broker for broker in self.brokers if broker.address.node == leader)
 

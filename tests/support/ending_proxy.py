@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum, auto
 
 from tests.support.refusing_proxy import address, end, frames, send, split
+from tests.support.waiting import TIMEOUT
 
 _END_TRANSACTION = 26
 _HEADER = 8
@@ -71,7 +72,7 @@ class EndingProxy:
         for each in self._sockets:
             end(each)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(TIMEOUT)
         for each in self._sockets:
             each.close()
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from bridge.clock import monotonic
 from tests.fakes.faulty_feed import FaultyFeed, Sent
 from tests.support.mix import Proof, prove
 from tests.support.process import Bridge
@@ -26,12 +25,6 @@ def wait_delivered(bridge: Bridge, feeds: Mapping[str, FaultyFeed], deadline: fl
         wait_until(lambda: all(finished().values()), deadline, interval=0.05)
     except AssertionError as late:
         raise AssertionError(f"not all at their end: {finished()}, see {bridge.log}: {status(bridge)}") from late
-
-
-def let_pass(seconds: float) -> None:
-    """Return after this time, for a test of what must not happen."""
-    end = monotonic() + seconds
-    wait_until(lambda: monotonic() >= end, 2 * seconds + 1)
 
 
 def total(bridge: Bridge, name: str) -> float:

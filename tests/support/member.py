@@ -24,6 +24,7 @@ from bridge.delivery.lease import Lease
 from bridge.kafka.group_consumer import GroupSettings
 from bridge.sharding.membership import Membership
 from bridge.sharding.replica import this_process
+from tests.support.waiting import TIMEOUT, let_pass
 
 _POLL_INTERVAL = 0.02
 _PROOF_INTERVAL = 0.1
@@ -64,7 +65,7 @@ class Member:
         return released.is_set
 
     def _release(self, shards: frozenset[int], released: threading.Event) -> None:
-        threading.Event().wait(self._orders.get("drain", 0.0))
+        let_pass(self._orders.get("drain", 0.0))
         for shard in shards:
             self._leases.pop(shard).revoke()
         self._print("released", shards=sorted(shards))
@@ -90,7 +91,7 @@ class Member:
                 signals.get(timeout=_POLL_INTERVAL)
                 break
         self.membership.stop()
-        self._print("stopped" if self.membership.join(monotonic() + 20) else "stuck")
+        self._print("stopped" if self.membership.join(monotonic() + TIMEOUT) else "stuck")
         self._has_left.set()
         failure = self.membership.failure
         if failure is not None:

@@ -18,7 +18,7 @@ from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
 from tests.support.rule import Followed, Follower, follow
 from tests.support.topics import Read, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 # Bytes of data that a dead letter contains at most.
 _WHOLE = 64 * 1024
@@ -71,7 +71,7 @@ class MixServer:
         return self._call(urllib.request.Request(f"{self.url}{address}?{asked}"))
 
     def _call(self, request: urllib.request.Request) -> Any:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT) as response:
             return json.loads(response.read() or b"null")
 
     # --- faults, see docs/development/simulated-server.md

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
+from tests.support.waiting import TIMEOUT
+
 _PIECE = 16 * 1024
 """Bytes of one read: small enough for an even rate."""
 _AHEAD = 16
@@ -80,7 +82,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
+        self._thread.join(TIMEOUT)
         self._loop.close()
 
     @property
@@ -97,7 +99,7 @@ class Proxy:
         self._do(self._cut(reset=reset))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
 
     # --- the loop's thread
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.support.processes import spawn
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -120,7 +120,7 @@ class Bridge:
         request = urllib.request.Request(self.url + path, headers=dict(headers or {}))
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=5) as response:
+            with direct.open(request, timeout=TIMEOUT) as response:
                 return Answer(response.status, response.read().decode())
         except urllib.error.HTTPError as answer:
             return Answer(answer.code, answer.read().decode())
@@ -145,14 +145,14 @@ class Bridge:
         """Send a signal and return immediately."""
         self._last().send_signal(number)
 
-    def wait(self, deadline: float = 30.0) -> int:
+    def wait(self, timeout: float = TIMEOUT) -> int:
         """Wait for the end of the process and return its exit code."""
-        return self._last().wait(deadline)
+        return self._last().wait(timeout)
 
-    def terminate(self, deadline: float = 30.0) -> int:
+    def terminate(self, timeout: float = TIMEOUT) -> int:
         """Send SIGTERM, wait for the shutdown and return the exit code."""
         self.send(signal.SIGTERM)
-        return self.wait(deadline)
+        return self.wait(timeout)
 
     def log_text(self) -> str:
         """Return the log of the last start so far."""
@@ -184,7 +184,7 @@ class Bridge:
 
 
 def command(
-    arguments: Sequence[str], settings: Mapping[str, object] | None = None, deadline: float = 60.0
+    arguments: Sequence[str], settings: Mapping[str, object] | None = None, timeout: float = 2 * TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of ``mix-bridge`` to its end; return its output, its errors and its exit code."""
     return subprocess.run(
@@ -193,6 +193,6 @@ def command(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=deadline,
+        timeout=timeout,
         check=False,
     )

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
+from tests.support.waiting import TIMEOUT
+
 _PRODUCE, _API_VERSIONS = 0, 18
 INIT_PRODUCER_ID = 22
 """Without it there are no transactions."""
@@ -133,11 +135,11 @@ def refusing_proxy(broker: str, refuse: Refuse, hidden: Collection[int] = ()) ->
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
         end(listener)
-        accepting.join(5)
+        accepting.join(TIMEOUT)
         for each in sockets:
             end(each)
         for thread in threads:
-            thread.join(5)
+            thread.join(TIMEOUT)
         for each in (listener, *sockets):
             each.close()
 

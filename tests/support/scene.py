@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from tests.support.process import Bridge
 from tests.support.rule import Followed, follow
 from tests.support.topics import Read, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 def settings(kafka: str, namespace: str, url: str, more: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -122,5 +122,5 @@ def write(kafka: str, topic: str, key: bytes, value: bytes | None, partition: in
 
     producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
     producer.produce(topic, value, key, partition=partition, on_delivery=report)
-    assert producer.flush(20) == 0
+    assert producer.flush(TIMEOUT) == 0
     return offsets[0]

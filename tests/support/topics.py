@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.support.broker import quiet_admin
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 class Read(NamedTuple):
@@ -37,7 +37,7 @@ def create_topic(
     """Create a topic and wait until its partitions are led; ``replicas`` -1 is the broker's default."""
     topic = NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(config or {}))
     admin = quiet_admin(bootstrap)  # named: garbage collection of a client cancels its requests
-    admin.create_topics([topic], operation_timeout=15)[name].result(20)
+    admin.create_topics([topic], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
     # Kafka answers the creation before the leaders know their partitions.
     latest = {TopicPartition(name, number): OffsetSpec.latest() for number in range(partitions)}
     wait_until(lambda: _led(admin, latest), 15, f"leaders of {name}")
@@ -45,7 +45,7 @@ def create_topic(
 
 def _led(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> bool:
     try:
-        return all(found.result(10).offset >= 0 for found in admin.list_offsets(wanted).values())
+        return all(found.result(TIMEOUT).offset >= 0 for found in admin.list_offsets(wanted).values())
     except KafkaException:
         return False
 
@@ -53,17 +53,17 @@ def _led(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> bool:
 def delete_topics(bootstrap: str, *names: str) -> None:
     """Delete topics that exist."""
     admin = quiet_admin(bootstrap)
-    for future in admin.delete_topics(list(names), operation_timeout=15).values():
-        future.result(20)
+    for future in admin.delete_topics(list(names), operation_timeout=TIMEOUT).values():
+        future.result(TIMEOUT)
 
 
 def partitions_of(bootstrap: str, topic: str) -> list[int]:
     """Return the partitions of a topic; none when it does not exist."""
-    known = quiet_admin(bootstrap).list_topics(topic, timeout=15).topics.get(topic)
+    known = quiet_admin(bootstrap).list_topics(topic, timeout=TIMEOUT).topics.get(topic)
     return [] if known is None or known.error is not None else sorted(known.partitions)
 
 
-def read_topic(bootstrap: str, topic: str, *, committed: bool = True, deadline: float = 30.0) -> list[Read]:
+def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[Read]:
     """Return every record of ``topic`` up to its present end, by partition and offset.
 
     The list is empty when the topic does not exist. ``committed`` hides uncommitted records of transactions.
@@ -71,7 +71,7 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True, deadline: 
     partitions = partitions_of(bootstrap, topic)
     with _reader(bootstrap, committed=committed) as consumer:
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        found = list(_until_all_ends(consumer, set(partitions), deadline))
+        found = list(_until_all_ends(consumer, set(partitions)))
     return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
@@ -79,7 +79,7 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """Return the high watermark of every partition."""
     with _reader(bootstrap, committed=False) as consumer:
         return {
-            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT)[1]
             for partition in partitions_of(bootstrap, topic)
         }
 
@@ -105,9 +105,9 @@ def _reader(bootstrap: str, *, committed: bool) -> Iterator[Consumer]:
         consumer.close()
 
 
-def _until_all_ends(consumer: Consumer, open_ends: set[int], deadline: float) -> Iterator[Read]:
+def _until_all_ends(consumer: Consumer, open_ends: set[int]) -> Iterator[Read]:
     while open_ends:
-        for message in _next(consumer, deadline):
+        for message in _next(consumer):
             error = message.error()
             if error is None:
                 yield _as_read(message)
@@ -117,11 +117,11 @@ def _until_all_ends(consumer: Consumer, open_ends: set[int], deadline: float) ->
                 raise KafkaException(error)
 
 
-def _next(consumer: Consumer, deadline: float) -> list[Message]:
+def _next(consumer: Consumer) -> list[Message]:
     """Return at least one message; ``consume`` alone waits for its whole timeout until it has the full number."""
-    message = consumer.poll(deadline)
+    message = consumer.poll(TIMEOUT)
     if message is None:
-        raise AssertionError(f"nothing from Kafka for {deadline:g} s")
+        raise AssertionError(f"no message from Kafka for {TIMEOUT:g} s")
     return [message, *consumer.consume(1000, timeout=0)]
 
 

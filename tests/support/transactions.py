@@ -35,7 +35,7 @@ from bridge.sharding.restore import ShardReader
 from bridge.sharding.restore_progress import RestoredShard
 from tests.support.rule import understand
 from tests.support.topics import Read, create_topic, read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 SHARDS = 2
 QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
@@ -103,8 +103,8 @@ class Replica:
         """Abort delivery and wait for the threads."""
         self.delivery.abort()
         self.reader.stop()
-        self.delivery.join(monotonic() + 30)
-        self.reader.join(monotonic() + 30)
+        self.delivery.join(monotonic() + TIMEOUT)
+        self.reader.join(monotonic() + TIMEOUT)
 
     def _restore(self, lease: Lease, after: int) -> None:
         answers: queue.SimpleQueue[RestoredShard] = queue.SimpleQueue()
@@ -235,7 +235,7 @@ class Topics:
         value, place = encode(checkpoint), partition_of(checkpoint.key.record_key, SHARDS)
         producer = Producer({"bootstrap.servers": self.bootstrap})
         producer.produce(self.checkpoints, value, checkpoint.key.record_key, partition=place)
-        assert producer.flush(20) == 0
+        assert producer.flush(TIMEOUT) == 0
 
     def lifecycle_kinds(self) -> list[str]:
         """Return the kinds of the lifecycle records."""

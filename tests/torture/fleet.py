@@ -14,7 +14,7 @@ from typing import Any
 from bridge.clock import monotonic
 from tests.support.process import MIX_BRIDGE, Bridge
 from tests.support.scene import settings, status
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 from tests.torture.run import SELF_KILLING, Run
 from tests.torture.streams import OWNER, Span, Stream, open_at, stream_of
 
@@ -92,7 +92,7 @@ class Fleet:
 
     def leave(self, replica: Replica) -> None:
         """SIGTERM; return once it has shut down gracefully."""
-        code = replica.bridge.terminate(60)
+        code = replica.bridge.terminate(TIMEOUT)
         assert code == 0, f"{replica.owner} ended with {code}: {replica.bridge.log_text()[-3000:]}"
 
     def pause(self, replica: Replica) -> None:
@@ -119,7 +119,7 @@ class Fleet:
         if _state(replica.bridge.pid) == "T":
             replica.paused_at = monotonic()
         else:
-            replica.bridge.wait(10)  # the process ends with its last thread
+            replica.bridge.wait(TIMEOUT)  # the process ends with its last thread
 
     def wake(self, replica: Replica) -> None:
         """SIGCONT."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tests.support.scene import status
 from tests.support.topics import end_offsets
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 from tests.torture.run import FULL, Figures, Load, Place, Run
 
 CHECKPOINT_INTERVAL = 0.2
@@ -137,7 +137,7 @@ def _die_at(run: Run, point: str, more: dict[str, object] | None = None) -> None
     occurrence = run.chance.randint(1, run.load.sessions // 2)
     options = ("--point", _ON_ITS_WAY.get(point, point), "--occurrence", occurrence, "--delay", delay)
     bridge = run.dying(*options, more=more).start(wait=False)
-    assert bridge.wait(60) == -signal.SIGKILL, f"{point}, occurrence {occurrence}: {bridge.log_text()[-2000:]}"
+    assert bridge.wait(TIMEOUT) == -signal.SIGKILL, f"{point}, occurrence {occurrence}: {bridge.log_text()[-2000:]}"
 
 
 def _proof(run: Run, done: str, times: int, *, new_epochs: bool = False) -> Figures:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import sys
-import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from tests.support.network_proxy import Proxy
 from tests.support.process import MIX_BRIDGE, Bridge, command
 from tests.support.scene import settings, status
 from tests.support.topics import end_offsets
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, let_pass, wait_until
 
 SELF_KILLING = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge")
 
@@ -137,12 +136,12 @@ class Run:
 
     def pause(self, least: float, most: float | None = None) -> None:
         """Let the load run for a random time, so that the next step comes at a random moment."""
-        threading.Event().wait(self.chance.uniform(least, least if most is None else most))
+        let_pass(self.chance.uniform(least, least if most is None else most))
 
     def published(self) -> dict[str, int]:
         """Return the number of published events of each session."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"{self.mix.url}/control/sessions", timeout=10) as answer:
+        with direct.open(f"{self.mix.url}/control/sessions", timeout=TIMEOUT) as answer:
             return {one["id"]: one["published"] for one in json.load(answer)}
 
     def acknowledged(self) -> int:

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from bridge.clock import monotonic
 from tests.support.topics import partitions_of
+from tests.support.waiting import TIMEOUT
 
 _AT_ONCE = 1000
 
@@ -54,7 +55,7 @@ class Sight:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(TIMEOUT)
         self._consumer.close()
 
     def last(self, session: str) -> float:

@@ -13,7 +13,7 @@ from tests.support.broker import Broker
 from tests.support.network_proxy import BLACK_HOLE, CLEAR, REFUSED, NetworkConditions, Proxy
 from tests.support.scene import status
 from tests.support.topics import read_topic
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 from tests.torture.kills import numbering, wait_all_flow
 from tests.torture.run import FULL, Figures, Load, Place, Run
 
@@ -46,7 +46,7 @@ def stopped_at_points(place: Place, times: int, *, load: Load = FULL) -> Figures
 def _stop_at(run: Run, point: str, more: dict[str, object]) -> None:
     occurrence = 1 if point == "during_restore" else run.chance.randint(1, 10)
     bridge = run.dying("--point", point, "--occurrence", occurrence, "--signal", "TERM", more=more).start(wait=False)
-    assert bridge.wait(60) == 0, f"{point}, occurrence {occurrence}: {bridge.log_text()[-2000:]}"
+    assert bridge.wait(TIMEOUT) == 0, f"{point}, occurrence {occurrence}: {bridge.log_text()[-2000:]}"
 
 
 def _stream_and_stop(run: Run, more: dict[str, object]) -> None:
@@ -116,7 +116,7 @@ def _stop(run: Run, signals: int) -> None:
         # Two pending signals of one kind are delivered once, so wait for the first one's effect.
         wait_until(lambda: _stops_reading(run), 5, "the first signal's effect")
         run.bridge.send(signal.SIGTERM)
-    run.bridge.wait(30)
+    run.bridge.wait(TIMEOUT)
 
 
 def _stops_reading(run: Run) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from bridge.simulator.server.journal import JournalEntry, read_journal
 from tests.support.processes import spawn
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"
@@ -53,7 +53,7 @@ class ForeignServer:
     def end(self) -> dict[str, int]:
         """Let it publish no more; how many events it has published, by channel."""
         request = urllib.request.Request(self.url + "/end", method="POST")
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as response:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT) as response:
             counts: dict[str, int] = json.loads(response.read())
         return counts
 
