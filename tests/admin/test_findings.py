@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.admin.verify.accounts import Layout, Ledger, Place
+from bridge.admin.verify.accounts import Ledger, Place, SessionAccount
 from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
 from bridge.core.identity import partition_of
 from bridge.core.records.lifecycle import StoredLifecycleEvent
@@ -18,7 +18,7 @@ from tests.support.effort import EXAMPLES
 
 KEY = b"local/s"
 EVENTS, DEAD = Place("e", 0), Place("d", 0)
-ALL_THERE = Layout({"e": 1, "d": 1}, {})
+TOPICS = {"e": 1, "d": 1}
 
 
 class One(NamedTuple):
@@ -71,11 +71,12 @@ def verdict_on(log: Log) -> SessionVerdict:
         ledger.add_lifecycle(
             "l", KEY, StoredLifecycleEvent(stated, "reset", (None, None), 1, stated.epoch + 1), is_reported=True
         )
-    ledger.set_layout(Layout({"e": 1, "d": 1}, log.horizons))
+    ledger.set_layout(TOPICS, log.horizons)
     for one in log.records:
         numbers = NumberedRecord(one.epoch, one.sequence, one.replayed, one.place is DEAD)
         ledger.add(one.place, KEY, one.when, numbers)
-    return next(judge(ledger), SessionVerdict(key=KEY))
+    nothing = SessionVerdict(key=KEY, account=SessionAccount(), epochs=(), is_known=True)
+    return next(judge(ledger), nothing)
 
 
 class Naive:
@@ -242,7 +243,7 @@ def test_another_partition_excuses_nothing() -> None:
     """The key of a session belongs to one partition of each topic."""
     ledger = Ledger()
     other = Place("e", 1 - partition_of(KEY, 2))
-    ledger.set_layout(Layout({"e": 2}, {other: math.inf}))
+    ledger.set_layout({"e": 2}, {other: math.inf})
     for number in (1, 3):
         ledger.add(
             Place("e", partition_of(KEY, 2)), KEY, 5, NumberedRecord(7, number, replayed=False, dead_letter=False)
@@ -256,7 +257,7 @@ def test_a_lifecycle_record_before_the_first_number_is_not_a_statement() -> None
     ledger = Ledger()
     attached = StoredLifecycleEvent(Number(1, 0), "attached", (None, None), None, None)
     ledger.add_lifecycle("l", KEY, attached, is_reported=True)
-    ledger.set_layout(ALL_THERE)
+    ledger.set_layout(TOPICS, {})
     for epoch, number in ((1, 1), (1, 3), (2, 1)):
         ledger.add(EVENTS, KEY, 1, NumberedRecord(epoch, number, replayed=False, dead_letter=False))
     (verdict,) = judge(ledger)
@@ -272,7 +273,8 @@ def test_each_gap_of_the_server_is_counted_once() -> None:
         ledger.add_lifecycle("l", KEY, entry, is_reported=True)
     ledger.add_lifecycle("l", KEY, gap, is_reported=False)
     (verdict,) = judge(ledger)
-    assert (dict(verdict.gaps), verdict.gaps_missing, verdict.gaps_unknown) == ({"gap": 1, "unresumable": 2}, 3, 2)
+    gaps = verdict.account.gaps
+    assert (dict(gaps.kinds), gaps.missing, gaps.unknown) == ({"gap": 1, "unresumable": 2}, 3, 2)
 
 
 def test_foreign_records_are_counted_and_ignored() -> None:
@@ -290,13 +292,13 @@ def test_foreign_records_are_counted_and_ignored() -> None:
     ledger.add_checkpoint("c", KEY, Number(1, 1), tombstone=False)
     ledger.add_checkpoint("c", KEY, None, tombstone=True)
     (verdict,) = judge(ledger)
-    assert (verdict.checkpoint, verdict.epochs[0].lost.count) == (None, 1)
+    assert (verdict.account.checkpoint, verdict.epochs[0].lost.count) == (None, 1)
 
 
 def test_only_requested_sessions_are_judged() -> None:
     """One that no record names is unknown, not complete."""
     ledger = Ledger(frozenset({KEY, b"local/other"}))
-    ledger.set_layout(ALL_THERE)
+    ledger.set_layout(TOPICS, {})
     for key in (KEY, b"local/third"):
         ledger.add(EVENTS, key, 1, NumberedRecord(1, 1, replayed=False, dead_letter=False))
     assert {one.key: one.finding for one in judge(ledger)} == {
@@ -314,7 +316,7 @@ def test_all_holes_are_counted_and_the_first_thousand_kept() -> None:
 def test_the_worst_sessions_come_first() -> None:
     """With a limit."""
     ledger = Ledger(frozenset({KEY, b"local/r", b"local/t", b"local/unknown"}))
-    ledger.set_layout(ALL_THERE)
+    ledger.set_layout(TOPICS, {})
     for key, numbers in ((b"local/r", [1, 2]), (KEY, [1, 3]), (b"local/t", [1])):
         for number in numbers:
             ledger.add(EVENTS, key, 1, NumberedRecord(1, number, replayed=False, dead_letter=False))

@@ -31,21 +31,6 @@ SERVER_FAULTS = ("gap", "reset", "unresumable")
 """Kinds of lifecycle records about events that the server did not deliver."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The topics of events and dead letters that are read."""
-
-    partitions: Mapping[str, int]
-    """The number of partitions of each topic."""
-    horizons: Mapping[Place, float]
-    """For each place without its beginning: records later than this time (Unix milliseconds) still exist."""
-
-    def cut_places(self, key: bytes) -> dict[Place, float]:
-        """Return the places where missing records of a session may have been, with their horizons."""
-        places = (Place(topic, partition_of(key, count)) for topic, count in self.partitions.items())
-        return {place: self.horizons[place] for place in places if place in self.horizons}
-
-
 @dataclass(slots=True)
 class Gaps:
     """The events that the server did not deliver, as far as the bridge noticed."""
@@ -72,9 +57,10 @@ class EpochAccount:
     """One epoch of one session."""
 
     present: NumberSet = field(default_factory=NumberSet)
-    hidden: NumberSet | None = None
+    hidden: NumberSet = field(default_factory=NumberSet)
     """Numbers behind a higher one in the place of their first record: consumers that follow the rule drop them."""
-    replays: NumberSet | None = None
+    replays: NumberSet = field(default_factory=NumberSet)
+    """Numbers that a replay of dead letters sent."""
     lowest: int = 0
     highest: int = 0
     records: int = 0
@@ -93,25 +79,12 @@ class EpochAccount:
         self.lowest = min(self.lowest or sequence, sequence)
         return True
 
-    def hide(self, sequence: int) -> None:
-        """Add a number that consumers drop."""
-        self.out_of_order += 1
-        if self.hidden is None:
-            self.hidden = NumberSet()
-        self.hidden.add(sequence)
-
-    def add_replayed(self, sequence: int) -> None:
-        """Add a number that a replay of dead letters sent."""
-        if self.replays is None:
-            self.replays = NumberSet()
-        self.replays.add(sequence)
-
 
 @dataclass(slots=True)
 class SessionAccount:
     """One session with all its epochs."""
 
-    cut: Mapping[Place, float]
+    cut: Mapping[Place, float] = field(default_factory=dict)
     """The horizons of the places without their beginning."""
     epochs: dict[int, EpochAccount] = field(default_factory=dict)
     statements: dict[int, int] = field(default_factory=dict)
@@ -127,16 +100,6 @@ class SessionAccount:
     """The first number in each place without its beginning."""
     first_after: Number = AFTER_ALL
     """The lowest number among records later than all horizons."""
-    horizon: float | None = field(init=False)
-    """The latest horizon."""
-
-    def __post_init__(self) -> None:
-        self.set_cut(self.cut)
-
-    def set_cut(self, cut: Mapping[Place, float]) -> None:
-        """Set the places without their beginning, before the first record is added."""
-        self.cut = cut
-        self.horizon = max(cut.values(), default=None)
 
     def add(self, place: Place, timestamp_ms: int, record: NumberedRecord) -> None:
         """Add a record; the records of one place come in the order of their offsets."""
@@ -145,21 +108,22 @@ class SessionAccount:
             epoch = self.epochs[record.epoch] = EpochAccount()
         if record.replayed:
             self.replayed += 1
-            epoch.add_replayed(record.sequence)
+            epoch.replays.add(record.sequence)
             return
         number, highest = Number(record.epoch, record.sequence), self.seen.get(place, BEFORE_ALL)
-        if self.horizon is not None:
-            self._find_edge(place, timestamp_ms, number, self.horizon)
+        if self.cut:
+            self._find_edge(place, timestamp_ms, number)
         is_new = epoch.count(record.sequence, dead_letter=record.dead_letter)
         if number > highest:
             self.seen[place] = number
         elif is_new:
-            epoch.hide(record.sequence)
+            epoch.out_of_order += 1
+            epoch.hidden.add(record.sequence)
 
-    def _find_edge(self, place: Place, timestamp_ms: int, number: Number, horizon: float) -> None:
+    def _find_edge(self, place: Place, timestamp_ms: int, number: Number) -> None:
         if place in self.cut:
             self.first_within.setdefault(place, number)
-        if timestamp_ms > horizon and number < self.first_after:
+        if number < self.first_after and timestamp_ms > max(self.cut.values()):
             self.first_after = number
 
     def state(self, stated: Number) -> None:
@@ -197,13 +161,23 @@ class Ledger:
         self.sessions: dict[bytes, SessionAccount] = {}
         self.foreign: Counter[str] = Counter()
         """By topic: records that the bridge did not write, or that this version cannot read."""
-        self._layout = Layout({}, {})
+        self._partitions: Mapping[str, int] = {}
+        self._horizons: Mapping[Place, float] = {}
 
-    def set_layout(self, layout: Layout) -> None:
-        """Set the partitions of events and dead letters, before the first of their records is added."""
-        self._layout = layout
+    def set_layout(self, partitions: Mapping[str, int], horizons: Mapping[Place, float]) -> None:
+        """Describe the topics of events and dead letters, before the first of their records is added.
+
+        ``partitions``: their number by topic. ``horizons``: for each place without its beginning; records later than
+        this time (Unix milliseconds) still exist.
+        """
+        self._partitions, self._horizons = partitions, horizons
         for key, account in self.sessions.items():
-            account.set_cut(layout.cut_places(key))
+            account.cut = self._cut_places(key)
+
+    def _cut_places(self, key: bytes) -> dict[Place, float]:
+        """Return the places where missing records of a session may have been, with their horizons."""
+        places = (Place(topic, partition_of(key, count)) for topic, count in self._partitions.items())
+        return {place: self._horizons[place] for place in places if place in self._horizons}
 
     def add(self, place: Place, key: bytes | None, timestamp_ms: int, record: NumberedRecord | None) -> None:
         """Add a record of events or dead letters."""
@@ -238,7 +212,7 @@ class Ledger:
             if self.only is not None and key not in self.only:
                 return None
             if _names_a_session(key):
-                account = self.sessions[key] = SessionAccount(self._layout.cut_places(key))
+                account = self.sessions[key] = SessionAccount(self._cut_places(key))
                 return account
         self.foreign[topic] += 1
         return None

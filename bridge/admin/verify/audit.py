@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bridge.admin.kafka_access import KafkaAccess
-from bridge.admin.verify.accounts import Layout, Ledger, Place
+from bridge.admin.verify.accounts import Ledger, Place
 from bridge.clock import unix_ms
 from bridge.core.records import checkpoint, lifecycle
 from bridge.core.records.checkpoint import BadCheckpoint
@@ -39,27 +39,19 @@ class TopicRead:
     """Whether older records were removed, or excluded by ``--since``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """The result of reading."""
-
-    ledger: Ledger
-    topics: tuple[TopicRead, ...]
-
-
 def audit(access: KafkaAccess, only: frozenset[bytes] | None, since_ms: int | None, progress: Progress) -> Audit:
     """Read all topics of the settings. Raises ``SettingsError``, ``Unreachable``, ``FatalFault``.
 
     ``since_ms`` excludes older events, dead letters and gaps, but no statement.
     """
-    reading = _Reading(access, Ledger(only), progress)
+    reading = Audit(access, Ledger(only), progress)
     reading.read_statements(since_ms or 0)
     reading.read_events(since_ms)
-    return Audit(reading.ledger, tuple(reading.topics()))
+    return reading
 
 
-class _Reading:
-    """Thread rule: one thread."""
+class Audit:
+    """The topics and what was read from them. Thread rule: one thread."""
 
     def __init__(self, access: KafkaAccess, ledger: Ledger, progress: Progress) -> None:
         topics = access.settings.topics
@@ -74,9 +66,9 @@ class _Reading:
         self._offset_ranges: dict[str, list[OffsetRange]] = {topic: [] for topic in self._roles}
         self._records: Counter[str] = Counter()
 
-    def topics(self) -> list[TopicRead]:
+    def topics(self) -> tuple[TopicRead, ...]:
         """Return each topic that was read."""
-        return [
+        return tuple(
             TopicRead(
                 name,
                 role,
@@ -86,7 +78,7 @@ class _Reading:
                 any(each.is_cut for each in self._offset_ranges[name]) and role != "checkpoints",
             )
             for name, role in self._roles.items()
-        ]
+        )
 
     def read_statements(self, reported_from_ms: int) -> None:
         """Read checkpoints and lifecycle records, to end offsets that are fixed before those of the events."""
@@ -112,7 +104,7 @@ class _Reading:
                 " of the daemon's settings",
             )
         counts = {topic: len(self._offset_ranges[topic]) for topic in data if self._offset_ranges[topic]}
-        self.ledger.set_layout(Layout(counts, self._horizons(fixed, since_ms)))
+        self.ledger.set_layout(counts, self._horizons(fixed, since_ms))
         places = {(each.topic, each.partition): Place(each.topic, each.partition) for each in fixed}
         add = self.ledger.add
         for batch in self._read("events", fixed):

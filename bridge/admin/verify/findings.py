@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from bridge.admin.verify.accounts import AFTER_ALL, EpochAccount, Ledger, SessionAccount
@@ -100,14 +99,10 @@ class SessionVerdict:
     """One session."""
 
     key: bytes
-    is_known: bool = True
+    account: SessionAccount
+    epochs: tuple[EpochVerdict, ...]
+    is_known: bool
     """Whether a record names it."""
-    epochs: tuple[EpochVerdict, ...] = ()
-    checkpoint: Number | None = None
-    replayed: int = 0
-    gaps: Counter[str] = field(default_factory=Counter)
-    gaps_missing: int = 0
-    gaps_unknown: int = 0
 
     @property
     def finding(self) -> Finding:
@@ -124,30 +119,18 @@ class SessionVerdict:
 def judge(ledger: Ledger) -> Iterator[SessionVerdict]:
     """Judge every session, sorted by key, including requested ones that do not exist."""
     for key in sorted(ledger.sessions.keys() | (ledger.only or ())):
-        account = ledger.sessions.get(key)
-        yield SessionVerdict(key=key, is_known=False) if account is None else judge_session(key, account)
-
-
-def judge_session(key: bytes, account: SessionAccount) -> SessionVerdict:
-    """Judge one session."""
-    numbers = sorted(account.epochs.keys() | account.statements.keys())
-    newest = max([account.newest_epoch, *numbers])
-    return SessionVerdict(
-        key=key,
-        epochs=tuple(_judge_epoch(account, number, is_over=number < newest) for number in numbers),
-        checkpoint=account.checkpoint,
-        replayed=account.replayed,
-        gaps=account.gaps.kinds,
-        gaps_missing=account.gaps.missing,
-        gaps_unknown=account.gaps.unknown,
-    )
+        account = ledger.sessions.get(key) or SessionAccount()
+        numbers = sorted(account.epochs.keys() | account.statements.keys())
+        newest = max([account.newest_epoch, *numbers])
+        epochs = tuple(_judge_epoch(account, number, is_over=number < newest) for number in numbers)
+        yield SessionVerdict(key=key, account=account, epochs=epochs, is_known=key in ledger.sessions)
 
 
 def _judge_epoch(account: SessionAccount, number: int, *, is_over: bool) -> EpochVerdict:
     epoch = account.epochs.get(number) or EpochAccount()
     stated = account.statements.get(number)
     required = _required(account, epoch, stated, is_over=is_over)
-    existing = epoch.present if epoch.replays is None else epoch.present | epoch.replays
+    existing = epoch.present | epoch.replays
     gone = min(_expired_up_to(account.edge(), number), max(required, epoch.highest))
     lost = Missing.of(existing.holes(gone + 1, required))
     superseded = is_over and stated is not None
@@ -160,7 +143,7 @@ def _judge_epoch(account: SessionAccount, number: int, *, is_over: bool) -> Epoc
         records=epoch.records,
         lost=lost,
         truncated=size_of(existing.holes(max(gone, epoch.highest) + 1, required)),
-        hidden=Missing.of(_up_to(epoch.hidden, required if superseded else epoch.highest)),
+        hidden=Missing.of(_within(epoch.hidden, 1, required if superseded else epoch.highest)),
         out_of_order=epoch.out_of_order,
         repeats=epoch.repeats,
         dead_letters=epoch.dead_letters,
@@ -181,10 +164,6 @@ def _expired_up_to(edge: Number, epoch: int) -> int:
     if epoch < edge.epoch:
         return AFTER_ALL.epoch
     return edge.sequence - 1 if epoch == edge.epoch else 0
-
-
-def _up_to(numbers: NumberSet | None, last: int) -> Iterator[Span]:
-    return iter(()) if numbers is None else _within(numbers, 1, last)
 
 
 def _within(numbers: NumberSet, first: int, last: int) -> Iterator[Span]:

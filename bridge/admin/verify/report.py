@@ -28,8 +28,8 @@ class Report:
     @classmethod
     def of(cls, audit: Audit, settings: Settings) -> Report:
         """Judge all sessions."""
-        sessions = tuple(judge(audit.ledger))
-        return cls(sessions, audit.topics, tuple(_limits(sessions, audit.topics, settings)))
+        sessions, topics = tuple(judge(audit.ledger)), audit.topics()
+        return cls(sessions, topics, tuple(_limits(sessions, topics, settings)))
 
     @property
     def is_good(self) -> bool:
@@ -54,24 +54,24 @@ class Report:
             "sessions": len(self.sessions),
             **{f"sessions_{finding.value}": findings[finding] for finding in Finding},
             **{name: sum(session.total(name) for session in self.sessions) for name in summed},
-            "replayed": sum(session.replayed for session in self.sessions),
-            "gaps": sum(sum(session.gaps.values()) for session in self.sessions),
-            "gaps_missing": sum(session.gaps_missing for session in self.sessions),
+            "replayed": sum(session.account.replayed for session in self.sessions),
+            "gaps": sum(session.account.gaps.kinds.total() for session in self.sessions),
+            "gaps_missing": sum(session.account.gaps.missing for session in self.sessions),
             "foreign": sum(topic.foreign for topic in self.topics),
         }
 
 
 def _session(session: SessionVerdict) -> dict[str, Any]:
     server, _, session_id = session.key.decode(errors="replace").partition("/")
-    stated = session.checkpoint
+    account = session.account
     return {
         "server": server,
         "session": session_id,
         "verdict": session.finding.value,
         "epochs": [_epoch(epoch) for epoch in session.epochs],
-        "gaps": {**session.gaps, "missing": session.gaps_missing, "unknown": session.gaps_unknown},
-        "replayed": session.replayed,
-        "checkpoint": None if stated is None else stated._asdict(),
+        "gaps": {**account.gaps.kinds, "missing": account.gaps.missing, "unknown": account.gaps.unknown},
+        "replayed": account.replayed,
+        "checkpoint": None if account.checkpoint is None else account.checkpoint._asdict(),
     }
 
 
@@ -92,10 +92,10 @@ def _limits(sessions: Iterable[SessionVerdict], topics: Iterable[TopicRead], set
     unproven = sorted(name for name, server in settings.servers.items() if not server.overlap)
     if unproven:
         yield f"whether streams of {', '.join(unproven)} were resumed correctly: overlap is false"
-    unresumable = sum(1 for session in sessions if session.gaps["unresumable"])
+    unresumable = sum(1 for session in sessions if session.account.gaps.kinds["unresumable"])
     if unresumable:
         yield f"events that {counted(unresumable, 'session')} missed while they could not be resumed (unresumable)"
-    without = sum(1 for session in sessions if session.is_known and session.checkpoint is None)
+    without = sum(1 for session in sessions if session.is_known and session.account.checkpoint is None)
     if without:
         yield f"a lost end of {counted(without, 'session')} without a checkpoint"
     if any(topic.is_cut for topic in topics):

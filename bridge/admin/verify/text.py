@@ -104,10 +104,10 @@ def _table(sessions: Sequence[SessionVerdict]) -> Table:
 
 def _counts(session: SessionVerdict, but: Collection[str] = ()) -> list[str]:
     counts = [(session.total(name), text) for name, text in _COUNTS.items() if name not in but]
-    gaps = sum(session.gaps.values())
+    account, gaps = session.account, session.account.gaps.kinds.total()
     return [
         *(text(count) for count, text in counts if count),
-        *([f"{session.replayed:,} replayed"] if session.replayed else []),
+        *([f"{account.replayed:,} replayed"] if account.replayed else []),
         *([counted(gaps, "gap")] if gaps else []),
         *([f"{len(session.epochs)} epochs"] if len(session.epochs) > 1 else []),
     ]
@@ -130,10 +130,10 @@ def _lines_of(session: SessionVerdict) -> Iterator[Text]:
         if epoch.in_flight:
             number = f"{epoch.in_flight:,} missing above {epoch.required:,}, its last position"
             yield Text(f"{place}{number}: perhaps not yet written")
-    if session.gaps:
-        kinds = ", ".join(f"{visible(kind)} {count}" for kind, count in session.gaps.items())
-        unknown = f", unknown in {session.gaps_unknown} of them" if session.gaps_unknown else ""
-        yield Text(f"{key}: gaps of the server: {kinds} (missing events: {session.gaps_missing:,}{unknown})", "yellow")
+    if (gaps := session.account.gaps).kinds:
+        kinds = ", ".join(f"{visible(kind)} {count}" for kind, count in gaps.kinds.items())
+        unknown = f", unknown in {gaps.unknown} of them" if gaps.unknown else ""
+        yield Text(f"{key}: gaps of the server: {kinds} (missing events: {gaps.missing:,}{unknown})", "yellow")
 
 
 def _losses(epoch: EpochVerdict) -> Iterator[str]:
