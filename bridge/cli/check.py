@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.kafka_access import start_command_logging
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
 from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
@@ -38,7 +37,7 @@ def check(
     settings = options.load(to_run=True).settings
     from bridge.admin.check.checkup import MixServer, check_all
     from bridge.admin.check.lines import passed
-    from bridge.cli.logs import secrets_of
+    from bridge.cli.logs import secrets_of, start_command_logging
     from bridge.daemon.source import Source
     from bridge.observe.logs import Redaction
 

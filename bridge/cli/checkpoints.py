@@ -12,7 +12,6 @@ import typer
 
 from bridge.cli.checkpoints_transfer import export, import_
 from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.kafka_access import open_kafka
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
 from bridge.cli.output import print_all, print_json
 from bridge.clock import unix_ms
@@ -80,7 +79,7 @@ def list_(
 def _read(options: SettingsOptions) -> CheckpointsTopic:
     from bridge.admin.checkpoints.topic import CheckpointsTopic
 
-    return CheckpointsTopic.read(open_kafka(options))
+    return CheckpointsTopic.read(options.open_kafka())
 
 
 def _is_selected(stored: StoredCheckpoint, sessions: Sequence[str] | None, state: Show | None) -> bool:

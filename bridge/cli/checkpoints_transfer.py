@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.kafka_access import open_kafka
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
 from bridge.cli.output import print_json
 from bridge.errors import Unreachable
@@ -40,7 +39,7 @@ def export(
     from bridge.admin.text import counted
     from bridge.core.terminal_text import visible
 
-    topic = CheckpointsTopic.read(open_kafka(options))
+    topic = CheckpointsTopic.read(options.open_kafka())
     found = exported(topic)
     if as_json:
         content = json.dumps(document(found), indent=2).encode() + b"\n"
@@ -96,7 +95,7 @@ def import_(
     from bridge.admin.checkpoints.topic import CheckpointsTopic
     from bridge.admin.checkpoints.transfer import Import, refuse_foreign
 
-    topic = CheckpointsTopic.read(open_kafka(options), create=True)
+    topic = CheckpointsTopic.read(options.open_kafka(), create=True)
     if not force:
         refuse_foreign(found, topic)
         topic.refuse_if_any_runs()

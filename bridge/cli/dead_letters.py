@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.kafka_access import open_kafka
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_ms
 from bridge.cli.output import print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK
@@ -58,7 +57,7 @@ def _select(
     since: int | None = None,
     names: list[Any] | None = None,
 ) -> tuple[KafkaAccess, DeadLetters]:
-    access = open_kafka(options)
+    access = options.open_kafka()
     from bridge.admin.dead_letters.selection import DeadLetterFilter
     from bridge.admin.dead_letters.topic import DeadLetters
     from bridge.core.records.dead_letter import Place

@@ -27,6 +27,13 @@ def start_logging(settings: Settings) -> None:
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
+def start_command_logging(settings: Settings) -> None:
+    """Start logging without the lines of Kafka's client: the command itself reports what they say."""
+    start_logging(settings)
+    if settings.log.level != "debug":
+        logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
+
+
 def secrets_of(tree: BaseModel) -> Iterator[str]:
     """Every secret text of the settings: of a URL only its password, of other texts those that are not numbers."""
     for value in _leaves(tree):

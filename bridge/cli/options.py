@@ -16,6 +16,7 @@ from bridge.cli.help import SETTINGS_PANEL
 from bridge.clock import parse_rfc3339, unix_ms
 
 if TYPE_CHECKING:
+    from bridge.admin.kafka_access import KafkaAccess
     from bridge.settings import Loaded
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -68,6 +69,15 @@ class SettingsOptions:
             secrets_dir=self.secrets_dir,
             to_run=to_run,
         )
+
+    def open_kafka(self, client_id: str = "mix-bridge") -> KafkaAccess:
+        """Load the settings and start logging. Raises `SettingsError`, also when the brokers are missing."""
+        from bridge.admin.kafka_access import KafkaAccess
+        from bridge.cli.logs import start_command_logging
+
+        access = KafkaAccess.of(self.load().settings, client_id)
+        start_command_logging(access.settings)
+        return access
 
     def _overrides(self) -> dict[str, str]:
         overrides = dict(_assignment(text) for text in self.set or ())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.kafka_access import open_kafka
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_ms
 from bridge.cli.output import print_all, print_json
 from bridge.clock import unix_ms
@@ -59,7 +58,7 @@ def verify(
     The command reads events, dead letters, lifecycle records and checkpoints up to their present ends. It changes
     nothing, and the daemon may run meanwhile.
     """
-    access = open_kafka(options, "mix-bridge-verify")
+    access = options.open_kafka("mix-bridge-verify")
     from bridge.admin.verify.audit import audit
     from bridge.admin.verify.report import Report
     from bridge.admin.verify.text import parts

@@ -127,13 +127,6 @@ def read(
         reader.close()
 
 
-def read_to_end(
-    config: Mapping[str, Any], topics: Sequence[str], *, since_ms: int | None = None, progress: Progress | None = None
-) -> Iterator[list[StoredRecord]]:
-    """Read all that the topics hold now."""
-    return read(config, offset_ranges(config, topics, since_ms), progress=progress)
-
-
 def _batches(
     reader: PartitionReader, state: _ReadState, progress: Progress | None, timeout: float
 ) -> Iterator[list[StoredRecord]]:

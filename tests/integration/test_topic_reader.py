@@ -9,7 +9,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from bridge.errors import FatalFault, Unreachable
 from bridge.kafka.reader import StoredRecord
-from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read, read_to_end
+from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 from tests.support.broker import quiet_admin
 from tests.support.topics import create_topic
 from tests.support.waiting import TIMEOUT
@@ -90,7 +90,7 @@ def test_aborted_records_are_left_out(kafka: str, namespace: str) -> None:
         producer.produce(namespace, value)
         producer.flush(TIMEOUT)
         producer.commit_transaction(TIMEOUT) if commit else producer.abort_transaction(TIMEOUT)
-    assert numbers(read_to_end(config(kafka), [namespace])) == [1]
+    assert numbers(read(config(kafka), offset_ranges(config(kafka), [namespace]))) == [1]
 
 
 def test_an_open_transaction_blocks_the_end_for_a_while(kafka: str, namespace: str) -> None:
