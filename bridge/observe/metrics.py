@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from bridge.core.records.headers import Reason
-from bridge.core.snapshot import BridgeSnapshot, Counters
+from bridge.core.snapshot import BridgeSnapshot
 
 PREFIX = "mix_bridge"
 
@@ -105,94 +105,78 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics at this moment."""
         snapshot = self._snapshot()
-        yield from _of_bridge(snapshot)
-        yield from _of_topics(snapshot)
-        yield from _of_servers(snapshot)
-        yield from _of_sessions(snapshot)
-        totals = snapshot.totals()
-        yield from (_counter(each, totals) for each in _PER_SERVER)
-        yield _dead_letters(totals)
+        info = {"version": snapshot.version, "namespace": snapshot.namespace}
+        yield InfoMetricFamily(PREFIX, "The running bridge.", value=info)
+        for each in (*_of_bridge(snapshot), *_of_topics(snapshot), *_of_servers(snapshot), *_of_sessions(snapshot)):
+            family = each.kind(f"{PREFIX}_{each.name}", each.text, labels=each.labels)
+            for labels, value in each.samples.items():
+                family.add_metric(labels, value)
+            yield family
 
 
-def _of_bridge(snapshot: BridgeSnapshot) -> Iterator[Metric]:
-    info = {"version": snapshot.version, "namespace": snapshot.namespace}
-    yield InfoMetricFamily(PREFIX, "The running bridge.", value=info)
-    yield CounterMetricFamily(
-        f"{PREFIX}_checkpoints_written", "Checkpoints that Kafka acknowledged.", value=snapshot.checkpoints_written
-    )
-    yield _gauge("buffer_bytes", "Bytes read and not yet acknowledged, all sessions.", snapshot.buffer_bytes)
-    yield _gauge(
-        "buffer_limit_bytes", "delivery.max_buffer_bytes: readers wait when it is reached.", snapshot.buffer_limit
-    )
-    yield _gauge("restored", "1 when all checkpoints have been read back.", int(snapshot.restored))
+class _Family(NamedTuple):
+    """A metric without its prefix, its help, its samples by the values of their labels, and the labels' names."""
+
+    name: str
+    text: str
+    samples: Mapping[Any, float]
+    labels: tuple[str, ...] = ()
+    kind: type[GaugeMetricFamily | CounterMetricFamily] = GaugeMetricFamily
+
+
+def _of_bridge(snapshot: BridgeSnapshot) -> Iterator[_Family]:
+    written = {(): snapshot.checkpoints_written}
+    yield _Family("checkpoints_written", "Checkpoints that Kafka acknowledged.", written, kind=CounterMetricFamily)
+    yield _Family("buffer_bytes", "Bytes read and not yet acknowledged, all sessions.", {(): snapshot.buffer_bytes})
+    text = "delivery.max_buffer_bytes: readers wait when it is reached."
+    yield _Family("buffer_limit_bytes", text, {(): snapshot.buffer_limit})
+    yield _Family("restored", "1 when all checkpoints have been read back.", {(): int(snapshot.restored)})
     # Infinite, not absent, before the first answer: an alert on a threshold must see that too.
     age = float("inf") if snapshot.kafka_last_answer_age is None else snapshot.kafka_last_answer_age
-    yield _gauge("kafka_answer_age_seconds", "Seconds since Kafka last acknowledged or answered.", age)
-    yield _labelled(
-        "loop_age_seconds", "Seconds since each loop of the daemon last sent a heartbeat.", "loop", snapshot.loops
-    )
+    yield _Family("kafka_answer_age_seconds", "Seconds since Kafka last acknowledged or answered.", {(): age})
+    text = "Seconds since each loop of the daemon last sent a heartbeat."
+    yield _Family("loop_age_seconds", text, _by_name(snapshot.loops), ("loop",))
 
 
-def _of_topics(snapshot: BridgeSnapshot) -> Iterator[Metric]:
-    problems = {each.name: int(each.trouble is not None) for each in snapshot.topics}
-    yield _labelled(
-        "topic_trouble", "1 when records cannot be written to the topic, or would be lost.", "topic", problems
+def _of_topics(snapshot: BridgeSnapshot) -> Iterator[_Family]:
+    problems = {(each.name,): int(each.trouble is not None) for each in snapshot.topics}
+    yield _Family(
+        "topic_trouble", "1 when records cannot be written to the topic, or would be lost.", problems, ("topic",)
     )
+    changes = {(each.name, change): count for each in snapshot.topics for change, count in each.changes.items()}
     text = "Changes of a topic while the bridge runs: recreated, partitions or limit."
-    family = CounterMetricFamily(f"{PREFIX}_topic_changes", text, labels=("topic", "change"))
-    for topic in snapshot.topics:
-        for change, count in topic.changes.items():
-            family.add_metric((topic.name, change), count)
-    yield family
+    yield _Family("topic_changes", text, changes, ("topic", "change"), CounterMetricFamily)
 
 
-def _of_servers(snapshot: BridgeSnapshot) -> Iterator[Metric]:
-    servers = snapshot.servers
+def _of_servers(snapshot: BridgeSnapshot) -> Iterator[_Family]:
+    servers, label = snapshot.servers, ("server",)
     answers = {name: int(each.reachable) for name, each in servers.items()}
     ages = {name: each.last_discovery_age for name, each in servers.items() if each.last_discovery_age is not None}
     listed = {name: each.listed for name, each in servers.items()}
     left_out = {name: each.not_bridged for name, each in servers.items()}
-    yield _labelled("server_reachable", "1 when the server last answered.", "server", answers)
-    yield _labelled("discovery_age_seconds", "Seconds since the server last listed its sessions.", "server", ages)
-    yield _labelled("sessions_listed", "Sessions the server lists.", "server", listed)
+    yield _Family("server_reachable", "1 when the server last answered.", _by_name(answers), label)
+    yield _Family("discovery_age_seconds", "Seconds since the server last listed its sessions.", _by_name(ages), label)
+    yield _Family("sessions_listed", "Sessions the server lists.", _by_name(listed), label)
     text = "Listed sessions beyond servers.<name>.max_sessions."
-    yield _labelled("sessions_not_bridged", text, "server", left_out)
+    yield _Family("sessions_not_bridged", text, _by_name(left_out), label)
 
 
-def _of_sessions(snapshot: BridgeSnapshot) -> Iterator[Metric]:
+def _of_sessions(snapshot: BridgeSnapshot) -> Iterator[_Family]:
     in_flight = Counter(dict.fromkeys(snapshot.servers, 0))
     for session in snapshot.sessions:
         in_flight[session.server] += session.in_flight
-    yield _labelled("records_in_flight", "Records not yet acknowledged.", "server", in_flight)
+    yield _Family("records_in_flight", "Records not yet acknowledged.", _by_name(in_flight), ("server",))
     states = Counter((session.server, session.state) for session in snapshot.sessions)
-    family = GaugeMetricFamily(f"{PREFIX}_sessions", "Sessions by state.", labels=("server", "state"))
-    for labels, count in sorted(states.items()):
-        family.add_metric(labels, count)
-    yield family
-
-
-def _counter(each: _PerServer, totals: Mapping[str, Counters]) -> Metric:
-    family = CounterMetricFamily(f"{PREFIX}_{each.name}", each.text, labels=("server",))
-    for server, total in totals.items():
-        family.add_metric((server,), getattr(total, each.field))
-    return family
-
-
-def _dead_letters(totals: Mapping[str, Counters]) -> Metric:
+    yield _Family("sessions", "Sessions by state.", dict(sorted(states.items())), ("server", "state"))
+    totals = snapshot.totals()
+    for name, text, field in _PER_SERVER:
+        counts = {(server,): getattr(total, field) for server, total in totals.items()}
+        yield _Family(name, text, counts, ("server",), CounterMetricFamily)
+    reasons = {server: dict.fromkeys(REASONS, 0) | dict(total.dead_letters) for server, total in totals.items()}
+    letters = {(server, reason): count for server, counts in reasons.items() for reason, count in counts.items()}
     text = "Events that went to the dead-letters topic and that Kafka acknowledged."
-    family = CounterMetricFamily(f"{PREFIX}_dead_letters", text, labels=("server", "reason"))
-    for server, total in totals.items():
-        for reason, count in (dict.fromkeys(REASONS, 0) | dict(total.dead_letters)).items():
-            family.add_metric((server, reason), count)
-    return family
+    yield _Family("dead_letters", text, letters, ("server", "reason"), CounterMetricFamily)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
-
-
-def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=(label,))
-    for value_of_label, value in values.items():
-        family.add_metric((value_of_label,), value)
-    return family
+def _by_name(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(name,): value for name, value in values.items()}
