@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.admin.checkpoints.edit import imported, is_behind, is_imported
+from bridge.admin.checkpoints.edit import is_behind, is_imported, moved
 from bridge.admin.checkpoints.export import Export, Header, InvalidExport, document, lines, parse, position_of
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
@@ -130,7 +130,7 @@ def test_a_position_is_exported_with_the_highest_known_epoch() -> None:
 def test_a_session_resumes_at_its_position_in_a_new_epoch() -> None:
     """In the partition of its key, with its overlap window, state and fingerprint."""
     for partitions in (1, 2, 16):
-        edit = imported(one(state="ended", fencing_token=3), stored(), partitions, NOW)
+        edit = moved(one(state="ended", fencing_token=3), stored(), partitions, NOW)
         (write,) = edit.writes
         assert write.partition == partition_of(b"local/a", partitions)
         assert write.value is not None
@@ -142,10 +142,8 @@ def test_a_session_resumes_at_its_position_in_a_new_epoch() -> None:
 def test_the_new_epoch_is_above_all_known_epochs() -> None:
     """Of the file, the topic and the clock."""
     ahead = 1_900_000_000
-    assert imported(one(epoch=ahead), stored(), 4, NOW).after == one(
-        position=Position(ahead + 1, 0, "5"), updated_ms=NOW
-    )
-    edit = imported(one(), stored(one(epoch=ahead)), 4, NOW)
+    assert moved(one(epoch=ahead), stored(), 4, NOW).after == one(position=Position(ahead + 1, 0, "5"), updated_ms=NOW)
+    edit = moved(one(), stored(one(epoch=ahead)), 4, NOW)
     assert edit.after is not None
     assert edit.after.position.epoch == ahead + 1
 
@@ -153,14 +151,14 @@ def test_the_new_epoch_is_above_all_known_epochs() -> None:
 def test_an_import_removes_records_from_wrong_partitions() -> None:
     """They are there after partitions were added to the topic."""
     home = partition_of(b"local/a", 4)
-    edit = imported(one(), stored(one(), place=lambda _: (home + 1) % 4), 4, NOW)
+    edit = moved(one(), stored(one(), place=lambda _: (home + 1) % 4), 4, NOW)
     assert [(write.partition, write.value is None) for write in edit.writes] == [(home, False), ((home + 1) % 4, True)]
 
 
 def test_only_a_session_that_continued_after_the_export_is_behind() -> None:
     """Not the exported position, the result of an earlier import, or an older position."""
     exported = one()
-    first = imported(exported, stored(), 4, NOW).after
+    first = moved(exported, stored(), 4, NOW).after
     assert first is not None
     for existing in (stored(), stored(exported), stored(one(sequence=4)), stored(one(epoch=1_600_000_000))):
         assert not is_behind(exported, existing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.admin.checkpoints.edit import Change, Edit, forgotten, moved, removed
+from bridge.admin.checkpoints.edit import Edit, moved, removed
 from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.checkpoint_log import CheckpointLog, epoch_in
 from bridge.core.identity import Position, SessionKey, partition_of
@@ -19,27 +18,17 @@ from bridge.core.records.checkpoint import Checkpoint, decode, encode
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.core.records.numbers import json_object
 from bridge.core.stream.overlap import OverlapWindow
+from tests.support.checkpoint_values import encoded
 
 PARTITIONS = 4
 A = SessionKey("local", "a")
 HOME = partition_of(b"local/a", PARTITIONS)
 ELSEWHERE = (HOME + 1) % PARTITIONS
-CHANGE = Change("7", "active", "f00", 1_800_000_000_000)
+NOW = 1_800_000_000_000
 
 
 def value(session: str = "a", **more: Any) -> bytes:
-    members = {
-        "version": 1,
-        "server": "local",
-        "session": session,
-        "last_event_id": "2",
-        "epoch": 1_700_000_000,
-        "sequence": 2,
-        "state": "active",
-        "updated_at": "2026-01-01T00:00:00.000Z",
-        **more,
-    }
-    return json.dumps(members).encode()
+    return encoded(session, **more)
 
 
 def log_of(*records: tuple[int, bytes, bytes | None], partitions: int = PARTITIONS) -> CheckpointLog:
@@ -47,6 +36,11 @@ def log_of(*records: tuple[int, bytes, bytes | None], partitions: int = PARTITIO
     for offset, (partition, key, text) in enumerate(records):
         log.add(partition, offset, 1_700_000_000_000, key, text)
     return log
+
+
+def resumed_after_7(key: SessionKey, log: CheckpointLog, now_ms: int = NOW, partitions: int = PARTITIONS) -> Edit:
+    one = Checkpoint(key, Position(0, 0, "7"), "active", 0, "f00", OverlapWindow.starting("7"))
+    return moved(one, log.stored(key.record_key), partitions, now_ms)
 
 
 def after(log: CheckpointLog, edit: Edit) -> CheckpointLog:
@@ -136,7 +130,7 @@ def test_a_session_that_is_set_resumes_above_every_epoch_and_alone(text: bytes, 
     """Whatever was there before, in any partition; the new checkpoint is written first."""
     log = log_of((partition, b"local/a", text))
     known = log.stored(b"local/a").epoch or 0
-    edit = moved(A, log.stored(b"local/a"), PARTITIONS, CHANGE)
+    edit = resumed_after_7(A, log)
     assert edit.writes[0].partition == HOME
     assert edit.writes[0].value is not None
     assert decode(b"local/a", edit.writes[0].value) == edit.after
@@ -150,10 +144,10 @@ def test_a_session_that_is_set_resumes_above_every_epoch_and_alone(text: bytes, 
 def test_the_same_command_completes_an_interrupted_edit() -> None:
     """After its first record the invalid one in the other partition is still there, and the epoch is known."""
     log = log_of((ELSEWHERE, b"local/a", value(epoch=1_900_000_000)))
-    first = moved(A, log.stored(b"local/a"), PARTITIONS, CHANGE)
+    first = resumed_after_7(A, log)
     log.add(HOME, 9, 0, b"local/a", first.writes[0].value)
     assert log.invalid
-    again = moved(A, log.stored(b"local/a"), PARTITIONS, CHANGE)
+    again = resumed_after_7(A, log)
     assert after(log, again).checkpoints[A].position.epoch == 1_900_000_002
     assert not log.invalid
 
@@ -161,9 +155,9 @@ def test_the_same_command_completes_an_interrupted_edit() -> None:
 def test_a_removed_checkpoint_leaves_no_record() -> None:
     """In every partition, or in the given one."""
     log = log_of((HOME, b"local/a", value()), (ELSEWHERE, b"local/a", b"x"), (0, b"no slash", b"x"))
-    after(log, removed(b"no slash", 0))
+    after(log, removed(b"no slash", [0]))
     assert list(log.stored_checkpoints()) == [b"local/a"]
-    after(log, forgotten(log.stored(b"local/a")))
+    after(log, removed(b"local/a", [HOME, ELSEWHERE]))
     assert not log.stored_checkpoints()
     assert not log.invalid
     assert log.stored(b"local/a").furthest is None
@@ -229,7 +223,7 @@ def test_records_that_are_never_parsed_change_nothing(steps: list[tuple[str, Ses
     assert log.restored() == {key: one.restored for key, one in plain.items()}
     assert {invalid.record.key for invalid in log.invalid} == {key.record_key for key in junk}
     for key in (A, B):
-        edit = moved(key, log.stored(key.record_key), 1, replace(CHANGE, now_ms=0))
+        edit = resumed_after_7(key, log, 0, 1)
         for write in edit.writes:
             log.add(0, len(steps) + 5, 0, edit.key, write.value)
         assert edit.after is not None

@@ -18,7 +18,7 @@ from bridge import errors
 from bridge.admin.check import lines as checks
 from bridge.admin.checkpoints import export as checkpoint_export
 from bridge.admin.checkpoints import text as checkpoint_texts
-from bridge.admin.checkpoints.edit import Change, forgotten, imported, moved
+from bridge.admin.checkpoints.edit import Edit, moved, removed
 from bridge.admin.checkpoints.transfer import Import
 from bridge.admin.dead_letters import text as dead_letter_texts
 from bridge.admin.dead_letters.replay import Report
@@ -26,7 +26,7 @@ from bridge.admin.dead_letters.rules import Unsendable, as_record
 from bridge.cli.app import app
 from bridge.cli.check import _document as check_document_of
 from bridge.clock import monotonic
-from bridge.core.checkpoint_log import CheckpointLog
+from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.in_flight import SENT_AGAIN
 from bridge.core.records import checkpoint, claim, member_metadata
@@ -229,12 +229,11 @@ def _log(records: Sequence[Bytes]) -> CheckpointLog:
 def checkpoints_documents(records: Sequence[Bytes], session: str) -> dict[str, Any]:
     """``--json`` of the ``checkpoints`` commands on a topic with these records."""
     log, topic, key = _log(records), "mix.checkpoints", f"local/{session}".encode()
-    about, own = log.stored(key), SessionKey("local", session)
-    change = Change("99", "active", "0123456789abcdef", NOW)
-    edits = [moved(own, about, 4, change), forgotten(about)]
+    about = log.stored(key)
+    edits = [moved(_start(session), about, 4, NOW), _forgotten(about)]
     one = checkpoint_export.position_of(about)
     assert one is not None
-    planned, read = Import([imported(one, about, 4, NOW)], 2, []), SimpleNamespace(name=topic, partitions=4)
+    planned, read = Import([moved(one, about, 4, NOW)], 2, []), SimpleNamespace(name=topic, partitions=4)
     export = checkpoint_export.Export(_header(1), (one,))
     return {
         "list": checkpoint_texts.list_document(topic, list(log.stored_checkpoints().values()), NOW + 1500),
@@ -249,10 +248,18 @@ def written_by_commands(session: str) -> list[Bytes]:
     """The records that ``checkpoints set`` and ``import`` write."""
     record = checkpoint_record(session)
     about = _log([record]).stored(record.key)
-    change = Change("99", "active", "0123456789abcdef", NOW)
-    own = _checkpoint(session)
-    edits = moved(own.key, about, 4, change), imported(own, about, 4, NOW), forgotten(about)
+    edits = moved(_start(session), about, 4, NOW), moved(_checkpoint(session), about, 4, NOW), _forgotten(about)
     return [Bytes(edit.key, write.value) for edit in edits for write in edit.writes]
+
+
+def _start(session: str) -> Checkpoint:
+    """Where ``checkpoints set --last-event-id 99`` lets the session resume."""
+    position, window = Position(0, 0, "99"), OverlapWindow.starting("99")
+    return Checkpoint(SessionKey("local", session), position, "active", 0, "0123456789abcdef", window)
+
+
+def _forgotten(about: StoredCheckpoint) -> Edit:
+    return removed(about.key, {record.partition for record in about.records})
 
 
 def _header(count: int) -> checkpoint_export.Header:

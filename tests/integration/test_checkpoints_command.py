@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,8 @@ from typer.testing import CliRunner
 
 from bridge.cli.app import app
 from bridge.core.identity import partition_of
-from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
-from tests.support.process import MIX_BRIDGE, Bridge, command, environment
+from tests.support.checkpoint_values import COMPACTED, encoded
+from tests.support.process import Bridge, command, shell
 from tests.support.scene import (
     accepted,
     checkpoints,
@@ -31,7 +28,6 @@ from tests.support.scene import (
 )
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
-from tests.support.waiting import TIMEOUT
 
 PARTITIONS = 4
 URL = "http://127.0.0.1:9"
@@ -49,20 +45,6 @@ def document(chosen: dict[str, object], *arguments: str, code: int = 0) -> dict[
 def put(kafka: str, topic: str, key: bytes, value: bytes, partition: int | None = None) -> None:
     """Write a record to the partition of its key, or to another one."""
     write(kafka, topic, key, value, partition_of(key, PARTITIONS) if partition is None else partition)
-
-
-def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a shell."""
-    program = folder / "bin" / "mix-bridge"
-    if not program.exists():
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{MIX_BRIDGE[2]}" "$@"\n')
-        program.chmod(0o755)
-    variables = environment(chosen)
-    variables["PATH"] = f"{program.parent}{os.pathsep}{variables['PATH']}"
-    return subprocess.run(
-        ["/bin/bash", "-c", text], env=variables, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
 
 
 def test_a_session_resumes_where_it_was_set_to(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -102,11 +84,11 @@ def test_a_session_resumes_where_it_was_set_to(kafka: str, namespace: str, tmp_p
 
 
 BAD = {
-    b"local/newer one": encoded(checkpoint("newer one", version=2, epoch=1_900_000_000)),
+    b"local/newer one": encoded("newer one", version=2, epoch=1_900_000_000),
     b"local/it's $HOME `x`": b"\x00garbage",
-    b"local/differs": encoded(checkpoint("another", epoch=1_800_000_000)),
+    b"local/differs": encoded("another", epoch=1_800_000_000),
     "local/\u202e\x1b".encode(): b"",
-    b"no slash": encoded(checkpoint("a")),
+    b"no slash": encoded("a"),
 }
 
 
@@ -117,8 +99,8 @@ def test_the_command_of_the_error_message_repairs_a_checkpoint(kafka: str, names
     for key, value in BAD.items():
         put(kafka, topic, key, value)
     moved = partition_of(b"local/moved", PARTITIONS)
-    put(kafka, topic, b"local/moved", encoded(checkpoint("moved", epoch=1_850_000_000)), (moved + 1) % PARTITIONS)
-    put(kafka, topic, b"gone/x", encoded(checkpoint("x", server="gone", state="ended")), PARTITIONS - 1)
+    put(kafka, topic, b"local/moved", encoded("moved", epoch=1_850_000_000), (moved + 1) % PARTITIONS)
+    put(kafka, topic, b"gone/x", encoded("x", server="gone", state="ended"), PARTITIONS - 1)
     with scripted_mix() as mix:
         mix.list("moved", "newer one")
         mix.streams = {"moved": Feed(4), "newer one": Feed(2)}
@@ -154,7 +136,7 @@ def test_one_command_moves_all_checkpoints_after_partitions_were_added(
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     for number in range(40):  # as a topic of one partition had them
-        put(kafka, topic, f"local/s{number}".encode(), encoded(checkpoint(f"s{number}")), 0)
+        put(kafka, topic, f"local/s{number}".encode(), encoded(f"s{number}"), 0)
     chosen = settings(kafka, namespace, URL, {"topics.shards": PARTITIONS})
     bridge = Bridge(tmp_path / "bridge", chosen)
     assert bridge.start(wait=False).wait() == 78
@@ -198,7 +180,7 @@ def test_a_missing_record_changes_nothing_and_a_forgotten_epoch_is_reported(kafk
     """The record in a session's own partition is not removed by --partition."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
-    put(kafka, topic, b"local/a", encoded(checkpoint("a")))
+    put(kafka, topic, b"local/a", encoded("a"))
     chosen = settings(kafka, namespace, URL)
     home = str(partition_of(b"local/a", PARTITIONS))
     for arguments, code in {

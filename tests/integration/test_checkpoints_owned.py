@@ -14,7 +14,7 @@ from bridge.core.identity import partition_of
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.kafka.group import GroupMember
-from tests.integration.test_checkpoints_topic import COMPACTED, checkpoint, encoded
+from tests.support.checkpoint_values import COMPACTED, encoded
 from tests.support.process import command
 from tests.support.scene import checkpoints, settings, started, texts, wait_acknowledged, write
 from tests.support.scripted_mix import Feed, scripted_mix
@@ -56,8 +56,8 @@ def test_a_session_of_a_running_bridge_is_not_changed(kafka: str, namespace: str
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, PARTITIONS, COMPACTED)
     home = partition_of(b"local/a", PARTITIONS)
-    write(kafka, topic, b"local/a", encoded(checkpoint("a")), home)
-    write(kafka, topic, b"local/b", encoded(checkpoint("b")), 1 - partition_of(b"local/b", PARTITIONS))
+    write(kafka, topic, b"local/a", encoded("a"), home)
+    write(kafka, topic, b"local/b", encoded("b"), 1 - partition_of(b"local/b", PARTITIONS))
     chosen = settings(kafka, namespace, URL)
     with member(kafka, f"{namespace}.bridge", topic):
         for arguments in (

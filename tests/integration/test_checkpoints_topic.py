@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from bridge.clock import monotonic
+from tests.support.checkpoint_values import COMPACTED, encoded
 from tests.support.process import Bridge
 from tests.support.rule import understand
 from tests.support.scene import (
@@ -32,28 +31,6 @@ from tests.support.scene import (
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, delete_topics
 from tests.support.waiting import TIMEOUT, wait_until
-
-COMPACTED = {"cleanup.policy": "compact"}
-
-
-def checkpoint(session: str, **more: object) -> dict[str, object]:
-    """A checkpoint with only the documented keys."""
-    return {
-        "version": 1,
-        "server": "local",
-        "session": session,
-        "last_event_id": "2",
-        "epoch": 1_700_000_000,
-        "sequence": 2,
-        "state": "active",
-        "updated_at": "2026-01-01T00:00:00.000Z",
-        **more,
-    }
-
-
-def encoded(value: Mapping[str, object]) -> bytes:
-    """As JSON."""
-    return json.dumps(value).encode()
 
 
 def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -102,7 +79,7 @@ def test_a_checkpoint_with_only_the_documented_keys_is_accepted(kafka: str, name
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, b"#claim", b"whatever")
-    write(kafka, topic, b"local/a", encoded(checkpoint("a", term=7, ids=[["1", "ab"]])))
+    write(kafka, topic, b"local/a", encoded("a", term=7, ids=[["1", "ab"]]))
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(4)}
@@ -118,11 +95,11 @@ BAD = {
     "other json": b'{"offset": 12}',
     "a number": b"7",
     "empty": b"",
-    "newer": encoded(checkpoint("bad", version=2)),
-    "key mismatch": encoded(checkpoint("another")),
-    "negative": encoded(checkpoint("bad", sequence=-1)),
-    "no time": encoded(checkpoint("bad", updated_at="yesterday")),
-    "strange state": encoded(checkpoint("bad", state="paused")),
+    "newer": encoded("bad", version=2),
+    "key mismatch": encoded("another"),
+    "negative": encoded("bad", sequence=-1),
+    "no time": encoded("bad", updated_at="yesterday"),
+    "strange state": encoded("bad", state="paused"),
 }
 
 
@@ -130,7 +107,7 @@ def test_an_invalid_checkpoint_stops_the_start_until_it_is_repaired(kafka: str, 
     """78 with partition, offset and a command for each. Nothing is bridged. A tombstone repairs it too."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
-    write(kafka, topic, b"local/good", encoded(checkpoint("good")))
+    write(kafka, topic, b"local/good", encoded("good"))
     offsets = {name: write(kafka, topic, f"local/bad-{name}".encode(), value) for name, value in BAD.items()}
     with scripted_mix() as mix:
         mix.list("good")
@@ -160,7 +137,7 @@ def test_a_record_with_a_key_that_is_not_a_session_stops_the_start(
     """A tombstone with the same key repairs it."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
-    write(kafka, topic, key, encoded(checkpoint("a")))
+    write(kafka, topic, key, encoded("a"))
     bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, "http://127.0.0.1:9", {"topics.shards": 1}))
     bridge.start(wait=False)
     assert bridge.wait() == 78
@@ -193,8 +170,8 @@ def test_a_stale_write_with_an_older_epoch_does_not_count(kafka: str, namespace:
     """A stopped process may have written after the first checkpoint of the next owner."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
-    write(kafka, topic, b"local/a", encoded(checkpoint("a", epoch=1_700_000_001, last_event_id="1", sequence=0)))
-    write(kafka, topic, b"local/a", encoded(checkpoint("a", last_event_id="3", sequence=3)))
+    write(kafka, topic, b"local/a", encoded("a", epoch=1_700_000_001, last_event_id="1", sequence=0))
+    write(kafka, topic, b"local/a", encoded("a", last_event_id="3", sequence=3))
     with scripted_mix() as mix:
         mix.list("a")
         mix.streams = {"a": Feed(3)}
@@ -213,11 +190,10 @@ def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: st
         for number in range(5000):
             name = f"s{number:04}"
             state = "active" if number % 500 == 0 else "ended"
-            value = checkpoint(name, sequence=sequence, last_event_id=str(sequence), state=state)
-            producer.produce(topic, encoded(value), f"local/{name}".encode())
+            value = encoded(name, sequence=sequence, last_event_id=str(sequence), state=state)
+            producer.produce(topic, value, f"local/{name}".encode())
         producer.flush(TIMEOUT)
-    value = checkpoint("x", server="forgotten")
-    producer.produce(topic, encoded(value), b"forgotten/x")
+    producer.produce(topic, encoded("x", server="forgotten"), b"forgotten/x")
     assert producer.flush(TIMEOUT) == 0
     with scripted_mix() as mix:
         mix.streams = {f"s{number:04}": Feed(5) for number in range(0, 5000, 500)}

@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 
 from bridge.core.identity import partition_of
-from tests.integration.test_checkpoints_command import shell
-from tests.support.process import REPOSITORY, Bridge, command
+from tests.support.checkpoint_values import COMPACTED
+from tests.support.process import REPOSITORY, Bridge, command, shell
 from tests.support.scene import events, settings, started, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of
 
 NAMES = ("a", "b", "c", "d", "e")
-COMPACTED = {"cleanup.policy": "compact"}
 
 
 def documented(namespace: str) -> list[str]:

@@ -196,3 +196,17 @@ def command(
         timeout=timeout,
         check=False,
     )
+
+
+def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a shell."""
+    program = folder / "bin" / "mix-bridge"
+    if not program.exists():
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{MIX_BRIDGE[2]}" "$@"\n')
+        program.chmod(0o755)
+    variables = environment(chosen)
+    variables["PATH"] = f"{program.parent}{os.pathsep}{variables['PATH']}"
+    return subprocess.run(
+        ["/bin/bash", "-c", text], env=variables, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )

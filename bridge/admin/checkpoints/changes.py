@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bridge.admin.checkpoints.edit import Change, Edit, forgotten, moved, removed
+from bridge.admin.checkpoints.edit import Edit, moved, removed
 from bridge.admin.checkpoints.topic import CheckpointsTopic, Refused
 from bridge.clock import unix_ms
 from bridge.core.checkpoint_log import StoredCheckpoint
-from bridge.core.identity import SessionKey, partition_of
+from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.terminal_text import visible_bytes
 from bridge.errors import EXIT_USAGE, BridgeError
 from bridge.mix.rules import rules_of
@@ -43,7 +45,7 @@ def start_after_id(settings: Settings, server: str) -> str:
 
 def forget(topic: CheckpointsTopic, key: bytes) -> list[Edit]:
     """Remove all records with this key, in all partitions."""
-    return [forgotten(_stored(topic, key))]
+    return [removed(key, {record.partition for record in _stored(topic, key).records})]
 
 
 def remove(topic: CheckpointsTopic, key: bytes, partition: int) -> list[Edit]:
@@ -52,7 +54,7 @@ def remove(topic: CheckpointsTopic, key: bytes, partition: int) -> list[Edit]:
         raise Refused(f"{topic.name} partition {partition} has no record with that key: nothing to change")
     if session_of(key) is not None and partition == partition_of(key, topic.partitions):
         raise OwnPartition("this is the session's own partition; leave --partition out, or use --forget")
-    return [removed(key, partition)]
+    return [removed(key, [partition])]
 
 
 def move_misplaced(topic: CheckpointsTopic) -> list[Edit]:
@@ -82,4 +84,5 @@ def _moved(
     # Without the server there is no fingerprint: that only causes one more epoch
     settings = topic.access.settings
     fingerprint = rules_of(session.server, settings).fingerprint() if session.server in settings.servers else ""
-    return moved(session, stored, topic.partitions, Change(event_id, state, fingerprint, unix_ms()))
+    start = Checkpoint(session, Position(0, 0, event_id), state, 0, fingerprint, OverlapWindow.starting(event_id))
+    return moved(start, stored, topic.partitions, unix_ms())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from bridge.core.checkpoint_log import StoredCheckpoint
-from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
+from bridge.core.identity import Position, new_epoch, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
-from bridge.core.stream.overlap import OverlapWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,50 +28,19 @@ class Edit:
     writes: tuple[Write, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Where a session resumes. ``now_ms``: Unix milliseconds; ``fingerprint``: of the present settings."""
-
-    last_event_id: str
-    state: Literal["active", "ended"]
-    fingerprint: str
-    now_ms: int
-
-
-def moved(session: SessionKey, stored: StoredCheckpoint, partitions: int, change: Change) -> Edit:
-    """The session resumes in a new epoch, and all its other records are removed.
+def moved(one: Checkpoint, stored: StoredCheckpoint, partitions: int, now_ms: int) -> Edit:
+    """The session resumes at this position in a new epoch, and all its other records are removed.
 
     A tombstone alone would forget the epoch. The next epoch would then depend on the clock alone. If the clock was set
     back, it would be below an epoch that consumers have seen, and they would drop everything.
     """
-    epoch = new_epoch(stored.epoch, change.now_ms // 1000)
-    after = Checkpoint(
-        key=session,
-        position=Position(epoch, 0, change.last_event_id),
-        state=change.state,
-        updated_ms=change.now_ms,
-        fingerprint=change.fingerprint,
-        overlap_window=OverlapWindow.starting(change.last_event_id),
-    )
-    return _replacing_all(stored, after, partitions)
-
-
-def _replacing_all(stored: StoredCheckpoint, after: Checkpoint, partitions: int) -> Edit:
-    key = after.key.record_key
-    home = partition_of(key, partitions)
-    others = sorted({record.partition for record in stored.records} - {home})
-    # The new checkpoint first: if the command is interrupted, the epoch is stored, and the command can be repeated.
-    return Edit(key, after, (Write(home, encode(after)), *_tombstones(others)))
-
-
-def imported(one: Checkpoint, stored: StoredCheckpoint, partitions: int, now_ms: int) -> Edit:
-    """The session resumes at its position in another topic, with its overlap window, in a new epoch.
-
-    The old epoch may contain records that were published after the export.
-    """
     epoch = new_epoch(max(one.position.epoch, stored.epoch or 0), now_ms // 1000)
     position = Position(epoch, 0, one.position.last_event_id)
-    return _replacing_all(stored, replace(one, position=position, updated_ms=now_ms, fencing_token=None), partitions)
+    after = replace(one, position=position, updated_ms=now_ms, fencing_token=None)
+    home = partition_of(after.key.record_key, partitions)
+    # The new checkpoint first: if the command is interrupted, the epoch is stored, and the command can be repeated.
+    others = removed(stored.key, {record.partition for record in stored.records} - {home})
+    return Edit(stored.key, after, (Write(home, encode(after)), *others.writes))
 
 
 def is_imported(one: Checkpoint, stored: StoredCheckpoint) -> bool:
@@ -92,15 +59,6 @@ def is_behind(one: Checkpoint, stored: StoredCheckpoint) -> bool:
     return known > one.position[:2]
 
 
-def forgotten(stored: StoredCheckpoint) -> Edit:
-    """Remove all records with the key."""
-    return Edit(stored.key, None, _tombstones(sorted({record.partition for record in stored.records})))
-
-
-def removed(key: bytes, partition: int) -> Edit:
-    """Remove the record with the key from one partition."""
-    return Edit(key, None, _tombstones([partition]))
-
-
-def _tombstones(partitions: Sequence[int]) -> tuple[Write, ...]:
-    return tuple(Write(partition, None) for partition in partitions)
+def removed(key: bytes, partitions: Iterable[int]) -> Edit:
+    """Remove the records with the key from these partitions."""
+    return Edit(key, None, tuple(Write(partition, None) for partition in sorted(partitions)))

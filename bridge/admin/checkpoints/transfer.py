@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.admin.checkpoints.edit import Edit, imported, is_behind, is_imported
+from bridge.admin.checkpoints.edit import Edit, is_behind, is_imported, moved
 from bridge.admin.checkpoints.export import Export, Header, position_of
 from bridge.admin.checkpoints.topic import REFUSED, CheckpointsTopic, Refused
 from bridge.admin.text import counted
@@ -48,7 +48,10 @@ class Import:
 
     @classmethod
     def plan(cls, export: Export, topic: CheckpointsTopic) -> Import:
-        """Compare the export with the topic."""
+        """Compare the export with the topic.
+
+        The positions continue in a new epoch: the old one may contain records that were published after the export.
+        """
         edits, already, behind, now_ms = [], 0, [], unix_ms()
         stored_checkpoints = topic.log.stored_checkpoints()
         for one in export.checkpoints:
@@ -58,7 +61,7 @@ class Import:
                 continue
             if is_behind(one, stored):
                 behind.append(one)
-            edits.append(imported(one, stored, topic.partitions, now_ms))
+            edits.append(moved(one, stored, topic.partitions, now_ms))
         return cls(edits, already, behind)
 
     def refuse_if_behind(self, topic: CheckpointsTopic) -> None:
