@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, PlainValidator, ValidationError
 
 from bridge.admin.status.replicas import Outcome, Replica, tables
 
@@ -15,35 +16,54 @@ _BAD = frozenset({"refused", "crashed"})
 """States of a session that are a problem even without an error."""
 
 
-class ShardStatus(NamedTuple):
+class _Reported(BaseModel):
+    """Values of a daemon. One that is missing or of another type has its default: other versions answer too."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    @classmethod
+    def of(cls, reported: Mapping[str, Any]) -> Self:
+        """Validate what was reported."""
+        try:
+            return cls.model_validate(reported)
+        except ValidationError as error:
+            wrong = {each["loc"][0] for each in error.errors()}
+            return cls.model_validate({name: value for name, value in reported.items() if name not in wrong})
+
+
+# Not ``str``: pydantic refuses lone surrogates, and a session id may contain one.
+_Text = Annotated[str, PlainValidator(lambda value: "" if value is None else str(value))]
+_OptionalText = Annotated[str | None, PlainValidator(lambda value: None if value is None else str(value))]
+
+
+class ShardStatus(_Reported):
     """One shard, as its owner reports it."""
 
     shard: int
-    state: str
-    problem: str | None
+    state: _Text = ""
+    problem: Annotated[_OptionalText, Field(alias="trouble")] = None
     """Why it cannot be acquired, or waits."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
+class SessionStatus(_Reported):
     """One session, as its daemon reports it. Ages in seconds; None: never, or not reported."""
 
     replica: str
-    server: str
-    session: str
-    state: str
-    epoch: int | None
-    sequence: int
-    in_flight: int
-    event_age: float | None
-    byte_age: float | None
-    reconnects: int
-    error: str | None
+    server: _Text = ""
+    session: _Text = ""
+    state: _Text = ""
+    epoch: int | None = None
+    sequence: int = 0
+    in_flight: int = 0
+    last_event_age: float | None = None
+    last_byte_age: float | None = None
+    reconnects: int = 0
+    last_error: _OptionalText = None
 
     @property
     def has_problem(self) -> bool:
         """Whether it has an error or a bad state."""
-        return self.error is not None or self.state in _BAD
+        return self.last_error is not None or self.state in _BAD
 
     @property
     def name(self) -> str:
@@ -51,25 +71,24 @@ class SessionStatus:
         return f"{self.server}/{self.session}"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(_Reported):
     """One daemon that answered."""
 
-    name: str
+    name: _Text
     """``<instance or host>:<process id>``; its URL if an older version does not report it."""
     url: str
-    namespace: str
-    version: str
+    namespace: _Text = ""
+    version: _Text = ""
     ready: bool
-    started_ms: int | None
-    shards: tuple[ShardStatus, ...] | None
+    started_at_ms: int | None = None
+    shards: list[OnErrorOmit[ShardStatus]] | None = None
     """None: not reported."""
-    sessions: tuple[SessionStatus, ...]
+    sessions: list[SessionStatus]
     failing: tuple[str, ...]
     """Why it is not ready."""
-    shard_count: int
+    shard_count: int = 0
     """The number of all shards; 0: not reported."""
-    others: Mapping[str, int]
+    others: dict[_Text, int] = {}
     """The other running owners that it sees, with their number of shards."""
 
 
@@ -79,68 +98,17 @@ def members(replicas: Iterable[Replica]) -> list[Member]:
 
 
 def _member(replica: Replica) -> Member:
-    bridge = replica.status.get("bridge")
-    reported: Mapping[str, Any] = bridge if isinstance(bridge, dict) else {}
-    name = _name(reported, replica.url)
-    started, shards = reported.get("started_at_ms"), replica.status.get("shards")
-    return Member(
-        name=name,
-        url=replica.url,
-        namespace=_text(reported.get("namespace")),
-        version=_text(reported.get("version")),
-        ready=replica.ready,
-        started_ms=started if isinstance(started, int) else None,
-        shards=tuple(_shards(shards)) if isinstance(shards, list) else None,
-        sessions=tuple(_session(name, each) for each in tables(replica.status.get("sessions"))),
-        failing=replica.failing,
-        shard_count=_count(replica.status.get("shard_count")) or 0,
-        others=_others(replica.status.get("replicas")),
-    )
-
-
-def _name(bridge: Mapping[str, Any], url: str) -> str:
-    return _text(bridge.get("owner") or bridge.get("instance")) or url.partition("://")[2]
-
-
-def _shards(value: object) -> Iterator[ShardStatus]:
-    for each in tables(value):
-        number, problem = _count(each.get("shard")), each.get("trouble")
-        if number is not None:
-            yield ShardStatus(number, _text(each.get("state")), None if problem is None else _text(problem))
-
-
-def _others(value: object) -> dict[str, int]:
-    named = value if isinstance(value, dict) else {}
-    return {owner: _count(count) or 0 for owner, count in named.items()}
-
-
-def _session(replica: str, reported: Mapping[str, Any]) -> SessionStatus:
-    error = reported.get("last_error")
-    return SessionStatus(
-        replica=replica,
-        server=_text(reported.get("server")),
-        session=_text(reported.get("session")),
-        state=_text(reported.get("state")),
-        epoch=_count(reported.get("epoch")),
-        sequence=_count(reported.get("sequence")) or 0,
-        in_flight=_count(reported.get("in_flight")) or 0,
-        event_age=_number(reported.get("last_event_age")),
-        byte_age=_number(reported.get("last_byte_age")),
-        reconnects=_count(reported.get("reconnects")) or 0,
-        error=None if error is None else _text(error),
-    )
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    status = replica.status
+    bridge = status["bridge"] if isinstance(status.get("bridge"), dict) else {}
+    name = bridge.get("owner") or bridge.get("instance") or replica.url.partition("://")[2]
+    own = {"name": name, "url": replica.url, "ready": replica.ready, "failing": replica.failing}
+    reported = {
+        "shards": status.get("shards"),
+        "shard_count": status.get("shard_count"),
+        "others": status.get("replicas"),
+    }
+    sessions = [SessionStatus.of(each | {"replica": str(name)}) for each in tables(status.get("sessions"))]
+    return Member.of({**bridge, **own, **reported, "sessions": sessions})
 
 
 def ranked(found: Sequence[Member]) -> list[SessionStatus]:

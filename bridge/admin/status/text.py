@@ -74,7 +74,7 @@ def _replica_row(member: Member, now_ms: int) -> tuple[str, ...]:
         "ready" if member.ready else "not ready",
         f"{len(member.sessions):,}",
         f"{sum(one.in_flight for one in member.sessions):,}",
-        "-" if member.started_ms is None else age(now_ms - member.started_ms),
+        "-" if member.started_at_ms is None else age(now_ms - member.started_at_ms),
         visible(member.version),
         _shards(member),
     )
@@ -122,8 +122,8 @@ def _session_parts(
     shown = _fitting(sessions, budget)
     yield _session_table(shown, several)
     for one in shown:
-        if one.error is not None:
-            yield _line(f"{shortened(one.name, _MAX_SESSION)}: {one.error}", _BAD, _MAX_SESSION + _MAX_ERROR)
+        if one.last_error is not None:
+            yield _line(f"{shortened(one.name, _MAX_SESSION)}: {one.last_error}", _BAD, _MAX_SESSION + _MAX_ERROR)
     if left := len(sessions) - len(shown):
         problems = sum(one.has_problem for one in sessions[len(shown) :])
         which = f"{problems:,} of them with a problem" if problems else "none of them with a problem"
@@ -136,7 +136,7 @@ def _fitting(sessions: Sequence[SessionStatus], budget: int | None) -> Sequence[
         return sessions
     used, shown = 0, 0
     for one in sessions:
-        used += 1 if one.error is None else 2
+        used += 1 if one.last_error is None else 2
         if used > budget - (shown + 1 < len(sessions)):
             break
         shown += 1
@@ -160,8 +160,8 @@ def _session_row(one: SessionStatus) -> tuple[str, ...]:
         visible(shortened(one.name, _MAX_SESSION)),
         str(one.sequence),
         f"{one.in_flight:,}",
-        _age(one.event_age),
-        _age(one.byte_age),
+        _age(one.last_event_age),
+        _age(one.last_byte_age),
         f"{one.reconnects:,}",
         "-" if one.epoch is None else str(one.epoch),
         visible(shortened(one.replica, _MAX_NAME)),
