@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot
@@ -49,8 +49,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, object]:
         """The body of ``/livez`` and ``/readyz``."""
-        checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks]
-        return {"ok": self.ok, "checks": checks}
+        return {"ok": self.ok, **asdict(self)}
 
 
 class Heartbeats:

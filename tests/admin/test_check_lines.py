@@ -11,7 +11,7 @@ import pytest
 from bridge.admin.check import lines as checks
 from bridge.admin.check.lines import Line, State
 from bridge.errors import Mistake
-from bridge.kafka.connection_failures import ConnectionFailure
+from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.topics import TopicDescription, TopicPlan, plan
 from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings, load
@@ -36,7 +36,7 @@ def planned(key: str, of: Settings) -> TopicPlan:
 @pytest.mark.parametrize("connection_failure", ConnectionFailure)
 def test_every_connection_failure_has_a_hint(connection_failure) -> None:
     """What the user can do about it."""
-    line = checks.kafka_unreachable(connection_failure, "detail")
+    line = checks.kafka_unreachable(NotReached(connection_failure, "detail"))
     assert (line.state, line.detail) == (State.FAILED, "detail")
     assert line.hint
 

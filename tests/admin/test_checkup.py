@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from bridge.admin.check.checkup import _Check, _Running
+from bridge.admin.check.checkup import _Running
 from bridge.admin.check.lines import Line, State
 from bridge.clock import monotonic
 from tests.support.waiting import TIMEOUT
@@ -19,7 +19,7 @@ def test_a_check_that_hangs_keeps_its_first_lines() -> None:
         yield found
         freed.wait(TIMEOUT)
 
-    running = _Running(_Check("kafka", run))
+    running = _Running("kafka", run)
     try:
         first, late = running.lines(monotonic() + 0.2)
     finally:

@@ -7,17 +7,18 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from bridge.admin.check import lines as checks
 from bridge.admin.check.lines import Line, State
+from bridge.admin.text import counted
 from bridge.clock import monotonic, unix_ms
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.http.listening import listen
 from bridge.kafka.broker_limits import BrokerLimits, read_broker_limits
 from bridge.kafka.config import client_config
-from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.group import describe_group, members_metadata_of
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import plan
@@ -49,30 +50,26 @@ class MixServer:
     """Its REST API; the argument is called with entries of a list that were skipped."""
 
 
-class _Check(NamedTuple):
-    subject: str
-    run: Callable[[], Iterable[Line]]
-
-
 def check_all(settings: Settings, servers: Sequence[MixServer]) -> tuple[Line, ...]:
     """Return all lines, in the order of the settings. Raises ``SettingsError`` as a start does."""
-    planned = [_Check("kafka", lambda: _kafka(settings))]
-    planned += [_Check(f"server {each.name}", _server_check(each, settings)) for each in servers]
-    planned.append(_Check("http", lambda: [_http(settings)]))
-    running = [_Running(each) for each in planned]
-    end = monotonic() + _DEADLINE
-    return (checks.settings_line(settings), *(line for each in running for line in each.lines(end)))
+    running = [_Running("kafka", lambda: _kafka(settings))]
+    running += [_Running(f"server {each.name}", partial(_server, each, settings)) for each in servers]
+    running.append(_Running("http", lambda: [_http(settings)]))
+    end, names = monotonic() + _DEADLINE, ", ".join(sorted(settings.servers))
+    valid = Line("settings", State.OK, f"namespace {settings.namespace}, servers: {names}")
+    return (valid, *(line for each in running for line in each.lines(end)))
 
 
 class _Running:
     """One check on its own thread, which is abandoned if it does not end."""
 
-    def __init__(self, check: _Check) -> None:
+    def __init__(self, subject: str, check: Callable[[], Iterable[Line]]) -> None:
+        self._subject = subject
         self._check = check
         self._lines: list[Line] = []
         self._has_ended = False
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name=f"check {check.subject}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"check {subject}", daemon=True)
         self._thread.start()
 
     def lines(self, end: float) -> Sequence[Line]:
@@ -80,11 +77,11 @@ class _Running:
         self._thread.join(max(0.0, end - monotonic()))
         if self._error is not None:
             raise self._error
-        return self._lines if self._has_ended else [*self._lines, checks.no_answer(self._check.subject, _DEADLINE)]
+        return self._lines if self._has_ended else [*self._lines, checks.no_answer(self._subject, _DEADLINE)]
 
     def _run(self) -> None:
         try:
-            for line in self._check.run():
+            for line in self._check():
                 self._lines.append(line)
             self._has_ended = True
         except Exception as error:  # noqa: BLE001 - raised again by ``lines``
@@ -95,15 +92,13 @@ def _kafka(settings: Settings) -> Iterator[Line]:
     config = client_config(settings.kafka, "mix-bridge-check")
     admin, planned = TopicAdmin(config, _TIMEOUT), plan(settings)
     try:
-        yield checks.kafka_answers(settings, admin.brokers())
+        brokers = counted(admin.brokers(), "broker")
+        yield Line("kafka", State.OK, f"{settings.kafka.bootstrap_servers} answers, a cluster of {brokers}")
         found = admin.describe(planned, operations=True)
         missing = [each for each in planned if each.name in found and found[each.name] is None]
         objections = admin.objections(missing) if settings.topics.create else {}
-    except NotReached as error:
-        yield checks.kafka_unreachable(error.connection_failure, error.detail)
-        return
     except Unreachable as error:
-        yield checks.kafka_unreachable(ConnectionFailure.OTHER, str(error))
+        yield checks.kafka_unreachable(error)
         return
     yield from (checks.topic_line(each, found, objections, settings) for each in planned)
     checkpoints = found.get(settings.topics.checkpoints)
@@ -134,10 +129,9 @@ def _transactions(settings: Settings, config: Mapping[str, Any], limits: BrokerL
     return checks.transactions_allowed(settings)
 
 
-def _server_check(server: MixServer, settings: Settings) -> Callable[[], Iterable[Line]]:
+def _server(server: MixServer, settings: Settings) -> Iterator[Line]:
     """List the sessions where discovery does. No stream is opened: another reader may disturb a run."""
-    check = _list_sessions if server.settings.discover else _connect
-    return lambda: [check(server, settings)]
+    yield (_list_sessions if server.settings.discover else _connect)(server, settings)
 
 
 def _list_sessions(server: MixServer, settings: Settings) -> Line:
@@ -152,17 +146,20 @@ def _list_sessions(server: MixServer, settings: Settings) -> Line:
         return checks.no_answer(f"server {server.name}", _TIMEOUT)
     chosen = discovered(listing, rules, unix_ms())
     line = checks.server_answers(server.name, settings, len(listing), len(chosen), next(iter(skipped), None))
-    return line if line.state is not State.OK else _check_health(server, settings) or line
+    if line.state is not State.OK or (problem := _health_problem(server)) is None:
+        return line
+    url = server.settings.url.public
+    return Line(line.subject, State.WARNING, f"{url} lists sessions, but {problem}", "check its log")
 
 
-def _check_health(server: MixServer, settings: Settings) -> Line | None:
+def _health_problem(server: MixServer) -> str | None:
     api = server.api(lambda _: None)
     try:
         _within_timeout(api, api.health)
     except ServerUnavailable as error:
-        return checks.server_unhealthy(server.name, settings, error.detail)
+        return error.detail
     except Stopped:
-        return checks.server_unhealthy(server.name, settings, f"GET /health: no answer within {_TIMEOUT:g} s")
+        return f"GET /health: no answer within {_TIMEOUT:g} s"
     return None
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bridge.admin.text import counted
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import BridgeError, Mistake, SettingsError
+from bridge.errors import BridgeError, Mistake, SettingsError, Unreachable
 from bridge.kafka.broker_limits import BrokerLimits
-from bridge.kafka.connection_failures import REMEDIES, ConnectionFailure
+from bridge.kafka.connection_failures import REMEDIES, ConnectionFailure, NotReached
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.kafka.topics import TopicDescription, TopicPlan, counted, examine, needed_bytes
+from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes
 from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
@@ -44,15 +45,11 @@ def passed(lines: Sequence[Line]) -> bool:
     return all(line.state is not State.FAILED for line in lines)
 
 
-def kafka_unreachable(connection_failure: ConnectionFailure, detail: str) -> Line:
+def kafka_unreachable(error: Unreachable) -> Line:
     """Kafka cannot be reached."""
-    return Line("kafka", State.FAILED, detail, REMEDIES[connection_failure])
-
-
-def kafka_answers(settings: Settings, brokers: int) -> Line:
-    """Kafka can be reached."""
-    count = "1 broker" if brokers == 1 else f"{brokers} brokers"
-    return Line("kafka", State.OK, f"{settings.kafka.bootstrap_servers} answers, a cluster of {count}")
+    if isinstance(error, NotReached):
+        return Line("kafka", State.FAILED, error.detail, REMEDIES[error.connection_failure])
+    return Line("kafka", State.FAILED, str(error), REMEDIES[ConnectionFailure.OTHER])
 
 
 def topic_line(
@@ -84,7 +81,7 @@ def _missing(planned: TopicPlan, objection: str | None, *, create: bool) -> Line
         hint = "correct topics.partitions, topics.replication_factor or topics.config, or grant Create to the bridge"
         return Line(subject, State.FAILED, f"does not exist, and Kafka would not create it: {objection}", hint)
     copies = planned.replication_factor or "the brokers' number of"
-    how = f"{counted(planned.partitions)} and {copies} replicas"
+    how = f"{counted(planned.partitions, 'partition')} and {copies} replicas"
     return Line(subject, State.OK, f"does not exist: `run` creates it, with {how}")
 
 
@@ -100,9 +97,9 @@ def _existing(planned: TopicPlan, topic: TopicDescription, settings: Settings) -
     for state, mistakes in ((State.FAILED, problems.mistakes), (State.WARNING, problems.warnings)):
         if mistakes:  # the subject names the topic already
             return line_of(subject, mistakes[0], mistakes[0].message.removeprefix(f"{subject} "), state)
+    policy = topic.config.get("cleanup.policy", "delete")
     limit = "" if planned.compacted else f", max.message.bytes={topic.max_message_bytes}"
-    detail = f"{counted(topic.partitions)}, cleanup.policy={topic.config.get('cleanup.policy', 'delete')}{limit}"
-    return Line(subject, State.OK, detail)
+    return Line(subject, State.OK, f"{counted(topic.partitions, 'partition')}, cleanup.policy={policy}{limit}")
 
 
 def line_of(subject: str, mistake: Mistake, message: str, state: State = State.FAILED) -> Line:
@@ -121,9 +118,9 @@ def group_line(settings: Settings, group: GroupDescription, limits: BrokerLimits
         return refused(subject, foreign(name, others, topic))
     if (mistake := limits.session_timeout_mistake(settings.kafka.group_session_timeout)) is not None:
         return line_of(subject, mistake, mistake.message)
-    replicas = {0: "no replica runs", 1: "1 replica runs"}
     count = len(group.members)
-    return Line(subject, State.OK, f"the bridge may join it; {replicas.get(count, f'{count} replicas run')}")
+    running = f"{counted(count, 'replica') if count else 'no replica'} {'run' if count > 1 else 'runs'}"
+    return Line(subject, State.OK, f"the bridge may join it; {running}")
 
 
 def replicas_line(
@@ -186,14 +183,8 @@ def server_connects(name: str, settings: Settings) -> Line:
     what = f"{server.url.public} accepts connections"
     if server.proxy is not None:
         what = f"the proxy {server.proxy.public} accepts connections (the server behind it was not asked)"
-    ids = "1 session" if len(server.sessions) == 1 else f"{len(server.sessions)} sessions"
+    ids = counted(len(server.sessions), "session")
     return Line(f"server {name}", State.OK, f"{what}; no stream was opened, for {ids}")
-
-
-def server_unhealthy(name: str, settings: Settings, detail: str) -> Line:
-    """A server lists sessions, and its health check fails."""
-    url = settings.servers[name].url.public
-    return Line(f"server {name}", State.WARNING, f"{url} lists sessions, but {detail}", "check its log")
 
 
 def server_unreachable(name: str, settings: Settings, detail: str, error: BaseException) -> Line:
@@ -236,12 +227,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def settings_line(settings: Settings) -> Line:
-    """The settings are valid: otherwise nothing else is checked."""
-    servers = ", ".join(sorted(settings.servers))
-    return Line("settings", State.OK, f"namespace {settings.namespace}, servers: {servers}")
 
 
 def no_answer(subject: str, waited: float) -> Line:

@@ -58,7 +58,7 @@ class CheckpointsTopic:
     def read(cls, access: KafkaAccess, *, create: bool = False) -> CheckpointsTopic:
         """Raises `SettingsError` if there is no such topic and it may not be created, and `Unreachable`."""
         name = access.settings.topics.checkpoints
-        partitions = (_created(access) if create else _existing(access)).partitions
+        partitions = _described(access, create=create).partitions
         wait = _VISIBLE_WITHIN if create else 0.0
         return cls(access, name, partitions, _retried(lambda: read_log(access.config, name, partitions), wait))
 
@@ -87,7 +87,7 @@ class CheckpointsTopic:
 
     def write(self, edits: Sequence[Edit]) -> None:
         """Write the edits, and wait until Kafka has acknowledged each record."""
-        write_edits(self.access.config, self.name, _existing(self.access).max_message_bytes, edits)
+        write_edits(self.access.config, self.name, _described(self.access).max_message_bytes, edits)
 
 
 def running(access: KafkaAccess) -> tuple[GroupMember, ...]:
@@ -156,36 +156,27 @@ def _retried(attempt: Callable[[], T], within: float) -> T:
         never.wait(0.1)
 
 
-def _existing(access: KafkaAccess) -> TopicDescription:
-    found, planned = _described(access)
+def _described(access: KafkaAccess, *, create: bool = False) -> TopicDescription:
+    """Return the topic. With ``create`` as a daemon needs it, and it is created if it is missing."""
+    (planned,) = (each for each in plan(access.settings) if each.key == "topics.checkpoints")
+    admin = TopicAdmin(access.config)
+    found = admin.existing([planned]).get(planned.name)
+    if found is None and create and access.settings.topics.create:
+        admin.create([planned])
+        found = _retried(lambda: _visible(admin, planned), _VISIBLE_WITHIN)
     if found is None:
         raise SettingsError.of(
             "topics.checkpoints",
             f"there is no topic {planned.name}, or it is not visible; allowed: the topic of a daemon that has run"
             " (check namespace too)",
         )
-    return found
-
-
-def _created(access: KafkaAccess) -> TopicDescription:
-    """Return the topic as a daemon needs it; create it if it is missing."""
-    found, planned = _described(access)
-    if found is None and access.settings.topics.create:
-        TopicAdmin(access.config).create([planned])
-        found = _retried(lambda: _new(access), _VISIBLE_WITHIN)
-    found = found or _existing(access)
-    if mistakes := examine(planned, found, needed_bytes(access.settings)).mistakes:
+    if create and (mistakes := examine(planned, found, needed_bytes(access.settings)).mistakes):
         raise SettingsError(mistakes)
     return found
 
 
-def _new(access: KafkaAccess) -> TopicDescription:
-    found, planned = _described(access)
+def _visible(admin: TopicAdmin, planned: TopicPlan) -> TopicDescription:
+    found = admin.existing([planned]).get(planned.name)
     if found is None:
         raise Unreachable(f"Kafka: {planned.name} was created, but is not visible yet")
     return found
-
-
-def _described(access: KafkaAccess) -> tuple[TopicDescription | None, TopicPlan]:
-    (planned,) = (each for each in plan(access.settings) if each.key == "topics.checkpoints")
-    return TopicAdmin(access.config).existing([planned]).get(planned.name), planned
