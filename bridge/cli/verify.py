@@ -60,8 +60,7 @@ def verify(
     """
     access = options.open_kafka("mix-bridge-verify")
     from bridge.admin.verify.audit import audit
-    from bridge.admin.verify.report import Report
-    from bridge.admin.verify.text import parts
+    from bridge.admin.verify.report import Report, parts
 
     only = frozenset(key.encode() for key in session) if session else None
     with _progress_bars() as progress:

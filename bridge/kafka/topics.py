@@ -131,15 +131,11 @@ def limits_of(settings: Settings, planned: Sequence[TopicPlan], topics: Mapping[
     )
 
 
-def counted(partitions: int) -> str:
-    """Return "1 partition" or "8 partitions"."""
-    return "1 partition" if partitions == 1 else f"{partitions} partitions"
-
-
 def _shard_problems(planned: TopicPlan, partitions: int) -> Problems:
     if planned.key != CHECKPOINTS or partitions == planned.partitions:
         return Problems()
-    has = f"topic {planned.name} has {counted(partitions)}, and topics.shards is {planned.partitions}"
+    count = "1 partition" if partitions == 1 else f"{partitions} partitions"
+    has = f"topic {planned.name} has {count}, and topics.shards is {planned.partitions}"
     if planned.is_explicit:
         text = f"{has}: the number is fixed once the topic is in use; set topics.shards = {partitions}, or {_MOVE}"
         return Problems((Mistake(planned.key, text),))

@@ -86,8 +86,18 @@ class CheckpointsTopic:
             raise Refused(f"{REFUSED} {why}. {stop}") from unknown
 
     def write(self, edits: Sequence[Edit]) -> None:
-        """Write the edits, and wait until Kafka has acknowledged each record."""
-        write_edits(self.access.config, self.name, _described(self.access).max_message_bytes, edits)
+        """Write all edits; return when Kafka has acknowledged each record.
+
+        Within an edit, each record is acknowledged before the next one is sent. Raises `Unreachable`, or
+        `SettingsError` if Kafka refuses a record.
+        """
+        sender = RecordSender(self.access.config, _described(self.access).max_message_bytes)
+        for turn in zip_longest(*(edit.writes for edit in edits)):
+            for edit, write in zip(edits, turn, strict=True):
+                if write is not None:
+                    outgoing = Outgoing(self.name, edit.key, write.value, [], unix_ms(), write.partition)
+                    sender.send(outgoing, _check_acknowledged)
+            sender.settle()
 
 
 def running(access: KafkaAccess) -> tuple[GroupMember, ...]:
@@ -105,38 +115,15 @@ def read_log(config: Mapping[str, Any], topic: str, partitions: int) -> Checkpoi
     ranges, checkpoint_log = offset_ranges(config, [topic]), CheckpointLog(partitions)
     if len(ranges) != partitions:
         raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, a moment ago {partitions}: try again")
-    for batch in read(config, ranges, progress=_Progress(topic).note):
+    records, logged = 0, monotonic()
+    for batch in read(config, ranges):
         for record in batch:
             checkpoint_log.add(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
+        records += len(batch)
+        if monotonic() - logged > _PROGRESS:
+            logged = monotonic()
+            log.info("reading checkpoints", topic=topic, records=records)
     return checkpoint_log
-
-
-class _Progress:
-    """Logs the progress of reading. Thread rule: one thread."""
-
-    def __init__(self, topic: str) -> None:
-        self._topic = topic
-        self._logged = monotonic()
-
-    def note(self, records: int, _offsets: int) -> None:
-        if monotonic() - self._logged > _PROGRESS:
-            self._logged = monotonic()
-            log.info("reading checkpoints", topic=self._topic, records=records)
-
-
-def write_edits(config: Mapping[str, Any], topic: str, max_request_bytes: int, edits: Sequence[Edit]) -> None:
-    """Write all edits; return when Kafka has acknowledged each record.
-
-    Within an edit, each record is acknowledged before the next one is sent. Raises `Unreachable`, or `SettingsError` if
-    Kafka refuses a record.
-    """
-    sender = RecordSender(config, max_request_bytes)
-    for turn in zip_longest(*(edit.writes for edit in edits)):
-        for edit, write in zip(edits, turn, strict=True):
-            if write is not None:
-                outgoing = Outgoing(topic, edit.key, write.value, [], unix_ms(), write.partition)
-                sender.send(outgoing, _check_acknowledged)
-        sender.settle()
 
 
 def _check_acknowledged(refusal: str | None) -> None:

@@ -1,19 +1,39 @@
-"""The result of ``mix-bridge verify``, and its JSON document. Pure."""
+"""The result of ``mix-bridge verify``: its JSON document, and its output for people. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bridge.admin.table import table
 from bridge.admin.text import counted
 from bridge.admin.verify.audit import Audit, TopicRead
-from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge
+from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
+from bridge.core.terminal_text import visible, visible_bytes
 from bridge.settings import Settings
 
 EPOCH_COUNTS = ("hidden", "repeats", "dead_letters", "expired", "in_flight", "superseded")
 """Counts of an epoch besides records and lost."""
+_FEW = 12
+"""Up to so many sessions, complete ones have a row too; with more sessions they are only counted."""
+_MAX_ROWS = 200
+"""Rows without ``--all``: the worst sessions come first."""
+_MAX_DETAILS = 20
+_MAX_SPANS = 5
+_COUNTS: Mapping[str, Callable[[int], str]] = {
+    name: f"{{:,}} {name.replace('_', ' ')}".format for name in EPOCH_COUNTS
+} | {
+    "repeats": lambda count: counted(count, "repeat"),
+    "dead_letters": lambda count: counted(count, "dead letter"),
+}
+_COLOURS = {Finding.COMPLETE: "green", Finding.EXPIRED: "green", Finding.UNKNOWN: "red", Finding.LOSS: "red"}
+_LABELS = {Finding.LOSS: "LOSS", Finding.UNKNOWN: "UNKNOWN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +120,122 @@ def _limits(sessions: Iterable[SessionVerdict], topics: Iterable[TopicRead], set
         yield f"a lost end of {counted(without, 'session')} without a checkpoint"
     if any(topic.is_cut for topic in topics):
         yield "records that retention removed or --since excluded"
+
+
+def parts(report: Report, *, every: bool) -> Iterator[RenderableType]:
+    """The topics, a row for each session, the details, the summary and what cannot be detected."""
+    yield from (_topic_line(topic) for topic in report.topics)
+    shown = _shown(report.sessions, every=every)
+    if shown:
+        yield ""
+        yield _table(shown)
+        yield ""
+    yield from _details(shown)
+    left = len(report.sessions) - len(shown)
+    if left and shown:
+        yield f"and {counted(left, 'session')} more, none of them worse (--all)"
+    yield _summary(report)
+    yield from (Text(f"cannot detect: {sentence}", "bright_black") for sentence in report.limits)
+
+
+def _shown(sessions: Sequence[SessionVerdict], *, every: bool) -> Sequence[SessionVerdict]:
+    if every:
+        return sessions
+    return worst(sessions if len(sessions) <= _FEW else filter(_is_notable, sessions), _MAX_ROWS)
+
+
+def _is_notable(session: SessionVerdict) -> bool:
+    """Expired records are not notable: with retention or ``--since`` nearly every session has some."""
+    return not session.finding.is_good or bool(_counts(session, but={"expired"}))
+
+
+def _summary(report: Report) -> Text:
+    totals = report.totals()
+    counts = [counted(totals["sessions"], "session"), counted(totals["records"], "record")]
+    counts += [f"{totals['lost']:,} lost"] if totals["lost"] else []
+    counts += [text(totals[name]) for name, text in _COUNTS.items() if totals[name]]
+    counts += [f"{totals['replayed']:,} replayed"] if totals["replayed"] else []
+    counts += [counted(totals["gaps"], "server gap")] if totals["gaps"] else []
+    counts += [counted(totals["foreign"], "foreign record")] if totals["foreign"] else []
+    return Text.assemble(_verdict(report), f" ({', '.join(counts)})")
+
+
+def _verdict(report: Report) -> Text:
+    bad = [session for session in report.sessions if not session.finding.is_good]
+    if not bad:
+        return Text("complete: nothing is lost", "bold green")
+    if all(session.finding is Finding.UNKNOWN for session in bad):
+        return Text(f"{counted(len(bad), 'requested session')} unknown: no record names it", "bold red")
+    return Text(f"LOSS in {counted(len(bad), 'session')}", "bold red")
+
+
+def _topic_line(topic: TopicRead) -> Text:
+    if not topic.partitions:
+        return Text(f"{topic.name}: does not exist", "yellow")
+    text = f"{topic.name}: {counted(topic.records, 'record')} in {counted(topic.partitions, 'partition')}"
+    text += ", not from the beginning" if topic.is_cut else ""
+    return Text(text) + Text(f", {topic.foreign:,} of them foreign" if topic.foreign else "", "yellow")
+
+
+def _table(sessions: Sequence[SessionVerdict]) -> Table:
+    made = table(
+        "VERDICT", "SESSION", "RECORDS", "LOST", "COUNTS", right=("RECORDS", "LOST"), fold=("SESSION", "COUNTS")
+    )
+    for one in sessions:
+        lost = one.total("lost")
+        made.add_row(
+            Text(_LABELS.get(one.finding, one.finding.value), _COLOURS[one.finding]),
+            visible_bytes(one.key),
+            f"{one.total('records'):,}",
+            Text(f"{lost:,}", "red") if lost else "-",
+            ", ".join(_counts(one)),
+        )
+    return made
+
+
+def _counts(session: SessionVerdict, but: Collection[str] = ()) -> list[str]:
+    counts = [(session.total(name), text) for name, text in _COUNTS.items() if name not in but]
+    account, gaps = session.account, session.account.gaps.kinds.total()
+    return [
+        *(text(count) for count, text in counts if count),
+        *([f"{account.replayed:,} replayed"] if account.replayed else []),
+        *([counted(gaps, "gap")] if gaps else []),
+        *([f"{len(session.epochs)} epochs"] if len(session.epochs) > 1 else []),
+    ]
+
+
+def _details(sessions: Iterable[SessionVerdict]) -> Iterator[Text]:
+    """The missing numbers, and the gaps of the server."""
+    lines = [line for session in sessions for line in _lines_of(session)]
+    yield from lines[:_MAX_DETAILS]
+    if len(lines) > _MAX_DETAILS:
+        yield Text(f"... and {len(lines) - _MAX_DETAILS:,} lines like these (--json has all)")
+
+
+def _lines_of(session: SessionVerdict) -> Iterator[Text]:
+    key = visible_bytes(session.key)
+    for epoch in session.epochs:
+        place = f"{key} epoch {epoch.epoch}: "
+        for loss in _losses(epoch):
+            yield Text(place) + Text(loss, "red")
+        if epoch.in_flight:
+            number = f"{epoch.in_flight:,} missing above {epoch.required:,}, its last position"
+            yield Text(f"{place}{number}: perhaps not yet written")
+    if (gaps := session.account.gaps).kinds:
+        kinds = ", ".join(f"{visible(kind)} {count}" for kind, count in gaps.kinds.items())
+        unknown = f", unknown in {gaps.unknown} of them" if gaps.unknown else ""
+        yield Text(f"{key}: gaps of the server: {kinds} (missing events: {gaps.missing:,}{unknown})", "yellow")
+
+
+def _losses(epoch: EpochVerdict) -> Iterator[str]:
+    if epoch.lost:
+        end = f", {epoch.truncated:,} of them above its last record, {epoch.last or 0:,}" if epoch.truncated else ""
+        yield f"lost {_spans(epoch.lost)}{end}"
+    if epoch.hidden:
+        yield f"out of order {_spans(epoch.hidden)}: consumers that follow the rule drop them"
+
+
+def _spans(missing: Missing) -> str:
+    texts = [f"{first}" if first == last else f"{first}-{last}" for first, last in missing.spans[:_MAX_SPANS]]
+    more = len(missing.spans) - len(texts) + missing.spans_left_out
+    return ", ".join(texts) + (f" and {more:,} more places" if more else "") + f" ({missing.count:,} in all)"
