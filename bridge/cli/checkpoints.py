@@ -49,9 +49,7 @@ class Show(StrEnum):
     BAD = "bad"
 
 
-@checkpoints_app.command(
-    "list", cls=described("mix-bridge checkpoints list 'local/*' --state active", codes={}, more=WITH_KAFKA)
-)
+@checkpoints_app.command("list", cls=described("mix-bridge checkpoints list 'local/*' --state active", more=WITH_KAFKA))
 @accepts_settings
 def list_(
     *,
@@ -246,7 +244,7 @@ def _change(
 
 
 checkpoints_app.command(
-    "export", cls=described("mix-bridge checkpoints export --output positions.jsonl", codes={}, more=WITH_KAFKA)
+    "export", cls=described("mix-bridge checkpoints export --output positions.jsonl", more=WITH_KAFKA)
 )(export)
 checkpoints_app.command(
     "import",

@@ -70,7 +70,7 @@ def _select(
 
 
 @dead_letters_app.command(
-    "list", cls=described("mix-bridge dead-letters list --reason schema --since 24h", codes={}, more=WITH_KAFKA)
+    "list", cls=described("mix-bridge dead-letters list --reason schema --since 24h", more=WITH_KAFKA)
 )
 @accepts_settings
 def list_(

@@ -73,9 +73,9 @@ class Group(TyperGroup):
         _write_sections(self, ctx, formatter)
 
 
-def described(*examples: str, codes: Mapping[int, str], more: tuple[int, ...] = ()) -> type[Command]:
+def described(*examples: str, codes: Mapping[int, str] | None = None, more: tuple[int, ...] = ()) -> type[Command]:
     """Return the class of a command with these examples and exit codes; ``more``: codes with their common meaning."""
-    meanings = {code: COMMON_CODES[code] for code in (EXIT_OK, EXIT_USAGE, EXIT_BUG, *more)} | dict(codes)
+    meanings = {code: COMMON_CODES[code] for code in (EXIT_OK, EXIT_USAGE, EXIT_BUG, *more)} | dict(codes or {})
     return type("Command", (Command,), {"examples": examples, "exit_codes": dict(sorted(meanings.items()))})
 
 

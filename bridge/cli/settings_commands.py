@@ -30,7 +30,7 @@ class Format(StrEnum):
 
 
 @settings_app.command(
-    cls=described("mix-bridge settings show --config /etc/mix-bridge/bridge.toml", codes={}, more=(EXIT_SETTINGS,))
+    cls=described("mix-bridge settings show --config /etc/mix-bridge/bridge.toml", more=(EXIT_SETTINGS,))
 )
 @accepts_settings
 def show(options: SettingsOptions, as_json: JsonFlag = False) -> None:
@@ -44,7 +44,7 @@ def show(options: SettingsOptions, as_json: JsonFlag = False) -> None:
         typer.echo("\n".join(as_lines(loaded)))
 
 
-@settings_app.command(cls=described("mix-bridge settings reference --format toml", codes={}))
+@settings_app.command(cls=described("mix-bridge settings reference --format toml"))
 def reference(
     form: Annotated[Format, typer.Option("--format", help="The form.")] = Format.MARKDOWN, as_json: JsonFlag = False
 ) -> None:
@@ -60,7 +60,7 @@ def reference(
     typer.echo(write[Format.JSON if as_json else form](), nl=False)
 
 
-@settings_app.command(cls=described("mix-bridge settings schema", codes={}))
+@settings_app.command(cls=described("mix-bridge settings schema"))
 def schema(as_json: JsonFlag = False) -> None:  # noqa: ARG001 - it is always JSON
     """Print the JSON Schema of the settings, for TOML and JSON."""
     from bridge.settings.reference import as_schema
