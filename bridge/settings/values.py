@@ -123,6 +123,13 @@ def _whole_number(value: object) -> str:
     return text
 
 
+def _flag(value: object) -> str:
+    # bool alone accepts 0 and 1, but the JSON Schema does not
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("is not allowed")  # noqa: TRY004 - pydantic reports only ValueError
+    return as_text(value).strip().lower()
+
+
 def _rows(value: object) -> list[Any]:
     if isinstance(value, str):
         value = json_value(value) if value.strip() else []
@@ -156,7 +163,7 @@ def each(check: Callable[[str], str]) -> AfterValidator:
     return AfterValidator(lambda items: _checked_items(check, items))
 
 
-# What can be put beside a type
+# Validators and metadata of types
 
 TEXT = BeforeValidator(as_text)
 LOWER = BeforeValidator(lambda value: as_text(value).strip().lower())
@@ -192,7 +199,7 @@ _PRINTABLE = Allowed("a text without control characters")
 _URL = "http:// or https:// and host[:port]{}, without query and fragment"
 
 OrNone = Annotated[T | None, NONE]
-Flag = Annotated[bool, LOWER]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 AnyDuration = Annotated[float, Field(ge=0.001, le=86_400), DURATION]
 FilePath = Annotated[Path, BeforeValidator(_file_path), _JSON_TEXT, Allowed("the path of a readable file")]
 PrintableText = Annotated[str, TEXT, AfterValidator(checks.any_text), _PRINTABLE]

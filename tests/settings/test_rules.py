@@ -37,7 +37,7 @@ HARMLESS = """
         ("kafka.compression", "lz5", "'lz5' is not allowed; allowed: none, gzip, snappy, lz4 or zstd"),
         ("kafka.compression", "", "'' is not allowed; allowed: none, gzip"),
         ("topics.create", "maybe", "'maybe' is not allowed; allowed: true or false"),
-        ("topics.create", 2, "'2' is not allowed; allowed: true or false"),
+        ("topics.create", 1, "'1' is not allowed; allowed: true or false"),
         ("http.port", "65536", "'65536' is out of range; allowed: a whole number from 0 to 65535, or none"),
         ("http.port", "-1", "'-1' is out of range"),
         ("http.port", "http", "'http' is not a whole number"),

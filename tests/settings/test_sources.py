@@ -477,6 +477,12 @@ def test_default_topics_follow_the_namespace():
     assert (topics.events, topics.dead_letters, topics.checkpoints) == ("blue.events", "dlq", "blue.checkpoints")
 
 
+def test_a_table_given_by_the_caller_is_not_changed():
+    headers = {"x-a": "1"}
+    loaded(set={"servers.local.url": URL, "servers.local.headers": headers, "servers.local.headers.x-b": "2"})
+    assert headers == {"x-a": "1"}
+
+
 def test_the_tree_is_frozen():
     settings = loaded(LOCAL)
     for group, key in ((settings, "namespace"), (settings.kafka, "compression"), (settings.servers["local"], "url")):
