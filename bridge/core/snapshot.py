@@ -30,6 +30,7 @@ class Counters:
     backfilled: int = 0  # times one more connection brought events that the server had skipped
     resets: int = 0  # times the server's ids started over
     unresumable: int = 0  # times a stream could not be resumed where it stopped: events may be missing or repeated
+    other_readers: int = 0  # errors that show that another reader of the session runs its messages
     bytes_read: int = 0
     replaced_utf8: int = 0  # events in which bytes that are not UTF-8 were replaced
     discarded_tails: int = 0  # connections that ended inside a block

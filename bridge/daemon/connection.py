@@ -8,8 +8,6 @@ from enum import Enum, auto
 from bridge.core.identity import SessionKey
 from bridge.sse.event_stream import EventStream
 
-REPLAY_TIMEOUT = 10.0
-"""Seconds for the first known event of a replay: a server has it in memory, and sends it before anything else."""
 STABLE_AFTER = 5.0
 """Seconds after which a connection that moved no id counts as one that worked: heartbeats are rarer than that, and one
 request every five seconds does not flood a server."""
@@ -31,9 +29,11 @@ class StreamConnection:
     supervisor. Each of them returns True only once.
     """
 
-    def __init__(self, stream: EventStream, now: float, *, awaits_replay: bool) -> None:
+    def __init__(self, stream: EventStream, now: float, replay_timeout: float | None) -> None:
+        """``replay_timeout``: seconds for the first known event of a replay; None if none is expected."""
         self.stream = stream
-        self.replay = Replay.AWAITED if awaits_replay else Replay.NOT_AWAITED
+        self.replay = Replay.NOT_AWAITED if replay_timeout is None else Replay.AWAITED
+        self._replay_timeout = replay_timeout or 0.0
         self._opened_at = self._awaited_since = now
         self._opened_after = stream.last_event_id
         self._is_retired = False
@@ -51,7 +51,7 @@ class StreamConnection:
         ``busy``: seconds since the last call in which the process was too busy to read; they do not count.
         """
         self._awaited_since += busy
-        if self.replay is not Replay.AWAITED or busy or now - self._awaited_since <= REPLAY_TIMEOUT:
+        if self.replay is not Replay.AWAITED or busy or now - self._awaited_since <= self._replay_timeout:
             return False
         self.replay = Replay.TIMED_OUT
         return True
@@ -60,12 +60,13 @@ class StreamConnection:
         if self.replay is Replay.AWAITED:
             self.replay = Replay.NOT_AWAITED
 
-    def has_worked(self, now: float) -> bool:
-        """Whether the next connection may follow soon.
+    def has_worked(self, now: float, *, is_new: bool) -> bool:
+        """Whether the next connection may follow soon. ``is_new``: not only known events came.
 
-        A block alone proves nothing: it may be an old server's answer for an unknown session.
+        A block alone proves nothing: it may be an old server's answer for an unknown session. Nor does an id that
+        moved over known events: a finite stream sends them again at each request.
         """
-        moved = self.stream.last_event_id != self._opened_after
+        moved = is_new and self.stream.last_event_id != self._opened_after
         return self.stream.blocks > 0 and (moved or now - self._opened_at >= STABLE_AFTER)
 
 

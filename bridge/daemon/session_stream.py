@@ -13,7 +13,16 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, sendable
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.stream.continuity import Action, Announce, NoIds, Publish, Reconnect, StartEpoch, UncertainIds
+from bridge.core.stream.actions import (
+    Action,
+    Announce,
+    NoIds,
+    Publish,
+    Reconnect,
+    StartEpoch,
+    TakesPart,
+    UncertainIds,
+)
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.source import Source
@@ -28,6 +37,11 @@ log = get_logger("bridge.session")
 
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
 """Events that announce a change of the server's list of sessions."""
+_END_OF_RUN = frozenset({"complete", "error"})
+_QUIET_AFTER = 5.0
+"""Seconds without an event after which a stream without runs is quiet."""
+_OTHER_READER = "currently processing another request"
+"""In an ``error`` event of a Mix server without ids: another reader of the session runs the message."""
 _ORDINARY = frozenset({"attached", "resumed", "ended"})
 
 
@@ -52,6 +66,7 @@ class SessionCounters:
     resets: int = 0
     unresumable: int = 0
     backfilled: int = 0
+    other_readers: int = 0
 
     def add_lifecycle_event(self, event: LifecycleEvent, backfilled: int) -> None:
         """Count what happened to the stream. ``backfilled``: jumps of ids that reconnects have filled so far."""
@@ -76,8 +91,8 @@ class SessionCounters:
 _NAMES = tuple(each.name for each in fields(SessionCounters) if not each.name.startswith("last_"))
 
 
-class SessionDeleted(Exception):
-    """The server reported that the session was deleted."""
+class SessionOver(Exception):
+    """The session has ended: the arguments are the reason and the detail."""
 
 
 class EventWithoutId(Exception):
@@ -122,6 +137,8 @@ class SessionStream:
         """Whether this process started the present epoch: then it knows all its records in Kafka."""
         self._was_streamed = False
         """Whether the server has streamed this session before: then a refusal is not about ``start_after_id``."""
+        self._last_event = ""
+        """The name of the last event."""
         self._checked_at = 0.0
         """Stalls until this moment are dealt with."""
         self._log = log.bind(server=key.server, session=key.session_id)
@@ -163,12 +180,16 @@ class SessionStream:
         self._perform(actions)
         return self._requested_id
 
-    def connected(self) -> None:
+    def connected(self, answered_id: str | None) -> None:
         """The server answered with a stream. ``opened`` follows when its first events belong to this session."""
         self._was_streamed = True
+        self._continuity.answered(answered_id)
         self._checked_at = self._now()
 
-    def opened(self) -> None:
+    def opened(self, events: Sequence[Event]) -> None:
+        """The answer is this session's stream and begins with these events. Raises ``EventWithoutId``."""
+        if self._continuity.refuses(events):
+            raise EventWithoutId
         self._perform(self._continuity.opened())
 
     @property
@@ -176,8 +197,35 @@ class SessionStream:
         """Whether known events must come first."""
         return self._continuity.awaits_replay
 
+    @property
+    def replay_timeout(self) -> float | None:
+        """Seconds within which the first known event must come; None if none is awaited."""
+        return self._continuity.replay_timeout if self.awaits_replay else None
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether the present connection brings events again that are published already."""
+        return self._continuity.is_repeating
+
+    @property
+    def has_only_known(self) -> bool:
+        """Whether the present connection brought known events and no others."""
+        return self._continuity.has_only_known
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the server has sent an event with an id (any thread)."""
+        return self._continuity.has_ids
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether no run is in progress, as far as the events show (any thread)."""
+        if self._last_event in _END_OF_RUN or not self._last_event:
+            return True
+        is_idle = now - (self.counters.last_event_at or now) >= _QUIET_AFTER
+        return is_idle and self._source.settings.event_schema != "mix"
+
     def take(self, events: Sequence[Event]) -> None:
-        """Publish the next events of the connection. Raises ``ReconnectNow``, ``SessionDeleted``, ``EventWithoutId``.
+        """Publish the next events of the connection. Raises ``ReconnectNow``, ``SessionOver``, ``EventWithoutId``.
 
         Blocks while the memory budget is used up; raises ``Stopped`` after a stop.
         """
@@ -189,18 +237,17 @@ class SessionStream:
             if not self._lease.prove(self.stopped.is_set):
                 raise Stopped
             self._checked_at = now
-            self._perform(self._continuity.stood_still(events, stalled, now))
+            self._perform(self._continuity.stalled(events, stalled, now))
         else:
             self._perform(self._continuity.take(events, now))
         blocked = self._now() - now
         if blocked > STALL_LIMIT:  # it waited for memory: what the socket holds by now is as old
             self._checked_at = now + blocked
-            self._perform(self._continuity.stood_still((), blocked, now + blocked))
+            self._perform(self._continuity.stalled((), blocked, now + blocked))
 
-    def replay_timed_out(self) -> None:
-        """The connection ended because no known event came: start a new epoch."""
-        if self._continuity.awaits_replay:
-            self._perform(self._continuity.lapse())
+    def closed(self, *, timed_out: bool) -> None:
+        """The connection ended; ``timed_out``: because no known event came within the replay timeout."""
+        self._perform(self._continuity.closed(timed_out=timed_out))
 
     def drop_refused_id(self, refusal: str) -> bool:
         """Start a new epoch without the id that the server refuses; False if no other id can be sent instead.
@@ -212,7 +259,7 @@ class SessionStream:
         if not refused or (refused == start and self._was_streamed):
             return False
         resume_after = "" if refused == start else start
-        self._continuity.forget_ids()  # a server that lost its ids may be another server by now
+        self._continuity.position_refused()
         detail = f"the server refuses the last event id ({refusal}): all its events are requested again"
         event = self._lifecycle_event("unresumable", "refused_id", detail, to=resume_after)
         self._start_epoch(OverlapWindow.starting(resume_after), event)
@@ -240,19 +287,36 @@ class SessionStream:
                     self._log.info("reconnecting at once", why=why)
                     raise ReconnectNow
                 case UncertainIds():
-                    self._log.warning("some events come without ids: each reconnect starts a new epoch")
+                    self._log.warning("some events come without ids: a replay may leave them out")
                     self._publisher.doubt()
+                case TakesPart():
+                    self._source.warn_of_taking_part()
                 case NoIds():
                     raise EventWithoutId
 
     def _publish(self, events: Sequence[Event]) -> None:
+        ending = self._source.ending
+        end = None if ending is None else next((at for at, each in enumerate(events) if ending in _texts(each)), None)
+        events = events if end is None else events[: end + 1]
         self.counters.received += len(events)
         self.counters.last_event_at = self._now()
+        self._last_event = events[-1].name or self._last_event
+        if events[0].id == self._source.settings.start_after_id != "":
+            self._source.record_start_id()
         self._publisher.submit(events)
+        if end is not None:
+            raise SessionOver("end_after", "the event of end_after came")
+        if not self.has_ids and any(each.name == "error" and _OTHER_READER in each.data for each in events):
+            self._report_other_reader()
         if not _LISTING_EVENTS.isdisjoint({event.name for event in events}):
             self._listing_changed()
             if any(deletes(event, self.key.session_id) for event in events):
-                raise SessionDeleted
+                raise SessionOver("deleted", "the server deleted the session")
+
+    def _report_other_reader(self) -> None:
+        self.counters.other_readers += 1
+        self.counters.last_error = "another reader is connected to this session"
+        self._log.error("another reader is connected to this session: it runs messages instead of this one's server")
 
     def _start_epoch(self, window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
         self._started_epoch = True
@@ -274,3 +338,7 @@ class SessionStream:
     ) -> LifecycleEvent:
         before = self._publisher.position.last_event_id
         return LifecycleEvent(kind, reason, detail, before, before if to is None else to)
+
+
+def _texts(event: Event) -> tuple[str, str]:
+    return event.name, event.data.strip()

@@ -13,7 +13,7 @@ from bridge.clock import monotonic
 from bridge.core.stream.event import Event
 from bridge.daemon.connection import Replay, StreamConnection, own_share_of_age
 from bridge.daemon.session_states import FINAL, Signal, State, next_state
-from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionDeleted, SessionStream
+from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionOver, SessionStream
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.sse.reconnection import (
@@ -52,6 +52,8 @@ class SessionWorker:
         """``jitter`` returns 0 to 1 and spreads reconnects."""
         self.stream = stream
         self.state = State.CONNECTING
+        self.refused_at: float | None = None
+        """When the session was refused because the server gives no ids."""
         self._source = source
         self._now = now
         self._jitter = jitter
@@ -93,13 +95,27 @@ class SessionWorker:
             return
         now = self._now()
         late = connection.is_replay_late(now, busy)
-        if late or (self._max_age is not None and connection.is_too_old(now, self._max_age)):
+        if late or self._is_too_old(connection, now):
             self._connector.retire()
+
+    def _is_too_old(self, connection: StreamConnection, now: float) -> bool:
+        """Without ids each reconnect loses events, and may cancel a run: then only in a quiet moment."""
+        if self._max_age is None:
+            return False
+        if self.stream.has_ids:
+            return connection.is_too_old(now, self._max_age)
+        age = self._source.settings.max_connection_age or self._max_age
+        return self.stream.is_quiet(now) and connection.is_too_old(now, 0.9 * age)
 
     @property
     def is_over(self) -> bool:
         """Whether the session has ended here, for whatever reason."""
         return self.state in FINAL
+
+    @property
+    def retries_refused(self) -> bool:
+        """Whether a refused session may be tried again: a reader of a Mix server without ids takes part in runs."""
+        return self._source.settings.event_schema != "mix"
 
     @property
     def is_alive(self) -> bool:
@@ -125,8 +141,8 @@ class SessionWorker:
                 self._run_connection()
         except Stopped:
             self._become(Signal.STOP)
-        except SessionDeleted:
-            self._end("deleted", "the server deleted the session")
+        except SessionOver as over:
+            self._end(*over.args)
         except EventWithoutId:
             self._refuse()
         except Exception as error:  # noqa: BLE001 - one session's bug must not affect other sessions
@@ -153,7 +169,7 @@ class SessionWorker:
         try:
             connection = self._connect()
             events = self._first(connection)
-            self.stream.opened()
+            self.stream.opened(events)
             while True:
                 self._take(connection, events)
                 events = connection.stream.read()
@@ -172,8 +188,8 @@ class SessionWorker:
             raise Stopped
         stream = self._connector.connect(self._source.stream_url(self.stream.key.session_id), last_event_id)
         self._source.record_request(answered=True)
-        self.stream.connected()
-        self._connection = StreamConnection(stream, self._now(), awaits_replay=self.stream.awaits_replay)
+        self.stream.connected(stream.answered_id)
+        self._connection = StreamConnection(stream, self._now(), self.stream.replay_timeout)
         self._become(Signal.OPENED)
         self._log.info("connected", last_event_id=stream.last_event_id)
         return self._connection
@@ -201,11 +217,11 @@ class SessionWorker:
         stream = connection.stream
         stream.close()
         self._connection = None
-        if connection.replay is Replay.TIMED_OUT:
-            self.stream.replay_timed_out()
+        self.stream.closed(timed_out=connection.replay is Replay.TIMED_OUT)
         self._counters.add_connection(stream)
         self._history = with_reconnection_time(self._history, stream.reconnection_time)
-        if connection.has_worked(self._now()):
+        repeats, has_only_known = self.stream.is_repeating, self.stream.has_only_known
+        if not repeats and connection.has_worked(self._now(), is_new=not has_only_known):
             self._history = after_block(self._history)
 
     # Between two connections
@@ -253,6 +269,7 @@ class SessionWorker:
         self._become(Signal.GONE)
 
     def _refuse(self) -> None:
+        self.refused_at = self._now()
         self._counters.last_error = "the server sends events without ids"
         self._log.error(
             "session stopped: the server sends events without ids, so each lost connection loses events."

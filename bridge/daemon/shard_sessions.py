@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
 
-from bridge.clock import monotonic
+from bridge.clock import Backoff, monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, partition_of
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
@@ -59,6 +59,10 @@ class CoolDowns:
         return {key.session_id for key in mine if key not in over}
 
 
+_REFUSED = Backoff(60.0, 3600.0)
+"""Seconds until a session that was refused for its missing ids is tried again: servers seldom learn to give ids."""
+
+
 class ShardSessions:
     """What the ShardCoordinator asks of the sessions , and the supervisor's view of it.
 
@@ -77,6 +81,8 @@ class ShardSessions:
         """Of the shards whose sessions may start."""
         self._suspended: set[SessionKey] = set()
         """Sessions that may not start before their stored checkpoint is read again."""
+        self._refused: dict[SessionKey, int] = {}
+        """How often sessions were tried again after they were refused."""
         self._departing: dict[SessionKey, SessionWorker] = {}
         """Workers of revoked sessions: no session gets a second connection before the first is closed."""
 
@@ -170,8 +176,21 @@ class ShardSessions:
         """Remove the sessions that have ended and start their cool-downs."""
         self._departing = {key: worker for key, worker in self._departing.items() if worker.is_alive}
         for each in self._running.all():
-            if each.has_ended and each.worker.state is not State.REFUSED and not self._is_restarting(each):
+            if each.has_ended and not self._stays_refused(each) and not self._is_restarting(each):
                 self._remove(each)
+                if each.worker.state is State.REFUSED:
+                    self.cool_downs.cancel([each.key])
+
+    def _stays_refused(self, session: RunningSession) -> bool:
+        """Whether the session is refused and not due: each connection to a Mix server without ids disturbs runs."""
+        worker, key = session.worker, session.key
+        if worker.state is not State.REFUSED:
+            return False
+        tries = self._refused.get(key, 0)
+        is_due = worker.retries_refused and monotonic() >= (worker.refused_at or 0.0) + _REFUSED.delay(tries)
+        if is_due:
+            self._refused[key] = tries + 1
+        return not is_due
 
     def _is_restarting(self, session: RunningSession) -> bool:
         return session.key in self._suspended or session.publisher.must_restart is not None

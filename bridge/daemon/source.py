@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
+from structlog.stdlib import get_logger
+
 from bridge import __version__
 from bridge.clock import Backoff
 from bridge.core.identity import SessionKey
@@ -14,6 +16,7 @@ from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Encoder
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
+from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.rate_limit import ConnectionRate
 from bridge.http.transport import Transport
@@ -23,6 +26,8 @@ from bridge.settings import ServerSettings, Settings
 from bridge.settings.tls import client_context
 from bridge.sse.connection import Connector, Endpoint
 
+log = get_logger("bridge.source")
+
 _LEAST_BLOCK_LIMIT = 1024 * 1024
 """Bytes. A reader accepts blocks a little larger than what may be published: the rules decide about them, not it."""
 
@@ -30,7 +35,8 @@ _LEAST_BLOCK_LIMIT = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: any thread. Only ``has_answered``, ``answers`` and ``failure`` change, each replaced as a whole.
+    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure`` and
+    ``is_start_id_taken`` change, each replaced as a whole.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -46,6 +52,9 @@ class Source:
         """Whether the server has answered anything since the start; never cleared."""
         self.answers = False
         """Whether the last request was answered."""
+        self.is_start_id_taken = False
+        """Whether an event of any session has the id to start after."""
+        self._has_warned = False
         self.failure: str | None = None
         """Why the last request failed."""
         self._url = server.url.get_secret_value().rstrip("/")
@@ -82,16 +91,52 @@ class Source:
         return Encoder(self.rules, key)
 
     def continuity(self, restored: Checkpoint | None) -> Continuity:
-        server, start = self.settings, self.settings.start_after_id
+        start = self.settings.start_after_id
         return Continuity(
-            start,
-            overlap=server.overlap,
-            accepts_no_ids=server.without_ids == "accept",
+            self._policy(),
             has_ids=restored is not None and restored.position.last_event_id not in ("", start),
             # At the very start the process may have died before the announcement was acknowledged: announce it again.
             is_new=restored is None
             or (restored.position.sequence == 0 and restored.overlap_window == OverlapWindow.starting(start)),
         )
+
+    def _policy(self) -> Policy:
+        server = self.settings
+        return Policy(
+            server.start_after_id,
+            overlap=server.overlap,
+            accepts_no_ids=server.without_ids == "accept",
+            connection_events=self.rules.connection_events,
+            ids_not_required=self.rules.skip,
+            readers_take_part=server.event_schema == "mix",
+            is_start_id_taken=self.is_start_id_taken,
+            replay_timeout=server.replay_timeout,
+        )
+
+    @property
+    def ending(self) -> str | None:
+        """The event name or data after which a session is over."""
+        return self.settings.end_after
+
+    def warn_of_taking_part(self) -> None:
+        """Warn once that this Mix server gives no ids."""
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "this Mix server sends no ids: a reader takes part in the runs of its sessions, and each reconnect can"
+                " lose events or cancel a run. Connect no other reader or UI; set max_connection_age to 9m",
+                server=self.name,
+            )
+
+    def record_start_id(self) -> None:
+        """An event has the id to start after: sessions that are attached later may lack theirs."""
+        if not self.is_start_id_taken:
+            self.is_start_id_taken = True
+            log.warning(
+                "this server gives the id in start_after_id to an event: a session that is attached after its first"
+                " event lacks that event. Set start_after_id to an id below the first one, for example -1",
+                server=self.name, start_after_id=self.settings.start_after_id,
+            )  # fmt: skip
 
     def means_no_session(self, events: Sequence[Event]) -> bool:
         """Whether these events, as the whole answer, are how old Mix servers report an unknown session."""

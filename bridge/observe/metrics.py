@@ -71,6 +71,12 @@ _PER_SERVER = (
         "Times a stream could not be resumed where it stopped: events may be missing. The lifecycle topic says why.",
         "unresumable",
     ),
+    _PerServer(
+        "other_readers",
+        "Errors of a Mix server without ids that show another reader of the session (a UI, a second bridge). Only one"
+        " reader receives a run: close the other one.",
+        "other_readers",
+    ),
     _PerServer("read_bytes", "Bytes read from the streams.", "bytes_read"),
     _PerServer(
         "discarded_tails", "Connections that ended inside a block; the server sends it again.", "discarded_tails"

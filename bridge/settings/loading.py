@@ -16,6 +16,7 @@ from bridge.settings.mistakes import mistake_of, path_of
 from bridge.settings.model import Settings
 from bridge.settings.origins import Given, SourceValues
 from bridge.settings.rules import broken_rules, needed_to_run
+from bridge.settings.server import ServerSettings
 from bridge.settings.sources import (
     CONFIG_VARIABLE,
     SECRETS_VARIABLE,
@@ -69,7 +70,7 @@ def load_all(  # noqa: PLR0913 - everything that a command line can give, each b
     mistakes += _choose_sessions(sources, sessions) if complete else []
     origins = {path: given for source in reversed(sources) for path, given in source.given.items()}
     settings, wrong = _tree(sources, mistakes, origins, complete=complete)
-    settings, of_files = read_files(_with_topics(settings), wrong)
+    settings, of_files = read_files(_with_dependent_defaults(settings), wrong)
     mistakes += of_files
     if complete:  # otherwise the source that could not be read may hold the missing part
         mistakes += broken_rules(settings, wrong)
@@ -127,11 +128,19 @@ def _tree(
     return Settings.from_tables(*tables, {"servers": servers}), wrong
 
 
-def _with_topics(settings: Settings) -> Settings:
-    """The tree with the default topic names, which follow the namespace."""
+def _with_dependent_defaults(settings: Settings) -> Settings:
+    """The settings with the defaults that depend on other settings."""
     names = {
         key: f"{settings.namespace}.{key.replace('_', '-')}"
         for key in ("events", "dead_letters", "checkpoints", "lifecycle")
         if not getattr(settings.topics, key)
     }
-    return settings.model_copy(update={"topics": settings.topics.model_copy(update=names)})
+    servers = {name: _with_start_after_id(server) for name, server in settings.servers.items()}
+    return settings.model_copy(update={"topics": settings.topics.model_copy(update=names), "servers": servers})
+
+
+def _with_start_after_id(server: ServerSettings) -> ServerSettings:
+    """Only a Mix server is known to count its ids: to others the id 0 means nothing, or not the beginning."""
+    if server.event_schema == "mix" or "start_after_id" in server.model_fields_set:
+        return server
+    return server.model_copy(update={"start_after_id": ""})

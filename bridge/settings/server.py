@@ -86,19 +86,29 @@ class ServerSettings(Group):
         TEXT,
         AfterValidator(checks.event_id),
         Allowed("an event id without control characters, or empty"),
-    ] = "0"
-    """Sent as `Last-Event-ID` for a session without a checkpoint. `0` asks for all events that the server still has.
-    Empty: no header is sent, and only new events arrive."""
+    ] = Field("0", examples=["earliest"])
+    """Sent as `Last-Event-ID` for a session without a checkpoint, so that no event before its discovery is missed. The
+    default is `0` with `event_schema=mix` and empty for other servers. Empty: no header, only events from now on.
+    Servers with opaque ids need their own value (Mercure: `earliest`)."""
     overlap: Flag = True
     """Resume from the id before the last one, so that the server's replay begins with a known event; `false`: resume
     with plain `Last-Event-ID`."""
+    replay_timeout: Annotated[float, Field(ge=0.001, le=120), DURATION] = 10.0
+    """How long the first known event of a replay may take; doubled after each timeout, up to 2 minutes."""
     gone_after: Annotated[float, Field(ge=0, le=604_800), DURATION] = 30.0
     """A session ends when 404 or 204 is the answer for this long, and at least three times."""
     without_ids: Annotated[WithoutIds, LOWER] = "refuse"
-    """A server that sends events without ids cannot be resumed. `refuse` stops the session with an error at the first
-    such event. `accept` continues and reports `unresumable` at each reconnect."""
+    """A server that sends events without ids cannot be resumed. `refuse`: the session is stopped with an error, on a
+    Mix server already at a `connected` without id and until restart; other servers are tried again at growing
+    intervals. `accept`: continue and report `unresumable` at each reconnect. Events listed in `events.skip` do not
+    count."""
     max_connection_age: OrNone[Annotated[float, Field(ge=0.001, le=604_800), DURATION]] = Field(None, examples=["9m"])
-    """Reconnect before a server or proxy cuts a connection of this age."""
+    """Reconnect before a server or proxy cuts a connection of this age; without ids in a quiet moment of the last
+    tenth."""
+    end_after: OrNone[
+        Annotated[str, TEXT, AfterValidator(checks.event_id), Allowed("an SSE event name or the data of an event")]
+    ] = Field(None, examples=["[DONE]"])
+    """An SSE event name or a text of data (`[DONE]`) after which a session is over."""
     connect_timeout: Annotated[float, Field(ge=0.001, le=600), DURATION] = 5.0
     """Maximum time to open a connection."""
     read_timeout: AnyDuration = 150.0

@@ -72,6 +72,7 @@ class Connector:
             max_block_bytes=endpoint.max_block_bytes,
             stalled_after=STALL_FACTOR * endpoint.transport.read_timeout,
         )
+        self._stream.answered_id = _answered_id(response)
         return self._stream
 
     def stop(self) -> None:
@@ -81,6 +82,12 @@ class Connector:
     def retire(self) -> None:
         """End only the present connection, as ENDED: the next ``connect`` works. Any thread; can be called twice."""
         self._cutter.cut(EndKind.ENDED, "retired")
+
+
+def _answered_id(response: Response) -> str | None:
+    """The ``Last-Event-ID`` of the response, as Mercure sends it: UTF-8, which the HTTP library reads as Latin-1."""
+    value = response.headers.get("last-event-id")
+    return None if value is None else value.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _refusal(response: Response) -> Outcome | None:

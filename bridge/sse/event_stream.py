@@ -84,6 +84,8 @@ class EventStream:
     ) -> None:
         self.last_event_id = last_event_id
         """The stream's last event ID after the events returned so far. Events without an id keep it."""
+        self.answered_id: str | None = None
+        """The response's ``Last-Event-ID`` header: the id that the replay follows, if the server names it."""
         self.last_byte_at = clock()
         """``clock.monotonic`` of the last read."""
         self.reconnection_time: float | None = None

@@ -1,21 +1,29 @@
-"""Single decisions of continuity, each by the actions it returns; the laws are in ``test_continuity_model``."""
+"""Single decisions of continuity, by the actions it returns; the general rules are in ``test_continuity_model``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from bridge.core.stream.continuity import (
+import pytest
+
+from bridge.core.stream.actions import (
     Action,
     Announce,
-    Continuity,
     NoIds,
     Publish,
     Reconnect,
     StartEpoch,
+    TakesPart,
     UncertainIds,
 )
+from bridge.core.stream.continuity import DENIED_TIMEOUT, EMPTY_REPLAYS, Continuity
 from bridge.core.stream.event import Event
+from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import MOST, OverlapWindow, digest, extended
+from bridge.core.stream.replay import FEW
+from bridge.core.stream.states import State
+
+START = OverlapWindow.starting("0")
 
 
 def event(own_id: str | None, data: str = "", name: str = "agent") -> Event:
@@ -28,313 +36,550 @@ def numbered(first: int, last: int) -> list[Event]:
 
 def continuity(**more: Any) -> Continuity:
     """Of a session that is known, on a server with ids."""
-    chosen: dict[str, Any] = {"overlap": True, "accepts_no_ids": False, "has_ids": True, "is_new": False}
-    return Continuity("0", **(chosen | more))
+    known = {"has_ids": more.pop("has_ids", True), "is_new": more.pop("is_new", False)}
+    chosen = {"start_after_id": "0", "connection_events": frozenset({"connected", "heartbeat"})}
+    return Continuity(Policy(**(chosen | more)), **known)
 
 
 def window(*events: Event, after: str) -> OverlapWindow:
     return OverlapWindow(after, events[-1].last_event_id, b"".join(map(digest, events)))
 
 
-def told(actions: list[Action]) -> list[tuple[str, str]]:
-    """What is said, by kind and reason."""
-    return [
-        (each.lifecycle_event.kind, each.lifecycle_event.reason)
-        for each in actions
-        if isinstance(each, Announce | StartEpoch)
-    ]
+def announced(actions: list[Action]) -> list[tuple[str, str]]:
+    """The kinds and reasons of lifecycle records."""
+    events = [each.lifecycle_event for each in actions if isinstance(each, Announce | StartEpoch)]
+    return [(each.kind, each.reason) for each in events]
+
+
+def epochs(actions: list[Action]) -> list[OverlapWindow | None]:
+    return [each.overlap_window for each in actions if isinstance(each, StartEpoch)]
 
 
 def published(actions: list[Action]) -> list[str | None]:
     return [one.id for each in actions if isinstance(each, Publish) for one in each.events]
 
 
+def missing(actions: list[Action]) -> list[int | None]:
+    return [each.lifecycle_event.missing for each in actions if isinstance(each, StartEpoch)]
+
+
+def following(one: Continuity, *events: Event) -> Continuity:
+    """After a first connection that brought these events."""
+    one.begin(START, is_used=False)
+    one.answered(None)
+    one.opened()
+    one.take(events, 0)
+    return one
+
+
+def connect(one: Continuity, known: OverlapWindow, answered: str | None = None) -> tuple[str, list[Action]]:
+    """Another connection, by a process that knows all its records."""
+    sent, actions = one.begin(known, is_used=False)
+    one.answered(answered)
+    return sent, [*actions, *one.opened()]
+
+
+# The first connection
+
+
 def test_a_new_session_is_attached_when_the_server_answers() -> None:
-    """Once: the next connection goes on."""
+    """After a reconnect, only the id after the start id proves that no event is missing."""
     one = continuity(has_ids=False, is_new=True)
-    assert one.begin(OverlapWindow.starting("0"), is_used=False) == ("0", [])
-    assert told(one.opened()) == [("attached", "new_session")]
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    assert told(one.opened()) == [("resumed", "nothing_before")]
+    assert connect(one, START) == ("0", connect(continuity(has_ids=False, is_new=True), START)[1])
+    assert connect(one, START)[1] == []
+    actions = one.take(numbered(1, 2), 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "nothing_before")], ["1", "2"])
 
 
-def test_before_any_id_is_known_the_first_event_tells_whether_a_server_could_resume() -> None:
-    """Where no ids are accepted: a server that gives none has not gone on where it stopped, however idle it was."""
-    for first, expected in ((event("1"), ("resumed", "nothing_before")), (event(None), ("unresumable", "no_ids"))):
-        one = continuity(accepts_no_ids=True, has_ids=False)
-        one.begin(OverlapWindow.starting("0"), is_used=False)
-        assert told(one.opened()) == []
-        assert told(one.take([event(None, name="connected"), event("", name="")], 0)) == []
-        assert told(one.take([first], 0)) == [expected]
+@pytest.mark.parametrize(("start", "first"), [("0", "5"), ("", "1"), ("earliest", "a"), ("", "a")])
+def test_a_reconnect_before_the_first_event_is_a_gap_unless_the_id_proves_otherwise(start: str, first: str) -> None:
+    """Whatever came between the two connections may be missing; the number is unknown."""
+    one = continuity(start_after_id=start, has_ids=False, is_new=True)
+    assert announced(connect(one, OverlapWindow.starting(start))[1]) == [("attached", "new_session")]
+    connect(one, OverlapWindow.starting(start))
+    actions = one.take([event(first)], 0)
+    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], [first])
 
 
-def test_what_was_said_for_a_connection_that_never_came_holds_for_the_next_one() -> None:
-    """Told when it was tried: the one that comes in the end must not say that nothing happened."""
+def test_a_gap_before_the_first_event_is_announced_once() -> None:
+    """More reconnects before the next event make the same gap, not another one."""
+    one = continuity(start_after_id="", has_ids=False)
+    connect(one, OverlapWindow.starting(""))
+    assert announced(one.take([event("a", name="")], 0)) == []
+    assert announced(one.take([event("a")], 0)) == [("gap", "not_provable")]
+    assert announced(one.take([event("b")], 0)) == []
+
+
+def test_an_opaque_first_id_shows_that_a_numeric_start_was_not_understood() -> None:
+    """The server may have sent live events only."""
+    one = continuity(has_ids=False, is_new=True)
+    connect(one, START)
+    actions = one.take([event("a"), event("b")], 0)
+    assert (announced(actions), published(actions)) == ([("gap", "start_id_unknown")], ["a", "b"])
+
+
+def test_where_the_start_id_belongs_to_an_event_the_first_one_may_be_missing() -> None:
+    """Another session of the server has shown that it counts from 0: a replay after 0 begins with 1."""
+    one = continuity(has_ids=False, is_new=True, is_start_id_taken=True)
+    connect(one, START)
+    assert announced(one.take(numbered(1, 2), 0)) == [("gap", "start_id_skipped")]
+
+
+def test_a_response_with_another_id_shows_that_the_start_was_not_known() -> None:
+    """Mercure answers with the id that the replay follows; the gap is announced once."""
+    one = continuity(has_ids=False, is_new=True)
+    assert announced(connect(one, START, "urn:1")[1]) == [("attached", "new_session"), ("gap", "start_id_unknown")]
+    assert announced(one.take([event("a")], 0)) == []
+
+
+def test_after_a_crash_before_the_first_event_numbers_are_not_used_again() -> None:
+    """Kafka may have records of other events under them, so a gap starts a new epoch."""
+    one = continuity(start_after_id="", has_ids=False)
+    assert one.begin(OverlapWindow.starting(""), is_used=True) == ("", [])
+    actions = one.take(numbered(7, 8), 0)
+    assert (announced(actions), epochs(actions)) == ([("gap", "not_provable")], [None])
+    assert published(actions) == ["7", "8"]
+
+
+# Servers without ids
+
+
+def test_a_server_without_ids_is_refused_at_its_first_event() -> None:
+    """Nothing is announced for it."""
+    one = continuity(has_ids=False, is_new=True)
+    one.begin(START, is_used=False)
+    assert one.refuses([event(None, name="connected"), event(None)])
+    assert one.take([event(None)], 0) == [NoIds()]
+
+
+def test_a_mix_server_without_ids_is_refused_at_connected() -> None:
+    """Before any run: a reader that leaves later would cancel one."""
+    connected = event(None, name="connected")
+    one = continuity(has_ids=False, readers_take_part=True)
+    one.begin(START, is_used=False)
+    assert one.refuses([connected])
+    assert one.take([connected], 0) == [NoIds()]
+    for other in (continuity(has_ids=True, readers_take_part=True), continuity(has_ids=False)):
+        other.begin(START, is_used=False)
+        assert not other.refuses([connected])
+        assert other.take([connected], 0) == []
+
+
+def test_where_no_ids_are_accepted_a_mix_server_without_ids_is_reported() -> None:
+    """Its reader takes part in runs."""
+    one = continuity(has_ids=False, accepts_no_ids=True, readers_take_part=True)
+    one.begin(START, is_used=False)
+    assert not one.refuses([event(None, name="connected")])
+    assert one.take([event(None, name="connected")], 0) == [TakesPart()]
+
+
+def test_events_that_are_not_published_need_no_id() -> None:
+    """Their names are in ``events.skip``."""
+    one = continuity(has_ids=False, ids_not_required=frozenset({"ping"}))
+    one.begin(START, is_used=False)
+    assert not one.refuses([event(None, name="ping")])
+    assert announced(one.take([event(None, name="ping"), event("1")], 0))[-1:] != [("unresumable", "no_ids")]
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [(event("1"), ("resumed", "nothing_before")), (event(None), ("unresumable", "no_ids"))]
+)
+def test_before_any_id_is_known_the_first_event_shows_whether_a_server_could_resume(
+    first: Event, expected: tuple[str, str]
+) -> None:
+    """However idle the stream was before."""
     one = continuity(accepts_no_ids=True, has_ids=False)
-    _, actions = one.begin(OverlapWindow("0", "0", digest(event(None))), is_used=True)
-    assert told(actions) == [("unresumable", "no_ids")]
+    assert connect(one, START)[1] == []
+    assert announced(one.take([event(None, name="connected"), event("", name="")], 0)) == []
+    assert announced(one.take([first], 0)) == [expected]
+
+
+def test_a_server_without_ids_is_unresumable_at_each_connection() -> None:
+    """A loss that is announced for a connection that never opened counts for the next one."""
+    one = continuity(accepts_no_ids=True, has_ids=False)
+    known = extended(START, [_Entry(event(None), "0")])
+    sent, actions = one.begin(known, is_used=True)
+    assert (sent, announced(actions)) == ("0", [("unresumable", "no_ids")])
     for _ in range(2):
-        assert one.begin(OverlapWindow.starting("0"), is_used=False) == ("0", [])
-    assert told(one.opened()) == []
-    assert told(one.take([event(None)], 0)) == []
+        assert one.begin(START, is_used=False) == ("0", [])
+    assert one.opened() == []
+    assert announced(one.take([event(None)], 0)) == []
+
+
+class _Entry(NamedTuple):
+    event: Event | None
+    last_event_id: str
+
+
+def test_a_server_that_lost_its_ids_may_give_none_any_more() -> None:
+    """After it refused the last id."""
+    one = continuity(accepts_no_ids=True)
+    one.position_refused()
+    _, actions = one.begin(window(event("5"), after="4"), is_used=True)
+    assert announced(actions) == [("unresumable", "no_ids")]
+
+
+def test_connected_is_an_ordinary_event_on_a_server_without_schema() -> None:
+    """No event is about the connection there."""
+    one = continuity(connection_events=frozenset(), has_ids=False, is_new=True)
+    connect(one, START)
+    assert published(one.take([event("1", name="connected"), event("2", name="heartbeat")], 0)) == ["1", "2"]
+
+
+# Known events
 
 
 def test_known_events_are_dropped_and_prove_the_replay() -> None:
-    """From before the last id; what is behind them is handed over."""
+    """The events after them are published."""
     one = continuity()
     assert one.begin(window(event("5"), after="4"), is_used=True)[0] == "4"
     assert one.opened() == []
     assert one.awaits_replay
     actions = one.take([event("", name="connected"), *numbered(5, 7)], 0)
-    assert (told(actions), published(actions)) == ([("resumed", "replay_proved")], ["6", "7"])
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["6", "7"])
     assert not one.awaits_replay
 
 
-def test_more_events_under_one_id_than_are_remembered_come_again() -> None:
-    """Those that are remembered prove the replay; behind them nothing tells which are known."""
+def test_an_inclusive_replay_begins_with_the_event_of_the_requested_id() -> None:
+    """It is known, and so are all events that share its id."""
+    one = continuity()
+    one.begin(window(event("5"), after="4"), is_used=True)
+    assert one.take([event("4", "a"), event("4", "b")], 0) == []
+    actions = one.take(numbered(5, 6), 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["6"])
+
+
+def test_an_event_with_the_requested_id_is_published_if_the_replay_is_not_true() -> None:
+    """It may be another event under the same id."""
+    one = continuity()
+    one.begin(window(event("2"), after="1"), is_used=True)
+    actions = one.take([event("1", "other"), event("2", "other")], 0)
+    assert (announced(actions), published(actions)) == ([("reset", "ids_started_over")], ["1", "2"])
+
+
+def test_a_replay_of_all_events_is_recognised() -> None:
+    """Servers that ignore the requested id send everything again; each event is compared."""
+    one = following(continuity(has_ids=False), *numbered(1, 4))
+    connect(one, window(event("4"), after="3"))
+    actions = one.take(numbered(1, 6), 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["5", "6"])
+
+
+def test_a_long_history_is_published_again_once() -> None:
+    """Only the first 512 events are remembered, until a loss shows that more are needed."""
+    history = numbered(1, FEW + 88)
+    one = following(continuity(has_ids=False), *history)
+    known = window(history[-1], after=str(FEW + 87))
+    connect(one, known)
+    actions = one.take(history, 0)
+    assert announced(actions) == [("reset", "ids_started_over")]
+    assert one.is_repeating
+    connect(one, known)
+    assert published(one.take(history, 0)) == []
+    assert not one.is_repeating
+
+
+def test_an_event_under_the_start_id_is_followed_by_the_next_id() -> None:
+    """A server that counts from 0, and whose event 0 came live: an exclusive replay after 0 begins with 1."""
+    for first, expected in (("1", ["1"]), ("0", ["1"])):
+        one = following(continuity(has_ids=False), event("0"))
+        connect(one, window(event("0"), after="0"))
+        actions = one.take(numbered(int(first), 1), 0)
+        assert [kind for kind, _ in announced(actions)] == ["resumed"]
+        assert published(actions) == expected
+
+
+def test_more_events_under_one_id_than_are_remembered_are_published_again() -> None:
+    """The remembered ones prove the replay; nothing shows which of the others are known."""
     one = continuity()
     known = [event("5", str(number)) for number in range(MOST)]
     one.begin(window(*known, after="4"), is_used=True)
     actions = one.take([*known, event("5", "more")], 0)
-    assert told(actions) == [("resumed", "too_many_under_one_id")]
+    assert announced(actions) == [("resumed", "too_many_under_one_id")]
     assert published(actions) == ["5"]
 
 
-def test_without_overlap_the_server_is_believed() -> None:
-    """Resumed after the last id, which an id without an event may have moved."""
-    one = continuity(overlap=False)
-    assert one.begin(window(event("5"), after="4"), is_used=True, cursor="7")[0] == "7"
-    assert told(one.opened()) == [("resumed", "believed")]
-    assert published(one.take(numbered(8, 9), 0)) == ["8", "9"]
+def test_the_next_id_is_proof_if_no_earlier_one_is_known() -> None:
+    """A session that began with live events has only one id; an inclusive replay proves itself."""
+    for first in (7, 8):
+        one = continuity()
+        assert one.begin(window(event("7"), after=""), is_used=True)[0] == "7"
+        actions = one.take([event(None, name=""), *numbered(first, 8)], 0)
+        assert [kind for kind, _ in announced(actions)] == ["resumed"]
+        assert published(actions) == ["8"]
 
 
-def test_without_overlap_an_id_that_cannot_be_sent_means_the_one_before_it() -> None:
-    """In a new epoch, since events come again."""
-    one = continuity(overlap=False)
-    sent, actions = one.begin(window(event(" x"), after="4"), is_used=True)
-    assert (sent, told(actions)) == ("4", [("resumed", "unsendable_id")])
-    assert one.opened() == []
-
-
-def test_where_no_earlier_id_is_known_the_next_one_is_proof() -> None:
-    """A session that began with what came live has only one id."""
+def test_the_next_id_is_no_proof_if_several_events_share_the_last_one() -> None:
+    """More may share it, and cannot be requested."""
     one = continuity()
-    assert one.begin(window(event("7"), after=""), is_used=True)[0] == "7"
-    assert told(one.take([event(None, name=""), *numbered(8, 8)], 0)) == [("resumed", "next_id")]
+    one.begin(window(event("7", "a"), event("7", "b"), after=""), is_used=True)
+    assert announced(one.take(numbered(8, 8), 0)) == [("gap", "not_provable")]
 
 
-def test_ids_that_went_back_where_nothing_was_known_have_started_over() -> None:
-    """All from the start, in a new epoch."""
+# A replay that fails
+
+
+def test_after_a_failed_replay_everything_is_requested() -> None:
+    """If that begins with known events, nothing is lost and nothing is repeated."""
+    one = following(continuity(has_ids=False), *numbered(1, 3))
+    known = window(event("3"), after="2")
+    connect(one, known)
+    assert one.closed(timed_out=True) == []
+    assert connect(one, known)[0] == "0"
+    assert one.state is State.FETCH
+    actions = one.take(numbered(1, 5), 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["4", "5"])
+
+
+def test_a_loss_is_announced_once_if_everything_brings_nothing() -> None:
+    """Then the connection waits, however long."""
+    one = continuity()
+    known = window(event("5"), after="4")
+    connect(one, known)
+    assert one.closed(timed_out=True) == []
+    connect(one, known)
+    assert announced(one.closed(timed_out=True)) == [("gap", "not_replayed")]
+    for _ in range(3):
+        assert connect(one, known)[1] == []
+        assert not one.awaits_replay
+        assert one.closed(timed_out=False) == []
+    assert published(one.take(numbered(5, 6), 0)) == ["6"]
+
+
+def test_without_a_start_id_a_failed_replay_is_a_gap_at_once() -> None:
+    """Nothing more can be requested. The known events stay known, if they come later."""
+    one = continuity(start_after_id="")
+    known = window(event("a"), after="b")
+    connect(one, known)
+    actions = one.closed(timed_out=True)
+    assert (announced(actions), epochs(actions)) == ([("gap", "not_replayed")], [known])
+    connect(one, known)
+    assert not one.awaits_replay
+    actions = one.take([event("a"), event("c")], 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["c"])
+
+
+def test_events_of_a_new_history_follow_a_failed_replay() -> None:
+    """They belong to the epoch that the gap has started."""
+    one = continuity(start_after_id="")
+    known = window(event("a"), after="b")
+    connect(one, known)
+    one.closed(timed_out=True)
+    connect(one, known)
+    actions = one.take([event("x"), event("y")], 0)
+    assert (announced(actions), published(actions)) == ([], ["x", "y"])
+
+
+def test_streams_that_end_without_a_known_event_are_a_failed_replay() -> None:
+    """A finite stream of a server that lost the id; one or two may be cuts."""
+    one = continuity()
+    known = window(event("5"), after="4")
+    for _ in range(EMPTY_REPLAYS):
+        assert connect(one, known)[0] == "4"
+        assert one.closed(timed_out=False) == []
+    assert connect(one, known)[0] == "0"
+
+
+def test_the_replay_timeout_is_doubled_up_to_two_minutes() -> None:
+    """A slow server gets the time it needs; one that answers with another id did not know the requested one."""
+    one = continuity(replay_timeout=50.0)
+    known = window(event("5"), after="4")
+    timeouts = []
+    for _ in range(3):
+        connect(one, known)
+        timeouts.append(one.replay_timeout)
+        one.closed(timed_out=True)
+    assert timeouts == [50.0, 100.0, 120.0]
+    connect(continuity(), known, "4")
+    denied = continuity()
+    connect(denied, known, "another")
+    assert denied.replay_timeout == DENIED_TIMEOUT
+
+
+def test_unknown_opaque_ids_are_fetched_from_the_start() -> None:
+    """The event that came first waits, and comes again with those before it."""
+    one = following(continuity(has_ids=False, start_after_id="earliest"), event("a"), event("b"))
+    known = window(event("b"), after="a")
+    connect(one, known)
+    assert one.take([event("d")], 0) == [Reconnect("the replay does not begin with known events")]
+    assert connect(one, known)[0] == "earliest"
+    actions = one.take([event(each) for each in "abcd"], 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["c", "d"])
+
+
+def test_an_event_that_the_server_does_not_have_any_more_is_not_lost() -> None:
+    """It is published before what the server still has, or when nothing comes."""
+    for events, reasons in (([event("x")], ["not_recognised", "fetched_again"]), ([], ["not_recognised"])):
+        one = following(continuity(has_ids=False, start_after_id="earliest"), event("a"), event("b"))
+        known = window(event("b"), after="a")
+        connect(one, known)
+        one.take([event("d")], 0)
+        connect(one, known)
+        actions = one.take(events, 0) if events else one.closed(timed_out=True)
+        assert [reason for _, reason in announced(actions)] == reasons
+        assert published(actions) == ["d", *(each.id for each in events)]
+
+
+# Ids
+
+
+def test_ids_that_went_back_have_started_over() -> None:
+    """Everything is requested again in a new epoch."""
     one = continuity()
     one.begin(OverlapWindow("3", "7"), is_used=True)
     actions = one.take(numbered(2, 2), 0)
-    assert told(actions) == [("reset", "ids_started_over")]
+    assert announced(actions) == [("reset", "ids_started_over")]
     assert isinstance(actions[-1], Reconnect)
 
 
-def test_a_replay_that_does_not_come_is_given_up() -> None:
-    """All is fetched anew, from the start; from where the stream stands when the start is only what comes live."""
-    one = continuity()
-    one.begin(window(event("5"), after="4"), is_used=True)
-    (anew,) = one.lapse()
-    assert isinstance(anew, StartEpoch)
-    assert (told([anew]), anew.overlap_window) == ([("gap", "not_replayed")], OverlapWindow.starting("0"))
-    live = Continuity("", overlap=True, accepts_no_ids=False, has_ids=True, is_new=False)
-    live.begin(window(event("5"), after="4"), is_used=True)
-    (anew,) = live.lapse()
-    assert isinstance(anew, StartEpoch)
-    assert anew.overlap_window == OverlapWindow.starting("5")
-
-
-def test_a_server_without_ids_is_refused_at_its_first_event() -> None:
-    """What was before it is handed over."""
-    one = continuity(has_ids=False)
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    assert one.take([event(None)], 0) == [NoIds()]
-
-
-def test_an_event_without_an_id_between_others_is_doubted_once() -> None:
-    """Before it is handed over; a reconnect then numbers anew."""
-    one = continuity()
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    actions = one.take([event("1"), event(None, "a"), event("2"), event(None, "b")], 0)
-    assert [type(each) for each in actions] == [Publish, UncertainIds, Publish]
-    assert published(actions) == ["1", None, "2", None]
-    one.begin(window(event("2"), event(None, "b"), after="1")._replace(certain=False), is_used=True)
-    assert told(one.take([event("2"), event(None, "b")], 0)) == [("resumed", "events_without_ids")]
-
-
-def test_a_jump_is_healed_once_and_then_a_gap() -> None:
+def test_a_jump_is_requested_again_once_and_then_a_gap() -> None:
     """The second within ten minutes is a gap at once."""
-    one = continuity()
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    one.take(numbered(1, 5), 0)
+    one = following(continuity(), *numbered(1, 5))
     assert [type(each) for each in one.take(numbered(8, 9), 0)] == [Reconnect]
-    one.begin(window(event("5"), after="4"), is_used=True)
+    connect(one, window(event("5"), after="4"))
     actions = one.take([event("5"), *numbered(8, 9)], 1)
-    assert told(actions) == [("resumed", "replay_proved"), ("gap", "ids_jumped")]
+    assert announced(actions) == [("resumed", "replay_proved"), ("gap", "ids_jumped")]
     assert published(actions) == ["8", "9"]
     one.take(numbered(10, 30), 2)
     actions = one.take(numbered(33, 33), 3)
-    assert told(actions) == [("gap", "ids_jumped")]
-    assert [each.lifecycle_event.missing for each in actions if isinstance(each, StartEpoch)] == [2]
+    assert (announced(actions), missing(actions)) == ([("gap", "ids_jumped")], [2])
 
 
 def test_a_healed_jump_is_counted() -> None:
-    """The reconnect brought what was missing."""
-    one = continuity()
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    one.take(numbered(1, 5), 0)
+    """The reconnect brought the missing events."""
+    one = following(continuity(), *numbered(1, 5))
     one.take(numbered(8, 9), 0)
-    one.begin(window(event("5"), after="4"), is_used=True)
+    connect(one, window(event("5"), after="4"))
     actions = one.take(numbered(5, 9), 1)
     assert (published(actions), one.healed) == (["6", "7", "8", "9"], 1)
 
 
-def test_a_reader_that_stood_still_asks_again_at_most_every_half_minute() -> None:
-    """What it held is not handed over; where there are no ids it is, and told of."""
+def test_events_that_no_reconnect_brings_are_published_between_two_gaps() -> None:
+    """Held for a jump, on a server that never replays; each gap counts its missing events."""
+    one = following(continuity(), *numbered(1, 5))
+    one.take(numbered(8, 9), 0)
+    connect(one, window(event("5"), after="4"))
+    actions = one.take(numbered(12, 12), 1)
+    assert announced(actions) == [("gap", "not_healed"), ("gap", "forgotten")]
+    assert (missing(actions), published(actions)) == ([2, 2], ["8", "9", "12"])
+
+
+def test_a_reset_announces_the_events_that_the_start_has_lost() -> None:
+    """They make no jump and no other reconnect."""
     one = continuity()
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    one.take(numbered(1, 3), 0)
-    assert [type(each) for each in one.stood_still(numbered(4, 4), 6, 100)] == [Reconnect]
-    one.begin(window(event("3"), after="2"), is_used=True)
-    assert published(one.take(numbered(3, 5), 101)) == ["4", "5"]
-    assert published(one.stood_still(numbered(6, 6), 6, 110)) == ["6"]
-    bare = continuity(accepts_no_ids=True, has_ids=False)
-    bare.begin(OverlapWindow.starting("0"), is_used=False)
-    actions = bare.stood_still([event(None)], 6, 0)
-    assert (told(actions), published(actions)) == ([("gap", "stood_still")], [None])
-
-
-def test_a_server_without_ids_is_unresumable_at_each_connection() -> None:
-    """Where that is accepted."""
-    one = continuity(accepts_no_ids=True, has_ids=False)
-    known = extended(OverlapWindow.starting("0"), [_Passed(event(None))])
-    sent, actions = one.begin(known, is_used=True)
-    assert (sent, told(actions)) == ("0", [("unresumable", "no_ids")])
-    assert one.opened() == []
-
-
-class _Passed:
-    """An event that is in Kafka."""
-
-    def __init__(self, one: Event) -> None:
-        self.event: Event | None = one
-        self.last_event_id = "0"
-
-
-def test_where_only_what_comes_live_is_read_a_crash_at_the_beginning_may_have_lost_events() -> None:
-    """No header, nothing remembered: what came meanwhile is gone, and that is said."""
-    live = Continuity("", overlap=True, accepts_no_ids=False, has_ids=False, is_new=False)
-    assert live.begin(OverlapWindow.starting(""), is_used=True) == ("", [])
-    actions = live.take(numbered(7, 8), 0)
-    assert (told(actions), published(actions)) == ([("gap", "not_provable")], ["7", "8"])
-
-
-def test_the_next_id_is_no_proof_where_several_events_share_the_last_one() -> None:
-    """More may stand under it, and cannot be asked for where no earlier id is known."""
-    one = continuity()
-    one.begin(window(event("7", "a"), event("7", "b"), after=""), is_used=True)
-    assert told(one.take(numbered(8, 8), 0)) == [("gap", "not_provable")]
-
-
-def test_what_the_start_has_lost_is_told_by_the_reset_alone() -> None:
-    """No jump, and no other reconnect, where the ids that started over no longer begin with the first."""
-    one = continuity()
-    one.begin(window(event("9"), after="8"), is_used=True)
+    connect(one, window(event("9"), after="8"))
     one.take(numbered(9, 12), 0)
-    one.begin(window(event("12"), after="11"), is_used=True)
+    connect(one, window(event("12"), after="11"))
     actions = one.take(numbered(4, 5), 1)
     assert [type(each) for each in actions] == [StartEpoch, Reconnect]
-    assert told(actions) == [("reset", "ids_started_over")]
-    assert one.begin(OverlapWindow.starting("0"), is_used=False) == ("0", [])
+    assert announced(actions) == [("reset", "ids_started_over")]
+    assert connect(one, START) == ("0", [])
     actions = one.take(numbered(4, 6), 2)
-    assert (told(actions), published(actions)) == ([], ["4", "5", "6"])
+    assert (announced(actions), published(actions)) == ([], ["4", "5", "6"])
 
 
-def test_events_that_no_reconnect_brings_are_handed_over_between_two_gaps() -> None:
-    """What was held for a heal, on a server that never replays; each gap counts what is missing there."""
+# Events without ids between others
+
+
+def test_an_event_without_an_id_between_others_is_uncertain_once() -> None:
+    """A checkpoint says so before it is published."""
     one = continuity()
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    one.take(numbered(1, 5), 0)
-    one.take(numbered(8, 9), 0)
+    connect(one, START)
+    actions = one.take([event("1"), event(None, "a"), event("2"), event(None, "b")], 0)
+    assert [type(each) for each in actions] == [Announce, Publish, UncertainIds, Publish]
+    assert published(actions) == ["1", None, "2", None]
+
+
+def test_events_without_ids_that_a_replay_may_leave_out_are_announced_once() -> None:
+    """Reconnects of one process start no epoch."""
+    one = following(continuity(), event("1"), event(None, "a"), event("2"))
+    known = window(event("2"), after="1")._replace(certain=False)
+    for expected in ([("gap", "events_without_ids")], [], []):
+        connect(one, known)
+        actions = one.take(numbered(2, 2), 0)
+        assert (announced(actions), epochs(actions)) == (expected, [])
+
+
+def test_a_replay_that_brings_events_without_ids_is_a_true_one() -> None:
+    """The known events include one, and it came."""
+    one = following(continuity(), event("1"), event("2"), event(None, "b"))
+    connect(one, window(event("2"), event(None, "b"), after="1")._replace(certain=False))
+    assert announced(one.take([event("2"), event(None, "b")], 0)) == [("resumed", "replay_proved")]
+
+
+def test_after_a_crash_uncertain_ids_start_an_epoch() -> None:
+    """The numbers in Kafka may belong to events that the replay leaves out."""
+    one = continuity()
+    one.begin(window(event("2"), after="1")._replace(certain=False), is_used=True)
+    actions = one.take(numbered(2, 3), 0)
+    assert (announced(actions), len(epochs(actions))) == ([("gap", "events_without_ids")], 1)
+
+
+# Stalls
+
+
+def test_a_reader_that_stalled_requests_again_at_most_every_half_minute() -> None:
+    """The events that it had received are held; without ids they are published after a gap."""
+    one = following(continuity(), *numbered(1, 3))
+    assert [type(each) for each in one.stalled(numbered(4, 4), 6, 100)] == [Reconnect]
+    connect(one, window(event("3"), after="2"))
+    assert published(one.take(numbered(3, 5), 101)) == ["4", "5"]
+    assert published(one.stalled(numbered(6, 6), 6, 110)) == ["6"]
+    bare = following(continuity(accepts_no_ids=True, has_ids=False), event(None))
+    actions = bare.stalled([event(None)], 6, 0)
+    assert (announced(actions), published(actions)) == ([("gap", "stood_still")], [None])
+
+
+def test_a_stall_before_the_replay_has_proved_itself_changes_nothing() -> None:
+    """The connection still has to prove itself."""
+    one = continuity()
     one.begin(window(event("5"), after="4"), is_used=True)
-    actions = one.take(numbered(12, 12), 1)
-    assert told(actions) == [("gap", "not_healed"), ("gap", "forgotten")]
-    assert [each.lifecycle_event.missing for each in actions if isinstance(each, StartEpoch)] == [2, 2]
-    assert published(actions) == ["8", "9", "12"]
+    actions = one.stalled(numbered(5, 6), 6, 100)
+    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["6"])
 
 
-def test_how_much_a_gap_lacks_is_not_said_where_the_next_connection_begins_before_it() -> None:
-    """It may bring all of it."""
-    one = continuity()
-    one.begin(OverlapWindow.starting("0"), is_used=False)
-    one.take(numbered(1, 5), 0)
-    one.take(numbered(8, 9), 0)
-    one.begin(window(event("5"), after="4"), is_used=True)
-    actions = one.take(numbered(1, 3), 1)
-    assert told(actions) == [("gap", "not_healed"), ("reset", "ids_started_over")]
-    assert [each.lifecycle_event.missing for each in actions if isinstance(each, StartEpoch)] == [None, None]
-
-
-def test_a_reader_that_stood_still_before_the_replay_proved_itself_has_asked_anew_already() -> None:
-    """The connection goes on to prove itself; so it does with events held from an earlier one."""
-    one = continuity()
-    one.begin(window(event("5"), after="4"), is_used=True)
-    actions = one.stood_still(numbered(5, 6), 6, 100)
-    assert (told(actions), published(actions)) == ([("resumed", "replay_proved")], ["6"])
-
-
-def test_a_server_that_forgot_the_ids_is_looked_at_again() -> None:
-    """What was known of its ids no longer counts."""
-    one = continuity(accepts_no_ids=True)
-    one.forget_ids()
-    _, actions = one.begin(window(event("5"), after="4"), is_used=True)
-    assert told(actions) == [("unresumable", "no_ids")]
-
-
-def test_a_server_that_is_known_to_give_ids_is_not_believed_without_a_proof() -> None:
-    """Where no ids are accepted: its first event without one, after a crash at the beginning, is told of."""
-    one = continuity(accepts_no_ids=True, has_ids=False)
-    one.begin(OverlapWindow.starting("0"), is_used=True)
-    assert told(one.take([event(None)], 0)) == [("unresumable", "no_ids")]
-
-
-def test_without_an_id_before_the_last_one_overlap_goes_on_after_the_last_that_can_be_sent() -> None:
-    """An id that HTTP cannot carry, and none before it: from the start, in a new epoch."""
-    one = continuity()
-    sent, actions = one.begin(window(event(" x"), after=""), is_used=True)
-    assert (sent, told(actions)) == ("", [("resumed", "unsendable_id")])
-
-
-def test_events_that_were_kept_are_handed_over_before_one_that_proves_nothing() -> None:
-    """Where no earlier id is known, the next connection begins with what follows them: nothing is missing."""
-    one = Continuity("", overlap=True, accepts_no_ids=False, has_ids=True, is_new=False)
-    one.begin(OverlapWindow.starting(""), is_used=False)
+def test_held_events_are_published_if_the_next_connection_continues_after_them() -> None:
+    """Nothing is missing."""
+    one = continuity(start_after_id="")
+    connect(one, OverlapWindow.starting(""))
     one.take(numbered(7, 7), 0)
-    assert [type(each) for each in one.stood_still(numbered(8, 9), 6, 100)] == [Reconnect]
-    one.begin(window(event("7"), after=""), is_used=True)
+    assert [type(each) for each in one.stalled(numbered(8, 9), 6, 100)] == [Reconnect]
+    connect(one, window(event("7"), after=""))
     assert published(one.take(numbered(10, 10), 101)) == ["8", "9", "10"]
 
 
-def test_a_server_that_gave_no_id_before_a_crash_is_refused_at_its_first_event_without_one() -> None:
-    """Also after a crash, where nothing else is known."""
-    one = continuity(has_ids=False)
-    one.begin(OverlapWindow.starting("0"), is_used=True)
-    assert one.take([event(None)], 0) == [NoIds()]
+# Without overlap, and ids that cannot be sent
 
 
-def test_without_overlap_the_last_event_says_where_to_resume_unless_an_id_alone_moved_it() -> None:
-    """The outbox need not say so."""
+def test_without_overlap_the_server_is_believed() -> None:
+    """It resumes after the last id, which an id-only block may have moved."""
     one = continuity(overlap=False)
+    assert one.begin(window(event("5"), after="4"), is_used=True, cursor="7")[0] == "7"
+    assert announced(one.opened()) == [("resumed", "believed")]
+    assert published(one.take(numbered(8, 9), 0)) == ["8", "9"]
     assert one.begin(window(event("5"), after="4"), is_used=True)[0] == "5"
     assert one.begin(window(event("5"), after="4"), is_used=True, cursor=" x")[0] == "5"
 
 
-def test_a_proof_says_nothing_more_where_a_new_epoch_was_told_of_before() -> None:
-    """Two words for one connection would contradict each other."""
-    one = continuity()
-    assert told(one.begin(window(event(" x"), after=""), is_used=True)[1]) == [("resumed", "unsendable_id")]
-    one.begin(window(event("5"), after="4"), is_used=True)
-    actions = one.take(numbered(5, 6), 0)
-    assert (told(actions), published(actions)) == ([], ["6"])
+def test_without_overlap_an_inclusive_replay_gives_no_event_two_numbers() -> None:
+    """The event of the requested id is known; another one with the same id is not."""
+    one = continuity(overlap=False)
+    connect(one, window(event("5"), after="4"))
+    assert published(one.take([event("5"), event("5", "other"), event("6")], 0)) == ["5", "6"]
+
+
+def test_without_overlap_missing_ids_are_still_seen() -> None:
+    """Ids that rise by one show a gap, and ids that went back a reset."""
+    for first, expected in (("9", ("gap", "forgotten")), ("2", ("reset", "ids_started_over"))):
+        one = continuity(overlap=False)
+        connect(one, window(event("5"), after="4"))
+        assert announced(one.take([event(first)], 0)) == [expected]
+
+
+def test_an_id_that_cannot_be_sent_is_proved_by_the_one_before_it() -> None:
+    """Also without overlap; if there is none, everything is requested after a gap."""
+    one = continuity(overlap=False)
+    assert one.begin(window(event(" x"), after="4"), is_used=True) == ("4", [])
+    assert one.awaits_replay
+    sent, actions = continuity().begin(window(event(" x"), after=""), is_used=True)
+    assert (sent, announced(actions)) == ("0", [("gap", "unsendable_id")])

@@ -143,7 +143,12 @@ class TestPolicies:
     @pytest.mark.parametrize("name", ["", "connected", "heartbeat", "thinking"])
     def test_connection_events_ids_alone_and_skipped_events_take_no_number(self, name: str) -> None:
         assert encode(event(name=name)) is None
-        assert encode(event(name=name), replace(RULES, schema=None)) is None
+
+    @pytest.mark.parametrize("name", ["connected", "heartbeat"])
+    def test_without_a_schema_connected_and_heartbeat_are_ordinary_events(self, name: str) -> None:
+        rules = replace(RULES, schema=None)
+        assert encode(event(name=name), rules) is not None
+        assert encode(event(name=name), replace(rules, skip=frozenset({name}))) is None
 
     @pytest.mark.parametrize(
         ("data", "reason"), [(WRONG, "schema"), (BROKEN, "invalid_json"), ('{"a":NaN}', "invalid_json")]

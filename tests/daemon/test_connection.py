@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from bridge.core.identity import SessionKey
-from bridge.daemon.connection import REPLAY_TIMEOUT, STABLE_AFTER, Replay, StreamConnection, own_share_of_age
+from bridge.daemon.connection import STABLE_AFTER, Replay, StreamConnection, own_share_of_age
 from bridge.sse.event_stream import EventStream
 
 
@@ -20,9 +20,12 @@ class Stream:
     blocks: int = 0
 
 
-def connection(stream: Stream | None = None, *, awaits_replay: bool = True) -> StreamConnection:
+REPLAY_TIMEOUT = 10.0
+
+
+def connection(stream: Stream | None = None, replay_timeout: float | None = REPLAY_TIMEOUT) -> StreamConnection:
     """A connection that was opened at 100 s."""
-    return StreamConnection(cast("EventStream", stream or Stream()), 100.0, awaits_replay=awaits_replay)
+    return StreamConnection(cast("EventStream", stream or Stream()), 100.0, replay_timeout)
 
 
 def test_connections_made_together_do_not_end_together() -> None:
@@ -53,7 +56,7 @@ def test_a_replay_that_began_cannot_time_out() -> None:
     one = connection()
     one.replay_began()
     assert not one.is_replay_late(1000.0, 0.0)
-    assert not connection(awaits_replay=False).is_replay_late(1000.0, 0.0)
+    assert not connection(replay_timeout=None).is_replay_late(1000.0, 0.0)
 
 
 def test_seconds_in_which_the_process_was_busy_do_not_count() -> None:
@@ -78,4 +81,5 @@ def test_a_connection_has_worked_if_it_moved_the_id_or_lasted(stream: Stream, se
     read = Stream()
     one = connection(read)
     read.last_event_id, read.blocks = stream.last_event_id, stream.blocks
-    assert one.has_worked(100.0 + seconds) is worked
+    assert one.has_worked(100.0 + seconds, is_new=True) is worked
+    assert one.has_worked(100.0 + seconds, is_new=False) is (worked and seconds > 0)

@@ -1,8 +1,8 @@
-"""A model of servers that keep less than they promise, and of a bridge that dies at any moment.
+"""A model of event stream servers with many habits, and of a bridge that can crash at any moment.
 
-The server is nothing but its buffer, its ids and its habits. The bridge is the real ``Continuity`` between that server
-and a model of the outbox: numbers, a window that is folded as it is acknowledged, marks that are durable before what
-is behind them. The log outlives all crashes, and says what a consumer that follows the rule has seen.
+The server consists of its buffer, its ids and its habits. The bridge is the real ``Continuity`` between that server and
+a model of the publisher: numbers, a window that is folded as events are acknowledged, barriers that are durable before
+the records after them. The log survives all crashes, and contains what a consumer that follows the rule has seen.
 """
 
 from __future__ import annotations
@@ -14,31 +14,46 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.stream.continuity import (
+from bridge.core.stream.actions import (
     Action,
     Announce,
-    Continuity,
     NoIds,
     Publish,
     Reconnect,
     StartEpoch,
+    TakesPart,
     UncertainIds,
 )
+from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
+from bridge.core.stream.facts import LOSSES, Policy
 from bridge.core.stream.overlap import OverlapWindow, extended
+from bridge.core.stream.states import State
 
-LOSSES = frozenset({"gap", "reset", "unresumable"})
+EARLIEST = "earliest"
+"""The start id with which a server with opaque ids replays all its events."""
+CONNECTION_EVENTS = frozenset({"connected", "heartbeat"})
 
 
 @dataclass(frozen=True)
 class Habits:
-    """What kind of server it is."""
+    """The kind of server."""
 
-    ids: Literal["rising", "sparse", "repeating", "opaque", "between", "none"] = "rising"
-    """``between``: rising, with events that have none between them."""
+    ids: Literal["rising", "sparse", "repeating", "opaque", "between", "none", "per connection"] = "rising"
+    """``between``: rising, with events that have none between them. ``per connection``: each one counts from 1."""
+    counts_from: int = 1
+    """The first id where ids rise."""
+    is_inclusive: bool = False
+    """A replay begins with the event of the requested id."""
+    answers_id: bool = False
+    """The response names the id that the replay follows; another one than requested if it did not know that."""
+    replay_seconds: float = 0.0
+    """Seconds until anything comes on a new connection."""
+    is_finite: bool = False
+    """Each stream ends after its replay."""
     resumes: Literal["truly", "never", "from its start"] = "truly"
-    unknown: Literal["all", "nothing"] = "all"
-    """What is replayed after an opaque id that it does not know."""
+    unknown: Literal["all", "nothing", "refused"] = "all"
+    """The answer to an opaque id that it does not know; a refusal is a 400 or a 500."""
     replays_without_id: bool = True
     connected: Literal["none", "no id", "counter", "position"] = "none"
     heartbeat: Literal["none", "no id", "counter", "position"] = "none"
@@ -62,13 +77,25 @@ class Connection:
     waiting: deque[Sent] = field(default_factory=deque)
     dropped: tuple[int, ...] = ()
     last_event_id: str = ""
+    answered_id: str | None = None
+    replay_seconds: float = 0.0
+    sent: int = 0
+    """Events of this connection so far, where each one counts its own."""
+
+
+class Refused(Exception):
+    """The server refuses the last event id."""
 
 
 class Server:
     """One session of a server. An event's ``received_ms`` says which it is: no digest looks at that."""
 
-    def __init__(self, habits: Habits, chance: random.Random) -> None:
+    def __init__(self, habits: Habits, chance: random.Random, *, can_fetch: bool = True) -> None:
+        """``can_fetch``: the start id makes this server send all that it has."""
         self.habits = habits
+        self.can_fetch = can_fetch
+        self.first_connected: int | None = None
+        """The number of events when the first connection was made."""
         self.chance = chance
         self.buffer: list[Event] = []
         self.appended = 0
@@ -76,7 +103,7 @@ class Server:
         """Events that it could not always have given: evicted, forgotten, dropped, or never replayed."""
         self.connection: Connection | None = None
         self.faults = 0
-        self.counter = 0
+        self.counter = habits.counts_from - 1
         self._group = 0
         self._incarnation = 0
         self.was_reset = False
@@ -111,7 +138,7 @@ class Server:
 
     def _next_id(self) -> str | None:
         match self.habits.ids:
-            case "none":
+            case "none" | "per connection":
                 return None
             case "between" if self.chance.random() < 0.3:
                 return None
@@ -126,7 +153,7 @@ class Server:
         return f"{self._incarnation}-{self.counter}" if self.habits.ids == "opaque" else str(self.counter)
 
     def _not_sent(self, event: Event) -> None:
-        if self.habits.resumes == "never" or event.id is None:
+        if self.habits.resumes == "never" or event.id is None or self.habits.ids == "per connection":
             self.out_of_reach.add(event.received_ms)
 
     def beat(self) -> None:
@@ -161,7 +188,7 @@ class Server:
             self.buffer.clear()
         if not keeps_ids:
             self.was_reset = True
-            self.counter = self._group = 0
+            self.counter, self._group = self.habits.counts_from - 1, 0
             self._incarnation += 1
             self.buffer = [event._replace(id=self._next_id()) for event in self.buffer]
             nameless = {event.received_ms for event in self.buffer if event.id is None}
@@ -184,15 +211,31 @@ class Server:
     def connect(self, last_event_id: str) -> Connection:
         """A new stream; at most one at a time."""
         self.cut()
-        connection = self.connection = Connection(last_event_id=last_event_id)
+        if self.habits.unknown == "refused" and not self.knows(last_event_id):
+            raise Refused
+        if self.first_connected is None:
+            self.first_connected = self.appended
+        connection = self.connection = Connection(
+            last_event_id=last_event_id, replay_seconds=self.habits.replay_seconds
+        )
+        if self.habits.answers_id and last_event_id:
+            connection.answered_id = last_event_id if self.knows(last_event_id) else "another"
         if self.habits.connected != "none":
             connection.waiting.append(self._about(connection, "connected", self.habits.connected))
         connection.waiting.extend(map(Sent, self._replay(last_event_id)))
         return connection
 
+    def knows(self, last_event_id: str) -> bool:
+        """Whether a replay can follow this id."""
+        if last_event_id == "":
+            return True
+        if self.habits.ids == "opaque":
+            return last_event_id == EARLIEST or any(event.id == last_event_id for event in self.buffer)
+        return last_event_id.isdigit()
+
     def _replay(self, last_event_id: str) -> list[Event]:
         habits = self.habits
-        if habits.resumes == "never":
+        if habits.resumes == "never" or habits.ids == "per connection":
             self.out_of_reach |= {event.received_ms for event in self.buffer}
             return []
         events = self.buffer if habits.resumes == "from its start" else self._after(last_event_id)
@@ -202,19 +245,29 @@ class Server:
         if last_event_id == "":
             self.out_of_reach |= {event.received_ms for event in self.buffer}
             return []
-        if last_event_id == "0":
-            return self.buffer
+        if last_event_id == EARLIEST:
+            return self.buffer if self.habits.ids == "opaque" else self._unknown()
         if self.habits.ids == "opaque":
             places = [at for at, event in enumerate(self.buffer) if event.id == last_event_id]
-            if not places and self.habits.unknown == "nothing":
-                self.out_of_reach |= {event.received_ms for event in self.buffer}
-            return self.buffer[places[-1] + 1 :] if places else self.buffer if self.habits.unknown == "all" else []
+            if places:
+                return self.buffer[places[-1] + (not self.habits.is_inclusive) :]
+            return self._unknown()
         found = len(self.buffer)
-        while found and not 0 < int(self.buffer[found - 1].id or 0) <= int(last_event_id):
+        limit = int(last_event_id) - self.habits.is_inclusive
+        while found and not 0 <= int(self.buffer[found - 1].id or (self.buffer[found - 1].id is None and -1)) <= limit:
             found -= 1
+        if self.habits.ids == "repeating" or last_event_id == "0":
+            self.misnamed |= {event.received_ms for event in self.buffer[:found] if event.id == last_event_id}
         if self.was_reset:
             self.misnamed |= {event.received_ms for event in self.buffer[:found]}
         return self.buffer[found:]
+
+    def _unknown(self) -> list[Event]:
+        if self.habits.unknown == "all":
+            return self.buffer
+        if not self.can_fetch:
+            self.out_of_reach |= {event.received_ms for event in self.buffer}
+        return []
 
 
 class Record(NamedTuple):
@@ -284,7 +337,7 @@ class Entry(NamedTuple):
 
 
 class Publisher:
-    """Numbers, and what is on its way to the log. A barrier is written when all before it has passed."""
+    """Numbers events and writes them to the log. A barrier is written after everything before it is acknowledged."""
 
     def __init__(self, log: Log, start: str) -> None:
         self.log = log
@@ -368,7 +421,8 @@ class Bridge:
         self.server, self.log = server, log
         self.start, self.overlap, self.accepts = start, overlap, accepts
         self.now = 0.0
-        self.reconnects = 0
+        self.reconnects = self.refusals = 0
+        self.is_opened = False
         self.stopped = False
         self.untold: set[int] = set()
         """Events that were missing where ids did not yet tell of it."""
@@ -378,11 +432,12 @@ class Bridge:
         """A new process: nothing is known but the newest checkpoint."""
         known = self.log.checkpoint
         self.server.cut()
+        if not self.log.told:
+            self.server.first_connected = None  # nothing was claimed yet
         self.publisher = Publisher(self.log, self.start)
+        policy = Policy(self.start, self.overlap, self.accepts, CONNECTION_EVENTS)
         self.continuity = Continuity(
-            self.start,
-            overlap=self.overlap,
-            accepts_no_ids=self.accepts,
+            policy,
             has_ids=known is not None and known.overlap_window.cursor not in ("", self.start),
             is_new=known is None,
         )
@@ -404,8 +459,22 @@ class Bridge:
         is_used = not self._has_begun or self.publisher.sequence > 0
         sent, actions = self.continuity.begin(self.publisher.overlap_window, is_used=is_used)
         self._perform(actions)
-        self.server.connect(sent)
-        self._perform(self.continuity.opened())
+        try:
+            connection = self.server.connect(sent)
+        except Refused:
+            self._drop_refused_id(sent)
+            return
+        self.continuity.answered(connection.answered_id)
+        self.is_opened = False
+
+    def _drop_refused_id(self, sent: str) -> None:
+        """Continue without the refused id, as the session's stream does."""
+        self.refusals += 1
+        if sent in {"", self.start} and self.refusals < 3:
+            return
+        self.continuity.position_refused()
+        lifecycle_event = LifecycleEvent("unresumable", "refused_id", "")
+        self._begin_epoch(OverlapWindow.starting("" if sent == self.start else self.start), lifecycle_event)
 
     def read(self, most: int, *, stood: float = 0.0) -> None:
         """What the next read returns, or a new connection where there is none."""
@@ -413,6 +482,9 @@ class Bridge:
         if connection is None:
             self.connect()
             return
+        if connection.replay_seconds and self._waits(connection.replay_seconds):
+            return
+        connection.replay_seconds = 0.0
         events: list[Event] = []
         while connection.waiting and len(events) < most:
             sent = connection.waiting[0]
@@ -420,36 +492,55 @@ class Bridge:
                 break
             events.append(self._received(connection, connection.waiting.popleft()))
         if events:
-            actions = self._taken(events, stood)
             try:
-                self._perform(actions)
+                if not self.is_opened:
+                    self.is_opened = True
+                    self._perform(self.continuity.opened())
+                self._perform(self._taken(events, stood))
             except _Again:
                 self.reconnects += 1
                 self.server.cut()
                 self.connect()
+        if self.server.habits.is_finite and not connection.waiting and self.connection is connection:
+            self.close()
+
+    def _waits(self, seconds: float) -> bool:
+        """Whether the replay timeout is over before anything comes."""
+        return seconds > self.continuity.replay_timeout and self.wait_in_vain()
 
     def wait_in_vain(self) -> bool:
-        """Nothing more comes for long: a replay that has not begun by now does not come. Whether it was waited for."""
+        """Nothing comes within the replay timeout. False if no replay is awaited."""
         if not self.continuity.awaits_replay:
             return False
-        self.server.cut()
-        self._perform(self.continuity.lapse())
+        self.close(timed_out=True)
         return True
+
+    def close(self, *, timed_out: bool = False) -> None:
+        """The connection ends."""
+        self.server.cut()
+        self._perform(self.continuity.closed(timed_out=timed_out))
 
     def _received(self, connection: Connection, sent: Sent) -> Event:
         tells = (
-            self.server.habits.ids == "rising" and self.continuity._ids.prove_jumps and self.continuity._opening is None
+            self.server.habits.ids == "rising"
+            and "counter" not in {self.server.habits.connected, self.server.habits.heartbeat}
+            and self.continuity._facts.ids.prove_jumps
+            and self.continuity.state is State.FOLLOWING
         )
         if not tells:
             self.untold.update(sent.dropped)
-        if sent.event.id is not None:
-            connection.last_event_id = sent.event.id
-        return sent.event._replace(last_event_id=connection.last_event_id)
+        event = sent.event
+        if self.server.habits.ids == "per connection" and event.received_ms:
+            connection.sent += 1
+            event = event._replace(id=str(connection.sent))
+        if event.id is not None:
+            connection.last_event_id = event.id
+        return event._replace(last_event_id=connection.last_event_id)
 
     def _taken(self, events: list[Event], stood: float) -> list[Action]:
         if stood:
             self.server.faults += 1
-            return self.continuity.stood_still(events, stood, self.now)
+            return self.continuity.stalled(events, stood, self.now)
         return self.continuity.take(events, self.now)
 
     def _perform(self, actions: Sequence[Action]) -> None:
@@ -468,6 +559,8 @@ class Bridge:
                     raise _Again
                 case UncertainIds():
                     self.publisher.doubt()
+                case TakesPart():
+                    pass
                 case NoIds():
                     self.stopped = True
                     self.server.cut()
@@ -497,7 +590,8 @@ class World:
     ) -> None:
         self.chance = random.Random(seed)
         self.habits, self.troubles, self.start = habits, troubles, start
-        self.server = Server(habits, self.chance)
+        can_fetch = start == EARLIEST if habits.ids == "opaque" else start.isdigit()
+        self.server = Server(habits, self.chance, can_fetch=can_fetch)
         self.log = Log()
         for _ in range(self.chance.choice((0, 0, 1, 5))):
             self.server.append()
@@ -561,7 +655,9 @@ class World:
             while self.bridge.connection is None or self.bridge.connection.waiting or self.bridge.wait_in_vain():
                 self.bridge.read(1000)
                 turns += 1
-                assert turns < 20, "it never comes to rest"
+                if turns == 60 and self.habits.is_finite:
+                    break
+                assert turns < 20 or self.habits.is_finite, "it never comes to rest"
             for _ in range(more):
                 self.server.append()
         self.bridge.publisher.settle()
@@ -570,18 +666,29 @@ class World:
 
     def collisions(self) -> list[tuple[Record, int]]:
         """Numbers with two meanings, beyond those that nothing could have prevented."""
-        if self.bridge.untold:
+        if self.bridge.untold or self.is_misled:
             return []  # what it sends live is one stream, what it replays another, and no id shows it
         return [each for each in self.log.collisions if each[0].epoch not in self.log.unproved]
+
+    @property
+    def is_misled(self) -> bool:
+        """Whether a fresh id was just the next one after the old ones: nothing shows that it is another event's."""
+        reasons = {each.reason for each in self.log.told}
+        may_be_others = self.server.was_reset or self.habits.ids == "repeating"
+        return may_be_others and not reasons.isdisjoint({"known_forgotten", "not_healed", "next_id"})
+
+    @property
+    def believes_first(self) -> bool:
+        """Whether the first id looked like the first one of a server that never gave it to another event."""
+        told = [each for each in self.log.told if each.from_last_event_id == self.start]
+        is_first = any(each.reason in {"nothing_before", "next_id"} for each in told)
+        return is_first and (self.server.was_reset or self.habits.ids in {"per connection", "repeating"})
 
     @property
     def excused(self) -> set[int]:
         """Events whose loss nothing could show."""
         hidden = {record.uid for record, _ in self.log.collisions if record.epoch in self.log.unproved}
-        by_chance = self.server.was_reset and any(
-            each.reason in {"known_forgotten", "not_healed"} for each in self.log.told
-        )
-        if hidden or by_chance:  # a fresh id was just the next of the old ones: nothing shows that it is another's
+        if hidden or self.is_misled:
             return set(range(self.server.appended + 1))
         return self.server.nameless | self.server.misnamed | self.bridge.untold
 
@@ -607,6 +714,8 @@ class World:
         for uid in self.unseen():
             after = [at for each, at in first.items() if each > uid]
             before = max((at for each, at in first.items() if each < uid and at < min(after, default=0)), default=-1)
-            if after and before >= 0 and not any(before < at < min(after) for at in told):
+            since_attached = uid > (self.server.first_connected or 0)
+            since_attached = since_attached and not self.believes_first
+            if after and (before >= 0 or since_attached) and not any(before < at < min(after) for at in told):
                 found.add(uid)
         return found - self.excused

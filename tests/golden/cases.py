@@ -161,12 +161,13 @@ def dead_letters() -> Documents:
 REASONS = {
     "attached": ["new_session"],
     "resumed": [
-        "believed", "events_without_ids", "kafka_refused", "known_forgotten", "late_checkpoint", "next_id",
-        "not_provable", "nothing_before", "replay_proved", "settings_changed", "too_many_under_one_id", "unsendable_id",
+        "believed", "kafka_refused", "known_forgotten", "late_checkpoint", "next_id", "nothing_before",
+        "replay_proved", "settings_changed", "too_many_under_one_id",
     ],
     "gap": [
-        "forgotten", "ids_jumped", "not_healed", "not_provable", "not_recognised", "not_replayed", "replay_incomplete",
-        "stood_still",
+        "events_without_ids", "fetched_again", "forgotten", "ids_jumped", "not_healed", "not_provable",
+        "not_recognised", "not_replayed", "replay_incomplete", "start_id_skipped", "start_id_unknown",
+        "stood_still", "unsendable_id",
     ],
     "reset": ["ids_started_over"],
     "unresumable": ["no_ids", "refused_id"],
@@ -188,13 +189,16 @@ STREAMS: dict[str, tuple[Known, list[list[str | None]]]] = {
     "without overlap, an id that cannot be sent": (Known(ids=(" x",), overlap=False), [["6"]]),
     "forgotten, with a hole": (Known(), [["9"]]),
     "the last event forgotten": (Known(), [["6"]]),
-    "an unknown text id": (Known(), [["abc"]]),
+    "an unknown text id": (Known(), [["abc"], ["abc"]]),
+    "an unknown text id, not there any more": (Known(), [["abc"], ["def"]]),
     "half a replay": (Known("4", ("5", "5")), [["5", "9"]]),
-    "not replayed": (Known(), [[]]),
+    "not replayed": (Known(), [[], []]),
     "ids started over": (Known(), [["2"]]),
     "a server without ids": (Known("0", (None,), without_ids=True, has_ids=False), [[None]]),
-    "text ids, nothing proves": (Known("x", ("y",)), [["z"]]),
+    "text ids, nothing proves": (Known("x", ("y",)), [["z"], ["z"]]),
     "text ids from the start": (Known("0", ()), [["z"]]),
+    "before the first event, reconnected": (Known("0", (), is_used=False), [["4"]]),
+    "an id that cannot be sent, none before it": (Known("", (" x",)), [["6"]]),
     "a jump at the first event": (Known("3", ()), [["9"]]),
 }
 

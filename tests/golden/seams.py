@@ -43,8 +43,10 @@ from bridge.core.snapshot import (
     ShardSnapshot,
     TopicSnapshot,
 )
-from bridge.core.stream.continuity import Action, Announce, Continuity, StartEpoch
+from bridge.core.stream.actions import Action, Announce, StartEpoch
+from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event, Oversize
+from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.daemon.session_states import State as SessionState
 from bridge.daemon.source import Source
@@ -171,9 +173,8 @@ class Known(NamedTuple):
 
 def announced(known: Known, connections: Sequence[Sequence[str | None]], *, stalls: bool = False) -> list[list[Any]]:
     """What is announced (kind, reason, from, to, missing) while a stream brings events with these ids."""
-    one = Continuity(
-        "0", overlap=known.overlap, accepts_no_ids=known.without_ids, has_ids=known.has_ids, is_new=known.is_new
-    )
+    policy = Policy("0", known.overlap, known.without_ids)
+    one = Continuity(policy, has_ids=known.has_ids, is_new=known.is_new)
     window = [_event(each) for each in known.ids]
     cursor = (known.ids[-1] or "") if known.ids else known.after
     overlap_window = OverlapWindow(known.after, cursor, b"".join(map(digest, window)), known.certain)
@@ -181,7 +182,10 @@ def announced(known: Known, connections: Sequence[Sequence[str | None]], *, stal
     for ids in connections:
         actions += [*one.begin(overlap_window, is_used=known.is_used)[1], *one.opened()]
         events = [_event(each) for each in ids]
-        actions += one.stood_still(events, 5, 0) if stalls else one.take(events, 0) if events else one.lapse()
+        if stalls:
+            actions += one.stalled(events, 5, 0)
+        else:
+            actions += one.take(events, 0) if events else one.closed(timed_out=True)
     found = [each.lifecycle_event for each in actions if isinstance(each, Announce | StartEpoch)]
     return [[it.kind, it.reason, it.from_last_event_id, it.to_last_event_id, it.missing] for it in found]
 

@@ -64,17 +64,18 @@ def publish_a_whole_run(mix: MixServer) -> None:
 
 
 def test_its_events_are_refused_by_default(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """The session stops at the first event without an id, and the bridge sends no further request."""
+    """The session stops at ``connected`` without an id, before any run, and the bridge sends no further request."""
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {"servers.local.sessions": "a", "servers.local.discover": False}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
-            publish_a_whole_run(mix)
             assert wait_logged(bridge, "without ids")["setting"] == "servers.local.without_ids"
             wait_until(lambda: session(bridge, "a")["state"] == "refused", 10, "its stop")
+            publish_a_whole_run(mix)
             assert bridge.terminate() == 0
-        assert mix.counts("a")["opened"] == 1
+        counts = mix.counts("a")
+        assert (counts["opened"], counts["cancelled_runs"]) == (1, 0)
+    assert lifecycle(kafka, namespace, "a") == []
     assert events(kafka, namespace) == []
 
 

@@ -155,15 +155,20 @@ class Rules:
         between an event record and a dead letter.
         """
         decisive = {
-            "skip": sorted(self.skip - CONNECTION_EVENTS),
+            "skip": sorted(self.skip - self.connection_events),
             "unknown": self.unknown,
             "invalid": self.invalid,
-            "schema": None if self.schema is None else self.schema_version,
+            "schema": "none" if self.schema is None else self.schema_version,
             "max_bytes": self.max_bytes,
             "topics": [self.events_topic, self.dead_letters_topic],
             "routes": [[route.match, route.topic, route.server] for route in self.routes],
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def connection_events(self) -> frozenset[str]:
+        """Names of the events about the connection; without a schema, every event belongs to the session."""
+        return frozenset() if self.schema is None else CONNECTION_EVENTS
 
     def topic_of(self, name: str, server: str) -> str:
         """The topic for events of this SSE name: that of the first route that matches, else the events topic."""
@@ -339,7 +344,7 @@ class Encoder:
 
 def _check_of(rules: Rules, name: str) -> tuple[Callable[[str], Violation | None] | None, Policy]:
     """How events of this name are checked (None: skipped), and what happens to invalid ones."""
-    if not name or name in CONNECTION_EVENTS or name in rules.skip:
+    if not name or name in rules.connection_events or name in rules.skip:
         return None, "skip"
     if rules.schema is None:
         return _check_json, "publish"

@@ -68,6 +68,7 @@ def _settings(kafka: str, namespace: str, url: str) -> dict[str, object]:
         "servers.foreign.url": url,
         "servers.foreign.stream_path": "/channels/{session}/events",
         "servers.foreign.event_schema": "none",
+        "servers.foreign.start_after_id": "0",  # the library compares ids as texts, and all of them are above it
         "servers.foreign.discover": False,
         "servers.foreign.sessions": list(CHANNELS),
         "servers.foreign.reconnect_min": "50ms",

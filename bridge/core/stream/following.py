@@ -1,0 +1,106 @@
+"""Decisions about the events after a connection has proved its position: ids that jump, start over, or are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bridge.core.stream.actions import Action, NoIds, UncertainIds
+from bridge.core.stream.event import Event
+from bridge.core.stream.facts import StreamFacts
+from bridge.core.stream.ids import Step, number
+
+HEAL_EVERY: Final = 600.0
+"""Seconds between two reconnects because of a jump: a server that loses events often must not be reconnected often."""
+
+
+class Following:
+    """Follows the ids of one session's stream. For its thread alone. Nothing is ever dropped as a repeat here."""
+
+    def __init__(self, facts: StreamFacts) -> None:
+        self.healed = 0
+        """Jumps that a reconnect filled."""
+        self._facts = facts
+        self._healing: tuple[int, int] | None = None
+        self._healed_at = float("-inf")
+
+    def follow(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
+        """Publish events up to the first one that needs a decision; returns the rest. ``now``: seconds, monotonic."""
+        facts = self._facts
+        if facts.has_ids and facts.ids.advance(events):
+            self._note_healed(events[0])
+            facts.last_id = events[-1].id or ""
+            actions += facts.publish(events)
+            return []
+        for index, event in enumerate(events):
+            if not event.id:
+                if self._may_lack_id(event):
+                    continue
+                actions += facts.publish(events[:index])
+                return self._without_id(events[index:], actions)
+            facts.has_ids = True
+            step = facts.ids.classify(event.id)
+            if step is not Step.NEXT:
+                actions += facts.publish(events[:index])
+                rest = events[index:]
+                return self._jump(rest, now, actions) if step is Step.JUMP else self.start_over(rest, actions)
+            self._note_healed(event)
+            facts.last_id = event.id
+        actions += facts.publish(events)
+        return []
+
+    def start_over(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """Ids have started over: a new epoch, and everything that the server has is requested; returns the rest."""
+        facts = self._facts
+        detail = "the server's ids started over: all its events are requested again"
+        actions += facts.start_epoch("reset", "ids_started_over", detail, facts.start, to=events[0].id)
+        start, found = number(facts.policy.start_after_id), number(events[0].id)
+        facts.ids.last = None
+        if facts.policy.start_after_id and (start is None or found is None or found > start + 1):
+            actions += facts.leave(events, "ids started over")
+            return []
+        return events
+
+    def stop_healing(self) -> None:
+        """The reconnect did not fill the jump."""
+        if self._healing is not None:
+            self._healing = None
+            self._facts.ids.distrust()
+
+    def _note_healed(self, event: Event) -> None:
+        if self._healing is not None and number(event.id) == self._healing[0] + 1:
+            self.healed += 1
+            self._healing = None
+
+    def _may_lack_id(self, event: Event) -> bool:
+        facts = self._facts
+        if not event.name or event.name in facts.policy.ids_not_required:
+            return True
+        return not facts.window.certain if facts.has_ids else facts.policy.accepts_no_ids
+
+    def _without_id(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """The first event without an id: it is unknown whether a replay brings it."""
+        facts = self._facts
+        if not facts.has_ids:
+            actions.append(NoIds())
+            return []
+        facts.window = facts.window._replace(certain=False)
+        actions.append(UncertainIds())
+        return events
+
+    def _jump(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
+        """Ids are missing: request them again, once; what is missing after that is a gap."""
+        facts = self._facts
+        last, found = facts.ids.last, number(events[0].id)
+        if last is None or found is None:
+            raise AssertionError("only numbers jump")
+        if (last, found) != self._healing and now - self._healed_at >= HEAL_EVERY:
+            self._healing, self._healed_at = (last, found), now
+            actions += facts.leave(events, f"ids jumped from {last} to {found}")
+            return []
+        self._healing = None
+        facts.ids.distrust()
+        detail = "ids jumped: the server did not send these events, or does not have them any more"
+        actions += facts.start_epoch("gap", "ids_jumped", detail, None, to=events[0].id, missing=found - last - 1)
+        facts.ids.last = None
+        return events

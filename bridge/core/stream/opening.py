@@ -1,0 +1,294 @@
+"""Decisions about the first events of a connection, which prove that the stream was resumed or that it was not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bridge.core.records.lifecycle import Kind
+from bridge.core.stream.actions import Action
+from bridge.core.stream.event import Event
+from bridge.core.stream.facts import NO_REPLAY, Loss, StreamFacts
+from bridge.core.stream.following import Following
+from bridge.core.stream.held import HeldEvents
+from bridge.core.stream.ids import number
+from bridge.core.stream.overlap import DIGEST_BYTES
+from bridge.core.stream.replay import Match
+from bridge.core.stream.states import Signal
+
+NO_IDS = "the server gives no ids: events sent between two connections are lost"
+UNKNOWN_START = (
+    "the server may not know the id to start after: events before this one may be missing."
+    " Set start_after_id to the id with which this server replays all its events, or to the empty text"
+)
+SKIPPED_START = (
+    "this server gives the id to start after to an event: the session's first event may be missing."
+    " Set start_after_id to an id below the first one, for example -1"
+)
+_RESUMED = "the stream continues where it stopped"
+_NOT_PROVABLE = "nothing proves which events came before: some may be missing"
+_WITHOUT_IDS = "this server sends events without ids, which a replay may leave out: some may be missing here"
+
+
+class Verdict(NamedTuple):
+    """The result of looking at some events of a connection."""
+
+    signal: Signal | None
+    """None: more events are needed."""
+    rest: Sequence[Event] = ()
+    """Events that were not decided about."""
+
+
+class Opening:
+    """Judges the first events of the connections of one session. For its thread alone."""
+
+    def __init__(self, facts: StreamFacts, following: Following) -> None:
+        self._facts = facts
+        self._following = following
+        self._held = HeldEvents(facts, following)
+
+    # Nothing is known
+
+    def judge_new(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """The session's first event ever: ``attached`` is announced, and claims nothing about events before it."""
+        if self._is_start_unknown(events[0]) or self._facts.is_used:
+            return self.judge_start(events, actions, claims=False)
+        facts, first = self._facts, events[0]
+        if facts.policy.is_start_id_taken and number(first.id) == (number(facts.requested_id) or 0) + 1:
+            actions += facts.announce("gap", "start_id_skipped", SKIPPED_START, to=first.id)
+        return Verdict(Signal.PROVED, events)
+
+    def judge_start(self, events: Sequence[Event], actions: list[Action], *, claims: bool = True) -> Verdict:
+        """The first event after a reconnect or a crash with nothing known."""
+        facts, first = self._facts, events[0]
+        was_announced, is_first = facts.is_loss_announced and not facts.is_used, facts.last_id == facts.requested_id
+        if self._held.release(events, actions):
+            self._held.check_next(first, actions)
+            return Verdict(Signal.LOST, events)
+        start, found = number(facts.requested_id), number(first.id)
+        if is_first and facts.window.certain and start is not None and found == start + 1:
+            if claims:
+                reason = "next_id" if facts.is_used else "nothing_before"
+                actions += facts.announce("resumed", reason, _RESUMED)
+            return Verdict(Signal.PROVED, events)
+        if was_announced:
+            return Verdict(Signal.LOST, events)
+        if not first.id and not facts.has_ids:
+            if facts.policy.accepts_no_ids:
+                self._announce_loss("unresumable", "no_ids", NO_IDS, first, actions)
+            return Verdict(Signal.LOST, events)
+        if self._is_start_unknown(first):
+            self._announce_loss("gap", "start_id_unknown", UNKNOWN_START, first, actions)
+        else:
+            self._announce_loss("gap", "not_provable", _NOT_PROVABLE, first, actions)
+        return Verdict(Signal.LOST, events)
+
+    def _is_start_unknown(self, first: Event) -> bool:
+        """An id that is no number shows that the server cannot have understood a numeric one."""
+        return bool(first.id) and number(first.id) is None and number(self._facts.requested_id) is not None
+
+    def _announce_loss(self, kind: Kind, reason: str, detail: str, first: Event, actions: list[Action]) -> None:
+        facts = self._facts
+        if facts.is_used:
+            actions += facts.start_epoch(kind, reason, detail, None, to=first.id)
+        else:
+            actions += facts.announce(kind, reason, detail, to=first.id)
+
+    # Without overlap
+
+    def judge_believed(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """Without overlap: events with the requested id that are known come from an inclusive replay."""
+        facts = self._facts
+        for index, event in enumerate(events):
+            is_known = event.id == facts.requested_id != "" and facts.matcher.match(event) is not Match.UNKNOWN
+            if event.name and not is_known:
+                rest = events[index:]
+                if self._held.release(rest, actions):
+                    self._held.check_next(event, actions)
+                return self._follow_believed(rest, actions)
+        return Verdict(None)
+
+    def _follow_believed(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        facts = self._facts
+        if facts.window.cursor == facts.requested_id:
+            facts.ids.begin(facts.window.cursor, facts.window.after)
+        last, found = number(facts.last_id), number(events[0].id)
+        if last is None or found is None or not facts.ids.are_countable or facts.ids.repeat or found - last in {0, 1}:
+            return Verdict(Signal.PROVED, events)
+        if found <= last:
+            return Verdict(Signal.LOST, self._following.start_over(events, actions))
+        if facts.ids.prove_jumps:
+            return Verdict(Signal.PROVED, events)  # requested again first, as later on
+        return Verdict(Signal.LOST, self._forgotten(events, found - last - 1, actions))
+
+    def _forgotten(self, events: Sequence[Event], missing: int | None, actions: list[Action]) -> Sequence[Event]:
+        detail = "the server no longer has the events that follow the last known one"
+        actions += self._facts.start_epoch("gap", "forgotten", detail, None, to=events[0].id, missing=missing)
+        self._facts.ids.last = None
+        return events
+
+    # Known events
+
+    def judge_replay(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """Known events must come first, in order."""
+        unknown = self._match(events)
+        if unknown is None:
+            return Verdict(None)
+        is_complete, rest = unknown
+        if is_complete:
+            self._prove(actions)
+            return Verdict(Signal.PROVED, rest)
+        if self._is_next_after_start(rest[0]):
+            actions += self._facts.announce("resumed", "next_id", _RESUMED)
+            return Verdict(Signal.PROVED, rest)
+        if self._facts.has_replay_failed:
+            self._facts.continue_in_new_epoch()
+            return Verdict(Signal.LOST, rest)
+        return Verdict(Signal.LOST, self._not_resumed(rest, actions))
+
+    def judge_fetch(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """Everything was requested again, since a position could not be proved."""
+        unknown = self._match(events)
+        if unknown is None:
+            return Verdict(None)
+        is_complete, rest = unknown
+        if is_complete:
+            self._prove(actions)
+            return Verdict(Signal.PROVED, rest)
+        if self._facts.has_replay_failed:
+            self._facts.continue_in_new_epoch()
+        else:
+            self.announce_pending_loss(rest, actions)
+        return Verdict(Signal.LOST, rest)
+
+    def announce_pending_loss(self, events: Sequence[Event], actions: list[Action]) -> None:
+        """Announce the loss that made everything be requested again; ``events`` are the answer, perhaps none."""
+        facts = self._facts
+        reason, detail = facts.loss or NO_REPLAY
+        self._following.stop_healing()
+        to = events[0].id if events else None
+        if self._held.publish_after_loss(events, actions, reason, detail):
+            if not events:
+                return
+            reason, detail = "fetched_again", "all events that the server has are published again"
+        actions += facts.start_epoch("gap", reason, detail, facts.start, to=to)
+        facts.ids.last = None
+
+    def _match(self, events: Sequence[Event]) -> tuple[bool, Sequence[Event]] | None:
+        """Whether the known events are complete, and the events after them; None: all were known."""
+        matcher = self._facts.matcher
+        for index, event in enumerate(events):
+            if not event.name:
+                continue  # an id-only block proves nothing, and the next event moves the id as well
+            match matcher.match(event):
+                case Match.UNKNOWN:
+                    return False, [*matcher.skipped, *events[index:]]
+                case Match.COMPLETE:
+                    return True, events[index + 1 :]
+        return None
+
+    def _prove(self, actions: list[Action]) -> None:
+        facts = self._facts
+        facts.held, facts.loss, facts.has_replay_failed = [], None, False  # a true replay brings them again
+        window = facts.window
+        facts.ids.begin(window.cursor, window.after)
+        if not window.is_complete:
+            detail = "more events share the last id than are remembered: the others are published again"
+            actions += facts.start_epoch("resumed", "too_many_under_one_id", detail, window)
+        elif window.certain:
+            actions += facts.announce("resumed", "replay_proved", _RESUMED)
+        else:
+            self._prove_uncertain(actions)
+        facts.owns_numbers = True
+
+    def _prove_uncertain(self, actions: list[Action]) -> None:
+        """Events without ids may be missing after the known ones, and the numbers of a former process may differ."""
+        facts = self._facts
+        if not facts.owns_numbers:
+            actions += facts.start_epoch("gap", "events_without_ids", _WITHOUT_IDS, facts.window)
+            facts.replays_without_ids = False
+            return
+        if facts.matcher.has_matched_without_id:
+            facts.replays_without_ids = True
+        if facts.replays_without_ids:
+            actions += facts.announce("resumed", "replay_proved", _RESUMED)
+        elif facts.replays_without_ids is None:
+            actions += facts.announce("gap", "events_without_ids", _WITHOUT_IDS + " and at later reconnects")
+            facts.replays_without_ids = False
+
+    def _is_next_after_start(self, first: Event) -> bool:
+        """The only known event has the requested id itself, so an exclusive replay begins with the next one."""
+        facts, window = self._facts, self._facts.window
+        last, found = number(window.cursor), number(first.id)
+        is_single = len(window.digests) == DIGEST_BYTES and window.after == window.cursor and window.certain
+        return is_single and not facts.matcher.matched and last is not None and found == last + 1
+
+    def _not_resumed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """The replay does not begin with the known events."""
+        facts, first, window = self._facts, events[0], self._facts.window
+        facts.ids.begin(window.cursor, window.after)
+        facts.ids.repeat = facts.ids.repeat or len(window.digests) > DIGEST_BYTES
+        counts = facts.ids.are_countable and not facts.ids.repeat
+        last, found = number(window.cursor), number(first.id)
+        if facts.matcher.matched or last is None or found is None:
+            return self._lose(events, actions)
+        if facts.held:
+            self._held.release(events, actions)
+        last = number(facts.window.cursor)
+        if last is None or found <= last:
+            return self._following.start_over(events, actions)
+        if counts and found == last + 1:
+            detail = "the server has forgotten the last known event, and continues with the next: none is missing"
+            actions += facts.start_epoch(
+                "resumed", "known_forgotten", detail, facts.resume_point, to=first.id, missing=0
+            )
+            facts.ids.last = None
+            return events
+        return self._forgotten(events, found - last - 1 if counts else None, actions)
+
+    def _lose(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+        """Opaque ids: request everything that the server has, unless it has just replayed some known events."""
+        facts = self._facts
+        detail = "the replay does not begin with the last known events: some may be missing"
+        loss = Loss("replay_incomplete" if facts.matcher.matched else "not_recognised", detail)
+        if facts.can_fetch and not facts.matcher.matched:
+            facts.loss = loss
+            actions += facts.leave(events, "the replay does not begin with known events")
+            return []
+        self._held.release(events, actions)
+        actions += facts.start_epoch("gap", *loss, None, to=events[0].id)
+        facts.ids.last = None
+        return events
+
+    # The next id
+
+    def judge_next_id(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """No earlier id is known: only the next id proves that nothing is missing, or the known events themselves."""
+        facts, first = self._facts, events[0]
+        if facts.window.digests and facts.window.cursor == facts.requested_id == first.id:
+            unknown = self._match(events)
+            if unknown is None:
+                return Verdict(None)
+            if unknown[0]:
+                self._prove(actions)
+                return Verdict(Signal.PROVED, unknown[1])
+            events = unknown[1]
+        self._held.release(events, actions)
+        return self._judge_next(events, events[0], actions)
+
+    def _judge_next(self, events: Sequence[Event], first: Event, actions: list[Action]) -> Verdict:
+        facts, point, window = self._facts, self._facts.resume_point, self._facts.window
+        before, found = number(window.cursor if window.digests else window.after), number(first.id)
+        shares = len(window.digests) > DIGEST_BYTES  # more events may share the last id
+        is_next = before is not None and found == before + 1 and not shares
+        if is_next and window.certain and window.believes_next:
+            actions += facts.announce("resumed", "next_id", _RESUMED)
+            return Verdict(Signal.PROVED, events)
+        sent = number(point.after)
+        if sent is not None and found is not None and found <= sent and point != facts.start:
+            return Verdict(Signal.LOST, self._following.start_over(events, actions))
+        if first.id or facts.has_ids:
+            actions += facts.start_epoch("gap", "not_provable", _NOT_PROVABLE, None, to=first.id)
+        elif facts.policy.accepts_no_ids:
+            actions += facts.start_epoch("unresumable", "no_ids", NO_IDS, point)
+        return Verdict(Signal.LOST, events)

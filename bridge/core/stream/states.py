@@ -1,0 +1,71 @@
+"""The states of a connection to a stream: what it has to prove, and the transitions between them.
+
+=========== ======================================= ===========================================================
+state       the request resumed                     the first events decide
+=========== ======================================= ===========================================================
+NEW         after the start id, for the first time  whether the server knew the start id
+START       after the start id, nothing is known    the next id after the start id proves that none is missing
+REPLAY      before known events                     the known events, in order, prove the replay
+NEXT_ID     after the last known event              the next id proves that none is missing
+FETCH       after the start id: a replay failed     known events, to the last one, prove the replay
+BELIEVED    after the last id, without overlap      known events at the start are dropped
+ANNOUNCED   a loss was announced before the request nothing
+FOLLOWING   nothing is left to prove                later ids that jump or start over
+=========== ======================================= ===========================================================
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class State(Enum):
+    """The task of a connection."""
+
+    CLOSED = "no connection"
+    NEW = "the first connection of the session"
+    START = "no event is known"
+    REPLAY = "known events must come first"
+    NEXT_ID = "the next id must come first"
+    FETCH = "everything that the server has is requested again"
+    BELIEVED = "the server is believed"
+    ANNOUNCED = "a loss was announced"
+    FOLLOWING = "nothing is left to prove"
+
+
+class Signal(Enum):
+    """What happened to a connection."""
+
+    OPENED = "the server answered with a stream"
+    PROVED = "the first events prove the position"
+    LOST = "the position is lost, and that was announced"
+    TIMED_OUT = "the known events did not come in time"
+    LEFT = "another connection is requested"
+
+
+REQUESTED = (State.NEW, State.START, State.REPLAY, State.NEXT_ID, State.FETCH, State.BELIEVED, State.ANNOUNCED)
+"""The states of a connection that is requested."""
+AWAITING = frozenset({State.REPLAY, State.FETCH})
+"""The states in which known events must come within the replay timeout."""
+
+TRANSITIONS: dict[tuple[State, Signal], State] = (
+    {(state, Signal.OPENED): state for state in REQUESTED}
+    | {(State.ANNOUNCED, Signal.OPENED): State.FOLLOWING}
+    | {(state, signal): State.FOLLOWING for state in REQUESTED[:-1] for signal in (Signal.PROVED, Signal.LOST)}
+    | {(state, Signal.TIMED_OUT): State.CLOSED for state in AWAITING}
+    | {(state, Signal.LEFT): State.CLOSED for state in State}
+    | {(State.ANNOUNCED, Signal.LEFT): State.ANNOUNCED}
+)
+"""A connection that never opened leaves its announced loss to the next one, so ANNOUNCED survives LEFT."""
+
+
+class ForbiddenTransition(RuntimeError):
+    """A signal that the table does not allow in a state: a bug."""
+
+
+def next_state(state: State, signal: Signal) -> State:
+    """The state after ``signal``; raises :class:`ForbiddenTransition` if the table has none."""
+    try:
+        return TRANSITIONS[state, signal]
+    except KeyError:
+        raise ForbiddenTransition(f"{signal.name} in {state.name}") from None
