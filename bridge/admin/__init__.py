@@ -1,1 +1,1 @@
-"""What never runs in the daemon: checks, verification, dead letters, checkpoints and status for the commands."""
+"""The commands' own work, which never runs in the daemon: check, verify, dead letters, checkpoints and status."""

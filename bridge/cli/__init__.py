@@ -10,7 +10,7 @@ from bridge import __version__
 from bridge.errors import EXIT_BUG, BridgeError
 
 _INTERRUPTED = 128 + 2
-"""What shells report for a command that SIGINT ended; with zero, `check && deploy` would continue."""
+"""Shells report this code for a command that SIGINT ended; with zero, `check && deploy` would continue."""
 
 
 def main() -> None:

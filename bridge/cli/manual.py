@@ -77,9 +77,8 @@ def _exit_codes(command: Command) -> list[str]:
     """A table of the codes with their own meaning, and a list of the others."""
     own = {code: text for code, text in command.exit_codes.items() if text != COMMON_CODES[code]}
     others = ", ".join(str(code) for code in command.exit_codes if code not in own)
-    lines = _codes_table(own) if own else []
     more = "Other exit codes" if own else "Exit codes"
-    return [*lines, *([""] if own else []), f"{more}: {others} ([meaning](#exit-codes))."]
+    return [*([*_codes_table(own), ""] if own else []), f"{more}: {others} ([meaning](#exit-codes))."]
 
 
 def _codes_table(codes: Mapping[int, str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""The Kafka bank: clients, topics, checkpoints."""
+"""Kafka clients, topics and consumer groups."""

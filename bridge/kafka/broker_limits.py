@@ -1,4 +1,4 @@
-"""What the brokers' own settings allow a replica, where the bridge may read them."""
+"""The limits that the brokers' own settings put on a replica, where the bridge may read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a client cannot reach Kafka, derived from the errors that it reported."""
+"""Finds out why a client cannot reach Kafka, from the errors that it reported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ REMEDIES = {
     " answer a plaintext client (kafka.security_protocol)",
     ConnectionFailure.OTHER: "look up this error, and check the brokers' log",
 }
-"""What the user can do about each kind."""
+"""The fix for each kind."""
 
 
 class ClientError(NamedTuple):

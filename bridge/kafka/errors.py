@@ -1,4 +1,4 @@
-"""What an error of the Kafka client means, and how it is reported."""
+"""Classifies errors of the Kafka client, and formats them for the operator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ProduceError = KafkaError
 
 
 class ErrorScope(Enum):
-    """What an error concerns, which decides the reaction."""
+    """The object that an error concerns, which decides the reaction."""
 
     RECORD = auto()
     """Kafka never accepts this record, or the batch that it was in: find it and make it a dead letter."""

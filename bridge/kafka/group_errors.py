@@ -1,4 +1,4 @@
-"""What an error of the consumer group means for a member. Pure."""
+"""Classifies errors of the consumer group for a member. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.errors import SettingsError
 
 
 class MemberStatus(Enum):
-    """What an answer of the group proves about the membership of this process."""
+    """The membership of this process, as far as an answer of the group proves it."""
 
     MEMBER = auto()
     """The group accepted a request that only a member may send."""

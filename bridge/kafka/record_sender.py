@@ -31,7 +31,7 @@ called after an error of ``send`` or ``settle``: the outcome of the records in f
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """What may be in flight, and for how long."""
+    """The records and bytes that may be in flight, and for how long."""
 
     records: int = 1000
     bytes: int = 32 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""What a change or a problem of a topic means while the bridge runs, and how to fix it. Pure."""
+"""Describes a change or a problem of a topic while the bridge runs, and how to fix it. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DAY_MS = 24 * 3600 * 1000
 
 
 class ChangeKind(StrEnum):
-    """What happened to a topic between two descriptions."""
+    """The kind of a change between two descriptions of a topic."""
 
     RECREATED = "recreated"
     PARTITIONS = "partitions"

@@ -65,7 +65,7 @@ class TopicDescription:
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What is wrong with an existing topic: mistakes prevent a start, warnings are logged."""
+    """The problems of an existing topic: mistakes prevent a start, warnings are logged."""
 
     mistakes: tuple[Mistake, ...] = ()
     warnings: tuple[Mistake, ...] = ()
@@ -73,7 +73,7 @@ class Problems:
 
 @dataclass(frozen=True, slots=True)
 class TopicLimits:
-    """What delivery must know about the topics."""
+    """The limits of the topics, for delivery."""
 
     checkpoint_partitions: int
     sizes: SizeLimits

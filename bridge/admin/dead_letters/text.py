@@ -36,11 +36,8 @@ def group_parts(letters: DeadLetters, groups: Mapping[Kind, Group]) -> Iterator[
     """One row for each session, reason and event type."""
     sessions = len({kind.key for kind in groups})
     count, bytes_ = sum(group.count for group in groups.values()), sum(group.size for group in groups.values())
-    of = f" of {counted(sessions, 'session')}, {size(bytes_)}" if groups else ""
-    yield f"{letters.topic}: {counted(count, 'dead letter')}{of}"
-    yield from _foreign(letters)
+    yield from _heading(letters, count, f" of {counted(sessions, 'session')}, {size(bytes_)}" if groups else "")
     if groups:
-        yield ""
         made = table(
             "COUNT", "REASON", "BYTES", "FIRST (UTC)", "LAST (UTC)", "EVENT TYPE", "SESSION",
             right=("COUNT", "BYTES"), fold=("EVENT TYPE", "SESSION"),
@@ -54,10 +51,8 @@ def group_parts(letters: DeadLetters, groups: Mapping[Kind, Group]) -> Iterator[
 
 def each_parts(letters: DeadLetters, found: Sequence[DeadLetter]) -> Iterator[RenderableType]:
     """One row for each dead letter."""
-    yield f"{letters.topic}: {counted(len(found), 'dead letter')}"
-    yield from _foreign(letters)
+    yield from _heading(letters, len(found))
     if found:
-        yield ""
         names = "ADDRESS", "ID", "RECEIVED (UTC)", "REASON", "EVENT TYPE", "SESSION"
         made = table(*names, fold=("EVENT TYPE", "SESSION"))
         for one in found:
@@ -75,11 +70,14 @@ def _short(text: str) -> str:
     return visible(shortened(text, _MAX_NAME)) or "-"
 
 
-def _foreign(letters: DeadLetters) -> Iterator[str]:
+def _heading(letters: DeadLetters, count: int, more: str = "") -> Iterator[str]:
+    yield f"{letters.topic}: {counted(count, 'dead letter')}{more}"
     if letters.foreign:
         place, why = next(iter(letters.foreign.items()))
         number = counted(len(letters.foreign), "foreign record")
         yield f"{number}, not dead letters of mix-bridge (the first at {place}: {why})"
+    if count:
+        yield ""
 
 
 def groups_document(letters: DeadLetters, groups: Mapping[Kind, Group]) -> dict[str, Any]:
