@@ -3,7 +3,7 @@
 BridgeError
 ├── SettingsError     fix the settings, then start again: exit code 78
 ├── Unreachable       Kafka, or every server, out of reach for the start budget: exit code 69
-├── FatalFault        cannot go on, a restart helps: exit code 75
+├── FatalFault        cannot continue, a restart helps: exit code 75
 └── Stopped           not a fault: somebody asked this wait to end
 
 Errors of libraries are translated into these, ``from`` the original, at the module that calls the library.

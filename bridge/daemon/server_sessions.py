@@ -37,7 +37,7 @@ def select(  # noqa: PLR0913 - the sources in order of precedence
 ) -> Selection:
     """Merge the sources, each session once, up to ``limit``.
 
-    A running session keeps its place whatever the lists contain. ``cooling_down``: sessions that ended a short while
+    A running session keeps its place, even when it is not listed. ``cooling_down``: sessions that ended a short while
     ago and are not started again yet.
     """
     wanted = dict.fromkeys([*running, *configured, *checkpointed, *listed])
@@ -114,7 +114,7 @@ class ServerSessions:
         return [SessionKey(name, each) for each in selection.chosen if each not in running]
 
     def _listed_before(self) -> list[str]:
-        """The listed sessions that have a checkpoint: they passed the filters once, whatever the filters are now."""
+        """The listed sessions that have a checkpoint: they passed the filters once, and later filters do not matter."""
         listed = self.discovery.all_listed if self.discovery is not None else ()
         checkpoints = self._shards.checkpoints
         return [each for each in listed if checkpoints.get(SessionKey(self.source.name, each)) is not None]

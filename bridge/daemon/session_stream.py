@@ -104,7 +104,7 @@ class ReconnectNow(Exception):
 
 
 class SessionStream:
-    """One session's stream, from its restored position on, whatever connections it comes over.
+    """One session's stream, from its restored position on, over all its connections.
 
     Thread rule: the session's worker, except for ``stop`` (any) and ``counters`` (see there).
     """

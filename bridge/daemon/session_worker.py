@@ -109,7 +109,7 @@ class SessionWorker:
 
     @property
     def is_over(self) -> bool:
-        """Whether the session has ended here, for whatever reason."""
+        """Whether the session has ended here, for any reason."""
         return self.state in FINAL
 
     @property

@@ -115,7 +115,7 @@ class ShardSessions:
         return self._delivery.is_settled(shard) and not is_reading
 
     def forget(self, shard: int) -> None:
-        """Forget the shard, whatever its sessions still have in memory: their publishers accept nothing any more."""
+        """Forget the shard, and what its sessions have in memory: their publishers accept nothing any more."""
         self.revoke(shard)
         for each in self._running.in_shard(shard):
             self._abandon(each)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, Producer, cimpl
 from bridge.errors import Unreachable
 
 _PRODUCER = 0
-"""``RD_KAFKA_PRODUCER``: the cluster belongs to a client, of whatever kind."""
+"""``RD_KAFKA_PRODUCER``: the cluster belongs to a client, of any kind."""
 _REBALANCE_DELAY_MS = 100
 """How long the first member of a consumer group waits for others. The default of 3 s would delay the first event."""
 _TEXT_SIZE = 512

@@ -56,7 +56,7 @@ def members_of(data: bytes) -> Members | None:
 
 
 def member_text(members: Members, name: str) -> str:
-    """Return a member as text, whatever its type; empty if it is missing."""
+    """Return a member of any type as text; empty if it is missing."""
     value = members.get(name, "")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:LONGEST]
 

@@ -96,7 +96,7 @@ class ProducerSettings:
 
 
 _LAST_POLLS = 10
-"""A poll that raises runs no report: so many fatal errors may be told before one that runs them all."""
+"""A poll that raises runs no report: this is the limit of fatal errors before a poll that runs all reports."""
 
 DELIVERY: Mapping[str, Any] = {
     "enable.idempotence": True,

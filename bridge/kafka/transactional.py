@@ -136,7 +136,7 @@ class TransactionalProducer:
             self._producer.begin_transaction()
         except KafkaException as exception:
             self._note(exception)
-            self.fatal = self.fatal or str(exception)  # the producer cannot be used, whatever the error is
+            self.fatal = self.fatal or str(exception)  # after any error the producer cannot be used
 
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,

@@ -1,7 +1,7 @@
 """Splits pieces of bytes into closed blocks: the framing of an event stream (HTML, section 9.2.6).
 
 A block is returned only when an empty line closes it; an incomplete block at the end never is. The work per piece is a
-few searches in C, whatever number of lines or blocks it holds, and linear in all bytes, however they are cut. Memory is
+few searches in C for any number of lines or blocks, and linear in all bytes, however they are cut. Memory is
 bounded: a block longer than ``WHOLE`` is parsed line by line as it comes, and only its event's fields are kept.
 """
 

@@ -120,7 +120,7 @@ def test_wrong_settings_end_with_78_and_one_line_each(mix_bridge, tmp_path):
     assert "s3" not in done.stderr
 
 
-# What a user without rights is told by the system; the tests may run as root, who has them all
+# The system's error for a user without rights; the tests may run as root, who has them all
 _NOBODY = "import os; os.access = lambda *_: False; from bridge.cli import main; main()"
 
 

@@ -38,7 +38,7 @@ class Membership:
 
 @dataclass
 class Reader:
-    """Notes which shards are to be read."""
+    """Records which shards the reader should read."""
 
     requests: list[tuple[int, Callable[[RestoredShard], None]]] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)

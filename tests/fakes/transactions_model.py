@@ -119,7 +119,7 @@ class ModelTransactions:
         self.end(shard, commit=False)
 
 
-_PATIENCE = 1000
+_TIMEOUTS = 1000
 """So many records may be refused between two polls: nobody hands more over in one round."""
 
 
@@ -183,10 +183,10 @@ class ModelTransactionalProducer:
         assert timestamp_ms > 0
         assert self._state is not State.NONE, "a record outside of any transaction"
         assert not self.abandoned, "a record for a producer that was given up"
-        self._live(self._chance.choice((0, 0, 0, 1)))  # what is sent fails in the background, and is told by a poll
+        self._live(self._chance.choice((0, 0, 0, 1)))  # requests fail in the background, and a poll reports them
         if self._state is State.FAILED or self.fatal is not None:
             self._refused += 1
-            assert self._refused < _PATIENCE, "a transaction that failed is asked again and again, and never polled"
+            assert self._refused < _TIMEOUTS, "a transaction that failed is asked again and again, and never polled"
             raise QueueFull
         if len(value) > self._kafka.client_limit:
             raise ProduceFailed(TOO_LARGE)

@@ -1,4 +1,4 @@
-"""Kafka stands still while the servers push: readers stop reading, memory stays bounded, and nothing is lost."""
+"""Kafka is paused while the servers push: readers stop reading, memory stays bounded, and no event is lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_memory_is_bounded_and_nothing_is_lost(pausable_broker: Broker, namespac
             read = [one["sequence"] for one in status(bridge)["sessions"]]
             looks = [rss(bridge)]
             wait_until(lambda: looks.append(rss(bridge)) or len(looks) > 15, 10, "a second and a half", 0.1)  # type: ignore[func-returns-value]
-            assert [one["sequence"] for one in status(bridge)["sessions"]] == read, "somebody went on reading"
+            assert [one["sequence"] for one in status(bridge)["sessions"]] == read, "a reader continued"
             assert buffered(bridge) < BUFFER + SESSIONS * 300 * 1024
             grown = max(looks) - before
             print(f"{grown / 2**20:.1f} MiB more than before, for a buffer of {BUFFER / 2**20:.0f} MiB")
@@ -66,7 +66,7 @@ def test_memory_is_bounded_and_nothing_is_lost(pausable_broker: Broker, namespac
 
 
 def test_one_session_cannot_hold_more_than_its_window(pausable_broker: Broker, namespace: str, tmp_path: Path) -> None:
-    """``max_in_flight``: the reader of the busy one waits, the quiet one beside it goes on being read."""
+    """``max_in_flight``: the reader of the busy session waits, the quiet session is still read."""
     broker = pausable_broker
     with MixServer(tmp_path / "mix", "--sessions", 0) as mix:
         for name in ("busy", "quiet"):

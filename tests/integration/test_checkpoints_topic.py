@@ -78,7 +78,7 @@ def test_a_checkpoint_with_only_the_documented_keys_is_accepted(kafka: str, name
     """Unknown keys of a value, and records whose key begins with #, are ignored."""
     topic = f"{namespace}.checkpoints"
     create_topic(kafka, topic, 1, COMPACTED)
-    write(kafka, topic, b"#claim", b"whatever")
+    write(kafka, topic, b"#claim", b"not a claim")
     write(kafka, topic, b"local/a", encoded("a", term=7, ids=[["1", "ab"]]))
     with scripted_mix() as mix:
         mix.list("a")

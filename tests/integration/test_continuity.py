@@ -1,4 +1,4 @@
-"""What servers do to the continuity of streams, through the whole bridge: what is told, and that nothing is missed.
+"""Servers that interrupt streams in many ways, through the whole bridge: the lifecycle records, and no event missing.
 
 One session of one bridge for each behaviour: they must not touch one another. At the end each is compared with the
 server's journal by a consumer that follows the rule; what the server itself took away from everybody is left out.
@@ -204,7 +204,7 @@ def lost_for_all(stage: Stage, name: str) -> None:
 
 
 def own_ids(stage: Stage, name: str) -> None:
-    """``connected`` takes an id that no replay brings: no false gap, and no jump over what is to be replayed."""
+    """``connected`` uses an id that no replay repeats: no false gap, and no jump over events to replay."""
     fault = stage.mix.fault("own_ids", ids="fresh", session=name)
     for _ in range(3):
         stage.cut(name)
@@ -269,11 +269,13 @@ ACTS: tuple[Act, ...] = (
     *(lost_for_all, own_ids, shared_ids, some_ids, opaque_ids, refused_id),
 )
 UNTOUCHED = {"true", "restarted", "left_out", "own_ids", "shared_ids"}
-"""These keep the epoch they began with, whatever happens."""
+"""These sessions keep their first epoch."""
 
 
-def test_each_behaviour_of_a_server_is_told_and_nothing_is_missed(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Then the bridge is stopped, killed and started again, and each of them goes on."""
+def test_each_behaviour_of_a_server_is_announced_and_nothing_is_missed(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """Then the bridge is stopped, killed and started again, and each session continues."""
     names = [act.__name__ for act in ACTS]
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         for name in names:
@@ -320,7 +322,7 @@ def _judge(stage: Stage, names: list[str], accepted: Mapping[str, list[Followed]
         assert epochs <= announced | {records[0].epoch}, f"{name}: an epoch without a lifecycle record"
 
 
-def test_a_server_without_ids_is_told_of_at_each_reconnect(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_each_reconnect_to_a_server_without_ids_is_unresumable(kafka: str, namespace: str, tmp_path: Path) -> None:
     """``accept``: a new epoch and ``unresumable`` each time; what was sent meanwhile is lost, all else is there."""
     more = {"servers.local.without_ids": "accept"}
     with MixServer(tmp_path / "mix", *SILENT) as mix:

@@ -91,7 +91,7 @@ def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, nam
 
 
 def test_a_server_without_ids_stops_only_its_own_session(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``refuse``: nothing of it is published, the error names the setting, the other session goes on."""
+    """``refuse``: nothing of it is published, the error names the setting, the other session continues."""
     with scripted_mix() as mix:
         good = Feed(1)
         mix.list("bare", "good")

@@ -174,7 +174,7 @@ def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -
 def test_data_too_large_for_the_reader_is_a_marker_with_its_full_size(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:
-    """Ten megabytes: the beginning, the size and the digest of all of it; the stream goes on."""
+    """Ten megabytes: the beginning, the size and the digest of all of it; the stream continues."""
     data = json.dumps({"type": "content", "content": "ü" * 5_000_000}, ensure_ascii=False)
     one_run(kafka, namespace, tmp_path, {}, block("1", "content", data), *contents(2))
     (letter,) = events(kafka, namespace, "dead-letters")

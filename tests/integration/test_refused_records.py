@@ -206,7 +206,7 @@ def test_what_its_topic_does_not_accept_is_never_sent_there(kafka: str, namespac
 
 
 def test_a_dead_letter_fits_even_a_topic_smaller_than_its_marker(kafka: str, namespace: str) -> None:
-    """Both topics are lowered: the letter is cut until Kafka takes it, and what stands behind it goes on."""
+    """Both topics are lowered: the letter is cut until Kafka takes it, and the next events follow."""
     topics = Topics(kafka, namespace)
     with topics.delivering() as delivery:
         one = topics.open(delivery, SESSIONS[0])
@@ -235,7 +235,7 @@ def test_a_topic_that_comes_later_delays_and_loses_nothing(kafka: str, namespace
 
 
 def test_the_end_of_a_producer_loses_nothing_that_was_in_memory(private_broker: Broker, namespace: str) -> None:
-    """The broker loses acknowledged records, so the sequence breaks and the producer is finished: a new one goes on.
+    """The broker loses acknowledged records, so the sequence breaks and the producer is finished: a new one continues.
 
     What the broker lost after it had acknowledged it is gone; everything later arrives, under the numbers it had.
     """

@@ -1,4 +1,4 @@
-"""A session that stands still for its topic leaves memory to the others."""
+"""A session whose topic accepts no records leaves memory to the others."""
 
 from __future__ import annotations
 

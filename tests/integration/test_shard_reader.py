@@ -144,7 +144,7 @@ def test_records_of_other_processes_are_reported_and_own_ones_are_not(kafka: str
         other_claim = claim.encode(Claim("other:1", "n", 4, "f00", 0))
         others = [value(key, 2, None), value(key, 3, token + 1000), None, b"x"]
         records = [(key.record_key, each, 0) for each in (value(key, 1, token), *others, value(key, 4, token))]
-        write(kafka, topic, [*records, (b"#whatever", b"x", 0), (CLAIM_KEY, other_claim, 0)])
+        write(kafka, topic, [*records, (b"#unknown", b"x", 0), (CLAIM_KEY, other_claim, 0)])
         wait_until(lambda: len(one.foreign) >= 5, 10, "foreign")
         again = one.restore().token
         one.write(key.record_key, value(key, 5, token))

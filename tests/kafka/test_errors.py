@@ -32,7 +32,7 @@ def test_an_error_concerns_the_record_the_topic_or_the_producer(code: int, scope
 
 
 def test_an_error_that_the_client_marks_as_fatal_is_fatal() -> None:
-    """Whatever its code."""
+    """For every code."""
     assert scope_of(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost", fatal=True)) is ErrorScope.FATAL
     assert scope_of(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "lost", fatal=True)) is ErrorScope.FATAL
 

@@ -334,14 +334,14 @@ def test_tls_trusts_the_configured_authority_and_sends_the_client_certificate(au
 
 def test_tls_refuses_other_authorities_and_host_names(authority: Authority, tmp_path: Path) -> None:
     """The detail names the reason. A request adds no authority to the context."""
-    stranger = Authority(tmp_path)
-    before = len(stranger.client.get_ca_certs())
+    other = Authority(tmp_path)
+    before = len(other.client.get_ca_certs())
     with serving(authority.server) as server:
         server.lists([])
-        assert "certificate" in refusal(api(server.url, tls=stranger.client))
+        assert "certificate" in refusal(api(server.url, tls=other.client))
         assert "127.0.0.1" in refusal(api(server.url.replace("localhost", "127.0.0.1"), tls=authority.client))
         assert "certificate" in refusal(api(server.url))
-    assert len(stranger.client.get_ca_certs()) == before == 1
+    assert len(other.client.get_ca_certs()) == before == 1
 
 
 def free_port() -> int:

@@ -1,1 +1,1 @@
-"""What a stranger installs: the lock files, the wheel, the image."""
+"""The installation: the lock files, the wheel, the image."""

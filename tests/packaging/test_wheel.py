@@ -45,7 +45,7 @@ def metadata(archive: zipfile.ZipFile) -> Message:
 
 
 def test_it_holds_the_package_with_its_data_and_nothing_else(archive: zipfile.ZipFile) -> None:
-    """Every file of the package, whatever its kind; no tests, no other files of the repository."""
+    """All files of the package; no tests, no other files of the repository."""
     names = {name for name in archive.namelist() if not name.endswith("/")}
     package = {
         path.relative_to(REPOSITORY).as_posix()

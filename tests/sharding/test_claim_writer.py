@@ -1,4 +1,4 @@
-"""A claim is retried until Kafka acknowledges it, whatever the error."""
+"""A claim is retried after every error until Kafka acknowledges it."""
 
 from __future__ import annotations
 

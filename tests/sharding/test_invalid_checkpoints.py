@@ -43,7 +43,7 @@ KEYS = st.one_of(
 
 @given(key=KEYS, partition=st.integers(0, PARTITIONS - 1))
 def test_the_repair_command_names_exactly_the_key(key: bytes, partition: int) -> None:
-    """Whatever the key: a shell splits the command into arguments that hold it byte for byte."""
+    """For every key: a shell splits the command into arguments that hold it byte for byte."""
     (invalid,) = invalid_of((partition, key, b"7"))
     command = repair_command(invalid)
     assert command.isprintable()

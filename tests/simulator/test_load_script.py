@@ -1,4 +1,4 @@
-"""The events of load tests are the same bytes for every reader, in whatever steps it reads them."""
+"""The events of load tests are the same bytes for every reader and for reads of every size."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ ENDINGS: dict[str, tuple[bytes, Kind, bytes]] = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_complete_events_are_returned_and_an_incomplete_one_never(name: str, tls: ssl.SSLContext | None) -> None:
-    """Whatever the libraries report as the end. The incomplete event is counted."""
+    """For every end that the libraries report. The incomplete event is counted."""
     sent, kind, tail = ENDINGS[name]
     with serving(lambda peer: peer.send(sent), tls) as server:
         data, outcome, stream = read_all(server.url)

@@ -35,7 +35,7 @@ IMMEDIATELY = 2.0
 """Seconds. A wake-up takes under a millisecond; on a busy machine a test allows more, but far less than any timeout."""
 
 
-class Reading:
+class ReadingThread:
     """A worker's thread: connects, reads to the end, and keeps the events, the end and its time."""
 
     def __init__(self, connector: Connector, url: str) -> None:
@@ -93,7 +93,7 @@ def slow_head(peer: Peer) -> None:
         peer.send(b"x")
 
 
-STATES: dict[str, tuple[Script, Callable[[Reading, RawServer], object]]] = {
+STATES: dict[str, tuple[Script, Callable[[ReadingThread, RawServer], object]]] = {
     # name: the server's part, and how the test sees that the state is reached
     "waits for the head": (silent, lambda _, server: server.peers and server.peers[0].request),
     "reads a slow head": (slow_head, lambda _, server: server.peers and server.peers[0].request),
@@ -122,7 +122,7 @@ def test_a_connection_ends_immediately_in_any_state(
     """Long before any timeout, with its own outcome, and without the incomplete event."""
     script, reached = STATES[state]
     with serving(script, tls) as server:
-        reading = Reading(Connector(endpoint()), server.url)
+        reading = ReadingThread(Connector(endpoint()), server.url)
         wait_until(lambda: reached(reading, server), what=state)
         begin = monotonic()
         end(reading.connector)
@@ -134,7 +134,7 @@ def test_a_connection_ends_immediately_in_any_state(
 def test_a_tls_handshake_that_hangs_can_be_ended() -> None:
     """The socket belongs to OpenSSL then: a duplicate of it is shut down."""
     with serving(silent, read_request=False) as server:
-        reading = Reading(Connector(endpoint()), server.url.replace("http:", "https:"))
+        reading = ReadingThread(Connector(endpoint()), server.url.replace("http:", "https:"))
         wait_until(lambda: server.peers, what="the connection")
         reading.connector.stop()
         assert reading.join().kind is Kind.STOPPED
@@ -157,7 +157,7 @@ def test_a_proxy_without_a_response_ends_after_the_connect_timeout() -> None:
 def test_a_connect_without_a_response_can_be_ended() -> None:
     """Before a connection exists."""
     with full_backlog() as port:
-        reading = Reading(Connector(endpoint(connect_timeout=15.0)), f"http://127.0.0.1:{port}/")
+        reading = ReadingThread(Connector(endpoint(connect_timeout=15.0)), f"http://127.0.0.1:{port}/")
         wait_until(lambda: reading.connector._cutter._duplicate is not None, what="the attempt")
         begin = monotonic()
         reading.connector.stop()
@@ -168,7 +168,7 @@ def test_a_connect_without_a_response_can_be_ended() -> None:
 def test_stop_is_final_and_can_be_called_at_any_time() -> None:
     """Before, between and after connections, twice, from many threads at the same time."""
     with serving(waiting_body(CHUNKED, chunk)) as server:
-        reading = Reading(Connector(endpoint()), server.url)
+        reading = ReadingThread(Connector(endpoint()), server.url)
         wait_until(lambda: reading.data, what="an event")
         threads = [threading.Thread(target=reading.connector.stop) for _ in range(8)]
         for thread in threads:
@@ -234,7 +234,7 @@ def test_a_new_connection_closes_the_previous_one() -> None:
 def test_hundreds_of_readers_stop_together() -> None:
     """A graceful shutdown does not take longer with more sessions."""
     with serving(waiting_body(UNTIL_CLOSE, bytes)) as server:
-        readers = [Reading(Connector(endpoint()), server.url) for _ in range(200)]
+        readers = [ReadingThread(Connector(endpoint()), server.url) for _ in range(200)]
         wait_until(lambda: all(reading.data for reading in readers), 30, "all readers to read")
         begin = monotonic()
         for reading in readers:

@@ -69,7 +69,7 @@ def test_the_request_has_the_headers_of_an_event_stream() -> None:
 
 
 def test_no_header_is_sent_twice() -> None:
-    """Whatever the case of the configured headers. The headers of an event stream win."""
+    """For upper and lower case of the configured headers. The headers of an event stream win."""
     own = sending(ACCEPT="text/html", User_Agent="own", Last_Event_ID="1", X_Api_Key="k", aCCEPT_eNCODING="gzip")
     with serving(whole) as server:
         read_all(server.url, "7", headers=own)
@@ -413,15 +413,15 @@ def proxying(server: RawServer | None, seen: list[bytes]) -> Script:
             return
         peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
         with socket.create_connection(("127.0.0.1", server.port)) as onward:
-            back = threading.Thread(target=pump, args=(onward, peer.socket), daemon=True)
+            back = threading.Thread(target=forward, args=(onward, peer.socket), daemon=True)
             back.start()
-            pump(peer.socket, onward)
+            forward(peer.socket, onward)
             back.join(TIMEOUT)
 
     return script
 
 
-def pump(source: socket.socket, sink: socket.socket) -> None:
+def forward(source: socket.socket, sink: socket.socket) -> None:
     with suppress(OSError):
         while piece := source.recv(65536):
             sink.sendall(piece)

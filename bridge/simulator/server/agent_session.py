@@ -37,7 +37,7 @@ class PublishedEvent(NamedTuple):
 
     id: str | None
     rank: int
-    """Rises with the sequence, whatever the ids are: twice the newest numeric id, plus one without an id."""
+    """Rises with the sequence for every kind of id: twice the newest numeric id, plus one without an id."""
     block: bytes
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 
 class JournalEntry(NamedTuple):
-    """One published event. ``sequence`` counts the session's events from 1, whatever their ids are."""
+    """One published event. ``sequence`` counts the session's events from 1, independently of their ids."""
 
     session: str
     sequence: int

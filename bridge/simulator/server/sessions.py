@@ -84,7 +84,7 @@ class Reader:
         self.ending: Ending = "fin"
 
     def end(self, how: Ending = "fin") -> None:
-        """Close the connection now, whatever the client has read."""
+        """Close the connection now, also when the client has not read everything."""
         self.ended = True
         self.ending = how
         self.wake()

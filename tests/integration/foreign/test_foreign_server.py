@@ -40,7 +40,7 @@ def test_each_event_arrives_once_from_a_server_that_is_not_mix(kafka: str, names
         _resumed_by_id(requests[channel], [entry.id for entry in journal[channel]])
 
 
-def test_data_that_is_no_json_is_told_apart(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_data_that_is_not_json_is_kept_as_text(kafka: str, namespace: str, tmp_path: Path) -> None:
     """In the binary format a value is the data itself, and its type is in the headers."""
     with ForeignServer(tmp_path / "foreign", RATE) as server:
         settings = _settings(kafka, namespace, server.url) | {"events.format": "binary"}
@@ -77,7 +77,7 @@ def _settings(kafka: str, namespace: str, url: str) -> dict[str, object]:
 
 
 def _kill_in_the_flow(bridge: Bridge, chance: random.Random) -> None:
-    """The server goes on publishing all the while.
+    """The server continues to publish meanwhile.
 
     Each kill follows many events: one in a session's first moments costs a new epoch where ids are no numbers.
     """
