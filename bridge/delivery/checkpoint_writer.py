@@ -142,7 +142,7 @@ class CheckpointWriter:
     @property
     def must_write_again(self) -> bool:
         """Whether another process's stale checkpoint may be the newest one in the topic."""
-        return self._written_in != self._generation
+        return self._written_in[0] == self._generation[0] and self._written_in != self._generation
 
     def has(self, position: Position | None) -> bool:
         """Whether the present checkpoints topic has this position."""

@@ -44,9 +44,16 @@ class IsolationQueue:
             del self._waiting[one]
         return one
 
-    def note(self, began: float, *, has_helped: bool) -> None:
-        """An isolated transaction took from ``began`` until now; ``has_helped``: it moved its session's position."""
+    def note(self, began: float, *, has_helped: bool, has_others: bool) -> None:
+        """An isolated transaction took from ``began`` until now.
+
+        ``has_helped``: it moved its session's position, or it narrowed the search; ``has_others``: other sessions of
+        the shard wait.
+        """
         now = monotonic()
+        if has_helped and not has_others:
+            self._not_before = now
+            return
         # It may have waited for a new producer as well, for as long as Kafka was away.
         took = min(now - began, _LONGEST)
         self._not_before = now + took * (1 if has_helped else _SHARE - 1)

@@ -245,7 +245,15 @@ class ShardThread:
             self._settle(producer, [sender], _PROBE)
         else:
             self._called.extend(self._transaction.leave())
-        self._isolation_queue.note(began, has_helped=sender.checkpoints.stored != stored)
+        moved = sender.checkpoints.stored != stored
+        self._isolation_queue.note(
+            began,
+            has_helped=moved or sender.handover.retry_at <= monotonic(),  # it backs off where nothing is accepted
+            has_others=any(each.session.in_flight.entries for each in self._others(sender)),
+        )
+
+    def _others(self, sender: TransactionalSender) -> list[TransactionalSender]:
+        return [each for each in tuple(self._senders.values()) if each is not sender]
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalSender], stuck: float) -> None:
         flushed = self._flush(producer, moved, stuck)

@@ -29,6 +29,7 @@ _RECORD_ERRORS = frozenset(
         KafkaError.INVALID_MSG_SIZE,
         KafkaError.INVALID_RECORD,
         KafkaError._BAD_MSG,
+        KafkaError._INVALID_DIFFERENT_RECORD,  # of another record in the same batch: isolation finds which one
     }
 )
 

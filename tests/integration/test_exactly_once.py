@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from bridge.clock import monotonic
 from bridge.core.identity import Position
@@ -15,6 +15,7 @@ from bridge.kafka.transactional import TransactionTimeouts
 from bridge.settings.naming import transactional_id
 from tests.support.broker import Broker
 from tests.support.ending_proxy import Fate, ending_proxy
+from tests.support.refusing_proxy import refusing_proxy
 from tests.support.topics import create_topic, delete_topics, end_offsets
 from tests.support.transactions import SHORT_TIMEOUTS, Topics, events, settled
 from tests.support.waiting import TIMEOUT, wait_until
@@ -295,3 +296,31 @@ def test_a_brokers_restart_loses_and_repeats_nothing(private_broker: Broker, nam
         one.submit(events(range(300, 400)))
         settled(one, 60)
     topics.assert_exactly_once(one.key, 399)
+
+
+@pytest.mark.parametrize("every", [1, 10, 150])
+def test_refused_records_become_dead_letters_and_everything_else_is_committed(
+    kafka: str, namespace: str, every: int
+) -> None:
+    """Each alone in its request and its transaction; what was accepted is never sent again."""
+
+    def refuse(topic: str, records: bytes) -> int:
+        is_bad = b"will never do" in records and not topic.endswith("dead-letters")
+        return KafkaError.INVALID_RECORD if is_bad else 0
+
+    count = 200 if every > 1 else 20
+    with refusing_proxy(kafka, refuse) as proxy:
+        topics = Topics(kafka, namespace, through=proxy)
+        with topics.replica() as replica:
+            one, other = (topics.open(replica, topics.key(0, number)) for number in range(2))
+            stream = events(range(1, count + 1))
+            for at in range(every, count + 1, every):
+                stream[at - 1] = stream[at - 1]._replace(data=f'{{"at":{at},"pad":"will never do"}}')
+            one.submit(stream)
+            other.submit(events(range(1, 101)))
+            settled(other, 60)
+            settled(one, 120)
+    topics.assert_exactly_once(one.key, count)
+    topics.assert_exactly_once(other.key, 100)
+    letters = [letter.header("bridge.last_event_id") for letter in topics.read(topics.dead_letters)]
+    assert letters == [str(at) for at in range(every, count + 1, every)]

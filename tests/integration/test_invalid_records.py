@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 
 from bridge.core.records.rules import Format
 from bridge.core.stream.event import Event
+from bridge.kafka.producer import Role
 from tests.integration.test_refused_records import LARGE, LIMIT, SESSIONS, Topics, assert_complete, at_of, data, events
 from tests.support.refusing_proxy import refusing_proxy
 from tests.support.rule import understand
@@ -109,3 +110,26 @@ def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, nam
         topics.bootstrap = kafka
     assert_complete(topics.follow(), SESSIONS[0], range(1, 4))
     assert one.trouble is None
+
+
+@pytest.mark.parametrize("every", [1, 10, 250])
+def test_every_refused_record_is_found_without_a_new_producer_for_each(kafka: str, namespace: str, every: int) -> None:
+    """The session stays on the isolation producer, where a refusal ends nothing; the other session goes on."""
+    count = 500 if every > 1 else 60
+    with refusing_proxy(kafka, refuse_bad) as proxy:
+        topics = Topics(kafka, namespace)
+        topics.bootstrap = proxy
+        with topics.delivering() as delivery:
+            one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
+            one.submit(
+                [bad(at) if at % every == 0 else event for at, event in enumerate(events(range(1, count + 1)), 1)]
+            )
+            other.submit(events(range(1, 101)))
+            wait_until(lambda: other.acknowledged == other.position, 30, "the other session")
+        topics.bootstrap = kafka
+    follower = topics.follow()
+    assert_complete(follower, SESSIONS[0], range(1, count + 1))
+    assert_complete(follower, SESSIONS[1], range(1, 101))
+    letters = [letter.header("bridge.last_event_id") for letter in topics.read(topics.dead_letters)]
+    assert letters == [str(at) for at in range(every, count + 1, every)]
+    assert topics.made.count(Role.EVENTS) <= 3
