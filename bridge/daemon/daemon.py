@@ -98,7 +98,7 @@ class Daemon:
         return pipeline
 
     def _main_loop(self, pipeline: Pipeline) -> None:
-        self._raise_if_stopped()  # before the first tick, which starts all sessions
+        self._wait(0.0)  # a stop ends it before the first tick, which starts all sessions
         while True:
             self._heartbeats.record("supervisor")
             pipeline.tick()
@@ -137,9 +137,8 @@ class Daemon:
 
     def _check_start(self, pipeline: Pipeline) -> None:
         coordinator = pipeline.coordinator
-        if not self._has_started and coordinator.has_begun:
+        if not self._has_started and coordinator.has_started:
             self._has_started = True
-            coordinator.note_start()
             self._budget.restart()  # the servers' own time: Kafka and the restore are not their delay
             log.info(
                 "started", version=__version__, namespace=self._settings.namespace,
@@ -152,9 +151,6 @@ class Daemon:
 
     def _wait(self, seconds: float) -> None:
         self._signals.wait(seconds)
-        self._raise_if_stopped()
-
-    def _raise_if_stopped(self) -> None:
         if self._signals.stops:
             raise Stopped
 

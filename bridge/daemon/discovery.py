@@ -22,10 +22,10 @@ already listed."""
 
 
 class Discovery:
-    """The discovery thread of one server.
+    """The discovery thread of one server. If discovery is off, it never starts, and nothing is ever listed.
 
-    Thread rule: ``listed``, ``all_listed`` and ``answered_at`` are written by its thread and read by any; ``poll_now``
-    and ``stop`` are for any thread.
+    Thread rule: ``listed``, ``all_listed`` and ``answered_at`` are written by its thread and read by any;
+    ``stop`` is for any thread.
     """
 
     def __init__(self, source: Source, changed: Callable[[], None]) -> None:
@@ -40,7 +40,6 @@ class Discovery:
         self._api = source.api(self._note_skipped)
         settings = source.settings
         self._rules = DiscoveryRules(settings.include_subagents, settings.created_within)
-        self._wake = threading.Event()
         self._stopped = threading.Event()
         self._failure: str | None = None
         self._skipped: str | None = None
@@ -54,11 +53,8 @@ class Discovery:
         return self._failure is not None
 
     def start(self) -> None:
-        self._thread.start()
-
-    def poll_now(self) -> None:
-        """Poll at once: an event announced a new or deleted session."""
-        self._wake.set()
+        if self._source.settings.discover:
+            self._thread.start()
 
     def is_unlisted_since(self, session_id: str, moment: float) -> bool:
         """Whether a list later than ``moment`` does not contain this session."""
@@ -68,7 +64,7 @@ class Discovery:
     def stop(self) -> None:
         """Ask the thread to end; cuts a request that is under way."""
         self._stopped.set()
-        self._wake.set()
+        self._source.list_wanted.set()
         self._api.stop()
 
     def join(self, deadline: float) -> bool:
@@ -80,7 +76,7 @@ class Discovery:
         interval = self._source.settings.discover_interval
         while not self._stopped.is_set():
             polled_at = monotonic()
-            self._wake.clear()  # before the poll: an event during the request causes one more poll
+            self._source.list_wanted.clear()  # before the poll: an event during the request causes one more poll
             try:
                 self._poll()
             except Stopped:
@@ -92,7 +88,7 @@ class Discovery:
                 self._failure = error.detail
             except Exception as error:  # noqa: BLE001 - a bug in the handling of one list must not end discovery
                 self._report_bug(error)
-            if self._wake.wait(interval):
+            if self._source.list_wanted.wait(interval):
                 earliest = min(requested_at + _BETWEEN_REQUESTED_POLLS, polled_at + interval)
                 self._stopped.wait(max(0.0, earliest - monotonic()))
                 requested_at = monotonic()

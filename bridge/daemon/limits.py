@@ -19,7 +19,9 @@ _M_ARENA_MAX = -8
 """From glibc's ``malloc.h``."""
 _ARENAS = 2
 _STACK_BYTES = 1024 * 1024
-"""What Python itself asks for where the system's default is too small."""
+"""Of each new Python thread, instead of the usual 8 MiB. A reader touches 16 KiB of it either way. But 5,000 readers
+would reserve 40 GiB of addresses, which strict limits refuse (``ulimit -v``, ``vm.overcommit_memory=2``), and where the
+kernel uses huge pages for all memory, a stack larger than one huge page may get one, all 2 MiB of it."""
 _SHORTEST_SWITCH = 0.005
 """Python's default, in seconds."""
 _SWITCH_PER_READER = 50e-6
@@ -29,7 +31,7 @@ def prepare_process() -> None:
     """Set all limits that do not depend on the number of sessions."""
     gc.set_threshold(*_GC_THRESHOLDS)
     limit_malloc_arenas()
-    limit_thread_stacks()
+    threading.stack_size(_STACK_BYTES)
     raise_open_files()
 
 
@@ -60,26 +62,11 @@ def limit_malloc_arenas() -> None:
         return
 
 
-def limit_thread_stacks() -> None:
-    """Give each new Python thread a stack of 1 MiB instead of the usual 8.
-
-    A reader touches 16 KiB of it either way. But 5,000 readers would reserve 40 GiB of addresses, which strict limits
-    refuse (``ulimit -v``, ``vm.overcommit_memory=2``), and where the kernel uses huge pages for all memory, a stack
-    larger than one huge page may get one, all 2 MiB of it.
-    """
-    threading.stack_size(_STACK_BYTES)
-
-
-def switch_interval(readers: int) -> float:
-    """Seconds that a thread may keep the interpreter while others wait for it.
+def set_switch_interval(readers: int) -> None:
+    """Set how long a thread may keep the interpreter while others wait: Python's default up to a hundred readers.
 
     Each waiting thread wakes up after this time, so thousands of readers with something to read at once mean that many
     times two hundred wake-ups per second, and nothing else runs. Measured with 800 readers: 5.7 s for work that takes
-    1.4 s with an interval of 50 ms; with 4,000 it did not end in 100 s, and took 6.9 s with 500 ms.
+    1.4 s with an interval of 50 ms; with 4,000 it did not end in 100 s, and took 6.9 s with 500 ms. Any thread.
     """
-    return max(_SHORTEST_SWITCH, readers * _SWITCH_PER_READER)
-
-
-def set_switch_interval(readers: int) -> None:
-    """Apply ``switch_interval``; up to a hundred readers nothing changes. Any thread."""
-    sys.setswitchinterval(switch_interval(readers))
+    sys.setswitchinterval(max(_SHORTEST_SWITCH, readers * _SWITCH_PER_READER))

@@ -30,8 +30,14 @@ from bridge.kafka.transactional import TransactionalProducer, TransactionTimeout
 from bridge.observe.health import KAFKA_LIMIT, Heartbeats
 from bridge.settings import Settings
 from bridge.settings.naming import transactional_id
+from bridge.sharding.collaborators import reclaim
 from bridge.sharding.coordinator import ShardCoordinator
 
+log = get_logger("bridge.daemon")
+
+_PROBE_AFTER = 3.0
+"""Seconds without an answer after which Kafka is asked: ``/readyz`` needs an answer every 10 s."""
+_PROBE_TIMEOUT = 1.0
 _LEAVE = 2.0
 """Seconds of ``drain_timeout`` that are kept for leaving the group."""
 _CLOSE = 1.0
@@ -58,7 +64,7 @@ class Pipeline:
         self.supervisor = supervisor
         self.coordinator = coordinator
         self.topics = topics
-        self._probe = KafkaProbe(delivery)
+        self._is_kafka_silent = False
 
     def start(self) -> None:
         self.delivery.last_answer = monotonic()
@@ -72,7 +78,25 @@ class Pipeline:
         self.raise_bug()
         self.coordinator.tick()
         self.supervisor.tick()
-        self._probe.check()
+        self._check_kafka()
+
+    def _check_kafka(self) -> None:
+        """Ask Kafka for the checkpoints topic if its last answer is old; log a change between silent and answering."""
+        if self._silence() > _PROBE_AFTER:
+            self.delivery.kafka_answers(_PROBE_TIMEOUT)
+        silence = self._silence()
+        if (silence > KAFKA_LIMIT) == self._is_kafka_silent:
+            return
+        self._is_kafka_silent = not self._is_kafka_silent
+        if self._is_kafka_silent:
+            log.warning(
+                "Kafka does not answer: events wait in memory, delivery is retried for ever", silent_for=silence
+            )
+        else:
+            log.info("Kafka answers again")
+
+    def _silence(self) -> float:
+        return 0.0 if self.delivery.last_answer is None else monotonic() - self.delivery.last_answer
 
     @property
     def is_urgent(self) -> bool:
@@ -125,49 +149,14 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
         heartbeats.record("delivery")
         stall_detector.heartbeat()
 
-    def reclaim(
-        lease: Lease,
-    ) -> Mapping[SessionKey, Checkpoint]:  # called by a delivery thread, once all parts are there
-        return coordinator.reclaim(lease)
+    def reclaim_shard(lease: Lease) -> Mapping[SessionKey, Checkpoint]:
+        return reclaim(lease, coordinator.collaborators)  # called by a delivery thread, once all parts are there
 
-    delivery = make_delivery(settings, limits, reclaim, heartbeat)
+    delivery = make_delivery(settings, limits, reclaim_shard, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
     coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
     topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.write_positions_again))
     return Pipeline(delivery, supervisor, coordinator, topics)
-
-
-log = get_logger("bridge.daemon")
-
-_PROBE_AFTER = 3.0
-"""Seconds without an answer after which Kafka is asked: ``/readyz`` needs an answer every 10 s."""
-_PROBE_TIMEOUT = 1.0
-
-
-class KafkaProbe:
-    """Asks Kafka for the checkpoints topic. Thread rule: the main thread."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self._is_silent = False
-
-    def check(self) -> None:
-        """Ask if the last answer is old; log a change between silent and answering."""
-        if self._silence() > _PROBE_AFTER:
-            self._delivery.kafka_answers(_PROBE_TIMEOUT)
-        silence = self._silence()
-        if (silence > KAFKA_LIMIT) == self._is_silent:
-            return
-        self._is_silent = not self._is_silent
-        if self._is_silent:
-            log.warning(
-                "Kafka does not answer: events wait in memory, delivery is retried for ever", silent_for=silence
-            )
-        else:
-            log.info("Kafka answers again")
-
-    def _silence(self) -> float:
-        return 0.0 if self._delivery.last_answer is None else monotonic() - self._delivery.last_answer
 
 
 def make_delivery(settings: Settings, limits: TopicLimits, reclaim: Reclaim, heartbeat: Callable[[], None]) -> Delivery:

@@ -79,9 +79,6 @@ class RunningSessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __contains__(self, key: SessionKey) -> bool:
-        return key in self._sessions
-
     def get(self, key: SessionKey) -> RunningSession | None:
         return self._sessions.get(key)
 

@@ -69,38 +69,25 @@ class OwnedPart:
 class ServerSessions:
     """Selects the sessions of one server, and polls it for its list if discovery is on.
 
-    Thread rule: the main thread, except for ``snapshot`` and ``poll_now`` (any).
+    Thread rule: the main thread, except for ``snapshot`` (any).
     """
 
     def __init__(self, source: Source, shards: ShardSessions, changed: Callable[[], None]) -> None:
         """``changed`` is called on another thread after each list."""
         self.source = source
-        self.discovery = Discovery(source, changed) if source.settings.discover else None
+        self.discovery = Discovery(source, changed)
         self._shards = shards
         self._part = OwnedPart(source.name, shards.shard_of)
         self._configured = frozenset(source.settings.sessions)
         self._left_out = 0
-
-    def start(self) -> None:
-        if self.discovery is not None:
-            self.discovery.start()
-
-    def stop(self) -> None:
-        """Stop discovery. Nobody waits for its thread: it holds nothing that could be lost."""
-        if self.discovery is not None:
-            self.discovery.stop()
-
-    def poll_now(self) -> None:
-        if self.discovery is not None:
-            self.discovery.poll_now()
 
     def to_start(self, running: AbstractSet[str]) -> list[SessionKey]:
         """The sessions that should run and do not, in order of precedence."""
         name, settings, discovery, owned = self.source.name, self.source.settings, self.discovery, self._shards.owned
         selection = select(
             self._part.of("configured", settings.sessions, owned),
-            self._shards.checkpoints.unfinished(name) if discovery else (),
-            (*self._part.of("listed", discovery.listed, owned), *self._listed_before()) if discovery else (),
+            self._shards.checkpoints.unfinished(name) if settings.discover else (),
+            (*self._part.of("listed", discovery.listed, owned), *self._listed_before()),
             running=running,
             cooling_down=self._shards.cool_downs.active(name, monotonic(), self._is_unlisted),
             limit=settings.max_sessions,
@@ -115,25 +102,22 @@ class ServerSessions:
 
     def _listed_before(self) -> list[str]:
         """The listed sessions that have a checkpoint: they passed the filters once, and later filters do not matter."""
-        listed = self.discovery.all_listed if self.discovery is not None else ()
-        checkpoints = self._shards.checkpoints
-        return [each for each in listed if checkpoints.get(SessionKey(self.source.name, each)) is not None]
+        name, checkpoints = self.source.name, self._shards.checkpoints
+        return [each for each in self.discovery.all_listed if checkpoints.get(SessionKey(name, each)) is not None]
 
     def _is_unlisted(self, session_id: str, moment: float) -> bool:
-        if self.discovery is None or session_id in self._configured:
-            return False
-        return self.discovery.is_unlisted_since(session_id, moment)
+        return session_id not in self._configured and self.discovery.is_unlisted_since(session_id, moment)
 
     def snapshot(self, ended: Counters) -> ServerSnapshot:
         """The server at this moment; ``ended``: the counters of its sessions that ended."""
         discovery = self.discovery
-        answered_at = discovery.answered_at if discovery else None
+        answered_at = discovery.answered_at
         return ServerSnapshot(
             reachable=self.source.answers,
-            discovers=discovery is not None,
-            discovery_fails=discovery is not None and discovery.is_failing,
+            discovers=self.source.settings.discover,
+            discovery_fails=discovery.is_failing,
             last_discovery_age=None if answered_at is None else monotonic() - answered_at,
-            listed=len(discovery.listed) if discovery else 0,
+            listed=len(discovery.listed),
             not_bridged=self._left_out,
             ended=ended,
         )

@@ -117,10 +117,8 @@ class SessionStream:
         restored: Restored | None,
         lease: Lease,
         stall_detector: StallDetector,
-        listing_changed: Callable[[], None],
         now: Callable[[], float] = monotonic,
     ) -> None:
-        """``listing_changed`` is called when an event announces that the server's list of sessions has changed."""
         self.key = key
         self.counters = SessionCounters()
         self.stopped = threading.Event()
@@ -129,7 +127,6 @@ class SessionStream:
         self._restored = restored
         self._lease = lease
         self._stall_detector = stall_detector
-        self._listing_changed = listing_changed
         self._now = now
         self._continuity = source.continuity(None if restored is None else restored.checkpoint)
         self._requested_id = ""
@@ -309,7 +306,7 @@ class SessionStream:
         if not self.has_ids and any(each.name == "error" and _OTHER_READER in each.data for each in events):
             self._report_other_reader()
         if not _LISTING_EVENTS.isdisjoint({event.name for event in events}):
-            self._listing_changed()
+            self._source.list_wanted.set()
             if any(deletes(event, self.key.session_id) for event in events):
                 raise SessionOver("deleted", "the server deleted the session")
 

@@ -16,6 +16,7 @@ from bridge.daemon.session_states import FINAL, Signal, State, next_state
 from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionOver, SessionStream
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
+from bridge.sse.connection import Connector
 from bridge.sse.reconnection import (
     Disconnected,
     End,
@@ -57,7 +58,7 @@ class SessionWorker:
         self._source = source
         self._now = now
         self._jitter = jitter
-        self._connector = source.connector()
+        self._connector = Connector(source.endpoint)
         self._connection: StreamConnection | None = None
         self._history = History()
         self._counters = stream.counters

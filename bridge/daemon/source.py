@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
@@ -11,9 +12,7 @@ from structlog.stdlib import get_logger
 
 from bridge import __version__
 from bridge.clock import Backoff
-from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
@@ -24,7 +23,7 @@ from bridge.mix.rules import rules_of
 from bridge.mix.sessions import SessionsApi
 from bridge.settings import ServerSettings, Settings
 from bridge.settings.tls import client_context
-from bridge.sse.connection import Connector, Endpoint
+from bridge.sse.connection import Endpoint
 
 log = get_logger("bridge.source")
 
@@ -48,6 +47,8 @@ class Source:
         self.fingerprint = self.rules.fingerprint()
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.connection_rate = ConnectionRate()
+        self.list_wanted = threading.Event()
+        """Set when an event announces a new or deleted session: discovery polls at once."""
         self.has_answered = False
         """Whether the server has answered anything since the start; never cleared."""
         self.answers = False
@@ -65,7 +66,7 @@ class Source:
             server.proxy.get_secret_value() if server.proxy else None,
             self.tls,
         )
-        self._endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes))
+        self.endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes))
 
     def record_request(self, *, answered: bool, failure: str | None = None) -> None:
         self.answers, self.failure = answered, failure
@@ -83,12 +84,6 @@ class Source:
     def stream_url(self, session_id: str) -> str:
         """The URL of a session's stream; the id is percent-encoded."""
         return self._url + self.settings.stream_path.replace("{session}", quote(session_id, safe=""))
-
-    def connector(self) -> Connector:
-        return Connector(self._endpoint)
-
-    def encoder(self, key: SessionKey) -> Encoder:
-        return Encoder(self.rules, key)
 
     def continuity(self, restored: Checkpoint | None) -> Continuity:
         start = self.settings.start_after_id

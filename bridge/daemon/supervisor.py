@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
+from bridge.core.records.rules import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
 from bridge.daemon.limits import set_switch_interval
-from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.server_sessions import ServerSessions
 from bridge.daemon.session_stream import SessionStream
 from bridge.daemon.session_worker import SessionWorker
-from bridge.daemon.shard_sessions import ShardSessions
+from bridge.daemon.shard_sessions import RestoredCheckpoints, ShardSessions
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
@@ -54,7 +54,7 @@ class Supervisor:
 
     def start(self) -> None:
         for server in self._servers.values():
-            server.start()
+            server.discovery.start()
 
     def tick(self) -> None:
         """Remove sessions that ended, end connections that are too old or prove nothing, start new sessions."""
@@ -70,14 +70,14 @@ class Supervisor:
 
     def stop(self) -> None:
         for server in self._servers.values():
-            server.stop()
+            server.discovery.stop()  # nobody waits for its thread: it holds nothing that could be lost
         for each in self._running.all():
             each.worker.stop()
 
     @property
     def asks_servers(self) -> bool:
         """Whether any request is sent to any server: a replica without shards may have none to send."""
-        return len(self._running) > 0 or any(server.discovery is not None for server in self._servers.values())
+        return len(self._running) > 0 or any(server.source.settings.discover for server in self._servers.values())
 
     def sessions(self) -> tuple[SessionSnapshot, ...]:
         return self._running.snapshots(monotonic())
@@ -100,8 +100,8 @@ class Supervisor:
     def _start_session(self, key: SessionKey, server: ServerSessions, lease: Lease) -> None:
         source, restored = server.source, self.shards.checkpoints.get(key)
         checkpoint = None if restored is None else restored.checkpoint
-        publisher = self._delivery.open(key, source.encoder(key), source.fingerprint, checkpoint, lease)
-        stream = SessionStream(key, source, publisher, restored, lease, self._stall_detector, server.poll_now)
+        publisher = self._delivery.open(key, Encoder(source.rules, key), source.fingerprint, checkpoint, lease)
+        stream = SessionStream(key, source, publisher, restored, lease, self._stall_detector)
         session = RunningSession(key, SessionWorker(stream, source), publisher, lease)
         self._running.add(session)
         session.worker.start()

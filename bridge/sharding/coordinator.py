@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.identity import partition_of
 from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
@@ -21,7 +20,6 @@ from bridge.sharding.collaborators import Collaborators, Sessions
 from bridge.sharding.invalid_checkpoints import mistakes_of
 from bridge.sharding.leases import Leases, ShardEvent
 from bridge.sharding.membership import Membership
-from bridge.sharding.reclaim import reclaim
 from bridge.sharding.replica import ReplicaIdentity
 from bridge.sharding.restore import ShardReader
 from bridge.sharding.shard import Shard
@@ -36,17 +34,17 @@ _JOIN = 0.1
 class ShardCoordinator:
     """Owns the table of the shards that the group has assigned to this process.
 
-    Thread rule: the main thread's, except ``reclaim``, ``snapshot`` and ``write_positions_again``,
-    which are for any thread.
+    Thread rule: the main thread's, except ``snapshot`` and ``write_positions_again``, which are for any thread.
     """
 
     def __init__(self, identity: ReplicaIdentity, membership: Membership, collaborators: Collaborators) -> None:
         self._identity = identity
         self._membership = membership
         self._reader = collaborators.reader
-        self._with = collaborators
+        self.collaborators = collaborators
         self._shards: dict[int, Shard] = {}
-        self._has_begun = False
+        self.has_started = False
+        """Whether the group has assigned shards, and all were acquired: later failures do not end the process."""
         self._topic_fault: FatalFault | None = None
         self.left_undelivered = 0
         """Shards that were released before everything was delivered."""
@@ -84,7 +82,7 @@ class ShardCoordinator:
 
     def start(self) -> None:
         self._reader.start()
-        self._membership.start(self._with.leases)
+        self._membership.start(self.collaborators.leases)
 
     def tick(self) -> None:
         """Handle the events of other threads, and do what is due. Raises what ended membership, or a bug."""
@@ -94,11 +92,11 @@ class ShardCoordinator:
         self._turn()
 
     def _turn(self) -> None:
-        for event in self._with.leases.events():
+        for event in self.collaborators.leases.events():
             self._handle(event)
         self._check_start()
-        for key in self._with.sessions.must_restart():
-            self._shards[partition_of(key.record_key, self._with.count)].restart(key)
+        for key in self.collaborators.sessions.must_restart():
+            self._shards[partition_of(key.record_key, self.collaborators.count)].restart(key)
         for shard in list(self._shards.values()):
             shard.tick(monotonic())
             self._remove_if_gone(shard)
@@ -109,7 +107,7 @@ class ShardCoordinator:
         if shard is not None and is_current:
             was = shard.state
             shard.handle(event)
-            if self._has_begun and shard.state is ShardState.BLOCKED is not was:
+            if self.has_started and shard.state is ShardState.BLOCKED is not was:
                 log.error("this shard is not bridged", shard=event.shard, error=shard.trouble)
             self._remove_if_gone(shard)
         elif event.lease is not None and event.signal is ShardSignal.ASSIGNED:
@@ -122,10 +120,10 @@ class ShardCoordinator:
         if former is not None:  # released so late that the group assigned it again
             self._end(former)
         if lease.is_suspended or lease.is_over:  # lost before it was acquired, perhaps assigned again since
-            self._with.leases.replace(lease)
+            self.collaborators.leases.replace(lease)
             return
         log.debug("shard assigned", shard=lease.shard)
-        shard = self._shards[lease.shard] = Shard(lease, self._with)
+        shard = self._shards[lease.shard] = Shard(lease, self.collaborators)
         shard.fence()
 
     def _end(self, shard: Shard) -> None:
@@ -138,19 +136,20 @@ class ShardCoordinator:
 
     def _check_start(self) -> None:
         """Report the errors of all shards at once: an operator should not need one start for each."""
-        if self._has_begun or not self._are_settled:
+        if self.has_started or not self._are_settled:
             return
         blocked = [shard for shard in self._shards.values() if shard.error is not None]
         invalid = [each for shard in blocked for each in shard.invalid]
         if invalid:
-            raise SettingsError(mistakes_of(self._with.topic, invalid))
+            raise SettingsError(mistakes_of(self.collaborators.topic, invalid))
         for shard in blocked:
             if shard.error is not None:
                 raise shard.error  # the errors of the others are the same
+        self.has_started = self._membership.has_joined
 
     @property
     def _are_settled(self) -> bool:
-        return all(shard.state in IS_SETTLED for shard in self._shards.values()) and self._with.leases.is_quiet
+        return all(shard.state in IS_SETTLED for shard in self._shards.values()) and self.collaborators.leases.is_quiet
 
     def write_positions_again(self, partitions: int) -> None:
         """The checkpoints topic was recreated: write all positions to it, behind new claims.
@@ -158,27 +157,19 @@ class ShardCoordinator:
         With another number of partitions, sessions belong to other shards: this process shuts down, and a new one
         distributes them.
         """
-        self._with.delivery.write_positions_again(partitions)
-        if partitions == self._with.count:
+        before = self.collaborators.count
+        self.collaborators.delivery.write_positions_again(partitions)
+        if partitions == before:
             self._reader.topic_was_recreated(partitions)
             for shard in range(partitions):
-                self._with.leases.post(ShardEvent(shard, topic_was_recreated=True))
+                self.collaborators.leases.post(ShardEvent(shard, topic_was_recreated=True))
         else:
             self._topic_fault = FatalFault(
-                f"the checkpoints topic has {partitions} partitions now, and had {self._with.count}: start again, to"
+                f"the checkpoints topic has {partitions} partitions now, and had {before}: start again, to"
                 " distribute the sessions again (topics.shards)"
             )
 
     # Start
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the group has assigned shards, and all of them are acquired."""
-        return self._membership.has_joined and self._are_settled
-
-    def note_start(self) -> None:
-        """End the start: from now on a shard that cannot be acquired does not end the process."""
-        self._has_begun = True
 
     def connection_failure(self) -> str:
         """What the start waits for."""
@@ -200,7 +191,7 @@ class ShardCoordinator:
 
     def stop(self, deadline: float) -> None:
         """Release all shards by ``deadline``, and leave the group."""
-        self.note_start()  # errors that only matter to a start
+        self.has_started = True  # errors that only matter to a start do not matter any more
         self._turn()
         for shard in list(self._shards.values()):
             shard.release(deadline)
@@ -224,7 +215,7 @@ class ShardCoordinator:
         self.abort()
 
     def _abandon(self) -> None:
-        for event in self._with.leases.events():
+        for event in self.collaborators.leases.events():
             if event.lease is not None:
                 event.lease.revoke()
                 event.lease.released.set()
@@ -242,16 +233,12 @@ class ShardCoordinator:
 
     # Any thread
 
-    def reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
-        """Claim an owned shard again, and return the checkpoints since its first claim; ``Stopped`` when it is lost."""
-        return reclaim(lease, self._with)
-
     def snapshot(self) -> Replica:
         has_joined = self._membership.has_joined
         return self._identity.snapshot(self._snapshots(), self._membership.replicas.live, has_joined=has_joined)
 
     def _snapshots(self) -> tuple[ShardSnapshot, ...]:
-        held_up, counts = self._reader.held_up(), self._with.sessions.count_by_shard()
+        held_up, counts = self._reader.held_up(), self.collaborators.sessions.count_by_shard()
         return tuple(
             ShardSnapshot(
                 number, shard.state.public_name, shard.lease.fencing_token, counts.get(number, 0),

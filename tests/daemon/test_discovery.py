@@ -42,17 +42,17 @@ def discovering(of: Source) -> Iterator[Discovery]:
 
 def test_a_requested_poll_comes_at_once_and_further_ones_after_a_second() -> None:
     """A replay may contain hundreds of events that ask for one."""
-    with scripted_mix() as mix, discovering(source(mix.url, discover_interval="10m")) as discovery:
+    with scripted_mix() as mix, discovering(of := source(mix.url, discover_interval="10m")):
         begun = monotonic()
         for lists in (2, 3, 4):  # the first at once, the others a second apart, however often they are asked for
-            wait_until(lambda lists=lists: discovery.poll_now() or mix.lists >= lists)  # type: ignore[misc, func-returns-value]
+            wait_until(lambda lists=lists: of.list_wanted.set() or mix.lists >= lists)  # type: ignore[misc, func-returns-value]
         assert monotonic() - begun >= 2.0
 
 
 def test_requested_polls_do_not_delay_the_next_regular_one() -> None:
     """An interval below a second is kept."""
-    with scripted_mix() as mix, discovering(source(mix.url, discover_interval="100ms")) as discovery:
-        wait_until(lambda: discovery.poll_now() or mix.lists >= 6, 30)  # type: ignore[func-returns-value]
+    with scripted_mix() as mix, discovering(of := source(mix.url, discover_interval="100ms")):
+        wait_until(lambda: of.list_wanted.set() or mix.lists >= 6, 30)  # type: ignore[func-returns-value]
 
 
 def test_a_filtered_session_is_still_listed() -> None:

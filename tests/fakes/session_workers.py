@@ -84,9 +84,7 @@ def session_worker(
 ) -> SessionWorker:
     """A worker of a session whose shard nobody else wants."""
     lease, stall_detector = Lease(0, SoleOwner()), StallDetector(now)
-    stream = SessionStream(
-        KEY, source, cast("Publisher", publisher), restored, lease, stall_detector, lambda: None, now
-    )
+    stream = SessionStream(KEY, source, cast("Publisher", publisher), restored, lease, stall_detector, now)
     return SessionWorker(stream, source, now, jitter)
 
 

@@ -147,13 +147,13 @@ def test_sessions_start_when_the_claim_was_read_and_not_before(scene: Scene) -> 
     scene.fence()
     assert scene.states == {HOME: "restoring"}
     assert scene.sessions.calls == []
-    assert not scene.coordinator.has_begun
+    assert not scene.coordinator.has_started
     scene.read(7, log_with(encode(checkpoint())))
     assert scene.states == {HOME: "owned"}
     assert scene.sessions.calls == [f"acquire {HOME}"]
     assert scene.sessions.restored[KEY].checkpoint == checkpoint()
     assert scene.lease.fencing_token == 7
-    assert scene.coordinator.has_begun
+    assert scene.coordinator.has_started
 
 
 def test_another_number_of_shards_in_the_last_claim_ends_the_start(scene: Scene) -> None:
@@ -167,13 +167,12 @@ def test_another_number_of_shards_in_the_last_claim_ends_the_start(scene: Scene)
 def test_invalid_checkpoints_end_the_start_but_not_a_running_process(scene: Scene) -> None:
     """A running process reads the shard again and again, and reports the trouble."""
     scene.owning(OTHER)
-    scene.coordinator.note_start()
     scene.assign()
     scene.fence()
     scene.read(7, log_with(b"no JSON"))
     assert scene.states[HOME] == "blocked"
     assert f"partition {HOME} offset 13" in scene.trouble
-    assert scene.coordinator.has_begun
+    assert scene.coordinator.has_started
     is_released = scene.leases.revoked(ONE)
     scene.tick()
     assert is_released()
