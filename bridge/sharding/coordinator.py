@@ -65,7 +65,8 @@ class ShardCoordinator:
         timeout = settings.kafka.group_session_timeout
         group = GroupSettings(config, group_of(settings.namespace), topic, shard_count, settings.instance, timeout)
         membership = Membership(group, identity.metadata(), lambda: heartbeat("membership"))
-        leases = Leases(membership.proofs, wake)
+        release_timeout = group.max_poll_interval / 3
+        leases = Leases(membership.proofs, wake, release_timeout)
         reader = ShardReader(
             config,
             topic,
@@ -73,10 +74,9 @@ class ShardCoordinator:
             lambda shard, record: leases.post(ShardEvent(shard, foreign_record=record)),
             lambda: heartbeat("shards"),
         )
-        # Before the group's own time-out: a shard that is not drained by then is still released in order.
-        release_timeout = 0.9 * membership.release_timeout
+        # Shards are released before the leases' own time-out: what is not drained by then still goes in order.
         collaborators = Collaborators(
-            topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, release_timeout
+            topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, 0.9 * release_timeout
         )
         return cls(identity, membership, collaborators)
 

@@ -14,8 +14,8 @@ from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, FatalFault, Stopped
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
-from bridge.sharding.assigned_partitions import AssignedPartitions, RebalanceListener
 from bridge.sharding.join_check import JoinCheck
+from bridge.sharding.leases import Leases
 from bridge.sharding.proofs import Proofs
 from bridge.sharding.replica_registry import ReplicaRegistry
 
@@ -40,8 +40,6 @@ class Membership:
 
     def __init__(self, settings: GroupSettings, metadata: MemberMetadata, heartbeat: Callable[[], None]) -> None:
         """``heartbeat`` is called at every turn of the thread."""
-        self.release_timeout = settings.max_poll_interval / 3
-        """Seconds that releasing shards may take at most."""
         self.failure: BridgeError | None = None
         """Why membership has ended for good; all shards are lost, and the process ends."""
         self.bug: BaseException | None = None
@@ -53,12 +51,12 @@ class Membership:
         self.proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
         self.replicas = ReplicaRegistry()
         self._consumer: GroupConsumer
-        self._assigned: AssignedPartitions
+        self._leases: Leases
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
 
-    def start(self, listener: RebalanceListener) -> None:
+    def start(self, leases: Leases) -> None:
         """Join the group as soon as possible."""
-        self._assigned = AssignedPartitions(listener, self.release_timeout)
+        self._leases = leases
         self._thread.start()
 
     def stop(self) -> None:
@@ -89,7 +87,7 @@ class Membership:
             log.exception("bug in the membership thread")
             self.bug = bug
         finally:
-            self._assigned.close()
+            self._leases.close()
             self.proofs.close()
 
     def _participate(self) -> None:
@@ -108,7 +106,7 @@ class Membership:
             self._commit(now)
         self._poll(_TURN)
         self._check_membership()
-        if partitions := self._assigned.released(monotonic()):
+        if partitions := self._leases.released(monotonic()):
             self._consumer.release(partitions)
         if self.proofs.is_settled:  # otherwise the coordinator may be busy with us, and would not answer in time
             self.replicas.turn(now, lambda: self._consumer.committed_metadata(_READ_TIMEOUT))
@@ -118,19 +116,19 @@ class Membership:
         self._consumer.poll(timeout)
 
     def _commit(self, now: float, *, has_left: bool = False) -> None:
-        if not self._assigned.owned:  # only the owner of a shard writes its metadata
+        if not self._leases.owned:  # only the owner of a shard writes its metadata
             return
         self._metadata = self._metadata.at(self._metadata.heartbeat + 1, has_left=has_left)
         self.proofs.sent(self._metadata.heartbeat, now)
-        self._consumer.commit(self._assigned.owned, self._metadata)
+        self._consumer.commit(self._leases.owned, self._metadata)
 
     def _check_membership(self) -> None:
         if self._consumer.fatal is not None:
-            self._assigned.lose(self._assigned.owned)  # before anything that takes time
+            self._leases.lose(self._leases.owned)  # before anything that takes time
             raise self._failure(self._consumer.fatal)
         # The client reports a loss, but not while it waits for shards that are being released.
-        if self._consumer.take_expelled() and self._assigned.is_releasing:
-            self._assigned.lose(self._assigned.owned)
+        if self._consumer.take_expelled() and self._leases.is_releasing:
+            self._leases.lose(self._leases.owned)
 
     def _failure(self, why: str) -> BridgeError:
         if self._settings.instance is None:
@@ -150,16 +148,16 @@ class Membership:
                 partitions=sorted(added),
             )
         self.has_joined = True
-        self._assigned.assign(partitions - added)
+        self._leases.assign(partitions - added)
 
     def on_revoked(self, partitions: frozenset[int]) -> bool:
         """Begin to release these partitions."""
-        return self._assigned.revoke(partitions, monotonic())
+        return self._leases.revoke(partitions, monotonic())
 
     def on_lost(self, partitions: frozenset[int]) -> None:
         """Own these partitions no longer, and accept no earlier commit as a proof."""
         self.proofs.forget()
-        self._assigned.lose(partitions)
+        self._leases.lose(partitions)
 
     def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
         """Note the answer to a commit."""
@@ -171,8 +169,8 @@ class Membership:
     # The end
 
     def _release_all(self) -> None:
-        self._assigned.shut_down(monotonic())
-        while not self._assigned.is_shut_down(monotonic()) and not self._aborted.is_set():
+        self._leases.shut_down(monotonic())
+        while not self._leases.is_shut_down(monotonic()) and not self._aborted.is_set():
             self._turn()
         self._commit(monotonic(), has_left=True)
         end = monotonic() + _LAST_COMMIT
@@ -180,6 +178,6 @@ class Membership:
             self._poll(_TURN)
 
     def _leave(self) -> None:
-        self._assigned.close()
+        self._leases.close()
         if not self._aborted.is_set():
-            self._consumer.close(self._assigned.released(monotonic()))
+            self._consumer.close(self._leases.released(monotonic()))

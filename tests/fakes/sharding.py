@@ -10,7 +10,7 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.claim import Claim
 from bridge.delivery.lease import Lease
 from bridge.errors import BridgeError
-from bridge.sharding.assigned_partitions import RebalanceListener
+from bridge.sharding.leases import Leases
 from bridge.sharding.replica_registry import ReplicaRegistry
 from bridge.sharding.restore_progress import RestoredShard
 
@@ -23,7 +23,7 @@ class Membership:
     failure: BridgeError | None = None
     bug: BaseException | None = None
 
-    def start(self, listener: RebalanceListener) -> None:
+    def start(self, leases: Leases) -> None:
         """Do nothing: the test plays the group."""
 
     def stop(self) -> None:

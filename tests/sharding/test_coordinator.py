@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -43,7 +43,7 @@ class Scene:
 
     def __init__(self, release_timeout: float = 30.0) -> None:
         self.reader, self.sessions, self.delivery = fakes.Reader(), fakes.Sessions(), fakes.Delivery()
-        self.leases = Leases(SoleOwner(), lambda: None)
+        self.leases = Leases(SoleOwner(), lambda: None, 30.0)
         nonces = itertools.count()
         collaborators = Collaborators(
             "checkpoints",
@@ -66,7 +66,7 @@ class Scene:
 
     def assign(self, shards: frozenset[int] = ONE) -> None:
         """Assign shards, and have the coordinator handle it."""
-        self.leases.assigned(shards)
+        self.leases.assign(shards)
         self.tick()
 
     def fence(self) -> None:
@@ -81,6 +81,12 @@ class Scene:
         self.read(7)
         return self.lease
 
+    def revoke(self) -> Callable[[], bool]:
+        """The group revokes the shard; the result is whether its present lease is released."""
+        lease = self.leases._leases[HOME]
+        assert self.leases.revoke(ONE, monotonic())
+        return lease.released.is_set
+
     @property
     def lease(self) -> Lease:
         return self.delivery.entered[-1][0]
@@ -88,7 +94,7 @@ class Scene:
     def returning(self) -> Lease:
         """Acquire a shard, lose it, and have it assigned again; its lease."""
         lease = self.owning()
-        self.leases.lost(ONE)
+        self.leases.lose(ONE)
         self.assign()
         return lease
 
@@ -173,7 +179,7 @@ def test_invalid_checkpoints_end_the_start_but_not_a_running_process(scene: Scen
     assert scene.states[HOME] == "blocked"
     assert f"partition {HOME} offset 13" in scene.trouble
     assert scene.coordinator.has_started
-    is_released = scene.leases.revoked(ONE)
+    is_released = scene.revoke()
     scene.tick()
     assert is_released()
 
@@ -198,7 +204,7 @@ def test_a_shard_is_released_when_everything_of_it_is_delivered(scene: Scene) ->
     """Until then the group waits."""
     lease = scene.owning()
     scene.sessions.is_delivered = False
-    is_released = scene.leases.revoked(ONE)
+    is_released = scene.revoke()
     scene.tick()
     assert scene.states == {HOME: "leaving"}
     assert scene.delivery.flushed == [HOME]
@@ -218,7 +224,7 @@ def test_a_shard_that_is_not_delivered_in_time_is_released_without_a_last_checkp
     scene = Scene(release_timeout=0.0)
     lease = scene.owning()
     scene.sessions.is_delivered = False
-    is_released = scene.leases.revoked(ONE)
+    is_released = scene.revoke()
     scene.tick()
     assert is_released()
     assert lease.is_over
@@ -243,7 +249,7 @@ def test_a_shard_that_is_revoked_while_it_is_acquired_is_released_immediately(sc
     scene.assign()
     if is_fenced:
         scene.fence()
-    is_released = scene.leases.revoked(ONE)
+    is_released = scene.revoke()
     scene.tick()
     assert is_released()
     assert scene.reader.forgotten == [HOME]
@@ -256,7 +262,7 @@ def test_an_abandoned_process_keeps_nobody_waiting(scene: Scene) -> None:
     """Everything ends, delivered or not."""
     lease = scene.owning()
     scene.sessions.is_delivered = False
-    is_released = scene.leases.revoked(ONE)
+    is_released = scene.revoke()
     scene.coordinator.leave(monotonic())
     scene.coordinator.leave(monotonic())
     assert lease.is_over
@@ -270,7 +276,7 @@ def test_an_abandoned_process_keeps_nobody_waiting(scene: Scene) -> None:
 def test_a_lost_shard_hands_nothing_to_a_producer_and_is_read_on(scene: Scene) -> None:
     """Immediately, before the main thread knows; its sessions continue, into memory."""
     lease = scene.owning()
-    scene.leases.lost(ONE)
+    scene.leases.lose(ONE)
     assert lease.is_suspended
     scene.tick()
     assert scene.states == {HOME: "suspended"}
@@ -304,15 +310,15 @@ def test_a_shard_that_another_process_owned_meanwhile_restarts(scene: Scene) -> 
     scene.fence()
     scene.read(19)
     assert scene.states == {HOME: "owned"}
-    scene.leases.lost(ONE)
+    scene.leases.lose(ONE)
     assert new.is_suspended
 
 
 def test_a_shard_that_the_group_assigns_to_another_process_is_dropped(scene: Scene) -> None:
     """The first assignment after a loss shows it."""
     lease = scene.owning()
-    scene.leases.lost(ONE)
-    scene.leases.assigned(NONE)
+    scene.leases.lose(ONE)
+    scene.leases.assign(NONE)
     assert lease.is_over
     scene.tick()
     assert scene.states == {}
@@ -322,7 +328,7 @@ def test_a_shard_that_the_group_assigns_to_another_process_is_dropped(scene: Sce
 def test_a_shard_that_is_lost_again_while_it_returns_may_return_again(scene: Scene) -> None:
     lease = scene.owning()
     for _ in range(2):
-        scene.leases.lost(ONE)
+        scene.leases.lose(ONE)
         scene.assign()
     assert scene.states == {HOME: "returning"}
     assert lease.is_suspended
@@ -332,8 +338,8 @@ def test_a_shard_that_is_lost_again_while_it_returns_may_return_again(scene: Sce
 
 def test_a_shard_that_is_lost_before_it_was_acquired_is_acquired_when_it_is_assigned_again(scene: Scene) -> None:
     """The main thread sees both only afterwards."""
-    scene.leases.assigned(ONE)
-    scene.leases.lost(ONE)
+    scene.leases.assign(ONE)
+    scene.leases.lose(ONE)
     scene.tick()
     assert scene.states == {}
     scene.assign()
@@ -346,9 +352,9 @@ def test_a_shard_that_is_lost_during_its_release_is_acquired_when_it_is_assigned
     for is_late in (False, True):
         lease = scene.owning()
         scene.sessions.is_delivered = False
-        is_released = scene.leases.revoked(ONE)
+        is_released = scene.revoke()
         scene.tick()
-        scene.leases.lost(ONE)
+        scene.leases.lose(ONE)
         assert lease.is_suspended
         if not is_late:
             scene.tick()
@@ -357,7 +363,7 @@ def test_a_shard_that_is_lost_during_its_release_is_acquired_when_it_is_assigned
         scene.assign()
         assert scene.lease is not lease
         assert scene.states == {HOME: "fencing"}
-        scene.leases.lost(ONE)
+        scene.leases.lose(ONE)
         scene.tick()
 
 
@@ -366,7 +372,7 @@ def test_a_loss_that_is_noticed_after_the_return_suspends_the_lease_again(scene:
     lease = scene.returning()
     shard, done = scene.reader.requests[-1]
     done(RestoredShard(shard, 15, None, log_with(claim_offsets=[7])))
-    scene.leases.lost(ONE)
+    scene.leases.lose(ONE)
     scene.tick()
     assert scene.states == {HOME: "suspended"}
     assert lease.is_suspended
@@ -396,7 +402,7 @@ def test_a_session_that_a_command_changed_meanwhile_restarts_there(scene: Scene)
 def test_a_shutdown_does_not_wait_for_a_suspended_shard(scene: Scene, *, is_delivered: bool) -> None:
     """Undelivered records are read again later, and the exit code says so."""
     scene.owning()
-    scene.leases.lost(ONE)
+    scene.leases.lose(ONE)
     scene.tick()
     scene.sessions.is_delivered = is_delivered
     scene.coordinator.stop(monotonic() + 60)
@@ -407,8 +413,8 @@ def test_a_shutdown_does_not_wait_for_a_suspended_shard(scene: Scene, *, is_deli
 def test_events_of_a_former_lease_do_not_touch_the_next(scene: Scene) -> None:
     """A shard may move away and back before the main thread looks."""
     scene.owning()
-    scene.leases.lost(ONE)
-    scene.leases.assigned(NONE)
+    scene.leases.lose(ONE)
+    scene.leases.assign(NONE)
     scene.assign()
     assert scene.states == {HOME: "fencing"}
     assert scene.sessions.calls == [f"acquire {HOME}", f"forget {HOME}"]

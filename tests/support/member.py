@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,8 +22,10 @@ from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.delivery.lease import Lease
 from bridge.kafka.group_consumer import GroupSettings
+from bridge.sharding.leases import Leases
 from bridge.sharding.membership import Membership
 from bridge.sharding.replica import this_process
+from bridge.sharding.states import ShardSignal
 from tests.support.waiting import TIMEOUT, let_pass
 
 _POLL_INTERVAL = 0.02
@@ -37,7 +39,7 @@ class Member:
         self._orders = orders
         self._lock = threading.Lock()
         self._has_left = threading.Event()
-        self._leases: dict[int, Lease] = {}
+        self._held: dict[int, Lease] = {}
         instance = orders.get("instance")
         settings = GroupSettings(
             {"bootstrap.servers": orders["bootstrap"], **orders.get("config", {})},
@@ -49,41 +51,46 @@ class Member:
         )
         metadata = MemberMetadata(f"{instance or 'host'}:{os.getpid()}", instance, this_process(), "", "1")
         self.membership = Membership(settings, metadata, lambda: None)
+        self._leases = Leases(self.membership.proofs, self._handle, settings.max_poll_interval / 3)
 
-    def assigned(self, shards: frozenset[int]) -> None:
-        """Called by the membership."""
-        for shard in shards:
-            self._leases[shard] = Lease(shard, self.membership.proofs)
-        self._print("assigned", shards=sorted(shards))
+    def _handle(self) -> None:
+        """Called by the leases after each change, on the membership thread."""
+        events = list(self._leases.events())
+        leases = [each.lease for each in events if each.lease is not None]
+        shards = sorted(each.shard for each in events)
+        match events[0].signal if events else None:
+            case ShardSignal.ASSIGNED:
+                self._held |= {each.shard: each for each in leases}
+                self._print("assigned", shards=shards)
+            case ShardSignal.REVOKED:
+                self._print("revoked", shards=shards)
+                threading.Thread(target=self._release, args=(leases,), daemon=True).start()
+            case ShardSignal.LOST:
+                self._drop(leases)
+                self._print("lost", shards=shards)
 
-    def revoked(self, shards: frozenset[int]) -> Callable[[], bool]:
-        """Called by the membership; the shards are released after the ordered number of seconds."""
-        self._print("revoked", shards=sorted(shards))
-        released = threading.Event()
-        thread = threading.Thread(target=self._release, args=(shards, released), daemon=True)
-        thread.start()
-        return released.is_set
-
-    def _release(self, shards: frozenset[int], released: threading.Event) -> None:
+    def _release(self, leases: list[Lease]) -> None:
+        """Release the shards after the ordered number of seconds, unless they are lost by then."""
         let_pass(self._orders.get("drain", 0.0))
-        for shard in shards:
-            self._leases.pop(shard).revoke()
-        self._print("released", shards=sorted(shards))
-        released.set()
+        if all(each.is_over for each in leases):
+            return
+        self._drop(leases)
+        self._print("released", shards=sorted(each.shard for each in leases))
+        for each in leases:
+            each.released.set()
 
-    def lost(self, shards: frozenset[int]) -> None:
-        """Called by the membership."""
-        for shard in shards:
-            if lease := self._leases.pop(shard, None):
-                lease.revoke()
-        self._print("lost", shards=sorted(shards))
+    def _drop(self, leases: list[Lease]) -> None:
+        for each in leases:
+            each.revoke()
+            if self._held.get(each.shard) is each:
+                del self._held[each.shard]
 
     def run(self) -> int:
         """Run until SIGTERM, or until membership ends by itself; return the exit code."""
         signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # Event.set in a signal handler can deadlock
         signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
         self._print("started", pid=os.getpid())
-        self.membership.start(self)
+        self.membership.start(self._leases)
         prover = threading.Thread(target=self._prove, daemon=True)
         prover.start()
         while not self._has_ended():
@@ -105,7 +112,7 @@ class Member:
     def _prove(self) -> None:
         """Prove the lease of one shard periodically."""
         while not self._has_left.wait(_PROOF_INTERVAL):
-            lease = next(iter(self._leases.values()), None)
+            lease = next(iter(self._held.values()), None)
             if lease is None:
                 continue
             since = monotonic()
