@@ -197,9 +197,9 @@ def test_an_open_transaction_holds_up_only_its_shard_until_it_ends(kafka: str, t
         for shard in (0, 1):
             one.ask(shard)
         one.wait(0)
-        wait_until(one.reader.held_up, 10, "what is held up")
+        expected = f"open transaction on {topic} partition 1"  # before its claim is acknowledged, that is the reason
+        wait_until(lambda: expected in one.reader.held_up().get(1, ""), 30, "what is held up")
         why = one.reader.held_up()[1]
-        assert f"open transaction on {topic} partition 1" in why
         assert f"describe-producers --topic {topic} --partition 1" in why
         assert not one.restored[1]
         assert len(one.restored[0]) == 1
