@@ -111,7 +111,7 @@ class Leases:
         if self._shutdown is None:
             release = self._begin(shards, partitions, now)
         else:
-            release = _Release(shards, partitions, self._shutdown.leases, self._shutdown.deadline)
+            release = _Release(shards, partitions, self._leases_of(shards), self._shutdown.deadline)
         self._releases.append(release)
         return True
 
@@ -120,7 +120,7 @@ class Leases:
         with self._lock:
             self._assigned -= shards
             # They stay known: a shard that is lost during its release must be suspended as well.
-            leases = tuple(self._leases[shard] for shard in sorted(shards))
+            leases = self._leases_of(shards)
             for lease in leases:
                 self._signal(lease, ShardSignal.REVOKED)
         self._wake()
@@ -151,7 +151,7 @@ class Leases:
         log.warning("shards lost", shards=sorted(lost))
         with self._lock:
             self._assigned -= lost
-            for lease in (self._leases[shard] for shard in lost if shard in self._leases):
+            for lease in self._leases_of(lost):
                 lease.suspend()  # immediately, even if the main thread is busy
                 self._signal(lease, ShardSignal.LOST)
         self._wake()
@@ -178,8 +178,7 @@ class Leases:
         with self._lock:
             if lease.shard in self._assigned and self._leases.get(lease.shard) is lease:
                 new = self._leases[lease.shard] = Lease(lease.shard, self._prover)
-                self._signal(new, ShardSignal.ASSIGNED)
-        self._wake()
+                self.post(ShardEvent(lease.shard, new, ShardSignal.ASSIGNED))
 
     def events(self) -> Iterator[ShardEvent]:
         """The queued events, until there are no more."""
@@ -196,6 +195,9 @@ class Leases:
     def post(self, event: ShardEvent) -> None:
         self._events.put(event)
         self._wake()
+
+    def _leases_of(self, shards: frozenset[int]) -> tuple[Lease, ...]:
+        return tuple(self._leases[shard] for shard in sorted(shards) if shard in self._leases)
 
     def _signal(self, lease: Lease, signal: ShardSignal) -> None:
         self._events.put(ShardEvent(lease.shard, lease, signal))

@@ -104,6 +104,15 @@ def test_the_shutdown_revokes_all_remaining_shards_once() -> None:
     assert owner.calls == [("revoked", [0]), ("revoked", [1, 2])]
 
 
+def test_a_shard_that_is_revoked_again_during_the_shutdown_is_lost_rather_than_released_early() -> None:
+    leases, owner = with_shards(0)
+    leases.revoke(shards(0), 100.0)
+    leases.shut_down(101.0)
+    assert leases.revoke(shards(0), 102.0)
+    assert leases.released(102.0) == {0}
+    assert owner.calls == [("revoked", [0]), ("lost", [0])]
+
+
 def test_a_shutdown_without_shards_takes_no_time() -> None:
     leases, owner = with_shards()
     leases.shut_down(100.0)
