@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from typing import Literal
 
 from structlog.stdlib import get_logger
@@ -25,13 +24,13 @@ from bridge.core.stream.actions import (
 )
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
+from bridge.daemon.counters import SessionCounters
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
 from bridge.errors import Stopped
 from bridge.mix.events import deletes
-from bridge.sse.event_stream import EventStream
 
 log = get_logger("bridge.session")
 
@@ -43,52 +42,6 @@ _QUIET_AFTER = 5.0
 _OTHER_READER = "currently processing another request"
 """In an ``error`` event of a Mix server without ids: another reader of the session runs the message."""
 _ORDINARY = frozenset({"attached", "resumed", "ended"})
-
-
-@dataclass(slots=True)
-class SessionCounters:
-    """Counters of a session, named as in ``core.snapshot.Counters``, and the last things it saw.
-
-    Thread rule: written by the session's worker, read by any thread.
-    """
-
-    last_event_at: float | None = None
-    last_error: str | None = None
-    received: int = 0
-    reconnects: int = 0
-    bytes_read: int = 0
-    replaced_utf8: int = 0
-    discarded_tails: int = 0
-    discarded_bytes: int = 0
-    resumed: int = 0
-    gaps: int = 0
-    missing_events: int = 0
-    resets: int = 0
-    unresumable: int = 0
-    backfilled: int = 0
-    other_readers: int = 0
-
-    def add_lifecycle_event(self, event: LifecycleEvent, backfilled: int) -> None:
-        """Count what happened to the stream. ``backfilled``: jumps of ids that reconnects have filled so far."""
-        self.resumed += event.kind == "resumed"
-        self.gaps += event.kind == "gap"
-        self.resets += event.kind == "reset"
-        self.unresumable += event.kind == "unresumable"
-        self.missing_events += event.missing or 0
-        self.backfilled = backfilled
-
-    def add_connection(self, stream: EventStream) -> None:
-        """Add the numbers of a connection that is closed."""
-        self.bytes_read += stream.bytes_read
-        self.replaced_utf8 += stream.replaced
-        self.discarded_bytes += stream.discarded_bytes
-        self.discarded_tails += stream.discarded_bytes > 0
-
-    def numbers(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in _NAMES}
-
-
-_NAMES = tuple(each.name for each in fields(SessionCounters) if not each.name.startswith("last_"))
 
 
 class SessionOver(Exception):

@@ -120,7 +120,7 @@ _REFUSED = Backoff(60.0, 3600.0)
 
 
 class ShardSessions:
-    """What the ShardCoordinator asks of the sessions , and the supervisor's view of it.
+    """The sessions of the owned shards, as the ShardCoordinator and the supervisor need them.
 
     Thread rule: the main thread, except for ``count_by_shard`` (any).
     """
