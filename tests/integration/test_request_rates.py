@@ -18,7 +18,7 @@ from tests.support.scene import events, session, settings, started, wait_logged
 from tests.support.scripted_mix import block, content, scripted_mix
 from tests.support.waiting import let_pass, wait_until
 
-GREETING = b'event: connected\ndata: {"sessionId":"x"}\n\n'
+GREETING = b'id: 0\nevent: connected\ndata: {"sessionId":"x"}\n\n'
 EMPTY = {
     "nothing": UNTIL_CLOSE,
     "no-chunk": CHUNKED + LAST_CHUNK,
