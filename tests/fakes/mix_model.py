@@ -1,6 +1,6 @@
-"""A model of event stream servers with many habits, and of a bridge that can crash at any moment.
+"""A model of event stream servers with many traits, and of a bridge that can crash at any moment.
 
-The server consists of its buffer, its ids and its habits. The bridge is the real ``Continuity`` between that server and
+The server consists of its buffer, its ids and its traits. The bridge is the real ``Continuity`` between that server and
 a model of the publisher: numbers, a window that is folded as events are acknowledged, barriers that are durable before
 the records after them. The log survives all crashes, and contains what a consumer that follows the rule has seen.
 """
@@ -36,7 +36,7 @@ CONNECTION_EVENTS = frozenset({"connected", "heartbeat"})
 
 
 @dataclass(frozen=True)
-class Habits:
+class Traits:
     """The kind of server."""
 
     ids: Literal["rising", "sparse", "repeating", "opaque", "between", "none", "per connection"] = "rising"
@@ -60,11 +60,11 @@ class Habits:
     longest_run: int = 4
     """Events that share one id, at most, where ids repeat."""
     are_alike: bool = False
-    """Neighbours have the same data: where they share an id as well, they are one for whoever looks at events alone."""
+    """Consecutive events have the same data: if they share an id as well, no digest distinguishes them."""
 
 
 class Sent(NamedTuple):
-    """An event on its way to the reader, and what this reader was not sent before it."""
+    """An event on its way to the reader, and the events before it that were not sent to this reader."""
 
     event: Event
     dropped: tuple[int, ...] = ()
@@ -72,7 +72,7 @@ class Sent(NamedTuple):
 
 @dataclass
 class Connection:
-    """One stream: what is on its way; closed when the server forgot it."""
+    """One stream and the events on their way."""
 
     waiting: deque[Sent] = field(default_factory=deque)
     dropped: tuple[int, ...] = ()
@@ -88,11 +88,11 @@ class Refused(Exception):
 
 
 class Server:
-    """One session of a server. An event's ``received_ms`` says which it is: no digest looks at that."""
+    """One session of a server. ``received_ms`` identifies an event: no digest covers it."""
 
-    def __init__(self, habits: Habits, chance: random.Random, *, can_fetch: bool = True) -> None:
+    def __init__(self, traits: Traits, chance: random.Random, *, can_fetch: bool = True) -> None:
         """``can_fetch``: the start id makes this server send all that it has."""
-        self.habits = habits
+        self.traits = traits
         self.can_fetch = can_fetch
         self.first_connected: int | None = None
         """The number of events when the first connection was made."""
@@ -100,30 +100,30 @@ class Server:
         self.buffer: list[Event] = []
         self.appended = 0
         self.out_of_reach: set[int] = set()
-        """Events that it could not always have given: evicted, forgotten, dropped, or never replayed."""
+        """Events that the server could not always send: evicted, forgotten, dropped, or never replayed."""
         self.connection: Connection | None = None
         self.faults = 0
-        self.counter = habits.counts_from - 1
+        self.counter = traits.counts_from - 1
         self._group = 0
         self._incarnation = 0
         self.was_reset = False
         self.nameless: set[int] = set()
-        """Events without an id between others that have one: no id after them tells that they are missing."""
+        """Events without an id between others that have one: no later id shows that they are missing."""
         self.misnamed: set[int] = set()
-        """Events that were not replayed since a fresh id of theirs is not above the old one that was sent."""
+        """Events that were not replayed because their new id is not above the requested one."""
 
     # What happens to it
 
     def append(self, *, dropped: bool = False) -> None:
-        """One more event; ``dropped``: the reader is not sent it."""
+        """Append one more event; ``dropped``: it is not sent to the reader."""
         self.appended += 1
         own_id = self._next_id()
-        data = str(self.appended // 3 if self.habits.are_alike else self.appended)
+        data = str(self.appended // 3 if self.traits.are_alike else self.appended)
         event = Event("agent", data, own_id, "", self.appended)
         self.buffer.append(event)
-        if own_id is None and self.habits.ids == "between":
+        if own_id is None and self.traits.ids == "between":
             self.nameless.add(self.appended)
-        if own_id is None and not self.habits.replays_without_id:
+        if own_id is None and not self.traits.replays_without_id:
             self.out_of_reach.add(event.received_ms)  # a crash behind the read of it is enough
         connection = self.connection
         if connection is None:
@@ -137,7 +137,7 @@ class Server:
             connection.dropped = ()
 
     def _next_id(self) -> str | None:
-        match self.habits.ids:
+        match self.traits.ids:
             case "none" | "per connection":
                 return None
             case "between" if self.chance.random() < 0.3:
@@ -149,24 +149,24 @@ class Server:
                 self.counter += self.chance.randint(2, 5)
             case _:
                 self.counter += 1
-        self._group = self.chance.randint(1, self.habits.longest_run)
-        return f"{self._incarnation}-{self.counter}" if self.habits.ids == "opaque" else str(self.counter)
+        self._group = self.chance.randint(1, self.traits.longest_run)
+        return f"{self._incarnation}-{self.counter}" if self.traits.ids == "opaque" else str(self.counter)
 
     def _not_sent(self, event: Event) -> None:
-        if self.habits.resumes == "never" or event.id is None or self.habits.ids == "per connection":
+        if self.traits.resumes == "never" or event.id is None or self.traits.ids == "per connection":
             self.out_of_reach.add(event.received_ms)
 
     def beat(self) -> None:
         """An idle moment: a heartbeat."""
-        if self.connection is not None and self.habits.heartbeat != "none":
-            self.connection.waiting.append(self._about(self.connection, "heartbeat", self.habits.heartbeat))
+        if self.connection is not None and self.traits.heartbeat != "none":
+            self.connection.waiting.append(self._about(self.connection, "heartbeat", self.traits.heartbeat))
 
-    def _about(self, connection: Connection, name: str, habit: str) -> Sent:
+    def _about(self, connection: Connection, name: str, trait: str) -> Sent:
         own_id = None
-        if habit == "counter":
+        if trait == "counter":
             self.counter += 1
             own_id = str(self.counter)
-        elif habit == "position" and self.counter:
+        elif trait == "position" and self.counter:
             own_id = str(self.counter)
         sent = Sent(Event(name, "{}", own_id, "", 0), connection.dropped)
         connection.dropped = ()
@@ -180,7 +180,7 @@ class Server:
         del self.buffer[:count]
 
     def restart(self, *, keeps_ids: bool, keeps_history: bool) -> None:
-        """All connections end; ids go on, or begin anew; the history is there, or not."""
+        """All connections end; ids continue or start over; the history is kept or lost."""
         self.faults += 1
         self.cut()
         if not keeps_history:
@@ -188,17 +188,17 @@ class Server:
             self.buffer.clear()
         if not keeps_ids:
             self.was_reset = True
-            self.counter, self._group = self.habits.counts_from - 1, 0
+            self.counter, self._group = self.traits.counts_from - 1, 0
             self._incarnation += 1
             self.buffer = [event._replace(id=self._next_id()) for event in self.buffer]
             nameless = {event.received_ms for event in self.buffer if event.id is None}
             self.nameless |= nameless
-            self.out_of_reach |= set() if self.habits.replays_without_id else nameless
+            self.out_of_reach |= set() if self.traits.replays_without_id else nameless
         for _ in range(self.chance.choice((0, 0, 1, 3, 12))):
             self.append()
 
     def cut(self) -> None:
-        """The connection ends; what was on its way is gone."""
+        """The connection ends; the events on their way are lost."""
         connection, self.connection = self.connection, None
         if connection is None:
             return
@@ -211,17 +211,17 @@ class Server:
     def connect(self, last_event_id: str) -> Connection:
         """A new stream; at most one at a time."""
         self.cut()
-        if self.habits.unknown == "refused" and not self.knows(last_event_id):
+        if self.traits.unknown == "refused" and not self.knows(last_event_id):
             raise Refused
         if self.first_connected is None:
             self.first_connected = self.appended
         connection = self.connection = Connection(
-            last_event_id=last_event_id, replay_seconds=self.habits.replay_seconds
+            last_event_id=last_event_id, replay_seconds=self.traits.replay_seconds
         )
-        if self.habits.answers_id and last_event_id:
+        if self.traits.answers_id and last_event_id:
             connection.answered_id = last_event_id if self.knows(last_event_id) else "another"
-        if self.habits.connected != "none":
-            connection.waiting.append(self._about(connection, "connected", self.habits.connected))
+        if self.traits.connected != "none":
+            connection.waiting.append(self._about(connection, "connected", self.traits.connected))
         connection.waiting.extend(map(Sent, self._replay(last_event_id)))
         return connection
 
@@ -229,41 +229,41 @@ class Server:
         """Whether a replay can follow this id."""
         if last_event_id == "":
             return True
-        if self.habits.ids == "opaque":
+        if self.traits.ids == "opaque":
             return last_event_id == EARLIEST or any(event.id == last_event_id for event in self.buffer)
         return last_event_id.isdigit()
 
     def _replay(self, last_event_id: str) -> list[Event]:
-        habits = self.habits
-        if habits.resumes == "never" or habits.ids == "per connection":
+        traits = self.traits
+        if traits.resumes == "never" or traits.ids == "per connection":
             self.out_of_reach |= {event.received_ms for event in self.buffer}
             return []
-        events = self.buffer if habits.resumes == "from its start" else self._after(last_event_id)
-        return [event for event in events if event.id is not None or habits.replays_without_id]
+        events = self.buffer if traits.resumes == "from its start" else self._after(last_event_id)
+        return [event for event in events if event.id is not None or traits.replays_without_id]
 
     def _after(self, last_event_id: str) -> list[Event]:
         if last_event_id == "":
             self.out_of_reach |= {event.received_ms for event in self.buffer}
             return []
         if last_event_id == EARLIEST:
-            return self.buffer if self.habits.ids == "opaque" else self._unknown()
-        if self.habits.ids == "opaque":
+            return self.buffer if self.traits.ids == "opaque" else self._unknown()
+        if self.traits.ids == "opaque":
             places = [at for at, event in enumerate(self.buffer) if event.id == last_event_id]
             if places:
-                return self.buffer[places[-1] + (not self.habits.is_inclusive) :]
+                return self.buffer[places[-1] + (not self.traits.is_inclusive) :]
             return self._unknown()
         found = len(self.buffer)
-        limit = int(last_event_id) - self.habits.is_inclusive
+        limit = int(last_event_id) - self.traits.is_inclusive
         while found and not 0 <= int(self.buffer[found - 1].id or (self.buffer[found - 1].id is None and -1)) <= limit:
             found -= 1
-        if self.habits.ids == "repeating" or last_event_id == "0":
+        if self.traits.ids == "repeating" or last_event_id == "0":
             self.misnamed |= {event.received_ms for event in self.buffer[:found] if event.id == last_event_id}
         if self.was_reset:
             self.misnamed |= {event.received_ms for event in self.buffer[:found]}
         return self.buffer[found:]
 
     def _unknown(self) -> list[Event]:
-        if self.habits.unknown == "all":
+        if self.traits.unknown == "all":
             return self.buffer
         if not self.can_fetch:
             self.out_of_reach |= {event.received_ms for event in self.buffer}
@@ -279,7 +279,7 @@ class Record(NamedTuple):
     own_id: str | None
 
 
-class Told(NamedTuple):
+class LifecycleRecord(NamedTuple):
     """A lifecycle record in the log."""
 
     lifecycle_event: LifecycleEvent
@@ -295,17 +295,17 @@ class Checkpoint(NamedTuple):
 
 
 class Log:
-    """What is durable: records, lifecycle records, the newest checkpoint."""
+    """Everything durable: records, lifecycle records, the newest checkpoint."""
 
     def __init__(self) -> None:
-        self.written: list[Record | Told] = []
+        self.written: list[Record | LifecycleRecord] = []
         self.checkpoint: Checkpoint | None = None
         self.meanings: dict[tuple[int, int], int] = {}
         self.collisions: list[tuple[Record, int]] = []
         self.unproved: set[int] = set()
-        """Epochs taken up by a new process where no event was remembered, but numbers may have been used."""
+        """Epochs that a new process continued without known events, although numbers may have been used."""
 
-    def write(self, one: Record | Told) -> None:
+    def write(self, one: Record | LifecycleRecord) -> None:
         self.written.append(one)
         if isinstance(one, Record):
             meaning = self.meanings.setdefault((one.epoch, one.sequence), one.uid)
@@ -313,11 +313,11 @@ class Log:
                 self.collisions.append((one, meaning))
 
     @property
-    def told(self) -> list[LifecycleEvent]:
-        return [each.lifecycle_event for each in self.written if isinstance(each, Told)]
+    def announced(self) -> list[LifecycleEvent]:
+        return [each.lifecycle_event for each in self.written if isinstance(each, LifecycleRecord)]
 
     def accepted(self) -> list[tuple[int, Record]]:
-        """What a consumer keeps that follows the rule, with its place in the log."""
+        """The records that a consumer accepts that follows the rule, with their index in the log."""
         highest, kept = (-1, -1), []
         for at, each in enumerate(self.written):
             if isinstance(each, Record) and each[:2] > highest:
@@ -387,7 +387,7 @@ class Publisher:
         if entry.mark is not None:
             self._passed = self.log.checkpoint = Checkpoint(entry.epoch, entry.sequence, entry.mark)
         elif entry.lifecycle_event is not None:
-            self.log.write(Told(entry.lifecycle_event, entry.epoch, entry.sequence, entry.new_epoch))
+            self.log.write(LifecycleRecord(entry.lifecycle_event, entry.epoch, entry.sequence, entry.new_epoch))
         elif entry.event is not None:
             self.log.write(Record(entry.epoch, entry.sequence, entry.event.received_ms, entry.event.id))
             self._written.append(entry)
@@ -398,7 +398,7 @@ class Publisher:
             self._passed = Checkpoint(*passed[-1][1:3], extended(self._passed.overlap_window, passed))
 
     def write_checkpoint(self) -> None:
-        """The position that is acknowledged becomes durable, unless an epoch's first is still on its way."""
+        """The acknowledged position becomes durable, unless the first one of an epoch is still on its way."""
         if self._passed.epoch:
             self.log.checkpoint = self._passed
 
@@ -408,12 +408,12 @@ class Publisher:
         self.write_checkpoint()
 
 
-class _Again(Exception):
-    """Another connection is wanted."""
+class _ReconnectNow(Exception):
+    """Another connection is needed at once."""
 
 
 class Bridge:
-    """One process's worker, as ``bridge.daemon.session_worker`` is, without its threads."""
+    """The worker of one process, like ``bridge.daemon.session_worker`` without threads."""
 
     def __init__(
         self, server: Server, log: Log, *, start: str = "0", overlap: bool = True, accepts: bool = True
@@ -424,15 +424,15 @@ class Bridge:
         self.reconnects = self.refusals = 0
         self.is_opened = False
         self.stopped = False
-        self.untold: set[int] = set()
-        """Events that were missing where ids did not yet tell of it."""
+        self.unannounced: set[int] = set()
+        """Events that were missing before ids could show it."""
         self.start_process()
 
     def start_process(self) -> None:
-        """A new process: nothing is known but the newest checkpoint."""
+        """Start a new process, which knows only the newest checkpoint."""
         known = self.log.checkpoint
         self.server.cut()
-        if not self.log.told:
+        if not self.log.announced:
             self.server.first_connected = None  # nothing was claimed yet
         self.publisher = Publisher(self.log, self.start)
         policy = Policy(self.start, self.overlap, self.accepts, CONNECTION_EVENTS)
@@ -476,8 +476,8 @@ class Bridge:
         lifecycle_event = LifecycleEvent("unresumable", "refused_id", "")
         self._begin_epoch(OverlapWindow.starting("" if sent == self.start else self.start), lifecycle_event)
 
-    def read(self, most: int, *, stood: float = 0.0) -> None:
-        """What the next read returns, or a new connection where there is none."""
+    def read(self, most: int, *, stalled_for: float = 0.0) -> None:
+        """Read the next events, or connect if there is no connection."""
         connection = self.connection
         if connection is None:
             self.connect()
@@ -496,19 +496,19 @@ class Bridge:
                 if not self.is_opened:
                     self.is_opened = True
                     self._perform(self.continuity.opened())
-                self._perform(self._taken(events, stood))
-            except _Again:
+                self._perform(self._taken(events, stalled_for))
+            except _ReconnectNow:
                 self.reconnects += 1
                 self.server.cut()
                 self.connect()
-        if self.server.habits.is_finite and not connection.waiting and self.connection is connection:
+        if self.server.traits.is_finite and not connection.waiting and self.connection is connection:
             self.close()
 
     def _waits(self, seconds: float) -> bool:
         """Whether the replay timeout is over before anything comes."""
-        return seconds > self.continuity.replay_timeout and self.wait_in_vain()
+        return seconds > self.continuity.replay_timeout and self.time_out()
 
-    def wait_in_vain(self) -> bool:
+    def time_out(self) -> bool:
         """Nothing comes within the replay timeout. False if no replay is awaited."""
         if not self.continuity.awaits_replay:
             return False
@@ -521,26 +521,26 @@ class Bridge:
         self._perform(self.continuity.closed(timed_out=timed_out))
 
     def _received(self, connection: Connection, sent: Sent) -> Event:
-        tells = (
-            self.server.habits.ids == "rising"
-            and "counter" not in {self.server.habits.connected, self.server.habits.heartbeat}
+        proves_drops = (
+            self.server.traits.ids == "rising"
+            and "counter" not in {self.server.traits.connected, self.server.traits.heartbeat}
             and self.continuity._facts.ids.prove_jumps
             and self.continuity.state is State.FOLLOWING
         )
-        if not tells:
-            self.untold.update(sent.dropped)
+        if not proves_drops:
+            self.unannounced.update(sent.dropped)
         event = sent.event
-        if self.server.habits.ids == "per connection" and event.received_ms:
+        if self.server.traits.ids == "per connection" and event.received_ms:
             connection.sent += 1
             event = event._replace(id=str(connection.sent))
         if event.id is not None:
             connection.last_event_id = event.id
         return event._replace(last_event_id=connection.last_event_id)
 
-    def _taken(self, events: list[Event], stood: float) -> list[Action]:
-        if stood:
+    def _taken(self, events: list[Event], stalled_for: float) -> list[Action]:
+        if stalled_for:
             self.server.faults += 1
-            return self.continuity.stalled(events, stood, self.now)
+            return self.continuity.stalled(events, stalled_for, self.now)
         return self.continuity.take(events, self.now)
 
     def _perform(self, actions: Sequence[Action]) -> None:
@@ -556,7 +556,7 @@ class Bridge:
                     )
                     self._begin_epoch(overlap_window._replace(certain=certain), lifecycle_event)
                 case Reconnect():
-                    raise _Again
+                    raise _ReconnectNow
                 case UncertainIds():
                     self.publisher.doubt()
                 case TakesPart():
@@ -567,14 +567,14 @@ class Bridge:
 
 
 @dataclass(frozen=True)
-class Troubles:
-    """How often, out of a hundred steps, what goes wrong."""
+class Faults:
+    """The number of steps out of a hundred for each fault."""
 
     cut: int = 4
     crash: int = 3
     evict: int = 0
     drop: int = 0
-    stand: int = 0
+    stall: int = 0
     restart: int = 0
     kept_ids: bool = True
     fresh_ids: bool = False
@@ -583,15 +583,13 @@ class Troubles:
 
 
 class World:
-    """One server, one bridge, one log, and what goes wrong between them."""
+    """One server, one bridge, one log, and the faults between them."""
 
-    def __init__(
-        self, seed: int, habits: Habits, troubles: Troubles, *, start: str = "0", overlap: bool = True
-    ) -> None:
+    def __init__(self, seed: int, traits: Traits, faults: Faults, *, start: str = "0", overlap: bool = True) -> None:
         self.chance = random.Random(seed)
-        self.habits, self.troubles, self.start = habits, troubles, start
-        can_fetch = start == EARLIEST if habits.ids == "opaque" else start.isdigit()
-        self.server = Server(habits, self.chance, can_fetch=can_fetch)
+        self.traits, self.faults, self.start = traits, faults, start
+        can_fetch = start == EARLIEST if traits.ids == "opaque" else start.isdigit()
+        self.server = Server(traits, self.chance, can_fetch=can_fetch)
         self.log = Log()
         for _ in range(self.chance.choice((0, 0, 1, 5))):
             self.server.append()
@@ -604,11 +602,11 @@ class World:
         self.settle()
 
     def _step(self) -> None:
-        chance, troubles, bridge = self.chance, self.troubles, self.bridge
-        dice = chance.random() * 100
-        for name in ("cut", "crash", "evict", "drop", "stand", "restart"):
-            dice -= getattr(troubles, name)
-            if dice < 0:
+        chance, faults, bridge = self.chance, self.faults, self.bridge
+        roll = chance.random() * 100
+        for name in ("cut", "crash", "evict", "drop", "stall", "restart"):
+            roll -= getattr(faults, name)
+            if roll < 0:
                 self.trace.append(name)
                 getattr(self, f"_{name}")()
                 return
@@ -639,25 +637,25 @@ class World:
             self.server.append(dropped=True)
         self.server.append()
 
-    def _stand(self) -> None:
-        self.bridge.read(self.chance.choice((1, 2, 5)), stood=6.0)
+    def _stall(self) -> None:
+        self.bridge.read(self.chance.choice((1, 2, 5)), stalled_for=6.0)
 
     def _restart(self) -> None:
-        one = self.troubles
+        one = self.faults
         keeps_ids = self.chance.choice([each for each, may in ((True, one.kept_ids), (False, one.fresh_ids)) if may])
         keeps = [each for each, may in ((True, one.keeps_history), (False, one.forgets_history)) if may]
         self.server.restart(keeps_ids=keeps_ids, keeps_history=self.chance.choice(keeps))
 
     def settle(self) -> None:
-        """All is well from now on."""
+        """Run without faults until nothing changes."""
         for more in (2, 2, 0):
             turns = 0
-            while self.bridge.connection is None or self.bridge.connection.waiting or self.bridge.wait_in_vain():
+            while self.bridge.connection is None or self.bridge.connection.waiting or self.bridge.time_out():
                 self.bridge.read(1000)
                 turns += 1
-                if turns == 60 and self.habits.is_finite:
+                if turns == 60 and self.traits.is_finite:
                     break
-                assert turns < 20 or self.habits.is_finite, "it never comes to rest"
+                assert turns < 20 or self.traits.is_finite, "it never comes to rest"
             for _ in range(more):
                 self.server.append()
         self.bridge.publisher.settle()
@@ -665,35 +663,35 @@ class World:
     # The judgement
 
     def collisions(self) -> list[tuple[Record, int]]:
-        """Numbers with two meanings, beyond those that nothing could have prevented."""
-        if self.bridge.untold or self.is_misled:
+        """Numbers of two events, except those that nothing could prevent."""
+        if self.bridge.unannounced or self.is_misled:
             return []  # what it sends live is one stream, what it replays another, and no id shows it
         return [each for each in self.log.collisions if each[0].epoch not in self.log.unproved]
 
     @property
     def is_misled(self) -> bool:
-        """Whether a fresh id was just the next one after the old ones: nothing shows that it is another event's."""
-        reasons = {each.reason for each in self.log.told}
-        may_be_others = self.server.was_reset or self.habits.ids == "repeating"
+        """Whether a new id may be exactly the next one after the old ones, so that it looks like the next event."""
+        reasons = {each.reason for each in self.log.announced}
+        may_be_others = self.server.was_reset or self.traits.ids == "repeating"
         return may_be_others and not reasons.isdisjoint({"known_forgotten", "not_healed", "next_id"})
 
     @property
-    def believes_first(self) -> bool:
-        """Whether the first id looked like the first one of a server that never gave it to another event."""
-        told = [each for each in self.log.told if each.from_last_event_id == self.start]
-        is_first = any(each.reason in {"nothing_before", "next_id"} for each in told)
-        return is_first and (self.server.was_reset or self.habits.ids in {"per connection", "repeating"})
+    def trusts_first_id(self) -> bool:
+        """Whether the first id after a reconnect looked like the first id ever."""
+        announced = [each for each in self.log.announced if each.from_last_event_id == self.start]
+        is_first = any(each.reason in {"nothing_before", "next_id"} for each in announced)
+        return is_first and (self.server.was_reset or self.traits.ids in {"per connection", "repeating"})
 
     @property
     def excused(self) -> set[int]:
-        """Events whose loss nothing could show."""
+        """Events whose loss no observation could show."""
         hidden = {record.uid for record, _ in self.log.collisions if record.epoch in self.log.unproved}
         if hidden or self.is_misled:
             return set(range(self.server.appended + 1))
-        return self.server.nameless | self.server.misnamed | self.bridge.untold
+        return self.server.nameless | self.server.misnamed | self.bridge.unannounced
 
     def lost(self) -> set[int]:
-        """Events that the server could have given at all times, and the consumer did not see."""
+        """Events that the server could always send, and that the consumer did not see."""
         return self.unseen() - self.server.out_of_reach - self.excused
 
     def unseen(self) -> set[int]:
@@ -701,21 +699,21 @@ class World:
         return set(range(1, self.server.appended + 1)) - seen
 
     def uncovered(self) -> set[int]:
-        """Events the consumer did not see, although later ones, and nothing between them says that some are missing."""
+        """Missing events between two that the consumer saw, without an announced loss between them."""
         first: dict[int, int] = {}
         for at, record in self.log.accepted():
             first.setdefault(record.uid, at)
-        told = [
+        announced = [
             at
             for at, each in enumerate(self.log.written)
-            if isinstance(each, Told) and each.lifecycle_event.kind in LOSSES
+            if isinstance(each, LifecycleRecord) and each.lifecycle_event.kind in LOSSES
         ]
         found = set()
         for uid in self.unseen():
             after = [at for each, at in first.items() if each > uid]
             before = max((at for each, at in first.items() if each < uid and at < min(after, default=0)), default=-1)
             since_attached = uid > (self.server.first_connected or 0)
-            since_attached = since_attached and not self.believes_first
-            if after and (before >= 0 or since_attached) and not any(before < at < min(after) for at in told):
+            since_attached = since_attached and not self.trusts_first_id
+            if after and (before >= 0 or since_attached) and not any(before < at < min(after) for at in announced):
                 found.add(uid)
         return found - self.excused
