@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 dead_letters_app = typer.Typer(cls=Group, help="List, show and replay dead letters.", no_args_is_help=True)
 
 _NAMES = "ADDRESS|ID"
-_NAMES_HELP = "An address, PARTITION:OFFSET, or an id, EPOCH:SEQUENCE."
+_NAMES_HELP = "An address, PARTITION:OFFSET, or an id, EPOCH:NUMBER."
 
 
 def _name(text: str) -> Place | Number:

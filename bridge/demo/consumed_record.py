@@ -6,12 +6,14 @@ It uses none of the bridge's code: an error of the bridge's encoder must not hid
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _DECODER = json.JSONDecoder()
 _STRUCTURED = b"application/cloudevents+json"
 _TYPE_PREFIX = "mix."
+_SEQUENCE = re.compile("[0-9]{10}:[0-9]{12}")
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -24,8 +26,8 @@ class ConsumedRecord(NamedTuple):
     """The SSE event name."""
     id: str
     """The SSE id; empty without one."""
-    epoch: int
-    sequence: int
+    sequence: str
+    """``<epoch>:<number>``: strings compare in the order of the events."""
     data: bytes
     """The server's data, byte for byte."""
     dead_letter: str = ""
@@ -52,8 +54,8 @@ def understand(key: bytes | None, value: bytes | None, headers: Headers) -> Cons
 
 def _dead_letter(session: str, value: bytes, headers: dict[str, bytes]) -> ConsumedRecord:
     event, event_id, reason = (headers[f"bridge.{name}"].decode() for name in ("event", "last_event_id", "reason"))
-    epoch, sequence = int(headers["bridge.epoch"]), int(headers["bridge.sequence"])
-    return ConsumedRecord(session, event, event_id, epoch, sequence, value, reason)
+    sequence = _checked(headers["bridge.sequence"].decode(), headers["bridge.epoch"].decode())
+    return ConsumedRecord(session, event, event_id, sequence, value, reason)
 
 
 def _structured(session: str, envelope: str) -> ConsumedRecord:
@@ -63,8 +65,14 @@ def _structured(session: str, envelope: str) -> ConsumedRecord:
     if attributes["datacontenttype"] != "application/json":
         data = json.loads(data)  # data that is not JSON is a JSON string in the envelope
     event = attributes["type"].removeprefix(_TYPE_PREFIX)
-    epoch, sequence = int(attributes["epoch"]), int(attributes["sequence"])
-    return ConsumedRecord(session, event, attributes.get("sseid", ""), epoch, sequence, data.encode())
+    sequence = _checked(str(attributes["sequence"]), str(attributes["epoch"]))
+    return ConsumedRecord(session, event, attributes.get("sseid", ""), sequence, data.encode())
+
+
+def _checked(sequence: str, epoch: str) -> str:
+    if not _SEQUENCE.fullmatch(sequence) or not sequence.startswith(f"{epoch}:"):
+        raise NotUnderstood(f"sequence {sequence!r} in epoch {epoch!r}")
+    return sequence
 
 
 def _members(envelope: str) -> Iterator[tuple[str, str]]:

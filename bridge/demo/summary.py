@@ -1,7 +1,7 @@
 """Compares what arrived with what was sent. Pure.
 
-``ReceivedEvents`` follows the rule for consumers: keep the highest (epoch, sequence) per key and topic-partition, and
-drop a record that is not above it. The comparison uses the server's journal and the records, nothing of the bridge.
+``ReceivedEvents`` follows the rule for consumers: keep the highest ``sequence`` per key and topic-partition, and drop a
+record that is not above it. The comparison uses the server's journal and the records, nothing of the bridge.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ReceivedEvents:
     """The fingerprints of all accepted records, about 60 bytes each. One thread writes."""
 
     def __init__(self) -> None:
-        self._highest: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._highest: dict[tuple[str, str, int], str] = {}
         self._fingerprints: dict[tuple[str, str, int], list[bytes]] = {}
         self._repeats: Counter[str] = Counter()
         self.accepted = 0
@@ -38,11 +38,10 @@ class ReceivedEvents:
     def add(self, topic: str, partition: int, record: ConsumedRecord) -> bool:
         """Add the records of each topic-partition in order of offset. Return whether the record was new."""
         place = (record.session, topic, partition)
-        number = (record.epoch, record.sequence)
-        if number <= self._highest.get(place, (-1, -1)):
+        if record.sequence <= self._highest.get(place, ""):
             self._repeats[record.session] += 1
             return False
-        self._highest[place] = number
+        self._highest[place] = record.sequence
         self._fingerprints.setdefault(place, []).append(fingerprint(record.id, record.event, record.data))
         self.accepted += 1
         return True

@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
-from bridge.core.records.headers import sequence_text
+from bridge.core.records.headers import epoch_text, sequence_text
 from bridge.core.stream.event import Event
 from tests.support.broker import FULL_SPEED, Broker
 from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
@@ -29,7 +29,7 @@ from tests.support.waiting import TIMEOUT
 _PARTITIONS = 8
 _NAMESPACE = "bench"
 _EPOCH = 1_700_000_000
-_FIRST = sequence_text(1).encode()
+_FIRST = sequence_text(epoch_text(_EPOCH), 1).encode()
 
 
 def main() -> int:
@@ -67,10 +67,10 @@ def _write(bootstrap: str, records: int, sessions: int, form: str) -> None:
     )
     templates = [_template(number, form) for number in range(sessions)]
     for sequence in range(1, records // sessions + 1):
-        digits = sequence_text(sequence).encode()
+        text = sequence_text(epoch_text(_EPOCH), sequence).encode()
         for key, value, headers in templates:
-            named = [(name, text.replace(_FIRST, digits)) for name, text in headers]
-            _produce(producer, key, value.replace(_FIRST, digits), named)
+            named = [(name, content.replace(_FIRST, text)) for name, content in headers]
+            _produce(producer, key, value.replace(_FIRST, text), named)
     assert producer.flush(TIMEOUT) == 0
 
 

@@ -19,7 +19,7 @@ def structured(epoch: int, sequence: int, data: str = '{"type":"x"}', **changes:
     kind = str(changes.pop("kind", "application/json"))
     value = (
         f'{{"specversion":"1.0","type":"mix.content","datacontenttype":"{kind}","epoch":"{epoch:010}",'
-        f'"sequence":"{sequence:012}",{more}"data":{data}}}'
+        f'"sequence":"{epoch:010}:{sequence:012}",{more}"data":{data}}}'
     )
     headers = {"content-type": "application/cloudevents+json; charset=UTF-8"}
     return record(value.encode(), headers, **changes)  # type: ignore[arg-type]
@@ -48,11 +48,11 @@ def test_binary_and_raw_records_and_dead_letters_are_understood_by_their_headers
     binary = {
         "ce_specversion": "1.0",
         "ce_epoch": "0000000007",
-        "ce_sequence": "000000000003",
+        "ce_sequence": "0000000007:000000000003",
         "ce_type": "mix.content",
         "content-type": "application/json",
     }
-    raw = {"bridge.epoch": "0000000007", "bridge.sequence": "000000000003", "bridge.event": "content"}
+    raw = {"bridge.epoch": "0000000007", "bridge.sequence": binary["ce_sequence"], "bridge.event": "content"}
     for headers, event in ((binary, "mix.content"), (raw, "content"), ({**raw, "bridge.reason": "schema"}, "content")):
         one = understand(record(b'{"a":1}', headers))
         assert (one.number, one.event, one.data) == ((7, 3), event, b'{"a":1}')

@@ -11,6 +11,7 @@ from bridge.core.records.headers import TEXT_BYTES
 from bridge.core.records.numbers import Number
 from bridge.core.stream.event import Oversize
 from tests.support.dead_letters import MS, TEXT, letter_record, read
+from tests.support.earlier_records import earlier_form
 
 
 @given(data=TEXT, name=TEXT, last_event_id=TEXT, session=TEXT)
@@ -26,6 +27,14 @@ def test_every_dead_letter_is_read_back(data: str, name: str, last_event_id: str
     assert letter.without_data().data == b""
 
 
+def test_a_dead_letter_of_an_earlier_version_is_read_back() -> None:
+    """Its sequence has no epoch before the number."""
+    record = letter_record()
+    value, headers = earlier_form(record.value, record.headers)
+    assert ("bridge.sequence", b"000000000007") in headers
+    assert read(record._replace(value=value, headers=headers)) == read(record)
+
+
 def test_missing_parts_are_recognised() -> None:
     """By the size, by the event type, by the SHA-256."""
     assert read(letter_record(oversize=Oversize(1000, "ab" * 32))).missing_part == "only 1 of its 1000 bytes were kept"
@@ -38,7 +47,8 @@ def test_missing_parts_are_recognised() -> None:
     ("name", "value", "message"),
     [
         ("bridge.server", None, "it has no header bridge.server"),
-        ("bridge.sequence", b"seven", "a header that must be a number is not one"),
+        ("bridge.sequence", b"seven", "bridge.epoch and bridge.sequence are not the number of an event"),
+        ("bridge.epoch", b"1764000001", "bridge.epoch and bridge.sequence are not the number of an event"),
         ("bridge.bytes", b"9" * 5000, "a header that must be a number is not one"),
         ("bridge.received_at", b"yesterday", "a time that is not RFC 3339"),
         ("bridge.received_at", b"2026-01-01T00:00:00", "a time without a zone"),

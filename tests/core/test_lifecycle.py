@@ -46,7 +46,7 @@ def test_the_envelope_is_a_structured_cloudevent_with_the_number_it_follows() ->
         "subject": "5e55-10n",
         "time": "2025-11-24T16:02:03.456Z",
         "datacontenttype": "application/json",
-        "sequence": "000000000007",
+        "sequence": "1764000000:000000000007",
         "epoch": "1764000000",
         "data": {
             "reason": "jump",

@@ -263,7 +263,7 @@ class World:
 
     def _announcement_written(self, record: Produced) -> None:
         told = json.loads(record.value)
-        epoch, sequence = int(told["epoch"]), int(told["sequence"])
+        epoch, sequence = map(int, told["sequence"].split(":"))
         missing = set(range(1, sequence + 1)) - self.in_epoch[record.key, epoch]
         self._check(not missing, f"{told} says that numbers are in Kafka which are not: {missing}")
         self._check(epoch in self.epochs[record.key] or not sequence, f"{told} before its epoch's checkpoint")

@@ -13,6 +13,7 @@ from bridge.demo.consumed_record import ConsumedRecord, NotUnderstood, understan
 from bridge.mix.events import VALIDATORS
 
 STRUCTURED = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+NUMBER = "0000000005:000000000006"
 RULES = Rules(
     format="structured",
     type_prefix="mix.",
@@ -42,7 +43,7 @@ def encoded_by_the_bridge(name: str, data: str) -> ConsumedRecord:
 )
 def test_an_events_data_comes_back_byte_for_byte(data):
     """Including whitespace and escapes."""
-    assert encoded_by_the_bridge("content", data) == ConsumedRecord("a/b", "content", "7", 5, 6, data.encode())
+    assert encoded_by_the_bridge("content", data) == ConsumedRecord("a/b", "content", "7", NUMBER, data.encode())
 
 
 def test_text_that_is_not_json_comes_back():
@@ -50,10 +51,20 @@ def test_text_that_is_not_json_comes_back():
 
 
 def test_a_dead_letter_comes_back_with_its_reason():
-    assert encoded_by_the_bridge("content", "{}") == ConsumedRecord("a/b", "content", "7", 5, 6, b"{}", "schema")
+    assert encoded_by_the_bridge("content", "{}") == ConsumedRecord("a/b", "content", "7", NUMBER, b"{}", "schema")
 
 
-ENVELOPE = {"type": "mix.content", "datacontenttype": "application/json", "epoch": "1", "sequence": "2", "data": {}}
+ENVELOPE = {
+    "type": "mix.content",
+    "datacontenttype": "application/json",
+    "epoch": NUMBER[:10],
+    "sequence": NUMBER,
+    "data": {},
+}
+
+
+def test_an_envelope_with_other_whitespace_is_understood():
+    assert understand(b"demo/a", json.dumps(ENVELOPE, indent=1).encode(), STRUCTURED).sequence == NUMBER
 
 
 @pytest.mark.parametrize(
@@ -64,7 +75,9 @@ ENVELOPE = {"type": "mix.content", "datacontenttype": "application/json", "epoch
         (b'{"data":1', STRUCTURED),
         (b"\xff", STRUCTURED),
         (b"[" * 100_000, STRUCTURED),
-        (json.dumps({**ENVELOPE, "epoch": "x"}).encode(), STRUCTURED),
+        (json.dumps({**ENVELOPE, "epoch": "0000000006"}).encode(), STRUCTURED),
+        (json.dumps({**ENVELOPE, "sequence": "000000000006"}).encode(), STRUCTURED),
+        (json.dumps({**ENVELOPE, "sequence": 6}).encode(), STRUCTURED),
         (json.dumps(ENVELOPE).encode(), []),
         (None, STRUCTURED),
         (b"{}", [("bridge.reason", b"schema")]),

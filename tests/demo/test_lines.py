@@ -23,7 +23,7 @@ def shown(event: str, **fields: object) -> str:
 
 
 def record(event: str, session: str = "amber", **fields: object) -> ConsumedRecord:
-    return ConsumedRecord(session, event, "1", 1, 1, json.dumps(fields).encode())
+    return ConsumedRecord(session, event, "1", "0000000001:000000000001", json.dumps(fields).encode())
 
 
 @given(st.text())
@@ -81,7 +81,7 @@ def test_every_event_of_the_agents_is_counted_on_some_line():
     for number in range(500):
         event = next(script)
         events += 1
-        lines += builder.add(ConsumedRecord("amber", event.name, "", 1, number, event.data), 0.0)
+        lines += builder.add(ConsumedRecord("amber", event.name, "", f"0000000001:{number:012}", event.data), 0.0)
     lines += builder.rest()
     assert sum(line.events for line in lines) == events
     assert len(lines) < events / 2

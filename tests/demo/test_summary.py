@@ -12,7 +12,8 @@ DATA = [f'{{"content":"{number}"}}'.encode() for number in range(1, 11)]
 def record(sequence: int, *, epoch: int = 1, event_id: int | None = None, data: bytes | None = None) -> ConsumedRecord:
     """Return the ``sequence``-th event of the journal, with the given differences."""
     number = event_id or sequence
-    return ConsumedRecord(SESSION, "content", str(number), epoch, sequence, DATA[number - 1] if data is None else data)
+    text = f"{epoch:010}:{sequence:012}"
+    return ConsumedRecord(SESSION, "content", str(number), text, DATA[number - 1] if data is None else data)
 
 
 def result(*records: ConsumedRecord, partition: int = 0) -> Counts:

@@ -11,21 +11,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from confluent_kafka import Producer
 
 from bridge.admin.dead_letters.replay import Report, Sender, Target, replay
+from bridge.admin.dead_letters.rules import as_record
 from bridge.admin.dead_letters.selection import DeadLetterFilter
 from bridge.admin.dead_letters.topic import DeadLetters
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
+from bridge.core.records.dead_letter import Place, dead_letter_of
 from bridge.core.records.rules import Encoder, Format, Record, Route, Rules
 from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
 from bridge.kafka.record_sender import Outcome, Outgoing, RecordSender
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+from tests.support.earlier_records import earlier_form
 from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.processes import spawn
 from tests.support.rule import follow, understand
@@ -106,6 +109,12 @@ class Letters:
         return Counter((one.key, one.sequence) for one in found if one.replayed)
 
 
+def earlier(record: Record) -> Record:
+    """The same record as earlier versions wrote it."""
+    value, headers = earlier_form(record.value, record.headers)
+    return record._replace(value=value, headers=headers)
+
+
 @pytest.fixture
 def letters(kafka: str, namespace: str) -> Letters:
     """The topics of one namespace, empty."""
@@ -113,6 +122,22 @@ def letters(kafka: str, namespace: str) -> Letters:
 
 
 PUBLISH = {"events.invalid": "publish"}
+
+
+@pytest.mark.parametrize("form", get_args(Format))
+def test_dead_letters_and_replays_of_earlier_versions_are_recognised(letters: Letters, form: Format) -> None:
+    """Both forms of the number are listed and replayed; what an earlier version replayed is not sent again."""
+    rules = replace(letters.rules, format=form, invalid="publish")
+    letters.write(earlier(letters.letter(1)), letters.letter(2), earlier(letters.letter(3)))
+    with_mark = as_record(dead_letter_of(Place(0, 0), 0, *letters.letter(3)[1:4]), {"local": rules})
+    assert isinstance(with_mark, Record)
+    letters.write(earlier(with_mark))
+    found = letters.document("list", "--each")["dead_letters"]
+    assert sorted(each["id"] for each in found) == [f"{EPOCH}:{number:012}" for number in (1, 2, 3)]
+    report = letters.send(form)
+    assert (report.sent.total(), report.before) == (2, 1)
+    replayed = [one for one in events(letters.kafka, letters.namespace) if one.offset > 0]  # behind the earlier one
+    assert [understand(one).id for one in replayed] == [f"{EPOCH}:{number:012}" for number in (1, 2)]
 
 
 def test_from_a_stream_to_dead_letters_and_back(kafka: str, namespace: str, tmp_path: Path) -> None:

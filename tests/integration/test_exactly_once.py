@@ -103,7 +103,7 @@ def test_a_refused_record_becomes_a_dead_letter_and_the_shard_goes_on(kafka: str
     topics.assert_exactly_once(one.key, 99)
     topics.assert_exactly_once(other.key, 99)
     (letter,) = topics.read(topics.dead_letters)
-    assert letter.header("bridge.sequence") == "000000000050"
+    assert (letter.header("bridge.sequence") or "").endswith(":000000000050")
 
 
 def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, namespace: str) -> None:

@@ -62,7 +62,7 @@ def test_a_structured_record_is_the_envelope_of_the_description(kafka: str, name
     assert second.value is not None
     envelope = json.loads(second.value)
     assert "sseid" not in envelope
-    assert (envelope["sequence"], envelope["epoch"]) == ("000000000002", attributes["epoch"])
+    assert (envelope["sequence"], envelope["epoch"]) == (f"{attributes['epoch']}:000000000002", attributes["epoch"])
 
 
 def assert_attributes(attributes: dict[str, Any], record: Read, before: int, sseid: str) -> None:
@@ -81,7 +81,7 @@ def assert_attributes(attributes: dict[str, Any], record: Read, before: int, sse
         "type": "mix.content",
         "subject": SESSION,
         "datacontenttype": "application/json",
-        "sequence": "000000000001",
+        "sequence": f"{epoch}:000000000001",
         "epoch": epoch,
         "sseid": sseid,
     }
@@ -108,14 +108,15 @@ def test_a_raw_record_is_the_data_and_where_it_came_from(kafka: str, namespace: 
     (record,) = events(kafka, namespace)
     assert record.value == ODD.encode()
     headers = {name: (value or b"").decode() for name, value in record.headers}
-    assert re.fullmatch("[0-9]{10}", headers.pop("bridge.epoch"))
+    epoch = headers.pop("bridge.epoch")
+    assert re.fullmatch("[0-9]{10}", epoch)
     assert headers.pop("bridge.received_at").endswith(f".{record.timestamp % 1000:03}Z")
     assert headers == {
         "bridge.server": "local",
         "bridge.session": SESSION,
         "bridge.event": "content",
         "bridge.last_event_id": "x-7",
-        "bridge.sequence": "000000000001",
+        "bridge.sequence": f"{epoch}:000000000001",
         "bridge.bytes": str(len(ODD.encode())),
         "bridge.sha256": hashlib.sha256(ODD.encode()).hexdigest(),
     }
@@ -147,6 +148,7 @@ def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -
     one_run(kafka, namespace, tmp_path, more, *sent, *contents(5))
     letters = {letter.header("bridge.reason"): letter for letter in events(kafka, namespace, "dead-letters")}
     assert set(letters) == set(blocks)
+    epoch = f"{accepted(kafka, namespace, SESSION)[0].epoch:010}"
     for number, (reason, (name, data)) in enumerate(blocks.items(), 1):
         letter, full = letters[reason], data.encode()
         assert letter.key == f"local/{SESSION}".encode()
@@ -163,8 +165,8 @@ def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -
             "bridge.session": SESSION,
             "bridge.event": name,
             "bridge.last_event_id": str(number),
-            "bridge.epoch": f"{accepted(kafka, namespace, SESSION)[0].epoch:010}",
-            "bridge.sequence": f"{number:012}",
+            "bridge.epoch": epoch,
+            "bridge.sequence": f"{epoch}:{number:012}",
             "bridge.bytes": str(len(full)),
             "bridge.sha256": hashlib.sha256(full).hexdigest(),
         }

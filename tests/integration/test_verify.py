@@ -26,8 +26,10 @@ from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
 from bridge.core.stream.event import Event
 from bridge.settings import load_all
 from tests.support.broker import quiet_admin
+from tests.support.earlier_records import earlier_form
+from tests.support.lifecycle import lifecycle
 from tests.support.process import MIX_BRIDGE, command, environment
-from tests.support.scene import settings, started, wait_acknowledged
+from tests.support.scene import events, settings, started, wait_acknowledged
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
 from tests.support.topics import create_topic
 from tests.support.waiting import TIMEOUT
@@ -74,6 +76,8 @@ class Log:
 
     def __init__(self, kafka: str, namespace: str, form: str = "structured", *more_topics: str) -> None:
         self.kafka, self.namespace, self.form = kafka, namespace, form
+        self.is_earlier = False
+        """Write records as earlier versions did."""
         for topic in (*TOPICS, *more_topics):
             create_topic(kafka, f"{namespace}.{topic}", 1, COMPACTED if topic == "checkpoints" else {})
         self._producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
@@ -83,6 +87,8 @@ class Log:
         self, topic: str, key: SessionKey, value: bytes, headers: Sequence[tuple[str, bytes]], when: int | None = None
     ) -> None:
         self._clock += 1
+        if self.is_earlier:
+            value, headers = earlier_form(value, headers)
         self._producer.produce(
             f"{self.namespace}.{topic}", value, key.record_key, headers=list(headers), timestamp=when or self._clock
         )
@@ -178,6 +184,50 @@ def test_each_fault_is_found_in_every_format(kafka: str, namespace: str, form: s
     totals = answer.document["totals"]
     assert (totals["lost"], totals["hidden"], totals["repeats"], totals["dead_letters"]) == (4, 1, 2, 1)
     assert (totals["sessions"], totals["sessions_loss"], totals["records"]) == (5, 3, 20)
+
+
+@pytest.mark.parametrize("form", ["structured", "binary", "raw"])
+def test_an_epoch_in_both_forms_of_the_number_is_judged_as_one(kafka: str, namespace: str, form: str) -> None:
+    """``sequence`` without the epoch, as earlier versions wrote it, and with it; what is missing is still found."""
+    log = Log(kafka, namespace, form)
+    gap = LifecycleEvent("gap", "evicted", "The server forgot some.", "3", "9", 5)
+    log.is_earlier = True
+    log.events(1, 2).dead(3).lifecycle_event(gap, 3).events(1, session="b")
+    log.is_earlier = False
+    log.events(2, 4).dead(5).position(5).events(3, session="b").position(3, "b")
+    answer = log.verify()
+    assert answer.epoch("a")["verdict"] == "complete"
+    assert (answer.epoch("a")["repeats"], answer.epoch("a")["dead_letters"], answer.session("a")["gaps"]["gap"]) == (
+        1,
+        2,
+        1,
+    )
+    assert answer.epoch("b")["lost"] == [[2, 2]]
+    assert (answer.code, answer.document["totals"]["foreign"]) == (1, 0)
+
+
+def test_a_session_of_an_earlier_version_continues_in_a_new_epoch_and_is_complete(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """An upgrade: nothing is lost, no epoch has both forms, and ids order the records of both versions."""
+    log = Log(kafka, namespace)
+    log.is_earlier = True
+    log.events(1, 2, 3).dead(4).position(4).written()
+    log.is_earlier = False
+    with scripted_mix() as mix:
+        mix.list("a")
+        mix.streams = {"a": Feed(6)}
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
+            wait_acknowledged(bridge, "a", 2)
+            assert bridge.terminate() == 0
+    answer = log.verify()
+    assert answer.code == 0
+    assert [epoch["records"] for epoch in answer.session("a")["epochs"]] == [4, 2]
+    envelopes = [json.loads(record.value or b"") for record in events(kafka, namespace)]
+    assert [each["id"] for each in envelopes] == sorted({each["id"] for each in envelopes})
+    assert [each["sequence"] == each["id"] for each in envelopes] == [False] * 3 + [True] * 2
+    resumed = lifecycle(kafka, namespace, "a")[0]
+    assert (resumed.kind, resumed.reason, resumed.epoch, resumed.sequence) == ("resumed", "settings_changed", EPOCH, 4)
 
 
 def test_one_session_can_be_verified(kafka: str, namespace: str) -> None:

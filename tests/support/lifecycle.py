@@ -58,13 +58,15 @@ def _parsed(key: str, record: Read) -> LifecycleRecord:
     envelope = json.loads(record.value or b"")
     server, _, session = key.partition("/")
     data, kind = envelope["data"], envelope["type"].removeprefix(TYPE)
-    parsed = LifecycleRecord(kind, int(envelope["epoch"]), int(envelope["sequence"]), data, record.timestamp)
+    epoch, _, number = envelope["sequence"].partition(":")
+    parsed = LifecycleRecord(kind, int(epoch), int(number), data, record.timestamp)
     assert record.header("content-type") == "application/cloudevents+json; charset=UTF-8"
     assert kind in KINDS, envelope
     assert (envelope["specversion"], envelope["datacontenttype"]) == ("1.0", "application/json"), envelope
     assert (envelope["source"], envelope["subject"]) == (f"/mix/{server}/sessions/{quote(session, '')}", session)
-    assert (len(envelope["epoch"]), len(envelope["sequence"])) == (10, 12), envelope
-    assert envelope["id"].startswith(f"{envelope['epoch']}:{envelope['sequence']}:{kind}:"), envelope
+    assert (len(epoch), len(number)) == (10, 12), envelope
+    assert envelope["epoch"] == epoch, envelope
+    assert envelope["id"].startswith(f"{envelope['sequence']}:{kind}:"), envelope
     assert datetime.fromisoformat(envelope["time"]).tzinfo is not None, envelope
     assert set(data) - {"new_epoch"} == _DATA, envelope
     assert data["reason"], envelope

@@ -1,12 +1,13 @@
 """A consumer that follows the rule of docs/guarantees.md, written without the bridge's own code.
 
-The rule: keep the highest (epoch, sequence) per key and topic-partition, and drop records that are not above it.
-Records marked ``replayed`` are deduplicated by their id instead.
+The rule: keep the highest ``sequence`` per key and topic-partition, and drop a record that is not above it. Records
+marked ``replayed`` are deduplicated by their id instead.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Followed(NamedTuple):
     key: str
     epoch: int
     sequence: int
+    """The number within the epoch."""
     event: str
     """The SSE event name; with the CloudEvents type's prefix where the format has one."""
     data: bytes
@@ -33,12 +35,12 @@ class Followed(NamedTuple):
 
     @property
     def number(self) -> tuple[int, int]:
-        """The position that the rule compares."""
+        """Epoch and number, for comparisons in tests."""
         return self.epoch, self.sequence
 
     @property
     def id(self) -> str:
-        """The CloudEvents id."""
+        """The text of ``sequence``, which the rule compares. It is also the CloudEvents id."""
         return f"{self.epoch:010}:{self.sequence:012}"
 
 
@@ -50,7 +52,7 @@ class Follower:
     repeats: list[Followed] = field(default_factory=list)
     replayed: dict[tuple[str, str], Followed] = field(default_factory=dict)
     """By key and id: a record that was replayed twice counts once."""
-    _highest: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
+    _highest: dict[tuple[str, str, int], str] = field(default_factory=dict)
 
     def take(self, record: Read) -> Followed | None:
         """Return the record if it is new; None for a repeat or a replayed record, which are kept apart."""
@@ -59,10 +61,10 @@ class Follower:
             self.replayed.setdefault((one.key, one.id), one)
             return None
         place = (one.key, record.topic, record.partition)
-        if one.number <= self._highest.get(place, (-1, -1)):
+        if one.id <= self._highest.get(place, ""):
             self.repeats.append(one)
             return None
-        self._highest[place] = one.number
+        self._highest[place] = one.id
         self.accepted.append(one)
         return one
 
@@ -90,6 +92,7 @@ def understand(record: Read) -> Followed:
         return _structured(record, record.value)
     prefix = "ce_" if record.header("ce_specversion") else "bridge."
     attributes = {name: record.header(prefix + name) for name in ("epoch", "sequence", "replayed")}
+    attributes["id"] = record.header("ce_id") or attributes["sequence"]
     attributes["type"] = record.header("ce_type" if prefix == "ce_" else "bridge.event")
     return _followed(record, attributes, record.value)
 
@@ -106,12 +109,13 @@ def _structured(record: Read, value: bytes) -> Followed:
 def _followed(record: Read, attributes: Mapping[str, Any], data: bytes) -> Followed:
     epoch, sequence = attributes["epoch"], attributes["sequence"]
     assert record.key is not None
-    assert len(epoch) == 10, f"epoch {epoch!r} is not 10 digits"
-    assert len(sequence) == 12, f"sequence {sequence!r} is not 12 digits"
+    assert re.fullmatch("[0-9]{10}", epoch), f"epoch {epoch!r} is not 10 digits"
+    assert re.fullmatch(f"{epoch}:[0-9]{{12}}", sequence), f"sequence {sequence!r} is not {epoch}: and 12 digits"
+    assert attributes.get("id", sequence).startswith(sequence), f"id {attributes['id']!r} with sequence {sequence!r}"
     return Followed(
         key=record.key.decode(),
         epoch=int(epoch),
-        sequence=int(sequence),
+        sequence=int(sequence.removeprefix(f"{epoch}:")),
         event=str(attributes["type"]),
         data=data,
         replayed=attributes.get("replayed") in {"true", True},

@@ -45,7 +45,7 @@ class Sight:
         )
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions_of(bootstrap, topic)])
         self._seen: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
-        self._highest: dict[str, tuple[str, str]] = {}
+        self._highest: dict[str, str] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="sight", daemon=True)
 
@@ -87,7 +87,7 @@ class Sight:
             value = each.value()
             if each.error() is None and value is not None:
                 envelope = json.loads(value)
-                session, number = envelope["subject"], (envelope["epoch"], envelope["sequence"])
-                if number > self._highest.get(session, ("", "")):
+                session, number = envelope["subject"], envelope["sequence"]
+                if number > self._highest.get(session, ""):
                     self._highest[session] = number
                     self._seen[session].append(now)

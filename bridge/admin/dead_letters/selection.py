@@ -46,12 +46,12 @@ def _matches(text: str, pattern: str | None) -> bool:
 
 
 def parse_reference(text: str) -> Place | Number:
-    """Parse ``<partition>:<offset>`` or ``<epoch>:<sequence>``: an epoch has 10 digits. Raises ValueError."""
+    """Parse ``<partition>:<offset>`` or ``<epoch>:<number>``: an epoch has 10 digits. Raises ValueError."""
     if (number := _NUMBER.fullmatch(text)) is not None:
         return Number(int(number[1]), int(number[2]))
     if (place := _PLACE.fullmatch(text)) is not None:
         return Place(int(place[1]), int(place[2]))
-    raise ValueError("is neither an address (<partition>:<offset>) nor an id (<epoch>:<sequence>)")
+    raise ValueError("is neither an address (<partition>:<offset>) nor an id (<epoch>:<number>)")
 
 
 class Kind(NamedTuple):

@@ -26,7 +26,7 @@ class Checkpoint:
     updated_ms: int
     """Unix time in milliseconds."""
     fingerprint: str
-    """Of the settings that decide which events are numbered; a different one at restore starts a new epoch."""
+    """Of the rules that decide which events are numbered, and how; a different one at restore starts a new epoch."""
     overlap_window: OverlapWindow
     """Where to resume, and the known events that a true replay begins with."""
     fencing_token: int | None = None

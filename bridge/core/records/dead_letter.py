@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bridge.clock import parse_rfc3339
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import TEXT_BYTES
-from bridge.core.records.numbers import Number
+from bridge.core.records.numbers import Number, number_in
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -80,7 +80,7 @@ def dead_letter_of(
         letter = DeadLetter(
             place=place,
             key=SessionKey(texts["bridge.server"], texts["bridge.session"]),
-            number=Number(_whole(texts["bridge.epoch"]), _whole(texts["bridge.sequence"])),
+            number=_number(texts["bridge.epoch"], texts["bridge.sequence"]),
             reason=texts["bridge.reason"],
             error=texts.get("bridge.error", ""),
             event=texts["bridge.event"],
@@ -98,6 +98,13 @@ def dead_letter_of(
     if letter.key.record_key != key:
         raise NotADeadLetter("its key is not the session that its headers name")
     return letter
+
+
+def _number(epoch: str, sequence: str) -> Number:
+    number = number_in(epoch, sequence)
+    if number is None:
+        raise ValueError("bridge.epoch and bridge.sequence are not the number of an event")
+    return number
 
 
 def _whole(text: str) -> int:

@@ -49,12 +49,10 @@ def structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     is_json: bool,  # noqa: FBT001
 ) -> tuple[bytes, Headers]:
     """The JSON envelope. JSON data is embedded unchanged: parsing and encoding it would alter it."""
-    digits = f"{sequence:012}"
+    number = f"{epoch}:{sequence:012}"  # `sequence_text`: a call for each event would cost 0.1 us
     own_id = "" if event.id is None else f',"sseid":{json_string(event.id)}'
     start, data = (names.json_start, event.data) if is_json else (names.text_start, json_string(event.data))
-    envelope = (
-        f'{start}{epoch}:{digits}","time":"{time}","sequence":"{digits}","epoch":"{epoch}"{own_id},"data":{data}}}'
-    )
+    envelope = f'{start}{number}","time":"{time}","sequence":"{number}","epoch":"{epoch}"{own_id},"data":{data}}}'
     return envelope.encode(), STRUCTURED_HEADERS
 
 
@@ -67,12 +65,12 @@ def binary(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     is_json: bool,  # noqa: FBT001
 ) -> tuple[bytes, Headers]:
     """The data itself, attributes as ``ce_`` headers in UTF-8."""
-    digits = sequence_text(sequence)
+    number = sequence_text(epoch, sequence).encode()
     headers = [
         *names.binary,
-        ("ce_id", f"{epoch}:{digits}".encode()),
+        ("ce_id", number),
         ("ce_time", time.encode()),
-        ("ce_sequence", digits.encode()),
+        ("ce_sequence", number),
         ("ce_epoch", epoch.encode()),
         ("content-type", (_JSON if is_json else _TEXT).encode()),
     ]

@@ -19,15 +19,21 @@ TEXT_BYTES = 8 * 1024
 """Longest event name or id in a header. HTTP servers refuse longer header lines, so a request could not carry such an
 id, and headers count towards the broker's limit on a record."""
 
+RECORD_VERSION = 2
+"""Version of the form of the numbers in records. Version 1 wrote ``sequence`` without the epoch."""
+
 
 def epoch_text(epoch: int) -> str:
     """10 digits, so that strings compare as numbers: enough until the year 2286."""
     return f"{epoch:010}"
 
 
-def sequence_text(sequence: int) -> str:
-    """12 digits, so that strings compare as numbers: at 10,000 events a second enough for three years of one epoch."""
-    return f"{sequence:012}"
+def sequence_text(epoch: str, number: int) -> str:
+    """``<epoch>:<number>``, so that strings compare in the order of the events, across epochs.
+
+    12 digits for the number: at 10,000 events a second enough for three years of one epoch.
+    """
+    return f"{epoch}:{number:012}"
 
 
 def failure_headers(reason: Reason, error: str) -> Headers:
@@ -41,13 +47,14 @@ def event_headers(key: SessionKey, event: Event, data: bytes, epoch: int, sequen
         size, digest = len(data), hashlib.sha256(data).hexdigest()
     else:
         size, digest = event.oversize
+    epoch_digits = epoch_text(epoch)
     return [
         ("bridge.server", key.server.encode()),
         ("bridge.session", key.session_id.encode()),
         ("bridge.event", _header(event.name)),
         ("bridge.last_event_id", _header(event.last_event_id)),
-        ("bridge.epoch", epoch_text(epoch).encode()),
-        ("bridge.sequence", sequence_text(sequence).encode()),
+        ("bridge.epoch", epoch_digits.encode()),
+        ("bridge.sequence", sequence_text(epoch_digits, sequence).encode()),
         ("bridge.received_at", rfc3339(event.received_ms).encode()),
         ("bridge.bytes", str(size).encode()),
         ("bridge.sha256", digest.encode()),

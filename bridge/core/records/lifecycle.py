@@ -15,7 +15,7 @@ from bridge.clock import rfc3339
 from bridge.core.identity import UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import STRUCTURED_HEADERS, Names
 from bridge.core.records.headers import epoch_text, prefix, sequence_text
-from bridge.core.records.numbers import Number, digits, json_object
+from bridge.core.records.numbers import Number, digits, json_object, number_in
 from bridge.core.records.rules import Record
 from bridge.core.terminal_text import one_line
 
@@ -64,11 +64,12 @@ class LifecycleWriter:
 
         Smaller than 4 KiB for session ids of up to 512 letters (it holds the id three times), whatever a server sends.
         """
-        epoch_digits, digits = epoch_text(epoch), sequence_text(sequence)
+        epoch_digits = epoch_text(epoch)
+        number = sequence_text(epoch_digits, sequence)
         data = json.dumps(_data(lifecycle_event, new_epoch), ensure_ascii=False, separators=(",", ":"))
         envelope = (
-            f'{self._names[lifecycle_event.kind].json_start}{epoch_digits}:{digits}:{lifecycle_event.kind}:{unix_ms}",'
-            f'"time":"{rfc3339(unix_ms)}","sequence":"{digits}","epoch":"{epoch_digits}","data":{data}}}'
+            f'{self._names[lifecycle_event.kind].json_start}{number}:{lifecycle_event.kind}:{unix_ms}",'
+            f'"time":"{rfc3339(unix_ms)}","sequence":"{number}","epoch":"{epoch_digits}","data":{data}}}'
         )
         return Record(self._topic, self._record_key, envelope.encode(), STRUCTURED_HEADERS, unix_ms, None)
 
@@ -113,9 +114,9 @@ class StoredLifecycleEvent:
 def decode(value: bytes | None) -> StoredLifecycleEvent | None:
     """Read a lifecycle record; None for any other record."""
     members = json_object(value or b"")
-    epoch, sequence = digits(members.get("epoch")), digits(members.get("sequence"))
+    after = number_in(members.get("epoch"), members.get("sequence"))
     kind, data = str(members.get("type")), members.get("data")
-    if epoch is None or sequence is None or not kind.startswith(TYPE_PREFIX) or not isinstance(data, dict):
+    if after is None or not kind.startswith(TYPE_PREFIX) or not isinstance(data, dict):
         return None
     ids = [
         text if isinstance(text, str) else None for text in map(data.get, ("from_last_event_id", "to_last_event_id"))
@@ -123,7 +124,7 @@ def decode(value: bytes | None) -> StoredLifecycleEvent | None:
     missing = data.get("missing")
     is_count = isinstance(missing, int) and not isinstance(missing, bool) and missing >= 0
     return StoredLifecycleEvent(
-        Number(epoch, sequence),
+        after,
         kind.removeprefix(TYPE_PREFIX),
         (ids[0], ids[1]),
         missing if is_count else None,

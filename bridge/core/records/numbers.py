@@ -1,5 +1,6 @@
 """Reads the number of a record in the topics of events and dead letters, in every format. Pure.
 
+Earlier versions wrote ``sequence`` without the epoch before it. A topic can hold both forms: all readers accept both.
 The writers are :mod:`bridge.core.records.formats` and :mod:`bridge.core.records.headers`.
 """
 
@@ -21,13 +22,13 @@ _LARGEST = 10**12
 
 
 class Number(NamedTuple):
-    """The number of an event within its session; as text its id, ``<epoch>:<sequence>``."""
+    """The number of an event within its session; as text its id, ``<epoch>:<number>``."""
 
     epoch: int
     sequence: int
 
     def __str__(self) -> str:
-        return f"{epoch_text(self.epoch)}:{sequence_text(self.sequence)}"
+        return sequence_text(epoch_text(self.epoch), self.sequence)
 
 
 class NumberedRecord(NamedTuple):
@@ -48,10 +49,10 @@ def number_of(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) 
     if (named.get("content-type") or b"").startswith(_STRUCTURED):
         return _of_envelope(value)
     start = "ce_" if "ce_specversion" in named else "bridge."
-    epoch, sequence = digits(named.get(f"{start}epoch")), digits(named.get(f"{start}sequence"))
-    if epoch is None or not sequence:
+    number = number_in(named.get(f"{start}epoch"), named.get(f"{start}sequence"))
+    if number is None or not number.sequence:
         return None
-    return NumberedRecord(epoch, sequence, named.get(f"{start}replayed") == b"true", "bridge.reason" in named)
+    return NumberedRecord(*number, named.get(f"{start}replayed") == b"true", "bridge.reason" in named)
 
 
 def _of_envelope(value: bytes) -> NumberedRecord | None:
@@ -77,10 +78,10 @@ def _members(value: bytes) -> Mapping[str, Any]:
 
 
 def _of_members(members: Mapping[str, Any]) -> NumberedRecord | None:
-    epoch, sequence = digits(members.get("epoch")), digits(members.get("sequence"))
-    if epoch is None or not sequence:
+    number = number_in(members.get("epoch"), members.get("sequence"))
+    if number is None or not number.sequence:
         return None
-    return NumberedRecord(epoch, sequence, members.get("replayed") in (True, "true"), dead_letter=False)
+    return NumberedRecord(*number, members.get("replayed") in (True, "true"), dead_letter=False)
 
 
 def json_object(value: bytes) -> dict[str, Any]:
@@ -92,8 +93,18 @@ def json_object(value: bytes) -> dict[str, Any]:
     return members if isinstance(members, dict) else {}
 
 
+def number_in(epoch: object, sequence: object) -> Number | None:
+    """Parse the attributes ``epoch`` and ``sequence``; None if one is invalid, or if they name different epochs."""
+    if isinstance(epoch, bytes) and isinstance(sequence, bytes):
+        epoch, sequence = epoch.decode("ascii", "replace"), sequence.decode("ascii", "replace")
+    if not (isinstance(epoch, str) and isinstance(sequence, str)):
+        return None
+    epoch_value, number = digits(epoch), digits(sequence.removeprefix(f"{epoch}:"))
+    return None if epoch_value is None or number is None else Number(epoch_value, number)
+
+
 def digits(text: object) -> int | None:
-    """Parse an epoch or a sequence: up to 13 ASCII digits below 10**12; None for anything else."""
+    """Parse an epoch or a number: up to 13 ASCII digits below 10**12; None for anything else."""
     if not isinstance(text, str | bytes) or not text.isdigit() or not text.isascii():
         return None
     return int(text) if len(text) <= len(str(_LARGEST)) and int(text) < _LARGEST else None

@@ -15,6 +15,7 @@ from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import WRITERS, Names
 from bridge.core.records.headers import (
     MARKER_BYTES,
+    RECORD_VERSION,
     TEXT_BYTES,
     Reason,
     epoch_text,
@@ -148,13 +149,15 @@ class Rules:
     schema_version: str = ""
 
     def fingerprint(self) -> str:
-        """16 hex digits over the settings that decide what is numbered and where it goes; a change starts a new epoch.
+        """16 hex digits over all that decides what is numbered, how, and where it goes; a change starts a new epoch.
 
         Topics are included: a crash repeats records under their old numbers, and in another partition newer numbers of
         the same epoch may come first, so consumers would drop the repeat. The size limit is included: it decides
-        between an event record and a dead letter.
+        between an event record and a dead letter. So is the version of the records: all records of an epoch have the
+        same form, and consumers compare them as strings.
         """
         decisive = {
+            "version": RECORD_VERSION,
             "skip": sorted(self.skip - self.connection_events),
             "unknown": self.unknown,
             "invalid": self.invalid,
