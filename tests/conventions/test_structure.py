@@ -11,16 +11,7 @@ from tests.support.repository import PYTHON_FILES, REPOSITORY
 MOST_LINES = 300
 LONGER = ("bridge/core/", "bridge/delivery/", "bridge/settings/")
 """Files that are still to be split."""
-IMPORTING = {
-    "tests/delivery/test_delivery_thread.py",
-    "tests/delivery/test_exactly_once_model.py",
-    "tests/delivery/test_publisher.py",
-    "tests/integration/test_checkpoints_command.py",
-    "tests/integration/test_checkpoints_owned.py",
-    "tests/integration/test_checkpoints_transfer.py",
-    "tests/integration/test_invalid_records.py",
-    "tests/golden/__main__.py",
-}
+IMPORTING: set[str] = {"tests/integration/test_invalid_records.py"}
 """Modules that still import a test module."""
 
 

@@ -17,7 +17,6 @@ ALLOWED: tuple[str, ...] = (
     "bridge/core/",
     "bridge/delivery/",
     "tests/core/",
-    "tests/delivery/",
     "bridge/admin/verify/audit.py",
     "tests/admin/test_findings.py",
     "tests/fakes/mix_model.py",

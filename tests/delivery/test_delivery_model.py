@@ -9,134 +9,50 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import re
-import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import cast
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint, decode
-from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.records.rules import Encoder
 from bridge.core.records.sizes import SizeLimits
-from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, digest
-from bridge.delivery import at_least_once, handover, idempotent_sender, publisher
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
-from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
+from tests.fakes.delivery_streams import (
+    CHECKPOINTS,
+    DEAD,
+    EVENTS,
+    LARGE,
+    LIFECYCLE,
+    PARTITIONS,
+    RESUMED,
+    RULES,
+    TOOLS,
+    Block,
+    Clock,
+    Reader,
+    as_read,
+    at_of,
+    patched_clock,
+    random_stream,
+    switching_often,
+)
 from tests.fakes.kafka_model import ModelKafka, ModelProducer, Produced
 from tests.fakes.membership import SoleOwner
 from tests.support.effort import EFFORT, EXAMPLES
 from tests.support.rule import Follower, understand
-from tests.support.topics import Read
 
-EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE = "m.events", "m.tools", "m.dead-letters", "m.checkpoints", "m.lifecycle"
-PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2, LIFECYCLE: 2}
-ENDED = LifecycleEvent("ended", "gone", "it is gone")
-GAP = LifecycleEvent("gap", "forgotten", "something is missing")
-RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")
-RULES = Rules(
-    format="raw",
-    type_prefix="mix.",
-    skip=frozenset({"skipped"}),
-    unknown="publish",
-    invalid="dead_letter",
-    max_bytes=10**6,
-    events_topic=EVENTS,
-    dead_letters_topic=DEAD,
-    routes=(Route("tool_*", TOOLS),),
-)
 TROUBLES = ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate")
-LARGE = 3000
-"""Bytes of data of an event that is a culprit where a topic's limit is lowered; the others have under 100."""
-
-
-class Block(NamedTuple):
-    """One block of a session's stream; its id is its place in it, from 1."""
-
-    name: str
-    data: str
-
-    @property
-    def is_published(self) -> bool:
-        return self.name not in ("", "skipped")
-
-    def event(self, at: int) -> Event:
-        return Event(self.name, self.data, str(at), str(at), 1_700_000_000_000)
-
-
-class Clock:
-    """Both clocks, moved by the test alone."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def unix_ms(self) -> int:
-        return 1_700_000_000_000 + int(self.now * 1000)
-
-
-@contextmanager
-def on(clock: Clock) -> Iterator[None]:
-    """Delivery looks at this clock, and keeps its log to itself."""
-    with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (idempotent_sender, handover):
-            patch.setattr(module, "monotonic", clock.monotonic)
-            patch.setattr(module, "unix_ms", clock.unix_ms)
-        patch.setattr(
-            publisher, "_FAST_PATH_WAIT", 0.0
-        )  # nobody opens the direct way while the test's one thread waits for it
-        patch.setattr(publisher, "unix_ms", clock.unix_ms)
-        patch.setattr(at_least_once, "monotonic", clock.monotonic)
-        yield
-
-
-@dataclass
-class Reader:
-    """A session's worker without its connection: the stream from the position on, into the outbox."""
-
-    key: SessionKey
-    stream: list[Block]
-    publisher: SessionPublisher
-    at: int
-    ends: bool
-    ended: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        return self.at >= len(self.stream) and (self.ended or not self.ends)
-
-    def step(self, most: int) -> None:
-        """Hand the next blocks over, or the end."""
-        if self.at >= len(self.stream):
-            if self.ends and not self.ended:
-                self.publisher.end(ENDED)
-                self.ended = True
-            return
-        blocks = list(enumerate(self.stream, 1))[self.at : self.at + most]
-        self.at += len(blocks)
-        self.publisher.submit([block.event(at) for at, block in blocks])
-
-    def begin_epoch(self, at: int) -> None:
-        """Go back to an earlier place, or stay, and number anew."""
-        self.at = at
-        self.publisher.begin_epoch(OverlapWindow.starting(str(at)), None if at % 2 else GAP)
 
 
 @dataclass
@@ -161,19 +77,11 @@ class World:
         self.newest: dict[SessionKey, Checkpoint] = {}
         self.announced: list[str] = []
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
-        self.streams = {key: self._stream() for key in self.keys}
+        self.streams = {key: random_stream(self.chance, self.length) for key in self.keys}
         self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
         self.producers: list[ModelProducer] = []
         self.fingerprint = "one"
         self.start()
-
-    def _stream(self) -> list[Block]:
-        def block(at: int) -> Block:
-            kind = self.chance.choices(("agent", "tool_call", "skipped", "", "large"), (10, 6, 2, 1, 1))[0]
-            name = "agent" if kind == "large" else kind
-            return Block(name, json.dumps({"at": at, "pad": "x" * (LARGE if kind == "large" else 0)}))
-
-        return [block(at) for at in range(1, self.chance.randint(1, self.length) + 1)]
 
     # The process
 
@@ -214,7 +122,7 @@ class World:
         self.start()
 
     def step(self, reader: Reader) -> None:
-        """The reader goes on, unless its submit might wait for room: nobody would end the wait."""
+        """Let the reader submit, unless its submit might wait for memory: the test has one thread."""
         free = self.max_in_flight - reader.publisher.in_flight
         if free > 0 and self.delivery.budget.held < self.max_buffer_bytes // 2:
             reader.step(self.chance.randint(1, free))
@@ -262,14 +170,14 @@ class World:
         self.epochs[record.key].add(epoch)
 
     def _announcement_written(self, record: Produced) -> None:
-        told = json.loads(record.value)
-        epoch, sequence = map(int, told["sequence"].split(":"))
+        envelope = json.loads(record.value)
+        epoch, sequence = map(int, envelope["sequence"].split(":"))
         missing = set(range(1, sequence + 1)) - self.in_epoch[record.key, epoch]
-        self._check(not missing, f"{told} says that numbers are in Kafka which are not: {missing}")
-        self._check(epoch in self.epochs[record.key] or not sequence, f"{told} before its epoch's checkpoint")
-        new = told["data"].get("new_epoch")
-        self._check(new is None or int(new) > epoch, f"{told}: an epoch that does not rise")
-        self.announced.append(told["type"])
+        self._check(not missing, f"{envelope} says that numbers are in Kafka which are not: {missing}")
+        self._check(epoch in self.epochs[record.key] or not sequence, f"{envelope} before its epoch's checkpoint")
+        new = envelope["data"].get("new_epoch")
+        self._check(new is None or int(new) > epoch, f"{envelope}: an epoch that does not rise")
+        self.announced.append(envelope["type"])
 
     def _check_overlap_window(self, stream: list[Block], last_event_id: str, overlap_window: OverlapWindow) -> None:
         """The window ends with the last event and begins behind the one before it."""
@@ -292,9 +200,7 @@ class World:
         chance, kafka = self.chance, self.kafka
         topic = chance.choice([EVENTS, TOOLS, DEAD, CHECKPOINTS, LIFECYCLE])
         with kafka.lock:
-            match chance.choice(
-                ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate")
-            ):
+            match chance.choice(TROUBLES):
                 case "limit":
                     kafka.limits[topic] = 150 if topic == CHECKPOINTS else 400
                 case "down":
@@ -324,7 +230,7 @@ class World:
             events.fail()
 
     def run(self, steps: int, *, trouble: float, crash: float) -> None:
-        """Go on by chance for so many steps."""
+        """Take this number of random steps."""
         for _ in range(steps):
             dice = self.chance.random()
             if dice < crash:
@@ -407,18 +313,6 @@ def vars_of(sender: IdempotentSender) -> dict[str, object]:
     return vars(sender._handover) | known
 
 
-def at_of(data: bytes) -> int:
-    """Which event it was; of a dead letter perhaps only the beginning is left."""
-    found = re.match(rb'{"at": (\d+),', data)
-    assert found is not None, data
-    return int(found[1])
-
-
-def as_read(record: Produced, offset: int) -> Read:
-    """A record as a consumer gets it."""
-    return Read(*record.place, offset, record.key, record.value, record.headers, 0)
-
-
 SEEDS = st.integers(0, 2**32)
 
 
@@ -427,7 +321,7 @@ SEEDS = st.integers(0, 2**32)
 def test_nothing_is_lost_whatever_happens(seed: int) -> None:
     """Refusals, outages, dead producers, crashes: the consumer has every event, and each number has one meaning."""
     clock = Clock()
-    with on(clock):
+    with patched_clock(clock):
         world = World(random.Random(seed), clock)
         world.run(400, trouble=0.06, crash=0.01)
         world.settle()
@@ -439,7 +333,7 @@ def test_nothing_is_lost_whatever_happens(seed: int) -> None:
 def test_workers_and_the_delivery_thread_do_not_get_in_each_others_way(seed: int) -> None:
     """The same with a thread for each session, switched as often as Python can: only crashes are left out."""
     chance, clock = random.Random(seed), Clock()
-    with on(clock), switching_often():
+    with patched_clock(clock), switching_often():
         world = World(chance, clock, length=400, max_in_flight=40, max_buffer_bytes=40_000)
         threads = [threading.Thread(target=hand_over, args=(one, random.Random(seed + 1))) for one in world.readers]
         for thread in threads:
@@ -454,19 +348,8 @@ def test_workers_and_the_delivery_thread_do_not_get_in_each_others_way(seed: int
 
 
 def hand_over(reader: Reader, chance: random.Random) -> None:
-    """A worker's thread: all of its stream, numbered anew now and then."""
+    """A worker's thread: submit the whole stream, with a new epoch from time to time."""
     while not reader.is_done:
         if chance.random() < 0.005:
             reader.begin_epoch(max(0, reader.at - 3))
         reader.step(chance.randint(1, 30))
-
-
-@contextmanager
-def switching_often() -> Iterator[None]:
-    """Threads take turns after microseconds."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)

@@ -25,7 +25,7 @@ from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer
-from tests.delivery.test_delivery_model import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES, switching_often
+from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES, switching_often
 from tests.fakes.kafka_model import ModelKafka, ModelProducer, unheard
 from tests.fakes.membership import SoleOwner
 from tests.support.waiting import TIMEOUT, let_pass, wait_until
@@ -108,7 +108,7 @@ def test_a_stop_delivers_everything_and_writes_the_last_checkpoints(start: Calla
 
 
 def test_a_stop_waits_for_kafka_until_the_deadline_and_an_abort_does_not(start: Callable[..., Running]) -> None:
-    """What is not delivered is told as unsettled, and the thread can be ended all the same."""
+    """Undelivered sessions are reported as unsettled, and the thread can be aborted."""
     running = start()
     one = running.open()
     running.kafka.down |= set(PARTITIONS)
@@ -134,7 +134,7 @@ def test_the_timer_writes_a_position_that_moved(start: Callable[..., Running]) -
 
 
 def test_a_full_window_makes_the_worker_wait_until_half_of_it_is_free(start: Callable[..., Running]) -> None:
-    """Nothing is dropped; the worker goes on as soon as Kafka has taken enough."""
+    """No event is dropped; the worker continues as soon as Kafka has acknowledged enough."""
     running = start(max_in_flight=100)
     one = running.open()
     running.kafka.down.add(EVENTS)

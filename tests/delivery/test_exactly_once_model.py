@@ -38,30 +38,31 @@ from bridge.delivery.shard_thread import Pace, ShardThread
 from bridge.errors import SettingsError, Stopped
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
-from tests.delivery.test_delivery_model import (
+from tests.fakes.delivery_streams import (
     CHECKPOINTS,
     DEAD,
-    ENDED,
     EVENTS,
     LARGE,
     LIFECYCLE,
+    PARTITIONS,
     RULES,
     TOOLS,
     Block,
     Clock,
+    Reader,
+    at_of,
+    random_stream,
 )
-from tests.delivery.test_delivery_model import at_of as place_of
 from tests.fakes.transactions_model import ModelTransactionalProducer, ModelTransactions, Sent
 from tests.support.effort import EXAMPLES
 from tests.support.rule import understand
 from tests.support.topics import Read
 
-PARTITIONS = {EVENTS: 2, TOOLS: 3, DEAD: 1, CHECKPOINTS: 2, LIFECYCLE: 2}
 SHARDS = PARTITIONS[CHECKPOINTS]
 
 
 @contextmanager
-def on(clock: Clock) -> Iterator[None]:
+def patched_clock(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
         for module in (shard_thread, handover, transaction, transactional_id, trials, exactly_once):
@@ -95,32 +96,6 @@ class Member:
     def prove(self, since: float, is_over: Callable[[], bool]) -> bool:
         del since
         return self.is_in and not is_over()
-
-
-@dataclass
-class Reader:
-    """A session's worker without its connection: the stream from the position on, into the outbox."""
-
-    key: SessionKey
-    stream: list[Block]
-    publisher: SessionPublisher
-    at: int
-    ends: bool
-    ended: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        return self.at >= len(self.stream) and (self.ended or not self.ends)
-
-    def step(self, most: int) -> None:
-        """Hand the next blocks over, or the end."""
-        if self.at < len(self.stream):
-            blocks = list(enumerate(self.stream, 1))[self.at : self.at + most]
-            self.at += len(blocks)
-            self.publisher.submit([block.event(at) for at, block in blocks])
-        elif self.ends and not self.ended:
-            self.publisher.end(ENDED)
-            self.ended = True
 
 
 class Process:
@@ -175,7 +150,7 @@ class Process:
         shard.turn()
 
     def read(self) -> None:
-        """One reader goes on, unless its submit might wait for room: nobody would end the wait."""
+        """Let one reader submit, unless its submit might wait for memory: the test has one thread."""
         reader = self.world.chance.choice(self.readers)
         if not reader.ended and self.world.chance.random() < 0.05:
             self.announced += 1
@@ -211,18 +186,10 @@ class World:
         self.since: dict[int, dict[SessionKey, Checkpoint]] = defaultdict(dict)
         self.announced: list[str] = []
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
-        self.streams = {key: self._stream() for key in self.keys}
+        self.streams = {key: random_stream(self.chance, self.length) for key in self.keys}
         self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
         self.zombies: list[Process] = []
         self.process = Process(self)
-
-    def _stream(self) -> list[Block]:
-        def block(at: int) -> Block:
-            kind = self.chance.choices(("agent", "tool_call", "skipped", "", "large"), (10, 6, 2, 1, 1))[0]
-            pad = "x" * (LARGE if kind == "large" else 0)
-            return Block("agent" if kind == "large" else kind, f'{{"at": {at}, "pad": "{pad}"}}')
-
-        return [block(at) for at in range(1, self.chance.randint(1, self.length) + 1)]
 
     def reclaim(self, lease: Lease) -> Mapping[SessionKey, Checkpoint]:
         """What was written into the shard's partition since it was last claimed."""
@@ -247,7 +214,7 @@ class World:
 
     def _event_committed(self, record: Sent) -> None:
         one = understand(Read(*record.place, 0, record.key, record.value, record.headers, 0))
-        at = place_of(one.data)
+        at = at_of(one.data)
         mine = self.seen[record.key]
         mine.append(at)
         # Over all topics of a session nothing is ordered but by the number; here each has its place in the stream.
@@ -319,7 +286,7 @@ class World:
         self.process = Process(self)
 
     def run(self, steps: int, *, trouble: float, crash: float) -> None:
-        """Go on by chance for so many steps."""
+        """Take this number of random steps."""
         for _ in range(steps):
             dice = self.chance.random()
             if dice < crash:
@@ -396,7 +363,7 @@ def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
 def test_each_event_is_there_exactly_once_whatever_happens(seed: int) -> None:
     """Aborts, answers that are lost, late requests, old transactions, crashes, zombies: once, in order, from 1 on."""
     clock = Clock()
-    with on(clock):
+    with patched_clock(clock):
         world = World(random.Random(seed), clock)
         world.run(400, trouble=0.06, crash=0.01)
         world.settle()
@@ -410,7 +377,7 @@ def test_each_event_is_there_exactly_once_whatever_happens(seed: int) -> None:
 def world() -> Iterator[World]:
     """A world in which nothing goes wrong by itself, with one session."""
     clock = Clock()
-    with on(clock):
+    with patched_clock(clock):
         world = World(random.Random(7), clock, sessions=1, length=1, max_in_flight=1000, max_buffer_bytes=10**9)
         (reader,) = world.process.readers
         reader.stream.clear()
@@ -447,7 +414,7 @@ def test_a_slow_kafka_gets_smaller_transactions(world: World) -> None:
 
 
 def test_a_position_of_somebody_else_starts_the_session_again(world: World) -> None:
-    """What is in memory cannot be told from what is in Kafka: nothing more of it is handed over."""
+    """The outcome of records in memory is unknown: no more of them are produced."""
     one = give(world, range(1, 4))
     settle(world)
     shard = world.process.delivery._shard_of[one.key]
@@ -493,7 +460,7 @@ def test_a_session_that_is_revoked_leaves_no_record_without_its_position(
 
 
 def test_a_session_on_trial_and_a_busy_one_do_not_starve_each_other(world: World) -> None:
-    """The shard's other sessions go on while a topic takes nothing, and never stop when it is tried again."""
+    """The shard's other sessions continue while a topic accepts no records, and do not stop when it is tried again."""
     (one,) = world.process.readers
     shard = partition_of(one.key.record_key, SHARDS)
     keys = (SessionKey("local", f"t{number}") for number in range(100))
@@ -525,7 +492,7 @@ def test_a_session_on_trial_and_a_busy_one_do_not_starve_each_other(world: World
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-def test_a_request_of_our_own_that_went_astray_is_no_stranger(
+def test_an_own_request_with_an_unknown_outcome_is_not_a_foreign_writer(
     world: World, monkeypatch: pytest.MonkeyPatch, *, is_ours: bool
 ) -> None:
     """An attempt at the id that was given up may still succeed, and shut its own successor out."""

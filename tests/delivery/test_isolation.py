@@ -43,7 +43,7 @@ class Stream:
 @given(refused=st.sets(st.integers(0, 999), max_size=60))
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_exactly_the_refused_records_become_dead_letters(refused: set[int]) -> None:
-    """Each alone in its request, whatever is around it."""
+    """Each alone in its request, with any other records before and after it."""
     stream = Stream(refused, 1000)
     stream.run()
     assert stream.dead == sorted(refused)

@@ -24,7 +24,7 @@ from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, Role
-from tests.delivery.test_delivery_model import (
+from tests.fakes.delivery_streams import (
     CHECKPOINTS,
     DEAD,
     ENDED,
@@ -36,7 +36,7 @@ from tests.delivery.test_delivery_model import (
     Clock,
     as_read,
     at_of,
-    on,
+    patched_clock,
 )
 from tests.fakes.kafka_model import ModelKafka, ModelProducer, unheard
 from tests.fakes.membership import SoleOwner
@@ -101,7 +101,7 @@ class Rig:
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     clock = Clock()
-    with on(clock), pytest.MonkeyPatch.context() as patch:
+    with patched_clock(clock), pytest.MonkeyPatch.context() as patch:
         patch.setattr(at_least_once, "_CHECKPOINTS_EVERY", NEVER)
         yield Rig(clock)
 
@@ -377,8 +377,8 @@ def test_nothing_follows_a_first_record_before_its_answer(rig: Rig) -> None:
     assert sum(map(len, producer._queued.values())) == 2, "from then on they go straight to the producer"
 
 
-def test_an_idle_producer_is_introduced_anew(rig: Rig) -> None:
-    """Kafka forgets a producer that was idle for a day, and so does the outbox, sooner."""
+def test_an_idle_producer_is_introduced_again(rig: Rig) -> None:
+    """Kafka forgets a producer that was idle for a day; the publisher forgets it earlier."""
     one = rig.open()
     one.submit(events(1))
     rig.turn(50)
@@ -459,7 +459,7 @@ def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
     assert one.acknowledged == one.position
 
 
-# A tenure
+# Leases
 
 
 class Membership:
@@ -527,7 +527,7 @@ def test_after_a_stand_nothing_is_handed_over_before_a_proof(rig: Rig, monkeypat
 
 @pytest.mark.parametrize("leaves", [True, False])
 def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, leaves: bool) -> None:
-    """Neither directly nor from memory, nor a checkpoint; the others go on."""
+    """Neither through the fast path nor from memory, nor a checkpoint; the other sessions continue."""
     lease = Lease(0, SoleOwner())
     one, other = rig.open(lease=lease), rig.open(OTHER, lease=Lease(1, SoleOwner()))
     rig.kafka.down.add(EVENTS)
@@ -556,8 +556,8 @@ def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, l
     assert rig.delivery.is_settled(1) is False
 
 
-def test_a_tenure_that_is_over_ends_the_hand_over_before_anybody_leaves(rig: Rig) -> None:
-    """It is lost from one moment to the next; the sessions are told later."""
+def test_a_revoked_lease_ends_the_handover_before_the_revocation_is_reported(rig: Rig) -> None:
+    """The lease is lost immediately; the sessions learn of it later."""
     lease = Lease(0, SoleOwner())
     one = rig.open(lease=lease)
     one.submit(events(1))
