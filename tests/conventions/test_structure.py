@@ -11,8 +11,6 @@ from tests.support.repository import PYTHON_FILES, REPOSITORY
 MOST_LINES = 300
 LONGER = ("bridge/core/", "bridge/delivery/", "bridge/settings/")
 """Files that are still to be split."""
-IMPORTING: set[str] = {"tests/integration/test_invalid_records.py"}
-"""Modules that still import a test module."""
 
 
 def imports(path: Path) -> set[str]:
@@ -38,8 +36,7 @@ def test_no_module_imports_a_test_module() -> None:
     importing = {
         path: {name for name in imports(path) if re.search(r"^tests\..*\.test_", name)} for path in PYTHON_FILES
     }
-    found = {str(path): names for path, names in importing.items() if names}
-    assert {path for path in found if path not in IMPORTING} == set()
+    assert {str(path): names for path, names in importing.items() if names} == {}
 
 
 def test_fakes_and_helpers_import_no_tests() -> None:

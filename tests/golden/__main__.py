@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from tests.golden.cases import GROUPS
-from tests.golden.test_golden import EXPECTED
+from tests.golden.cases import EXPECTED, GROUPS
 
 if __name__ == "__main__":
     shutil.rmtree(EXPECTED, ignore_errors=True)

@@ -24,6 +24,7 @@ from tests.golden.seams import Bytes, Given, Known
 
 Documents = dict[str, str]
 ROOT = Path(__file__).parents[2]
+EXPECTED = Path(__file__).parent / "expected"
 NOWHERE = "127.0.0.1:1"
 """Nobody listens there."""
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
 import pytest
 
-from tests.golden.cases import GROUPS
-
-EXPECTED = Path(__file__).parent / "expected"
+from tests.golden.cases import EXPECTED, GROUPS
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)

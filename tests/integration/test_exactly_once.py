@@ -14,10 +14,11 @@ from bridge.errors import SettingsError, Stopped
 from bridge.kafka.transactional import TransactionTimeouts
 from bridge.settings.naming import transactional_id
 from tests.support.broker import Broker
+from tests.support.delivery_topics import events
 from tests.support.ending_proxy import Fate, ending_proxy
 from tests.support.refusing_proxy import refusing_proxy
 from tests.support.topics import create_topic, delete_topics, end_offsets
-from tests.support.transactions import SHORT_TIMEOUTS, Topics, events, settled
+from tests.support.transactions import SHORT_TIMEOUTS, Topics, settled
 from tests.support.waiting import TIMEOUT, wait_until
 
 RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")

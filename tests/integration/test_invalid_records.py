@@ -10,7 +10,8 @@ from confluent_kafka import KafkaError
 from bridge.core.records.rules import Format
 from bridge.core.stream.event import Event
 from bridge.kafka.producer import Role
-from tests.integration.test_refused_records import LARGE, LIMIT, SESSIONS, Topics, assert_complete, at_of, data, events
+from tests.support.at_least_once import LARGE, LIMIT, SESSIONS, Topics, assert_complete
+from tests.support.delivery_topics import at_of, data, events
 from tests.support.refusing_proxy import refusing_proxy
 from tests.support.rule import understand
 from tests.support.waiting import wait_until

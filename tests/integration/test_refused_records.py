@@ -3,156 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from bridge.admin.checkpoints.topic import read_log
-from bridge.clock import monotonic, unix_ms
-from bridge.core.identity import SessionKey
-from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder, Format, Route, Rules
-from bridge.core.records.sizes import SizeLimits
-from bridge.core.stream.event import Event
-from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.checkpoint_writer import OwnTopics
-from bridge.delivery.lease import Lease
+from bridge.core.records.rules import Format
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.topic_ids import TopicIds
-from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
-from tests.fakes.membership import SoleOwner
-from tests.support.broker import Broker, quiet_admin
-from tests.support.rule import Follower, follow
-from tests.support.topics import Read, create_topic, delete_topics, read_topic
-from tests.support.waiting import TIMEOUT, wait_until
-
-SESSIONS = [SessionKey("local", f"s{number}") for number in range(3)]
-LIMIT = 12_000
-"""Of the lowered topic: some fifty small events, so that whole batches of innocent ones are refused as well."""
-LARGE = 20_000
-CHECKPOINT_PARTITIONS = 2
-
-
-class Topics:
-    """Topics of one namespace, and delivery to them."""
-
-    def __init__(self, bootstrap: str, namespace: str, form: Format = "structured") -> None:
-        self.bootstrap = bootstrap
-        self.events, self.tools = f"{namespace}.events", f"{namespace}.tools"
-        self.dead_letters, self.checkpoints = f"{namespace}.dead-letters", f"{namespace}.checkpoints"
-        self.lifecycle = f"{namespace}.lifecycle"
-        create_topic(bootstrap, self.events)
-        create_topic(bootstrap, self.tools, partitions=2)
-        create_topic(bootstrap, self.dead_letters)
-        create_topic(bootstrap, self.lifecycle)
-        create_topic(bootstrap, self.checkpoints, CHECKPOINT_PARTITIONS, {"cleanup.policy": "compact"})
-        self.made: list[Role] = []
-        self.sizes = SizeLimits()
-        self._rules = Rules(
-            format=form,
-            type_prefix="mix.",
-            skip=frozenset(),
-            unknown="publish",
-            invalid="dead_letter",
-            max_bytes=900_000,
-            events_topic=self.events,
-            dead_letters_topic=self.dead_letters,
-            routes=(Route("tool_*", self.tools),),
-        )
-
-    def _make(self, role: Role) -> IdempotentProducer:
-        self.made.append(role)
-        quick = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-        return IdempotentProducer(
-            ProducerSettings({"bootstrap.servers": self.bootstrap, **quick}, self.sizes.batch_size, self.sizes.largest),
-            role,
-        )
-
-    @contextmanager
-    def delivering(self) -> Iterator[AtLeastOnce]:
-        """Delivery that runs; all that was submitted is delivered at the end."""
-        delivery = AtLeastOnce(
-            self._make,
-            OwnTopics(self.checkpoints, CHECKPOINT_PARTITIONS, self.lifecycle),
-            self.sizes,
-            TopicIds({}, dict),
-            Limits(checkpoint_interval=0.2, max_in_flight=10_000, max_buffer_bytes=10**8),
-            lambda: None,
-        )
-        delivery.start()
-        try:
-            yield delivery
-            delivery.stop()
-            assert delivery.join(monotonic() + TIMEOUT), "not everything was delivered"
-        finally:
-            delivery.abort()
-            delivery.join(monotonic() + TIMEOUT)
-
-    def open(self, delivery: AtLeastOnce, key: SessionKey) -> SessionPublisher:
-        """A new session, its first position acknowledged."""
-        one = delivery.open(key, Encoder(self._rules, key), "", None, Lease(0, SoleOwner()))
-        one.begin_epoch(OverlapWindow.starting("0"))
-        wait_until(lambda: one.acknowledged is not None, 30, "a first checkpoint")
-        return one
-
-    def restored(self) -> Mapping[SessionKey, Checkpoint]:
-        """What the next start would know."""
-        config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
-        return read_log(config, self.checkpoints, CHECKPOINT_PARTITIONS).checkpoints
-
-    def read(self, topic: str) -> list[Read]:
-        """What consumers of the topic see."""
-        return [record for record in read_topic(self.bootstrap, topic) if record.key != b"probe"]
-
-    def follow(self) -> Follower:
-        """A consumer of all topics that follows the rule."""
-        return follow([*self.read(self.events), *self.read(self.tools), *self.read(self.dead_letters)])
-
-    def lower(self, topic: str, limit: int) -> None:
-        """Lower the topic's ``max.message.bytes``; returns when the broker goes by it."""
-        entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-        admin = quiet_admin(self.bootstrap)
-        for future in admin.incremental_alter_configs([resource]).values():
-            future.result(TIMEOUT)
-        wait_until(lambda: self._refuses(topic, limit + 1), 20, f"{topic} to refuse {limit} bytes")
-
-    def _refuses(self, topic: str, size: int) -> bool:
-        refused: list[bool] = []  # not the errors: the client's cannot be compared with None
-        probe = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
-        probe.produce(topic, b"x" * size, key=b"probe", on_delivery=lambda error, _: refused.append(error is not None))
-        probe.flush(TIMEOUT)
-        return refused == [True]
-
-
-def data(at: int, size: int = 0) -> str:
-    return f'{{"at":{at},"pad":"{"x" * size}"}}'
-
-
-def events(ats: Iterable[int], *, name: str = "agent", size: int = 100) -> list[Event]:
-    now = unix_ms()  # a broker that starts forgets producers whose records are older than a day
-    return [Event(name, data(at, size), str(at), str(at), now) for at in ats]
-
-
-def at_of(text: bytes) -> int:
-    return int(text.partition(b":")[2].partition(b",")[0])
-
-
-def assert_complete(follower: Follower, key: SessionKey, wanted: Iterable[int]) -> None:
-    """Every event was accepted, each number has one meaning, and per topic an epoch is in the order of the stream."""
-    accepted = follower.by_key()[str(key)]
-    assert {at_of(one.data) for one in accepted} == set(wanted)
-    meanings: dict[tuple[int, int], int] = {}
-    for one in [*accepted, *(each for each in follower.repeats if each.key == str(key))]:
-        assert meanings.setdefault(one.number, at_of(one.data)) == at_of(one.data)
-    for place in {(one.record.topic, one.epoch) for one in accepted}:
-        order = [at_of(one.data) for one in accepted if (one.record.topic, one.epoch) == place]
-        assert order == sorted(set(order))
+from bridge.kafka.producer import Role
+from tests.support.at_least_once import LARGE, LIMIT, SESSIONS, Topics, assert_complete
+from tests.support.broker import Broker
+from tests.support.delivery_topics import at_of, data, events
+from tests.support.topics import create_topic, delete_topics
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import re
 import threading
 import uuid
 from collections import defaultdict
@@ -13,14 +12,12 @@ from contextlib import contextmanager
 
 from confluent_kafka import Producer
 
-from bridge.admin.checkpoints.topic import read_log
 from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.claim import Claim
-from bridge.core.records.rules import Encoder, Route, Rules
+from bridge.core.records.rules import Encoder
 from bridge.core.records.sizes import SizeLimits
-from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
@@ -33,12 +30,10 @@ from bridge.kafka.transactional import TransactionalProducer, TransactionTimeout
 from bridge.settings.naming import transactional_id
 from bridge.sharding.restore import ShardReader
 from bridge.sharding.restore_progress import RestoredShard
+from tests.support.delivery_topics import QUICK, SHARDS, DeliveryTopics, at_of
 from tests.support.rule import understand
-from tests.support.topics import Read, create_topic, read_topic
 from tests.support.waiting import TIMEOUT, wait_until
 
-SHARDS = 2
-QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
 SHORT_TIMEOUTS = TransactionTimeouts(transaction=20.0, flush=8.0, stuck=2.0, end=3.0)
 """For tests that do not test the timeouts."""
 
@@ -133,42 +128,21 @@ class Replica:
         return self.delivery._shards[shard]
 
 
-class Topics:
-    """The topics of one namespace, and replicas that deliver to them."""
+class Topics(DeliveryTopics):
+    """Topics of one namespace, and replicas that deliver to them exactly once."""
 
     def __init__(
         self, bootstrap: str, namespace: str, *, through: str | None = None, limit: int | None = None, tools: int = 0
     ) -> None:
-        """``through``: where the bridge believes Kafka to be.
+        """``through``: the bridge's address of Kafka.
 
         ``limit``: the events topic's ``max.message.bytes``, which the bridge does not know; ``tools``: that of the
         routed topic, which it knows.
         """
-        self.bootstrap = bootstrap
+        limits = {"events": limit or 0, "tools": tools}
+        super().__init__(bootstrap, namespace, limits={name: size for name, size in limits.items() if size})
         self.through = through or bootstrap
-        self.namespace = namespace
-        self.events, self.tools = f"{namespace}.events", f"{namespace}.tools"
-        self.dead_letters, self.checkpoints = f"{namespace}.dead-letters", f"{namespace}.checkpoints"
-        self.lifecycle = f"{namespace}.lifecycle"
-        self.topics = [self.events, self.tools, self.dead_letters, self.lifecycle]
-        limits = {} if limit is None else {self.events: {"max.message.bytes": str(limit)}}
-        if tools:
-            limits[self.tools] = {"max.message.bytes": str(tools)}
         self.sizes = SizeLimits({self.tools: tools} if tools else {})
-        for topic in self.topics:
-            create_topic(bootstrap, topic, config=limits.get(topic))
-        create_topic(bootstrap, self.checkpoints, SHARDS, {"cleanup.policy": "compact"})
-        self.rules = Rules(
-            format="structured",
-            type_prefix="mix.",
-            skip=frozenset({"skipped"}),
-            unknown="publish",
-            invalid="dead_letter",
-            max_bytes=900_000,
-            events_topic=self.events,
-            dead_letters_topic=self.dead_letters,
-            routes=(Route("tool_*", self.tools),),
-        )
 
     def key(self, shard: int, number: int = 0) -> SessionKey:
         """Return a session key of this shard."""
@@ -197,19 +171,10 @@ class Topics:
             one.begin_epoch(OverlapWindow.starting("0"))
         return one
 
-    def restored(self) -> Mapping[SessionKey, Checkpoint]:
-        """Return the stored checkpoints."""
-        config = {"bootstrap.servers": self.bootstrap, "log_level": 0}
-        return read_log(config, self.checkpoints, SHARDS).checkpoints
-
     def position_of(self, key: SessionKey) -> Position | None:
         """Return the stored position. Kafka answers a commit before its markers are readable, so it may be late."""
         found = self.restored().get(key)
         return None if found is None else found.position
-
-    def read(self, *topics: str) -> list[Read]:
-        """Return the committed records, per partition in order."""
-        return [record for topic in topics or self.topics for record in read_topic(self.bootstrap, topic)]
 
     def assert_exactly_once(self, key: SessionKey, last: int) -> None:
         """Assert that each event up to ``last`` is there once, in order, numbered from 1 on without a gap.
@@ -240,19 +205,6 @@ class Topics:
     def lifecycle_kinds(self) -> list[str]:
         """Return the kinds of the lifecycle records."""
         return [json.loads(each.value or b"{}")["type"].rpartition(".")[2] for each in self.read(self.lifecycle)]
-
-
-def events(ats: Iterable[int], *, name: str = "agent", size: int = 100) -> list[Event]:
-    """Return the events of a stream with these numbers."""
-    now = unix_ms()  # a broker that starts removes producers whose records are older than a day
-    return [Event(name, f'{{"at":{at},"pad":"{"x" * size}"}}', str(at), str(at), now) for at in ats]
-
-
-def at_of(data: bytes) -> int:
-    """Return the number of the event; works with the beginning of a cut dead letter too."""
-    found = re.match(rb'{"at":(\d+),', data)
-    assert found is not None, data
-    return int(found[1])
 
 
 def settled(one: SessionPublisher, deadline: float = 30.0) -> None:
