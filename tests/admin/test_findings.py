@@ -84,9 +84,9 @@ class Naive:
 
     def __init__(self, log: Log) -> None:
         self.log = log
-        self.told = [*log.checkpoints, *log.closings]
+        self.checkpoints_and_ends = [*log.checkpoints, *log.closings]
         self.plain = [one for one in log.records if not one.replayed]
-        named = {one.epoch for one in log.records} | {one.epoch for one in self.told}
+        named = {one.epoch for one in log.records} | {one.epoch for one in self.checkpoints_and_ends}
         self.newest = max([*named, *(one.epoch + 1 for one in log.closings)], default=0)
         self.epochs = sorted(named)
 
@@ -114,7 +114,7 @@ class Naive:
         """The expected counts of one epoch."""
         seen = {one.sequence for one in self.plain if one.epoch == epoch}
         there = seen | {one.sequence for one in self.log.records if one.epoch == epoch}
-        stated = max((one.sequence for one in self.told if one.epoch == epoch), default=None)
+        stated = max((one.sequence for one in self.checkpoints_and_ends if one.epoch == epoch), default=None)
         highest, is_over = max(seen, default=0), epoch < self.newest
         in_doubt = bool(self.log.checkpoints) if not is_over else stated is not None
         required = (stated or 0) if in_doubt else max(stated or 0, highest)

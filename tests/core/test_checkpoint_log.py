@@ -127,7 +127,7 @@ def test_an_epoch_is_found_in_any_json_object(text: bytes, epoch: int | None) ->
 @pytest.mark.parametrize("text", [value(), value(epoch=1_900_000_000, version=7), b"\x00", value("b")])
 @pytest.mark.parametrize("partition", [HOME, ELSEWHERE])
 def test_a_session_that_is_set_resumes_above_every_epoch_and_alone(text: bytes, partition: int) -> None:
-    """Whatever was there before, in any partition; the new checkpoint is written first."""
+    """Over any earlier records, in any partition; the new checkpoint is written first."""
     log = log_of((partition, b"local/a", text))
     known = log.stored(b"local/a").epoch or 0
     edit = resumed_after_7(A, log)

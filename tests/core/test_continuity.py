@@ -93,7 +93,7 @@ def test_a_new_session_is_attached_when_the_server_answers() -> None:
 
 @pytest.mark.parametrize(("start", "first"), [("0", "5"), ("", "1"), ("earliest", "a"), ("", "a")])
 def test_a_reconnect_before_the_first_event_is_a_gap_unless_the_id_proves_otherwise(start: str, first: str) -> None:
-    """Whatever came between the two connections may be missing; the number is unknown."""
+    """Events between the two connections may be missing; their number is unknown."""
     one = continuity(start_after_id=start, has_ids=False, is_new=True)
     assert announced(connect(one, OverlapWindow.starting(start))[1]) == [("attached", "new_session")]
     connect(one, OverlapWindow.starting(start))
@@ -445,7 +445,7 @@ def test_a_jump_is_requested_again_once_and_then_a_gap() -> None:
     assert (announced(actions), missing(actions)) == ([("gap", "ids_jumped")], [2])
 
 
-def test_a_healed_jump_is_counted() -> None:
+def test_a_backfilled_jump_is_counted() -> None:
     """The reconnect brought the missing events."""
     one = following(continuity(), *numbered(1, 5))
     one.take(numbered(8, 9), 0)

@@ -93,7 +93,7 @@ def filled(kinds: list[list[str]]) -> InFlight:
 @given(kinds=KINDS, seed=st.integers())
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_the_position_never_passes_what_is_not_acknowledged(kinds: list[list[str]], seed: int) -> None:
-    """In whatever order acknowledgements come; and when all have come, everything is passed and freed."""
+    """For every order of acknowledgements; after the last one, everything is passed and freed."""
     in_flight = filled(kinds)
     everything = list(in_flight.entries)
     waiting = [entry for entry in everything if entry.stage is not Stage.ACKNOWLEDGED]

@@ -82,7 +82,7 @@ class TestStructured:
         envelope = json.loads(record(event(STRANGE, name="novelty")).value)
         assert (envelope["data"], envelope["datacontenttype"]) == (STRANGE, "text/plain")
 
-    def test_names_from_strangers_cannot_break_the_envelope(self) -> None:
+    def test_untrusted_names_cannot_break_the_envelope(self) -> None:
         made = record(event("1", name=STRANGE, own_id=STRANGE), key=SessionKey("local", STRANGE))
         envelope = json.loads(made.value)
         assert (envelope["type"], envelope["subject"], envelope["sseid"]) == ("mix." + STRANGE, STRANGE, STRANGE)

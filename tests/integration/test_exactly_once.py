@@ -1,4 +1,4 @@
-"""Exactly-once delivery on a real Kafka: what a reader of committed records sees, whatever happens between."""
+"""Exactly-once delivery on a real Kafka: what a reader of committed records gets, after any fault."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.topics import create_topic, delete_topics, end_offsets
 from tests.support.transactions import SHORT_TIMEOUTS, Topics, settled
 from tests.support.waiting import TIMEOUT, wait_until
 
-RESUMED = LifecycleEvent("resumed", "replay_proved", "it goes on")
+RESUMED = LifecycleEvent("resumed", "replay_proved", "it continues")
 ENDED = LifecycleEvent("ended", "gone", "it is gone")
 
 
 def test_events_dead_letters_announcements_and_positions_are_committed_together(kafka: str, namespace: str) -> None:
-    """And a restart goes on from there, with the next number."""
+    """And a restart continues with the next number."""
     topics = Topics(kafka, namespace)
     key = topics.key(0)
     with topics.replica() as replica:
@@ -108,7 +108,7 @@ def test_a_refused_record_becomes_a_dead_letter_and_the_shard_goes_on(kafka: str
 
 
 def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, namespace: str) -> None:
-    """It is left out of transactions, tried now and then, and goes on when the topic is back."""
+    """It is left out of transactions, tried periodically, and continues when the topic is back."""
     topics = Topics(kafka, namespace)
     with topics.replica() as replica:
         one, other = topics.open(replica, topics.key(0)), topics.open(replica, topics.key(0, 1))
@@ -117,7 +117,7 @@ def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, names
             settled(each)
         delete_topics(kafka, topics.tools)
         one.submit([*events([2], name="tool_call"), *events([3])])
-        wait_until(lambda: one.trouble is not None, 20, "the trouble to be told")
+        wait_until(lambda: one.trouble is not None, 20, "the reported trouble")
         for at in range(2, 8):
             other.submit(events([at]))
             settled(other, 10.0)
@@ -132,7 +132,7 @@ def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, names
 
 
 @pytest.mark.parametrize("fate", [Fate.UNANSWERED, Fate.HELD])
-def test_a_commit_that_goes_astray_loses_and_repeats_nothing(kafka: str, namespace: str, fate: Fate) -> None:
+def test_a_commit_with_an_unknown_outcome_loses_and_repeats_nothing(kafka: str, namespace: str, fate: Fate) -> None:
     """Obeyed and not answered, or still under way when its connection ends: it may touch no later transaction."""
     with ending_proxy(kafka) as proxy:
         topics = Topics(kafka, namespace, through=proxy.bootstrap)
@@ -218,7 +218,7 @@ def test_leaving_a_shard_ends_its_open_transaction(kafka: str, namespace: str) -
         assert replica.delivery.unsettled == 0
 
 
-def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace: str) -> None:
+def test_another_program_with_our_transactional_ids_is_reported(kafka: str, namespace: str) -> None:
     """Shut out again and again though the group says that the shard is ours: a wrong namespace, not a take-over."""
     topics = Topics(kafka, namespace)
     with topics.replica() as replica:
@@ -236,19 +236,19 @@ def test_a_program_that_uses_our_transactional_ids_is_told(kafka: str, namespace
     topics.assert_exactly_once(one.key, at - 1)
 
 
-def test_a_strangers_open_transaction_holds_the_recovery_up_loudly_until_it_ends(kafka: str, namespace: str) -> None:
-    """What stands in the checkpoints topic cannot be read behind it; the other shard goes on."""
+def test_a_foreign_open_transaction_delays_the_recovery_and_is_reported(kafka: str, namespace: str) -> None:
+    """What stands in the checkpoints topic cannot be read behind it; the other shard continues."""
     with ending_proxy(kafka) as proxy:
         topics = Topics(kafka, namespace, through=proxy.bootstrap)
         with topics.replica((0, 1), timeouts=replace(SHORT_TIMEOUTS, end=1.0)) as replica:
             one, other = topics.open(replica, topics.key(0)), topics.open(replica, topics.key(1))
             one.submit(events([1]))
             settled(one)
-            stranger = Producer({"bootstrap.servers": kafka, "transactional.id": f"{namespace}.stranger"})
-            stranger.init_transactions(TIMEOUT)
-            stranger.begin_transaction()
-            stranger.produce(topics.checkpoints, b"?", b"#stranger", partition=0)
-            assert stranger.flush(TIMEOUT) == 0
+            foreign = Producer({"bootstrap.servers": kafka, "transactional.id": f"{namespace}.foreign"})
+            foreign.init_transactions(TIMEOUT)
+            foreign.begin_transaction()
+            foreign.produce(topics.checkpoints, b"?", b"#foreign", partition=0)
+            assert foreign.flush(TIMEOUT) == 0
             proxy.next = Fate.UNANSWERED
             one.submit(events(range(2, 50)))
             held_up = wait_until(replica.reader.held_up, 20, "the shard to be held up")
@@ -256,14 +256,14 @@ def test_a_strangers_open_transaction_holds_the_recovery_up_loudly_until_it_ends
             other.submit(events(range(1, 50)))
             settled(other)
             assert not one.is_settled
-            stranger.abort_transaction(TIMEOUT)
+            foreign.abort_transaction(TIMEOUT)
             settled(one)
         topics.assert_exactly_once(one.key, 49)
         topics.assert_exactly_once(other.key, 49)
 
 
 def test_a_position_that_memory_does_not_know_starts_the_session_again(kafka: str, namespace: str) -> None:
-    """Somebody wrote another one meanwhile: what is in memory cannot be told from what is in Kafka."""
+    """Another process wrote one meanwhile: it is unknown which events in memory are in Kafka."""
     with ending_proxy(kafka) as proxy:
         topics = Topics(kafka, namespace, through=proxy.bootstrap)
         with topics.replica(timeouts=replace(SHORT_TIMEOUTS, end=1.0)) as replica:

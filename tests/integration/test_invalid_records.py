@@ -20,7 +20,7 @@ BAD = "this will never do"
 
 
 def bad(at: int, name: str = "agent") -> Event:
-    """An event that the broker refuses whatever stands beside it."""
+    """An event that the broker refuses in any batch."""
     (event,) = events([at], name=name)
     return Event(name, data(at).replace('"pad"', f'"{BAD}"'), event.id, event.last_event_id, event.received_ms)
 
@@ -67,7 +67,7 @@ def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, 
 
 
 def test_a_record_too_large_for_its_routed_topic_holds_up_nobody(kafka: str, namespace: str) -> None:
-    """The other topic and the other session go on under their epoch; small records of the routed topic get there."""
+    """The other topic and the other session keep their epoch; small records of the routed topic get there."""
     topics = Topics(kafka, namespace)
     with topics.delivering() as delivery:
         one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
@@ -88,8 +88,8 @@ def test_a_record_too_large_for_its_routed_topic_holds_up_nobody(kafka: str, nam
     assert {at_of(understand(each).data) for each in topics.read(topics.tools)} == {*range(11, 21), *range(41, 51)}
 
 
-def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, namespace: str) -> None:
-    """Nothing passes it, the other session goes on, and the reason is there to be read until it is mended."""
+def test_a_refused_dead_letter_waits_and_is_reported(kafka: str, namespace: str) -> None:
+    """No later event overtakes it, the other session continues, and the status shows the reason until it is fixed."""
     is_mended = False
 
     def refuse(_topic: str, records: bytes) -> int:
@@ -115,7 +115,7 @@ def test_a_dead_letter_that_is_refused_as_well_waits_and_is_told(kafka: str, nam
 
 @pytest.mark.parametrize("every", [1, 10, 250])
 def test_every_refused_record_is_found_without_a_new_producer_for_each(kafka: str, namespace: str, every: int) -> None:
-    """The session stays on the isolation producer, where a refusal ends nothing; the other session goes on."""
+    """The session stays on the isolation producer, where a refusal ends no producer; the other session continues."""
     count = 500 if every > 1 else 60
     with refusing_proxy(kafka, refuse_bad) as proxy:
         topics = Topics(kafka, namespace)
