@@ -295,7 +295,7 @@ class Announcement(Entry):
 
 
 SENT_AGAIN = LifecycleEvent(
-    "resumed", "kafka_refused", "Kafka did not take a record: what is behind it is numbered anew, some may come again",
+    "resumed", "kafka_refused", "Kafka refused a record: the events after it get new numbers, some may come again",
     missing=0,
 )  # fmt: skip
 _NEWEST_BYTES = 32 * 1024

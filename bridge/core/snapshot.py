@@ -78,7 +78,7 @@ class ServerSnapshot:
     decreases.
     """
 
-    reachable: bool  # whether the last request to it was answered, whatever the answer
+    reachable: bool  # whether the last request to it got any answer
     discovers: bool = False  # whether it is polled for its sessions
     discovery_fails: bool = False  # whether the last poll returned no list
     last_discovery_age: float | None = None

@@ -19,7 +19,7 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
-from bridge.delivery.shard_thread import Pace, Reclaim
+from bridge.delivery.shard_thread import Intervals, Reclaim
 from bridge.delivery.topic_ids import Ids, TopicIds
 from bridge.errors import BridgeError
 from bridge.kafka.config import client_config
@@ -184,7 +184,7 @@ def make_delivery(settings: Settings, limits: TopicLimits, reclaim: Reclaim, hea
         own,
         sizes,
         exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
-        Pace(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
+        Intervals(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
         reclaim,
         heartbeat,
     )

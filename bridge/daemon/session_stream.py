@@ -276,7 +276,7 @@ class SessionStream:
 
     def _report(self, event: LifecycleEvent) -> None:
         """Log and count what the lifecycle topic contains."""
-        self.counters.add_lifecycle_event(event, self._continuity.healed)
+        self.counters.add_lifecycle_event(event, self._continuity.backfilled)
         level = self._log.info if event.kind in _ORDINARY else self._log.error
         level(
             f"session {event.kind}", reason=event.reason, detail=event.detail, missing=event.missing,

@@ -42,7 +42,7 @@ from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
-from bridge.delivery.shard_thread import Pace, Reclaim, ShardThread
+from bridge.delivery.shard_thread import Intervals, Reclaim, ShardThread
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
@@ -76,7 +76,7 @@ class ExactlyOnce:
         topics: OwnTopics,
         sizes: SizeLimits,
         limits: Limits,
-        pace: Pace,
+        intervals: Intervals,
         reclaim: Reclaim,
         beat: Callable[[], None],
     ) -> None:
@@ -89,7 +89,7 @@ class ExactlyOnce:
         self._topics = topics
         self._sizes = sizes
         self._limits = limits
-        self._pace = pace
+        self._intervals = intervals
         self._reclaim = reclaim
         self._beat = beat
         self._shards: dict[int, ShardThread] = {}
@@ -121,7 +121,7 @@ class ExactlyOnce:
         shard = self._shards[lease.shard] = ShardThread(
             lease,
             lambda: self._make(lease.shard),
-            self._pace,
+            self._intervals,
             self.budget,
             reclaim=self._reclaim,
             ready=ready,

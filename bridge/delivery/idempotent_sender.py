@@ -168,7 +168,7 @@ class IdempotentSender:
             self.call()
 
     def resend(self) -> bool:
-        """Send what waits in memory, as far as order allows now; False when more is to be sent at a later turn."""
+        """Send what waits in memory, as far as order allows now; False when a later turn must send more."""
         handover = self._handover
         with self.session.lock:
             if self.session.is_revoked:
@@ -204,7 +204,7 @@ class IdempotentSender:
 
     def _rewound(self) -> bool:
         if any(entry.is_unreported for entry in self._entries):
-            return False  # a report to come may change what is to be done
+            return False  # a later report may change the next step
         self.advance()
         session, in_flight = self.session, self.session.in_flight
         is_new = plan_resend(self._entries) or self._needs_epoch

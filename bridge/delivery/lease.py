@@ -96,7 +96,7 @@ class Lease:
                 self.first_token, self.fencing_token = min(self.first_token, token), max(self.fencing_token, token)
 
     def topic_was_recreated(self) -> None:
-        """Offsets start at 0 again: the next claim counts, whatever the earlier tokens were."""
+        """Offsets start at 0 again: the next claim counts, also with a lower token than before."""
         with self._changed:
             self.first_token = None
 

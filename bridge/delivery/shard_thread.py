@@ -45,7 +45,7 @@ _LAST_ABORT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Intervals:
     """Seconds: how often transactions end, and how often positions that only skipped events moved are written."""
 
     transaction_interval: float
@@ -64,7 +64,7 @@ class ShardThread:
         self,
         lease: Lease,
         make: Callable[[], TransactionalProducer],
-        pace: Pace,
+        intervals: Intervals,
         budget: MemoryBudget,
         *,
         reclaim: Reclaim,
@@ -76,7 +76,7 @@ class ShardThread:
         self.bug: Exception | None = None
         self.turned_at = monotonic()
         """When the last turn began, by :func:`bridge.clock.monotonic`; infinity during waits without a limit."""
-        self._pace = pace
+        self._intervals = intervals
         self._budget = budget
         self._reclaim = reclaim
         self._ready = ready
@@ -88,10 +88,10 @@ class ShardThread:
         self._hasty = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
-        self._id = TransactionalId(lease, make, pace.timeouts.end, self._left)
+        self._id = TransactionalId(lease, make, intervals.timeouts.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction must have a new producer; set by any thread."""
-        self._transaction = Transaction(pace.transaction_interval)
+        self._transaction = Transaction(intervals.transaction_interval)
         self._isolation_queue = IsolationQueue()
         self._next_look_for_unwritten = 0.0
         self._thread = threading.Thread(target=self._run, name=f"shard {lease.shard}", daemon=True)
@@ -209,7 +209,7 @@ class ShardThread:
     def _look_for_unwritten(self) -> None:
         now = monotonic()
         if now >= self._next_look_for_unwritten or self._hasty.is_set():
-            self._next_look_for_unwritten = now + self._pace.checkpoint_interval
+            self._next_look_for_unwritten = now + self._intervals.checkpoint_interval
             self._called.extend(
                 sender
                 for sender in tuple(self._senders.values())
@@ -232,7 +232,7 @@ class ShardThread:
     def _end_transaction(self, producer: TransactionalProducer) -> None:
         moved = self._transaction.shut()
         if moved:
-            self._settle(producer, moved, self._pace.timeouts.stuck)
+            self._settle(producer, moved, self._intervals.timeouts.stuck)
         else:  # it stays open, which only this client knows
             self._called.extend(self._transaction.leave())
 
@@ -271,10 +271,10 @@ class ShardThread:
             self._commit(producer, moved)
 
     def _flush(self, producer: TransactionalProducer, senders: list[TransactionalSender], stuck: float) -> Flushed:
-        return flush(producer, senders, stuck, self._pace.timeouts.flush, lambda: self.is_over)
+        return flush(producer, senders, stuck, self._intervals.timeouts.flush, lambda: self.is_over)
 
     def _commit(self, producer: TransactionalProducer, moved: list[TransactionalSender]) -> None:
-        if producer.commit(self._pace.timeouts.end) is not Verdict.DONE:
+        if producer.commit(self._intervals.timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "a commit was not answered")
             return
         for sender in moved:
@@ -285,7 +285,7 @@ class ShardThread:
         self._continue(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
-        if producer.abort(self._pace.timeouts.end) is not Verdict.DONE:
+        if producer.abort(self._intervals.timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
         producer.poll()  # the reports about the transaction come before it is forgotten

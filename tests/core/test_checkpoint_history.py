@@ -238,7 +238,7 @@ def test_a_stale_write_in_the_same_epoch_starts_a_new_one_from_the_owners_last_s
 
 
 def test_after_a_stale_write_in_a_higher_epoch_everything_is_repeated_that_consumers_may_have_dropped() -> None:
-    """From the checkpoint before it, above all epochs, also those that an owner which did not know of it wrote later."""
+    """From the checkpoint before it, above all epochs, also those of an owner that wrote later without it."""
     before = [CLAIM, stored(10, 5, 5, 0), CLAIM, stored(10, 6, 6, 2), stored(12, 0, 9, 0)]
     found = restored(records_of(*before))
     assert found is not None

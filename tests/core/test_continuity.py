@@ -451,7 +451,7 @@ def test_a_backfilled_jump_is_counted() -> None:
     one.take(numbered(8, 9), 0)
     connect(one, window(event("5"), after="4"))
     actions = one.take(numbered(5, 9), 1)
-    assert (published(actions), one.healed) == (["6", "7", "8", "9"], 1)
+    assert (published(actions), one.backfilled) == (["6", "7", "8", "9"], 1)
 
 
 def test_events_that_no_reconnect_brings_are_published_between_two_gaps() -> None:

@@ -34,7 +34,7 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.shard_thread import Pace, ShardThread
+from bridge.delivery.shard_thread import Intervals, ShardThread
 from bridge.errors import SettingsError, Stopped
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
@@ -107,25 +107,25 @@ class Process:
         self.leases = [Lease(shard, self.member) for shard in range(SHARDS)]
         self.announced = 0
         self.number = world.processes = world.processes + 1
-        pace = Pace(world.chance.choice((0.05, 0.5)), 1.0)
+        intervals = Intervals(world.chance.choice((0.05, 0.5)), 1.0)
         self.delivery = ExactlyOnce(
             self._make,
             lambda: cast("IdempotentProducer", None),
             OwnTopics(CHECKPOINTS, SHARDS, LIFECYCLE),
             SizeLimits(),
             Limits(world.max_in_flight, world.max_buffer_bytes),
-            pace,
+            intervals,
             world.reclaim,
             lambda: None,
         )
         for lease in self.leases:
-            shard = self.delivery._shards[lease.shard] = self._shard(lease, pace)
+            shard = self.delivery._shards[lease.shard] = self._shard(lease, intervals)
             shard._producer = shard._acquired()
         self.readers = [self._open(key) for key in world.keys]
 
-    def _shard(self, lease: Lease, pace: Pace) -> ShardThread:
+    def _shard(self, lease: Lease, intervals: Intervals) -> ShardThread:
         return ShardThread(
-            lease, lambda: self._make(lease.shard), pace, self.delivery.budget,
+            lease, lambda: self._make(lease.shard), intervals, self.delivery.budget,
             reclaim=self.world.reclaim, ready=lambda: None, answered=lambda: None,
         )  # fmt: skip
 

@@ -23,7 +23,7 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.shard_thread import Pace, ShardThread
+from bridge.delivery.shard_thread import Intervals, ShardThread
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
@@ -79,7 +79,7 @@ class Replica:
             OwnTopics(topics.checkpoints, SHARDS, topics.lifecycle),
             topics.sizes,
             Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
-            Pace(interval, 0.2, timeouts),
+            Intervals(interval, 0.2, timeouts),
             self._reclaim,
             lambda: None,
         )

@@ -24,7 +24,7 @@ Kind = Literal["attached", "resumed", "gap", "reset", "unresumable", "ended"]
 TYPE_PREFIX = "mix.bridge.session."
 """Prefix of the CloudEvents type: the bridge's own, since ``events.type_prefix`` applies to the server's events."""
 
-# Lifecycle records must fit into every topic, whatever its limit. An id may have 8 KiB, but a person recognises one
+# Lifecycle records must fit into every topic. An id may have 8 KiB, but a person recognises one
 # that is cut. Bytes are limited too: one character can need six of them in JSON.
 _ID_CHARACTERS = 256
 _ID_BYTES = 512
@@ -62,7 +62,7 @@ class LifecycleWriter:
     ) -> Record:
         """The record that follows ``(epoch, sequence)``; ``new_epoch`` if the next event starts another epoch.
 
-        Smaller than 4 KiB for session ids of up to 512 letters (it holds the id three times), whatever a server sends.
+        Smaller than 4 KiB for session ids of up to 512 letters (it holds the id three times).
         """
         epoch_digits = epoch_text(epoch)
         number = sequence_text(epoch_digits, sequence)

@@ -194,7 +194,7 @@ class _Kind(NamedTuple):
     topic: str
     names: Names
     room: int
-    """Bytes of a value that is surely small enough, whatever its headers are."""
+    """Bytes of a value that is surely small enough with any headers."""
     name_bytes: int
     """Of a long name; a short one is part of the overhead."""
 

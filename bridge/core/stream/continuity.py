@@ -53,9 +53,9 @@ class Continuity:
         self._stalled_at = float("-inf")
 
     @property
-    def healed(self) -> int:
+    def backfilled(self) -> int:
         """Jumps of ids that a reconnect filled."""
-        return self._following.healed
+        return self._following.backfilled
 
     @property
     def state(self) -> State:

@@ -10,7 +10,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.facts import StreamFacts
 from bridge.core.stream.ids import Step, number
 
-HEAL_EVERY: Final = 600.0
+BACKFILL_INTERVAL: Final = 600.0
 """Seconds between two reconnects because of a jump: a server that loses events often must not be reconnected often."""
 
 
@@ -18,17 +18,17 @@ class Following:
     """Follows the ids of one session's stream. For its thread alone. Nothing is ever dropped as a repeat here."""
 
     def __init__(self, facts: StreamFacts) -> None:
-        self.healed = 0
+        self.backfilled = 0
         """Jumps that a reconnect filled."""
         self._facts = facts
-        self._healing: tuple[int, int] | None = None
-        self._healed_at = float("-inf")
+        self._backfilling: tuple[int, int] | None = None
+        self._backfilled_at = float("-inf")
 
     def follow(self, events: Sequence[Event], now: float, actions: list[Action]) -> Sequence[Event]:
         """Publish events up to the first one that needs a decision; returns the rest. ``now``: seconds, monotonic."""
         facts = self._facts
         if facts.has_ids and facts.ids.advance(events):
-            self._note_healed(events[0])
+            self._note_backfilled(events[0])
             facts.last_id = events[-1].id or ""
             actions += facts.publish(events)
             return []
@@ -44,7 +44,7 @@ class Following:
                 actions += facts.publish(events[:index])
                 rest = events[index:]
                 return self._jump(rest, now, actions) if step is Step.JUMP else self.start_over(rest, actions)
-            self._note_healed(event)
+            self._note_backfilled(event)
             facts.last_id = event.id
         actions += facts.publish(events)
         return []
@@ -61,16 +61,16 @@ class Following:
             return []
         return events
 
-    def stop_healing(self) -> None:
+    def stop_backfilling(self) -> None:
         """The reconnect did not fill the jump."""
-        if self._healing is not None:
-            self._healing = None
+        if self._backfilling is not None:
+            self._backfilling = None
             self._facts.ids.distrust()
 
-    def _note_healed(self, event: Event) -> None:
-        if self._healing is not None and number(event.id) == self._healing[0] + 1:
-            self.healed += 1
-            self._healing = None
+    def _note_backfilled(self, event: Event) -> None:
+        if self._backfilling is not None and number(event.id) == self._backfilling[0] + 1:
+            self.backfilled += 1
+            self._backfilling = None
 
     def _may_lack_id(self, event: Event) -> bool:
         facts = self._facts
@@ -94,11 +94,11 @@ class Following:
         last, found = facts.ids.last, number(events[0].id)
         if last is None or found is None:
             raise AssertionError("only numbers jump")
-        if (last, found) != self._healing and now - self._healed_at >= HEAL_EVERY:
-            self._healing, self._healed_at = (last, found), now
+        if (last, found) != self._backfilling and now - self._backfilled_at >= BACKFILL_INTERVAL:
+            self._backfilling, self._backfilled_at = (last, found), now
             actions += facts.leave(events, f"ids jumped from {last} to {found}")
             return []
-        self._healing = None
+        self._backfilling = None
         facts.ids.distrust()
         detail = "ids jumped: the server did not send these events, or does not have them any more"
         actions += facts.start_epoch("gap", "ids_jumped", detail, None, to=events[0].id, missing=found - last - 1)

@@ -60,7 +60,7 @@ class HeldEvents:
         last, kept = number(facts.last_id), number(part[0].id)
         if last is None or kept != last + 1:
             missing = self._missing(last, kept, found)
-            self._following.stop_healing()
+            self._following.stop_backfilling()
             actions += facts.start_epoch("gap", "not_healed", _BEFORE, None, to=part[0].id, missing=missing)
         actions += facts.publish(part)
         last_id = facts.last_id = part[-1].last_event_id

@@ -165,7 +165,7 @@ class Opening:
         """Announce the loss that made everything be requested again; ``events`` are the answer, perhaps none."""
         facts = self._facts
         reason, detail = facts.loss or NO_REPLAY
-        self._following.stop_healing()
+        self._following.stop_backfilling()
         to = events[0].id if events else None
         if self._held.publish_after_loss(events, actions, reason, detail):
             if not events:

@@ -61,7 +61,7 @@ class ReplayMatcher:
     """Compares the first events of one connection with the known ones.
 
     A true replay begins with the events of the overlap window. Some servers begin earlier: with the event of the
-    requested id itself, or with their first event, whatever was requested. Each of those events is recognised among all
+    requested id itself, or with their first event for every request. Each of those events is recognised among all
     known events of the epoch, if these are remembered completely; otherwise events with the requested id are set aside.
     """
 
