@@ -135,7 +135,7 @@ def test_what_the_server_sent_arrives_byte_for_byte(kafka: str, namespace: str, 
 
 
 def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Reason, one line of error without payload, all headers, the data as it came, cut when it is oversize."""
+    """Reason, one line of error without payload, all headers, and the whole data, which the topic takes."""
     giant = json.dumps({"type": "content", "content": "g" * 200_000})
     blocks = {
         "invalid_json": ("content", '{"type": "content", "content": secret-payload'),
@@ -152,7 +152,7 @@ def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -
     for number, (reason, (name, data)) in enumerate(blocks.items(), 1):
         letter, full = letters[reason], data.encode()
         assert letter.key == f"local/{SESSION}".encode()
-        assert letter.value == (full[: 64 * 1024] if reason == "oversize" else full)
+        assert letter.value == full
         headers = {name: (value or b"").decode() for name, value in letter.headers}
         error = headers.pop("bridge.error")
         assert error
@@ -189,7 +189,7 @@ def test_data_too_large_for_the_reader_is_a_marker_with_its_full_size(
     assert texts(kafka, namespace, SESSION) == ["2"]
 
 
-def test_a_record_its_topic_does_not_take_is_rejected_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_a_record_too_large_for_its_topic_becomes_a_dead_letter_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
     """A topic smaller than ``events.max_bytes``: a warning at the start, one dead letter, none beside it lost."""
     for topic in ("events", "dead-letters"):
         create_topic(kafka, f"{namespace}.{topic}", 1, {"max.message.bytes": "20000"})
@@ -202,7 +202,7 @@ def test_a_record_its_topic_does_not_take_is_rejected_alone(kafka: str, namespac
             assert bridge.terminate() == 0
             assert "max.message.bytes=20000" in bridge.log_text()
     letters = events(kafka, namespace, "dead-letters")
-    assert {letter.header("bridge.reason") for letter in letters} == {"rejected"}
+    assert {letter.header("bridge.reason") for letter in letters} == {"oversize"}
     assert {letter.header("bridge.last_event_id") for letter in letters} == {"50"}
     assert {letter.header("bridge.bytes") for letter in letters} == {str(len(big))}
     assert set(texts(kafka, namespace, "a")) == {str(number) for number in range(1, 80) if number != 50}
