@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.admin.dead_letters.topic import DeadLetters
     from bridge.admin.kafka_access import KafkaAccess
     from bridge.core.records.dead_letter import Place
-    from bridge.core.records.numbers import Number
+    from bridge.core.records.numbers import EventSequence
 
 dead_letters_app = typer.Typer(cls=Group, help="List, show and replay dead letters.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ _NAMES = "ADDRESS|ID"
 _NAMES_HELP = "An address, PARTITION:OFFSET, or an id, EPOCH:NUMBER."
 
 
-def _name(text: str) -> Place | Number:
+def _name(text: str) -> Place | EventSequence:
     from bridge.admin.dead_letters.selection import parse_reference
 
     try:
@@ -61,10 +61,10 @@ def _select(
     from bridge.admin.dead_letters.selection import DeadLetterFilter
     from bridge.admin.dead_letters.topic import DeadLetters
     from bridge.core.records.dead_letter import Place
-    from bridge.core.records.numbers import Number
+    from bridge.core.records.numbers import EventSequence
 
     places = frozenset(name for name in names or () if isinstance(name, Place))
-    numbers = frozenset(name for name in names or () if isinstance(name, Number))
+    numbers = frozenset(name for name in names or () if isinstance(name, EventSequence))
     selection = DeadLetterFilter(tuple(session or ()), reason, event, since, places, numbers)
     return access, DeadLetters(access.config, access.settings.topics.dead_letters, selection)
 

@@ -155,7 +155,7 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     delivery = make_delivery(settings, limits, reclaim_shard, heartbeat)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
     coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
-    topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.write_positions_again))
+    topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.rewrite_checkpoints))
     return Pipeline(delivery, supervisor, coordinator, topics)
 
 
@@ -180,7 +180,7 @@ def make_delivery(settings: Settings, limits: TopicLimits, reclaim: Reclaim, hea
 
     return ExactlyOnce(
         make_transactional,
-        lambda: make(Role.POSITIONS),
+        lambda: make(Role.CHECKPOINTS),
         own,
         sizes,
         exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),

@@ -238,7 +238,7 @@ class SessionStream:
                     raise ReconnectNow
                 case UncertainIds():
                     self._log.warning("some events come without ids: a replay may leave them out")
-                    self._publisher.doubt()
+                    self._publisher.mark_ids_uncertain()
                 case TakesPart():
                     self._source.warn_of_taking_part()
                 case NoIds():

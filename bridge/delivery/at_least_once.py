@@ -70,9 +70,9 @@ class AtLeastOnce:
         sizes: SizeLimits,
         topic_ids: TopicIds,
         limits: Limits,
-        beat: Callable[[], None],
+        heartbeat: Callable[[], None],
     ) -> None:
-        """``make_producer`` creates a producer for a role; each turn of the thread calls ``beat``."""
+        """``make_producer`` creates a producer for a role; each turn of the thread calls ``heartbeat``."""
         self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         """When Kafka last acknowledged a record, by :func:`bridge.clock.monotonic`."""
@@ -84,13 +84,13 @@ class AtLeastOnce:
         self._sizes = sizes
         self._topic_ids = topic_ids
         self._limits = limits
-        self._beat = beat
+        self._heartbeat = heartbeat
         self._closed_checkpoints = 0
         self._senders: dict[SessionKey, IdempotentSender] = {}
         self._publishers: dict[SessionKey, SessionPublisher] = {}
         self._renewal: str | None = None  # set by the topic watch, as the next
-        self._new_checkpoints: int | None = None
-        self._called: deque[IdempotentSender] = deque()  # by any thread: they need a turn
+        self._recreated_with: int | None = None
+        self._turn_requests: deque[IdempotentSender] = deque()  # by any thread: they need a turn
         self._answered: list[IdempotentSender] = []  # by the reports of this poll
         self._waiting: dict[IdempotentSender, None] = {}  # in the order of their calls
         self._flushed: frozenset[int] = frozenset()
@@ -125,13 +125,15 @@ class AtLeastOnce:
             restored,
             self._topics,
             lease,
-            lambda: self._producers.positions.produce,
+            lambda: self._producers.checkpoints.produce,
             lambda: sender.note_answer(),  # noqa: PLW0108 - it is made below
         )
-        sender = IdempotentSender(session, checkpoints, self._producers, self._called.append, self._answered.append)
+        sender = IdempotentSender(
+            session, checkpoints, self._producers, self._turn_requests.append, self._answered.append
+        )
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
         self._senders[key], self._publishers[key] = sender, publisher
-        sender.call()  # the delivery thread opens the fast path
+        sender.request_turn()  # the delivery thread opens the fast path
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
@@ -148,7 +150,7 @@ class AtLeastOnce:
     def resume(self, shard: int) -> None:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
         for key in self._of(shard):
-            self._senders[key].call()
+            self._senders[key].request_turn()
 
     def flush(self, shard: int) -> None:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
@@ -197,7 +199,7 @@ class AtLeastOnce:
 
     def kafka_answers(self, timeout: float) -> bool:
         """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds (any thread); notes an answer."""
-        if self._producers.positions.answers(self._topics.checkpoints, timeout):
+        if self._producers.checkpoints.answers(self._topics.checkpoints, timeout):
             self.last_answer = monotonic()
             return True
         return False
@@ -211,16 +213,16 @@ class AtLeastOnce:
         """The topics' size limit changed: use new producers (any thread)."""
         self._renewal = f"the topics accept batches of {max_request_bytes} bytes now"
 
-    def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic was created again: write all positions again (any thread)."""
-        self._new_checkpoints = partitions
+    def rewrite_checkpoints(self, partitions: int) -> None:
+        """The checkpoints topic was created again: write all checkpoints again (any thread)."""
+        self._recreated_with = partitions
 
     # The delivery thread
 
     def _run(self) -> None:
         try:
             while not self._aborted.is_set():
-                self._beat()
+                self._heartbeat()
                 self.turn()
                 if self._stopping.is_set() and not self.unsettled:
                     return
@@ -232,7 +234,7 @@ class AtLeastOnce:
         self._note_stall(monotonic())
         self._poll()
         self._note_suspension()
-        self._begin_positions_again()
+        self._rewrite_checkpoints()
         if self._answered:  # the result of poll also counts errors about lost connections
             self.last_answer = monotonic()
             self._replace_delay = _REPLACE_FIRST
@@ -272,8 +274,8 @@ class AtLeastOnce:
         self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
 
     def _resend(self) -> None:
-        while self._called:
-            self._waiting[self._called.popleft()] = None
+        while self._turn_requests:
+            self._waiting[self._turn_requests.popleft()] = None
         waiting = [sender for sender in self._waiting if not (self._may_go(sender) and sender.resend())]
         # Whoever had the isolation producer waits behind the others for it.
         self._waiting = dict.fromkeys(sorted(waiting, key=lambda sender: sender.is_isolating))
@@ -282,15 +284,15 @@ class AtLeastOnce:
         if now - self._turned_at > _STALL:
             self._stalled_at = now
             for sender in tuple(self._senders.values()):
-                sender.hold()
-                sender.call()
+                sender.close_fast_path_and_wait()
+                sender.request_turn()
         self._turned_at = now
 
     def _note_suspension(self) -> None:
         """Membership was lost: what waits in the client must not be written behind another owner's checkpoints."""
         is_suspended = any(lease.is_suspended for lease in self._leases.values())
         if is_suspended and not self._was_suspended:
-            self._producers.replace_positions()
+            self._producers.replace_checkpoints()
             for sender in tuple(self._senders.values()):
                 sender.lose_checkpoints()
         self._was_suspended = is_suspended
@@ -302,8 +304,8 @@ class AtLeastOnce:
             monotonic() - self._stalled_at
         )  # one that is over frees its memory
 
-    def _begin_positions_again(self) -> None:
-        partitions, self._new_checkpoints = self._new_checkpoints, None
+    def _rewrite_checkpoints(self) -> None:
+        partitions, self._recreated_with = self._recreated_with, None
         if partitions is None:
             return
         self._topics = replace(self._topics, partitions=partitions)
@@ -323,7 +325,7 @@ class AtLeastOnce:
             log.error("A Kafka producer failed for good: sending again from memory with a new one", error=fatal)
         senders = tuple(self._senders.values())
         for sender in senders:
-            sender.hold()  # a record produced meanwhile would overtake what is lost
+            sender.close_fast_path_and_wait()  # a record produced meanwhile would overtake what is lost
         self._producers.replace()
         recreated = self._topic_ids.recreated()
         for sender in senders:

@@ -47,7 +47,7 @@ from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
 
-_BEAT = 0.25
+_HEARTBEAT_INTERVAL = 0.25
 """Seconds between two heartbeats."""
 _OUTAGE = 5.0
 """Seconds without an answer, a question included, after which Kafka counts as away."""
@@ -78,7 +78,7 @@ class ExactlyOnce:
         limits: Limits,
         intervals: Intervals,
         reclaim: Reclaim,
-        beat: Callable[[], None],
+        heartbeat: Callable[[], None],
     ) -> None:
         """``make`` creates the producer of a shard, ``make_probe`` one that only asks whether Kafka answers."""
         self.budget = MemoryBudget(limits.max_buffer_bytes)
@@ -91,7 +91,7 @@ class ExactlyOnce:
         self._limits = limits
         self._intervals = intervals
         self._reclaim = reclaim
-        self._beat = beat
+        self._heartbeat = heartbeat
         self._shards: dict[int, ShardThread] = {}
         self._leaving: list[ShardThread] = []
         self._publishers: dict[SessionKey, SessionPublisher] = {}
@@ -142,7 +142,7 @@ class ExactlyOnce:
         checkpoints = CheckpointWriter(
             key, fingerprint, restored, self._topics, lease, lambda: present().produce, _ignore_answer
         )
-        sender = TransactionalSender(session, checkpoints, present, shard.call)
+        sender = TransactionalSender(session, checkpoints, present, shard.request_turn)
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
         self._publishers[key], self._shard_of[key] = publisher, shard
         shard.add(key, sender)
@@ -226,7 +226,7 @@ class ExactlyOnce:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._renew(f"the topics accept batches of {max_request_bytes} bytes now")
 
-    def write_positions_again(self, partitions: int) -> None:
+    def rewrite_checkpoints(self, partitions: int) -> None:
         """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._topics = replace(self._topics, partitions=partitions)
         for publisher in tuple(self._publishers.values()):
@@ -244,10 +244,10 @@ class ExactlyOnce:
         self.last_answer = monotonic()
 
     def _watch(self) -> None:
-        while not self._ended.wait(_BEAT):
+        while not self._ended.wait(_HEARTBEAT_INTERVAL):
             now = monotonic()
             if all(now - shard.turned_at < _HANGS for shard in self._shards.copy().values()):
-                self._beat()
+                self._heartbeat()
             self.budget.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
             for shard in [each for each in self._leaving if each.bug is None and each.join(now)]:
                 shard.free_memory()

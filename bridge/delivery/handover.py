@@ -79,7 +79,7 @@ def encode_batch(encoder: Encoder, batch: Batch) -> Encoded:
 class Handover:
     """Hands one session's entries to producers, listens for their failures, and decides what goes next.
 
-    Thread rule: ``produce`` and ``is_direct = False`` under the session's lock; everything else is the delivery
+    Thread rule: ``produce`` and ``is_fast_path_open = False`` under the session's lock; everything else is the delivery
     thread's.
     """
 
@@ -87,11 +87,11 @@ class Handover:
         self,
         session: Session,
         topic_of: Callable[[Entry], str],
-        call: Callable[[], None],
+        request_turn: Callable[[], None],
         note: Callable[[Entry], None],
     ) -> None:
-        """``call`` asks the delivery thread for a turn (any thread); ``note``: an entry is acknowledged."""
-        self.is_direct = False
+        """``request_turn`` asks the delivery thread for a turn (any thread); ``note``: an entry is acknowledged."""
+        self.is_fast_path_open = False
         """The fast path is open: the worker produces itself."""
         self.isolation = Isolation()
         self.has_failed = False
@@ -103,10 +103,10 @@ class Handover:
         """What is alone in its request."""
         self._session = session
         self._topic_of = topic_of
-        self._call = call
+        self._request_turn = request_turn
         self._note = note
         self._is_late = False  # Kafka found a record too old for its topic
-        self._has_place_failed = False
+        self._has_topic_failed = False
         self._error: ProduceError | None = None
         self._cut: list[Batch] = []
         self._retry_delay = _RETRY_FIRST
@@ -136,13 +136,13 @@ class Handover:
         if fault is ErrorScope.RECORD and isinstance(entry, Batch):
             self._error = failure
             return Stage.REFUSED
-        self._has_place_failed = True
+        self._has_topic_failed = True
         return Stage.FAILED
 
     def _fail(self) -> None:
         self.has_failed = True
-        self.is_direct = False
-        self._call()
+        self.is_fast_path_open = False
+        self._request_turn()
 
     def _topic(self, entry: Entry, message: Message | None) -> str:
         if message is not None:
@@ -157,9 +157,9 @@ class Handover:
             kind=entry.lifecycle_event.kind, detail=entry.lifecycle_event.detail, setting="topics.lifecycle",
         )  # fmt: skip
 
-    def note_place(self) -> None:
+    def note_topic_failure(self) -> None:
         """A topic accepts nothing at present (that of the checkpoints)."""
-        self._has_place_failed = True
+        self._has_topic_failed = True
         self._fail()
 
     # Sending
@@ -182,7 +182,7 @@ class Handover:
         return False
 
     def _note_unproduced(self, batch: Batch, taken: int, failure: QueueFull | ProduceFailed) -> None:
-        self.is_direct = False
+        self.is_fast_path_open = False
         rest = batch
         if taken:
             rest = self._session.in_flight.split(batch, taken)
@@ -196,7 +196,7 @@ class Handover:
             rest.worsen(self.failed(rest, failure.error))
             if rest.stage is Stage.REFUSED:  # it is known which record it was
                 self.isolation.begin(suspect=1)
-        self._call()
+        self._request_turn()
 
     def send_alone(self, entry: Entry, send: Callable[[Report], None]) -> bool:
         """Produce the record of an entry that is no batch; False when the client did not take it."""
@@ -208,8 +208,8 @@ class Handover:
             entry.stage = Stage.WAITING
             if isinstance(failure, ProduceFailed):
                 entry.worsen(self.failed(entry, failure.error))
-            self.is_direct = False
-            self._call()
+            self.is_fast_path_open = False
+            self._request_turn()
             return False
         return True
 
@@ -269,7 +269,7 @@ class Handover:
         known = piece.refusal
         refusal = known.again(self._error) if isinstance(known, RefusedRecord) else RefusedRecord.of(self._error)
         if refusal is None:
-            self._has_place_failed = True
+            self._has_topic_failed = True
             return
         if known is None:
             self._session.count_dead_letter("rejected")
@@ -281,11 +281,11 @@ class Handover:
         self.settle_piece()
         if any(entry.stage is Stage.REFUSED for entry in self._session.in_flight.entries):
             self.isolation.begin()
-        if self._has_place_failed:
+        if self._has_topic_failed:
             self.isolation.probe()
             self.retry_at = monotonic() + self._retry_delay
             self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
-        self.has_failed = self.was_purged = self._has_place_failed = False
+        self.has_failed = self.was_purged = self._has_topic_failed = False
 
     def forget(self) -> None:
         """The transaction that failures were about is over."""

@@ -40,10 +40,10 @@ class IdempotentSender:
         session: Session,
         checkpoints: CheckpointWriter,
         producers: Producers,
-        call: Callable[[IdempotentSender], None],
+        request_turn: Callable[[IdempotentSender], None],
         answered: Callable[[IdempotentSender], None],
     ) -> None:
-        """``call`` asks for a ``resend``, from any thread; ``answered`` for an ``advance`` after the present poll."""
+        """``request_turn`` asks for ``resend`` (any thread), ``answered`` for ``advance`` after the current poll."""
         self.session = session
         self.checkpoints = checkpoints
         self.introduced: dict[str, float] = {}
@@ -51,9 +51,9 @@ class IdempotentSender:
         number of a producer it does not know, so behind a refused first batch others would get in: a session's first
         record for a topic goes alone and is waited for. From then on a refusal leaves no gap (see Role.EVENTS)."""
         self._producers = producers
-        self._call = call
+        self._request_turn = request_turn
         self._answered = answered
-        self._handover = Handover(session, checkpoints.topic_of, self.call, self._note_acknowledged)
+        self._handover = Handover(session, checkpoints.topic_of, self.request_turn, self._note_acknowledged)
         self._entries = session.in_flight.entries
         self._has_answer = False
         self._answered_at = monotonic()
@@ -63,9 +63,9 @@ class IdempotentSender:
     # What the worker calls
 
     @property
-    def is_direct(self) -> bool:
+    def is_fast_path_open(self) -> bool:
         """The fast path is open."""
-        return self._handover.is_direct
+        return self._handover.is_fast_path_open
 
     @property
     def is_out(self) -> bool:
@@ -76,21 +76,21 @@ class IdempotentSender:
         """Produce a new batch, if the fast path is open and the producer is known in its topics."""
         if not batch.count:
             return  # it passes with what is before it
-        if self.is_direct and not self._is_introduced(batch.counts):
-            self._handover.is_direct = False
-        if not self.is_direct:
-            self.call()
+        if self.is_fast_path_open and not self._is_introduced(batch.counts):
+            self._handover.is_fast_path_open = False
+        if not self.is_fast_path_open:
+            self.request_turn()
         else:
             self._handover.produce(batch, self._producers.events.produce_all)
 
-    def close(self) -> None:
+    def close_fast_path(self) -> None:
         """Close the fast path: delivery must send what was added."""
-        self._handover.is_direct = False
-        self.call()
+        self._handover.is_fast_path_open = False
+        self.request_turn()
 
-    def call(self) -> None:
-        """Have the delivery thread look at this session soon (any thread)."""
-        self._call(self)
+    def request_turn(self) -> None:
+        """Ask the delivery thread for a turn (any thread)."""
+        self._request_turn(self)
 
     def _is_introduced(self, topics: Mapping[str, int]) -> bool:
         since = monotonic() - _FORGOTTEN
@@ -131,10 +131,10 @@ class IdempotentSender:
         if self.session.trouble is not None and not self._handover.has_failed and in_flight.acknowledged != before:
             self._handover.note_success()
 
-    def hold(self) -> None:
+    def close_fast_path_and_wait(self) -> None:
         """Close the fast path: when this returns, no worker produces or will before the next ``resend``."""
         with self.session.lock:
-            self._handover.is_direct = False
+            self._handover.is_fast_path_open = False
 
     def lose_producers(self, recreated: frozenset[str] | None) -> None:
         """The producers were replaced: what they had in flight is never reported, and goes again from memory.
@@ -152,7 +152,7 @@ class IdempotentSender:
             self.introduced.clear()
             self._handover.piece = self._alone = None
             self.checkpoints.lose_producers()
-            self.call()
+            self.request_turn()
 
     def _was_known(self, batch: Batch, recreated: frozenset[str] | None) -> bool:
         return recreated is not None and recreated.isdisjoint(batch.counts) and self._is_introduced(batch.counts)
@@ -165,7 +165,7 @@ class IdempotentSender:
                     entry.lose()
                     self._handover.has_failed = self._handover.has_failed or entry.stage is Stage.LOST
             self.checkpoints.lose_producers()
-            self.call()
+            self.request_turn()
 
     def resend(self) -> bool:
         """Send what waits in memory, as far as order allows now; False when a later turn must send more."""
@@ -181,7 +181,7 @@ class IdempotentSender:
                 return False
             self.advance()
             is_all_sent = self._send_waiting() and not handover.has_failed
-            handover.is_direct = is_all_sent and not handover.isolation.is_active
+            handover.is_fast_path_open = is_all_sent and not handover.isolation.is_active
             return is_all_sent
 
     def _discard(self) -> bool:

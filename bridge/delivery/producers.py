@@ -18,7 +18,7 @@ class Producers:
 
     make: Callable[[Role], IdempotentProducer]
     events: IdempotentProducer
-    positions: IdempotentProducer
+    checkpoints: IdempotentProducer
     isolating: object = None
     """The session whose piece is under way: the isolation producer has one request at a time, or the reports of one
     session's refused record would blame another session."""
@@ -27,7 +27,7 @@ class Producers:
     @classmethod
     def made_by(cls, make: Callable[[Role], IdempotentProducer]) -> Producers:
         """A first set."""
-        return cls(make, make(Role.EVENTS), make(Role.POSITIONS))
+        return cls(make, make(Role.EVENTS), make(Role.CHECKPOINTS))
 
     @property
     def isolation(self) -> IdempotentProducer:
@@ -45,7 +45,7 @@ class Producers:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""
         is_isolating = self.isolating is not None
         self.events.poll(0 if is_isolating or awaits_checkpoint else seconds)
-        self.positions.poll(seconds if awaits_checkpoint and not is_isolating else 0)
+        self.checkpoints.poll(seconds if awaits_checkpoint and not is_isolating else 0)
         if self._isolation is not None and is_isolating:
             self._isolation.flush(seconds)
 
@@ -53,13 +53,13 @@ class Producers:
         """Purge all of them, and make new ones. What has no report by then will never have one."""
         for each in self._all():
             each.abandon()
-        self.events, self.positions, self._isolation = self.make(Role.EVENTS), self.make(Role.POSITIONS), None
+        self.events, self.checkpoints, self._isolation = self.make(Role.EVENTS), self.make(Role.CHECKPOINTS), None
         self.isolating = None
 
-    def replace_positions(self) -> None:
+    def replace_checkpoints(self) -> None:
         """Purge the checkpoints that are not sent yet: the shard may have another owner by the time they arrive."""
-        self.positions.abandon()
-        self.positions = self.make(Role.POSITIONS)
+        self.checkpoints.abandon()
+        self.checkpoints = self.make(Role.CHECKPOINTS)
 
     def _all(self) -> list[IdempotentProducer]:
-        return [each for each in (self.events, self.positions, self._isolation) if each is not None]
+        return [each for each in (self.events, self.checkpoints, self._isolation) if each is not None]

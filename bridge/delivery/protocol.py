@@ -47,7 +47,7 @@ class Publisher(Protocol):
         """Number what follows in a new epoch, which resumes at ``overlap_window``; announce why; never waits."""
         ...
 
-    def doubt(self) -> None:
+    def mark_ids_uncertain(self) -> None:
         """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
         ...
 
@@ -136,7 +136,7 @@ class DeliveryStatus(Protocol):
 class Delivery(ShardDelivery, DeliveryStatus, Protocol):
     """Delivery as the daemon runs it.
 
-    Thread rule: the supervisor's, apart from ``follow_limit`` and ``write_positions_again``: any thread's.
+    Thread rule: the supervisor's, apart from ``follow_limit`` and ``rewrite_checkpoints``: any thread's.
     """
 
     def start(self) -> None:
@@ -159,6 +159,6 @@ class Delivery(ShardDelivery, DeliveryStatus, Protocol):
         """The topics' size limit changed: use new producers."""
         ...
 
-    def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic was created again with so many partitions: write all positions to it."""
+    def rewrite_checkpoints(self, partitions: int) -> None:
+        """The checkpoints topic was created again with so many partitions: write all checkpoints to it."""
         ...

@@ -61,19 +61,19 @@ class SessionPublisher:
             if session.stopped.is_set():
                 raise Stopped
             if not session.may_hand_over:
-                sender.close()
+                sender.close_fast_path()
             if free > 0 and session.budget.reserve(_BATCH_BYTES, session.held):
                 at += self._submit_batch(events if at == 0 and len(events) <= free else events[at : at + free])
             else:
-                sender.call()  # skipped events may fill the window, and pass without a report
+                sender.request_turn()  # skipped events may fill the window, and pass without a report
                 session.budget.wait(self._has_budget, session.stopped)
 
     def _await_fast_path(self) -> None:
         session, sender = self._session, self._sender
-        if self._waits_for_fast_path and not sender.is_direct:
-            sender.call()
-            session.budget.wait(lambda: sender.is_direct, session.stopped, at_most=_FAST_PATH_WAIT)
-        self._waits_for_fast_path = sender.is_direct
+        if self._waits_for_fast_path and not sender.is_fast_path_open:
+            sender.request_turn()
+            session.budget.wait(lambda: sender.is_fast_path_open, session.stopped, at_most=_FAST_PATH_WAIT)
+        self._waits_for_fast_path = sender.is_fast_path_open
 
     def _submit_batch(self, events: Sequence[Event]) -> int:
         """Submit as many of these events as one batch holds; returns how many.
@@ -140,7 +140,7 @@ class SessionPublisher:
         with self._session.lock:
             self._add(Announcement(what, self.position))
 
-    def doubt(self) -> None:
+    def mark_ids_uncertain(self) -> None:
         """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
         with self._session.lock:
             self._add(CheckpointBarrier(self.position, self.overlap_window._replace(certain=False)))
@@ -162,7 +162,7 @@ class SessionPublisher:
         self._session.stopped.set()
         with self._session.lock:
             self._session.is_revoked = True
-            self._sender.close()
+            self._sender.close_fast_path()
 
     def _has_budget(self) -> bool:
         # Half empty before it continues: a worker woken for each single record would spend its time waking up.
@@ -172,7 +172,7 @@ class SessionPublisher:
     def _add(self, *entries: Entry) -> None:
         if not self._session.is_revoked:
             self._session.in_flight.submit(*entries)
-            self._sender.close()
+            self._sender.close_fast_path()
 
     # Status
 

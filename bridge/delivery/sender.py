@@ -9,12 +9,12 @@ from bridge.delivery.checkpoint_writer import CheckpointWriter
 
 
 class Sender(Protocol):
-    """One session's sender. The worker calls it under the session's lock, apart from ``call``."""
+    """One session's sender. The worker calls it under the session's lock, apart from ``request_turn``."""
 
     checkpoints: CheckpointWriter
 
     @property
-    def is_direct(self) -> bool:
+    def is_fast_path_open(self) -> bool:
         """The fast path is open. Where it is not, the worker only remembers, and delivery sends from memory."""
         ...
 
@@ -27,10 +27,10 @@ class Sender(Protocol):
         """Whether no transaction holds anything of it, once it is revoked (any thread)."""
         ...
 
-    def close(self) -> None:
+    def close_fast_path(self) -> None:
         """Close the fast path: delivery must send what was added."""
         ...
 
-    def call(self) -> None:
-        """Have the delivery thread look at this session soon (any thread)."""
+    def request_turn(self) -> None:
+        """Ask the delivery thread for a turn (any thread)."""
         ...

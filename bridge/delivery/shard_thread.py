@@ -56,8 +56,8 @@ class Intervals:
 class ShardThread:
     """The transactions of one lease of one shard.
 
-    Thread rule: ``add``, ``remove``, ``start``, ``stop``, ``leave`` and ``join`` are the supervisor's; ``call`` is any
-    thread's; everything else is its own thread's. No lock is held while a call to Kafka waits.
+    Thread rule: the supervisor calls ``add``, ``remove``, ``start``, ``stop``, ``leave`` and ``join``; any thread calls
+    ``request_turn``; everything else runs in its own thread. No lock is held while a call to Kafka waits.
     """
 
     def __init__(  # noqa: PLR0913 - its collaborators, given once
@@ -83,9 +83,9 @@ class ShardThread:
         self._answered = answered
         self._senders: dict[SessionKey, TransactionalSender] = {}
         self._producer: TransactionalProducer | None = None
-        self._called: deque[TransactionalSender] = deque()
+        self._turn_requests: deque[TransactionalSender] = deque()
         self._wake = threading.Event()
-        self._hasty = threading.Event()
+        self._flush_requested = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
         self._id = TransactionalId(lease, make, intervals.timeouts.end, self._left)
@@ -93,7 +93,7 @@ class ShardThread:
         """Why the next transaction must have a new producer; set by any thread."""
         self._transaction = Transaction(intervals.transaction_interval)
         self._isolation_queue = IsolationQueue()
-        self._next_look_for_unwritten = 0.0
+        self._next_unwritten_check = 0.0
         self._thread = threading.Thread(target=self._run, name=f"shard {lease.shard}", daemon=True)
 
     # Other threads
@@ -105,15 +105,15 @@ class ShardThread:
     def add(self, key: SessionKey, sender: TransactionalSender) -> None:
         """Add a session."""
         self._senders[key] = sender
-        self.call(sender)
+        self.request_turn(sender)
 
     def remove(self, key: SessionKey) -> None:
         """Remove a session that is settled or revoked."""
-        self.call(self._senders.pop(key))  # its memory is freed
+        self.request_turn(self._senders.pop(key))  # its memory is freed
 
-    def call(self, sender: TransactionalSender) -> None:
+    def request_turn(self, sender: TransactionalSender) -> None:
         """Ask for a turn for this session."""
-        self._called.append(sender)
+        self._turn_requests.append(sender)
         self._wake.set()
 
     def present(self) -> TransactionalProducer:
@@ -124,12 +124,12 @@ class ShardThread:
 
     def flush(self) -> None:
         """End transactions without waiting for the interval: the shard is about to be released."""
-        self._hasty.set()
+        self._flush_requested.set()
         self._wake.set()
 
     def stop(self) -> None:
         """Deliver what is in memory, then end the thread."""
-        self._hasty.set()
+        self._flush_requested.set()
         self._stopping.set()
         self._wake.set()
 
@@ -180,19 +180,19 @@ class ShardThread:
         if producer is None:
             raise AssertionError("a shard's thread turns before it has a producer")
         self._wake.clear()
-        self._look_for_unwritten()
+        self._find_unwritten()
         if not self._transaction.senders:
             sender = self._isolation_queue.next()
             if sender is not None:
                 self._isolate(producer, sender)
                 return
-        self._open_called(producer)
+        self._open_requested(producer)
         producer.poll()
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif not self._transaction.senders:
             self._between(producer)
-        elif self._hasty.is_set() or self._transaction.is_due:
+        elif self._flush_requested.is_set() or self._transaction.is_due:
             self._end_transaction(producer)
         else:
             self._wake.wait(self._transaction.rest)
@@ -206,21 +206,21 @@ class ShardThread:
 
     # One transaction
 
-    def _look_for_unwritten(self) -> None:
+    def _find_unwritten(self) -> None:
         now = monotonic()
-        if now >= self._next_look_for_unwritten or self._hasty.is_set():
-            self._next_look_for_unwritten = now + self._intervals.checkpoint_interval
-            self._called.extend(
+        if now >= self._next_unwritten_check or self._flush_requested.is_set():
+            self._next_unwritten_check = now + self._intervals.checkpoint_interval
+            self._turn_requests.extend(
                 sender
                 for sender in tuple(self._senders.values())
                 if sender not in self._transaction.senders and sender.is_unwritten
             )
 
-    def _open_called(self, producer: TransactionalProducer) -> None:
-        if not self._called:
+    def _open_requested(self, producer: TransactionalProducer) -> None:
+        if not self._turn_requests:
             return
-        for _ in range(len(self._called)):  # a session that calls again meanwhile waits for the poll that reports why
-            sender = self._called.popleft()
+        for _ in range(len(self._turn_requests)):  # a new request meanwhile waits for the poll that reports why
+            sender = self._turn_requests.popleft()
             if sender not in self._transaction.senders:
                 sender.discard_if_revoked()
             if sender.handover.isolation.is_active:
@@ -230,21 +230,21 @@ class ShardThread:
         self._budget.wake()
 
     def _end_transaction(self, producer: TransactionalProducer) -> None:
-        moved = self._transaction.shut()
+        moved = self._transaction.finish_parts()
         if moved:
             self._settle(producer, moved, self._intervals.timeouts.stuck)
         else:  # it stays open, which only this client knows
-            self._called.extend(self._transaction.leave())
+            self._turn_requests.extend(self._transaction.leave())
 
     def _isolate(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """A transaction of one isolated session: it must not delay the others for long."""
         began, stored = monotonic(), sender.checkpoints.stored
         self._transaction.join_alone(producer, sender)
         sender.send_piece()
-        if sender.shut():
+        if sender.finish_part():
             self._settle(producer, [sender], _PROBE)
         else:
-            self._called.extend(self._transaction.leave())
+            self._turn_requests.extend(self._transaction.leave())
         moved = sender.checkpoints.stored != stored
         self._isolation_queue.note(
             began,
@@ -281,7 +281,7 @@ class ShardThread:
             sender.committed()
         self._answered()
         self._transaction.note_end(was_slow=False)
-        self._called.extend(self._transaction.leave(moved))
+        self._turn_requests.extend(self._transaction.leave(moved))
         self._continue(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
@@ -291,7 +291,7 @@ class ShardThread:
         producer.poll()  # the reports about the transaction come before it is forgotten
         for sender in self._transaction.senders:
             sender.aborted(was_stuck=was_stuck)
-        self._called.extend(self._transaction.leave(self._transaction.senders))
+        self._turn_requests.extend(self._transaction.leave(self._transaction.senders))
         self.renewal = self.renewal or _ABORTED
         self._continue(producer)
 
@@ -318,7 +318,7 @@ class ShardThread:
         self._producer = self._acquired()
         for sender in tuple(self._senders.values()):
             sender.handover.forget()
-            self.call(sender)
+            self.request_turn(sender)
 
     def _recover(self, producer: TransactionalProducer, why: str) -> None:
         """The outcome of the present transaction is unknown: only the stored checkpoints tell."""
@@ -336,13 +336,13 @@ class ShardThread:
         for key, sender in tuple(self._senders.items()):
             if not sender.resolve(found.get(key)):
                 self._restart(sender, found.get(key))
-            self.call(sender)
+            self.request_turn(sender)
 
     def _abandon(self, producer: TransactionalProducer) -> None:
         for sender in tuple(self._senders.values()):
-            sender.hold()
+            sender.close_fast_path_and_wait()
         producer.abandon()
-        self._called.extend(self._transaction.leave())
+        self._turn_requests.extend(self._transaction.leave())
 
     def _acquired(self, *, was_fenced: bool = False) -> TransactionalProducer:
         self.turned_at = inf
@@ -361,14 +361,14 @@ class ShardThread:
 
     def free_memory(self) -> None:
         """Free what its sessions held, if the thread ended before they were revoked (any thread)."""
-        while self._called:
-            self._called.popleft().discard_if_revoked()
+        while self._turn_requests:
+            self._turn_requests.popleft().discard_if_revoked()
 
     def _end(self) -> None:
         self.turned_at = inf
         producer = self._producer
         for sender in tuple(self._senders.values()):
-            sender.hold()
+            sender.close_fast_path_and_wait()
         if producer is not None:
             if producer.has_begun and producer.fatal is None:
                 producer.abort(_LAST_ABORT)

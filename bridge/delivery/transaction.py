@@ -58,9 +58,9 @@ class Transaction:
         """Seconds until the next poll."""
         return min(_LOOK, max(0.0, self._due - monotonic()))
 
-    def shut(self) -> list[TransactionalSender]:
+    def finish_parts(self) -> list[TransactionalSender]:
         """Close all fast paths; returns the sessions that have something in it."""
-        return [sender for sender in self.senders if sender.shut()]
+        return [sender for sender in self.senders if sender.finish_part()]
 
     def leave(self, moved: Iterable[TransactionalSender] = ()) -> list[TransactionalSender]:
         """All leave it; returns those for the next one: the ``moved`` ones, and those with something in memory."""

@@ -1,8 +1,9 @@
 """Exactly-once delivery of one session: its part of the shard's transaction, and what follows from its outcome.
 
-The worker produces straight into the open transaction. The shard's thread closes the fast path (``shut``), writes the
-session's position into the same transaction, and tells what became of it: ``committed``, ``aborted``, or, where that is
-not known, what is stored in Kafka (``resolve``). No number is ever changed: nobody has seen what was aborted.
+The worker produces directly into the open transaction. The shard's thread closes the fast path and writes the session's
+position into the same transaction (``finish_part``). Then it reports the outcome: ``committed``, ``aborted``, or, if it
+is unknown, the checkpoint that is stored in Kafka (``resolve``). No number ever changes: no consumer has read what was
+aborted.
 """
 
 from __future__ import annotations
@@ -43,41 +44,41 @@ class TransactionalSender:
         session: Session,
         checkpoints: CheckpointWriter,
         present: Callable[[], TransactionalProducer],
-        call: Callable[[TransactionalSender], None],
+        request_turn: Callable[[TransactionalSender], None],
     ) -> None:
         """``present`` returns the shard's present producer."""
         self.session = session
         self.checkpoints = checkpoints
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.handover = Handover(session, checkpoints.topic_of, self.call, _ignore)
+        self.handover = Handover(session, checkpoints.topic_of, self.request_turn, _ignore)
         self._present = present
-        self._call = call
+        self._request_turn = request_turn
         self._entries = session.in_flight.entries
         self._taken_before = 0
 
     # What the worker calls
 
     @property
-    def is_direct(self) -> bool:
+    def is_fast_path_open(self) -> bool:
         """The fast path is open."""
-        return self.handover.is_direct
+        return self.handover.is_fast_path_open
 
     def hand_over(self, batch: Batch) -> None:
         """Produce a new batch into the open transaction, if the fast path is open."""
-        if self.is_direct:
+        if self.is_fast_path_open:
             self._produce(batch)
         else:
-            self.call()
+            self.request_turn()
 
-    def close(self) -> None:
+    def close_fast_path(self) -> None:
         """Close the fast path: the shard's thread must send what was added."""
-        self.handover.is_direct = False
-        self.call()
+        self.handover.is_fast_path_open = False
+        self.request_turn()
 
-    def call(self) -> None:
-        """Have the shard's thread look at this session soon (any thread)."""
-        self._call(self)
+    def request_turn(self) -> None:
+        """Ask the shard's thread for a turn (any thread)."""
+        self._request_turn(self)
 
     # What the shard's thread does
 
@@ -106,7 +107,7 @@ class TransactionalSender:
                 sent += entry.size
                 if not is_whole:
                     return sent  # the rest of it is behind it, and goes first in the next transaction
-            self.handover.is_direct = True
+            self.handover.is_fast_path_open = True
             return sent
 
     def _is_within(self, batch: Batch, budget: int) -> bool:
@@ -131,12 +132,12 @@ class TransactionalSender:
                 if not self._send(entry) or isinstance(entry, Batch):
                     return
 
-    def hold(self) -> None:
+    def close_fast_path_and_wait(self) -> None:
         """Close the fast path: when this returns, no worker produces or will before the next ``open``."""
         with self.session.lock:
-            self.handover.is_direct = False
+            self.handover.is_fast_path_open = False
 
-    def shut(self) -> bool:
+    def finish_part(self) -> bool:
         """Close the fast path, and write the position; False when nothing of it is in the transaction.
 
         The position covers exactly the entries that were handed over whole. A crash before the commit is acknowledged
@@ -144,7 +145,7 @@ class TransactionalSender:
         """
         with self.session.lock:
             handover, session = self.handover, self.session
-            handover.is_direct = False
+            handover.is_fast_path_open = False
             session.advance()
             entries = tuple(takewhile(_is_handed_over, self._entries))
             if session.is_over and entries:
@@ -187,12 +188,12 @@ class TransactionalSender:
         """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not accepted."""
         handover = self.handover
         with self.session.lock:
-            handover.is_direct = False
+            handover.is_fast_path_open = False
             # Alone in the transaction, nobody else is the reason.
             is_stuck = handover.was_purged and (was_stuck or handover.isolation.is_active)
             is_blamed = is_stuck or handover.has_failed
             if is_stuck:
-                handover.note_place()
+                handover.note_topic_failure()
             if is_blamed:
                 handover.settle_failures()
             self._take_back()
@@ -219,7 +220,7 @@ class TransactionalSender:
         elif found is not None and found.position != self.checkpoints.stored:
             return False
         with self.session.lock:
-            self.handover.is_direct = False
+            self.handover.is_fast_path_open = False
             self._take_back()
         self.part = None
         return True
@@ -237,7 +238,7 @@ class TransactionalSender:
         with self.session.lock:
             self.session.must_restart = why
             self.session.is_revoked = True
-            self.handover.is_direct = False
+            self.handover.is_fast_path_open = False
 
     @property
     def bytes_added(self) -> int:
@@ -269,7 +270,7 @@ class TransactionalSender:
         if is_purged(error):
             self.handover.was_purged = True
             return
-        self.handover.note_place()
+        self.handover.note_topic_failure()
         self.checkpoints.note_trouble(error)
         self.session.trouble = self.checkpoints.trouble
 

@@ -119,7 +119,7 @@ class Role(Enum):
     reaches the partition (KIP-98 sequence numbers, librdkafka's gap-less guarantee). Without that, a process that is
     killed after the refusal would send the refused record again under a number that consumers have passed. Kafka
     guarantees it only after the producer's first acknowledged batch in a partition: a first record goes alone."""
-    POSITIONS = "positions"
+    CHECKPOINTS = "checkpoints"
     """Checkpoints: each one replaces the one before it, so a gap hides nothing."""
     SINGLE = "single"
     """Each record is a request of its own: claims, replayed dead letters."""
@@ -129,11 +129,11 @@ class Role(Enum):
 
 _OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
     Role.EVENTS: {"enable.gapless.guarantee": True},
-    Role.POSITIONS: {},
+    Role.CHECKPOINTS: {},
     Role.SINGLE: {"batch.num.messages": 1},
     Role.ISOLATION: {"batch.num.messages": 10_000},
 }
-_LINGER = {Role.EVENTS: 5, Role.POSITIONS: 5, Role.SINGLE: 0, Role.ISOLATION: 100}
+_LINGER = {Role.EVENTS: 5, Role.CHECKPOINTS: 5, Role.SINGLE: 0, Role.ISOLATION: 100}
 
 
 def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:

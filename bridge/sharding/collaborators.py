@@ -22,7 +22,7 @@ from bridge.sharding.restore_progress import RestoredShard
 
 
 class Sessions(Protocol):
-    """The sessions of owned shards (:class:`bridge.daemon.supervisor.Supervisor`)."""
+    """The sessions of owned shards (:class:`bridge.daemon.shard_sessions.ShardSessions`)."""
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Bridge the shard's sessions."""
@@ -72,7 +72,7 @@ class Collaborators:
     new_claim: Callable[[], Claim]
     """Makes a claim with its own nonce."""
     release_timeout: float
-    """Seconds after which a shard that the group revokes goes as it is."""
+    """Seconds after which a revoked shard is released even if records are not delivered."""
 
 
 _REQUEST_AGAIN = 10.0

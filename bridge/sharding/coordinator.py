@@ -74,7 +74,7 @@ class ShardCoordinator:
             lambda shard, record: leases.post(ShardEvent(shard, foreign_record=record)),
             lambda: heartbeat("shards"),
         )
-        # Shards are released before the leases' own time-out: what is not drained by then still goes in order.
+        # Shards are released before the leases' own time-out: what is not drained by then is still released properly.
         collaborators = Collaborators(
             topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, 0.9 * release_timeout
         )
@@ -151,14 +151,14 @@ class ShardCoordinator:
     def _are_settled(self) -> bool:
         return all(shard.state in IS_SETTLED for shard in self._shards.values()) and self.collaborators.leases.is_quiet
 
-    def write_positions_again(self, partitions: int) -> None:
-        """The checkpoints topic was recreated: write all positions to it, behind new claims.
+    def rewrite_checkpoints(self, partitions: int) -> None:
+        """The checkpoints topic was recreated: write all checkpoints to it, behind new claims.
 
         With another number of partitions, sessions belong to other shards: this process shuts down, and a new one
         distributes them.
         """
         before = self.collaborators.count
-        self.collaborators.delivery.write_positions_again(partitions)
+        self.collaborators.delivery.rewrite_checkpoints(partitions)
         if partitions == before:
             self._reader.topic_was_recreated(partitions)
             for shard in range(partitions):

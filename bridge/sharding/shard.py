@@ -2,7 +2,7 @@
 
 A shard is a partition of the checkpoints topic. To acquire it: fence the former owner (exactly once), write a claim and
 read it back, which restores the checkpoints before it; only then start its sessions. To release it: stop its readers,
-deliver and checkpoint what they read; only then let the partition go.
+deliver and checkpoint what they read; only then return the partition to the group.
 
 Crash points: a process that is killed while it acquires a shard leaves a claim, which changes no session. One that is
 killed while it releases a shard leaves what any kill leaves: checkpoints that are behind the records in Kafka.
@@ -140,7 +140,7 @@ class Shard:
         self.error = None
         checkpoints = restored.log.restored()
         self.restored_checkpoints = len(checkpoints)
-        log.info("shard acquired", shard=restored.shard, term=restored.token, checkpoints=len(checkpoints))
+        log.info("shard acquired", shard=restored.shard, fencing_token=restored.token, checkpoints=len(checkpoints))
         self._with.sessions.acquire(self.lease, checkpoints)
 
     def _mistakes(self, restored: RestoredShard) -> list[Mistake]:
@@ -183,7 +183,9 @@ class Shard:
         self._with.sessions.restart_suspended(restored.shard, checkpoints)
         lease.resume()
         self._with.delivery.resume(restored.shard)
-        log.info("shard assigned again, and no other process owned it", shard=restored.shard, term=restored.token)
+        log.info(
+            "shard assigned again, and no other process owned it", shard=restored.shard, fencing_token=restored.token
+        )
 
     # Records of other processes
 
@@ -241,7 +243,7 @@ class Shard:
     # Release
 
     def release(self, deadline: float) -> None:
-        """Release the shard; after ``deadline`` it goes as it is."""
+        """Release the shard; after ``deadline`` it is released even if records are not delivered."""
         if self.state is ShardState.RELEASING:
             self._deadline = min(self._deadline, deadline)
             return

@@ -7,7 +7,7 @@ import pytest
 from bridge.admin.dead_letters.selection import DeadLetterFilter, Group, Kind, grouped, parse_reference
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import Place
-from bridge.core.records.numbers import Number
+from bridge.core.records.numbers import EventSequence
 from tests.support.dead_letters import KEY, MS, letter_record, read
 
 
@@ -25,7 +25,7 @@ from tests.support.dead_letters import KEY, MS, letter_record, read
         (DeadLetterFilter(since_ms=MS + 1), False),
         (DeadLetterFilter(places=frozenset({Place(3, 120)})), True),
         (DeadLetterFilter(places=frozenset({Place(3, 121)})), False),
-        (DeadLetterFilter(numbers=frozenset({Number(1_764_000_000, 7)}), places=frozenset({Place(0, 0)})), True),
+        (DeadLetterFilter(numbers=frozenset({EventSequence(1_764_000_000, 7)}), places=frozenset({Place(0, 0)})), True),
     ],
 )
 def test_a_dead_letter_must_meet_all_conditions(selection: DeadLetterFilter, matches: bool) -> None:  # noqa: FBT001 - a case
@@ -41,8 +41,8 @@ def test_an_event_type_with_brackets_selects_itself() -> None:
 def test_an_id_has_ten_digits_before_the_colon_and_an_address_fewer() -> None:
     """Other texts are refused."""
     assert parse_reference("3:1764000000") == Place(3, 1_764_000_000)
-    assert parse_reference("1764000000:000000000007") == Number(1_764_000_000, 7)
-    assert parse_reference("1764000000:7") == Number(1_764_000_000, 7)
+    assert parse_reference("1764000000:000000000007") == EventSequence(1_764_000_000, 7)
+    assert parse_reference("1764000000:7") == EventSequence(1_764_000_000, 7)
     for wrong in ("", "3", "a:b", "3:-1", "12345678901:1", "\u0663:1"):
         with pytest.raises(ValueError, match="neither"):
             parse_reference(wrong)

@@ -13,7 +13,7 @@ from bridge.admin.verify.accounts import Ledger, Place, SessionAccount
 from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
 from bridge.core.identity import partition_of
 from bridge.core.records.lifecycle import StoredLifecycleEvent
-from bridge.core.records.numbers import Number, NumberedRecord
+from bridge.core.records.numbers import EventSequence, NumberedRecord
 from tests.support.effort import EXAMPLES
 
 KEY = b"local/s"
@@ -35,12 +35,12 @@ class Log(NamedTuple):
     """A random log: records in the order of their offsets, statements, and the horizons of cut places."""
 
     records: list[One]
-    checkpoints: list[Number]
-    closings: list[Number]
+    checkpoints: list[EventSequence]
+    closings: list[EventSequence]
     horizons: dict[Place, float]
 
 
-STATEMENTS = st.lists(st.builds(Number, st.integers(1, 3), st.integers(0, 9)), max_size=3)
+STATEMENTS = st.lists(st.builds(EventSequence, st.integers(1, 3), st.integers(0, 9)), max_size=3)
 LOGS = st.builds(
     Log,
     st.lists(
@@ -190,7 +190,7 @@ def epoch_of(
     """One epoch with these numbers in the events topic, one per millisecond."""
     records = [One(EVENTS, 7, number, replayed=False, when=at) for at, number in enumerate(numbers, 1)]
     records += [One(DEAD, 7, number, replayed=False, when=50 + number) for number in dead]
-    stated = [] if checkpoint is None else [Number(7, checkpoint)]
+    stated = [] if checkpoint is None else [EventSequence(7, checkpoint)]
     (epoch,) = verdict_on(Log(records, stated, [], horizons or {})).epochs
     return epoch
 
@@ -227,7 +227,7 @@ def test_an_expired_head_is_not_lost_but_a_gap_behind_it_is() -> None:
     epoch = epoch_of([5, 6, 8], checkpoint=8, horizons={EVENTS: 1.0})
     assert (epoch.expired, epoch.lost.spans, epoch.finding) == (4, ((7, 7),), Finding.LOSS)
     assert epoch_of([5, 6], checkpoint=6, horizons={EVENTS: 1.0}).finding is Finding.EXPIRED
-    log = Log([], [Number(7, 9)], [], {EVENTS: math.inf})
+    log = Log([], [EventSequence(7, 9)], [], {EVENTS: math.inf})
     assert verdict_on(log).epochs[0].expired == 9
 
 
@@ -255,7 +255,7 @@ def test_another_partition_excuses_nothing() -> None:
 def test_a_lifecycle_record_before_the_first_number_is_not_a_statement() -> None:
     """Otherwise every number of a finished epoch would count as superseded."""
     ledger = Ledger()
-    attached = StoredLifecycleEvent(Number(1, 0), "attached", (None, None), None, None)
+    attached = StoredLifecycleEvent(EventSequence(1, 0), "attached", (None, None), None, None)
     ledger.add_lifecycle("l", KEY, attached, is_reported=True)
     ledger.set_layout(TOPICS, {})
     for epoch, number in ((1, 1), (1, 3), (2, 1)):
@@ -267,8 +267,8 @@ def test_a_lifecycle_record_before_the_first_number_is_not_a_statement() -> None
 def test_each_gap_of_the_server_is_counted_once() -> None:
     """A crash repeats the last record; `unresumable` can occur twice in a row."""
     ledger = Ledger()
-    gap = StoredLifecycleEvent(Number(1, 5), "gap", ("5", "9"), 3, 2)
-    unknown = StoredLifecycleEvent(Number(2, 1), "unresumable", ("9", None), None, 3)
+    gap = StoredLifecycleEvent(EventSequence(1, 5), "gap", ("5", "9"), 3, 2)
+    unknown = StoredLifecycleEvent(EventSequence(2, 1), "unresumable", ("9", None), None, 3)
     for entry in (gap, gap, unknown, unknown):
         ledger.add_lifecycle("l", KEY, entry, is_reported=True)
     ledger.add_lifecycle("l", KEY, gap, is_reported=False)
@@ -289,7 +289,7 @@ def test_foreign_records_are_counted_and_ignored() -> None:
     ledger.add_lifecycle("l", KEY, None, is_reported=True)
     assert dict(ledger.foreign) == {"e": 6, "c": 1, "l": 1}
     assert not ledger.sessions
-    ledger.add_checkpoint("c", KEY, Number(1, 1), tombstone=False)
+    ledger.add_checkpoint("c", KEY, EventSequence(1, 1), tombstone=False)
     ledger.add_checkpoint("c", KEY, None, tombstone=True)
     (verdict,) = judge(ledger)
     assert (verdict.account.checkpoint, verdict.epochs[0].lost.count) == (None, 1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import NotADeadLetter, Place, dead_letter_of
 from bridge.core.records.headers import TEXT_BYTES
-from bridge.core.records.numbers import Number
+from bridge.core.records.numbers import EventSequence
 from bridge.core.stream.event import Oversize
 from tests.support.dead_letters import MS, TEXT, letter_record, read
 from tests.support.earlier_records import earlier_form
@@ -20,7 +20,7 @@ def test_every_dead_letter_is_read_back(data: str, name: str, last_event_id: str
     key = SessionKey("local", session)
     letter = read(letter_record(data, name, key, last_event_id=last_event_id))
     assert (letter.key, letter.event, letter.last_event_id, letter.data) == (key, name, last_event_id, data.encode())
-    assert (letter.number, letter.received_ms, letter.written_ms) == (Number(1_764_000_000, 7), MS, MS + 5)
+    assert (letter.number, letter.received_ms, letter.written_ms) == (EventSequence(1_764_000_000, 7), MS, MS + 5)
     assert (letter.reason, letter.error, letter.missing_part) == ("rejected", "refused", None)
     assert str(letter.place) == "3:120"
     assert str(letter.number) == "1764000000:000000000007"

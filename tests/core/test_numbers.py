@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
 from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter, StoredLifecycleEvent, decode
-from bridge.core.records.numbers import Number, NumberedRecord, number_of
+from bridge.core.records.numbers import EventSequence, NumberedRecord, number_of
 from bridge.core.stream.event import Event
 from tests.support.earlier_records import earlier_form
 
@@ -122,10 +122,12 @@ def test_a_lifecycle_record_is_read_back() -> None:
     writer = LifecycleWriter(SessionKey("local", "s"), "mix.lifecycle")
     lifecycle_event = LifecycleEvent("gap", "evicted", "The server forgot some.", "4", "9", 4)
     record = writer.record(lifecycle_event, 1_700_000_000, 12, 1_700_000_000_123, 1_700_000_099)
-    gap = StoredLifecycleEvent(Number(1_700_000_000, 12), "gap", ("4", "9"), 4, 1_700_000_099)
+    gap = StoredLifecycleEvent(EventSequence(1_700_000_000, 12), "gap", ("4", "9"), 4, 1_700_000_099)
     assert decode(record.value) == decode(earlier_form(record.value, record.headers)[0]) == gap
     unknown = writer.record(LifecycleEvent("reset", "x", "y"), 1_700_000_000, 0, 1, None)
-    assert decode(unknown.value) == StoredLifecycleEvent(Number(1_700_000_000, 0), "reset", (None, None), None, None)
+    assert decode(unknown.value) == StoredLifecycleEvent(
+        EventSequence(1_700_000_000, 0), "reset", (None, None), None, None
+    )
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,11 @@ class Running:
             SizeLimits(),
             TopicIds({}, dict),
             Limits(interval, max_in_flight, max_buffer_bytes),
-            self._beat,
+            self._heartbeat,
         )
         self.delivery.start()
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         self.heartbeats += 1
 
     def open(self, key: SessionKey = KEYS[0]) -> SessionPublisher:

@@ -282,7 +282,7 @@ def test_a_producers_end_changes_no_number(rig: Rig) -> None:
     rig.turn(100)
     assert {record.number for record in rig.records(EVENTS)} == {(epoch, 1), (epoch, 2), (epoch, 3)}
     assert one.position == Position(epoch, 3, "3")
-    assert len(rig.producers) == 4, "one new set: for events and for positions"
+    assert len(rig.producers) == 4, "one new set: for events and for checkpoints"
 
 
 def test_skipped_events_hold_neither_the_window_nor_the_bytes_behind_them(rig: Rig) -> None:

@@ -371,7 +371,7 @@ class Publisher:
         )
         self._waiting.append(Entry(None, self.epoch, 0, overlap_window.cursor, mark=overlap_window))
 
-    def doubt(self) -> None:
+    def mark_ids_uncertain(self) -> None:
         self.overlap_window = self.overlap_window._replace(certain=False)
         self._waiting.append(Entry(None, self.epoch, self.sequence, self.cursor, mark=self.overlap_window))
 
@@ -558,7 +558,7 @@ class Bridge:
                 case Reconnect():
                     raise _ReconnectNow
                 case UncertainIds():
-                    self.publisher.doubt()
+                    self.publisher.mark_ids_uncertain()
                 case TakesPart():
                     pass
                 case NoIds():

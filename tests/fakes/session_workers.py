@@ -63,7 +63,7 @@ class RecordingPublisher:
         """Record the announcement."""
         self.announced.append(what.kind)
 
-    def doubt(self) -> None:
+    def mark_ids_uncertain(self) -> None:
         """Record that ids are uncertain."""
         self.overlap_window = self.overlap_window._replace(certain=False)
 

@@ -65,7 +65,7 @@ def test_what_its_topic_does_not_accept_is_never_sent_there(kafka: str, namespac
     assert all(len(letter.value or b"") > LARGE for letter in letters)
     assert_complete(topics.follow(), SESSIONS[0], range(1, 201))
     assert one.counters.rewinds == 0
-    assert topics.made == [Role.EVENTS, Role.POSITIONS]
+    assert topics.made == [Role.EVENTS, Role.CHECKPOINTS]
 
 
 def test_a_dead_letter_fits_even_a_topic_smaller_than_its_marker(kafka: str, namespace: str) -> None:
@@ -120,7 +120,7 @@ def test_the_end_of_a_producer_loses_nothing_that_was_in_memory(private_broker: 
         private_broker.start()
         wait_until(lambda: one.acknowledged == one.position, 60, "the rest from memory")
         submit_and_wait(one, range(301, 401))
-    assert topics.made == [Role.EVENTS, Role.POSITIONS] * 2, "the producer was not finished"
+    assert topics.made == [Role.EVENTS, Role.CHECKPOINTS] * 2, "the producer was not finished"
     follower = topics.follow()
     assert_complete(follower, SESSIONS[0], [*range(1, 101), *range(201, 401)])
     assert {one.epoch for one in follower.accepted} == {epoch}

@@ -75,7 +75,7 @@ class Replica:
         )
         self.delivery = ExactlyOnce(
             lambda shard: TransactionalProducer(settings, transactional_id(topics.namespace, shard), timeouts),
-            lambda: IdempotentProducer(settings, Role.POSITIONS),
+            lambda: IdempotentProducer(settings, Role.CHECKPOINTS),
             OwnTopics(topics.checkpoints, SHARDS, topics.lifecycle),
             topics.sizes,
             Limits(max_in_flight=10_000, max_buffer_bytes=10**8),

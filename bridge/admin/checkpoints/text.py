@@ -13,7 +13,7 @@ from bridge.admin.text import age, aligned, counted, timestamp
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, StoredCheckpoint
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.numbers import Number, json_object
+from bridge.core.records.numbers import EventSequence, json_object
 from bridge.core.terminal_text import shortened, visible, visible_bytes
 from bridge.sharding.invalid_checkpoints import repair_command, repair_effect, session_of
 
@@ -74,7 +74,7 @@ def _document(one: Checkpoint, now_ms: int | None = None) -> dict[str, Any]:
         "state": one.state,
         "epoch": epoch,
         "sequence": sequence,
-        "id": str(Number(epoch, sequence)),
+        "id": str(EventSequence(epoch, sequence)),
         "last_event_id": event_id,
         "updated_at": rfc3339(one.updated_ms),
         **({} if now_ms is None else {"age_seconds": max(0, now_ms - one.updated_ms) / 1000}),
@@ -115,7 +115,7 @@ def _facts(one: Checkpoint, now_ms: int) -> list[tuple[str, str]]:
     epoch, sequence, event_id = one.position
     return [
         ("state", one.state),
-        ("position", f"{Number(epoch, sequence)}: everything up to it is in Kafka"),
+        ("position", f"{EventSequence(epoch, sequence)}: everything up to it is in Kafka"),
         ("resumes after", visible(event_id) or "(no id: it continues with new events)"),
         ("updated", f"{timestamp(one.updated_ms)} UTC, {age(now_ms - one.updated_ms)} ago"),
     ]
@@ -169,7 +169,7 @@ def changed_lines(topic: str, changes: Sequence[tuple[StoredCheckpoint, Edit]]) 
 
 def _position(one: Checkpoint) -> str:
     epoch, sequence, event_id = one.position
-    return f"{one.state}, {Number(epoch, sequence)}, resumes after {_id_text(event_id)}"
+    return f"{one.state}, {EventSequence(epoch, sequence)}, resumes after {_id_text(event_id)}"
 
 
 def _without(stored: StoredCheckpoint) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import DeadLetter, Place
-from bridge.core.records.numbers import Number
+from bridge.core.records.numbers import EventSequence
 
 _PLACE = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 _NUMBER = re.compile(r"([0-9]{10}):([0-9]{1,12})")
@@ -27,7 +27,7 @@ class DeadLetterFilter:
     """An event type or a pattern."""
     since_ms: int | None = None
     places: frozenset[Place] = frozenset()
-    numbers: frozenset[Number] = frozenset()
+    numbers: frozenset[EventSequence] = frozenset()
 
     def matches(self, letter: DeadLetter) -> bool:
         """Return whether the dead letter meets all conditions."""
@@ -45,10 +45,10 @@ def _matches(text: str, pattern: str | None) -> bool:
     return pattern is None or text == pattern or fnmatchcase(text, pattern)
 
 
-def parse_reference(text: str) -> Place | Number:
+def parse_reference(text: str) -> Place | EventSequence:
     """Parse ``<partition>:<offset>`` or ``<epoch>:<number>``: an epoch has 10 digits. Raises ValueError."""
     if (number := _NUMBER.fullmatch(text)) is not None:
-        return Number(int(number[1]), int(number[2]))
+        return EventSequence(int(number[1]), int(number[2]))
     if (place := _PLACE.fullmatch(text)) is not None:
         return Place(int(place[1]), int(place[2]))
     raise ValueError("is neither an address (<partition>:<offset>) nor an id (<epoch>:<number>)")

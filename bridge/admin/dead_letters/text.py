@@ -19,7 +19,7 @@ from bridge.admin.text import aligned, counted, size, timestamp
 from bridge.clock import rfc3339
 from bridge.core.records.dead_letter import DeadLetter, Place
 from bridge.core.records.json_text import NotJson, indented
-from bridge.core.records.numbers import Number
+from bridge.core.records.numbers import EventSequence
 from bridge.core.terminal_text import shortened, visible, visible_bytes
 from bridge.kafka.reader import StoredRecord
 
@@ -129,13 +129,13 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 # show
 
 
-def missing_names(names: Sequence[Place | Number], found: Sequence[DeadLetter]) -> list[Place | Number]:
+def missing_names(names: Sequence[Place | EventSequence], found: Sequence[DeadLetter]) -> list[Place | EventSequence]:
     """Return the addresses and ids without a dead letter."""
     existing = {letter.place for letter in found} | {letter.number for letter in found}
     return [name for name in names if name not in existing]
 
 
-def missing_line(letters: DeadLetters, name: Place | Number) -> str:
+def missing_line(letters: DeadLetters, name: Place | EventSequence) -> str:
     """Return one line that explains why there is nothing to show."""
     if isinstance(name, Place) and name in letters.foreign:
         return f"{name} is not a dead letter of mix-bridge: {letters.foreign[name]}"
@@ -168,7 +168,7 @@ def _payload(payload: bytes) -> str:
 
 
 def shown_document(
-    letters: DeadLetters, found: Sequence[tuple[StoredRecord, DeadLetter]], missing: Sequence[Place | Number]
+    letters: DeadLetters, found: Sequence[tuple[StoredRecord, DeadLetter]], missing: Sequence[Place | EventSequence]
 ) -> dict[str, Any]:
     """Return the document of ``show``: the payload is text, or Base64 if it is not UTF-8."""
     return {

@@ -8,12 +8,12 @@ from typing import Any
 
 from bridge.admin.dead_letters.selection import DeadLetterFilter
 from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Place, dead_letter_of
-from bridge.core.records.numbers import Number, number_of
+from bridge.core.records.numbers import EventSequence, number_of
 from bridge.errors import SettingsError
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 
-EventId = tuple[bytes, Number]
+EventId = tuple[bytes, EventSequence]
 """A record's key and number: together they identify an event."""
 
 CLOCK_DIFFERENCE_MS = 24 * 3600 * 1000
@@ -81,7 +81,7 @@ def replayed_before(
         for record in batch:
             numbered = number_of(record.value, record.headers)
             if numbered is not None and numbered.replayed and record.key is not None:
-                event_id = record.key, Number(*numbered[:2])
+                event_id = record.key, EventSequence(*numbered[:2])
                 if event_id in candidates:
                     found.add(event_id)
     return found

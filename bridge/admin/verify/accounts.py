@@ -14,7 +14,7 @@ from bridge.admin.verify.number_set import NumberSet
 from bridge.core.identity import partition_of
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX
 from bridge.core.records.lifecycle import StoredLifecycleEvent
-from bridge.core.records.numbers import Number, NumberedRecord
+from bridge.core.records.numbers import EventSequence, NumberedRecord
 
 
 class Place(NamedTuple):
@@ -24,8 +24,8 @@ class Place(NamedTuple):
     partition: int
 
 
-BEFORE_ALL = Number(-1, -1)
-AFTER_ALL = Number(10**12, 0)
+BEFORE_ALL = EventSequence(-1, -1)
+AFTER_ALL = EventSequence(10**12, 0)
 
 SERVER_FAULTS = ("gap", "reset", "unresumable")
 """Kinds of lifecycle records about events that the server did not deliver."""
@@ -91,14 +91,14 @@ class SessionAccount:
     """By epoch: every number up to this sequence is in Kafka."""
     newest_epoch: int = -1
     """The newest epoch of a checkpoint or a lifecycle record."""
-    checkpoint: Number | None = None
+    checkpoint: EventSequence | None = None
     gaps: Gaps = field(default_factory=Gaps)
     replayed: int = 0
-    seen: dict[Place, Number] = field(default_factory=dict)
+    seen: dict[Place, EventSequence] = field(default_factory=dict)
     """The highest number in each place."""
-    first_within: dict[Place, Number] = field(default_factory=dict)
+    first_within: dict[Place, EventSequence] = field(default_factory=dict)
     """The first number in each place without its beginning."""
-    first_after: Number = AFTER_ALL
+    first_after: EventSequence = AFTER_ALL
     """The lowest number among records later than all horizons."""
 
     def add(self, place: Place, timestamp_ms: int, record: NumberedRecord) -> None:
@@ -110,7 +110,7 @@ class SessionAccount:
             self.replayed += 1
             epoch.replays.add(record.sequence)
             return
-        number, highest = Number(record.epoch, record.sequence), self.seen.get(place, BEFORE_ALL)
+        number, highest = EventSequence(record.epoch, record.sequence), self.seen.get(place, BEFORE_ALL)
         if self.cut:
             self._find_edge(place, timestamp_ms, number)
         is_new = epoch.count(record.sequence, dead_letter=record.dead_letter)
@@ -120,13 +120,13 @@ class SessionAccount:
             epoch.out_of_order += 1
             epoch.hidden.add(record.sequence)
 
-    def _find_edge(self, place: Place, timestamp_ms: int, number: Number) -> None:
+    def _find_edge(self, place: Place, timestamp_ms: int, number: EventSequence) -> None:
         if place in self.cut:
             self.first_within.setdefault(place, number)
         if number < self.first_after and timestamp_ms > max(self.cut.values()):
             self.first_after = number
 
-    def state(self, stated: Number) -> None:
+    def state(self, stated: EventSequence) -> None:
         """Add a statement: every number up to this one is in Kafka."""
         self.statements[stated.epoch] = max(stated.sequence, self.statements.get(stated.epoch, 0))
         self.newest_epoch = max(self.newest_epoch, stated.epoch)
@@ -143,7 +143,7 @@ class SessionAccount:
             self.newest_epoch, event.after.epoch, -1 if event.new_epoch is None else event.new_epoch
         )
 
-    def edge(self) -> Number:
+    def edge(self) -> EventSequence:
         """Return the number below which missing records may have been removed; `BEFORE_ALL` if none were."""
         within = (self.first_within.get(place, AFTER_ALL) for place in self.cut)
         return max((min(first, self.first_after) for first in within), default=BEFORE_ALL)
@@ -185,7 +185,7 @@ class Ledger:
         if account is not None and record is not None:
             account.add(place, timestamp_ms, record)
 
-    def add_checkpoint(self, topic: str, key: bytes | None, stated: Number | None, *, tombstone: bool) -> None:
+    def add_checkpoint(self, topic: str, key: bytes | None, stated: EventSequence | None, *, tombstone: bool) -> None:
         """Add a record of the checkpoints topic; ``stated`` is None for a tombstone or an invalid checkpoint."""
         if key is not None and key.startswith(OWN_KEY_PREFIX):
             return

@@ -16,7 +16,7 @@ from bridge.admin.verify.accounts import Ledger, Place
 from bridge.clock import unix_ms
 from bridge.core.records import lifecycle
 from bridge.core.records.checkpoint import VERSION
-from bridge.core.records.numbers import Number, number_of
+from bridge.core.records.numbers import EventSequence, number_of
 from bridge.errors import SettingsError
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_admin import TopicAdmin
@@ -163,9 +163,9 @@ class _Statement(BaseModel):
     sequence: Annotated[int, Field(ge=0, lt=10**12)]
 
 
-def _stated(value: bytes | None) -> Number | None:
+def _stated(value: bytes | None) -> EventSequence | None:
     try:
         found = _Statement.model_validate_json(value or b"")
     except ValidationError:
         return None
-    return Number(found.epoch, found.sequence)
+    return EventSequence(found.epoch, found.sequence)

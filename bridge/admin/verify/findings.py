@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from bridge.admin.verify.accounts import AFTER_ALL, EpochAccount, Ledger, SessionAccount
 from bridge.admin.verify.number_set import NumberSet, Span, size_of
-from bridge.core.records.numbers import Number
+from bridge.core.records.numbers import EventSequence
 
 _MAX_SPANS = 1000
 """Of lost numbers in one epoch: if every second number is lost, more would fill the memory."""
@@ -160,7 +160,7 @@ def _required(account: SessionAccount, epoch: EpochAccount, stated: int | None, 
     return (stated or 0) if account.checkpoint is not None else max(stated or 0, epoch.highest)
 
 
-def _expired_up_to(edge: Number, epoch: int) -> int:
+def _expired_up_to(edge: EventSequence, epoch: int) -> int:
     if epoch < edge.epoch:
         return AFTER_ALL.epoch
     return edge.sequence - 1 if epoch == edge.epoch else 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bridge.clock import parse_rfc3339
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import TEXT_BYTES
-from bridge.core.records.numbers import Number, number_in
+from bridge.core.records.numbers import EventSequence, number_in
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -36,7 +36,7 @@ class DeadLetter:
 
     place: Place
     key: SessionKey
-    number: Number
+    number: EventSequence
     reason: str
     error: str
     event: str
@@ -100,7 +100,7 @@ def dead_letter_of(
     return letter
 
 
-def _number(epoch: str, sequence: str) -> Number:
+def _number(epoch: str, sequence: str) -> EventSequence:
     number = number_in(epoch, sequence)
     if number is None:
         raise ValueError("bridge.epoch and bridge.sequence are not the number of an event")

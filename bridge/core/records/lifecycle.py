@@ -15,7 +15,7 @@ from bridge.clock import rfc3339
 from bridge.core.identity import UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import STRUCTURED_HEADERS, Names
 from bridge.core.records.headers import epoch_text, prefix, sequence_text
-from bridge.core.records.numbers import Number, digits, json_object, number_in
+from bridge.core.records.numbers import EventSequence, digits, json_object, number_in
 from bridge.core.records.rules import Record
 from bridge.core.terminal_text import one_line
 
@@ -102,7 +102,7 @@ def _shown(event_id: str | None) -> str | None:
 class StoredLifecycleEvent:
     """A lifecycle record that was read back. Two equal ones in a row are one event that a crash repeated."""
 
-    after: Number
+    after: EventSequence
     """Every number up to this one is in Kafka."""
     kind: str
     ids: tuple[str | None, str | None]

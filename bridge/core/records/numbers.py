@@ -21,7 +21,7 @@ _EPOCH_DIGITS, _SEQUENCE_DIGITS = 10, 12
 _LARGEST = 10**12
 
 
-class Number(NamedTuple):
+class EventSequence(NamedTuple):
     """The number of an event within its session; as text its id, ``<epoch>:<number>``."""
 
     epoch: int
@@ -93,14 +93,14 @@ def json_object(value: bytes) -> dict[str, Any]:
     return members if isinstance(members, dict) else {}
 
 
-def number_in(epoch: object, sequence: object) -> Number | None:
+def number_in(epoch: object, sequence: object) -> EventSequence | None:
     """Parse the attributes ``epoch`` and ``sequence``; None if one is invalid, or if they name different epochs."""
     if isinstance(epoch, bytes) and isinstance(sequence, bytes):
         epoch, sequence = epoch.decode("ascii", "replace"), sequence.decode("ascii", "replace")
     if not (isinstance(epoch, str) and isinstance(sequence, str)):
         return None
     epoch_value, number = digits(epoch), digits(sequence.removeprefix(f"{epoch}:"))
-    return None if epoch_value is None or number is None else Number(epoch_value, number)
+    return None if epoch_value is None or number is None else EventSequence(epoch_value, number)
 
 
 def digits(text: object) -> int | None:
