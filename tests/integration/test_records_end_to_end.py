@@ -189,7 +189,7 @@ def test_data_too_large_for_the_reader_is_a_marker_with_its_full_size(
     assert texts(kafka, namespace, SESSION) == ["2"]
 
 
-def test_a_record_too_large_for_its_topic_becomes_a_dead_letter_alone(kafka: str, namespace: str, tmp_path: Path) -> None:
+def test_only_a_too_large_record_becomes_a_dead_letter(kafka: str, namespace: str, tmp_path: Path) -> None:
     """A topic smaller than ``events.max_bytes``: a warning at the start, one dead letter, none beside it lost."""
     for topic in ("events", "dead-letters"):
         create_topic(kafka, f"{namespace}.{topic}", 1, {"max.message.bytes": "20000"})
