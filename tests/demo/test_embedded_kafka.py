@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer
 
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from tests.support.waiting import TIMEOUT, wait_until
+from tests.support.waiting import SCALE, TIMEOUT, wait_until
 
 
 def test_records_go_in_and_come_out_while_it_runs():
@@ -57,6 +57,6 @@ def test_the_first_member_of_a_group_does_not_wait_for_others():
         consumer.subscribe(["mix.checkpoints"], on_assign=lambda _, found: assigned.append(len(found)))
         began = monotonic()
         wait_until(lambda: consumer.poll(0.01) or assigned)
-        assert monotonic() - began < 2.5
+        assert monotonic() - began < 2.5 * SCALE
         consumer.close()
     assert assigned == [partitions]

@@ -15,6 +15,7 @@ from bridge.http.transport import Transport
 from bridge.sse.connection import Connector, Endpoint
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected, Outcome
+from tests.support.waiting import SCALE
 
 E1 = b"id: 1\ndata: one\n\n"
 E2 = b"id: 2\ndata: two\n\n"
@@ -29,7 +30,7 @@ def endpoint(**changes: Any) -> Endpoint:
 
 def transport(**changes: Any) -> Transport:
     """A transport that trusts the tests' own authority."""
-    values: dict[str, Any] = {"connect_timeout": 5.0, "read_timeout": 10.0, "tls": client_tls()}
+    values: dict[str, Any] = {"connect_timeout": 5.0 * SCALE, "read_timeout": 10.0 * SCALE, "tls": client_tls()}
     return Transport(**values | changes)
 
 

@@ -15,7 +15,7 @@ from bridge.core.records.claim import CLAIM_KEY
 from tests.support.process import Bridge
 from tests.support.scene import events
 from tests.support.topics import Read
-from tests.support.waiting import TIMEOUT, wait_until
+from tests.support.waiting import SCALE, TIMEOUT, wait_until
 from tests.torture.fleet import Fleet, Replica
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, FleetTest, fleet_settings, one_reader_at_a_time
 from tests.torture.run import Load, Place, Run
@@ -23,7 +23,7 @@ from tests.torture.sight import Sight
 from tests.torture.streams import moved_after
 
 LOAD = Load(sessions=24, rate=20.0)  # so many that each replica's shards have some, but for 1 run of 5,000
-LONG = 60.0
+LONG = 60.0 * SCALE
 """A session time-out that is longer than any test: a replica that returns earlier did not wait for it."""
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_lost_when_replicas_leave_die_and_are_paused(
         test.make("leave", a)
         fleet.finish()
         one_reader_at_a_time(fleet)
-        assert max(test.times["leave"]) < 6, "a graceful shutdown waits for no time-out"
+        assert max(test.times["leave"]) < 6 * SCALE, "a graceful shutdown waits for no time-out"
         figures = fleet.run.prove(f"replicas, {guarantee}", 5, new_epochs=guarantee == AT_LEAST_ONCE)
         if guarantee == AT_LEAST_ONCE:
             assert stale_writes(kafka, namespace), "no stale write: the test did not reach its case"

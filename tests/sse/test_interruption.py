@@ -29,10 +29,10 @@ from tests.fakes.raw_server import (
     serving,
 )
 from tests.fakes.streams import E1, E2, INCOMPLETE, endpoint, read_all, read_on, refused, server_tls
-from tests.support.waiting import TIMEOUT, let_pass, wait_until
+from tests.support.waiting import SCALE, TIMEOUT, let_pass, wait_until
 
-IMMEDIATELY = 2.0
-"""Seconds. A wake-up takes under a millisecond; on a busy machine a test allows more, but far less than any timeout."""
+IMMEDIATELY = 2.0 * SCALE
+"""Seconds. A wake-up takes under a millisecond; this is far less than the timeouts of the connections."""
 
 
 class ReadingThread:
@@ -157,7 +157,7 @@ def test_a_proxy_without_a_response_ends_after_the_connect_timeout() -> None:
 def test_a_connect_without_a_response_can_be_ended() -> None:
     """Before a connection exists."""
     with full_backlog() as port:
-        reading = ReadingThread(Connector(endpoint(connect_timeout=15.0)), f"http://127.0.0.1:{port}/")
+        reading = ReadingThread(Connector(endpoint(connect_timeout=60.0)), f"http://127.0.0.1:{port}/")
         wait_until(lambda: reading.connector._cutter._duplicate is not None, what="the attempt")
         begin = monotonic()
         reading.connector.stop()
@@ -240,7 +240,7 @@ def test_hundreds_of_readers_stop_together() -> None:
         for reading in readers:
             reading.connector.stop()
         assert {reading.join().kind for reading in readers} == {Kind.STOPPED}
-        assert monotonic() - begin < 5
+        assert monotonic() - begin < 5 * SCALE
         assert {tuple(reading.data) for reading in readers} == {("one",)}
 
 
@@ -313,7 +313,7 @@ def test_a_heartbeat_within_the_read_timeout_keeps_the_stream() -> None:
 
 def test_a_heartbeat_after_the_read_timeout_is_silence() -> None:
     """Detected after the timeout, not after the heartbeat."""
-    with serving(every(5.0, [b": heartbeat\n"] * 2)) as server:
+    with serving(every(60.0, [b": heartbeat\n"] * 2)) as server:
         begin = monotonic()
         outcome = read_all(server.url, read_timeout=0.3)[1]
         assert 0.3 <= monotonic() - begin < IMMEDIATELY
@@ -329,7 +329,7 @@ def test_no_head_within_the_read_timeout_is_silence() -> None:
 
 def test_a_slow_stream_without_a_closed_block_stalls() -> None:
     """Each byte resets the read timeout. Stall detection ends the stream after two of them."""
-    with serving(every(0.05, [b"data: "] + [b"x"] * 100)) as server:
+    with serving(every(0.05, [b"data: "] + [b"x"] * 1000)) as server:
         begin = monotonic()
         data, outcome, stream = read_all(server.url, read_timeout=0.2)
         assert 0.4 <= monotonic() - begin < IMMEDIATELY

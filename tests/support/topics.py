@@ -69,7 +69,7 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[Re
     The list is empty when the topic does not exist. ``committed`` hides uncommitted records of transactions.
     """
     partitions = partitions_of(bootstrap, topic)
-    with _reader(bootstrap, committed=committed) as consumer:
+    with reader(bootstrap, committed=committed) as consumer:
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         found = list(_until_all_ends(consumer, set(partitions)))
     return sorted(found, key=lambda record: (record.partition, record.offset))
@@ -77,7 +77,7 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[Re
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """Return the high watermark of every partition."""
-    with _reader(bootstrap, committed=False) as consumer:
+    with reader(bootstrap, committed=False) as consumer:
         return {
             partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT)[1]
             for partition in partitions_of(bootstrap, topic)
@@ -85,7 +85,8 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 @contextmanager
-def _reader(bootstrap: str, *, committed: bool) -> Iterator[Consumer]:
+def reader(bootstrap: str, *, committed: bool) -> Iterator[Consumer]:
+    """Open a consumer that reports the end of each partition and commits no offsets."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -110,7 +111,7 @@ def _until_all_ends(consumer: Consumer, open_ends: set[int]) -> Iterator[Read]:
         for message in _next(consumer):
             error = message.error()
             if error is None:
-                yield _as_read(message)
+                yield as_read(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 open_ends.discard(_int(message.partition()))
             else:
@@ -125,7 +126,8 @@ def _next(consumer: Consumer) -> list[Message]:
     return [message, *consumer.consume(1000, timeout=0)]
 
 
-def _as_read(message: Message) -> Read:
+def as_read(message: Message) -> Read:
+    """Convert a message of the client."""
     headers = message.headers() or []
     assert isinstance(headers, list)  # the client returns lists; its type also covers arguments of produce()
     return Read(

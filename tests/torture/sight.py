@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import uuid
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
@@ -12,10 +10,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, Self
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from bridge.clock import monotonic
-from tests.support.topics import partitions_of
+from tests.support.rule import Follower
+from tests.support.topics import as_read, partitions_of, reader
 from tests.support.waiting import TIMEOUT
 
 _AT_ONCE = 1000
@@ -33,19 +32,10 @@ class Sight:
     """Reads committed records as they arrive, in its own thread. Any thread may query it."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
-        """``topic`` holds events in the structured format."""
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": f"sight-{uuid.uuid4().hex}",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "log_level": 2,
-            }
-        )
-        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions_of(bootstrap, topic)])
+        self._bootstrap = bootstrap
+        self._places = [TopicPartition(topic, partition, 0) for partition in partitions_of(bootstrap, topic)]
         self._seen: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
-        self._highest: dict[str, str] = {}
+        self._follower = Follower()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="sight", daemon=True)
 
@@ -56,7 +46,6 @@ class Sight:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(TIMEOUT)
-        self._consumer.close()
 
     def last(self, session: str) -> float:
         """Return the time of the newest event; 0 before the first."""
@@ -77,17 +66,15 @@ class Sight:
         return max(gaps, default=Stop(0.0, session, since))
 
     def _look(self) -> None:
-        while not self._over.is_set():
-            message = self._consumer.poll(0.2)
-            if message is not None:
-                self._note([message, *self._consumer.consume(_AT_ONCE, timeout=0)], monotonic())
+        with reader(self._bootstrap, committed=True) as consumer:
+            consumer.assign(self._places)
+            while not self._over.is_set():
+                message = consumer.poll(0.2)
+                if message is not None:
+                    self._note([message, *consumer.consume(_AT_ONCE, timeout=0)], monotonic())
 
     def _note(self, messages: Sequence[Message], now: float) -> None:
         for each in messages:
-            value = each.value()
-            if each.error() is None and value is not None:
-                envelope = json.loads(value)
-                session, number = envelope["subject"], envelope["sequence"]
-                if number > self._highest.get(session, ""):
-                    self._highest[session] = number
-                    self._seen[session].append(now)
+            new = self._follower.take(as_read(each)) if each.error() is None else None
+            if new is not None:
+                self._seen[new.key.partition("/")[2]].append(now)
