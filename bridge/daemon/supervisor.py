@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
 from bridge.daemon.limits import set_switch_interval
 from bridge.daemon.running_sessions import RunningSession, RunningSessions

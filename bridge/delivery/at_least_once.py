@@ -2,7 +2,7 @@
 
 Crash points: before a batch is acknowledged no checkpoint covers it, so a restart reads its events again and gives them
 the same numbers. After that the timer writes only positions that are acknowledged. A first position and a new epoch are
-acknowledged before their first record is produced (:class:`bridge.core.in_flight.CheckpointBarrier`).
+acknowledged before their first record is produced (:class:`bridge.core.entries.CheckpointBarrier`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from structlog.stdlib import get_logger
 
 from bridge.clock import unix_ms
+from bridge.core.entries import Announcement, CheckpointBarrier, Entry
 from bridge.core.identity import Position, SessionKey, partition_of
-from bridge.core.in_flight import Announcement, CheckpointBarrier, Entry
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.lifecycle import LifecycleWriter
 from bridge.core.stream.overlap import OverlapWindow

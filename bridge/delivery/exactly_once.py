@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics

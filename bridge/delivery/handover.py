@@ -8,9 +8,10 @@ from typing import NamedTuple, Protocol, cast
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.in_flight import Announcement, Batch, Entry, Message, Stage
+from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.headers import MARKER_BYTES, prefix
-from bridge.core.records.rules import Encoded, Encoder, Record, counts_of
+from bridge.core.records.record import Encoded, Record, counts_of
 from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.isolation import Isolation
 from bridge.delivery.session import Session

@@ -13,7 +13,8 @@ from math import inf
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
-from bridge.core.in_flight import Announcement, Batch, CheckpointBarrier, Entry, Stage, plan_resend
+from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Stage
+from bridge.core.in_flight import plan_resend
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
 from bridge.delivery.producers import Producers

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.core.identity import Position, SessionKey
 from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.rules import Encoder
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import MemoryBudget

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.clock import unix_ms
+from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry
 from bridge.core.identity import Position, SessionKey, new_epoch
-from bridge.core.in_flight import Announcement, Batch, CheckpointBarrier, Entry
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.rules import Encoded
+from bridge.core.records.record import Encoded
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import CheckpointWriter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bridge.core.in_flight import Batch
+from bridge.core.entries import Batch
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 
 

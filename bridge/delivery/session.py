@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bridge.core.identity import Position, SessionKey
 from bridge.core.in_flight import InFlight
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from structlog.stdlib import get_logger
 
-from bridge.core.in_flight import Announcement, Batch, CheckpointBarrier, Entry, Message, Stage
+from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Message, Stage
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover

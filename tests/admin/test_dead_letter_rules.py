@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.admin.dead_letters.rules import Unsendable, as_record, marked
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.numbers import NumberedRecord, number_of
-from bridge.core.records.rules import Encoder, Format, Record, Rules
+from bridge.core.records.record import Record
+from bridge.core.records.rules import Format, Rules
 from bridge.core.stream.event import Event, Oversize
 from tests.support.dead_letters import KEY, MS, RULES, TEXT, letter_record, read
 

@@ -8,18 +8,12 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Message, Stage
 from bridge.core.identity import Position, SessionKey
-from bridge.core.in_flight import (
-    Announcement,
-    Batch,
-    CheckpointBarrier,
-    Entry,
-    InFlight,
-    Message,
-    Stage,
-    plan_resend,
-)
-from bridge.core.records.rules import Encoder, Route, Rules, cursor_after
+from bridge.core.in_flight import InFlight, plan_resend
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.record import cursor_after
+from bridge.core.records.rules import Route, Rules
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, digest
 from tests.support.effort import EXAMPLES

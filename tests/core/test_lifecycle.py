@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.core.identity import UNSENDABLE_ID, SessionKey
 from bridge.core.records.lifecycle import Kind, LifecycleEvent, LifecycleWriter
-from bridge.core.records.rules import Record
+from bridge.core.records.record import Record
 from tests.support.rule import understand
 from tests.support.topics import Read
 

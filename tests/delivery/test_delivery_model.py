@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint, decode
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.delivery.at_least_once import AtLeastOnce, Limits

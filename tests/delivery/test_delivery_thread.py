@@ -12,13 +12,14 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.record import RECORD_OVERHEAD
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import budget as budget_module
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
-from bridge.delivery.budget import RECORD_OVERHEAD, MemoryBudget
+from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher

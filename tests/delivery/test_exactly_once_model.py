@@ -23,8 +23,8 @@ from structlog.testing import capture_logs
 from bridge.clock import monotonic
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, decode
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.rules import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import exactly_once, handover, shard_thread, transaction, transactional_id

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.core.identity import Position, SessionKey, sendable
 from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow

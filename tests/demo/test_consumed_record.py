@@ -7,7 +7,8 @@ import json
 import pytest
 
 from bridge.core.identity import SessionKey
-from bridge.core.records.rules import Encoder, Rules
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
 from bridge.demo.consumed_record import ConsumedRecord, NotUnderstood, understand
 from bridge.mix.events import VALIDATORS

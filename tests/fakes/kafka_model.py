@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
-from bridge.core.records.rules import Record
+from bridge.core.records.record import Record
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.producer import ProduceFailed, QueueFull, Role
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
-from bridge.core.records.rules import Record
+from bridge.core.records.record import Record
 from bridge.kafka.producer import ProduceFailed, QueueFull, Report
 from bridge.kafka.transactional import Verdict
 from tests.fakes.kafka_model import NO_TOPIC, PURGED, TOO_LARGE, Place, produce_all

@@ -32,8 +32,10 @@ from bridge.core.in_flight import SENT_AGAIN
 from bridge.core.records import checkpoint, claim, member_metadata
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.dead_letter import DeadLetter, Place, dead_letter_of
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
-from bridge.core.records.rules import Encoder, Record, Rules
+from bridge.core.records.record import Record
+from bridge.core.records.rules import Rules
 from bridge.core.snapshot import (
     BridgeSnapshot,
     Counters,

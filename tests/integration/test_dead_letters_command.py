@@ -23,7 +23,9 @@ from bridge.admin.dead_letters.topic import DeadLetters
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import Place, dead_letter_of
-from bridge.core.records.rules import Encoder, Format, Record, Route, Rules
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.record import Record
+from bridge.core.records.rules import Format, Route, Rules
 from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
 from bridge.kafka.record_sender import Outcome, Outgoing, RecordSender

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
-from bridge.core.records.rules import Encoder, Format
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.rules import Format
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics

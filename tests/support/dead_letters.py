@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import DeadLetter, Place, dead_letter_of
-from bridge.core.records.rules import Encoder, Record, Rules
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.record import Record
+from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 

@@ -82,7 +82,7 @@ def _position(given: tuple[Any, ...]) -> Any:
 _PUBLISHER, _SENDER, _CHECKPOINTS = (
     f"bridge.delivery.{name}" for name in ("publisher", "idempotent_sender", "checkpoint_writer")
 )
-_ENTRY = "bridge.core.in_flight"
+_ENTRY = "bridge.core.entries"
 _READER, _TRANSACTIONS, _SHARDS = "bridge.sharding.restore", "bridge.kafka.transactional", "bridge.sharding.shard"
 
 POINTS = {

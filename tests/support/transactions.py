@@ -16,7 +16,7 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.claim import Claim
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics

@@ -13,7 +13,8 @@ from bridge.admin.dead_letters.topic import DeadLetters, EventId, replayed_befor
 from bridge.admin.kafka_access import KafkaAccess
 from bridge.clock import unix_ms
 from bridge.core.records.dead_letter import DeadLetter
-from bridge.core.records.rules import Record, Rules
+from bridge.core.records.record import Record
+from bridge.core.records.rules import Rules
 from bridge.errors import BridgeError
 from bridge.kafka.record_sender import Outcome, Outgoing
 from bridge.kafka.topic_admin import TopicAdmin

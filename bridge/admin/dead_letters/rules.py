@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bridge.core.records.dead_letter import DeadLetter
-from bridge.core.records.rules import Encoder, Record, Rules
+from bridge.core.records.encoder import Encoder
+from bridge.core.records.record import Record
+from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
 
 _MARK = b'{"replayed":true,'

@@ -16,7 +16,7 @@ from bridge.core.identity import UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import STRUCTURED_HEADERS, Names
 from bridge.core.records.headers import epoch_text, prefix, sequence_text
 from bridge.core.records.numbers import EventSequence, digits, json_object, number_in
-from bridge.core.records.rules import Record
+from bridge.core.records.record import Record
 from bridge.core.terminal_text import one_line
 
 Kind = Literal["attached", "resumed", "gap", "reset", "unresumable", "ended"]
