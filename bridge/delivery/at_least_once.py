@@ -233,6 +233,7 @@ class AtLeastOnce:
         """Go round once: run reports, send what waits, write checkpoints."""
         self._note_stall(monotonic())
         self._poll()
+        self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
         self._note_suspension()
         self._rewrite_checkpoints()
         if self._answered:  # the result of poll also counts errors about lost connections

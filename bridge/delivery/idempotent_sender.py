@@ -146,7 +146,8 @@ class IdempotentSender:
         with self.session.lock:
             for entry in self._entries:
                 entry.lose()
-                if entry.stage is Stage.LOST:
+                # A batch of several requests may be both: one refused, and a later one written without a report.
+                if entry.stage in {Stage.LOST, Stage.REFUSED}:
                     self._handover.has_failed = True
                     is_known = not isinstance(entry, Batch) or self._was_known(entry, recreated)
                     self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)

@@ -82,7 +82,7 @@ class SessionPublisher:
         its events again, and they get the same numbers from the same position.
         """
         session = self._session
-        size = 0
+        is_counted = False
         try:
             start = session.position
             encoded = self._encode(events, start)
@@ -92,11 +92,15 @@ class SessionPublisher:
                 if session.position != start:  # delivery began a new epoch meanwhile
                     start = session.position
                     encoded = self._encode(events[: encoded.length], start)
-                size = encoded.size
-                self._add_batch(Batch(events[: encoded.length], encoded, start), encoded)
+                batch = Batch(events[: encoded.length], encoded, start)
+                # Counted before the lock is released: delivery may discard the batch, and free its bytes, at once.
+                session.budget.settle(_BATCH_BYTES, encoded.size)
+                session.taken += encoded.size
+                is_counted = True
+                self._add_batch(batch, encoded)
         finally:
-            session.budget.settle(_BATCH_BYTES, size)
-            session.taken += size
+            if not is_counted:
+                session.budget.settle(_BATCH_BYTES, 0)
         return encoded.length
 
     def _encode(self, events: Sequence[Event], start: Position) -> Encoded:
@@ -115,8 +119,12 @@ class SessionPublisher:
 
     @property
     def overlap_window(self) -> OverlapWindow:
-        """The window of the stream after everything submitted so far."""
-        return self._session.in_flight.submitted
+        """The window of the stream after everything submitted so far.
+
+        Under the lock: while delivery splits the newest batch, the window of its first part alone would be returned.
+        """
+        with self._session.lock:
+            return self._session.in_flight.submitted
 
     def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
         """Number what follows in a new epoch, which resumes at ``overlap_window``; never waits.
@@ -143,14 +151,14 @@ class SessionPublisher:
     def mark_ids_uncertain(self) -> None:
         """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
         with self._session.lock:
-            self._add(CheckpointBarrier(self.position, self.overlap_window._replace(certain=False)))
+            self._add(CheckpointBarrier(self.position, self._session.in_flight.submitted._replace(certain=False)))
 
     def end(self, why: LifecycleEvent) -> None:
         """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
         session = self._session
         with session.lock:
             if session.epoch:
-                barrier = CheckpointBarrier(self.position, self.overlap_window, "ended")
+                barrier = CheckpointBarrier(self.position, session.in_flight.submitted, "ended")
                 self._add(Announcement(why, self.position), barrier)
 
     def stop(self) -> None:

@@ -123,7 +123,8 @@ class Shard:
         if self.state is ShardState.RETURNING:
             self._return(restored)
             return
-        self.lease.claimed(restored.token)
+        if self.state is not ShardState.SUSPENDED:  # lost again: the next reading shows who owned it in between
+            self.lease.claimed(restored.token)
         if self.state is ShardState.RESTORING:
             self._own_or_block(restored)
         elif self.state is ShardState.REREADING:
@@ -161,6 +162,7 @@ class Shard:
         """Suspend: Kafka was perhaps only away, and then the records in memory are still worth delivering."""
         self._change(ShardSignal.LOST)
         if self.state is ShardState.GONE:
+            self.is_undelivered = not self._with.sessions.is_drained(self.lease.shard, readers=False)
             self._clear()
             return
         self.lease.suspend()  # it may have been resumed just now

@@ -513,3 +513,30 @@ def test_a_recreated_topic_is_claimed_again(scene: Scene) -> None:
         scene.read(token)
         assert (lease.first_token, lease.fencing_token) == (token, token)
     assert len(scene.reader.requests) == 3
+
+
+def test_a_shard_lost_during_shutdown_counts_as_undelivered() -> None:
+    """Kafka is away, and the group session times out before the records are delivered: that is no success."""
+    scene = Scene()
+    scene.owning()
+    scene.sessions.is_delivered = False
+    scene.coordinator.stop(monotonic() + 60)
+    scene.leases.lose(ONE)
+    scene.tick()
+    assert scene.states == {}
+    assert scene.coordinator.left_undelivered == 1
+
+
+def test_a_reading_that_ends_after_another_loss_proves_no_ownership() -> None:
+    """Another process claimed at 9. The answer to our claim at 15 arrives when the shard is lost again."""
+    scene = Scene()
+    lease = scene.owning()
+    scene.leases.lose(ONE)
+    scene.assign()
+    _, done = scene.reader.requests[-1]
+    scene.leases.lose(ONE)
+    done(RestoredShard(HOME, 15, None, log_with(claim_offsets=[7, 9])))
+    scene.tick()
+    scene.assign()
+    scene.read(20, log_with(claim_offsets=[7, 9, 15]))
+    assert lease.is_over

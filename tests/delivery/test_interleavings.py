@@ -1,0 +1,171 @@
+"""Moments between two threads, or in the middle of a call, at which delivery must still be right."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+import pytest
+
+from bridge.core.identity import SessionKey
+from bridge.core.in_flight import Batch
+from bridge.core.records.rules import Encoder
+from bridge.core.records.sizes import SizeLimits
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery import at_least_once, idempotent_sender, lease
+from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.lease import Lease, Prover
+from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.topic_ids import TopicIds
+from bridge.kafka.producer import IdempotentProducer, Role
+from tests.fakes.kafka_model import TOO_LARGE
+from tests.fakes.membership import SoleOwner
+from tests.fakes.scripted_producer import Message, ScriptedProducer
+from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
+
+KEY = SessionKey("local", "s0")
+
+
+class Rig:
+    """At-least-once delivery of one session, whose broker and delivery thread the test plays."""
+
+    def __init__(self, prover: Prover | None = None) -> None:
+        self.producers: list[ScriptedProducer] = []
+        self.topic_ids = {EVENTS: "1"}
+        self.delivery = AtLeastOnce(
+            self._made,
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            SizeLimits(),
+            TopicIds(dict(self.topic_ids), lambda: dict(self.topic_ids)),
+            Limits(1.0, 10_000, 10**9),
+            lambda: None,
+        )
+        self.publisher: SessionPublisher = self.delivery.open(
+            KEY, Encoder(RULES, KEY), "", None, Lease(0, prover or SoleOwner())
+        )
+        self.publisher.begin_epoch(OverlapWindow.starting("0"))
+        self.publisher._waits_for_fast_path = False
+
+    def _made(self, role: Role) -> IdempotentProducer:
+        self.producers.append(ScriptedProducer(role))
+        return cast("IdempotentProducer", self.producers[-1])
+
+    def producer(self, role: Role) -> ScriptedProducer:
+        return next(each for each in reversed(self.producers) if each.role is role)
+
+    def settle(self, turns: int = 6) -> None:
+        """Some turns of the delivery thread; Kafka acknowledges everything after each."""
+        for _ in range(turns):
+            self.delivery.turn()
+            for producer in self.producers:
+                producer.acknowledge()
+
+
+def events(first: int, count: int) -> list[Event]:
+    return [Event("agent", '"x"', str(at), str(at), 1_700_000_000_000) for at in range(first, first + count)]
+
+
+def test_a_batch_that_is_refused_and_lost_in_a_new_topic_starts_an_epoch():
+    """Kafka accepts any first number of an unknown producer: the second request may stand behind the refused one."""
+    rig = Rig()
+    rig.settle()
+    rig.publisher.submit(events(1, 3))
+    rig.settle()
+    epoch = rig.publisher.position.epoch
+    rig.topic_ids[EVENTS] = "2"
+    rig.publisher.submit(events(4, 10))
+    producer = rig.producer(Role.EVENTS)
+    first, _unreported = producer.queue[:5], producer.queue[5:]
+    producer.queue.clear()
+    for topic, report in first:
+        report(TOO_LARGE, Message(topic))
+    producer.fatal = "gapless"
+    rig.settle(25)
+    assert rig.publisher.in_flight == 0
+    assert rig.publisher.position.epoch > epoch
+
+
+def test_a_stall_within_a_poll_leads_to_no_checkpoint_without_proof(monkeypatch: pytest.MonkeyPatch):
+    """The process is stopped while it polls, and the reports are there when it is woken."""
+    now = 1000.0
+
+    class Proven:
+        proven_at = now
+
+        def ask(self) -> None: ...
+
+        def prove(self, *_arguments: object) -> bool:
+            return False
+
+    prover = Proven()
+    for module in (at_least_once, idempotent_sender, lease):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
+    rig = Rig(cast("Prover", prover))
+
+    def settle() -> None:
+        nonlocal now
+        for _ in range(60):
+            now += 0.05
+            prover.proven_at = now
+            rig.settle(1)
+
+    settle()
+    rig.publisher.submit(events(1, 1))
+    settle()
+    rig.publisher.submit(events(2, 3))
+    checkpoints = rig.producer(Role.POSITIONS)
+    written = checkpoints.produced
+
+    def stop_for_a_minute() -> None:
+        nonlocal now
+        now += 60.0
+        rig.producer(Role.EVENTS).acknowledge()
+
+    rig.producer(Role.EVENTS).on_poll = stop_for_a_minute
+    rig.delivery.turn()
+    assert checkpoints.produced == written
+    assert rig.publisher.acknowledged is not None
+
+
+def test_the_window_is_whole_while_delivery_splits_the_newest_batch(monkeypatch: pytest.MonkeyPatch):
+    """The worker that reconnects then must not resume from the first part: it would number the rest again."""
+    rig = Rig()
+    rig.publisher.submit(events(1, 10))
+    whole, seen = rig.publisher.overlap_window, []
+    split = Batch.split
+    workers: list[threading.Thread] = []
+
+    def observed(batch: Batch, records: int) -> Batch:
+        tail = split(batch, records)
+        workers.append(threading.Thread(target=lambda: seen.append(rig.publisher.overlap_window)))
+        workers[-1].start()
+        workers[-1].join(0.05)
+        return tail
+
+    monkeypatch.setattr(Batch, "split", observed)
+    rig.settle()
+    for worker in workers:
+        worker.join(10.0)
+    assert seen
+    assert set(seen) == {whole}
+
+
+def test_a_batch_that_is_discarded_at_once_gives_its_bytes_back(monkeypatch: pytest.MonkeyPatch):
+    """The lease is revoked before the worker has counted the batch."""
+    rig = Rig()
+    settle = rig.delivery.budget.settle
+
+    def revoked_first(reserved: int, size: int) -> None:
+        revoking = threading.Thread(target=rig.publisher.revoke)
+        revoking.start()
+        revoking.join(0.05)
+        settle(reserved, size)
+
+    monkeypatch.setattr(rig.delivery.budget, "settle", revoked_first)
+    rig.publisher.submit(events(1, 5))
+    monkeypatch.undo()
+    rig.publisher.revoke()
+    rig.settle()
+    assert rig.delivery.budget.held == 0

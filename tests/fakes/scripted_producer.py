@@ -1,0 +1,63 @@
+"""A producer whose broker the test plays: records wait until the test reports them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bridge.core.records.rules import Record
+from bridge.kafka.producer import Report, Role
+
+
+class Message:
+    """The record in a delivery report."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def topic(self) -> str:
+        return self._topic
+
+
+class ScriptedProducer:
+    """Takes every record. ``acknowledge`` reports them; ``on_poll`` is called once, in the next poll."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.fatal: str | None = None
+        self.queue: list[tuple[str, Report]] = []
+        self.produced = 0
+        self.is_abandoned = False
+        self.on_poll: Callable[[], None] | None = None
+
+    def produce(
+        self, topic: str, _value: object, _key: object, _headers: object, _timestamp: object, report: Report,
+        _partition: int = -1,
+    ) -> None:  # fmt: skip
+        self.queue.append((topic, report))
+        self.produced += 1
+
+    def produce_all(self, records: Sequence[Record], report: Report, /) -> tuple[int, None]:
+        self.queue += [(record.topic, report) for record in records]
+        self.produced += len(records)
+        return len(records), None
+
+    def poll(self, _timeout: float) -> int:
+        on_poll, self.on_poll = self.on_poll, None
+        if on_poll is not None:
+            on_poll()
+        return 0
+
+    flush = poll
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
+        self.queue.clear()
+
+    def answers(self, *_arguments: object) -> bool:
+        return True
+
+    def acknowledge(self) -> None:
+        """Report everything that waits as written."""
+        queue, self.queue = self.queue, []
+        for topic, report in queue:
+            report(None, Message(topic))
