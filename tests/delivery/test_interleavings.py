@@ -20,10 +20,10 @@ from bridge.delivery.lease import Lease, Prover
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
+from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.kafka_model import TOO_LARGE
 from tests.fakes.membership import SoleOwner
-from tests.fakes.scripted_producer import Message, ScriptedProducer
-from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
+from tests.fakes.scripted_producer import ScriptedProducer, message
 
 KEY = SessionKey("local", "s0")
 
@@ -80,7 +80,7 @@ def test_a_batch_that_is_refused_and_lost_in_a_new_topic_starts_an_epoch():
     first, _unreported = producer.queue[:5], producer.queue[5:]
     producer.queue.clear()
     for topic, report in first:
-        report(TOO_LARGE, Message(topic))
+        report(TOO_LARGE, message(topic))
     producer.fatal = "gapless"
     rig.settle(25)
     assert rig.publisher.in_flight == 0
@@ -115,7 +115,7 @@ def test_a_stall_within_a_poll_leads_to_no_checkpoint_without_proof(monkeypatch:
     rig.publisher.submit(events(1, 1))
     settle()
     rig.publisher.submit(events(2, 3))
-    checkpoints = rig.producer(Role.POSITIONS)
+    checkpoints = rig.producer(Role.CHECKPOINTS)
     written = checkpoints.produced
 
     def stop_for_a_minute() -> None:
@@ -157,15 +157,19 @@ def test_a_batch_that_is_discarded_at_once_gives_its_bytes_back(monkeypatch: pyt
     rig = Rig()
     settle = rig.delivery.budget.settle
 
+    def revoke() -> None:
+        rig.publisher.revoke()
+        rig.settle()
+
+    revoking = threading.Thread(target=revoke)
+
     def revoked_first(reserved: int, size: int) -> None:
-        revoking = threading.Thread(target=rig.publisher.revoke)
         revoking.start()
         revoking.join(0.05)
         settle(reserved, size)
 
     monkeypatch.setattr(rig.delivery.budget, "settle", revoked_first)
     rig.publisher.submit(events(1, 5))
-    monkeypatch.undo()
-    rig.publisher.revoke()
+    revoking.join(10.0)
     rig.settle()
     assert rig.delivery.budget.held == 0

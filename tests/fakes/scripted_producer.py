@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
+
+from confluent_kafka import Message as KafkaMessage
 
 from bridge.core.records.rules import Record
 from bridge.kafka.producer import Report, Role
@@ -16,6 +19,11 @@ class Message:
 
     def topic(self) -> str:
         return self._topic
+
+
+def message(topic: str) -> KafkaMessage:
+    """The record that a report is about."""
+    return cast("KafkaMessage", Message(topic))
 
 
 class ScriptedProducer:
@@ -60,4 +68,4 @@ class ScriptedProducer:
         """Report everything that waits as written."""
         queue, self.queue = self.queue, []
         for topic, report in queue:
-            report(None, Message(topic))
+            report(None, message(topic))
