@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
+from bridge.core.entries import Batch
 from bridge.core.identity import SessionKey
-from bridge.core.in_flight import Batch
 from bridge.core.records.rules import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
