@@ -9,7 +9,7 @@ import pytest
 
 from bridge.core.entries import Batch
 from bridge.core.identity import SessionKey
-from bridge.core.records.rules import Encoder
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow

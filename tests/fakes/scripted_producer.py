@@ -7,7 +7,7 @@ from typing import cast
 
 from confluent_kafka import Message as KafkaMessage
 
-from bridge.core.records.rules import Record
+from bridge.core.records.record import Record
 from bridge.kafka.producer import Report, Role
 
 

@@ -241,12 +241,12 @@ def test_a_stop_does_not_wait_for_a_client_that_does_nothing() -> None:
         assert endpoint.join(clock.monotonic() + TIMEOUT)
 
 
-def test_no_signal_handler_is_installed(port: int) -> None:
+def test_no_signal_handler_is_installed() -> None:
     """Signals belong to the daemon's main thread."""
-    assert ask(port, "/livez").ok
-    # ignored where the tests run in the background of a shell without job control
-    assert signal.getsignal(signal.SIGINT) in {signal.default_int_handler, signal.SIG_IGN}
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with serving() as port:
+        assert ask(port, "/livez").ok
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_the_log_contains_no_requests(caplog: pytest.LogCaptureFixture) -> None:
