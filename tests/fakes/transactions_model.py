@@ -119,7 +119,7 @@ class ModelTransactions:
         self.end(shard, commit=False)
 
 
-_TIMEOUTS = 1000
+_MAX_REFUSED = 1000
 """So many records may be refused between two polls: nobody hands more over in one round."""
 
 
@@ -147,7 +147,7 @@ class ModelTransactionalProducer:
         self._state = State.NONE
         self._queued: dict[Place, deque[Sent]] = defaultdict(deque)
         self._sent_until = 0.0
-        self._untold: list[tuple[Sent, KafkaError]] = []
+        self._unreported: list[tuple[Sent, KafkaError]] = []
         self._refused = 0
         self._changes_epoch = False
 
@@ -182,11 +182,11 @@ class ModelTransactionalProducer:
     ) -> None:
         assert timestamp_ms > 0
         assert self._state is not State.NONE, "a record outside of any transaction"
-        assert not self.abandoned, "a record for a producer that was given up"
+        assert not self.abandoned, "a record for an abandoned producer"
         self._live(self._chance.choice((0, 0, 0, 1)))  # requests fail in the background, and a poll reports them
         if self._state is State.FAILED or self.fatal is not None:
             self._refused += 1
-            assert self._refused < _TIMEOUTS, "a transaction that failed is asked again and again, and never polled"
+            assert self._refused < _MAX_REFUSED, "produce() is repeated in a failed transaction without a poll"
             raise QueueFull
         if len(value) > self._kafka.client_limit:
             raise ProduceFailed(TOO_LARGE)
@@ -198,31 +198,31 @@ class ModelTransactionalProducer:
 
     def poll(self) -> None:
         self._live(self._chance.randrange(6))
-        self._tell()
+        self._run_reports()
 
     def flush(self, timeout: float) -> int:
         self._live(self._chance.choice((5, 10**6)))
-        self._tell()
+        self._run_reports()
         left = sum(map(len, self._queued.values()))
         if left:
             self._kafka.clock.now += timeout
         return left
 
     def commit(self, timeout: float) -> Verdict:
-        assert not any(self._queued.values()), "a commit of what was not flushed"
+        assert not any(self._queued.values()), "a commit without a flush"
         assert self._state is State.OPEN
         return self._end(timeout, commit=True)
 
     def abort(self, timeout: float) -> Verdict:
         self._changes_epoch = self._state is State.FAILED or any(self._queued.values())
         self._purge()
-        self._tell()
+        self._run_reports()
         return self._end(timeout, commit=False)
 
     def abandon(self) -> None:
         self.abandoned = True
         self._queued.clear()
-        self._tell()
+        self._run_reports()
 
     def _end(self, timeout: float, *, commit: bool) -> Verdict:
         if self._is_outdated():
@@ -255,7 +255,7 @@ class ModelTransactionalProducer:
         return self.is_fenced
 
     def _purge(self) -> None:
-        self._untold += [(record, PURGED) for queue in self._queued.values() for record in queue]
+        self._unreported += [(record, PURGED) for queue in self._queued.values() for record in queue]
         self._queued.clear()
 
     def _live(self, steps: int) -> None:
@@ -280,10 +280,10 @@ class ModelTransactionalProducer:
             self._kafka.ids[self._shard].open += batch
             return
         self._state = State.FAILED
-        self._untold += [(record, error) for record in batch]
+        self._unreported += [(record, error) for record in batch]
 
-    def _tell(self) -> None:
+    def _run_reports(self) -> None:
         self._refused = 0
-        untold, self._untold = self._untold, []
+        untold, self._unreported = self._unreported, []
         for record, error in untold:
             record.report(error, record)  # type: ignore[arg-type]  # only its topic is looked at

@@ -50,8 +50,7 @@ def put(kafka: str, topic: str, key: bytes, value: bytes, partition: int | None 
 def test_a_session_resumes_where_it_was_set_to(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Each change starts a new epoch above the last, so a consumer misses nothing."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(5)}
+        mix.serve({"a": Feed(5)})
         chosen = settings(kafka, namespace, mix.url)
         with started(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 5)
@@ -102,8 +101,7 @@ def test_the_command_of_the_error_message_repairs_a_checkpoint(kafka: str, names
     put(kafka, topic, b"local/moved", encoded("moved", epoch=1_850_000_000), (moved + 1) % PARTITIONS)
     put(kafka, topic, b"gone/x", encoded("x", server="gone", state="ended"), PARTITIONS - 1)
     with scripted_mix() as mix:
-        mix.list("moved", "newer one")
-        mix.streams = {"moved": Feed(4), "newer one": Feed(2)}
+        mix.serve({"moved": Feed(4), "newer one": Feed(2)})
         chosen = settings(kafka, namespace, mix.url, {"topics.shards": PARTITIONS})
         bridge = Bridge(tmp_path / "bridge", chosen)
         assert bridge.start(wait=False).wait() == 78

@@ -88,8 +88,7 @@ def test_a_session_of_a_running_bridge_is_not_changed(kafka: str, namespace: str
 def test_a_running_bridge_continues_from_a_forced_change(kafka: str, namespace: str, tmp_path: Path) -> None:
     """In a new epoch, so a consumer misses nothing. A stopped bridge with `instance` does not count as running."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(5)}
+        mix.serve({"a": Feed(5)})
         chosen = settings(kafka, namespace, mix.url, {"instance": "first"})
         change = ["checkpoints", "set", "local/a", "--last-event-id", "3"]
         with started(tmp_path, chosen) as bridge:

@@ -36,8 +36,7 @@ from tests.support.waiting import SCALE, TIMEOUT, wait_until
 def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Every key and type; the first one before the first record; then only what Kafka has acknowledged."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(5)}
+        mix.serve({"a": Feed(5)})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 5)
             wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
@@ -64,8 +63,7 @@ def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path
 def test_an_idle_session_writes_no_checkpoints(kafka: str, namespace: str, tmp_path: Path) -> None:
     """One at the beginning and one after the event; none at a graceful shutdown."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(1)}
+        mix.serve({"a": Feed(1)})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 1)
             polls = mix.lists
@@ -81,8 +79,7 @@ def test_a_checkpoint_with_only_the_documented_keys_is_accepted(kafka: str, name
     write(kafka, topic, b"#claim", b"not a claim")
     write(kafka, topic, b"local/a", encoded("a", term=7, ids=[["1", "ab"]]))
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(4)}
+        mix.serve({"a": Feed(4)})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0
@@ -110,8 +107,7 @@ def test_an_invalid_checkpoint_stops_the_start_until_it_is_repaired(kafka: str, 
     write(kafka, topic, b"local/good", encoded("good"))
     offsets = {name: write(kafka, topic, f"local/bad-{name}".encode(), value) for name, value in BAD.items()}
     with scripted_mix() as mix:
-        mix.list("good")
-        mix.streams = {"good": Feed(3)}
+        mix.serve({"good": Feed(3)})
         bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url, {"topics.shards": 1}))
         bridge.start(wait=False)
         assert bridge.wait() == 78
@@ -151,8 +147,7 @@ def test_a_record_with_a_key_that_is_not_a_session_stops_the_start(
 def test_a_tombstone_forgets_the_session(kafka: str, namespace: str, tmp_path: Path) -> None:
     """It starts as a new one, at ``start_after_id``, in a new epoch."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(2)}
+        mix.serve({"a": Feed(2)})
         chosen = settings(kafka, namespace, mix.url, {"topics.shards": 1})
         with started(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 2)
@@ -173,8 +168,7 @@ def test_a_stale_write_with_an_older_epoch_does_not_count(kafka: str, namespace:
     write(kafka, topic, b"local/a", encoded("a", epoch=1_700_000_001, last_event_id="1", sequence=0))
     write(kafka, topic, b"local/a", encoded("a", last_event_id="3", sequence=3))
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0
@@ -218,8 +212,7 @@ def test_a_deleted_checkpoints_topic_causes_a_warning_and_hides_nothing(
 ) -> None:
     """Every session starts again, in an epoch above all that consumers have seen."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         chosen = settings(kafka, namespace, mix.url)
         with started(tmp_path, chosen) as bridge:
             assert "positions are lost" not in bridge.log_text()

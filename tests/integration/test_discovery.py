@@ -45,8 +45,7 @@ def test_nothing_of_a_session_discovered_late_is_missed(kafka: str, namespace: s
 def test_only_configured_sessions_are_bridged_when_discovery_is_off(kafka: str, namespace: str, tmp_path: Path) -> None:
     """The server is never polled for its sessions."""
     with scripted_mix() as mix:
-        mix.list("a", "b", "c")
-        mix.streams = {"a": Feed(3), "b": Feed(3), "c": Feed(3)}
+        mix.serve({"a": Feed(3), "b": Feed(3), "c": Feed(3)})
         more = {"servers.local.discover": False, "servers.local.sessions": ["a", "c"]}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 3)
@@ -145,8 +144,7 @@ def test_several_servers_in_one_daemon(kafka: str, namespace: str, tmp_path: Pat
     """The same session id on two servers is two sessions; a third server that is down affects neither."""
     with scripted_mix() as one, scripted_mix() as other:
         for mix, count in ((one, 3), (other, 5)):
-            mix.list("same")
-            mix.streams = {"same": Feed(count)}
+            mix.serve({"same": Feed(count)})
         more = {"servers.other.url": other.url, "servers.away.url": "http://127.0.0.1:9"}
         with started(tmp_path, settings(kafka, namespace, one.url, more)) as bridge:
             wait_acknowledged(bridge, "same", 3)

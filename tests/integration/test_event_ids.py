@@ -28,8 +28,7 @@ def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, name
         def script(peer: Peer) -> None:
             feed(peer) if "last-event-id" not in peer.headers else peer.send(answer(400))
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             line = wait_logged(bridge, "unresumable", "refuses")
             assert (line["level"], line["session"], line["from_last_event_id"]) == ("error", "a", "0")
@@ -53,8 +52,7 @@ def test_nothing_is_lost_when_the_id_was_not_what_the_server_refused(
             refusal = next(refusals, None)
             feed(peer) if refusal is None else peer.send(answer(refusal))
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 2)
         assert set(mix.ids_of("a")) == {"0"}
@@ -68,8 +66,7 @@ def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, nam
         def forgetful(peer: Peer) -> None:
             feed(peer) if peer.headers["last-event-id"] != b"2" else peer.send(answer(410))
 
-        mix.list("a")
-        mix.streams = {"a": forgetful}
+        mix.serve({"a": forgetful})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 3)
             first = session(bridge, "a")["epoch"]
@@ -94,8 +91,7 @@ def test_a_server_without_ids_stops_only_its_own_session(kafka: str, namespace: 
     """``refuse``: nothing of it is published, the error names the setting, the other session continues."""
     with scripted_mix() as mix:
         good = Feed(1)
-        mix.list("bare", "good")
-        mix.streams = {"bare": stream(block(None, "content", content(1))), "good": good}
+        mix.serve({"bare": stream(block(None, "content", content(1))), "good": good})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             line = wait_logged(bridge, "without ids")
             assert (line["level"], line["session"]) == ("error", "bare")
@@ -112,8 +108,7 @@ def test_a_server_without_ids_stops_only_its_own_session(kafka: str, namespace: 
 def test_events_before_the_first_one_without_an_id_are_kept(kafka: str, namespace: str, tmp_path: Path) -> None:
     """A server that gave ids once is one with ids: its later events without any do not stop the session."""
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": stream(*contents(1), block(None, "content", content(2)), *contents(3))}
+        mix.serve({"a": stream(*contents(1), block(None, "content", content(2)), *contents(3))})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_until(lambda: len(accepted(kafka, namespace, "a")) == 3, 10, "three records", 0.1)
             assert bridge.terminate() == 0
@@ -131,8 +126,7 @@ def test_a_server_without_ids_can_be_accepted(kafka: str, namespace: str, tmp_pa
             if len(mix.asked) > 2:
                 peer.hold()
 
-        mix.list("a")
-        mix.streams = {"a": bare}
+        mix.serve({"a": bare})
         chosen = settings(kafka, namespace, mix.url, {"servers.local.without_ids": "accept"})
         with started(tmp_path, chosen) as bridge:
             wait_until(lambda: len(mix.asked) == 3, 10, "two reconnects")
@@ -160,8 +154,7 @@ def test_an_id_that_http_cannot_carry_is_not_sent(kafka: str, namespace: str, tm
             if len(mix.asked) > 2:
                 peer.hold()
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_until(lambda: len(mix.asked) == 3, 10, "two reconnects")
             wait_until(lambda: len(accepted(kafka, namespace, "a")) == 3, 10, "three records", 0.1)
@@ -184,8 +177,7 @@ def test_ids_are_opaque_text(kafka: str, namespace: str, tmp_path: Path) -> None
             if len(mix.asked) > 1:
                 peer.hold()
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_until(lambda: len(mix.asked) == 2, 10, "a reconnect")
             wait_checkpoint(kafka, namespace, "a", lambda one: one["overlap"]["after"] == exotic)
@@ -205,8 +197,7 @@ def test_an_event_without_data_moves_the_position_alone(kafka: str, namespace: s
             if len(mix.asked) > 1:
                 peer.hold()
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 2)
             wait_checkpoint(kafka, namespace, "a", lambda one: (one["last_event_id"], one["sequence"]) == ("8", 2))
@@ -220,8 +211,7 @@ def test_nothing_but_what_comes_now_is_asked_for_with_an_empty_start(
     """``start_after_id`` empty: no header at first; afterwards the position as ever."""
     with scripted_mix() as mix:
         feed = Feed(3)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.start_after_id": ""})) as bridge:
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 10, "a stream")
             feed.add(1)

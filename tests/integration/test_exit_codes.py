@@ -72,8 +72,7 @@ def test_a_kafka_that_starts_within_the_budget_is_waited_for(namespace: str, tmp
     """``/livez`` 200 and ``/readyz`` 503 meanwhile; then everything is bridged."""
     broker = Broker(tmp_path / "kafka")
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         try:
             with started(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
                 wait_logged(bridge, "Kafka is not ready")
@@ -115,8 +114,7 @@ def test_a_graceful_shutdown_delivers_what_was_read(
     """0, while events flow and beside a server that never answers; the last position is checkpointed."""
     with scripted_mix() as mix, socket.create_server(("127.0.0.1", 0)) as mute:
         feed = Feed(2000)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         more = {
             "servers.mute.url": f"http://127.0.0.1:{mute.getsockname()[1]}",
             "servers.mute.sessions": "x",
@@ -142,8 +140,7 @@ def test_a_shutdown_that_cannot_deliver_is_75_and_loses_nothing(
     broker = pausable_broker
     with scripted_mix() as mix:
         feed = Feed(5)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         chosen = settings(broker.bootstrap, namespace, mix.url, {"delivery.drain_timeout": "1500ms"})
         with started(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 5)
@@ -169,8 +166,7 @@ def test_a_second_signal_ends_the_process_at_once_with_75(
     broker = pausable_broker
     with scripted_mix() as mix:
         feed = Feed(5)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, NO_LIMIT)) as bridge:
             wait_acknowledged(bridge, "a", 5)
             broker.pause()

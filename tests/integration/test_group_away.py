@@ -27,8 +27,7 @@ def test_kafka_away_for_longer_than_the_session_timeout_costs_no_stream(
     broker, feed = pausable_broker, Feed(5)
     more = {"kafka.group_session_timeout": "6s", "delivery.guarantee": guarantee}
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 5)
             asked = len(mix.asked)

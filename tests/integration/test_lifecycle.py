@@ -58,8 +58,7 @@ def test_ends_are_announced_and_a_session_that_is_listed_again_resumes(
     more = {"servers.local.gone_after": "300ms", **BY_THE_BROKER}
     with scripted_mix() as mix:
         gone, deleted = Feed(3), Feed(3)
-        mix.list("gone", "deleted")
-        mix.streams = {"gone": gone, "deleted": deleted}
+        mix.serve({"gone": gone, "deleted": deleted})
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             for name in ("gone", "deleted"):
                 wait_acknowledged(bridge, name, 3)
@@ -220,8 +219,7 @@ def test_a_reader_that_waited_long_for_memory_reconnects(namespace: str, tmp_pat
     more = {"delivery.max_in_flight": 20}
     with scripted_mix() as mix, Broker(tmp_path / "kafka") as broker:
         feed = Feed(10)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 10)
             broker.pause()

@@ -22,8 +22,7 @@ def test_an_outage_of_kafka_is_visible_and_loses_nothing(namespace: str, tmp_pat
     """Broker killed: ``/readyz`` 503 with advice, ``/livez`` 200, a log line. Started again: 200, nothing missing."""
     with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
         feed = Feed(10)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         # The start budget must not end a daemon whose Kafka fails later.
         with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, {"start_timeout": "2s"})) as bridge:
             wait_acknowledged(bridge, "a", 10)
@@ -111,8 +110,7 @@ def test_a_server_that_lost_its_events_is_followed_from_its_new_start(
     """It restarts without its replay buffer: the new events are bridged, the records before stay as they were."""
     first, second = Feed(5), Feed(0)
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": first}
+        mix.serve({"a": first})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 5)
             mix.streams = {"a": second}

@@ -102,8 +102,7 @@ def test_each_missing_permission_is_reported_and_the_documented_ones_suffice(tmp
     """By ``check``, and by ``run`` with 78; with the documented ACLs everything is bridged."""
     rules = documented_rules()
     with guarded(tmp_path / "kafka") as (broker, login), scripted_mix() as mix, ThreadPoolExecutor() as together:
-        mix.list("a")
-        mix.streams = {"a": Feed(20)}
+        mix.serve({"a": Feed(20)})
         given = settings("", "mix", mix.url, login | EXACTLY_ONCE | {"start_timeout": "30s"})
         allow(broker, rules[ResourceType.TOPIC])
         checked, ended = together.submit(lines_of, given), together.submit(refused, given)

@@ -47,8 +47,7 @@ def test_the_readmes_consumer_has_each_event_once(kafka: str, namespace: str, tm
     program = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge", "--point", "after_acknowledgement", "--")
     with scripted_mix() as mix:
         feed = Feed(20)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         chosen = settings(kafka, namespace, mix.url)
         assert Bridge(tmp_path / "killed", chosen, program).start(wait=False).wait(30) < 0
         sent = len(events(kafka, namespace))

@@ -195,8 +195,7 @@ def test_only_a_too_large_record_becomes_a_dead_letter(kafka: str, namespace: st
         create_topic(kafka, f"{namespace}.{topic}", 1, {"max.message.bytes": "20000"})
     big = content("b" * 50_000)
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": stream(*contents(*range(1, 50)), block("50", "content", big), *contents(*range(51, 80)))}
+        mix.serve({"a": stream(*contents(*range(1, 50)), block("50", "content", big), *contents(*range(51, 80)))})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 79 - 49)
             assert bridge.terminate() == 0
@@ -235,8 +234,7 @@ def test_skipped_events_take_no_number_and_move_the_position(kafka: str, namespa
     ]
     more = {"events.skip": "thinking", "events.unknown": "skip", "events.invalid": "skip"}
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": stream(*blocks)}
+        mix.serve({"a": stream(*blocks)})
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0
@@ -313,8 +311,7 @@ def test_an_unchanged_restart_goes_on_without_a_repeat(kafka: str, namespace: st
     """After an orderly stop: the same epoch, the next number, and no record twice."""
     with scripted_mix() as mix:
         feed = Feed(20)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         chosen = settings(kafka, namespace, mix.url)
         for total in (20, 25, 30):
             with started(tmp_path, chosen) as bridge:
@@ -345,8 +342,7 @@ def test_changed_rules_of_numbering_begin_a_new_epoch(
     """What decides which events take a number; not what they look like. The position stays, nothing is repeated."""
     with scripted_mix() as mix:
         feed = Feed(2)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         chosen = settings(kafka, namespace, mix.url)
         with started(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 2)
@@ -383,8 +379,7 @@ def test_a_new_epoch_is_above_the_old_one_whatever_the_clock_says(kafka: str, na
     create_topic(kafka, f"{namespace}.checkpoints", 1, {"cleanup.policy": "compact"})
     write(kafka, f"{namespace}.checkpoints", b"local/a", json.dumps(checkpoint).encode())
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0

@@ -24,8 +24,7 @@ def test_a_session_whose_topic_takes_nothing_leaves_room_for_the_others(
         "delivery.max_buffer_bytes": "4MiB",
     }
     with scripted_mix() as mix:
-        mix.list("stuck", "other")
-        mix.streams = {"stuck": stuck, "other": other}
+        mix.serve({"stuck": stuck, "other": other})
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "stuck", 5)
             delete_topics(kafka, tools)

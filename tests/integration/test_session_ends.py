@@ -44,8 +44,7 @@ def test_a_session_that_stays_gone_ends_and_resumes_when_listed_again(
     """Three tries and ``gone_after``; the checkpoint says ended; listed again, it resumes at its position."""
     with scripted_mix() as mix:
         feed = Feed(3)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": "300ms"})) as bridge:
             wait_acknowledged(bridge, "a", 3)
             before = len(mix.asked)
@@ -59,8 +58,7 @@ def test_a_session_that_stays_gone_ends_and_resumes_when_listed_again(
             polls = mix.lists
             wait_until(lambda: mix.lists > polls + 1, 10, "a list without it")
             feed.add(2)
-            mix.streams = {"a": feed}
-            mix.list("a")
+            mix.serve({"a": feed})
             wait_acknowledged(bridge, "a", 5)
             wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "active" and one["sequence"] == 5)
             assert mix.ids_of("a")[-1] == "2"
@@ -78,8 +76,7 @@ def test_a_session_that_is_gone_for_a_moment_continues(kafka: str, namespace: st
             refusal = next(refusals, None) if len(mix.asked) > 1 else None
             feed(peer) if refusal is None else peer.send(refusal)
 
-        mix.list("a")
-        mix.streams = {"a": flickering}
+        mix.serve({"a": flickering})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": 0})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             feed.cut()
@@ -110,8 +107,7 @@ def test_the_event_session_deleted_ends_its_own_session_at_once(kafka: str, name
     deleted = '{"type":"session_deleted","sessionId":"a"}'
     with scripted_mix() as mix:
         one, other = Feed(2), Feed(2)
-        mix.list("a", "b")
-        mix.streams = {"a": one, "b": other}
+        mix.serve({"a": one, "b": other})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 2)
             wait_acknowledged(bridge, "b", 2)
@@ -184,8 +180,7 @@ def test_a_connection_is_replaced_when_it_is_too_old(kafka: str, namespace: str,
     """``max_connection_age``: the next connection resumes, and nothing is lost or repeated."""
     with scripted_mix() as mix:
         feed = Feed(2)
-        mix.list("a")
-        mix.streams = {"a": feed}
+        mix.serve({"a": feed})
         with started(
             tmp_path, settings(kafka, namespace, mix.url, {"servers.local.max_connection_age": "1s"})
         ) as bridge:
@@ -212,8 +207,7 @@ def test_a_silent_connection_is_closed(kafka: str, namespace: str, tmp_path: Pat
                 send(peer, contents(1))
                 peer.hold()
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.read_timeout": "500ms"})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert wait_logged(bridge, "disconnected", "silent")["level"] == "warning"
@@ -232,8 +226,7 @@ def test_an_incomplete_block_before_a_cut_is_not_an_event(kafka: str, namespace:
                 send(peer, whole)
                 peer.hold()
 
-        mix.list("a")
-        mix.streams = {"a": script}
+        mix.serve({"a": script})
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 2)
             metrics = bridge.get("/metrics").text

@@ -43,8 +43,7 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
         *contents(15),
     ]
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": stream(*blocks)}
+        mix.serve({"a": stream(*blocks)})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"events.skip": "thinking"})) as bridge:
             wait_acknowledged(bridge, "a", 13)
             wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 13)
@@ -178,8 +177,7 @@ def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkey
 
     monkeypatch.setattr(IdempotentProducer, "poll", stallable)
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         flat = settings(kafka, namespace, mix.url)
         chosen = load({key: str(value) for key, value in flat.items()}, {})
         daemon = Daemon(chosen.model_copy(update={"http": chosen.http.model_copy(update={"port": 0})}), prepare_topics)

@@ -70,8 +70,7 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
     for name, (partitions, config) in own.items():
         create_topic(kafka, f"{namespace}.{name}", partitions, config)
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(2)}
+        mix.serve({"a": Feed(2)})
         for create in (False, True):
             more = {"topics.create": create, "topics.shards": 4}
             with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:

@@ -215,8 +215,7 @@ def test_a_session_of_an_earlier_version_continues_in_a_new_epoch_and_is_complet
     log.events(1, 2, 3).dead(4).position(4).written()
     log.is_earlier = False
     with scripted_mix() as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(6)}
+        mix.serve({"a": Feed(6)})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
             wait_acknowledged(bridge, "a", 2)
             assert bridge.terminate() == 0

@@ -85,8 +85,7 @@ def mutual_tls(folder: Path) -> Iterator[tuple[ScriptedMix, dict[str, object]]]:
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     with scripted_mix(tls=context) as mix:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         yield (
             mix,
             {
@@ -137,8 +136,7 @@ def test_without_its_files_such_a_server_is_unreachable(
 def test_a_plain_server_works_through_a_proxy(kafka: str, namespace: str, tmp_path: Path) -> None:
     """All requests go through it, with the whole address."""
     with scripted_mix() as mix, proxy() as between:
-        mix.list("a")
-        mix.streams = {"a": Feed(3)}
+        mix.serve({"a": Feed(3)})
         more = {"servers.local.proxy": f"http://me:hunter2@127.0.0.1:{between.port}"}
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 3)

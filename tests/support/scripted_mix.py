@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -48,6 +48,11 @@ class ScriptedMix:
     def list(self, *ids: str) -> None:
         """List these sessions from now on."""
         self.listed = [listing(one) for one in ids]
+
+    def serve(self, streams: Mapping[str, Script]) -> None:
+        """List exactly these sessions and serve their streams from now on."""
+        self.streams = dict(streams)
+        self.list(*streams)
 
     def _answer(self, peer: Peer) -> None:
         if not peer.request:  # the client closed the connection before it sent a request
