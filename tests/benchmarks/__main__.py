@@ -22,7 +22,7 @@ from tests.benchmarks.measure import Measured, Stalled
 from tests.benchmarks.report import Row, footnotes, it_to, table
 from tests.benchmarks.runs import EVENT_BYTES, Bench, run
 from tests.support.broker import FULL_SPEED, Broker
-from tests.support.process import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 
 class Scenario(NamedTuple):

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
+from tests.support.process import MIX_BRIDGE, environment
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 
 OWNER = "x-process"
 """A request header with the number of the process, for runs with several."""

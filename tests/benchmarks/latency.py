@@ -17,8 +17,9 @@ from tests.benchmarks.contenders import RunSettings, ours
 from tests.benchmarks.report import markdown
 from tests.benchmarks.runs import Bench
 from tests.benchmarks.stamped import STAMP_DIGITS
-from tests.support.process import REPOSITORY, environment
+from tests.support.process import environment
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic, delete_topics
 from tests.support.waiting import TIMEOUT, wait_until
 

@@ -17,8 +17,9 @@ from tests.benchmarks.contenders import OWNER, Contender, RunSettings
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import Row
 from tests.support.broker import Broker
-from tests.support.process import REPOSITORY, environment
+from tests.support.process import environment
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic, delete_topics, read_topic
 from tests.support.waiting import TIMEOUT, wait_until
 

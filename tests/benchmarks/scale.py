@@ -30,7 +30,8 @@ from tests.benchmarks.footprint import (
 from tests.benchmarks.measure import Measured, measure
 from tests.support.broker import FULL_SPEED, Broker
 from tests.support.mix import MixServer
-from tests.support.process import REPOSITORY, Bridge
+from tests.support.process import Bridge
+from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic
 from tests.support.waiting import let_pass, wait_until
 

@@ -22,7 +22,8 @@ from bridge.core.records.formats import WRITERS, Names
 from bridge.core.records.headers import epoch_text, sequence_text
 from bridge.core.stream.event import Event
 from tests.support.broker import FULL_SPEED, Broker
-from tests.support.process import MIX_BRIDGE, REPOSITORY, environment
+from tests.support.process import MIX_BRIDGE, environment
+from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic
 from tests.support.waiting import TIMEOUT
 

@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.cli.app import app
-from tests.docs.pages import REPOSITORY, WRITTEN, Block, blocks, command_lines, name
+from tests.docs.pages import WRITTEN, Block, blocks, command_lines, name
+from tests.support.repository import REPOSITORY
 
 
 def commands(starts: Callable[[str], bool]) -> list[tuple[str, list[str]]]:

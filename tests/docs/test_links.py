@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, REPOSITORY, WRITTEN, anchors, inline_code, links, name
+from tests.docs.pages import PAGES, WRITTEN, anchors, inline_code, links, name
+from tests.support.repository import REPOSITORY
 
 
 def broken(page: Path, link: str) -> str | None:

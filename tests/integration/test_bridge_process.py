@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import bridge
-from tests.support.process import REPOSITORY, Bridge, command, environment
+from tests.support.process import Bridge, command, environment
+from tests.support.repository import REPOSITORY
 from tests.support.waiting import wait_until
 
 

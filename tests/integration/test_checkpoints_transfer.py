@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bridge.core.identity import partition_of
 from tests.support.checkpoint_values import COMPACTED
-from tests.support.process import REPOSITORY, Bridge, command, shell
+from tests.support.process import Bridge, command, shell
+from tests.support.repository import REPOSITORY
 from tests.support.scene import events, settings, started, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of

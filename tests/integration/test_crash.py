@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.dying_bridge import POINTS, arm
-from tests.support.process import REPOSITORY
+from tests.support.repository import REPOSITORY
 from tests.torture.kills import (
     IN_A_NEW_EPOCH,
     IN_THE_FLOW,

@@ -11,10 +11,9 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.support.broker import Broker, Cluster, answering
+from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic, end_offsets, partitions_of, read_topic
 from tests.support.waiting import TIMEOUT, wait_until
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def produce(bootstrap: str, topic: str, *values: bytes) -> None:

@@ -20,8 +20,8 @@ import pytest
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.errors import EXIT_OK, EXIT_SETTINGS
-from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic, delete_topics
 from tests.support.waiting import TIMEOUT, wait_until
 

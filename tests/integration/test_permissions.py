@@ -16,8 +16,9 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from tests.support.broker import Broker, quiet_admin
-from tests.support.process import REPOSITORY, command
+from tests.support.process import command
 from tests.support.refusing_proxy import INIT_PRODUCER_ID, refusing_proxy
+from tests.support.repository import REPOSITORY
 from tests.support.scene import settings, started, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic

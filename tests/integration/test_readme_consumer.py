@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.process import MIX_BRIDGE, REPOSITORY, Bridge
+from tests.support.process import MIX_BRIDGE, Bridge
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.scene import events, settings, started, wait_acknowledged, write
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.rule import understand
 from tests.support.scene import events, texts
 from tests.support.scripted_mix import Feed, ScriptedMix, listing, scripted_mix

@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-
 # Variables that lead back to this checkout, or to the `make` that runs the tests.
 _INHERITED = ("PYTHON", "VIRTUAL_ENV", "MIX_BRIDGE", "MAKE", "MFLAGS", "GNUMAKEFLAGS")
 

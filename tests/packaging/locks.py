@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.packaging.commands import REPOSITORY
+from tests.support.repository import REPOSITORY
 
 Environment = Mapping[str, str]
 Requires = Callable[[str], Iterable[Requirement]]

@@ -8,8 +8,9 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.packaging.commands import REPOSITORY, run
+from tests.packaging.commands import run
 from tests.packaging.locks import read
+from tests.support.repository import REPOSITORY
 
 _INSTALL = re.compile(r"pip (?:\S+ )*?install (?P<options>.*?)(?P<locks>(?: *-r requirements\S*\.txt)+)")
 

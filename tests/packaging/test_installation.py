@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import bridge
-from tests.packaging.commands import REPOSITORY, run
+from tests.packaging.commands import run
+from tests.support.repository import REPOSITORY
 
 # The pip that the first release of each Python brought.
 _FIRST_PIP = {(3, 11): "22.3", (3, 12): "23.2.1", (3, 13): "24.2"}

@@ -15,8 +15,9 @@ import pytest
 from packaging.requirements import Requirement
 
 import bridge
-from tests.packaging.commands import REPOSITORY, run
+from tests.packaging.commands import run
 from tests.packaging.locks import roots
+from tests.support.repository import REPOSITORY
 
 # The first run fetches every requirement (30 MB). Later runs find them in pip's cache.
 pytestmark = pytest.mark.timeout(400)

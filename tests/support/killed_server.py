@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from tests.fakes.faulty_feed import numbered
 from tests.fakes.raw_server import CHUNKED, answer, chunk
-from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.scripted_mix import listing
 from tests.support.waiting import wait_until
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from bridge.simulator.server.journal import JournalEntry, read_journal
-from tests.support.process import REPOSITORY
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.rule import Followed, Follower, follow
 from tests.support.topics import Read, read_topic
 from tests.support.waiting import TIMEOUT, wait_until

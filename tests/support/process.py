@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from tests.support.processes import spawn
+from tests.support.repository import REPOSITORY
 from tests.support.waiting import TIMEOUT, wait_until
-
-REPOSITORY = Path(__file__).parents[2]
 
 # The installed command's entry point, called in a way that needs no installation.
 MIX_BRIDGE = (sys.executable, "-c", "import sys; from bridge.cli import main; sys.exit(main())")

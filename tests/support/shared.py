@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tests.support.broker import Broker, answering
 from tests.support.jars import classpath, locked
+from tests.support.repository import REPOSITORY
 from tests.support.waiting import wait_until
 
-_REPOSITORY = Path(__file__).parents[2]
 _NULL = subprocess.DEVNULL
 
 # Kafka's own defaults: no test restarts the shared broker, and the controller must not fence it on a busy machine.
@@ -53,7 +53,7 @@ def _start_keeper(root: Path) -> None:
     keeper = [sys.executable, "-m", "tests.support.shared", str(root)]
     # Not a child of this process: it may have to live longer than this worker.
     with (root / "keeper.log").open("ab") as log:
-        subprocess.run(["setsid", "--fork", *keeper], check=True, cwd=_REPOSITORY, stdin=_NULL, stdout=log, stderr=log)
+        subprocess.run(["setsid", "--fork", *keeper], check=True, cwd=REPOSITORY, stdin=_NULL, stdout=log, stderr=log)
 
     def started() -> bool:
         if failed.exists():
