@@ -10,7 +10,9 @@ from tests.fakes.faulty_feed import Sent
 
 MIB = 2**20
 KEPT = 64 * 1024
-"""Bytes of oversize data that a dead letter contains."""
+"""Bytes of oversize data in a dead letter that its topic does not take whole."""
+WHOLE = 1_000_000
+"""Below this size the dead-letters topic takes the data whole, with headers and key: 1,048,588 bytes by default."""
 OVERSIZE = "oversize"
 
 
@@ -165,8 +167,8 @@ def giants_in_a_row(size: int, count: int) -> Iterator[Sent]:
 
 
 def oversize(id_: str, data: bytes, lines: bytes | None = None) -> Sent:
-    """Return an event that becomes a dead letter with its beginning, its size and its digest."""
-    kept = data[:KEPT].decode("utf-8", "ignore").encode()
+    """Return an event that becomes a dead letter: whole where its topic takes it, else its beginning."""
+    kept = data if len(data) < WHOLE else data[:KEPT].decode("utf-8", "ignore").encode()
     wire = b"id: %b\nevent: content\n%b\n" % (id_.encode(), lines or b"data: %b\n" % data)
     return event(id_, data, meant=kept, reason=OVERSIZE, wire=wire, full=data)
 
