@@ -17,9 +17,9 @@ from bridge.delivery import at_least_once, exactly_once
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
+from bridge.delivery.intervals import Intervals, Reclaim
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
-from bridge.delivery.shard_thread import Intervals, Reclaim
 from bridge.delivery.topic_ids import Ids, TopicIds
 from bridge.errors import BridgeError
 from bridge.kafka.config import client_config

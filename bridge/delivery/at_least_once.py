@@ -21,6 +21,7 @@ from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.checkpoint_schedule import CheckpointSchedule
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
@@ -38,10 +39,6 @@ _OUTAGE = 5.0
 """Seconds without an answer, a question included, after which Kafka counts as away."""
 _STALL = 5.0
 """Seconds between two turns after which the process stalled: its shards may have other owners by now."""
-_CHECKPOINTS_EVERY = 0.1
-"""Seconds between two checkpoints of a busy session."""
-_MOST_CHECKPOINTS = 1000
-"""Checkpoints a second of all sessions: about 5 % of a core. With more busy sessions they are written less often."""
 _REPLACE_FIRST, _REPLACE_LONGEST = 0.1, 10.0
 """Seconds between two new sets of producers: a cluster that ends each at once must not be flooded. An acknowledgement
 resets the back-off."""
@@ -57,7 +54,7 @@ class Limits:
 
 
 class AtLeastOnce:
-    """Delivery of all sessions (:class:`bridge.delivery.protocol.Delivery`).
+    """Delivery of all sessions: implements :class:`bridge.delivery.protocol.Delivery`.
 
     Thread rule: ``open`` and ``close`` are the supervisor's; publishers belong to their workers; everything else runs
     in the delivery thread.
@@ -96,8 +93,7 @@ class AtLeastOnce:
         self._flushed: frozenset[int] = frozenset()
         self._stopping = threading.Event()
         self._aborted = threading.Event()
-        self._next_checkpoints = self._next_sweep = 0.0
-        self._moved: dict[IdempotentSender, None] = {}  # their position moved since it was last written
+        self._checkpoint_schedule = CheckpointSchedule(limits.checkpoint_interval)
         self._turned_at, self._stalled_at = inf, -inf
         self._leases: dict[int, Lease] = {}
         self._was_suspended = False
@@ -115,7 +111,6 @@ class AtLeastOnce:
         restored: Checkpoint | None,
         lease: Lease,
     ) -> SessionPublisher:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         encoder.follow(self._sizes)
         self._leases = {**self._leases, lease.shard: lease}
         session = Session(key, encoder, restored, self.budget, lease)
@@ -137,27 +132,22 @@ class AtLeastOnce:
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         del self._publishers[key]
         sender = self._senders.pop(key)
         self._closed_checkpoints += sender.checkpoints.count
         return sender.checkpoints.checkpoint
 
     def is_settled(self, shard: int) -> bool:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return all(self._publishers[key].is_settled for key in self._of(shard))
 
     def resume(self, shard: int) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         for key in self._of(shard):
             self._senders[key].request_turn()
 
     def flush(self, shard: int) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._flushed |= {shard}
 
     def leave(self, lease: Lease) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         lease.revoke()
         self._flushed -= {lease.shard}
         self._leases = {shard: each for shard, each in self._leases.items() if each is not lease}
@@ -166,7 +156,7 @@ class AtLeastOnce:
             self.close(key)
 
     def write_again(self, key: SessionKey) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`: the next sweep writes it, so once per interval."""
+        """Have the next sweep write the checkpoint, so once per interval."""
         if key in self._senders:
             self._senders[key].checkpoints.write_again()
 
@@ -176,25 +166,20 @@ class AtLeastOnce:
 
     @property
     def checkpoints_written(self) -> int:
-        """Checkpoints that Kafka has acknowledged since the start."""
         return self._closed_checkpoints + sum(sender.checkpoints.count for sender in tuple(self._senders.values()))
 
     def start(self) -> None:
-        """Start the delivery thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask for the end: what is in memory is delivered, and the last checkpoints are written."""
         self._stopping.set()
 
     def join(self, deadline: float) -> bool:
-        """Wait until all is delivered, by the clock of :func:`bridge.clock.monotonic`; False when the time ran out."""
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive() and not self.unsettled
 
     def abort(self) -> None:
-        """Abandon what is not delivered yet; it is read again after the next start."""
         self._aborted.set()
 
     def kafka_answers(self, timeout: float) -> bool:
@@ -206,7 +191,6 @@ class AtLeastOnce:
 
     @property
     def unsettled(self) -> int:
-        """Sessions with something that is not in Kafka yet, or not in their checkpoint."""
         return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     def follow_limit(self, max_request_bytes: int) -> None:
@@ -230,7 +214,7 @@ class AtLeastOnce:
             self.bug = bug
 
     def turn(self) -> None:
-        """Go round once: run reports, send what waits, write checkpoints."""
+        """Run one turn: run reports, send what waits, write checkpoints."""
         self._note_stall(monotonic())
         self._poll()
         self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
@@ -241,34 +225,15 @@ class AtLeastOnce:
             self._replace_delay = _REPLACE_FIRST
             for sender in self._answered:
                 sender.advance()
-            self._moved.update(dict.fromkeys(self._answered))
+            self._checkpoint_schedule.note_moved(self._answered)
             self._answered.clear()
         self._replace_if_fatal()
         if self._producers.fatal is None:  # otherwise what waits would fail again at every turn
             self._resend()
         self.budget.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
         self.budget.wake()
-        self._write_checkpoints()
-
-    def _write_checkpoints(self) -> None:
-        """Write the positions that moved, as often as that is cheap; a sweep finds those moved by skipped events alone.
-
-        A crash repeats what was acknowledged since, under the same numbers: the interval is short to repeat little.
-        """
-        now, flushed = monotonic(), self._flushed
-        interval = self._limits.checkpoint_interval
-        if now >= self._next_sweep or self._stopping.is_set():
-            self._next_sweep = now + interval
-            self._moved.update(dict.fromkeys(tuple(self._senders.values())))
-        elif flushed:
-            self._moved.update(
-                (sender, None) for sender in tuple(self._senders.values()) if sender.session.lease.shard in flushed
-            )
-        elif now < self._next_checkpoints:
-            return
-        self._next_checkpoints = now + min(interval, max(_CHECKPOINTS_EVERY, len(self._moved) / _MOST_CHECKPOINTS))
-        self._moved = dict.fromkeys(
-            sender for sender in self._moved if not (self._may_go(sender) and sender.write_checkpoint())
+        self._checkpoint_schedule.write_due(
+            monotonic(), tuple(self._senders.values()), self._flushed, self._may_go, is_stopping=self._stopping.is_set()
         )
 
     def _poll(self) -> None:

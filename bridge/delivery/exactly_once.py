@@ -39,10 +39,11 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
+from bridge.delivery.intervals import Intervals, Reclaim
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
-from bridge.delivery.shard_thread import Intervals, Reclaim, ShardThread
+from bridge.delivery.shard_thread import ShardThread
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
@@ -103,21 +104,18 @@ class ExactlyOnce:
 
     @property
     def bug(self) -> Exception | None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return next((shard.bug for shard in self._threads() if shard.bug is not None), None)
 
     @property
     def unsettled(self) -> int:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     @property
     def checkpoints_written(self) -> int:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return self._closed_checkpoints + sum(each.checkpoints.count for each in tuple(self._publishers.values()))
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`: fences the former owner before the shard is read."""
+        """Fence the former owner before the shard is read."""
         shard = self._shards[lease.shard] = ShardThread(
             lease,
             lambda: self._make(lease.shard),
@@ -134,7 +132,6 @@ class ExactlyOnce:
     def open(
         self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
     ) -> SessionPublisher:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         shard = self._shards[lease.shard]
         encoder.follow(self._sizes)
         session = Session(key, encoder, restored, self.budget, lease)
@@ -142,33 +139,30 @@ class ExactlyOnce:
         checkpoints = CheckpointWriter(
             key, fingerprint, restored, self._topics, lease, lambda: present().produce, _ignore_answer
         )
-        sender = TransactionalSender(session, checkpoints, present, shard.request_turn)
+        sender = TransactionalSender(session, checkpoints, present, shard.senders.request_turn)
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
         self._publishers[key], self._shard_of[key] = publisher, shard
-        shard.add(key, sender)
+        shard.senders.add(key, sender)
         return publisher
 
     def close(self, key: SessionKey) -> Checkpoint | None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         publisher = self._publishers.pop(key)
-        self._shard_of.pop(key).remove(key)
+        self._shard_of.pop(key).senders.remove(key)
         self._closed_checkpoints += publisher.checkpoints.count
         return publisher.checkpoints.checkpoint
 
     def is_settled(self, shard: int) -> bool:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         return all(self._publishers[key].is_settled for key in self._of(shard))
 
     def resume(self, shard: int) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`: it never stopped, another owner would fence it."""
+        """Transactions continued during the suspension: another owner would have fenced this producer."""
 
     def flush(self, shard: int) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         if shard in self._shards:
             self._shards[shard].flush()
 
     def leave(self, lease: Lease) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`: the shard's thread aborts an open transaction."""
+        """Forget a shard; its thread aborts an open transaction."""
         lease.revoke()
         shard = self._shards.get(lease.shard)
         if shard is None or shard.lease is not lease:
@@ -181,7 +175,7 @@ class ExactlyOnce:
         self._leaving.append(shard)
 
     def write_again(self, key: SessionKey) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`: into the next transaction, which fencing protects."""
+        """Write the checkpoint into the next transaction, which fencing protects."""
         if key in self._publishers:
             self._publishers[key].checkpoints.write_again()
 
@@ -189,17 +183,14 @@ class ExactlyOnce:
         return [key for key, each in tuple(self._shard_of.items()) if each.lease.shard == shard]
 
     def start(self) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._is_stopping = True
         for shard in self._threads():
             shard.stop()
 
     def join(self, deadline: float) -> bool:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         if not all(shard.join(deadline) for shard in self._threads()):
             return False
         self._ended.set()
@@ -208,13 +199,11 @@ class ExactlyOnce:
         return not self._thread.is_alive() and not self.unsettled
 
     def abort(self) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         for shard in self._threads():
             shard.leave()
         self._ended.set()
 
     def kafka_answers(self, timeout: float) -> bool:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         if self._probe is None:
             self._probe = self._make_probe()
         if self._probe.answers(self._topics.checkpoints, timeout):
@@ -223,11 +212,9 @@ class ExactlyOnce:
         return False
 
     def follow_limit(self, max_request_bytes: int) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._renew(f"the topics accept batches of {max_request_bytes} bytes now")
 
     def rewrite_checkpoints(self, partitions: int) -> None:
-        """Part of :class:`bridge.delivery.protocol.Delivery`."""
         self._topics = replace(self._topics, partitions=partitions)
         for publisher in tuple(self._publishers.values()):
             publisher.checkpoints.begin_again(partitions)
@@ -250,7 +237,7 @@ class ExactlyOnce:
                 self._heartbeat()
             self.budget.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
             for shard in [each for each in self._leaving if each.bug is None and each.join(now)]:
-                shard.free_memory()
+                shard.senders.free_memory()
                 self._leaving.remove(shard)
             self.budget.wake()
 

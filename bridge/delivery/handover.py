@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
-from bridge.core.records.encoder import Encoder
-from bridge.core.records.headers import MARKER_BYTES, prefix
-from bridge.core.records.record import Encoded, Record, counts_of
+from bridge.core.records.record import Record
 from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.isolation import Isolation
+from bridge.delivery.refused_record import RefusedRecord, encode_batch
 from bridge.delivery.session import Session
 from bridge.kafka.errors import (
     ErrorScope,
     ProduceError,
     in_full,
-    in_words,
     is_for_age,
-    is_for_size,
     is_purged,
     scope_of,
 )
@@ -39,42 +36,6 @@ class ProduceAll(Protocol):
     def __call__(self, records: Sequence[Record], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
         """Return how many records the client took, and why it did not take the next one."""
         ...
-
-
-class RefusedRecord(NamedTuple):
-    """A record that Kafka refused although it was alone in its request. Its dead letter goes under its number."""
-
-    error: str
-    most_bytes: int | None
-    """Of its data in the dead letter. None: all of it."""
-
-    @classmethod
-    def of(cls, error: ProduceError) -> RefusedRecord:
-        """The first refusal."""
-        return cls(in_words(error), None)
-
-    def again(self, error: ProduceError) -> RefusedRecord | None:
-        """The dead letter was refused as well: a smaller one; None when its size is not the reason."""
-        if self.most_bytes == 0 or not is_for_size(error):
-            return None
-        return self._replace(most_bytes=MARKER_BYTES if self.most_bytes is None else self.most_bytes // 16)
-
-    def dead_letter(self, encoder: Encoder, batch: Batch) -> Encoded:
-        """The batch with the dead letter in place of its only record."""
-        encoded = encode_batch(encoder, batch)
-        place = 0 if encoded.places is None else encoded.places[0]
-        letter = encoder.rejected(batch.events[place], batch.epoch, batch.sequence, self.error)
-        if self.most_bytes is not None:
-            letter = letter._replace(value=prefix(letter.value, self.most_bytes))
-        return encoded._replace(records=[letter], counts=counts_of([letter]))
-
-
-def encode_batch(encoder: Encoder, batch: Batch) -> Encoded:
-    """The records of a batch under the numbers it has now."""
-    encoded = encoder.encode_batch(batch.events, batch.epoch, batch.start.sequence, batch.start.last_event_id)
-    if len(encoded.records) != batch.count:
-        raise AssertionError(f"{batch.count} numbered events became {len(encoded.records)} records")
-    return encoded
 
 
 class Handover:
@@ -159,7 +120,7 @@ class Handover:
         )  # fmt: skip
 
     def note_topic_failure(self) -> None:
-        """A topic accepts nothing at present (that of the checkpoints)."""
+        """The checkpoints topic accepts nothing at present."""
         self._has_topic_failed = True
         self._fail()
 
@@ -235,10 +196,10 @@ class Handover:
         """Leave as many records in the batch as go next in one request: all for one topic, and below its size."""
         records = self.prepare(batch)
         topic = records[0].topic
-        available, room = 0, self._session.encoder.batch_size
+        available, free_bytes = 0, self._session.encoder.batch_size
         for record in records:
-            room -= batch_bytes(record.key, record.value, record.headers)
-            if record.topic != topic or room < 0:
+            free_bytes -= batch_bytes(record.key, record.value, record.headers)
+            if record.topic != topic or free_bytes < 0:
                 break
             available += 1
         available = max(1, available)
@@ -247,7 +208,7 @@ class Handover:
             self._session.in_flight.split(batch, size)
         self.piece = batch
 
-    # What came of it
+    # The result
 
     def note_reports(self) -> None:
         """The reports of a batch that was cut may have come before it was known how many there are."""
@@ -278,7 +239,7 @@ class Handover:
         piece.records = None
 
     def settle_failures(self) -> None:
-        """No report is to come: isolate what was refused in company, and wait where a topic accepts nothing."""
+        """All reports are in: isolate batches that Kafka refused, and wait if a topic accepts nothing."""
         self.settle_piece()
         if any(entry.stage is Stage.REFUSED for entry in self._session.in_flight.entries):
             self.isolation.begin()

@@ -65,12 +65,10 @@ class IdempotentSender:
 
     @property
     def is_fast_path_open(self) -> bool:
-        """The fast path is open."""
         return self._handover.is_fast_path_open
 
     @property
     def is_out(self) -> bool:
-        """There are no transactions."""
         return True
 
     def hand_over(self, batch: Batch) -> None:
@@ -85,12 +83,10 @@ class IdempotentSender:
             self._handover.produce(batch, self._producers.events.produce_all)
 
     def close_fast_path(self) -> None:
-        """Close the fast path: delivery must send what was added."""
         self._handover.is_fast_path_open = False
         self.request_turn()
 
     def request_turn(self) -> None:
-        """Ask the delivery thread for a turn (any thread)."""
         self._request_turn(self)
 
     def _is_introduced(self, topics: Mapping[str, int]) -> bool:
@@ -101,7 +97,6 @@ class IdempotentSender:
 
     @property
     def is_isolating(self) -> bool:
-        """Its piece is under way."""
         return self._handover.piece is not None
 
     @property
@@ -117,7 +112,6 @@ class IdempotentSender:
         self.note_answer()
 
     def note_answer(self) -> None:
-        """Kafka has acknowledged something of this session."""
         if not self._has_answer:
             self._has_answer = True
             self._answered(self)
@@ -277,7 +271,6 @@ class IdempotentSender:
         return handover.produce(batch, producers.events.produce_all)
 
     def _introduce(self, batch: Batch) -> bool:
-        """Produce the first record of a topic alone."""
         if batch.count > 1:
             self.session.in_flight.split(batch, 1)
         self._alone = batch

@@ -40,7 +40,7 @@ class Isolation:
         return max(1, min(available, self.suspect // 2 if self.suspect else self._most))
 
     def begin(self, suspect: int = 0) -> None:
-        """A batch of this session was refused in company: it may be innocent."""
+        """Kafka refused a request with a batch of this session. Another record in the request may be the reason."""
         if not self.is_active or self._is_probe:
             self.is_active, self._is_probe, self.clean, self._most = True, False, 0, MOST
         self.suspect = self.suspect or suspect

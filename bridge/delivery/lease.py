@@ -32,7 +32,8 @@ class LeaseState(Enum):
 
     ACTIVE = auto()
     SUSPENDED = auto()
-    """The owner of the shard is not known at present: what is read waits in memory."""
+    """The owner of the shard is not known at present. At least once: events that are read wait in memory. Exactly once:
+    transactions continue, because a new owner's ``init_transactions`` fences them."""
     REVOKED = auto()
     """For ever: the next ownership of the shard is another lease."""
 
@@ -74,7 +75,7 @@ class Lease:
         self._change(LeaseState.REVOKED)
 
     def suspend(self) -> None:
-        """Membership was lost: hand nothing to a producer until it is known that no other process had the shard."""
+        """Membership was lost: the owner of the shard is not known until the group assigns it."""
         self._change(LeaseState.SUSPENDED)
 
     def resume(self) -> None:

@@ -61,7 +61,6 @@ class TransactionalSender:
 
     @property
     def is_fast_path_open(self) -> bool:
-        """The fast path is open."""
         return self.handover.is_fast_path_open
 
     def hand_over(self, batch: Batch) -> None:
@@ -77,7 +76,6 @@ class TransactionalSender:
         self.request_turn()
 
     def request_turn(self) -> None:
-        """Ask the shard's thread for a turn (any thread)."""
         self._request_turn(self)
 
     # What the shard's thread does

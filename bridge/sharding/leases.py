@@ -143,7 +143,7 @@ class Leases:
         self.lose(release.shards)
 
     def lose(self, shards: frozenset[int]) -> None:
-        """Another process may own these shards already: from here on nothing of them is handed to a producer."""
+        """Another process may own these shards already: suspend their leases."""
         lost = shards & self.owned
         if not lost:
             return

@@ -34,7 +34,7 @@ _RETRY = 30.0
 """Seconds until a shard with invalid checkpoints is read again: whoever repairs them waits no longer."""
 _READERS_PART = 1 / 3
 """Of the release time: a reader that hangs in a name lookup must not cost the others what they have read."""
-_SUSPENDED = "this process is no member of its group: records wait in memory until the group assigns the shard"
+_SUSPENDED = "this process is not a member of its group: the owner of the shard is unknown until the group assigns it"
 
 
 class Shard:
@@ -159,14 +159,14 @@ class Shard:
     # Lost, and assigned again
 
     def _lost(self) -> None:
-        """Suspend: Kafka was perhaps only away, and then the records in memory are still worth delivering."""
+        """Suspend: if Kafka was only unavailable, the records in memory are still needed. Exactly once continues."""
         self._change(ShardSignal.LOST)
         if self.state is ShardState.GONE:
             self.is_undelivered = not self._with.sessions.is_drained(self.lease.shard, readers=False)
             self._clear()
             return
         self.lease.suspend()  # it may have been resumed just now
-        log.warning("shard lost: reading on into memory until its owner is known", shard=self.lease.shard)
+        log.warning("shard lost: readers continue; its owner is not known yet", shard=self.lease.shard)
 
     def _return(self, restored: RestoredShard) -> None:
         """Continue if no other process claimed the shard meanwhile; otherwise restart from the stored checkpoints."""

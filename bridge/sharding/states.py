@@ -17,8 +17,9 @@ class ShardState(Enum):
     REREADING = "owned, reading again"
     """Owned; the partition is read again behind a new claim, because another process wrote to it."""
     SUSPENDED = "suspended"
-    """The group expelled this process, perhaps because Kafka was away. Nothing is handed to a producer until the owner
-    of the shard is known; readers continue into memory."""
+    """The group expelled this process, perhaps because Kafka was away. Readers continue. At least once: nothing is
+    handed to a producer until the owner of the shard is known. Exactly once: transactions continue, because a new
+    owner's ``init_transactions`` fences them."""
     RETURNING = "returning"
     """Assigned again: the partition is read behind a new claim to find out whether another process owned it."""
     BLOCKED = "blocked"

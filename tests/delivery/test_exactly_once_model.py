@@ -27,14 +27,15 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import exactly_once, handover, shard_thread, transaction, transactional_id
+from bridge.delivery import exactly_once, handover, shard_senders, shard_thread, transaction, transactional_id
 from bridge.delivery import isolation_queue as trials
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
+from bridge.delivery.intervals import Intervals
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.shard_thread import Intervals, ShardThread
+from bridge.delivery.shard_thread import ShardThread
 from bridge.errors import SettingsError, Stopped
 from bridge.kafka.producer import IdempotentProducer
 from bridge.kafka.transactional import TransactionalProducer
@@ -65,7 +66,7 @@ SHARDS = PARTITIONS[CHECKPOINTS]
 def patched_clock(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (shard_thread, handover, transaction, transactional_id, trials, exactly_once):
+        for module in (shard_thread, shard_senders, handover, transaction, transactional_id, trials, exactly_once):
             patch.setattr(module, "monotonic", clock.monotonic)
         patch.setattr(handover, "unix_ms", clock.unix_ms)
         patch.setattr(MemoryBudget, "wait", _not_waited)
@@ -353,7 +354,7 @@ class World:
 
 
 def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
-    sender = process.delivery._shard_of[key]._senders[key]
+    sender = process.delivery._shard_of[key].senders._senders[key]
     entries = [(type(each).__name__, each.stage.name, each.sequence) for each in sender.session.in_flight.entries]
     return vars(sender.handover) | {"entries": entries[:5], "trouble": sender.session.trouble}
 
@@ -437,7 +438,7 @@ def test_what_a_session_held_is_free_though_its_shard_ended_before_it(world: Wor
     assert delivery.budget.held
     shard._end()
     delivery.leave(shard.lease)
-    shard.free_memory()
+    shard.senders.free_memory()
     assert delivery.budget.held == 0
     assert delivery.unsettled == 0
 

@@ -14,7 +14,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import at_least_once
+from bridge.delivery import checkpoint_schedule
 from bridge.delivery import lease as lease_module
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
 from bridge.delivery.checkpoint_writer import OwnTopics
@@ -102,7 +102,7 @@ class Rig:
 def rig() -> Iterator[Rig]:
     clock = Clock()
     with patched_clock(clock), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(at_least_once, "_CHECKPOINTS_EVERY", NEVER)
+        patch.setattr(checkpoint_schedule, "_CHECKPOINTS_EVERY", NEVER)
         yield Rig(clock)
 
 
@@ -632,7 +632,7 @@ def test_a_suspended_lease_purges_the_checkpoints_that_are_not_sent(rig: Rig) ->
 def test_after_a_stall_no_checkpoint_is_written_without_a_proof(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process was paused: another one may have the shard, and have begun a new epoch."""
     monkeypatch.setattr(lease_module, "monotonic", rig.clock.monotonic)
-    monkeypatch.setattr(at_least_once, "_CHECKPOINTS_EVERY", 0.1)
+    monkeypatch.setattr(checkpoint_schedule, "_CHECKPOINTS_EVERY", 0.1)
     membership = Membership()
     membership.proven_at = rig.clock.now + 10
     one = rig.open(lease=Lease(0, membership))
@@ -640,7 +640,7 @@ def test_after_a_stall_no_checkpoint_is_written_without_a_proof(rig: Rig, monkey
     one.submit(events(1))
     while one.acknowledged != one.position:
         rig.turn(1, 0.001)
-    rig.delivery._next_checkpoints = 0.0
+    rig.delivery._checkpoint_schedule._next_write = 0.0
     rig.turn(1, 60.0)
     rig.turn(20)
     assert checkpoints(rig) == before

@@ -32,7 +32,7 @@ def test_kafka_away_for_longer_than_the_session_timeout_costs_no_stream(
             wait_acknowledged(bridge, "a", 5)
             asked = len(mix.asked)
             broker.pause()
-            wait_logged(bridge, "reading on into memory", deadline=40.0)
+            wait_logged(bridge, "shard lost: readers continue", deadline=40.0)
             feed.add(20)
             wait_until(lambda: session(bridge, "a")["last_event_id"] == "25", 10, "the events of the outage, read")
             broker.resume()

@@ -281,7 +281,7 @@ def test_a_lost_shard_hands_nothing_to_a_producer_and_is_read_on(scene: Scene) -
     scene.tick()
     assert scene.states == {HOME: "suspended"}
     assert scene.sessions.calls == [f"acquire {HOME}"]
-    assert "no member of its group" in scene.trouble
+    assert "not a member of its group" in scene.trouble
 
 
 def test_a_shard_that_no_other_process_owned_meanwhile_continues_from_memory(scene: Scene) -> None:

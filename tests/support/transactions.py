@@ -21,9 +21,10 @@ from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce, Limits
+from bridge.delivery.intervals import Intervals
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.shard_thread import Intervals, ShardThread
+from bridge.delivery.shard_thread import ShardThread
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts

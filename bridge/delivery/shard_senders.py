@@ -1,0 +1,100 @@
+"""The senders of one shard's sessions, and those that asked for a turn."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from structlog.stdlib import get_logger
+
+from bridge.clock import monotonic
+from bridge.core.identity import SessionKey
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.delivery.transactional_sender import TransactionalSender
+
+log = get_logger("bridge.delivery")
+
+
+class ShardSenders:
+    """The sessions of one shard's thread.
+
+    Thread rule: the supervisor calls ``add`` and ``remove``; any thread calls ``request_turn``; everything else runs in
+    the shard's thread.
+    """
+
+    def __init__(self, checkpoint_interval: float) -> None:
+        """``checkpoint_interval``: seconds between two searches for positions that only skipped events moved."""
+        self.wake = threading.Event()
+        """Set when the thread must not wait any longer."""
+        self._senders: dict[SessionKey, TransactionalSender] = {}
+        self._turn_requests: deque[TransactionalSender] = deque()
+        self._checkpoint_interval = checkpoint_interval
+        self._next_unwritten_check = 0.0
+
+    def add(self, key: SessionKey, sender: TransactionalSender) -> None:
+        self._senders[key] = sender
+        self.request_turn(sender)
+
+    def remove(self, key: SessionKey) -> None:
+        """Remove a session that is settled or revoked."""
+        self.request_turn(self._senders.pop(key))  # its memory is freed
+
+    def request_turn(self, sender: TransactionalSender) -> None:
+        self._turn_requests.append(sender)
+        self.wake.set()
+
+    def request_turns(self, senders: Iterable[TransactionalSender]) -> None:
+        """Request turns without waking the thread, which makes the request."""
+        self._turn_requests.extend(senders)
+
+    def take_requests(self) -> list[TransactionalSender]:
+        """Return the senders that asked so far: a later request waits for the poll that reports why."""
+        return [self._turn_requests.popleft() for _ in range(len(self._turn_requests))]
+
+    def all(self) -> tuple[TransactionalSender, ...]:
+        return tuple(self._senders.values())
+
+    @property
+    def is_settled(self) -> bool:
+        return not any(
+            sender.session.in_flight.entries or sender.is_unwritten
+            for sender in self.all()
+            if not sender.session.is_revoked
+        )
+
+    def has_entries_besides(self, sender: TransactionalSender) -> bool:
+        """Whether other sessions of the shard wait."""
+        return any(each.session.in_flight.entries for each in self.all() if each is not sender)
+
+    def find_unwritten(self, present: Mapping[TransactionalSender, None], *, is_flush: bool) -> None:
+        """Request turns for sessions outside of the ``present`` transaction whose checkpoint is not written."""
+        now = monotonic()
+        if now >= self._next_unwritten_check or is_flush:
+            self._next_unwritten_check = now + self._checkpoint_interval
+            self.request_turns(each for each in self.all() if each not in present and each.is_unwritten)
+
+    def close_fast_paths(self) -> None:
+        for sender in self.all():
+            sender.close_fast_path_and_wait()
+
+    def resolve(self, found: Mapping[SessionKey, Checkpoint]) -> None:
+        """Learn from the stored checkpoints whether a transaction was committed."""
+        for key, sender in tuple(self._senders.items()):
+            if not sender.resolve(found.get(key)):
+                _restart(sender, found.get(key))
+            self.request_turn(sender)
+
+    def free_memory(self) -> None:
+        """Free what revoked sessions held (any thread, after the end of the shard's thread)."""
+        while self._turn_requests:
+            self._turn_requests.popleft().discard_if_revoked()
+
+
+def _restart(sender: TransactionalSender, found: Checkpoint | None) -> None:
+    stored = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
+    log.error(
+        "Kafka has a checkpoint of this session that its memory does not know: the session starts again from there",
+        session=str(sender.session.key), stored=stored, known=str(sender.checkpoints.stored),
+    )  # fmt: skip
+    sender.restart(f"the checkpoint was changed meanwhile: {stored} is stored in Kafka")
