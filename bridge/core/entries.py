@@ -46,7 +46,7 @@ class Message(Protocol):
 
 
 class Listener(Protocol):
-    """Hears of an entry's delivery reports, in the thread that polls."""
+    """Receives an entry's delivery reports, in the thread that polls."""
 
     def acknowledged(self, entry: Entry, /) -> None:
         """All records of the entry are in Kafka."""
@@ -108,7 +108,7 @@ class Entry:
             self.note_reports()
 
     def worsen(self, stage: Stage) -> None:
-        """Some of it is not in Kafka, or may not be. The worst news counts."""
+        """Some of it is not in Kafka, or may not be. The worst stage counts."""
         if stage is Stage.ACKNOWLEDGED or _WORSE.get(stage, 0) > _WORSE.get(self.stage, -1):
             self.stage = stage
 
@@ -176,7 +176,7 @@ class Batch(Entry):
     def _note(self, error: object, message: Message) -> None:
         topic = message.topic() or ""
         if error is None:
-            # Reports of one partition come in order, so this record stands behind one that failed.
+            # Reports of one partition come in order, so this record follows one that failed.
             self.is_overtaken = self.is_overtaken or topic in self._failures
             return
         stage = self.listener.failed(self, error, message)  # type: ignore[union-attr]  # it was produced

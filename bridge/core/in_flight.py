@@ -51,7 +51,7 @@ class InFlight:
         self._overlap_window = overlap_window  # of the stream up to the entries in ``_newest``, which passed last
         self._newest: list[Entry] = []
         self._newest_bytes = 0
-        self._lock = threading.Lock()  # nobody reads a window while entries are moved into it
+        self._lock = threading.Lock()  # no thread reads a window while entries are moved into it
 
     def submit(self, *entries: Entry) -> None:
         """Add the newest entries (the submitting thread)."""
@@ -132,7 +132,7 @@ class InFlight:
     def rewind(self, unix_seconds: int, *, new_epoch_needed: bool) -> None:
         """Make entries without a report to come ready to be sent again from memory, with new numbers if needed.
 
-        A new epoch's barrier stands at the head then, and the entries behind it carry new numbers: the caller's next
+        A new epoch's barrier is at the head then, and the entries behind it carry new numbers: the caller's next
         number follows the last entry. The barrier is acknowledged before the first record with a new number is
         produced, so a crash at any point finds either the old numbering, or the new epoch's checkpoint.
         """

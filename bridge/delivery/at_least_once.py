@@ -100,7 +100,7 @@ class AtLeastOnce:
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:  # noqa: ARG002 - part of the protocol
-        """Nothing needs to be done before the claim."""
+        """Call ``ready`` at once: nothing needs to be done before the claim."""
         ready()
 
     def open(
@@ -243,7 +243,7 @@ class AtLeastOnce:
         while self._turn_requests:
             self._waiting[self._turn_requests.popleft()] = None
         waiting = [sender for sender in self._waiting if not (self._may_go(sender) and sender.resend())]
-        # Whoever had the isolation producer waits behind the others for it.
+        # The session that had the isolation producer waits behind the others for it.
         self._waiting = dict.fromkeys(sorted(waiting, key=lambda sender: sender.is_isolating))
 
     def _note_stall(self, now: float) -> None:

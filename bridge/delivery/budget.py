@@ -52,7 +52,7 @@ class MemoryBudget:
         return total < self.limit and (held <= self.limit // _SMALL_PART or not self.keeps_share)
 
     def reserve(self, size: int, held: int = 0) -> bool:
-        """Reserve ``size`` bytes if there is room: of a hundred workers that ask at once not all may continue."""
+        """Reserve ``size`` bytes if so many are free: of a hundred workers that ask at once, not all may continue."""
         with self._lock:
             if not self.has_budget(held):
                 return False

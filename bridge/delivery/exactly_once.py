@@ -2,8 +2,8 @@
 
 Workers produce straight into the shard's open transaction. To end it, the shard's thread closes each session's fast
 path, writes each session's position into the same transaction, commits, and opens the fast paths again: the commit
-acknowledges everything. Events, dead letters, lifecycle records and positions are in Kafka together or not at all, so
-the transaction is the only barrier. Numbers never change: nobody has seen what was aborted.
+acknowledges everything. Events, dead letters, lifecycle records and checkpoints are in Kafka together or not at all, so
+the transaction is the only barrier. Numbers never change: no consumer has read what was aborted.
 
 What a crash leaves, by step:
 
@@ -12,17 +12,17 @@ What a crash leaves, by step:
 - While records are produced: an open transaction. Consumers of committed records wait behind it until the next owner's
   ``init_transactions``, or until the brokers abort it after its time-out. The server sends its events again, from the
   position of the last commit.
-- Between the positions and the commit: the same.
+- Between the checkpoints and the commit: the same.
 - During the commit: the brokers have the request or not. If they have it, the transaction is committed before the next
-  owner's ``init_transactions`` returns, and its restore finds the new positions; if not, it is aborted, and the restore
-  finds the old ones.
+  owner's ``init_transactions`` returns, and its restore finds the new checkpoints; if not, it is aborted, and the
+  restore finds the old ones.
 - Between the commit and the next transaction: nothing is lost, and no outcome is unknown.
 - During an abort, a new producer or a read of the stored checkpoints: as while records are produced.
 
 After a failure the memory is whole: what was aborted is sent again from there, and no stream is touched. If a commit or
 an abort is not answered, a new producer calls ``init_transactions``, which settles the old transaction and fences what
 may still arrive; the stored checkpoints then tell its outcome. A fenced producer, and one whose transaction the brokers
-aborted for its age, get the same error: only a proof of membership tells whether the shard is still ours, and without
+aborted for its age, get the same error: only a proof of membership shows whether the shard is still ours, and without
 it ``init_transactions`` is never called again.
 """
 
@@ -243,4 +243,4 @@ class ExactlyOnce:
 
 
 def _ignore_answer() -> None:
-    """The shard's thread tells each session about its part of a commit."""
+    """The shard's thread reports each commit to the sessions."""

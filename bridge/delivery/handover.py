@@ -59,10 +59,10 @@ class Handover:
         self.has_failed = False
         """Something failed since everything was last made ready to be sent again."""
         self.was_purged = False
-        """Something was still queued when its producer or transaction was given up."""
+        """Something was still queued when its producer or transaction was abandoned."""
         self.retry_at = 0.0
         self.piece: Batch | None = None
-        """What is alone in its request."""
+        """The batch that is alone in its request."""
         self._session = session
         self._topic_of = topic_of
         self._request_turn = request_turn
@@ -112,7 +112,7 @@ class Handover:
         return next(iter(entry.counts), "") if isinstance(entry, Batch) else self._topic_of(entry)
 
     def _leave_out(self, entry: Announcement, text: str) -> None:
-        # Kafka would refuse it for ever, and it would hold everything behind it.
+        # Kafka would refuse it for ever, and everything behind it would wait.
         log.error(
             "Kafka refuses a lifecycle record: it is not published",
             session=str(self._session.key), error=text,

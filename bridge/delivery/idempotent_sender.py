@@ -1,4 +1,4 @@
-"""At-least-once delivery of one session: reports, introductions, isolation, and what is sent again from memory.
+"""At-least-once delivery of one session: reports, introductions, isolation, and sending again from memory.
 
 When something fails the fast path closes, the reports that are still to come are waited for, and the delivery thread
 sends the session's batches again (``resend``). Only ``resend`` opens the fast path: while the delivery thread replaces
@@ -74,7 +74,7 @@ class IdempotentSender:
     def hand_over(self, batch: Batch) -> None:
         """Produce a new batch, if the fast path is open and the producer is known in its topics."""
         if not batch.count:
-            return  # it passes with what is before it
+            return  # it passes with the entry before it
         if self.is_fast_path_open and not self._is_introduced(batch.counts):
             self._handover.is_fast_path_open = False
         if not self.is_fast_path_open:
@@ -101,7 +101,7 @@ class IdempotentSender:
 
     @property
     def awaits_checkpoint(self) -> bool:
-        """The oldest entry is a barrier: what is behind it waits for Kafka to have it."""
+        """The oldest entry is a barrier: the entries behind it wait for its acknowledgement."""
         entries = self._entries
         return bool(entries) and entries[0].is_barrier
 
@@ -117,7 +117,7 @@ class IdempotentSender:
             self._answered(self)
 
     def advance(self) -> None:
-        """Pass what is acknowledged at the head and free its bytes: once for all reports of one poll."""
+        """Remove acknowledged entries at the head and free their bytes: once for all reports of one poll."""
         self._has_answer = False
         self._answered_at = monotonic()
         in_flight = self.session.in_flight
@@ -183,7 +183,7 @@ class IdempotentSender:
     def _discard(self) -> bool:
         piece = self._handover.piece
         if piece is not None and piece.is_unreported and self._producers.isolating is self:
-            return False  # what is sent beside it would be blamed for it
+            return False  # the reports of its request would be attributed to the next session
         self._release_piece()
         self.session.discard()
         return True
@@ -209,8 +209,7 @@ class IdempotentSender:
         self._handover.settle_failures()
         self._release_piece()
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
-        self._needs_epoch = False
-        self._alone = None
+        self._needs_epoch, self._alone = False, None
         session.counters.rewinds += 1
         if is_new:
             last = self._entries[-1]

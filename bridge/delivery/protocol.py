@@ -14,7 +14,7 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
 
-if TYPE_CHECKING:  # it is made of what is described here
+if TYPE_CHECKING:  # it uses the protocols of this module
     from bridge.delivery.publisher import SessionPublisher
 
 
@@ -48,7 +48,7 @@ class Publisher(Protocol):
         ...
 
     def mark_ids_uncertain(self) -> None:
-        """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
+        """A replay may omit later events: write a checkpoint that says so before them; never waits."""
         ...
 
     def end(self, why: LifecycleEvent) -> None:
@@ -144,7 +144,7 @@ class Delivery(ShardDelivery, DeliveryStatus, Protocol):
         ...
 
     def stop(self) -> None:
-        """Ask for the end: what is in memory is delivered, and the last checkpoints are written."""
+        """Ask for the end: the records in memory are delivered, and the last checkpoints are written."""
         ...
 
     def join(self, deadline: float) -> bool:
@@ -152,7 +152,7 @@ class Delivery(ShardDelivery, DeliveryStatus, Protocol):
         ...
 
     def abort(self) -> None:
-        """Abandon what is not delivered yet; it is read again after the next start."""
+        """Abandon records that are not delivered yet; their events are read again after the next start."""
         ...
 
     def follow_limit(self, max_request_bytes: int) -> None:

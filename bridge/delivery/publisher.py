@@ -23,7 +23,7 @@ from bridge.delivery.session import DeliveryCounters, Session
 from bridge.errors import Stopped
 
 _BATCH_EVENTS = 512
-"""Events of a batch: those of one read, as a rule."""
+"""Most events of a batch: usually a batch holds the events of one read."""
 _BATCH_BYTES = 256 * 1024
 """Bytes after which a batch ends, so that it fits into any memory budget, and one request with its last event."""
 _FAST_PATH_WAIT = 1.0
@@ -149,7 +149,7 @@ class SessionPublisher:
             self._add(Announcement(what, self.position))
 
     def mark_ids_uncertain(self) -> None:
-        """A replay may leave out what is submitted from here on: checkpoint that before any of it; never waits."""
+        """A replay may omit later events: write a checkpoint that says so before them; never waits."""
         with self._session.lock:
             self._add(CheckpointBarrier(self.position, self._session.in_flight.submitted._replace(certain=False)))
 

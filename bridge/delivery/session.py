@@ -26,7 +26,7 @@ class DeliveryCounters:
 class Session:
     """The state that a session's worker and its delivery thread share. A :class:`SessionPublisher` owns it.
 
-    Thread rule: the worker holds the lock for one batch, the delivery thread for one turn, nobody during a wait.
+    Thread rule: the worker holds the lock for one batch, the delivery thread for one turn, no thread during a wait.
     Entries are added and produced under it; the delivery thread alone passes them.
     """
 
@@ -84,7 +84,7 @@ class Session:
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
 
     def advance(self) -> None:
-        """Pass what is acknowledged at the head and free its bytes (the delivery thread)."""
+        """Remove acknowledged entries at the head and free their bytes (the delivery thread)."""
         freed = self.in_flight.advance()
         if freed:
             self.budget.free(freed)

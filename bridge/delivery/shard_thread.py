@@ -94,13 +94,13 @@ class ShardThread:
         self._wake.set()
 
     def stop(self) -> None:
-        """Deliver what is in memory, then end the thread."""
+        """Deliver the records in memory, then end the thread."""
         self._flush_requested.set()
         self._stopping.set()
         self._wake.set()
 
     def leave(self) -> None:
-        """End immediately: what is not committed is aborted."""
+        """End immediately: an open transaction is aborted."""
         self._left.set()
         self._wake.set()
 

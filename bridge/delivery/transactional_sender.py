@@ -183,11 +183,11 @@ class TransactionalSender:
         self.handover.note_success()
 
     def aborted(self, *, was_stuck: bool = False) -> None:
-        """Nothing of the transaction is in Kafka. ``was_stuck``: it was given up because something was not accepted."""
+        """Nothing of the transaction is in Kafka. ``was_stuck``: Kafka did not accept it in time."""
         handover = self.handover
         with self.session.lock:
             handover.is_fast_path_open = False
-            # Alone in the transaction, nobody else is the reason.
+            # If the session is alone in the transaction, no other session is the reason.
             is_stuck = handover.was_purged and (was_stuck or handover.isolation.is_active)
             is_blamed = is_stuck or handover.has_failed
             if is_stuck:
@@ -208,7 +208,7 @@ class TransactionalSender:
                 entry.stage = Stage.WAITING
 
     def resolve(self, found: Checkpoint | None) -> bool:
-        """Learn from the stored checkpoint whether the transaction was committed; False when it does not tell.
+        """Learn from the stored checkpoint whether the transaction was committed; False if it does not show this.
 
         ``found``: the session's newest checkpoint since the shard was last claimed; None: none was written since.
         """

@@ -31,7 +31,7 @@ from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, ShardSignal, ShardSta
 log = get_logger("bridge.shards")
 
 _RETRY = 30.0
-"""Seconds until a shard with invalid checkpoints is read again: whoever repairs them waits no longer."""
+"""Seconds until a shard with invalid checkpoints is read again: an operator who repairs them waits no longer."""
 _READERS_PART = 1 / 3
 """Of the release time: a reader that hangs in a name lookup must not cost the others what they have read."""
 _SUSPENDED = "this process is not a member of its group: the owner of the shard is unknown until the group assigns it"

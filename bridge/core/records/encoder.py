@@ -96,7 +96,7 @@ class Encoder:
         return self._rules.dead_letters_topic
 
     def encode(self, event: Event, epoch: int, sequence: int) -> Record | None:
-        """The record of this event under this number; None for a skipped event, which takes no number."""
+        """Return the record of this event under this number; None for a skipped event, which has no number."""
         encoded = self.encode_batch((event,), epoch, sequence - 1, "")
         return encoded.records[0] if encoded.records else None
 

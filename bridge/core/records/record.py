@@ -10,7 +10,7 @@ from bridge.core.stream.event import Event
 
 
 class Record(NamedTuple):
-    """One record to produce. Records may share a list of headers: nobody changes it."""
+    """One record to produce. Records may share a list of headers: no code changes it."""
 
     topic: str
     key: bytes
@@ -57,7 +57,7 @@ def counts_of(records: Iterable[Record]) -> dict[str, int]:
     counts: dict[str, int] = {}
     topic, count = "", 0
     for record in records:
-        if record[0] is not topic:  # as a rule all are for one topic
+        if record[0] is not topic:  # usually all are for one topic
             counts[topic] = counts.get(topic, 0) + count
             topic, count = record[0], 0
         count += 1

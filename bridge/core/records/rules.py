@@ -36,7 +36,7 @@ class Route:
     topic: str
     server: str | None = None
 
-    def takes(self, name: str, server: str) -> bool:
+    def matches(self, name: str, server: str) -> bool:
         """Whether the route matches this event of this server."""
         return self.server in (None, server) and fnmatchcase(name, self.match)
 
@@ -87,4 +87,4 @@ class Rules:
 
     def topic_of(self, name: str, server: str) -> str:
         """The topic for events of this SSE name: that of the first route that matches, else the events topic."""
-        return next((route.topic for route in self.routes if route.takes(name, server)), self.events_topic)
+        return next((route.topic for route in self.routes if route.matches(name, server)), self.events_topic)
