@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -166,10 +167,15 @@ class Fleet:
         wait_until(shared, deadline, "each session read by one replica, and each replica reading some", 0.05)
 
     def must_live(self) -> None:
-        """AssertionError when a replica has failed: exit code 0 and SIGKILL are expected."""
+        """AssertionError when a replica has failed.
+
+        Exit code 0 and SIGKILL are expected, and 75 after SIGTERM from a replica that lost its shards in a pause.
+        """
         for each in self.replicas.values():
-            ended = each.bridge.returncode
-            assert ended in {None, 0, -signal.SIGKILL}, f"{each.owner} ended with {ended}: {each.bridge.log}"
+            ended, was_paused = each.bridge.returncode, bool(self.pauses.get(each.owner))
+            lost_shards = ended == os.EX_TEMPFAIL and was_paused and "stop requested" in each.bridge.log_text()
+            is_expected = lost_shards or ended in {None, 0, -signal.SIGKILL}
+            assert is_expected, f"{each.owner} ended with {ended}: {each.bridge.log}"
 
     def share_of(self, replica: Replica) -> set[str]:
         """Return the sessions that it reads now."""
