@@ -99,8 +99,8 @@ POINTS = {
     "shard_assigned": Point("bridge.sharding.coordinator", "ShardCoordinator._assigned"),
     "claim_written": Point("bridge.sharding.claims", "ClaimWriter._report", lambda given, _: given[3] is None),
     "shard_restored": Point(_SHARDS, "Shard._restored"),
-    "giving_up": Point(_SHARDS, "Shard.release"),
-    "shard_given_up": Point(_SHARDS, "Shard.end"),
+    "releasing": Point(_SHARDS, "Shard.release"),
+    "shard_released": Point(_SHARDS, "Shard.end"),
     "before_commit": Point(_TRANSACTIONS, "TransactionalProducer.commit", before=True),
     "after_commit": Point(_TRANSACTIONS, "TransactionalProducer.commit"),
 }

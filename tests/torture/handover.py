@@ -13,7 +13,7 @@ from tests.torture.replicas import EXACTLY_ONCE, SESSION_TIMEOUT, fleet_settings
 from tests.torture.run import Figures, Load, Place, Run
 
 ACQUIRING = ("shard_assigned", "claim_written", "shard_restored")
-RELEASING = ("giving_up", "shard_given_up")
+RELEASING = ("releasing", "shard_released")
 COMMITTING = ("before_commit", "after_commit")
 DELIVERING = ("checkpoint_sent", "after_produce")
 ENDS = ("KILL", "STOP")
