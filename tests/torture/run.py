@@ -80,7 +80,7 @@ class Figures:
 
 
 HEAD = (
-    "| what was done | times | events | lost | altered | twice for the consumer | repeats on the topic | remarks |\n"
+    "| fault | times | events | lost | altered | repeats for the consumer | repeats in the topic | remarks |\n"
     "|---|---|---|---|---|---|---|---|"
 )
 
