@@ -15,7 +15,7 @@ from math import inf
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
+from bridge.clock import Backoff, monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
@@ -39,7 +39,7 @@ _OUTAGE = 5.0
 """Seconds without an answer, a question included, after which Kafka counts as away."""
 _STALL = 5.0
 """Seconds between two turns after which the process stalled: its shards may have other owners by now."""
-_REPLACE_FIRST, _REPLACE_LONGEST = 0.1, 10.0
+_REPLACE_BACKOFF = Backoff(0.1, 10.0)
 """Seconds between two new sets of producers: a cluster that ends each at once must not be flooded. An acknowledgement
 resets the back-off."""
 
@@ -76,7 +76,7 @@ class AtLeastOnce:
         self.bug: Exception | None = None
         """The exception that ended the delivery thread: nothing is delivered any more."""
         self._producers = Producers.made_by(make_producer)
-        self._replace_at, self._replace_delay = 0.0, _REPLACE_FIRST
+        self._replace_at, self._replaced = 0.0, 0
         self._topics = topics
         self._sizes = sizes
         self._topic_ids = topic_ids
@@ -222,7 +222,7 @@ class AtLeastOnce:
         self._rewrite_checkpoints()
         if self._answered:  # the result of poll also counts errors about lost connections
             self.last_answer = monotonic()
-            self._replace_delay = _REPLACE_FIRST
+            self._replaced = 0
             for sender in self._answered:
                 sender.advance()
             self._checkpoint_schedule.note_moved(self._answered)
@@ -296,5 +296,5 @@ class AtLeastOnce:
         recreated = self._topic_ids.recreated()
         for sender in senders:
             sender.lose_producers(recreated)
-        self._replace_at = monotonic() + self._replace_delay
-        self._replace_delay = min(2 * self._replace_delay, _REPLACE_LONGEST)
+        self._replace_at = monotonic() + _REPLACE_BACKOFF.delay(self._replaced)
+        self._replaced += 1

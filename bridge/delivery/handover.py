@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic, unix_ms
+from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
 from bridge.core.records.record import Record
 from bridge.core.records.sizes import batch_bytes
@@ -26,7 +26,7 @@ from bridge.kafka.producer import ProduceFailed, QueueFull, Report
 
 log = get_logger("bridge.delivery")
 
-_RETRY_FIRST, _RETRY_LONGEST = 0.5, 30.0
+_BACKOFF = Backoff(0.5, 30.0)
 """Seconds between two attempts at a topic that accepts nothing: quick at first, never a flood."""
 
 
@@ -71,7 +71,7 @@ class Handover:
         self._has_topic_failed = False
         self._error: ProduceError | None = None
         self._cut: list[Batch] = []
-        self._retry_delay = _RETRY_FIRST
+        self._retries = 0
 
     # Listener
 
@@ -245,8 +245,8 @@ class Handover:
             self.isolation.begin()
         if self._has_topic_failed:
             self.isolation.probe()
-            self.retry_at = monotonic() + self._retry_delay
-            self._retry_delay = min(2 * self._retry_delay, _RETRY_LONGEST)
+            self.retry_at = monotonic() + _BACKOFF.delay(self._retries)
+            self._retries += 1
         self.has_failed = self.was_purged = self._has_topic_failed = False
 
     def forget(self) -> None:
@@ -258,6 +258,6 @@ class Handover:
     def note_success(self) -> None:
         """The session's position moved in Kafka, and nothing failed."""
         self._session.trouble = None
-        self._retry_delay = _RETRY_FIRST
+        self._retries = 0
         if not self.isolation.is_active:
             self._is_late = False

@@ -9,14 +9,14 @@ from math import inf
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
+from bridge.clock import Backoff, monotonic
 from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError, Stopped
 from bridge.kafka.transactional import TransactionalProducer, Verdict
 
 log = get_logger("bridge.delivery")
 
-_RETRY_FIRST, _RETRY_LONGEST = 0.1, 5.0
+_BACKOFF = Backoff(0.1, 5.0)
 """Seconds between two attempts."""
 _FENCES, _WITHIN = 3, 60.0
 """Fenced so many times within so many seconds although membership was proved: a foreign producer uses the id."""
@@ -43,7 +43,7 @@ class TransactionalId:
         Membership is proved before each attempt: otherwise two owners would fence each other for ever. Raises
         ``Stopped`` when the shard has another owner, ``SettingsError`` when a foreign producer uses the id.
         """
-        delay = _RETRY_FIRST
+        failures = 0
         while True:
             if not self._lease.prove(self._left.is_set):
                 raise Stopped
@@ -53,6 +53,8 @@ class TransactionalId:
             producer = self._make()
             if producer.init(self._timeout) is Verdict.DONE:
                 return producer
+            delay = _BACKOFF.delay(failures)
+            failures += 1
             log.warning(
                 "could not initialise the transactional id of a shard: trying again",
                 shard=self._lease.shard, error=producer.trouble, again_in=delay,
@@ -61,7 +63,6 @@ class TransactionalId:
             self._abandoned_at = monotonic()
             if self._left.wait(delay):
                 raise Stopped
-            delay = min(2 * delay, _RETRY_LONGEST)
 
     def _note_fence(self) -> None:
         """Count a fencing although this process is the proved owner: no member of the group did it."""

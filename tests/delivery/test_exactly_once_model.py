@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bridge.clock import monotonic
+from bridge.clock import Backoff, monotonic
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.encoder import Encoder
@@ -70,8 +70,9 @@ def patched_clock(clock: Clock) -> Iterator[None]:
             patch.setattr(module, "monotonic", clock.monotonic)
         patch.setattr(handover, "unix_ms", clock.unix_ms)
         patch.setattr(MemoryBudget, "wait", _not_waited)
-        for module, name in ((shard_thread, "_IDLE"), (transaction, "_LOOK"), (transactional_id, "_RETRY_FIRST")):
+        for module, name in ((shard_thread, "_IDLE"), (transaction, "_LOOK")):
             patch.setattr(module, name, 0.0)
+        patch.setattr(transactional_id, "_BACKOFF", Backoff(0.0, 0.0))
         patch.setattr(transactional_id, "_FENCES", 10**6)
         yield
 
