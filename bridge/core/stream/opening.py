@@ -131,35 +131,37 @@ class Opening:
 
     def judge_replay(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
         """Known events must come first, in order."""
-        unknown = self._match(events)
-        if unknown is None:
-            return Verdict(None)
-        is_complete, rest = unknown
-        if is_complete:
-            self._prove(actions)
-            return Verdict(Signal.PROVED, rest)
+        verdict = self._judge_known(events, actions)
+        if verdict.signal is not Signal.LOST:
+            return verdict
+        rest = verdict.rest
         if self._is_next_after_start(rest[0]):
             actions += self._facts.announce("resumed", "next_id", _RESUMED)
             return Verdict(Signal.PROVED, rest)
         if self._facts.has_replay_failed:
             self._facts.continue_in_new_epoch()
-            return Verdict(Signal.LOST, rest)
+            return verdict
         return Verdict(Signal.LOST, self._not_resumed(rest, actions))
 
     def judge_fetch(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
         """Everything was requested again, since a position could not be proved."""
+        verdict = self._judge_known(events, actions)
+        if verdict.signal is Signal.LOST and self._facts.has_replay_failed:
+            self._facts.continue_in_new_epoch()
+        elif verdict.signal is Signal.LOST:
+            self.announce_pending_loss(verdict.rest, actions)
+        return verdict
+
+    def _judge_known(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """Whether all known events have come, more are awaited, or an unknown one came before them (lost)."""
         unknown = self._match(events)
         if unknown is None:
             return Verdict(None)
         is_complete, rest = unknown
-        if is_complete:
-            self._prove(actions)
-            return Verdict(Signal.PROVED, rest)
-        if self._facts.has_replay_failed:
-            self._facts.continue_in_new_epoch()
-        else:
-            self.announce_pending_loss(rest, actions)
-        return Verdict(Signal.LOST, rest)
+        if not is_complete:
+            return Verdict(Signal.LOST, rest)
+        self._prove(actions)
+        return Verdict(Signal.PROVED, rest)
 
     def announce_pending_loss(self, events: Sequence[Event], actions: list[Action]) -> None:
         """Announce the loss that made everything be requested again; ``events`` are the answer, perhaps none."""
