@@ -133,7 +133,7 @@ class Batch(Entry):
     is made for one.
     """
 
-    __slots__ = ("_failures", "_is_mixed", "counts", "events", "is_overtaken", "places", "records", "refusal", "start")
+    __slots__ = ("_failures", "counts", "events", "is_overtaken", "places", "records", "refusal", "start")
 
     def __init__(self, events: Sequence[Event], encoded: Encoded, start: Position) -> None:
         """``start``: the position before it."""
