@@ -10,10 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.broker import Broker, Cluster
 from tests.support.shared import shared_broker
 from tests.support.waiting import SCALE
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI") == "true":  # the same examples each time; `make test` elsewhere searches for new ones
+    settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
