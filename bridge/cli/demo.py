@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bridge.cli.options import refuse_settings
-from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, FatalFault
+from bridge.errors import EXIT_FOUND, EXIT_OK, BridgeError
 
 if TYPE_CHECKING:
     from bridge.demo.screen import Screen
@@ -66,8 +66,8 @@ def demo(
             sys.stderr if as_json else sys.stdout, colours=not no_color and "NO_COLOR" not in os.environ
         ) as screen:
             summary = _run(screen, signals, seconds=seconds, sessions=sessions, rate=rate, seed=seed, chaos=chaos)
-    except FatalFault as fault:
-        _end_now(str(fault))
+    except BridgeError as error:
+        _exit_at_once(error)
     if as_json:
         typer.echo(json.dumps(_document(summary), indent=2))
     raise typer.Exit(EXIT_OK if summary.total.is_correct else EXIT_FOUND)
@@ -95,11 +95,11 @@ def _run(screen: Screen, signals: _Signals, **options: Any) -> Summary:  # noqa:
     return Scenario(DemoOptions(**options), screen, signals).run()
 
 
-def _end_now(message: str) -> NoReturn:
-    """End without waiting for the threads of the bridge."""
-    sys.stderr.write(f"{message}\n")
+def _exit_at_once(error: BridgeError) -> NoReturn:
+    """Exit without stopping the embedded Kafka and the bridge, which still use each other."""
+    sys.stderr.write(f"{error}\n")
     sys.stderr.flush()
-    os._exit(EXIT_FATAL)
+    os._exit(error.exit_code)
 
 
 def _document(summary: Summary) -> dict[str, Any]:
