@@ -16,7 +16,7 @@ from bridge.core.snapshot import TopicSnapshot
 from bridge.errors import BridgeError, SettingsError, Unreachable
 from bridge.kafka.config import client_config
 from bridge.kafka.topic_admin import TopicAdmin, prepare
-from bridge.kafka.topic_changes import Change, ChangeKind, changes, problem, warnings
+from bridge.kafka.topic_changes import Change, ChangeKind, changes, has_wrong_shape, problem, warnings, wrong_shape
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.kafka.transactions import try_transactions
 from bridge.settings import Settings
@@ -57,6 +57,8 @@ class _Watched:
     logged_at: float = -inf
     warnings: tuple[str, ...] = ()
     changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ChangeKind, 0)))
+    repair_error: str | None = None
+    """Why the last repair failed."""
 
 
 class TopicWatch:
@@ -114,6 +116,9 @@ class TopicWatch:
 
     def _compare(self, watched: _Watched, topic: TopicDescription | None) -> None:
         before, watched.is_missing = watched.last, topic is None
+        if before is not None and topic is not None and has_wrong_shape(watched.plan, before, topic):
+            self._repair(watched, before, topic)
+            return
         if topic is not None:
             watched.last = topic
             if before is not None:
@@ -131,6 +136,23 @@ class TopicWatch:
         log.error("a topic was changed while the bridge runs", topic=watched.plan.name, change=change.message)
         if watched.plan.name == self._checkpoints and change.kind is ChangeKind.RECREATED:
             self._followers.checkpoints_recreated(topic.partitions)
+
+    def _repair(self, watched: _Watched, before: TopicDescription, topic: TopicDescription) -> None:
+        """Give a checkpoints topic that another program created again the shape that it had.
+
+        It is followed only afterwards: until then the positions stay in memory, and a restart would be refused.
+        """
+        name, partitions = watched.plan.name, before.partitions
+        if self._creates and topic.partitions <= partitions:
+            try:
+                self._topics.repair(watched.plan, topic.partitions, partitions)
+            except BridgeError as error:
+                watched.repair_error = str(error)
+            else:
+                watched.repair_error = None
+                log.warning("the topic has its former partitions and settings again", topic=name, partitions=partitions)
+                return  # the next check follows it
+        self._judge(watched, wrong_shape(watched.plan, before, topic, watched.repair_error))
 
     def _judge(self, watched: _Watched, found: str | None) -> None:
         """Report a problem once two checks in a row have found it."""

@@ -39,9 +39,31 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "ssl.key.location": settings.ssl_key_file,
         "ssl.key.password": key_password.get_secret_value() if key_password else None,
     }
-    config: dict[str, Any] = {"client.id": client_id}
-    config |= {name: secret.get_secret_value() for name, secret in settings.properties.items()}
-    return config | {name: str(value) for name, value in named.items() if value is not None}
+    chosen = {name: secret.get_secret_value() for name, secret in settings.properties.items()}
+    config = {"client.id": client_id} | _CONNECTIONS | (_RECONNECTS if _RECONNECTS.keys().isdisjoint(chosen) else {})
+    config |= chosen | {name: str(value) for name, value in named.items() if value is not None}
+    # A producer's request for metadata creates a deleted topic again where brokers allow it, with one partition and
+    # without compaction.
+    return config | {"allow.auto.create.topics": False}
+
+
+_CONNECTIONS: dict[str, Any] = {
+    "socket.keepalive.enable": True,
+    # Load balancers drop an idle connection silently, some after 4 minutes, and the next request then waits for 60 s.
+    # A connection that is closed before costs one connect. Connections to bootstrap addresses are closed as well.
+    "connections.max.idle.ms": 50_000,
+}
+_RECONNECTS: dict[str, Any] = {
+    "reconnect.backoff.ms": 100,
+    # The client's default of 10 s would be most of the delay after a short outage.
+    "reconnect.backoff.max.ms": 1000,
+}
+
+
+def slower_reconnects(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a longer first delay between two connects, unless the settings choose one."""
+    is_default = all(config.get(name) == value for name, value in _RECONNECTS.items())
+    return {"reconnect.backoff.ms": 500} if is_default else {}
 
 
 def client_logger() -> logging.Logger:

@@ -16,7 +16,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata, decode, encode
-from bridge.kafka.config import below, client_logger, settings_judged
+from bridge.kafka.config import client_logger, settings_judged, slower_reconnects
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.group import read_members_metadata
 from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
@@ -211,13 +211,12 @@ def member_config(settings: GroupSettings) -> dict[str, Any]:
         "max.poll.interval.ms": round(settings.max_poll_interval * 1000),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "allow.auto.create.topics": False,
     }
     # While the coordinator is away the client tries the bootstrap servers as often as this allows: 20 times a second
     # by default.
-    backoff = {"reconnect.backoff.ms": 500, "reconnect.backoff.max.ms": 1000}
+    backoff = slower_reconnects(settings.config)
     name = {} if settings.instance is None else {"group.instance.id": settings.instance}
-    return below(backoff, settings.config) | own | name
+    return dict(settings.config) | backoff | own | name
 
 
 def _refusal(places: Sequence[TopicPartition]) -> KafkaError | None:

@@ -78,7 +78,6 @@ _OWN: Mapping[str, Any] = {
     "auto.offset.reset": "earliest",
     "isolation.level": "read_committed",
     "enable.partition.eof": False,
-    "allow.auto.create.topics": False,
 }
 
 

@@ -1,4 +1,8 @@
-"""Describes topics and creates missing ones. An existing topic is checked and never altered."""
+"""Describes topics and creates missing ones.
+
+An existing topic is checked and never altered, except for a checkpoints topic that another program created again while
+the bridge runs (`TopicAdmin.repair`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 from confluent_kafka.admin import TopicDescription as ClientDescription
 
 from bridge.errors import Mistake, SettingsError, Unreachable
@@ -67,6 +79,27 @@ class TopicAdmin:
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     text = f"cannot create topic {planned.name}: {in_words(error)}"
                     raise SettingsError.of(planned.key, text) from exception
+
+    def repair(self, planned: TopicPlan, has: int, partitions: int) -> None:
+        """Give an existing topic the planned settings, and ``partitions`` instead of the fewer ones that it ``has``.
+
+        Raises ``SettingsError``, ``Unreachable``.
+        """
+        entries = [ConfigEntry(*each, incremental_operation=AlterConfigOpType.SET) for each in planned.config.items()]
+        resource = ConfigResource(ResourceType.TOPIC, planned.name, incremental_configs=entries)
+        answers = [*self._admin.incremental_alter_configs([resource], request_timeout=_TIMEOUT).values()]
+        if has < partitions:
+            more = [NewPartitions(planned.name, partitions)]
+            answers += self._admin.create_partitions(more, request_timeout=_TIMEOUT).values()
+        for future in answers:
+            try:
+                answer_of(future, _TIMEOUT)
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error is None or error.code() in _TEMPORARY:
+                    raise unreachable(f"repairing topic {planned.name}", exception) from exception
+                text = f"cannot repair topic {planned.name}: {in_words(error)}"
+                raise SettingsError.of(planned.key, text) from exception
 
     def objections(self, missing: Iterable[TopicPlan]) -> dict[str, str]:
         """Return, by topic, why Kafka would refuse to create it; create nothing."""

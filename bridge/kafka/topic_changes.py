@@ -30,7 +30,7 @@ class Change:
 def changes(planned: TopicPlan, before: TopicDescription, now: TopicDescription) -> Iterator[Change]:
     """Compare two descriptions of a topic."""
     name = planned.name
-    if None not in {before.topic_id, now.topic_id} and before.topic_id != now.topic_id:
+    if _is_another(before, now):
         yield Change(ChangeKind.RECREATED, f"topic {name} was deleted and created again: {_recreated(planned)}")
     if before.partitions != now.partitions:
         counts = f"{now.partitions} partitions, {before.partitions} before"
@@ -39,6 +39,30 @@ def changes(planned: TopicPlan, before: TopicDescription, now: TopicDescription)
     if old != new:
         consequence = "it applies to this topic from now on, larger events become dead letters"
         yield Change(ChangeKind.LIMIT, f"topic {name} has max.message.bytes={new}, {old} before: {consequence}")
+
+
+def _is_another(before: TopicDescription, now: TopicDescription) -> bool:
+    return None not in {before.topic_id, now.topic_id} and before.topic_id != now.topic_id
+
+
+def has_wrong_shape(planned: TopicPlan, before: TopicDescription, now: TopicDescription) -> bool:
+    """Return whether the checkpoints topic was created again without compaction, which a start refuses.
+
+    A broker with ``auto.create.topics.enable`` does that for any client that asks for the deleted topic: with the
+    brokers' number of partitions, and without compaction.
+    """
+    policy = (now.config or {}).get("cleanup.policy", "compact")
+    return planned.key == CHECKPOINTS and _is_another(before, now) and policy != "compact"
+
+
+def wrong_shape(planned: TopicPlan, before: TopicDescription, now: TopicDescription, error: str | None) -> str:
+    """Return the problem of such a topic, and the fix; ``error``: why the bridge could not repair it."""
+    policy, failure = (now.config or {}).get("cleanup.policy"), "" if error is None else f"; {error}"
+    return (
+        f"topic {planned.name} was deleted and created again by another program, with {now.partitions} partitions and"
+        f" cleanup.policy={policy} (auto.create.topics.enable of the brokers?){failure}: positions stay in memory;"
+        f" delete it and create it with {before.partitions} partitions and cleanup.policy={cleanup_policy(planned)}"
+    )
 
 
 def _recreated(planned: TopicPlan) -> str:

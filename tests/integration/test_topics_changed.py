@@ -329,6 +329,56 @@ def test_a_recreated_checkpoints_topic_with_other_partitions_ends_the_process(
     }
 
 
+def test_a_checkpoints_topic_that_another_program_created_again_is_repaired(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """With one partition and without compaction, as brokers do it: the process continues, and no position is lost."""
+    feeds, topic = {"a": Feed(5), "idle": Feed(3)}, f"{namespace}.checkpoints"
+    with scripted_mix() as mix:
+        mix.list(*feeds)
+        mix.streams = dict(feeds)
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            for name, last in (("a", "5"), ("idle", "3")):
+                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            delete(kafka, topic)
+            create_topic(kafka, topic)
+            wait_logged(bridge, "has its former partitions and settings again", topic)
+            wait_change(bridge, topic, "recreated", "written again")
+            for name, last in (("a", "5"), ("idle", "3")):
+                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            bridge.wait_ready()
+            assert bridge.terminate() == 0
+        assert len(partitions_of(kafka, topic)) == 2
+        for feed in feeds.values():
+            feed.add(1)
+        with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+            wait_read(bridge, "a", "6")
+            wait_read(bridge, "idle", "4")
+            assert bridge.terminate() == 0
+    assert {key: len(each) for key, each in contents(kafka, namespace, "events").items()} == {
+        "local/a": 6,
+        "local/idle": 4,
+    }
+
+
+def test_a_checkpoints_topic_of_another_shape_that_may_not_be_repaired_is_named(
+    kafka: str, namespace: str, tmp_path: Path
+) -> None:
+    """``topics.create`` is false: the process runs on, and continues once somebody has created the topic properly."""
+    for name, config in (("events", {}), ("dead-letters", {}), ("lifecycle", {}), ("checkpoints", COMPACTED)):
+        create_topic(kafka, f"{namespace}.{name}", 2, config)
+    feed, topic = Feed(5), f"{namespace}.checkpoints"
+    with bridged(tmp_path, kafka, namespace, {"a": feed}, {"topics.create": False}) as bridge:
+        wait_checkpoint(kafka, namespace, "a", lambda one: one["last_event_id"] == "5")
+        delete(kafka, topic)
+        create_topic(kafka, topic)
+        wait_problem(bridge, topic, "delete it and create it with 2 partitions and cleanup.policy=compact")
+        delete(kafka, topic)
+        create_topic(kafka, topic, 2, COMPACTED)
+        wait_checkpoint(kafka, namespace, "a", lambda one: one["last_event_id"] == "5")
+        wait_solved(bridge, topic)
+
+
 def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Lowered: whole batches are refused only once. Raised: large records are accepted again."""
     feed, topic = Feed(5), f"{namespace}.events"

@@ -6,16 +6,19 @@ import logging
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.kafka.config import admin_client, client_config
+from bridge.kafka.group_consumer import GroupSettings, member_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role, producer_config
 from bridge.kafka.reader import PartitionReader, reader_config
 from bridge.kafka.topic_reader import TUNING
 from bridge.kafka.transactional import TransactionTimeouts, transactional_config
 from bridge.settings.loading import load
 from bridge.settings.properties import refusal
+from tests.support.waiting import TIMEOUT
 
 # All pairs of names for one property in librdkafka's CONFIGURATION.md
 ALIASES = {
@@ -85,6 +88,45 @@ def test_the_bridges_tuning_can_be_overridden() -> None:
     assert made({})["events"]["linger.ms"] == 5
     assert made({})["single"]["linger.ms"] == 0
     assert made({})["reader"]["fetch.wait.max.ms"] == 10
+
+
+def test_no_client_waits_for_a_connection_that_a_load_balancer_dropped() -> None:
+    """Idle connections are closed before that, also those to bootstrap addresses, and new ones are tried at once."""
+    for client, config in every_client({}).items():
+        assert config["socket.keepalive.enable"] is True, client
+        assert 0 < config["connections.max.idle.ms"] < 240_000, client
+        assert config["reconnect.backoff.ms"] <= config["reconnect.backoff.max.ms"] <= 1000, client
+
+
+def every_client(properties: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the final configuration of every kind of client, with the member of the group and the admin client."""
+    config = bridge_config(properties)
+    member = member_config(GroupSettings(config, "group", "topic", 1, None, 10.0))
+    return made_of(config) | {"member": member, "admin": config}
+
+
+@pytest.mark.parametrize(("name", "value"), [("reconnect.backoff.ms", "5000"), ("reconnect.backoff.max.ms", "400")])
+def test_one_of_the_two_reconnect_times_may_be_chosen(name: str, value: str) -> None:
+    """The client refuses a first delay above the largest one, so the bridge's default gives way."""
+    config = every_client({name: value})["member"]
+    assert config[name] == value
+    Consumer(config).close()
+
+
+def test_no_client_makes_a_broker_create_a_topic() -> None:
+    """A deleted topic would come back with one partition, and the checkpoints topic without compaction."""
+    with EmbeddedKafka() as kafka:  # which creates topics, as brokers do by default
+        broker: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers}
+        for number, client in enumerate(("events", "checkpoints", "single", "isolation", "admin")):
+            producer = Producer(every_client({})[client] | broker)
+            producer.produce(f"missing-{number}", b"value")
+            producer.poll(0.3)
+            producer.purge()
+        consumer = Consumer(every_client({})["reader"] | broker)
+        consumer.assign([TopicPartition("missing-reader", 0)])
+        consumer.poll(0.3)
+        consumer.close()
+        assert set(AdminClient(broker).list_topics(timeout=TIMEOUT).topics) == set()
 
 
 def test_properties_that_protect_delivery_are_refused() -> None:

@@ -307,7 +307,9 @@ def quiet_admin(bootstrap: str) -> AdminClient:
     silent = logging.getLogger("tests.support.admin")
     silent.addHandler(logging.NullHandler())
     silent.propagate = False
-    return AdminClient({"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 100}, logger=silent)
+    # By default, this client's request for the metadata of one topic makes a broker create the topic.
+    waits: dict[str, int | bool] = {"reconnect.backoff.max.ms": 100, "allow.auto.create.topics": False}
+    return AdminClient({"bootstrap.servers": bootstrap, **waits}, logger=silent)
 
 
 def answering(bootstrap: str, brokers: int = 1, deadline: float = _START_DEADLINE) -> None:

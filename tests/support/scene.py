@@ -120,7 +120,7 @@ def write(kafka: str, topic: str, key: bytes, value: bytes | None, partition: in
         assert error is None, error
         offsets.append(message.offset())
 
-    producer = Producer({"bootstrap.servers": kafka, "log_level": 2})
+    producer = Producer({"bootstrap.servers": kafka, "log_level": 2, "allow.auto.create.topics": False})
     producer.produce(topic, value, key, partition=partition, on_delivery=report)
     assert producer.flush(TIMEOUT) == 0
     return offsets[0]

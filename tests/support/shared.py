@@ -22,7 +22,12 @@ from tests.support.waiting import wait_until
 _NULL = subprocess.DEVNULL
 
 # Kafka's own defaults: no test restarts the shared broker, and the controller must not fence it on a busy machine.
-_PROPERTIES = {"broker.session.timeout.ms": "9000", "broker.heartbeat.interval.ms": "2000"}
+# Unlike the tests' own brokers, it creates a topic for every client that does not forbid it.
+_PROPERTIES = {
+    "broker.session.timeout.ms": "9000",
+    "broker.heartbeat.interval.ms": "2000",
+    "auto.create.topics.enable": "true",
+}
 
 
 @contextmanager
