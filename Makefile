@@ -45,8 +45,9 @@ format: $(VENV)/.development ## put the code into its format and mend what can b
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(VENV)/.development ## write docs/cli.md from the commands
+docs: $(VENV)/.development ## write docs/cli.md and docs/metrics.md from the code
 	$(BIN)/python -m bridge.cli.manual > docs/cli.md
+	$(BIN)/python -m bridge.observe.metrics.page > docs/metrics.md
 
 bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Passed, Stage
 from bridge.core.identity import Position, new_epoch
@@ -34,12 +34,18 @@ class InFlight:
     """The entries of one session that are not passed, and the position up to which everything is acknowledged."""
 
     __slots__ = (
-        "_is_passing", "_lock", "_newest", "_newest_bytes", "_overlap_window", "acknowledged", "entries", "length",
-        "passed", "passed_length",
+        "_is_passing", "_lock", "_newest", "_newest_bytes", "_note_passed", "_overlap_window", "acknowledged",
+        "entries", "length", "passed", "passed_length",
     )  # fmt: skip
 
-    def __init__(self, acknowledged: Position | None, overlap_window: OverlapWindow) -> None:
-        """``overlap_window``: of the stream up to ``acknowledged``."""
+    def __init__(
+        self,
+        acknowledged: Position | None,
+        overlap_window: OverlapWindow,
+        note_passed: Callable[[Batch], None] = lambda _batch: None,
+    ) -> None:
+        """``overlap_window``: of the stream up to ``acknowledged``; ``note_passed`` gets each batch that is passed."""
+        self._note_passed = note_passed
         self.entries: deque[Entry] = deque()
         self.acknowledged = acknowledged
         """None before the first checkpoint is acknowledged: there is no position to write."""
@@ -63,6 +69,15 @@ class InFlight:
     def is_empty(self) -> bool:
         """Everything submitted is passed, and ``acknowledged`` says so (any thread)."""
         return not self.entries and not self._is_passing
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The Unix time at which the oldest event that is not passed was read; None if there is none (any thread)."""
+        try:
+            batch = next(entry for at in range(len(self.entries)) if isinstance(entry := self.entries[at], Batch))
+        except (StopIteration, IndexError):  # entries pass meanwhile
+            return None
+        return batch.events[0].received_ms
 
     @property
     def overlap_window(self) -> OverlapWindow:
@@ -112,6 +127,7 @@ class InFlight:
 
     def _count(self, batch: Batch) -> None:
         batch.listener = None
+        self._note_passed(batch)
         for topic, count in batch.counts.items():
             self.passed[topic] = self.passed.get(topic, 0) + count
 

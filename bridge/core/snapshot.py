@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
+from bridge.core.durations import NO_RECONNECTS, Distribution, DurationsSnapshot
+
 
 @dataclass(frozen=True, slots=True)
 class Counters:
@@ -67,6 +69,7 @@ class SessionSnapshot:
     last_error: str | None = None  # ``None`` again once a connection has brought a block
     counters: Counters = field(default_factory=Counters)
     shard: int | None = None
+    oldest_unacknowledged_ms: int | None = None  # Unix time at which the oldest event that Kafka lacks was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class ServerSnapshot:
     listed: int = 0
     not_bridged: int = 0
     ended: Counters = field(default_factory=Counters)
+    reconnects: Distribution = NO_RECONNECTS  # from the loss of a stream to the next answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,26 @@ class ShardSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerSnapshot:
+    """One broker, as a client's statistics describe it; round trips in seconds, over the last ten seconds."""
+
+    name: str  # ``host:port``
+    is_connected: bool
+    round_trip: float
+    round_trip_p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaClientSnapshot:
+    """The producers of one role, as their last statistics describe them."""
+
+    role: str
+    queued_records: int = 0  # handed to the client and not acknowledged
+    queued_bytes: int = 0
+    brokers: tuple[BrokerSnapshot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One process among those that share the sessions, and what it knows about the others."""
 
@@ -122,6 +146,7 @@ class Replica:
     shards: tuple[ShardSnapshot, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)  # live owners of other shards: how many shards each has
     with_other_servers: tuple[str, ...] = ()  # those of them whose settings name other servers
+    assignments: int = 0  # shards that the group has assigned to this process since the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +167,13 @@ class BridgeSnapshot:
     loops: Mapping[str, float] = field(default_factory=dict)  # ``Heartbeats.ages()``
     topics: tuple[TopicSnapshot, ...] = ()
     replica: Replica = field(default_factory=Replica)
+    taken_at_ms: int = 0  # Unix time of this snapshot
+    last_checkpoint_ms: int | None = None  # Unix time at which Kafka last acknowledged a checkpoint
+    durations: DurationsSnapshot = field(default_factory=DurationsSnapshot)
+    kafka_clients: tuple[KafkaClientSnapshot, ...] = ()
+    build: Mapping[str, str] = field(default_factory=dict)  # versions, by what they are the version of
+    settings_sha256: str = ""  # of the settings in which all replicas must agree
+    log_lines: Mapping[str, int] = field(default_factory=dict)  # written since the start, by level
 
     def totals(self) -> dict[str, Counters]:
         """The counters of all sessions by server, including those that ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,9 +21,12 @@ from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
 from bridge.daemon.topics import Prepare, Watch, prepare_topics, watch_topics
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
+from bridge.kafka.statistics import librdkafka_version
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
+from bridge.observe.log_lines import LINES
 from bridge.settings import Settings
+from bridge.settings.naming import settings_sha256
 
 log = get_logger("bridge.daemon")
 
@@ -50,6 +54,10 @@ class Daemon:
         self._prepare = prepare
         self._watch = watch
         self._started_ms = unix_ms()
+        self._build = {
+            "version": __version__, "python": platform.python_version(), "librdkafka": librdkafka_version(),
+        }  # fmt: skip
+        self._settings_sha256 = settings_sha256(settings)
         self._budget = StartBudget(settings.start_timeout)
         self._signals = SignalQueue()
         self._heartbeats = Heartbeats()
@@ -177,6 +185,10 @@ class Daemon:
             kafka_last_answer_age=None,
             loops=self._heartbeats.ages(),
             replica=Replica(),
+            taken_at_ms=unix_ms(),
+            build=self._build,
+            settings_sha256=self._settings_sha256,
+            log_lines=LINES.snapshot(),
         )
         if pipeline is None:
             return starting
@@ -191,6 +203,9 @@ class Daemon:
             servers=pipeline.supervisor.servers(),
             topics=pipeline.topics.snapshot(),
             replica=pipeline.coordinator.snapshot(),
+            last_checkpoint_ms=delivery.last_checkpoint_ms,
+            durations=pipeline.measurements.durations.snapshot(),
+            kafka_clients=pipeline.measurements.producers.snapshot(),
         )
 
 

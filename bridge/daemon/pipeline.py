@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
+from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.daemon.source import Source
@@ -24,6 +26,7 @@ from bridge.delivery.topic_ids import Ids, TopicIds
 from bridge.errors import BridgeError
 from bridge.kafka.config import client_config
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from bridge.kafka.statistics import ProducerStatistics
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import TopicLimits, plan
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
@@ -43,6 +46,15 @@ _LEAVE = 2.0
 _CLOSE = 1.0
 """Seconds to wait for threads that hold nothing which could be lost."""
 
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What delivery and shards measure for the metrics. Thread rule: any thread."""
+
+    durations: Durations
+    producers: ProducerStatistics = field(default_factory=ProducerStatistics)
+
+
 Join = Callable[[float], bool]
 """Waits until a deadline; returns whether the work ended."""
 
@@ -59,11 +71,13 @@ class Pipeline:
         supervisor: Supervisor,
         coordinator: ShardCoordinator,
         topics: TopicWatch | NoTopicWatch,
+        measurements: Measurements,
     ) -> None:
         self.delivery = delivery
         self.supervisor = supervisor
         self.coordinator = coordinator
         self.topics = topics
+        self.measurements = measurements
         self._is_kafka_silent = False
 
     def start(self) -> None:
@@ -144,6 +158,7 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
 ) -> Pipeline:
     """Put the parts together once the topics are prepared; ``wake`` wakes the main thread."""
     stall_detector, count = StallDetector(), limits.checkpoint_partitions
+    measurements = Measurements(Durations(settings.servers))
 
     def heartbeat() -> None:
         heartbeats.record("delivery")
@@ -152,31 +167,44 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     def reclaim_shard(lease: Lease) -> Mapping[SessionKey, Checkpoint]:
         return reclaim(lease, coordinator.collaborators)  # called by a delivery thread, once all parts are there
 
-    delivery = make_delivery(settings, limits, reclaim_shard, heartbeat)
+    delivery = make_delivery(settings, limits, reclaim_shard, heartbeat, measurements)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
-    coordinator = ShardCoordinator.of(settings, count, delivery, supervisor.shards, heartbeats.record, wake)
+    coordinator = ShardCoordinator.of(
+        settings, count, delivery, supervisor.shards, heartbeats.record, wake, measurements.durations
+    )
     topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.rewrite_checkpoints))
-    return Pipeline(delivery, supervisor, coordinator, topics)
+    return Pipeline(delivery, supervisor, coordinator, topics, measurements)
 
 
-def make_delivery(settings: Settings, limits: TopicLimits, reclaim: Reclaim, heartbeat: Callable[[], None]) -> Delivery:
+def make_delivery(
+    settings: Settings,
+    limits: TopicLimits,
+    reclaim: Reclaim,
+    heartbeat: Callable[[], None],
+    measurements: Measurements,
+) -> Delivery:
     """``limits``: of the topics; its ``sizes`` follow them."""
     topics, delivery, sizes = settings.topics, settings.delivery, limits.sizes
     own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle)
     config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
 
+    durations, reporting = measurements.durations, measurements.producers.properties
+
     def make(role: Role) -> IdempotentProducer:
-        return IdempotentProducer(ProducerSettings(config, sizes.batch_size, sizes.largest), role)
+        of_role = reporting(role.value) | config if role is Role.EVENTS else config  # the others are polled seldom
+        return IdempotentProducer(ProducerSettings(of_role, sizes.batch_size, sizes.largest), role)
 
     if delivery.guarantee == "at_least_once":
         bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
-        return AtLeastOnce(make, own, sizes, TopicIds(limits.ids, lambda: _topic_ids(settings)), bounds, heartbeat)
+        topic_ids = TopicIds(limits.ids, lambda: _topic_ids(settings))
+        return AtLeastOnce(make, own, sizes, topic_ids, bounds, heartbeat, durations)
 
     timeouts = TransactionTimeouts()
 
     def make_transactional(shard: int) -> TransactionalProducer:
         name = transactional_id(settings.namespace, shard)
-        return TransactionalProducer(ProducerSettings(config, sizes.batch_size, sizes.largest), name, timeouts)
+        of_shard = ProducerSettings(reporting("shards") | config, sizes.batch_size, sizes.largest)
+        return TransactionalProducer(of_shard, name, timeouts, durations.commit)
 
     return ExactlyOnce(
         make_transactional,
@@ -187,6 +215,7 @@ def make_delivery(settings: Settings, limits: TopicLimits, reclaim: Reclaim, hea
         Intervals(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
         reclaim,
         heartbeat,
+        durations,
     )
 
 

@@ -61,6 +61,7 @@ class RunningSession:
             last_byte_age=None if byte_at is None else now - byte_at,
             last_error=publisher.trouble or publisher.checkpoints.trouble or counters.last_error,
             counters=self.counters(),
+            oldest_unacknowledged_ms=publisher.oldest_unacknowledged_ms,
         )
 
 

@@ -120,4 +120,5 @@ class ServerSessions:
             listed=len(discovery.listed),
             not_bridged=self._left_out,
             ended=ended,
+            reconnects=self.source.reconnect_duration.snapshot(),
         )

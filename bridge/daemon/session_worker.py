@@ -60,6 +60,8 @@ class SessionWorker:
         self._jitter = jitter
         self._connector = Connector(source.endpoint)
         self._connection: StreamConnection | None = None
+        self._lost_at: float | None = None
+        """When the stream was lost that the next connection replaces."""
         self._history = History()
         self._counters = stream.counters
         age = source.settings.max_connection_age
@@ -189,6 +191,8 @@ class SessionWorker:
             raise Stopped
         stream = self._connector.connect(self._source.stream_url(self.stream.key.session_id), last_event_id)
         self._source.record_request(answered=True)
+        if self._lost_at is not None:
+            self._source.reconnect_duration.observe(self._now() - self._lost_at)
         self.stream.connected(stream.answered_id)
         self._connection = StreamConnection(stream, self._now(), self.stream.replay_timeout)
         self._become(Signal.OPENED)
@@ -217,7 +221,7 @@ class SessionWorker:
     def _close(self, connection: StreamConnection) -> None:
         stream = connection.stream
         stream.close()
-        self._connection = None
+        self._connection, self._lost_at = None, self._now()
         self.stream.closed(timed_out=connection.replay is Replay.TIMED_OUT)
         self._counters.add_connection(stream)
         self._history = with_reconnection_time(self._history, stream.reconnection_time)

@@ -12,6 +12,7 @@ from structlog.stdlib import get_logger
 
 from bridge import __version__
 from bridge.clock import Backoff
+from bridge.core.durations import RECONNECT_BOUNDS, Histogram
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
@@ -47,6 +48,8 @@ class Source:
         self.fingerprint = self.rules.fingerprint()
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.connection_rate = ConnectionRate()
+        self.reconnect_duration = Histogram(RECONNECT_BOUNDS)
+        """From the loss of a session's stream to the next answer with one."""
         self.list_wanted = threading.Event()
         """Set when an event announces a new or deleted session: discovery polls at once."""
         self.has_answered = False

@@ -15,7 +15,8 @@ from math import inf
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import Backoff, monotonic
+from bridge.clock import Backoff, monotonic, unix_ms
+from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
@@ -68,11 +69,13 @@ class AtLeastOnce:
         topic_ids: TopicIds,
         limits: Limits,
         heartbeat: Callable[[], None],
+        durations: Durations | None = None,
     ) -> None:
         """``make_producer`` creates a producer for a role; each turn of the thread calls ``heartbeat``."""
         self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
         """When Kafka last acknowledged a record, by :func:`bridge.clock.monotonic`."""
+        self.last_checkpoint_ms: int | None = None
         self.bug: Exception | None = None
         """The exception that ended the delivery thread: nothing is delivered any more."""
         self._producers = Producers.made_by(make_producer)
@@ -82,6 +85,7 @@ class AtLeastOnce:
         self._topic_ids = topic_ids
         self._limits = limits
         self._heartbeat = heartbeat
+        self._durations = Durations() if durations is None else durations
         self._closed_checkpoints = 0
         self._senders: dict[SessionKey, IdempotentSender] = {}
         self._publishers: dict[SessionKey, SessionPublisher] = {}
@@ -104,24 +108,18 @@ class AtLeastOnce:
         ready()
 
     def open(
-        self,
-        key: SessionKey,
-        encoder: Encoder,
-        fingerprint: str,
-        restored: Checkpoint | None,
-        lease: Lease,
+        self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
     ) -> SessionPublisher:
+        def answered() -> None:
+            self.last_checkpoint_ms = unix_ms()
+            self._durations.commit.observe(monotonic() - checkpoints.produced_at)
+            sender.note_answer()
+
         encoder.follow(self._sizes)
         self._leases = {**self._leases, lease.shard: lease}
-        session = Session(key, encoder, restored, self.budget, lease)
+        session = Session(key, encoder, restored, self.budget, lease, self._durations.publish_of(key.server))
         checkpoints = CheckpointWriter(
-            key,
-            fingerprint,
-            restored,
-            self._topics,
-            lease,
-            lambda: self._producers.checkpoints.produce,
-            lambda: sender.note_answer(),  # noqa: PLW0108 - it is made below
+            key, fingerprint, restored, self._topics, lease, lambda: self._producers.checkpoints.produce, answered
         )
         sender = IdempotentSender(
             session, checkpoints, self._producers, self._turn_requests.append, self._answered.append

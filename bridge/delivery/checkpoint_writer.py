@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import unix_ms
+from bridge.clock import monotonic, unix_ms
 from bridge.core.entries import Announcement, CheckpointBarrier, Entry
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
@@ -52,6 +52,8 @@ class CheckpointWriter:
         """The position in the newest checkpoint that Kafka has acknowledged."""
         self.count = 0
         """Checkpoints that Kafka has acknowledged."""
+        self.produced_at = 0.0
+        """When the newest checkpoint was handed to the producer, by :func:`bridge.clock.monotonic`."""
         self._key = key
         self._fingerprint = fingerprint
         self._record_key = key.record_key
@@ -163,6 +165,7 @@ class CheckpointWriter:
         self._newest_ms = now = max(checkpoint.updated_ms, self._newest_ms + 1)
         checkpoint = replace(checkpoint, updated_ms=now)
         value, topic = encode(checkpoint), self._topics.checkpoints
+        self.produced_at = monotonic()
         self._present()(topic, value, self._record_key, [], now, report, self._partition)
         return checkpoint
 

@@ -32,7 +32,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bridge.clock import monotonic
+from bridge.clock import monotonic, unix_ms
+from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
@@ -80,10 +81,13 @@ class ExactlyOnce:
         intervals: Intervals,
         reclaim: Reclaim,
         heartbeat: Callable[[], None],
+        durations: Durations | None = None,
     ) -> None:
         """``make`` creates the producer of a shard, ``make_probe`` one that only asks whether Kafka answers."""
         self.budget = MemoryBudget(limits.max_buffer_bytes)
         self.last_answer: float | None = None
+        self.last_checkpoint_ms: int | None = None
+        self._durations = Durations() if durations is None else durations
         self._make = make
         self._make_probe = make_probe
         self._probe: IdempotentProducer | None = None
@@ -134,10 +138,10 @@ class ExactlyOnce:
     ) -> SessionPublisher:
         shard = self._shards[lease.shard]
         encoder.follow(self._sizes)
-        session = Session(key, encoder, restored, self.budget, lease)
+        session = Session(key, encoder, restored, self.budget, lease, self._durations.publish_of(key.server))
         present = shard.present
         checkpoints = CheckpointWriter(
-            key, fingerprint, restored, self._topics, lease, lambda: present().produce, _ignore_answer
+            key, fingerprint, restored, self._topics, lease, lambda: present().produce, self._note_checkpoint
         )
         sender = TransactionalSender(session, checkpoints, present, shard.senders.request_turn)
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
@@ -230,6 +234,10 @@ class ExactlyOnce:
     def _note_answer(self) -> None:
         self.last_answer = monotonic()
 
+    def _note_checkpoint(self) -> None:
+        """A transaction with a checkpoint is committed; its shard's thread reports that to the sessions."""
+        self.last_checkpoint_ms = unix_ms()
+
     def _watch(self) -> None:
         while not self._ended.wait(_HEARTBEAT_INTERVAL):
             now = monotonic()
@@ -240,7 +248,3 @@ class ExactlyOnce:
                 shard.senders.free_memory()
                 self._leaving.remove(shard)
             self.budget.wake()
-
-
-def _ignore_answer() -> None:
-    """The shard's thread reports each commit to the sessions."""

@@ -112,6 +112,8 @@ class DeliveryStatus(Protocol):
     budget: MemoryBudget
     last_answer: float | None
     """When Kafka last accepted something, by :func:`bridge.clock.monotonic`."""
+    last_checkpoint_ms: int | None
+    """When Kafka last acknowledged a checkpoint: Unix milliseconds."""
 
     @property
     def bug(self) -> Exception | None:

@@ -225,6 +225,11 @@ class SessionPublisher:
         return self._session.pending
 
     @property
+    def oldest_unacknowledged_ms(self) -> int | None:
+        """The Unix time at which the oldest event that is not acknowledged was read."""
+        return self._session.in_flight.oldest_ms
+
+    @property
     def acknowledged(self) -> Position | None:
         """Everything up to here is in Kafka."""
         return self._session.in_flight.acknowledged

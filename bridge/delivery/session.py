@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from bridge.clock import unix_ms
+from bridge.core.durations import Histogram
+from bridge.core.entries import Batch
 from bridge.core.identity import Position, SessionKey
 from bridge.core.in_flight import InFlight
 from bridge.core.records.checkpoint import Checkpoint
@@ -30,8 +33,14 @@ class Session:
     Entries are added and produced under it; the delivery thread alone passes them.
     """
 
-    def __init__(
-        self, key: SessionKey, encoder: Encoder, restored: Checkpoint | None, budget: MemoryBudget, lease: Lease
+    def __init__(  # noqa: PLR0913, PLR0917 - what one session needs, given once
+        self,
+        key: SessionKey,
+        encoder: Encoder,
+        restored: Checkpoint | None,
+        budget: MemoryBudget,
+        lease: Lease,
+        publish_latency: Histogram,
     ) -> None:
         self.key = key
         self.encoder = encoder
@@ -43,7 +52,8 @@ class Session:
         """Why records do not get through at present; None when they do."""
         position = None if restored is None else restored.position
         window = OverlapWindow.starting("") if restored is None else restored.overlap_window
-        self.in_flight = InFlight(position, window)
+        self.in_flight = InFlight(position, window, self._note_passed)
+        self._publish_latency = publish_latency
         self.lock = threading.Lock()
         self.epoch, self.sequence, self.last_event_id = position or Position(0, 0, "")
         """After everything submitted; a new epoch that delivery begins changes the numbers."""
@@ -82,6 +92,11 @@ class Session:
     def count_dead_letter(self, reason: str) -> None:
         """One more record that goes to the dead letters."""
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+
+    def _note_passed(self, batch: Batch) -> None:
+        """Observe its latency once for all its records: the events of one read have one time."""
+        if batch.count:
+            self._publish_latency.observe((unix_ms() - batch.events[0].received_ms) / 1000, batch.count)
 
     def advance(self) -> None:
         """Remove acknowledged entries at the head and free their bytes (the delivery thread)."""

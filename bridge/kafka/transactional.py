@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bridge.clock import monotonic
+from bridge.core.durations import COMMIT_BOUNDS, Histogram
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
@@ -108,7 +109,13 @@ class TransactionalProducer:
     ``abort`` wait, and not longer than their time-out.
     """
 
-    def __init__(self, settings: ProducerSettings, transactional_id: str, timeouts: TransactionTimeouts) -> None:
+    def __init__(
+        self,
+        settings: ProducerSettings,
+        transactional_id: str,
+        timeouts: TransactionTimeouts,
+        commit_duration: Histogram | None = None,
+    ) -> None:
         config = transactional_config(settings, transactional_id, timeouts) | {"error_cb": self._on_error}
         self._disconnects = DisconnectLogFilter(client_logger(), int(settings.config.get("log_level", _LEVEL)))
         self.fatal: str | None = None
@@ -118,6 +125,7 @@ class TransactionalProducer:
         self.trouble: str | None = None
         """The error of the last call that failed."""
         self._began_at = 0.0
+        self._commit_duration = commit_duration or Histogram(COMMIT_BOUNDS)
         with settings_judged():
             self._producer = Producer(config, logger=self._disconnects)
         self._produce: Callable[..., None] = self._producer.produce
@@ -184,7 +192,11 @@ class TransactionalProducer:
 
     def commit(self, timeout: float) -> Verdict:
         """Commit; call it only after a complete flush without a failure."""
-        return self._end(self._producer.commit_transaction, timeout)
+        began = monotonic()
+        verdict = self._end(self._producer.commit_transaction, timeout)
+        if verdict is Verdict.DONE:
+            self._commit_duration.observe(monotonic() - began)
+        return verdict
 
     def abort(self, timeout: float) -> Verdict:
         """Abort the transaction; queued records get a report with a purge error."""

@@ -36,7 +36,7 @@ from bridge.core.snapshot import BridgeSnapshot, status
 from bridge.errors import SettingsError
 from bridge.http.listening import listen
 from bridge.observe.health import Verdict, liveness, readiness
-from bridge.observe.metrics import CONTENT_TYPE, Metrics
+from bridge.observe.metrics.collector import Metrics
 
 Snapshot = Callable[[], BridgeSnapshot]
 
@@ -118,8 +118,9 @@ def application(snapshot: Snapshot, token: str | None) -> Starlette:
     async def api_status(_: Request) -> Response:
         return _json(status(cached()))
 
-    async def metrics_text(_: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+    async def metrics_text(request: Request) -> Response:
+        found = metrics.render(request.headers.get("accept", ""))
+        return Response(found.body, media_type=found.content_type)
 
     routes = [
         Route("/livez", livez),

@@ -31,6 +31,7 @@ from structlog.typing import EventDict, Processor
 
 from bridge.clock import rfc3339
 from bridge.core.terminal_text import visible
+from bridge.observe.log_lines import LINES
 
 LogFormat = Literal["console", "json"]
 
@@ -63,6 +64,7 @@ def configure(
         _console(colors=is_terminal and "NO_COLOR" not in os.environ) if chosen == "console" else [JSONRenderer()]
     )
     handler = _LineStream(out)
+    handler.addFilter(LINES)
     handler.setFormatter(ProcessorFormatter(processors=[_own_keys_first, Redaction(secrets), *renderers]))
     root = logging.getLogger()
     root.handlers[:] = [handler]

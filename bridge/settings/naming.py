@@ -7,6 +7,9 @@ import json
 
 from bridge.settings.model import Settings
 
+_OF_ONE_REPLICA = {"instance", "workers", "http", "log", "start_timeout"}
+"""Settings in which the replicas of a namespace may differ."""
+
 
 def group_of(namespace: str) -> str:
     """The consumer group whose members are the replicas."""
@@ -32,3 +35,9 @@ def servers_fingerprint(settings: Settings) -> str:
     """Equal for all replicas with the same servers, independent of credentials and a slash at the end."""
     servers = {name: server.url.public.rstrip("/") for name, server in settings.servers.items()}
     return hashlib.sha256(json.dumps(servers, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def settings_sha256(settings: Settings) -> str:
+    """Equal for all replicas with the same settings, secrets and the settings of one process aside."""
+    shared = settings.model_dump(mode="json", exclude=_OF_ONE_REPLICA)  # secrets are masked in it
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()

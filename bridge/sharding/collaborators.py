@@ -10,6 +10,7 @@ from typing import Protocol
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
+from bridge.core.durations import Histogram
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.claim import Claim
@@ -73,6 +74,8 @@ class Collaborators:
     """Makes a claim with its own nonce."""
     release_timeout: float
     """Seconds after which a revoked shard is released even if records are not delivered."""
+    restore_duration: Histogram
+    """From the assignment of a shard to the start of its sessions."""
 
 
 _REQUEST_AGAIN = 10.0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
+from bridge.core.durations import Durations
 from bridge.core.identity import partition_of
 from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
@@ -48,6 +50,7 @@ class ShardCoordinator:
         self._topic_fault: FatalFault | None = None
         self.left_undelivered = 0
         """Shards that were released before everything was delivered."""
+        self._assignments = 0
 
     @classmethod
     def of(  # noqa: PLR0913, PLR0917 - what it is made of, given once
@@ -58,6 +61,7 @@ class ShardCoordinator:
         sessions: Sessions,
         heartbeat: Callable[[str], None],
         wake: Callable[[], None],
+        durations: Durations,
     ) -> ShardCoordinator:
         """With its threads; ``heartbeat`` gets the name of each loop that turns; ``wake`` wakes the main thread."""
         identity = ReplicaIdentity.of(settings, shard_count)
@@ -76,8 +80,9 @@ class ShardCoordinator:
         )
         # Shards are released before the leases' own time-out: what is not drained by then is still released properly.
         collaborators = Collaborators(
-            topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, 0.9 * release_timeout
-        )
+            topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, 0.9 * release_timeout,
+            durations.restore,
+        )  # fmt: skip
         return cls(identity, membership, collaborators)
 
     def start(self) -> None:
@@ -102,6 +107,7 @@ class ShardCoordinator:
             self._remove_if_gone(shard)
 
     def _handle(self, event: ShardEvent) -> None:
+        self._assignments += event.signal is ShardSignal.ASSIGNED
         shard = self._shards.get(event.shard)
         is_current = shard is not None and event.lease in {None, shard.lease}
         if shard is not None and is_current:
@@ -235,7 +241,8 @@ class ShardCoordinator:
 
     def snapshot(self) -> Replica:
         has_joined = self._membership.has_joined
-        return self._identity.snapshot(self._snapshots(), self._membership.replicas.live, has_joined=has_joined)
+        seen = self._identity.snapshot(self._snapshots(), self._membership.replicas.live, has_joined=has_joined)
+        return replace(seen, assignments=self._assignments)
 
     def _snapshots(self) -> tuple[ShardSnapshot, ...]:
         held_up, counts = self._reader.held_up(), self.collaborators.sessions.count_by_shard()

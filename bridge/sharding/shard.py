@@ -52,6 +52,7 @@ class Shard:
         """Whether it is gone although not everything was delivered."""
         self._with = collaborators
         self._retry_at = inf
+        self._restore_began = 0.0
         self._release_began = 0.0
         self._deadline = inf
         self._restarting: set[SessionKey] = set()
@@ -68,6 +69,7 @@ class Shard:
 
     def fence(self) -> None:
         """Begin: have delivery fence the former owner."""
+        self._restore_began = monotonic()
         fenced = ShardEvent(self.lease.shard, self.lease, ShardSignal.FENCED)
         self._with.delivery.enter(self.lease, lambda: self._with.leases.post(fenced))
 
@@ -101,6 +103,7 @@ class Shard:
         if self.state is ShardState.RELEASING:
             self._check_release(now)
         elif self.state is ShardState.BLOCKED and now >= self._retry_at:
+            self._restore_began = now
             self._read(ShardSignal.RETRY)
         else:
             self._check_restarting()
@@ -141,6 +144,7 @@ class Shard:
         self.error = None
         checkpoints = restored.log.restored()
         self.restored_checkpoints = len(checkpoints)
+        self._with.restore_duration.observe(monotonic() - self._restore_began)
         log.info("shard acquired", shard=restored.shard, fencing_token=restored.token, checkpoints=len(checkpoints))
         self._with.sessions.acquire(self.lease, checkpoints)
 

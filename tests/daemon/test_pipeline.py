@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from bridge.daemon.pipeline import Pipeline
+from bridge.core.durations import Durations
+from bridge.daemon.pipeline import Measurements, Pipeline
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topics import NoTopicWatch
 from bridge.delivery.protocol import Delivery
@@ -61,6 +62,7 @@ def test_only_what_is_not_delivered_makes_a_shutdown_fail(*, leaves: bool, deliv
         cast("Supervisor", Parts("readers", calls)),
         cast("ShardCoordinator", Parts("group", calls, ends=leaves)),
         NoTopicWatch(),
+        Measurements(Durations()),
     )
     assert pipeline.drain(10.0, wait) is delivers
     assert calls == ["readers stop", "group stop", "delivery stop", *aborted, "group close"]

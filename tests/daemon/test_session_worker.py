@@ -100,3 +100,17 @@ def test_a_session_without_a_thread_crashes_and_can_be_stopped(monkeypatch: pyte
     assert worker.stream.counters.last_error == "can't start new thread"
     worker.stop()
     assert worker.join(monotonic() + 1)
+
+
+def test_the_time_without_a_stream_is_counted() -> None:
+    """From the loss of the connection to the next answer, back-off and failed attempts included; not the first one."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+        mix.streams = {"a": lambda peer: peer.send(answer(503)) if len(mix.asked) in {1, 3} else feed(peer)}
+        local = source(mix.url)
+        with running_worker(local) as (_, publisher):
+            wait_until(lambda: publisher.position.sequence == 3)
+            assert local.reconnect_duration.snapshot().count == 0
+            feed.cut()
+            wait_until(lambda: len(mix.asked) == 4)
+            wait_until(lambda: local.reconnect_duration.snapshot().count == 1)

@@ -692,3 +692,37 @@ def test_an_unknown_answer_about_the_topics_counts_as_created_again(rig: Rig) ->
     rig.turn(100)
     assert one.position.epoch > before
     assert one.acknowledged == one.position
+
+
+def test_the_latency_of_each_record_is_counted_when_kafka_has_it(rig: Rig) -> None:
+    """From the read of its event on; once per batch, with the number of its records."""
+    one = rig.open()
+    latency = rig.delivery._durations.publish_of("local")
+    read_at = rig.clock.unix_ms() - 500
+    one.submit([each._replace(received_ms=read_at) for each in events(1, 2, 3)])
+    assert one.oldest_unacknowledged_ms == read_at
+    assert latency.snapshot().count == 0
+    rig.turn(20)
+    assert one.oldest_unacknowledged_ms is None
+    found = latency.snapshot()
+    assert found.count == 3
+    assert 0.5 * 3 <= found.seconds < 1.5 * 3
+
+
+def test_skipped_events_have_no_latency(rig: Rig) -> None:
+    """Nothing of them goes to Kafka."""
+    one = rig.open()
+    one.submit(events(1, 2, name="skipped"))
+    one.submit(events(3))
+    rig.turn(20)
+    assert one.acknowledged == one.position
+    assert rig.delivery._durations.publish_of("local").snapshot().count == 1
+
+
+def test_the_time_of_a_checkpoint_is_counted_when_kafka_has_it(rig: Rig) -> None:
+    """The first position of a session is a checkpoint."""
+    assert rig.delivery.last_checkpoint_ms is None
+    assert rig.delivery._durations.commit.snapshot().count == 0
+    rig.open()
+    assert rig.delivery.last_checkpoint_ms is not None
+    assert rig.delivery._durations.commit.snapshot().count == 1

@@ -1,8 +1,18 @@
-"""A snapshot of a daemon without problems."""
+"""Snapshots of a daemon without problems."""
 
 from __future__ import annotations
 
-from bridge.core.snapshot import BridgeSnapshot
+from dataclasses import replace
+
+from bridge.core.durations import Durations
+from bridge.core.snapshot import (
+    BridgeSnapshot,
+    BrokerSnapshot,
+    KafkaClientSnapshot,
+    ServerSnapshot,
+    SessionSnapshot,
+    TopicSnapshot,
+)
 
 WELL = BridgeSnapshot(
     version="1.2.3",
@@ -14,3 +24,19 @@ WELL = BridgeSnapshot(
     checkpoints_written=0,
     kafka_last_answer_age=0.1,
 )
+
+BROKER = BrokerSnapshot("a:9092", is_connected=True, round_trip=0.002, round_trip_p99=0.03)
+FULL = replace(
+    WELL,
+    servers={"local": ServerSnapshot(reachable=True, discovers=True)},
+    sessions=(SessionSnapshot("local", "a", "streaming", oldest_unacknowledged_ms=1),),
+    loops={"delivery": 0.1},
+    topics=(TopicSnapshot("mix.events", 8, changes={"recreated": 0}),),
+    durations=Durations(["local"]).snapshot(),
+    kafka_clients=(
+        KafkaClientSnapshot(
+            "events", brokers=(BrokerSnapshot("a:9092", is_connected=True, round_trip=0.0, round_trip_p99=0.0),)
+        ),
+    ),
+)
+"""One in which every metric has a sample."""

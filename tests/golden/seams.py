@@ -321,7 +321,7 @@ def _well() -> BridgeSnapshot:
     )
     return BridgeSnapshot(
         version="1.2.3", namespace="mix", started_at_ms=NOW, restored=True, buffer_bytes=10, buffer_limit=100,
-        checkpoints_written=5, kafka_last_answer_age=0.1234, sessions=(session,),
+        checkpoints_written=5, kafka_last_answer_age=0.1234, sessions=(session,), taken_at_ms=NOW,
         servers={"local": ServerSnapshot(reachable=True, last_discovery_age=2.0, listed=9, not_bridged=6)},
         loops={"main": 0.2, "poll": 0.9},
         topics=(TopicSnapshot("mix.events", 12, changes={"partitions": 1}), TopicSnapshot("mix.lifecycle", 12)),

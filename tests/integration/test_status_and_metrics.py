@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
             assert metric(bridge, "buffer_bytes") == 0
             assert metric(bridge, "sessions", server="local", state="streaming") == 1
             assert "session=" not in bridge.get("/metrics").text
+            _check_measurements(bridge, time.time())
             (shown,) = status(bridge)["sessions"]
             assert bridge.terminate() == 0
     epoch = json.loads(events(kafka, namespace)[0].value or b"")["epoch"]
@@ -80,6 +82,20 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
     }
     assert len(events(kafka, namespace)) == 11
     assert len(events(kafka, namespace, "dead-letters")) == 2
+
+
+def _check_measurements(bridge: Bridge, now: float) -> None:
+    """What was measured of 13 records, one connection and two shards."""
+    assert metric(bridge, "publish_latency_seconds_count", server="local") == 13
+    assert 0 < metric(bridge, "publish_latency_seconds_sum", server="local") < 13 * TIMEOUT
+    assert metric(bridge, "reconnect_duration_seconds_count", server="local") == 0
+    assert metric(bridge, "commit_duration_seconds_count") == metric(bridge, "checkpoints_written_total")
+    assert metric(bridge, "restore_duration_seconds_count") == 2
+    assert metric(bridge, "assignments_total") == metric(bridge, "shards", state="owned") == 2
+    assert metric(bridge, "ready") == metric(bridge, "check_ok", check="kafka") == 1
+    for name in ("last_checkpoint_timestamp_seconds", "kafka_last_answer_timestamp_seconds"):
+        assert now - TIMEOUT < metric(bridge, name) <= now + 1
+    assert metric(bridge, "log_lines_total", level="info") >= 3
 
 
 def test_the_endpoint_needs_its_token(kafka: str, namespace: str, tmp_path: Path) -> None:

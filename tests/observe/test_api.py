@@ -91,6 +91,13 @@ def test_every_path_answers(port: int) -> None:
     assert "mix_bridge_events_received_total" in answers["/metrics"].text
 
 
+def test_open_metrics_for_those_who_ask(port: int) -> None:
+    """By the request's Accept header."""
+    answer = ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert answer.text.endswith("# EOF\n")
+
+
 def test_status_lists_sessions_with_any_id(port: int) -> None:
     """A session id that has no UTF-8 comes through as JSON's escapes."""
     answer = ask(port, "/api/status")

@@ -18,6 +18,7 @@ import structlog
 from structlog.stdlib import get_logger
 
 from bridge.observe import logs
+from bridge.observe.log_lines import LINES
 from bridge.observe.logs import MASK, configure
 
 log = get_logger("bridge.test")
@@ -314,3 +315,17 @@ def test_a_second_call_replaces_the_first() -> None:
     log.info("two")
     assert [line["event"] for line in parsed(first)] == ["one"]
     assert [line["event"] for line in parsed(second)] == ["two"]
+
+
+def test_written_lines_are_counted_by_level() -> None:
+    """Those below the level are not written."""
+    before = LINES.snapshot()
+    configure("info", "json", stream=io.StringIO())
+    log.debug("not written")
+    log.info("one")
+    log.error("two")
+    logging.getLogger("bridge.test").error("three")
+    now = LINES.snapshot()
+    assert {level: now.get(level, 0) - before.get(level, 0) for level in ("debug", "info", "error")} == {
+        "debug": 0, "info": 1, "error": 2,
+    }  # fmt: skip

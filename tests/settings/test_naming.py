@@ -6,6 +6,7 @@ from bridge.settings import Settings
 from bridge.settings.naming import (
     group_of,
     servers_fingerprint,
+    settings_sha256,
     transactional_id,
     transactional_ids_of,
     trial_transactional_id,
@@ -34,3 +35,13 @@ def test_the_same_servers_have_the_same_fingerprint() -> None:
     assert ours != servers_fingerprint(_named(a="http://one"))
     assert ours != servers_fingerprint(_named(a="http://one", c="http://two/mix"))
     assert ours != servers_fingerprint(_named(a="http://one", b="http://two"))
+
+
+def test_replicas_with_the_same_settings_have_the_same_digest() -> None:
+    """What concerns one process alone does not matter, nor do credentials, which must not be in a digest."""
+    ours = loaded(set={"servers.a.url": "http://one", "servers.a.token": "one"})
+    own = {"instance": "b", "http.port": "9000", "log.level": "debug", "servers.a.token": "two"}
+    assert settings_sha256(loaded(set={"servers.a.url": "http://one", **own})) == settings_sha256(ours)
+    assert settings_sha256(_named(a="http://one")) != settings_sha256(ours)
+    different = loaded(set={"servers.a.url": "http://one", "servers.a.token": "one", "events.skip": "plan"})
+    assert settings_sha256(different) != settings_sha256(ours)

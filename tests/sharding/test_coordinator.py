@@ -12,6 +12,7 @@ import pytest
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
+from bridge.core.durations import RESTORE_BOUNDS, Histogram
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records import claim as claims
 from bridge.core.records.checkpoint import Checkpoint, encode
@@ -45,6 +46,7 @@ class Scene:
         self.reader, self.sessions, self.delivery = fakes.Reader(), fakes.Sessions(), fakes.Delivery()
         self.leases = Leases(SoleOwner(), lambda: None, 30.0)
         nonces = itertools.count()
+        self.restore_duration = Histogram(RESTORE_BOUNDS)
         collaborators = Collaborators(
             "checkpoints",
             COUNT,
@@ -54,6 +56,7 @@ class Scene:
             self.sessions,
             lambda: claim(str(next(nonces))),
             release_timeout,
+            self.restore_duration,
         )
         self.coordinator = ShardCoordinator(
             ReplicaIdentity(None, "host", "host:1", "run", "s", COUNT),
@@ -540,3 +543,18 @@ def test_a_reading_that_ends_after_another_loss_proves_no_ownership() -> None:
     scene.assign()
     scene.read(20, log_with(claim_offsets=[7, 9, 15]))
     assert lease.is_over
+
+
+def test_the_time_until_a_shard_is_owned_is_counted(scene: Scene) -> None:
+    """Once for each shard that is acquired; the assignments are counted too."""
+    assert scene.coordinator.snapshot().assignments == 0
+    scene.assign()
+    assert scene.restore_duration.snapshot().count == 0
+    scene.fence()
+    scene.read(7)
+    assert scene.states[HOME] == "owned"
+    assert scene.restore_duration.snapshot().count == 1
+    assert scene.coordinator.snapshot().assignments == 1
+    scene.leases.lose(ONE)
+    scene.assign()
+    assert scene.coordinator.snapshot().assignments == 2
