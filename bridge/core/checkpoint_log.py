@@ -90,6 +90,8 @@ class CheckpointLog:
         self._partitions = partitions
         self._keep_records = keep_records
         self._claims: dict[int, tuple[int, Claim]] = {}
+        self._unfenced: set[int] = set()
+        """Partitions in which a transaction of an earlier owner may still be committed."""
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
         """By partition: the offset of the newest known claim."""
         self._unparsed: dict[tuple[int, bytes], _Unparsed] = {}
@@ -121,7 +123,12 @@ class CheckpointLog:
     def _add_claim(self, partition: int, offset: int, value: bytes) -> None:
         self._newest_claims[partition] = offset
         with suppress(BadCheckpoint):  # perhaps of a newer version: it takes the shard all the same
-            self._claims[partition] = (offset, claim.decode(value))
+            found = claim.decode(value)
+            self._claims[partition] = (offset, found)
+            if found.guarantee == "exactly_once":
+                self._unfenced.add(partition)
+            elif found.fenced:
+                self._unfenced.discard(partition)
 
     def _remove(self, place: tuple[int, bytes]) -> None:
         for records in (self._unparsed, self._records, self._invalid):
@@ -170,6 +177,10 @@ class CheckpointLog:
     def claim_of(self, partition: int) -> tuple[int, Claim] | None:
         """The newest readable claim, with its offset."""
         return self._claims.get(partition)
+
+    def is_fenced(self, partition: int) -> bool:
+        """Whether no transaction of an owner with exactly once can be committed any more, as far as claims say."""
+        return partition not in self._unfenced
 
     def restored(self) -> dict[SessionKey, Restored]:
         """Where every session with a valid checkpoint resumes."""

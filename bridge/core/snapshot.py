@@ -147,6 +147,7 @@ class Replica:
     others: Mapping[str, int] = field(default_factory=dict)  # live owners of other shards: how many shards each has
     with_other_servers: tuple[str, ...] = ()  # those of them whose settings name other servers
     assignments: int = 0  # shards that the group has assigned to this process since the start
+    with_other_guarantee: tuple[str, ...] = ()  # those of them with another ``delivery.guarantee``
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,10 @@ class SessionStream:
         if restored.is_stale:
             reason, detail = "late_checkpoint", "a former owner wrote a checkpoint after it had lost this session"
         elif checkpoint.fingerprint != self._source.fingerprint:
-            reason, detail = "settings_changed", "what is published, or the version of the records, has changed"
+            reason, detail = (
+                "settings_changed",
+                "what is published, the guarantee, or the version of the records has changed",
+            )
         else:
             return
         event = self._lifecycle_event("resumed", reason, f"{detail}: a new epoch starts, some events may be repeated")

@@ -45,7 +45,7 @@ class Source:
         self.name = name
         self.settings: ServerSettings = server
         self.rules = rules_of(name, settings)
-        self.fingerprint = self.rules.fingerprint()
+        self.fingerprint = self.rules.fingerprint(settings.delivery.guarantee)
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.connection_rate = ConnectionRate()
         self.reconnect_duration = Histogram(RECONNECT_BOUNDS)

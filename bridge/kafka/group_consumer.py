@@ -42,6 +42,8 @@ class GroupSettings:
     instance: str | None
     session_timeout: float
     """Seconds: a member that is silent for so long has lost its shards."""
+    namespace: str = ""
+    """For messages."""
 
     @property
     def max_poll_interval(self) -> float:

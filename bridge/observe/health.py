@@ -124,6 +124,13 @@ def _shards(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
         names = ", ".join(replica.with_other_servers)
         detail = f"the settings of {names} name other servers: make them the same, or some sessions are not bridged"
         checks.append(Check("replicas", ok=False, detail=detail))
+    if replica.with_other_guarantee:
+        names = ", ".join(replica.with_other_guarantee)
+        detail = (
+            f"{names} run in this namespace with another delivery.guarantee: stop all replicas, give all the same, and"
+            " start them"
+        )
+        checks.append(Check("guarantee", ok=False, detail=detail))
     return tuple(checks)
 
 

@@ -76,6 +76,8 @@ class Collaborators:
     """Seconds after which a revoked shard is released even if records are not delivered."""
     restore_duration: Histogram
     """From the assignment of a shard to the start of its sessions."""
+    fence: Callable[[Lease, Callable[[], None]], None]
+    """At least once: see :meth:`bridge.delivery.transaction_fence.TransactionFence.fence`."""
 
 
 _REQUEST_AGAIN = 10.0

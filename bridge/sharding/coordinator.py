@@ -13,6 +13,7 @@ from bridge.core.identity import partition_of
 from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
+from bridge.delivery.transaction_fence import TransactionFence
 from bridge.errors import FatalFault, SettingsError
 from bridge.kafka.config import client_config
 from bridge.kafka.group_consumer import GroupSettings
@@ -67,7 +68,8 @@ class ShardCoordinator:
         identity = ReplicaIdentity.of(settings, shard_count)
         config, topic = client_config(settings.kafka, f"mix-bridge {identity.owner}"), settings.topics.checkpoints
         timeout = settings.kafka.group_session_timeout
-        group = GroupSettings(config, group_of(settings.namespace), topic, shard_count, settings.instance, timeout)
+        namespace = settings.namespace
+        group = GroupSettings(config, group_of(namespace), topic, shard_count, settings.instance, timeout, namespace)
         membership = Membership(group, identity.metadata(), lambda: heartbeat("membership"))
         release_timeout = group.max_poll_interval / 3
         leases = Leases(membership.proofs, wake, release_timeout)
@@ -82,6 +84,7 @@ class ShardCoordinator:
         collaborators = Collaborators(
             topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, 0.9 * release_timeout,
             durations.restore,
+            TransactionFence.of(config, namespace).fence,
         )  # fmt: skip
         return cls(identity, membership, collaborators)
 
@@ -130,7 +133,7 @@ class ShardCoordinator:
             return
         log.debug("shard assigned", shard=lease.shard)
         shard = self._shards[lease.shard] = Shard(lease, self.collaborators)
-        shard.fence()
+        shard.enter()
 
     def _end(self, shard: Shard) -> None:
         shard.end(ShardSignal.TAKEN_OVER)

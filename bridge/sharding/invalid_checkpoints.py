@@ -1,15 +1,19 @@
-"""The error messages about invalid checkpoints, each with the command that repairs it. Pure."""
+"""The error messages about invalid checkpoints, each with the command that repairs it."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Collection
 
+from structlog.stdlib import get_logger
+
 from bridge.core.checkpoint_log import InvalidCheckpoint
 from bridge.core.identity import SessionKey
 from bridge.core.records.claim import Claim
 from bridge.errors import Mistake
 from bridge.settings import checks
+
+log = get_logger("bridge.shards")
 
 _SHOWN = 20
 """Messages at once: enough to see what happened, and no flood from a topic of another program."""
@@ -75,7 +79,21 @@ def _mistake(topic: str, invalid: InvalidCheckpoint) -> Mistake:
     )
 
 
-def other_shard_count(topic: str, former: Claim, count: int) -> Mistake:
+def mistakes_of_shard(
+    topic: str, own: Claim, former: Claim | None, invalid: Collection[InvalidCheckpoint]
+) -> list[Mistake]:
+    """The errors because of which a shard cannot be owned; ``former``: the newest claim of another process."""
+    if former is not None and former.shards != own.shards:
+        return [_other_shard_count(topic, former, own.shards)]
+    if former is not None and former.servers != own.servers:
+        log.warning(
+            "the last owner of this shard had other servers in its settings: if it still runs, give both the same",
+            owner=former.owner,
+        )
+    return mistakes_of(topic, invalid)
+
+
+def _other_shard_count(topic: str, former: Claim, count: int) -> Mistake:
     """The error that the topic had another number of partitions when it was last used."""
     return Mistake(
         "topics.checkpoints",

@@ -12,6 +12,7 @@ from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, FatalFault, SettingsError, Stopped, Unreachable
 from bridge.kafka.group import GroupDescription, GroupMember, look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+from bridge.sharding.guarantees import GRACE, SILENCE, GuaranteeCheck, mixed
 from bridge.sharding.replica import is_dead
 
 log = get_logger("bridge.membership")
@@ -20,12 +21,6 @@ _INTERVAL = 0.5
 """Seconds between two checks of a group that cannot be joined yet."""
 _TIMEOUT = 2.0
 """Seconds for one request: a stop is noticed only between two."""
-
-SILENCE = 2.5
-"""Seconds without a new heartbeat after which a process with the same name is dead: a live one commits at least every
-second, and one that resumes after a pause accepts no proof as old as this."""
-GRACE = 1.0
-"""Seconds beyond the session time-out after which the coordinator must have removed a dead member."""
 
 
 class DuplicateInstance:
@@ -128,8 +123,8 @@ def foreign(group: str, others: Iterable[str], topic: str) -> SettingsError:
 class JoinCheck:
     """Looks at the group from outside, through a client that has not joined it. Thread rule: one thread; it waits."""
 
-    def __init__(self, settings: GroupSettings, consumer: GroupConsumer) -> None:
-        self._settings, self._consumer = settings, consumer
+    def __init__(self, settings: GroupSettings, consumer: GroupConsumer, guarantee: str) -> None:
+        self._settings, self._consumer, self._guarantee = settings, consumer, guarantee
 
     def wait(self, stopped: threading.Event, poll: Callable[[], None]) -> None:
         """Wait until this process may join, also while Kafka is away.
@@ -137,14 +132,15 @@ class JoinCheck:
         ``poll`` runs the client's callbacks meanwhile. Raises ``SettingsError`` when it may never join, ``Stopped``.
         """
         settings, began, duplicate = self._settings, monotonic(), None
+        guarantees = GuaranteeCheck(self._guarantee, settings.session_timeout, began, is_dead)
         if settings.instance is not None:
             duplicate = DuplicateInstance(settings.instance, settings.session_timeout, began, is_dead)
-        while not self._may_join(duplicate, began):
+        while not self._may_join(duplicate, guarantees, began):
             poll()
             if stopped.wait(_INTERVAL):
                 raise Stopped
 
-    def _may_join(self, duplicate: DuplicateInstance | None, began: float) -> bool:
+    def _may_join(self, duplicate: DuplicateInstance | None, guarantees: GuaranteeCheck, began: float) -> bool:
         settings = self._settings
         try:
             members = self._consumer.committed_metadata(_TIMEOUT)
@@ -158,7 +154,10 @@ class JoinCheck:
             if now - began < settings.session_timeout + GRACE:
                 return False
             raise foreign(settings.group, topics, settings.topic)
-        return duplicate is None or duplicate.is_gone(group, members, now)
+        found = guarantees.find(group, members, now)
+        if isinstance(found, MemberMetadata):
+            raise mixed(settings.namespace, self._guarantee, found)
+        return found and (duplicate is None or duplicate.is_gone(group, members, now))
 
     def _group(self) -> GroupDescription | None:
         return look_at_group(self._settings.config, self._settings.group, self._settings.topic, _TIMEOUT)

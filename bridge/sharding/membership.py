@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
+from bridge.clock import monotonic, unix_ms
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, FatalFault, Stopped
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+from bridge.sharding.guarantees import earlier_with_other, mixed
 from bridge.sharding.join_check import JoinCheck
 from bridge.sharding.leases import Leases
 from bridge.sharding.proofs import Proofs
@@ -92,7 +94,7 @@ class Membership:
 
     def _participate(self) -> None:
         try:
-            JoinCheck(self._settings, self._consumer).wait(self._stopped, self._poll)
+            self._join_check.wait(self._stopped, self._poll)
             self._consumer.subscribe()
             while not self._stopped.is_set():
                 self._turn()
@@ -110,6 +112,7 @@ class Membership:
             self._consumer.release(partitions)
         if self.proofs.is_settled:  # otherwise the coordinator may be busy with us, and would not answer in time
             self.replicas.turn(now, lambda: self._consumer.committed_metadata(_READ_TIMEOUT))
+            self._check_guarantees()
 
     def _poll(self, timeout: float = 0.0) -> None:
         self._heartbeat()
@@ -130,10 +133,22 @@ class Membership:
         if self._consumer.take_expelled() and self._leases.is_releasing:
             self._leases.lose(self._leases.owned)
 
+    def _check_guarantees(self) -> None:
+        """End if this process joined later than one with another guarantee. Raises ``SettingsError``."""
+        live, owns_shards = self.replicas.live.values(), bool(self._leases.owned)
+        first = earlier_with_other(self._metadata, live, owns_shards=owns_shards)
+        if first is not None:
+            self._leases.lose(self._leases.owned)
+            raise mixed(self._settings.namespace, self._metadata.guarantee, first)
+
     def _failure(self, why: str) -> BridgeError:
         if self._settings.instance is None:
             return FatalFault(f"Kafka: the client of the consumer group failed: {why}")
-        return JoinCheck(self._settings, self._consumer).fenced(self._settings.instance, self._metadata.run)
+        return self._join_check.fenced(self._settings.instance, self._metadata.run)
+
+    @property
+    def _join_check(self) -> JoinCheck:
+        return JoinCheck(self._settings, self._consumer, self._metadata.guarantee)
 
     # The client's callbacks, in ``_poll`` and ``_commit``
 
@@ -148,6 +163,8 @@ class Membership:
                 partitions=sorted(added),
             )
         self.has_joined = True
+        if not self._leases.owned:
+            self._metadata = replace(self._metadata, since_ms=unix_ms())
         self._leases.assign(partitions - added)
 
     def on_revoked(self, partitions: frozenset[int]) -> bool:

@@ -12,7 +12,7 @@ _INTERVAL = 0.1
 """Seconds between two checks whether a waiting caller was stopped."""
 FRESH = 2.0
 """Seconds for which an accepted commit proves that no other process has these shards: less than any session time-out,
-and less than a restart under the same name waits for a heartbeat (``join_check.SILENCE``)."""
+and less than a restart under the same name waits for a heartbeat (``guarantees.SILENCE``)."""
 _ANSWER_TIMEOUT = 10
 """Intervals after which a commit without an answer no longer delays the next."""
 _MAX_UNANSWERED = 10

@@ -70,18 +70,20 @@ class ReplicaIdentity:
     servers: str
     """Fingerprint of the servers' names and URLs."""
     shard_count: int
+    guarantee: str = "at_least_once"
 
     @classmethod
     def of(cls, settings: Settings, shard_count: int) -> ReplicaIdentity:
         host = socket.gethostname()
         owner = f"{settings.instance or host}:{os.getpid()}"
-        return cls(settings.instance, host, owner, this_process(), servers_fingerprint(settings), shard_count)
+        servers, guarantee = servers_fingerprint(settings), settings.delivery.guarantee
+        return cls(settings.instance, host, owner, this_process(), servers, shard_count, guarantee)
 
     def new_claim(self) -> Claim:
-        return Claim(self.owner, secrets.token_hex(8), self.shard_count, self.servers, unix_ms())
+        return Claim(self.owner, secrets.token_hex(8), self.shard_count, self.servers, unix_ms(), self.guarantee)
 
     def metadata(self) -> MemberMetadata:
-        return MemberMetadata(self.owner, self.instance, self.run, self.servers, __version__)
+        return MemberMetadata(self.owner, self.instance, self.run, self.servers, __version__, guarantee=self.guarantee)
 
     def snapshot(
         self, shards: tuple[ShardSnapshot, ...], registry: Mapping[int, MemberMetadata], *, has_joined: bool
@@ -98,4 +100,7 @@ class ReplicaIdentity:
             shards=shards,
             others=Counter(member.owner for member in others),
             with_other_servers=tuple(sorted({each.owner for each in others if each.servers != self.servers})),
+            with_other_guarantee=tuple(
+                sorted({each.owner for each in others if each.guarantee not in {"", self.guarantee}})
+            ),
         )

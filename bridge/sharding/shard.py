@@ -11,19 +11,21 @@ killed while it releases a shard leaves what any kill leaves: checkpoints that a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, epoch_in
+from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint
 from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records.checkpoint import epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY
 from bridge.delivery.lease import Lease
-from bridge.errors import Mistake, SettingsError
+from bridge.errors import SettingsError
 from bridge.sharding.collaborators import Collaborators
-from bridge.sharding.invalid_checkpoints import mistakes_of, other_shard_count, session_of
+from bridge.sharding.foreign_records import is_harmless
+from bridge.sharding.guarantees import UNFENCED
+from bridge.sharding.invalid_checkpoints import mistakes_of_shard, session_of
 from bridge.sharding.leases import ShardEvent
 from bridge.sharding.restore_progress import RestoredShard
 from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, ShardSignal, ShardState, next_state
@@ -59,19 +61,25 @@ class Shard:
         """Suspended sessions that wait until the shard can be read again for them."""
         self._contested_at: float | None = None
         """When another process claimed it."""
+        self._has_fenced = False
+        """At least once: this owner has fenced the transactions of former ones."""
 
     @property
     def trouble(self) -> str | None:
         """Why its sessions are not bridged; None when they are, or will be soon."""
         if self.error is not None:
             return str(self.error)
+        if self.state is ShardState.FENCING and self._has_fenced:
+            return UNFENCED
         return _SUSPENDED if self.state in IS_UNCERTAIN else None
 
-    def fence(self) -> None:
-        """Begin: have delivery fence the former owner."""
+    def enter(self) -> None:
+        """Begin: exactly once fences the former owner before the claim."""
         self._restore_began = monotonic()
-        fenced = ShardEvent(self.lease.shard, self.lease, ShardSignal.FENCED)
-        self._with.delivery.enter(self.lease, lambda: self._with.leases.post(fenced))
+        self._with.delivery.enter(self.lease, self._note_fenced)
+
+    def _note_fenced(self) -> None:
+        self._with.leases.post(ShardEvent(self.lease.shard, self.lease, ShardSignal.FENCED))
 
     def handle(self, event: ShardEvent) -> None:
         if event.restored is not None:
@@ -82,9 +90,8 @@ class Shard:
             self.lease.topic_was_recreated()  # its claim is gone
             if self.state in IS_OWNED:
                 self._read(ShardSignal.REREAD)
-        elif event.was_reclaimed:
-            if self.state in {ShardState.RETURNING, ShardState.REREADING}:  # that reading replaced ours
-                self._read()
+        elif event.was_reclaimed and self.state in {ShardState.RETURNING, ShardState.REREADING}:
+            self._read()  # that reading replaced ours
         elif event.signal is not None:
             self._handle_signal(event.signal)
 
@@ -118,9 +125,24 @@ class Shard:
         if signal is not None:
             self._change(signal)
         shard, lease, post = self.lease.shard, self.lease, self._with.leases.post
-        self._with.reader.restore(
-            shard, self._with.new_claim(), lambda restored: post(ShardEvent(shard, lease, restored=restored))
-        )
+        # Only the first claim after the fencing says so: a foreign one may lie before the next.
+        claim = replace(self._with.new_claim(), fenced=signal is ShardSignal.FENCED and self._has_fenced)
+        self._with.reader.restore(shard, claim, lambda restored: post(ShardEvent(shard, lease, restored=restored)))
+
+    def _is_fenced(self, restored: RestoredShard) -> bool:
+        """Whether no transaction of a former owner can be committed any more; exactly once fences before each claim."""
+        return restored.log.is_fenced(restored.shard) or self._with.new_claim().guarantee == "exactly_once"
+
+    def _fence(self) -> None:
+        """Fence the transactions of a former owner with exactly once, then read the shard again behind a new claim.
+
+        A process that was paused could commit its transaction after this one has read the checkpoints. A crash before
+        the new claim leaves one that does not say ``fenced``: the next owner does the same.
+        """
+        log.info("a former owner of the shard had exactly once: fencing its transactions", shard=self.lease.shard)
+        self._change(ShardSignal.UNFENCED)
+        self._has_fenced = True
+        self._with.fence(self.lease, self._note_fenced)
 
     def _restored(self, restored: RestoredShard) -> None:
         if self.state is ShardState.RETURNING:
@@ -129,13 +151,19 @@ class Shard:
         if self.state is not ShardState.SUSPENDED:  # lost again: the next reading shows who owned it in between
             self.lease.claimed(restored.token)
         if self.state is ShardState.RESTORING:
-            self._own_or_block(restored)
+            if self._has_fenced or self._is_fenced(restored):
+                self._own_or_block(restored)
+            else:
+                self._fence()
+        elif self.state is ShardState.REREADING and not self._is_fenced(restored):
+            self._acquire_again()  # the process that contests the shard has exactly once
         elif self.state is ShardState.REREADING:
             self._change(ShardSignal.RESTORED)
             self._with.sessions.restart_suspended(restored.shard, restored.log.restored())
 
     def _own_or_block(self, restored: RestoredShard) -> None:
-        mistakes = self._mistakes(restored)
+        self.invalid = list(restored.log.invalid)
+        mistakes = mistakes_of_shard(self._with.topic, self._with.new_claim(), restored.previous, self.invalid)
         if mistakes:
             self._change(ShardSignal.INVALID)
             self.error, self._retry_at = SettingsError(mistakes), monotonic() + _RETRY
@@ -147,18 +175,6 @@ class Shard:
         self._with.restore_duration.observe(monotonic() - self._restore_began)
         log.info("shard acquired", shard=restored.shard, fencing_token=restored.token, checkpoints=len(checkpoints))
         self._with.sessions.acquire(self.lease, checkpoints)
-
-    def _mistakes(self, restored: RestoredShard) -> list[Mistake]:
-        former = restored.previous
-        if former is not None and former.shards != self._with.count:
-            return [other_shard_count(self._with.topic, former, self._with.count)]
-        if former is not None and former.servers != self._with.new_claim().servers:
-            log.warning(
-                "the last owner of this shard had other servers in its settings: if it still runs, give both the same",
-                shard=restored.shard, owner=former.owner,
-            )  # fmt: skip
-        self.invalid = list(restored.log.invalid)
-        return mistakes_of(self._with.topic, self.invalid)
 
     # Lost, and assigned again
 
@@ -177,8 +193,7 @@ class Shard:
         lease, newest = self.lease, restored.log.claim_of(restored.shard)
         if newest is None or newest[0] != lease.fencing_token or restored.log.invalid:
             log.warning("another process owned the shard meanwhile: restarting its sessions", shard=restored.shard)
-            self.end(ShardSignal.TAKEN_OVER)
-            self._with.leases.replace(lease)
+            self._acquire_again()
             return
         lease.claimed(restored.token)
         self._change(ShardSignal.RESTORED)
@@ -193,34 +208,27 @@ class Shard:
             "shard assigned again, and no other process owned it", shard=restored.shard, fencing_token=restored.token
         )
 
+    def _acquire_again(self) -> None:
+        """Drop everything of the shard, and acquire it under another lease."""
+        self.end(ShardSignal.TAKEN_OVER)
+        self._with.leases.replace(self.lease)
+
     # Records of other processes
 
     def _foreign_record(self, record: CheckpointRecord) -> None:
-        shard = self.lease.shard
         if self.state not in IS_OWNED:
             return
+        shard, key = self.lease.shard, session_of(record.key)
         if record.key == CLAIM_KEY:
             log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
             self._contested_at = monotonic()
-            return
-        key = session_of(record.key)
-        if key is None:
-            return
-        if self._is_harmless(key, record):
+        elif key is not None and is_harmless(record, self.lease.fencing_token, self._with.sessions.restored_epoch(key)):
             self._with.delivery.write_again(key)
-            return
-        if partition_of(record.key, self._with.count) != shard:
+        elif key is not None and partition_of(record.key, self._with.count) != shard:
             log.error("ignoring a checkpoint in another partition than its key's", session=str(key), partition=shard)
-            return
-        log.error("another process wrote a checkpoint of this session: restarting it from there", session=str(key))
-        self.restart(key)
-
-    def _is_harmless(self, key: SessionKey, record: CheckpointRecord) -> bool:
-        """Whether it is a stale write without a higher epoch than the restored one: ours is written again behind it."""
-        token, epoch = token_of(epoch_and_token(record.value)), epoch_in(record.value)
-        own_token, own_epoch = self.lease.fencing_token, self._with.sessions.restored_epoch(key)
-        is_stale = own_token is not None and 0 <= token < own_token
-        return is_stale and epoch is not None and own_epoch is not None and epoch <= own_epoch
+        elif key is not None:
+            log.error("another process wrote a checkpoint of this session: restarting it from there", session=str(key))
+            self.restart(key)
 
     def restart(self, key: SessionKey) -> None:
         self._with.sessions.suspend(key)

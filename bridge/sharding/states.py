@@ -9,7 +9,7 @@ class ShardState(Enum):
     """The state of a shard that the group has assigned to this process."""
 
     FENCING = "fencing"
-    """Exactly once: the former owner's producer is being fenced. At least once: passes immediately."""
+    """The former owner's transactions are being fenced. At least once: only if a claim says that there may be some."""
     RESTORING = "restoring"
     """The claim is written; the partition is read until the claim appears."""
     OWNED = "owned"
@@ -41,6 +41,7 @@ class ShardSignal(Enum):
     FENCED = "no former owner can write any more"
     RESTORED = "the own claim was read"
     INVALID = "the own claim was read, after invalid checkpoints"
+    UNFENCED = "a former owner may have an open transaction"
     RETRY = "it is time to read a blocked shard again"
     REREAD = "another process wrote to the partition, or the topic was recreated"
     REVOKED = "the group revokes it, or this process shuts down"
@@ -62,6 +63,7 @@ TRANSITIONS: dict[tuple[ShardState, ShardSignal], ShardState] = {
     (_STATE.FENCING, _SIGNAL.REVOKED): _STATE.GONE,
     (_STATE.RESTORING, _SIGNAL.RESTORED): _STATE.OWNED,
     (_STATE.RESTORING, _SIGNAL.INVALID): _STATE.BLOCKED,
+    (_STATE.RESTORING, _SIGNAL.UNFENCED): _STATE.FENCING,
     (_STATE.RESTORING, _SIGNAL.LOST): _STATE.GONE,
     (_STATE.RESTORING, _SIGNAL.REVOKED): _STATE.GONE,
     (_STATE.OWNED, _SIGNAL.REREAD): _STATE.REREADING,

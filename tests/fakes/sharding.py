@@ -41,11 +41,13 @@ class Reader:
     """Records which shards the reader should read."""
 
     requests: list[tuple[int, Callable[[RestoredShard], None]]] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     bug: Exception | None = None
 
     def restore(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int = 0) -> None:  # noqa: ARG002 - the protocol's
         self.requests.append((shard, done))
+        self.claims.append(claim)
 
     def forget(self, shard: int) -> None:
         self.forgotten.append(shard)

@@ -45,6 +45,8 @@ class Scene:
     def __init__(self, release_timeout: float = 30.0) -> None:
         self.reader, self.sessions, self.delivery = fakes.Reader(), fakes.Sessions(), fakes.Delivery()
         self.leases = Leases(SoleOwner(), lambda: None, 30.0)
+        self.fenced: list[tuple[Lease, Callable[[], None]]] = []
+        """The requests to fence transactions of former owners."""
         nonces = itertools.count()
         self.restore_duration = Histogram(RESTORE_BOUNDS)
         collaborators = Collaborators(
@@ -57,6 +59,7 @@ class Scene:
             lambda: claim(str(next(nonces))),
             release_timeout,
             self.restore_duration,
+            lambda lease, done: self.fenced.append((lease, done)),
         )
         self.coordinator = ShardCoordinator(
             ReplicaIdentity(None, "host", "host:1", "run", "s", COUNT),
@@ -127,8 +130,8 @@ def scene() -> Scene:
     return Scene()
 
 
-def claim(nonce: str = "n", shards: int = COUNT, servers: str = "s") -> Claim:
-    return Claim("host:1", nonce, shards, servers, 0)
+def claim(nonce: str = "n", shards: int = COUNT, guarantee: str = "at_least_once") -> Claim:
+    return Claim("host:1", nonce, shards, "s", 0, guarantee)
 
 
 def checkpoint(position: Position = POSITION) -> Checkpoint:
@@ -185,6 +188,53 @@ def test_invalid_checkpoints_end_the_start_but_not_a_running_process(scene: Scen
     is_released = scene.revoke()
     scene.tick()
     assert is_released()
+
+
+def exactly_once_log(*more: Claim) -> CheckpointLog:
+    """A claim of an owner with exactly once, and later ones."""
+    log = CheckpointLog(COUNT)
+    for offset, each in enumerate((claim(guarantee="exactly_once"), *more), 3):
+        log.add(HOME, offset, 0, CLAIM_KEY, claims.encode(each))
+    return log
+
+
+def test_transactions_of_a_former_owner_are_fenced_and_the_shard_read_again(scene: Scene) -> None:
+    """One that was paused could commit after the first reading; a crash before the second claim changes nothing."""
+    scene.assign()
+    scene.fence()
+    scene.read(7, exactly_once_log())
+    assert (scene.states, scene.sessions.calls) == ({HOME: "fencing"}, [])
+    assert "WRITE on the transactional ids" in scene.trouble
+    assert not scene.reader.claims[-1].fenced
+    ((lease, done),) = scene.fenced
+    assert lease is scene.lease
+    done()
+    scene.tick()
+    assert scene.reader.claims[-1].fenced
+    scene.read(9, exactly_once_log(claim()))
+    assert (scene.states, scene.trouble) == ({HOME: "owned"}, "")
+    assert len(scene.fenced) == 1
+
+
+def test_transactions_are_fenced_once_after_the_guarantee_was_changed(scene: Scene) -> None:
+    """An owner between that did not get so far does not count; one that did does."""
+    scene.assign()
+    scene.fence()
+    scene.read(7, exactly_once_log(claim(), replace(claim(), fenced=True), claim()))
+    assert (scene.states, scene.fenced) == ({HOME: "owned"}, [])
+
+
+def test_a_shard_contested_by_a_process_with_exactly_once_is_acquired_again(scene: Scene) -> None:
+    """Its transactions must be fenced before sessions continue."""
+    lease = scene.owning()
+    scene.foreign(claims.encode(claim("other", guarantee="exactly_once")), key=CLAIM_KEY)
+    scene.tick()
+    scene.read(12, exactly_once_log())
+    assert lease.is_over
+    assert scene.lease is not lease
+    scene.fence()
+    scene.read(14, exactly_once_log())
+    assert len(scene.fenced) == 1
 
 
 def test_of_several_claims_under_way_the_newest_is_the_fencing_token() -> None:

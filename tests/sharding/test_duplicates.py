@@ -13,7 +13,8 @@ import pytest
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import EXIT_FATAL, EXIT_SETTINGS, SettingsError
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.sharding.join_check import SILENCE, DuplicateInstance, fenced_error, foreign, foreign_topics
+from bridge.sharding.guarantees import SILENCE
+from bridge.sharding.join_check import DuplicateInstance, fenced_error, foreign, foreign_topics
 from bridge.sharding.replica import is_dead, this_process
 
 SESSION = 6.0

@@ -19,6 +19,7 @@ from bridge.mix.sessions import ServerUnavailable
 from bridge.settings import Settings
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
+from bridge.sharding.guarantees import differs
 from bridge.sharding.join_check import foreign, foreign_topics
 
 
@@ -137,6 +138,12 @@ def replicas_line(
     if differing:
         detail = f"these have other servers than the settings here: {', '.join(differing)}"
         hint = "give all replicas of a namespace the same servers (servers.<name>.url), or this one another namespace"
+        return Line("replicas", State.FAILED, detail, hint)
+    mixed = [each for each in running.values() if differs(settings.delivery.guarantee, each)]
+    if mixed:
+        owners = ", ".join(sorted(f"{each.owner} ({each.guarantee})" for each in mixed))
+        detail = f"these run with another guarantee than the settings here ({settings.delivery.guarantee}): {owners}"
+        hint = "stop all replicas of the namespace, change delivery.guarantee in the settings of each, then start them"
         return Line("replicas", State.FAILED, detail, hint)
     names = ", ".join(sorted(f"{each.owner} (version {each.version})" for each in running.values()))
     return Line("replicas", State.OK, f"with these servers: {names}")

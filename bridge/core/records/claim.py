@@ -32,6 +32,10 @@ class Claim:
     """Fingerprint of the servers' names and URLs: the same in all replicas of a namespace."""
     claimed_ms: int
     """Unix time in milliseconds."""
+    guarantee: str = ""
+    """``delivery.guarantee`` of the owner; empty: written by a version without it."""
+    fenced: bool = False
+    """At least once: no transaction of an earlier owner can be committed any more."""
 
 
 class _Value(BaseModel):
@@ -43,6 +47,8 @@ class _Value(BaseModel):
     shards: Annotated[int, Field(ge=1)]
     servers: str
     claimed_ms: int
+    guarantee: str = ""
+    fenced: bool = False
 
 
 def encode(claim: Claim) -> bytes:

@@ -23,6 +23,10 @@ class MemberMetadata:
     """Increases with each commit: if it does not change, the process is dead or stalled."""
     has_left: bool = False
     """The last commit of a graceful shutdown."""
+    guarantee: str = ""
+    """``delivery.guarantee``; empty: committed by a version without it."""
+    since_ms: int = 0
+    """When its present membership began: the first assignment while it owned nothing, in Unix milliseconds."""
 
     def at(self, heartbeat: int, *, has_left: bool = False) -> MemberMetadata:
         """The same process at a later commit."""
@@ -39,6 +43,8 @@ def encode(member: MemberMetadata) -> str:
         "version": member.version,
         "beat": member.heartbeat,
         "left": member.has_left,
+        "guarantee": member.guarantee,
+        "since": member.since_ms,
     }
     return json.dumps(value, separators=(",", ":"))
 
@@ -55,8 +61,11 @@ def decode(metadata: str | None) -> MemberMetadata | None:
 def _member_metadata(value: dict[str, Any]) -> MemberMetadata | None:
     texts = [value.get(name) for name in ("owner", "run", "servers", "version")]
     instance, heartbeat = value.get("instance"), value.get("beat")
+    guarantee, since_ms = value.get("guarantee", ""), value.get("since", 0)
     if not all(isinstance(text, str) for text in texts) or not isinstance(heartbeat, int):
         return None
     owner, run, servers, version = map(str, texts)
     name = instance if isinstance(instance, str) else None
-    return MemberMetadata(owner, name, run, servers, version, heartbeat, value.get("left") is True)
+    if not isinstance(guarantee, str) or not isinstance(since_ms, int):
+        guarantee, since_ms = "", 0
+    return MemberMetadata(owner, name, run, servers, version, heartbeat, value.get("left") is True, guarantee, since_ms)

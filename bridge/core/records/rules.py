@@ -60,13 +60,14 @@ class Rules:
     schema: Mapping[str, Validator] | None = field(default=None, repr=False)
     schema_version: str = ""
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, guarantee: str = "at_least_once") -> str:
         """16 hex digits over all that decides what is numbered, how, and where it goes; a change starts a new epoch.
 
         Topics are included: a crash repeats records under their old numbers, and in another partition newer numbers of
         the same epoch may come first, so consumers would drop the repeat. The size limit is included: it decides
         between an event record and a dead letter. So is the version of the records: all records of an epoch have the
-        same form, and consumers compare them as strings.
+        same form, and consumers compare them as strings. So is the guarantee: a process with the other one may have
+        been paused, and its late records must not share an epoch with those that follow.
         """
         decisive = {
             "version": RECORD_VERSION,
@@ -78,6 +79,8 @@ class Rules:
             "topics": [self.events_topic, self.dead_letters_topic],
             "routes": [[route.match, route.topic, route.server] for route in self.routes],
         }
+        if guarantee != "at_least_once":  # earlier versions had no such key, and their sessions continue
+            decisive["guarantee"] = guarantee
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
