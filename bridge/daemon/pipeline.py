@@ -172,7 +172,7 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     coordinator = ShardCoordinator.of(
         settings, count, delivery, supervisor.shards, heartbeats.record, wake, measurements.durations
     )
-    topics = watch(settings, limits, Followers(delivery.follow_limit, coordinator.rewrite_checkpoints))
+    topics = watch(settings, limits, Followers(delivery.follow_topics, coordinator.rewrite_checkpoints))
     return Pipeline(delivery, supervisor, coordinator, topics, measurements)
 
 
@@ -185,7 +185,7 @@ def make_delivery(
 ) -> Delivery:
     """``limits``: of the topics; its ``sizes`` follow them."""
     topics, delivery, sizes = settings.topics, settings.delivery, limits.sizes
-    own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle)
+    own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle, limits.counts)
     config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
 
     durations, reporting = measurements.durations, measurements.producers.properties

@@ -39,8 +39,8 @@ _REMIND = 600.0
 class Followers(NamedTuple):
     """Act on changes. They are called on the watch's thread and do not wait."""
 
-    limit_changed: Callable[[int], None]
-    """Gets the smallest ``max.message.bytes`` of all topics."""
+    topics_changed: Callable[[str], None]
+    """Gets what changed: the limits, or the numbers of partitions."""
     checkpoints_recreated: Callable[[int], None]
     """Gets the number of partitions of the new checkpoints topic."""
 
@@ -73,7 +73,7 @@ class TopicWatch:
         self._checkpoints = settings.topics.checkpoints
         self._needed = needed_bytes(settings)
         self._creates = settings.topics.create
-        self._sizes = limits.sizes
+        self._sizes, self._counts = limits.sizes, limits.counts
         self._topics = topics
         self._followers = followers
         self._stopped = threading.Event()
@@ -112,7 +112,7 @@ class TopicWatch:
         missing = [each.plan for each in self._watched if each.is_missing and each.problem is not None]
         if missing and self._creates:
             self._create(missing)
-        self._follow_limit()
+        self._follow()
 
     def _compare(self, watched: _Watched, topic: TopicDescription | None) -> None:
         before, watched.is_missing = watched.last, topic is None
@@ -175,13 +175,16 @@ class TopicWatch:
         except BridgeError:
             return  # no answer in time: the next check tries again
 
-    def _follow_limit(self) -> None:
+    def _follow(self) -> None:
         sizes = self._sizes
         before = sizes.batch_size, sizes.largest
-        known = [each for each in self._watched if each.last is not None]
-        sizes.update({each.plan.name: each.last.max_message_bytes for each in known if each.last is not None})
-        if (sizes.batch_size, sizes.largest) != before:
-            self._followers.limit_changed(sizes.batch_size)
+        known = {each.plan.name: each.last for each in self._watched if each.last is not None}
+        sizes.update({name: topic.max_message_bytes for name, topic in known.items()})
+        if self._counts.update({name: topic.partitions for name, topic in known.items()}):
+            # The client looks for new partitions of a known topic every five minutes only.
+            self._followers.topics_changed("the topics have other numbers of partitions")
+        elif (sizes.batch_size, sizes.largest) != before:
+            self._followers.topics_changed(f"the topics accept batches of {sizes.batch_size} bytes now")
 
 
 def _snapshot(watched: _Watched) -> TopicSnapshot:

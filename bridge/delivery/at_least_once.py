@@ -191,9 +191,8 @@ class AtLeastOnce:
     def unsettled(self) -> int:
         return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
-    def follow_limit(self, max_request_bytes: int) -> None:
-        """The topics' size limit changed: use new producers (any thread)."""
-        self._renewal = f"the topics accept batches of {max_request_bytes} bytes now"
+    def follow_topics(self, change: str) -> None:
+        self._renewal = change
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         """The checkpoints topic was created again: write all checkpoints again (any thread)."""
@@ -290,9 +289,10 @@ class AtLeastOnce:
         senders = tuple(self._senders.values())
         for sender in senders:
             sender.close_fast_path_and_wait()  # a record produced meanwhile would overtake what is lost
+        introduced = self._producers.introduced
         self._producers.replace()
         recreated = self._topic_ids.recreated()
         for sender in senders:
-            sender.lose_producers(recreated)
+            sender.lose_producers(recreated, introduced)
         self._replace_at = monotonic() + _REPLACE_BACKOFF.delay(self._replaced)
         self._replaced += 1

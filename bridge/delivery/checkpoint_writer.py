@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from bridge.core.entries import Announcement, CheckpointBarrier, Entry
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.lifecycle import LifecycleWriter
+from bridge.core.records.partitions import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.lease import Lease
 from bridge.kafka.errors import ProduceError, in_full
@@ -32,6 +33,8 @@ class OwnTopics:
     partitions: int
     """Of the checkpoints topic."""
     lifecycle: str
+    counts: PartitionCounts = field(default_factory=PartitionCounts)
+    """The partitions of all topics."""
 
 
 class CheckpointWriter:
@@ -122,7 +125,12 @@ class CheckpointWriter:
         record = writer.record(
             announcement.lifecycle_event, announcement.epoch, announcement.sequence, unix_ms(), announcement.new_epoch
         )
-        self._present()(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report)
+        partition = self.new_partitions()[record.topic]
+        self._present()(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, partition)
+
+    def new_partitions(self) -> SessionPartitions:
+        """The partitions of the session's records, as the topics are now."""
+        return SessionPartitions(self._record_key, self._topics.counts)
 
     def lose_producers(self) -> None:
         """The report of the checkpoint that was being written will never come."""

@@ -215,8 +215,8 @@ class ExactlyOnce:
             return True
         return False
 
-    def follow_limit(self, max_request_bytes: int) -> None:
-        self._renew(f"the topics accept batches of {max_request_bytes} bytes now")
+    def follow_topics(self, change: str) -> None:
+        self._renew(change)
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         self._topics = replace(self._topics, partitions=partitions)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
+from bridge.core.records.partitions import SessionPartitions
 from bridge.core.records.record import Record
 from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.isolation import Isolation
@@ -33,7 +34,9 @@ _BACKOFF = Backoff(0.5, 30.0)
 class ProduceAll(Protocol):
     """Produces records in order up to the first failure (see :func:`bridge.kafka.producer.produce_all`)."""
 
-    def __call__(self, records: Sequence[Record], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
+    def __call__(
+        self, records: Sequence[Record], report: Report, partitions: Mapping[str, int], /
+    ) -> tuple[int, QueueFull | ProduceFailed | None]:
         """Return how many records the client took, and why it did not take the next one."""
         ...
 
@@ -48,6 +51,7 @@ class Handover:
     def __init__(
         self,
         session: Session,
+        partitions: SessionPartitions,
         topic_of: Callable[[Entry], str],
         request_turn: Callable[[], None],
         note: Callable[[Entry], None],
@@ -61,6 +65,9 @@ class Handover:
         self.was_purged = False
         """Something was still queued when its producer or transaction was abandoned."""
         self.retry_at = 0.0
+        self.partitions = partitions
+        """Of the session's records; replaced only while nothing is in flight, or a later record could be written to
+        another partition, where nothing keeps it from passing an earlier one."""
         self.piece: Batch | None = None
         """The batch that is alone in its request."""
         self._session = session
@@ -136,7 +143,7 @@ class Handover:
         if records is None:
             raise AssertionError(f"{self._session.key}: a batch is produced without its records")
         batch.note_produced(len(records), self)
-        taken, failure = produce_all(records, batch.report)
+        taken, failure = produce_all(records, batch.report, self.partitions)
         if failure is None:
             batch.records = None
             return True

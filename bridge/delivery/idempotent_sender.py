@@ -7,8 +7,7 @@ the producers, no worker reaches the old or the new ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from math import inf
+from collections.abc import Callable, Iterable, Mapping
 
 from structlog.stdlib import get_logger
 
@@ -17,14 +16,11 @@ from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, S
 from bridge.core.in_flight import plan_resend
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
-from bridge.delivery.producers import Producers
+from bridge.delivery.producers import Place, Producers, are_known
 from bridge.delivery.session import Session
 
 log = get_logger("bridge.delivery")
 
-_FORGOTTEN = 3600.0
-"""Seconds without an acknowledgement in a topic after which a producer may be unknown there again
-(producer.id.expiration.ms: a day)."""
 _PROOF = 1.0
 """Seconds that a proof of membership holds for a new epoch. Another owner gets a shard only after the session time-out,
 which is several times as long."""
@@ -47,14 +43,12 @@ class IdempotentSender:
         """``request_turn`` asks for ``resend`` (any thread), ``answered`` for ``advance`` after the current poll."""
         self.session = session
         self.checkpoints = checkpoints
-        self.introduced: dict[str, float] = {}
-        """When the present producer last had an acknowledgement of this session in a topic. Kafka takes any first
-        number of a producer it does not know, so behind a refused first batch others would get in: a session's first
-        record for a topic goes alone and is waited for. From then on a refusal leaves no gap (see Role.EVENTS)."""
         self._producers = producers
         self._request_turn = request_turn
         self._answered = answered
-        self._handover = Handover(session, checkpoints.topic_of, self.request_turn, self._note_acknowledged)
+        self._handover = Handover(
+            session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, self._note_acknowledged
+        )
         self._entries = session.in_flight.entries
         self._has_answer = False
         self._answered_at = monotonic()
@@ -72,10 +66,10 @@ class IdempotentSender:
         return True
 
     def hand_over(self, batch: Batch) -> None:
-        """Produce a new batch, if the fast path is open and the producer is known in its topics."""
+        """Produce a new batch, if the fast path is open and the producer is known in its partitions."""
         if not batch.count:
             return  # it passes with the entry before it
-        if self.is_fast_path_open and not self._is_introduced(batch.counts):
+        if self.is_fast_path_open and not self._is_introduced(batch.counts, self._producers.introduced):
             self._handover.is_fast_path_open = False
         if not self.is_fast_path_open:
             self.request_turn()
@@ -89,9 +83,8 @@ class IdempotentSender:
     def request_turn(self) -> None:
         self._request_turn(self)
 
-    def _is_introduced(self, topics: Mapping[str, int]) -> bool:
-        since = monotonic() - _FORGOTTEN
-        return all(self.introduced.get(topic, -inf) > since for topic in topics)
+    def _is_introduced(self, topics: Iterable[str], introduced: Mapping[Place, float]) -> bool:
+        return are_known(introduced, map(self._handover.partitions.place, topics))
 
     # What the delivery thread does
 
@@ -108,7 +101,7 @@ class IdempotentSender:
     def _note_acknowledged(self, entry: Entry) -> None:
         if isinstance(entry, Batch) and entry is not self._handover.piece:
             for topic in entry.counts:
-                self.introduced[topic] = self._answered_at
+                self._producers.introduced[self._handover.partitions.place(topic)] = self._answered_at
         self.note_answer()
 
     def note_answer(self) -> None:
@@ -131,11 +124,12 @@ class IdempotentSender:
         with self.session.lock:
             self._handover.is_fast_path_open = False
 
-    def lose_producers(self, recreated: frozenset[str] | None) -> None:
+    def lose_producers(self, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> None:
         """The producers were replaced: what they had in flight is never reported, and goes again from memory.
 
         Where Kafka may not have known the old producer, it may have written a later batch and not an earlier one: those
-        numbers are not used again. ``recreated``: topics created again since; None: that is not known.
+        numbers are not used again. ``recreated``: topics created again since; None: that is not known. ``introduced``:
+        where the old producer was. Nothing is in flight now, so changed topics are followed.
         """
         with self.session.lock:
             for entry in self._entries:
@@ -143,15 +137,17 @@ class IdempotentSender:
                 # A batch of several requests may be both: one refused, and a later one written without a report.
                 if entry.stage in {Stage.LOST, Stage.REFUSED}:
                     self._handover.has_failed = True
-                    is_known = not isinstance(entry, Batch) or self._was_known(entry, recreated)
+                    is_known = not isinstance(entry, Batch) or self._was_known(entry, recreated, introduced)
                     self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)
-            self.introduced.clear()
+            self._handover.partitions = self.checkpoints.new_partitions()
             self._handover.piece = self._alone = None
             self.checkpoints.lose_producers()
             self.request_turn()
 
-    def _was_known(self, batch: Batch, recreated: frozenset[str] | None) -> bool:
-        return recreated is not None and recreated.isdisjoint(batch.counts) and self._is_introduced(batch.counts)
+    def _was_known(self, batch: Batch, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> bool:
+        if recreated is None or not recreated.isdisjoint(batch.counts):
+            return False
+        return self._is_introduced(batch.counts, introduced)
 
     def lose_checkpoints(self) -> None:
         """The producer of checkpoints was replaced: what it had in flight goes again from memory."""
@@ -259,10 +255,8 @@ class IdempotentSender:
                 handover.produce(batch, producers.isolation.produce_all)
             return False
         records = handover.prepare(batch)
-        since = monotonic() - _FORGOTTEN
-        known = next(
-            (at for at, each in enumerate(records) if self.introduced.get(each.topic, -inf) <= since), len(records)
-        )
+        new = {each for each in batch.counts if not self._is_introduced((each,), producers.introduced)}
+        known = next((at for at, each in enumerate(records) if each.topic in new), len(records))
         if not known:
             return is_oldest and self._introduce(batch)
         if known < len(records):

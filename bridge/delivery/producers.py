@@ -6,10 +6,25 @@ producer, so that their failures do not end it; isolated pieces go where a refus
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
 
+from bridge.clock import monotonic
 from bridge.kafka.producer import IdempotentProducer, Role
+
+_FORGOTTEN = 3600.0
+"""Seconds without an acknowledgement in a partition after which a producer may be unknown there again
+(producer.id.expiration.ms: a day)."""
+
+Place = tuple[str, object]
+"""A topic and its partition."""
+
+
+def are_known(introduced: Mapping[Place, float], places: Iterable[Place]) -> bool:
+    """Whether Kafka surely knows the producer in these partitions."""
+    since = monotonic() - _FORGOTTEN
+    return all(introduced.get(place, -inf) > since for place in places)
 
 
 @dataclass(slots=True)
@@ -19,6 +34,12 @@ class Producers:
     make: Callable[[Role], IdempotentProducer]
     events: IdempotentProducer
     checkpoints: IdempotentProducer
+    introduced: dict[Place, float] = field(default_factory=dict)
+    """When the producer of events last had an acknowledgement in a partition.
+
+    Kafka takes any first number of a producer that it does not know, so behind a refused first batch others would get
+    in: where there is no acknowledgement, a session's first record goes alone and is waited for. From then on a refusal
+    leaves no gap (see Role.EVENTS)."""
     isolating: object = None
     """The session whose piece is under way: the isolation producer has one request at a time, or the reports of one
     session's refused record would blame another session."""
@@ -54,7 +75,7 @@ class Producers:
         for each in self._all():
             each.abandon()
         self.events, self.checkpoints, self._isolation = self.make(Role.EVENTS), self.make(Role.CHECKPOINTS), None
-        self.isolating = None
+        self.isolating, self.introduced = None, {}
 
     def replace_checkpoints(self) -> None:
         """Purge the checkpoints that are not sent yet: the shard may have another owner by the time they arrive."""

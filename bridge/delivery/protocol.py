@@ -138,7 +138,7 @@ class DeliveryStatus(Protocol):
 class Delivery(ShardDelivery, DeliveryStatus, Protocol):
     """Delivery as the daemon runs it.
 
-    Thread rule: the supervisor's, apart from ``follow_limit`` and ``rewrite_checkpoints``: any thread's.
+    Thread rule: the supervisor's, apart from ``follow_topics`` and ``rewrite_checkpoints``: any thread's.
     """
 
     def start(self) -> None:
@@ -157,8 +157,8 @@ class Delivery(ShardDelivery, DeliveryStatus, Protocol):
         """Abandon records that are not delivered yet; their events are read again after the next start."""
         ...
 
-    def follow_limit(self, max_request_bytes: int) -> None:
-        """The topics' size limit changed: use new producers."""
+    def follow_topics(self, change: str) -> None:
+        """The topics have other limits, or other numbers of partitions: use new producers."""
         ...
 
     def rewrite_checkpoints(self, partitions: int) -> None:

@@ -257,7 +257,7 @@ class ShardThread:
         self._abandon(producer)
         self._producer = self._acquired()
         for sender in self.senders.all():
-            sender.handover.forget()
+            sender.forget()
             self.senders.request_turn(sender)
 
     def _recover(self, producer: TransactionalProducer, why: str) -> None:

@@ -51,7 +51,9 @@ class TransactionalSender:
         self.checkpoints = checkpoints
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.handover = Handover(session, checkpoints.topic_of, self.request_turn, _ignore)
+        self.handover = Handover(
+            session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, _ignore
+        )
         self._present = present
         self._request_turn = request_turn
         self._entries = session.in_flight.entries
@@ -64,14 +66,12 @@ class TransactionalSender:
         return self.handover.is_fast_path_open
 
     def hand_over(self, batch: Batch) -> None:
-        """Produce a new batch into the open transaction, if the fast path is open."""
         if self.is_fast_path_open:
             self._produce(batch)
         else:
             self.request_turn()
 
     def close_fast_path(self) -> None:
-        """Close the fast path: the shard's thread must send what was added."""
         self.handover.is_fast_path_open = False
         self.request_turn()
 
@@ -84,8 +84,8 @@ class TransactionalSender:
     def is_unwritten(self) -> bool:
         """Its position moved without a record, by skipped events, and is not in Kafka."""
         self.session.advance()
-        in_flight = self.session.in_flight
-        return in_flight.is_empty and not self.checkpoints.has(in_flight.acknowledged)
+        known = self.session.in_flight
+        return known.is_empty and not self.checkpoints.has(known.acknowledged)
 
     def open(self, budget: int) -> int:
         """Send up to ``budget`` bytes from memory, then open the fast path; returns the bytes sent."""
@@ -122,16 +122,14 @@ class TransactionalSender:
         with self.session.lock:
             if self.session.is_over:
                 return
-            for entry in list(self._entries):
-                if entry.stage is not Stage.WAITING:
-                    continue
+            for entry in [each for each in self._entries if each.stage is Stage.WAITING]:
                 if isinstance(entry, Batch):
                     self.handover.cut_piece(entry)
                 if not self._send(entry) or isinstance(entry, Batch):
                     return
 
     def close_fast_path_and_wait(self) -> None:
-        """Close the fast path: when this returns, no worker produces or will before the next ``open``."""
+        """When this returns, no worker produces or will before the next ``open``."""
         with self.session.lock:
             self.handover.is_fast_path_open = False
 
@@ -150,10 +148,10 @@ class TransactionalSender:
                 handover.has_failed = True  # what it handed over must not be committed without its position
             if handover.has_failed or session.is_over:
                 return handover.has_failed
-            position = entries[-1].position if entries else session.in_flight.acknowledged
-            if position is None or (not entries and self.checkpoints.has(position)):
-                return False
             last = entries[-1] if entries else None
+            position = session.in_flight.acknowledged if last is None else last.position
+            if position is None or (last is None and self.checkpoints.has(position)):
+                return False
             state = last.state if isinstance(last, CheckpointBarrier) else "active"
             overlap_window = session.in_flight.overlap_window_after(entries)
             try:
@@ -201,7 +199,7 @@ class TransactionalSender:
 
     def _take_back(self) -> None:
         """Everything that was handed over waits again."""
-        self.handover.forget()
+        self.forget()
         for entry in self._entries:
             if _is_under_way(entry):
                 entry.note_unproduced(0)
@@ -231,17 +229,21 @@ class TransactionalSender:
 
     def restart(self, why: str) -> None:
         """Its memory is worthless: the session starts again from the stored checkpoint."""
-        self.session.stopped.set()
-        self.part = None
-        with self.session.lock:
-            self.session.must_restart = why
-            self.session.is_revoked = True
+        session, self.part = self.session, None
+        session.stopped.set()
+        with session.lock:
+            session.must_restart, session.is_revoked = why, True
             self.handover.is_fast_path_open = False
 
     @property
     def bytes_added(self) -> int:
-        """What it has added since its part of the present transaction began."""
+        """Since its part of the present transaction began."""
         return self.session.taken - self._taken_before
+
+    def forget(self) -> None:
+        """The transaction is over: nothing is in flight, so changed topics are followed."""
+        self.handover.forget()
+        self.handover.partitions = self.checkpoints.new_partitions()
 
     def discard_if_revoked(self) -> None:
         """Free the memory; call it only where no transaction holds anything of the session."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Self
 
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.demo.consumer import EventConsumer
 from bridge.demo.daemon_thread import DaemonThread
@@ -106,7 +107,8 @@ class DemoSystem:
         self.consumer = EventConsumer(brokers, event_topics)
         self._cleanup.callback(self.consumer.stop)
         self.consumer.start()
-        limits = TopicLimits(partitions[topics.checkpoints], SizeLimits(default=_BATCH_LIMIT))
+        sizes, counts = SizeLimits(default=_BATCH_LIMIT), PartitionCounts(partitions)
+        limits = TopicLimits(partitions[topics.checkpoints], sizes, counts=counts)
         self.daemon = DaemonThread(self._settings(brokers, url), limits)
         self._cleanup.callback(self.daemon.stop)
         port = self.daemon.start(_START_TIMEOUT)

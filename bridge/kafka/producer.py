@@ -52,16 +52,20 @@ class Fields(Protocol):
 
 
 def produce_all(
-    produce: Callable[..., None], records: Iterable[Fields], report: Report, note: Callable[[KafkaException], None]
+    produce: Callable[..., None],
+    records: Iterable[Fields],
+    report: Report,
+    partitions: Mapping[str, int],
+    note: Callable[[KafkaException], None],
 ) -> tuple[int, QueueFull | ProduceFailed | None]:
-    """Produce records in order, up to the first one that the client does not take.
+    """Produce records in order, up to the first one that the client does not take; ``partitions``: by topic.
 
     Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one.
     """
     taken = 0
     try:
         for topic, key, value, headers, timestamp_ms, _ in records:
-            produce(topic, value, key, -1, report, None, timestamp_ms, headers)
+            produce(topic, value, key, partitions[topic], report, None, timestamp_ms, headers)
             taken += 1
     except BufferError:
         return taken, QueueFull()
@@ -182,9 +186,11 @@ class IdempotentProducer:
             self._note(failure)
             raise ProduceFailed(failure) from exception
 
-    def produce_all(self, records: Iterable[Fields], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
+    def produce_all(
+        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
+    ) -> tuple[int, QueueFull | ProduceFailed | None]:
         """See :func:`produce_all`; any thread."""
-        return produce_all(self._produce, records, report, self._note_exception)
+        return produce_all(self._produce, records, report, partitions, self._note_exception)
 
     def poll(self, timeout: float) -> int:
         """Run the reports that are due, waiting up to ``timeout`` seconds for the first; returns how many ran."""

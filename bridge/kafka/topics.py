@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.model import Settings
@@ -81,6 +82,8 @@ class TopicLimits:
     warnings: tuple[Mistake, ...] = ()
     ids: Mapping[str, str | None] = field(default_factory=dict)
     """Topic ids by name; empty where topics are not described."""
+    counts: PartitionCounts = field(default_factory=PartitionCounts)
+    """The partitions of each topic; the topic watch keeps them up to date."""
 
 
 def plan(settings: Settings) -> tuple[TopicPlan, ...]:
@@ -128,6 +131,7 @@ def limits_of(settings: Settings, planned: Sequence[TopicPlan], topics: Mapping[
         sizes=SizeLimits({name: each.max_message_bytes for name, each in topics.items()}),
         warnings=tuple(warning for each in problems for warning in each.warnings),
         ids={name: each.topic_id for name, each in topics.items()},
+        counts=PartitionCounts({name: each.partitions for name, each in topics.items()}),
     )
 
 

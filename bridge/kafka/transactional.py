@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -171,9 +171,11 @@ class TransactionalProducer:
                 raise QueueFull from exception
             raise ProduceFailed(failure) from exception
 
-    def produce_all(self, records: Iterable[Fields], report: Report, /) -> tuple[int, QueueFull | ProduceFailed | None]:
+    def produce_all(
+        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
+    ) -> tuple[int, QueueFull | ProduceFailed | None]:
         """See :func:`bridge.kafka.producer.produce_all`; any thread."""
-        return produce_all(self._produce, records, report, self._note)
+        return produce_all(self._produce, records, report, partitions, self._note)
 
     def poll(self) -> None:
         """Run the delivery reports that are due."""

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.daemon.topics import Followers, TopicWatch
 from bridge.errors import SettingsError, Unreachable
@@ -39,7 +40,7 @@ class Cluster:
         self.topics: dict[str, TopicDescription | None] = {each.name: described(each) for each in PLANS.values()}
         self.created: list[str] = []
         self.refuses: Exception | None = None
-        self.limits: list[int] = []
+        self.changes: list[str] = []
         self.written_again: list[int] = []
 
     def describe(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicDescription | None]:
@@ -55,11 +56,12 @@ class Cluster:
 
     def watched(self, settings: Settings = SETTINGS) -> TopicWatch:
         """Return a watch after one check without problems."""
+        counts = PartitionCounts({each.name: described(each).partitions for each in plan(settings)})
         watch = TopicWatch(
             settings,
-            TopicLimits(8, SizeLimits({each.name: LIMIT for each in plan(settings)})),
+            TopicLimits(8, SizeLimits({each.name: LIMIT for each in plan(settings)}), counts=counts),
             cast("TopicAdmin", self),
-            Followers(self.limits.append, self.written_again.append),
+            Followers(self.changes.append, self.written_again.append),
         )
         watch.check()
         return watch
@@ -166,7 +168,7 @@ def test_the_smallest_limit_of_all_topics_is_followed() -> None:
     watch.check()
     cluster.topics[EVENTS.name] = described(EVENTS)
     watch.check()
-    assert cluster.limits == [50_000, 1_000_000]
+    assert cluster.changes == [f"the topics accept batches of {size} bytes now" for size in (50_000, 1_000_000)]
 
 
 def test_topics_that_may_not_be_described_keep_their_last_description() -> None:
@@ -178,7 +180,18 @@ def test_topics_that_may_not_be_described_keep_their_last_description() -> None:
         watch.check()
         watch.check()
     assert logs == []
-    assert cluster.limits == []
+    assert cluster.changes == []
+
+
+def test_added_partitions_are_followed_with_new_producers() -> None:
+    """The client would not know them for minutes."""
+    cluster = Cluster()
+    watch = cluster.watched()
+    cluster.topics[EVENTS.name] = replace(described(EVENTS), partitions=9)
+    watch.check()
+    watch.check()
+    assert cluster.changes == ["the topics have other numbers of partitions"]
+    assert watch._counts.by_topic[EVENTS.name] == 9
 
 
 def test_added_partitions_are_reported_with_the_consequence() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.delivery.at_least_once import AtLeastOnce, Limits
@@ -52,7 +53,7 @@ from tests.fakes.membership import SoleOwner
 from tests.support.effort import EFFORT, EXAMPLES
 from tests.support.rule import Follower, understand
 
-TROUBLES = ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate")
+TROUBLES = ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate", "recreate")
 
 
 @dataclass
@@ -69,6 +70,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.kafka = ModelKafka(dict(PARTITIONS), self._written, ids=dict.fromkeys(PARTITIONS, "first"))
+        self.counts = PartitionCounts(self.kafka.partitions)
         self.numbers: dict[tuple[bytes, int, int], int] = {}
         self.seen: dict[bytes, set[int]] = defaultdict(set)
         self.epochs: dict[bytes, set[int]] = defaultdict(set)
@@ -89,7 +91,7 @@ class World:
         """A new process takes up what the checkpoints say."""
         self.delivery = AtLeastOnce(
             self._make_producer,
-            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, self.counts),
             SizeLimits(),
             TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids)),
             Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
@@ -212,7 +214,7 @@ class World:
                 case "client":
                     kafka.client_limit = 1000
                 case "recreate":
-                    self._recreate(topic)
+                    self.chance.choice((self._recreate, self._grow))(topic)
                 case "heal":
                     kafka.heal()
                 case "fatal":
@@ -228,6 +230,13 @@ class World:
         events = next(each for each in reversed(self.producers) if each.role is Role.EVENTS)
         if self.chance.random() < 0.5 and not events.abandoned:
             events.fail()
+
+    def _grow(self, topic: str) -> None:
+        """Add a partition; the bridge notices it, and does not at once follow."""
+        if topic not in {CHECKPOINTS, LIFECYCLE} and self.kafka.partitions[topic] < 2 * PARTITIONS[topic]:
+            self.kafka.partitions[topic] += 1
+            self.counts.update(self.kafka.partitions)
+            self.delivery.follow_topics("a partition was added")
 
     def run(self, steps: int, *, trouble: float, crash: float) -> None:
         """Take this number of random steps."""

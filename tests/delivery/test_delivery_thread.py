@@ -13,6 +13,7 @@ import pytest
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.record import RECORD_OVERHEAD
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
@@ -52,7 +53,7 @@ class Running:
         self.heartbeats = 0
         self.delivery = AtLeastOnce(
             lambda role: cast("IdempotentProducer", PatientProducer(self.kafka, random.Random(3), role)),
-            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, PartitionCounts(PARTITIONS)),
             SizeLimits(),
             TopicIds({}, dict),
             Limits(interval, max_in_flight, max_buffer_bytes),

@@ -10,6 +10,7 @@ import pytest
 from bridge.core.entries import Batch
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
@@ -36,7 +37,7 @@ class Rig:
         self.topic_ids = {EVENTS: "1"}
         self.delivery = AtLeastOnce(
             self._made,
-            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, PartitionCounts(PARTITIONS)),
             SizeLimits(),
             TopicIds(dict(self.topic_ids), lambda: dict(self.topic_ids)),
             Limits(1.0, 10_000, 10**9),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from bridge.core.identity import Position, SessionKey, sendable
+from bridge.core.identity import Position, SessionKey, partition_of, sendable
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
@@ -60,10 +61,11 @@ class Rig:
     def __init__(self, clock: Clock, *, max_in_flight: int = 1000) -> None:
         self.clock = clock
         self.kafka = ModelKafka(dict(PARTITIONS), unheard, ids=dict.fromkeys(PARTITIONS, "first"))
+        self.counts = PartitionCounts(self.kafka.partitions)
         self.producers: list[ModelProducer] = []
         self.delivery = AtLeastOnce(
             self._make,
-            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE),
+            OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, self.counts),
             SizeLimits(),
             TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids)),
             Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
@@ -121,12 +123,12 @@ def test_a_record_handed_over_while_the_producers_change_does_not_overtake(
     one = rig.open()
     lose = IdempotentSender.lose_producers
 
-    def submit_and_lose(sender: IdempotentSender, recreated: frozenset[str] | None) -> None:
+    def submit_and_lose(sender: IdempotentSender, *how: Any) -> None:
         monkeypatch.setattr(IdempotentSender, "lose_producers", lose)
         one.submit(events(3))
         for producer in rig.producers[1:]:
             producer._live(20)
-        lose(sender, recreated)
+        lose(sender, *how)
 
     monkeypatch.setattr(IdempotentSender, "lose_producers", submit_and_lose)
     one.submit(events(1, 2))
@@ -375,6 +377,41 @@ def test_nothing_follows_a_first_record_before_its_answer(rig: Rig) -> None:
     assert sequences(rig.records(EVENTS)) == [1, 2, 3]
     one.submit(events(4, 5))
     assert sum(map(len, producer._queued.values())) == 2, "from then on they go straight to the producer"
+
+
+def test_a_producer_is_introduced_once_in_a_partition(rig: Rig) -> None:
+    """Not once per session: another one with a key of the same partition goes straight to the producer."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(50)
+    place = partition_of(LOCAL.record_key, PARTITIONS[EVENTS])
+    keys = [SessionKey("local", f"other {number}") for number in range(20)]
+    same = next(key for key in keys if partition_of(key.record_key, PARTITIONS[EVENTS]) == place)
+    other = next(key for key in keys if partition_of(key.record_key, PARTITIONS[EVENTS]) != place)
+    for key, queued in ((same, 2), (other, 0)):
+        one = rig.open(key)
+        before = sum(map(len, rig.producers[0]._queued.values()))
+        one.submit(events(1, 2))
+        assert sum(map(len, rig.producers[0]._queued.values())) == before + queued
+
+
+def test_added_partitions_are_followed_only_when_nothing_is_in_flight(rig: Rig) -> None:
+    """Otherwise a later record could be written to another partition, although an earlier one was refused."""
+    one = rig.open()
+    one.submit(events(1))
+    rig.turn(50)
+    rig.kafka.partitions[EVENTS] = 16
+    rig.counts.update(rig.kafka.partitions)
+    one.submit(events(2, 3))
+    (before,) = (place for place, queue in rig.producers[0]._queued.items() if queue)
+    rig.delivery.follow_topics("partitions were added")
+    rig.turn(100)
+    assert one.acknowledged == one.position
+    one.submit(events(4))
+    rig.turn(50)
+    assert before != (EVENTS, partition_of(LOCAL.record_key, 16)), "the test needs another key"
+    assert [record.number[1] for record in rig.records(EVENTS)][-1] == 4
+    assert rig.kafka.logs[EVENTS, partition_of(LOCAL.record_key, 16)], "the new number of partitions counts now"
 
 
 def test_an_idle_producer_is_introduced_again(rig: Rig) -> None:

@@ -19,7 +19,15 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.rules import Route, Rules
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import at_least_once, checkpoint_writer, handover, idempotent_sender, publisher, session
+from bridge.delivery import (
+    at_least_once,
+    checkpoint_writer,
+    handover,
+    idempotent_sender,
+    producers,
+    publisher,
+    session,
+)
 from bridge.delivery.publisher import SessionPublisher
 from tests.fakes.kafka_model import Produced
 from tests.support.topics import Read
@@ -92,8 +100,8 @@ def patched_clock(clock: Clock) -> Iterator[None]:
         patch.setattr(publisher, "_FAST_PATH_WAIT", 0.0)  # the test has one thread: no other one frees the fast path
         patch.setattr(publisher, "unix_ms", clock.unix_ms)
         patch.setattr(session, "unix_ms", clock.unix_ms)
-        patch.setattr(checkpoint_writer, "monotonic", clock.monotonic)
-        patch.setattr(at_least_once, "monotonic", clock.monotonic)
+        for module in (at_least_once, checkpoint_writer, producers):
+            patch.setattr(module, "monotonic", clock.monotonic)
         yield
 
 

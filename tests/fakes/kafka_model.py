@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -26,6 +26,7 @@ Place = tuple[str, int]
 
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
 NO_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "no such topic")
+NO_PARTITION = KafkaError(KafkaError._UNKNOWN_PARTITION, "no such partition")
 PURGED = KafkaError(KafkaError._PURGE_QUEUE, "purged")
 FINISHED = KafkaError(KafkaError._FATAL, "the producer is finished", fatal=True)
 
@@ -45,12 +46,12 @@ class Produced(NamedTuple):
 
 
 def produce_all(
-    produce: Callable[..., None], records: Sequence[Record], report: Callable[..., None]
+    produce: Callable[..., None], records: Sequence[Record], report: Callable[..., None], partitions: Mapping[str, int]
 ) -> tuple[int, QueueFull | ProduceFailed | None]:
     """As :func:`bridge.kafka.producer.produce_all`."""
     for taken, (topic, key, value, headers, timestamp_ms, _) in enumerate(records):
         try:
-            produce(topic, value, key, headers, timestamp_ms, report)
+            produce(topic, value, key, headers, timestamp_ms, report, partitions[topic])
         except (QueueFull, ProduceFailed) as failure:
             return taken, failure
     return len(records), None
@@ -127,6 +128,7 @@ class ModelProducer:
         self._chance = chance
         self.role = role
         self._known: set[Place] = set()
+        self._metadata = dict(kafka.partitions)  # the client looks for new partitions every five minutes only
         self._queued: dict[Place, deque[Produced]] = defaultdict(deque)
         self._sent: dict[Place, deque[list[Produced]]] = defaultdict(deque)
         self._answers: dict[Place, deque[tuple[Produced, KafkaError | None]]] = defaultdict(deque)
@@ -154,11 +156,15 @@ class ModelProducer:
                 raise ProduceFailed(NO_TOPIC)
             if sum(map(len, self._queued.values())) >= kafka.capacity:
                 raise QueueFull
-            place = topic, partition_of(key, kafka.partitions[topic]) if partition < 0 else partition
+            if partition >= self._metadata[topic]:
+                raise ProduceFailed(NO_PARTITION)
+            place = topic, partition_of(key, self._metadata[topic]) if partition < 0 else partition
             self._queued[place].append(Produced(place, key, value, tuple(headers), report))
 
-    def produce_all(self, records: Sequence[Record], report: Report) -> tuple[int, QueueFull | ProduceFailed | None]:
-        return produce_all(self.produce, records, report)
+    def produce_all(
+        self, records: Sequence[Record], report: Report, partitions: Mapping[str, int]
+    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+        return produce_all(self.produce, records, report, partitions)
 
     def flush(self, timeout: float) -> None:
         self.poll(timeout)

@@ -44,7 +44,7 @@ class ScriptedProducer:
         self.queue.append((topic, report))
         self.produced += 1
 
-    def produce_all(self, records: Sequence[Record], report: Report, /) -> tuple[int, None]:
+    def produce_all(self, records: Sequence[Record], report: Report, _partitions: object, /) -> tuple[int, None]:
         self.queue += [(record.topic, report) for record in records]
         self.produced += len(records)
         return len(records), None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
@@ -193,8 +193,10 @@ class ModelTransactionalProducer:
         place = topic, partition_of(key, self._kafka.partitions[topic]) if partition < 0 else partition
         self._queued[place].append(Sent(place, key, value, tuple(headers), report))
 
-    def produce_all(self, records: Sequence[Record], report: Report) -> tuple[int, QueueFull | ProduceFailed | None]:
-        return produce_all(self.produce, records, report)
+    def produce_all(
+        self, records: Sequence[Record], report: Report, partitions: Mapping[str, int]
+    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+        return produce_all(self.produce, records, report, partitions)
 
     def poll(self) -> None:
         self._live(self._chance.randrange(6))
