@@ -57,7 +57,7 @@ class Histogram:
 
     def observe(self, seconds: float, times: int = 1) -> None:
         """Count one duration, ``times`` times. A negative one, after a step of the wall clock, counts as none."""
-        seconds = max(0.0, seconds)
+        seconds = max(seconds, 0.0)
         bucket = bisect_left(self._bounds, seconds)
         with self._lock:
             self._counts[bucket] += times

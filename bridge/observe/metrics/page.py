@@ -19,7 +19,10 @@ Generated from the code by `make docs`; do not edit.
 `application/openmetrics-text`. Durations are seconds, sizes are bytes, and a time is a Unix time in seconds:
 `time() - <metric>` is its age. No label contains a session id. Each server has at most 60 series.
 
-Of a histogram, `_bucket`, `_sum` and `_count` are the series to query.
+Of a histogram, `_bucket`, `_sum` and `_count` are the series to query. Ready-made rules are in
+[`config/prometheus/alerts.yaml`](../config/prometheus/alerts.yaml), a dashboard is
+[`config/grafana/mix-bridge.json`](../config/grafana/mix-bridge.json), and the [runbook](runbook.md) says what to do
+when an alert fires.
 """
 _HEAD = ("| metric | type | labels | meaning | what to do |", "|---|---|---|---|---|")
 _SECTIONS = (
