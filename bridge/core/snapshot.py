@@ -12,6 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 from bridge.core.durations import NO_RECONNECTS, Distribution, DurationsSnapshot
+from bridge.core.records.lifecycle import WrittenLifecycleEvent
+
+BAD_STATES = frozenset({"refused", "crashed"})
+"""States of a session that are a problem even without an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class SessionSnapshot:
     counters: Counters = field(default_factory=Counters)
     shard: int | None = None
     oldest_unacknowledged_ms: int | None = None  # Unix time at which the oldest event that Kafka lacks was read
+    lifecycle: tuple[WrittenLifecycleEvent, ...] = ()  # the last ones, the newest at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class ServerSnapshot:
     last_discovery_age: float | None = None
     listed: int = 0
     not_bridged: int = 0
+    titles: Mapping[str, str] = field(default_factory=dict)  # of the listed sessions that have one
     ended: Counters = field(default_factory=Counters)
     reconnects: Distribution = NO_RECONNECTS  # from the loss of a stream to the next answer
 
@@ -175,6 +181,7 @@ class BridgeSnapshot:
     build: Mapping[str, str] = field(default_factory=dict)  # versions, by what they are the version of
     settings_sha256: str = ""  # of the settings in which all replicas must agree
     log_lines: Mapping[str, int] = field(default_factory=dict)  # written since the start, by level
+    taken_at: float = 0.0  # by ``clock.monotonic``: the moment to which all ages refer
 
     def totals(self) -> dict[str, Counters]:
         """The counters of all sessions by server, including those that ended."""
@@ -218,11 +225,12 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
             }
             for name, each in snapshot.servers.items()
         },
-        "sessions": [_session_status(each) for each in snapshot.sessions],
+        "sessions": [session_status(each) for each in snapshot.sessions],
     }
 
 
-def _session_status(session: SessionSnapshot) -> dict[str, object]:
+def session_status(session: SessionSnapshot) -> dict[str, object]:
+    """One session in ``/api/status``."""
     return {
         **_values(session, "server", "session", "state", "last_event_id"),
         **_values(session, "epoch", "sequence", "acknowledged_sequence", "in_flight"),

@@ -173,7 +173,7 @@ class Daemon:
         return True
 
     def snapshot(self) -> BridgeSnapshot:
-        pipeline, settings = self._pipeline, self._settings
+        pipeline, settings, now = self._pipeline, self._settings, monotonic()
         starting = BridgeSnapshot(
             version=__version__,
             namespace=settings.namespace,
@@ -189,6 +189,7 @@ class Daemon:
             build=self._build,
             settings_sha256=self._settings_sha256,
             log_lines=LINES.snapshot(),
+            taken_at=now,
         )
         if pipeline is None:
             return starting
@@ -197,9 +198,9 @@ class Daemon:
             starting,
             buffer_bytes=delivery.budget.held,
             checkpoints_written=delivery.checkpoints_written,
-            kafka_last_answer_age=None if answered_at is None else monotonic() - answered_at,
+            kafka_last_answer_age=None if answered_at is None else now - answered_at,
             delivers=delivery.bug is None,
-            sessions=pipeline.supervisor.sessions(),
+            sessions=pipeline.supervisor.sessions(now),
             servers=pipeline.supervisor.servers(),
             topics=pipeline.topics.snapshot(),
             replica=pipeline.coordinator.snapshot(),

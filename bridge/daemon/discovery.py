@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 
 from structlog.stdlib import get_logger
@@ -24,7 +24,7 @@ already listed."""
 class Discovery:
     """The discovery thread of one server. If discovery is off, it never starts, and nothing is ever listed.
 
-    Thread rule: ``listed``, ``all_listed`` and ``answered_at`` are written by its thread and read by any;
+    Thread rule: ``listed``, ``all_listed``, ``titles`` and ``answered_at`` are written by its thread and read by any;
     ``stop`` is for any thread.
     """
 
@@ -34,6 +34,8 @@ class Discovery:
         """The sessions of the last list that pass the filters."""
         self.all_listed: frozenset[str] = frozenset()
         """All sessions of the last list: the filters decide which sessions start, not which ones continue."""
+        self.titles: Mapping[str, str] = {}
+        """The titles of the last list by session. Replaced, never changed."""
         self.answered_at: float | None = None
         self._source = source
         self._changed = changed
@@ -101,6 +103,7 @@ class Discovery:
             self._log.warning("some listed sessions are not bridged: their entries are invalid", detail=self._skipped)
         self._logged_skipped = self._skipped
         self.all_listed = frozenset(session.id for session in listing)
+        self.titles = {session.id: session.title for session in listing if session.title}
         self.listed = discovered(listing, self._rules, unix_ms())
         self.answered_at = monotonic()
         if self._failure is not None:

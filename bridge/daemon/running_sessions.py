@@ -62,6 +62,7 @@ class RunningSession:
             last_error=publisher.trouble or publisher.checkpoints.trouble or counters.last_error,
             counters=self.counters(),
             oldest_unacknowledged_ms=publisher.oldest_unacknowledged_ms,
+            lifecycle=publisher.checkpoints.announced,
         )
 
 

@@ -119,6 +119,7 @@ class ServerSessions:
             last_discovery_age=None if answered_at is None else monotonic() - answered_at,
             listed=len(discovery.listed),
             not_bridged=self._left_out,
+            titles=discovery.titles,
             ended=ended,
             reconnects=self.source.reconnect_duration.snapshot(),
         )

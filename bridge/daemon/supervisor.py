@@ -79,8 +79,8 @@ class Supervisor:
         """Whether any request is sent to any server: a replica without shards may have none to send."""
         return len(self._running) > 0 or any(server.source.settings.discover for server in self._servers.values())
 
-    def sessions(self) -> tuple[SessionSnapshot, ...]:
-        return self._running.snapshots(monotonic())
+    def sessions(self, now: float) -> tuple[SessionSnapshot, ...]:
+        return self._running.snapshots(now)
 
     def servers(self) -> dict[str, ServerSnapshot]:
         return {name: self._servers[name].snapshot(counters) for name, counters in self._running.ended().items()}

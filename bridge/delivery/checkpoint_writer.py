@@ -13,7 +13,7 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.entries import Announcement, CheckpointBarrier, Entry
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
-from bridge.core.records.lifecycle import LifecycleWriter
+from bridge.core.records.lifecycle import LifecycleWriter, WrittenLifecycleEvent
 from bridge.core.records.partitions import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.lease import Lease
@@ -23,6 +23,9 @@ from bridge.kafka.producer import Produce, ProduceFailed, QueueFull, Report
 log = get_logger("bridge.delivery")
 
 State = Literal["active", "ended"]
+
+_REMEMBERED_EVENTS = 20
+"""Lifecycle events of a session that are kept for the status: 10 KiB at most, and a session has one per reconnect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class CheckpointWriter:
         """Checkpoints that Kafka has acknowledged."""
         self.produced_at = 0.0
         """When the newest checkpoint was handed to the producer, by :func:`bridge.clock.monotonic`."""
+        self.announced: tuple[WrittenLifecycleEvent, ...] = ()
+        """The last lifecycle events, the newest at the end. Replaced, never changed: any thread may keep it."""
         self._key = key
         self._fingerprint = fingerprint
         self._record_key = key.record_key
@@ -121,12 +126,13 @@ class CheckpointWriter:
 
     def announce(self, announcement: Announcement, report: Report) -> None:
         """Write a lifecycle record; raises as ``Produce``."""
-        writer = LifecycleWriter(self._key, self._topics.lifecycle)
-        record = writer.record(
-            announcement.lifecycle_event, announcement.epoch, announcement.sequence, unix_ms(), announcement.new_epoch
-        )
+        writer, now_ms = LifecycleWriter(self._key, self._topics.lifecycle), unix_ms()
+        event, epoch, sequence = announcement.lifecycle_event, announcement.epoch, announcement.sequence
+        record = writer.record(event, epoch, sequence, now_ms, announcement.new_epoch)
         partition = self.new_partitions()[record.topic]
         self._present()(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, partition)
+        before = [each for each in self.announced if each.event is not event]  # it may be written again after a failure
+        self.announced = (*before, WrittenLifecycleEvent(event, now_ms, epoch, sequence))[-_REMEMBERED_EVENTS:]
 
     def new_partitions(self) -> SessionPartitions:
         """The partitions of the session's records, as the topics are now."""

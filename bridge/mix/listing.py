@@ -9,11 +9,14 @@ from datetime import UTC
 from typing import Any, Final, NamedTuple
 
 from bridge.clock import parse_rfc3339
+from bridge.core.terminal_text import shortened
 
 _LONGEST_ID: Final = 1024
 """Characters. An id becomes part of a URL, a record key and a header, which are all limited to a few KiB."""
 _UNITS: Final = ((1e17, 1e6), (1e14, 1e3), (1e11, 1.0))
 """Numbers of at least this size are nanoseconds, microseconds, milliseconds; smaller ones are seconds."""
+_LONGEST_TITLE: Final = 200
+"""Characters that are kept: a title is for people, and a list may hold thousands."""
 _LATEST_MS: Final = 253_402_300_800_000
 """The year 10000, which no date format can hold."""
 
@@ -26,6 +29,7 @@ class SessionSummary:
     session_type: str
     created_at_ms: int | None
     parent_id: str | None
+    title: str = ""
 
 
 class Listing(NamedTuple):
@@ -79,12 +83,13 @@ def _violation(entry: object) -> str | None:
 
 
 def _summary(entry: Mapping[str, Any]) -> SessionSummary:
-    kind, parent = entry.get("sessionType"), entry.get("parentSessionId")
+    kind, parent, title = entry.get("sessionType"), entry.get("parentSessionId"), entry.get("title")
     return SessionSummary(
         id=entry["id"],
         session_type=kind if isinstance(kind, str) else "main",  # only "subagent" is filtered: do not lose a session
         created_at_ms=unix_ms_of(entry.get("createdAt")),
         parent_id=parent if isinstance(parent, str) and parent else None,
+        title=shortened(title, _LONGEST_TITLE) if isinstance(title, str) else "",
     )
 
 

@@ -10,11 +10,9 @@ import asyncio
 import base64
 import binascii
 import hmac
-import json
 import logging
 import socket
 import threading
-from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -29,25 +27,22 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.stdlib import get_logger
 from uvicorn import Config, Server
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, status
 from bridge.errors import SettingsError
 from bridge.http.listening import listen
+from bridge.observe.connections import ShortConnection
 from bridge.observe.health import Verdict, liveness, readiness
+from bridge.observe.json_response import json_response
 from bridge.observe.metrics.collector import Metrics
+from bridge.observe.page.feed import Feed
+from bridge.observe.page.routes import page_routes
 
 Snapshot = Callable[[], BridgeSnapshot]
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """No token needed: a probe may not know it, and neither answer contains anything about a session."""
-MAX_CONNECTIONS = 64
-"""Enough for every scraper, probe and person at once. One more closes the oldest connection, not the newest: a client
-that only holds connections open cannot keep a probe out, and so cannot get the daemon restarted."""
-CONNECTION_LIFETIME = 30.0
-"""Seconds from accept to the last byte of the answer. The largest answer, the status of 5,000 sessions (1.3 MB), needs
-50 kB/s; slower clients are cut off, because they hold a descriptor and memory."""
 SNAPSHOT_LIFETIME = 0.25
 """Seconds that a snapshot is reused: a flood of requests costs four snapshots a second, and no probe is affected."""
 MAX_HEAD_BYTES = 16 * 1024
@@ -80,7 +75,9 @@ class HttpEndpoint:
             raise SettingsError.of("http.token", "is empty; set a token, or remove the key to need none")
         listener = listen(self._host, self._port)
         port = int(listener.getsockname()[1])
-        self._server = Server(_config(application(self._snapshot, self._token)))
+        snapshot = _CachedSnapshot(self._snapshot)
+        feed = Feed(snapshot)
+        self._server = _FeedingServer(_config(application(snapshot, self._token, feed)), feed)
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
         run = partial(asyncio.run, _serve(self._server, listener))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
@@ -104,19 +101,18 @@ class HttpEndpoint:
         return not self._thread.is_alive()
 
 
-def application(snapshot: Snapshot, token: str | None) -> Starlette:
+def application(snapshot: Snapshot, token: str | None, feed: Feed) -> Starlette:
     """The routes over a snapshot; ``token`` protects all but the open paths."""
-    cached = _CachedSnapshot(snapshot)
-    metrics = Metrics(cached)
+    metrics = Metrics(snapshot)
 
     async def livez(_: Request) -> Response:
-        return _health(liveness(cached()))
+        return _health(liveness(snapshot()))
 
     async def readyz(_: Request) -> Response:
-        return _health(readiness(cached()))
+        return _health(readiness(snapshot()))
 
     async def api_status(_: Request) -> Response:
-        return _json(status(cached()))
+        return json_response(status(snapshot()))
 
     async def metrics_text(request: Request) -> Response:
         found = metrics.render(request.headers.get("accept", ""))
@@ -127,6 +123,7 @@ def application(snapshot: Snapshot, token: str | None) -> Starlette:
         Route("/readyz", readyz),
         Route("/api/status", api_status),
         Route("/metrics", metrics_text),
+        *page_routes(snapshot, feed),
     ]
     app = Starlette(
         routes=routes,
@@ -185,29 +182,22 @@ class _CachedSnapshot:
         return self._last
 
 
-class _ShortConnection(H11Protocol):
-    """uvicorn's HTTP/1.1 with a limited lifetime: without it uvicorn waits for ever for a request or a slow reader."""
+class _FeedingServer(Server):
+    """uvicorn's server with the feed of the live page."""
 
-    _opened: float
-    _end: TimerHandle
+    def __init__(self, config: Config, feed: Feed) -> None:
+        super().__init__(config)
+        self.feed = feed
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in H11Protocol
-        super().connection_made(transport)
-        self._opened = self.loop.time()
-        self._end = self.loop.call_later(CONNECTION_LIFETIME, transport.abort)
-        if len(self.connections) > MAX_CONNECTIONS:
-            others = cast("set[_ShortConnection]", self.connections)
-            oldest = min(others, key=lambda connection: connection._opened)  # noqa: SLF001 - of the same class
-            self.connections.discard(oldest)  # at once: more connections may come before the abort is carried out
-            oldest.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end.cancel()
-        super().connection_lost(exc)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.feed.close()  # otherwise the streams of open pages would be awaited
+        await super().shutdown(sockets)
 
 
-async def _serve(server: Server, listener: socket.socket) -> None:
+async def _serve(server: _FeedingServer, listener: socket.socket) -> None:
+    feeding = asyncio.create_task(server.feed.run())
     await server.serve(sockets=[listener])
+    feeding.cancel()
     for connection in list(
         server.server_state.connections
     ):  # uvicorn leaves connections open whose client does not read
@@ -217,7 +207,7 @@ async def _serve(server: Server, listener: socket.socket) -> None:
 def _config(app: Starlette) -> Config:
     return Config(
         app,
-        http=_ShortConnection,
+        http=ShortConnection,
         headers=[("Connection", "close")],  # one request per connection: none is ever idle
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=1,  # answers take milliseconds; a slow client must not delay the shutdown
@@ -231,17 +221,11 @@ def _config(app: Starlette) -> Config:
 
 
 def _health(verdict: Verdict) -> Response:
-    return _json(verdict.to_json(), HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-def _json(body: object, code: int = HTTPStatus.OK) -> Response:
-    # ASCII: a session id is a server's text, and one with a lone surrogate has no UTF-8 form.
-    text = json.dumps(body) + "\n"
-    return Response(text, code, media_type="application/json", headers={"Cache-Control": "no-store"})
+    return json_response(verdict.to_json(), HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _unauthorized() -> Response:
-    response = _json({"error": "this path needs the token of http.token"}, HTTPStatus.UNAUTHORIZED)
+    response = json_response({"error": "this path needs the token of http.token"}, HTTPStatus.UNAUTHORIZED)
     response.headers.append("WWW-Authenticate", 'Basic realm="mix-bridge", charset="UTF-8"')
     response.headers.append("WWW-Authenticate", 'Bearer realm="mix-bridge"')
     return response
@@ -249,10 +233,10 @@ def _unauthorized() -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     refusal = cast("HTTPException", error)
-    response = _json({"error": refusal.detail}, refusal.status_code)
+    response = json_response({"error": refusal.detail}, refusal.status_code)
     response.headers.update(refusal.headers or {})
     return response
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    return _json({"error": "internal error, see the log"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return json_response({"error": "internal error, see the log"}, HTTPStatus.INTERNAL_SERVER_ERROR)

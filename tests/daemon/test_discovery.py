@@ -61,6 +61,7 @@ def test_a_filtered_session_is_still_listed() -> None:
         mix.listed = [listing("old", createdAt=OLD)]
         with discovering(source(mix.url, created_within="1h")) as discovery:
             assert discovery.listed == ()
+            assert discovery.titles == {"old": "old"}
             assert not discovery.is_unlisted_since("old", 0.0)
             assert discovery.is_unlisted_since("other", 0.0)
 

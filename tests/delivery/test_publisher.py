@@ -11,6 +11,7 @@ import pytest
 from bridge.core.identity import Position, SessionKey, partition_of, sendable
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
@@ -151,6 +152,25 @@ def test_a_session_opened_while_the_producers_change_starts_with_the_new_one(rig
     assert not any(rig.producers[0]._queued.values())
     rig.turn(20)
     assert sequences(rig.records(EVENTS)) == [4]
+
+
+def test_the_last_lifecycle_events_are_kept_with_their_numbers(rig: Rig) -> None:
+    """Each once, also if its record had to be written again; not more than 20."""
+    one = rig.open()
+    for at in range(25):
+        if at == 23:
+            rig.turn(100)
+            rig.kafka.down.add(LIFECYCLE)
+        one.submit(events(at + 1))
+        one.announce(LifecycleEvent("resumed", "replay_proved", str(at)))
+    rig.turn(50)
+    rig.producers[1].fatal = "broken"  # with the record of one event in its queue
+    rig.turn(100)
+    rig.kafka.heal()
+    rig.turn(200, 0.5)
+    kept = one.checkpoints.announced
+    assert [(each.event.detail, each.sequence) for each in kept] == [(str(at), at + 1) for at in range(5, 25)]
+    assert {each.epoch for each in kept} == {one.position.epoch}
 
 
 @pytest.mark.parametrize("limit", [20_000, 300, 10, 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -61,10 +62,18 @@ def test_an_invalid_entry_is_skipped() -> None:
 
 @pytest.mark.parametrize("title", ['"\\ud800"', "1" * 5000, "NaN"])
 def test_an_unusual_title_does_not_invalidate_the_list(title: str) -> None:
-    """Fields that the bridge does not use may hold anything."""
-    assert read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions == [
-        SessionSummary("a", "main", None, None)
-    ]
+    """Fields that nothing depends on may hold anything."""
+    [session] = read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions
+    assert replace(session, title="") == SessionSummary("a", "main", None, None)
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"), [("t", "t"), ("", ""), (None, ""), (5, ""), ("a" * 200, "a" * 200), ("a" * 201, "a" * 199 + "…")]
+)
+def test_a_title_is_kept_for_people(title: object, kept: str) -> None:
+    """A text, cut to 200 characters."""
+    [session] = read_listing(json.dumps([{"id": "a", "title": title}]).encode()).sessions
+    assert session.title == kept
 
 
 def test_invalid_utf8_does_not_invalidate_the_list() -> None:

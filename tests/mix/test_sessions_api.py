@@ -119,7 +119,7 @@ def test_sessions_are_listed_with_headers_read_at_each_request(server: Server) -
     server.lists([{"id": "a", "title": "t", "sessionType": "main", "createdAt": 1_764_000_000}])
     tokens = iter(["one", "two"])
     asked = api(server.url + "/", lambda: {"Authorization": f"Bearer {next(tokens)}"})
-    assert asked.list(include_subagents=True) == [SessionSummary("a", "main", 1_764_000_000_000, None)]
+    assert asked.list(include_subagents=True) == [SessionSummary("a", "main", 1_764_000_000_000, None, "t")]
     asked.list(include_subagents=False)
     assert [(path, headers["authorization"]) for path, headers in server.requests] == [
         ("/api/sessions?includeSubagents=true", "Bearer one"),

@@ -21,6 +21,7 @@ from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, SessionSnapshot
 from bridge.errors import EXIT_SETTINGS, SettingsError
 from bridge.observe import api as http
+from bridge.observe import connections
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
 from tests.fakes.http_endpoint import WELL, serving
@@ -115,7 +116,7 @@ def test_head_is_the_answer_without_its_body(port: int, path: str) -> None:
     assert int(answer.headers["Content-Length"]) > 0
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/livez/", "/api", "//livez", "/%2e%2e/livez"])
+@pytest.mark.parametrize("path", ["/index.html", "/nothing", "/livez/", "/api", "//livez", "/%2e%2e/livez"])
 def test_an_unknown_path_is_404_in_json(port: int, path: str) -> None:
     """Neither a page nor a redirect."""
     answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT, allow_redirects=False)
@@ -312,7 +313,7 @@ def test_a_connection_ends_after_its_one_answer(port: int) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX: "])
 def test_a_client_that_does_not_finish_its_request_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise it would hold a descriptor for ever."""
-    monkeypatch.setattr(http, "CONNECTION_LIFETIME", 0.2)
+    monkeypatch.setattr(connections, "CONNECTION_LIFETIME", 0.2)
     with serving() as port, raw(port) as connection:
         connection.sendall(sent)
         assert read_all(connection) == b""
@@ -320,7 +321,7 @@ def test_a_client_that_does_not_finish_its_request_is_cut_off(sent: bytes, monke
 
 def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the rest of the answer would stay in memory for ever. Other clients are served meanwhile."""
-    monkeypatch.setattr(http, "CONNECTION_LIFETIME", 0.5)
+    monkeypatch.setattr(connections, "CONNECTION_LIFETIME", 0.5)
     endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: LARGE)
     port = endpoint.start()
     with raw(port) as slow:
@@ -328,8 +329,8 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
         head = slow.recv(200)
         assert ask(port, "/livez").ok
         assert endpoint._server is not None
-        connections = endpoint._server.server_state.connections
-        wait_until(lambda: not connections, what="the cut")
+        held = endpoint._server.server_state.connections
+        wait_until(lambda: not held, what="the cut")
         length = int(head.partition(b"content-length: ")[2].split()[0])
         assert len(head + read_all(slow)) < length
     endpoint.stop()
@@ -339,7 +340,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
 def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
     """The oldest connection is closed, the newest is answered."""
     with ExitStack() as stack:
-        idle = [stack.enter_context(raw(port)) for _ in range(3 * http.MAX_CONNECTIONS)]
+        idle = [stack.enter_context(raw(port)) for _ in range(3 * connections.MAX_CONNECTIONS)]
         assert ask(port, "/livez").status_code == 200
         assert read_all(idle[0]) == b""
 

@@ -9,11 +9,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, PlainValidator, ValidationError
 
 from bridge.admin.status.replicas import Outcome, Replica, tables
+from bridge.core.snapshot import BAD_STATES
 
 OWNED = "owned"
 """The state of a shard whose sessions are bridged."""
-_BAD = frozenset({"refused", "crashed"})
-"""States of a session that are a problem even without an error."""
 
 
 class _Reported(BaseModel):
@@ -63,7 +62,7 @@ class SessionStatus(_Reported):
     @property
     def has_problem(self) -> bool:
         """Whether it has an error or a bad state."""
-        return self.last_error is not None or self.state in _BAD
+        return self.last_error is not None or self.state in BAD_STATES
 
     @property
     def name(self) -> str:
@@ -114,7 +113,7 @@ def _member(replica: Replica) -> Member:
 def ranked(found: Sequence[Member]) -> list[SessionStatus]:
     """Return all sessions: those with a bad state first, then those with an error, then the others."""
     sessions = [session for member in found for session in member.sessions]
-    return sorted(sessions, key=lambda one: (not one.has_problem, one.state not in _BAD, one.server, one.session))
+    return sorted(sessions, key=lambda one: (not one.has_problem, one.state not in BAD_STATES, one.server, one.session))
 
 
 def states(sessions: Iterable[SessionStatus]) -> list[tuple[str, int]]:

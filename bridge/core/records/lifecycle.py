@@ -49,6 +49,16 @@ class LifecycleEvent:
     missing: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenLifecycleEvent:
+    """A lifecycle event whose record was handed to Kafka's client: when, and behind which number."""
+
+    event: LifecycleEvent
+    unix_ms: int
+    epoch: int
+    sequence: int
+
+
 class LifecycleWriter:
     """Turns the lifecycle events of one session into records. Thread rule: immutable, any thread."""
 

@@ -1,0 +1,1 @@
+"""The live page: one HTML file, the stream of changes that feeds it, and the detail of a session."""

@@ -1,0 +1,91 @@
+"""The paths of the live page: ``/``, ``/api/stream`` and ``/api/sessions/<server>/<id>``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from bridge.core.snapshot import BridgeSnapshot
+from bridge.observe.json_response import NO_STORE, json_response
+from bridge.observe.page.document import content_security_policy, html
+from bridge.observe.page.feed import Feed
+from bridge.observe.page.view import detail
+
+MAX_STREAMS = 32
+"""Pages that are open at once. One more is refused, because closing an older one would only make that one come back."""
+_RETRY = b"retry: 1000\n\n"
+"""Milliseconds after which a browser connects again."""
+
+
+class StreamConnection(Protocol):
+    """A connection of the endpoint that may become a stream."""
+
+    def streams(self) -> int:
+        """How many connections of the endpoint are streams."""
+
+    def extend(self) -> None:
+        """Make it a stream, and allow it one more lifetime from now on."""
+
+
+def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Route]:
+    """The routes; ``scope["state"]["connection"]`` is the request's `StreamConnection`."""
+    text = html()
+    headers = NO_STORE | {
+        "Content-Security-Policy": content_security_policy(text),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+
+    async def page(_: Request) -> Response:
+        return Response(text, media_type="text/html", headers=headers)
+
+    async def stream(request: Request) -> Response:
+        connection: StreamConnection = request.state.connection
+        if connection.streams() >= MAX_STREAMS:
+            refusal = {"error": f"{MAX_STREAMS} pages are open, which is the limit: close one"}
+            return json_response(refusal, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "5"})
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=NO_STORE)
+        connection.extend()
+        return _Stream(feed, connection)
+
+    async def session(request: Request) -> Response:
+        found = detail(snapshot(), request.path_params["server"], request.path_params["session"])
+        if found is None:
+            refusal = "no such session runs in this process: it ended, or another replica has its shard"
+            return json_response({"error": refusal}, HTTPStatus.NOT_FOUND)
+        return json_response(found)
+
+    return [
+        Route("/", page),
+        Route("/api/stream", stream),
+        Route("/api/sessions/{server}/{session:path}", session),  # an id may contain a slash
+    ]
+
+
+class _Stream(StreamingResponse):
+    """The messages of the feed. A page that reads nothing for a connection's lifetime is cut off."""
+
+    def __init__(self, feed: Feed, connection: StreamConnection) -> None:
+        # No proxy may collect the messages (nginx).
+        super().__init__(
+            self._messages(), media_type="text/event-stream", headers=NO_STORE | {"X-Accel-Buffering": "no"}
+        )
+        self._feed = feed
+        self._connection = connection
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._feed.watched():
+            await super().__call__(scope, receive, send)
+
+    async def _messages(self) -> AsyncIterator[bytes]:
+        yield _RETRY
+        async for message in self._feed.messages():
+            self._connection.extend()
+            yield message
