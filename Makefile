@@ -45,9 +45,10 @@ format: $(VENV)/.development ## put the code into its format and mend what can b
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(VENV)/.development ## write docs/cli.md and docs/metrics.md from the code
+docs: $(VENV)/.development ## write the generated pages of docs from the code
 	$(BIN)/python -m bridge.cli.manual > docs/cli.md
 	$(BIN)/python -m bridge.observe.metrics.page > docs/metrics.md
+	$(BIN)/python -m tests.docs.log_events > docs/logs.md
 
 bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -21,6 +21,11 @@ class SessionKey:
         return f"{self.server}/{self.session_id}"
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """The fields by which all log lines name a session."""
+        return {"server": self.server, "session": self.session_id}
+
+    @property
     def record_key(self) -> bytes:
         """The key of this session's records in every topic: UTF-8 ``<server>/<session id>``."""
         return str(self).encode()

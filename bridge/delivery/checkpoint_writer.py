@@ -201,7 +201,7 @@ class CheckpointWriter:
         """Kafka refused a checkpoint."""
         text = in_full(self._topics.checkpoints, error)
         if text != self.trouble:  # logged once: each interval tries again
-            log.warning("Kafka does not accept a checkpoint: trying again", session=str(self._key), error=text)
+            log.warning("Kafka does not accept a checkpoint: trying again", **self._key.log_fields, error=text)
         self.trouble = text
 
     def _report_barrier(

@@ -122,7 +122,7 @@ class Handover:
         # Kafka would refuse it for ever, and everything behind it would wait.
         log.error(
             "Kafka refuses a lifecycle record: it is not published",
-            session=str(self._session.key), error=text,
+            **self._session.key.log_fields, error=text,
             kind=entry.lifecycle_event.kind, detail=entry.lifecycle_event.detail, setting="topics.lifecycle",
         )  # fmt: skip
 

@@ -213,7 +213,7 @@ class IdempotentSender:
             session.counters.epochs += 1
         log.warning(
             "Kafka did not accept records: sending again from memory",
-            session=str(session.key), error=session.trouble, events=session.pending, new_epoch=is_new,
+            **session.key.log_fields, error=session.trouble, events=session.pending, new_epoch=is_new,
         )  # fmt: skip
         return True
 

@@ -95,6 +95,6 @@ def _restart(sender: TransactionalSender, found: Checkpoint | None) -> None:
     stored = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
     log.error(
         "Kafka has a checkpoint of this session that its memory does not know: the session starts again from there",
-        session=str(sender.session.key), stored=stored, known=str(sender.checkpoints.stored),
+        **sender.session.key.log_fields, stored=stored, known=str(sender.checkpoints.stored),
     )  # fmt: skip
     sender.restart(f"the checkpoint was changed meanwhile: {stored} is stored in Kafka")

@@ -280,7 +280,7 @@ class TransactionalSender:
         session.trouble = session.trouble or "Kafka has not accepted a record for long"
         log.warning(
             "Kafka did not accept records: sending again from memory",
-            session=str(session.key), error=session.trouble, events=session.pending, new_epoch=False,
+            **session.key.log_fields, error=session.trouble, events=session.pending, new_epoch=False,
         )  # fmt: skip
 
 

@@ -225,9 +225,9 @@ class Shard:
         elif key is not None and is_harmless(record, self.lease.fencing_token, self._with.sessions.restored_epoch(key)):
             self._with.delivery.write_again(key)
         elif key is not None and partition_of(record.key, self._with.count) != shard:
-            log.error("ignoring a checkpoint in another partition than its key's", session=str(key), partition=shard)
+            log.error("ignoring a checkpoint in another partition than its key's", **key.log_fields, partition=shard)
         elif key is not None:
-            log.error("another process wrote a checkpoint of this session: restarting it from there", session=str(key))
+            log.error("another process wrote a checkpoint of this session: restarting it from there", **key.log_fields)
             self.restart(key)
 
     def restart(self, key: SessionKey) -> None:

@@ -84,6 +84,21 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
     assert len(events(kafka, namespace, "dead-letters")) == 2
 
 
+def test_nothing_is_logged_per_event(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Not at debug either: hundreds of events of a connection add no line."""
+    with scripted_mix() as mix:
+        mix.serve({"a": (feed := Feed(3))})
+        chosen = settings(kafka, namespace, mix.url, {"log.level": "debug"})
+        with started(tmp_path, chosen) as bridge:
+            wait_acknowledged(bridge, "a", 3)
+            before = len(bridge.log_lines())
+            feed.add(500)
+            wait_acknowledged(bridge, "a", 503)
+            assert len(bridge.log_lines()) - before < 20
+            about = [line for line in bridge.log_lines() if line["logger"] == "bridge.session"]
+            assert {(line["server"], line["session"]) for line in about} == {("local", "a")}
+
+
 def _check_measurements(bridge: Bridge, now: float) -> None:
     """What was measured of 13 records, one connection and two shards."""
     assert metric(bridge, "publish_latency_seconds_count", server="local") == 13
