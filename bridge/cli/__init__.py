@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +20,8 @@ def main() -> None:
     if "--version" in arguments:  # anywhere, and before anything slow is imported
         sys.stdout.write(f"mix-bridge {__version__}\n")
         return
+    if "run" in arguments:  # until the daemon handles it, so that a reload in the first second does not end the process
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         from bridge.cli.app import app
 

@@ -12,19 +12,20 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Secret, SecretStr
 
-from bridge.observe.logs import configure
+from bridge.observe.logs import Redaction, configure
 
 if TYPE_CHECKING:
-    from bridge.settings import Settings
+    from bridge.settings import Loaded, Settings
 
 _NOT_SECRET = frozenset({"true", "false", "none"})
 
 
-def start_logging(settings: Settings) -> None:
-    """Send logs to stderr from now on, including uncaught exceptions of all threads."""
-    configure(settings.log.level, settings.log.format, secrets=frozenset(secrets_of(settings)))
+def start_logging(settings: Settings) -> Redaction:
+    """Send logs to stderr from now on, including uncaught exceptions of all threads. Returns what masks secrets."""
+    redaction = configure(settings.log.level, settings.log.format, secrets=frozenset(secrets_of(settings)))
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    return redaction
 
 
 def start_command_logging(settings: Settings) -> None:
@@ -45,6 +46,13 @@ def secrets_of(tree: BaseModel) -> Iterator[str]:
             password = urlsplit(str(value.get_secret_value())).password
             if password:
                 yield from {password, unquote(password)}
+
+
+def secrets_of_files(loaded: Loaded) -> Iterator[str]:
+    """The secrets that only files hold: the tree has the others."""
+    for path, content in loaded.contents.items():
+        if path[-1] == "token_file":
+            yield content.decode(errors="replace").strip()
 
 
 def _leaves(value: Any) -> Iterator[Any]:  # noqa: ANN401 - any value of the tree

@@ -25,25 +25,33 @@ class Replay(Enum):
 class StreamConnection:
     """An open connection to a session's stream.
 
-    Thread rule: made and read by the session's worker; ``is_too_old`` and ``is_replay_late`` are called by the
-    supervisor. Each of them returns True only once.
+    Thread rule: made and read by the session's worker; ``is_too_old``, ``retire`` and ``is_replay_late`` are called by
+    the supervisor. Each of them returns True only once.
     """
 
-    def __init__(self, stream: EventStream, now: float, replay_timeout: float | None) -> None:
-        """``replay_timeout``: seconds for the first known event of a replay; None if none is expected."""
+    def __init__(
+        self, stream: EventStream, now: float, replay_timeout: float | None, requested_at: float | None = None
+    ) -> None:
+        """``replay_timeout``: seconds for the first known event of a replay; None if none is expected.
+
+        ``requested_at``: before the headers of its request were made; default: ``now``.
+        """
         self.stream = stream
         self.replay = Replay.NOT_AWAITED if replay_timeout is None else Replay.AWAITED
         self._replay_timeout = replay_timeout or 0.0
+        self.requested_at = now if requested_at is None else requested_at
         self._opened_at = self._awaited_since = now
         self._opened_after = stream.last_event_id
         self._is_retired = False
 
     def is_too_old(self, now: float, age: float) -> bool:
         """Whether it is older than ``age`` seconds, and was not retired for that before."""
-        if self._is_retired or now - self._opened_at <= age:
-            return False
-        self._is_retired = True
-        return True
+        return now - self._opened_at > age and self.retire()
+
+    def retire(self) -> bool:
+        """Whether it was not retired before."""
+        was_retired, self._is_retired = self._is_retired, True
+        return not was_retired
 
     def is_replay_late(self, now: float, busy: float) -> bool:
         """Whether the replay has not begun for too long. Nothing else wakes a reader to which nothing is sent.

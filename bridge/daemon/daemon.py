@@ -16,17 +16,22 @@ from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.snapshot import BridgeSnapshot, Replica
 from bridge.daemon.limits import prepare_process
 from bridge.daemon.pipeline import Pipeline, make_pipeline
+from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
 from bridge.daemon.signals import SignalQueue
 from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
 from bridge.daemon.topics import Prepare, Watch, prepare_topics, watch_topics
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
+from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.statistics import librdkafka_version
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
+from bridge.observe.log_levels import LogLevels
 from bridge.observe.log_lines import LINES
-from bridge.settings import Settings
+from bridge.observe.stacks import write_on_signal
+from bridge.settings import Loaded, Settings
 from bridge.settings.naming import settings_sha256
+from bridge.settings.tls import ServerTls, server_context
 
 log = get_logger("bridge.daemon")
 
@@ -48,8 +53,15 @@ class Daemon:
     Thread rule: one thread calls ``run``; ``stop`` and ``snapshot`` are for any thread, ``stop`` for signal handlers.
     """
 
-    def __init__(self, settings: Settings, prepare: Prepare = prepare_topics, watch: Watch = watch_topics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        prepare: Prepare = prepare_topics,
+        watch: Watch = watch_topics,
+        reloading: Reloading | None = None,
+    ) -> None:
         """Raises ``SettingsError`` when a file that the settings name cannot be used."""
+        reloading = reloading or Reloading.never(Loaded(settings, {}))
         self._settings = settings
         self._prepare = prepare
         self._watch = watch
@@ -67,11 +79,25 @@ class Daemon:
         """Whether all assigned shards are restored."""
         self.http_port: int | None = None
         """The port of the HTTP endpoint once it listens."""
-        self._http = _http_endpoint(settings, self.snapshot)
+        self._levels = LogLevels(settings.log.level)
+        tls = server_tls(settings)
+        self._http = _http_endpoint(settings, self.snapshot, self._levels, tls)
+        tokens = None if self._http is None else self._http.tokens
+        self._clients = ClientProperties(settings.kafka, kafka_contents(reloading.loaded))
+        parts = Parts(self._levels, self._sources, self._clients, tokens, tls, self._renew_clients)
+        self._reloader = Reloader(reloading, parts)
 
     def stop(self) -> None:
         """Ask for a graceful shutdown; the second call asks for an immediate one. Safe in a signal handler."""
         self._signals.stop()
+
+    def reload(self) -> None:
+        """Ask for a reload of the settings. Safe in a signal handler."""
+        self._signals.reload()
+
+    def _renew_clients(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.renew_clients()
 
     def run(self) -> int:
         """Bridge until a stop is requested; returns the exit code. Raises ``BridgeError`` when it cannot start."""
@@ -96,11 +122,11 @@ class Daemon:
         settings = self._settings
         if self._http is not None:
             self.http_port = self._http.start()
-        limits = self._retry(lambda: self._prepare(settings))
+        limits = self._retry(lambda: self._prepare(settings, self._clients))
         for warning in limits.warnings:
             log.warning("topic", setting=warning.key, warning=warning.message)
         pipeline = self._pipeline = make_pipeline(
-            settings, limits, self._sources, self._heartbeats, self._watch, self._signals.wake
+            settings, self._clients, limits, self._sources, self._heartbeats, self._watch, self._signals.wake
         )
         pipeline.start()
         return pipeline
@@ -161,11 +187,17 @@ class Daemon:
         self._signals.wait(seconds)
         if self._signals.stops:
             raise Stopped
+        if self._signals.take_reload():
+            self._reloader.reload()
+        self._reloader.turn()
+        self._levels.expire()
 
     def _wait_for(self, join: Callable[[float], bool], deadline: float) -> bool:
         """Wait for one step of the shutdown, in slices, so that a second stop is noticed."""
         while not join(min(deadline, monotonic() + 0.1)):
             self._heartbeats.record("supervisor")
+            if self._signals.take_reload():
+                log.warning("settings not reloaded: the process is shutting down")
             if self._pipeline is not None:
                 self._pipeline.raise_bug()
             if self._signals.stops > 1 or monotonic() > deadline:
@@ -210,21 +242,35 @@ class Daemon:
         )
 
 
-def _http_endpoint(settings: Settings, snapshot: Callable[[], BridgeSnapshot]) -> HttpEndpoint | None:
+def server_tls(settings: Settings) -> ServerTls | None:
+    """TLS of the HTTP endpoint; None for plain HTTP. Raises ``SettingsError``."""
+    http = settings.http
+    return None if http.cert_file is None else ServerTls(server_context(http.cert_file, http.key_file))
+
+
+def _http_endpoint(
+    settings: Settings, snapshot: Callable[[], BridgeSnapshot], levels: LogLevels, tls: ServerTls | None
+) -> HttpEndpoint | None:
     http = settings.http
     if http.port is None:
         return None
-    return HttpEndpoint(http.host, http.port, http.token.get_secret_value() if http.token else None, snapshot)
+    token = http.token.get_secret_value() if http.token else None
+    return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context)
 
 
-def run(settings: Settings) -> int:
-    """Run the daemon on the main thread until SIGTERM or SIGINT; returns the exit code."""
-    daemon = Daemon(settings)
+def run(reloading: Reloading) -> int:
+    """Run the daemon on the main thread until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads the settings."""
+    daemon = Daemon(reloading.loaded.settings, reloading=reloading)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         daemon.stop()
 
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        daemon.reload()
+
     prepare_process()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+    write_on_signal()
     return daemon.run()

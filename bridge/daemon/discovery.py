@@ -97,6 +97,7 @@ class Discovery:
 
     def _poll(self) -> None:
         self._skipped = None
+        self._api.transport = self._source.api_transport
         listing = self._api.list(include_subagents=self._rules.include_subagents)
         self._source.record_request(answered=True)
         if self._skipped is not None and self._skipped != self._logged_skipped:  # logged once, not at every poll

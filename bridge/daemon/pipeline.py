@@ -24,7 +24,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.topic_ids import Ids, TopicIds
 from bridge.errors import BridgeError
-from bridge.kafka.config import client_config
+from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.statistics import ProducerStatistics
 from bridge.kafka.topic_admin import TopicAdmin
@@ -117,6 +117,12 @@ class Pipeline:
         """Whether the next tick should come soon: another replica waits for a shard, or sessions wait to start."""
         return self.coordinator.is_leaving or self.supervisor.is_behind
 
+    def renew_clients(self) -> None:
+        """Replace all Kafka clients, with the certificates as they are now; what is not delivered is sent again."""
+        self.delivery.renew_clients("the certificates or properties of Kafka's clients were changed")
+        self.coordinator.renew_clients()
+        self.topics.renew_clients()
+
     def raise_bug(self) -> None:
         """Raise what ended the delivery thread: without it events would be read and never delivered."""
         if self.delivery.bug is not None:
@@ -150,6 +156,7 @@ class Pipeline:
 
 def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given once
     settings: Settings,
+    clients: ClientProperties,
     limits: TopicLimits,
     sources: Mapping[str, Source],
     heartbeats: Heartbeats,
@@ -167,17 +174,18 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     def reclaim_shard(lease: Lease) -> Mapping[SessionKey, Checkpoint]:
         return reclaim(lease, coordinator.collaborators)  # called by a delivery thread, once all parts are there
 
-    delivery = make_delivery(settings, limits, reclaim_shard, heartbeat, measurements)
+    delivery = make_delivery(settings, clients, limits, reclaim_shard, heartbeat, measurements)
     supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
     coordinator = ShardCoordinator.of(
-        settings, count, delivery, supervisor.shards, heartbeats.record, wake, measurements.durations
+        settings, clients, count, delivery, supervisor.shards, heartbeats.record, wake, measurements.durations
     )
-    topics = watch(settings, limits, Followers(delivery.follow_topics, coordinator.rewrite_checkpoints))
+    topics = watch(settings, clients, limits, Followers(delivery.renew_clients, coordinator.rewrite_checkpoints))
     return Pipeline(delivery, supervisor, coordinator, topics, measurements)
 
 
-def make_delivery(
+def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline
     settings: Settings,
+    clients: ClientProperties,
     limits: TopicLimits,
     reclaim: Reclaim,
     heartbeat: Callable[[], None],
@@ -186,7 +194,7 @@ def make_delivery(
     """``limits``: of the topics; its ``sizes`` follow them."""
     topics, delivery, sizes = settings.topics, settings.delivery, limits.sizes
     own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle, limits.counts)
-    config = client_config(settings.kafka, "mix-bridge") | {"compression.type": settings.kafka.compression}
+    config = clients.of("mix-bridge", compression_type=settings.kafka.compression)
 
     durations, reporting = measurements.durations, measurements.producers.properties
 
@@ -196,7 +204,7 @@ def make_delivery(
 
     if delivery.guarantee == "at_least_once":
         bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
-        topic_ids = TopicIds(limits.ids, lambda: _topic_ids(settings))
+        topic_ids = TopicIds(limits.ids, lambda: _topic_ids(settings, clients))
         return AtLeastOnce(make, own, sizes, topic_ids, bounds, heartbeat, durations)
 
     timeouts = TransactionTimeouts()
@@ -219,10 +227,10 @@ def make_delivery(
     )
 
 
-def _topic_ids(settings: Settings) -> Ids | None:
+def _topic_ids(settings: Settings, clients: ClientProperties) -> Ids | None:
     """The topics' ids now; None when Kafka does not answer. Asked after a fatal error only, by a new client."""
     try:
-        found = TopicAdmin(client_config(settings.kafka, "mix-bridge")).describe(plan(settings))
+        found = TopicAdmin(clients.of("mix-bridge")).describe(plan(settings))
     except BridgeError:
         return None
     return {name: topic.topic_id for name, topic in found.items() if topic is not None}

@@ -36,6 +36,10 @@ _LEVELS = {Kind.ENDED: logging.INFO, Kind.BROKEN: logging.INFO, Kind.UNAUTHORIZE
 """The log level for the end of a connection; warning for all others. Nobody but a person can fix credentials."""
 
 
+_RENEWAL = 20.0
+"""Seconds within which all streams of a server reconnect with its new token; files are looked at every 30 s."""
+
+
 class SessionWorker:
     """The thread of one session.
 
@@ -66,6 +70,7 @@ class SessionWorker:
         self._counters = stream.counters
         age = source.settings.max_connection_age
         self._max_age = None if age is None else own_share_of_age(stream.key, age)
+        self._renew_after = _RENEWAL * jitter()
         self._log = log.bind(server=stream.key.server, session=stream.key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {stream.key}", daemon=True)
 
@@ -98,7 +103,7 @@ class SessionWorker:
             return
         now = self._now()
         late = connection.is_replay_late(now, busy)
-        if late or self._is_too_old(connection, now):
+        if late or self._is_too_old(connection, now) or self._has_old_credentials(connection, now):
             self._connector.retire()
 
     def _is_too_old(self, connection: StreamConnection, now: float) -> bool:
@@ -109,6 +114,16 @@ class SessionWorker:
             return connection.is_too_old(now, self._max_age)
         age = self._source.settings.max_connection_age or self._max_age
         return self.stream.is_quiet(now) and connection.is_too_old(now, 0.9 * age)
+
+    def _has_old_credentials(self, connection: StreamConnection, now: float) -> bool:
+        """Whether the server's token or headers were changed: not all streams reconnect at once, and within a minute.
+
+        Without ids a reconnect loses events: it waits for a quiet moment, and the server may cut the stream before.
+        """
+        changed_at = self._source.credentials_changed_at
+        if changed_at is None or connection.requested_at >= changed_at or now < changed_at + self._renew_after:
+            return False
+        return (self.stream.has_ids or self.stream.is_quiet(now)) and connection.retire()
 
     @property
     def is_over(self) -> bool:
@@ -189,12 +204,13 @@ class SessionWorker:
         last_event_id = self.stream.next_request_id()
         if not self._source.connection_rate.wait(self.stream.stopped):
             raise Stopped
+        requested_at, self._connector.endpoint = self._now(), self._source.endpoint
         stream = self._connector.connect(self._source.stream_url(self.stream.key.session_id), last_event_id)
         self._source.record_request(answered=True)
         if self._lost_at is not None:
             self._source.reconnect_duration.observe(self._now() - self._lost_at)
         self.stream.connected(stream.answered_id)
-        self._connection = StreamConnection(stream, self._now(), self.stream.replay_timeout)
+        self._connection = StreamConnection(stream, self._now(), self.stream.replay_timeout, requested_at)
         self._become(Signal.OPENED)
         self._log.info("connected", last_event_id=stream.last_event_id)
         return self._connection

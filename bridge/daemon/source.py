@@ -11,7 +11,7 @@ from urllib.parse import quote
 from structlog.stdlib import get_logger
 
 from bridge import __version__
-from bridge.clock import Backoff
+from bridge.clock import Backoff, monotonic
 from bridge.core.durations import RECONNECT_BOUNDS, Histogram
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.stream.continuity import Continuity
@@ -35,8 +35,8 @@ _LEAST_BLOCK_LIMIT = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure`` and
-    ``is_start_id_taken`` change, each replaced as a whole.
+    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure``, ``is_start_id_taken`` and what ``follow``
+    replaces change, each as a whole.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -70,19 +70,39 @@ class Source:
             self.tls,
         )
         self.endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes))
+        self.credentials_changed_at: float | None = None
+        """When the token or the headers were last changed, by ``clock.monotonic``: streams reconnect with the new."""
+        self._last_token: str | None = None
+
+    def follow(self, server: ServerSettings, tls: ssl.SSLContext | None, *, has_new_credentials: bool) -> None:
+        """Use other credentials and certificates from the next connection on; all other settings are the same."""
+        self.settings, self.tls = server, tls
+        self._transport = replace(self._transport, tls=tls)
+        self.endpoint = replace(self.endpoint, transport=self._transport)
+        if has_new_credentials:
+            self.credentials_changed_at = monotonic()
 
     def record_request(self, *, answered: bool, failure: str | None = None) -> None:
         self.answers, self.failure = answered, failure
         self.has_answered = self.has_answered or answered
 
     def headers(self) -> Mapping[str, str]:
-        """The request headers; a token file is read again for each request. Raises ``OSError`` when it cannot be."""
+        """The request headers; a token file is read each time. Raises ``OSError`` when it never could be read."""
         headers = {"user-agent": f"mix-bridge/{__version__}"}
         headers |= {name: value.get_secret_value() for name, value in self.settings.headers.items()}
-        token = self.settings.bearer()
+        token = self._bearer()
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         return headers
+
+    def _bearer(self) -> str | None:
+        """The token; while its file cannot be read, the last one. The look at all files reports that."""
+        try:
+            self._last_token = self.settings.bearer()
+        except OSError:
+            if self._last_token is None:
+                raise
+        return self._last_token
 
     def stream_url(self, session_id: str) -> str:
         """The URL of a session's stream; the id is percent-encoded."""
@@ -142,8 +162,12 @@ class Source:
 
     def api(self, report: Callable[[str], None]) -> SessionsApi:
         """The server's REST API; ``report`` is called with entries of a list that were skipped."""
-        transport = replace(self._transport, read_timeout=6 * self._transport.connect_timeout)
-        return SessionsApi(self._url, self.headers, transport, report)
+        return SessionsApi(self._url, self.headers, self.api_transport, report)
+
+    @property
+    def api_transport(self) -> Transport:
+        """How the REST API is reached now."""
+        return replace(self._transport, read_timeout=6 * self._transport.connect_timeout)
 
 
 def unreachable_servers(sources: Iterable[Source]) -> str:

@@ -14,7 +14,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.snapshot import TopicSnapshot
 from bridge.errors import BridgeError, SettingsError, Unreachable
-from bridge.kafka.config import client_config
+from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.topic_admin import TopicAdmin, prepare
 from bridge.kafka.topic_changes import Change, ChangeKind, changes, has_wrong_shape, problem, warnings, wrong_shape
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
@@ -77,10 +77,15 @@ class TopicWatch:
         self._topics = topics
         self._followers = followers
         self._stopped = threading.Event()
+        self._is_renewal_wanted = False
         self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def renew_clients(self) -> None:
+        """Use a new client, with the certificates as they are now (any thread)."""
+        self._is_renewal_wanted = True
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -96,6 +101,9 @@ class TopicWatch:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
+                if self._is_renewal_wanted:
+                    self._is_renewal_wanted = False
+                    self._topics.renew()
                 self.check()  # immediately: every change since the start is noticed
             except Unreachable as error:
                 log.debug("the topics cannot be described", error=str(error))  # others report that Kafka is away
@@ -198,6 +206,9 @@ class NoTopicWatch:
     def start(self) -> None:
         """Do nothing."""
 
+    def renew_clients(self) -> None:
+        """Do nothing: there is no client."""
+
     def stop(self) -> None:
         """Do nothing."""
 
@@ -208,24 +219,26 @@ class NoTopicWatch:
         return ()
 
 
-Prepare = Callable[[Settings], TopicLimits]
-Watch = Callable[[Settings, TopicLimits, Followers], TopicWatch | NoTopicWatch]
+Prepare = Callable[[Settings, ClientProperties], TopicLimits]
+Watch = Callable[[Settings, ClientProperties, TopicLimits, Followers], TopicWatch | NoTopicWatch]
 
 
-def prepare_topics(settings: Settings) -> TopicLimits:
+def prepare_topics(settings: Settings, clients: ClientProperties) -> TopicLimits:
     """Create or check the topics, and check that Kafka allows the transactions that the settings need."""
-    config = client_config(settings.kafka, "mix-bridge")
+    config = clients.of("mix-bridge")
     limits = prepare(settings, TopicAdmin(config))
     if settings.delivery.guarantee == "exactly_once":
         try_transactions(config, trial_transactional_id(settings.namespace), _TRIAL)
     return limits
 
 
-def watch_topics(settings: Settings, limits: TopicLimits, followers: Followers) -> TopicWatch:
+def watch_topics(
+    settings: Settings, clients: ClientProperties, limits: TopicLimits, followers: Followers
+) -> TopicWatch:
     """Watch the topics of a real Kafka."""
-    return TopicWatch(settings, limits, TopicAdmin(client_config(settings.kafka, "mix-bridge")), followers)
+    return TopicWatch(settings, limits, TopicAdmin(clients.of("mix-bridge")), followers)
 
 
-def watch_nothing(_settings: Settings, _limits: TopicLimits, _followers: Followers) -> NoTopicWatch:
+def watch_nothing(*_: object) -> NoTopicWatch:
     """Watch nothing: an embedded Kafka has no topic settings that could change."""
     return NoTopicWatch()

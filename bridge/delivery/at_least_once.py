@@ -89,7 +89,7 @@ class AtLeastOnce:
         self._closed_checkpoints = 0
         self._senders: dict[SessionKey, IdempotentSender] = {}
         self._publishers: dict[SessionKey, SessionPublisher] = {}
-        self._renewal: str | None = None  # set by the topic watch, as the next
+        self._renewal: str | None = None  # set by any thread, as the next
         self._recreated_with: int | None = None
         self._turn_requests: deque[IdempotentSender] = deque()  # by any thread: they need a turn
         self._answered: list[IdempotentSender] = []  # by the reports of this poll
@@ -191,8 +191,9 @@ class AtLeastOnce:
     def unsettled(self) -> int:
         return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
-    def follow_topics(self, change: str) -> None:
-        self._renewal = change
+    def renew_clients(self, why: str) -> None:
+        """Use new producers (any thread)."""
+        self._renewal = why
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         """The checkpoints topic was created again: write all checkpoints again (any thread)."""
@@ -283,7 +284,7 @@ class AtLeastOnce:
             return
         self._renewal = None  # new producers follow the topics as they are now
         if fatal is None:
-            log.warning("Topics were changed: using new producers", reason=renewal)
+            log.warning("using new producers", reason=renewal)
         else:
             log.error("A Kafka producer failed for good: sending again from memory with a new one", error=fatal)
         senders = tuple(self._senders.values())

@@ -208,23 +208,20 @@ class ExactlyOnce:
         self._ended.set()
 
     def kafka_answers(self, timeout: float) -> bool:
-        if self._probe is None:
-            self._probe = self._make_probe()
-        if self._probe.answers(self._topics.checkpoints, timeout):
+        probe = self._probe = self._probe or self._make_probe()
+        if probe.answers(self._topics.checkpoints, timeout):
             self._note_answer()
             return True
         return False
-
-    def follow_topics(self, change: str) -> None:
-        self._renew(change)
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         self._topics = replace(self._topics, partitions=partitions)
         for publisher in tuple(self._publishers.values()):
             publisher.checkpoints.begin_again(partitions)
-        self._renew("the checkpoints topic is a new one")
+        self.renew_clients("the checkpoints topic is a new one")
 
-    def _renew(self, why: str) -> None:
+    def renew_clients(self, why: str) -> None:
+        self._probe = None
         for shard in self._threads():
             shard.renewal = why
 

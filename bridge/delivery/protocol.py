@@ -138,7 +138,7 @@ class DeliveryStatus(Protocol):
 class Delivery(ShardDelivery, DeliveryStatus, Protocol):
     """Delivery as the daemon runs it.
 
-    Thread rule: the supervisor's, apart from ``follow_topics`` and ``rewrite_checkpoints``: any thread's.
+    Thread rule: the supervisor's, apart from ``renew_clients`` and ``rewrite_checkpoints``: any thread's.
     """
 
     def start(self) -> None:
@@ -157,8 +157,8 @@ class Delivery(ShardDelivery, DeliveryStatus, Protocol):
         """Abandon records that are not delivered yet; their events are read again after the next start."""
         ...
 
-    def follow_topics(self, change: str) -> None:
-        """The topics have other limits, or other numbers of partitions: use new producers."""
+    def renew_clients(self, why: str) -> None:
+        """Use new producers, for other limits or partitions of the topics, or other certificates; ``why`` is logged."""
         ...
 
     def rewrite_checkpoints(self, partitions: int) -> None:

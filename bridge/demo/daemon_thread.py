@@ -22,7 +22,7 @@ class DaemonThread:
     """
 
     def __init__(self, settings: Settings, limits: TopicLimits) -> None:
-        self._daemon = Daemon(settings, lambda _: limits, watch_nothing)
+        self._daemon = Daemon(settings, lambda *_: limits, watch_nothing)
         self._exit_code: int | None = None
         self.failure: Exception | None = None
         """Why it ended, unless it was stopped."""

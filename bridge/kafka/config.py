@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from bridge.clock import monotonic
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.errors import error_of, in_words
+from bridge.kafka.live_config import plain
 from bridge.settings.model import KafkaSettings
 
 _KNOWN = re.compile(
@@ -114,8 +115,9 @@ _OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms", "max.partition.fetch.byte
 
 def below(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration with the bridge's defaults for properties that it sets under none of their names."""
-    given = {name for name in defaults if name in config or _OTHER_NAMES.get(name) in config}
-    return {name: value for name, value in defaults.items() if name not in given} | dict(config)
+    values = plain(config)
+    given = {name for name in defaults if name in values or _OTHER_NAMES.get(name) in values}
+    return {name: value for name, value in defaults.items() if name not in given} | values
 
 
 @contextmanager
@@ -143,7 +145,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 def admin_client(config: Mapping[str, Any]) -> AdminClient:
     """Return an admin client; it connects at the first request. Raises `SettingsError`."""
     with settings_judged():
-        return AdminClient(dict(config), logger=client_logger())
+        return AdminClient(plain(config), logger=client_logger())
 
 
 def answer_of(future: Future[Any], timeout: float) -> Any:  # noqa: ANN401 - each request has its own type of answer

@@ -16,6 +16,7 @@ from bridge.kafka.config import admin_client, answer_of, client_logger, settings
 from bridge.kafka.errors import code_of, error_of
 from bridge.kafka.group_errors import join_refusal
 from bridge.kafka.group_protocol import assigned, subscribed
+from bridge.kafka.live_config import plain
 
 _UUID = 36
 """Characters at the end of a member id that make it unique."""
@@ -157,7 +158,7 @@ def members_metadata_of(
 ) -> dict[int, MemberMetadata]:
     """Do the same with a consumer that never joins the group. Any thread."""
     with settings_judged():
-        consumer = Consumer(dict(config) | {"group.id": group, "enable.auto.commit": False}, logger=client_logger())
+        consumer = Consumer(plain(config) | {"group.id": group, "enable.auto.commit": False}, logger=client_logger())
     try:
         return read_members_metadata(consumer, group, topic, shards, timeout)
     finally:

@@ -20,6 +20,7 @@ from bridge.kafka.config import client_logger, settings_judged, slower_reconnect
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.group import read_members_metadata
 from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
+from bridge.kafka.live_config import follow
 
 log = get_logger("bridge.membership")
 
@@ -83,8 +84,14 @@ class GroupConsumer:
         """The newest committed heartbeat; the newest one of an earlier member id of this process."""
         self._warned_at: dict[int, float] = {}
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
+        config = member_config(settings) | callbacks
         with settings_judged():
-            self._consumer = Consumer(member_config(settings) | callbacks, logger=client_logger())
+            self._consumer = Consumer(config, logger=client_logger())
+        follow(settings.config, self, config)
+
+    def set_credentials(self, username: str, password: str) -> None:
+        """Use these at the next authentication (any thread)."""
+        self._consumer.set_sasl_credentials(username, password)
 
     @property
     def has_joined(self) -> bool:

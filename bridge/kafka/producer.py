@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
+from bridge.kafka.live_config import follow
 
 Report = Callable[[KafkaError | None, Message], None]
 
@@ -163,6 +164,11 @@ class IdempotentProducer:
         with settings_judged():
             self._producer = Producer(config, logger=client_logger())
         self._produce: Callable[..., None] = self._producer.produce
+        follow(settings.config, self, config)
+
+    def set_credentials(self, username: str, password: str) -> None:
+        """Use these at the next authentication (any thread)."""
+        self._producer.set_sasl_credentials(username, password)
 
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,

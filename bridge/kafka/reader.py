@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from bridge.kafka.config import below, client_logger, settings_judged, unreachable
+from bridge.kafka.live_config import follow
 
 Partition = tuple[str, int]
 """A topic and the number of a partition."""
@@ -39,7 +40,13 @@ class PartitionReader:
     ) -> None:
         """``config`` overrides ``tuning``; ``fixed`` overrides both. Raises ``SettingsError``."""
         with settings_judged():
-            self._consumer = Consumer(reader_config(config, tuning) | dict(fixed or {}), logger=client_logger())
+            values = reader_config(config, tuning) | dict(fixed or {})
+            self._consumer = Consumer(values, logger=client_logger())
+        follow(config, self, values)
+
+    def set_credentials(self, username: str, password: str) -> None:
+        """Use these at the next authentication (any thread)."""
+        self._consumer.set_sasl_credentials(username, password)
 
     def assign(self, starts: Mapping[Partition, int]) -> None:
         """Add partitions, each from an offset on."""

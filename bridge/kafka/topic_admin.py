@@ -27,6 +27,7 @@ from bridge.errors import Mistake, SettingsError, Unreachable
 from bridge.kafka.config import admin_client, answer_of, unreachable
 from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
 from bridge.kafka.errors import code_of, error_of, in_words
+from bridge.kafka.live_config import follow, plain
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, limits_of, plan
 from bridge.settings.model import Settings
 
@@ -44,7 +45,19 @@ class TopicAdmin:
         """``timeout``: seconds for one request that describes topics. Raises ``SettingsError``."""
         self._timeout = timeout
         self._errors = ClientErrors()
-        self._admin: AdminClient = admin_client(dict(config) | {"error_cb": self._errors.note})
+        self._config = config
+        self._admin: AdminClient
+        self.renew()
+
+    def renew(self) -> None:
+        """Use a new client, with the certificates as they are now."""
+        config = plain(self._config) | {"error_cb": self._errors.note}
+        self._admin = admin_client(config)
+        follow(self._config, self, config)
+
+    def set_credentials(self, username: str, password: str) -> None:
+        """Use these at the next authentication (any thread)."""
+        self._admin.set_sasl_credentials(username, password)
 
     def brokers(self) -> int:
         """Return how many brokers the cluster has. Raises ``NotReached``."""

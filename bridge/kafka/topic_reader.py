@@ -14,6 +14,7 @@ from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
 from bridge.kafka.config import admin_client, unreachable
 from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
+from bridge.kafka.live_config import plain
 from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, StoredRecord, partition_of, stored_record
 
 _TIMEOUT = 10.0
@@ -73,7 +74,7 @@ def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: in
     ``SettingsError``.
     """
     errors = ClientErrors()
-    admin = admin_client(dict(config) | {"error_cb": errors.note})
+    admin = admin_client(plain(config) | {"error_cb": errors.note})
     try:
         partitions = _partitions(cluster_metadata(admin, errors, _TIMEOUT, "Kafka: "), topics)
         earliest = _offsets(admin, partitions, OffsetSpec.earliest())

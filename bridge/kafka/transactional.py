@@ -14,6 +14,7 @@ from bridge.clock import monotonic
 from bridge.core.durations import COMMIT_BOUNDS, Histogram
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
+from bridge.kafka.live_config import follow
 from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
@@ -129,6 +130,11 @@ class TransactionalProducer:
         with settings_judged():
             self._producer = Producer(config, logger=self._disconnects)
         self._produce: Callable[..., None] = self._producer.produce
+        follow(settings.config, self, config)
+
+    def set_credentials(self, username: str, password: str) -> None:
+        """Use these at the next authentication (any thread)."""
+        self._producer.set_sasl_credentials(username, password)
 
     def init(self, timeout: float) -> Verdict:
         """Fence the former producer of this transactional id; the brokers abort its open transaction."""

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from bridge.errors import BridgeError, SettingsError, Unreachable
 from bridge.kafka.config import client_logger, settings_judged
 from bridge.kafka.errors import error_of, in_words
+from bridge.kafka.live_config import plain
 from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 
 _GUARANTEE = "delivery.guarantee"
@@ -28,7 +29,7 @@ def try_transactions(config: Mapping[str, Any], transactional_id: str, timeout: 
     """
     own = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS}
     with settings_judged():
-        producer = Producer(dict(config) | own, logger=client_logger())
+        producer = Producer(plain(config) | own, logger=client_logger())
     try:
         producer.init_transactions(timeout)
     except KafkaException as exception:

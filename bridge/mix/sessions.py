@@ -45,7 +45,8 @@ class SessionsApi:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._headers = headers
-        self._transport = transport
+        self.transport = transport
+        """Replaced between two requests, when the server's certificates are."""
         self._report = report
         self._cutter = Cutter()
 
@@ -84,7 +85,7 @@ class SessionsApi:
             raise ServerUnavailable(f"{request}: {lost.detail}", answered=lost.kind in _ANSWERED) from lost
 
     def _body(self, url: str, request: str) -> bytes:
-        transport = self._transport
+        transport = self.transport
         deadline = Deadline.after(transport.connect_timeout + transport.read_timeout)
         with transport.get(url, request_headers(self._headers, _HEADERS), self._cutter) as response:
             if response.status != 200:  # noqa: PLR2004 - the only status with a list or a health report

@@ -12,6 +12,7 @@ import binascii
 import hmac
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -35,9 +36,12 @@ from bridge.http.listening import listen
 from bridge.observe.connections import ShortConnection
 from bridge.observe.health import Verdict, liveness, readiness
 from bridge.observe.json_response import json_response
+from bridge.observe.log_level_route import log_level_route
+from bridge.observe.log_levels import LogLevels
 from bridge.observe.metrics.collector import Metrics
 from bridge.observe.page.feed import Feed
 from bridge.observe.page.routes import page_routes
+from bridge.observe.tokens import Tokens
 
 Snapshot = Callable[[], BridgeSnapshot]
 
@@ -58,11 +62,23 @@ class HttpEndpoint:
     ``snapshot`` is called on the endpoint's own thread and must not wait. No signal handler is installed.
     """
 
-    def __init__(self, host: str, port: int, token: str | None, snapshot: Snapshot) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - where it listens, and what it serves
+        self,
+        host: str,
+        port: int,
+        token: str | None,
+        snapshot: Snapshot,
+        levels: LogLevels | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``levels``: can be changed over HTTP; ``tls``: the context of all connections."""
         self._host = host
         self._port = port
+        self.tokens = Tokens(token)
         self._token = token
         self._snapshot = snapshot
+        self._levels = levels
+        self._tls = tls
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -77,7 +93,8 @@ class HttpEndpoint:
         port = int(listener.getsockname()[1])
         snapshot = _CachedSnapshot(self._snapshot)
         feed = Feed(snapshot)
-        self._server = _FeedingServer(_config(application(snapshot, self._token, feed)), feed)
+        app = application(snapshot, self.tokens, feed, self._levels)
+        self._server = _FeedingServer(_config(app, self._tls), feed)
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
         run = partial(asyncio.run, _serve(self._server, listener))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
@@ -101,8 +118,8 @@ class HttpEndpoint:
         return not self._thread.is_alive()
 
 
-def application(snapshot: Snapshot, token: str | None, feed: Feed) -> Starlette:
-    """The routes over a snapshot; ``token`` protects all but the open paths."""
+def application(snapshot: Snapshot, tokens: Tokens, feed: Feed, levels: LogLevels | None = None) -> Starlette:
+    """The routes over a snapshot; the tokens protect all but the open paths."""
     metrics = Metrics(snapshot)
 
     async def livez(_: Request) -> Response:
@@ -124,10 +141,11 @@ def application(snapshot: Snapshot, token: str | None, feed: Feed) -> Starlette:
         Route("/api/status", api_status),
         Route("/metrics", metrics_text),
         *page_routes(snapshot, feed),
+        *([] if levels is None else [log_level_route(levels, tokens)]),
     ]
     app = Starlette(
         routes=routes,
-        middleware=[] if token is None else [Middleware(_TokenCheck, token=token)],
+        middleware=[Middleware(_TokenCheck, tokens=tokens)],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
     app.router.redirect_slashes = False  # an unknown path is 404
@@ -157,13 +175,14 @@ def _password(credentials: bytes) -> bytes:
 class _TokenCheck:
     """ASGI middleware: all paths but the open ones need the token, also paths that do not exist."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app
-        self._token = token.encode()
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = dict(scope["headers"]).get(b"authorization", b"")
-        passed = scope["path"] in OPEN_PATHS or authorized(header, self._token)
+        is_open = not self._tokens.is_needed or scope["path"] in OPEN_PATHS
+        passed = is_open or any(authorized(header, each.encode()) for each in self._tokens.valid())
         await (self._app if passed else _unauthorized())(scope, receive, send)
 
 
@@ -204,8 +223,18 @@ async def _serve(server: _FeedingServer, listener: socket.socket) -> None:
         connection.transport.abort()
 
 
-def _config(app: Starlette) -> Config:
-    return Config(
+class _Config(Config):
+    """uvicorn's configuration with a TLS context of our own, which can get another certificate later."""
+
+    tls: ssl.SSLContext | None = None
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self.tls
+
+
+def _config(app: Starlette, tls: ssl.SSLContext | None = None) -> Config:
+    config = _Config(
         app,
         http=ShortConnection,
         headers=[("Connection", "close")],  # one request per connection: none is ever idle
@@ -218,6 +247,8 @@ def _config(app: Starlette) -> Config:
         access_log=False,
         log_config=None,  # cli sets up logging
     )
+    config.tls = tls
+    return config
 
 
 def _health(verdict: Verdict) -> Response:

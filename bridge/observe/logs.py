@@ -51,7 +51,7 @@ def configure(
     log_format: LogFormat | None = None,
     secrets: Collection[str] = (),
     stream: TextIO | None = None,
-) -> None:
+) -> Redaction:
     """Send the logs of this process to ``stream`` (default: stderr) in this format, from this level on.
 
     ``log_format`` None: ``console`` on a terminal, else ``json``. ``secrets`` are masked wherever they appear in a
@@ -65,12 +65,11 @@ def configure(
     )
     handler = _LineStream(out)
     handler.addFilter(LINES)
-    handler.setFormatter(ProcessorFormatter(processors=[_own_keys_first, Redaction(secrets), *renderers]))
+    redaction = Redaction(secrets)
+    handler.setFormatter(ProcessorFormatter(processors=[_own_keys_first, redaction, *renderers]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for name, least in _LEAST_LEVELS.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
+    set_level(level)
     logging.captureWarnings(capture=True)
     structlog.configure(
         # The formatter does the work inside the logging handler: an error there cannot reach the caller.
@@ -79,6 +78,15 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # loggers are made at import, before this call, and a second call must count
     )
+    return redaction
+
+
+def set_level(level: str) -> None:
+    """Write lines from this level on (any thread)."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for name, least in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
 
 
 class Redaction:
@@ -88,11 +96,17 @@ class Redaction:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        self._spellings: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Mask these too: former secrets may still be in a line, and valid elsewhere."""
         long_enough = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
         # As it is, as in a URL, and as in the repr of an object that contains it. The longest comes first, because one
         # secret may be the beginning of another.
-        spellings = {form for each in long_enough for form in (each, quote(each, safe=""), repr(each)[1:-1])}
-        ordered = sorted(spellings, key=len, reverse=True)
+        self._spellings |= {form for each in long_enough for form in (each, quote(each, safe=""), repr(each)[1:-1])}
+        ordered = sorted(self._spellings, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __call__(self, _: object, __: str, line: EventDict) -> EventDict:

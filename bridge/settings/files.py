@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -11,9 +12,13 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.catalogue import Path, dotted, fields_of
 from bridge.settings.describe import annotation_of, base_type, is_secret
-from bridge.settings.model import Settings
-from bridge.settings.tls import client_context
-from bridge.settings.values import read_secret
+from bridge.settings.model import HttpSettings, KafkaSettings, Settings
+from bridge.settings.server import ServerSettings
+from bridge.settings.tls import Names, client_context, server_context
+from bridge.settings.values import secret_text
+
+Contents = Mapping[Path, bytes]
+"""The contents of the files by the path of the setting that names each: secrets and private keys, never shown."""
 
 
 class NamedFile(NamedTuple):
@@ -40,26 +45,32 @@ def named_files(settings: Settings) -> Iterator[NamedFile]:
                 yield NamedFile(group, (*path, name), file)
 
 
-def read_files(settings: Settings, wrong: set[Path]) -> tuple[Settings, list[Mistake]]:
-    """The tree with the secrets of the files, and the mistakes in the files.
+def read_files(settings: Settings, wrong: set[Path]) -> tuple[Settings, Contents, list[Mistake]]:
+    """The tree with the secrets of the files, the contents of all files, and the mistakes in them.
 
     The servers' tokens are only tried: they are read again at every connect. Each file is read once, because a pipe
     (``<(pass show ...)``) cannot be read twice.
     """
     mistakes: list[Mistake] = []
+    contents: dict[Path, bytes] = {}
     for named in named_files(settings):
         mistakes += _given_twice(named, wrong)
         try:
-            secret = _read(named)
-        except OSError as error:
-            mistakes.append(Mistake(dotted(named.path), f"cannot read {str(named.file)!r}: {error.strerror or error}"))
-        except ValidationError as error:
-            problem = error.errors()[0]["ctx"]["error"]
-            mistakes.append(Mistake(dotted(named.path), f"the text in {str(named.file)!r} (not shown) {problem}"))
-        else:
-            settings = _with_secret(settings, named, secret)
-    mistakes += [] if mistakes else _tls_mistakes(settings)
-    return settings, mistakes
+            content = named.file.read_bytes()
+            settings = with_content(settings, named, content)
+            contents[named.path] = content
+        except (OSError, ValidationError) as error:
+            mistakes.append(unusable(dotted(named.path), named.file, error))
+    if not mistakes:  # Kafka's client judges its own files at the start
+        mistakes += [each for table, look in tls_groups(settings).items() if table != ("kafka",) for each in look()]
+    return settings, contents, mistakes
+
+
+def unusable(key: str, file: FilePath, error: OSError | ValidationError) -> Mistake:
+    """The mistake of a file that cannot be read, or whose text is no value of its key."""
+    if isinstance(error, OSError):
+        return Mistake(key, f"cannot read {str(file)!r}: {error.strerror or error}")
+    return Mistake(key, f"the text in {str(file)!r} (not shown) {error.errors()[0]['ctx']['error']}")
 
 
 def _groups(settings: Settings) -> Iterator[tuple[Path, BaseModel]]:
@@ -76,32 +87,56 @@ def _given_twice(named: NamedFile, wrong: set[Path]) -> Iterator[Mistake]:
         yield Mistake(dotted(named.path), f"{dotted(twin)} is given too; allowed: one of the two")
 
 
-def _read(named: NamedFile) -> SecretStr | None:
-    """The secret in a file; None for a file that holds something else but can be read."""
+def with_content(settings: Settings, named: NamedFile, content: bytes) -> Settings:
+    """The tree with the secret in a file. Raises ``OSError``, ``ValidationError`` when the file holds no such secret.
+
+    Without a change for a file that holds something else, and for the token of a server.
+    """
     if named.twin is None:
-        with named.file.open("rb"):
-            return None
+        return settings
     field = fields_of(type(named.group))[named.twin[-1]]
-    secret: SecretStr = TypeAdapter(annotation_of(field)).validate_python(read_secret(named.file))
-    return secret
-
-
-def _with_secret(settings: Settings, named: NamedFile, secret: SecretStr | None) -> Settings:
-    if secret is None or named.twin is None or named.path[0] == "servers":
+    secret: SecretStr = TypeAdapter(annotation_of(field)).validate_python(secret_text(named.file, content))
+    if named.path[0] == "servers":
         return settings
     group_name, name = named.twin
     group: Any = getattr(settings, group_name)
     return settings.model_copy(update={group_name: group.model_copy(update={name: secret})})
 
 
-def _tls_mistakes(settings: Settings) -> list[Mistake]:
-    """Certificates and keys that can be read but not used."""
-    mistakes: list[Mistake] = []
-    for name, server in settings.servers.items():
-        files = (server.ca_file, server.client_cert_file, server.client_key_file)
-        try:
-            if any(files):
-                client_context(*(str(file) if file else None for file in files), key_prefix=f"servers.{name}.")
-        except SettingsError as error:
-            mistakes += error.mistakes
-    return mistakes
+def tls_groups(settings: Settings) -> Mapping[Path, Callable[[], list[Mistake]]]:
+    """By the path of a table: looks for certificates and keys of the table that can be read but not used."""
+    groups: dict[Path, Callable[[], list[Mistake]]] = {
+        ("servers", name): partial(_tls_mistakes, _server_context, name, server)
+        for name, server in settings.servers.items()
+    }
+    groups["kafka",] = partial(_tls_mistakes, _kafka_context, settings.kafka)
+    groups["http",] = partial(_tls_mistakes, _http_context, settings.http)
+    return groups
+
+
+def _tls_mistakes(make: Callable[..., object], *arguments: object) -> list[Mistake]:
+    try:
+        make(*arguments)
+    except SettingsError as error:
+        return list(error.mistakes)
+    return []
+
+
+def _server_context(name: str, server: ServerSettings) -> None:
+    files = (server.ca_file, server.client_cert_file, server.client_key_file)
+    if any(files):
+        client_context(*(str(file) if file else None for file in files), key_prefix=f"servers.{name}.")
+
+
+def _kafka_context(kafka: KafkaSettings) -> None:
+    files = (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)
+    password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else ""
+    if any(files):
+        ca_file, cert_file, key_file = (str(file) if file else None for file in files)
+        names = Names("kafka.ssl_ca_file", "kafka.ssl_cert_file", "kafka.ssl_key_file")
+        client_context(ca_file, cert_file, key_file, names=names, password=password)
+
+
+def _http_context(http: HttpSettings) -> None:
+    if http.cert_file is not None:
+        server_context(http.cert_file, http.key_file)

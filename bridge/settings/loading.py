@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
 from bridge.errors import Mistake, SettingsError
-from bridge.settings.catalogue import Path
-from bridge.settings.files import read_files
+from bridge.settings.catalogue import Path, place_of_variable
+from bridge.settings.files import Contents, read_files
 from bridge.settings.mistakes import mistake_of, path_of
 from bridge.settings.model import Settings
 from bridge.settings.origins import Given, SourceValues
@@ -32,10 +32,13 @@ _STAND_IN = "http://stand-in.invalid"  # keeps a server with a wrong url in the 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The tree, and the origin of each value that is not a default."""
+    """The tree, the origin of each value that is not a default, and the contents of the files that the tree names."""
 
     settings: Settings
     origins: Mapping[Path, str]
+    contents: Contents = field(default_factory=dict, repr=False)
+    secret_files: Mapping[Path, FilePath] = field(default_factory=dict)
+    """The files of the secrets directory by the path of the setting that each gives."""
 
 
 def load(overrides: Mapping[str, Any], environ: Mapping[str, str], **options: Any) -> Settings:  # noqa: ANN401 - see load_all
@@ -70,14 +73,21 @@ def load_all(  # noqa: PLR0913 - everything that a command line can give, each b
     mistakes += _choose_sessions(sources, sessions) if complete else []
     origins = {path: given for source in reversed(sources) for path, given in source.given.items()}
     settings, wrong = _tree(sources, mistakes, origins, complete=complete)
-    settings, of_files = read_files(_with_dependent_defaults(settings), wrong)
+    settings, contents, of_files = read_files(_with_dependent_defaults(settings), wrong)
     mistakes += of_files
     if complete:  # otherwise the source that could not be read may hold the missing part
         mistakes += broken_rules(settings, wrong)
         mistakes += needed_to_run(settings, [mistake.key for mistake in mistakes]) if to_run else []
     if mistakes:
         raise SettingsError(mistakes)
-    return Loaded(settings, {path: given.origin for path, given in origins.items()})
+    texts = {path: given.origin for path, given in origins.items()}
+    return Loaded(settings, texts, contents, _secret_files(weaker[1], origins))
+
+
+def _secret_files(directory: SourceValues, origins: Mapping[Path, Given]) -> dict[Path, FilePath]:
+    """The files that give one value each; another one holds a table as JSON."""
+    files = {path: FilePath(given.origin) for path, given in directory.given.items() if origins[path] == given}
+    return {path: file for path, file in files.items() if place_of_variable(file.name.lower().split("__")).path == path}
 
 
 def _weaker(

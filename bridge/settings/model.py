@@ -177,7 +177,11 @@ class HttpSettings(Group):
     """If set, every path except `/livez` and `/readyz` requires it, as a bearer token or as the password of HTTP
     Basic."""
     token_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/http-token"])
-    """File with the token."""
+    """File with the token; a changed token is used within a minute, and the old one stays valid for another minute."""
+    cert_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/http.pem"])
+    """Certificate (PEM): the endpoint uses TLS. May contain the private key, if `key_file` is not set."""
+    key_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/http-key.pem"])
+    """Private key of the certificate (PEM, without a password)."""
 
 
 class LogSettings(Group):

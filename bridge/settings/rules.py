@@ -168,6 +168,12 @@ def _kafka_tls(settings: Settings) -> Iterator[Finding]:
         yield Finding(key, f"needs {dotted(certificate)}; allowed: both or none", (certificate,))
 
 
+def _http_tls(settings: Settings) -> Iterator[Finding]:
+    certificate, key = ("http", "cert_file"), ("http", "key_file")
+    if settings.http.key_file and not settings.http.cert_file:
+        yield Finding(key, f"needs {dotted(certificate)}; allowed: both or none", (certificate,))
+
+
 def _properties(settings: Settings) -> Iterator[Finding]:
     for name in settings.kafka.properties:
         why = refusal(name)
@@ -232,6 +238,7 @@ _RULES = (
     _sasl,
     _sasl_login,
     _kafka_tls,
+    _http_tls,
     _properties,
     _requests_within_a_transaction,
     _topic_names,

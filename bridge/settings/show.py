@@ -13,7 +13,7 @@ from bridge.settings.model import Settings
 
 def as_lines(loaded: Loaded) -> Iterator[str]:
     """One line per setting: key, value, and its origin if it is not a default."""
-    for path, key, value in _values(loaded.settings):
+    for path, key, value in values(loaded.settings):
         origin = loaded.origins.get(path)
         source = f"  (from {origin})" if origin else ""
         text = shown(key.annotation, value) or '""'
@@ -25,7 +25,8 @@ def as_document(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
-def _values(settings: Settings) -> Iterator[tuple[Path, Key, Any]]:
+def values(settings: Settings) -> Iterator[tuple[Path, Key, Any]]:
+    """Every value with its path and its key."""
     for key in all_keys():
         for path, value in _found(settings, key.path, ()):
             yield path, key, value

@@ -227,8 +227,13 @@ BearerToken = Annotated[
 
 def read_secret(path: Path) -> str:
     """The text of a file without its trailing newline. OSError when it cannot be read, is empty or not UTF-8."""
+    return secret_text(path, path.read_bytes())
+
+
+def secret_text(path: Path, content: bytes) -> str:
+    """The same of a file that was read already."""
     try:
-        text = path.read_bytes().decode()
+        text = content.decode()
     except ValueError:
         # Not `from` the original: its repr holds the bytes
         raise OSError(f"{path} is not UTF-8") from None

@@ -109,6 +109,10 @@ class ClaimWriter:
             if attempt.retry_at <= now:
                 self.write(shard, _without_attempt(attempt.claim))
 
+    def renew(self) -> None:
+        """Use a new producer as soon as nothing is on its way."""
+        self._was_refused = True
+
     def close(self) -> None:
         """Abandon the claims that are on their way."""
         if self._producer is not None:

@@ -15,7 +15,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.transaction_fence import TransactionFence
 from bridge.errors import FatalFault, SettingsError
-from bridge.kafka.config import client_config
+from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.group_consumer import GroupSettings
 from bridge.settings import Settings
 from bridge.settings.naming import group_of
@@ -57,6 +57,7 @@ class ShardCoordinator:
     def of(  # noqa: PLR0913, PLR0917 - what it is made of, given once
         cls,
         settings: Settings,
+        clients: ClientProperties,
         shard_count: int,
         delivery: Delivery,
         sessions: Sessions,
@@ -66,7 +67,7 @@ class ShardCoordinator:
     ) -> ShardCoordinator:
         """With its threads; ``heartbeat`` gets the name of each loop that turns; ``wake`` wakes the main thread."""
         identity = ReplicaIdentity.of(settings, shard_count)
-        config, topic = client_config(settings.kafka, f"mix-bridge {identity.owner}"), settings.topics.checkpoints
+        config, topic = clients.of(f"mix-bridge {identity.owner}"), settings.topics.checkpoints
         timeout = settings.kafka.group_session_timeout
         namespace = settings.namespace
         group = GroupSettings(config, group_of(namespace), topic, shard_count, settings.instance, timeout, namespace)
@@ -177,6 +178,14 @@ class ShardCoordinator:
                 f"the checkpoints topic has {partitions} partitions now, and had {before}: start again, to"
                 " distribute the sessions again (topics.shards)"
             )
+
+    def renew_clients(self) -> None:
+        """Use new Kafka clients (any thread).
+
+        The member leaves the group and joins it again: leases are suspended for a moment, and events wait in memory.
+        """
+        self._reader.renew_client()
+        self._membership.renew_client()
 
     # Start
 

@@ -46,6 +46,7 @@ class Membership:
         """Why membership has ended for good; all shards are lost, and the process ends."""
         self.bug: BaseException | None = None
         """An unexpected exception that ended the thread."""
+        self._is_renewal_wanted = False
         self.has_joined = False
         """Whether the group has ever assigned shards, perhaps none."""
         self._settings, self._metadata, self._heartbeat = settings, metadata, heartbeat
@@ -60,6 +61,10 @@ class Membership:
         """Join the group as soon as possible."""
         self._leases = leases
         self._thread.start()
+
+    def renew_client(self) -> None:
+        """Leave the group and join it again with a new client, which reads the certificates as they are now."""
+        self._is_renewal_wanted = True
 
     def stop(self) -> None:
         """Release everything, and leave the group."""
@@ -98,6 +103,8 @@ class Membership:
             self._consumer.subscribe()
             while not self._stopped.is_set():
                 self._turn()
+                if self._is_renewal_wanted and not self._leases.is_releasing:
+                    self._renew()
             self._release_all()
         finally:
             self._leave()
@@ -113,6 +120,18 @@ class Membership:
         if self.proofs.is_settled:  # otherwise the coordinator may be busy with us, and would not answer in time
             self.replicas.turn(now, lambda: self._consumer.committed_metadata(_READ_TIMEOUT))
             self._check_guarantees()
+
+    def _renew(self) -> None:
+        """Suspend all leases, as after a session time-out: they continue from memory once the group assigns them again.
+
+        Under a name that takes one request; without one, the others share the shards for a moment.
+        """
+        self._is_renewal_wanted = False
+        log.info("joining the group again with a new Kafka client", group=self._settings.group)
+        self.on_lost(self._leases.owned)
+        self._consumer.close(())
+        self._consumer = GroupConsumer(self._settings, self)
+        self._consumer.subscribe()
 
     def _poll(self, timeout: float = 0.0) -> None:
         self._heartbeat()

@@ -91,6 +91,10 @@ class ShardReader:
         """Forget the restored shards, and restart those that are being restored."""
         self._request(partial(self._restart, partitions))
 
+    def renew_client(self) -> None:
+        """Use new clients, with the certificates as they are now."""
+        self._request(self._renew)
+
     def held_up(self) -> Mapping[int, str]:
         """The shards that cannot be read to the claim, and why: one line each."""
         return self._progress.held_up
@@ -237,6 +241,12 @@ class ShardReader:
             self._former_tokens[shard] = restore.tokens
             if restore.log is not None:
                 self._begin(shard, restore.claim, restore.done, 0)
+
+    def _renew(self) -> None:
+        self._claims.renew()
+        self._close()
+        if self._restores:
+            self._assign_all()
 
     def _claim_again(self, shard: int, restore: Restore) -> None:
         """Write the claim again: the topic may have been deleted with the claim in it."""

@@ -43,7 +43,8 @@ class Connector:
     """Opens a session's connections, one at a time. ``connect`` belongs to the session's worker thread."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
+        """Replaced between two connections, when the server's certificates are."""
         self._cutter = Cutter()
         self._stream: EventStream | None = None
 
@@ -57,7 +58,7 @@ class Connector:
             self._stream.close()
         if not sendable(last_event_id):
             raise Disconnected(Outcome(Kind.BAD_REQUEST_ID, "HTTP cannot carry the last event id"))
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         try:
             headers = request_headers(endpoint.headers, _STREAM_HEADERS | {"last-event-id": last_event_id or None})
             response = endpoint.transport.get(url, headers, self._cutter)

@@ -1,0 +1,96 @@
+"""``PUT /api/log-level``: the request's body and who may send it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge.observe.log_levels import DEFAULT_SECONDS, LEVELS, LOGGER, MOST_SECONDS, LevelChange, LogLevels
+from bridge.observe.tokens import Tokens
+from bridge.settings.quantities import parse_duration
+
+PATH = "/api/log-level"
+MAX_BODY = 4096
+
+
+class BadChange(ValueError):
+    """The body is not a change of the level: the message says what is allowed."""
+
+
+def log_level_route(levels: LogLevels, tokens: Tokens) -> Route:
+    """The route; without a token only this machine may use it, because a debug log costs disk and speed."""
+
+    async def put(request: Request) -> Response:
+        if not tokens.is_needed and not is_loopback(request.client.host if request.client else ""):
+            return _refused(HTTPStatus.FORBIDDEN, "without http.token, only a client on the same machine may do this")
+        try:
+            change = parse_change(await _body(request))
+        except BadChange as error:
+            return _refused(HTTPStatus.BAD_REQUEST, str(error))
+        levels.change(change)
+        return JSONResponse({"level": change.level, "logger": change.logger, "for": change.seconds})
+
+    return Route(PATH, put, methods=["PUT"])
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise BadChange(f"the body is larger than {MAX_BODY} bytes")
+    return body
+
+
+def parse_change(body: bytes) -> LevelChange:
+    """The change in a body: ``{"level": "debug", "logger": "bridge.sse", "for": "10m"}``. Raises `BadChange`."""
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadChange("the body is not JSON") from None
+    if not isinstance(values, dict) or not values.keys() <= {"level", "logger", "for"}:
+        raise BadChange('allowed: {"level": ..., "logger": ..., "for": ...}')
+    return LevelChange(_level(values.get("level")), _logger(values.get("logger")), _seconds(values.get("for")))
+
+
+def _level(value: object) -> str:
+    if value not in LEVELS:
+        raise BadChange(f"level: allowed: {', '.join(LEVELS)}")
+    return str(value)
+
+
+def _logger(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and LOGGER.fullmatch(value)):
+        raise BadChange("logger: allowed: bridge, or a name that begins with bridge. such as bridge.sse")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if value is None:
+        return DEFAULT_SECONDS
+    try:
+        seconds = parse_duration(str(value)) if isinstance(value, str | int | float) else 0.0
+    except ValueError:
+        seconds = 0.0
+    if isinstance(value, bool) or not 1 <= seconds <= MOST_SECONDS:
+        raise BadChange("for: allowed: a duration such as 90s, 10m or 2h, from 1s to 24h")
+    return seconds
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a client's address is one of this machine only."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _refused(code: HTTPStatus, why: str) -> Response:
+    return JSONResponse({"error": why}, code)
