@@ -11,6 +11,7 @@ from bridge.cli.checkpoints import checkpoints_app
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
 from bridge.cli.help import WITH_KAFKA, Command, Group, described
+from bridge.cli.log_level import log_level
 from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
@@ -85,6 +86,18 @@ app.command(
         },
     )
 )(status)
+app.command(
+    "log-level",
+    cls=described(
+        "mix-bridge log-level debug --logger bridge.sse --for 10m --url http://localhost:8090",
+        codes={
+            EXIT_OK: "every daemon has the level now",
+            EXIT_FOUND: "a daemon refused it",
+            EXIT_UNREACHABLE: "a daemon does not answer",
+            EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
+        },
+    ),
+)(log_level)
 app.command(
     cls=described(
         "mix-bridge verify --session local/abc --since 24h",

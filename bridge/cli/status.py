@@ -49,7 +49,7 @@ def status(
     settings = options.load().settings
     from bridge.admin.status.replicas import ask_all
 
-    endpoints = _endpoints(url, settings)
+    endpoints = endpoints_of(url, settings)
     token = settings.http.token.get_secret_value() if settings.http.token else None
     if watch:
         _watch(endpoints, token, every=every)
@@ -62,7 +62,8 @@ def status(
     raise typer.Exit(_code(replicas))
 
 
-def _endpoints(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]:
+def endpoints_of(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]:
+    """The endpoints of ``--url``, or that of the settings."""
     from bridge.admin.status.replicas import BadUrl, Endpoint
 
     try:
@@ -77,7 +78,10 @@ def _own(settings: Settings) -> Endpoint:
     if not settings.http.port:
         what = "none: the daemon has no endpoint" if settings.http.port is None else "0: the daemon chose a free port"
         raise SettingsError.of("http.port", f"is {what}; name it with --url (its log contains the address)")
-    return Endpoint(_ANY_HOST.get(settings.http.host, settings.http.host), settings.http.port)
+    host, certificate = _ANY_HOST.get(settings.http.host, settings.http.host), settings.http.cert_file
+    if certificate is None:
+        return Endpoint(host, settings.http.port)
+    return Endpoint(host, settings.http.port, tls=True, certificate=str(certificate))
 
 
 def _code(replicas: Sequence[Replica]) -> int:

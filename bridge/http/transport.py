@@ -7,7 +7,7 @@ one TLS context serves all connections to a server, and a redirect to another se
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -35,7 +35,20 @@ class Transport:
     """One context per server: a context per connection costs 700 KiB each. None: the system's authorities."""
 
     def get(self, url: str, headers: Mapping[str, bytes], cutter: Cutter, *, follow_redirects: bool = True) -> Response:
-        """Send a GET request over a new connection and wait for the response head. Raises only ConnectionLost.
+        """Send a GET request; see ``_send``."""
+        return self._send(
+            cutter,
+            lambda client: (
+                client.follow(url, headers) if follow_redirects else client.answer(client.prepared(url, headers))
+            ),
+        )
+
+    def put(self, url: str, headers: Mapping[str, bytes], body: bytes, cutter: Cutter) -> Response:
+        """Send a PUT request and follow no redirect; see ``_send``."""
+        return self._send(cutter, lambda client: client.answer(client.prepared(url, headers, body)))
+
+    def _send(self, cutter: Cutter, send: Callable[[_Client], requests.Response]) -> Response:
+        """Send a request over a new connection and wait for the response head. Raises only ConnectionLost.
 
         A connection is never reused: one that was kept alive may be dead by then. The system resolves names, which can
         take longer than the connect timeout.
@@ -44,8 +57,7 @@ class Transport:
             raise ConnectionLost(*cut)
         client = _Client(self, cutter)
         try:
-            found = client.follow(url, headers) if follow_redirects else client.answer(client.prepared(url, headers))
-            raw = _detached(found.raw)
+            raw = _detached(send(client).raw)
             cutter.watch_response(raw.shutdown)
         except Exception as error:
             cutter.release()
@@ -85,8 +97,9 @@ class _Client(requests.Session):
         """None: to prepare the next request, requests would read a redirect's whole body, which may be endless."""
         return None
 
-    def prepared(self, url: str, headers: Mapping[str, bytes]) -> requests.PreparedRequest:
-        return self.prepare_request(requests.Request("GET", url, headers))
+    def prepared(self, url: str, headers: Mapping[str, bytes], body: bytes | None = None) -> requests.PreparedRequest:
+        """A GET request, or PUT with a body."""
+        return self.prepare_request(requests.Request("GET" if body is None else "PUT", url, headers, data=body))
 
     def answer(self, request: requests.PreparedRequest) -> requests.Response:
         return self.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
@@ -139,10 +152,10 @@ class _Adapter(HTTPAdapter):
     def _options(self) -> dict[str, Any]:
         # The context is set here and not through requests' ``verify``, which loads 700 KiB of authorities for each
         # connection. Without a context requests creates one itself.
-        return {
-            "socket_options": socket_options(self._transport.read_timeout),
-            "ssl_context": self._transport.tls or _system_authorities(),
-        }
+        context = self._transport.tls or _system_authorities()
+        # Where the context does not compare the host name, urllib3 would do it itself.
+        names: dict[str, Any] = {} if context.check_hostname else {"assert_hostname": False}
+        return {"socket_options": socket_options(self._transport.read_timeout), "ssl_context": context} | names
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ANN401 - requests' signature
         """Load nothing: the context verifies. The inherited method would add certifi's authorities to ``ca_file``."""

@@ -51,6 +51,14 @@ def server_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+def own_context(cert_file: str) -> ssl.SSLContext:
+    """A client context for a daemon of the same settings: it trusts only this certificate. Raises `SettingsError`."""
+    context = client_context(cert_file, None, None, names=Names(ca_file="http.cert_file"))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself, not only an authority's
+    context.check_hostname = False  # it is asked at a local address
+    return context
+
+
 class ServerTls:
     """TLS of the HTTP endpoint: each handshake uses the present certificate. Any thread."""
 

@@ -16,6 +16,7 @@ from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import request_headers
 from bridge.http.response import Response
 from bridge.http.transport import Transport
+from bridge.settings.tls import own_context
 
 _TIMEOUT = 5.0
 """Seconds for the connection and for each receive, and half of the time for all responses of one daemon."""
@@ -39,6 +40,8 @@ class Endpoint:
     tls: bool = False
     prefix: str = ""
     """The path before the endpoint's own paths, behind a proxy."""
+    certificate: str | None = None
+    """The file with the daemon's own certificate (``http.cert_file``): it is trusted for every host name."""
 
     @classmethod
     def of(cls, text: str) -> Endpoint:
@@ -63,6 +66,11 @@ class Endpoint:
         """The endpoint's URL without its paths."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
+
+    def transport(self, timeout: float) -> Transport:
+        """How the daemon is reached. Raises ``SettingsError`` when its certificate cannot be read."""
+        context = None if self.certificate is None else own_context(self.certificate)
+        return Transport(timeout, timeout, tls=context)
 
 
 class Outcome(Enum):
@@ -107,6 +115,11 @@ def tables(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
+def own_headers(token: str | None) -> dict[str, bytes]:
+    """The headers of a request to a daemon. Raises ``ConnectionLost``."""
+    return request_headers(dict, _HEADERS | {"authorization": None if token is None else f"Bearer {token}"})
+
+
 class _Query:
     """The requests to one daemon, on a thread that is abandoned when they take too long."""
 
@@ -114,6 +127,7 @@ class _Query:
         self._endpoint = endpoint
         self._token = token
         self._timeout = timeout
+        self._transport = endpoint.transport(timeout)
         self._deadline = deadline
         self._replica: Replica | None = None
         self._thread = threading.Thread(target=self._run, name=f"query {endpoint.url}", daemon=True)
@@ -146,10 +160,8 @@ class _Query:
         return Replica(self._endpoint.url, Outcome.ANSWERED, None, status, ready.get("ok") is True, failing)
 
     def _get(self, path: str) -> dict[str, Any]:
-        token = None if self._token is None else f"Bearer {self._token}"
-        headers = request_headers(dict, _HEADERS | {"authorization": token})
-        transport = Transport(self._timeout, self._timeout)
-        with transport.get(self._endpoint.url + path, headers, Cutter(), follow_redirects=False) as response:
+        headers = own_headers(self._token)
+        with self._transport.get(self._endpoint.url + path, headers, Cutter(), follow_redirects=False) as response:
             return _json_object(response, path, self._deadline)
 
     def _away(self, error: str) -> Replica:
