@@ -236,7 +236,7 @@ class World:
         if topic not in {CHECKPOINTS, LIFECYCLE} and self.kafka.partitions[topic] < 2 * PARTITIONS[topic]:
             self.kafka.partitions[topic] += 1
             self.counts.update(self.kafka.partitions)
-            self.delivery.follow_topics("a partition was added")
+            self.delivery.renew_clients("a partition was added")
 
     def run(self, steps: int, *, trouble: float, crash: float) -> None:
         """Take this number of random steps."""

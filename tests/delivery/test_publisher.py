@@ -424,7 +424,7 @@ def test_added_partitions_are_followed_only_when_nothing_is_in_flight(rig: Rig) 
     rig.counts.update(rig.kafka.partitions)
     one.submit(events(2, 3))
     (before,) = (place for place, queue in rig.producers[0]._queued.items() if queue)
-    rig.delivery.follow_topics("partitions were added")
+    rig.delivery.renew_clients("partitions were added")
     rig.turn(100)
     assert one.acknowledged == one.position
     one.submit(events(4))
