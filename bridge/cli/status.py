@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,6 +17,8 @@ from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from bridge.admin.status.fleet import SessionStatus
+    from bridge.admin.status.rates import Rates
     from bridge.admin.status.replicas import Endpoint, Replica
     from bridge.settings import Settings
 
@@ -35,7 +37,9 @@ def status(
         list[str] | None,
         typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Repeat every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Repeat every two seconds, with records per second, until Ctrl-C.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Print a row for every session.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -95,15 +99,22 @@ def _code(replicas: Sequence[Replica]) -> int:
     return EXIT_OK if all(each.ready for each in replicas) else EXIT_FOUND
 
 
-def _parts(replicas: Sequence[Replica], most: int | None) -> list[RenderableType]:
+def _parts(replicas: Sequence[Replica], most: int | None, rates: Rates | None = None) -> list[RenderableType]:
     from bridge.admin.status.text import parts
     from bridge.clock import unix_ms
 
-    return list(parts(replicas, unix_ms(), most))
+    return list(parts(replicas, unix_ms(), most, rates))
 
 
-_Answers = queue.SimpleQueue["Sequence[Replica] | None"]
-"""Replicas, and None for the end: a signal handler that raised could leave the terminal on the alternate screen."""
+class _Answer(NamedTuple):
+    """The answers to one query, and the rates since the one before."""
+
+    replicas: Sequence[Replica]
+    rates: Rates
+
+
+_Answers = queue.SimpleQueue[_Answer | None]
+"""Answers, and None for the end: a signal handler that raised could leave the terminal on the alternate screen."""
 
 
 def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> None:
@@ -116,15 +127,15 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> 
         signal.signal(number, lambda *_: answers.put(None))
     threading.Thread(target=_query_repeatedly, args=(endpoints, token, answers), name="query", daemon=True).start()
     if not out.is_terminal:
-        while (replicas := answers.get()) is not None:
-            print_all([*_parts(replicas, most), ""])
+        while (answer := answers.get()) is not None:
+            print_all([*_parts(answer.replicas, most, answer.rates), ""])
         return
-    last: Sequence[Replica] = ()
+    last: _Answer | None = None
     with Live(console=out, screen=True, auto_refresh=False) as live:
-        while (replicas := answers.get()) is not None:
-            last = replicas
-            live.update(Group(*map(_one_line, _parts(last, out.height))), refresh=True)
-    print_all(_parts(last, most) if last else [], out)
+        while (answer := answers.get()) is not None:
+            last = answer
+            live.update(Group(*map(_one_line, _parts(last.replicas, out.height, last.rates))), refresh=True)
+    print_all(_parts(last.replicas, most, last.rates) if last else [], out)
 
 
 def _one_line(part: RenderableType) -> RenderableType:
@@ -137,9 +148,17 @@ def _one_line(part: RenderableType) -> RenderableType:
 
 
 def _query_repeatedly(endpoints: Sequence[Endpoint], token: str | None, answers: _Answers) -> None:
+    from bridge.admin.status.fleet import members
+    from bridge.admin.status.rates import Rates
     from bridge.admin.status.replicas import ask_all
+    from bridge.clock import monotonic
 
     never = threading.Event()
+    before: list[SessionStatus] = []
+    asked_at = monotonic()
     while True:
-        answers.put(ask_all(endpoints, token))
+        replicas, now = ask_all(endpoints, token), monotonic()
+        sessions = [one for member in members(replicas) for one in member.sessions]
+        answers.put(_Answer(replicas, Rates.between(before, sessions, now - asked_at)))
+        before, asked_at = sessions, now
         never.wait(_INTERVAL)

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from bridge.admin.status.fleet import members, ranked, warnings
+from bridge.admin.status.rates import Rates
 from bridge.admin.status.replicas import BadUrl, Endpoint, Outcome, Replica
 from bridge.admin.status.text import parts, spans
 
@@ -170,3 +171,44 @@ def test_owners_that_were_not_queried_are_named() -> None:
 def test_numbers_are_shortened_to_spans() -> None:
     assert spans([4, 0, 1, 2, 7, 8]) == "0-2 4 7-8"
     assert spans([]) == ""
+
+
+def watched(before: list[dict[str, Any]], now: list[dict[str, Any]], seconds: float = 2.0) -> list[str]:
+    """The lines of the second query of ``--watch``."""
+    former, present = (
+        [one for member in members([replica("a", *each)]) for one in member.sessions] for each in (before, now)
+    )
+    out = Console(width=400, markup=False, emoji=False, highlight=False)
+    with out.capture() as captured:
+        for part in parts([replica("a", *now)], 90_000, None, Rates.between(former, present, seconds)):
+            out.print(part, soft_wrap=True)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_watch_shows_records_per_second() -> None:
+    """Of sessions, replicas and in all; a session of a new epoch has no rate yet."""
+    before = [session("s1", acknowledged_sequence=10), session("s2", acknowledged_sequence=5, epoch=6)]
+    now = [session("s1", acknowledged_sequence=13), session("s2", acknowledged_sequence=1, epoch=7)]
+    lines = watched(before, now)
+    assert lines[0].endswith("2 records/s")
+    row = {line.split()[1]: line.split() for line in lines if "local/" in line}
+    header = next(line for line in lines if line.startswith("STATE"))
+    assert header.split()[:4] == ["STATE", "SESSION", "SEQUENCE", "RATE"]
+    assert row["local/s1"][3] == "1.5"
+    assert row["local/s2"][3] == "-"
+    assert next(line for line in lines if line.startswith("a ")).split()[4] == "1.5"
+    assert not any("RATE" in line for line in printed(replica("a", *now)))
+
+
+def test_watch_sorts_by_trouble() -> None:
+    """A bad state, an error, records that do not move, no stream, then the others by name."""
+    sessions = [
+        session("a-well", in_flight=4, acknowledged_sequence=9),
+        session("b-connecting", "connecting"),
+        session("c-stuck", in_flight=4),
+        session("d-error", "waiting", last_error="refused"),
+        session("e-crashed", "crashed", last_error="bug"),
+    ]
+    before = [one | {"acknowledged_sequence": 0} for one in sessions]
+    order = [line.split()[1].partition("/")[2] for line in watched(before, sessions) if " local/" in line]
+    assert order == ["e-crashed", "d-error", "c-stuck", "b-connecting", "a-well"]

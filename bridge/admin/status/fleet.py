@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, PlainValidator, ValidationError
@@ -13,6 +13,9 @@ from bridge.core.snapshot import BAD_STATES
 
 OWNED = "owned"
 """The state of a shard whose sessions are bridged."""
+
+
+_STREAMING = "streaming"
 
 
 class _Reported(BaseModel):
@@ -53,6 +56,7 @@ class SessionStatus(_Reported):
     state: _Text = ""
     epoch: int | None = None
     sequence: int = 0
+    acknowledged_sequence: int = 0
     in_flight: int = 0
     last_event_age: float | None = None
     last_byte_age: float | None = None
@@ -91,6 +95,10 @@ class Member(_Reported):
     """The other running owners that it sees, with their number of shards."""
 
 
+def _unknown(_session: SessionStatus) -> bool:
+    return False
+
+
 def members(replicas: Iterable[Replica]) -> list[Member]:
     """Return the daemons that answered."""
     return [_member(each) for each in replicas if each.outcome is Outcome.ANSWERED]
@@ -110,10 +118,14 @@ def _member(replica: Replica) -> Member:
     return Member.of({**bridge, **own, **reported, "sessions": sessions})
 
 
-def ranked(found: Sequence[Member]) -> list[SessionStatus]:
-    """Return all sessions: those with a bad state first, then those with an error, then the others."""
-    sessions = [session for member in found for session in member.sessions]
-    return sorted(sessions, key=lambda one: (not one.has_problem, one.state not in BAD_STATES, one.server, one.session))
+def ranked(found: Sequence[Member], is_stuck: Callable[[SessionStatus], bool] = _unknown) -> list[SessionStatus]:
+    """Return all sessions, the worst first: a bad state, an error, records that do not move, no stream, the others."""
+
+    def rank(one: SessionStatus) -> tuple[bool, bool, bool, bool, str, str]:
+        is_streaming, is_well = one.state == _STREAMING, one.last_error is None
+        return (one.state not in BAD_STATES, is_well, not is_stuck(one), is_streaming, one.server, one.session)
+
+    return sorted((session for member in found for session in member.sessions), key=rank)
 
 
 def states(sessions: Iterable[SessionStatus]) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.admin.status.fleet import OWNED, Member, SessionStatus, members, ranked, states, warnings
+from bridge.admin.status.rates import Rates
 from bridge.admin.status.replicas import Outcome, Replica
 from bridge.admin.table import table
 from bridge.admin.text import age, counted
@@ -23,30 +24,38 @@ _MAX_SESSION = 100
 _GOOD, _WARNING, _BAD = "green", "yellow", "red"
 
 
-def parts(replicas: Sequence[Replica], now_ms: int, most: int | None) -> Iterator[RenderableType]:
-    """Replicas with their shards, warnings, then sessions, in at most ``most`` lines; None: all sessions."""
+def parts(
+    replicas: Sequence[Replica], now_ms: int, most: int | None, rates: Rates | None = None
+) -> Iterator[RenderableType]:
+    """Replicas with their shards, warnings, then sessions, in at most ``most`` lines; None: all sessions.
+
+    ``rates``: since the query before; None without one, and then there is no column for them.
+    """
     found = members(replicas)
-    sessions = ranked(found)
+    sessions = ranked(found) if rates is None else ranked(found, rates.is_stuck)
     notes = [*_failures(replicas, found), *(_line(each, _WARNING, 2 * _MAX_ERROR) for each in warnings(found))]
-    yield _summary(replicas, found, sessions)
+    yield _summary(replicas, found, sessions, rates)
     yield ""
-    yield _replica_table(replicas, found, now_ms)
+    yield _replica_table(replicas, found, now_ms, rates)
     yield from notes
     if sessions:
         yield ""
         used = len(replicas) + len(notes) + 5
-        yield from _session_parts(sessions, len(found) > 1, None if most is None else max(2, most - used))
+        yield from _session_parts(sessions, len(found) > 1, None if most is None else max(2, most - used), rates)
 
 
 def _line(text: str, style: str, limit: int = _MAX_ERROR) -> Text:
     return Text(shortened(visible(text), limit), style)
 
 
-def _summary(replicas: Sequence[Replica], found: Sequence[Member], sessions: Sequence[SessionStatus]) -> Text:
+def _summary(
+    replicas: Sequence[Replica], found: Sequence[Member], sessions: Sequence[SessionStatus], rates: Rates | None
+) -> Text:
     namespaces = ", ".join(sorted({visible(member.namespace) for member in found}))
     problems = sum(one.has_problem for one in sessions)
     counts = [f"{count:,} {visible(state)}" for state, count in states(sessions)]
     counts += [f"{problems:,} with a problem"] if problems else []
+    counts += [f"{rates.total(sessions):,.0f} records/s"] if rates is not None and rates.by_session else []
     queried = counted(len(replicas), "replica")
     answered = queried if len(found) == len(replicas) else f"{len(found)} of {queried} answer"
     text = f"{answered}, {counted(len(sessions), 'session')}"
@@ -54,26 +63,28 @@ def _summary(replicas: Sequence[Replica], found: Sequence[Member], sessions: Seq
     return Text(text + (f": {', '.join(counts)}" if counts else ""), "bold")
 
 
-def _replica_table(replicas: Sequence[Replica], found: Sequence[Member], now_ms: int) -> Table:
+def _replica_table(replicas: Sequence[Replica], found: Sequence[Member], now_ms: int, rates: Rates | None) -> Table:
     by_url = {member.url: member for member in found}
-    numbers = ("SESSIONS", "IN FLIGHT", "UP")
+    numbers = ("SESSIONS", "IN FLIGHT", *(() if rates is None else ("RATE",)), "UP")
     made = table("REPLICA", "STATE", *numbers, "VERSION", "SHARDS", right=numbers, fold=("SHARDS",))
     for replica in replicas:
         member = by_url.get(replica.url)
         if member is None:
             state = "token" if replica.outcome is Outcome.REFUSED else "away"
-            made.add_row(visible(replica.url.partition("://")[2]), state, "-", "-", "-", "-", "-", style=_BAD)
+            rest = ("-",) * (len(numbers) + 2)
+            made.add_row(visible(replica.url.partition("://")[2]), state, *rest, style=_BAD)
         else:
-            made.add_row(*_replica_row(member, now_ms), style=_GOOD if member.ready else _WARNING)
+            made.add_row(*_replica_row(member, now_ms, rates), style=_GOOD if member.ready else _WARNING)
     return made
 
 
-def _replica_row(member: Member, now_ms: int) -> tuple[str, ...]:
+def _replica_row(member: Member, now_ms: int, rates: Rates | None) -> tuple[str, ...]:
     return (
         visible(shortened(member.name, _MAX_NAME)),
         "ready" if member.ready else "not ready",
         f"{len(member.sessions):,}",
         f"{sum(one.in_flight for one in member.sessions):,}",
+        *(() if rates is None else (_rate(rates.total(member.sessions)),)),
         "-" if member.started_at_ms is None else age(now_ms - member.started_at_ms),
         visible(member.version),
         _shards(member),
@@ -118,9 +129,10 @@ def _session_parts(
     sessions: Sequence[SessionStatus],
     several: bool,  # noqa: FBT001 - whether there is a column for the replica
     budget: int | None,
+    rates: Rates | None,
 ) -> Iterator[RenderableType]:
     shown = _fitting(sessions, budget)
-    yield _session_table(shown, several)
+    yield _session_table(shown, several, rates)
     for one in shown:
         if one.last_error is not None:
             yield _line(f"{shortened(one.name, _MAX_SESSION)}: {one.last_error}", _BAD, _MAX_SESSION + _MAX_ERROR)
@@ -143,22 +155,28 @@ def _fitting(sessions: Sequence[SessionStatus], budget: int | None) -> Sequence[
     return sessions[: max(1, shown)]
 
 
-def _session_table(sessions: Sequence[SessionStatus], several: bool) -> Table:  # noqa: FBT001 - as above
-    numbers = ("SEQUENCE", "IN FLIGHT", "EVENT", "BYTE", "RECONNECTS", "EPOCH")
+def _session_table(
+    sessions: Sequence[SessionStatus],
+    several: bool,  # noqa: FBT001 - as above
+    rates: Rates | None,
+) -> Table:
+    rate = () if rates is None else ("RATE",)
+    numbers = ("SEQUENCE", *rate, "IN FLIGHT", "EVENT", "BYTE", "RECONNECTS", "EPOCH")
     # The first columns are the most important ones: a narrow terminal cuts the last ones
     names = ("STATE", "SESSION", *numbers, *(("REPLICA",) if several else ()))
     made = table(*names, right=numbers, fold=("SESSION",))
     for one in sessions:
-        row = _session_row(one)
+        row = _session_row(one, rates)
         made.add_row(*(row if several else row[:-1]), style=_BAD if one.has_problem else None)
     return made
 
 
-def _session_row(one: SessionStatus) -> tuple[str, ...]:
+def _session_row(one: SessionStatus, rates: Rates | None) -> tuple[str, ...]:
     return (
         visible(one.state),
         visible(shortened(one.name, _MAX_SESSION)),
         str(one.sequence),
+        *(() if rates is None else (_rate(rates.of(one)),)),
         f"{one.in_flight:,}",
         _age(one.last_event_age),
         _age(one.last_byte_age),
@@ -166,6 +184,10 @@ def _session_row(one: SessionStatus) -> tuple[str, ...]:
         "-" if one.epoch is None else str(one.epoch),
         visible(shortened(one.replica, _MAX_NAME)),
     )
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
 
 
 def _age(seconds: float | None) -> str:
