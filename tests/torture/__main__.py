@@ -27,6 +27,7 @@ from tests.torture.kills import (
 )
 from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
+from tests.torture.pages import many_pages, watched_for_long
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, changed
 from tests.torture.run import HEAD, Figures, Place
 from tests.torture.signals import (
@@ -73,6 +74,8 @@ def acts(size: Size) -> dict[str, Act]:
             lambda place: to_the_server(place, spells(2, 8), few, "the network to the server")
         ),
         "slow_kafka": lambda folder: slow_for_long(folder, "t", long, int(2000 + 10 * long)),
+        "page": _on_broker(lambda place: watched_for_long(place, long)),
+        "pages": _on_broker(lambda place: many_pages(place, max(20_000, 3000 * size.times))),
         "sigterm": _on_broker(lambda place: stopped_at_points(place, few)),
         "sigterm_no_server": _on_broker(lambda place: stopped_without_a_server(place, few)),
         "sigterm_no_kafka": lambda folder: stopped_without_kafka(folder, "t", few),

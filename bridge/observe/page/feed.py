@@ -20,8 +20,8 @@ INTERVAL = 1.0
 """Seconds between two views."""
 _LONGEST_INTERVAL = 3.0
 """Seconds. The page reports a lost connection after 4 s without a message."""
-_COST_SHARE = 20
-"""Views take at most a twentieth of one core: with thousands of busy sessions they come less often."""
+_COST_SHARE = 10
+"""Views take at most a tenth of one core: with thousands of busy sessions they come less often."""
 
 log = get_logger("bridge.http")
 
