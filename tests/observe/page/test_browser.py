@@ -12,6 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot
 from bridge.observe.api import HttpEndpoint
+from bridge.observe.page import feed
 from tests.fakes import page_snapshots
 from tests.fakes.http_endpoint import serving
 from tests.fakes.page_snapshots import SHOWN_HOSTILE
@@ -32,10 +33,12 @@ class Page:
         self.snapshot = page_snapshots.EMPTY
         self.port = 0
         self._opened = 0
+        self.views = 0
         self._start = clock.monotonic()
 
     def now(self) -> BridgeSnapshot:
         """The snapshot, with the events that came since the start."""
+        self.views += 1
         return page_snapshots.after(self.snapshot, clock.monotonic() - self._start)
 
     def open(self, snapshot: BridgeSnapshot) -> Browser:
@@ -255,3 +258,22 @@ def test_a_page_too_many_says_so(page: Page, browser: Browser, monkeypatch: pyte
     monkeypatch.undo()
     browser.wait_text("#count", "session")
     assert browser.texts("#lost") == [""]
+
+
+def test_a_hidden_page_leaves_its_connection_to_others(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser opens six connections to a host: with more pages than that the newest ones could not even load."""
+    monkeypatch.setattr(feed, "INTERVAL", 0.2)
+    browser = page.open(page_snapshots.healthy(2))
+    first = browser.driver.current_window_handle
+    browser.driver.switch_to.new_window("tab")
+    wait_until(lambda: _no_views(page), what="the end of the stream", interval=0.6)
+    browser.driver.close()
+    browser.driver.switch_to.window(first)
+    page.snapshot = page_snapshots.healthy(3)
+    browser.wait_text("#count", "3 sessions")
+    assert browser.texts("#lost") == [""]
+
+
+def _no_views(page: Page) -> bool:
+    before, page.views = page.views, 0
+    return before == 0
