@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from bridge import __version__
+from bridge.cli.ending import exit_at_once, print_error
 from bridge.errors import EXIT_BUG, BridgeError
 
 _INTERRUPTED = 128 + 2
@@ -27,8 +28,12 @@ def main() -> None:
 
         app()
     except BridgeError as error:
-        _print_error(str(error))
+        print_error(str(error))
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # it may have been interrupted because nobody reads its output
+            exit_at_once(_INTERRUPTED)
+        raise
     except KeyboardInterrupt:  # while typer was still being imported; later typer does the same
         sys.exit(_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - here it becomes an exit code
@@ -36,20 +41,15 @@ def main() -> None:
         sys.exit(EXIT_BUG)
 
 
-def _print_error(message: str) -> None:
-    if message:
-        sys.stderr.write(f"{message}\n")
-
-
 def _report_bug(error: Exception, *, debug: bool) -> None:
     """Print one line, without the error's own text, which may contain a secret."""
     import traceback
 
     if debug:
-        traceback.print_exception(error)
+        print_error("".join(traceback.format_exception(error)).rstrip())
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name} ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    _print_error(
+    print_error(
         f"mix-bridge {__version__}: a bug: {type(error).__name__}{place}; please report it with the command and the"
         " traceback that --log-level debug adds (look it over for secrets)"
     )

@@ -8,18 +8,21 @@ import os
 import queue
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.cli.ending import exit_at_once, print_error
 from bridge.cli.options import refuse_settings
-from bridge.errors import EXIT_FOUND, EXIT_OK, BridgeError
+from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
 if TYPE_CHECKING:
     from bridge.demo.screen import Screen
     from bridge.demo.summary import Counts, Summary
 
 _Signals = queue.SimpleQueue[int]
+_SCREEN_TIMEOUT = 10
+"""Seconds from a signal to the end of the process if the signal is not noticed: drawing normally takes milliseconds."""
 
 
 def _seconds(text: str) -> float:
@@ -67,16 +70,26 @@ def demo(
         ) as screen:
             summary = _run(screen, signals, seconds=seconds, sessions=sessions, rate=rate, seed=seed, chaos=chaos)
     except BridgeError as error:
-        _exit_at_once(error)
+        print_error(str(error))
+        exit_at_once(error.exit_code)  # without stopping the embedded Kafka and the bridge, which still use each other
     if as_json:
         typer.echo(json.dumps(_document(summary), indent=2))
     raise typer.Exit(EXIT_OK if summary.total.is_correct else EXIT_FOUND)
 
 
 def _signals() -> _Signals:
+    """A queue of the signals. If nothing takes them from it, because nobody reads the screen, the process ends."""
     signals: _Signals = queue.SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: signals.put(received))
+
+    def received(number: int, _: object) -> None:
+        if number != signal.SIGALRM:
+            signals.put(number)
+            signal.alarm(_SCREEN_TIMEOUT)
+        elif not signals.empty():
+            os._exit(EXIT_FATAL)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, received)
     return signals
 
 
@@ -93,13 +106,6 @@ def _run(screen: Screen, signals: _Signals, **options: Any) -> Summary:  # noqa:
     logging.getLogger("bridge.demo.consumer").setLevel(logging.CRITICAL)
     logging.getLogger("bridge.http").setLevel(logging.ERROR)  # the screen shows the address
     return Scenario(DemoOptions(**options), screen, signals).run()
-
-
-def _exit_at_once(error: BridgeError) -> NoReturn:
-    """Exit without stopping the embedded Kafka and the bridge, which still use each other."""
-    sys.stderr.write(f"{error}\n")
-    sys.stderr.flush()
-    os._exit(error.exit_code)
 
 
 def _document(summary: Summary) -> dict[str, Any]:

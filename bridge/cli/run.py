@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
+from bridge.cli.ending import exit_at_once
 from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.errors import EXIT_OK
 
@@ -35,12 +34,5 @@ def run(options: SettingsOptions) -> None:
     except KeyboardInterrupt:  # before the daemon handles signals itself; nothing is read yet that must be delivered
         code = EXIT_OK
     if code != EXIT_OK:
-        _exit_at_once(code)
+        exit_at_once(code)  # threads of Kafka clients and readers may wait for a peer that does not answer
     raise typer.Exit(code)
-
-
-def _exit_at_once(code: int) -> None:
-    """Exit without waiting for threads of Kafka clients and readers, which may wait for a peer that does not answer."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -182,6 +182,7 @@ class BridgeSnapshot:
     settings_sha256: str = ""  # of the settings in which all replicas must agree
     log_lines: Mapping[str, int] = field(default_factory=dict)  # written since the start, by level
     taken_at: float = 0.0  # by ``clock.monotonic``: the moment to which all ages refer
+    log_lines_dropped: int = 0  # the reader of stderr was too slow, or there was none
 
     def totals(self) -> dict[str, Counters]:
         """The counters of all sessions by server, including those that ended."""

@@ -28,6 +28,7 @@ from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.log_lines import LINES
+from bridge.observe.log_writer import dropped_lines
 from bridge.observe.stacks import write_on_signal
 from bridge.settings import Loaded, Settings
 from bridge.settings.naming import settings_sha256
@@ -165,7 +166,7 @@ class Daemon:
                 if self._budget.is_used_up():
                     raise
                 delay = _KAFKA_RETRY.delay(failures)
-                log.warning("Kafka is not ready: retrying", detail=str(error), retry_in=delay)
+                log.warning("Kafka is not ready: retrying", detail=str(error), retry_in=delay, limited=True)
             self._wait(delay)
             failures += 1
 
@@ -222,6 +223,7 @@ class Daemon:
             settings_sha256=self._settings_sha256,
             log_lines=LINES.snapshot(),
             taken_at=now,
+            log_lines_dropped=dropped_lines(),
         )
         if pipeline is None:
             return starting

@@ -25,6 +25,7 @@ from bridge.core.stream.actions import (
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.counters import SessionCounters
+from bridge.daemon.lifecycle_limit import LifecycleLimit
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
@@ -82,6 +83,7 @@ class SessionStream:
         self._stall_detector = stall_detector
         self._now = now
         self._continuity = source.continuity(None if restored is None else restored.checkpoint)
+        self._lifecycle_limit = LifecycleLimit()
         self._requested_id = ""
         self._started_epoch = False
         """Whether this process started the present epoch: then it knows all its records in Kafka."""
@@ -231,7 +233,8 @@ class SessionStream:
                 case Publish(events):
                     self._publish(events)
                 case Announce(event):
-                    self._publisher.announce(event)
+                    if self._lifecycle_limit.admits(event, self._now()):
+                        self._publisher.announce(event)
                     self._report(event)
                 case StartEpoch(event, window, certain):
                     window = self._publisher.overlap_window.unproven() if window is None else window

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from math import inf
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from bridge.clock import monotonic
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.live_config import plain
@@ -68,46 +66,14 @@ def slower_reconnects(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def client_logger() -> logging.Logger:
-    """Return the logger of all clients, without lines about known facts and without repeated lines."""
+    """Return the logger of all clients, without lines about known facts. Repeated lines are limited when written."""
     logger = logging.getLogger("bridge.kafka.librdkafka")
     logger.addFilter(_is_unknown)  # adding it again changes nothing
-    logger.addFilter(_REPEATS)
     return logger
 
 
 def _is_unknown(line: logging.LogRecord) -> bool:
     return _KNOWN.search(line.getMessage()) is None
-
-
-class RepeatFilter(logging.Filter):
-    """Drops a line that was logged in the last 30 s; numbers do not count as a difference.
-
-    A client whose only known broker is away logs every attempt, twenty times a second. Thread rule: any thread; two
-    threads at the same time may log one line too many.
-    """
-
-    _INTERVAL = 30.0
-    _MAX_LINES = 500
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._logged_at: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log the line."""
-        text, now = _NUMBER.sub("#", record.getMessage()), self._clock()
-        if now - self._logged_at.get(text, -inf) < self._INTERVAL:
-            return False
-        if len(self._logged_at) >= self._MAX_LINES:
-            self._logged_at.clear()
-        self._logged_at[text] = now
-        return True
-
-
-_NUMBER = re.compile(r"(?<![\w.:])\d+(?=\s|ms)|\b\d+ms")
-"""Durations and counts, but not the numbers of brokers, ports and clients."""
-_REPEATS = RepeatFilter()
 
 
 _OTHER_NAMES = {"linger.ms": "queue.buffering.max.ms", "max.partition.fetch.bytes": "fetch.message.max.bytes"}

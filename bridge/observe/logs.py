@@ -8,12 +8,12 @@ Every other module logs like this::
 
     log.warning("cannot connect", server="local", session="42", error=str(error))
 
-The message is a constant, and what varies goes into keys.
+The message is a constant, and what varies goes into keys. A line with the key ``session`` is written at most once per
+event, server, reason and interval, with a count (``bridge.observe.repeats``). ``limited=True`` does so for others.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -32,6 +32,7 @@ from structlog.typing import EventDict, Processor
 from bridge.clock import rfc3339
 from bridge.core.terminal_text import visible
 from bridge.observe.log_lines import LINES
+from bridge.observe.log_writer import LogWriter
 
 LogFormat = Literal["console", "json"]
 
@@ -55,7 +56,8 @@ def configure(
     """Send the logs of this process to ``stream`` (default: stderr) in this format, from this level on.
 
     ``log_format`` None: ``console`` on a terminal, else ``json``. ``secrets`` are masked wherever they appear in a
-    line. Called once, by ``cli``; a second call replaces the first. Writing a line never raises.
+    line. Called once, by ``cli``; a second call replaces the first. Logging a line never raises and never waits for the
+    stream: see ``LogWriter``.
     """
     out = sys.stderr if stream is None else stream
     is_terminal = _is_terminal(out)
@@ -63,11 +65,14 @@ def configure(
     renderers = (
         _console(colors=is_terminal and "NO_COLOR" not in os.environ) if chosen == "console" else [JSONRenderer()]
     )
-    handler = _LineStream(out)
+    handler = LogWriter(out)
     handler.addFilter(LINES)
     redaction = Redaction(secrets)
     handler.setFormatter(ProcessorFormatter(processors=[_own_keys_first, redaction, *renderers]))
     root = logging.getLogger()
+    for former in root.handlers:
+        if isinstance(former, LogWriter):
+            former.close()
     root.handlers[:] = [handler]
     set_level(level)
     logging.captureWarnings(capture=True)
@@ -167,15 +172,3 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:  # it is closed
         return False
-
-
-class _LineStream(logging.StreamHandler[TextIO]):
-    """Writes lines and never raises: a daemon whose stderr was closed continues."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's own signature
-        """Report that a line could not be written, where that is still possible."""
-        error = sys.exc_info()[0]
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is no stderr any more
-            self.stream.write(
-                f'{{"level": "error", "event": "a log line was lost", "why": "{error and error.__name__}"}}\n'
-            )

@@ -135,7 +135,7 @@ class ClaimWriter:
             return
         attempt.error, attempt.retry_at = error, self._clock() + _RETRY
         self._was_refused = True
-        log.warning("a shard's claim was not written: retrying", shard=shard, error=error)
+        log.warning("a shard's claim was not written: retrying", shard=shard, error=error, limited=True)
 
     def _replace_if_fatal(self, producer: IdempotentProducer) -> None:
         if producer.fatal is None:

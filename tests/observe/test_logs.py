@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from structlog.stdlib import get_logger
 
 from bridge.observe import logs
 from bridge.observe.log_lines import LINES
+from bridge.observe.log_writer import dropped_lines, flush_logs
 from bridge.observe.logs import MASK, configure
+from tests.support.log_setup import restored_logging
 
 log = get_logger("bridge.test")
 
@@ -31,22 +32,19 @@ def failing(text: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Restore what ``configure`` changes in the process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs._LEAST_LEVELS}
-    yield
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, was in levels.items():
-        logging.getLogger(name).setLevel(was)
+    with restored_logging():
+        yield
+
+
+def written(stream: io.StringIO) -> str:
+    """The text of the lines logged so far."""
+    flush_logs()
+    return stream.getvalue()
 
 
 def parsed(stream: io.StringIO) -> list[dict[str, object]]:
     """The lines as JSON."""
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [json.loads(line) for line in written(stream).splitlines()]
 
 
 def test_a_json_line_is_one_object_with_its_own_keys_first() -> None:
@@ -112,7 +110,7 @@ def test_libraries_do_not_log_below_the_chosen_level() -> None:
     out = io.StringIO()
     configure("error", "json", stream=out)
     logging.getLogger("urllib3.connectionpool").warning("retrying")
-    assert not out.getvalue()
+    assert not written(out)
 
 
 def test_an_exception_is_logged_with_its_traceback() -> None:
@@ -138,7 +136,7 @@ def test_nothing_hostile_reaches_the_terminal() -> None:
     configure("info", "console", stream=out)
     log.info(HOSTILE, session=HOSTILE, nested={HOSTILE: [HOSTILE]}, raw=HOSTILE.encode("utf-8", "surrogatepass"))
     logging.getLogger(HOSTILE).info("%s", HOSTILE)
-    text = out.getvalue()
+    text = written(out)
     assert text.count("\n") == 2
     assert text.replace("\n", "").isprintable()
     assert r"\x1b[2J" in text
@@ -152,7 +150,7 @@ def test_the_text_of_an_exception_cannot_pretend_to_be_a_log_line() -> None:
         failing("x\n2026-01-01T00:00:00.000Z info     all is well\x1b[1A")
     except ValueError:
         log.exception("worker ended", stack="y\n2026-01-01T00:00:00.000Z info     all is well")
-    first, *rest = out.getvalue().splitlines()
+    first, *rest = written(out).splitlines()
     assert "worker ended" in first
     assert all(line.startswith("    ") for line in rest if line.strip("="))  # ConsoleRenderer draws a rule between them
     assert all(line.isprintable() for line in rest)
@@ -163,7 +161,7 @@ def test_a_console_line_is_readable() -> None:
     out = io.StringIO()
     configure("info", "console", stream=out)
     log.warning("cannot connect", server="local", error="no route", wait=1.5, empty="", none=None)
-    line = out.getvalue().rstrip("\n")
+    line = written(out).rstrip("\n")
     assert line[24:] == (
         " [warning  ] cannot connect [bridge.test] server=local error='no route' wait=1.5 empty= none=None"
     )
@@ -174,7 +172,7 @@ def test_json_contains_any_text_as_ascii() -> None:
     out = io.StringIO()
     configure("info", "json", stream=out)
     log.info("x", session=HOSTILE)
-    assert out.getvalue().isascii()
+    assert written(out).isascii()
     assert parsed(out)[0]["session"] == HOSTILE
 
 
@@ -198,7 +196,7 @@ def test_a_known_secret_is_masked_everywhere(log_format: logs.LogFormat) -> None
             longer="hunter2222!",
         )
     logging.getLogger("other").warning("and %s", secret)
-    text = out.getvalue()
+    text = written(out)
     assert MASK in text
     for part in ("s3cr", "hunter2", "2222"):
         assert part not in text
@@ -220,7 +218,7 @@ def test_a_value_that_contains_itself_is_cut() -> None:
     endless: list[object] = [1]
     endless.append(endless)
     log.info("x", value=endless)
-    assert "..." in out.getvalue()
+    assert "..." in written(out)
     assert parsed(out)[0]["event"] == "x"
 
 
@@ -250,6 +248,8 @@ def test_a_broken_pipe_raises_nothing() -> None:
     stream = os.fdopen(writer, "w", buffering=1)
     configure("info", "json", stream=stream)
     log.info("lost")
+    flush_logs()
+    assert dropped_lines() == 1
     with pytest.raises(BrokenPipeError):
         stream.close()
 

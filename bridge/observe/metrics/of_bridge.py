@@ -92,7 +92,12 @@ FAMILIES = (
         "After 5 s /livez is 503: restart the process, no event is lost by that.",
     ),
     Family(
-        "log_lines", Kind.COUNTER, ("level",), "Lines written to the log.", _log_lines,
+        "log_lines", Kind.COUNTER, ("level",), "Lines of the log; those left out as repeats count too.", _log_lines,
         "If errors rise, read the log: docs/logs.md lists all events.",
+    ),
+    Family(
+        "log_lines_dropped", Kind.COUNTER, (), "Log lines that were dropped: the reader of stderr was too slow, or gone.",
+        lambda scrape: one(scrape.snapshot.log_lines_dropped),
+        "Check the log collector; the bridge itself does not wait for it.",
     ),
 )  # fmt: skip
