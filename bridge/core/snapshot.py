@@ -117,6 +117,7 @@ class ShardSnapshot:
     token: int | None  # the fencing token: the offset of this process's claim
     sessions: int  # sessions that run here
     trouble: str | None = None  # why it is not owned yet, and the fix
+    open_trouble: str | None = None  # the same without the name of a session: `/readyz` needs no token
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from bridge.observe.log_writer import dropped_lines
 from bridge.observe.stacks import write_on_signal
 from bridge.settings import Loaded, Settings
 from bridge.settings.naming import settings_sha256
+from bridge.settings.quotes import quoted_secrets
 from bridge.settings.tls import ServerTls, server_context
 
 log = get_logger("bridge.daemon")
@@ -121,6 +122,8 @@ class Daemon:
 
     def _start(self) -> Pipeline:
         settings = self._settings
+        for warning in quoted_secrets(settings):
+            log.warning("setting", setting=warning.key, warning=warning.message)
         if self._http is not None:
             self.http_port = self._http.start()
         limits = self._retry(lambda: self._prepare(settings, self._clients))

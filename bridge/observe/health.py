@@ -116,7 +116,11 @@ def _shards(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
     if not replica.has_joined:
         advice = "the group has not assigned shards to this process yet: wait; if it takes long, check the log"
         return (Check("shards", ok=False, detail=advice),)
-    blocked = [f"shard {each.number}: {each.trouble}" for each in replica.shards if each.trouble is not None]
+    blocked = [
+        f"shard {each.number}: {each.open_trouble or 'see /api/status'}"  # its trouble may name a session
+        for each in replica.shards
+        if each.trouble is not None
+    ]
     owned = sum(each.stage == "owned" for each in replica.shards)
     summary = f"owns {owned} of {replica.shard_count}"
     checks = [Check("shards", ok=not blocked, detail="; ".join([summary, *blocked]))]

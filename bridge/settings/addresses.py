@@ -9,6 +9,7 @@ from pydantic import Secret
 
 MASK = "**********"
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
+_QUOTE = re.compile("[\"']")
 
 
 def mask_credentials(text: str) -> str:
@@ -35,6 +36,8 @@ class Address(Secret[str]):
     @classmethod
     def parse(cls, text: str) -> Address:
         """The address in a text. ValueError names the problem, never the text."""
+        if _QUOTE.search(text):
+            raise ValueError("has a quote: remove it, or write %22 or %27")
         if _UNSAFE.search(text):
             raise ValueError("has a space or a character that must be percent-encoded")
         try:

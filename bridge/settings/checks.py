@@ -15,7 +15,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # from JSON, and from a variable that is not UTF-8
 _TOPIC = r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]+"  # org.apache.kafka.common.internals.Topic
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@,\[\]]+)(?::([0-9]{1,5}))?")
+_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@,\[\]\"']+)(?::([0-9]{1,5}))?")
 
 TOPIC_LENGTH = 249  # Kafka's own limit: a directory name holds the topic and its partition
 SESSION_LENGTH = 1024  # as for discovered sessions: ids are part of addresses, keys and headers
@@ -57,7 +57,7 @@ def topic(text: str) -> str:
 
 def host(text: str) -> str:
     """A host name or an IP address to listen on."""
-    if re.search(r"[\s/@\[\]]", any_text(text)):
+    if re.search(r"[\s/@\[\]\"']", any_text(text)):
         raise ValueError("is not a host name or an IP address")
     return text
 
@@ -85,6 +85,8 @@ def session_id(text: str) -> str:
         raise ValueError("has an id that begins or ends with a space")
     if text in {".", ".."}:
         raise ValueError("has the id '.' or '..', which an address cannot contain")
+    if text[:1] in {'"', "'"} or text[-1:] in {'"', "'"}:
+        raise ValueError("has an id that begins or ends with a quote")
     if len(text) > SESSION_LENGTH:
         raise ValueError(f"has an id of more than {SESSION_LENGTH} characters")
     return text

@@ -15,6 +15,7 @@ from bridge.settings.files import Contents, read_files
 from bridge.settings.mistakes import mistake_of, path_of
 from bridge.settings.model import Settings
 from bridge.settings.origins import Given, SourceValues
+from bridge.settings.quotes import quoted_values
 from bridge.settings.rules import broken_rules, needed_to_run
 from bridge.settings.server import ServerSettings
 from bridge.settings.sources import (
@@ -39,6 +40,8 @@ class Loaded:
     contents: Contents = field(default_factory=dict, repr=False)
     secret_files: Mapping[Path, FilePath] = field(default_factory=dict)
     """The files of the secrets directory by the path of the setting that each gives."""
+    empty: tuple[str, ...] = ()
+    """Variables that are set but empty: they count as not set."""
 
 
 def load(overrides: Mapping[str, Any], environ: Mapping[str, str], **options: Any) -> Settings:  # noqa: ANN401 - see load_all
@@ -76,12 +79,14 @@ def load_all(  # noqa: PLR0913 - everything that a command line can give, each b
     settings, contents, of_files = read_files(_with_dependent_defaults(settings), wrong)
     mistakes += of_files
     if complete:  # otherwise the source that could not be read may hold the missing part
+        mistakes += quoted_values(origins, wrong)
         mistakes += broken_rules(settings, wrong)
         mistakes += needed_to_run(settings, [mistake.key for mistake in mistakes]) if to_run else []
     if mistakes:
         raise SettingsError(mistakes)
     texts = {path: given.origin for path, given in origins.items()}
-    return Loaded(settings, texts, contents, _secret_files(weaker[1], origins))
+    empty = tuple(name for source in sources for name in source.empty)
+    return Loaded(settings, texts, contents, _secret_files(weaker[1], origins), empty)
 
 
 def _secret_files(directory: SourceValues, origins: Mapping[Path, Given]) -> dict[Path, FilePath]:

@@ -35,6 +35,8 @@ class SourceValues:
     """Origins of settings and of whole tables; a setting without its own has the origin of its table."""
     given: dict[Path, Given] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    """Variables that are set but empty: they count as not set."""
     unread: bool = False
     """The source could not be read, so a missing setting may be there."""
 

@@ -9,6 +9,7 @@ from bridge.settings.catalogue import Key, Path, all_keys, dotted
 from bridge.settings.describe import shown
 from bridge.settings.loading import Loaded
 from bridge.settings.model import Settings
+from bridge.settings.quotes import quoted_secrets
 
 
 def as_lines(loaded: Loaded) -> Iterator[str]:
@@ -18,6 +19,10 @@ def as_lines(loaded: Loaded) -> Iterator[str]:
         source = f"  (from {origin})" if origin else ""
         text = shown(key.annotation, value) or '""'
         yield f"{dotted(path)} = {text}{source}"
+    for name in loaded.empty:
+        yield f"{name} is empty: it counts as not set"
+    for warning in quoted_secrets(loaded.settings):
+        yield f"warning: {warning}"
 
 
 def as_document(settings: Settings) -> dict[str, Any]:

@@ -25,8 +25,12 @@ from bridge.settings.values import as_text, json_value, read_secret
 CONFIG_VARIABLE = "MIX_BRIDGE_CONFIG"
 SECRETS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
-_KUBERNETES = re.compile(r"MIX_BRIDGE_(SERVICE_HOST|SERVICE_PORT.*|PORT_8090_TCP.*)", re.DOTALL)
-_KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+_OF_A_SERVICE = re.compile(
+    f"{PREFIX}(.*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""Variables that Kubernetes injects into each pod for each Service whose name begins with ``mix-bridge``."""
+_PORT_OF_A_SERVICE = re.compile(f"{PREFIX}(.*_)?PORT")
+_ADDRESS_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 
 
 class NamedTexts(EnvSettingsSource):
@@ -82,8 +86,12 @@ def environment_values(environ: Mapping[str, str]) -> SourceValues:
         named = Named(name, tuple(name.removeprefix(PREFIX).lower().split("__")), name)
         if name != name.upper():
             values.unknown(*named)
-        elif _is_a_setting(name, environ[name]):
+        elif name == CONFIG_VARIABLE or _is_of_a_service(named, environ[name]):
+            continue
+        elif environ[name]:
             given |= _given(values, named, place_of_variable, environ[name])
+        elif _place(values, named, place_of_variable) is not None:
+            values.empty.append(name)  # as `MIX_BRIDGE_INSTANCE=${NAME:-}` gives
     values.add(NamedTexts(given)())
     return values
 
@@ -132,13 +140,8 @@ def paths_given(sources: Iterable[SourceValues]) -> set[str]:
 
 def _given(values: SourceValues, named: Named, find: Callable[[Sequence[str]], Place], value: Any) -> dict[Path, Any]:  # noqa: ANN401 - any value of a source
     """The value at its path, a table decoded from JSON; nothing, and a mistake, if that is not possible."""
-    try:
-        place = find(named.segments)
-    except Unknown:
-        values.unknown(*named)
-        return {}
-    except ValueError as problem:
-        values.mistake(named.name, str(problem), named.origin)
+    place = _place(values, named, find)
+    if place is None:
         return {}
     values.origins[place.path] = named.origin
     if place.is_table and isinstance(value, str):
@@ -151,6 +154,17 @@ def _given(values: SourceValues, named: Named, find: Callable[[Sequence[str]], P
         values.not_a_table(place.path)
         return {}
     return {place.path: deepcopy(value)}  # keys below a table are merged into it
+
+
+def _place(values: SourceValues, named: Named, find: Callable[[Sequence[str]], Place]) -> Place | None:
+    """The place of a name; None, and a mistake, if there is none."""
+    try:
+        return find(named.segments)
+    except Unknown:
+        values.unknown(*named)
+    except ValueError as problem:
+        values.mistake(named.name, str(problem), named.origin)
+    return None
 
 
 def _tables_first(names: Iterable[str]) -> list[str]:
@@ -175,8 +189,13 @@ def _is_of_others(file: FilePath, paths: Collection[str] | None) -> bool:
     return not looks_like_a_key or os.path.normpath(file) in paths
 
 
-def _is_a_setting(name: str, value: str) -> bool:
-    """Whether a variable is not the file's own, and not injected by Kubernetes for a Service called mix-bridge."""
-    if name == f"{PREFIX}PORT":
-        return _KUBERNETES_ADDRESS.match(value) is None
-    return name != CONFIG_VARIABLE and _KUBERNETES.fullmatch(name) is None
+def _is_of_a_service(named: Named, value: str) -> bool:
+    """Whether Kubernetes injected a variable for a Service, whatever its name. A variable of a setting is none."""
+    is_port = _PORT_OF_A_SERVICE.fullmatch(named.name) is not None and _ADDRESS_OF_A_SERVICE.match(value) is not None
+    if not is_port and _OF_A_SERVICE.fullmatch(named.name) is None:
+        return False
+    try:
+        place_of_variable(named.segments)
+    except (Unknown, ValueError):
+        return True
+    return False

@@ -261,7 +261,14 @@ class ShardCoordinator:
         return tuple(
             ShardSnapshot(
                 number, shard.state.public_name, shard.lease.fencing_token, counts.get(number, 0),
-                shard.trouble or held_up.get(number),
+                shard.trouble or held_up.get(number), _open_trouble(shard) or held_up.get(number),
             )
             for number, shard in sorted(self._shards.copy().items())
         )  # fmt: skip
+
+
+def _open_trouble(shard: Shard) -> str | None:
+    """Why the sessions of a shard are not bridged, without the name of one."""
+    if shard.error is None or not shard.invalid:
+        return shard.trouble
+    return f"invalid checkpoints: {len(shard.invalid)}; the log and /api/status have the commands that repair them"

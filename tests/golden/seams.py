@@ -334,7 +334,7 @@ def _counter_names() -> list[str]:
 
 
 def _troubled() -> BridgeSnapshot:
-    shards = (ShardSnapshot(3, "blocked", 12, 0, "a bad checkpoint"), ShardSnapshot(1, "restoring", None, 0))
+    shards = (ShardSnapshot(3, "blocked", 12, 0, *2 * ["a bad checkpoint"]), ShardSnapshot(1, "restoring", None, 0))
     replica = replace(_well().replica, shards=shards, with_other_servers=("b:1",))
     return replace(
         _well(), restored=False, kafka_last_answer_age=None, delivers=False, loops={"main": 60.0},

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.core.snapshot import ServerSnapshot, SessionSnapshot, TopicSnapshot
+from bridge.core.snapshot import Replica, ServerSnapshot, SessionSnapshot, ShardSnapshot, TopicSnapshot
 from bridge.observe.health import LOOP_LIMIT, Heartbeats, Verdict, liveness, readiness
 from tests.fakes import snapshots
 
@@ -204,3 +204,18 @@ def test_not_ready_while_a_topic_has_a_problem() -> None:
     assert failed(verdict) == {"topics": "topic mix.events is gone: create it"}
     assert readiness(replace(WELL, topics=topics[1:])).ok
     assert "topics" not in [check.name for check in readiness(WELL).checks]
+
+
+def test_no_session_is_named_whatever_holds_up_a_shard() -> None:
+    """The answer needs no token; the trouble of a shard may be the checkpoint of one session, and its repair."""
+    replica = Replica(
+        shard_count=2,
+        shards=(
+            ShardSnapshot(0, "blocked", 1, 0, "mix-bridge checkpoints reset local/s3cret", "invalid checkpoints: 1"),
+            ShardSnapshot(1, "blocked", 1, 0, "mix-bridge checkpoints reset local/s3cret"),
+        ),
+    )
+    verdict = readiness(replace(WELL, replica=replica))
+    assert failed(verdict) == {
+        "shards": "owns 0 of 2; shard 0: invalid checkpoints: 1; shard 1: see /api/status",
+    }

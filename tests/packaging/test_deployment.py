@@ -87,9 +87,12 @@ def test_the_pods_belong_together() -> None:
     """Service, set and disruption budget mean the same pods; the set names its service."""
     found = documents()
     labels = pod()["metadata"]["labels"]
-    assert found["Service"]["spec"]["selector"] == labels
-    assert found["StatefulSet"]["spec"]["selector"]["matchLabels"] == labels
-    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert set(labels) == {f"app.kubernetes.io/{name}" for name in ("name", "instance", "component", "part-of")}
+    assert all(one["metadata"]["labels"] == labels for one in found.values())
+    selector = {name: labels[name] for name in ("app.kubernetes.io/name", "app.kubernetes.io/instance")}
+    assert found["Service"]["spec"]["selector"] == selector
+    assert found["StatefulSet"]["spec"]["selector"]["matchLabels"] == selector
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == selector
     assert found["StatefulSet"]["spec"]["serviceName"] == found["Service"]["metadata"]["name"]
     volumes = {volume["name"] for volume in pod()["spec"]["volumes"]}
     assert {mount["name"] for mount in container()["volumeMounts"]} == volumes
@@ -124,7 +127,22 @@ def test_the_manifests_settings_are_ours(tmp_path: Path) -> None:
     assert pod()["spec"]["terminationGracePeriodSeconds"] > settings.delivery.drain_timeout
 
 
-@pytest.mark.parametrize(("probe", "path"), [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")])
+def test_a_pod_gets_nothing_from_kubernetes_that_it_does_not_need() -> None:
+    """Variables of Services could be taken for settings, and a token for the API is a secret to lose."""
+    assert pod()["spec"]["enableServiceLinks"] is False
+    assert pod()["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_pod_that_is_not_ready_keeps_its_name() -> None:
+    """Its `/readyz` and `/metrics` say why it is not ready."""
+    service = documents()["Service"]["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["publishNotReadyAddresses"] is True
+
+
+@pytest.mark.parametrize(
+    ("probe", "path"), [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]
+)
 def test_the_probes_ask_what_is_meant_for_them(probe: str, path: str) -> None:
     """At the port that is declared."""
     assert container()[probe]["httpGet"] == {"path": path, "port": container()["ports"][0]["name"]}

@@ -3,7 +3,9 @@
 import pytest
 from pydantic import SecretStr
 
+from bridge.settings import load_all
 from bridge.settings.catalogue import all_keys, variable
+from bridge.settings.show import as_lines
 from tests.support.settings_sources import loaded, mistake, mistakes
 
 URL = "http://localhost:8088"
@@ -64,7 +66,7 @@ def test_each_source_is_stronger_than_the_next(toml, secrets):
 
 def test_a_stronger_source_replaces_a_whole_list(toml):
     file = toml(f'[servers.local]\nurl = "{URL}"\nsessions = ["a", "b"]\n[events]\nskip = ["x"]')
-    settings = loaded({"MIX_BRIDGE_SERVERS__LOCAL__SESSIONS": "c", "MIX_BRIDGE_EVENTS__SKIP": ""}, file)
+    settings = loaded({"MIX_BRIDGE_SERVERS__LOCAL__SESSIONS": "c", "MIX_BRIDGE_EVENTS__SKIP": "[]"}, file)
     assert settings.servers["local"].sessions == ("c",)
     assert settings.events.skip == ()
 
@@ -321,7 +323,7 @@ def test_null_in_json_means_not_given():
 
 
 def test_an_empty_text_is_an_empty_list():
-    settings = loaded({**LOCAL, "MIX_BRIDGE_TOPICS__ROUTES": "", "MIX_BRIDGE_SERVERS__LOCAL__SESSIONS": ""})
+    settings = loaded(LOCAL, set={"topics.routes": "", "servers.local.sessions": ""})
     assert (settings.topics.routes, settings.servers["local"].sessions) == ((), ())
 
 
@@ -347,6 +349,65 @@ def test_an_invalid_table_is_not_shown():
 )
 def test_variables_that_kubernetes_injects_are_ignored(name, value):
     assert loaded({name: value}) == loaded()
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        *("MIX_BRIDGE", "MIX_BRIDGE_METRICS", "MIX_BRIDGE_KAFKA", "MIX_BRIDGE_HTTP", "MIX_BRIDGE_2"),
+        *("MIX_BRIDGE_KAFKA_PORT", "MIX_BRIDGE_SERVICE", "MIX_BRIDGE_NAMESPACE", "MIX_BRIDGE_CONFIG"),
+        *("MIX_BRIDGE_SERVERS", "MIX_BRIDGE__X"),
+    ],
+)
+def test_the_variables_of_any_service_whose_name_begins_like_ours_are_ignored(service):
+    """All that Kubernetes makes of it: with an unnamed port, named ports and each protocol."""
+    address = "10.96.0.7"
+    injected = {
+        f"{service}_SERVICE_HOST": address,
+        f"{service}_SERVICE_PORT": "80",
+        f"{service}_SERVICE_PORT_HTTP": "80",
+        f"{service}_SERVICE_PORT_HTTP_ALT_2": "8080",
+        f"{service}_PORT": f"tcp://{address}:80",
+    }
+    for number, protocol in ((80, "TCP"), (8080, "TCP"), (53, "UDP"), (7, "SCTP")):
+        port = f"{service}_PORT_{number}_{protocol}"
+        injected |= {port: f"{protocol.lower()}://{address}:{number}", f"{port}_PROTO": protocol.lower()}
+        injected |= {f"{port}_PORT": str(number), f"{port}_ADDR": address}
+    assert loaded(injected) == loaded()
+
+
+def test_a_setting_is_never_taken_for_a_variable_of_a_service():
+    """Header names may look like one."""
+    env = {**LOCAL, "MIX_BRIDGE_SERVERS__LOCAL__HEADERS__X_SERVICE_HOST": "one"}
+    assert loaded(env).servers["local"].headers["x-service-host"].get_secret_value() == "one"
+    assert mistake({"MIX_BRIDGE_HTTP__PORT": "tcp://10.0.0.1:80"}).startswith("http.port: ")
+
+
+@pytest.mark.parametrize("key", all_keys(), ids=lambda key: key.dotted)
+def test_an_empty_variable_counts_as_not_set(key, toml):
+    """For each key: the value of a weaker source stays, or the default."""
+    path = tuple("local" if segment == "*" else segment for segment in key.path)
+    file = toml(f'namespace = "other"\ninstance = "one"\n[servers.local]\nurl = "{URL}"\nstart_after_id = "5"')
+    assert loaded({variable(path): ""}, file) == loaded({}, file)
+    assert loaded({variable(path): ""}) == loaded()
+
+
+def test_an_empty_variable_of_a_table_counts_as_not_set():
+    empty = dict.fromkeys(("MIX_BRIDGE_SERVERS", "MIX_BRIDGE_SERVERS__LOCAL", "MIX_BRIDGE_HTTP"), "")
+    assert loaded(LOCAL | empty) == loaded(LOCAL)
+
+
+def test_an_unknown_name_is_an_error_even_if_it_is_empty():
+    assert mistake({"MIX_BRIDGE_INSTANSE": ""}).startswith(
+        "MIX_BRIDGE_INSTANSE: unknown key; nearest known key: instance"
+    )
+
+
+def test_settings_show_names_empty_variables():
+    shown = list(as_lines(load_all({}, {"MIX_BRIDGE_INSTANCE": "", "MIX_BRIDGE_NAMESPACE": "x"})))
+    assert [line for line in shown if "MIX_BRIDGE_INSTANCE" in line] == [
+        "MIX_BRIDGE_INSTANCE is empty: it counts as not set"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,10 @@ def test_invalid_checkpoints_end_the_start_but_not_a_running_process(scene: Scen
     scene.read(7, log_with(b"no JSON"))
     assert scene.states[HOME] == "blocked"
     assert f"partition {HOME} offset 13" in scene.trouble
+    (shard,) = [each for each in scene.coordinator.snapshot().shards if each.number == HOME]
+    assert str(KEY) in scene.trouble
+    assert shard.open_trouble is not None
+    assert str(KEY) not in shard.open_trouble
     assert scene.coordinator.has_started
     is_released = scene.revoke()
     scene.tick()

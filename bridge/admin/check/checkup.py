@@ -27,6 +27,7 @@ from bridge.mix.session_filter import DiscoveryRules, discovered
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.settings import ServerSettings, Settings
 from bridge.settings.naming import group_of, trial_transactional_id
+from bridge.settings.quotes import quoted_secrets
 
 _TIMEOUT = 5.0
 """Seconds for one request."""
@@ -57,7 +58,8 @@ def check_all(settings: Settings, servers: Sequence[MixServer]) -> tuple[Line, .
     running.append(_Running("http", lambda: [_http(settings)]))
     end, names = monotonic() + _DEADLINE, ", ".join(sorted(settings.servers))
     valid = Line("settings", State.OK, f"namespace {settings.namespace}, servers: {names}")
-    return (valid, *(line for each in running for line in each.lines(end)))
+    quoted = [checks.line_of("settings", each, each.message, State.WARNING) for each in quoted_secrets(settings)]
+    return (valid, *quoted, *(line for each in running for line in each.lines(end)))
 
 
 class _Running:

@@ -96,7 +96,7 @@ FAMILIES = (
         "If errors rise, read the log: docs/logs.md lists all events.",
     ),
     Family(
-        "log_lines_dropped", Kind.COUNTER, (), "Log lines that were dropped: the reader of stderr was too slow, or gone.",
+        "log_lines_dropped", Kind.COUNTER, (), "Log lines that were dropped: the reader of stderr was too slow.",
         lambda scrape: one(scrape.snapshot.log_lines_dropped),
         "Check the log collector; the bridge itself does not wait for it.",
     ),
