@@ -238,6 +238,7 @@ class Daemon:
             kafka_last_answer_age=None if answered_at is None else now - answered_at,
             delivers=delivery.bug is None,
             sessions=pipeline.supervisor.sessions(now),
+            loops={**starting.loops, "sessions": pipeline.supervisor.readers.age},
             servers=pipeline.supervisor.servers(),
             topics=pipeline.topics.snapshot(),
             replica=pipeline.coordinator.snapshot(),

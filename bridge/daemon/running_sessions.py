@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters, SessionSnapshot
+from bridge.daemon.reader_watch import Seen
 from bridge.daemon.session_worker import SessionWorker
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
@@ -27,6 +28,11 @@ class RunningSession:
     def has_ended(self) -> bool:
         """Whether its stream is over for good and everything read of it is in Kafka."""
         return self.worker.is_over and self.publisher.is_settled
+
+    def seen(self) -> Seen:
+        """What its worker does."""
+        waiting = self.worker.stream.waiting
+        return Seen(self.worker, waiting.is_busy and not self.publisher.is_waiting, waiting.moves)
 
     def counters(self) -> Counters:
         publisher, delivery = self.publisher, self.publisher.counters

@@ -68,6 +68,7 @@ class SessionWorker:
         """When the stream was lost that the next connection replaces."""
         self._history = History()
         self._counters = stream.counters
+        self._waiting = stream.waiting
         age = source.settings.max_connection_age
         self._max_age = None if age is None else own_share_of_age(stream.key, age)
         self._renew_after = _RENEWAL * jitter()
@@ -169,6 +170,7 @@ class SessionWorker:
             self.state = State.CRASHED
         finally:
             self._connector.stop()
+            self._waiting.is_busy = False
 
     def _become(self, signal: Signal) -> None:
         self.state = next_state(self.state, signal)
@@ -190,7 +192,8 @@ class SessionWorker:
             self.stream.opened(events)
             while True:
                 self._take(connection, events)
-                events = connection.stream.read()
+                with self._waiting:
+                    events = connection.stream.read()
         except Disconnected as end:
             outcome = end.outcome
             if connection is None and outcome.kind is not Kind.STOPPED:
@@ -202,10 +205,11 @@ class SessionWorker:
 
     def _connect(self) -> StreamConnection:
         last_event_id = self.stream.next_request_id()
-        if not self._source.connection_rate.wait(self.stream.stopped):
-            raise Stopped
-        requested_at, self._connector.endpoint = self._now(), self._source.endpoint
-        stream = self._connector.connect(self._source.stream_url(self.stream.key.session_id), last_event_id)
+        with self._waiting:
+            if not self._source.connection_rate.wait(self.stream.stopped):
+                raise Stopped
+            requested_at, self._connector.endpoint = self._now(), self._source.endpoint
+            stream = self._connector.connect(self._source.stream_url(self.stream.key.session_id), last_event_id)
         self._source.record_request(answered=True)
         if self._lost_at is not None:
             self._source.reconnect_duration.observe(self._now() - self._lost_at)
@@ -218,11 +222,13 @@ class SessionWorker:
     def _first(self, connection: StreamConnection) -> list[Event]:
         """The first events. An error event as the whole answer is an old server's 404."""
         stream = connection.stream
-        events = stream.read()
+        with self._waiting:
+            events = stream.read()
         if not self._source.means_no_session(events):
             return events
         try:
-            return events + stream.read()
+            with self._waiting:
+                return events + stream.read()
         except Disconnected as end:
             if end.outcome.kind in (Kind.ENDED, Kind.BROKEN):
                 raise Disconnected(Outcome(Kind.GONE, "the answer was one error event and the end", 200)) from end
@@ -280,8 +286,9 @@ class SessionWorker:
 
     def _reconnect(self, seconds: float) -> None:
         self._become(Signal.LOST)
-        if self.stream.stopped.wait(seconds):
-            raise Stopped
+        with self._waiting:
+            if self.stream.stopped.wait(seconds):
+                raise Stopped
         self._counters.reconnects += 1
         self._become(Signal.RETRY)
 

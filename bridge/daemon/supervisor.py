@@ -9,6 +9,7 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
 from bridge.daemon.limits import set_switch_interval
+from bridge.daemon.reader_watch import ReaderWatch
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.server_sessions import ServerSessions
 from bridge.daemon.session_stream import SessionStream
@@ -49,6 +50,7 @@ class Supervisor:
         self.shards = ShardSessions(shard_count, delivery, self._running, checkpoints)
         self._servers = {name: ServerSessions(source, self.shards, changed) for name, source in sources.items()}
         self._ticked_at = monotonic()
+        self.readers = ReaderWatch(self._ticked_at)
         self.is_behind = False
         """Whether the last tick had no time for sessions that may start: the next one should come soon."""
 
@@ -63,8 +65,10 @@ class Supervisor:
         set_switch_interval(len(self._running))
         now = monotonic()
         busy, self._ticked_at = max(0.0, now - self._ticked_at - _LONGEST_TICK), now
-        for each in self._running.all():
+        running = self._running.all()
+        for each in running:
             each.worker.check_connection(busy)
+        self.readers.look([each.seen() for each in running], now)
         for server in self._servers.values():
             self._start_sessions(server)
 

@@ -8,7 +8,7 @@ The guarantee is behind :class:`~bridge.delivery.sender.Sender`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bridge.clock import unix_ms
 from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry
@@ -43,6 +43,8 @@ class SessionPublisher:
         self._sender = sender
         self._max_in_flight = max_in_flight
         self._waits_for_fast_path = True
+        self.is_waiting = False
+        """Whether ``submit`` waits for memory, or for the fast path (any thread)."""
 
     # The worker's side
 
@@ -66,14 +68,21 @@ class SessionPublisher:
                 at += self._submit_batch(events if at == 0 and len(events) <= free else events[at : at + free])
             else:
                 sender.request_turn()  # skipped events may fill the window, and pass without a report
-                session.budget.wait(self._has_budget, session.stopped)
+                self._wait(self._has_budget)
 
     def _await_fast_path(self) -> None:
-        session, sender = self._session, self._sender
+        sender = self._sender
         if self._waits_for_fast_path and not sender.is_fast_path_open:
             sender.request_turn()
-            session.budget.wait(lambda: sender.is_fast_path_open, session.stopped, at_most=_FAST_PATH_WAIT)
+            self._wait(lambda: sender.is_fast_path_open, at_most=_FAST_PATH_WAIT)
         self._waits_for_fast_path = sender.is_fast_path_open
+
+    def _wait(self, may_continue: Callable[[], bool], at_most: float | None = None) -> None:
+        self.is_waiting = True
+        try:
+            self._session.budget.wait(may_continue, self._session.stopped, at_most)
+        finally:
+            self.is_waiting = False
 
     def _submit_batch(self, events: Sequence[Event]) -> int:
         """Submit as many of these events as one batch holds; returns how many.

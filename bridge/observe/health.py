@@ -16,6 +16,8 @@ from bridge.core.snapshot import BridgeSnapshot
 LOOP_LIMIT = 5.0
 """Seconds. A loop sends a heartbeat at least once a second, so five missing ones are more than a busy machine; and a
 probe every few seconds finds a stuck loop within 10 s, before a Kubernetes probe with usual settings gives up."""
+LIMITS = {"sessions": 30.0}
+"""Seconds for loops that are not one thread. ``sessions`` is the age of the readers: 0 while they move, or wait."""
 KAFKA_LIMIT = 10.0
 """Seconds. The daemon probes Kafka after a few seconds without an answer, so a running Kafka answers within this."""
 UNCONNECTED_SHARE_LIMIT = 0.5
@@ -95,9 +97,10 @@ def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UN
 
 
 def _loop(name: str, age: float) -> Check:
-    if age < LOOP_LIMIT:
+    limit = LIMITS.get(name, LOOP_LIMIT)
+    if age < limit:
         return Check(f"loop:{name}", ok=True, detail=f"moved {age:.1f} s ago")
-    advice = f"has not moved for {age:.1f} s (limit {LOOP_LIMIT:g} s): restart the bridge, no event is lost by that"
+    advice = f"has not moved for {age:.1f} s (limit {limit:g} s): restart the bridge, no event is lost by that"
     return Check(f"loop:{name}", ok=False, detail=advice)
 
 

@@ -190,7 +190,7 @@ def _is_of_others(file: FilePath, paths: Collection[str] | None) -> bool:
 
 
 def _is_of_a_service(named: Named, value: str) -> bool:
-    """Whether Kubernetes injected a variable for a Service, whatever its name. A variable of a setting is none."""
+    """Whether Kubernetes injected a variable for a Service of any name. A variable of a setting is none."""
     is_port = _PORT_OF_A_SERVICE.fullmatch(named.name) is not None and _ADDRESS_OF_A_SERVICE.match(value) is not None
     if not is_port and _OF_A_SERVICE.fullmatch(named.name) is None:
         return False
