@@ -93,6 +93,7 @@ class ServerSnapshot:
     listed: int = 0
     not_bridged: int = 0
     titles: Mapping[str, str] = field(default_factory=dict)  # of the listed sessions that have one
+    without_thread: int = 0  # those of them that this process has no thread or descriptor for
     ended: Counters = field(default_factory=Counters)
     reconnects: Distribution = NO_RECONNECTS  # from the loss of a stream to the next answer
 
@@ -183,6 +184,7 @@ class BridgeSnapshot:
     settings_sha256: str = ""  # of the settings in which all replicas must agree
     log_lines: Mapping[str, int] = field(default_factory=dict)  # written since the start, by level
     taken_at: float = 0.0  # by ``clock.monotonic``: the moment to which all ages refer
+    session_capacity: int | None = None  # how many sessions fit; ``None``: no limit of threads is known
     log_lines_dropped: int = 0  # the reader of stderr was too slow, or there was none
 
     def totals(self) -> dict[str, Counters]:

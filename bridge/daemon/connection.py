@@ -6,6 +6,8 @@ import zlib
 from enum import Enum, auto
 
 from bridge.core.identity import SessionKey
+from bridge.core.stream.event import Event
+from bridge.daemon.reader_watch import Waiting
 from bridge.sse.event_stream import EventStream
 
 STABLE_AFTER = 5.0
@@ -43,6 +45,11 @@ class StreamConnection:
         self._opened_at = self._awaited_since = now
         self._opened_after = stream.last_event_id
         self._is_retired = False
+
+    def read(self, waiting: Waiting) -> list[Event]:
+        """Wait for the next events. Raises ``Disconnected``."""
+        with waiting:
+            return self.stream.read()
 
     def is_too_old(self, now: float, age: float) -> bool:
         """Whether it is older than ``age`` seconds, and was not retired for that before."""

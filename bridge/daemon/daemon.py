@@ -14,6 +14,7 @@ from structlog.stdlib import get_logger
 from bridge import __version__
 from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.snapshot import BridgeSnapshot, Replica
+from bridge.daemon.capacity import Reserve, read_fit
 from bridge.daemon.limits import prepare_process
 from bridge.daemon.pipeline import Pipeline, make_pipeline
 from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
@@ -124,6 +125,7 @@ class Daemon:
         settings = self._settings
         for warning in quoted_secrets(settings):
             log.warning("setting", setting=warning.key, warning=warning.message)
+        read_fit(Reserve.of(settings, settings.topics.shards, brokers=1)).require()  # before any other thread
         if self._http is not None:
             self.http_port = self._http.start()
         limits = self._retry(lambda: self._prepare(settings, self._clients))
@@ -239,6 +241,7 @@ class Daemon:
             delivers=delivery.bug is None,
             sessions=pipeline.supervisor.sessions(now),
             loops={**starting.loops, "sessions": pipeline.supervisor.readers.age},
+            session_capacity=pipeline.supervisor.capacity.fit.sessions,
             servers=pipeline.supervisor.servers(),
             topics=pipeline.topics.snapshot(),
             replica=pipeline.coordinator.snapshot(),

@@ -11,6 +11,7 @@ from bridge.clock import monotonic
 from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
+from bridge.daemon.capacity import Capacity, Reserve
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
@@ -175,7 +176,9 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
         return reclaim(lease, coordinator.collaborators)  # called by a delivery thread, once all parts are there
 
     delivery = make_delivery(settings, clients, limits, reclaim_shard, heartbeat, measurements)
-    supervisor = Supervisor(sources, count, delivery, stall_detector, wake)
+    capacity = Capacity(Reserve.of(settings, count, limits.brokers))
+    capacity.fit.require()
+    supervisor = Supervisor(sources, count, delivery, stall_detector, wake, capacity)
     coordinator = ShardCoordinator.of(
         settings, clients, count, delivery, supervisor.shards, heartbeats.record, wake, measurements.durations
     )

@@ -31,8 +31,9 @@ class RunningSession:
 
     def seen(self) -> Seen:
         """What its worker does."""
-        waiting = self.worker.stream.waiting
-        return Seen(self.worker, waiting.is_busy and not self.publisher.is_waiting, waiting.moves)
+        waiting = self.worker.waiting
+        waits = self.worker.is_over or self.publisher.is_waiting or self.lease.is_waited_for
+        return Seen(self.worker, waiting.is_busy and not waits, waiting.moves)
 
     def counters(self) -> Counters:
         publisher, delivery = self.publisher, self.publisher.counters

@@ -26,7 +26,6 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.counters import SessionCounters
 from bridge.daemon.lifecycle_limit import LifecycleLimit
-from bridge.daemon.reader_watch import Waiting
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
@@ -77,7 +76,6 @@ class SessionStream:
         self.key = key
         self.counters = SessionCounters()
         self.stopped = threading.Event()
-        self.waiting = Waiting()
         self._source = source
         self._publisher = publisher
         self._restored = restored
@@ -191,9 +189,8 @@ class SessionStream:
         self.counters.last_error = None
         stalled = self._stall_detector.stalled_since(self._checked_at)
         if stalled:
-            with self.waiting:
-                if not self._lease.prove(self.stopped.is_set):
-                    raise Stopped
+            if not self._lease.prove(self.stopped.is_set):
+                raise Stopped
             self._checked_at = now
             self._perform(self._continuity.stalled(events, stalled, now))
         else:

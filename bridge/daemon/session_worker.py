@@ -12,6 +12,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.stream.event import Event
 from bridge.daemon.connection import Replay, StreamConnection, own_share_of_age
+from bridge.daemon.reader_watch import Waiting
 from bridge.daemon.session_states import FINAL, Signal, State, next_state
 from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionOver, SessionStream
 from bridge.daemon.source import Source
@@ -34,8 +35,6 @@ log = get_logger("bridge.session")
 
 _LEVELS = {Kind.ENDED: logging.INFO, Kind.BROKEN: logging.INFO, Kind.UNAUTHORIZED: logging.ERROR}
 """The log level for the end of a connection; warning for all others. Nobody but a person can fix credentials."""
-
-
 _RENEWAL = 20.0
 """Seconds within which all streams of a server reconnect with its new token; files are looked at every 30 s."""
 
@@ -68,21 +67,20 @@ class SessionWorker:
         """When the stream was lost that the next connection replaces."""
         self._history = History()
         self._counters = stream.counters
-        self._waiting = stream.waiting
+        self.waiting = Waiting()
         age = source.settings.max_connection_age
         self._max_age = None if age is None else own_share_of_age(stream.key, age)
         self._renew_after = _RENEWAL * jitter()
         self._log = log.bind(server=stream.key.server, session=stream.key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {stream.key}", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread; if the system allows no more threads, the session is started again later."""
+    def start(self) -> bool:
+        """Start the thread. False if the system allows no more threads: the session is started again later."""
         try:
             self._thread.start()
-        except RuntimeError as error:
-            self._counters.last_error = str(error)
-            self._log.error("cannot start a thread for this session: raise the limit of threads", detail=str(error))
+        except RuntimeError:
             self.state = State.CRASHED
+        return self._thread.ident is not None
 
     def stop(self) -> None:
         """Ask the thread to end; wakes each of its waits."""
@@ -170,7 +168,6 @@ class SessionWorker:
             self.state = State.CRASHED
         finally:
             self._connector.stop()
-            self._waiting.is_busy = False
 
     def _become(self, signal: Signal) -> None:
         self.state = next_state(self.state, signal)
@@ -192,8 +189,7 @@ class SessionWorker:
             self.stream.opened(events)
             while True:
                 self._take(connection, events)
-                with self._waiting:
-                    events = connection.stream.read()
+                events = connection.read(self.waiting)
         except Disconnected as end:
             outcome = end.outcome
             if connection is None and outcome.kind is not Kind.STOPPED:
@@ -205,7 +201,7 @@ class SessionWorker:
 
     def _connect(self) -> StreamConnection:
         last_event_id = self.stream.next_request_id()
-        with self._waiting:
+        with self.waiting:
             if not self._source.connection_rate.wait(self.stream.stopped):
                 raise Stopped
             requested_at, self._connector.endpoint = self._now(), self._source.endpoint
@@ -221,14 +217,11 @@ class SessionWorker:
 
     def _first(self, connection: StreamConnection) -> list[Event]:
         """The first events. An error event as the whole answer is an old server's 404."""
-        stream = connection.stream
-        with self._waiting:
-            events = stream.read()
+        events = connection.read(self.waiting)
         if not self._source.means_no_session(events):
             return events
         try:
-            with self._waiting:
-                return events + stream.read()
+            return events + connection.read(self.waiting)
         except Disconnected as end:
             if end.outcome.kind in (Kind.ENDED, Kind.BROKEN):
                 raise Disconnected(Outcome(Kind.GONE, "the answer was one error event and the end", 200)) from end
@@ -247,8 +240,8 @@ class SessionWorker:
         self.stream.closed(timed_out=connection.replay is Replay.TIMED_OUT)
         self._counters.add_connection(stream)
         self._history = with_reconnection_time(self._history, stream.reconnection_time)
-        repeats, has_only_known = self.stream.is_repeating, self.stream.has_only_known
-        if not repeats and connection.has_worked(self._now(), is_new=not has_only_known):
+        is_new = not self.stream.has_only_known
+        if not self.stream.is_repeating and connection.has_worked(self._now(), is_new=is_new):
             self._history = after_block(self._history)
 
     # Between two connections
@@ -286,7 +279,7 @@ class SessionWorker:
 
     def _reconnect(self, seconds: float) -> None:
         self._become(Signal.LOST)
-        with self._waiting:
+        with self.waiting:
             if self.stream.stopped.wait(seconds):
                 raise Stopped
         self._counters.reconnects += 1

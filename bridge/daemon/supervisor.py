@@ -8,6 +8,8 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
+from bridge.daemon.capacity import Capacity
+from bridge.daemon.left_out import LeftOut
 from bridge.daemon.limits import set_switch_interval
 from bridge.daemon.reader_watch import ReaderWatch
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
@@ -34,18 +36,21 @@ class Supervisor:
     Thread rule: the main thread, except for ``sessions`` and ``servers`` (any).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts, given once
         self,
         sources: Mapping[str, Source],
         shard_count: int,
         delivery: Delivery,
         stall_detector: StallDetector,
         changed: Callable[[], None],
+        capacity: Capacity,
     ) -> None:
         """``changed`` wakes the thread that calls ``tick``."""
         self._delivery = delivery
         self._stall_detector = stall_detector
+        self.capacity = capacity
         self._running = RunningSessions(sources)
+        self._left_out = LeftOut(capacity)
         checkpoints = RestoredCheckpoints({name: source.settings for name, source in sources.items()})
         self.shards = ShardSessions(shard_count, delivery, self._running, checkpoints)
         self._servers = {name: ServerSessions(source, self.shards, changed) for name, source in sources.items()}
@@ -71,6 +76,7 @@ class Supervisor:
         self.readers.look([each.seen() for each in running], now)
         for server in self._servers.values():
             self._start_sessions(server)
+        self._left_out.report(now)
 
     def stop(self) -> None:
         for server in self._servers.values():
@@ -84,15 +90,17 @@ class Supervisor:
         return len(self._running) > 0 or any(server.source.settings.discover for server in self._servers.values())
 
     def sessions(self, now: float) -> tuple[SessionSnapshot, ...]:
-        return self._running.snapshots(now)
+        return (*self._running.snapshots(now), *self._left_out.snapshots())
 
     def servers(self) -> dict[str, ServerSnapshot]:
-        return {name: self._servers[name].snapshot(counters) for name, counters in self._running.ended().items()}
+        found = {name: self._servers[name].snapshot(counters) for name, counters in self._running.ended().items()}
+        return {name: self._left_out.added(name, each) for name, each in found.items()}
 
     def _start_sessions(self, server: ServerSessions) -> None:
         """Start the sessions that may connect soon; the rest follows at the next ticks."""
         allowed, until = server.source.connection_rate.available(_START_AHEAD), monotonic() + _STARTING
-        for key in server.to_start(self._running.ids_of(server.source.name)):
+        wanted = server.to_start(self._running.ids_of(server.source.name))
+        for key in self._left_out.fitting(server.source.name, wanted, len(self._running)):
             if allowed <= 0 or monotonic() > until:
                 self.is_behind = allowed > 0
                 return
@@ -108,4 +116,5 @@ class Supervisor:
         stream = SessionStream(key, source, publisher, restored, lease, self._stall_detector)
         session = RunningSession(key, SessionWorker(stream, source), publisher, lease)
         self._running.add(session)
-        session.worker.start()
+        if not session.worker.start():
+            self.capacity.refused(len(self._running) - 1, monotonic())

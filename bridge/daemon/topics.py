@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import NamedTuple
 
@@ -226,10 +226,11 @@ Watch = Callable[[Settings, ClientProperties, TopicLimits, Followers], TopicWatc
 def prepare_topics(settings: Settings, clients: ClientProperties) -> TopicLimits:
     """Create or check the topics, and check that Kafka allows the transactions that the settings need."""
     config = clients.of("mix-bridge")
-    limits = prepare(settings, TopicAdmin(config))
+    admin = TopicAdmin(config)
+    limits = prepare(settings, admin)
     if settings.delivery.guarantee == "exactly_once":
         try_transactions(config, trial_transactional_id(settings.namespace), _TRIAL)
-    return limits
+    return replace(limits, brokers=admin.brokers())
 
 
 def watch_topics(

@@ -59,6 +59,7 @@ class Lease:
         self._prover = prover
         self._state = LeaseState.ACTIVE
         self._changed = threading.Condition()
+        self._waiting = 0
 
     @property
     def is_over(self) -> bool:
@@ -69,6 +70,11 @@ class Lease:
     def is_suspended(self) -> bool:
         """Whether the owner of the shard is not known at present."""
         return self._state is LeaseState.SUSPENDED
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether any thread waits for a proof."""
+        return self._waiting > 0
 
     def revoke(self) -> None:
         """End it, immediately and for ever."""
@@ -110,6 +116,15 @@ class Lease:
         def is_over() -> bool:
             return self.is_over or stopped()
 
+        with self._changed:
+            self._waiting += 1
+        try:
+            return self._prove(is_over)
+        finally:
+            with self._changed:
+                self._waiting -= 1
+
+    def _prove(self, is_over: Callable[[], bool]) -> bool:
         asked_at = monotonic()
         while not is_over():
             if self.is_suspended:

@@ -82,6 +82,8 @@ class TopicLimits:
     warnings: tuple[Mistake, ...] = ()
     ids: Mapping[str, str | None] = field(default_factory=dict)
     """Topic ids by name; empty where topics are not described."""
+    brokers: int = 1
+    """Of the cluster: each client has a thread for each of them."""
     counts: PartitionCounts = field(default_factory=PartitionCounts)
     """The partitions of each topic; the topic watch keeps them up to date."""
 

@@ -93,7 +93,7 @@ def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UN
     sessions = _sessions(snapshot, unconnected_states)
     shards = (_restore(snapshot), *_shards(snapshot))
     kafka = (*shards, _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
-    return Verdict((*kafka, _servers(snapshot), sessions))
+    return Verdict((*kafka, _servers(snapshot), sessions, *_limits(snapshot)))
 
 
 def _loop(name: str, age: float) -> Check:
@@ -195,3 +195,12 @@ def _sessions(snapshot: BridgeSnapshot, unconnected_states: Collection[str]) -> 
     servers = ", ".join(sorted({each.server for each in failing}))
     advice = f"check that these servers run and can be reached: {servers}; /api/status has the error of each session"
     return Check("sessions", ok=False, detail=f"{summary}: {advice}")
+
+
+def _limits(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
+    """No check while every session has a thread."""
+    count = sum(each.without_thread for each in snapshot.servers.values())
+    if not count:
+        return ()
+    advice = "raise the limit of threads (pids.max, ulimit -u) or of open files; the log names it; or add a replica"
+    return (Check("limits", ok=False, detail=f"{count} sessions have no thread and are not bridged: {advice}"),)

@@ -11,6 +11,7 @@ from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import Position, SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.stream.overlap import OverlapWindow
+from bridge.daemon.capacity import Capacity, Fit, Reserve
 from bridge.daemon.discovery import Discovery
 from bridge.daemon.server_sessions import ServerSessions
 from bridge.daemon.source import Source
@@ -79,7 +80,8 @@ def test_an_old_session_with_a_checkpoint_starts_again(monkeypatch: Any) -> None
         mix.listed = [listing("ended", createdAt=OLD), listing("new-to-us", createdAt=OLD)]
         checkpoint = Checkpoint(key, Position(1, 3, "3"), "ended", 0, "", OverlapWindow.starting("3"))
         sources = {"local": source(mix.url, created_within="1h")}
-        supervisor = Supervisor(sources, 1, cast("Delivery", None), StallDetector(), lambda: None)
+        unlimited = Capacity(Reserve(0, 0), lambda _: Fit())
+        supervisor = Supervisor(sources, 1, cast("Delivery", None), StallDetector(), lambda: None, unlimited)
         supervisor.shards.acquire(Lease(0, SoleOwner()), {key: Restored(checkpoint, is_stale=False)})
         supervisor.start()
         try:

@@ -89,24 +89,24 @@ def test_real_workers_wait_wherever_they_may_wait_for_long() -> None:
         mix.streams = {"a": mute}
         with running_worker(source(mix.url)) as (worker, _):
             assert silent.wait(TIMEOUT)
-            assert not worker.stream.waiting.is_busy
+            assert not worker.waiting.is_busy
         mix.streams = {"a": lambda peer: peer.send(answer(500))}
         with running_worker(source(mix.url, reconnect_min="1h", reconnect_max="1h")) as (worker, _):
-            wait_until(lambda: worker.state is State.WAITING and not worker.stream.waiting.is_busy)
+            wait_until(lambda: worker.state is State.WAITING and not worker.waiting.is_busy)
         mix.streams = {"a": (feed := Feed(1))}
         with running_worker(source(mix.url)) as (worker, publisher):
-            wait_until(lambda: publisher.position.sequence == 1 and not worker.stream.waiting.is_busy)
-            moves = worker.stream.waiting.moves
+            wait_until(lambda: publisher.position.sequence == 1 and not worker.waiting.is_busy)
+            moves = worker.waiting.moves
             feed.add(1)
-            wait_until(lambda: worker.stream.waiting.moves > moves)
+            wait_until(lambda: worker.waiting.moves > moves)
         stuck = session_worker(source(mix.url), publisher := Stuck())
         stuck.start()
-        wait_until(lambda: stuck.state is State.STREAMING and stuck.stream.waiting.is_busy)
-        moves = stuck.stream.waiting.moves
+        wait_until(lambda: stuck.state is State.STREAMING and stuck.waiting.is_busy)
+        moves = stuck.waiting.moves
         feed.add(1)
-        assert stuck.stream.waiting.is_busy
-        assert stuck.stream.waiting.moves == moves
+        assert stuck.waiting.is_busy
+        assert stuck.waiting.moves == moves
         stuck.stop()
         publisher.released.set()
         wait_until(lambda: not stuck.is_alive)
-        assert not stuck.stream.waiting.is_busy
+        assert stuck.is_over

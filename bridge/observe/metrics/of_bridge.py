@@ -54,6 +54,12 @@ FAMILIES = (
         "If it stays 0, check Kafka and the log.",
     ),
     Family(
+        "session_capacity", Kind.GAUGE, (),
+        "Sessions that fit into the process's limits of threads and file descriptors; absent if no limit is known.",
+        lambda scrape: {} if scrape.snapshot.session_capacity is None else one(scrape.snapshot.session_capacity),
+        "If sessions_not_bridged is above 0, raise the limit that the log names, or add a replica.",
+    ),
+    Family(
         "buffer_bytes", Kind.GAUGE, (), "Bytes read and not yet acknowledged, all sessions.",
         lambda scrape: one(scrape.snapshot.buffer_bytes),
         "Near buffer_limit_bytes readers wait: Kafka is slower than the servers, or away.",
