@@ -97,10 +97,8 @@ def _identity(record: logging.LogRecord) -> tuple[Hashable, ...] | None:
     is_chosen = bool(line.pop(LIMITED, False))
     if not is_chosen and ("session" not in line or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)):
         return None
-    # The delivery threads write a session as `<server>/<session id>`.
-    server = line.get("server") or str(line.get("session", "")).partition("/")[0]
     event = (record.name, record.levelno, line.get("event"), _error_type(line.get("exc_info")))
-    return (*event, server, str(line.get("reason")))
+    return (*event, str(line.get("server")), str(line.get("reason")))
 
 
 def _error_type(exc_info: object) -> object:

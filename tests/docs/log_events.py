@@ -25,6 +25,7 @@ _METHODS = {*_LEVELS, "log", "level"}
 """``level`` is a variable that holds one of the methods."""
 _OF_LIBRARY = re.compile(r"logging\.getLogger\('([^']+)'\)\.(\w+)")
 _SESSION = ("server", "session")
+_NOT_FIELDS = {"exc_info", "limited"}
 _INTRODUCTION = """\
 # Logs
 
@@ -34,6 +35,9 @@ Logs go to stderr, one line for each event: JSON, or text on a terminal (`log.fo
 `level`, `event` and `logger`; the fields below follow. `event` is constant: filter by it. Lines about a session have
 `server` and `session`. Nothing is logged per event of a stream: a line is about a connection, a shard, a topic or a
 failure. An unexpected error adds `exception`, its traceback: please report it.
+
+Repeated lines about sessions, and some others, are left out for 30 seconds. Then one line has `repeats`, their number,
+and `sessions`, the number of their sessions ([Operating mix-bridge](operations.md#log-lines)).
 
 Lines of the Kafka client library (librdkafka) have the logger `bridge.kafka.librdkafka`; `event` is the library's text.
 """
@@ -85,7 +89,7 @@ def _name(function: ast.expr) -> str:
 
 def _fields(call: ast.Call) -> list[str]:
     """The names of the fields; ``**key.log_fields`` are those of a session."""
-    named = [(each.arg,) if each.arg is not None else _SESSION for each in call.keywords if each.arg != "exc_info"]
+    named = [(each.arg,) if each.arg is not None else _SESSION for each in call.keywords if each.arg not in _NOT_FIELDS]
     return [name for names in named for name in names]
 
 

@@ -60,13 +60,6 @@ def test_each_server_and_reason_has_one_line_per_interval_with_the_number_of_the
     assert repeats.admits(lines[0], 200 + 3 * INTERVAL)
 
 
-def test_a_line_of_delivery_names_the_server_in_its_session() -> None:
-    repeats = RepeatLimiter()
-    assert repeats.admits(line("refused", session="one/a"), 0.0)
-    assert repeats.admits(line("refused", session="two/a"), 0.0)
-    assert not repeats.admits(line("refused", session="one/b"), 0.0)
-
-
 def test_other_lines_are_not_limited_unless_they_ask_for_it() -> None:
     repeats = RepeatLimiter()
     assert all(repeats.admits(line("shard acquired", shard=at), 0.0) for at in range(8))
@@ -83,7 +76,7 @@ def test_each_type_of_error_is_written() -> None:
         try:
             raise error  # noqa: TRY301 - the caller's handler is what is tested
         except Exception:  # noqa: BLE001 - the error of the line
-            return repeats.admits(line("a bug", session="one/a", exc_info=True), 0.0)
+            return repeats.admits(line("a bug", server="one", session="a", exc_info=True), 0.0)
 
     assert [failed(each) for each in (ValueError(), KeyError(), ValueError(), KeyError())] == [True, True, False, False]
     assert [each.msg["exc_info"][0] for each in repeats.due(INTERVAL)] == [ValueError, KeyError]  # type: ignore[index]
@@ -110,7 +103,9 @@ def test_lines_of_the_kafka_client_are_the_same_for_all_clients_and_durations() 
 def test_the_number_of_kinds_is_limited() -> None:
     """A reason that an outsider chooses must not fill the memory."""
     repeats = RepeatLimiter()
-    admitted = sum(repeats.admits(line("x", session="a/b", reason=str(at)), 0.0) for at in range(5 * MOST_KINDS))
+    admitted = sum(
+        repeats.admits(line("x", server="a", session="b", reason=str(at)), 0.0) for at in range(5 * MOST_KINDS)
+    )
     assert admitted == MOST_KINDS + 1
     assert len(repeats._kinds) == MOST_KINDS + 1
 
