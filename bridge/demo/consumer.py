@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from bridge.clock import monotonic
-from bridge.demo.consumed_record import ConsumedRecord, NotUnderstood, understand
+from bridge.consumer import Event, NotAnEvent, event_of_message
 from bridge.demo.summary import ReceivedEvents
 from bridge.errors import Unreachable
 
@@ -36,7 +36,7 @@ class EventConsumer:
         self.failure: str | None = None
         """Why it stopped early; None while it reads."""
         self._partitions = [(topic, number) for topic, count in partitions.items() for number in range(count)]
-        self._new: deque[ConsumedRecord] = deque(maxlen=_KEPT)
+        self._new: deque[Event] = deque(maxlen=_KEPT)
         self._added = self._returned = 0
         self._finishing = threading.Event()
         self._stopping = threading.Event()
@@ -57,7 +57,7 @@ class EventConsumer:
         self._consumer.assign([TopicPartition(*each, OFFSET_BEGINNING) for each in self._partitions])
         self._thread.start()
 
-    def new_records(self) -> tuple[list[ConsumedRecord], int]:
+    def new_records(self) -> tuple[list[Event], int]:
         """Return the records since the last call, and how many more there were that are no longer kept."""
         added, records = self._added, []
         while self._new:
@@ -109,17 +109,11 @@ class EventConsumer:
             self._receive(message)
 
     def _receive(self, message: Message) -> None:
-        topic, partition = message.topic(), message.partition()
-        headers = [(name, _bytes(content)) for name, content in dict(message.headers() or ()).items()]
         try:
-            record = understand(_bytes(message.key()), _bytes(message.value()), headers)
-        except NotUnderstood:
+            event = event_of_message(message)
+        except NotAnEvent:
             self.received.not_understood += 1
             return
-        if self.received.add(topic or "", -1 if partition is None else partition, record):
-            self._new.append(record)
+        if self.received.add(event):
+            self._new.append(event)
             self._added += 1
-
-
-def _bytes(content: str | bytes | None) -> bytes | None:
-    return content.encode() if isinstance(content, str) else content

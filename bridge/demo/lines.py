@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bridge.consumer import Event
 from bridge.core.terminal_text import visible
-from bridge.demo.consumed_record import ConsumedRecord
 
 _DELTAS = {"thinking": "content", "content": "content", "tool_use_parameter_delta": "input"}
 """Events that carry a piece of a longer text, and the member that contains it."""
@@ -148,9 +148,9 @@ class LineBuilder:
     def __init__(self) -> None:
         self._open: dict[str, _OpenLine] = {}
 
-    def add(self, record: ConsumedRecord, now: float) -> Iterator[Line]:
+    def add(self, record: Event, now: float) -> Iterator[Line]:
         """Yield the lines that this event completes, in the session's order."""
-        session, event, members = record.session, record.event, members_of(record.data)
+        session, event, members = record.session, record.type, members_of(record.data)
         if members is None or event not in _DELTAS or record.dead_letter:
             yield from self._finish(session)
             yield _line(record, members)
@@ -187,9 +187,9 @@ def _origin(members: Members) -> tuple[str, str, str]:
     return parent, message, call
 
 
-def _line(record: ConsumedRecord, members: Members | None) -> Line:
-    text, style = describe(record.event, record.data, members)
+def _line(record: Event, members: Members | None) -> Line:
+    text, style = describe(record.type, record.data, members)
     if record.dead_letter:
         text, style = printable(f"dead letter, {record.dead_letter}: {text}"), BAD
     is_nested = bool(members and member_text(members, "parentToolCallId"))
-    return Line(record.session, printable(record.event), text, style, is_nested=is_nested)
+    return Line(record.session, printable(record.type), text, style, is_nested=is_nested)

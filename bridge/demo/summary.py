@@ -1,7 +1,7 @@
 """Compares what arrived with what was sent. Pure.
 
-``ReceivedEvents`` follows the rule for consumers: keep the highest ``sequence`` per key and topic-partition, and drop a
-record that is not above it. The comparison uses the server's journal and the records, nothing of the bridge.
+``ReceivedEvents`` follows the rule for consumers. The comparison uses the server's journal and the records, nothing of
+the code that wrote them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 
-from bridge.demo.consumed_record import ConsumedRecord
+from bridge.consumer import Event, Place, Rule
+from bridge.consumer.rule import place_of
 
 _DIGEST_BYTES = 16
 """128 bits, so that no two of a day's events share a digest by chance."""
@@ -27,33 +28,36 @@ class ReceivedEvents:
     """The fingerprints of all accepted records, about 60 bytes each. One thread writes."""
 
     def __init__(self) -> None:
-        self._highest: dict[tuple[str, str, int], str] = {}
-        self._fingerprints: dict[tuple[str, str, int], list[bytes]] = {}
+        self._rule = Rule()
+        self._fingerprints: dict[Place, list[bytes]] = {}
         self._repeats: Counter[str] = Counter()
         self.accepted = 0
         """Records that were new."""
         self.not_understood = 0
         """Records that are not as described."""
 
-    def add(self, topic: str, partition: int, record: ConsumedRecord) -> bool:
-        """Add the records of each topic-partition in order of offset. Return whether the record was new."""
-        place = (record.session, topic, partition)
-        if record.sequence <= self._highest.get(place, ""):
-            self._repeats[record.session] += 1
+    def add(self, event: Event) -> bool:
+        """Add the events of each topic-partition in order of offset. Return whether the event was new."""
+        if not self._rule.accepts(event):
+            self._repeats[event.session] += 1
             return False
-        self._highest[place] = record.sequence
-        self._fingerprints.setdefault(place, []).append(fingerprint(record.id, record.event, record.data))
+        digest = fingerprint(event.sse_id or "", event.type, event.data)
+        self._fingerprints.setdefault(place_of(event), []).append(digest)
         self.accepted += 1
         return True
 
     def sessions(self) -> set[str]:
         """Return all sessions with an accepted record. Any thread."""
-        return {session for session, _, _ in list(self._fingerprints)}
+        return {_session_of(place) for place in list(self._fingerprints)}
 
     def compare(self, session: str, sent: Sequence[bytes]) -> Counts:
         """Compare the session's records with the fingerprints of its journal."""
-        streams = [stream for (owner, _, _), stream in self._fingerprints.items() if owner == session]
+        streams = [stream for place, stream in self._fingerprints.items() if _session_of(place) == session]
         return compare(sent, streams, self._repeats[session])
+
+
+def _session_of(place: Place) -> str:
+    return place.key.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.demo.consumed_record import ConsumedRecord
+from bridge.consumer import Event
 from bridge.demo.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, describe, members_of, printable
 from bridge.mix.events import VALIDATORS
 from bridge.simulator.scripts.agent_script import AgentScript
+from tests.fakes.consumed_events import consumed_event
 
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5)
 MEMBERS = ("content", "name", "input", "toolName", "progress", "choices", "reasoningDuration", "attempt", "success")
@@ -22,8 +24,8 @@ def shown(event: str, **fields: object) -> str:
     return describe(event, data, members_of(data)).text
 
 
-def record(event: str, session: str = "amber", **fields: object) -> ConsumedRecord:
-    return ConsumedRecord(session, event, "1", "0000000001:000000000001", json.dumps(fields).encode())
+def record(event: str, session: str = "amber", **fields: object) -> Event:
+    return consumed_event(json.dumps(fields).encode(), type=event, session=session)
 
 
 @given(st.text())
@@ -81,7 +83,7 @@ def test_every_event_of_the_agents_is_counted_on_some_line():
     for number in range(500):
         event = next(script)
         events += 1
-        lines += builder.add(ConsumedRecord("amber", event.name, "", f"0000000001:{number:012}", event.data), 0.0)
+        lines += builder.add(consumed_event(event.data, number, type=event.name, sse_id=None), 0.0)
     lines += builder.rest()
     assert sum(line.events for line in lines) == events
     assert len(lines) < events / 2
@@ -121,6 +123,6 @@ def test_the_text_of_a_subagent_is_a_line_of_its_own():
 
 
 def test_a_dead_letter_is_shown_with_its_reason():
-    dead = record("content", content="x")._replace(dead_letter="schema")
+    dead = replace(record("content", content="x"), dead_letter="schema")
     (line,) = LineBuilder().add(dead, 0.0)
     assert (line.text, line.style) == ("dead letter, schema: x", BAD)

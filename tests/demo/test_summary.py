@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from bridge.demo.consumed_record import ConsumedRecord
+from dataclasses import replace
+
+from bridge.consumer import Event
 from bridge.demo.summary import Counts, ReceivedEvents, compare, fingerprint, summarize
+from tests.fakes.consumed_events import consumed_event
 
 SESSION = "amber"
 DATA = [f'{{"content":"{number}"}}'.encode() for number in range(1, 11)]
 
 
-def record(sequence: int, *, epoch: int = 1, event_id: int | None = None, data: bytes | None = None) -> ConsumedRecord:
+def record(sequence: int, *, epoch: int = 1, event_id: int | None = None, data: bytes | None = None) -> Event:
     """Return the ``sequence``-th event of the journal, with the given differences."""
     number = event_id or sequence
-    text = f"{epoch:010}:{sequence:012}"
-    return ConsumedRecord(SESSION, "content", str(number), text, DATA[number - 1] if data is None else data)
+    sent = DATA[number - 1] if data is None else data
+    return consumed_event(sent, sequence, epoch=epoch, sse_id=str(number), session=SESSION)
 
 
-def result(*records: ConsumedRecord, partition: int = 0) -> Counts:
+def result(*records: Event) -> Counts:
     received = ReceivedEvents()
     for one in records:
-        received.add("mix.events", partition, one)
+        received.add(one)
     return totals_of(received)
 
 
@@ -73,7 +76,7 @@ def test_two_events_in_the_wrong_order_are_found_despite_rising_numbers():
 
 
 def test_an_event_under_another_session_is_lost_and_altered():
-    total = result(*ALL[:9], ALL[9]._replace(session="birch"))
+    total = result(*ALL[:9], replace(ALL[9], session="birch"))
     assert (total.lost, total.altered) == (1, 1)
 
 
@@ -87,18 +90,18 @@ def test_dead_letters_count_as_arrived():
     """They have their own topic, and order is compared within each topic-partition."""
     received = ReceivedEvents()
     for one in (ALL[2], ALL[6]):
-        received.add("mix.dead-letters", 0, one)
+        received.add(replace(one, topic="mix.dead-letters"))
     for one in [*ALL[:2], *ALL[3:6], *ALL[7:]]:
-        received.add("mix.events", 0, one)
+        received.add(one)
     assert totals_of(received) == Counts(sent=10, arrived=10)
 
 
 def test_the_rule_is_per_topic_partition():
     """The highest number of one partition does not affect another."""
     received = ReceivedEvents()
-    assert received.add("mix.events", 0, ALL[5])
-    assert received.add("mix.events", 1, ALL[2])
-    assert not received.add("mix.events", 0, ALL[2])
+    assert received.add(ALL[5])
+    assert received.add(replace(ALL[2], partition=1))
+    assert not received.add(ALL[2])
 
 
 def test_the_same_data_under_two_ids_are_two_events():

@@ -13,9 +13,10 @@ import pytest
 from confluent_kafka import Producer
 
 from bridge.clock import unix_ms
+from bridge.consumer.envelope import members_of
 from bridge.core.records.claim import CLAIM_KEY
 from tests.support.mix import MixServer, prove
-from tests.support.rule import members_of, understand
+from tests.support.rule import understand
 from tests.support.scene import (
     accepted,
     checkpoints,

@@ -112,7 +112,14 @@ def wait_checkpoint(kafka: str, namespace: str, session_id: str, is_it: Callable
     return wait_until(newest, 20, f"such a checkpoint of {session_id}", 0.1)
 
 
-def write(kafka: str, topic: str, key: bytes, value: bytes | None, partition: int = 0) -> int:
+def write(  # noqa: PLR0913, PLR0917 - the parts of a record
+    kafka: str,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    partition: int = 0,
+    headers: dict[str, str | bytes | None] | None = None,
+) -> int:
     """Write one record as a foreign writer would; return its offset."""
     offsets: list[int] = []
 
@@ -121,6 +128,6 @@ def write(kafka: str, topic: str, key: bytes, value: bytes | None, partition: in
         offsets.append(message.offset())
 
     producer = Producer({"bootstrap.servers": kafka, "log_level": 2, "allow.auto.create.topics": False})
-    producer.produce(topic, value, key, partition=partition, on_delivery=report)
+    producer.produce(topic, value, key, partition=partition, headers=headers, on_delivery=report)
     assert producer.flush(TIMEOUT) == 0
     return offsets[0]

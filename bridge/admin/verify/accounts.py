@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bridge.admin.verify.number_set import NumberSet
+from bridge.consumer.rule import HighestSequences
 from bridge.core.identity import partition_of
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX
 from bridge.core.records.lifecycle import StoredLifecycleEvent
@@ -94,8 +95,8 @@ class SessionAccount:
     checkpoint: EventSequence | None = None
     gaps: Gaps = field(default_factory=Gaps)
     replayed: int = 0
-    seen: dict[Place, EventSequence] = field(default_factory=dict)
-    """The highest number in each place."""
+    rule: HighestSequences[Place, EventSequence] = field(default_factory=HighestSequences)
+    """The rule that consumers follow."""
     first_within: dict[Place, EventSequence] = field(default_factory=dict)
     """The first number in each place without its beginning."""
     first_after: EventSequence = AFTER_ALL
@@ -110,13 +111,11 @@ class SessionAccount:
             self.replayed += 1
             epoch.replays.add(record.sequence)
             return
-        number, highest = EventSequence(record.epoch, record.sequence), self.seen.get(place, BEFORE_ALL)
+        number = EventSequence(record.epoch, record.sequence)
         if self.cut:
             self._find_edge(place, timestamp_ms, number)
         is_new = epoch.count(record.sequence, dead_letter=record.dead_letter)
-        if number > highest:
-            self.seen[place] = number
-        elif is_new:
+        if not self.rule.raise_to(place, number) and is_new:
             epoch.out_of_order += 1
             epoch.hidden.add(record.sequence)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.rule import follow, members_of, understand
+from bridge.consumer.envelope import members_of
+from tests.support.rule import follow, understand
 from tests.support.topics import Read
 
 
@@ -18,7 +19,7 @@ def structured(epoch: int, sequence: int, data: str = '{"type":"x"}', **changes:
     more = str(changes.pop("more", ""))
     kind = str(changes.pop("kind", "application/json"))
     value = (
-        f'{{"specversion":"1.0","type":"mix.content","datacontenttype":"{kind}","epoch":"{epoch:010}",'
+        f'{{"specversion":"1.0","source":"/mix/local/sessions/s1","type":"mix.content","datacontenttype":"{kind}","epoch":"{epoch:010}",'
         f'"sequence":"{epoch:010}:{sequence:012}",{more}"data":{data}}}'
     )
     headers = {"content-type": "application/cloudevents+json; charset=UTF-8"}
