@@ -16,6 +16,7 @@ from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
 from bridge.cli.status import status
+from bridge.cli.tail import tail
 from bridge.cli.verify import verify
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
@@ -98,6 +99,18 @@ app.command(
         },
     ),
 )(log_level)
+app.command(
+    cls=described(
+        "mix-bridge tail 'local/*' --type 'tool_*' --since 10m",
+        "mix-bridge tail --topic dead-letters --format json | jq .error",
+        codes={
+            EXIT_OK: "ended as requested, also by Ctrl-C or a closed pipe",
+            EXIT_SETTINGS: "wrong settings, or no such topic",
+        },
+        more=(EXIT_UNREACHABLE, EXIT_FATAL),
+    ),
+    short_help="Print records as they arrive.",
+)(tail)
 app.command(
     cls=described(
         "mix-bridge verify --session local/abc --since 24h",

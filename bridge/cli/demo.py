@@ -25,7 +25,8 @@ _SCREEN_TIMEOUT = 10
 """Seconds from a signal to the end of the process if the signal is not noticed: drawing normally takes milliseconds."""
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """Parse ``--for``: a duration of more than 0."""
     from bridge.settings.quantities import parse_duration
 
     try:
@@ -42,7 +43,9 @@ def demo(
     context: typer.Context,
     seconds: Annotated[
         float | None,
-        typer.Option("--for", metavar="DURATION", parser=_seconds, help="End after this time, for example 10s or 2m."),
+        typer.Option(
+            "--for", metavar="DURATION", parser=seconds_of, help="End after this time, for example 10s or 2m."
+        ),
     ] = None,
     sessions: Annotated[int, typer.Option(min=1, max=200, help="Agent sessions at the start.")] = 4,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Events per second of each session.")] = 10.0,

@@ -35,7 +35,9 @@ class Event:
     partition: int
     offset: int
     dead_letter: str | None = None
-    """The reason, if it is a dead letter."""
+    """The reason, if it is a dead letter: ``schema``, ``oversize``, ..."""
+    error: str | None = None
+    """What was wrong with it, on one line, if it is a dead letter."""
 
     @property
     def key(self) -> str:

@@ -14,7 +14,7 @@ from bridge.consumer.record import NotAnEvent, event_of_message
 from bridge.consumer.rule import Place, Rule, place_of
 from bridge.consumer.stores import MemoryStore, Store
 
-_log = logging.getLogger("bridge.consumer")
+_logger = logging.getLogger("bridge.consumer")
 _POLL = 0.5
 """Longest wait for a record, in seconds: Python handles signals only between two waits."""
 CONFIG = MappingProxyType(
@@ -149,7 +149,7 @@ class Events:
         except NotAnEvent as foreign:
             self.foreign += 1
             if self.foreign == 1:
-                _log.warning(
+                _logger.warning(
                     "%s partition %d offset %d is skipped: %s (others will only be counted)",
                     *(topic, partition, offset, foreign),
                 )
@@ -195,7 +195,7 @@ class Events:
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except (KafkaException, RuntimeError) as error:  # RuntimeError: the consumer is closed
-            _log.warning("the offsets could not be committed, so events will come again: %s", error)
+            _logger.warning("the offsets could not be committed, so events will come again: %s", error)
         else:
             self._offsets.clear()
 
@@ -210,4 +210,4 @@ def _judge(error: KafkaError) -> None:
     if error.fatal() or not (error.code() in _PASSING or error.retriable()):
         raise KafkaException(error)
     if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
-        _log.warning("Kafka: %s", error.str())
+        _logger.warning("Kafka: %s", error.str())

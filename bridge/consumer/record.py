@@ -123,6 +123,7 @@ def _event(where: Where, key: tuple[str, str], attributes: Mapping[str, Any], da
         where.partition,
         where.offset,
         attributes.get("reason"),
+        attributes.get("error"),
     )
 
 

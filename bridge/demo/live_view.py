@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from bridge.admin.tail.lines import Line, LineBuilder
 from bridge.clock import monotonic
-from bridge.demo.lines import Line, LineBuilder
 from bridge.demo.screen import Screen
 from bridge.demo.system import DemoSystem
 

@@ -63,6 +63,11 @@ class PartitionReader:
         with _translated():
             return self._consumer.position([TopicPartition(*partition)])[0].offset
 
+    def end(self, partition: Partition) -> int:
+        """Return the end of a partition as the last answer of its broker named it; negative before the first one."""
+        with _translated():
+            return self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
+
     def poll(self, limit: int, timeout: float, *, fill: bool = False) -> list[KafkaMessage]:
         """Wait up to ``timeout`` seconds for records, and return at most ``limit``, errors of partitions included.
 

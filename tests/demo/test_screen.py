@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 
-from bridge.demo.lines import Line
-from bridge.demo.screen import Screen, short
+from bridge.admin.tail.line_printer import short
+from bridge.admin.tail.lines import Line
+from bridge.demo.screen import Screen
 from bridge.demo.summary import Counts, Summary
 
 
@@ -23,7 +24,7 @@ def printed(act) -> list[str]:
 
 def test_without_a_terminal_lines_are_plain():
     """No colours, no cursor movements, one output line per line, no markup."""
-    line = Line("amber", "content", "[bold]:smile:[/] " + "x" * 300, "default", 3)
+    line = Line("demo/amber", "content", "[bold]:smile:[/] " + "x" * 300, "default", 3)
     shown = printed(lambda screen: (screen.show([line]), screen.status("01:05 │ 20 events/s", [1, 10])))
     assert len(shown) == 2
     assert "\x1b" not in "".join(shown)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from bridge.admin.patterns import matches
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import DeadLetter, Place
 from bridge.core.records.numbers import EventSequence
@@ -34,15 +34,11 @@ class DeadLetterFilter:
         named = self.places or self.numbers
         return (
             (not named or letter.place in self.places or letter.number in self.numbers)
-            and (not self.sessions or any(_matches(str(letter.key), each) for each in self.sessions))
+            and (not self.sessions or any(matches(str(letter.key), each) for each in self.sessions))
             and self.reason in (None, letter.reason)
-            and _matches(letter.event, self.event)
+            and matches(letter.event, self.event)
             and (self.since_ms is None or letter.received_ms >= self.since_ms)
         )
-
-
-def _matches(text: str, pattern: str | None) -> bool:
-    return pattern is None or text == pattern or fnmatchcase(text, pattern)
 
 
 def parse_reference(text: str) -> Place | EventSequence:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.admin.tail.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, describe, members_of, printable
 from bridge.consumer import Event
-from bridge.demo.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, describe, members_of, printable
 from bridge.mix.events import VALIDATORS
 from bridge.simulator.scripts.agent_script import AgentScript
 from tests.fakes.consumed_events import consumed_event
@@ -94,7 +94,9 @@ def test_pieces_of_one_text_become_one_line():
     for piece in ("The weekly ", "export ", "holds it."):
         assert not list(builder.add(record("content", content=piece), 0.0))
     completed = list(builder.add(record("complete", content="."), 0.1))
-    assert completed[0] == Line("amber", "content", "The weekly export holds it.", PLAIN, 3)
+    assert completed[0] == Line(
+        "local/amber", "content", "The weekly export holds it.", PLAIN, 3, time=record("content").time
+    )
     assert completed[1].event == "complete"
 
 
@@ -103,7 +105,10 @@ def test_sessions_do_not_mix():
     list(builder.add(record("content", content="one "), 0.0))
     list(builder.add(record("content", session="birch", content="other"), 0.0))
     list(builder.add(record("content", content="one"), 0.0))
-    assert [(line.session, line.text) for line in builder.rest()] == [("amber", "one one"), ("birch", "other")]
+    assert [(line.session, line.text) for line in builder.rest()] == [
+        ("local/amber", "one one"),
+        ("local/birch", "other"),
+    ]
 
 
 def test_an_unfinished_line_is_shown_after_a_while():

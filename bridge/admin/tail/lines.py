@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from bridge.consumer import Event
+from bridge.consumer.record import LIFECYCLE
 from bridge.core.terminal_text import visible
 
 _DELTAS = {"thinking": "content", "content": "content", "tool_use_parameter_delta": "input"}
 """Events that carry a piece of a longer text, and the member that contains it."""
 _LONGEST_TEXT = 150
 """Characters after which a line is shown: about the width of a wide screen."""
-_LONGEST_WAIT = 1.5
+LONGEST_WAIT = 1.5
 """Seconds after which an unfinished line is shown: a screen without movement looks dead."""
 
 
@@ -63,6 +65,9 @@ def member_text(members: Members, name: str) -> str:
 
 def describe(event: str, data: bytes, members: Members | None) -> EventText:
     """Describe an event; ``members`` are those of its data."""
+    if members is not None and event.startswith(LIFECYCLE):
+        style = GOOD if event.removeprefix(LIFECYCLE) in _NORMAL else BAD
+        return EventText(printable("{reason}: {detail}".format_map(_Texts(members))), style)
     if members is None or event not in _FORMATS:
         return EventText(printable(data[: 4 * LONGEST].decode(errors="replace")), PLAIN)
     template, style = _FORMATS[event]
@@ -120,16 +125,23 @@ _FORMATS: Mapping[str, tuple[str | Callable[[Members], EventText], str]] = {
 """For each event a template and its style, or a function that returns both."""
 
 
+_NORMAL = frozenset({"attached", "resumed", "ended"})
+"""Kinds of lifecycle records about which nobody need worry."""
+
+
 class Line(NamedTuple):
     """One line: one event, or the joined pieces of one text. All texts are safe to print."""
 
     session: str
+    """``<server>/<session id>``."""
     event: str
     text: str
     style: str
     events: int = 1
     is_nested: bool = False
     """Whether a subagent published it, inside a tool call."""
+    time: datetime | None = None
+    """When the bridge received the first of its events."""
 
 
 @dataclass(slots=True)
@@ -139,18 +151,20 @@ class _OpenLine:
     """The tool call and message of the text: pieces of another origin begin another line."""
     style: str
     since: float
+    time: datetime
     pieces: list[str] = field(default_factory=list)
 
 
 class LineBuilder:
     """Joins pieces, at most one line per session at a time. One thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_wait: float = LONGEST_WAIT) -> None:
+        self._longest_wait = longest_wait
         self._open: dict[str, _OpenLine] = {}
 
     def add(self, record: Event, now: float) -> Iterator[Line]:
         """Yield the lines that this event completes, in the session's order."""
-        session, event, members = record.session, record.type, members_of(record.data)
+        session, event, members = record.key, record.type, members_of(record.data)
         if members is None or event not in _DELTAS or record.dead_letter:
             yield from self._finish(session)
             yield _line(record, members)
@@ -159,14 +173,14 @@ class LineBuilder:
         if line is None or (line.event, line.origin) != (event, _origin(members)):
             yield from self._finish(session)
             style = describe(event, record.data, members).style
-            line = self._open[session] = _OpenLine(event, _origin(members), style, now)
+            line = self._open[session] = _OpenLine(event, _origin(members), style, now, record.time)
         line.pieces.append(member_text(members, _DELTAS[event]))
         if sum(map(len, line.pieces)) > _LONGEST_TEXT:
             yield from self._finish(session)
 
     def due(self, now: float) -> Iterator[Line]:
         """Yield the lines that have waited long enough."""
-        for session in [each for each, line in self._open.items() if now - line.since > _LONGEST_WAIT]:
+        for session in [each for each, line in self._open.items() if now - line.since > self._longest_wait]:
             yield from self._finish(session)
 
     def rest(self) -> Iterator[Line]:
@@ -177,7 +191,7 @@ class LineBuilder:
     def _finish(self, session: str) -> Iterator[Line]:
         if (line := self._open.pop(session, None)) is not None:
             text = printable("".join(line.pieces))
-            yield Line(session, line.event, text, line.style, len(line.pieces), bool(line.origin[0]))
+            yield Line(session, line.event, text, line.style, len(line.pieces), bool(line.origin[0]), line.time)
 
 
 def _origin(members: Members) -> tuple[str, str, str]:
@@ -190,6 +204,11 @@ def _origin(members: Members) -> tuple[str, str, str]:
 def _line(record: Event, members: Members | None) -> Line:
     text, style = describe(record.type, record.data, members)
     if record.dead_letter:
-        text, style = printable(f"dead letter, {record.dead_letter}: {text}"), BAD
+        text, style = (
+            printable(": ".join(filter(None, (f"dead letter, {record.dead_letter}", record.error, text)))),
+            BAD,
+        )
+    elif record.replayed:
+        text = printable(f"replayed: {text}")
     is_nested = bool(members and member_text(members, "parentToolCallId"))
-    return Line(record.session, printable(record.type), text, style, is_nested=is_nested)
+    return Line(record.key, printable(record.type), text, style, is_nested=is_nested, time=record.time)

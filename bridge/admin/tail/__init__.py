@@ -1,0 +1,1 @@
+"""``mix-bridge tail``: prints records as they arrive."""

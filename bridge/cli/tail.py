@@ -1,0 +1,146 @@
+"""``mix-bridge tail``: prints records from Kafka as they arrive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.demo import seconds_of
+from bridge.cli.options import SettingsOptions, accepts_settings
+from bridge.cli.verify import since_in_past
+
+if TYPE_CHECKING:
+    from bridge.admin.tail.output import Output
+    from bridge.admin.tail.tail import Tail
+
+
+class Role(Enum):
+    """What to print."""
+
+    EVENTS = "events"
+    DEAD_LETTERS = "dead-letters"
+    LIFECYCLE = "lifecycle"
+    ALL = "all"
+
+
+class Format(Enum):
+    """How to print it."""
+
+    TEXT = "text"
+    JSON = "json"
+    RAW = "raw"
+
+
+def _pattern(text: str) -> str:
+    server, slash, session_id = text.partition("/")
+    if not server or (slash and not session_id):
+        raise typer.BadParameter(f"{text!r} is no session; allowed: SERVER/ID, ID, or a pattern such as 'local/*'")
+    return text
+
+
+@accepts_settings
+def tail(
+    *,
+    options: SettingsOptions,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SERVER/ID",
+            parser=_pattern,
+            help="Only these sessions, or patterns: 'local/*'. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only this event type, or a pattern: 'tool_*'.")
+    ] = None,
+    topic: Annotated[Role, typer.Option(help="Which topics. Those of routes belong to the events.")] = Role.EVENTS,
+    since: Annotated[
+        int | None,
+        typer.Option(metavar="TIME", parser=since_in_past, help="Begin there: 10m, or 2026-01-31T12:00:00Z."),
+    ] = None,
+    last: Annotated[int | None, typer.Option(min=0, help="Begin with the newest N records.")] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only records with this text in their data or error.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after N records.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--for", metavar="DURATION", parser=seconds_of, help="End after this time: 30s or 2m."),
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format", help="Lines, JSON Lines, or the values of the records.")] = (
+        Format.TEXT
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Print what is stored, without waiting for more.")
+    ] = False,
+) -> None:
+    """Print events, dead letters or lifecycle records as they arrive.
+
+    The command reads Kafka, not the daemon: committed records only, without a consumer group. It follows the rule for
+    consumers, so a repeat is not printed. Without --since and --last it begins with the next record, with --no-follow
+    with the first one.
+    """
+    if since is not None and last is not None:
+        raise typer.BadParameter("it cannot be used together with --since", param_hint="--last")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    access = options.open_kafka("mix-bridge-tail")
+    from bridge.admin.tail.output import is_reader_gone
+    from bridge.admin.tail.selection import TailFilter, topics_of
+    from bridge.admin.tail.tail import Tail, TailRequest
+
+    request = TailRequest(
+        topics=topics_of(access.settings, topic.value),
+        selection=TailFilter(tuple(sessions or ()), type_, grep),
+        since_ms=since,
+        last=last,
+        follow=not no_follow,
+        count=count,
+        seconds=seconds,
+    )
+    output = _output(Format.JSON if as_json else format_, follow=request.follow)
+    _print_all(Tail(access, request, output, _note, lambda: is_reader_gone(sys.stdout)))
+
+
+def _print_all(run: Tail) -> None:
+    try:
+        try:
+            run.run()
+        except KeyboardInterrupt:
+            run.finish()
+        _summarize(run)
+    except BrokenPipeError:
+        # Python flushes stdout once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output(chosen: Format, *, follow: bool) -> Output:
+    from bridge.admin.tail.output import JsonOutput, RawOutput, TextOutput
+
+    if chosen is Format.JSON:
+        return JsonOutput(sys.stdout)
+    if chosen is Format.RAW:
+        return RawOutput(sys.stdout)
+    return TextOutput(sys.stdout, colours="NO_COLOR" not in os.environ, is_live=follow)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"— {text}\n")
+    sys.stderr.flush()
+
+
+def _summarize(run: Tail) -> None:
+    from bridge.admin.text import counted
+
+    if run.foreign:
+        _note(f"skipped {counted(run.foreign, 'record')} that the bridge did not write, or another version of it")
+    if run.repeats:
+        _note(f"dropped {counted(run.repeats, 'repeat')}")
+    if not run.shown:
+        _note("no record matched")
