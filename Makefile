@@ -8,7 +8,8 @@ ARGS ?=
 # How often the bridge is killed at random, and how often, or how long, everything else is done to it.
 KILLS ?= 50
 SIZE ?= 20
-ONLY ?=
+ACT ?=
+ONLY ?= $(ACT)
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 ...` chooses another.
 ifndef PYTHON
@@ -68,8 +69,8 @@ lock: $(VENV)/.development ## lock the newest versions that pyproject.toml allow
 	$(LOCK) --output-file requirements-build.txt --constraints requirements-dev.txt --group build
 
 clean: ## remove the environment and everything that was made
-	rm -rf $(VENV) build dist tests/support/target tests/integration/foreign/node_modules .mypy_cache .ruff_cache \
-		.hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf $(VENV) build dist tests/support/target tests/servers/*/target tests/servers/node/node_modules \
+		.mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python: | need-python

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.servers.run import QUICK, SLOW, survive
 from tests.support.broker import Broker
 from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
 from tests.torture.brokers import restarted as restarted_gracefully
@@ -29,7 +30,7 @@ from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
 from tests.torture.pages import many_pages, watched_for_long
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, changed
-from tests.torture.run import HEAD, Figures, Place
+from tests.torture.run import HEAD, Place
 from tests.torture.signals import (
     clock_set_back,
     frozen,
@@ -38,8 +39,8 @@ from tests.torture.signals import (
     stopped_without_kafka,
 )
 
-Act = Callable[[Path], Figures]
-OnBroker = Callable[[Place], Figures]
+Act = Callable[[Path], object]
+OnBroker = Callable[[Place], object]
 
 
 class Size(NamedTuple):
@@ -83,6 +84,7 @@ def acts(size: Size) -> dict[str, Act]:
         "clock": _on_broker(lambda place: clock_set_back(place, few)),
         "replicas": _on_broker(lambda place: changed(place, AT_LEAST_ONCE, changes)),
         "replicas_exactly_once": _on_broker(lambda place: changed(place, EXACTLY_ONCE, changes)),
+        "servers": _on_broker(lambda place: survive(*place, (*QUICK, *SLOW), max(2, few))),
         "handover": _on_broker(lambda place: ended_at_points(place, AT_LEAST_ONCE, rounds)),
         "handover_exactly_once": _on_broker(lambda place: ended_at_points(place, EXACTLY_ONCE, rounds)),
     }
@@ -93,7 +95,7 @@ def _at(point: str) -> str:
 
 
 def _on_broker(act: OnBroker) -> Act:
-    def on_broker(folder: Path) -> Figures:
+    def on_broker(folder: Path) -> object:
         with Broker(folder / "kafka") as broker:
             return act(Place(folder, broker.bootstrap, "t"))
 
