@@ -17,6 +17,7 @@ from bridge.daemon.topics import prepare_topics
 from bridge.errors import EXIT_OK
 from bridge.kafka.producer import IdempotentProducer
 from bridge.settings import load
+from tests.fakes.raw_client import RawStream
 from tests.support.process import Bridge
 from tests.support.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
 from tests.support.scripted_mix import Feed, block, contents, scripted_mix, stream
@@ -63,6 +64,7 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
             assert "session=" not in bridge.get("/metrics").text
             _check_measurements(bridge, time.time())
             (shown,) = status(bridge)["sessions"]
+            _check_page(bridge)
             assert bridge.terminate() == 0
     epoch = json.loads(events(kafka, namespace)[0].value or b"")["epoch"]
     ages = {shown.pop("last_event_age") >= 0, shown.pop("last_byte_age") >= 0}
@@ -99,6 +101,27 @@ def test_nothing_is_logged_per_event(kafka: str, namespace: str, tmp_path: Path)
             assert {(line["server"], line["session"]) for line in about} == {("local", "a")}
 
 
+def _check_page(bridge: Bridge) -> None:
+    """The detail of session a and the first message of the live page."""
+    detail = bridge.get("/api/sessions/local/a").json()
+    assert (detail["title"], detail["state"], detail["counters"]["received"]) == ("a", "streaming", 14)
+    assert detail["counters"]["dead_letters"] == {"schema": 1, "invalid_json": 1}
+    (attached,) = detail["lifecycle"]
+    assert (attached["type"], attached["epoch"], attached["sequence"]) == ("attached", detail["epoch"], 0)
+    view = _first_view(bridge)
+    assert view["verdict"]["text"] == "Ready, but 2 dead letters in the last hour"
+    assert view["hour"]["received"] == view["totals"]["received"] == 14
+    assert view["sessions"]["local/a"]["received"] == 14
+    assert bridge.get("/").text.startswith("<!DOCTYPE html>")
+
+
+def _first_view(bridge: Bridge, **headers: str) -> Any:
+    with RawStream(bridge.url, "/api/stream", **headers) as opened:
+        assert "200 OK" in opened.head()
+        (whole,) = opened.events(1)
+    return json.loads(whole.data)
+
+
 def _check_measurements(bridge: Bridge, now: float) -> None:
     """What was measured of 13 records, one connection and two shards."""
     assert metric(bridge, "publish_latency_seconds_count", server="local") == 13
@@ -118,7 +141,7 @@ def test_the_endpoint_needs_its_token(kafka: str, namespace: str, tmp_path: Path
     chosen = settings(kafka, namespace, "http://127.0.0.1:9", {"http.token": "open-sesame", "start_timeout": 0})
     with started(tmp_path, chosen) as bridge:
         basic = base64.b64encode(b"any:open-sesame").decode()
-        for path in ("/metrics", "/api/status"):
+        for path in ("/metrics", "/api/status", "/"):
             assert bridge.get(path).status == 401
             assert bridge.get(path, {"Authorization": "Bearer open-sesame"}).status == 200
             assert bridge.get(path, {"Authorization": f"Basic {basic}"}).status == 200
@@ -161,7 +184,9 @@ def test_no_secret_in_any_output(kafka: str, namespace: str, tmp_path: Path) -> 
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             for server in ("local", "other", "third"):
                 wait_acknowledged_as(bridge, server)
-            shown = "".join(asked(bridge, path) for path in ("/livez", "/readyz", "/api/status", "/metrics"))
+            paths = ("/livez", "/readyz", "/api/status", "/metrics", "/", "/api/sessions/local/a")
+            shown = "".join(asked(bridge, path) for path in paths)
+            shown += json.dumps(_first_view(bridge, Authorization=f"Bearer {SECRETS['http.token']}"))
             assert bridge.terminate() == 0
             assert "7e57" not in bridge.log_text()
             assert "7e57" not in shown
