@@ -16,7 +16,8 @@ RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-di
 
 FROM python:3.11-slim-bookworm
 # Other containers and the probes of Kubernetes come from outside; the default, loopback, would be this container alone.
-ENV MIX_BRIDGE_HTTP__HOST=0.0.0.0 \
+# `::` is IPv6 and IPv4, and IPv4 alone on a machine without IPv6.
+ENV MIX_BRIDGE_HTTP__HOST=:: \
     PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /opt/mix-bridge /opt/mix-bridge
 # Numeric, so that Kubernetes can see that it is not root (runAsNonRoot). Nothing is ever written to disk.

@@ -1,7 +1,7 @@
 """Time: a clock for durations, a clock for the dates on records, deadlines and back-off.
 
 Durations use ``CLOCK_BOOTTIME``: it never jumps when somebody sets the wall clock, and unlike ``time.monotonic`` it
-counts the time a suspended machine slept.
+counts the time a suspended machine slept. Other systems than Linux lack it: there it is the monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ _MOST_DOUBLINGS: Final = 30
 """Far beyond any maximum of a back-off, and far below what overflows a float."""
 
 
+_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def monotonic() -> float:
     """Seconds since a fixed moment; only differences have a meaning."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(_CLOCK)
 
 
 def unix_ms() -> int:

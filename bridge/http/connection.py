@@ -27,18 +27,21 @@ def socket_options(read_timeout: float) -> list[tuple[int, int, int]]:
     """TCP options that detect a dead peer in half the read timeout, so that the error names the cause.
 
     Keepalive starts after a quarter of the timeout and sends three probes in the next quarter. The user timeout covers
-    sent data: without it the kernel repeats a request to a dead peer for a quarter of an hour.
+    sent data: without it the kernel repeats a request to a dead peer for a quarter of an hour. Options that the
+    platform lacks are left out: the read timeout detects a dead peer too, later.
     """
     quarter = max(int(read_timeout / 4), 1)
     interval = max(quarter // 3, 1)
-    return [
-        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, quarter),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, (quarter + 3 * interval) * 1000),
-    ]
+    of_tcp = {
+        "TCP_NODELAY": 1,
+        "TCP_KEEPIDLE": quarter,
+        "TCP_KEEPALIVE": quarter,  # its name on macOS
+        "TCP_KEEPINTVL": interval,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": (quarter + 3 * interval) * 1000,
+    }
+    known = [(getattr(socket, name), value) for name, value in of_tcp.items() if hasattr(socket, name)]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *((socket.IPPROTO_TCP, *option) for option in known)]
 
 
 class Cutter:

@@ -21,6 +21,7 @@ from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.failures import lost_while_connecting
 from bridge.http.redirects import MAX_REDIRECTS, REDIRECTS, check_same_server, invalid, redirect_url
 from bridge.http.response import Response
+from bridge.settings.tls import verifying_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +171,4 @@ class _Adapter(HTTPAdapter):
 @lru_cache(maxsize=1)
 def _system_authorities() -> ssl.SSLContext:
     """The one context of all transports that have none of their own."""
-    return ssl.create_default_context()
+    return verifying_context()

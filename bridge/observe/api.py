@@ -89,14 +89,14 @@ class HttpEndpoint:
         """
         if self._token == "":  # an empty password would be accepted
             raise SettingsError.of("http.token", "is empty; set a token, or remove the key to need none")
-        listener = listen(self._host, self._port)
-        port = int(listener.getsockname()[1])
+        listeners = listen(self._host, self._port)
+        port = int(listeners[0].getsockname()[1])
         snapshot = _CachedSnapshot(self._snapshot)
         feed = Feed(snapshot)
         app = application(snapshot, self.tokens, feed, self._levels)
         self._server = _FeedingServer(_config(app, self._tls), feed)
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
-        run = partial(asyncio.run, _serve(self._server, listener))
+        run = partial(asyncio.run, _serve(self._server, listeners))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
         self._thread.start()
         # Only this line contains a port that the system chose: it is logged at level warning too.
@@ -213,9 +213,9 @@ class _FeedingServer(Server):
         await super().shutdown(sockets)
 
 
-async def _serve(server: _FeedingServer, listener: socket.socket) -> None:
+async def _serve(server: _FeedingServer, listeners: list[socket.socket]) -> None:
     feeding = asyncio.create_task(server.feed.run())
-    await server.serve(sockets=[listener])
+    await server.serve(sockets=listeners)
     feeding.cancel()
     for connection in list(
         server.server_state.connections

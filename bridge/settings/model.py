@@ -170,7 +170,8 @@ class HttpSettings(Group):
     """The HTTP endpoint of the daemon."""
 
     host: HostName = "127.0.0.1"
-    """Address on which health, metrics and status are served; the container image sets `0.0.0.0`."""
+    """Address on which health, metrics and status are served; a host name means all
+    its addresses, `::` IPv6 and IPv4. The container image sets `::`."""
     port: OrNone[Annotated[int, Field(ge=0, le=65_535), WHOLE]] = 8090
     """`0` picks a free port and logs it, `none` disables the endpoint."""
     token: BearerToken | None = Field(None, examples=["change-me"])

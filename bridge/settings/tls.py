@@ -17,6 +17,18 @@ class Names(NamedTuple):
     key_file: str = "client_key_file"
 
 
+def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """A context that accepts the same certificates on every Python. ``ca_file`` replaces the system's authorities.
+
+    Python 3.13 refuses certificates that violate RFC 5280 in form, such as those of an authority without the extension
+    keyUsage, and accepts an intermediate authority as trusted. Earlier versions do neither. Authorities of companies
+    often have such certificates, so their form is not checked; chain, time and host name always are.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 def client_context(  # noqa: PLR0913 - the three files, and what errors need
     ca_file: str | None,
     cert_file: str | None,
@@ -35,7 +47,7 @@ def client_context(  # noqa: PLR0913 - the three files, and what errors need
     if key_file and not cert_file:
         raise SettingsError.of(names.key_file, "needs client_cert_file as well")
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = verifying_context(ca_file)
     except OSError as error:
         raise _unusable(names.ca_file, ca_file, error, "a PEM file of certificate authorities") from error
     if cert_file:
@@ -54,7 +66,6 @@ def server_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
 def own_context(cert_file: str) -> ssl.SSLContext:
     """A client context for a daemon of the same settings: it trusts only this certificate. Raises `SettingsError`."""
     context = client_context(cert_file, None, None, names=Names(ca_file="http.cert_file"))
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself, not only an authority's
     context.check_hostname = False  # it is asked at a local address
     return context
 

@@ -66,7 +66,7 @@ def test_the_daemon_is_started_in_exec_form() -> None:
 
 def test_http_listens_to_the_outside() -> None:
     """The one setting that an image must have otherwise; its port is exposed."""
-    assert "MIX_BRIDGE_HTTP__HOST=0.0.0.0" in last("ENV").split()
+    assert "MIX_BRIDGE_HTTP__HOST=::" in last("ENV").split()
     assert last("EXPOSE") == "8090"
 
 

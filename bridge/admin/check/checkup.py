@@ -205,7 +205,8 @@ def _http(settings: Settings) -> Line:
     if port is None:
         return Line("http", State.OK, "disabled")
     try:
-        listen(host, port).close()
+        for each in listen(host, port):
+            each.close()
     except SettingsError as error:
         return checks.line_of("http", error.mistakes[0], error.mistakes[0].message)
     return Line("http", State.OK, f"{host} has a free port" if port == 0 else f"port {port} of {host} is free")
