@@ -46,7 +46,7 @@ class Discovery:
         self._failure: str | None = None
         self._skipped: str | None = None
         self._logged_skipped: str | None = None
-        self._log = log.bind(server=source.name)
+        self._log = log.bind(server=source.name, limited=True)  # an outage has another detail at each poll
         self._thread = threading.Thread(target=self._run, name=f"discovery {source.name}", daemon=True)
 
     @property

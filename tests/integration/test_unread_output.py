@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bridge.clock import monotonic
-from tests.support.process import Bridge, environment
+from tests.support.process import MIX_BRIDGE, environment
 from tests.support.processes import spawn
 from tests.support.scene import settings, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.unread import UnreadBridge, full_pipe
 from tests.support.waiting import SCALE, wait_until
-
-
-@contextmanager
-def full_pipe(path: Path) -> Iterator[Path]:
-    """A named pipe that is full and that nobody reads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.mkfifo(path)
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        while True:
-            os.write(descriptor, b"x" * 4096)
-    except BlockingIOError:
-        yield path
-    finally:
-        os.close(descriptor)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-class Unread(Bridge):
-    """A bridge whose stderr is a full pipe. Its port is given, because its log cannot be read."""
-
-    def __init__(self, folder: Path, chosen: dict[str, object]) -> None:
-        super().__init__(folder, {**chosen, "http.port": free_port(), "log.level": "debug"})
-
-    def wait_listening(self, deadline: float = 30.0) -> None:
-        self._port = int(str(self.settings["http.port"]))
-        wait_until(lambda: self.running and self._answers(), deadline, "its HTTP endpoint")
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", int(str(self.settings["http.port"])))) == 0
-
-    def log_text(self) -> str:
-        return ""
 
 
 def test_the_daemon_bridges_and_shuts_down(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -63,7 +22,7 @@ def test_the_daemon_bridges_and_shuts_down(kafka: str, namespace: str, tmp_path:
         feed = Feed(50)
         mix.serve({"a": feed})
         chosen = settings(kafka, namespace, mix.url)
-        with Unread(tmp_path / "bridge", chosen) as bridge:
+        with UnreadBridge(tmp_path / "bridge", chosen) as bridge:
             wait_acknowledged(bridge, "a", 50)
             feed.add(50)
             wait_acknowledged(bridge, "a", 100)
@@ -76,16 +35,16 @@ def test_a_fatal_error_ends_the_daemon(namespace: str, tmp_path: Path) -> None:
     """With its exit code, although the last message cannot be written."""
     with full_pipe(tmp_path / "bridge" / "bridge.log"):
         chosen = settings("127.0.0.1:9", namespace, "http://127.0.0.1:9", {"start_timeout": "1s"})
-        with Unread(tmp_path / "bridge", chosen).start(wait=False) as bridge:
+        with UnreadBridge(tmp_path / "bridge", chosen).start(wait=False) as bridge:
             assert bridge.wait() == 69
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_a_signal_ends_the_demo(tmp_path: Path, number: signal.Signals) -> None:
     """Its screen is its stdout."""
-    with full_pipe(tmp_path / "screen") as screen:
+    with full_pipe(screen := tmp_path / "screen"):
         begun = monotonic()
-        command = [*Bridge(tmp_path, {})._program, "demo"]
+        command = [*MIX_BRIDGE, "demo"]
         demo = spawn(command, env=environment({}), log=tmp_path / "log", stdout=screen)
         wait_until(lambda: _handles(demo.pid, number), what="its signal handlers")
         demo.send_signal(number)

@@ -18,6 +18,7 @@ from tests.servers.run import QUICK, SLOW, survive
 from tests.support.broker import Broker
 from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
 from tests.torture.brokers import restarted as restarted_gracefully
+from tests.torture.field import can_limit, few_threads, outage_of_many, slow_core, unread_log
 from tests.torture.handover import ended_at_points
 from tests.torture.kills import (
     IN_A_NEW_EPOCH,
@@ -74,6 +75,10 @@ def acts(size: Size) -> dict[str, Act]:
         "network_server": _on_broker(
             lambda place: to_the_server(place, spells(2, 8), few, "the network to the server")
         ),
+        "unread_log": _on_broker(lambda place: unread_log(place, few)),
+        "few_threads": _on_broker(few_threads),
+        "outage_of_many": _on_broker(lambda place: outage_of_many(place, max(30.0, long / 5))),
+        "slow_core": _on_broker(lambda place: slow_core(place, max(30.0, 2 * long))),
         "slow_kafka": lambda folder: slow_for_long(folder, "t", long, int(2000 + 10 * long)),
         "page": _on_broker(lambda place: watched_for_long(place, long)),
         "pages": _on_broker(lambda place: many_pages(place, max(20_000, 3000 * size.times))),
@@ -114,6 +119,9 @@ def main(arguments: Sequence[str]) -> int:
     if not can_mount():
         del possible["disk_full"]
         print("disk_full is left out: only root may mount a small disk", file=sys.stderr)
+    if not can_limit():
+        del possible["slow_core"], possible["few_threads"]
+        print("slow_core and few_threads are left out: this user may not make control groups", file=sys.stderr)
     chosen = [name for name in asked.only.split(",") if name] or list(possible)
     if unknown := sorted(set(chosen) - set(possible)):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(possible)}")
