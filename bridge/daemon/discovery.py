@@ -98,6 +98,7 @@ class Discovery:
     def _poll(self) -> None:
         self._skipped = None
         self._api.transport = self._source.api_transport
+        polled_at = monotonic()  # a session that is gone since then may be in this list nevertheless
         listing = self._api.list(include_subagents=self._rules.include_subagents)
         self._source.record_request(answered=True)
         if self._skipped is not None and self._skipped != self._logged_skipped:  # logged once, not at every poll
@@ -107,6 +108,7 @@ class Discovery:
         self.titles = {session.id: session.title for session in listing if session.title}
         self.listed = discovered(listing, self._rules, unix_ms())
         self.answered_at = monotonic()
+        self._source.gone_sessions.list_came(self.all_listed, polled_at)
         if self._failure is not None:
             self._log.info("discovery works again")
         self._failure = None

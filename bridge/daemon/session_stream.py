@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from structlog.stdlib import get_logger
-
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, sendable
@@ -26,14 +24,13 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.counters import SessionCounters
 from bridge.daemon.lifecycle_limit import LifecycleLimit
+from bridge.daemon.session_log import SessionLog
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
 from bridge.errors import Stopped
 from bridge.mix.events import deletes
-
-log = get_logger("bridge.session")
 
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
 """Events that announce a change of the server's list of sessions."""
@@ -42,7 +39,6 @@ _QUIET_AFTER = 5.0
 """Seconds without an event after which a stream without runs is quiet."""
 _OTHER_READER = "currently processing another request"
 """In an ``error`` event of a Mix server without ids: another reader of the session runs the message."""
-_ORDINARY = frozenset({"attached", "resumed", "ended"})
 
 
 class SessionOver(Exception):
@@ -89,11 +85,14 @@ class SessionStream:
         """Whether this process started the present epoch: then it knows all its records in Kafka."""
         self._was_streamed = False
         """Whether the server has streamed this session before: then a refusal is not about ``start_after_id``."""
+        self._has_ended = restored is not None and restored.checkpoint.state == "ended"
+        """Whether the stored checkpoint says that the session has ended, and its stream has not come since."""
         self._last_event = ""
         """The name of the last event."""
         self._checked_at = 0.0
         """Stalls until this moment are dealt with."""
-        self._log = log.bind(server=key.server, session=key.session_id)
+        self._session_log = SessionLog(key, self.counters)
+        self._log = self._session_log.logger
 
     def stop(self) -> None:
         """Refuse further events and wake each wait (any thread)."""
@@ -129,6 +128,7 @@ class SessionStream:
         cursor = self._publisher.position.last_event_id
         is_used = not self._started_epoch or self._publisher.position.sequence > 0
         window = self._publisher.overlap_window
+        self._source.report_first_id()
         self._requested_id, actions = self._continuity.begin(window, is_used=is_used, cursor=cursor)
         if not sendable(cursor):
             self._log.error("HTTP cannot carry the last event id: resuming after an earlier one", id=self._requested_id)
@@ -138,6 +138,8 @@ class SessionStream:
     def connected(self, answered_id: str | None) -> None:
         """The server answered with a stream. ``opened`` follows when its first events belong to this session."""
         self._was_streamed = True
+        self._has_ended = False
+        self._source.gone_sessions.streamed(self.key.session_id)
         self._continuity.answered(answered_id)
         self._checked_at = self._now()
 
@@ -204,14 +206,23 @@ class SessionStream:
         """The connection ended; ``timed_out``: because no known event came within the replay timeout."""
         self._perform(self._continuity.closed(timed_out=timed_out))
 
-    def drop_refused_id(self, refusal: str) -> bool:
-        """Start a new epoch without the id that the server refuses; False if no other id can be sent instead.
+    def check_refused(self) -> bool:
+        """Whether the refused request was one of the bridge's own checks, which says nothing about a position."""
+        return self._continuity.check_refused()
 
-        That is so if no id was sent, or the one to start after, which the server has accepted before. To connect
-        without an id would then skip the events sent meanwhile, for what may be a proxy's trouble.
+    @property
+    def may_drop_id(self) -> bool:
+        """Whether the session could continue without the id of the last request.
+
+        Not if no id was sent, or the one to start after, which the server has accepted before. To connect without an
+        id would then skip the events sent meanwhile, for what may be a proxy's trouble.
         """
+        return self._requested_id not in {"", self._source.settings.start_after_id if self._was_streamed else ""}
+
+    def drop_refused_id(self, refusal: str) -> bool:
+        """Start a new epoch without the id that the server refuses; False if no other id can be sent instead."""
         start, refused = self._source.settings.start_after_id, self._requested_id
-        if not refused or (refused == start and self._was_streamed):
+        if not self.may_drop_id:
             return False
         resume_after = "" if refused == start else start
         self._continuity.position_refused()
@@ -221,9 +232,12 @@ class SessionStream:
         return True
 
     def end(self, reason: str, detail: str) -> None:
+        """Announce the end, unless it was announced before and the session has not come back since."""
+        if self._has_ended:
+            return
         event = self._lifecycle_event("ended", reason, detail)
         self._publisher.end(event)
-        self._report(event)
+        self._session_log.lifecycle(event, self._continuity.backfilled)
 
     # Actions
 
@@ -235,7 +249,7 @@ class SessionStream:
                 case Announce(event):
                     if self._lifecycle_limit.admits(event, self._now()):
                         self._publisher.announce(event)
-                    self._report(event)
+                    self._session_log.lifecycle(event, self._continuity.backfilled)
                 case StartEpoch(event, window, certain):
                     window = self._publisher.overlap_window.unproven() if window is None else window
                     self._start_epoch(window._replace(certain=certain), event)
@@ -263,31 +277,17 @@ class SessionStream:
         if end is not None:
             raise SessionOver("end_after", "the event of end_after came")
         if not self.has_ids and any(each.name == "error" and _OTHER_READER in each.data for each in events):
-            self._report_other_reader()
+            self._session_log.other_reader()
         if not _LISTING_EVENTS.isdisjoint({event.name for event in events}):
             self._source.list_wanted.set()
             if any(deletes(event, self.key.session_id) for event in events):
                 raise SessionOver("deleted", "the server deleted the session")
 
-    def _report_other_reader(self) -> None:
-        self.counters.other_readers += 1
-        self.counters.last_error = "another reader is connected to this session"
-        self._log.error("another reader is connected to this session: it runs messages instead of this one's server")
-
     def _start_epoch(self, window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
-        self._started_epoch = True
+        self._started_epoch, self._has_ended = True, False
         self._publisher.begin_epoch(window, why)
         if why is not None:
-            self._report(why)
-
-    def _report(self, event: LifecycleEvent) -> None:
-        """Log and count what the lifecycle topic contains."""
-        self.counters.add_lifecycle_event(event, self._continuity.backfilled)
-        level = self._log.info if event.kind in _ORDINARY else self._log.error
-        level(
-            f"session {event.kind}", reason=event.reason, detail=event.detail, missing=event.missing,
-            from_last_event_id=event.from_last_event_id, to_last_event_id=event.to_last_event_id,
-        )  # fmt: skip
+            self._session_log.lifecycle(why, self._continuity.backfilled)
 
     def _lifecycle_event(
         self, kind: Literal["resumed", "unresumable", "ended"], reason: str, detail: str, to: str | None = None

@@ -13,22 +13,21 @@ from bridge.clock import monotonic
 from bridge.core.stream.event import Event
 from bridge.daemon.connection import Replay, StreamConnection, own_share_of_age
 from bridge.daemon.reader_watch import Waiting
+from bridge.daemon.retries import Retries
 from bridge.daemon.session_states import FINAL, Signal, State, next_state
 from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionOver, SessionStream
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import (
+    SERVER_ERROR,
+    AskWithoutId,
     Disconnected,
     End,
-    History,
     Kind,
     Outcome,
     RefusedId,
     Wait,
-    after_block,
-    decide,
-    with_reconnection_time,
 )
 
 log = get_logger("bridge.session")
@@ -60,12 +59,11 @@ class SessionWorker:
         """When the session was refused because the server gives no ids."""
         self._source = source
         self._now = now
-        self._jitter = jitter
         self._connector = Connector(source.endpoint)
         self._connection: StreamConnection | None = None
         self._lost_at: float | None = None
         """When the stream was lost that the next connection replaces."""
-        self._history = History()
+        self.retries = Retries(source, stream.key.session_id, now, jitter)
         self._counters = stream.counters
         self.waiting = Waiting()
         age = source.settings.max_connection_age
@@ -168,6 +166,7 @@ class SessionWorker:
             self.state = State.CRASHED
         finally:
             self._connector.stop()
+            self.retries.left()
 
     def _become(self, signal: Signal) -> None:
         self.state = next_state(self.state, signal)
@@ -239,10 +238,9 @@ class SessionWorker:
         self._connection, self._lost_at = None, self._now()
         self.stream.closed(timed_out=connection.replay is Replay.TIMED_OUT)
         self._counters.add_connection(stream)
-        self._history = with_reconnection_time(self._history, stream.reconnection_time)
         is_new = not self.stream.has_only_known
-        if not self.stream.is_repeating and connection.has_worked(self._now(), is_new=is_new):
-            self._history = after_block(self._history)
+        worked = connection.has_worked(self._now(), is_new=is_new) and not self.stream.is_repeating
+        self.retries.closed(stream.reconnection_time, worked=worked)
 
     # Between two connections
 
@@ -250,23 +248,35 @@ class SessionWorker:
         """Back off, drop the last event id, or end the session, depending on how the connection ended."""
         if self.stream.stopped.is_set():
             raise Stopped
-        source = self._source
-        decision, self._history = decide(
-            self._history,
-            outcome,
-            now=self._now(),
-            jitter=self._jitter(),
-            backoff=source.backoff,
-            gone_after=source.settings.gone_after,
-        )
+        if outcome.status is not None and self.stream.check_refused():
+            self._back_off(outcome, self._source.backoff.minimum)
+            return
+        backoff = self._source.backoff
+        decision = self.retries.after(outcome, may_drop_id=self.stream.may_drop_id)
         match decision:
             case Wait(seconds):
                 self._back_off(outcome, seconds)
             case RefusedId():
-                has_dropped = self.stream.drop_refused_id(outcome.detail)
-                self._back_off(outcome, source.backoff.minimum if has_dropped else source.backoff.maximum)
+                is_server_error = (outcome.status or 0) >= SERVER_ERROR
+                why = f"{outcome.detail}: it answers only without Last-Event-ID" if is_server_error else outcome.detail
+                has_dropped = self.stream.drop_refused_id(why)
+                self._back_off(outcome, backoff.minimum if has_dropped else backoff.maximum)
+            case AskWithoutId(seconds):
+                answers = self._answers_without_id()
+                self.retries.asked_without_id(answered=answers)
+                self._back_off(outcome, backoff.minimum if answers else seconds)
             case End():
                 self._end("gone", f"the server has no such session ({outcome.detail})")
+
+    def _answers_without_id(self) -> bool:
+        """Whether the server answers the stream's request if it has no ``Last-Event-ID``. The answer is not read."""
+        if not self._source.connection_rate.wait(self.stream.stopped):
+            raise Stopped
+        try:
+            self._connector.connect(self._source.stream_url(self.stream.key.session_id), "").close()
+        except Disconnected:
+            return False
+        return True
 
     def _back_off(self, outcome: Outcome, seconds: float) -> None:
         if outcome.kind is not Kind.ENDED:

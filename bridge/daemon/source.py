@@ -18,6 +18,8 @@ from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import OverlapWindow
+from bridge.core.stream.start_id import FirstId, StartId
+from bridge.daemon.gone_sessions import GoneSessions
 from bridge.daemon.rate_limit import ConnectionRate
 from bridge.http.transport import Transport
 from bridge.mix.rules import rules_of
@@ -35,8 +37,8 @@ _LEAST_BLOCK_LIMIT = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure``, ``is_start_id_taken`` and what ``follow``
-    replaces change, each as a whole.
+    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure`` and what ``follow`` replaces change, each as
+    a whole.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -56,8 +58,10 @@ class Source:
         """Whether the server has answered anything since the start; never cleared."""
         self.answers = False
         """Whether the last request was answered."""
-        self.is_start_id_taken = False
+        self.start_id = StartId()
         """Whether an event of any session has the id to start after."""
+        self._logged_first = FirstId.UNKNOWN
+        self.gone_sessions = GoneSessions(server.gone_after, discovers=server.discover)
         self._has_warned = False
         self.failure: str | None = None
         """Why the last request failed."""
@@ -127,7 +131,7 @@ class Source:
             connection_events=self.rules.connection_events,
             ids_not_required=self.rules.skip,
             readers_take_part=server.event_schema == "mix",
-            is_start_id_taken=self.is_start_id_taken,
+            start_id=self.start_id,
             replay_timeout=server.replay_timeout,
         )
 
@@ -148,13 +152,28 @@ class Source:
 
     def record_start_id(self) -> None:
         """An event has the id to start after: sessions that are attached later may lack theirs."""
-        if not self.is_start_id_taken:
-            self.is_start_id_taken = True
-            log.warning(
-                "this server gives the id in start_after_id to an event: a session that is attached after its first"
-                " event lacks that event. Set start_after_id to an id below the first one, for example -1",
-                server=self.name, start_after_id=self.settings.start_after_id,
-            )  # fmt: skip
+        self.start_id.record(FirstId.IS_ZERO)
+        self.report_first_id()
+
+    def report_first_id(self) -> None:
+        """Log once what became known about the server's first id."""
+        first = self.start_id.first
+        if first is self._logged_first:
+            return
+        self._logged_first = first
+        logger = log.bind(server=self.name, start_after_id=self.settings.start_after_id)
+        if first is FirstId.IS_ZERO:
+            logger.warning(
+                "this server gives the id in start_after_id to an event: a session that is attached later may lack"
+                " that event. Set start_after_id to an id below the first one, for example -1"
+            )
+        elif first is FirstId.IS_REPLAYED:
+            logger.info("this server gives the id 0 to an event: new sessions are requested after -1 from now on")
+        elif first is FirstId.HIDDEN:
+            logger.warning(
+                "this server does not answer a request after the id -1: if it gives the id 0 to an event, a session"
+                " that is attached after its first event lacks that event"
+            )
 
     def means_no_session(self, events: Sequence[Event]) -> bool:
         """Whether these events, as the whole answer, are how old Mix servers report an unknown session."""

@@ -75,7 +75,7 @@ class CheckpointWriter:
         # How often the topic was created again, and how often the position must be written again.
         self._generation = self._written_in = (0, 0)
         self._is_writing = False
-        self._state: State = "active"
+        self._state: State = "active" if restored is None else restored.state
         self._overlap_window = None if restored is None else restored.overlap_window
         self._newest_ms = 0
 

@@ -7,11 +7,12 @@ may come back, without flooding one that does not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from bridge.clock import Backoff
 from bridge.http.errors import ConnectionLost, EndKind
@@ -20,10 +21,13 @@ LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds. A server may ask for a day, but a request every ten minutes costs little."""
 SLOW: Final = 5.0
 """Seconds between tries with rejected credentials. Faster tries lock accounts and fill the server's security log."""
-GONE_TRIES: Final = 3
-"""Responses that must report a session as gone: a single 404 can come from a proxy during a deployment."""
-REFUSED_TRIES: Final = 3
-"""Refusals in a row until the id is dropped: the first may come from a server that is starting."""
+TRIES: Final = 3
+"""Responses in a row that must report a session as gone, or refuse an id: fewer can come from a proxy that restarts."""
+_NOT_ABOUT_AN_ID: Final = frozenset({408, 409, 421, 423, 424, 425, 426, 429, 431})
+"""4xx about the moment, the connection or the size of the request. 409: the server has not noticed yet that the last
+connection is over. Giving up the position would not help, and would publish the whole history again."""
+SERVER_ERROR: Final = 500
+"""The first status of the 5xx class."""
 _HINTS: Final = {
     401: "check the token (token, token_file or headers)",
     403: "this token may not read the stream: check the token (token, token_file or headers)",
@@ -51,7 +55,7 @@ class Kind(Enum):
     REFUSED = "refused"
     """Another 4xx."""
     UNAVAILABLE = "unavailable"
-    """5xx, 408, 429, a redirect that is not followed, or another status."""
+    """5xx, a 4xx that is never about an id, a redirect that is not followed, or another status."""
     NOT_A_STREAM = "not_a_stream"
     """200 with another type than text/event-stream: a login page, or an error in JSON."""
     BAD_REQUEST_ID = "bad_request_id"
@@ -78,15 +82,37 @@ class Disconnected(Exception):
         self.outcome = outcome
 
 
+class InARow(NamedTuple):
+    """Responses of one kind, with no other between them."""
+
+    since: float | None = None
+    tries: int = 0
+
+    def after(self, now: float, *, counts: bool) -> InARow:
+        """The row after another response, of this kind or of another one."""
+        return InARow(now if self.since is None else self.since, self.tries + 1) if counts else NOT_YET
+
+    def has_lasted(self, now: float, seconds: float) -> bool:
+        """Whether the responses came for that long, and often enough."""
+        return self.since is not None and self.tries >= TRIES and now - self.since >= seconds
+
+
+NOT_YET: Final = InARow()
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """The state that is kept from one connection to the next. ``History()`` is the initial one."""
 
     failures: int = 0
     reconnection_time: float | None = None
-    gone_since: float | None = None
-    gone_tries: int = 0
-    refused_tries: int = 0
+    gone: InARow = NOT_YET
+    refused: InARow = NOT_YET
+    """4xx that may be about the id."""
+    failing: InARow = NOT_YET
+    """5xx."""
+    answers_without_id: bool = False
+    """During these 5xx a request without an id was answered with a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +132,14 @@ class RefusedId:
     """The server rejects requests with this last event ID, or HTTP cannot carry it: continue without it."""
 
 
-Decision = Wait | End | RefusedId
+@dataclass(frozen=True, slots=True)
+class AskWithoutId:
+    """Request the stream once without an id, to see whether the failures are about the id; then wait."""
+
+    seconds: float
+
+
+Decision = Wait | End | RefusedId | AskWithoutId
 
 
 def after_block(history: History) -> History:
@@ -120,32 +153,53 @@ def with_reconnection_time(history: History, seconds: float | None) -> History:
 
 
 def decide(  # noqa: PLR0913 - clock, jitter and bounds are arguments, so that a test can reach every case
-    history: History, outcome: Outcome, *, now: float, jitter: float, backoff: Backoff, gone_after: float
+    history: History,
+    outcome: Outcome,
+    *,
+    now: float,
+    jitter: float,
+    backoff: Backoff,
+    gone_after: float,
+    may_drop_id: bool = True,
+    may_end: Callable[[float], bool] = lambda _: True,
 ) -> tuple[Decision, History]:
-    """The decision after an outcome. ``now`` is ``clock.monotonic``, ``jitter`` in [0, 1), ``gone_after`` seconds."""
+    """The decision after an outcome. ``now`` is ``clock.monotonic``, ``jitter`` in [0, 1), ``gone_after`` seconds.
+
+    ``may_drop_id``: the request had an id, without which the session could continue. ``may_end(since)``: nothing
+    contradicts that the session, which is gone since then, has ended.
+    """
     if outcome.kind is Kind.STOPPED:  # the caller's own action says nothing about the server
         return Wait(0.0), history
-    after = _remember(history, outcome.kind, now)
-    if outcome.kind is Kind.BAD_REQUEST_ID or after.refused_tries >= REFUSED_TRIES:
-        return RefusedId(), replace(after, refused_tries=0)
-    if after.gone_since is not None and after.gone_tries >= GONE_TRIES and now - after.gone_since >= gone_after:
+    after = _remember(history, outcome, now)
+    proves_refusal = after.answers_without_id and may_drop_id
+    if outcome.kind is Kind.BAD_REQUEST_ID or proves_refusal or after.refused.has_lasted(now, gone_after):
+        return RefusedId(), replace(after, refused=NOT_YET, failing=NOT_YET, answers_without_id=False)
+    if after.gone.since is not None and after.gone.has_lasted(now, gone_after) and may_end(after.gone.since):
         return End(), after
     seconds = _seconds(history, outcome, jitter, backoff)
-    if after.gone_since is not None:  # do not delay the last try by a doubled wait
-        seconds = min(seconds, max(after.gone_since + gone_after - now, _base(history, backoff)))
-    return Wait(_not_before(seconds, outcome.retry_after, jitter * backoff.minimum)), after
+    row = after.gone if after.refused.since is None else after.refused
+    if row.since is not None and not row.has_lasted(now, gone_after):  # do not delay the last try by a doubled wait
+        seconds = min(seconds, max(row.since + gone_after - now, _base(history, backoff)))
+    seconds = _not_before(seconds, outcome.retry_after, jitter * backoff.minimum)
+    asks = may_drop_id and after.failing.has_lasted(now, gone_after)
+    return AskWithoutId(seconds) if asks else Wait(seconds), after
 
 
-def _remember(history: History, kind: Kind, now: float) -> History:
+def after_question(history: History, *, answered: bool) -> History:
+    """The stream was requested without an id. If the next request with the id fails again, that is about the id."""
+    return replace(history, answers_without_id=answered)
+
+
+def _remember(history: History, outcome: Outcome, now: float) -> History:
     """Increase the counts. A different kind resets those in a row, because the server's state may have changed."""
-    gone = kind is Kind.GONE
-    since = now if history.gone_since is None else history.gone_since
+    is_failing = (outcome.status or 0) >= SERVER_ERROR
     return History(
         failures=history.failures + 1,
         reconnection_time=history.reconnection_time,
-        gone_since=since if gone else None,
-        gone_tries=history.gone_tries + 1 if gone else 0,
-        refused_tries=history.refused_tries + 1 if kind is Kind.REFUSED else 0,
+        gone=history.gone.after(now, counts=outcome.kind is Kind.GONE),
+        refused=history.refused.after(now, counts=outcome.kind is Kind.REFUSED),
+        failing=history.failing.after(now, counts=is_failing),
+        answers_without_id=history.answers_without_id and is_failing,
     )
 
 
@@ -199,10 +253,9 @@ def _kind_of_status(status: int) -> Kind:
             return Kind.UNAUTHORIZED
         case 404 | 204 | 205:
             return Kind.GONE
-        case 408 | 429:
-            return Kind.UNAVAILABLE
         case _:
-            return Kind.REFUSED if 400 <= status < 500 else Kind.UNAVAILABLE  # noqa: PLR2004 - the 4xx class
+            is_about_id = status // 100 == 4 and status not in _NOT_ABOUT_AN_ID  # noqa: PLR2004 - the 4xx class
+            return Kind.REFUSED if is_about_id else Kind.UNAVAILABLE
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -21,6 +21,8 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import MOST, OverlapWindow, digest, extended
 from bridge.core.stream.replay import FEW
+from bridge.core.stream.start_check import ANSWER_TIMEOUT, TRIES
+from bridge.core.stream.start_id import FirstId, StartId
 from bridge.core.stream.states import State
 
 START = OverlapWindow.starting("0")
@@ -37,8 +39,10 @@ def numbered(first: int, last: int) -> list[Event]:
 def continuity(**more: Any) -> Continuity:
     """Of a session that is known, on a server with ids."""
     known = {"has_ids": more.pop("has_ids", True), "is_new": more.pop("is_new", False)}
-    chosen = {"start_after_id": "0", "connection_events": frozenset({"connected", "heartbeat"})}
-    return Continuity(Policy(**(chosen | more)), **known)
+    own = frozenset({"connected", "heartbeat"})
+    chosen = {"start_after_id": "0", "start_id": StartId(FirstId.IS_ONE), "connection_events": own}
+    policy: dict[str, Any] = chosen | more
+    return Continuity(Policy(**policy), **known)
 
 
 def window(*events: Event, after: str) -> OverlapWindow:
@@ -118,11 +122,64 @@ def test_an_opaque_first_id_shows_that_a_numeric_start_was_not_understood() -> N
     assert (announced(actions), published(actions)) == ([("gap", "start_id_unknown")], ["a", "b"])
 
 
-def test_where_the_start_id_belongs_to_an_event_the_first_one_may_be_missing() -> None:
-    """Another session of the server has shown that it counts from 0: a replay after 0 begins with 1."""
-    one = continuity(has_ids=False, is_new=True, is_start_id_taken=True)
+def test_a_server_that_counts_from_zero_is_asked_for_its_first_event() -> None:
+    """Another session has shown an event with the id 0: a replay after 0 begins with 1, one after -1 with 0."""
+    known = StartId(FirstId.IS_ZERO)
+    one = continuity(has_ids=False, is_new=True, start_id=known)
+    assert connect(one, START)[0] == "0"
+    assert one.take(numbered(1, 2), 0) == [Reconnect("does the server have an event with the id 0")]
+    assert connect(one, START)[0] == "-1"
+    assert one.awaits_replay
+    assert one.replay_timeout == ANSWER_TIMEOUT
+    assert published(one.take(numbered(0, 2), 0)) == []
+    assert known.first is FirstId.IS_REPLAYED
+    assert connect(one, START)[0] == "-1"
+    actions = one.take(numbered(0, 2), 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "nothing_before")], ["0", "1", "2"])
+    other = continuity(has_ids=False, is_new=True, start_id=known)
+    assert connect(other, START)[0] == "-1"
+
+
+@pytest.mark.parametrize("answer", ["refused", "nothing", "cuts"])
+def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_one(answer: str) -> None:
+    """The held events come again, and a warning in the log names the doubt."""
+    known = StartId()
+    one = continuity(has_ids=False, start_id=known)
     connect(one, START)
-    assert announced(one.take(numbered(1, 2), 0)) == [("gap", "start_id_skipped")]
+    assert one.take(numbered(1, 2), 0) == [Reconnect("does the server have an event with the id 0")]
+    assert connect(one, START)[0] == "-1"
+    if answer == "refused":
+        assert one.check_refused()
+    elif answer == "nothing":
+        assert one.closed(timed_out=True) == []
+    else:
+        for _ in range(TRIES - 1):
+            assert one.closed(timed_out=False) == []
+            assert connect(one, START)[0] == "-1"
+        one.closed(timed_out=False)
+    assert connect(one, START)[0] == "0"
+    actions = one.take(numbered(1, 2), 0)
+    assert (announced(actions), published(actions)) == ([("resumed", "nothing_before")], ["1", "2"])
+    assert known.first is FirstId.HIDDEN
+    assert not one.check_refused()
+
+
+def test_a_later_proof_that_events_begin_at_zero_is_announced_where_one_may_be_missing() -> None:
+    """Sessions that were attached before it have a gap, once."""
+    known = StartId()
+    one = continuity(has_ids=False, is_new=True, start_id=known)
+    connect(one, START)
+    assert announced(one.take(numbered(1, 2), 0)) == []
+    known.record(FirstId.IS_ZERO)
+    assert announced(one.take(numbered(3, 3), 0)) == [("gap", "start_id_skipped")]
+    assert announced(one.take(numbered(4, 4), 0)) == []
+
+
+def test_a_request_with_a_position_is_no_check() -> None:
+    """Its refusal is about the position."""
+    one = continuity()
+    connect(one, window(event("3"), after="2"))
+    assert not one.check_refused()
 
 
 def test_a_response_with_another_id_shows_that_the_start_was_not_known() -> None:

@@ -32,6 +32,7 @@ ANY_SERVER = st.builds(
     is_finite=st.sampled_from([False, False, False, True]),
     resumes=st.sampled_from(["truly", "truly", "never", "from its start"]),
     unknown=st.sampled_from(["all", "nothing", "refused"]),
+    knows_below=st.booleans(),
     replays_without_id=st.booleans(),
     connected=st.sampled_from(CONNECTION_IDS),
     heartbeat=st.sampled_from(CONNECTION_IDS),

@@ -12,7 +12,7 @@ from bridge.daemon.session_states import State
 from tests.fakes.raw_server import Peer, answer
 from tests.fakes.session_workers import RecordingPublisher, running_worker, session_worker
 from tests.fakes.sources import source
-from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send
+from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send, status
 from tests.support.waiting import wait_until
 
 
@@ -49,7 +49,7 @@ def test_a_server_that_streamed_before_is_never_asked_without_an_id() -> None:
             peer.send(answer(400)) if 1 < len(mix.asked) < 14 else feed(peer)
 
         mix.streams = {"a": script}
-        with running_worker(source(mix.url)) as (_, publisher):
+        with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
             wait_until(lambda: publisher.position.sequence == 3)
             feed.cut()
             wait_until(lambda: len(mix.asked) > 1)
@@ -64,9 +64,64 @@ def test_a_restored_session_is_never_asked_without_an_id() -> None:
     with scripted_mix() as mix:
         feed = Feed(5)
         mix.streams = {"a": lambda peer: peer.send(answer(400)) if len(mix.asked) < 9 else feed(peer)}
-        with running_worker(source(mix.url), Position(1, 3, "3")) as (_, publisher):
+        with running_worker(source(mix.url, gone_after=0), Position(1, 3, "3")) as (_, publisher):
             wait_until(lambda: publisher.position == Position(2, 5, "5"))
         assert mix.ids_of("a") == ["3"] * 3 + ["0"] * 6
+
+
+def test_an_id_that_only_server_errors_answer_is_dropped() -> None:
+    """The stream is answered without an id, and then again not with it."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+        mix.streams = {
+            "a": lambda peer: peer.send(answer(500)) if peer.headers.get("last-event-id") == b"2" else feed(peer)
+        }
+        with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
+            wait_until(lambda: publisher.position.sequence == 3)
+            feed.cut()
+            wait_until(lambda: publisher.position == Position(2, 3, "3"))
+        assert mix.ids_of("a") == ["0", "2", "2", "2", None, "2", "0"]
+        assert publisher.announced == ["attached", "unresumable", "resumed"]
+
+
+def test_server_errors_without_an_id_too_are_an_outage() -> None:
+    """The position stays, however long it takes."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+        mix.streams = {"a": lambda peer: peer.send(answer(503)) if 1 < len(mix.asked) < 14 else feed(peer)}
+        with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
+            wait_until(lambda: publisher.position.sequence == 3)
+            feed.cut()
+            wait_until(lambda: len(mix.asked) > 1)
+            feed.add(2)
+            wait_until(lambda: publisher.position == Position(1, 5, "5"))
+        assert publisher.announced == ["attached", "resumed"]
+
+
+def test_a_session_that_the_list_still_has_does_not_end() -> None:
+    """A 404 for as long as that comes from an outage; the end follows the list that lacks it."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": status(404)}
+        one = source(mix.url, gone_after=0)
+        one.gone_sessions.list_came({"a"}, monotonic() + 3600)
+        with running_worker(one) as (worker, publisher):
+            wait_until(lambda: len(mix.asked) > 12)
+            assert (worker.is_over, publisher.announced) == (False, [])
+            assert one.list_wanted.is_set()
+            one.gone_sessions.list_came({"b"}, monotonic() + 3600)
+            wait_until(lambda: worker.is_over)
+            assert (worker.state, publisher.announced) == (State.ENDED, ["ended"])
+
+
+def test_a_session_that_has_ended_is_not_ended_again() -> None:
+    """It is tried again after a while; nothing is written while its stream does not come."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": status(404)}
+        with running_worker(
+            source(mix.url, gone_after=0, discover="false", sessions="a"), Position(9, 3, "3"), state="ended"
+        ) as one:
+            wait_until(lambda: one[0].is_over)
+            assert (one[0].state, one[1].announced) == (State.ENDED, [])
 
 
 def test_a_stream_that_only_reports_an_error_counts_as_a_failure() -> None:
@@ -75,7 +130,7 @@ def test_a_stream_that_only_reports_an_error_counts_as_a_failure() -> None:
         mix.streams = {"a": cut(block(None, "error", '{"type":"error","error":"no"}'))}
         more = {"without_ids": "accept", "reconnect_max": "1h"}
         with running_worker(source(mix.url, **more)) as (worker, _):
-            wait_until(lambda: worker._history.failures >= 4)
+            wait_until(lambda: worker.retries.history.failures >= 4)
 
 
 def test_a_stream_that_moved_the_id_resets_the_back_off() -> None:
@@ -84,7 +139,7 @@ def test_a_stream_that_moved_the_id_resets_the_back_off() -> None:
         mix.streams = {"a": lambda peer: send(peer, [block(str(len(mix.asked)), "content", content(1))])}
         with running_worker(source(mix.url)) as (worker, _):
             wait_until(lambda: len(mix.asked) > 6)
-            assert worker._history.failures <= 1
+            assert worker.retries.history.failures <= 1
 
 
 def test_a_session_without_a_thread_crashes_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

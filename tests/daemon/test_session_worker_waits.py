@@ -100,7 +100,7 @@ def test_a_connection_that_brings_no_block_is_a_failure(body: bytes) -> None:
     with scripted_mix() as mix:
         mix.streams = {"a": script}
         with running_worker(source(mix.url), now=fast_clock(1000)) as (worker, _):
-            wait_until(lambda: worker._history.failures >= 4)
+            wait_until(lambda: worker.retries.history.failures >= 4)
 
 
 def test_a_block_ends_a_row_of_failures() -> None:
@@ -110,10 +110,10 @@ def test_a_block_ends_a_row_of_failures() -> None:
         mix.streams = {"a": lambda peer: peer.send(answer(503)) if len(mix.asked) < 6 else feed(peer)}
         with running_worker(source(mix.url)) as (worker, publisher):
             wait_until(lambda: publisher.position.sequence == 1)
-            assert worker._history.failures == 5
+            assert worker.retries.history.failures == 5
             feed.cut()
             wait_until(lambda: len(mix.asked) > 6)
-            wait_until(lambda: worker._history.failures <= 1)
+            wait_until(lambda: worker.retries.history.failures <= 1)
 
 
 def test_refused_credentials_are_retried_slowly_and_reported_with_the_setting(tmp_path: Path) -> None:

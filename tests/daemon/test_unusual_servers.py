@@ -71,7 +71,7 @@ def test_a_finite_stream_is_published_once() -> None:
             wait_until(lambda: len(mix.asked) > 8)
             assert publisher.published == [content(1), content(2), content(3)]
             assert publisher.announced[:2] == ["attached", "resumed"]
-            wait_until(lambda: worker._history.failures > 3)
+            wait_until(lambda: worker.retries.history.failures > 3)
 
 
 def test_an_inclusive_replay_is_recognised() -> None:

@@ -28,6 +28,7 @@ from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import LOSSES, Policy
 from bridge.core.stream.overlap import OverlapWindow, extended
+from bridge.core.stream.start_id import BELOW
 from bridge.core.stream.states import State
 
 EARLIEST = "earliest"
@@ -54,6 +55,8 @@ class Traits:
     resumes: Literal["truly", "never", "from its start"] = "truly"
     unknown: Literal["all", "nothing", "refused"] = "all"
     """The answer to an opaque id that it does not know; a refusal is a 400 or a 500."""
+    knows_below: bool = True
+    """Where ids rise: -1 is a number like others, and all events follow it."""
     replays_without_id: bool = True
     connected: Literal["none", "no id", "counter", "position"] = "none"
     heartbeat: Literal["none", "no id", "counter", "position"] = "none"
@@ -231,7 +234,7 @@ class Server:
             return True
         if self.traits.ids == "opaque":
             return last_event_id == EARLIEST or any(event.id == last_event_id for event in self.buffer)
-        return last_event_id.isdigit()
+        return last_event_id.isdigit() or (last_event_id == BELOW and self.traits.knows_below)
 
     def _replay(self, last_event_id: str) -> list[Event]:
         traits = self.traits
@@ -252,11 +255,17 @@ class Server:
             if places:
                 return self.buffer[places[-1] + (not self.traits.is_inclusive) :]
             return self._unknown()
+        if last_event_id == BELOW and not self.traits.knows_below:
+            return self._unknown()
         found = len(self.buffer)
         limit = int(last_event_id) - self.traits.is_inclusive
         while found and not 0 <= int(self.buffer[found - 1].id or (self.buffer[found - 1].id is None and -1)) <= limit:
             found -= 1
-        if self.traits.ids == "repeating" or last_event_id == "0":
+        if last_event_id == "0":  # "attached" names this id, and says nothing about the event that has it
+            old = [each for each in self.buffer if each.received_ms <= (self.first_connected or 0)]
+            old = old if self.traits.knows_below else self.buffer  # nobody can ask whether an event has this id
+            self.misnamed |= {each.received_ms for each in old if each.id == "0"}
+        if self.traits.ids == "repeating" and last_event_id != "0":
             self.misnamed |= {event.received_ms for event in self.buffer[:found] if event.id == last_event_id}
         if self.was_reset:
             self.misnamed |= {event.received_ms for event in self.buffer[:found]}
@@ -462,7 +471,8 @@ class Bridge:
         try:
             connection = self.server.connect(sent)
         except Refused:
-            self._drop_refused_id(sent)
+            if not self.continuity.check_refused():
+                self._drop_refused_id(sent)
             return
         self.continuity.answered(connection.answered_id)
         self.is_opened = False

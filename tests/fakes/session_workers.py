@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
@@ -94,13 +94,15 @@ def running_worker(
     restored: Position | None = None,
     now: Callable[[], float] = monotonic,
     jitter: Callable[[], float] = lambda: 0.5,
+    *,
+    state: Literal["active", "ended"] = "active",
 ) -> Iterator[tuple[SessionWorker, RecordingPublisher]]:
     """A running worker and its publisher."""
     publisher, stored = RecordingPublisher(), None
     if restored is not None:
         window = OverlapWindow.starting(restored.last_event_id)
         publisher = RecordingPublisher(restored, window)
-        stored = Restored(Checkpoint(KEY, restored, "active", 0, source.fingerprint, window), is_stale=False)
+        stored = Restored(Checkpoint(KEY, restored, state, 0, source.fingerprint, window), is_stale=False)
     worker = session_worker(source, publisher, stored, now, jitter)
     worker.start()
     try:

@@ -50,6 +50,7 @@ from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event, Oversize
 from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import OverlapWindow, digest
+from bridge.core.stream.start_id import FirstId, StartId
 from bridge.daemon.session_states import State as SessionState
 from bridge.daemon.source import Source
 from bridge.kafka.topics import TopicPlan, plan
@@ -175,7 +176,7 @@ class Known(NamedTuple):
 
 def announced(known: Known, connections: Sequence[Sequence[str | None]], *, stalls: bool = False) -> list[list[Any]]:
     """What is announced (kind, reason, from, to, missing) while a stream brings events with these ids."""
-    policy = Policy("0", known.overlap, known.without_ids)
+    policy = Policy("0", known.overlap, known.without_ids, start_id=StartId(FirstId.IS_ONE))
     one = Continuity(policy, has_ids=known.has_ids, is_new=known.is_new)
     window = [_event(each) for each in known.ids]
     cursor = (known.ids[-1] or "") if known.ids else known.after

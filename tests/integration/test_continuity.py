@@ -280,7 +280,7 @@ def test_each_behaviour_of_a_server_is_announced_and_nothing_is_missed(
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         for name in names:
             mix.post("/control/sessions", {"id": name, "rate": 0})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": 0})) as bridge:
             stage = Stage(kafka, namespace, mix, bridge)
             for name in names:
                 stage.say(name, 10)

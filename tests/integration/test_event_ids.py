@@ -19,6 +19,9 @@ from tests.support.scene import (
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, send, stream
 from tests.support.waiting import wait_until
 
+AT_ONCE = {"servers.local.gone_after": 0}
+"""Three refusals are enough."""
+
 
 def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Three refusals of ``start_after_id``, then a request without, said as an error."""
@@ -29,7 +32,7 @@ def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, name
             feed(peer) if "last-event-id" not in peer.headers else peer.send(answer(400))
 
         mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
             line = wait_logged(bridge, "unresumable", "refuses")
             assert (line["level"], line["session"], line["from_last_event_id"]) == ("error", "a", "0")
             wait_until(lambda: session(bridge, "a")["state"] == "streaming", 10, "a stream")
@@ -43,8 +46,8 @@ def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, name
 def test_nothing_is_lost_when_the_id_was_not_what_the_server_refused(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:
-    """401, 403, 404, 408 and 429 are no refusals of the id, however often they come."""
-    refusals = iter([401, 403, 404, 408, 429, 401, 403, 404, 408, 429])
+    """These are no refusals of the id, however often they come."""
+    refusals = iter([401, 403, 404, 408, 409, 421, 423, 425, 426, 429, 431, 409, 409, 409, 425, 425, 425])
     with scripted_mix() as mix:
         feed = Feed(2)
 
@@ -53,7 +56,7 @@ def test_nothing_is_lost_when_the_id_was_not_what_the_server_refused(
             feed(peer) if refusal is None else peer.send(answer(refusal))
 
         mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
             wait_acknowledged(bridge, "a", 2)
         assert set(mix.ids_of("a")) == {"0"}
 
@@ -67,7 +70,7 @@ def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, nam
             feed(peer) if peer.headers["last-event-id"] != b"2" else peer.send(answer(410))
 
         mix.serve({"a": forgetful})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
             wait_acknowledged(bridge, "a", 3)
             first = session(bridge, "a")["epoch"]
             feed.cut()

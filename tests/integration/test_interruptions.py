@@ -267,6 +267,7 @@ def _chosen(kafka: str, namespace: str, url: str) -> dict[str, object]:
     for server, keys in own.items():
         names = ",".join(name for name, case in CASES.items() if case.server == server)
         common = {"url": url, "sessions": names, "discover": False, "reconnect_min": "50ms", "reconnect_max": "200ms"}
+        common["gone_after"] = 0  # three refusals of an id are enough
         more |= {f"servers.{server}.{key}": value for key, value in {**common, **keys}.items()}
     return settings(kafka, namespace, url, more)
 

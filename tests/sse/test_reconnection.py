@@ -10,15 +10,18 @@ from bridge.clock import Backoff
 from bridge.core.identity import sendable
 from bridge.sse.reconnection import (
     LONGEST_RETRY_AFTER,
+    AskWithoutId,
     Decision,
     Disconnected,
     End,
     History,
+    InARow,
     Kind,
     Outcome,
     RefusedId,
     Wait,
     after_block,
+    after_question,
     decide,
     outcome_of_head,
     parse_retry_after,
@@ -107,7 +110,7 @@ def test_a_retry_stays_valid_until_another_comes() -> None:
 
 def test_only_a_closed_block_resets() -> None:
     """It resets failures, refusals and the time of a gone session."""
-    history = History(failures=5, reconnection_time=2.0, gone_since=1.0, gone_tries=2, refused_tries=2)
+    history = History(5, 2.0, InARow(1.0, 2), InARow(1.0, 2), InARow(1.0, 2), answers_without_id=True)
     assert after_block(history) == History(reconnection_time=2.0)
 
 
@@ -126,7 +129,7 @@ def test_a_maximum_below_five_seconds_limits_even_that() -> None:
 
 def test_a_stop_neither_waits_nor_changes_the_history() -> None:
     """The caller stopped the connection itself."""
-    history = History(failures=3, gone_since=1.0, gone_tries=2)
+    history = History(failures=3, gone=InARow(1.0, 2))
     assert decided(history, Kind.STOPPED) == (Wait(0.0), history)
 
 
@@ -153,34 +156,79 @@ def test_another_outcome_in_between_resets_the_count(between: Kind) -> None:
     _, history = decided(history, between, now=30.0)
     decision, history = decided(history, Kind.GONE, now=40.0)
     assert isinstance(decision, Wait)
-    assert (history.gone_since, history.gone_tries) == (40.0, 1)
+    assert history.gone == InARow(40.0, 1)
 
 
 def test_the_last_try_is_not_delayed_by_a_doubled_wait() -> None:
     """The last wait ends with ``gone_after``, and is at least the base."""
-    history = History(failures=6, gone_since=0.0, gone_tries=5)
+    history = History(failures=6, gone=InARow(0.0, 5))
     assert seconds_of(decided(history, Kind.GONE, now=20.0, jitter=ALMOST_ONE)[0]) == pytest.approx(10.0)
-    history = History(failures=6, gone_since=0.0, gone_tries=1)
+    history = History(failures=6, gone=InARow(0.0, 1))
     assert seconds_of(decided(history, Kind.GONE, now=40.0, jitter=ALMOST_ONE)[0]) == 0.5
 
 
 # Refused
 
 
-def test_the_third_refusal_in_a_row_drops_the_id() -> None:
-    """The count starts again for the next id."""
-    decision, history = decided(History(), Kind.REFUSED)
-    assert isinstance(decision, Wait)
-    decision, history = decided(history, Kind.REFUSED)
-    assert isinstance(decision, Wait)
-    decision, history = decided(history, Kind.REFUSED)
-    assert (decision, history.refused_tries, history.failures) == (RefusedId(), 0, 3)
+def test_an_id_is_dropped_after_the_time_and_three_refusals() -> None:
+    """Both are needed: an ingress that reloads refuses everything for seconds. The count starts again."""
+    history = History()
+    for now in (0.0, 1.0, 2.0, 29.9):
+        decision, history = decided(history, Kind.REFUSED, now=now)
+        assert isinstance(decision, Wait)
+    decision, history = decided(history, Kind.REFUSED, now=30.0)
+    assert (decision, history.refused, history.failures) == (RefusedId(), InARow(), 5)
+    _, history = decided(History(), Kind.REFUSED, now=0.0)
+    assert isinstance(decided(history, Kind.REFUSED, now=99.0)[0], Wait), "lasted, but seen twice only"
 
 
 def test_another_outcome_resets_the_refusals() -> None:
     """Two refusals, a restart, two refusals: the id is kept."""
-    kinds = [Kind.REFUSED, Kind.REFUSED, Kind.UNAVAILABLE, Kind.REFUSED, Kind.REFUSED]
-    assert len(waits(kinds)) == 5
+    history = History()
+    for now, kind in enumerate([Kind.REFUSED, Kind.REFUSED, Kind.UNAVAILABLE, Kind.REFUSED, Kind.REFUSED]):
+        decision, history = decided(history, kind, now=20.0 * now)
+        assert isinstance(decision, Wait)
+
+
+def failing(history: History, now: float, status: int = 500, **more: bool) -> tuple[Decision, History]:
+    """The decision after a server error."""
+    outcome = Outcome(Kind.UNAVAILABLE, "detail", status)
+    return decide(history, outcome, now=now, jitter=0.5, backoff=BACKOFF, gone_after=30.0, **more)  # type: ignore[arg-type]
+
+
+def test_server_errors_that_last_are_compared_with_a_request_without_an_id() -> None:
+    """Only if that is answered, and the next request with the id fails again, is it about the id."""
+    history = History()
+    for now in (0.0, 10.0, 20.0):
+        decision, history = failing(history, now)
+        assert isinstance(decision, Wait)
+    decision, history = failing(history, 31.0)
+    assert isinstance(decision, AskWithoutId)
+    assert isinstance(failing(after_question(history, answered=False), 32.0)[0], AskWithoutId)
+    decision, dropped = failing(after_question(history, answered=True), 32.0)
+    assert (decision, dropped.failing, dropped.answers_without_id) == (RefusedId(), InARow(), False)
+    assert isinstance(failing(history, 32.0, may_drop_id=False)[0], Wait), "without an id there is nothing to drop"
+    answered = after_question(history, answered=True)
+    _, elsewhere = decided(answered, Kind.UNREACHABLE, now=32.0)
+    assert not elsewhere.answers_without_id, "the server may have restarted meanwhile"
+
+
+def test_what_contradicts_an_end_keeps_the_session() -> None:
+    """The list still has it: the session is tried on, with growing waits."""
+    asked = []
+
+    def contradicted(since: float) -> bool:
+        asked.append(since)
+        return False
+
+    history, outcome = History(), Outcome(Kind.GONE, "detail", 404)
+    for now in range(0, 600, 10):
+        decision, history = decide(
+            history, outcome, now=float(now), jitter=0.5, backoff=BACKOFF, gone_after=30.0, may_end=contradicted
+        )
+        assert isinstance(decision, Wait)
+    assert set(asked) == {0.0}
+    assert decision == Wait(30.0)
 
 
 def test_an_id_that_http_cannot_carry_is_dropped_immediately() -> None:
@@ -243,8 +291,9 @@ def test_another_media_type_is_not_a_stream(media_type: str) -> None:
     [
         (Kind.UNAUTHORIZED, [401, 403, 407]),
         (Kind.GONE, [204, 205, 404]),
-        (Kind.REFUSED, [400, 402, 405, 409, 410, 412, 422, 431, 451, 499]),
-        (Kind.UNAVAILABLE, [408, 429, 500, 502, 503, 504, 599, 600, 999, 201, 202, 203, 206, 226, 300, 304, 305, 100]),
+        (Kind.REFUSED, [400, 402, 405, 410, 412, 416, 422, 451, 499]),
+        (Kind.UNAVAILABLE, [408, 409, 421, 423, 424, 425, 426, 429, 431]),
+        (Kind.UNAVAILABLE, [500, 502, 503, 504, 599, 600, 999, 201, 202, 203, 206, 226, 300, 304, 305, 100]),
     ],
 )
 def test_each_status_has_a_kind(kind: Kind, statuses: list[int]) -> None:

@@ -175,7 +175,7 @@ def test_no_connection_is_reused() -> None:
     [
         (204, Kind.GONE), (205, Kind.GONE), (404, Kind.GONE),
         (401, Kind.UNAUTHORIZED), (403, Kind.UNAUTHORIZED), (407, Kind.UNAUTHORIZED),
-        (400, Kind.REFUSED), (409, Kind.REFUSED), (410, Kind.REFUSED), (422, Kind.REFUSED),
+        (400, Kind.REFUSED), (409, Kind.UNAVAILABLE), (410, Kind.REFUSED), (422, Kind.REFUSED),
         (408, Kind.UNAVAILABLE), (429, Kind.UNAVAILABLE), (500, Kind.UNAVAILABLE), (503, Kind.UNAVAILABLE),
         (206, Kind.UNAVAILABLE), (304, Kind.UNAVAILABLE),
     ],

@@ -16,14 +16,17 @@ from typing import Final
 
 from bridge.core.identity import sendable
 from bridge.core.records.lifecycle import Kind
-from bridge.core.stream.actions import Action, NoIds, TakesPart
+from bridge.core.stream.actions import Action
+from bridge.core.stream.connection_events import ConnectionEvents
+from bridge.core.stream.details import NO_IDS, UNKNOWN_START
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import LONGEST_REPLAY_TIMEOUT, NO_REPLAY, Policy, StreamFacts
 from bridge.core.stream.following import Following
-from bridge.core.stream.ids import number
-from bridge.core.stream.opening import NO_IDS, UNKNOWN_START, Opening, Verdict
+from bridge.core.stream.opening import Opening, Verdict
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.replay import ReplayMatcher
+from bridge.core.stream.start_check import ANSWER_TIMEOUT, StartCheck
+from bridge.core.stream.start_id import BELOW
 from bridge.core.stream.states import AWAITING, Signal, State, next_state
 
 STALL_EVERY: Final = 30.0
@@ -44,7 +47,9 @@ class Continuity:
         self._policy = policy
         self._facts = StreamFacts(policy, has_ids)
         self._following = Following(self._facts)
-        self._opening = Opening(self._facts, self._following)
+        self._own_events = ConnectionEvents(self._facts)
+        self._start_check = StartCheck(self._facts)
+        self._opening = Opening(self._facts, self._following, self._start_check)
         self._state = State.CLOSED
         self._is_attached = self._was_answered = not is_new
         self._is_denied = False
@@ -70,7 +75,8 @@ class Continuity:
     @property
     def replay_timeout(self) -> float:
         """Seconds within which the first known event must come."""
-        return min(self._timeout, DENIED_TIMEOUT) if self._is_denied else self._timeout
+        longest = ANSWER_TIMEOUT if self._state is State.CHECK else DENIED_TIMEOUT
+        return min(self._timeout, longest) if self._is_denied or self._state is State.CHECK else self._timeout
 
     @property
     def is_repeating(self) -> bool:
@@ -104,6 +110,8 @@ class Continuity:
         facts.requested_id = self._requested_id()
         if self._state is State.FETCH:
             facts.requested_id = self._policy.start_after_id
+        elif self._state in {State.NEW, State.START} and window == facts.start:
+            facts.last_id = facts.requested_id = self._start_check.requested_id
         believed_id = "" if facts.has_replay_failed else facts.requested_id
         facts.matcher = ReplayMatcher(window, facts.known, believed_id)
         facts.ids.begin(facts.requested_id)
@@ -116,6 +124,8 @@ class Continuity:
         facts = self._facts
         if facts.loss is not None:
             self._state = State.FETCH
+        elif self._start_check.is_wanted and not window.digests:
+            self._state = State.CHECK
         elif not window.digests:
             is_start = window == facts.start and window.certain
             self._state = State.START if self._was_answered else State.NEW
@@ -144,6 +154,8 @@ class Continuity:
 
     def _requested_id(self) -> str:
         facts, window = self._facts, self._facts.window
+        if self._state is State.CHECK:
+            return BELOW
         if self._state is State.REPLAY or (window.after and not window.digests):
             return window.after
         return facts.resume_point.after
@@ -173,17 +185,14 @@ class Continuity:
 
     def refuses(self, events: Sequence[Event]) -> bool:
         """Whether the first events of a connection show that the server gives no ids, and the settings refuse that."""
-        facts, own = self._facts, self._policy.connection_events
-        if facts.has_ids or self._policy.accepts_no_ids:
-            return False
-        first = next((event for event in events if event.name and event.name not in own), None)
-        lacks_id = first is not None and not first.id and first.name not in self._policy.ids_not_required
-        return lacks_id or any(map(self._shows_no_ids, events))
+        return self._own_events.refuse(events)
 
     def take(self, events: Sequence[Event], now: float) -> list[Action]:
         """The actions for the next events of the connection; ``now``: seconds, monotonic."""
         actions: list[Action] = []
-        events = self._without_connection_events(events, actions)
+        if self._state is State.FOLLOWING:
+            self._start_check.report_late(actions)
+        events = self._own_events.without(events, actions)
         if self._state is not State.FOLLOWING:
             events = self._judge(events, actions)
         while events and self._state is State.FOLLOWING:
@@ -205,13 +214,16 @@ class Continuity:
         if now - self._stalled_at < STALL_EVERY:
             return self.take(events, now)
         self._stalled_at = now
-        return facts.leave(self._without_connection_events(events, []), f"the reader stalled for {seconds:.0f} s")
+        return facts.leave(self._own_events.without(events, []), f"the reader stalled for {seconds:.0f} s")
 
     def closed(self, *, timed_out: bool) -> list[Action]:
         """The connection was closed; ``timed_out``: because no known event came within the replay timeout.
 
         A server that closes several streams without a known event does not replay either.
         """
+        if self._state is State.CHECK:
+            self._start_check.ended(timed_out=timed_out)
+            return []
         is_empty = self.awaits_replay and not self._facts.matcher.matched
         self._empty_replays = self._empty_replays + 1 if is_empty else 0
         if not self.awaits_replay or not (timed_out or self._empty_replays >= EMPTY_REPLAYS):
@@ -243,6 +255,13 @@ class Continuity:
             facts.loss = None
         return actions
 
+    def check_refused(self) -> bool:
+        """The server refused the request: whether that answers a question of the bridge's own, not a position."""
+        if self._state is not State.CHECK:
+            return False
+        self._start_check.refused()
+        return True
+
     def position_refused(self) -> None:
         """The server refuses the last event id, and a new epoch was started: it may not give ids any more."""
         self._facts.has_ids = False
@@ -259,6 +278,7 @@ class Continuity:
         judge: dict[State, Callable[[Sequence[Event], list[Action]], Verdict]] = {
             State.NEW: self._opening.judge_new,
             State.START: self._opening.judge_start,
+            State.CHECK: self._opening.judge_check,
             State.REPLAY: self._opening.judge_replay,
             State.NEXT_ID: self._opening.judge_next_id,
             State.FETCH: self._opening.judge_fetch,
@@ -268,25 +288,3 @@ class Continuity:
         if verdict.signal is not None:
             self._signal(verdict.signal)
         return verdict.rest
-
-    def _without_connection_events(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
-        """The events of the session: those about the connection are not published."""
-        own = self._policy.connection_events
-        if own.isdisjoint({event.name for event in events}):
-            return events
-        kept = []
-        last = self._facts.ids.last
-        for event in events:
-            found = number(event.id)
-            if event.name not in own:
-                kept.append(event)
-                last = found
-            elif found is not None and last is not None and found > last:
-                self._facts.ids.mark_shared()
-            elif self._shows_no_ids(event):
-                actions.append(TakesPart() if self._policy.accepts_no_ids else NoIds())
-        return kept
-
-    def _shows_no_ids(self, event: Event) -> bool:
-        is_first = event.name == "connected" and not event.id
-        return is_first and self._policy.readers_take_part and not self._facts.has_ids

@@ -13,6 +13,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.ids import RisingIds
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.core.stream.replay import FEW, MANY, KnownEvents, ReplayMatcher
+from bridge.core.stream.start_id import StartId
 
 LONGEST_REPLAY_TIMEOUT: Final = 120.0
 """Seconds. The replay timeout is doubled after each timeout, up to this."""
@@ -35,8 +36,8 @@ class Policy:
     """Names of events that need no id, because they are not published."""
     readers_take_part: bool = False
     """Without ids it is a Mix server on which a reader takes part in runs: it is recognised by ``connected``."""
-    is_start_id_taken: bool = False
-    """Another session of the server has an event with the start id, which a replay after that id leaves out."""
+    start_id: StartId = field(default_factory=StartId)
+    """Whether the server gives the start id to an event, which a replay after that id leaves out."""
     replay_timeout: float = 10.0
     """Seconds within which the first known event of a replay must come."""
 

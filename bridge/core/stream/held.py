@@ -49,8 +49,8 @@ class HeldEvents:
         if not events:
             return False
         found, kept, last = number(events[0].id), number(held.id), number(self._facts.last_id)
-        if self._facts.loss is None and found is not None and kept is not None:
-            return (-1 if last is None else last) < found <= kept
+        if self._facts.loss is None and found is not None and kept is not None and found != kept:
+            return (-1 if last is None else last) < found < kept
         wanted = digest(held)
         return any(digest(event) == wanted for event in events)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bridge.core.records.lifecycle import Kind
 from bridge.core.stream.actions import Action
+from bridge.core.stream.details import EVENTS_WITHOUT_IDS, NO_IDS, NOT_PROVABLE, RESUMED, UNKNOWN_START
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import NO_REPLAY, Loss, StreamFacts
 from bridge.core.stream.following import Following
@@ -14,20 +15,8 @@ from bridge.core.stream.held import HeldEvents
 from bridge.core.stream.ids import number
 from bridge.core.stream.overlap import DIGEST_BYTES
 from bridge.core.stream.replay import Match
+from bridge.core.stream.start_check import StartCheck
 from bridge.core.stream.states import Signal
-
-NO_IDS = "the server gives no ids: events sent between two connections are lost"
-UNKNOWN_START = (
-    "the server may not know the id to start after: events before this one may be missing."
-    " Set start_after_id to the id with which this server replays all its events, or to the empty text"
-)
-SKIPPED_START = (
-    "this server gives the id to start after to an event: the session's first event may be missing."
-    " Set start_after_id to an id below the first one, for example -1"
-)
-_RESUMED = "the stream continues where it stopped"
-_NOT_PROVABLE = "nothing proves which events came before: some may be missing"
-_WITHOUT_IDS = "this server sends events without ids, which a replay may leave out: some may be missing here"
 
 
 class Verdict(NamedTuple):
@@ -42,9 +31,10 @@ class Verdict(NamedTuple):
 class Opening:
     """Judges the first events of the connections of one session. For its thread alone."""
 
-    def __init__(self, facts: StreamFacts, following: Following) -> None:
+    def __init__(self, facts: StreamFacts, following: Following, start_check: StartCheck) -> None:
         self._facts = facts
         self._following = following
+        self._start_check = start_check
         self._held = HeldEvents(facts, following)
 
     # Nothing is known
@@ -53,23 +43,36 @@ class Opening:
         """The session's first event ever: ``attached`` is announced, and claims nothing about events before it."""
         if self._is_start_unknown(events[0]) or self._facts.is_used:
             return self.judge_start(events, actions, claims=False)
-        facts, first = self._facts, events[0]
-        if facts.policy.is_start_id_taken and number(first.id) == (number(facts.requested_id) or 0) + 1:
-            actions += facts.announce("gap", "start_id_skipped", SKIPPED_START, to=first.id)
+        check = self._start_check
+        if check.is_after_start(events[0]) and check.begins_check(events, actions, unless_unknown=True):
+            return Verdict(Signal.LOST)
+        check.attached(events[0], actions)
         return Verdict(Signal.PROVED, events)
+
+    def judge_check(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
+        """The answer to a request that resumes below the start id. The next connection brings the events again."""
+        self._start_check.judge(events[0])
+        actions += self._facts.leave(events, "the server's first id is known")
+        return Verdict(Signal.LOST)
 
     def judge_start(self, events: Sequence[Event], actions: list[Action], *, claims: bool = True) -> Verdict:
         """The first event after a reconnect or a crash with nothing known."""
-        facts, first = self._facts, events[0]
+        facts, first, check = self._facts, events[0], self._start_check
         was_announced, is_first = facts.is_loss_announced and not facts.is_used, facts.last_id == facts.requested_id
-        if self._held.release(events, actions):
+        is_next = is_first and facts.window.certain and check.is_after_start(first)
+        if is_next and check.begins_check(events, actions, unless_unknown=was_announced):
+            return Verdict(Signal.LOST)
+        published: list[Action] = []
+        if self._held.release(events, published):
+            if check.has_held_unproven:  # events may be missing before the held ones too
+                self._announce_loss("gap", "not_provable", NOT_PROVABLE, first, actions)
+            actions += published
             self._held.check_next(first, actions)
             return Verdict(Signal.LOST, events)
-        start, found = number(facts.requested_id), number(first.id)
-        if is_first and facts.window.certain and start is not None and found == start + 1:
+        if is_next and check.believes_first:
             if claims:
                 reason = "next_id" if facts.is_used else "nothing_before"
-                actions += facts.announce("resumed", reason, _RESUMED)
+                actions += facts.announce("resumed", reason, RESUMED)
             return Verdict(Signal.PROVED, events)
         if was_announced:
             return Verdict(Signal.LOST, events)
@@ -80,7 +83,7 @@ class Opening:
         if self._is_start_unknown(first):
             self._announce_loss("gap", "start_id_unknown", UNKNOWN_START, first, actions)
         else:
-            self._announce_loss("gap", "not_provable", _NOT_PROVABLE, first, actions)
+            self._announce_loss("gap", "not_provable", NOT_PROVABLE, first, actions)
         return Verdict(Signal.LOST, events)
 
     def _is_start_unknown(self, first: Event) -> bool:
@@ -136,7 +139,7 @@ class Opening:
             return verdict
         rest = verdict.rest
         if self._is_next_after_start(rest[0]):
-            actions += self._facts.announce("resumed", "next_id", _RESUMED)
+            actions += self._facts.announce("resumed", "next_id", RESUMED)
             return Verdict(Signal.PROVED, rest)
         if self._facts.has_replay_failed:
             self._facts.continue_in_new_epoch()
@@ -198,7 +201,7 @@ class Opening:
             detail = "more events share the last id than are remembered: the others are published again"
             actions += facts.start_epoch("resumed", "too_many_under_one_id", detail, window)
         elif window.certain:
-            actions += facts.announce("resumed", "replay_proved", _RESUMED)
+            actions += facts.announce("resumed", "replay_proved", RESUMED)
         else:
             self._prove_uncertain(actions)
         facts.owns_numbers = True
@@ -207,15 +210,15 @@ class Opening:
         """Events without ids may be missing after the known ones, and the numbers of a former process may differ."""
         facts = self._facts
         if not facts.owns_numbers:
-            actions += facts.start_epoch("gap", "events_without_ids", _WITHOUT_IDS, facts.window)
+            actions += facts.start_epoch("gap", "events_without_ids", EVENTS_WITHOUT_IDS, facts.window)
             facts.replays_without_ids = False
             return
         if facts.matcher.has_matched_without_id:
             facts.replays_without_ids = True
         if facts.replays_without_ids:
-            actions += facts.announce("resumed", "replay_proved", _RESUMED)
+            actions += facts.announce("resumed", "replay_proved", RESUMED)
         elif facts.replays_without_ids is None:
-            actions += facts.announce("gap", "events_without_ids", _WITHOUT_IDS + " and at later reconnects")
+            actions += facts.announce("gap", "events_without_ids", EVENTS_WITHOUT_IDS + " and at later reconnects")
             facts.replays_without_ids = False
 
     def _is_next_after_start(self, first: Event) -> bool:
@@ -284,13 +287,13 @@ class Opening:
         shares = len(window.digests) > DIGEST_BYTES  # more events may share the last id
         is_next = before is not None and found == before + 1 and not shares
         if is_next and window.certain and window.believes_next:
-            actions += facts.announce("resumed", "next_id", _RESUMED)
+            actions += facts.announce("resumed", "next_id", RESUMED)
             return Verdict(Signal.PROVED, events)
         sent = number(point.after)
         if sent is not None and found is not None and found <= sent and point != facts.start:
             return Verdict(Signal.LOST, self._following.start_over(events, actions))
         if first.id or facts.has_ids:
-            actions += facts.start_epoch("gap", "not_provable", _NOT_PROVABLE, None, to=first.id)
+            actions += facts.start_epoch("gap", "not_provable", NOT_PROVABLE, None, to=first.id)
         elif facts.policy.accepts_no_ids:
             actions += facts.start_epoch("unresumable", "no_ids", NO_IDS, point)
         return Verdict(Signal.LOST, events)

@@ -5,6 +5,7 @@ state       the request resumed                     the first events decide
 =========== ======================================= ===========================================================
 NEW         after the start id, for the first time  whether the server knew the start id
 START       after the start id, nothing is known    the next id after the start id proves that none is missing
+CHECK       below the start id                      the first id shows whether an event has the start id
 REPLAY      before known events                     the known events, in order, prove the replay
 NEXT_ID     after the last known event              the next id proves that none is missing
 FETCH       after the start id: a replay failed     known events, to the last one, prove the replay
@@ -25,6 +26,7 @@ class State(Enum):
     CLOSED = "no connection"
     NEW = "the first connection of the session"
     START = "no event is known"
+    CHECK = "does an event have the start id"
     REPLAY = "known events must come first"
     NEXT_ID = "the next id must come first"
     FETCH = "everything that the server has is requested again"
@@ -43,10 +45,19 @@ class Signal(Enum):
     LEFT = "another connection is requested"
 
 
-REQUESTED = (State.NEW, State.START, State.REPLAY, State.NEXT_ID, State.FETCH, State.BELIEVED, State.ANNOUNCED)
+REQUESTED = (
+    State.NEW,
+    State.START,
+    State.CHECK,
+    State.REPLAY,
+    State.NEXT_ID,
+    State.FETCH,
+    State.BELIEVED,
+    State.ANNOUNCED,
+)
 """The states of a connection that is requested."""
-AWAITING = frozenset({State.REPLAY, State.FETCH})
-"""The states in which known events must come within the replay timeout."""
+AWAITING = frozenset({State.REPLAY, State.FETCH, State.CHECK})
+"""The states in which an event must come within the replay timeout."""
 
 TRANSITIONS: dict[tuple[State, Signal], State] = (
     {(state, Signal.OPENED): state for state in REQUESTED}

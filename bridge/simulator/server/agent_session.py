@@ -221,6 +221,7 @@ def _renumbered(event: PublishedEvent, number: int) -> PublishedEvent:
 
 
 def number_of(last_event_id: str) -> int | None:
-    """Return the id as a number. None for any other text."""
-    is_number = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= _LONGEST_ID
-    return int(last_event_id) if is_number else None
+    """Return the id as a number, 0 for one below it: no id is lower. None for any other text."""
+    digits = last_event_id.removeprefix("-")
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST_ID
+    return max(int(last_event_id), 0) if is_number else None

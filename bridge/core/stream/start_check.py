@@ -1,0 +1,105 @@
+"""Finds the event with the start id 0, which a replay after 0 leaves out (see ``start_id``).
+
+Only a session without known events needs it. The events that it has received are held for the next connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from bridge.core.stream.actions import Action
+from bridge.core.stream.details import SKIPPED_START
+from bridge.core.stream.event import Event
+from bridge.core.stream.facts import StreamFacts
+from bridge.core.stream.ids import number
+from bridge.core.stream.start_id import BELOW, ZERO, FirstId
+
+ANSWER_TIMEOUT: Final = 1.0
+"""Seconds for the first event of a replay after -1. A server that does not know the id may send nothing at all."""
+TRIES: Final = 5
+"""Requests after which the question stays open: fewer may be cuts."""
+
+
+class StartCheck:
+    """The check of one session. For its thread alone."""
+
+    def __init__(self, facts: StreamFacts) -> None:
+        self.is_wanted = False
+        """The next connection asks."""
+        self.has_held_unproven = False
+        """Events were held after a reconnect, and nothing proves yet that they are the first ones."""
+        self._facts = facts
+        self._is_done = False
+        self._tries = 0
+        self._may_lack_first = False
+        """The first event of the session had the id 1, and may not have been its first one."""
+
+    @property
+    def requested_id(self) -> str:
+        """The id after which a session without known events resumes."""
+        facts = self._facts
+        is_below = facts.policy.start_after_id == ZERO and facts.policy.start_id.first is FirstId.IS_REPLAYED
+        return BELOW if is_below else facts.policy.start_after_id
+
+    def is_after_start(self, first: Event) -> bool:
+        """Whether an event has exactly the first id after the requested one."""
+        requested = self._facts.requested_id
+        before = -1 if requested == BELOW else number(requested)
+        return before is not None and number(first.id) == before + 1
+
+    def begins_check(self, events: Sequence[Event], actions: list[Action], *, unless_unknown: bool) -> bool:
+        """Whether another connection must show if these events are the first ones; then they are held.
+
+        ``unless_unknown``: only if an event of another session has the start id.
+        """
+        facts, known = self._facts, self._facts.policy.start_id
+        is_open = known.is_zero or (known.first is FirstId.UNKNOWN and not unless_unknown)
+        if facts.requested_id != ZERO or facts.policy.start_after_id != ZERO or self._is_done or not is_open:
+            return False
+        self.has_held_unproven = not unless_unknown
+        self.is_wanted = known.first is not FirstId.IS_REPLAYED
+        self._is_done = not self.is_wanted
+        actions += facts.leave(events, "does the server have an event with the id 0")
+        return True
+
+    @property
+    def believes_first(self) -> bool:
+        """Whether the first id after the requested one belongs to the first event, as far as the server shows.
+
+        A server that does not answer the check is believed to count from 1: a warning in the log says so.
+        """
+        return self._facts.requested_id != ZERO or not self._facts.policy.start_id.is_zero
+
+    def judge(self, first: Event) -> None:
+        """The first event of a replay after -1."""
+        found = number(first.id)
+        answers = {0: FirstId.IS_REPLAYED, 1: FirstId.IS_ONE}
+        self._finish(answers.get(-1 if found is None else found, FirstId.HIDDEN))
+
+    def ended(self, *, timed_out: bool) -> None:
+        """The connection ended before an event."""
+        self._tries += 1
+        if timed_out or self._tries >= TRIES:
+            self._finish(FirstId.HIDDEN)
+
+    def refused(self) -> None:
+        """The server refused the request that resumes after -1."""
+        self._finish(FirstId.HIDDEN)
+
+    def _finish(self, first: FirstId) -> None:
+        self.is_wanted, self._is_done = False, True
+        self._facts.policy.start_id.record(first)
+
+    def attached(self, first: Event, actions: list[Action]) -> None:
+        """The session begins with this event; ``attached`` says nothing about events before it."""
+        facts = self._facts
+        if facts.requested_id == facts.policy.start_after_id == ZERO and number(first.id) == 1:
+            self._may_lack_first = facts.policy.start_id.first is not FirstId.IS_ONE
+            self.report_late(actions)
+
+    def report_late(self, actions: list[Action]) -> None:
+        """Announce the missing first event once another session has shown that there is one."""
+        if self._may_lack_first and self._facts.policy.start_id.is_zero:
+            self._may_lack_first = False
+            actions += self._facts.announce("gap", "start_id_skipped", SKIPPED_START)
