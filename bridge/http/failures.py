@@ -23,7 +23,7 @@ from urllib3.exceptions import (
 )
 
 from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.response_head import HeadTimeout
+from bridge.http.response_head import HeadTimeout, InvalidHead
 
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")
 """http.client's text for a proxy's response. It gives the status nowhere else."""
@@ -93,6 +93,8 @@ def _text(error: BaseException) -> str:  # noqa: PLR0911 - a table
             return "the connection closed too early"
         case ConnectionResetError(errno=None):  # http.client's RemoteDisconnected
             return "the server closed the connection"
+        case InvalidHead():
+            return str(error)
         case BadStatusLine():
             return "the response is not HTTP"
         case zlib.error() | DecodeError():

@@ -9,11 +9,12 @@ bodies (with a length or a content encoding) go through ``read1``.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPResponse
 
 from bridge.clock import Deadline
 from bridge.http.chunks import ChunkDecoder, Framing
@@ -26,6 +27,12 @@ LARGE: Final = 64 * 1024
 """Bytes per read while much data comes. Large pieces share the cost of a read and keep large events linear."""
 SMALL: Final = BUFFER
 """Bytes per read otherwise: no more than the socket's buffer, which every idle stream holds anyway."""
+
+
+_CODINGS: Final = frozenset({"", *HTTPResponse.CONTENT_DECODERS})
+_LIST_ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
+"""An item of a list that is separated by commas, which may be in a quoted text."""
+_MEDIA_TYPE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
 class Response:
@@ -43,8 +50,19 @@ class Response:
 
     @property
     def media_type(self) -> str:
-        """The content type in lower case, without its parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        """The content type in lower case, without its parameters; empty if there is no valid one.
+
+        Of several, the last valid one counts (Fetch, "extract a MIME type").
+        """
+        parts = _LIST_ITEM.findall(self.headers.get("content-type", ""))
+        types = [part.partition(";")[0].strip().lower() for part in parts]
+        return next((each for each in reversed(types) if _MEDIA_TYPE.fullmatch(each) and each != "*/*"), "")
+
+    @property
+    def unknown_coding(self) -> str | None:
+        """A content coding that cannot be decoded. None was asked for but ``identity``."""
+        codings = self.headers.get("content-encoding", "").split(", ")
+        return next((each for each in codings if each not in _CODINGS), None)
 
     def read(self) -> bytes:
         """The bytes of one receive, possibly none if it held only framing. Raises ConnectionLost at the end."""
