@@ -32,13 +32,21 @@ class StreamConnection:
     """
 
     def __init__(
-        self, stream: EventStream, now: float, replay_timeout: float | None, requested_at: float | None = None
+        self,
+        stream: EventStream,
+        now: float,
+        replay_timeout: float | None,
+        requested_at: float | None = None,
+        *,
+        peer: str | None = None,
     ) -> None:
         """``replay_timeout``: seconds for the first known event of a replay; None if none is expected.
 
-        ``requested_at``: before the headers of its request were made; default: ``now``.
+        ``requested_at``: before the headers of its request were made; default: ``now``. ``peer``: the address that it
+        is connected to.
         """
         self.stream = stream
+        self.peer = peer
         self.replay = Replay.NOT_AWAITED if replay_timeout is None else Replay.AWAITED
         self._replay_timeout = replay_timeout or 0.0
         self.requested_at = now if requested_at is None else requested_at

@@ -13,6 +13,7 @@ from bridge.daemon.reader_watch import Seen
 from bridge.daemon.session_worker import SessionWorker
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.sse.reconnection import NO_HEAD_HINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,15 @@ class RunningSession:
             in_flight=publisher.in_flight,
             last_event_age=None if event_at is None else now - event_at,
             last_byte_age=None if byte_at is None else now - byte_at,
-            last_error=publisher.trouble or publisher.checkpoints.trouble or counters.last_error,
+            last_error=publisher.trouble or publisher.checkpoints.trouble or self._stream_trouble(now),
             counters=self.counters(),
             oldest_unacknowledged_ms=publisher.oldest_unacknowledged_ms,
             lifecycle=publisher.checkpoints.announced,
         )
+
+    def _stream_trouble(self, now: float) -> str | None:
+        is_late = self.worker.awaits_head(now)
+        return f"waiting for the response head: {NO_HEAD_HINT}" if is_late else self.worker.stream.counters.last_error
 
 
 class RunningSessions:

@@ -9,6 +9,8 @@ class State(Enum):
     """What a session's worker is doing."""
 
     CONNECTING = "connecting"
+    WAITING_FOR_HEAD = "waiting for the response head"
+    """The server has accepted the connection and the request, and does not answer yet."""
     STREAMING = "streaming"
     WAITING = "waiting"
     """Between two attempts, in back-off."""
@@ -24,6 +26,7 @@ class State(Enum):
 class Signal(Enum):
     """What happened to a session's worker."""
 
+    CONNECTED = "the server accepted the connection"
     OPENED = "the server answered with an event stream"
     LOST = "the connection failed or ended"
     RETRY = "the back-off is over"
@@ -36,7 +39,11 @@ class Signal(Enum):
 FINAL = frozenset({State.ENDED, State.REFUSED, State.CRASHED, State.STOPPED})
 
 TRANSITIONS: dict[tuple[State, Signal], State] = {
-    (State.CONNECTING, Signal.OPENED): State.STREAMING,
+    (State.CONNECTING, Signal.CONNECTED): State.WAITING_FOR_HEAD,
+    (State.WAITING_FOR_HEAD, Signal.CONNECTED): State.WAITING_FOR_HEAD,
+    (State.WAITING_FOR_HEAD, Signal.OPENED): State.STREAMING,
+    (State.WAITING_FOR_HEAD, Signal.LOST): State.WAITING,
+    (State.WAITING_FOR_HEAD, Signal.GONE): State.ENDED,
     (State.CONNECTING, Signal.LOST): State.WAITING,
     (State.CONNECTING, Signal.GONE): State.ENDED,
     (State.STREAMING, Signal.LOST): State.WAITING,
@@ -46,7 +53,7 @@ TRANSITIONS: dict[tuple[State, Signal], State] = {
     (State.WAITING, Signal.GONE): State.ENDED,
 } | {
     (state, signal): result
-    for state in (State.CONNECTING, State.STREAMING, State.WAITING)
+    for state in (State.CONNECTING, State.WAITING_FOR_HEAD, State.STREAMING, State.WAITING)
     for signal, result in ((Signal.STOP, State.STOPPED), (Signal.BUG, State.CRASHED))
 }
 

@@ -11,8 +11,9 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.stream.event import Event
-from bridge.daemon.connection import Replay, StreamConnection, own_share_of_age
+from bridge.daemon.connection import Replay, StreamConnection
 from bridge.daemon.reader_watch import Waiting
+from bridge.daemon.retirement import Retirement
 from bridge.daemon.retries import Retries
 from bridge.daemon.session_states import FINAL, Signal, State, next_state
 from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionOver, SessionStream
@@ -34,8 +35,8 @@ log = get_logger("bridge.session")
 
 _LEVELS = {Kind.ENDED: logging.INFO, Kind.BROKEN: logging.INFO, Kind.UNAUTHORIZED: logging.ERROR}
 """The log level for the end of a connection; warning for all others. Nobody but a person can fix credentials."""
-_RENEWAL = 20.0
-"""Seconds within which all streams of a server reconnect with its new token; files are looked at every 30 s."""
+HEAD_EXPECTED = 5.0
+"""Seconds within which a server usually sends the response head."""
 
 
 class SessionWorker:
@@ -59,16 +60,15 @@ class SessionWorker:
         """When the session was refused because the server gives no ids."""
         self._source = source
         self._now = now
-        self._connector = Connector(source.endpoint)
+        self._connector = Connector(source.endpoint, self._connected)
+        self._connected_at = float("-inf")
         self._connection: StreamConnection | None = None
         self._lost_at: float | None = None
         """When the stream was lost that the next connection replaces."""
         self.retries = Retries(source, stream.key.session_id, now, jitter)
         self._counters = stream.counters
         self.waiting = Waiting()
-        age = source.settings.max_connection_age
-        self._max_age = None if age is None else own_share_of_age(stream.key, age)
-        self._renew_after = _RENEWAL * jitter()
+        self._retirement = Retirement(source, stream, jitter())
         self._log = log.bind(server=stream.key.server, session=stream.key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {stream.key}", daemon=True)
 
@@ -95,32 +95,17 @@ class SessionWorker:
 
         ``busy``: seconds for which the process was too busy to read.
         """
-        connection = self._connection
+        connection, now = self._connection, self._now()
         if connection is None:
+            if self.awaits_head(now):
+                self._source.record_request(answered=True)
             return
-        now = self._now()
-        late = connection.is_replay_late(now, busy)
-        if late or self._is_too_old(connection, now) or self._has_old_credentials(connection, now):
+        if self._retirement.is_due(connection, now, busy):
             self._connector.retire()
 
-    def _is_too_old(self, connection: StreamConnection, now: float) -> bool:
-        """Without ids each reconnect loses events, and may cancel a run: then only in a quiet moment."""
-        if self._max_age is None:
-            return False
-        if self.stream.has_ids:
-            return connection.is_too_old(now, self._max_age)
-        age = self._source.settings.max_connection_age or self._max_age
-        return self.stream.is_quiet(now) and connection.is_too_old(now, 0.9 * age)
-
-    def _has_old_credentials(self, connection: StreamConnection, now: float) -> bool:
-        """Whether the server's token or headers were changed: not all streams reconnect at once, and within a minute.
-
-        Without ids a reconnect loses events: it waits for a quiet moment, and the server may cut the stream before.
-        """
-        changed_at = self._source.credentials_changed_at
-        if changed_at is None or connection.requested_at >= changed_at or now < changed_at + self._renew_after:
-            return False
-        return (self.stream.has_ids or self.stream.is_quiet(now)) and connection.retire()
+    def awaits_head(self, now: float) -> bool:
+        """Whether the connection stands, and the response head has not come for a while (any thread)."""
+        return self.state is State.WAITING_FOR_HEAD and now - self._connected_at > HEAD_EXPECTED
 
     @property
     def is_over(self) -> bool:
@@ -168,6 +153,10 @@ class SessionWorker:
             self._connector.stop()
             self.retries.left()
 
+    def _connected(self) -> None:
+        self._connected_at = self._now()
+        self._become(Signal.CONNECTED)
+
     def _become(self, signal: Signal) -> None:
         self.state = next_state(self.state, signal)
 
@@ -192,7 +181,8 @@ class SessionWorker:
         except Disconnected as end:
             outcome = end.outcome
             if connection is None and outcome.kind is not Kind.STOPPED:
-                self._source.record_request(answered=outcome.status is not None, failure=outcome.detail)
+                answered = outcome.status is not None or outcome.kind is Kind.NO_HEAD
+                self._source.record_request(answered=answered, failure=outcome.detail)
             return outcome
         finally:
             if connection is not None:
@@ -209,7 +199,9 @@ class SessionWorker:
         if self._lost_at is not None:
             self._source.reconnect_duration.observe(self._now() - self._lost_at)
         self.stream.connected(stream.answered_id)
-        self._connection = StreamConnection(stream, self._now(), self.stream.replay_timeout, requested_at)
+        self._connection = StreamConnection(
+            stream, self._now(), self.stream.replay_timeout, requested_at, peer=self._connector.peer
+        )
         self._become(Signal.OPENED)
         self._log.info("connected", last_event_id=stream.last_event_id)
         return self._connection
@@ -279,7 +271,7 @@ class SessionWorker:
         return True
 
     def _back_off(self, outcome: Outcome, seconds: float) -> None:
-        if outcome.kind is not Kind.ENDED:
+        if outcome.kind not in {Kind.ENDED, Kind.NO_HEAD}:
             self._counters.last_error = outcome.detail
         self._log.log(
             _LEVELS.get(outcome.kind, logging.WARNING), "disconnected",

@@ -19,6 +19,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.start_id import FirstId, StartId
+from bridge.daemon.address_watch import AddressWatch, watched_host
 from bridge.daemon.gone_sessions import GoneSessions
 from bridge.daemon.rate_limit import ConnectionRate
 from bridge.http.transport import Transport
@@ -37,8 +38,8 @@ _LEAST_BLOCK_LIMIT = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure`` and what ``follow`` replaces change, each as
-    a whole.
+    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure`` and what ``follow`` replaces change, each
+    as a whole.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -61,6 +62,7 @@ class Source:
         self.start_id = StartId()
         """Whether an event of any session has the id to start after."""
         self._logged_first = FirstId.UNKNOWN
+        self.address_watch = AddressWatch(watched_host(server))
         self.gone_sessions = GoneSessions(server.gone_after, discovers=server.discover)
         self._has_warned = False
         self.failure: str | None = None

@@ -62,6 +62,7 @@ class Supervisor:
     def start(self) -> None:
         for server in self._servers.values():
             server.discovery.start()
+            server.source.address_watch.start()
 
     def tick(self) -> None:
         """Remove sessions that ended, end connections that are too old or prove nothing, start new sessions."""
@@ -80,6 +81,7 @@ class Supervisor:
 
     def stop(self) -> None:
         for server in self._servers.values():
+            server.source.address_watch.stop()
             server.discovery.stop()  # nobody waits for its thread: it holds nothing that could be lost
         for each in self._running.all():
             each.worker.stop()

@@ -51,11 +51,15 @@ class Cutter:
     is never held during a call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connected: Callable[[], None] = lambda: None) -> None:
+        """``connected`` is called by the thread that connects, once a connection stands, TLS included."""
+        self.connected = connected
         self._lock = threading.Lock()
         self._shutdown: Callable[[], object] | None = None
         self._duplicate: socket.socket | None = None
         self._final: Cut | None = None
+        self.peer: str | None = None
+        """The address of the present connection, or of the last one."""
         self.cut_as: Cut | None = None
         """Set before the socket is shut down. Bytes that are read afterwards are not part of the stream."""
 
@@ -125,6 +129,7 @@ def _connect(connection: HTTPConnection, cutter: Cutter) -> socket.socket:
             error = failed
             attempt.close()
         else:
+            cutter.peer = str(address[0])
             return attempt
     raise error or OSError("no address to connect to")
 
@@ -137,6 +142,11 @@ class CuttableHTTPConnection(HTTPConnection):
     def __init__(self, cutter: Cutter, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed on as urllib3's pool gave them
         self._cutter = cutter
+
+    def connect(self) -> None:
+        """Connect, and say so."""
+        super().connect()
+        self._cutter.connected()
 
     def _new_conn(self) -> socket.socket:
         """Connect, with the translation of errors of the inherited method."""

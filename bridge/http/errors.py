@@ -14,6 +14,8 @@ class EndKind(Enum):
     """The connection was reset, or the response is not valid HTTP."""
     SILENT = "silent"
     """No byte within the read timeout."""
+    NO_HEAD = "no_head"
+    """The connection stands, but no byte of the response head within the read timeout."""
     STALLED = "stalled"
     """Bytes came, but the response head or the body was not complete in time."""
     UNREACHABLE = "unreachable"

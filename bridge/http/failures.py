@@ -33,7 +33,11 @@ def lost_while_connecting(error: BaseException, connect_timeout: float, read_tim
     """Why no response head came."""
     causes = list(_causes(error))
     detail = _unreachable(error, causes, connect_timeout)
-    return ConnectionLost(EndKind.UNREACHABLE, detail) if detail else _lost(causes, read_timeout, "no response head")
+    if detail:
+        return ConnectionLost(EndKind.UNREACHABLE, detail)
+    lost = _lost(causes, read_timeout, "no response head")
+    is_silent = lost.kind is EndKind.SILENT and lost.detail.startswith("no response head")
+    return ConnectionLost(EndKind.NO_HEAD, lost.detail) if is_silent else lost
 
 
 def lost_while_reading(error: BaseException, read_timeout: float) -> ConnectionLost:

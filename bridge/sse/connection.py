@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -42,11 +43,17 @@ class Endpoint:
 class Connector:
     """Opens a session's connections, one at a time. ``connect`` belongs to the session's worker thread."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, connected: Callable[[], None] = lambda: None) -> None:
+        """``connected`` is called by ``connect`` when the connection stands and the response head is awaited."""
         self.endpoint = endpoint
         """Replaced between two connections, when the server's certificates are."""
-        self._cutter = Cutter()
+        self._cutter = Cutter(connected)
         self._stream: EventStream | None = None
+
+    @property
+    def peer(self) -> str | None:
+        """The address of the present connection, or of the last one."""
+        return self._cutter.peer
 
     def connect(self, url: str, last_event_id: str) -> EventStream:
         """Open the stream after this id (empty: send no id). Raises only Disconnected.

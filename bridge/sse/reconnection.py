@@ -26,6 +26,10 @@ TRIES: Final = 3
 _NOT_ABOUT_AN_ID: Final = frozenset({408, 409, 421, 423, 424, 425, 426, 429, 431})
 """4xx about the moment, the connection or the size of the request. 409: the server has not noticed yet that the last
 connection is over. Giving up the position would not help, and would publish the whole history again."""
+NO_HEAD_HINT: Final = (
+    "some servers and buffering proxies send it only with the first event: switch off response buffering there, or let"
+    " the server send the head at once"
+)
 SERVER_ERROR: Final = 500
 """The first status of the 5xx class."""
 _HINTS: Final = {
@@ -44,6 +48,8 @@ class Kind(Enum):
     """The connection was reset, or its framing is incomplete."""
     SILENT = "silent"
     """No byte within the read timeout."""
+    NO_HEAD = "no_head"
+    """The connection stands, but no byte of the response head within the read timeout: no failure of the network."""
     STALLED = "stalled"
     """Bytes came, but within two read timeouts no block was closed and no comment line completed."""
     UNREACHABLE = "unreachable"
@@ -194,7 +200,7 @@ def _remember(history: History, outcome: Outcome, now: float) -> History:
     """Increase the counts. A different kind resets those in a row, because the server's state may have changed."""
     is_failing = (outcome.status or 0) >= SERVER_ERROR
     return History(
-        failures=history.failures + 1,
+        failures=history.failures + (outcome.kind is not Kind.NO_HEAD),
         reconnection_time=history.reconnection_time,
         gone=history.gone.after(now, counts=outcome.kind is Kind.GONE),
         refused=history.refused.after(now, counts=outcome.kind is Kind.REFUSED),
@@ -210,9 +216,9 @@ def _base(history: History, backoff: Backoff) -> float:
 
 def _seconds(history: History, outcome: Outcome, jitter: float, backoff: Backoff) -> float:
     base = _base(history, backoff)
-    if outcome.kind is Kind.ENDED and not history.failures:
-        # The normal end of a working stream (a proxy's time limit). The jitter spreads the reconnects of a thousand
-        # sessions that were cut at the same moment.
+    if outcome.kind is Kind.NO_HEAD or (outcome.kind is Kind.ENDED and not history.failures):
+        # The normal end of a working stream (a proxy's time limit), or of one without an event. The jitter spreads the
+        # reconnects of a thousand sessions that were cut at the same moment.
         return min(base * (0.75 + jitter / 2), backoff.maximum)
     if outcome.kind is Kind.UNAUTHORIZED:
         slow = min(max(base, SLOW), backoff.maximum)
@@ -230,7 +236,7 @@ def _not_before(seconds: float, retry_after: float | None, spread: float) -> flo
 def outcome_of_loss(lost: ConnectionLost) -> Outcome:
     """The outcome of a connection without a response, or of a body that ended."""
     kind = Kind.UNAVAILABLE if lost.kind is EndKind.REDIRECT_REFUSED else Kind(lost.kind.value)
-    return Outcome(kind, lost.detail, lost.status)
+    return Outcome(kind, f"{lost.detail}; {NO_HEAD_HINT}" if kind is Kind.NO_HEAD else lost.detail, lost.status)
 
 
 def outcome_of_head(status: int, media_type: str, retry_after: float | None = None) -> Outcome | None:

@@ -79,14 +79,21 @@ Script = Callable[[Peer], None]
 class RawServer:
     """Listens from its construction on. ``peers`` are the connections so far, in order."""
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, read_request: bool = True) -> None:
+    def __init__(
+        self,
+        script: Script,
+        tls: ssl.SSLContext | None = None,
+        *,
+        read_request: bool = True,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.peers: list[Peer] = []
         self.errors: list[BaseException] = []
         self.ending = threading.Event()
         self._script = script
         self._tls = tls
         self._read_request = read_request
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()

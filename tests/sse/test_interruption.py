@@ -16,7 +16,7 @@ from bridge.http.connection import socket_options
 from bridge.http.failures import lost_while_reading
 from bridge.sse.connection import Connector
 from bridge.sse.event_stream import EventStream
-from bridge.sse.reconnection import Disconnected, Kind, Outcome
+from bridge.sse.reconnection import NO_HEAD_HINT, Disconnected, Kind, Outcome
 from tests.fakes.raw_server import (
     CHUNKED,
     LAST_CHUNK,
@@ -320,11 +320,11 @@ def test_a_heartbeat_after_the_read_timeout_is_silence() -> None:
     assert outcome.kind is Kind.SILENT
 
 
-def test_no_head_within_the_read_timeout_is_silence() -> None:
+def test_no_head_within_the_read_timeout_is_an_end_of_its_own() -> None:
     """A server may be slow, but not without limit."""
     with serving(silent) as server:
         outcome = refused(server.url, read_timeout=0.3)
-    assert outcome == Outcome(Kind.SILENT, "no response head: no byte for 0.3 s")
+    assert outcome == Outcome(Kind.NO_HEAD, f"no response head: no byte for 0.3 s; {NO_HEAD_HINT}")
 
 
 def test_a_slow_stream_without_a_closed_block_stalls() -> None:

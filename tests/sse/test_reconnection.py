@@ -63,7 +63,7 @@ TRANSIENT = [Kind.BROKEN, Kind.SILENT, Kind.STALLED, Kind.UNREACHABLE, Kind.UNAV
 
 def test_every_kind_has_a_test() -> None:
     """A new kind must be added to this table."""
-    others = {Kind.ENDED, Kind.UNAUTHORIZED, Kind.GONE, Kind.REFUSED, Kind.BAD_REQUEST_ID, Kind.STOPPED}
+    others = {Kind.ENDED, Kind.NO_HEAD, Kind.UNAUTHORIZED, Kind.GONE, Kind.REFUSED, Kind.BAD_REQUEST_ID, Kind.STOPPED}
     assert {*TRANSIENT} | others == {*Kind}
 
 
@@ -85,6 +85,12 @@ def test_the_normal_end_of_a_working_stream_waits_about_the_base() -> None:
     assert waits([Kind.ENDED], working, jitter=0.0) == [0.375]
     assert waits([Kind.ENDED], working, jitter=0.5) == [0.5]
     assert waits([Kind.ENDED], working, jitter=ALMOST_ONE) == pytest.approx([0.625], abs=1e-5)
+
+
+def test_a_missing_head_waits_about_the_base_however_often() -> None:
+    """The connection stood: the server has nothing to send. It is no failure of an earlier kind either."""
+    assert waits([Kind.NO_HEAD] * 5) == [0.5] * 5
+    assert waits([Kind.BROKEN, Kind.NO_HEAD, Kind.NO_HEAD, Kind.BROKEN]) == [0.25, 0.5, 0.5, 0.5]
 
 
 def test_ends_without_a_block_between_them_double_like_failures() -> None:

@@ -44,7 +44,7 @@ class Opening:
         if self._is_start_unknown(events[0]) or self._facts.is_used:
             return self.judge_start(events, actions, claims=False)
         check = self._start_check
-        if check.is_after_start(events[0]) and check.begins_check(events, actions, unless_unknown=True):
+        if check.is_after_start(events[0]) and check.begins_check(events, actions, unless_unknown=True, is_new=True):
             return Verdict(Signal.LOST)
         check.attached(events[0], actions)
         return Verdict(Signal.PROVED, events)
@@ -60,7 +60,7 @@ class Opening:
         facts, first, check = self._facts, events[0], self._start_check
         was_announced, is_first = facts.is_loss_announced and not facts.is_used, facts.last_id == facts.requested_id
         is_next = is_first and facts.window.certain and check.is_after_start(first)
-        if is_next and check.begins_check(events, actions, unless_unknown=was_announced):
+        if is_next and check.begins_check(events, actions, unless_unknown=was_announced, is_new=not claims):
             return Verdict(Signal.LOST)
         published: list[Action] = []
         if self._held.release(events, published):
@@ -70,7 +70,7 @@ class Opening:
             self._held.check_next(first, actions)
             return Verdict(Signal.LOST, events)
         if is_next and check.believes_first:
-            if claims:
+            if claims and not check.began_new:
                 reason = "next_id" if facts.is_used else "nothing_before"
                 actions += facts.announce("resumed", reason, RESUMED)
             return Verdict(Signal.PROVED, events)

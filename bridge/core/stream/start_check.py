@@ -29,6 +29,8 @@ class StartCheck:
         """The next connection asks."""
         self.has_held_unproven = False
         """Events were held after a reconnect, and nothing proves yet that they are the first ones."""
+        self.began_new = False
+        """It began with the session's first event: ``attached`` has been announced, and nothing was claimed before."""
         self._facts = facts
         self._is_done = False
         self._tries = 0
@@ -48,16 +50,18 @@ class StartCheck:
         before = -1 if requested == BELOW else number(requested)
         return before is not None and number(first.id) == before + 1
 
-    def begins_check(self, events: Sequence[Event], actions: list[Action], *, unless_unknown: bool) -> bool:
+    def begins_check(
+        self, events: Sequence[Event], actions: list[Action], *, unless_unknown: bool, is_new: bool
+    ) -> bool:
         """Whether another connection must show if these events are the first ones; then they are held.
 
-        ``unless_unknown``: only if an event of another session has the start id.
+        ``unless_unknown``: only if an event of another session has the start id. ``is_new``: the session's first event.
         """
         facts, known = self._facts, self._facts.policy.start_id
         is_open = known.is_zero or (known.first is FirstId.UNKNOWN and not unless_unknown)
         if facts.requested_id != ZERO or facts.policy.start_after_id != ZERO or self._is_done or not is_open:
             return False
-        self.has_held_unproven = not unless_unknown
+        self.began_new, self.has_held_unproven = is_new, not unless_unknown
         self.is_wanted = known.first is not FirstId.IS_REPLAYED
         self._is_done = not self.is_wanted
         actions += facts.leave(events, "does the server have an event with the id 0")
