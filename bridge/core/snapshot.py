@@ -90,7 +90,9 @@ class ServerSnapshot:
     discovers: bool = False  # whether it is polled for its sessions
     discovery_fails: bool = False  # whether the last poll returned no list
     last_discovery_age: float | None = None
+    lists_none: bool = False  # whether the last poll was answered with something else than a list
     listed: int = 0
+    entries_skipped: int = 0  # of the last list: invalid ones, and repeats of an id
     not_bridged: int = 0
     titles: Mapping[str, str] = field(default_factory=dict)  # of the listed sessions that have one
     without_thread: int = 0  # those of them that this process has no thread or descriptor for
@@ -225,7 +227,7 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
             name: {
                 "reachable": each.reachable,
                 "last_discovery_age": _rounded(each.last_discovery_age),
-                **_values(each, "listed", "not_bridged"),
+                **_values(each, "listed", "entries_skipped", "not_bridged"),
             }
             for name, each in snapshot.servers.items()
         },

@@ -12,7 +12,8 @@ from bridge.clock import monotonic, unix_ms
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.mix.session_filter import DiscoveryRules, discovered
-from bridge.mix.sessions import ServerUnavailable
+from bridge.mix.sessions import NoList, ServerUnavailable
+from bridge.settings.advice import name_the_sessions
 
 log = get_logger("bridge.discovery")
 
@@ -37,6 +38,10 @@ class Discovery:
         self.titles: Mapping[str, str] = {}
         """The titles of the last list by session. Replaced, never changed."""
         self.answered_at: float | None = None
+        self.skipped = 0
+        """Entries of the last list that were skipped."""
+        self.lists_none = False
+        """Whether the last poll was answered with something else than a list."""
         self._source = source
         self._changed = changed
         self._api = source.api(self._note_skipped)
@@ -84,10 +89,7 @@ class Discovery:
             except Stopped:
                 return
             except ServerUnavailable as error:
-                self._source.record_request(answered=error.answered, failure=error.detail)
-                if self._failure != error.detail:  # logged once, not at every poll
-                    self._log.warning("discovery failed: running sessions continue, new ones wait", detail=error.detail)
-                self._failure = error.detail
+                self._report_failure(error)
             except Exception as error:  # noqa: BLE001 - a bug in the handling of one list must not end discovery
                 self._report_bug(error)
             if self._source.list_wanted.wait(interval):
@@ -102,17 +104,32 @@ class Discovery:
         listing = self._api.list(include_subagents=self._rules.include_subagents)
         self._source.record_request(answered=True)
         if self._skipped is not None and self._skipped != self._logged_skipped:  # logged once, not at every poll
-            self._log.warning("some listed sessions are not bridged: their entries are invalid", detail=self._skipped)
+            self._log.warning(
+                "some entries of the list of sessions are not used: they are invalid or repeated", detail=self._skipped
+            )
         self._logged_skipped = self._skipped
         self.all_listed = frozenset(session.id for session in listing)
         self.titles = {session.id: session.title for session in listing if session.title}
         self.listed = discovered(listing, self._rules, unix_ms())
+        self.skipped, self.lists_none = self._api.skipped, False
         self.answered_at = monotonic()
         self._source.gone_sessions.list_came(self.all_listed, polled_at)
         if self._failure is not None:
             self._log.info("discovery works again")
         self._failure = None
         self._changed()
+
+    def _report_failure(self, error: ServerUnavailable) -> None:
+        """Log it once, not at every poll."""
+        source = self._source
+        detail = f"{name_the_sessions(source.name)} ({error.detail})" if isinstance(error, NoList) else error.detail
+        source.record_request(answered=error.answered, failure=detail)
+        if isinstance(error, NoList):
+            source.gone_sessions.has_no_list()
+        if self._failure != detail:
+            self._log.warning("discovery failed: running sessions continue, new ones wait", detail=detail)
+        self._failure = detail
+        self.lists_none = isinstance(error, NoList)
 
     def _report_bug(self, error: Exception) -> None:
         name = f"bug: {type(error).__name__}"

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from structlog.stdlib import get_logger
+
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, sendable
@@ -31,6 +33,8 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Publisher
 from bridge.errors import Stopped
 from bridge.mix.events import deletes
+
+log = get_logger("bridge.session")
 
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
 """Events that announce a change of the server's list of sessions."""
@@ -92,7 +96,7 @@ class SessionStream:
         self._checked_at = 0.0
         """Stalls until this moment are dealt with."""
         self._session_log = SessionLog(key, self.counters)
-        self._log = self._session_log.logger
+        self._log = log.bind(server=key.server, session=key.session_id)
 
     def stop(self) -> None:
         """Refuse further events and wake each wait (any thread)."""
@@ -150,14 +154,9 @@ class SessionStream:
         self._perform(self._continuity.opened())
 
     @property
-    def awaits_replay(self) -> bool:
-        """Whether known events must come first."""
-        return self._continuity.awaits_replay
-
-    @property
     def replay_timeout(self) -> float | None:
         """Seconds within which the first known event must come; None if none is awaited."""
-        return self._continuity.replay_timeout if self.awaits_replay else None
+        return self._continuity.replay_timeout if self._continuity.awaits_replay else None
 
     @property
     def is_repeating(self) -> bool:
@@ -266,7 +265,11 @@ class SessionStream:
 
     def _publish(self, events: Sequence[Event]) -> None:
         ending = self._source.ending
-        end = None if ending is None else next((at for at, each in enumerate(events) if ending in _texts(each)), None)
+        end = (
+            None
+            if ending is None
+            else next((at for at, each in enumerate(events) if ending in {each.name, each.data.strip()}), None)
+        )
         events = events if end is None else events[: end + 1]
         self.counters.received += len(events)
         self.counters.last_event_at = self._now()
@@ -294,7 +297,3 @@ class SessionStream:
     ) -> LifecycleEvent:
         before = self._publisher.position.last_event_id
         return LifecycleEvent(kind, reason, detail, before, before if to is None else to)
-
-
-def _texts(event: Event) -> tuple[str, str]:
-    return event.name, event.data.strip()

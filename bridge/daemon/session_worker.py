@@ -221,7 +221,7 @@ class SessionWorker:
 
     def _take(self, connection: StreamConnection, events: list[Event]) -> None:
         self.stream.take(events)
-        if not self.stream.awaits_replay:
+        if self.stream.replay_timeout is None:
             connection.replay_began()
 
     def _close(self, connection: StreamConnection) -> None:

@@ -163,19 +163,24 @@ class Source:
         if first is self._logged_first:
             return
         self._logged_first = first
-        logger = log.bind(server=self.name, start_after_id=self.settings.start_after_id)
+        start = self.settings.start_after_id
         if first is FirstId.IS_ZERO:
-            logger.warning(
+            log.warning(
                 "this server gives the id in start_after_id to an event: a session that is attached later may lack"
-                " that event. Set start_after_id to an id below the first one, for example -1"
-            )
+                " that event. Set start_after_id to an id below the first one, for example -1",
+                server=self.name, start_after_id=start,
+            )  # fmt: skip
         elif first is FirstId.IS_REPLAYED:
-            logger.info("this server gives the id 0 to an event: new sessions are requested after -1 from now on")
+            log.info(
+                "this server gives the id 0 to an event: new sessions are requested after -1 from now on",
+                server=self.name, start_after_id=start,
+            )  # fmt: skip
         elif first is FirstId.HIDDEN:
-            logger.warning(
+            log.warning(
                 "this server does not answer a request after the id -1: if it gives the id 0 to an event, a session"
-                " that is attached after its first event lacks that event"
-            )
+                " that is attached after its first event lacks that event",
+                server=self.name, start_after_id=start,
+            )  # fmt: skip
 
     def means_no_session(self, events: Sequence[Event]) -> bool:
         """Whether these events, as the whole answer, are how old Mix servers report an unknown session."""

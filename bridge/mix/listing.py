@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -17,6 +18,13 @@ _UNITS: Final = ((1e17, 1e6), (1e14, 1e3), (1e11, 1.0))
 """Numbers of at least this size are nanoseconds, microseconds, milliseconds; smaller ones are seconds."""
 _LONGEST_TITLE: Final = 200
 """Characters that are kept: a title is for people, and a list may hold thousands."""
+MOST_ENTRIES: Final = 100_000
+"""Entries that are read: as many sessions as ``max_sessions`` allows at most."""
+_MOST_OBJECTS: Final = 1_000_000
+"""Objects and arrays of a list. Each takes 64 bytes of memory at least."""
+_MOST_REPORTED: Final = 10
+_DECODER: Final = json.JSONDecoder(parse_int=float)
+_BLANK: Final = re.compile(r"[ \t\n\r]*")
 _LATEST_MS: Final = 253_402_300_800_000
 """The year 10000, which no date format can hold."""
 
@@ -32,39 +40,86 @@ class SessionSummary:
     title: str = ""
 
 
+class ListTooLarge(ValueError):
+    """The list would need too much memory."""
+
+
 class Listing(NamedTuple):
-    """The sessions, and one line without payload for each entry that was skipped."""
+    """The sessions of a list, each once."""
 
     sessions: list[SessionSummary]
     skipped: list[str]
+    """One line without payload for each of the first ten entries that were skipped."""
+    skipped_count: int = 0
+    """All entries that were skipped: invalid ones, and repeats of an id."""
+    is_cut: bool = False
+    """The list has more entries than are read."""
 
 
 def read_listing(body: bytes) -> Listing:
-    """The sessions in the body of ``GET /api/sessions``. Raises ValueError if the body is not a list."""
+    """The sessions in the body of ``GET /api/sessions``. Raises ValueError if the body is not a list.
+
+    The entries are parsed one by one: all together would need up to sixty times the memory of the body.
+    """
+    if body.count(b"{") + body.count(b"[") > _MOST_OBJECTS:
+        raise ListTooLarge(f"the list of sessions has more than {_MOST_OBJECTS:,} objects and arrays")
+    # Stricter parsers reject the whole list because of a lone surrogate or a huge number in one title.
+    text = body.decode("utf-8", "replace")
+    sessions: dict[str, SessionSummary] = {}
+    skipped: list[str] = []
+    count = 0
+    for index, entry in enumerate(_entries(text)):
+        if index >= MOST_ENTRIES:
+            return Listing(list(sessions.values()), skipped, count, is_cut=True)
+        violation = _violation(entry) or _repeated(entry, sessions)
+        if violation is None:
+            sessions[entry["id"]] = _summary(entry)
+            continue
+        count += 1
+        if len(skipped) < _MOST_REPORTED:
+            skipped.append(f"entry {index}: {violation}")
+    return Listing(list(sessions.values()), skipped, count)
+
+
+def _entries(text: str) -> Iterator[Any]:
+    """The entries of a JSON array, each parsed when it is its turn. Raises ValueError for anything else."""
+    at = _after_blank(text, 0)
+    if not text.startswith("[", at):
+        if _parsed(text, at)[0] is None:  # a Go server encodes an empty list so
+            return
+        raise ValueError("the list of sessions is not a JSON array")
+    at = _after_blank(text, at + 1)
+    while not text.startswith("]", at):
+        entry, end = _parsed(text, at)
+        yield entry
+        at = _after_blank(text, end)
+        if text.startswith(",", at):
+            at = _after_blank(text, at + 1)
+            if text.startswith("]", at):
+                raise ValueError("the list of sessions is not JSON")
+        elif not text.startswith("]", at):
+            raise ValueError("the list of sessions is not JSON")
+    if _after_blank(text, at + 1) != len(text):
+        raise ValueError("the list of sessions is not JSON")
+
+
+def _parsed(text: str, at: int) -> tuple[Any, int]:
+    """The JSON value that begins here, and where it ends."""
     try:
-        # Stricter parsers reject the whole list because of a lone surrogate or a huge number in one title.
-        entries = json.loads(body.decode("utf-8", "replace"), parse_int=float)
+        return _DECODER.raw_decode(text, at)
     except RecursionError as error:
         raise ValueError("the list of sessions is nested too deeply") from error
     except ValueError as error:
         raise ValueError("the list of sessions is not JSON") from error
-    if entries is None:  # a Go server encodes an empty list so
-        entries = []
-    if not isinstance(entries, list):
-        raise ValueError("the list of sessions is not a JSON array")  # noqa: TRY004 - invalid input, not a programming error
-    skipped: list[str] = []
-    return Listing(list(_sessions(entries, skipped)), skipped)
 
 
-def _sessions(entries: list[Any], skipped: list[str]) -> Iterator[SessionSummary]:
-    seen = set()
-    for index, entry in enumerate(entries):
-        violation = _violation(entry)
-        if violation is not None:
-            skipped.append(f"entry {index}: {violation}")
-        elif entry["id"] not in seen:
-            seen.add(entry["id"])
-            yield _summary(entry)
+def _after_blank(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return at if match is None else match.end()
+
+
+def _repeated(entry: Mapping[str, Any], sessions: Mapping[str, SessionSummary]) -> str | None:
+    return "the same id as an entry before" if entry["id"] in sessions else None
 
 
 def _violation(entry: object) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final
 
 from bridge.clock import Deadline
@@ -12,10 +13,12 @@ from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.transport import Transport
-from bridge.mix.listing import SessionSummary, read_listing
+from bridge.mix.listing import MOST_ENTRIES, Listing, ListTooLarge, SessionSummary, read_listing
 
 _MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes: about 30,000 sessions. A body without an end must not fill the memory."""
+_NOT_THERE: Final = frozenset({404, 405, 410, 501})
+"""How servers answer a path that they do not have."""
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity"}
 _ANSWERED: Final = frozenset({EndKind.REDIRECT_REFUSED, EndKind.TOO_LARGE, EndKind.STALLED})
 
@@ -31,6 +34,10 @@ class ServerUnavailable(BridgeError):
         self.detail = detail
         self.answered = answered
         self.status = status
+
+
+class NoList(ServerUnavailable):
+    """The server answers, but not with a list of sessions: it does not list them, or something in front answers."""
 
 
 class SessionsApi:
@@ -49,18 +56,35 @@ class SessionsApi:
         """Replaced between two requests, when the server's certificates are."""
         self._report = report
         self._cutter = Cutter()
+        self._last: tuple[bytes, Listing] | None = None
+        self.skipped = 0
+        """Entries of the last list that were skipped."""
 
     def list(self, *, include_subagents: bool) -> list[SessionSummary]:
         """The sessions of ``GET /api/sessions``. Raises `ServerUnavailable`, or `Stopped` after `stop`."""
         body = self._get(f"/api/sessions?includeSubagents={'true' if include_subagents else 'false'}")
-        try:
-            listing = read_listing(body)
-        except ValueError as error:
-            raise ServerUnavailable(str(error), answered=True) from error
+        listing = self._read(body)
         if listing.skipped and self._report is not None:
-            count = len(listing.skipped) + len(listing.sessions)
-            self._report(f"{len(listing.skipped)} of {count} listed sessions skipped; {'; '.join(listing.skipped[:3])}")
+            count = listing.skipped_count + len(listing.sessions)
+            self._report(
+                f"{listing.skipped_count} of {count} listed sessions skipped; {'; '.join(listing.skipped[:3])}"
+            )
+        if listing.is_cut and self._report is not None:
+            self._report(f"the list has more than {MOST_ENTRIES:,} entries: the rest is not read")
+        self.skipped = listing.skipped_count
         return listing.sessions
+
+    def _read(self, body: bytes) -> Listing:
+        """The parsed body. A list is seldom changed between two polls, and parsing it takes longer than its digest."""
+        found = blake2b(body, digest_size=16).digest()
+        if self._last is None or self._last[0] != found:
+            try:
+                self._last = found, read_listing(body)
+            except ListTooLarge as error:
+                raise ServerUnavailable(str(error), answered=True) from error
+            except ValueError as error:
+                raise NoList(str(error), answered=True) from error
+        return self._last[1]
 
     def health(self) -> None:
         """Return if ``GET /health`` reports a healthy server. Raises `ServerUnavailable`, or `Stopped` after `stop`."""
@@ -89,10 +113,11 @@ class SessionsApi:
         deadline = Deadline.after(transport.connect_timeout + transport.read_timeout)
         with transport.get(url, request_headers(self._headers, _HEADERS), self._cutter) as response:
             if response.status != 200:  # noqa: PLR2004 - the only status with a list or a health report
-                raise ServerUnavailable(
-                    f"{request}: HTTP status {response.status}", answered=True, status=response.status
-                )
+                kind = NoList if response.status in _NOT_THERE else ServerUnavailable
+                raise kind(f"{request}: HTTP status {response.status}", answered=True, status=response.status)
+            if response.unknown_coding is not None:
+                raise ServerUnavailable(f"{request}: the content encoding was not asked for", answered=True)
             if response.media_type != "application/json" and not response.media_type.endswith("+json"):
                 # Some servers answer any path with status 200 and a page or a text: that is not a list of sessions.
-                raise ServerUnavailable(f"{request}: the content type is not JSON", answered=True)
+                raise NoList(f"{request}: the content type is not JSON", answered=True)
             return response.read_all(_MAX_BODY, deadline)

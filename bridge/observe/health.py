@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot
+from bridge.settings.advice import name_the_sessions
 
 LOOP_LIMIT = 5.0
 """Seconds. A loop sends a heartbeat at least once a second, so five missing ones are more than a busy machine; and a
@@ -180,7 +181,9 @@ def _servers(snapshot: BridgeSnapshot) -> Check:
     polled = [each for each in servers.values() if each.discovers]
     in_trouble = all(each.last_error is not None for each in snapshot.sessions)
     if polled and all(each.discovery_fails for each in polled) and in_trouble and not streaming:
+        without = [name for name, each in servers.items() if each.lists_none]
         advice = "see the log for the reason (servers.<name>.url, token); the bridge keeps retrying"
+        advice = "; ".join(f"{name}: {name_the_sessions(name)}" for name in without) or advice
         detail = f"{summary}, but none lists its sessions and no session streams: {advice}"
         return Check("servers", ok=False, detail=detail)
     return Check("servers", ok=True, detail=summary)

@@ -25,7 +25,7 @@ TRIES: Final = 3
 """Responses in a row that must report a session as gone, or refuse an id: fewer can come from a proxy that restarts."""
 _NOT_ABOUT_AN_ID: Final = frozenset({408, 409, 421, 423, 424, 425, 426, 429, 431})
 """4xx about the moment, the connection or the size of the request. 409: the server has not noticed yet that the last
-connection is over. Giving up the position would not help, and would publish the whole history again."""
+connection is over. A new epoch would not help, and would publish the whole history again."""
 NO_HEAD_HINT: Final = (
     "some servers and buffering proxies send it only with the first event: switch off response buffering there, or let"
     " the server send the head at once"

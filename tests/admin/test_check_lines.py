@@ -13,7 +13,7 @@ from bridge.admin.check.lines import Line, State
 from bridge.errors import Mistake
 from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.topics import TopicDescription, TopicPlan, plan
-from bridge.mix.sessions import ServerUnavailable
+from bridge.mix.sessions import NoList, ServerUnavailable
 from bridge.settings import Settings, load
 
 CONFIG = {"cleanup.policy": "delete", "max.message.bytes": "1048588"}
@@ -137,6 +137,7 @@ def caused(error: Exception, cause: Exception | None) -> Exception:
         (ServerUnavailable("x", answered=True, status=401), "servers.local.token"),
         (ServerUnavailable("x", answered=True, status=404), "is this a Mix agent server"),
         (ServerUnavailable("x", answered=True), "is this a Mix agent server"),
+        (NoList("x", answered=True), "name them (`--session ID`, `servers.local.sessions`)"),
         (ServerUnavailable("x"), "whether the server runs"),
         (OSError("?"), "whether the server runs"),
     ],

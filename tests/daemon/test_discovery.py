@@ -29,12 +29,12 @@ OLD = "2020-01-01T00:00:00Z"
 
 
 @contextmanager
-def discovering(of: Source) -> Iterator[Discovery]:
-    """Discovery that has had its first answer."""
+def discovering(of: Source, *, listed: bool = True) -> Iterator[Discovery]:
+    """Discovery that has had its first list, if there is one."""
     discovery = Discovery(of, lambda: None)
     discovery.start()
     try:
-        wait_until(lambda: discovery.answered_at is not None)
+        wait_until(lambda: discovery.answered_at is not None or not listed)
         yield discovery
     finally:
         discovery.stop()
@@ -90,6 +90,24 @@ def test_an_old_session_with_a_checkpoint_starts_again(monkeypatch: Any) -> None
         finally:
             supervisor.stop()
     assert started == [key]
+
+
+def test_a_server_that_lists_no_sessions_is_named_with_the_fix() -> None:
+    """Public Mix servers answer any path with a text. Their sessions end without a list."""
+    with scripted_mix() as mix:
+        mix.list_answer = answer(200, b"Content-Type: text/plain", body=b"ok")
+        of = source(mix.url, discover_interval="50ms")
+        assert not of.gone_sessions.may_end("a", 0.0, monotonic())
+        with discovering(of, listed=False) as discovery:
+            wait_until(lambda: discovery.is_failing)
+            text = "this server does not list sessions: name them (`--session ID`, `servers.local.sessions`)"
+            assert of.failure == f"{text} (GET /api/sessions: the content type is not JSON)"
+            assert discovery.lists_none
+            assert of.gone_sessions.may_end("a", 0.0, monotonic())
+            mix.list_answer = None
+            mix.listed = [listing("a"), listing("a"), {}]
+            wait_until(lambda: not discovery.is_failing)
+            assert (discovery.lists_none, discovery.skipped) == (False, 2)
 
 
 def test_an_error_answer_proves_that_the_server_is_reachable() -> None:

@@ -256,8 +256,8 @@ def _serving(**answer: object) -> Iterator[tuple[ThreadingHTTPServer, list[str]]
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        ({}, "is this a Mix agent server"),
-        ({"status": 404}, "is this a Mix agent server"),
+        ({}, "this server does not list sessions: name them (`--session ID`, `servers.local.sessions`)"),
+        ({"status": 404}, "this server does not list sessions"),
         ({"status": 401}, "servers.local.token"),
     ],
 )

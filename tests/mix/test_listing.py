@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.mix.listing import SessionSummary, read_listing, unix_ms_of
+from bridge.mix.listing import MOST_ENTRIES, Listing, ListTooLarge, SessionSummary, read_listing, unix_ms_of
 
 MS = 1_764_000_000_123
 
@@ -57,7 +57,9 @@ def test_an_invalid_entry_is_skipped() -> None:
         "entry 5: id is longer than 1024 characters",
         "entry 6: id is '.' or '..', which a URL cannot hold (RFC 3986, section 5.2.4)",
         "entry 7: id is '.' or '..', which a URL cannot hold (RFC 3986, section 5.2.4)",
+        "entry 9: the same id as an entry before",
     ]
+    assert listing.skipped_count == 9
 
 
 @pytest.mark.parametrize("title", ['"\\ud800"', "1" * 5000, "NaN"])
@@ -83,7 +85,7 @@ def test_invalid_utf8_does_not_invalidate_the_list() -> None:
 
 def test_an_empty_list_may_be_null() -> None:
     """A Go server encodes an empty slice so."""
-    assert read_listing(b"[]") == read_listing(b"null") == ([], [])
+    assert read_listing(b"[]") == read_listing(b"null") == Listing([], [])
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"sessions":[]}', b"[" * 100_000, b'"a"', b"7"])
@@ -125,3 +127,37 @@ def test_any_other_body_is_not_a_list(body: bytes) -> None:
 def test_times_are_parsed_in_every_usual_format(moment: object, expected: int | None) -> None:
     """Unix seconds to nanoseconds, RFC 3339. Unknown formats are None."""
     assert unix_ms_of(moment) == expected
+
+
+def test_skipped_entries_are_counted_and_a_few_are_described() -> None:
+    """A list of nothing but repeats costs no memory."""
+    listing = read_listing(b"[" + b",".join([b'{"id":"a"}'] * 5000) + b"]")
+    assert ([session.id for session in listing.sessions], listing.skipped_count) == (["a"], 4999)
+    assert listing.skipped[0] == "entry 1: the same id as an entry before"
+    assert len(listing.skipped) == 10
+
+
+def test_entries_beyond_the_limit_are_not_read() -> None:
+    """As many sessions as max_sessions may be at most."""
+    entries = ",".join(f'{{"id":"{number}"}}' for number in range(MOST_ENTRIES + 5))
+    listing = read_listing(f"[{entries}]".encode())
+    assert (len(listing.sessions), listing.is_cut) == (MOST_ENTRIES, True)
+
+
+def test_a_list_of_very_many_objects_is_refused() -> None:
+    """Each takes memory, twenty times its two bytes."""
+    with pytest.raises(ListTooLarge, match="objects and arrays"):
+        read_listing(b'[{"id":"a","x":[' + b"{}," * 1_000_001 + b"0]}]")
+
+
+@pytest.mark.parametrize("body", ["[1,]", "[1 2]", "[,]", "[", "[1", "[] []", "[]x", "]", "", "{", "[1,2}"])
+def test_a_broken_array_is_no_list(body: str) -> None:
+    """Entries before the fault do not count: the rest may be missing."""
+    with pytest.raises(ValueError, match="the list of sessions is not JSON"):
+        read_listing(body.encode())
+
+
+@pytest.mark.parametrize("body", ["[]", " [ ] ", "null", "\n[\r]\t", '[ {"id":"a"} , {"id":"a"} ]'])
+def test_blanks_are_allowed_everywhere(body: str) -> None:
+    """As JSON allows them."""
+    assert len(read_listing(body.encode()).sessions) <= 1

@@ -120,6 +120,20 @@ def test_ready_while_a_server_answers_and_lists_or_streams(
     assert ("servers" not in details) is ready
 
 
+def test_a_server_that_does_not_list_sessions_is_named_with_the_fix() -> None:
+    """Nothing runs, and it cannot be found out which sessions there are."""
+    named = {"local": replace(WITHOUT_A_LIST, lists_none=True)}
+    details = failed(readiness(replace(WELL, servers=named, sessions=())))
+    assert "local: this server does not list sessions: name them" in details["servers"]
+    assert "servers.local.sessions" in details["servers"]
+
+
+def test_a_session_that_waits_for_its_response_head_is_no_failure() -> None:
+    """Its connection stands: some servers send the head with the first event."""
+    waiting = replace(UNWELL, state="waiting for the response head")
+    assert "sessions" not in failed(readiness(replace(WELL, sessions=(waiting, waiting))))
+
+
 def test_not_ready_when_a_bug_has_ended_delivery() -> None:
     """Until the process ends with it."""
     assert list(failed(readiness(replace(WELL, delivers=False)))) == ["delivery"]

@@ -43,7 +43,9 @@ SNAPSHOT = replace(
         SessionSnapshot("far", "secret-4", "streaming"),
     ),
     servers={
-        "local": ServerSnapshot(reachable=True, discovers=True, last_discovery_age=2.0, listed=9, not_bridged=6),
+        "local": ServerSnapshot(
+            reachable=True, discovers=True, last_discovery_age=2.0, listed=9, entries_skipped=3, not_bridged=6
+        ),
         "far": ServerSnapshot(reachable=False),
     },
     loops={"poll": 0.5},
@@ -101,6 +103,7 @@ def test_the_state_of_bridge_kafka_and_servers_is_exported() -> None:
     assert value(samples, "last_discovery_timestamp_seconds", server="local") == NOW - 2
     assert value(samples, "sessions_listed", server="local") == 9
     assert value(samples, "sessions_not_bridged", server="local") == 6
+    assert value(samples, "list_entries_skipped", server="local") == 3
 
 
 def test_what_never_happened_has_the_time_zero() -> None:

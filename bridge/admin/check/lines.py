@@ -15,8 +15,9 @@ from bridge.kafka.broker_limits import BrokerLimits
 from bridge.kafka.connection_failures import REMEDIES, ConnectionFailure, NotReached
 from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes
-from bridge.mix.sessions import ServerUnavailable
+from bridge.mix.sessions import NoList, ServerUnavailable
 from bridge.settings import Settings
+from bridge.settings.advice import name_the_sessions
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
 from bridge.sharding.guarantees import differs
@@ -201,7 +202,10 @@ def server_unreachable(name: str, settings: Settings, detail: str, error: BaseEx
     detail = f"{server.url.public}: {detail}"
     if server.discover and server.sessions and isinstance(error, ServerUnavailable) and error.answered:
         ids = f"its {len(server.sessions)} configured sessions are bridged anyway"
-        return Line(subject, State.WARNING, f"{detail}; {ids}", f"{hint}, or set servers.{name}.discover = false")
+        hint = "" if isinstance(error, NoList) else f"{hint}, or "
+        return Line(subject, State.WARNING, f"{detail}; {ids}", f"{hint}set servers.{name}.discover = false")
+    if isinstance(error, NoList):
+        hint = f"{name_the_sessions(name)}. If it is a Mix agent server that does, check servers.{name}.url"
     return Line(subject, State.FAILED, detail, hint)
 
 
@@ -216,7 +220,7 @@ def _remedy(key: str, error: BaseException) -> str:
         if any(isinstance(each, kinds) for each in chain):
             return hint.format(key=key)
     if isinstance(error, ServerUnavailable) and error.answered:
-        return f"is this a Mix agent server, and {key}.url its base? If not: {key}.discover = false"
+        return f"is this a Mix agent server, and {key}.url its base?"
     return f"check {key}.url, and whether the server runs"
 
 

@@ -140,6 +140,11 @@ FAMILIES = (
         _servers(lambda server: server.listed),
     ),
     Family(
+        "list_entries_skipped", Kind.GAUGE, ("server",), "Entries of the server's last list that were skipped.",
+        _servers(lambda server: server.entries_skipped),
+        "They are invalid, or repeat an id: see the log, and check the server.",
+    ),
+    Family(
         "sessions_not_bridged", Kind.GAUGE, ("server",), "Listed sessions beyond servers.<name>.max_sessions.",
         _servers(lambda server: server.not_bridged),
         "Raise max_sessions, add replicas, or narrow discovery (created_within).",
