@@ -21,7 +21,6 @@ from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import (
-    SERVER_ERROR,
     AskWithoutId,
     Disconnected,
     End,
@@ -248,10 +247,8 @@ class SessionWorker:
         match decision:
             case Wait(seconds):
                 self._back_off(outcome, seconds)
-            case RefusedId():
-                is_server_error = (outcome.status or 0) >= SERVER_ERROR
-                why = f"{outcome.detail}: it answers only without Last-Event-ID" if is_server_error else outcome.detail
-                has_dropped = self.stream.drop_refused_id(why)
+            case RefusedId(detail):
+                has_dropped = self.stream.drop_refused_id(detail)
                 self._back_off(outcome, backoff.minimum if has_dropped else backoff.maximum)
             case AskWithoutId(seconds):
                 answers = self._answers_without_id()

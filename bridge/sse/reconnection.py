@@ -8,7 +8,7 @@ may come back, without flooding one that does not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -137,6 +137,8 @@ class End:
 class RefusedId:
     """The server rejects requests with this last event ID, or HTTP cannot carry it: continue without it."""
 
+    detail: str = field(default="", compare=False)
+
 
 @dataclass(frozen=True, slots=True)
 class AskWithoutId:
@@ -179,7 +181,8 @@ def decide(  # noqa: PLR0913 - clock, jitter and bounds are arguments, so that a
     after = _remember(history, outcome, now)
     proves_refusal = after.answers_without_id and may_drop_id
     if outcome.kind is Kind.BAD_REQUEST_ID or proves_refusal or after.refused.has_lasted(now, gone_after):
-        return RefusedId(), replace(after, refused=NOT_YET, failing=NOT_YET, answers_without_id=False)
+        detail = f"{outcome.detail}: it answers only without Last-Event-ID" if proves_refusal else outcome.detail
+        return RefusedId(detail), replace(after, refused=NOT_YET, failing=NOT_YET, answers_without_id=False)
     if after.gone.since is not None and after.gone.has_lasted(now, gone_after) and may_end(after.gone.since):
         return End(), after
     seconds = _seconds(history, outcome, jitter, backoff)
