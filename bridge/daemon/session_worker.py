@@ -259,10 +259,11 @@ class SessionWorker:
 
     def _answers_without_id(self) -> bool:
         """Whether the server answers the stream's request if it has no ``Last-Event-ID``. The answer is not read."""
-        if not self._source.connection_rate.wait(self.stream.stopped):
-            raise Stopped
         try:
-            self._connector.connect(self._source.stream_url(self.stream.key.session_id), "").close()
+            with self.waiting:
+                if not self._source.connection_rate.wait(self.stream.stopped):
+                    raise Stopped
+                self._connector.connect(self._source.stream_url(self.stream.key.session_id), "").close()
         except Disconnected:
             return False
         return True
