@@ -75,8 +75,8 @@ class SessionWorker:
         """Start the thread. False if the system allows no more threads: the session is started again later."""
         try:
             self._thread.start()
-        except RuntimeError:
-            self.state = State.CRASHED
+        except RuntimeError as error:
+            self.state, self._counters.last_error = State.CRASHED, str(error)
         return self._thread.ident is not None
 
     def stop(self) -> None:

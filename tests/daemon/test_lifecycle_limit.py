@@ -42,7 +42,9 @@ def test_a_session_that_is_cut_after_each_event_is_counted_and_not_announced_eac
         with running_worker(source(mix.url, reconnect_min="1ms", reconnect_max="1ms")) as (worker, publisher):
             for number in range(1, 3 * BURST):
                 wait_until(lambda number=number: publisher.published[-1:] == [content(number)])  # type: ignore[misc]
+                before = len(mix.asked)
                 feed.cut()
+                wait_until(lambda before=before: len(mix.asked) > before)  # type: ignore[misc]
                 feed.add(1)
             wait_until(lambda: worker.stream.counters.resumed >= 2 * BURST)
             assert publisher.announced.count("resumed") <= BURST + 1
