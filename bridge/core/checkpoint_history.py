@@ -73,15 +73,17 @@ class CheckpointHistory:
         """
         if self.highest is None:
             return False
-        if (
-            self.last is not None
-            and checkpoint.fencing_token is not None
-            and checkpoint.fencing_token < self.stale_offset
-        ):
-            return False
+        knows = checkpoint.fencing_token is None or checkpoint.fencing_token >= self.stale_offset
         if self.safe is self.highest and checkpoint.position.epoch == self.highest.position.epoch:
-            return True  # the stale writes were its own: another process's claim lies between
-        return checkpoint.position.epoch > self.highest.position.epoch
+            # If it knows them, the stale writes were its own: another process's claim lies between. If not, two owners
+            # chose the same epoch, in the same second.
+            return knows
+        return checkpoint.position.epoch > self.highest.position.epoch and (knows or self.last is None)
+
+    @property
+    def highest_epoch(self) -> int:
+        """0 without any checkpoint."""
+        return 0 if self.highest is None else self.highest.position.epoch
 
     @property
     def _base(self) -> Checkpoint | None:

@@ -90,6 +90,8 @@ class CheckpointLog:
         self._partitions = partitions
         self._keep_records = keep_records
         self._claims: dict[int, tuple[int, Claim]] = {}
+        self._gone_epoch = 0
+        """The highest epoch in claims, and in checkpoints that a tombstone removed."""
         self._unfenced: set[int] = set()
         """Partitions in which a transaction of an earlier owner may still be committed."""
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
@@ -125,16 +127,21 @@ class CheckpointLog:
         with suppress(BadCheckpoint):  # perhaps of a newer version: it takes the shard all the same
             found = claim.decode(value)
             self._claims[partition] = (offset, found)
+            self._gone_epoch = max(self._gone_epoch, found.epoch)
             if found.guarantee == "exactly_once":
                 self._unfenced.add(partition)
             elif found.fenced:
                 self._unfenced.discard(partition)
 
     def _remove(self, place: tuple[int, bytes]) -> None:
+        before = self._unparsed.get(place)
+        if before is not None:
+            self._gone_epoch = max(self._gone_epoch, epoch_in(before.record.value) or 0)
         for records in (self._unparsed, self._records, self._invalid):
             records.pop(place, None)
         if self._is_in_own_partition(place):
-            self._histories.pop(place[1], None)
+            history = self._histories.pop(place[1], _EMPTY)
+            self._gone_epoch = max(self._gone_epoch, history.highest_epoch)
 
     def _parse(self, place: tuple[int, bytes], unparsed: _Unparsed) -> None:
         self._invalid.pop(place, None)
@@ -177,6 +184,22 @@ class CheckpointLog:
     def claim_of(self, partition: int) -> tuple[int, Claim] | None:
         """The newest readable claim, with its offset."""
         return self._claims.get(partition)
+
+    @property
+    def highest_epoch(self) -> int:
+        """The highest epoch in any record, also where a tombstone or a stale write replaced it."""
+        self.parse()
+        return max(self._gone_epoch, self._kept_epoch)
+
+    @property
+    def is_epoch_kept(self) -> bool:
+        """Whether a checkpoint has the highest epoch; otherwise only a claim can hand it on to the next owner."""
+        self.parse()
+        return self._kept_epoch >= self._gone_epoch
+
+    @property
+    def _kept_epoch(self) -> int:
+        return max((history.highest_epoch for history in self._histories.values()), default=0)
 
     def is_fenced(self, partition: int) -> bool:
         """Whether no transaction of an owner with exactly once can be committed any more, as far as claims say."""

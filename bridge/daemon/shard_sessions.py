@@ -206,6 +206,9 @@ class ShardSessions:
         running = self._running.get(key)
         return running is None or running.publisher.is_out
 
+    def is_running(self, key: SessionKey) -> bool:
+        return self._running.get(key) is not None
+
     def restored_epoch(self, key: SessionKey) -> int | None:
         restored = self.checkpoints.get(key)
         return None if restored is None else restored.checkpoint.position.epoch

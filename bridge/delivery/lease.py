@@ -54,6 +54,8 @@ class Lease:
         """The offset of this owner's newest claim; None before the first one was read."""
         self.first_token: int | None = None
         """The offset of its first claim: everything it ever wrote lies behind. None in a recreated topic as well."""
+        self.highest_epoch = 0
+        """The highest epoch that is known in the shard: a new one is above it."""
         self.released = threading.Event()
         """Set when this process uses nothing of the shard any more."""
         self._prover = prover
@@ -101,6 +103,11 @@ class Lease:
                 self.first_token = self.fencing_token = token
             else:
                 self.first_token, self.fencing_token = min(self.first_token, token), max(self.fencing_token, token)
+
+    def know_epoch(self, epoch: int) -> None:
+        """Note an epoch that somebody has used in the shard."""
+        with self._changed:
+            self.highest_epoch = max(self.highest_epoch, epoch)
 
     def topic_was_recreated(self) -> None:
         """Offsets start at 0 again: the next claim counts, also with a lower token than before."""

@@ -143,7 +143,8 @@ class SessionPublisher:
         session = self._session
         with session.lock:
             before = self.position
-            session.epoch, session.sequence = new_epoch(session.epoch or None, unix_ms() // 1000), 0
+            known = max(session.epoch, session.lease.highest_epoch)
+            session.epoch, session.sequence = new_epoch(known or None, unix_ms() // 1000), 0
             session.last_event_id = overlap_window.cursor
             barrier = CheckpointBarrier(self.position, overlap_window)
             if why is None:

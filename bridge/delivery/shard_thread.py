@@ -83,7 +83,6 @@ class ShardThread:
         self._thread.start()
 
     def present(self) -> TransactionalProducer:
-        """The present producer; its records are part of this shard's next commit."""
         if self._producer is None:
             raise AssertionError("a record before there is a producer")
         return self._producer
@@ -111,7 +110,6 @@ class ShardThread:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more may be done for the shard."""
         return self._left.is_set() or self.lease.is_over
 
     # The thread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -83,6 +84,14 @@ class ClaimWriter:
         except QueueFull:
             self._failed(shard, attempt, "the producer's queue is full")
 
+    def put(self, shard: int, key: bytes, value: bytes | None) -> None:
+        """Write an answer to a stale write before the next claim, by the same producer; None: a tombstone.
+
+        Not repeated if the client refuses it: the next reading finds the stale write again.
+        """
+        with suppress(ProduceFailed, QueueFull):
+            self.prepare().produce(self._topic, value, key, [], unix_ms(), _ignore, shard)
+
     def forget(self, shard: int) -> None:
         """Stop retrying a claim; one that is on its way may still arrive."""
         self._written.pop(shard, None)
@@ -145,6 +154,10 @@ class ClaimWriter:
         for shard, attempt in self._written.items():
             if not attempt.is_acknowledged:
                 self._failed(shard, attempt, producer.fatal)
+
+
+def _ignore(_error: ProduceError | None, _message: object) -> None:
+    """The next reading shows it."""
 
 
 def is_attempt(written: Claim, claim: Claim) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bridge.clock import monotonic
@@ -48,6 +48,9 @@ class Sessions(Protocol):
 
     def is_out_of_transaction(self, key: SessionKey) -> bool:
         """Whether no transaction holds records of a suspended session."""
+
+    def is_running(self, key: SessionKey) -> bool:
+        """Whether the session has a worker."""
 
     def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch of the checkpoint from which the session was restored; None without one."""
@@ -95,7 +98,8 @@ def reclaim(lease: Lease, collaborators: Collaborators) -> Mapping[SessionKey, C
         return {}  # it is being restored just now, and nothing of it was written yet
     answers: queue.SimpleQueue[RestoredShard] = queue.SimpleQueue()
     while not lease.is_over:
-        collaborators.reader.restore(lease.shard, collaborators.new_claim(), answers.put, after=lease.first_token or 0)
+        claim = replace(collaborators.new_claim(), epoch=lease.highest_epoch)
+        collaborators.reader.restore(lease.shard, claim, answers.put, after=lease.first_token or 0)
         restored = _wait(answers, lease)
         if restored is not None:
             lease.claimed(restored.token)

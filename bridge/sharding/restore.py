@@ -41,9 +41,8 @@ _TUNING: Mapping[str, Any] = {
 class ShardReader:
     """Reads each shard from its beginning to this process's own claim, then reports records of other writers.
 
-    Thread rule: ``restore``, ``forget``, ``topic_was_recreated``, ``held_up`` and ``stop`` are for any thread and do
-    not wait; the callbacks run on its own thread, and must not wait either. A callback that was requested before a
-    ``forget`` may still come just after it.
+    Thread rule: public methods are for any thread and do not wait; the callbacks run on its own thread, and must not
+    wait either. A callback that was requested before a ``forget`` may still come just after it.
     """
 
     def __init__(  # noqa: PLR0913 - where to read, and the callbacks
@@ -62,9 +61,8 @@ class ShardReader:
         """
         self.bug: Exception | None = None
         """What ended the thread unexpectedly."""
-        self._config, self._topic, self._partitions = config, topic, partitions
+        self._config, self._topic, self._partitions, self._timeout = config, topic, partitions, timeout
         self._on_foreign_record, self._heartbeat = on_foreign_record, heartbeat
-        self._timeout = timeout
         self._requests: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -83,6 +81,10 @@ class ShardReader:
         Only the own claim proves that everything was read. A restored shard can be restored again.
         """
         self._request(partial(self._begin, shard, claim, done, after))
+
+    def put(self, shard: int, key: bytes, value: bytes | None) -> None:
+        """Write a checkpoint, or a tombstone, before the claim of the next ``restore``."""
+        self._request(partial(self._claims.put, shard, key, value))
 
     def forget(self, shard: int) -> None:
         self._request(partial(self._end, shard))
@@ -103,7 +105,6 @@ class ShardReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end."""
         self._stopping.set()
         self._wake.set()
 

@@ -16,16 +16,15 @@ from math import inf
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
-from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint
-from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records.claim import CLAIM_KEY
+from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint_log import InvalidCheckpoint
+from bridge.core.identity import SessionKey
 from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError
 from bridge.sharding.collaborators import Collaborators
-from bridge.sharding.foreign_records import is_harmless
+from bridge.sharding.foreign_records import ForeignRecords
 from bridge.sharding.guarantees import UNFENCED
-from bridge.sharding.invalid_checkpoints import mistakes_of_shard, session_of
+from bridge.sharding.invalid_checkpoints import mistakes_of_shard
 from bridge.sharding.leases import ShardEvent
 from bridge.sharding.restore_progress import RestoredShard
 from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, ShardSignal, ShardState, next_state
@@ -36,6 +35,8 @@ _RETRY = 30.0
 """Seconds until a shard with invalid checkpoints is read again: an operator who repairs them waits no longer."""
 _READERS_PART = 1 / 3
 """Of the release time: a reader that hangs in a name lookup must not cost the others what they have read."""
+_DAY = 24 * 3600
+"""Seconds: the clock decides where the highest epoch is older, and clocks differ by less."""
 _SUSPENDED = "this process is not a member of its group: the owner of the shard is unknown until the group assigns it"
 
 
@@ -57,10 +58,7 @@ class Shard:
         self._restore_began = 0.0
         self._release_began = 0.0
         self._deadline = inf
-        self._restarting: set[SessionKey] = set()
-        """Suspended sessions that wait until the shard can be read again for them."""
-        self._contested_at: float | None = None
-        """When another process claimed it."""
+        self._foreign_records = ForeignRecords(lease, collaborators)
         self._has_fenced = False
         """At least once: this owner has fenced the transactions of former ones."""
 
@@ -85,7 +83,8 @@ class Shard:
         if event.restored is not None:
             self._restored(event.restored)
         elif event.foreign_record is not None:
-            self._foreign_record(event.foreign_record)
+            if self.state in IS_OWNED:
+                self._foreign_records.handle(event.foreign_record)
         elif event.topic_was_recreated:
             self.lease.topic_was_recreated()  # its claim is gone
             if self.state in IS_OWNED:
@@ -112,9 +111,10 @@ class Shard:
         elif self.state is ShardState.BLOCKED and now >= self._retry_at:
             self._restore_began = now
             self._read(ShardSignal.RETRY)
-        else:
-            self._check_restarting()
-            self._check_contested(now)
+        elif self._foreign_records.must_read(now):
+            self._read_again()
+        elif self.state in IS_OWNED | {ShardState.RESTORING} and self._foreign_records.answer():
+            self._read()
 
     def _change(self, signal: ShardSignal) -> None:
         self.state = next_state(self.state, signal)
@@ -126,7 +126,8 @@ class Shard:
             self._change(signal)
         shard, lease, post = self.lease.shard, self.lease, self._with.leases.post
         # Only the first claim after the fencing says so: a foreign one may lie before the next.
-        claim = replace(self._with.new_claim(), fenced=signal is ShardSignal.FENCED and self._has_fenced)
+        fenced = signal is ShardSignal.FENCED and self._has_fenced
+        claim = replace(self._with.new_claim(), fenced=fenced, epoch=lease.highest_epoch)
         self._with.reader.restore(shard, claim, lambda restored: post(ShardEvent(shard, lease, restored=restored)))
 
     def _is_fenced(self, restored: RestoredShard) -> bool:
@@ -157,9 +158,21 @@ class Shard:
                 self._fence()
         elif self.state is ShardState.REREADING and not self._is_fenced(restored):
             self._acquire_again()  # the process that contests the shard has exactly once
-        elif self.state is ShardState.REREADING:
+        elif self.state is ShardState.REREADING and not self._must_read_again(restored):
             self._change(ShardSignal.RESTORED)
-            self._with.sessions.restart_suspended(restored.shard, restored.log.restored())
+            checkpoints = self._foreign_records.marked(restored.log.restored())
+            self._with.sessions.restart_suspended(restored.shard, checkpoints)
+
+    def _must_read_again(self, restored: RestoredShard) -> bool:
+        """Whether a record must be written behind what was read, and another claim behind that."""
+        highest, is_kept = restored.log.highest_epoch, restored.log.is_epoch_kept
+        is_handed_on = is_kept or self.lease.highest_epoch >= highest or highest < unix_ms() // 1000 - _DAY
+        self.lease.know_epoch(highest)
+        if self._foreign_records.must_answer(restored.log.restored()):
+            return True  # ``tick`` writes the answers, and reads
+        if not is_handed_on:
+            self._read()
+        return not is_handed_on
 
     def _own_or_block(self, restored: RestoredShard) -> None:
         self.invalid = list(restored.log.invalid)
@@ -168,9 +181,11 @@ class Shard:
             self._change(ShardSignal.INVALID)
             self.error, self._retry_at = SettingsError(mistakes), monotonic() + _RETRY
             return
+        if self._must_read_again(restored):
+            return
         self._change(ShardSignal.RESTORED)
         self.error = None
-        checkpoints = restored.log.restored()
+        checkpoints = self._foreign_records.marked(restored.log.restored())
         self.restored_checkpoints = len(checkpoints)
         self._with.restore_duration.observe(monotonic() - self._restore_began)
         log.info("shard acquired", shard=restored.shard, fencing_token=restored.token, checkpoints=len(checkpoints))
@@ -197,7 +212,8 @@ class Shard:
             return
         lease.claimed(restored.token)
         self._change(ShardSignal.RESTORED)
-        self._restarting.clear()  # this was the reading that they waited for
+        self._foreign_records.was_read()
+        lease.know_epoch(restored.log.highest_epoch)
         checkpoints = restored.log.restored()
         for key in self._with.sessions.stale(restored.shard, checkpoints):  # changed by a command: there was no owner
             self._with.sessions.suspend(key)
@@ -213,26 +229,9 @@ class Shard:
         self.end(ShardSignal.TAKEN_OVER)
         self._with.leases.replace(self.lease)
 
-    # Records of other processes
-
-    def _foreign_record(self, record: CheckpointRecord) -> None:
-        if self.state not in IS_OWNED:
-            return
-        shard, key = self.lease.shard, session_of(record.key)
-        if record.key == CLAIM_KEY:
-            log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
-            self._contested_at = monotonic()
-        elif key is not None and is_harmless(record, self.lease.fencing_token, self._with.sessions.restored_epoch(key)):
-            self._with.delivery.write_again(key)
-        elif key is not None and partition_of(record.key, self._with.count) != shard:
-            log.error("ignoring a checkpoint in another partition than its key's", **key.log_fields, partition=shard)
-        elif key is not None:
-            log.error("another process wrote a checkpoint of this session: restarting it from there", **key.log_fields)
-            self.restart(key)
-
     def restart(self, key: SessionKey) -> None:
-        self._with.sessions.suspend(key)
-        self._restarting.add(key)
+        """Start a session again from its stored checkpoint."""
+        self._foreign_records.restart(key)
 
     def _read_again(self) -> None:
         """Read the whole shard behind a new claim, whose token proves that every record before it was known.
@@ -241,18 +240,6 @@ class Shard:
         """
         if self.state is ShardState.OWNED:
             self._read(ShardSignal.REREAD)
-
-    def _check_restarting(self) -> None:
-        """Read again once no transaction holds records of those sessions: its checkpoint would come after the claim."""
-        if self._restarting and all(self._with.sessions.is_out_of_transaction(key) for key in self._restarting):
-            self._restarting.clear()
-            self._read_again()
-
-    def _check_contested(self, now: float) -> None:
-        """Read again once the group confirms that we own it: only a newer claim makes our checkpoints the owner's."""
-        if self._contested_at is not None and self.lease.is_proven_within(now - self._contested_at):
-            self._contested_at = None
-            self._read_again()
 
     # Release
 

@@ -276,6 +276,28 @@ def test_a_claim_without_any_checkpoint_costs_a_new_epoch_and_nothing_else() -> 
     )
 
 
+def test_two_owners_that_chose_the_same_epoch_in_the_same_second_are_told_apart() -> None:
+    """The second one did not know the first one's checkpoint, so both numbered events in it; a later claim tells."""
+    before = [CLAIM, CLAIM, stored(12, 0, 0, 0), stored(12, 0, 0, 1), stored(12, 3, 3, 1)]
+    found = restored(records_of(*before))
+    assert found is not None
+    assert (found.checkpoint.position.epoch, found.is_stale) == (12, True)
+    own = restored(records_of(CLAIM, CLAIM, stored(12, 0, 0, 0), CLAIM, stored(12, 3, 3, 3)))
+    assert own == Restored(decode(KEY.record_key, stored(12, 3, 3, 3)), is_stale=False)
+
+
+def test_the_highest_epoch_is_known_when_its_checkpoint_is_gone() -> None:
+    """From a claim, or from the record that a tombstone replaces; only then a claim must hand it on."""
+    log = CheckpointLog(1)
+    log.add(0, 0, 0, KEY.record_key, stored(12, 0, 0, None))
+    assert (log.highest_epoch, log.is_epoch_kept) == (12, True)
+    log.add(0, 1, 0, KEY.record_key, stored(13, 0, 0, None))
+    log.add(0, 2, 0, KEY.record_key, None)
+    assert (log.highest_epoch, log.is_epoch_kept) == (13, False)
+    log.add(0, 3, 0, CLAIM_KEY, claim.encode(Claim("host:1", "nonce", 1, "f00", 0, epoch=20)))
+    assert log.highest_epoch == 20
+
+
 def test_a_session_with_only_a_stale_write_resumes_there_in_a_new_epoch() -> None:
     """Only a former owner knew the session."""
     found = restored(records_of(CLAIM, CLAIM, stored(12, 4, 4, 0)))

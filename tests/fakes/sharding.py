@@ -43,6 +43,7 @@ class Reader:
     requests: list[tuple[int, Callable[[RestoredShard], None]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
+    puts: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
     bug: Exception | None = None
 
     def restore(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int = 0) -> None:  # noqa: ARG002 - the protocol's
@@ -51,6 +52,9 @@ class Reader:
 
     def forget(self, shard: int) -> None:
         self.forgotten.append(shard)
+
+    def put(self, shard: int, key: bytes, value: bytes | None) -> None:
+        self.puts.append((shard, key, value))
 
     def held_up(self) -> Mapping[int, str]:
         return {}
@@ -76,6 +80,7 @@ class Sessions:
     stale_keys: list[SessionKey] = field(default_factory=list)
     is_out: bool = True
     restarting: list[SessionKey] = field(default_factory=list)
+    running: set[SessionKey] = field(default_factory=set)
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         self.calls.append(f"acquire {lease.shard}")
@@ -102,6 +107,9 @@ class Sessions:
 
     def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
         return self.is_out
+
+    def is_running(self, key: SessionKey) -> bool:
+        return key in self.running
 
     def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch of the restored checkpoint."""

@@ -9,13 +9,13 @@ from typing import cast
 
 import pytest
 
-from bridge.clock import monotonic
+from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_history import Restored
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
 from bridge.core.durations import RESTORE_BOUNDS, Histogram
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records import claim as claims
-from bridge.core.records.checkpoint import Checkpoint, encode
+from bridge.core.records.checkpoint import Checkpoint, decode, encode
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import protocol
@@ -539,6 +539,7 @@ def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scen
     """Ours is written again behind it, so that compaction cannot keep it. A higher epoch restarts the session."""
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
+    scene.sessions.running.add(KEY)
     scene.foreign(encode(replace(checkpoint(), fencing_token=3)))
     scene.tick()
     assert scene.sessions.calls == [f"acquire {HOME}"]
@@ -546,6 +547,84 @@ def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scen
     scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3)), offset=10)
     scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
+
+
+def test_a_stale_write_for_a_session_that_is_not_known_is_answered_with_a_tombstone(scene: Scene) -> None:
+    """It was forgotten: the next owner would revive it. If it comes back by itself, its epoch is higher."""
+    lease = scene.owning()
+    scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3)))
+    scene.tick()
+    assert scene.reader.puts == [(HOME, KEY.record_key, None)]
+    assert lease.highest_epoch == 6
+    assert scene.sessions.calls == [f"acquire {HOME}"]
+    assert len(scene.reader.requests) == 1
+    scene.foreign(b"", offset=10)  # the reader reports the tombstone
+    scene.tick()
+    assert len(scene.reader.puts) == len(scene.reader.requests) == 1
+
+
+def stale_log(*more: bytes) -> CheckpointLog:
+    """A stale write behind a claim that knew epoch 20, and what was written later."""
+    log = CheckpointLog(COUNT)
+    log.add(HOME, 6, 0, CLAIM_KEY, claims.encode(replace(claim(), epoch=20)))
+    for offset, value in enumerate((encode(replace(checkpoint(), fencing_token=3)), *more), 7):
+        log.add(HOME, offset, 0, KEY.record_key, value)
+    return log
+
+
+def test_a_stale_session_gets_a_new_epoch_before_the_shard_is_owned(scene: Scene) -> None:
+    """Above all known ones, also if it never runs here: compaction could leave only the stale write."""
+    scene.assign()
+    scene.fence()
+    scene.read(8, stale_log())
+    assert (scene.states, scene.sessions.calls) == ({HOME: "restoring"}, [])
+    ((shard, key, value),) = scene.reader.puts
+    answer = decode(KEY.record_key, value or b"")
+    assert (shard, key, answer.fencing_token) == (HOME, KEY.record_key, 8)
+    assert answer.position.epoch > 20
+    assert answer.position[1:] == (0, POSITION.last_event_id)
+    assert len(scene.reader.requests) == 2
+    assert scene.reader.claims[-1].epoch == 20
+    scene.read(10, stale_log(value or b""))
+    assert scene.states == {HOME: "owned"}
+    assert scene.sessions.restored[KEY].is_stale, "its worker announces why a new epoch starts"
+    assert len(scene.reader.puts) == 1
+
+
+def test_a_stale_session_is_not_answered_before_a_proof_of_membership() -> None:
+    """Two processes that both believe to own the shard would answer each other for ever."""
+    scene = Scene()
+    prover = Member()
+    scene.leases = scene.coordinator.collaborators.leases
+    scene.leases._prover = prover
+    scene.assign()
+    scene.fence()
+    scene.read(8, stale_log())
+    assert scene.reader.puts == []
+    prover.proven_at = monotonic()
+    scene.tick()
+    assert len(scene.reader.puts) == 1
+
+
+class Member(SoleOwner):
+    """A prover without a proof."""
+
+    proven_at = 0.0
+
+
+def test_the_highest_epoch_is_handed_on_when_no_checkpoint_has_it(scene: Scene) -> None:
+    """By a second claim: the first one was written before the shard was read."""
+    now = unix_ms() // 1000
+    log = CheckpointLog(COUNT)
+    log.add(HOME, 6, 0, CLAIM_KEY, claims.encode(replace(claim(), epoch=now)))
+    scene.assign()
+    scene.fence()
+    scene.read(7, log)
+    assert [each.epoch for each in scene.reader.claims] == [0, now]
+    assert scene.states == {HOME: "restoring"}
+    scene.read(8, log)
+    assert scene.states == {HOME: "owned"}
+    assert scene.lease.highest_epoch == now
 
 
 def test_a_foreign_claim_is_answered_by_another_one_once_membership_is_proven(scene: Scene) -> None:

@@ -36,6 +36,8 @@ class Claim:
     """``delivery.guarantee`` of the owner; empty: written by a version without it."""
     fenced: bool = False
     """At least once: no transaction of an earlier owner can be committed any more."""
+    epoch: int = 0
+    """The highest epoch of the shard that the owner knew, also of sessions whose checkpoints are gone by now."""
 
 
 class _Value(BaseModel):
@@ -49,6 +51,7 @@ class _Value(BaseModel):
     claimed_ms: int
     guarantee: str = ""
     fenced: bool = False
+    epoch: Annotated[int, Field(ge=0, lt=10**10)] = 0
 
 
 def encode(claim: Claim) -> bytes:
