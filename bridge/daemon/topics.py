@@ -32,6 +32,8 @@ _INTERVAL = 3.0
 _RECHECK = 1.0
 """Seconds until a suspected problem is checked again: a new topic has no leaders for a moment, and an operator who
 deletes a topic to create it again needs the time."""
+_LEAST = 0.1
+"""Seconds between two descriptions at least: refused records may ask for one again and again."""
 _REMIND = 600.0
 """Seconds after which a problem that lasts is logged again."""
 
@@ -90,6 +92,7 @@ class TopicWatch:
     def stop(self) -> None:
         """Ask the thread to end."""
         self._stopped.set()
+        self._sizes.wanted.set()
 
     def join(self, deadline: float) -> bool:
         self._thread.join(max(0.0, deadline - monotonic()))
@@ -109,10 +112,12 @@ class TopicWatch:
                 log.debug("the topics cannot be described", error=str(error))  # others report that Kafka is away
             except Exception:  # a bug must not end the watch
                 log.exception("a bug while checking the topics: checking again")
-            self._stopped.wait(_RECHECK if any(each.suspected for each in self._watched) else _INTERVAL)
+            self._stopped.wait(_LEAST)
+            self._sizes.wanted.wait(_RECHECK if any(each.suspected for each in self._watched) else _INTERVAL)
 
     def check(self) -> None:
         """Describe the topics once, log what is new, and act on it. Raises ``Unreachable``."""
+        self._sizes.wanted.clear()
         found = self._topics.describe([each.plan for each in self._watched])
         for watched in self._watched:
             if watched.plan.name in found:

@@ -15,11 +15,13 @@ from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.isolation import Isolation
 from bridge.delivery.refused_record import RefusedRecord, encode_batch
 from bridge.delivery.session import Session
+from bridge.delivery.size_refusals import SizeRefusals
 from bridge.kafka.errors import (
     ErrorScope,
     ProduceError,
     in_full,
     is_for_age,
+    is_for_size,
     is_purged,
     scope_of,
 )
@@ -77,6 +79,7 @@ class Handover:
         self._is_late = False  # Kafka found a record too old for its topic
         self._has_topic_failed = False
         self._error: ProduceError | None = None
+        self._size_refusals = SizeRefusals(session.encoder.limits)
         self._cut: list[Batch] = []
         self._retries = 0
 
@@ -95,6 +98,8 @@ class Handover:
         session = self._session
         session.trouble = text = in_full(self._topic(entry, _message), failure)
         self._is_late = self._is_late or is_for_age(failure)
+        if is_for_size(failure):
+            self._size_refusals.note()
         fault = scope_of(failure)
         self._fail()
         if fault is ErrorScope.FATAL:
@@ -245,16 +250,32 @@ class Handover:
         piece.refusal = refusal
         piece.records = None
 
+    @property
+    def awaits_limits(self) -> bool:
+        """A record was refused for its size: the topics' limits are being read again before anything follows."""
+        return self._size_refusals.awaits_limits
+
     def settle_failures(self) -> None:
         """All reports are in: isolate batches that Kafka refused, and wait if a topic accepts nothing."""
-        self.settle_piece()
-        if any(entry.stage is Stage.REFUSED for entry in self._session.in_flight.entries):
-            self.isolation.begin()
+        refused = [entry for entry in self._session.in_flight.entries if entry.stage is Stage.REFUSED]
+        if refused and self._size_refusals.are_explained():
+            self._encode_again()
+        else:
+            self.settle_piece()
+            if refused:
+                self.isolation.begin()
         if self._has_topic_failed:
             self.isolation.probe()
             self.retry_at = monotonic() + _BACKOFF.delay(self._retries)
             self._retries += 1
         self.has_failed = self.was_purged = self._has_topic_failed = False
+
+    def _encode_again(self) -> None:
+        """What the topics accept has changed: larger records become dead letters without a search."""
+        self.piece = None
+        for entry in self._session.in_flight.entries:
+            if isinstance(entry, Batch) and entry.stage is not Stage.ACKNOWLEDGED:
+                entry.records = None
 
     def forget(self) -> None:
         """The transaction that failures were about is over."""

@@ -195,7 +195,7 @@ class IdempotentSender:
             self._producers.isolating = None
 
     def _rewound(self) -> bool:
-        if any(entry.is_unreported for entry in self._entries):
+        if self._handover.awaits_limits or any(entry.is_unreported for entry in self._entries):
             return False  # a later report may change the next step
         self.advance()
         session, in_flight = self.session, self.session.in_flight

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.clock import monotonic
 from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.daemon.topics import Followers, TopicWatch
@@ -18,6 +19,7 @@ from bridge.kafka.topic_changes import ChangeKind, changes, problem, warnings
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
 from bridge.settings.loading import load
+from tests.support.waiting import TIMEOUT, wait_until
 
 REQUIRED = {"kafka.bootstrap_servers": "localhost:9092", "servers.local.url": "http://localhost:8088"}
 SETTINGS: Settings = load(REQUIRED, {})
@@ -181,6 +183,21 @@ def test_topics_that_may_not_be_described_keep_their_last_description() -> None:
         watch.check()
     assert logs == []
     assert cluster.changes == []
+
+
+def test_a_refused_size_has_the_topics_described_at_once() -> None:
+    """Not only at the end of the interval."""
+    cluster = Cluster()
+    watch = cluster.watched()
+    watch.start()
+    try:
+        wait_until(lambda: watch._sizes.checks == 2, what="the first description of the thread")
+        watch._sizes.wanted.set()
+        wait_until(lambda: watch._sizes.checks == 3, 1.0, "another one before the interval is over")
+        assert not watch._sizes.wanted.is_set()
+    finally:
+        watch.stop()
+        assert watch.join(monotonic() + TIMEOUT)
 
 
 def test_added_partitions_are_followed_with_new_producers() -> None:

@@ -173,6 +173,39 @@ def test_the_last_lifecycle_events_are_kept_with_their_numbers(rig: Rig) -> None
     assert {each.epoch for each in kept} == {one.position.epoch}
 
 
+def test_a_refusal_for_size_reads_the_limits_before_a_record_is_searched(rig: Rig) -> None:
+    """The topic's limit was lowered a moment ago: everything in memory is encoded by the new one."""
+    one = rig.open()
+    limits = rig.sender().session.encoder.limits
+    limits.update({})
+    one.submit(events(1))
+    rig.turn(50)
+    rig.kafka.limits[EVENTS] = 400
+    one.submit([*events(2), *events(3, size=3000), *events(4)])
+    rig.turn(20)
+    assert limits.wanted.is_set()
+    assert one.acknowledged != one.position
+    assert not rig.records(DEAD)
+    limits.update({EVENTS: 1000})
+    rig.turn(100)
+    assert [record.record.header("bridge.reason") for record in rig.records(DEAD)] == ["oversize"]
+    assert sequences(rig.records(EVENTS)) == [1, 2, 4]
+    assert Role.ISOLATION not in {producer.role for producer in rig.producers}
+
+
+def test_a_refusal_for_size_that_the_limits_do_not_explain_is_isolated(rig: Rig) -> None:
+    """The limits are as they were, or nobody answers."""
+    one = rig.open()
+    limits = rig.sender().session.encoder.limits
+    limits.update({})
+    rig.kafka.limits[EVENTS] = 400
+    one.submit(events(1, size=3000))
+    rig.turn(20)
+    assert not rig.records(DEAD)
+    rig.turn(200)
+    assert [record.record.header("bridge.reason") for record in rig.records(DEAD)] == ["rejected"]
+
+
 @pytest.mark.parametrize("limit", [20_000, 300, 10, 0])
 def test_a_dead_letter_that_is_too_large_as_well_is_cut_until_it_is_taken(rig: Rig, limit: int) -> None:
     """A topic that is smaller than the marker must not hold its session up for ever; the headers say the full size."""

@@ -27,6 +27,7 @@ from bridge.delivery import (
     producers,
     publisher,
     session,
+    size_refusals,
 )
 from bridge.delivery.publisher import SessionPublisher
 from tests.fakes.kafka_model import Produced
@@ -100,7 +101,7 @@ def patched_clock(clock: Clock) -> Iterator[None]:
         patch.setattr(publisher, "_FAST_PATH_WAIT", 0.0)  # the test has one thread: no other one frees the fast path
         patch.setattr(publisher, "unix_ms", clock.unix_ms)
         patch.setattr(session, "unix_ms", clock.unix_ms)
-        for module in (at_least_once, checkpoint_writer, producers):
+        for module in (at_least_once, checkpoint_writer, producers, size_refusals):
             patch.setattr(module, "monotonic", clock.monotonic)
         yield
 

@@ -76,19 +76,20 @@ class Encoder:
         self._record_key = key.record_key
         self._write = WRITERS[rules.format]
         self._max_bytes = rules.max_bytes
-        self._limits = SizeLimits()
-        self._version = self._limits.version
+        self.limits = SizeLimits()
+        """What the topics accept."""
+        self._version = self.limits.version
         self._kinds: dict[str, _Kind] = {}
 
     def follow(self, limits: SizeLimits) -> None:
         """Follow the topics' size limits, also when they change."""
-        self._limits = limits
+        self.limits = limits
         self._version = -1
 
     @property
     def batch_size(self) -> int:
         """Bytes of a batch that every topic accepts."""
-        return self._limits.batch_size
+        return self.limits.batch_size
 
     @property
     def dead_letters_topic(self) -> str:
@@ -104,8 +105,8 @@ class Encoder:
         self, events: Sequence[Event], epoch: int, sequence: int, last_event_id: str, most_bytes: int = 2**62
     ) -> Encoded:
         """The records of these events, or of the first ones up to ``most_bytes``, numbered behind ``sequence``."""
-        if self._version != self._limits.version:
-            self._version = self._limits.version
+        if self._version != self.limits.version:
+            self._version = self.limits.version
             self._kinds = {}
         kinds, write, key, epoch_digits = self._kinds, self._write, self._record_key, epoch_text(epoch)
         time, received_ms = "", -1
@@ -170,7 +171,7 @@ class Encoder:
         """The record, or its dead letter if it is too large for the settings or for its topic."""
         if len(record.value) > self._max_bytes:
             return self._too_large(event, epoch, sequence, _TOO_LARGE.format(self._max_bytes))
-        limit = self._limits.of(record.topic)
+        limit = self.limits.of(record.topic)
         if batch_bytes(record.key, record.value, record.headers) > limit:
             return self._too_large(event, epoch, sequence, _TOO_LARGE_FOR_TOPIC.format(record.topic, limit))
         return record
@@ -188,7 +189,7 @@ class Encoder:
         headers = failure_headers(violation.reason, violation.error)
         headers += event_headers(self._key, event, data, epoch, sequence)
         topic, key = self._rules.dead_letters_topic, self._record_key
-        excess = batch_bytes(key, data, headers) - self._limits.of(topic)
+        excess = batch_bytes(key, data, headers) - self.limits.of(topic)
         if event.oversize is not None or excess > 0:
             data = prefix(data, min(MARKER_BYTES, max(0, len(data) - excess)))
         return Record(topic, key, data, headers, event.received_ms, violation.reason)
@@ -196,7 +197,7 @@ class Encoder:
     def _learn(self, name: str) -> _Kind:
         check, invalid = _check_of(self._rules, name)
         topic = self._rules.topic_of(name, self._key.server)
-        safe_bytes = min(self._max_bytes, self._limits.of(topic) * 100 // 101 - _MAX_HEADER_BYTES)
+        safe_bytes = min(self._max_bytes, self.limits.of(topic) * 100 // 101 - _MAX_HEADER_BYTES)
         name_bytes = getsizeof(name) if len(name) > _SHORT else 0
         kind = _Kind(check, invalid, topic, Names(self._key, name, self._rules.type_prefix), safe_bytes, name_bytes)
         if len(name) <= _REMEMBERED_LENGTH:

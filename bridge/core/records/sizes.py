@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 
 DEFAULT_LIMIT = 1_048_588
@@ -26,7 +27,7 @@ def batch_bytes(key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) 
 class SizeLimits:
     """``max.message.bytes`` of each topic. One object for the process.
 
-    Thread rule: any thread; an update replaces the mapping, and ``version`` says that there was one.
+    Thread rule: any thread; one thread updates, which replaces the mapping; ``version`` says that it changed.
     """
 
     def __init__(self, by_topic: Mapping[str, int] | None = None, default: int = DEFAULT_LIMIT) -> None:
@@ -34,14 +35,19 @@ class SizeLimits:
         self._by_topic = dict(by_topic or {})
         self._default = default
         self.version = 0
+        self.wanted = threading.Event()
+        """Set to have the topics described soon: Kafka refused a record whose size was thought to be right."""
+        self.checks: int | None = None
+        """How often the topics were described; None: nobody does."""
 
     def update(self, by_topic: Mapping[str, int]) -> bool:
         """Follow the topics as they are now; returns whether anything changed."""
-        if dict(by_topic) == self._by_topic:
-            return False
-        self._by_topic = dict(by_topic)
-        self.version += 1
-        return True
+        has_changed = dict(by_topic) != self._by_topic
+        if has_changed:
+            self._by_topic = dict(by_topic)
+            self.version += 1
+        self.checks = (self.checks or 0) + 1
+        return has_changed
 
     def of(self, topic: str) -> int:
         """The largest batch that the topic accepts."""
