@@ -160,6 +160,10 @@ class Replica:
     with_other_guarantee: tuple[str, ...] = ()  # those of them with another ``delivery.guarantee``
 
 
+_WAITS = 30.0
+"""Seconds without any acknowledgement, while records wait, after which the bridge is not ready."""
+
+
 @dataclass(frozen=True, slots=True)
 class BridgeSnapshot:
     """The daemon at one moment."""
@@ -172,6 +176,8 @@ class BridgeSnapshot:
     buffer_limit: int
     checkpoints_written: int
     kafka_last_answer_age: float | None  # an acknowledgement or an answer to a probe
+    waits_for: float = 0.0  # seconds for which something waited and Kafka acknowledged nothing; 0: nothing waits
+    is_throttled: bool = False  # a client quota of Kafka delays delivery
     delivers: bool = True  # False: a bug ended the delivery thread, and the process is about to end
     sessions: tuple[SessionSnapshot, ...] = ()
     servers: Mapping[str, ServerSnapshot] = field(default_factory=dict)
@@ -188,6 +194,18 @@ class BridgeSnapshot:
     taken_at: float = 0.0  # by ``clock.monotonic``: the moment to which all ages refer
     session_capacity: int | None = None  # how many sessions fit; ``None``: no limit of threads is known
     log_lines_dropped: int = 0  # the reader of stderr was too slow, or there was none
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether records have waited for so long that the bridge is not ready."""
+        return self.waits_for > _WAITS
+
+    @property
+    def delivery_trouble(self) -> str | None:
+        """Why records wait; None when they do not wait for long."""
+        waits = f"nothing was acknowledged for {self.waits_for:.0f} s although records wait"
+        reasons = [waits] * self.is_stuck + ["throttled by a quota"] * self.is_throttled
+        return ", ".join(reasons) or None
 
     def totals(self) -> dict[str, Counters]:
         """The counters of all sessions by server, including those that ended."""
@@ -208,6 +226,7 @@ def status(snapshot: BridgeSnapshot) -> dict[str, object]:
             **_values(snapshot, "started_at_ms", "restored", "buffer_bytes", "buffer_limit", "checkpoints_written"),
             "kafka_last_answer_age": _rounded(snapshot.kafka_last_answer_age),
             "loops": {name: _rounded(age) for name, age in snapshot.loops.items()},
+            "delivery_trouble": snapshot.delivery_trouble,
         },
         "shard_count": replica.shard_count,
         "shards": [

@@ -233,11 +233,14 @@ class Daemon:
         if pipeline is None:
             return starting
         delivery, answered_at = pipeline.delivery, pipeline.delivery.last_answer
+        waiting = delivery.waiting
         return replace(
             starting,
             buffer_bytes=delivery.budget.held,
             checkpoints_written=delivery.checkpoints_written,
             kafka_last_answer_age=None if answered_at is None else now - answered_at,
+            waits_for=waiting.seconds,
+            is_throttled=waiting.is_throttled,
             delivers=delivery.bug is None,
             sessions=pipeline.supervisor.sessions(now),
             loops={**starting.loops, "sessions": pipeline.supervisor.readers.age},

@@ -27,6 +27,7 @@ from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Producers
+from bridge.delivery.progress import Waiting
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.topic_ids import TopicIds
@@ -100,11 +101,10 @@ class AtLeastOnce:
         self._checkpoint_schedule = CheckpointSchedule(limits.checkpoint_interval)
         self._turned_at, self._stalled_at = inf, -inf
         self._leases: dict[int, Lease] = {}
-        self._was_suspended = False
+        self._suspended: frozenset[Lease] = frozenset()
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:  # noqa: ARG002 - part of the protocol
-        """Call ``ready`` at once: nothing needs to be done before the claim."""
         ready()
 
     def open(
@@ -181,11 +181,14 @@ class AtLeastOnce:
         self._aborted.set()
 
     def kafka_answers(self, timeout: float) -> bool:
-        """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds (any thread); notes an answer."""
         if self._producers.checkpoints.answers(self._topics.checkpoints, timeout):
             self.last_answer = monotonic()
             return True
         return False
+
+    @property
+    def waiting(self) -> Waiting:
+        return self._producers.progress.waiting
 
     @property
     def unsettled(self) -> int:
@@ -196,7 +199,6 @@ class AtLeastOnce:
         self._renewal = why
 
     def rewrite_checkpoints(self, partitions: int) -> None:
-        """The checkpoints topic was created again: write all checkpoints again (any thread)."""
         self._recreated_with = partitions
 
     # The delivery thread
@@ -214,17 +216,20 @@ class AtLeastOnce:
     def turn(self) -> None:
         """Run one turn: run reports, send what waits, write checkpoints."""
         self._note_stall(monotonic())
-        self._poll()
+        self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
         self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
         self._note_suspension()
         self._rewrite_checkpoints()
-        if self._answered:  # the result of poll also counts errors about lost connections
+        has_answers = bool(self._answered)
+        if has_answers:  # the result of poll also counts errors about lost connections
             self.last_answer = monotonic()
             self._replaced = 0
             for sender in self._answered:
                 sender.advance()
             self._checkpoint_schedule.note_moved(self._answered)
             self._answered.clear()
+        stuck = self._producers.check_progress(monotonic(), has_answers=has_answers, waits=bool(self._waiting))
+        self._renewal = self._renewal or stuck
         self._replace_if_fatal()
         if self._producers.fatal is None:  # otherwise what waits would fail again at every turn
             self._resend()
@@ -233,9 +238,6 @@ class AtLeastOnce:
         self._checkpoint_schedule.write_due(
             monotonic(), tuple(self._senders.values()), self._flushed, self._may_go, is_stopping=self._stopping.is_set()
         )
-
-    def _poll(self) -> None:
-        self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
 
     def _resend(self) -> None:
         while self._turn_requests:
@@ -254,19 +256,18 @@ class AtLeastOnce:
 
     def _note_suspension(self) -> None:
         """Membership was lost: what waits in the client must not be written behind another owner's checkpoints."""
-        is_suspended = any(lease.is_suspended for lease in self._leases.values())
-        if is_suspended and not self._was_suspended:
+        suspended = frozenset(lease for lease in self._leases.values() if lease.is_suspended)
+        if suspended - self._suspended:
             self._producers.replace_checkpoints()
             for sender in tuple(self._senders.values()):
                 sender.lose_checkpoints()
-        self._was_suspended = is_suspended
+        self._suspended = suspended
 
     def _may_go(self, sender: IdempotentSender) -> bool:
         """After a stall only sessions whose lease is proved: another process may have their shards."""
         lease = sender.session.lease
-        return lease.is_over or lease.is_proven_within(
-            monotonic() - self._stalled_at
-        )  # one that is over frees its memory
+        since = monotonic() - self._stalled_at
+        return lease.is_over or lease.is_proven_within(since)  # one that is over frees its memory
 
     def _rewrite_checkpoints(self) -> None:
         partitions, self._recreated_with = self._recreated_with, None

@@ -42,6 +42,7 @@ from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.intervals import Intervals, Reclaim
 from bridge.delivery.lease import Lease
+from bridge.delivery.progress import Waiting
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.shard_thread import ShardThread
@@ -109,6 +110,11 @@ class ExactlyOnce:
     @property
     def bug(self) -> Exception | None:
         return next((shard.bug for shard in self._threads() if shard.bug is not None), None)
+
+    @property
+    def waiting(self) -> Waiting:
+        waiting = [shard.progress.waiting for shard in self._shards.copy().values() if not shard.senders.is_settled]
+        return Waiting(max((each.seconds for each in waiting), default=0.0), any(each.is_throttled for each in waiting))
 
     @property
     def unsettled(self) -> int:

@@ -11,11 +11,20 @@ from dataclasses import dataclass, field
 from math import inf
 
 from bridge.clock import monotonic
+from bridge.delivery.progress import Progress
 from bridge.kafka.producer import IdempotentProducer, Role
 
 _FORGOTTEN = 3600.0
 """Seconds without an acknowledgement in a partition after which a producer may be unknown there again
 (producer.id.expiration.ms: a day)."""
+
+_STUCK, _LONGEST = 60.0, 960.0
+"""Seconds without any acknowledgement, while something waits, after which the producers are replaced; doubled each time
+that this does not help."""
+_ASK_AGAIN = 10.0
+"""Seconds between two questions whether the partitions have leaders."""
+_LEADERS = 1.0
+"""Seconds to wait for the answer: meanwhile nothing is delivered, but nothing was for a minute."""
 
 Place = tuple[str, object]
 """A topic and its partition."""
@@ -43,7 +52,10 @@ class Producers:
     isolating: object = None
     """The session whose piece is under way: the isolation producer has one request at a time, or the reports of one
     session's refused record would blame another session."""
+    progress: Progress = field(default_factory=Progress)
     _isolation: IdempotentProducer | None = None
+    _stuck_after: float = _STUCK
+    _stuck_at: float = inf
 
     @classmethod
     def made_by(cls, make: Callable[[Role], IdempotentProducer]) -> Producers:
@@ -61,6 +73,29 @@ class Producers:
     def fatal(self) -> str | None:
         """The fatal error of one of them; None while all can be used."""
         return next((each.fatal for each in self._all() if each.fatal is not None), None)
+
+    def check_progress(self, now: float, *, has_answers: bool, waits: bool) -> str | None:
+        """Why the producers must be replaced although none has failed; None: they need not be.
+
+        A client may be stuck although metadata shows leaders: then a new one delivers from memory. It is not asked for
+        by a quota, or while partitions have no leaders. ``waits``: something waits to be produced.
+        """
+        for each in self._all():
+            self.progress.note_throttle(each.throttle)
+        if has_answers:
+            self._stuck_after = _STUCK
+        if has_answers or not (waits or any(each.outstanding for each in self._all())):
+            self.progress.note()
+            self._stuck_at = now + self._stuck_after
+        waiting = self.progress.waiting
+        if now < self._stuck_at or waiting.is_throttled:
+            return None
+        if not self.checkpoints.has_leaders(_LEADERS):
+            self._stuck_at = now + _ASK_AGAIN
+            return None
+        self._stuck_after = min(2 * self._stuck_after, _LONGEST)
+        self._stuck_at = now + self._stuck_after
+        return f"nothing was acknowledged for {waiting.seconds:.0f} s, and all partitions have leaders"
 
     def poll(self, seconds: float, *, awaits_checkpoint: bool) -> None:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""

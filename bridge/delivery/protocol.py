@@ -13,6 +13,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
+from bridge.delivery.progress import Waiting
 
 if TYPE_CHECKING:  # it uses the protocols of this module
     from bridge.delivery.publisher import SessionPublisher
@@ -118,6 +119,11 @@ class DeliveryStatus(Protocol):
     @property
     def bug(self) -> Exception | None:
         """What the main thread must raise: nothing is delivered any more."""
+        ...
+
+    @property
+    def waiting(self) -> Waiting:
+        """For how long something waits that Kafka does not acknowledge."""
         ...
 
     @property

@@ -13,8 +13,9 @@ from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.intervals import Intervals, Reclaim
 from bridge.delivery.isolation_queue import IsolationQueue
 from bridge.delivery.lease import Lease
+from bridge.delivery.progress import Progress
 from bridge.delivery.shard_senders import ShardSenders
-from bridge.delivery.transaction import Flushed, Transaction, flush
+from bridge.delivery.transaction import Flushed, Transaction
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.errors import Stopped
@@ -73,7 +74,8 @@ class ShardThread:
         self._id = TransactionalId(lease, make, intervals.timeouts.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction must have a new producer; set by any thread."""
-        self._transaction = Transaction(intervals.transaction_interval)
+        self._transaction = Transaction(intervals.transaction_interval, intervals.timeouts)
+        self.progress = Progress()
         self._isolation_queue = IsolationQueue()
         self._thread = threading.Thread(target=self._run, name=f"shard {lease.shard}", daemon=True)
 
@@ -88,15 +90,13 @@ class ShardThread:
         return self._producer
 
     def flush(self) -> None:
-        """End transactions without waiting for the interval: the shard is about to be released."""
         self._flush_requested.set()
         self._wake.set()
 
     def stop(self) -> None:
         """Deliver the records in memory, then end the thread."""
-        self._flush_requested.set()
         self._stopping.set()
-        self._wake.set()
+        self.flush()
 
     def leave(self) -> None:
         """End immediately: an open transaction is aborted."""
@@ -130,12 +130,13 @@ class ShardThread:
 
     def turn(self) -> None:
         """Run one turn: let sessions join the transaction, and end it when it is due."""
-        producer = self._producer
-        if producer is None:
-            raise AssertionError("a shard's thread turns before it has a producer")
+        producer = self.present()
         self._wake.clear()
         self.senders.find_unwritten(self._transaction.senders, is_flush=self._flush_requested.is_set())
         if not self._transaction.senders:
+            if self.progress.delay and not self._flush_requested.is_set():
+                self._wake.wait(min(_IDLE, self.progress.delay))  # what is sent before would be answered afterwards
+                return
             sender = self._isolation_queue.next()
             if sender is not None:
                 self._isolate(producer, sender)
@@ -153,6 +154,8 @@ class ShardThread:
 
     def _between(self, producer: TransactionalProducer) -> None:
         """The present transaction is empty, or there is none."""
+        if self.senders.is_settled:
+            self.progress.note()
         if self._is_renewal_due:
             self._renew(producer)
         else:
@@ -162,8 +165,6 @@ class ShardThread:
 
     def _open_requested(self, producer: TransactionalProducer) -> None:
         requests = self.senders.take_requests()
-        if not requests:
-            return
         for sender in requests:
             if sender not in self._transaction.senders:
                 sender.discard_if_revoked()
@@ -171,7 +172,8 @@ class ShardThread:
                 self._isolation_queue.add(sender)
             elif not sender.handover.has_failed and not sender.session.is_revoked:
                 self._transaction.join(producer, sender)
-        self._budget.wake()
+        if requests:
+            self._budget.wake()
 
     def _end_transaction(self, producer: TransactionalProducer) -> None:
         moved = self._transaction.finish_parts()
@@ -197,17 +199,16 @@ class ShardThread:
         )
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalSender], stuck: float) -> None:
-        flushed = flush(producer, moved, stuck, self._intervals.timeouts.flush, lambda: self.is_over)
-        has_failed = any(sender.handover.has_failed for sender in moved)
-        was_purged = any(sender.handover.was_purged for sender in moved)  # by the client itself, see _abort
+        flushed = self._transaction.flush(producer, moved, stuck, lambda: self.is_over)
+        self.progress.note_throttle(producer.throttle)
+        # The client itself may have purged some, see _ABORTED.
+        has_failed = any(sender.handover.has_failed or sender.handover.was_purged for sender in moved)
         if producer.fatal is not None:
             self._recover(producer, producer.fatal)
         elif self.is_over:
             return  # the end of the thread aborts it
-        elif flushed is not Flushed.ALL or has_failed or was_purged:
-            if flushed is Flushed.SLOW:
-                self._transaction.note_end(was_slow=True)
-            self._abort(producer, was_stuck=flushed is Flushed.NOT and not has_failed)
+        elif flushed is not Flushed.ALL or has_failed:
+            self._abort(producer, was_stuck=flushed is Flushed.STUCK)
         else:
             self._commit(producer, moved)
 
@@ -218,7 +219,7 @@ class ShardThread:
         for sender in moved:
             sender.committed()
         self._answered()
-        self._transaction.note_end(was_slow=False)
+        self.progress.note()
         self.senders.request_turns(self._transaction.leave(moved))
         self._continue(producer)
 
@@ -266,10 +267,9 @@ class ShardThread:
             "a shard's transaction has an unknown outcome: reading the stored checkpoints with a new producer",
             shard=self.lease.shard, error=why, fenced=producer.is_fenced,
         )  # fmt: skip
-        was_fenced = producer.is_fenced
         self._abandon(producer)
         self.renewal = None
-        self._producer = self._acquired(was_fenced=was_fenced)
+        self._producer = self._acquired(was_fenced=producer.is_fenced)
         self.turned_at = inf
         found = self._reclaim(self.lease)
         self.turned_at = monotonic()

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from bridge.clock import monotonic
 from bridge.delivery.transactional_sender import TransactionalSender
-from bridge.kafka.transactional import TransactionalProducer
+from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 
 _LOOK = 0.025
 """Seconds between two polls while a transaction is open: for failures, and for its size."""
@@ -15,6 +15,22 @@ _SLICE = 0.1
 """Seconds of one wait in a flush: a stop is noticed after it."""
 _MOST, _LEAST = 8 * 1024 * 1024, 64 * 1024
 """Bytes of one transaction, halved each time that Kafka does not accept them in time."""
+_QUICK = 1.0
+"""Seconds in which Kafka accepts a transaction when it is not slow."""
+_MARGIN = 2.0
+"""Seconds of a transaction's time for everything else than the calls to Kafka."""
+
+
+class Flushed(Enum):
+    """The result of a flush."""
+
+    ALL = auto()
+    SLOW = auto()
+    """Kafka accepts some, but not all within the time of a transaction; or a quota delays it for longer."""
+    STUCK = auto()
+    """Nothing moves, and no quota is the reason."""
+    FAILED = auto()
+    """Something failed, or the shard was released."""
 
 
 class Transaction:
@@ -23,20 +39,28 @@ class Transaction:
     An idle session costs nothing until it calls. Thread rule: the shard's thread.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, timeouts: TransactionTimeouts) -> None:
         """``interval``: seconds that it stays open."""
         self.budget = _MOST
         """Bytes of one transaction."""
+        self.patience = timeouts.flush
+        """Seconds for all records of a transaction, while some are being acknowledged."""
+        self._least_patience = timeouts.flush
+        # The brokers abort it at ``transaction``: the commit, or the abort and a new producer, must come before.
+        self._most_patience = max(timeouts.flush, timeouts.transaction - interval - 2 * timeouts.end - _MARGIN)
         self.senders: dict[TransactionalSender, None] = {}
         self._interval = interval
         self._due = 0.0
         self._left_of_budget = _MOST
 
     def join(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
-        """Send what a session has in memory, as far as the budget allows, and open its fast path."""
+        """Send what a session has in memory, as far as the budget allows, and open its fast path.
+
+        Not while transactions are small: a worker adds more by the fast path than a slow Kafka accepts in time.
+        """
         self.join_alone(producer, sender)
         if self._left_of_budget > 0:
-            self._left_of_budget -= sender.open(self._left_of_budget)
+            self._left_of_budget -= sender.open(self._left_of_budget, opens_fast_path=self.budget == _MOST)
 
     def join_alone(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """Add a session that sends for itself."""
@@ -69,38 +93,32 @@ class Transaction:
         self.senders.clear()
         return again
 
-    def note_end(self, *, was_slow: bool) -> None:
-        """Make the next one smaller if Kafka did not accept this one in time, else larger."""
-        self.budget = max(self.budget // 2, _LEAST) if was_slow else min(2 * self.budget, _MOST)
+    def flush(
+        self,
+        producer: TransactionalProducer,
+        senders: Iterable[TransactionalSender],
+        stuck: float,
+        is_over: Callable[[], bool],
+    ) -> Flushed:
+        """Wait until Kafka has everything; ends at a failure, or when nothing moves for ``stuck`` seconds.
 
-
-class Flushed(Enum):
-    """The result of a flush."""
-
-    ALL = auto()
-    SLOW = auto()
-    """Kafka accepts some, but not all within the time of a transaction."""
-    NOT = auto()
-    """Something failed, or nothing moves, or the shard was released."""
-
-
-def flush(
-    producer: TransactionalProducer,
-    senders: Iterable[TransactionalSender],
-    stuck: float,
-    longest: float,
-    is_over: Callable[[], bool],
-) -> Flushed:
-    """Wait until Kafka has everything; ends at a failure, or when nothing moves for ``stuck`` seconds."""
-    began = moved_at = monotonic()
-    before = None
-    while left := producer.flush(_SLICE):
-        now = monotonic()
-        if left != before:
-            before, moved_at = left, now
-        has_failed = producer.fatal is not None or is_over() or any(sender.handover.has_failed for sender in senders)
-        if has_failed or now - moved_at > stuck:
-            return Flushed.NOT
-        if now - began > longest:
-            return Flushed.SLOW
-    return Flushed.ALL
+        A delay that the brokers announce because of a quota is a sign of life, unless it lasts too long. If Kafka does
+        not accept it in time, the next one is smaller, and may take longer; if it does so quickly, it may be larger.
+        """
+        began = moved_at = monotonic()
+        before = None
+        while left := producer.flush(_SLICE):
+            now, throttle = monotonic(), producer.throttle
+            if left != before or throttle.is_active(now):
+                before, moved_at = left, now
+            if producer.fatal is not None or is_over() or any(sender.handover.has_failed for sender in senders):
+                return Flushed.FAILED
+            if max(now, throttle.until) - began > self.patience:
+                self.budget = max(self.budget // 2, _LEAST)
+                self.patience = min(2 * self.patience, self._most_patience)
+                return Flushed.SLOW
+            if now - moved_at > stuck:
+                return Flushed.STUCK
+        if not producer.throttle.is_active(now := monotonic()) and now - began < _QUICK:
+            self.budget, self.patience = min(2 * self.budget, _MOST), self._least_patience
+        return Flushed.ALL

@@ -87,8 +87,8 @@ class TransactionalSender:
         known = self.session.in_flight
         return known.is_empty and not self.checkpoints.has(known.acknowledged)
 
-    def open(self, budget: int) -> int:
-        """Send up to ``budget`` bytes from memory, then open the fast path; returns the bytes sent."""
+    def open(self, budget: int, *, opens_fast_path: bool) -> int:
+        """Send up to ``budget`` bytes from memory, then perhaps open the fast path; returns the bytes sent."""
         with self.session.lock:
             if self.session.is_over or self.handover.has_failed:
                 return 0
@@ -105,7 +105,7 @@ class TransactionalSender:
                 sent += entry.size
                 if not is_whole:
                     return sent  # the rest of it is behind it, and goes first in the next transaction
-            self.handover.is_fast_path_open = True
+            self.handover.is_fast_path_open = opens_fast_path
             return sent
 
     def _is_within(self, batch: Batch, budget: int) -> bool:

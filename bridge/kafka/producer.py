@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
+from bridge.kafka.throttle import Throttle
 
 Report = Callable[[KafkaError | None, Message], None]
 
@@ -158,7 +159,8 @@ class IdempotentProducer:
     """
 
     def __init__(self, settings: ProducerSettings, role: Role) -> None:
-        config = producer_config(settings, role) | {"error_cb": self._on_error}
+        self.throttle = Throttle()
+        config = producer_config(settings, role) | {"error_cb": self._on_error, "throttle_cb": self.throttle.note}
         self.fatal: str | None = None
         """The fatal error; None while the producer can be used."""
         with settings_judged():
@@ -237,6 +239,19 @@ class IdempotentProducer:
     def _note(self, error: KafkaError) -> None:
         if scope_of(error) is ErrorScope.FATAL and self.fatal is None:
             self.fatal = in_words(error)
+
+    @property
+    def outstanding(self) -> int:
+        """Records without a report."""
+        return len(self._producer)
+
+    def has_leaders(self, timeout: float) -> bool:
+        """Whether a broker answers within ``timeout`` seconds, and all known partitions have leaders."""
+        try:
+            topics = self._producer.list_topics(timeout=timeout).topics.values()
+        except KafkaException:
+            return False
+        return all(partition.leader >= 0 for topic in topics for partition in topic.partitions.values())
 
     def answers(self, topic: str, timeout: float) -> bool:
         """Whether a broker answers a metadata request within ``timeout`` seconds (any thread)."""

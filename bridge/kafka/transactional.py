@@ -16,6 +16,7 @@ from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
+from bridge.kafka.throttle import Throttle
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
 
@@ -117,7 +118,9 @@ class TransactionalProducer:
         timeouts: TransactionTimeouts,
         commit_duration: Histogram | None = None,
     ) -> None:
-        config = transactional_config(settings, transactional_id, timeouts) | {"error_cb": self._on_error}
+        self.throttle = Throttle()
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self.throttle.note}
+        config = transactional_config(settings, transactional_id, timeouts) | callbacks
         self._disconnects = DisconnectLogFilter(client_logger(), int(settings.config.get("log_level", _LEVEL)))
         self.fatal: str | None = None
         """The fatal error; None while the producer can be used."""
@@ -211,7 +214,11 @@ class TransactionalProducer:
         return self._end(self._producer.abort_transaction, timeout)
 
     def abandon(self) -> None:
-        """Purge the queue: reports that are already known run, the others never will."""
+        """Purge the queue, and end the client: reports that are already known run, the others never will.
+
+        Its threads and connections end here, and not when the garbage is collected: during an outage one producer
+        follows the other. Nothing may be called afterwards.
+        """
         self._producer.purge()
         for _ in range(_LAST_POLLS):
             try:
@@ -219,7 +226,8 @@ class TransactionalProducer:
             except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
                 self._note(exception)
             else:
-                return
+                break
+        del self._produce, self._producer
 
     @property
     def was_disturbed(self) -> bool:

@@ -161,6 +161,10 @@ def _topics(snapshot: BridgeSnapshot) -> tuple[Check, ...]:
 
 
 def _delivery(snapshot: BridgeSnapshot) -> Check:
+    trouble = snapshot.delivery_trouble
+    if snapshot.delivers and trouble is not None:
+        advice = "see the log, and the client quotas of Kafka (producer_byte_rate, request_percentage)"
+        return Check("delivery", ok=not snapshot.is_stuck, detail=f"{trouble}: {advice}")
     if snapshot.delivers:
         return Check("delivery", ok=True, detail="no bug has ended it")
     return Check("delivery", ok=False, detail="a bug has ended it: the process ends with exit code 70; see the log")

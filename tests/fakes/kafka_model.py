@@ -20,6 +20,7 @@ from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.producer import ProduceFailed, QueueFull, Role
+from bridge.kafka.throttle import Throttle
 
 Report = Callable[[KafkaError | None, object], None]
 Place = tuple[str, int]
@@ -124,6 +125,7 @@ class ModelProducer:
     def __init__(self, kafka: ModelKafka, chance: random.Random, role: Role) -> None:
         self.kafka = kafka
         self.fatal: str | None = None
+        self.throttle = Throttle()
         self.abandoned = False
         self._chance = chance
         self.role = role
@@ -192,6 +194,15 @@ class ModelProducer:
             self.kafka.given_up.append(self)
         for record, error in due:
             record.report(error, record)
+
+    @property
+    def outstanding(self) -> int:
+        places = (self._queued, self._sent, self._answers)
+        return sum(len(each) for queues in places for each in queues.values())
+
+    def has_leaders(self, timeout: float) -> bool:
+        del timeout
+        return True
 
     def answers(self, topic: str, timeout: float) -> bool:
         del topic, timeout

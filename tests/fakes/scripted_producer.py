@@ -9,6 +9,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from bridge.core.records.record import Record
 from bridge.kafka.producer import Report, Role
+from bridge.kafka.throttle import Throttle
 
 
 class Message:
@@ -32,6 +33,8 @@ class ScriptedProducer:
     def __init__(self, role: Role) -> None:
         self.role = role
         self.fatal: str | None = None
+        self.throttle = Throttle()
+        self.leaders = True
         self.queue: list[tuple[str, Report]] = []
         self.produced = 0
         self.is_abandoned = False
@@ -60,6 +63,13 @@ class ScriptedProducer:
     def abandon(self) -> None:
         self.is_abandoned = True
         self.queue.clear()
+
+    @property
+    def outstanding(self) -> int:
+        return len(self.queue)
+
+    def has_leaders(self, _timeout: float) -> bool:
+        return self.leaders
 
     def answers(self, *_arguments: object) -> bool:
         return True

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError
 from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
 from bridge.kafka.producer import ProduceFailed, QueueFull, Report
+from bridge.kafka.throttle import Throttle
 from bridge.kafka.transactional import Verdict
 from tests.fakes.kafka_model import NO_TOPIC, PURGED, TOO_LARGE, Place, produce_all
 
@@ -137,6 +138,7 @@ class ModelTransactionalProducer:
     def __init__(self, kafka: ModelTransactions, shard: int, chance: random.Random) -> None:
         self.fatal: str | None = None
         self.is_fenced = False
+        self.throttle = Throttle()
         self.trouble: str | None = None
         self.was_disturbed = False
         self.abandoned = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -16,6 +17,7 @@ from bridge.settings.naming import transactional_id
 from tests.support.broker import Broker
 from tests.support.delivery_topics import events
 from tests.support.ending_proxy import Fate, ending_proxy
+from tests.support.quotas import limit_producer
 from tests.support.refusing_proxy import refusing_proxy
 from tests.support.topics import create_topic, delete_topics, end_offsets
 from tests.support.transactions import SHORT_TIMEOUTS, Topics, settled
@@ -126,6 +128,24 @@ def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, names
         settled(one, 40.0)
     topics.assert_exactly_once(one.key, 3)
     topics.assert_exactly_once(other.key, 7)
+
+
+def test_a_client_quota_makes_it_slow_and_does_not_stop_it(kafka: str, namespace: str) -> None:
+    """The first transaction takes longer than the brokers allow: smaller ones follow, at the speed of the quota."""
+    topics = Topics(kafka, namespace)
+    topics.properties = {"client.id": namespace}
+    limit_producer(kafka, namespace, 100_000)
+    brief = TransactionTimeouts(transaction=20.0, flush=3.0, stuck=1.0, end=3.0)
+    with topics.replica(interval=0.1, timeouts=brief) as replica:
+        one = topics.open(replica, topics.key(0))
+        settled(one)
+        threads = len([*Path("/proc/self/task").iterdir()])
+        one.submit(events(range(1, 2001), size=1000))
+        wait_until(lambda: replica.delivery.waiting.is_throttled, 30, "the reported quota")
+        settled(one, 120.0)
+        assert len([*Path("/proc/self/task").iterdir()]) < threads + 10, "producers that are replaced end"
+        assert not one.dead_letters
+    topics.assert_exactly_once(one.key, 2000)
 
 
 # Ends that are not known

@@ -68,7 +68,9 @@ class Replica:
         self.restored: dict[SessionKey, Checkpoint] = {}
         self.reclaims = 0
         settings = ProducerSettings(
-            {"bootstrap.servers": topics.through, **QUICK}, topics.sizes.batch_size, topics.sizes.largest
+            {"bootstrap.servers": topics.through, **QUICK, **topics.properties},
+            topics.sizes.batch_size,
+            topics.sizes.largest,
         )
         config = {"bootstrap.servers": topics.bootstrap, **QUICK}
         self.reader = ShardReader(
@@ -143,6 +145,8 @@ class Topics(DeliveryTopics):
         limits = {"events": limit or 0, "tools": tools}
         super().__init__(bootstrap, namespace, limits={name: size for name, size in limits.items() if size})
         self.through = through or bootstrap
+        self.properties: dict[str, str] = {}
+        """Of the bridge's producers."""
         self.sizes = SizeLimits({self.tools: tools} if tools else {})
 
     def key(self, shard: int, number: int = 0) -> SessionKey:
