@@ -276,7 +276,7 @@ def test_a_claim_without_any_checkpoint_costs_a_new_epoch_and_nothing_else() -> 
     )
 
 
-def test_two_owners_that_chose_the_same_epoch_in_the_same_second_are_told_apart() -> None:
+def test_two_owners_that_chose_the_same_epoch_in_the_same_second_are_distinguished() -> None:
     """The second one did not know the first one's checkpoint, so both numbered events in it; a later claim tells."""
     before = [CLAIM, CLAIM, stored(12, 0, 0, 0), stored(12, 0, 0, 1), stored(12, 3, 3, 1)]
     found = restored(records_of(*before))
