@@ -79,8 +79,8 @@ class SessionStream:
         self._source = source
         self._publisher = publisher
         self._restored = restored
-        self._lease = lease
-        self._stall_detector = stall_detector
+        self._lease, self._stall_detector = lease, stall_detector
+        self.hold_unfinished = publisher.hold_unfinished
         self._now = now
         self._continuity = source.continuity(None if restored is None else restored.checkpoint)
         self._lifecycle_limit = LifecycleLimit()

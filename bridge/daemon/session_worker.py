@@ -59,7 +59,7 @@ class SessionWorker:
         """When the session was refused because the server gives no ids."""
         self._source = source
         self._now = now
-        self._connector = Connector(source.endpoint, self._connected)
+        self._connector = Connector(source.endpoint, self._connected, stream.hold_unfinished)
         self._connected_at = float("-inf")
         self._connection: StreamConnection | None = None
         self._lost_at: float | None = None

@@ -37,12 +37,17 @@ class MemoryBudget:
         self._lock = threading.Lock()
         self._taken = 0
         self._freed = 0
+        self.unfinished = 0
+        """Bytes of unfinished blocks of streams, which are part of ``held``."""
+        self.exemption = threading.Lock()
+        """Held by the one session that may read on although unfinished blocks fill their half: without it, none of them
+        would ever be finished."""
         self._waiters: set[_Waiter] = set()
 
     @property
     def held(self) -> int:
         """Bytes held now; other threads change it at any time."""
-        return self._taken - self._freed
+        return self._taken - self._freed + self.unfinished
 
     def has_budget(self, held: int) -> bool:
         """Whether a session that holds so many bytes may reserve more."""
@@ -69,6 +74,11 @@ class MemoryBudget:
         with self._lock:
             self._freed += size
 
+    def hold_unfinished(self, change: int) -> None:
+        """Count bytes of an unfinished block (any thread)."""
+        with self._lock:
+            self.unfinished += change
+
     def wait(self, has_budget: Callable[[], bool], stopped: threading.Event, at_most: float | None = None) -> None:
         """Wait for ``has_budget()`` or ``stopped``, for ``at_most`` seconds; holds no lock during the wait."""
         waiter = _Waiter(lambda: has_budget() or stopped.is_set())
@@ -92,3 +102,32 @@ class MemoryBudget:
             for waiter in self._waiters:
                 if waiter.may_go():
                     waiter.woken.set()
+
+
+class UnfinishedBlock:
+    """What one session's connection keeps of a block that is not complete. Thread rule: the session's worker."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._size = 0
+        self._is_exempt = False
+
+    def hold(self, size: int, stopped: threading.Event) -> None:
+        """Keep so many bytes; waits while it grows and all unfinished blocks together fill half of the budget.
+
+        The other half is for complete events. A block that never ends is cut off by the stream's own time-out.
+        """
+        grows, self._size = size - self._size, size
+        self._budget.hold_unfinished(grows)
+        if grows > 0 and not self._may_go():
+            self._budget.wait(self._may_go, stopped)
+        elif not size and self._is_exempt:
+            self._is_exempt = False
+            self._budget.exemption.release()
+            self._budget.wake()
+
+    def _may_go(self) -> bool:
+        if self._budget.unfinished > self._budget.limit // 2 and not self._is_exempt:
+            self._is_exempt = self._budget.exemption.acquire(blocking=False)
+            return self._is_exempt
+        return True

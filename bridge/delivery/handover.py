@@ -228,7 +228,8 @@ class Handover:
             self._cut.pop().note_reports()
 
     def settle_piece(self) -> None:
-        """The piece is answered: learn from it."""
+        """The piece is answered: learn from it. Batches that were cut need not be kept any longer."""
+        self.note_reports()
         piece, self.piece = self.piece, None
         if piece is None:
             return

@@ -40,6 +40,10 @@ class Publisher(Protocol):
         """
         ...
 
+    def hold_unfinished(self, size: int) -> None:
+        """Count the bytes of the stream's unfinished block; waits while too many are held, until it is stopped."""
+        ...
+
     def announce(self, what: LifecycleEvent) -> None:
         """Publish a lifecycle record once everything before it is in Kafka; never waits."""
         ...

@@ -17,6 +17,7 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.record import Encoded
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
+from bridge.delivery.budget import UnfinishedBlock
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.sender import Sender
 from bridge.delivery.session import DeliveryCounters, Session
@@ -43,6 +44,7 @@ class SessionPublisher:
         self._sender = sender
         self._max_in_flight = max_in_flight
         self._waits_for_fast_path = True
+        self._unfinished = UnfinishedBlock(session.budget)
         self.is_waiting = False
         """Whether ``submit`` waits for memory, or for the fast path (any thread)."""
 
@@ -125,6 +127,9 @@ class SessionPublisher:
             session.count_dead_letter(reason)
         session.in_flight.submit(batch)
         self._sender.hand_over(batch)
+
+    def hold_unfinished(self, size: int) -> None:
+        self._unfinished.hold(size, self._session.stopped)
 
     @property
     def overlap_window(self) -> OverlapWindow:

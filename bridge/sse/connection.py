@@ -13,7 +13,7 @@ from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.response import Response
 from bridge.http.transport import Transport
-from bridge.sse.event_stream import EventStream
+from bridge.sse.event_stream import EventStream, hold_nothing
 from bridge.sse.reconnection import (
     Disconnected,
     Kind,
@@ -43,8 +43,17 @@ class Endpoint:
 class Connector:
     """Opens a session's connections, one at a time. ``connect`` belongs to the session's worker thread."""
 
-    def __init__(self, endpoint: Endpoint, connected: Callable[[], None] = lambda: None) -> None:
-        """``connected`` is called by ``connect`` when the connection stands and the response head is awaited."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        connected: Callable[[], None] = lambda: None,
+        hold: Callable[[int], None] = hold_nothing,
+    ) -> None:
+        """``connected`` is called by ``connect`` when the connection stands and the response head is awaited.
+
+        ``hold``: see :class:`EventStream`.
+        """
+        self._hold = hold
         self.endpoint = endpoint
         """Replaced between two connections, when the server's certificates are."""
         self._cutter = Cutter(connected)
@@ -79,6 +88,7 @@ class Connector:
             last_event_id,
             max_block_bytes=endpoint.max_block_bytes,
             stalled_after=STALL_FACTOR * endpoint.transport.read_timeout,
+            hold=self._hold,
         )
         self._stream.answered_id = _answered_id(response)
         return self._stream

@@ -27,6 +27,8 @@ from bridge.sse.reconnection import Disconnected, Kind, Outcome, outcome_of_loss
 
 BATCH: Final = 512
 """Blocks that become events at once: 64 KiB of the smallest blocks would become megabytes of events."""
+_STEP: Final = 16 * 1024
+"""Bytes by which the kept part of an unfinished block changes before that is reported."""
 _SHORT: Final = 4096
 """Bytes of a block that may have any number of lines: the worst case, 800 lines, is faster than a system call."""
 _FEW_LINES: Final = 16
@@ -50,6 +52,10 @@ class Source(Protocol):
         """Close the connection. Can be called twice."""
 
 
+def hold_nothing(_kept: int) -> None:
+    """Nobody counts the bytes of unfinished blocks."""
+
+
 class _FieldReader(sseclient.SSEClient):
     """sseclient-py on closed blocks: only its framing is replaced, through the one hook it has for that."""
 
@@ -70,6 +76,7 @@ class EventStream:
     """The events of one connection, in order. Ends only by raising Disconnected. Only the reading thread may use it.
 
     The stream stalls after ``stalled_after`` seconds with bytes but without a closed block or a complete comment line.
+    ``hold`` is called with the bytes of the unfinished block that are kept; it may wait.
     """
 
     def __init__(  # noqa: PLR0913 - the clocks are arguments, so that a test needs no sleep
@@ -79,6 +86,7 @@ class EventStream:
         *,
         max_block_bytes: int,
         stalled_after: float,
+        hold: Callable[[int], None] = hold_nothing,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], int] = unix_ms,
     ) -> None:
@@ -103,6 +111,7 @@ class EventStream:
         self._limit = max_block_bytes
         self._short = min(_SHORT, max_block_bytes)
         self._stalled_after = stalled_after
+        self._hold, self._held = hold, 0
         self._stalled_since: float | None = None
         self._reader = BlockReader(max_block_bytes)
         self._fields = _FieldReader()
@@ -174,6 +183,7 @@ class EventStream:
     def _finish(self, end: Outcome) -> None:
         self._end = end
         self.discarded_bytes = self._reader.open_bytes
+        self._note_held(0)
         self._learn_retry(self._reader.retry_of_open)
         self._source.close()
 
@@ -185,12 +195,19 @@ class EventStream:
         self._nul = self._nul or b"\0" in piece
         comments = self._reader.comments
         self._long, self._whole = self._reader.feed(piece)
+        self._note_held(min(self._reader.open_bytes, self._limit))
         if self._whole or self._long is not None or self._reader.comments != comments:
             self._stalled_since = None
         elif self._stalled_since is None:
             self._stalled_since = now  # not since the last block: silence or a paused reader is not the server's fault
         elif now - self._stalled_since > self._stalled_after:
             raise ConnectionLost(EndKind.STALLED, f"bytes, but no complete block for {self._stalled_after:g} s")
+
+    def _note_held(self, kept: int) -> None:
+        """Report in steps: most blocks are small, and come whole."""
+        if kept >= self._held + _STEP or kept <= self._held - _STEP or (self._held and not kept):
+            self._held = kept
+            self._hold(kept)
 
     def _mix_blocks(self, blocks: list[bytes]) -> list[Event]:
         """All events of blocks in the form of Mix servers; empty if a block has another form or is too large."""

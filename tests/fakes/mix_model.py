@@ -380,6 +380,9 @@ class Publisher:
         )
         self._waiting.append(Entry(None, self.epoch, 0, overlap_window.cursor, mark=overlap_window))
 
+    def hold_unfinished(self, size: int) -> None:
+        """Count nothing."""
+
     def mark_ids_uncertain(self) -> None:
         self.overlap_window = self.overlap_window._replace(certain=False)
         self._waiting.append(Entry(None, self.epoch, self.sequence, self.cursor, mark=self.overlap_window))

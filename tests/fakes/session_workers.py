@@ -63,6 +63,9 @@ class RecordingPublisher:
         """Record the announcement."""
         self.announced.append(what.kind)
 
+    def hold_unfinished(self, size: int) -> None:
+        """Count nothing."""
+
     def mark_ids_uncertain(self) -> None:
         """Record that ids are uncertain."""
         self.overlap_window = self.overlap_window._replace(certain=False)

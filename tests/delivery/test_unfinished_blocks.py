@@ -1,0 +1,96 @@
+"""Unfinished blocks of streams count in the memory budget, and cannot fill it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bridge.delivery.budget import MemoryBudget, UnfinishedBlock
+from bridge.http.errors import ConnectionLost, EndKind
+from bridge.sse.event_stream import EventStream
+from bridge.sse.reconnection import Disconnected
+from tests.support.waiting import TIMEOUT, wait_until
+
+KIB = 1024
+LIMIT = 1000 * KIB
+
+
+class Pieces:
+    """The body of a response in these pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self) -> bytes:
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise ConnectionLost(EndKind.ENDED, "the end")
+        return piece
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def stream(pieces: list[bytes], held: list[int]) -> EventStream:
+    return EventStream(Pieces(iter(pieces)), "", max_block_bytes=200 * KIB, stalled_after=60.0, hold=held.append)
+
+
+def test_a_stream_reports_what_it_keeps_of_an_unfinished_block() -> None:
+    """In steps, up to the largest block, whether it is parsed at its end or line by line; nothing for small blocks."""
+    held: list[int] = []
+    pieces = [b"data: " + b"x" * 10 * KIB, *[b"y" * 10 * KIB] * 30, b"\n\n", b"data: small\n\n"]
+    one = stream(pieces, held)
+    assert len(one.read()) == 1
+    assert held[-1] == 0
+    assert max(held) == 200 * KIB
+    assert len(held) < 16
+    assert [event.data for event in one.read()] == ["small"]
+    assert held.count(0) == 1
+
+
+def test_the_end_of_a_connection_frees_its_unfinished_block() -> None:
+    held: list[int] = []
+    with pytest.raises(Disconnected):
+        stream([b"data: " + b"x" * 50 * KIB], held).read()
+    assert held == [50 * KIB + 6, 0]
+
+
+def test_unfinished_blocks_fill_at_most_half_of_the_budget_and_one_of_them_is_always_finished() -> None:
+    """Each of ten readers has a block of a fifth of the budget: all come through, and the rest stays free."""
+    budget, stopped = MemoryBudget(LIMIT), threading.Event()
+    most, lock = 0, threading.Lock()
+
+    def read(_reader: int) -> None:
+        nonlocal most
+        block = UnfinishedBlock(budget)
+        for size in range(20 * KIB, 201 * KIB, 20 * KIB):
+            block.hold(size, stopped)
+            with lock:
+                most = max(most, budget.held)
+        block.hold(0, stopped)
+
+    with ThreadPoolExecutor(10) as readers:
+        for done in [readers.submit(read, number) for number in range(10)]:
+            done.result(TIMEOUT)
+    assert budget.held == 0
+    assert budget.unfinished == 0
+    assert most <= LIMIT // 2 + 10 * 20 * KIB + 200 * KIB
+    assert not budget.exemption.locked()
+
+
+def test_a_reader_that_waits_for_memory_can_be_stopped() -> None:
+    """And events that are complete are still accepted meanwhile."""
+    budget, stopped = MemoryBudget(LIMIT), threading.Event()
+    first, second = UnfinishedBlock(budget), UnfinishedBlock(budget)
+    first.hold(LIMIT // 2 + KIB, stopped)
+    assert budget.has_budget(0)
+    waiting = threading.Thread(target=second.hold, args=(KIB, stopped))
+    waiting.start()
+    wait_until(lambda: bool(budget._waiters), what="the second reader waits")
+    stopped.set()
+    budget.wake()
+    waiting.join(TIMEOUT)
+    assert not waiting.is_alive()
