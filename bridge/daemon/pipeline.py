@@ -16,11 +16,10 @@ from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topics import Followers, NoTopicWatch, TopicWatch, Watch
-from bridge.delivery import at_least_once, exactly_once
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
-from bridge.delivery.intervals import Intervals, Reclaim
+from bridge.delivery.intervals import Intervals, Limits, Reclaim
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.topic_ids import Ids, TopicIds
@@ -206,7 +205,7 @@ def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline
         return IdempotentProducer(ProducerSettings(of_role, sizes.batch_size, sizes.largest), role)
 
     if delivery.guarantee == "at_least_once":
-        bounds = at_least_once.Limits(delivery.checkpoint_interval, delivery.max_in_flight, delivery.max_buffer_bytes)
+        bounds = Limits(delivery.max_in_flight, delivery.max_buffer_bytes, delivery.checkpoint_interval)
         topic_ids = TopicIds(limits.ids, lambda: _topic_ids(settings, clients))
         return AtLeastOnce(make, own, sizes, topic_ids, bounds, heartbeat, durations)
 
@@ -222,7 +221,7 @@ def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline
         lambda: make(Role.CHECKPOINTS),
         own,
         sizes,
-        exactly_once.Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
+        Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
         Intervals(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
         reclaim,
         heartbeat,

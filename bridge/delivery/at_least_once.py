@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 
 from structlog.stdlib import get_logger
@@ -25,8 +25,9 @@ from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_schedule import CheckpointSchedule
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
+from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
-from bridge.delivery.producers import Producers
+from bridge.delivery.producers import Place, Producers
 from bridge.delivery.progress import Waiting
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
@@ -44,15 +45,6 @@ _STALL = 5.0
 _REPLACE_BACKOFF = Backoff(0.1, 10.0)
 """Seconds between two new sets of producers: a cluster that ends each at once must not be flooded. An acknowledgement
 resets the back-off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The delivery settings that at-least-once delivery needs; seconds, bytes, records."""
-
-    checkpoint_interval: float
-    max_in_flight: int
-    max_buffer_bytes: int
 
 
 class AtLeastOnce:
@@ -101,6 +93,7 @@ class AtLeastOnce:
         self._checkpoint_schedule = CheckpointSchedule(limits.checkpoint_interval)
         self._turned_at, self._stalled_at = inf, -inf
         self._leases: dict[int, Lease] = {}
+        self._lost: Mapping[Place, float] | None = None  # where replaced producers were introduced
         self._suspended: frozenset[Lease] = frozenset()
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
@@ -231,7 +224,7 @@ class AtLeastOnce:
         stuck = self._producers.check_progress(monotonic(), has_answers=has_answers, waits=bool(self._waiting))
         self._renewal = self._renewal or stuck
         self._replace_if_fatal()
-        if self._producers.fatal is None:  # otherwise what waits would fail again at every turn
+        if self._producers.fatal is None and self._has_sorted_out():
             self._resend()
         self.budget.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
         self.budget.wake()
@@ -291,10 +284,17 @@ class AtLeastOnce:
         senders = tuple(self._senders.values())
         for sender in senders:
             sender.close_fast_path_and_wait()  # a record produced meanwhile would overtake what is lost
-        introduced = self._producers.introduced
+        self._lost = self._producers.introduced if self._lost is None else self._lost
         self._producers.replace()
-        recreated = self._topic_ids.recreated()
-        for sender in senders:
-            sender.lose_producers(recreated, introduced)
+        self._topic_ids.ask()
         self._replace_at = monotonic() + _REPLACE_BACKOFF.delay(self._replaced)
         self._replaced += 1
+
+    def _has_sorted_out(self) -> bool:
+        """Whether all records of replaced producers wait again; never waits for the topics' ids: that were a stall."""
+        if self._lost is not None and self._topic_ids.is_answered:
+            recreated = self._topic_ids.recreated()
+            for sender in tuple(self._senders.values()):
+                sender.lose_producers(recreated, self._lost)
+            self._lost = None
+        return self._lost is None

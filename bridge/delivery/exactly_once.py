@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.durations import Durations
@@ -40,7 +40,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
-from bridge.delivery.intervals import Intervals, Reclaim
+from bridge.delivery.intervals import Intervals, Limits, Reclaim
 from bridge.delivery.lease import Lease
 from bridge.delivery.progress import Waiting
 from bridge.delivery.publisher import SessionPublisher
@@ -56,14 +56,6 @@ _OUTAGE = 5.0
 """Seconds without an answer, a question included, after which Kafka counts as away."""
 _HANGS = 120.0
 """Seconds without a turn after which a shard's thread counts as hanging: every wait for Kafka ends sooner."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Records of one session, bytes of all sessions."""
-
-    max_in_flight: int
-    max_buffer_bytes: int
 
 
 class ExactlyOnce:

@@ -18,6 +18,15 @@ Raises ``Stopped`` when the lease is over.
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Records of one session, bytes of all sessions, and at least once: seconds until a position is written."""
+
+    max_in_flight: int
+    max_buffer_bytes: int
+    checkpoint_interval: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Intervals:
     """Seconds: how often transactions end, and how often positions that only skipped events moved are written."""
 

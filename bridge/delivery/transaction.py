@@ -43,11 +43,11 @@ class Transaction:
         """``interval``: seconds that it stays open."""
         self.budget = _MOST
         """Bytes of one transaction."""
-        self.patience = timeouts.flush
+        self.timeout = timeouts.flush
         """Seconds for all records of a transaction, while some are being acknowledged."""
-        self._least_patience = timeouts.flush
+        self._least_time = timeouts.flush
         # The brokers abort it at ``transaction``: the commit, or the abort and a new producer, must come before.
-        self._most_patience = max(timeouts.flush, timeouts.transaction - interval - 2 * timeouts.end - _MARGIN)
+        self._most_time = max(timeouts.flush, timeouts.transaction - interval - 2 * timeouts.end - _MARGIN)
         self.senders: dict[TransactionalSender, None] = {}
         self._interval = interval
         self._due = 0.0
@@ -113,12 +113,12 @@ class Transaction:
                 before, moved_at = left, now
             if producer.fatal is not None or is_over() or any(sender.handover.has_failed for sender in senders):
                 return Flushed.FAILED
-            if max(now, throttle.until) - began > self.patience:
+            if max(now, throttle.until) - began > self.timeout:
                 self.budget = max(self.budget // 2, _LEAST)
-                self.patience = min(2 * self.patience, self._most_patience)
+                self.timeout = min(2 * self.timeout, self._most_time)
                 return Flushed.SLOW
             if now - moved_at > stuck:
                 return Flushed.STUCK
         if not producer.throttle.is_active(now := monotonic()) and now - began < _QUICK:
-            self.budget, self.patience = min(2 * self.budget, _MOST), self._least_patience
+            self.budget, self.timeout = min(2 * self.budget, _MOST), self._least_time
         return Flushed.ALL

@@ -23,9 +23,10 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow, digest
-from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
+from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
@@ -48,12 +49,25 @@ from tests.fakes.delivery_streams import (
     random_stream,
     switching_often,
 )
-from tests.fakes.kafka_model import ModelKafka, ModelProducer, Produced
+from tests.fakes.kafka_model import ModelKafka, ModelProducer, Produced, at_once
 from tests.fakes.membership import SoleOwner
 from tests.support.effort import EFFORT, EXAMPLES
 from tests.support.rule import Follower, understand
 
-TROUBLES = ("limit", "down", "at once", "queue", "client", "heal", "heal", "fatal", "late", "recreate", "recreate")
+TROUBLES = (
+    "limit",
+    "down",
+    "at once",
+    "queue",
+    "client",
+    "heal",
+    "heal",
+    "fatal",
+    "late",
+    "recreate",
+    "recreate",
+    "mute",
+)
 
 
 @dataclass
@@ -93,8 +107,8 @@ class World:
             self._make_producer,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, self.counts),
             SizeLimits(),
-            TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids)),
-            Limits(self.chance.choice((0.0, 1.0, 600.0)), self.max_in_flight, self.max_buffer_bytes),
+            TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids), at_once),
+            Limits(self.max_in_flight, self.max_buffer_bytes, self.chance.choice((0.0, 1.0, 600.0))),
             lambda: None,
         )
         self.newest = dict(self.latest)
@@ -217,9 +231,9 @@ class World:
                     self.chance.choice((self._recreate, self._grow))(topic)
                 case "heal":
                     kafka.heal()
-                case "fatal":
-                    living = [each for each in self.producers if not each.abandoned]
-                    chance.choice(living).fail()
+                case "fatal" | "mute" as fault:
+                    living = chance.choice([each for each in self.producers if not each.abandoned])
+                    living.fail() if fault == "fatal" else setattr(living, "is_mute", True)
                 case _:
                     for producer in list(kafka.given_up):
                         producer.arrive_late()

@@ -19,9 +19,10 @@ from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import budget as budget_module
-from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
@@ -56,7 +57,7 @@ class Running:
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, PartitionCounts(PARTITIONS)),
             SizeLimits(),
             TopicIds({}, dict),
-            Limits(interval, max_in_flight, max_buffer_bytes),
+            Limits(max_in_flight, max_buffer_bytes, interval),
             self._heartbeat,
         )
         self.delivery.start()

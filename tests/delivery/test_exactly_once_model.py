@@ -31,8 +31,8 @@ from bridge.delivery import exactly_once, handover, shard_senders, shard_thread,
 from bridge.delivery import isolation_queue as trials
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
-from bridge.delivery.exactly_once import ExactlyOnce, Limits
-from bridge.delivery.intervals import Intervals
+from bridge.delivery.exactly_once import ExactlyOnce
+from bridge.delivery.intervals import Intervals, Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import ShardThread

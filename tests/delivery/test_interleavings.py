@@ -15,14 +15,15 @@ from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import at_least_once, idempotent_sender, lease
-from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
+from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease, Prover
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
-from tests.fakes.kafka_model import TOO_LARGE
+from tests.fakes.kafka_model import TOO_LARGE, at_once
 from tests.fakes.membership import SoleOwner
 from tests.fakes.scripted_producer import ScriptedProducer, message
 
@@ -39,8 +40,8 @@ class Rig:
             self._made,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, PartitionCounts(PARTITIONS)),
             SizeLimits(),
-            TopicIds(dict(self.topic_ids), lambda: dict(self.topic_ids)),
-            Limits(1.0, 10_000, 10**9),
+            TopicIds(dict(self.topic_ids), lambda: dict(self.topic_ids), at_once),
+            Limits(10_000, 10**9),
             lambda: None,
         )
         self.publisher: SessionPublisher = self.delivery.open(

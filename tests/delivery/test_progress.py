@@ -54,15 +54,15 @@ def test_a_transaction_that_takes_too_long_is_followed_by_a_smaller_one_that_may
     """Up to what the brokers allow; a quick one makes the next larger."""
     one, largest = Transaction(0.1, TIMEOUTS), 8 * 1024 * 1024
     assert flushed(one, SlowProducer(clock, 1000)) is Flushed.SLOW
-    assert (one.budget, one.patience) == (largest // 2, 40.0)
+    assert (one.budget, one.timeout) == (largest // 2, 40.0)
     for _ in range(10):
         assert flushed(one, SlowProducer(clock, 1000)) is Flushed.SLOW
     assert one.budget == 64 * 1024
-    assert one.patience == pytest.approx(41.9)
+    assert one.timeout == pytest.approx(41.9)
     assert flushed(one, SlowProducer(clock, 100)) is Flushed.ALL
     assert one.budget == 64 * 1024
     assert flushed(one, SlowProducer(clock, 5)) is Flushed.ALL
-    assert (one.budget, one.patience) == (128 * 1024, 20.0)
+    assert (one.budget, one.timeout) == (128 * 1024, 20.0)
 
 
 def test_a_transaction_in_which_nothing_moves_is_stuck(clock: Clock) -> None:
@@ -71,7 +71,7 @@ def test_a_transaction_in_which_nothing_moves_is_stuck(clock: Clock) -> None:
     began = clock.now
     assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
     assert 4.0 < clock.now - began < 5.0
-    assert one.patience == 20.0
+    assert one.timeout == 20.0
 
 
 def test_an_announced_delay_is_a_sign_of_life_unless_it_lasts_too_long(clock: Clock) -> None:

@@ -18,9 +18,10 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import checkpoint_schedule
 from bridge.delivery import lease as lease_module
-from bridge.delivery.at_least_once import AtLeastOnce, Limits
+from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
+from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
@@ -40,7 +41,7 @@ from tests.fakes.delivery_streams import (
     at_of,
     patched_clock,
 )
-from tests.fakes.kafka_model import ModelKafka, ModelProducer, unheard
+from tests.fakes.kafka_model import ModelKafka, ModelProducer, at_once, unheard
 from tests.fakes.membership import SoleOwner
 from tests.support.rule import Followed, Follower, understand
 
@@ -68,7 +69,7 @@ class Rig:
             self._make,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, self.counts),
             SizeLimits(),
-            TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids)),
+            TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids), at_once),
             Limits(checkpoint_interval=NEVER, max_in_flight=max_in_flight, max_buffer_bytes=10**6),
             lambda: None,
         )
@@ -775,7 +776,7 @@ def test_an_unknown_answer_about_the_topics_counts_as_created_again(rig: Rig) ->
     one.submit(events(1))
     rig.turn(30)
     before = one.position.epoch
-    rig.delivery._topic_ids = TopicIds({EVENTS: "first"}, lambda: None)
+    rig.delivery._topic_ids = TopicIds({EVENTS: "first"}, lambda: None, at_once)
     one.submit(events(2))
     rig.producers[0]._queued.clear()
     rig.producers[0].fatal = "broken"
