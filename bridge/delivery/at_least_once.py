@@ -199,7 +199,6 @@ class AtLeastOnce:
     def _run(self) -> None:
         try:
             while not self._aborted.is_set():
-                self._heartbeat()
                 self.turn()
                 if self._stopping.is_set() and not self.unsettled:
                     return
@@ -240,6 +239,7 @@ class AtLeastOnce:
         self._waiting = dict.fromkeys(sorted(waiting, key=lambda sender: sender.is_isolating))
 
     def _note_stall(self, now: float) -> None:
+        self._heartbeat()
         if now - self._turned_at > _STALL:
             self._stalled_at = now
             for sender in tuple(self._senders.values()):
@@ -258,9 +258,9 @@ class AtLeastOnce:
 
     def _may_go(self, sender: IdempotentSender) -> bool:
         """After a stall only sessions whose lease is proved: another process may have their shards."""
-        lease = sender.session.lease
-        since = monotonic() - self._stalled_at
-        return lease.is_over or lease.is_proven_within(since)  # one that is over frees its memory
+        lease, now = sender.session.lease, monotonic()
+        self._note_stall(now)  # a turn of thousands of sessions takes long on a slow machine, which is no stall
+        return lease.is_over or lease.is_proven_within(now - self._stalled_at)  # one that is over frees its memory
 
     def _rewrite_checkpoints(self) -> None:
         partitions, self._recreated_with = self._recreated_with, None

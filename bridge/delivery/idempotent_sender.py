@@ -161,20 +161,26 @@ class IdempotentSender:
 
     def resend(self) -> bool:
         """Send what waits in memory, as far as order allows now; False when a later turn must send more."""
-        handover = self._handover
-        with self.session.lock:
-            if self.session.is_revoked:
-                return self._discard()
-            handover.note_reports()
-            self._settle_piece()
-            if not self.session.may_hand_over or (handover.has_failed and not self._rewound()):
-                return False
-            if monotonic() < handover.retry_at:
-                return False
-            self.advance()
-            is_all_sent = self._send_waiting() and not handover.has_failed
-            handover.is_fast_path_open = is_all_sent and not handover.isolation.is_active
-            return is_all_sent
+        if not self.session.lock.acquire(blocking=False):  # a worker without processor time may hold it for long
+            return False
+        try:
+            return self._resend()
+        finally:
+            self.session.lock.release()
+
+    def _resend(self) -> bool:
+        handover, session = self._handover, self.session
+        if session.is_revoked:
+            return self._discard()
+        handover.note_reports()
+        self._settle_piece()
+        may_send = session.may_hand_over and not (handover.has_failed and not self._rewound())
+        if not may_send or monotonic() < handover.retry_at:
+            return False
+        self.advance()
+        is_all_sent = self._send_waiting() and not handover.has_failed
+        handover.is_fast_path_open = is_all_sent and not handover.isolation.is_active
+        return is_all_sent
 
     def _discard(self) -> bool:
         piece = self._handover.piece

@@ -26,6 +26,7 @@ from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITI
 from tests.fakes.kafka_model import TOO_LARGE, at_once
 from tests.fakes.membership import SoleOwner
 from tests.fakes.scripted_producer import ScriptedProducer, message
+from tests.support.waiting import TIMEOUT
 
 KEY = SessionKey("local", "s0")
 
@@ -175,3 +176,19 @@ def test_a_batch_that_is_discarded_at_once_gives_its_bytes_back(monkeypatch: pyt
     revoking.join(10.0)
     rig.settle()
     assert rig.delivery.budget.held == 0
+
+
+def test_a_worker_without_processor_time_holds_up_no_other_session():
+    """On a slow machine it may hold its session's lock for long: the turn leaves that session out."""
+    rig, other_key = Rig(), SessionKey("local", "s1")
+    other = rig.delivery.open(other_key, Encoder(RULES, other_key), "", None, Lease(0, SoleOwner()))
+    other.begin_epoch(OverlapWindow.starting("0"))
+    with rig.publisher._session.lock:
+        turns = threading.Thread(target=rig.settle)
+        turns.start()
+        turns.join(TIMEOUT / 10)
+        assert not turns.is_alive(), "the turn waits for a worker"
+    assert other.acknowledged is not None
+    assert rig.publisher.acknowledged is None
+    rig.settle()
+    assert rig.publisher.acknowledged is not None

@@ -40,6 +40,14 @@ def test_not_alive_when_one_loop_is_stuck() -> None:
     }
 
 
+def test_a_loop_beside_thousands_of_sessions_has_more_time() -> None:
+    """On a slow machine each thread gets the interpreter late: a restart would not make it faster."""
+    sessions = tuple(replace(STREAMING, session=str(number)) for number in range(3000))
+    assert liveness(replace(WELL, loops={"main": 5 * LOOP_LIMIT}, sessions=sessions)).ok
+    assert not liveness(replace(WELL, loops={"main": 7 * LOOP_LIMIT}, sessions=sessions)).ok
+    assert not liveness(replace(WELL, loops={"main": LOOP_LIMIT}, sessions=sessions[:100])).ok
+
+
 def test_a_stuck_loop_is_found_within_ten_seconds() -> None:
     """The limit leaves time for one heartbeat and for a probe every few seconds."""
     assert LOOP_LIMIT <= 7
