@@ -181,9 +181,13 @@ class _TokenCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = dict(scope["headers"]).get(b"authorization", b"")
-        is_open = not self._tokens.is_needed or scope["path"] in OPEN_PATHS
-        passed = is_open or any(authorized(header, each.encode()) for each in self._tokens.valid())
-        await (self._app if passed else _unauthorized())(scope, receive, send)
+
+        def is_allowed() -> bool:
+            is_open = not self._tokens.is_needed or scope["path"] in OPEN_PATHS
+            return is_open or any(authorized(header, each.encode()) for each in self._tokens.valid())
+
+        scope["state"]["is_allowed"] = is_allowed  # a stream asks again: its token may be replaced
+        await (self._app if is_allowed() else _unauthorized())(scope, receive, send)
 
 
 class _CachedSnapshot:

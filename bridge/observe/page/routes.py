@@ -34,7 +34,7 @@ class StreamConnection(Protocol):
 
 
 def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Route]:
-    """The routes; ``scope["state"]["connection"]`` is the request's `StreamConnection`."""
+    """The routes; the request's state has its ``connection``, a `StreamConnection`, and ``is_allowed``."""
     text = html()
     headers = NO_STORE | {
         "Content-Security-Policy": content_security_policy(text),
@@ -53,7 +53,7 @@ def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Rout
         if request.method == "HEAD":
             return Response(media_type="text/event-stream", headers=NO_STORE)
         connection.extend()
-        return _Stream(feed, connection)
+        return _Stream(feed, connection, request.state.is_allowed)
 
     async def session(request: Request) -> Response:
         found = detail(snapshot(), request.path_params["server"], request.path_params["session"])
@@ -70,15 +70,19 @@ def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Rout
 
 
 class _Stream(StreamingResponse):
-    """The messages of the feed. A page that reads nothing for a connection's lifetime is cut off."""
+    """The messages of the feed. It ends when its token is no longer valid.
 
-    def __init__(self, feed: Feed, connection: StreamConnection) -> None:
+    A page that reads nothing for a connection's lifetime is cut off.
+    """
+
+    def __init__(self, feed: Feed, connection: StreamConnection, is_allowed: Callable[[], bool]) -> None:
         # No proxy may collect the messages (nginx).
         super().__init__(
             self._messages(), media_type="text/event-stream", headers=NO_STORE | {"X-Accel-Buffering": "no"}
         )
         self._feed = feed
         self._connection = connection
+        self._is_allowed = is_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._feed.watched():
@@ -87,5 +91,7 @@ class _Stream(StreamingResponse):
     async def _messages(self) -> AsyncIterator[bytes]:
         yield _RETRY
         async for message in self._feed.messages():
+            if not self._is_allowed():
+                return
             self._connection.extend()
             yield message

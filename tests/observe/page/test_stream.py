@@ -200,6 +200,21 @@ def test_the_token_protects_the_page(path: str) -> None:
         answer.close()
 
 
+def test_a_stream_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was replaced opens nothing, and keeps nothing open."""
+    monkeypatch.setattr("bridge.observe.tokens.OVERLAP", 0.0)
+    endpoint = HttpEndpoint("127.0.0.1", 0, "former", Changing(page_snapshots.healthy(3)))
+    port = endpoint.start()
+    with stream(port, Authorization="Bearer former") as opened:
+        opened.events(2)
+        endpoint.tokens.replace("present")
+        assert opened.rest().chunks()[-1] == b""
+    with stream(port, Authorization="Bearer present") as opened:
+        opened.events(2)
+    endpoint.stop()
+    assert endpoint.join(clock.monotonic() + TIMEOUT)
+
+
 def test_the_page_comes_with_its_policy() -> None:
     """And is never kept by a cache: an upgraded daemon has another one."""
     with serving(Changing(page_snapshots.healthy(3))) as port:
