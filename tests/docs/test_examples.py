@@ -17,7 +17,7 @@ from tests.docs.pages import WRITTEN, Block, blocks, inline_code, name
 # Names that look like settings: keys of /api/status, and properties of Kafka's client or brokers.
 NOT_SETTINGS = re.compile(r"topics\.<name>.*|log\.connection\.close")
 # Variables that are not settings: the settings file, the effort of random tests, the scale of timeouts.
-NOT_SETTINGS_VARIABLES = {"MIX_BRIDGE_CONFIG", "MIX_BRIDGE_TEST_EFFORT", "MIX_BRIDGE_TEST_TIMEOUT_SCALE"}
+NOT_SETTINGS_VARIABLES = {"MIX_BRIDGE_CONFIG", "TEST_EFFORT"}
 
 
 def mix_bridge(*arguments: str) -> subprocess.CompletedProcess[str]:

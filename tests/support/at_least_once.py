@@ -91,7 +91,7 @@ class Topics(DeliveryTopics):
 
     def _refuses(self, topic: str, size: int) -> bool:
         refused: list[bool] = []  # not the errors: KafkaError cannot be compared with None
-        probe = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0})
+        probe = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 0, **QUICK})
         probe.produce(topic, b"x" * size, key=b"probe", on_delivery=lambda error, _: refused.append(error is not None))
         probe.flush(TIMEOUT)
         return refused == [True]

@@ -15,8 +15,13 @@ from bridge.core.stream.event import Event
 from tests.support.topics import Read, create_topic, read_topic
 
 SHARDS = 2
-QUICK = {"reconnect.backoff.max.ms": 200, "retry.backoff.ms": 50, "log_level": 0}
-"""Settings of Kafka's client for short retries."""
+QUICK = {
+    "reconnect.backoff.max.ms": 200,
+    "retry.backoff.ms": 50,
+    "log_level": 0,
+    "allow.auto.create.topics": False,
+}
+"""Settings of Kafka's client for short retries; no client creates a deleted topic again, as in the bridge."""
 
 
 class DeliveryTopics:

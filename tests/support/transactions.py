@@ -203,7 +203,7 @@ class Topics(DeliveryTopics):
     def write(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint as a foreign writer would."""
         value, place = encode(checkpoint), partition_of(checkpoint.key.record_key, SHARDS)
-        producer = Producer({"bootstrap.servers": self.bootstrap})
+        producer = Producer({"bootstrap.servers": self.bootstrap, **QUICK})
         producer.produce(self.checkpoints, value, checkpoint.key.record_key, partition=place)
         assert producer.flush(TIMEOUT) == 0
 

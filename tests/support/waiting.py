@@ -1,6 +1,6 @@
 """The only way tests wait: until a condition holds, or a timeout ends and the test reports what was missing.
 
-``MIX_BRIDGE_TEST_TIMEOUT_SCALE=3`` makes all timeouts of the tests three times as long; the default is the load of the
+``TEST_TIMEOUT_SCALE=3`` makes all timeouts of the tests three times as long; the default is the load of the
 machine. A timeout is not a measurement: only a failure takes so long.
 """
 
@@ -24,7 +24,7 @@ def _load() -> float:
 
 
 _SECONDS = 30.0
-SCALE = float(os.environ.get("MIX_BRIDGE_TEST_TIMEOUT_SCALE") or _load())
+SCALE = float(os.environ.get("TEST_TIMEOUT_SCALE") or _load())
 TIMEOUT = _SECONDS * SCALE
 """Seconds for waits without ``wait_until``: joins, results, requests."""
 
