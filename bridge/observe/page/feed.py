@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,15 @@ _COST_SHARE = 10
 """Views take at most a tenth of one core: with thousands of busy sessions they come less often."""
 
 log = get_logger("bridge.http")
+
+
+def pause(elapsed: float, cost: float) -> float:
+    """Seconds until the next view, after one that took ``elapsed`` seconds, ``cost`` of them of processor time.
+
+    On a busy machine a view waits for the processor: that alone must not delay the next one, or open pages would
+    report a lost connection.
+    """
+    return max(0.0, min(_LONGEST_INTERVAL, max(INTERVAL, _COST_SHARE * cost)) - elapsed)
 
 
 class Feed:
@@ -51,11 +61,10 @@ class Feed:
     async def run(self) -> None:
         """Take views while pages are open, and a sample of all counters each minute, until ``close``."""
         while not self._is_closed:
-            started = clock.monotonic()
+            started, used = clock.monotonic(), time.thread_time()
             if self._pages or self._hour.is_due(started):
                 self._try_turn()
-            cost = clock.monotonic() - started
-            await asyncio.sleep(min(_LONGEST_INTERVAL, max(INTERVAL - cost, _COST_SHARE * cost)))
+            await asyncio.sleep(pause(clock.monotonic() - started, time.thread_time() - used))
 
     def close(self) -> None:
         """End all streams. Can be called twice."""

@@ -79,6 +79,26 @@ def test_a_stream_begins_with_the_whole_view_and_continues_with_changes() -> Non
             assert shown["verdict"]["level"] == "failing"
 
 
+@pytest.mark.parametrize(
+    ("elapsed", "cost", "expected"),
+    [
+        (0.01, 0.01, 0.99),
+        (0.1, 0.1, 0.9),
+        (0.2, 0.2, 1.8),
+        (0.9, 0.01, 0.1),
+        (1.5, 0.01, 0.0),
+        (0.5, 0.5, 2.5),
+        (9.0, 0.5, 0.0),
+    ],
+)
+def test_views_come_each_second_unless_they_cost_a_tenth_of_a_core(
+    elapsed: float, cost: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at least every 3 s, because the page reports a lost connection after 4 s."""
+    monkeypatch.setattr(feed, "INTERVAL", 1.0)
+    assert feed.pause(elapsed, cost) == pytest.approx(expected)
+
+
 def test_views_are_taken_only_while_a_page_is_open() -> None:
     """A daemon that nobody watches does nothing for the page."""
     source = Changing(page_snapshots.healthy(3))
