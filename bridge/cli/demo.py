@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.ending import exit_at_once, print_error
+from bridge.cli.ending import exit_at_once, exit_if_unread, print_error
 from bridge.cli.options import refuse_settings
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
@@ -85,13 +85,10 @@ def _signals() -> _Signals:
     signals: _Signals = queue.SimpleQueue()
 
     def received(number: int, _: object) -> None:
-        if number != signal.SIGALRM:
-            signals.put(number)
-            signal.alarm(_SCREEN_TIMEOUT)
-        elif not signals.empty():
-            os._exit(EXIT_FATAL)
+        signals.put(number)
+        exit_if_unread(EXIT_FATAL, signals.empty, _SCREEN_TIMEOUT)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, received)
     return signals
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
+from collections.abc import Callable
 from typing import NoReturn, TextIO
 
 _READER_TIMEOUT = 1.0
@@ -30,6 +32,20 @@ def exit_at_once(code: int) -> NoReturn:
     """End the process without waiting for its threads or for a reader of its output; log lines have a moment."""
     _flush_logs()
     os._exit(code)
+
+
+def exit_if_unread(code: int, is_noticed: Callable[[], bool], seconds: int = 5) -> None:
+    """End the process after a while, unless it has noticed the signal that is being handled.
+
+    For signal handlers that only tell the main thread: it may wait for a reader of stdout, for ever.
+    """
+
+    def ring(_number: int, _frame: object) -> None:
+        if not is_noticed():
+            os._exit(code)
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
 
 
 def _flush_logs() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bridge.cli.ending import exit_if_unread
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
 from bridge.cli.output import console, print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError
@@ -26,7 +27,7 @@ _INTERVAL = 2.0
 """Seconds between two queries of `--watch`."""
 _MAX_LINES = 100
 """Lines without `--all`: sessions with problems come first."""
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a daemon that listens on all addresses is queried locally
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a daemon that listens on all addresses is queried locally
 
 
 @accepts_settings
@@ -123,8 +124,13 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> 
     from rich.live import Live
 
     answers, out, most = _Answers(), console(), None if every else _MAX_LINES
+
+    def stop(_number: int, _frame: object) -> None:
+        answers.put(None)
+        exit_if_unread(EXIT_OK, answers.empty)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: answers.put(None))
+        signal.signal(number, stop)
     threading.Thread(target=_query_repeatedly, args=(endpoints, token, answers), name="query", daemon=True).start()
     if not out.is_terminal:
         while (answer := answers.get()) is not None:

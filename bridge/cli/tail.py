@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 from enum import Enum
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli.demo import seconds_of
+from bridge.cli.ending import exit_if_unread
 from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.cli.verify import since_in_past
+from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from bridge.admin.tail.output import Output
@@ -89,7 +92,8 @@ def tail(
     """
     if since is not None and last is not None:
         raise typer.BadParameter("it cannot be used together with --since", param_hint="--last")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     access = options.open_kafka("mix-bridge-tail")
     from bridge.admin.tail.output import is_reader_gone
     from bridge.admin.tail.selection import TailFilter, topics_of
@@ -106,6 +110,11 @@ def tail(
     )
     output = _output(Format.JSON if as_json else format_, follow=request.follow)
     _print_all(Tail(access, request, output, _note, lambda: is_reader_gone(sys.stdout)))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    exit_if_unread(EXIT_OK, lambda: False)
+    signal.default_int_handler(number, frame)
 
 
 def _print_all(run: Tail) -> None:

@@ -64,7 +64,8 @@ def test_the_sessions_of_two_daemons_are_in_one_table() -> None:
 def test_without_a_url_the_daemon_of_the_settings_is_queried() -> None:
     """Also if it listens on every address. If it chooses its port, a URL is needed."""
     with serving() as port:
-        assert "1 replica" in status(code=0, settings={"http.host": "0.0.0.0", "http.port": port})
+        for host in ("0.0.0.0", "::"):
+            assert "1 replica" in status(code=0, settings={"http.host": host, "http.port": port})
     assert "http.port: is 0" in status(code=78, settings={"http.port": 0})
     assert "http.port: is none" in status(code=78, settings={"http.port": "none"})
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bridge.clock import monotonic
 from tests.support.process import MIX_BRIDGE, environment
 from tests.support.processes import spawn
 from tests.support.scene import settings, wait_acknowledged
@@ -39,17 +38,16 @@ def test_a_fatal_error_ends_the_daemon(namespace: str, tmp_path: Path) -> None:
             assert bridge.wait() == 69
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_a_signal_ends_the_demo(tmp_path: Path, number: signal.Signals) -> None:
-    """Its screen is its stdout."""
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["demo"], 75), (["status", "--watch", "--url", "127.0.0.1:9"], 0)], ids=["demo", "status"]
+)
+def test_a_signal_ends_a_command_whose_stdout_is_not_read(tmp_path: Path, arguments: list[str], code: int) -> None:
+    """It handles signals itself, on the thread that waits for the reader."""
     with full_pipe(screen := tmp_path / "screen"):
-        begun = monotonic()
-        command = [*MIX_BRIDGE, "demo"]
-        demo = spawn(command, env=environment({}), log=tmp_path / "log", stdout=screen)
-        wait_until(lambda: _handles(demo.pid, number), what="its signal handlers")
-        demo.send_signal(number)
-        assert demo.wait(30 * SCALE) == 75
-        assert monotonic() - begun < 30 * SCALE
+        process = spawn([*MIX_BRIDGE, *arguments], env=environment({}), log=tmp_path / "log", stdout=screen)
+        wait_until(lambda: _handles(process.pid, signal.SIGTERM), what="its signal handlers")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30 * SCALE) == code
 
 
 def _handles(pid: int, number: int) -> bool:
