@@ -41,3 +41,30 @@ def test_a_signal_writes_more_threads_than_the_interpreter_shows() -> None:
     """The interpreter stops after a hundred."""
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=TIMEOUT, check=True)
     assert all(f"Thread worker-{number}-of-many:" in done.stderr for number in range(150))
+
+
+UNREAD = """
+import os, signal, sys
+from bridge.observe.stacks import write_on_signal
+write_on_signal()
+os.set_blocking(2, False)
+try:
+    while True:
+        os.write(2, b"x" * 4096)
+except BlockingIOError:
+    os.set_blocking(2, True)
+os.kill(os.getpid(), signal.SIGUSR1)
+sys.stdout.write("continued")
+"""
+
+
+def test_a_signal_does_not_wait_for_a_reader_of_stderr() -> None:
+    """A full pipe: the stacks are lost, and the process continues."""
+    command = [sys.executable, "-c", UNREAD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.wait(TIMEOUT) == 0
+        finally:
+            process.kill()
+        assert process.stdout is not None
+        assert process.stdout.read() == b"continued"
