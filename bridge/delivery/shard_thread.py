@@ -254,7 +254,6 @@ class ShardThread:
     def _renew(self, producer: TransactionalProducer) -> None:
         """Replace the producer between two transactions: no outcome is unknown."""
         log.info("a shard uses a new producer", shard=self.lease.shard, reason=self.renewal)
-        self.renewal = None
         self._abandon(producer)
         self._producer = self._acquired()
         for sender in self.senders.all():
@@ -268,7 +267,6 @@ class ShardThread:
             shard=self.lease.shard, error=why, fenced=producer.is_fenced,
         )  # fmt: skip
         self._abandon(producer)
-        self.renewal = None
         self._producer = self._acquired(was_fenced=producer.is_fenced)
         self.turned_at = inf
         found = self._reclaim(self.lease)
@@ -278,6 +276,7 @@ class ShardThread:
     def _abandon(self, producer: TransactionalProducer) -> None:
         self.senders.close_fast_paths()
         producer.abandon()
+        self._producer = self.renewal = None
         self.senders.request_turns(self._transaction.leave())
 
     def _acquired(self, *, was_fenced: bool = False) -> TransactionalProducer:

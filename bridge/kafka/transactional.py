@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -137,7 +138,8 @@ class TransactionalProducer:
 
     def set_credentials(self, username: str, password: str) -> None:
         """Use these at the next authentication (any thread)."""
-        self._producer.set_sasl_credentials(username, password)
+        with suppress(AttributeError):  # abandoned meanwhile
+            self._producer.set_sasl_credentials(username, password)
 
     def init(self, timeout: float) -> Verdict:
         """Fence the former producer of this transactional id; the brokers abort its open transaction."""

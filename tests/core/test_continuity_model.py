@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.mix_model import EARLIEST, Faults, LifecycleRecord, Record, Traits, World
@@ -80,6 +80,8 @@ def test_ids_that_rise_by_one_cost_no_epoch_and_no_repeat(seed: int, steps: int,
 def test_no_event_that_the_server_can_send_is_lost(seed: int, steps: int, traits: Traits, start: str) -> None:
     """For every server: each event that it could always send arrives."""
     world = ran(seed, steps, traits, FORGETFUL, start=start)
+    if world.double_failures:
+        event("a double failure: the bridge and the server lost the same events")
     assert not world.lost(), (world.lost(), world.trace)
 
 
