@@ -12,6 +12,9 @@ from bridge.clock import monotonic
 _INTERVAL = 0.1
 """Seconds between two checks whether a waiting caller was stopped."""
 
+_LATEST = 5_000_000_000
+"""No clock shows a later epoch (the year 2128), and there are ten digits for those that follow."""
+
 
 class Prover(Protocol):
     """Proves that this process is a member of the group. Thread rule: any thread."""
@@ -105,9 +108,9 @@ class Lease:
                 self.first_token, self.fencing_token = min(self.first_token, token), max(self.fencing_token, token)
 
     def know_epoch(self, epoch: int) -> None:
-        """Note an epoch that somebody has used in the shard."""
+        """Note an epoch that somebody has used in the shard. One damaged record must not lift all sessions of it."""
         with self._changed:
-            self.highest_epoch = max(self.highest_epoch, epoch)
+            self.highest_epoch = max(self.highest_epoch, epoch if epoch < _LATEST else 0)
 
     def topic_was_recreated(self) -> None:
         """Offsets start at 0 again: the next claim counts, also with a lower token than before."""

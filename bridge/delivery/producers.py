@@ -82,10 +82,12 @@ class Producers:
         """
         for each in self._all():
             self.progress.note_throttle(each.throttle)
+        has_outstanding = any(each.outstanding for each in self._all())
         if has_answers:
             self._stuck_after = _STUCK
-        if has_answers or not (waits or any(each.outstanding for each in self._all())):
+        if has_answers or not (waits or has_outstanding):
             self.progress.note()
+        if has_answers or not has_outstanding:
             self._stuck_at = now + self._stuck_after
         waiting = self.progress.waiting
         if now < self._stuck_at or waiting.is_throttled:

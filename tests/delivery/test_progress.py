@@ -144,6 +144,8 @@ def test_producers_without_anything_to_send_are_not_replaced(some: Set) -> None:
     assert some.turn(6.0) is not None
 
 
-def test_what_waits_to_be_produced_counts_too(some: Set) -> None:
+def test_what_waits_to_be_produced_is_reported_and_no_reason_for_other_producers(some: Set) -> None:
+    """A topic may be missing, or the owner of a shard unknown."""
     some.turn()
-    assert some.turn(61.0, waits=True) is not None
+    assert some.turn(100.0, waits=True) is None
+    assert some.producers.progress.waiting.seconds == 100.0

@@ -612,6 +612,14 @@ class Member(SoleOwner):
     proven_at = 0.0
 
 
+def test_a_damaged_record_does_not_lift_the_epochs_of_a_whole_shard() -> None:
+    """There are ten digits, and each new epoch is above the highest one."""
+    lease = Lease(0, SoleOwner())
+    lease.know_epoch(20)
+    lease.know_epoch(9_999_999_998)
+    assert lease.highest_epoch == 20
+
+
 def test_the_highest_epoch_is_handed_on_when_no_checkpoint_has_it(scene: Scene) -> None:
     """By a second claim: the first one was written before the shard was read."""
     now = unix_ms() // 1000
