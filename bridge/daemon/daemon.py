@@ -195,6 +195,8 @@ class Daemon:
             raise Stopped
         if self._signals.take_reload():
             self._reloader.reload()
+            if self._pipeline is not None:
+                self._pipeline.supervisor.shards.retry_refused()
         self._reloader.turn()
         self._levels.expire()
 

@@ -139,6 +139,8 @@ class ShardSessions:
         """Sessions that may not start before their stored checkpoint is read again."""
         self._refused: dict[SessionKey, int] = {}
         """How often sessions were tried again after they were refused."""
+        self._due: set[SessionKey] = set()
+        """Refused sessions that are tried again at once."""
         self._departing: dict[SessionKey, SessionWorker] = {}
         """Workers of revoked sessions: no session gets a second connection before the first is closed."""
 
@@ -240,10 +242,18 @@ class ShardSessions:
                 if each.worker.state is State.REFUSED:
                     self.cool_downs.cancel([each.key])
 
+    def retry_refused(self) -> None:
+        """Try each refused session again at the next tick: the operator asked for it, or the settings have changed."""
+        self._refused.clear()
+        self._due |= {each.key for each in self._running.all() if each.worker.state is State.REFUSED}
+
     def _stays_refused(self, session: RunningSession) -> bool:
         """Whether the session is refused and not due: each connection to a Mix server without ids disturbs runs."""
         worker, key = session.worker, session.key
         if worker.state is not State.REFUSED:
+            return False
+        if key in self._due:
+            self._due.discard(key)
             return False
         tries = self._refused.get(key, 0)
         is_due = worker.retries_refused and monotonic() >= (worker.refused_at or 0.0) + _REFUSED.delay(tries)

@@ -75,7 +75,9 @@ class Source:
             server.proxy.get_secret_value() if server.proxy else None,
             self.tls,
         )
-        self.endpoint = Endpoint(self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes))
+        self.endpoint = Endpoint(
+            self._transport, self.headers, max(_LEAST_BLOCK_LIMIT, 2 * settings.events.max_bytes), server.cookies
+        )
         self.credentials_changed_at: float | None = None
         """When the token or the headers were last changed, by ``clock.monotonic``: streams reconnect with the new."""
         self._last_token: str | None = None

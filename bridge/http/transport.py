@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, cast
 
 import requests
@@ -17,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
 
 from bridge.http.connection import CuttableHTTPConnection, CuttableHTTPSConnection, Cutter, socket_options
+from bridge.http.cookies import Cookies
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.failures import lost_while_connecting
 from bridge.http.redirects import MAX_REDIRECTS, REDIRECTS, check_same_server, invalid, redirect_url
@@ -35,20 +37,31 @@ class Transport:
     tls: ssl.SSLContext | None = None
     """One context per server: a context per connection costs 700 KiB each. None: the system's authorities."""
 
-    def get(self, url: str, headers: Mapping[str, bytes], cutter: Cutter, *, follow_redirects: bool = True) -> Response:
-        """Send a GET request; see ``_send``."""
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, bytes],
+        cutter: Cutter,
+        *,
+        follow_redirects: bool = True,
+        cookies: Cookies | None = None,
+    ) -> Response:
+        """Send a GET request; see ``_send``. ``cookies`` of earlier requests; None: those of its redirects only."""
         return self._send(
             cutter,
             lambda client: (
                 client.follow(url, headers) if follow_redirects else client.answer(client.prepared(url, headers))
             ),
+            cookies,
         )
 
     def put(self, url: str, headers: Mapping[str, bytes], body: bytes, cutter: Cutter) -> Response:
         """Send a PUT request and follow no redirect; see ``_send``."""
         return self._send(cutter, lambda client: client.answer(client.prepared(url, headers, body)))
 
-    def _send(self, cutter: Cutter, send: Callable[[_Client], requests.Response]) -> Response:
+    def _send(
+        self, cutter: Cutter, send: Callable[[_Client], requests.Response], cookies: Cookies | None = None
+    ) -> Response:
         """Send a request over a new connection and wait for the response head. Raises only ConnectionLost.
 
         A connection is never reused: one that was kept alive may be dead by then. The system resolves names, which can
@@ -56,7 +69,7 @@ class Transport:
         """
         if cut := cutter.begin():
             raise ConnectionLost(*cut)
-        client = _Client(self, cutter)
+        client = _Client(self, cutter, cookies)
         try:
             raw = _detached(send(client).raw)
             cutter.watch_response(raw.shutdown)
@@ -83,9 +96,11 @@ class _Client(requests.Session):
     does not need.
     """
 
-    def __init__(self, transport: Transport, cutter: Cutter) -> None:
+    def __init__(self, transport: Transport, cutter: Cutter, cookies: Cookies | None = None) -> None:
         super().__init__()
         self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # requests' own jar ignores scheme and port
+        self._cookies = cookies or Cookies()
         self.headers.clear()
         if transport.proxy is not None:
             self.proxies = {"http": transport.proxy, "https": transport.proxy}
@@ -103,7 +118,10 @@ class _Client(requests.Session):
         return self.prepare_request(requests.Request("GET" if body is None else "PUT", url, headers, data=body))
 
     def answer(self, request: requests.PreparedRequest) -> requests.Response:
-        return self.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
+        self._cookies.add_to(request)
+        response = self.send(request, stream=True, allow_redirects=False, timeout=self._timeout)
+        self._cookies.take(request, response)
+        return response
 
     def follow(self, url: str, headers: Mapping[str, bytes]) -> requests.Response:
         """The first response that is not a redirect."""

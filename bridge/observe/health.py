@@ -7,6 +7,7 @@ not help.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 
@@ -28,6 +29,8 @@ UNCONNECTED_SHARE_LIMIT = 0.5
 """One server of several, or some sessions of one, without a connection are visible in the status; when most sessions
 cannot connect, the bridge does not work. Exactly half is still ready: one broken session of two is no outage."""
 STREAMING_STATE = "streaming"
+BAD_STATES = frozenset({"refused", "crashed"})
+"""Sessions that are not bridged until something changes: the settings, the server or the bridge itself."""
 UNCONNECTED_STATES = frozenset({"connecting", "waiting"})
 """A session in one of these states cannot connect if it also has an error. ``connecting`` is one of them because a
 server that does not answer at all keeps its sessions there for a whole connect timeout, again and again."""
@@ -198,8 +201,17 @@ def _servers(snapshot: BridgeSnapshot) -> Check:
 
 
 def _sessions(snapshot: BridgeSnapshot, unconnected_states: Collection[str]) -> Check:
-    failing = [each for each in snapshot.sessions if each.state in unconnected_states and each.last_error is not None]
-    summary = f"{len(failing)} of {len(snapshot.sessions)} sessions cannot connect"
+    unconnected = [
+        each for each in snapshot.sessions if each.state in unconnected_states and each.last_error is not None
+    ]
+    bad = Counter(each.state for each in snapshot.sessions if each.state in BAD_STATES)
+    failing = [*unconnected, *(each for each in snapshot.sessions if each.state in BAD_STATES)]
+    summary = f"{len(failing)} of {len(snapshot.sessions)} sessions "
+    if bad:
+        states = "".join(f", {count} {state}" for state, count in sorted(bad.items()))
+        summary += f"are not bridged: {len(unconnected)} cannot connect{states}"
+    else:
+        summary += "cannot connect"
     if len(failing) <= UNCONNECTED_SHARE_LIMIT * len(snapshot.sessions):
         return Check("sessions", ok=True, detail=summary)
     # Names of servers only: this answer needs no token, and an error text may quote a server's answer.

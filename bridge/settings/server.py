@@ -60,6 +60,9 @@ class ServerSettings(Group):
     """Additional request headers."""
     proxy: OrNone[ProxyUrl] = Field(None, examples=["http://proxy.example.org:3128"])
     """HTTP proxy; the proxy variables of the environment and netrc are not read."""
+    cookies: Flag = True
+    """Keep the cookies of a session's answers, per origin, and send them on reconnect (load balancers with sticky
+    sessions)."""
     token: BearerToken | None = Field(None, examples=["change-me"])
     """Bearer token."""
     token_file: FilePath | None = Field(None, examples=["/etc/mix-bridge/server-token"])
@@ -96,10 +99,11 @@ class ServerSettings(Group):
     replay_timeout: Annotated[float, Field(ge=0.001, le=120), DURATION] = 10.0
     """How long the first known event of a replay may take; doubled after each timeout, up to 2 minutes."""
     gone_after: Annotated[float, Field(ge=0, le=604_800), DURATION] = 30.0
-    """A session ends when 404 or 204 is the answer for this long, and at least three times."""
+    """How long, and at least three times, 404 or 204 must be the answer before a session ends (the server's list, where
+    there is one, must lack it too), and another 4xx that refuses an id before the position is given up."""
     without_ids: Annotated[WithoutIds, LOWER] = "refuse"
     """A server that sends events without ids cannot be resumed. `refuse`: the session is stopped with an error, on a
-    Mix server already at a `connected` without id and until restart; other servers are tried again at growing
+    Mix server already at a `connected` without id and until restart or reload; other servers are tried again at growing
     intervals. `accept`: continue and report `unresumable` at each reconnect. Events listed in `events.skip` do not
     count."""
     max_connection_age: OrNone[Annotated[float, Field(ge=0.001, le=604_800), DURATION]] = Field(None, examples=["9m"])

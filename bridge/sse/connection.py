@@ -9,6 +9,7 @@ from typing import Final
 
 from bridge.core.identity import sendable
 from bridge.http.connection import Cutter
+from bridge.http.cookies import Cookies
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.response import Response
@@ -27,7 +28,7 @@ from bridge.sse.reconnection import (
 STALL_FACTOR: Final = 2
 """A stream stalls after so many read timeouts without a closed block or a complete comment line."""
 
-_STREAM_HEADERS: Final = {"accept": "text/event-stream", "cache-control": "no-store", "accept-encoding": "identity"}
+_STREAM_HEADERS: Final = {"accept": "text/event-stream", "cache-control": "no-cache", "accept-encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Endpoint:
     headers: Headers
     max_block_bytes: int
     """A larger block becomes an oversize event."""
+    keeps_cookies: bool = True
+    """Cookies of a session's answers are sent with its next requests."""
 
 
 class Connector:
@@ -57,6 +60,7 @@ class Connector:
         self.endpoint = endpoint
         """Replaced between two connections, when the server's certificates are."""
         self._cutter = Cutter(connected)
+        self._cookies = Cookies() if endpoint.keeps_cookies else None
         self._stream: EventStream | None = None
 
     @property
@@ -77,7 +81,7 @@ class Connector:
         endpoint = self.endpoint
         try:
             headers = request_headers(endpoint.headers, _STREAM_HEADERS | {"last-event-id": last_event_id or None})
-            response = endpoint.transport.get(url, headers, self._cutter)
+            response = endpoint.transport.get(url, headers, self._cutter, cookies=self._cookies)
         except ConnectionLost as lost:
             raise Disconnected(outcome_of_loss(lost)) from lost
         if refused := _refusal(response):

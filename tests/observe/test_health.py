@@ -136,6 +136,15 @@ def test_a_server_that_does_not_list_sessions_is_named_with_the_fix() -> None:
     assert "servers.local.sessions" in details["servers"]
 
 
+@pytest.mark.parametrize("state", ["refused", "crashed"])
+def test_sessions_that_are_refused_or_have_crashed_are_not_bridged(state: str) -> None:
+    """Ten of ten are no readiness; with or without an error."""
+    bad = replace(UNWELL, state=state)
+    details = failed(readiness(replace(WELL, sessions=(bad,) * 9 + (replace(bad, last_error=None),))))
+    assert details["sessions"].startswith(f"10 of 10 sessions are not bridged: 0 cannot connect, 10 {state}")
+    assert "sessions" not in failed(readiness(replace(WELL, sessions=(bad, STREAMING))))
+
+
 def test_a_session_that_waits_for_its_response_head_is_no_failure() -> None:
     """Its connection stands: some servers send the head with the first event."""
     waiting = replace(UNWELL, state="waiting for the response head")

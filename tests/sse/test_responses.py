@@ -63,7 +63,7 @@ def test_the_request_has_the_headers_of_an_event_stream() -> None:
     assert {name: peer.headers[name] for name in peer.headers if name != "user-agent"} == {
         "host": b"127.0.0.1:%d" % server.port,
         "accept": b"text/event-stream",
-        "cache-control": b"no-store",
+        "cache-control": b"no-cache",
         "accept-encoding": b"identity",
     }
 

@@ -1,0 +1,61 @@
+"""Cookies of one client: a load balancer with sticky sessions finds the server again by one (RFC 6265).
+
+Stricter than a browser: a cookie is sent to exactly the origin (scheme, host and port) that set it, and the number and
+size of cookies are limited, because each request carries all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import requests
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
+
+from bridge.core.identity import sendable
+from bridge.http.redirects import Origin, origin_of
+
+MOST_COOKIES: Final = 50
+"""Of one origin, as many as RFC 6265, section 6.1, asks of a browser."""
+MOST_BYTES: Final = 8192
+"""Of one origin: servers refuse longer request heads with 431."""
+_TOO_LARGE: Final = 431
+
+
+class Cookies:
+    """The cookies of one client. Only the thread that sends its requests may use it."""
+
+    def __init__(self) -> None:
+        self._jars: dict[Origin, RequestsCookieJar] = {}
+
+    def add_to(self, request: requests.PreparedRequest) -> None:
+        """Add the cookies of the request's origin, after those of a configured ``Cookie`` header."""
+        url = request.url or ""
+        jar = self._jars.get(origin_of(url))
+        own = None if jar is None else get_cookie_header(jar, requests.Request("GET", url).prepare())  # type: ignore[no-untyped-call]
+        if own and sendable(own):
+            configured: bytes | None = request.headers.get("cookie")  # type: ignore[assignment]  # ours are bytes
+            values = [value for value in (configured, own.encode("latin-1")) if value]
+            request.headers["cookie"] = b"; ".join(values)  # type: ignore[assignment]
+
+    def take(self, request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Keep the cookies of a response. One that says that the request was too large ends all of its origin."""
+        origin = origin_of(request.url or "")
+        if response.status_code == _TOO_LARGE:
+            self._jars.pop(origin, None)
+        elif "set-cookie" in response.headers:
+            jar = self._jars.setdefault(origin, RequestsCookieJar())
+            _extract(jar, request, response)
+            jar.clear_expired_cookies()
+            if len(jar) > MOST_COOKIES or _size(jar) > MOST_BYTES:
+                newest = RequestsCookieJar()
+                _extract(newest, request, response)
+                is_small = len(newest) <= MOST_COOKIES and _size(newest) <= MOST_BYTES
+                self._jars[origin] = newest if is_small else RequestsCookieJar()
+
+
+def _extract(jar: RequestsCookieJar, request: requests.PreparedRequest, response: requests.Response) -> None:
+    extract_cookies_to_jar(jar, request, response.raw)  # type: ignore[no-untyped-call]
+
+
+def _size(jar: RequestsCookieJar) -> int:
+    return sum(len(cookie.name) + len(cookie.value or "") + 3 for cookie in jar)
