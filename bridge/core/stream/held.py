@@ -74,10 +74,13 @@ class HeldEvents:
             return kept - last - 1
         return None
 
-    def check_next(self, first: Event, actions: list[Action]) -> None:
-        """After published held events: announce a gap unless this event has the next id."""
+    def check_next(self, first: Event, actions: list[Action], *, believes_next: bool = True) -> None:
+        """After published held events: announce a gap unless this event has the next id.
+
+        ``believes_next``: the next id proves that none is missing. Not if more events may share the last id.
+        """
         facts = self._facts
         last, found = number(facts.last_id), number(first.id)
-        if last is None or found != last + 1:
+        if last is None or found != last + 1 or not believes_next:
             actions += facts.start_epoch("gap", "not_healed", _AFTER, None, to=first.id)
             facts.ids.last = None

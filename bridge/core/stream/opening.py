@@ -67,7 +67,7 @@ class Opening:
             if check.has_held_unproven:  # events may be missing before the held ones too
                 self._announce_loss("gap", "not_provable", NOT_PROVABLE, first, actions)
             actions += published
-            self._held.check_next(first, actions)
+            self._held.check_next(first, actions, believes_next=not check.has_held_unproven)
             return Verdict(Signal.LOST, events)
         if is_next and check.believes_first:
             if claims and not check.began_new:
