@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support import record_names
 from tests.support.broker import Broker, Cluster
 from tests.support.shared import shared_broker
 from tests.support.waiting import SCALE
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(240 * SCALE))
         if {"kafka", "private_broker", "pausable_broker", "private_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def described_names() -> Iterator[None]:
+    """Fail at the end if a test read a header or a member that docs/records.md does not describe."""
+    yield
+    assert record_names.undescribed == set(), "not described in docs/records.md"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import typer
 
 from bridge.cli.check import check
 from bridge.cli.checkpoints import checkpoints_app
+from bridge.cli.contract import asyncapi, schemas_app
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
 from bridge.cli.help import WITH_KAFKA, Command, Group, described
@@ -20,7 +21,7 @@ from bridge.cli.tail import tail
 from bridge.cli.verify import verify
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
-_LATER = ("topics", "asyncapi")
+_LATER = ("topics",)
 """Commands of later versions: without them, typer would suggest a similar command of this version."""
 
 app = typer.Typer(
@@ -125,6 +126,8 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(dead_letters_app, name="dlq", hidden=True)
 app.add_typer(checkpoints_app)
 app.add_typer(settings_app)
+app.command(cls=described("mix-bridge asyncapi > asyncapi.json", more=(EXIT_SETTINGS,)))(asyncapi)
+app.add_typer(schemas_app, name="schemas")
 for _name in _LATER:
     app.command(
         _name,

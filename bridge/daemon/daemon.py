@@ -18,6 +18,7 @@ from bridge.daemon.capacity import Reserve, read_fit
 from bridge.daemon.limits import prepare_process
 from bridge.daemon.pipeline import Pipeline, make_pipeline
 from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
+from bridge.daemon.schema_ids import SchemaIds
 from bridge.daemon.signals import SignalQueue
 from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
@@ -76,7 +77,8 @@ class Daemon:
         self._budget = StartBudget(settings.start_timeout)
         self._signals = SignalQueue()
         self._heartbeats = Heartbeats()
-        self._sources = {name: Source(name, settings) for name in settings.servers}
+        self._schema_ids = SchemaIds(settings)
+        self._sources = {name: Source(name, settings, self._schema_ids.found) for name in settings.servers}
         self._pipeline: Pipeline | None = None
         self._has_started = False
         """Whether all assigned shards are restored."""
@@ -128,6 +130,7 @@ class Daemon:
         read_fit(Reserve.of(settings, settings.topics.shards, brokers=1)).require()  # before any other thread
         if self._http is not None:
             self.http_port = self._http.start()
+        self._schema_ids.start()
         limits = self._retry(lambda: self._prepare(settings, self._clients))
         for warning in limits.warnings:
             log.warning("topic", setting=warning.key, warning=warning.message)
@@ -152,6 +155,7 @@ class Daemon:
         if self._http is not None:
             self._http.stop()
             self._http.join(monotonic() + _CLOSE)
+        self._schema_ids.stop()
         if is_delivered:
             log.info("stopped: everything read is delivered and checkpointed")
             return EXIT_OK

@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from urllib.parse import quote
 
 from structlog.stdlib import get_logger
@@ -14,6 +15,7 @@ from bridge import __version__
 from bridge.clock import Backoff, monotonic
 from bridge.core.durations import RECONNECT_BOUNDS, Histogram
 from bridge.core.records.checkpoint import Checkpoint
+from bridge.core.records.rules import SchemaIds
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
@@ -42,12 +44,12 @@ class Source:
     as a whole.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, schema_ids: SchemaIds = MappingProxyType({})) -> None:
         """Raises ``SettingsError`` when a TLS file cannot be used."""
         server = settings.servers[name]
         self.name = name
         self.settings: ServerSettings = server
-        self.rules = rules_of(name, settings)
+        self.rules = rules_of(name, settings, schema_ids)
         self.fingerprint = self.rules.fingerprint(settings.delivery.guarantee)
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.connection_rate = ConnectionRate()

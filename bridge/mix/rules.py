@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from bridge.core.records.rules import Route, Rules
+from types import MappingProxyType
+
+from bridge.core.records.rules import Route, Rules, SchemaIds
 from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
 from bridge.settings import Settings
 
 
-def rules_of(server: str, settings: Settings) -> Rules:
-    """Return the rules that decide which record an event of this server becomes."""
+def rules_of(server: str, settings: Settings, schema_ids: SchemaIds = MappingProxyType({})) -> Rules:
+    """Return the rules that decide which record an event of this server becomes.
+
+    ``schema_ids``: those that a schema registry gave to the schemas, as values of the header.
+    """
     events, topics = settings.events, settings.topics
     return Rules(
         format=events.format,
@@ -22,4 +27,7 @@ def rules_of(server: str, settings: Settings) -> Rules:
         routes=tuple(Route(route.match, route.topic, route.server) for route in topics.routes),
         schema=VALIDATORS if settings.servers[server].event_schema == "mix" else None,
         schema_version=SCHEMA_VERSION,
+        traceparent=settings.telemetry.traceparent == "on",
+        dataschema=settings.schemas.dataschema or "",
+        schema_ids=schema_ids,
     )

@@ -147,3 +147,11 @@ def broker(text: str) -> str:
     if match[2] and not 0 < int(match[2]) < 2**16:
         raise ValueError("has a port out of range")
     return text
+
+
+def schema_uri(text: str) -> str:
+    """An absolute URI, with at most ``{event}`` in braces."""
+    rest = text.replace("{event}", "")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+", rest) or re.search(r"[{}<>\"\\^`|]", rest):
+        raise ValueError("is not an absolute URI")
+    return text

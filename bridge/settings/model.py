@@ -35,6 +35,7 @@ from bridge.settings.values import (
     PrintableText,
     PropertyValue,
     TopicName,
+    Url,
     each,
 )
 
@@ -46,6 +47,7 @@ Action = Literal["publish", "dead_letter", "skip"]
 Guarantee = Literal["at_least_once", "exactly_once"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
+OnOff = Literal["off", "on"]
 
 HostName = Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.host), Allowed("a host name or an IP address")]
 ServerName = Annotated[str, TEXT, NOT_EMPTY, AfterValidator(checks.server_name), Allowed("the name of a server")]
@@ -185,6 +187,30 @@ class HttpSettings(Group):
     """Private key of the certificate (PEM, without a password)."""
 
 
+class TelemetrySettings(Group):
+    """What records say to tracing systems."""
+
+    traceparent: Annotated[OnOff, LOWER] = "off"
+    """`on`: event records and dead letters carry a W3C trace context, as the header `traceparent` and as the
+    CloudEvents attribute. It is derived from session, epoch and number, so that a repeat has the same value."""
+
+
+class SchemaSettings(Group):
+    """What records say about the schema of their data."""
+
+    dataschema: OrNone[
+        Annotated[
+            str, TEXT, NOT_EMPTY, AfterValidator(checks.schema_uri), Allowed("a URI, with {event} for the event type")
+        ]
+    ] = Field(None, examples=["https://schemas.example.com/mix/{event}.json"])
+    """URI of the schema of an event's data, the CloudEvents attribute `dataschema`; `{event}` stands for the event
+    type. Only events with a schema have it. `mix-bridge schemas export` writes the files to serve there."""
+    registry_url: OrNone[Url] = Field(None, examples=["http://schema-registry:8081"])
+    """Confluent Schema Registry: records in the formats `binary` and `raw` carry the id of their schema in the header
+    `__value_schema_id`, and their data stays unchanged. Register the schemas with `mix-bridge schemas register`.
+    Requires `pip install 'mix-bridge[schemaregistry]'`."""
+
+
 class LogSettings(Group):
     """Logs, which go to stderr."""
 
@@ -235,6 +261,10 @@ class Settings(BaseSettings):
     """Delivery."""
     http: HttpSettings = HttpSettings()
     """HTTP."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Tracing."""
+    schemas: SchemaSettings = SchemaSettings()
+    """Schemas."""
     log: LogSettings = LogSettings()
     """Logs."""
 

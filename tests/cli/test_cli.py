@@ -90,7 +90,7 @@ def test_wrong_use_ends_with_2(mix_bridge, arguments):
     [
         ["topics"],
         ["--server", URL, "topics", "plan", "--json"],
-        ["asyncapi", "-h"],
+        ["topics", "-h"],
     ],
 )
 def test_a_command_of_a_later_version_is_refused_as_one(mix_bridge, arguments):

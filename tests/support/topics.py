@@ -10,6 +10,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from tests.support import record_names
 from tests.support.broker import quiet_admin
 from tests.support.waiting import TIMEOUT, wait_until
 
@@ -130,7 +131,7 @@ def as_read(message: Message) -> Read:
     """Convert a message of the client."""
     headers = message.headers() or []
     assert isinstance(headers, list)  # the client returns lists; its type also covers arguments of produce()
-    return Read(
+    read = Read(
         topic=str(message.topic()),
         partition=_int(message.partition()),
         offset=_int(message.offset()),
@@ -139,6 +140,8 @@ def as_read(message: Message) -> Read:
         headers=tuple((name, _bytes(value)) for name, value in headers),
         timestamp=message.timestamp()[1],
     )
+    record_names.note(read.topic, read.key, read.value, read.headers)
+    return read
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

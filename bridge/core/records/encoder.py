@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bridge.clock import rfc3339
 from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, SessionKey
-from bridge.core.records.formats import WRITERS, Names
+from bridge.core.records.formats import TRACED_WRITERS, WRITERS, Described, Names
 from bridge.core.records.headers import (
     MARKER_BYTES,
     TEXT_BYTES,
@@ -22,6 +22,7 @@ from bridge.core.records.json_text import json_violation
 from bridge.core.records.record import RECORD_OVERHEAD, Encoded, Record, counts_of
 from bridge.core.records.rules import Policy, Rules, Validator
 from bridge.core.records.sizes import SizeLimits, batch_bytes
+from bridge.core.records.trace import HEADER, traceparent
 from bridge.core.stream.event import Event
 
 _REMEMBERED_NAMES = 256  # Mix has 16; a server with a new name for each event must not fill the memory
@@ -74,7 +75,7 @@ class Encoder:
         self._rules = rules
         self._key = key
         self._record_key = key.record_key
-        self._write = WRITERS[rules.format]
+        self._write = (TRACED_WRITERS if rules.traceparent else WRITERS)[rules.format]
         self._max_bytes = rules.max_bytes
         self.limits = SizeLimits()
         """What the topics accept."""
@@ -188,6 +189,8 @@ class Encoder:
         data = event.data.encode()
         headers = failure_headers(violation.reason, violation.error)
         headers += event_headers(self._key, event, data, epoch, sequence)
+        if self._rules.traceparent:
+            headers.append((HEADER, traceparent(self._key, epoch_text(epoch), sequence).encode()))
         topic, key = self._rules.dead_letters_topic, self._record_key
         excess = batch_bytes(key, data, headers) - self.limits.of(topic)
         if event.oversize is not None or excess > 0:
@@ -199,7 +202,9 @@ class Encoder:
         topic = self._rules.topic_of(name, self._key.server)
         safe_bytes = min(self._max_bytes, self.limits.of(topic) * 100 // 101 - _MAX_HEADER_BYTES)
         name_bytes = getsizeof(name) if len(name) > _SHORT else 0
-        kind = _Kind(check, invalid, topic, Names(self._key, name, self._rules.type_prefix), safe_bytes, name_bytes)
+        described = Described(self._rules.dataschema_of(name), self._rules.schema_ids.get(name, b""))
+        names = Names(self._key, name, self._rules.type_prefix, described)
+        kind = _Kind(check, invalid, topic, names, safe_bytes, name_bytes)
         if len(name) <= _REMEMBERED_LENGTH:
             if len(self._kinds) >= _REMEMBERED_NAMES:
                 self._kinds.clear()

@@ -8,23 +8,42 @@ from urllib.parse import quote
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import Headers, event_headers, sequence_text
+from bridge.core.records.trace import HEADER, traceparent
 from bridge.core.stream.event import Event
 
 STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _JSON, _TEXT = "application/json", "text/plain"
 
 
+class Described:
+    """Where the schema of an event's data is: the attribute ``dataschema``, and the id in a schema registry."""
+
+    __slots__ = ("attributes", "headers", "member")
+
+    def __init__(self, dataschema: str = "", schema_id: bytes = b"") -> None:
+        """``schema_id``: the value of the header; both may be empty."""
+        self.member = f',"dataschema":{json_string(dataschema)}' if dataschema else ""
+        self.attributes: Headers = [("ce_dataschema", dataschema.encode())] if dataschema else []
+        self.headers: Headers = [(SCHEMA_ID_HEADER, schema_id)] if schema_id else []
+
+
+SCHEMA_ID_HEADER = "__value_schema_id"
+"""The header in which Confluent's serializers put the id of a value's schema."""
+NOT_DESCRIBED = Described()
+
+
 class Names:
     """The attributes that all events of one name in one session share. Immutable: any thread reads them."""
 
-    __slots__ = ("binary", "json_start", "key", "text_start")
+    __slots__ = ("binary", "json_start", "key", "raw", "text_start")
 
-    def __init__(self, key: SessionKey, name: str, type_prefix: str) -> None:
+    def __init__(self, key: SessionKey, name: str, type_prefix: str, described: Described = NOT_DESCRIBED) -> None:
         self.key = key
+        self.raw = described.headers
         source = f"/mix/{quote(key.server, safe='')}/sessions/{quote(key.session_id, safe='')}"
         start = (
             f'{{"specversion":"1.0","source":{json_string(source)},"type":{json_string(type_prefix + name)},'
-            f'"subject":{json_string(key.session_id)},"datacontenttype":"'
+            f'"subject":{json_string(key.session_id)}{described.member},"datacontenttype":"'
         )
         self.json_start = f'{start}{_JSON}","id":"'
         self.text_start = f'{start}{_TEXT}","id":"'
@@ -33,6 +52,8 @@ class Names:
             ("ce_source", source.encode()),
             ("ce_type", f"{type_prefix}{name}".encode()),
             ("ce_subject", key.session_id.encode()),
+            *described.attributes,
+            *described.headers,
         ]
 
 
@@ -47,12 +68,14 @@ def structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     sequence: int,
     time: str,
     is_json: bool,  # noqa: FBT001
+    extension: str = "",
 ) -> tuple[bytes, Headers]:
     """The JSON envelope. JSON data is embedded unchanged: parsing and encoding it would alter it."""
     number = f"{epoch}:{sequence:012}"  # `sequence_text`: a call for each event would cost 0.1 us
     own_id = "" if event.id is None else f',"sseid":{json_string(event.id)}'
     start, data = (names.json_start, event.data) if is_json else (names.text_start, json_string(event.data))
-    envelope = f'{start}{number}","time":"{time}","sequence":"{number}","epoch":"{epoch}"{own_id},"data":{data}}}'
+    end = f'"epoch":"{epoch}"{own_id}{extension},"data":{data}}}'
+    envelope = f'{start}{number}","time":"{time}","sequence":"{number}",{end}'
     return envelope.encode(), STRUCTURED_HEADERS
 
 
@@ -89,7 +112,45 @@ def raw(
 ) -> tuple[bytes, Headers]:
     """The data itself, with ``bridge.*`` headers for its origin."""
     data = event.data.encode()
-    return data, event_headers(names.key, event, data, int(epoch), sequence)
+    headers = event_headers(names.key, event, data, int(epoch), sequence)
+    return data, headers + names.raw if names.raw else headers
+
+
+def _traced_structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
+    names: Names,
+    event: Event,
+    epoch: str,
+    sequence: int,
+    time: str,
+    is_json: bool,  # noqa: FBT001
+) -> tuple[bytes, Headers]:
+    """The envelope with the attribute, and the header of the same name."""
+    parent = traceparent(names.key, epoch, sequence)
+    value, headers = structured(names, event, epoch, sequence, time, is_json, f',"{HEADER}":"{parent}"')
+    return value, [*headers, (HEADER, parent.encode())]
+
+
+def _traced(write: Writer, attribute: str | None) -> Writer:
+    def write_traced(  # noqa: PLR0913, PLR0917 - a Writer, called by position
+        names: Names,
+        event: Event,
+        epoch: str,
+        sequence: int,
+        time: str,
+        is_json: bool,  # noqa: FBT001
+    ) -> tuple[bytes, Headers]:
+        value, headers = write(names, event, epoch, sequence, time, is_json)
+        parent = traceparent(names.key, epoch, sequence).encode()
+        headers.extend((name, parent) for name in (attribute, HEADER) if name is not None)
+        return value, headers
+
+    return write_traced
 
 
 WRITERS: Mapping[str, Writer] = {"structured": structured, "binary": binary, "raw": raw}
+TRACED_WRITERS: Mapping[str, Writer] = {
+    "structured": _traced_structured,
+    "binary": _traced(binary, f"ce_{HEADER}"),
+    "raw": _traced(raw, None),
+}
+"""With the trace context, as the attribute of CloudEvents' extension for distributed tracing and as a plain header."""

@@ -41,6 +41,11 @@ class Route:
         return self.server in (None, server) and fnmatchcase(name, self.match)
 
 
+SchemaIds = Mapping[str, bytes]
+"""By event name: the value of the header with the id that a schema registry gave to the schema. It may still be empty
+when it is handed over, and be filled later: it is looked at when the first event of a name comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that decide which record an event becomes.
@@ -59,6 +64,16 @@ class Rules:
     routes: tuple[Route, ...] = ()
     schema: Mapping[str, Validator] | None = field(default=None, repr=False)
     schema_version: str = ""
+    traceparent: bool = False
+    """Whether records carry a trace context."""
+    dataschema: str = ""
+    """URI of an event's schema, with ``{event}`` for its name; empty: records do not carry it."""
+    schema_ids: SchemaIds = field(default_factory=dict, repr=False)
+
+    def dataschema_of(self, name: str) -> str:
+        """The URI of the schema of this event's data; empty without one."""
+        is_known = self.schema is not None and name in self.schema
+        return self.dataschema.replace("{event}", name) if is_known else ""
 
     def fingerprint(self, guarantee: str = "at_least_once") -> str:
         """16 hex digits over all that decides what is numbered, how, and where it goes; a change starts a new epoch.

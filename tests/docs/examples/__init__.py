@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.repository import REPOSITORY
 
 FOLDER = Path(__file__).parent
-PAGES = ("README.md", "docs/consuming.md")
+PAGES = ("README.md", "docs/consuming.md", "docs/recipes/duckdb.md", "docs/recipes/opentelemetry.md")
 
 
 def blocks_of(page: str) -> list[str]:

@@ -1,0 +1,97 @@
+"""``mix-bridge asyncapi`` and ``mix-bridge schemas``: the contract with consumers as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.help import Group, described
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.output import print_json
+from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
+
+if TYPE_CHECKING:
+    from bridge.admin.contract.registry import Subject
+
+schemas_app = typer.Typer(cls=Group, help="JSON Schemas of the events.", no_args_is_help=True)
+
+
+@accepts_settings
+def asyncapi(
+    *,
+    options: SettingsOptions,
+    as_json: JsonFlag = False,  # noqa: ARG001 - the document is JSON in any case
+) -> None:
+    """Print the AsyncAPI document of the topics.
+
+    It has the JSON Schemas of all event types, and the topics, the format and the type prefix of the settings.
+    """
+    settings = options.load().settings
+    from bridge.admin.contract.asyncapi import document
+
+    print_json(document(settings))
+
+
+@schemas_app.command(cls=described("mix-bridge schemas export schemas", more=(EXIT_SETTINGS,)))
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; created if it is missing.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a JSON Schema (2020-12) for each event type."""
+    from bridge.admin.contract.schemas import export as write
+
+    written = [str(path) for path in write(folder)]
+    if as_json:
+        print_json({"written": written})
+    else:
+        typer.echo("\n".join(written))
+
+
+@schemas_app.command(
+    cls=described(
+        "mix-bridge schemas register --config bridge.toml",
+        codes={EXIT_FOUND: "the registry refused a schema", EXIT_UNREACHABLE: "the registry does not answer"},
+        more=(EXIT_SETTINGS,),
+    )
+)
+@accepts_settings
+def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
+    """Register the schemas at `schemas.registry_url`.
+
+    The subject of a schema is the CloudEvents type of its events, for example `mix.content`.
+    """
+    from bridge.admin.contract.registry import register as register_all
+
+    _print_subjects(register_all(options.load().settings), as_json=as_json)
+
+
+@schemas_app.command(
+    cls=described(
+        "mix-bridge schemas check --config bridge.toml",
+        codes={
+            EXIT_OK: "the registry has today's schemas",
+            EXIT_FOUND: "a schema is not registered",
+            EXIT_UNREACHABLE: "the registry does not answer",
+        },
+        more=(EXIT_SETTINGS,),
+    )
+)
+@accepts_settings
+def check(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
+    """Check that the registry has the schemas of this version."""
+    from bridge.admin.contract.registry import check as check_all
+
+    _print_subjects(check_all(options.load().settings), as_json=as_json)
+
+
+def _print_subjects(subjects: Sequence[Subject], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"subjects": [{"subject": each.name, "id": each.id, "error": each.error} for each in subjects]})
+    else:
+        for each in subjects:
+            typer.echo(f"{'failed' if each.error else 'ok':<6}  {each.name}  {each.error or each.id}")
+    raise typer.Exit(EXIT_FOUND if any(each.error for each in subjects) else EXIT_OK)
