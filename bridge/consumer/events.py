@@ -68,6 +68,7 @@ class Events:
         self.foreign = 0
         """Records that are no events of the bridge: they were skipped."""
         self._consumer = consumer
+        self._is_in_memory = store is None or isinstance(store, MemoryStore)
         self._store: Store = MemoryStore() if store is None else store
         self._interval, self._idle_timeout = commit_interval, idle_timeout
         self._longest_wait = _POLL if idle_timeout is None else min(_POLL, idle_timeout)
@@ -97,7 +98,7 @@ class Events:
                     last = self._clock()
                     self._current = self._new_event(message)
         finally:
-            if self._interval is not None:
+            if self._may_commit:
                 self._save_and_commit(wait=False)
 
     def commit(self) -> None:
@@ -116,13 +117,13 @@ class Events:
 
     def on_revoke(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Partitions are revoked: save and commit, so that the next owner continues exactly here."""
-        if self._interval is not None:
+        if self._may_commit:
             self._save_and_commit(wait=True)
         self._forget(partitions)
 
     def on_lost(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Partitions were lost to another member, which has the events since the last commit again."""
-        if self._interval is not None:
+        if self._may_commit:
             self._save()
         self._forget(partitions)
 
@@ -134,6 +135,15 @@ class Events:
             self._offsets.pop(partition, None)
             if self._current is not None and (self._current.topic, self._current.partition) == partition:
                 self._current = None  # its processing failed; the partition's next owner has it again
+
+    @property
+    def _may_commit(self) -> bool:
+        """Whether to commit by ourselves.
+
+        Not while the body may have left half of an event's results in the transaction of the user's store: after an
+        exception everything since the last save is rolled back there, and must come again.
+        """
+        return self._interval is not None and (self._current is None or self._is_in_memory)
 
     # --- one record
 

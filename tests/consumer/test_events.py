@@ -240,6 +240,33 @@ def test_results_in_the_stores_file_are_committed_with_the_sequences(tmp_path: P
     assert again.load("t", 0) == {place: "0000000001:000000000001"}
 
 
+def test_half_of_an_events_results_is_never_committed(
+    brokers: str, topic: str, consumer: Consumer, tmp_path: Path
+) -> None:
+    """An exception in the body, and a close after it: what the body wrote to the store's file is rolled back."""
+    send(brokers, topic, record(1), record(2), record(3))
+    store = FileStore(tmp_path / "results.sqlite")
+    store.connection.execute("CREATE TABLE result (number INTEGER)")
+
+    def process(events: Events, fails_at: int) -> None:
+        for event in events:
+            store.connection.execute("INSERT INTO result VALUES (?)", (event.number,))
+            assert event.number != fails_at
+            store.connection.execute("INSERT INTO result VALUES (?)", (-event.number,))
+
+    events = Events(consumer, store=store, commit_interval=1000.0, idle_timeout=0.5)
+    with pytest.raises(AssertionError):
+        process(events, 2)
+    events.on_revoke(consumer, [TopicPartition(topic, 0)])  # as `close` does
+    store.close()
+    assert committed(consumer, topic) < 0
+    store = FileStore(tmp_path / "results.sqlite")
+    consumer.seek(TopicPartition(topic, 0, 0))
+    process(Events(consumer, store=store, commit_interval=1000.0, idle_timeout=0.5), 0)
+    found = store.connection.execute("SELECT number FROM result ORDER BY rowid").fetchall()
+    assert [number for (number,) in found] == [1, -1, 2, -2, 3, -3]
+
+
 @pytest.mark.parametrize("kind", ["memory", "file"])
 def test_a_store_never_lowers_a_sequence(kind: str, tmp_path: Path) -> None:
     """A member that lost its partition saves late."""
