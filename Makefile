@@ -70,7 +70,7 @@ lock: $(VENV)/.development ## lock the newest versions that pyproject.toml allow
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist tests/support/target tests/servers/*/target tests/servers/node/node_modules \
-		.mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+		tests/support/asyncapi/node_modules .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python: | need-python
