@@ -125,6 +125,14 @@ def test_data_that_is_no_json_is_text(data: bytes) -> None:
     assert "data" not in parsed
 
 
+def test_json_lines_are_utf_8_in_any_locale() -> None:
+    """A locale without the agents' characters must not end the command."""
+    raw = io.BytesIO()
+    output = JsonOutput(io.TextIOWrapper(raw, encoding="ascii"))
+    output.write([Selected(None, consumed_event('{"a":"é"}'.encode()))], 0.0)  # type: ignore[arg-type]
+    assert json.loads(raw.getvalue())["data"] == {"a": "é"}
+
+
 def test_a_dead_letter_has_its_reason_and_error() -> None:
     """Other records have neither."""
     parsed = json.loads(json_line(consumed_event(dead_letter="schema", error="type: missing")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import NamedTuple, Protocol, TextIO
 
 from bridge.admin.tail.json_lines import json_line
@@ -80,6 +81,8 @@ class JsonOutput:
     may_skip = False
 
     def __init__(self, out: TextIO) -> None:
+        if isinstance(out, TextIOWrapper):
+            out.reconfigure(encoding="utf-8")  # RFC 8259, section 8.1, in any locale
         self._out = out
 
     def write(self, found: Sequence[Selected], now: float) -> int:  # noqa: ARG002 - it waits for nothing
