@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
+from confluent_kafka.admin import NewPartitions
 
 from tests.support.broker import quiet_admin
 from tests.support.process import Bridge
@@ -31,20 +31,8 @@ from tests.support.scene import (
     wait_logged,
 )
 from tests.support.scripted_mix import Feed, content, scripted_mix
-from tests.support.topics import create_topic, delete_topics, partitions_of
+from tests.support.topics import alter, create_topic, delete_topics, partitions_of
 from tests.support.waiting import TIMEOUT, wait_until
-
-
-def alter(kafka: str, topic: str, **chosen: object) -> None:
-    """Set settings of a topic; ``_`` stands for a dot."""
-    entries = [
-        ConfigEntry(name.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
-        for name, value in chosen.items()
-    ]
-    admin = quiet_admin(kafka)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(TIMEOUT)
 
 
 def add_partitions(kafka: str, topic: str, total: int) -> None:

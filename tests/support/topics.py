@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from tests.support import record_names
 from tests.support.broker import quiet_admin
@@ -151,3 +159,15 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 def _int(value: int | None) -> int:
     assert value is not None
     return value
+
+
+def alter(kafka: str, topic: str, **chosen: object) -> None:
+    """Set settings of a topic; ``_`` stands for a dot."""
+    entries = [
+        ConfigEntry(name.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
+        for name, value in chosen.items()
+    ]
+    admin = quiet_admin(kafka)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(TIMEOUT)

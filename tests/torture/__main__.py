@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from tests.servers.run import QUICK, SLOW, survive
 from tests.support.broker import Broker
+from tests.torture.alerts import each_fires
 from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused
 from tests.torture.brokers import restarted as restarted_gracefully
 from tests.torture.field import can_limit, few_threads, outage_of_many, slow_core, unread_log
@@ -90,6 +91,7 @@ def acts(size: Size) -> dict[str, Act]:
         "replicas": _on_broker(lambda place: changed(place, AT_LEAST_ONCE, changes)),
         "replicas_exactly_once": _on_broker(lambda place: changed(place, EXACTLY_ONCE, changes)),
         "servers": _on_broker(lambda place: survive(*place, (*QUICK, *SLOW), max(2, few))),
+        "alerts": each_fires,
         "handover": _on_broker(lambda place: ended_at_points(place, AT_LEAST_ONCE, rounds)),
         "handover_exactly_once": _on_broker(lambda place: ended_at_points(place, EXACTLY_ONCE, rounds)),
     }
