@@ -65,11 +65,14 @@ def slower_reconnects(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"reconnect.backoff.ms": 500} if is_default else {}
 
 
-def client_logger() -> logging.Logger:
-    """Return the logger of all clients, without lines about known facts. Repeated lines are limited when written."""
+def client_logger(role: str) -> logging.LoggerAdapter[logging.Logger]:
+    """Return a logger without lines about known facts. Repeated lines are limited when written.
+
+    ``role``: what the client is for; each of its lines has it as ``client``.
+    """
     logger = logging.getLogger("bridge.kafka.librdkafka")
     logger.addFilter(_is_unknown)  # adding it again changes nothing
-    return logger
+    return logging.LoggerAdapter(logger, {"client": role})
 
 
 def _is_unknown(line: logging.LogRecord) -> bool:
@@ -111,7 +114,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 def admin_client(config: Mapping[str, Any]) -> AdminClient:
     """Return an admin client; it connects at the first request. Raises `SettingsError`."""
     with settings_judged():
-        return AdminClient(plain(config), logger=client_logger())
+        return AdminClient(plain(config), logger=client_logger("admin"))
 
 
 def answer_of(future: Future[Any], timeout: float) -> Any:  # noqa: ANN401 - each request has its own type of answer

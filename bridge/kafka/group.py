@@ -158,7 +158,8 @@ def members_metadata_of(
 ) -> dict[int, MemberMetadata]:
     """Do the same with a consumer that never joins the group. Any thread."""
     with settings_judged():
-        consumer = Consumer(plain(config) | {"group.id": group, "enable.auto.commit": False}, logger=client_logger())
+        properties = plain(config) | {"group.id": group, "enable.auto.commit": False}
+        consumer = Consumer(properties, logger=client_logger("group check"))
     try:
         return read_members_metadata(consumer, group, topic, shards, timeout)
     finally:

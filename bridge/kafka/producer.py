@@ -164,7 +164,7 @@ class IdempotentProducer:
         self.fatal: str | None = None
         """The fatal error; None while the producer can be used."""
         with settings_judged():
-            self._producer = Producer(config, logger=client_logger())
+            self._producer = Producer(config, logger=client_logger(role.value))
         self._produce: Callable[..., None] = self._producer.produce
         follow(settings.config, self, config)
 

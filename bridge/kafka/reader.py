@@ -41,7 +41,7 @@ class PartitionReader:
         """``config`` overrides ``tuning``; ``fixed`` overrides both. Raises ``SettingsError``."""
         with settings_judged():
             values = reader_config(config, tuning) | dict(fixed or {})
-            self._consumer = Consumer(values, logger=client_logger())
+            self._consumer = Consumer(values, logger=client_logger("reader"))
         follow(config, self, values)
 
     def set_credentials(self, username: str, password: str) -> None:

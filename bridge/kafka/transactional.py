@@ -90,7 +90,7 @@ class DisconnectLogFilter:
     librdkafka then repeats a pending request as well. Thread rule: the thread that polls.
     """
 
-    def __init__(self, logger: logging.Logger, level: int) -> None:
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], level: int) -> None:
         """``level``: the most detailed syslog level that is passed on."""
         self.broken_at = float("-inf")
         """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
@@ -122,7 +122,7 @@ class TransactionalProducer:
         self.throttle = Throttle()
         callbacks = {"error_cb": self._on_error, "throttle_cb": self.throttle.note}
         config = transactional_config(settings, transactional_id, timeouts) | callbacks
-        self._disconnects = DisconnectLogFilter(client_logger(), int(settings.config.get("log_level", _LEVEL)))
+        self._disconnects = DisconnectLogFilter(client_logger("shards"), int(settings.config.get("log_level", _LEVEL)))
         self.fatal: str | None = None
         """The fatal error; None while the producer can be used."""
         self.is_fenced = False

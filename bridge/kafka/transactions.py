@@ -29,7 +29,7 @@ def try_transactions(config: Mapping[str, Any], transactional_id: str, timeout: 
     """
     own = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS}
     with settings_judged():
-        producer = Producer(plain(config) | own, logger=client_logger())
+        producer = Producer(plain(config) | own, logger=client_logger("transaction check"))
     try:
         producer.init_transactions(timeout)
     except KafkaException as exception:

@@ -164,6 +164,8 @@ def _own_keys_first(_: object, name: str, line: EventDict) -> EventDict:
         "event": line.pop("event"),
         "logger": record.name,
     }
+    if hasattr(record, "client"):  # a line of librdkafka: what its client is for
+        own["client"] = record.client
     return format_exc_info(None, name, own | dict(line) | own)
 
 

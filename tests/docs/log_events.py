@@ -39,7 +39,9 @@ failure. An unexpected error adds `exception`, its traceback: please report it.
 Repeated lines about sessions, and some others, are left out for 30 seconds. Then one line has `repeats`, their number,
 and `sessions`, the number of their sessions ([Operating mix-bridge](operations.md#log-lines)).
 
-Lines of the Kafka client library (librdkafka) have the logger `bridge.kafka.librdkafka`; `event` is the library's text.
+Lines of the Kafka client library (librdkafka) have the logger `bridge.kafka.librdkafka`, and the library's level and
+text. `client` says what the client is for: `events`, `checkpoints`, `isolation` and `single` (producers), `shards`
+(transactions), `reader`, `membership`, `admin`, `group check`, `transaction check`.
 """
 
 
