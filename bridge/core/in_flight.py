@@ -109,7 +109,7 @@ class InFlight:
         if not entries or entries[0].stage is not Stage.ACKNOWLEDGED:
             return 0
         self._is_passing = True  # without it a reader could see no entries and the position before them
-        freed = 0
+        freed, passed = 0, []
         with self._lock:
             while entries and entries[0].stage is Stage.ACKNOWLEDGED:
                 entry = entries.popleft()
@@ -118,16 +118,18 @@ class InFlight:
                 self.passed_length += entry.length
                 if isinstance(entry, Batch):
                     self._count(entry)
+                    passed.append(entry)
             self._newest_bytes += freed
             if self._newest_bytes > _NEWEST_BYTES:
                 self._fold()
             self.acknowledged = entry.position
         self._is_passing = False
+        for batch in passed:
+            self._note_passed(batch)
         return freed
 
     def _count(self, batch: Batch) -> None:
         batch.listener = None
-        self._note_passed(batch)
         for topic, count in batch.counts.items():
             self.passed[topic] = self.passed.get(topic, 0) + count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from urllib.error import URLError
 
@@ -48,9 +49,9 @@ class Scrape:
         return cls(values, frozenset(rising), time.time())
 
     def value(self, name: str, **labels: str) -> float:
-        """The first value of a series with these labels."""
+        """The first value of a series with these labels; NaN, which no comparison accepts, if there is none."""
         wanted = set(labels.items())
-        return next(value for (found, given), value in self.values.items() if found == name and wanted <= given)
+        return next((value for (found, given), value in self.values.items() if found == name and wanted <= given), nan)
 
 
 def in_trouble(before: Scrape, now: Sequence[Scrape]) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ from tests.torture.kills import (
     killed_at_random,
     killed_in_new_epochs,
 )
+from tests.torture.log_flood import fail_together
 from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
 from tests.torture.pages import many_pages, watched_for_long
@@ -92,6 +93,7 @@ def acts(size: Size) -> dict[str, Act]:
         "replicas_exactly_once": _on_broker(lambda place: changed(place, EXACTLY_ONCE, changes)),
         "servers": _on_broker(lambda place: survive(*place, (*QUICK, *SLOW), max(2, few))),
         "alerts": each_fires,
+        "log_flood": _on_broker(fail_together),
         "handover": _on_broker(lambda place: ended_at_points(place, AT_LEAST_ONCE, rounds)),
         "handover_exactly_once": _on_broker(lambda place: ended_at_points(place, EXACTLY_ONCE, rounds)),
     }

@@ -13,6 +13,7 @@ from prometheus_client.utils import floatToGoString
 
 from bridge.core.durations import Distribution
 from bridge.core.snapshot import BridgeSnapshot, Counters
+from bridge.observe.health import Verdict, readiness
 
 PREFIX = "mix_bridge"
 
@@ -38,6 +39,11 @@ class Scrape:
     def totals(self) -> dict[str, Counters]:
         """The counters by server."""
         return self.snapshot.totals()
+
+    @cached_property
+    def readiness(self) -> Verdict:
+        """As ``/readyz`` says it."""
+        return readiness(self.snapshot)
 
     def ago(self, seconds: float | None) -> float:
         """The Unix time of something that happened so many seconds ago; 0 if it never did."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge.observe.health import readiness
 from bridge.observe.metrics.family import Family, Kind, Samples, Scrape, by_name, one
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -39,13 +38,13 @@ FAMILIES = (
         "Two digests in one namespace: compare mix-bridge settings show on both machines.",
     ),
     Family(
-        "ready", Kind.GAUGE, (), "1 when /readyz is 200.", lambda scrape: one(int(readiness(scrape.snapshot).ok)),
+        "ready", Kind.GAUGE, (), "1 when /readyz is 200.", lambda scrape: one(int(scrape.readiness.ok)),
         "If it is 0, check_ok names the failed check, and /readyz the fix.",
     ),
     Family(
         "check_ok", Kind.GAUGE, ("check",),
         "1 when this check of /readyz is well; a check that does not apply is absent.",
-        lambda scrape: by_name({each.name: int(each.ok) for each in readiness(scrape.snapshot).checks}),
+        lambda scrape: by_name({each.name: int(each.ok) for each in scrape.readiness.checks}),
         "GET /readyz has the detail and the fix.",
     ),
     Family(
