@@ -16,12 +16,14 @@ from tests.support.scene import settings, wait_acknowledged
 from tests.support.scraped import Scrape, assert_fires, assert_panels_show_something, in_trouble
 from tests.support.scripted_mix import Feed, ScriptedMix, block, content, contents, cut, scripted_mix, send
 from tests.support.topics import alter
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 from tests.torture.run import Place
 
 _PATIENCE = 120.0
 _STUCK_FOR = 35.0
 """Seconds without a heartbeat: more than the rule allows."""
+_REPORTS = 12.0
+"""Seconds in which each producer reports its statistics: those of the topic's new limit too."""
 _OUTAGE = 125.0
 """Seconds without Kafka: more than the rule about records that are stuck allows."""
 _PROGRAM = """
@@ -112,7 +114,9 @@ class _Provoked:
 
     def outage(self, broker: Broker, load: Feed) -> None:
         """Kafka is paused under load; afterwards the latency is as long as the outage."""
-        self._wait(lambda: self._has("kafka_round_trip_seconds"), "statistics of the new producers")
+        load.add(1)
+        let_pass(_REPORTS)
+        assert self._has("kafka_round_trip_seconds")
         broker.pause()
         for _ in range(400):
             load.push("content", content("x" * 20_000))
