@@ -54,6 +54,16 @@ def test_a_producer_that_was_replaced_is_forgotten() -> None:
     assert client.queued_records == 2
 
 
+def test_brokers_that_the_client_forgets_in_an_outage_are_shown_as_not_connected() -> None:
+    """It starts from its bootstrap list again; an absent series would hide the outage."""
+    statistics = ProducerStatistics()
+    note = statistics.properties("events")["stats_cb"]
+    for each in (report("one"), report("one") | {"brokers": {}}):
+        note(json.dumps(each))
+    (client,) = statistics.snapshot()
+    assert [(each.name, each.is_connected) for each in client.brokers] == [("a:9092", False), ("b:9092", False)]
+
+
 def test_a_report_of_another_form_is_ignored() -> None:
     """An exception in the callback would come out of the producer's poll, and end the producer."""
     statistics = ProducerStatistics()

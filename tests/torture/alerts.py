@@ -29,10 +29,10 @@ _OUTAGE = 125.0
 _PROGRAM = """
 import pathlib, sys, threading
 from bridge.kafka.producer import IdempotentProducer as Producer
-poll, file = Producer.poll, pathlib.Path(sys.argv.pop(1))
+poll, file, never = Producer.poll, pathlib.Path(sys.argv.pop(1)), threading.Event()
 def stuck(self, timeout):
     while file.exists():
-        threading.Event().wait(0.1)
+        never.wait(0.1)
     return poll(self, timeout)
 Producer.poll = stuck
 from bridge.cli import main
