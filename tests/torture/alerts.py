@@ -19,7 +19,7 @@ from tests.support.topics import alter
 from tests.support.waiting import let_pass, wait_until
 from tests.torture.run import Place
 
-_PATIENCE = 120.0
+_DEADLINE = 120.0
 _STUCK_FOR = 35.0
 """Seconds without a heartbeat: more than the rule allows."""
 _REPORTS = 12.0
@@ -53,7 +53,7 @@ def each_fires(folder: Path) -> None:
         with _bridge(place, mix, "a") as bridge:
             wait_acknowledged(bridge, "load", 3)
             provoked = _Provoked(place, bridge)
-            provoked.servers()
+            provoked.servers(mix)
             provoked.replicas(lambda: _bridge(place, mix, "b"))
             provoked.topic()
             provoked.descriptors()
@@ -73,12 +73,13 @@ class _Provoked:
     well: Scrape = _NOTHING
     """Once all troubles of the servers were counted."""
 
-    def servers(self) -> None:
-        """They are there from the start: a gap, no ids, invalid data, a server that is away, too many sessions."""
+    def servers(self, mix: ScriptedMix) -> None:
+        """A gap, no ids, invalid data and a server that is away from the start; then too many sessions."""
         value = self._value
         self._wait(lambda: value("gaps_total", server="local") > 0, "a gap")
         self._wait(lambda: value("unresumable_total", server="noids") > 0, "a stream that cannot be resumed")
         self._wait(lambda: value("dead_letters_total", server="local", reason="schema") > 0, "a dead letter")
+        mix.list("load", "gap", "dead", "more", "most")
         self._wait(lambda: value("sessions_not_bridged", server="local") > 0, "too many sessions")
         self._wait(lambda: value("sessions", server="refusing", state="refused") > 0, "a refused session")
         self._wait(lambda: value("ready") == 1 and value("shards", state="owned") == 2, "readiness")
@@ -152,7 +153,7 @@ class _Provoked:
     def _value(self, name: str, **labels: str) -> float:
         return Scrape.of(self.bridge).value(f"mix_bridge_{name}", **labels)
 
-    def _wait(self, condition: Callable[[], bool], what: str, deadline: float = _PATIENCE) -> None:
+    def _wait(self, condition: Callable[[], bool], what: str, deadline: float = _DEADLINE) -> None:
         wait_until(condition, deadline, f"{what}, see {self.bridge.log}", 0.2)
 
     def _fires(
@@ -187,7 +188,6 @@ def _serve(mix: ScriptedMix) -> Feed:
 
     without_id = cut(block(None, "content", content("no id")))
     mix.serve({"load": (load := Feed(3)), "gap": with_gap, "dead": broken})
-    mix.list("load", "gap", "dead", "more", "most")
     mix.streams |= {"n": without_id, "r": without_id}
     return load
 
