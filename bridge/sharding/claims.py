@@ -25,6 +25,8 @@ _RETRY = 1.0
 """Seconds until the next attempt after Kafka refused one: a missing topic may be back by then."""
 _STALE = 3600.0
 """Seconds without a claim after which the producer is replaced: brokers forget one that is idle for long."""
+_STUCK = 60.0
+"""Seconds without an answer to a claim after which another producer writes it."""
 _LARGEST = 64 * 1024
 """Bytes of a request: a claim has some hundred, and every topic accepts this."""
 
@@ -36,6 +38,13 @@ class _Attempt:
     is_acknowledged: bool = False
     error: str | None = None
     retry_at: float = inf
+    written_at: float = inf
+    """When the client took it."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its answer is still to come."""
+        return not self.is_acknowledged and self.retry_at == inf
 
 
 class ClaimWriter:
@@ -76,7 +85,7 @@ class ClaimWriter:
         attempt = self._written[shard] = _Attempt(numbered)
         report = partial(self._report, shard, attempt)
         producer = self.prepare()
-        self._used_at = self._clock()
+        self._used_at = attempt.written_at = self._clock()
         try:
             producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], unix_ms(), report, shard)
         except ProduceFailed as failure:
@@ -111,7 +120,7 @@ class ClaimWriter:
         """Run the delivery reports, and retry what Kafka refused. Never waits."""
         if self._producer is not None:
             self._producer.poll(0)
-            self._replace_if_fatal(self._producer)
+            self._replace_if_useless(self._producer)
         self.prepare()
         now = self._clock()
         for shard, attempt in tuple(self._written.items()):
@@ -146,14 +155,17 @@ class ClaimWriter:
         self._was_refused = True
         log.warning("a shard's claim was not written: retrying", shard=shard, error=error, limited=True)
 
-    def _replace_if_fatal(self, producer: IdempotentProducer) -> None:
-        if producer.fatal is None:
+    def _replace_if_useless(self, producer: IdempotentProducer) -> None:
+        """Replace a producer that failed for good, or is stuck: it may answer nothing although Kafka is there."""
+        is_stuck = any(self._clock() - each.written_at > _STUCK for each in self._written.values() if each.is_awaited)
+        why = producer.fatal or (f"no answer for {_STUCK:g} s" if is_stuck else None)
+        if why is None:
             return
         self._producer = None
         producer.abandon()
         for shard, attempt in self._written.items():
             if not attempt.is_acknowledged:
-                self._failed(shard, attempt, producer.fatal)
+                self._failed(shard, attempt, why)
 
 
 def _ignore(_error: ProduceError | None, _message: object) -> None:

@@ -95,7 +95,7 @@ def test_a_producer_is_ready_before_it_is_needed_and_replaced_when_it_was_idle_f
     writer.prepare()
     writer.write(0, CLAIM)
     assert len(kafka.producers) == 1
-    kafka.now += 5000
+    writer._used_at -= 5000
     writer.turn()
     assert len(kafka.producers) == 1
     kafka.sent[0].answer()
@@ -143,3 +143,23 @@ def test_a_forgotten_claim_is_not_written_again(kafka: Kafka) -> None:
     writer.turn()
     assert len(kafka.sent) == 2
     assert kafka.producers[0].is_abandoned
+
+
+def test_a_claim_without_an_answer_is_written_by_another_producer(kafka: Kafka) -> None:
+    """A client may be stuck although Kafka is there; one that was answered, or refused, does not count."""
+    writer = kafka.writer()
+    writer.write(1, CLAIM)
+    kafka.sent[0].answer()
+    kafka.now += 100.0
+    writer.write(2, CLAIM)
+    kafka.now += 59.0
+    writer.turn()
+    assert len(kafka.producers) == 1
+    kafka.now += 2.0
+    writer.turn()
+    assert kafka.producers[0].is_abandoned
+    assert "no answer for 60 s" in (writer.missing(2) or "")
+    kafka.now += 1.1
+    writer.turn()
+    assert [each.shard for each in kafka.sent] == [1, 2, 2]
+    assert len(kafka.producers) == 2
