@@ -105,7 +105,7 @@ class ExactlyOnce:
 
     @property
     def waiting(self) -> Waiting:
-        waiting = [shard.progress.waiting for shard in self._shards.copy().values() if not shard.senders.is_settled]
+        waiting = [shard.progress.waiting for shard in self._shards.copy().values()]
         return Waiting(max((each.seconds for each in waiting), default=0.0), any(each.is_throttled for each in waiting))
 
     @property

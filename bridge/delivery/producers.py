@@ -85,8 +85,11 @@ class Producers:
         has_outstanding = any(each.outstanding for each in self._all())
         if has_answers:
             self._stuck_after = _STUCK
-        if has_answers or not (waits or has_outstanding):
-            self.progress.note()
+        is_idle = not (waits or has_outstanding)
+        if has_answers or is_idle:
+            self.progress.note(is_idle=is_idle)
+        else:
+            self.progress.begin()
         if has_answers or not has_outstanding:
             self._stuck_at = now + self._stuck_after
         waiting = self.progress.waiting

@@ -16,7 +16,7 @@ class Waiting(NamedTuple):
     """What waits at one moment."""
 
     seconds: float
-    """For so long something waited, and nothing was acknowledged; about 0 if nothing waits."""
+    """For so long something waited, and nothing was acknowledged; 0 if nothing waits."""
     is_throttled: bool
     """A client quota of Kafka delays delivery, or did a moment ago."""
 
@@ -26,11 +26,17 @@ class Progress:
 
     def __init__(self) -> None:
         self._at = monotonic()
+        self._is_idle = True
         self._throttled_until = -inf
 
-    def note(self) -> None:
-        """Kafka acknowledged something, or nothing waits."""
-        self._at = monotonic()
+    def begin(self) -> None:
+        """Something waits from now on, if nothing did before."""
+        if self._is_idle:
+            self.note()
+
+    def note(self, *, is_idle: bool = False) -> None:
+        """Kafka acknowledged something; ``is_idle``: or nothing waits."""
+        self._at, self._is_idle = monotonic(), is_idle
 
     def note_throttle(self, throttle: Throttle) -> None:
         """Keep what a producer knows about quotas, also when it is replaced."""
@@ -45,4 +51,4 @@ class Progress:
     def waiting(self) -> Waiting:
         """What waits now."""
         now = monotonic()
-        return Waiting(now - self._at, now < self._throttled_until + _AFTER_THROTTLE)
+        return Waiting(0.0 if self._is_idle else now - self._at, now < self._throttled_until + _AFTER_THROTTLE)

@@ -155,7 +155,7 @@ class ShardThread:
     def _between(self, producer: TransactionalProducer) -> None:
         """The present transaction is empty, or there is none."""
         if self.senders.is_settled:
-            self.progress.note()
+            self.progress.note(is_idle=True)
         if self._is_renewal_due:
             self._renew(producer)
         else:
@@ -174,6 +174,7 @@ class ShardThread:
                 self._transaction.join(producer, sender)
         if requests:
             self._budget.wake()
+            self.progress.begin()
 
     def _end_transaction(self, producer: TransactionalProducer) -> None:
         moved = self._transaction.finish_parts()

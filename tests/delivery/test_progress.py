@@ -11,6 +11,7 @@ import pytest
 from bridge.delivery import producers as producers_module
 from bridge.delivery import progress, transaction
 from bridge.delivery.producers import Producers
+from bridge.delivery.progress import Progress
 from bridge.delivery.transaction import Flushed, Transaction
 from bridge.kafka import throttle
 from bridge.kafka.producer import IdempotentProducer, Role
@@ -120,6 +121,7 @@ def test_producers_that_acknowledge_nothing_for_a_minute_are_replaced(some: Set)
     """Metadata shows leaders. If that does not help, the next replacement comes later."""
     some.turn()
     produce(some)
+    some.turn()
     assert some.turn(59.0) is None
     assert "nothing was acknowledged for 61 s" in str(some.turn(2.0))
     assert some.turn(119.0) is None
@@ -146,6 +148,23 @@ def test_producers_without_anything_to_send_are_not_replaced(some: Set) -> None:
 
 def test_what_waits_to_be_produced_is_reported_and_no_reason_for_other_producers(some: Set) -> None:
     """A topic may be missing, or the owner of a shard unknown."""
-    some.turn()
+    some.turn(waits=True)
     assert some.turn(100.0, waits=True) is None
     assert some.producers.progress.waiting.seconds == 100.0
+
+
+def test_nothing_waits_before_something_does(clock: Clock) -> None:
+    """A shard that is being acquired has acknowledged nothing, and nothing of it waits."""
+    one = Progress()
+    clock.now += 100.0
+    assert one.waiting.seconds == 0.0
+    one.begin()
+    clock.now += 40.0
+    one.begin()
+    assert one.waiting.seconds == 40.0
+    one.note()
+    clock.now += 5.0
+    assert one.waiting.seconds == 5.0
+    one.note(is_idle=True)
+    clock.now += 5.0
+    assert one.waiting.seconds == 0.0
