@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, Secret, SecretStr
 
 from bridge.observe.logs import Redaction, configure
+from bridge.settings.properties import is_secret
 
 if TYPE_CHECKING:
     from bridge.settings import Loaded, Settings
@@ -35,17 +36,25 @@ def start_command_logging(settings: Settings) -> None:
         logging.getLogger("bridge.kafka.librdkafka").setLevel(logging.CRITICAL)
 
 
-def secrets_of(tree: BaseModel) -> Iterator[str]:
+def secrets_of(settings: Settings) -> Iterator[str]:
     """Every secret text of the settings: of a URL only its password, of other texts those that are not numbers."""
-    for value in _leaves(tree):
-        if isinstance(value, SecretStr):
+    properties = settings.kafka.properties
+    shown = {id(value) for name, value in properties.items() if not is_secret(name)}
+    for value in _leaves(settings):
+        if isinstance(value, SecretStr) and id(value) not in shown:
             text = value.get_secret_value()
             if text.lower() not in _NOT_SECRET and not text.replace(".", "").isdigit():
                 yield text
-        elif isinstance(value, Secret):
-            password = urlsplit(str(value.get_secret_value())).password
-            if password:
-                yield from {password, unquote(password)}
+        elif isinstance(value, Secret | SecretStr):
+            yield from _password_of(str(value.get_secret_value()))
+
+
+def _password_of(url: str) -> set[str]:
+    try:
+        password = urlsplit(url).password
+    except ValueError:  # a property that is no URL
+        return set()
+    return {password, unquote(password)} if password else set()
 
 
 def secrets_of_files(loaded: Loaded) -> Iterator[str]:

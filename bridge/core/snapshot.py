@@ -178,6 +178,7 @@ class BridgeSnapshot:
     kafka_last_answer_age: float | None  # an acknowledgement or an answer to a probe
     waits_for: float = 0.0  # seconds for which something waited and Kafka acknowledged nothing; 0: nothing waits
     is_throttled: bool = False  # a client quota of Kafka delays delivery
+    kafka_failure: str | None = None  # the last known reason why Kafka does not answer, and the fix
     delivers: bool = True  # False: a bug ended the delivery thread, and the process is about to end
     sessions: tuple[SessionSnapshot, ...] = ()
     servers: Mapping[str, ServerSnapshot] = field(default_factory=dict)

@@ -80,6 +80,8 @@ class Daemon:
         self._schema_ids = SchemaIds(settings)
         self._sources = {name: Source(name, settings, self._schema_ids.found) for name in settings.servers}
         self._pipeline: Pipeline | None = None
+        self._kafka_failure: str | None = None
+        """Why Kafka was not ready at the last attempt of the start."""
         self._has_started = False
         """Whether all assigned shards are restored."""
         self.http_port: int | None = None
@@ -174,6 +176,7 @@ class Daemon:
             except Unreachable as error:
                 if self._budget.is_used_up():
                     raise
+                self._kafka_failure = str(error)
                 delay = _KAFKA_RETRY.delay(failures)
                 log.warning("Kafka is not ready: retrying", detail=str(error), retry_in=delay, limited=True)
             self._wait(delay)
@@ -227,6 +230,7 @@ class Daemon:
             buffer_limit=settings.delivery.max_buffer_bytes,
             checkpoints_written=0,
             kafka_last_answer_age=None,
+            kafka_failure=self._kafka_failure,
             loops=self._heartbeats.ages(),
             replica=Replica(),
             taken_at_ms=unix_ms(),
@@ -247,6 +251,7 @@ class Daemon:
             kafka_last_answer_age=None if answered_at is None else now - answered_at,
             waits_for=waiting.seconds,
             is_throttled=waiting.is_throttled,
+            kafka_failure=pipeline.coordinator.kafka_failure,
             delivers=delivery.bug is None,
             sessions=pipeline.supervisor.sessions(now),
             loops={**starting.loops, "sessions": pipeline.supervisor.readers.age},

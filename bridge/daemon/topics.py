@@ -233,6 +233,8 @@ def prepare_topics(settings: Settings, clients: ClientProperties) -> TopicLimits
     config = clients.of("mix-bridge")
     admin = TopicAdmin(config)
     limits = prepare(settings, admin)
+    for detail in admin.unreachable_brokers():
+        log.warning("a broker cannot be reached", detail=detail)
     if settings.delivery.guarantee == "exactly_once":
         try_transactions(config, trial_transactional_id(settings.namespace), _TRIAL)
     return replace(limits, brokers=admin.brokers())

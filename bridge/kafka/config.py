@@ -16,6 +16,7 @@ from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.live_config import plain
 from bridge.settings.model import KafkaSettings
+from bridge.settings.properties import is_secret
 
 _KNOWN = re.compile(
     r"enable\.gapless\.guarantee is experimental"  # the bridge sets it itself
@@ -98,16 +99,32 @@ def settings_judged() -> Iterator[None]:
         error = error_of(exception)
         if error is None or error.code() != KafkaError._INVALID_ARG:
             raise
-        named = re.search(r'property:? "([^"]+)"', error.str())
-        key = f"kafka.properties.{named[1]}" if named else "kafka"
-        what = (
-            _QUOTED.sub("the given value", error.str())
-            if named is None
-            else "the Kafka client does not know it, or its value"
+        raise _mistake(error.str()) from None
+
+
+def _mistake(text: str) -> SettingsError:
+    """Return the error for a configuration that the client refuses. Values of secret properties are left out."""
+    if (build := _NO_MECHANISM.search(text)) is not None:
+        allowed = ", ".join(build[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512").split())
+        return SettingsError.of(
+            "kafka.sasl_mechanism", f"this build of the Kafka client has no {build[1]}; allowed: {allowed}"
         )
-        raise SettingsError.of(key, f"{what}; allowed: the properties of librdkafka's CONFIGURATION.md") from None
+    if (value := _INVALID_VALUE.search(text)) is not None and not is_secret(value[2]):
+        return SettingsError.of(
+            f"kafka.properties.{value[2]}", f"the Kafka client does not know the value {value[1]}; {_REFERENCE}"
+        )
+    if (missing := _MANDATORY.search(text)) is not None:
+        return SettingsError.of(f"kafka.properties.{missing[1]}", f"is mandatory {missing[2]}; {_REFERENCE}")
+    named = re.search(r'property:? "([^"]+)"', text)
+    key = f"kafka.properties.{named[1]}" if named else "kafka"
+    what = _QUOTED.sub("the given value", text) if named is None else "the Kafka client does not know it, or its value"
+    return SettingsError.of(key, f"{what}; {_REFERENCE}")
 
 
+_REFERENCE = "allowed: the properties of librdkafka's CONFIGURATION.md"
+_NO_MECHANISM = re.compile(r"No provider for SASL mechanism (\S+): .*Current build options: (.*)")
+_INVALID_VALUE = re.compile(r'Invalid value ("[^"]*") for configuration property "([^"]+)"')
+_MANDATORY = re.compile(r"`([a-z.]+)` is mandatory (when .*)")
 _QUOTED = re.compile(r'"[^"]*"')
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from bridge.clock import monotonic
 from bridge.errors import Unreachable
+from bridge.kafka.advertised import Advertised
+from bridge.settings.addresses import mask_credentials
 
 _ATTEMPT = 0.5
 """Seconds of one request for metadata: the client reports the errors it met only between two requests."""
@@ -20,10 +23,14 @@ _ATTEMPT = 0.5
 class ConnectionFailure(Enum):
     """The kind of failure; earlier ones say more about the cause, because the connection got further."""
 
+    TOKEN = auto()
+    """The token endpoint (OAUTHBEARER) gave no token."""
     LOGIN = auto()
     TLS = auto()
     PROTOCOL = auto()
     """Another program than a Kafka broker answers, or another kind of listener."""
+    ADVERTISED = auto()
+    """A bootstrap broker answered; the address that a broker advertises cannot be reached."""
     REFUSED = auto()
     NAME = auto()
     SILENT = auto()
@@ -31,12 +38,16 @@ class ConnectionFailure(Enum):
 
 
 REMEDIES = {
+    ConnectionFailure.TOKEN: "check kafka.properties.sasl.oauthbearer.token.endpoint.url, the client id and the client"
+    " secret, and that this machine reaches the endpoint",
     ConnectionFailure.LOGIN: "check kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password, and that the"
     " listener uses SASL (kafka.security_protocol)",
     ConnectionFailure.TLS: "check kafka.ssl_ca_file (the authority of the brokers' certificates), the host name in"
     " kafka.bootstrap_servers, and that the listener uses TLS (kafka.security_protocol)",
     ConnectionFailure.PROTOCOL: "another program listens there, or this listener requires another"
     " kafka.security_protocol",
+    ConnectionFailure.ADVERTISED: "correct advertised.listeners of the broker, or open the network from this machine to"
+    " that address",
     ConnectionFailure.REFUSED: "no program listens there: start Kafka, or correct kafka.bootstrap_servers",
     ConnectionFailure.NAME: "this machine cannot resolve the host name: correct kafka.bootstrap_servers, or the"
     " resolver",
@@ -63,14 +74,56 @@ class NotReached(Unreachable):
         self.detail = detail
 
 
-def connection_failure_of(errors: Sequence[ClientError], waited: float) -> tuple[ConnectionFailure, str]:
+class Destinations(NamedTuple):
+    """The addresses in a client's configuration."""
+
+    bootstrap: frozenset[str] = frozenset()
+    token_endpoint: str = ""
+    """Without credentials and query."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Destinations:
+        """Return the addresses in a configuration by librdkafka's names."""
+        brokers = (each.strip() for each in str(config.get("bootstrap.servers", "")).split(","))
+        with_port = (each if _PORT.search(each) else f"{each}:9092" for each in brokers)
+        endpoint = mask_credentials(str(config.get("sasl.oauthbearer.token.endpoint.url", "")))
+        return cls(frozenset(with_port), endpoint.partition("?")[0])
+
+
+_PORT = re.compile(r":\d+$")
+
+
+def connection_failure_of(
+    errors: Iterable[ClientError], waited: float, destinations: Destinations
+) -> tuple[ConnectionFailure, str]:
     """Return the error of the connection that got furthest. Pure."""
-    kinds = [(_kind(each), each) for each in errors if each.code != KafkaError._ALL_BROKERS_DOWN]
-    if not kinds:
+    found = [_judged(each, destinations) for each in errors if each.code != KafkaError._ALL_BROKERS_DOWN]
+    if not found:
         return ConnectionFailure.SILENT, f"no answer within {waited:g} s"
     # One broker of several that refuses a login says more than the others, which are down.
-    kind, error = min(kinds, key=lambda one: one[0].value)
-    return kind, _CLIENT_STATE.sub("", error.text)
+    return min(found, key=lambda one: one[0].value)
+
+
+def _judged(error: ClientError, destinations: Destinations) -> tuple[ConnectionFailure, str]:
+    """Return the kind and the text of one error."""
+    kind, text = _kind(error), _CLIENT_STATE.sub("", error.text)
+    if text.startswith(_WITHOUT_LOGIN):
+        refused = "refused the connection" if "connect" in text.lower() else "refused to give a token"
+        reason = text.removeprefix(_WITHOUT_LOGIN)
+        return ConnectionFailure.TOKEN, f"token endpoint {destinations.token_endpoint} {refused}: {reason}"
+    if kind in _NOT_CONNECTED and (advertised := _ADVERTISED.match(text)) is not None:
+        address, broker, why = advertised.groups()
+        if address not in destinations.bootstrap:
+            return ConnectionFailure.ADVERTISED, Advertised(int(broker), address).unreachable(why)
+    return kind, text
+
+
+_WITHOUT_LOGIN = "Failed to acquire SASL OAUTHBEARER token: "
+_ADVERTISED = re.compile(r"(\S+:\d+)/(\d+): (.*(?:[Cc]onnect|resolve).*)")
+"""An error about a broker by its number: the client learned its address from another one."""
+_NOT_CONNECTED = frozenset(
+    {ConnectionFailure.REFUSED, ConnectionFailure.NAME, ConnectionFailure.SILENT, ConnectionFailure.OTHER}
+)
 
 
 _BY_CODE = {
@@ -99,11 +152,17 @@ def _kind(error: ClientError) -> ConnectionFailure:
     return ConnectionFailure.PROTOCOL if is_other_protocol else ConnectionFailure.OTHER
 
 
-class ClientErrors:
-    """The errors that one client reported. Thread rule: the thread that polls the client."""
+_KEPT = 50
+"""Errors of one client: far more than a cluster causes between two requests."""
 
-    def __init__(self) -> None:
-        self._errors: list[ClientError] = []
+
+class ClientErrors:
+    """The errors that one client reported. Thread rule: the thread that polls the client, except for ``cause``."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """``config``: the client's, by librdkafka's names."""
+        self._destinations = Destinations.of(config)
+        self._errors: deque[ClientError] = deque(maxlen=_KEPT)
 
     def note(self, error: KafkaError) -> None:
         """Remember an error; the client's ``error_cb``."""
@@ -118,9 +177,19 @@ class ClientErrors:
         """Whether the client has no broker left to try."""
         return any(each.code == KafkaError._ALL_BROKERS_DOWN for each in self._errors)
 
+    @property
+    def cause(self) -> str | None:
+        """Why Kafka does not answer, and the fix; None without an error (any thread)."""
+        errors = tuple(self._errors)
+        if not errors:
+            return None
+        connection_failure, detail = connection_failure_of(errors, 0.0, self._destinations)
+        is_known = any(each.code != KafkaError._ALL_BROKERS_DOWN for each in errors)
+        return f"{detail}; {REMEDIES[connection_failure]}" if is_known else None
+
     def as_error(self, waited: float, doing: str) -> NotReached:
         """Return why Kafka did not answer within so many seconds, as far as the client knows."""
-        connection_failure, detail = connection_failure_of(self._errors, waited)
+        connection_failure, detail = connection_failure_of(self._errors, waited, self._destinations)
         return NotReached(connection_failure, f"{doing}{detail}")
 
 

@@ -17,6 +17,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata, decode, encode
 from bridge.kafka.config import client_logger, settings_judged, slower_reconnects
+from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.group import read_members_metadata
 from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
@@ -71,12 +72,16 @@ class GroupListener(Protocol):
 class GroupConsumer:
     """One member. Thread rule: one thread."""
 
-    def __init__(self, settings: GroupSettings, listener: GroupListener) -> None:
-        """Raises ``SettingsError`` for settings that the client refuses."""
+    def __init__(self, settings: GroupSettings, listener: GroupListener, errors: ClientErrors) -> None:
+        """``errors`` has what the client reported since the group's last answer.
+
+        Raises ``SettingsError`` for settings that the client refuses.
+        """
         self._settings = settings
         self._listener = listener
         self.fatal: str | None = None
         """Why the client cannot continue: another process has its name, or librdkafka failed."""
+        self._errors = errors
         self._is_expelled = False
         self._member_id: str | None = None
         """The id under which the group assigned the partitions."""
@@ -158,10 +163,13 @@ class GroupConsumer:
         self._committed(member.heartbeat, error, is_member=is_member)
 
     def _committed(self, heartbeat: int, error: KafkaError | None, *, is_member: bool) -> None:
+        if is_member:
+            self._errors.clear()
         self._listener.on_committed(heartbeat, is_member=is_member)
         self._note(error)
 
     def _on_error(self, error: KafkaError) -> None:
+        self._errors.note(error)
         if error.fatal():
             self.fatal = in_words(error)
 
@@ -193,6 +201,7 @@ class GroupConsumer:
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
+        self._errors.clear()
         if consumer.memberid() != self._member_id:
             self._member_id, self._last_of_former = consumer.memberid(), self._last_heartbeat
         self._listener.on_assigned(_numbers(partitions))

@@ -24,8 +24,9 @@ from confluent_kafka.admin import (
 from confluent_kafka.admin import TopicDescription as ClientDescription
 
 from bridge.errors import Mistake, SettingsError, Unreachable
+from bridge.kafka.advertised import advertised_by, unreachable_brokers
 from bridge.kafka.config import admin_client, answer_of, unreachable
-from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
+from bridge.kafka.connection_failures import ClientErrors, ConnectionFailure, NotReached, cluster_metadata
 from bridge.kafka.errors import code_of, error_of, in_words
 from bridge.kafka.live_config import follow, plain
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, limits_of, plan
@@ -34,6 +35,9 @@ from bridge.settings.model import Settings
 _TIMEOUT = 10.0
 _DESCRIBE = 3.0
 """Seconds for the first request to Kafka: a signal and the start budget are checked only between two requests."""
+_METADATA, _CONNECT = 2.0, 2.0
+"""Seconds for the list of the brokers, and for a connection to each of them."""
+_DESCRIBING = "Kafka: describing the topics: "
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 """The topic id that brokers without topic ids return."""
 
@@ -44,7 +48,7 @@ class TopicAdmin:
     def __init__(self, config: Mapping[str, Any], timeout: float = _DESCRIBE) -> None:
         """``timeout``: seconds for one request that describes topics. Raises ``SettingsError``."""
         self._timeout = timeout
-        self._errors = ClientErrors()
+        self._errors = ClientErrors(config)
         self._config = config
         self._admin: AdminClient
         self.renew()
@@ -61,7 +65,20 @@ class TopicAdmin:
 
     def brokers(self) -> int:
         """Return how many brokers the cluster has. Raises ``NotReached``."""
-        return len(cluster_metadata(self._admin, self._errors, self._timeout).brokers)
+        try:
+            return len(cluster_metadata(self._admin, self._errors, self._timeout).brokers)
+        except NotReached as failure:
+            raise self._explained(failure, "") from failure
+
+    def unreachable_brokers(self) -> tuple[str, ...]:
+        """Return one line for each broker whose advertised address cannot be reached; nothing without an answer."""
+        return unreachable_brokers(advertised_by(plain(self._config), _METADATA), _CONNECT)
+
+    def _explained(self, failure: NotReached, doing: str) -> NotReached:
+        """Name the advertised addresses that are silent: the client reports them only after 30 s."""
+        is_silent = failure.connection_failure is ConnectionFailure.SILENT
+        lines = self.unreachable_brokers() if is_silent else ()
+        return NotReached(ConnectionFailure.ADVERTISED, doing + "; ".join(lines)) if lines else failure
 
     def describe(self, planned: Sequence[TopicPlan], *, operations: bool = False) -> dict[str, TopicDescription | None]:
         """Return the topics by name: None for a missing one, no entry for one that the bridge may not describe.
@@ -155,7 +172,7 @@ class TopicAdmin:
         if code_of(exception) not in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}:
             return unreachable(f"describing topic {name}", exception)
         self._admin.poll(0)  # the answer itself only says that there was none; this calls back with the reasons
-        return self._errors.as_error(self._timeout, "Kafka: describing the topics: ")
+        return self._explained(self._errors.as_error(self._timeout, _DESCRIBING), _DESCRIBING)
 
     def _configs(self, names: Sequence[str]) -> dict[str, Mapping[str, str] | None]:
         """Return the settings of topics, without a topic that was deleted a moment after it was described."""

@@ -12,12 +12,14 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, OffsetSpec
 
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka.config import admin_client, unreachable
+from bridge.kafka.config import admin_client, answer_of, unreachable
 from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
 from bridge.kafka.live_config import plain
 from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, StoredRecord, partition_of, stored_record
 
 _TIMEOUT = 10.0
+_GRACE = 1.0
+"""Seconds: the client's own time-out comes first, and says more."""
 _POLL = 0.2
 """Seconds of one wait for a record."""
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -73,7 +75,7 @@ def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: in
     Topics that do not exist, or that the bridge may not describe, are left out. Raises ``Unreachable``,
     ``SettingsError``.
     """
-    errors = ClientErrors()
+    errors = ClientErrors(config)
     admin = admin_client(plain(config) | {"error_cb": errors.note})
     try:
         partitions = _partitions(cluster_metadata(admin, errors, _TIMEOUT, "Kafka: "), topics)
@@ -95,7 +97,9 @@ def _partitions(cluster: ClusterMetadata, topics: Sequence[str]) -> list[Partiti
 def _offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
     specs = {TopicPartition(*each): spec for each in partitions}
     answers: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(specs, request_timeout=_TIMEOUT) if specs else {}
-    return {(each.topic, each.partition): future.result().offset for each, future in answers.items()}
+    return {
+        (each.topic, each.partition): answer_of(future, _TIMEOUT + _GRACE).offset for each, future in answers.items()
+    }
 
 
 def _offset_range(partition: Partition, earliest: int, latest: int, later: int | None) -> OffsetRange:

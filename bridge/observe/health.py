@@ -154,8 +154,8 @@ def _kafka(snapshot: BridgeSnapshot) -> Check:
     if age is not None and age < KAFKA_LIMIT:
         return Check("kafka", ok=True, detail=f"answered {age:.1f} s ago")
     silent = "has not answered yet" if age is None else f"last answered {age:.1f} s ago (limit {KAFKA_LIMIT:g} s)"
-    advice = "check that the brokers of kafka.bootstrap_servers run and can be reached; the bridge keeps retrying"
-    return Check("kafka", ok=False, detail=f"{silent}: {advice}")
+    advice = "check that the brokers of kafka.bootstrap_servers run and can be reached"
+    return Check("kafka", ok=False, detail=f"{silent}: {snapshot.kafka_failure or advice}; the bridge keeps retrying")
 
 
 def _topics(snapshot: BridgeSnapshot) -> tuple[Check, ...]:

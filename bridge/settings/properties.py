@@ -70,3 +70,20 @@ def refusal(name: str) -> str | None:
         return f"has its own key; allowed: {OWN_KEY[name]}"
     why = next((why for pattern, why in _PATTERNS if pattern.fullmatch(name)), None)
     return None if why is None else f"is set by the bridge: {why}; allowed: other properties of librdkafka"
+
+
+_SECRET = re.compile(r"password|passphrase|secret|assertion|jaas|\.pem$|oauthbearer\.config$|^ssl[._]key$")
+_NUMBER_OR_WORD = re.compile(
+    r"client\.(id|rack|dns\.lookup)|debug|log_level|.*\.(ms|s|k?bytes|messages|max|size|level|enable|method|scope|family"
+    r"|algorithm|location|url)"
+)
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of a property must not be in any text."""
+    return _SECRET.search(name) is not None
+
+
+def is_public(name: str) -> bool:
+    """Whether the value of a property may be shown with the settings: an unknown property's may not."""
+    return not is_secret(name) and _NUMBER_OR_WORD.fullmatch(name) is not None

@@ -151,6 +151,20 @@ def _sasl_login(settings: Settings) -> Iterator[Finding]:
         yield Finding(password, message, (mechanism, file))
 
 
+def _oauth_tokens(settings: Settings) -> Iterator[Finding]:
+    """Without a source of tokens the client waits for one for ever, and says nothing."""
+    kafka, properties = settings.kafka, ("kafka", "properties")
+    chosen = {name: value.get_secret_value().strip().lower() for name, value in kafka.properties.items()}
+    has_source = "oidc" in chosen.get(_METHOD, "") or chosen.get("enable.sasl.oauthbearer.unsecure.jwt") == "true"
+    if kafka.sasl_mechanism == "OAUTHBEARER" and not has_source:
+        names = f"{_METHOD} = oidc, sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id and"
+        allowed = f"with {dotted(properties)}.{names} sasl.oauthbearer.client.secret"
+        yield Finding(("kafka", "sasl_mechanism"), f"has no source of tokens; allowed: {allowed}", (properties,))
+
+
+_METHOD = "sasl.oauthbearer.method"
+
+
 def _kafka_tls(settings: Settings) -> Iterator[Finding]:
     kafka, protocol = settings.kafka, ("kafka", "security_protocol")
     certificate, key = ("kafka", "ssl_cert_file"), ("kafka", "ssl_key_file")
@@ -237,6 +251,7 @@ def _topic_config(settings: Settings) -> Iterator[Finding]:
 _RULES = (
     _sasl,
     _sasl_login,
+    _oauth_tokens,
     _kafka_tls,
     _http_tls,
     _properties,

@@ -194,7 +194,9 @@ class ShardCoordinator:
         troubles = [f"shard {each.number}: {each.trouble}" for each in self._snapshots() if each.trouble]
         if troubles:
             return "; ".join(troubles)
-        return "the group has not assigned any shards" if not self._membership.has_joined else "shards are being read"
+        waits = "the group has not assigned any shards" if not self._membership.has_joined else "shards are being read"
+        cause = self._membership.connection_failure
+        return waits if cause is None else f"{waits}: {cause}"
 
     @property
     def restored(self) -> int:
@@ -250,6 +252,11 @@ class ShardCoordinator:
         self._reader.join(deadline)
 
     # Any thread
+
+    @property
+    def kafka_failure(self) -> str | None:
+        """Why Kafka does not answer the group's client."""
+        return self._membership.connection_failure
 
     def snapshot(self) -> Replica:
         has_joined = self._membership.has_joined

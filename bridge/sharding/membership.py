@@ -14,6 +14,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic, unix_ms
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, FatalFault, Stopped
+from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
 from bridge.sharding.guarantees import earlier_with_other, mixed
 from bridge.sharding.join_check import JoinCheck
@@ -53,9 +54,15 @@ class Membership:
         self._stopped, self._aborted = threading.Event(), threading.Event()
         self.proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
         self.replicas = ReplicaRegistry()
+        self._errors = ClientErrors(settings.config)
         self._consumer: GroupConsumer
         self._leases: Leases
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
+
+    @property
+    def connection_failure(self) -> str | None:
+        """Why the group does not answer, as far as the client knows (any thread)."""
+        return self._errors.cause
 
     def start(self, leases: Leases) -> None:
         """Join the group as soon as possible."""
@@ -83,7 +90,7 @@ class Membership:
 
     def _run(self) -> None:
         try:
-            self._consumer = GroupConsumer(self._settings, self)
+            self._consumer = GroupConsumer(self._settings, self, self._errors)
             self._participate()
         except Stopped:
             pass

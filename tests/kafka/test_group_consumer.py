@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from bridge.core.records.member_metadata import MemberMetadata, encode
+from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
 
 METADATA = MemberMetadata("pod-1:7", "pod-1", "run", "f", "1")
@@ -58,7 +59,8 @@ class Member:
 
     def __init__(self) -> None:
         self.client, self.listener = Client(), Listener()
-        self.consumer = GroupConsumer(GroupSettings({}, "g", "t", 1, "pod-1", 6.0), self.listener)
+        settings = GroupSettings({}, "g", "t", 1, "pod-1", 6.0)
+        self.consumer = GroupConsumer(settings, self.listener, ClientErrors({}))
         self.consumer._consumer.close()
         self.consumer._consumer = self.client  # type: ignore[assignment]
         self.assign()

@@ -329,7 +329,16 @@ def test_a_login_requires_user_and_password(tmp_path):
         "kafka.sasl_password_file": str(file),
     }
     assert loaded(set=login).kafka.sasl_mechanism == "SCRAM-SHA-256"
-    assert loaded(set={**SASL, "kafka.sasl_mechanism": "OAUTHBEARER"}).kafka.sasl_username is None
+
+
+def test_oauthbearer_needs_a_source_of_tokens():
+    """Without one the client waits for ever and reports nothing."""
+    oauth = {**SASL, "kafka.sasl_mechanism": "OAUTHBEARER"}
+    line = mistake(set=oauth)
+    assert line.startswith("kafka.sasl_mechanism: 'OAUTHBEARER' has no source of tokens; allowed: ")
+    assert "kafka.properties.sasl.oauthbearer.method = oidc" in line
+    for name, value in (("sasl.oauthbearer.method", "oidc"), ("enable.sasl.oauthbearer.unsecure.jwt", "true")):
+        assert loaded(set={**oauth, f"kafka.properties.{name}": value}).kafka.sasl_username is None
 
 
 @pytest.mark.parametrize("name", [*BREAKING.split(), *OWN_KEY])

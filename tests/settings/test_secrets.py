@@ -6,6 +6,7 @@ import logging
 import pytest
 import trustme
 
+from bridge.cli.logs import secrets_of
 from bridge.settings import load_all
 from bridge.settings.show import as_document, as_lines
 from tests.support.settings_sources import loaded, mistake, mistakes
@@ -164,3 +165,23 @@ def test_settings_show_the_origin_of_each_value():
     assert "delivery.checkpoint_interval = 1s" in lines
     assert "topics.lifecycle = mix.lifecycle" in lines
     assert "instance = none" in lines
+
+
+def test_only_secret_properties_are_masked():
+    """A word of another property would otherwise be masked in every line that contains it."""
+    url = "https://user:hunter2@login.example.org/token"
+    properties = {
+        "debug": "broker,topic",
+        "linger.ms": "7",
+        "sasl.oauthbearer.token.endpoint.url": url,
+        "sasl.oauthbearer.client.secret": "hunter2-secret",
+        "x": "hunter2-unknown",
+    }
+    given = {f"kafka.properties.{name}": value for name, value in properties.items()}
+    settings = loaded(set={**SASL, "kafka.sasl_password": "p", **given})
+    assert {"hunter2", "hunter2-secret"} <= set(secrets_of(settings))
+    assert not {"broker,topic", "7", url} & set(secrets_of(settings))
+    shown = as_document(settings)["kafka"]["properties"]
+    assert shown["debug"] == "broker,topic"
+    assert shown["sasl.oauthbearer.token.endpoint.url"] == "https://**********@login.example.org/token"
+    assert shown["sasl.oauthbearer.client.secret"] == shown["x"] == "**********"

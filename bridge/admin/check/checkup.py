@@ -93,14 +93,18 @@ class _Running:
 def _kafka(settings: Settings) -> Iterator[Line]:
     config = client_config(settings.kafka, "mix-bridge-check")
     admin, planned = TopicAdmin(config, _TIMEOUT), plan(settings)
+    unreachable: tuple[str, ...] = ()
     try:
         brokers = counted(admin.brokers(), "broker")
         yield Line("kafka", State.OK, f"{settings.kafka.bootstrap_servers} answers, a cluster of {brokers}")
+        unreachable = admin.unreachable_brokers()
+        yield from map(checks.broker_unreachable, unreachable)
         found = admin.describe(planned, operations=True)
         missing = [each for each in planned if each.name in found and found[each.name] is None]
         objections = admin.objections(missing) if settings.topics.create else {}
     except Unreachable as error:
-        yield checks.kafka_unreachable(error)
+        if not unreachable:  # otherwise the reason is known
+            yield checks.kafka_unreachable(error)
         return
     yield from (checks.topic_line(each, found, objections, settings) for each in planned)
     checkpoints = found.get(settings.topics.checkpoints)

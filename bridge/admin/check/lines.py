@@ -54,6 +54,11 @@ def kafka_unreachable(error: Unreachable) -> Line:
     return Line("kafka", State.FAILED, str(error), REMEDIES[ConnectionFailure.OTHER])
 
 
+def broker_unreachable(detail: str) -> Line:
+    """The address that a broker advertises cannot be reached."""
+    return Line("kafka", State.FAILED, detail, REMEDIES[ConnectionFailure.ADVERTISED])
+
+
 def topic_line(
     planned: TopicPlan,
     found: Mapping[str, TopicDescription | None],
