@@ -52,6 +52,19 @@ def parse_rfc3339(text: str, *, default_zone: tzinfo | None = None) -> int:
     return round(moment.replace(tzinfo=zone).timestamp() * 1000)
 
 
+_NORMAL_DIFFERENCE: Final = 300.0
+"""Seconds between two clocks: a request takes time, and not every machine has NTP."""
+
+
+def clock_difference(ahead: float, other: str) -> str | None:
+    """One line about this machine's clock if it is more than five minutes ahead of another (negative: behind)."""
+    if abs(ahead) <= _NORMAL_DIFFERENCE:
+        return None
+    hours, seconds = divmod(round(abs(ahead)), 3600)
+    amount = f"{hours} h {seconds // 60} min" if hours else f"{seconds // 60} min"
+    return f"the clock of this machine is {amount} {'ahead of' if ahead > 0 else 'behind'} the clock of {other}"
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """A moment by which a wait must end."""

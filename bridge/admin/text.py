@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 
 def timestamp(unix_ms: int) -> str:
-    """``2026-01-31 23:59:59``, in UTC."""
+    """``2026-01-31 23:59:59``, in UTC; a record may be without a time."""
+    if unix_ms < 0:
+        return "at an unknown time"
     return f"{datetime.fromtimestamp(unix_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}"
 
 

@@ -8,7 +8,7 @@ from math import inf
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic, unix_ms
+from bridge.clock import clock_difference, monotonic, unix_ms
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.mix.session_filter import DiscoveryRules, discovered
@@ -48,6 +48,7 @@ class Discovery:
         settings = source.settings
         self._rules = DiscoveryRules(settings.include_subagents, settings.created_within)
         self._stopped = threading.Event()
+        self._has_other_clock = False
         self._failure: str | None = None
         self._skipped: str | None = None
         self._logged_skipped: str | None = None
@@ -103,6 +104,7 @@ class Discovery:
         polled_at = monotonic()  # a session that is gone since then may be in this list nevertheless
         listing = self._api.list(include_subagents=self._rules.include_subagents)
         self._source.record_request(answered=True)
+        self._compare_clocks()
         if self._skipped is not None and self._skipped != self._logged_skipped:  # logged once, not at every poll
             self._log.warning(
                 "some entries of the list of sessions are not used: they are invalid or repeated", detail=self._skipped
@@ -130,6 +132,12 @@ class Discovery:
             self._log.warning("discovery failed: running sessions continue, new ones wait", detail=detail)
         self._failure = detail
         self.lists_none = isinstance(error, NoList)
+
+    def _compare_clocks(self) -> None:
+        problem = clock_difference(self._api.clock_ahead or 0.0, "the server")
+        if problem is not None and not self._has_other_clock:  # logged once, not at every poll
+            self._log.warning("the clocks of this machine and of the server differ", problem=problem)
+        self._has_other_clock = problem is not None
 
     def _report_bug(self, error: Exception) -> None:
         name = f"bug: {type(error).__name__}"

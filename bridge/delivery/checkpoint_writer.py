@@ -17,8 +17,9 @@ from bridge.core.records.lifecycle import LifecycleWriter, WrittenLifecycleEvent
 from bridge.core.records.partitions import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.lease import Lease
-from bridge.kafka.errors import ProduceError, in_full
+from bridge.kafka.errors import ProduceError, in_full, is_for_age
 from bridge.kafka.producer import Produce, ProduceFailed, QueueFull, Report
+from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")
 
@@ -199,6 +200,8 @@ class CheckpointWriter:
 
     def note_trouble(self, error: ProduceError) -> None:
         """Kafka refused a checkpoint."""
+        if is_for_age(error):  # a checkpoint has the present time
+            RECORD_CLOCK.refused()
         text = in_full(self._topics.checkpoints, error)
         if text != self.trouble:  # logged once: each interval tries again
             log.warning("Kafka does not accept a checkpoint: trying again", **self._key.log_fields, error=text)

@@ -26,6 +26,7 @@ from bridge.kafka.errors import (
     scope_of,
 )
 from bridge.kafka.producer import ProduceFailed, QueueFull, Report
+from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")
 
@@ -76,7 +77,7 @@ class Handover:
         self._topic_of = topic_of
         self._request_turn = request_turn
         self._note = note
-        self._is_late = False  # Kafka found a record too old for its topic
+        self._is_late = False  # Kafka refused the time of a record: it is sent again with the present time
         self._has_topic_failed = False
         self._error: ProduceError | None = None
         self._size_refusals = SizeRefusals(session.encoder.limits)
@@ -97,6 +98,8 @@ class Handover:
             return Stage.LOST
         session = self._session
         session.trouble = text = in_full(self._topic(entry, _message), failure)
+        if is_for_age(failure) and self._is_late:  # with the present time: this machine's clock is wrong
+            RECORD_CLOCK.refused()
         self._is_late = self._is_late or is_for_age(failure)
         if is_for_size(failure):
             self._size_refusals.note()

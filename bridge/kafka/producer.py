@@ -13,6 +13,7 @@ from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.throttle import Throttle
+from bridge.kafka.record_clock import RECORD_CLOCK
 
 Report = Callable[[KafkaError | None, Message], None]
 
@@ -65,6 +66,7 @@ def produce_all(
     Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one.
     """
     taken = 0
+    produce = RECORD_CLOCK.producing(produce)
     try:
         for topic, key, value, headers, timestamp_ms, _ in records:
             produce(topic, value, key, partitions[topic], report, None, timestamp_ms, headers)
@@ -184,7 +186,7 @@ class IdempotentProducer:
     ) -> None:
         """Produce one record; raises :class:`QueueFull` or :class:`ProduceFailed`."""
         try:
-            self._produce(topic, value, key, partition, report, None, timestamp_ms, headers)
+            self._produce(topic, value, key, partition, report, None, RECORD_CLOCK.of(timestamp_ms), headers)
         except BufferError as error:
             raise QueueFull from error
         except KafkaException as exception:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka.errors import ProduceError, in_words
+from bridge.kafka.errors import ProduceError, in_words, is_for_age
 from bridge.kafka.producer import IdempotentProducer, ProduceFailed, ProducerSettings, QueueFull, Role
+from bridge.kafka.record_clock import RECORD_CLOCK
 
 
 class Outgoing(NamedTuple):
@@ -52,6 +53,8 @@ class RecordSender:
         self._bytes = 0
         self._answered = monotonic()
         self._is_over = False
+        self._again: list[tuple[Outgoing, Outcome]] = []
+        """Records whose timestamp Kafka refused: they are sent again with another one."""
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
         """Send one record; waits while too many are in flight. Raises ``Unreachable``, ``FatalFault``."""
@@ -65,11 +68,14 @@ class RecordSender:
 
     def settle(self) -> None:
         """Wait until every record is acknowledged or refused; raises as ``send``."""
-        while self._in_flight:
+        while self._in_flight or self._again:
+            again, self._again = self._again, []
+            for record, outcome in again:
+                self.send(record, outcome)
             self._wait()
 
     def _produce(self, record: Outgoing, outcome: Outcome, size: int) -> bool:
-        report = partial(self._report, outcome, size)
+        report = partial(self._report, record, outcome, size)
         try:
             self._producer.produce(
                 record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, record.partition
@@ -83,12 +89,18 @@ class RecordSender:
         self._bytes += size
         return True
 
-    def _report(self, outcome: Outcome, size: int, error: ProduceError | None, _message: object) -> None:
+    def _report(
+        self, record: Outgoing, outcome: Outcome, size: int, error: ProduceError | None, _message: object
+    ) -> None:
         if self._is_over:
             return  # purged: Kafka may have it or not
         self._in_flight -= 1
         self._bytes -= size
         self._answered = monotonic()
+        if error is not None and is_for_age(error) and not RECORD_CLOCK.is_refused:
+            RECORD_CLOCK.refused()
+            self._again.append((record, outcome))
+            return
         outcome(None if error is None else in_words(error))
 
     def _wait(self) -> None:

@@ -24,6 +24,8 @@ CHECKPOINTS_CONFIG: Mapping[str, str] = {
     "min.compaction.lag.ms": "600000",
     # The active segment is never compacted and every start reads the whole topic: small segments keep that short.
     "segment.bytes": "67108864",
+    # The brokers' time: no clock of a bridge makes Kafka refuse a position, and a claim shows whether the clocks agree.
+    "message.timestamp.type": "LogAppendTime",
 }
 
 

@@ -18,6 +18,7 @@ from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
 from bridge.kafka.throttle import Throttle
+from bridge.kafka.record_clock import RECORD_CLOCK
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
 
@@ -170,7 +171,7 @@ class TransactionalProducer:
     ) -> None:
         """Produce one record; ``report`` runs only if it fails. Raises :class:`QueueFull` or :class:`ProduceFailed`."""
         try:
-            self._produce(topic, value, key, partition, report, None, timestamp_ms, headers)
+            self._produce(topic, value, key, partition, report, None, RECORD_CLOCK.of(timestamp_ms), headers)
         except BufferError as error:
             raise QueueFull from error
         except KafkaException as exception:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
-from bridge.clock import Deadline
+from bridge.clock import Deadline, unix_ms
 from bridge.errors import BridgeError, Stopped
 from bridge.http.connection import Cutter
+from bridge.http.dates import http_date
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.transport import Transport
@@ -59,6 +60,9 @@ class SessionsApi:
         self._last: tuple[bytes, Listing] | None = None
         self.skipped = 0
         """Entries of the last list that were skipped."""
+
+        self.clock_ahead: float | None = None
+        """Seconds that this machine's clock is ahead of the server's, by the last response; None: it has no date."""
 
     def list(self, *, include_subagents: bool) -> list[SessionSummary]:
         """The sessions of ``GET /api/sessions``. Raises `ServerUnavailable`, or `Stopped` after `stop`."""
@@ -112,6 +116,8 @@ class SessionsApi:
         transport = self.transport
         deadline = Deadline.after(transport.connect_timeout + transport.read_timeout)
         with transport.get(url, request_headers(self._headers, _HEADERS), self._cutter) as response:
+            date = http_date(response.headers.get("date", ""))
+            self.clock_ahead = None if date is None else unix_ms() / 1000 - date.timestamp()
             if response.status != 200:  # noqa: PLR2004 - the only status with a list or a health report
                 kind = NoList if response.status in _NOT_THERE else ServerUnavailable
                 raise kind(f"{request}: HTTP status {response.status}", answered=True, status=response.status)

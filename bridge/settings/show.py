@@ -12,8 +12,8 @@ from bridge.settings.catalogue import Key, Path, all_keys, dotted
 from bridge.settings.describe import shown
 from bridge.settings.loading import Loaded
 from bridge.settings.model import Settings
-from bridge.settings.quotes import quoted_secrets
 from bridge.settings.properties import is_public
+from bridge.settings.quotes import quoted_secrets
 
 
 def as_lines(loaded: Loaded) -> Iterator[str]:

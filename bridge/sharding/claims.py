@@ -16,8 +16,9 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.records.checkpoint import BadCheckpoint
 from bridge.core.records.claim import CLAIM_KEY, Claim, decode, encode
-from bridge.kafka.errors import ProduceError, in_full
+from bridge.kafka.errors import ProduceError, in_full, is_for_age
 from bridge.kafka.producer import IdempotentProducer, ProduceFailed, ProducerSettings, QueueFull, Role
+from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.kafka")
 
@@ -35,6 +36,8 @@ _LARGEST = 64 * 1024
 class _Attempt:
     claim: Claim
     """With the nonce of this attempt: with two copies of one claim the writer's own checkpoints would look stale."""
+    sent_ms: int
+    """By our clock."""
     is_acknowledged: bool = False
     error: str | None = None
     retry_at: float = inf
@@ -82,12 +85,12 @@ class ClaimWriter:
     def write(self, shard: int, claim: Claim) -> None:
         """Write a claim into this partition; it replaces an earlier one that is on its way."""
         numbered = replace(claim, nonce=f"{claim.nonce}.{next(self._attempts)}")
-        attempt = self._written[shard] = _Attempt(numbered)
+        attempt = self._written[shard] = _Attempt(numbered, unix_ms())
         report = partial(self._report, shard, attempt)
         producer = self.prepare()
         self._used_at = attempt.written_at = self._clock()
         try:
-            producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], unix_ms(), report, shard)
+            producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], attempt.sent_ms, report, shard)
         except ProduceFailed as failure:
             self._failed(shard, attempt, in_full(self._topic, failure.error))
         except QueueFull:
@@ -142,10 +145,13 @@ class ClaimWriter:
     def _is_idle(self) -> bool:
         return all(each.is_acknowledged or each.retry_at < inf for each in self._written.values())
 
-    def _report(self, shard: int, attempt: _Attempt, error: ProduceError | None, _message: object) -> None:
+    def _report(self, shard: int, attempt: _Attempt, error: ProduceError | None, message: Any) -> None:  # noqa: ANN401 - of the client
         if error is None:
             attempt.is_acknowledged, attempt.error = True, None
+            RECORD_CLOCK.compare(message.timestamp(), attempt.sent_ms)
         else:
+            if is_for_age(error):
+                RECORD_CLOCK.refused()
             self._failed(shard, attempt, in_full(self._topic, error))
 
     def _failed(self, shard: int, attempt: _Attempt, error: str) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from bridge.core.identity import sendable
 from bridge.http.connection import Cutter
 from bridge.http.cookies import Cookies
+from bridge.http.dates import http_date
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.request_headers import Headers, request_headers
 from bridge.http.response import Response
@@ -19,7 +20,6 @@ from bridge.sse.reconnection import (
     Disconnected,
     Kind,
     Outcome,
-    http_date,
     outcome_of_head,
     outcome_of_loss,
     parse_retry_after,

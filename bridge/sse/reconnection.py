@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
 from bridge.clock import Backoff
+from bridge.http.dates import http_date
 from bridge.http.errors import ConnectionLost, EndKind
 
 LONGEST_RETRY_AFTER: Final = 600.0
@@ -276,12 +276,3 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return min(float(text[:12]), LONGEST_RETRY_AFTER)
     moment = http_date(text)
     return None if moment is None else min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
-
-
-def http_date(text: str) -> datetime | None:
-    """The time of an HTTP date (RFC 9110, section 5.6.7); None for any other text."""
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date with "-0000" has no zone: it is UTC

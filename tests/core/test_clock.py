@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.clock import Backoff, Deadline, parse_rfc3339, rfc3339
+from bridge.clock import Backoff, Deadline, clock_difference, parse_rfc3339, rfc3339
 
 YEAR_10000_MS = 253_402_300_800_000
 
@@ -55,3 +55,14 @@ def test_a_back_off_doubles_up_to_its_maximum() -> None:
     """Also after so many failures that the power would overflow a float."""
     backoff = Backoff(0.5, 5.0)
     assert [backoff.delay(failures) for failures in (0, 1, 2, 3, 4, 10_000)] == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+def test_only_a_large_difference_of_two_clocks_is_a_problem() -> None:
+    """A request takes time, and dates in HTTP have whole seconds."""
+    assert clock_difference(-300, "the server") is None
+    assert (
+        clock_difference(7260, "the server")
+        == "the clock of this machine is 2 h 1 min ahead of the clock of the server"
+    )
+    behind = clock_difference(-301, "the brokers")
+    assert behind == "the clock of this machine is 5 min behind the clock of the brokers"

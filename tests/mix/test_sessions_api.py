@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
-from bridge.clock import monotonic
+from bridge.clock import clock_difference, monotonic
 from bridge.errors import Stopped
 from bridge.http.transport import Transport
 from bridge.mix.listing import SessionSummary
@@ -32,6 +32,8 @@ class Server:
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.date: str | None = None
+        """The date of each response; None: the present one."""
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.waiting = threading.Event()
         self.released = threading.Event()
@@ -54,6 +56,9 @@ class Server:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return outer.date or super().date_time_string(timestamp)
 
             def log_message(self, *_: object) -> None: ...
 
@@ -138,6 +143,16 @@ def test_a_list_that_has_not_changed_is_not_parsed_again(server: Server) -> None
     server.lists([{"id": "a"}, {"id": "b"}])
     assert len(asked.list(include_subagents=False)) == 2
     assert asked.skipped == 0
+
+
+def test_the_clocks_are_compared_at_each_response(server: Server) -> None:
+    """By its date: a clock that is far ahead makes Kafka refuse every record."""
+    asked = api(server.url)
+    server.lists([])
+    for date, ahead in (("Mon, 05 Jan 2026 10:00:00 GMT", True), (None, False)):
+        server.date = date
+        asked.list(include_subagents=False)
+        assert (clock_difference(asked.clock_ahead or 0.0, "the server") is not None) == ahead
 
 
 def test_skipped_entries_are_reported_and_the_rest_is_listed(server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 
 from bridge.core.records.claim import Claim, decode
 from bridge.kafka.producer import ProduceFailed, QueueFull, Report
@@ -15,13 +15,20 @@ CLAIM = Claim("host:1", "abc", 4, "f00", 0)
 REFUSED = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
+class Stamped:
+    """The message of a report, with its writer's time."""
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 0
+
+
 class Sent(NamedTuple):
     shard: int
     nonce: str
     report: Report
 
     def answer(self, error: KafkaError | None = None) -> None:
-        self.report(error, None)  # type: ignore[arg-type]
+        self.report(error, cast("Message", Stamped()))
 
 
 class Producer:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from bridge.admin.check import lines as checks
 from bridge.admin.check.lines import Line, State
 from bridge.admin.text import counted
-from bridge.clock import monotonic, unix_ms
+from bridge.clock import clock_difference, monotonic, unix_ms
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.http.listening import listen
 from bridge.kafka.broker_limits import BrokerLimits, read_broker_limits
@@ -137,12 +137,17 @@ def _transactions(settings: Settings, config: Mapping[str, Any], limits: BrokerL
 
 def _server(server: MixServer, settings: Settings) -> Iterator[Line]:
     """List the sessions where discovery does. No stream is opened: another reader may disturb a run."""
-    yield (_list_sessions if server.settings.discover else _connect)(server, settings)
-
-
-def _list_sessions(server: MixServer, settings: Settings) -> Line:
+    if not server.settings.discover:
+        yield _connect(server, settings)
+        return
     skipped: list[str] = []
     api = server.api(skipped.append)
+    yield _list_sessions(server, settings, api, skipped)
+    if (problem := clock_difference(api.clock_ahead or 0.0, f"server {server.name}")) is not None:
+        yield checks.clocks_differ(problem)
+
+
+def _list_sessions(server: MixServer, settings: Settings, api: SessionsApi, skipped: Sequence[str]) -> Line:
     rules = DiscoveryRules(server.settings.include_subagents, server.settings.created_within)
     try:
         listing = _within_timeout(api, lambda: api.list(include_subagents=rules.include_subagents))

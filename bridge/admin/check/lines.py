@@ -245,6 +245,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def clocks_differ(problem: str) -> Line:
+    """The clocks of this machine and of a server differ."""
+    hint = "synchronise both (NTP): Kafka refuses records that are message.timestamp.after.max.ms ahead (1 h)"
+    return Line("clock", State.WARNING, problem, hint)
+
+
 def no_answer(subject: str, waited: float) -> Line:
     """A check did not end in time."""
     hint = "check for a firewall, or a resolver that hangs"
