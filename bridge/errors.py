@@ -4,6 +4,7 @@ BridgeError
 ├── SettingsError     fix the settings, then start again: exit code 78
 ├── Unreachable       Kafka, or every server, out of reach for the start budget: exit code 69
 ├── FatalFault        cannot continue, a restart helps: exit code 75
+├── OtherCluster      as FatalFault, and nothing in memory may be delivered any more: exit code 75
 └── Stopped           not a fault: somebody asked this wait to end
 
 Errors of libraries are translated into these, ``from`` the original, at the module that calls the library.
@@ -63,6 +64,12 @@ class Unreachable(BridgeError):
 
 class FatalFault(BridgeError):
     """Going on is impossible here, a new start may succeed."""
+
+    exit_code = EXIT_FATAL
+
+
+class OtherCluster(BridgeError):
+    """Another cluster answers: what is in memory belongs to the former one."""
 
     exit_code = EXIT_FATAL
 

@@ -181,7 +181,8 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     coordinator = ShardCoordinator.of(
         settings, clients, count, delivery, supervisor.shards, heartbeats.record, wake, measurements.durations
     )
-    topics = watch(settings, clients, limits, Followers(delivery.renew_clients, coordinator.rewrite_checkpoints))
+    followers = Followers(delivery.renew_clients, coordinator.rewrite_checkpoints, coordinator.cluster_changed)
+    topics = watch(settings, clients, limits, followers)
     return Pipeline(delivery, supervisor, coordinator, topics, measurements)
 
 

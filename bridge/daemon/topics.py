@@ -45,6 +45,8 @@ class Followers(NamedTuple):
     """Gets what changed: the limits, or the numbers of partitions."""
     checkpoints_recreated: Callable[[int], None]
     """Gets the number of partitions of the new checkpoints topic."""
+    cluster_changed: Callable[[str], None]
+    """Gets the problem: nothing in memory may be written to the cluster that answers now."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class TopicWatch:
         self._creates = settings.topics.create
         self._sizes, self._counts = limits.sizes, limits.counts
         self._topics = topics
+        self._cluster_id: str | None = None
         self._followers = followers
         self._stopped = threading.Event()
         self._is_renewal_wanted = False
@@ -118,6 +121,8 @@ class TopicWatch:
     def check(self) -> None:
         """Describe the topics once, log what is new, and act on it. Raises ``Unreachable``."""
         self._sizes.wanted.clear()
+        if self._is_other_cluster():
+            return
         found = self._topics.describe([each.plan for each in self._watched])
         for watched in self._watched:
             if watched.plan.name in found:
@@ -126,6 +131,21 @@ class TopicWatch:
         if missing and self._creates:
             self._create(missing)
         self._follow()
+
+    def _is_other_cluster(self) -> bool:
+        """Whether another cluster answers than before: its topics are not ours that were created again."""
+        before, now = self._cluster_id, self._topics.cluster_id()
+        if before is None or now is None or before == now:
+            self._cluster_id = now or before
+            return False
+        problem = (
+            f"another Kafka cluster answers behind kafka.bootstrap_servers: its id is {now}, and was {before}. Nothing"
+            " is written to it: the next start continues at the positions that this cluster has"
+        )
+        log.error("the Kafka cluster was exchanged", problem=problem)
+        self._followers.cluster_changed(problem)
+        self._stopped.set()
+        return True
 
     def _compare(self, watched: _Watched, topic: TopicDescription | None) -> None:
         before, watched.is_missing = watched.last, topic is None

@@ -70,6 +70,14 @@ class TopicAdmin:
         except NotReached as failure:
             raise self._explained(failure, "") from failure
 
+    def cluster_id(self) -> str | None:
+        """Return the id of the cluster that answers; None: the brokers have none. Raises ``Unreachable``."""
+        try:
+            found = answer_of(self._admin.describe_cluster(request_timeout=self._timeout), self._timeout)
+        except KafkaException as exception:
+            raise unreachable("asking for the cluster's id", exception) from exception
+        return None if found.cluster_id is None else str(found.cluster_id)
+
     def unreachable_brokers(self) -> tuple[str, ...]:
         """Return one line for each broker whose advertised address cannot be reached; nothing without an answer."""
         return unreachable_brokers(advertised_by(plain(self._config), _METADATA), _CONNECT)

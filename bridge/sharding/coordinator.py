@@ -14,7 +14,7 @@ from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
 from bridge.delivery.transaction_fence import TransactionFence
-from bridge.errors import FatalFault, SettingsError
+from bridge.errors import FatalFault, OtherCluster, SettingsError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.group_consumer import GroupSettings
 from bridge.settings import Settings
@@ -48,7 +48,7 @@ class ShardCoordinator:
         self._shards: dict[int, Shard] = {}
         self.has_started = False
         """Whether the group has assigned shards, and all were acquired: later failures do not end the process."""
-        self._topic_fault: FatalFault | None = None
+        self._topic_fault: FatalFault | OtherCluster | None = None
         self.left_undelivered = 0
         """Shards that were released before everything was delivered."""
         self._assignments = 0
@@ -186,6 +186,10 @@ class ShardCoordinator:
         """
         self._reader.renew_client()
         self._membership.renew_client()
+
+    def cluster_changed(self, problem: str) -> None:
+        """Another cluster answers (any thread): the process ends, and delivers nothing more."""
+        self._topic_fault = OtherCluster(problem)
 
     # Start
 

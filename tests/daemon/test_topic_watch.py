@@ -44,6 +44,12 @@ class Cluster:
         self.refuses: Exception | None = None
         self.changes: list[str] = []
         self.written_again: list[int] = []
+        self.id: str | None = "cluster-1"
+        self.exchanged: list[str] = []
+
+    def cluster_id(self) -> str | None:
+        """Return the cluster's id."""
+        return self.id
 
     def describe(self, planned: Sequence[TopicPlan]) -> Mapping[str, TopicDescription | None]:
         """Return the topics."""
@@ -63,7 +69,7 @@ class Cluster:
             settings,
             TopicLimits(8, SizeLimits({each.name: LIMIT for each in plan(settings)}), counts=counts),
             cast("TopicAdmin", self),
-            Followers(self.changes.append, self.written_again.append),
+            Followers(self.changes.append, self.written_again.append, self.exchanged.append),
         )
         watch.check()
         return watch
@@ -103,6 +109,23 @@ def test_a_problem_that_two_checks_found_is_logged_once() -> None:
         watch.check()
     assert levels(logs) == ["info"]
     assert all(topic.trouble is None for topic in watch.snapshot())
+
+
+def test_another_cluster_behind_the_same_name_is_reported_and_left_alone() -> None:
+    """Its topics are not ours that were created again: no position is written to them."""
+    cluster = Cluster()
+    watch = cluster.watched()
+    cluster.id = None  # some answers lack it
+    watch.check()
+    assert cluster.exchanged == []
+    cluster.id = "cluster-2"
+    cluster.topics = {name: replace(topic, topic_id="id-9") for name, topic in cluster.topics.items() if topic}
+    with capture_logs() as logs:
+        watch.check()
+    assert levels(logs) == ["error"]
+    (problem,) = cluster.exchanged
+    assert "its id is cluster-2, and was cluster-1" in problem
+    assert cluster.written_again == []
 
 
 def test_a_topic_that_stays_missing_is_created_again() -> None:
