@@ -14,6 +14,8 @@ from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records import claim
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.records.forgotten import FORGOTTEN_KEY
+from bridge.core.records.forgotten import epoch_in as epoch_of_forgotten
 from bridge.core.records.numbers import json_object
 
 _LARGEST_EPOCH = 10**10 - 2
@@ -30,6 +32,8 @@ class CheckpointRecord(NamedTuple):
     """Kafka's timestamp, in Unix milliseconds."""
     key: bytes
     value: bytes
+    forgotten_by: int | None = None
+    """The fencing token of the process that removed the checkpoint of an ended session with this tombstone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class CheckpointLog:
         """Partitions in which a transaction of an earlier owner may still be committed."""
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
         """By partition: the offset of the newest known claim."""
+        self._forgotten: defaultdict[int, int] = defaultdict(int)
         self._unparsed: dict[tuple[int, bytes], _Unparsed] = {}
         self._histories: dict[bytes, CheckpointHistory] = {}
         self._records: dict[tuple[int, bytes], CheckpointRecord] = {}
@@ -107,6 +112,9 @@ class CheckpointLog:
         if key.startswith(OWN_KEY_PREFIX):
             if key == CLAIM_KEY and value is not None:
                 self._add_claim(partition, offset, value)
+            elif key == FORGOTTEN_KEY and value is not None:
+                # The highest of all: a stale owner may have written a lower one last.
+                self._forgotten[partition] = max(self._forgotten[partition], epoch_of_forgotten(value))
         elif value is None:
             self._remove(place)
         else:
@@ -204,6 +212,10 @@ class CheckpointLog:
     def is_fenced(self, partition: int) -> bool:
         """Whether no transaction of an owner with exactly once can be committed any more, as far as claims say."""
         return partition not in self._unfenced
+
+    def forgotten_epoch(self, partition: int) -> int:
+        """The highest epoch of the partition's sessions whose checkpoints were removed; 0 if there are none."""
+        return self._forgotten[partition]
 
     def restored(self) -> dict[SessionKey, Restored]:
         """Where every session with a valid checkpoint resumes."""

@@ -12,6 +12,7 @@ from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.daemon.capacity import Capacity, Reserve
+from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
@@ -35,6 +36,7 @@ from bridge.settings import Settings
 from bridge.settings.naming import transactional_id
 from bridge.sharding.collaborators import reclaim
 from bridge.sharding.coordinator import ShardCoordinator
+from bridge.sharding.forget_writer import ForgetWriter
 
 log = get_logger("bridge.daemon")
 
@@ -65,19 +67,21 @@ class Pipeline:
     Thread rule: the main thread; for snapshots the parts have their own rules.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts, given once
         self,
         delivery: Delivery,
         supervisor: Supervisor,
         coordinator: ShardCoordinator,
         topics: TopicWatch | NoTopicWatch,
         measurements: Measurements,
+        forgetting: Forgetting,
     ) -> None:
         self.delivery = delivery
         self.supervisor = supervisor
         self.coordinator = coordinator
         self.topics = topics
         self.measurements = measurements
+        self._forgetting = forgetting
         self._is_kafka_silent = False
 
     def start(self) -> None:
@@ -92,6 +96,7 @@ class Pipeline:
         self.raise_bug()
         self.coordinator.tick()
         self.supervisor.tick()
+        self._forgetting.tick()
         self._check_kafka()
 
     def _check_kafka(self) -> None:
@@ -134,6 +139,7 @@ class Pipeline:
         ``wait(join, deadline)`` waits for one step; it may end early.
         """
         self.supervisor.stop()
+        self._forgetting.close()
         self.coordinator.stop(deadline - _LEAVE)
         has_left = wait(self.coordinator.join, deadline)
         self.delivery.stop()
@@ -150,6 +156,7 @@ class Pipeline:
     def abort(self) -> None:
         """Hand nothing more to Kafka and leave the group; what is not delivered is read again at the next start."""
         self.supervisor.stop()
+        self._forgetting.close()
         self.coordinator.leave(monotonic() + _LEAVE)
         self.delivery.abort()
 
@@ -183,7 +190,9 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     )
     followers = Followers(delivery.renew_clients, coordinator.rewrite_checkpoints, coordinator.cluster_changed)
     topics = watch(settings, clients, limits, followers)
-    return Pipeline(delivery, supervisor, coordinator, topics, measurements)
+    forget_writer = ForgetWriter(clients.of("mix-bridge"), settings.topics.checkpoints)
+    forgetting = Forgetting(settings.servers, supervisor.shards, supervisor.is_over, forget_writer)
+    return Pipeline(delivery, supervisor, coordinator, topics, measurements, forgetting)
 
 
 def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline

@@ -80,6 +80,8 @@ class ServerSessions:
         self._part = OwnedPart(source.name, shards.shard_of)
         self._configured = frozenset(source.settings.sessions)
         self._left_out = 0
+        self._before: tuple[AbstractSet[str], int, Sequence[str]] = frozenset(), -1, ()
+        """The last list, the version of the checkpoints, and the result of ``_listed_before`` for both."""
 
     def to_start(self, running: AbstractSet[str]) -> list[SessionKey]:
         """The sessions that should run and do not, in order of precedence."""
@@ -100,13 +102,25 @@ class ServerSessions:
         self._left_out = selection.left_out
         return [SessionKey(name, each) for each in selection.chosen if each not in running]
 
-    def _listed_before(self) -> list[str]:
+    def _listed_before(self) -> Sequence[str]:
         """The listed sessions that have a checkpoint: they passed the filters once, and later filters do not matter."""
-        name, checkpoints = self.source.name, self._shards.checkpoints
-        return [each for each in self.discovery.all_listed if checkpoints.get(SessionKey(name, each)) is not None]
+        listed, checkpoints = self.discovery.all_listed, self._shards.checkpoints
+        if self._before[:2] != (listed, checkpoints.version):
+            name = self.source.name
+            found = tuple(each for each in listed if SessionKey(name, each) in checkpoints)
+            self._before = listed, checkpoints.version, found
+        return self._before[2]
 
     def _is_unlisted(self, session_id: str, moment: float) -> bool:
         return session_id not in self._configured and self.discovery.is_unlisted_since(session_id, moment)
+
+    def is_over(self, session_id: str) -> bool:
+        """Whether an ended session is wanted by nothing: it is not configured, and the last list lacks it."""
+        discovery = self.discovery
+        is_listed = session_id in discovery.all_listed or (
+            self.source.settings.discover and (discovery.answered_at is None or discovery.is_failing)
+        )
+        return session_id not in self._configured and not is_listed
 
     def snapshot(self, ended: Counters) -> ServerSnapshot:
         """The server at this moment; ``ended``: the counters of its sessions that ended."""

@@ -12,12 +12,12 @@ from structlog.stdlib import get_logger
 from bridge.clock import Backoff, monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, partition_of
+from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.session_states import State
 from bridge.daemon.session_worker import SessionWorker
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import Delivery
-from bridge.settings import ServerSettings
 
 AFTER_END = 60.0
 """Seconds without a new attempt, although the session is still configured or listed: a proxy that answered 404 for a
@@ -26,58 +26,6 @@ AFTER_CRASH = 5.0
 """Seconds before a session whose worker ended by a bug is started again."""
 
 log = get_logger("bridge.supervisor")
-
-
-class RestoredCheckpoints:
-    """Where each session of the owned shards resumes. Thread rule: one thread."""
-
-    def __init__(self, servers: Mapping[str, ServerSettings]) -> None:
-        self._servers = servers
-        self._checkpoints: dict[SessionKey, Restored] = {}
-        self._keys: dict[int, set[SessionKey]] = {}
-        """The keys of ``_checkpoints`` by shard: hashing all keys would cost too much."""
-        self._reported: set[str] = set()
-
-    def add_shard(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
-        """Add the checkpoints of a shard; logs each server once whose sessions are ignored."""
-        self._checkpoints.update(restored)
-        self._keys[shard] = set(restored)
-        for name in {key.server for key in restored} - set(self._servers) - self._reported:
-            self._reported.add(name)
-            log.warning("checkpoints of a server that is not in the settings are left alone", server=name)
-        for name, settings in self._servers.items():
-            if not settings.discover and name not in self._reported:
-                self._report_not_configured(name, {*self.unfinished(name)} - {*settings.sessions})
-
-    def _report_not_configured(self, server: str, sessions: set[str]) -> None:
-        if sessions:
-            self._reported.add(server)
-            log.warning(
-                "discovery is off: sessions with a checkpoint that are not configured are left alone",
-                server=server, sessions=len(sessions),
-            )  # fmt: skip
-
-    def remove_shard(self, shard: int) -> None:
-        for key in self._keys.pop(shard, ()):
-            self._checkpoints.pop(key, None)
-
-    def put(self, shard: int, key: SessionKey, restored: Restored | None) -> None:
-        """Replace the checkpoint of one session; None removes it."""
-        self._checkpoints.pop(key, None)
-        if restored is not None:
-            self._checkpoints[key] = restored
-            self._keys.setdefault(shard, set()).add(key)
-
-    def get(self, key: SessionKey) -> Restored | None:
-        return self._checkpoints.get(key)
-
-    def unfinished(self, server: str) -> list[str]:
-        """The ids of the sessions of a server whose checkpoint says that they have not ended."""
-        return [
-            key.session_id
-            for key, each in self._checkpoints.items()
-            if key.server == server and each.checkpoint.state == "active"
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +89,10 @@ class ShardSessions:
         """How often sessions were tried again after they were refused."""
         self._due: set[SessionKey] = set()
         """Refused sessions that are tried again at once."""
+        self.forgetting: set[SessionKey] = set()
+        """Ended sessions whose tombstones are being written: one that returns starts after that."""
+        self.floors_to_write: set[int] = set()
+        """Shards whose record with the highest forgotten epoch must be written again."""
         self._departing: dict[SessionKey, SessionWorker] = {}
         """Workers of revoked sessions: no session gets a second connection before the first is closed."""
 
@@ -204,6 +156,18 @@ class ShardSessions:
             if each.key in restored and each.publisher.position.epoch < restored[each.key].checkpoint.position.epoch
         ]
 
+    def rewrite_floor(self, shard: int) -> None:
+        self.floors_to_write.add(shard)
+
+    def lease_of(self, shard: int) -> Lease | None:
+        """The lease of an owned shard."""
+        return self._leases.get(shard)
+
+    def is_known(self, key: SessionKey) -> bool:
+        """Whether the session runs, cools down, or stops."""
+        is_stopping = key in self._suspended or key in self._departing
+        return is_stopping or self._running.get(key) is not None or key in set(self.cool_downs)
+
     def is_out_of_transaction(self, key: SessionKey) -> bool:
         running = self._running.get(key)
         return running is None or running.publisher.is_out
@@ -229,7 +193,7 @@ class ShardSessions:
 
     def lease_to_start(self, key: SessionKey) -> Lease | None:
         """The lease under which the session may start now; None if it may not."""
-        if key in self._suspended or key in self._departing:
+        if key in self._suspended or key in self._departing or key in self.forgetting:
             return None
         return self._leases.get(self.shard_of(key))
 

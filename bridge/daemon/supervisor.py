@@ -12,11 +12,12 @@ from bridge.daemon.capacity import Capacity
 from bridge.daemon.left_out import LeftOut
 from bridge.daemon.limits import set_switch_interval
 from bridge.daemon.reader_watch import ReaderWatch
+from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.server_sessions import ServerSessions
 from bridge.daemon.session_stream import SessionStream
 from bridge.daemon.session_worker import SessionWorker
-from bridge.daemon.shard_sessions import RestoredCheckpoints, ShardSessions
+from bridge.daemon.shard_sessions import ShardSessions
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
@@ -78,6 +79,10 @@ class Supervisor:
         for server in self._servers.values():
             self._start_sessions(server)
         self._left_out.report(now)
+
+    def is_over(self, key: SessionKey) -> bool:
+        """Whether nothing wants an ended session any more: it is neither configured nor listed."""
+        return self._servers[key.server].is_over(key.session_id)
 
     def stop(self) -> None:
         for server in self._servers.values():

@@ -1,14 +1,17 @@
-"""Durations (``500ms``, ``10s``, ``2m``, ``24h``; float seconds) and sizes (``64KiB``, ``1MiB``; int bytes). Pure."""
+"""Durations (``500ms``, ``10s``, ``2m``, ``7d``; float seconds) and sizes (``64KiB``, ``1MiB``; int bytes). Pure."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
 
-_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ms|s|m|h)?")
+_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ms|s|m|h|d)?")
 _SIZE = re.compile(r"([0-9]{1,18})(B|KiB|MiB|GiB)?")
-_MILLISECONDS = {"ms": 1, None: 1000, "s": 1000, "m": 60_000, "h": 3_600_000}
+_MILLISECONDS = {"ms": 1, None: 1000, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+_DAY = 86_400
 
 
 def parse_duration(text: str) -> float:
@@ -22,6 +25,8 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """The shortest exact text that `parse_duration` reads back as the same float."""
+    if seconds > _DAY and seconds % _DAY == 0:  # people write 24h for one day
+        return f"{seconds / _DAY:.0f}d"
     if seconds and seconds % 3600 == 0:
         return f"{seconds / 3600:.0f}h"
     if seconds % 1 == 0:

@@ -56,6 +56,12 @@ class ServerSettings(Group):
     """Discover only sessions that are younger than this."""
     max_sessions: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 5000
     """Maximum number of sessions; further sessions are not bridged, but logged and counted."""
+    idle_after: OrNone[Annotated[float, Field(ge=0.001, le=315_360_000), DURATION]] = Field(None, examples=["6h"])
+    """With more than `max_sessions` sessions, those without an event for this long are stopped for newer ones. They
+    come back when the server's list shows a change, or when a place is free."""
+    forget_after: OrNone[Annotated[float, Field(ge=0.001, le=315_360_000), DURATION]] = 30 * 86_400.0
+    """Checkpoints of ended sessions are removed after this time, if the session is neither configured nor listed any
+    more. The highest epoch is remembered: a session that comes back starts above it. `none`: never."""
     headers: dict[str, HeaderValue] = Field({}, examples=[{"x-api-key": "change-me"}])
     """Additional request headers."""
     proxy: OrNone[ProxyUrl] = Field(None, examples=["http://proxy.example.org:3128"])

@@ -174,10 +174,10 @@ ROWS = BeforeValidator(_rows)
 NONE = NoneWord()
 NOT_EMPTY = AfterValidator(checks.not_empty)
 DURATION = Quantity(
-    "a duration such as 500ms, 10s, 2m, 24h or plain seconds",
+    "a duration such as 500ms, 10s, 2m, 24h, 7d or plain seconds",
     parse_duration,
     format_duration,
-    [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)?$"}],
+    [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)?$"}],
 )
 SIZE = Quantity(
     "a size such as 64KiB, 1MiB or plain bytes",

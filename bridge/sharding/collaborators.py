@@ -46,6 +46,9 @@ class Sessions(Protocol):
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
         """The sessions that run in a lower epoch than their stored checkpoint."""
 
+    def rewrite_floor(self, shard: int) -> None:
+        """The record with the highest forgotten epoch is missing, or another process wrote one behind it."""
+
     def is_out_of_transaction(self, key: SessionKey) -> bool:
         """Whether no transaction holds records of a suspended session."""
 

@@ -151,3 +151,9 @@ def is_harmless(record: CheckpointRecord, own_token: int | None, own_epoch: int 
     """Whether it is a stale write without a higher epoch than the restored one: ours is written again behind it."""
     epoch = epoch_in(record.value)
     return is_stale(record, own_token) and epoch is not None and own_epoch is not None and epoch <= own_epoch
+    if record.forgotten_by is not None:
+        # The tombstone of a session that had ended. If it runs again, its checkpoint is written again.
+        return record.forgotten_by <= (own_token or 0)
+    token, epoch = token_of(epoch_and_token(record.value)), epoch_in(record.value)
+    is_stale = own_token is not None and 0 <= token < own_token
+    return is_stale and epoch is not None and own_epoch is not None and epoch <= own_epoch

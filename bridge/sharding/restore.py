@@ -13,12 +13,18 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX, token_suffix
-from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.records.claim import Claim
 from bridge.errors import Unreachable
 from bridge.kafka.errors import in_words
 from bridge.kafka.reader import KafkaMessage, PartitionReader, stored_record
 from bridge.sharding.claims import ClaimWriter, claim_in, is_attempt
-from bridge.sharding.restore_progress import Restore, RestoredShard, RestoreProgress
+from bridge.sharding.restore_progress import (
+    OF_SHARDS,
+    Restore,
+    RestoredShard,
+    RestoreProgress,
+    checkpoint_record,
+)
 
 log = get_logger("bridge.kafka")
 
@@ -176,10 +182,10 @@ class ShardReader:
             self._note_error(shard, restore, in_words(error))
             return
         stored = stored_record(message)
-        record = CheckpointRecord(shard, stored.offset, stored.timestamp_ms, stored.key or b"", stored.value or b"")
+        record = checkpoint_record(stored)
         if restore.log is not None:
             self._add(restore, record, restore.log, is_tombstone=stored.value is None)
-        elif not record.key.startswith(OWN_KEY_PREFIX) or (record.key == CLAIM_KEY and record.value):
+        elif not record.key.startswith(OWN_KEY_PREFIX) or (record.key in OF_SHARDS and record.value):
             self._on_foreign_record(shard, record)
 
     def _add(self, restore: Restore, record: CheckpointRecord, found: CheckpointLog, *, is_tombstone: bool) -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.core.checkpoint_log import CheckpointLog
-from bridge.core.records.claim import Claim
+from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
+from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.records.forgotten import FORGOTTEN_KEY, TERM_HEADER
+from bridge.kafka.reader import StoredRecord
 
 log = get_logger("bridge.kafka")
 
@@ -100,3 +102,16 @@ class RestoreProgress:
             self._logged_at = now
             records = sum(each.records for each in moving.values())
             log.info("reading checkpoints", topic=self._topic, shards=sorted(moving), records=records)
+
+
+OF_SHARDS = frozenset({CLAIM_KEY, FORGOTTEN_KEY})
+"""The keys of records about a whole shard that another process must not write."""
+
+
+def checkpoint_record(stored: StoredRecord) -> CheckpointRecord:
+    """The record of the checkpoints topic; a tombstone has an empty value."""
+    terms = [value for name, value in stored.headers if name == TERM_HEADER and stored.value is None]
+    term = int(terms[0]) if terms and terms[0] and terms[0].isdigit() else None
+    return CheckpointRecord(
+        stored.partition, stored.offset, stored.timestamp_ms, stored.key or b"", stored.value or b"", forgotten_by=term
+    )

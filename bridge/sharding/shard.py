@@ -87,6 +87,7 @@ class Shard:
                 self._foreign_records.handle(event.foreign_record)
         elif event.topic_was_recreated:
             self.lease.topic_was_recreated()  # its claim is gone
+            self._with.sessions.rewrite_floor(self.lease.shard)
             if self.state in IS_OWNED:
                 self._read(ShardSignal.REREAD)
         elif event.was_reclaimed and self.state in {ShardState.RETURNING, ShardState.REREADING}:
@@ -146,6 +147,7 @@ class Shard:
         self._with.fence(self.lease, self._note_fenced)
 
     def _restored(self, restored: RestoredShard) -> None:
+        self.lease.raise_epoch_floor(restored.log.forgotten_epoch(restored.shard))
         if self.state is ShardState.RETURNING:
             self._return(restored)
             return
@@ -229,15 +231,31 @@ class Shard:
         self.end(ShardSignal.TAKEN_OVER)
         self._with.leases.replace(self.lease)
 
+    # Records of other processes
+
+    def _foreign_record(self, record: CheckpointRecord) -> None:
+        if self.state not in IS_OWNED:
+            return
+        shard, key = self.lease.shard, session_of(record.key)
+        if record.key == CLAIM_KEY:
+            log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
+            self._contested_at = monotonic()
+        elif key is None:
+            self._with.sessions.rewrite_floor(shard)  # compaction may keep only the foreign record
+        elif is_harmless(record, self.lease.fencing_token, self._with.sessions.restored_epoch(key)):
+            self._with.delivery.write_again(key)
+        elif partition_of(record.key, self._with.count) != shard:
+            log.error("ignoring a checkpoint in another partition than its key's", **key.log_fields, partition=shard)
+        else:
+            log.error("another process wrote a checkpoint of this session: restarting it from there", **key.log_fields)
+            self.restart(key)
+
     def restart(self, key: SessionKey) -> None:
         """Start a session again from its stored checkpoint."""
         self._foreign_records.restart(key)
 
     def _read_again(self) -> None:
-        """Read the whole shard behind a new claim, whose token proves that every record before it was known.
-
-        A reading that is under way already finds all records that were reported before.
-        """
+        """Read the whole shard behind a new claim; a reading that is under way finds all records reported before."""
         if self.state is ShardState.OWNED:
             self._read(ShardSignal.REREAD)
 

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from bridge.core.durations import Durations
+from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.pipeline import Measurements, Pipeline
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topics import NoTopicWatch
@@ -63,6 +64,7 @@ def test_only_what_is_not_delivered_makes_a_shutdown_fail(*, leaves: bool, deliv
         cast("ShardCoordinator", Parts("group", calls, ends=leaves)),
         NoTopicWatch(),
         Measurements(Durations()),
+        cast("Forgetting", Parts("forgetting", calls)),
     )
     assert pipeline.drain(10.0, wait) is delivers
-    assert calls == ["readers stop", "group stop", "delivery stop", *aborted, "group close"]
+    assert calls == ["readers stop", "forgetting close", "group stop", "delivery stop", *aborted, "group close"]

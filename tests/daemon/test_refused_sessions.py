@@ -10,9 +10,10 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters
 from bridge.daemon.counters import SessionCounters
+from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.session_states import State
-from bridge.daemon.shard_sessions import RestoredCheckpoints, ShardSessions
+from bridge.daemon.shard_sessions import ShardSessions
 
 KEY = SessionKey("local", "a")
 

@@ -81,6 +81,7 @@ class Sessions:
     is_out: bool = True
     restarting: list[SessionKey] = field(default_factory=list)
     running: set[SessionKey] = field(default_factory=set)
+    floors: list[int] = field(default_factory=list)
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         self.calls.append(f"acquire {lease.shard}")
@@ -104,6 +105,10 @@ class Sessions:
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
         return [key for key in restored if key in self.stale_keys]
+
+    def rewrite_floor(self, shard: int) -> None:
+        """Note the shard."""
+        self.floors.append(shard)
 
     def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
         return self.is_out

@@ -50,7 +50,7 @@ HARMLESS = """
         ("topics.shards", "", "'' is not a whole number"),
         ("delivery.max_in_flight", "0", "'0' is out of range"),
         ("delivery.checkpoint_interval", "0", "'0' is out of range; allowed: a duration such as"),
-        ("delivery.checkpoint_interval", "1d", "'1d' is not a duration; allowed: a duration such as"),
+        ("delivery.checkpoint_interval", "1w", "'1w' is not a duration; allowed: a duration such as"),
         ("delivery.checkpoint_interval", True, "'true' is not a duration"),
         ("delivery.checkpoint_interval", float("nan"), "'nan' is not a duration"),
         ("start_timeout", "-1s", "'-1s' is not a duration"),
