@@ -21,7 +21,7 @@ from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.group import read_members_metadata
 from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
-from bridge.kafka.live_config import follow
+from bridge.kafka.live_config import follow, plain
 
 log = get_logger("bridge.membership")
 
@@ -234,7 +234,7 @@ def member_config(settings: GroupSettings) -> dict[str, Any]:
     # by default.
     backoff = slower_reconnects(settings.config)
     name = {} if settings.instance is None else {"group.instance.id": settings.instance}
-    return dict(settings.config) | backoff | own | name
+    return plain(settings.config) | backoff | own | name
 
 
 def _refusal(places: Sequence[TopicPartition]) -> KafkaError | None:

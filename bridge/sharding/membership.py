@@ -137,7 +137,7 @@ class Membership:
         log.info("joining the group again with a new Kafka client", group=self._settings.group)
         self.on_lost(self._leases.owned)
         self._consumer.close(())
-        self._consumer = GroupConsumer(self._settings, self)
+        self._consumer = GroupConsumer(self._settings, self, self._errors)
         self._consumer.subscribe()
 
     def _poll(self, timeout: float = 0.0) -> None:

@@ -24,6 +24,7 @@ from bridge.sharding.restore_progress import (
     RestoredShard,
     RestoreProgress,
     checkpoint_record,
+    open_transaction,
 )
 
 log = get_logger("bridge.kafka")
@@ -296,11 +297,4 @@ class ShardReader:
         missing = self._claims.missing(shard) or restore.error
         if missing is not None:
             return missing
-        place = f"--topic {self._topic} --partition {shard}"
-        at = max(0, self._open().position((self._topic, shard)))
-        return (
-            f"an open transaction on {self._topic} partition {shard} hides the records behind offset {at}, or no broker"
-            " answers. End the transaction's producer, or wait until Kafka ends it (transaction.timeout.ms), or find it"
-            f" with Kafka's own `kafka-transactions.sh --bootstrap-server ... describe-producers {place}` (its"
-            f" CurrentTransactionStartOffset is {at}) and end it with `... abort {place} --start-offset {at}`"
-        )
+        return open_transaction(self._topic, shard, max(0, self._open().position((self._topic, shard))))

@@ -115,3 +115,14 @@ def checkpoint_record(stored: StoredRecord) -> CheckpointRecord:
     return CheckpointRecord(
         stored.partition, stored.offset, stored.timestamp_ms, stored.key or b"", stored.value or b"", forgotten_by=term
     )
+
+
+def open_transaction(topic: str, shard: int, at: int) -> str:
+    """Why nothing behind an offset can be read, and the fix."""
+    place = f"--topic {topic} --partition {shard}"
+    return (
+        f"an open transaction on {topic} partition {shard} hides the records behind offset {at}, or no broker"
+        " answers. End the transaction's producer, or wait until Kafka ends it (transaction.timeout.ms), or find it"
+        f" with Kafka's own `kafka-transactions.sh --bootstrap-server ... describe-producers {place}` (its"
+        f" CurrentTransactionStartOffset is {at}) and end it with `... abort {place} --start-offset {at}`"
+    )

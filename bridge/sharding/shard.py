@@ -231,8 +231,6 @@ class Shard:
         self.end(ShardSignal.TAKEN_OVER)
         self._with.leases.replace(self.lease)
 
-    # Records of other processes
-
     def _foreign_record(self, record: CheckpointRecord) -> None:
         if self.state not in IS_OWNED:
             return

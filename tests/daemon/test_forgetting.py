@@ -16,7 +16,7 @@ from bridge.daemon.shard_sessions import ShardSessions
 from bridge.delivery.lease import Lease
 from bridge.settings import ServerSettings
 from bridge.sharding.forget_writer import ForgetWriter
-from tests.daemon.test_restored_checkpoints import restored
+from tests.fakes.checkpoints import restored
 
 KEY, OTHER = SessionKey("local", "a"), SessionKey("local", "b")
 SERVERS = {"local": ServerSettings.model_validate({"url": "http://localhost", "forget_after": "1h"})}

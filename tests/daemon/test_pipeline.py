@@ -40,7 +40,7 @@ class Parts:
         """Record."""
         self._calls.append(f"{self._name} abort")
 
-    def close(self, _deadline: float) -> None:
+    def close(self, _deadline: float = 0.0) -> None:
         """Record."""
         self._calls.append(f"{self._name} close")
 

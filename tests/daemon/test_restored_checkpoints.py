@@ -5,25 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.checkpoint_history import Restored
-from bridge.core.identity import Position, SessionKey
-from bridge.core.records.checkpoint import Checkpoint
-from bridge.core.stream.overlap import OverlapWindow
+from bridge.core.identity import SessionKey
 from bridge.daemon.restored_checkpoints import EndedSession, RestoredCheckpoints
-
-
-def restored(name: str, state: str = "ended", *, epoch: int = 1000, is_stale: bool = False) -> Restored:
-    """A checkpoint of a session."""
-    window = OverlapWindow("8", "9", b"12345678", certain=False)
-    one = Checkpoint(
-        SessionKey("local", name), Position(epoch, 7, "9"), state, 5000, f"rules of {name}", window, 12  # type: ignore[arg-type]
-    )  # fmt: skip
-    return Restored(one, is_stale)
+from tests.fakes.checkpoints import restored
 
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=5), st.booleans(), st.booleans()), max_size=8))
 def test_a_packed_checkpoint_is_restored_as_it_was(sessions: list[tuple[str, bool, bool]]) -> None:
-    """Whatever its id is; by key, and removed with its shard."""
+    """With any id; by key, and removed with its shard."""
     known = {
         each.checkpoint.key: each
         for name, has_ended, is_stale in sessions
