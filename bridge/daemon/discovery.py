@@ -35,6 +35,8 @@ class Discovery:
         """The sessions of the last list that pass the filters."""
         self.all_listed: frozenset[str] = frozenset()
         """All sessions of the last list: the filters decide which sessions start, not which ones continue."""
+        self.marks: Mapping[str, int] = {}
+        """What tells one version of an entry from another, by session; only with ``idle_after``."""
         self.titles: Mapping[str, str] = {}
         """The titles of the last list by session. Replaced, never changed."""
         self.answered_at: float | None = None
@@ -112,6 +114,9 @@ class Discovery:
         self._logged_skipped = self._skipped
         self.all_listed = frozenset(session.id for session in listing)
         self.titles = {session.id: session.title for session in listing if session.title}
+        if self._source.settings.idle_after is not None:
+            self.marks = {session.id: session.mark for session in listing}
+            listing = sorted(listing, key=lambda session: -(session.created_at_ms or 0))  # new ones get a place first
         self.listed = discovered(listing, self._rules, unix_ms())
         self.skipped, self.lists_none = self._api.skipped, False
         self.answered_at = monotonic()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters, SessionSnapshot
 from bridge.daemon.reader_watch import Seen
@@ -24,6 +25,12 @@ class RunningSession:
     worker: SessionWorker
     publisher: SessionPublisher
     lease: Lease
+    started_at: float = field(default_factory=monotonic)
+
+    @property
+    def idle_since(self) -> float:
+        """Its last event, or its start, by :func:`bridge.clock.monotonic`."""
+        return max(self.started_at, self.worker.stream.counters.last_event_at or 0.0)
 
     @property
     def has_ended(self) -> bool:

@@ -12,6 +12,7 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters, ServerSnapshot
 from bridge.daemon.discovery import Discovery
+from bridge.daemon.idle_places import Activity, IdlePlaces
 from bridge.daemon.shard_sessions import ShardSessions
 from bridge.daemon.source import Source
 
@@ -79,28 +80,51 @@ class ServerSessions:
         self._shards = shards
         self._part = OwnedPart(source.name, shards.shard_of)
         self._configured = frozenset(source.settings.sessions)
-        self._left_out = 0
+        self._left_out = self._logged = 0
+        self._idle = IdlePlaces(source.settings.idle_after)
         self._before: tuple[AbstractSet[str], int, Sequence[str]] = frozenset(), -1, ()
         """The last list, the version of the checkpoints, and the result of ``_listed_before`` for both."""
 
     def to_start(self, running: AbstractSet[str]) -> list[SessionKey]:
         """The sessions that should run and do not, in order of precedence."""
         name, settings, discovery, owned = self.source.name, self.source.settings, self.discovery, self._shards.owned
+        unfinished = self._shards.checkpoints.unfinished(name) if settings.discover else ()
+        listed = (*self._part.of("listed", discovery.listed, owned), *self._listed_before())
+        resting = self._idle.resting(running, discovery.marks)
+        if resting:  # they come last
+            idle, known = {*resting}, {*unfinished, *listed}
+            unfinished = [each for each in unfinished if each not in idle]
+            resting = [each for each in resting if each in known]
+            listed = (*(each for each in listed if each not in idle), *resting)
         selection = select(
             self._part.of("configured", settings.sessions, owned),
-            self._shards.checkpoints.unfinished(name) if settings.discover else (),
-            (*self._part.of("listed", discovery.listed, owned), *self._listed_before()),
+            unfinished,
+            listed,
             running=running,
             cooling_down=self._shards.cool_downs.active(name, monotonic(), self._is_unlisted),
             limit=settings.max_sessions,
         )
-        if selection.left_out and selection.left_out != self._left_out:
+        self._report(max(0, selection.left_out - len(resting)))
+        starting = [each for each in selection.chosen if each not in running]
+        self._idle.started(starting)
+        return [SessionKey(name, each) for each in starting]
+
+    def _report(self, left_out: int) -> None:
+        """Sessions that rest are not counted: they were bridged to their last event."""
+        if left_out > self._logged:  # it falls while idle sessions give their places to others
             log.error(
                 "more sessions than servers.*.max_sessions: the rest is NOT bridged",
-                server=name, not_bridged=selection.left_out, max_sessions=settings.max_sessions,
+                server=self.source.name, not_bridged=left_out, max_sessions=self.source.settings.max_sessions,
             )  # fmt: skip
-        self._left_out = selection.left_out
-        return [SessionKey(name, each) for each in selection.chosen if each not in running]
+        self._left_out, self._logged = left_out, max(left_out, self._logged) if left_out else 0
+
+    def to_stop(self, running: Iterable[Activity]) -> Sequence[str]:
+        """The sessions that give their place to others; after ``to_start``."""
+        idle = self._idle
+        if not self._left_out or not idle.is_used:
+            return ()
+        movable = (each for each in running if each.session_id not in self._configured)
+        return idle.to_stop(movable, self._left_out, self.discovery.marks, monotonic())
 
     def _listed_before(self) -> Sequence[str]:
         """The listed sessions that have a checkpoint: they passed the filters once, and later filters do not matter."""

@@ -233,7 +233,8 @@ class ShardSessions:
         checkpoint = self._delivery.close(key)
         if checkpoint is not None and shard in self._leases:
             self.checkpoints.put(shard, key, Restored(checkpoint, is_stale=False))
-        self.cool_downs.start(key, monotonic(), crashed=session.worker.state is State.CRASHED)
+        if session.worker.state is not State.STOPPED:  # one that gave its place to another may come back at once
+            self.cool_downs.start(key, monotonic(), crashed=session.worker.state is State.CRASHED)
         self._running.remove(session)
 
     def _abandon(self, session: RunningSession) -> None:

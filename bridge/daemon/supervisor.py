@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
 from bridge.daemon.capacity import Capacity
+from bridge.daemon.idle_places import Activity
 from bridge.daemon.left_out import LeftOut
 from bridge.daemon.limits import set_switch_interval
 from bridge.daemon.reader_watch import ReaderWatch
@@ -78,6 +79,7 @@ class Supervisor:
         self.readers.look([each.seen() for each in running], now)
         for server in self._servers.values():
             self._start_sessions(server)
+            self._stop_idle_sessions(server, running)
         self._left_out.report(now)
 
     def is_over(self, key: SessionKey) -> bool:
@@ -115,6 +117,20 @@ class Supervisor:
             if lease is not None:
                 self._start_session(key, server, lease)
                 allowed -= 1
+
+    def _stop_idle_sessions(self, server: ServerSessions, running: Sequence[RunningSession]) -> None:
+        """Stop sessions without events whose places others need; what they read is delivered and checkpointed."""
+        settings = server.source.settings
+        if settings.idle_after is None:
+            return
+        # Without ids a session cannot be resumed where it was stopped.
+        mine = [
+            each for each in running if each.key.server == server.source.name and each.publisher.position.last_event_id
+        ]
+        idle = {*server.to_stop(Activity(each.key.session_id, each.idle_since) for each in mine)}
+        for each in mine:
+            if each.key.session_id in idle:
+                each.worker.stop()
 
     def _start_session(self, key: SessionKey, server: ServerSessions, lease: Lease) -> None:
         source, restored = server.source, self.shards.checkpoints.get(key)

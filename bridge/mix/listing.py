@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,8 @@ class SessionSummary:
     created_at_ms: int | None
     parent_id: str | None
     title: str = ""
+    mark: int = field(default=0, compare=False)
+    """What tells this version of the entry from another one: it has counts that rise with each message."""
 
 
 class ListTooLarge(ValueError):
@@ -145,6 +147,7 @@ def _summary(entry: Mapping[str, Any]) -> SessionSummary:
         created_at_ms=unix_ms_of(entry.get("createdAt")),
         parent_id=parent if isinstance(parent, str) and parent else None,
         title=shortened(title, _LONGEST_TITLE) if isinstance(title, str) else "",
+        mark=hash(repr(entry)),
     )
 
 
