@@ -33,7 +33,7 @@ class IdlePlaces:
 
     @property
     def is_used(self) -> bool:
-        """Whether sessions give up their places at all."""
+        """Whether any session is stopped for others."""
         return self._idle_after is not None
 
     def resting(self, running: AbstractSet[str], marks: Mapping[str, int]) -> Sequence[str]:

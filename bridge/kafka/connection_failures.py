@@ -45,7 +45,8 @@ REMEDIES = {
     ConnectionFailure.TLS: "check kafka.ssl_ca_file (the authority of the brokers' certificates), the host name in"
     " kafka.bootstrap_servers, and that the listener uses TLS (kafka.security_protocol)",
     ConnectionFailure.PROTOCOL: "another program listens there, or this listener requires another"
-    " kafka.security_protocol",
+    " kafka.security_protocol, or the broker has as many connections as it allows (max.connections,"
+    " max.connections.per.ip, max.connection.creation.rate)",
     ConnectionFailure.ADVERTISED: "correct advertised.listeners of the broker, or open the network from this machine to"
     " that address",
     ConnectionFailure.REFUSED: "no program listens there: start Kafka, or correct kafka.bootstrap_servers",

@@ -82,6 +82,8 @@ class GroupConsumer:
         self.fatal: str | None = None
         """Why the client cannot continue: another process has its name, or librdkafka failed."""
         self._errors = errors
+        self.answered_at = monotonic()
+        """When the group last answered, even with a refusal."""
         self._is_expelled = False
         self._member_id: str | None = None
         """The id under which the group assigned the partitions."""
@@ -165,6 +167,8 @@ class GroupConsumer:
     def _committed(self, heartbeat: int, error: KafkaError | None, *, is_member: bool) -> None:
         if is_member:
             self._errors.clear()
+        if error is None or error.code() > 0:  # negative ones are the client's own
+            self.answered_at = monotonic()
         self._listener.on_committed(heartbeat, is_member=is_member)
         self._note(error)
 
@@ -202,6 +206,7 @@ class GroupConsumer:
         if places:
             consumer.pause(places)
         self._errors.clear()
+        self.answered_at = monotonic()
         if consumer.memberid() != self._member_id:
             self._member_id, self._last_of_former = consumer.memberid(), self._last_heartbeat
         self._listener.on_assigned(_numbers(partitions))

@@ -15,7 +15,9 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, FatalFault, Stopped
 from bridge.kafka.connection_failures import ClientErrors
+from bridge.kafka.group import look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+from bridge.sharding.group_watch import GroupWatch, Reaction
 from bridge.sharding.guarantees import earlier_with_other, mixed
 from bridge.sharding.join_check import JoinCheck
 from bridge.sharding.leases import Leases
@@ -28,6 +30,8 @@ _TURN = 0.05
 """Seconds of one turn: a requested proof, or a stop, is noticed within this time."""
 _COMMIT_INTERVAL = 1.0
 """Seconds between two commits at most."""
+_LOOK_TIMEOUT = 2.0
+"""Seconds for a new client to ask for the group: the loop's heartbeat waits meanwhile."""
 _READ_TIMEOUT = 0.5
 """Seconds that reading the committed metadata may take: nothing else happens meanwhile."""
 _LAST_COMMIT = 2.0
@@ -55,6 +59,7 @@ class Membership:
         self.proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
         self.replicas = ReplicaRegistry()
         self._errors = ClientErrors(settings.config)
+        self._watch = GroupWatch(monotonic())
         self._consumer: GroupConsumer
         self._leases: Leases
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
@@ -122,6 +127,7 @@ class Membership:
             self._commit(now)
         self._poll(_TURN)
         self._check_membership()
+        self._check_answers(now)
         if partitions := self._leases.released(monotonic()):
             self._consumer.release(partitions)
         if self.proofs.is_settled:  # otherwise the coordinator may be busy with us, and would not answer in time
@@ -158,6 +164,22 @@ class Membership:
         # The client reports a loss, but not while it waits for shards that are being released.
         if self._consumer.take_expelled() and self._leases.is_releasing:
             self._leases.lose(self._leases.owned)
+
+    def _check_answers(self, now: float) -> None:
+        """Replace a client that gets no answer although Kafka answers others. Raises ``FatalFault``."""
+        if not self._leases.owned or not self._watch.is_due(self._consumer.answered_at, now):
+            return  # without shards nothing is committed
+        of = self._settings
+        found = look_at_group(of.config, of.group, of.topic, _LOOK_TIMEOUT)
+        reaction = self._watch.asked(answers=found is not None, now=monotonic())
+        if reaction is Reaction.RENEW:
+            log.error("the group does not answer this client, but another one: using a new client", group=of.group)
+            self._is_renewal_wanted = True
+        elif reaction is Reaction.END:
+            self._leases.lose(self._leases.owned)
+            raise FatalFault(
+                f"Kafka: the consumer group {of.group} answers no client of this process, but others: start again"
+            )
 
     def _check_guarantees(self) -> None:
         """End if this process joined later than one with another guarantee. Raises ``SettingsError``."""

@@ -1,0 +1,39 @@
+"""A group consumer that gets no answer: replaced when Kafka answers others, and given up when that does not help."""
+
+from __future__ import annotations
+
+from bridge.sharding.group_watch import GroupWatch, Reaction
+
+
+def ask(watch: GroupWatch, now: float, *, answers: bool, answered_at: float = 0.0) -> Reaction | None:
+    """Ask with a new client if that is due."""
+    return watch.asked(answers=answers, now=now) if watch.is_due(answered_at, now) else None
+
+
+def test_a_stuck_consumer_is_replaced_once_and_then_the_process_ends() -> None:
+    """In two steps each: after an outage the consumer may recover by itself."""
+    watch = GroupWatch(0.0)
+    assert ask(watch, 29, answers=True) is None
+    assert ask(watch, 30, answers=True) is Reaction.NONE
+    assert ask(watch, 59, answers=True) is None
+    assert ask(watch, 60, answers=True) is Reaction.RENEW
+    assert ask(watch, 90, answers=True) is Reaction.NONE
+    assert ask(watch, 120, answers=True) is Reaction.END
+
+
+def test_an_outage_of_kafka_is_no_reason_to_replace_the_consumer() -> None:
+    """A new client could not do better."""
+    watch = GroupWatch(0.0)
+    for now in range(30, 3000, 30):
+        assert ask(watch, now, answers=False) is Reaction.NONE
+    assert ask(watch, 3000, answers=True) is Reaction.NONE
+    assert ask(watch, 3030, answers=True, answered_at=3005) is None
+
+
+def test_an_answer_to_the_new_client_begins_again() -> None:
+    """The next time it is replaced as well."""
+    watch = GroupWatch(0.0)
+    for now, reaction in ((30, Reaction.NONE), (60, Reaction.RENEW)):
+        assert ask(watch, now, answers=True) is reaction
+    for now, reaction in ((101, Reaction.NONE), (131, Reaction.RENEW)):
+        assert ask(watch, now, answers=True, answered_at=70) is reaction
