@@ -60,7 +60,7 @@ class Lease:
         self.highest_epoch = 0
         """The highest epoch that is known in the shard: a new one is above it."""
         self.epoch_floor = 0
-        """The highest epoch of the shard's sessions that were forgotten: every first epoch is above it."""
+        """The highest epoch of the shard's sessions that were forgotten, as far as Kafka has it."""
         self.released = threading.Event()
         """Set when this process uses nothing of the shard any more."""
         self._prover = prover
@@ -114,9 +114,11 @@ class Lease:
         with self._changed:
             self.highest_epoch = max(self.highest_epoch, epoch if epoch < _LATEST else 0)
             self.highest_epoch = max(self.highest_epoch, epoch)
+
     def raise_epoch_floor(self, epoch: int) -> None:
         """Note the highest epoch of the shard's sessions that were forgotten."""
         self.epoch_floor = max(self.epoch_floor, epoch)
+        self.know_epoch(epoch)
 
     def topic_was_recreated(self) -> None:
         """Offsets start at 0 again: the next claim counts, also with a lower token than before."""

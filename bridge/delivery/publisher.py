@@ -149,7 +149,6 @@ class SessionPublisher:
         with session.lock:
             before = self.position
             known = max(session.epoch, session.lease.highest_epoch)
-            known = max(session.epoch, session.lease.epoch_floor)
             session.epoch, session.sequence = new_epoch(known or None, unix_ms() // 1000), 0
             session.last_event_id = overlap_window.cursor
             barrier = CheckpointBarrier(self.position, overlap_window)

@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
-from bridge.kafka.throttle import Throttle
 from bridge.kafka.record_clock import RECORD_CLOCK
+from bridge.kafka.throttle import Throttle
 
 Report = Callable[[KafkaError | None, Message], None]
 

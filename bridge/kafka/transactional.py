@@ -17,8 +17,8 @@ from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
-from bridge.kafka.throttle import Throttle
 from bridge.kafka.record_clock import RECORD_CLOCK
+from bridge.kafka.throttle import Throttle
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
 

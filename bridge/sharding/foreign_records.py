@@ -49,15 +49,21 @@ class ForeignRecords:
         if record.key == CLAIM_KEY:
             log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
             self._contested_at = monotonic()
-        elif key is not None and partition_of(record.key, self._with.count) != shard:
+        elif key is None:
+            self._with.sessions.rewrite_floor(shard)  # compaction may keep only the foreign record
+        elif partition_of(record.key, self._with.count) != shard:
             log.error("ignoring a checkpoint in another partition than its key's", **key.log_fields, partition=shard)
-        elif key is not None:
+        else:
             self._handle_checkpoint(key, record)
 
     def _handle_checkpoint(self, key: SessionKey, record: CheckpointRecord) -> None:
         sessions, own_token = self._with.sessions, self._lease.fencing_token
         is_running, own_epoch = sessions.is_running(key), sessions.restored_epoch(key)
-        if is_running and is_harmless(record, own_token, own_epoch):
+        if record.forgotten_by is not None and record.forgotten_by <= (own_token or 0):
+            # The tombstone of a session that had ended. If it runs again, its checkpoint is written again.
+            if is_running:
+                self._with.delivery.write_again(key)
+        elif is_running and is_harmless(record, own_token, own_epoch):
             self._with.delivery.write_again(key)
         elif not (is_running or record.value) and own_epoch is None:
             return  # the tombstone of a session that is not known, perhaps our own answer
@@ -151,9 +157,3 @@ def is_harmless(record: CheckpointRecord, own_token: int | None, own_epoch: int 
     """Whether it is a stale write without a higher epoch than the restored one: ours is written again behind it."""
     epoch = epoch_in(record.value)
     return is_stale(record, own_token) and epoch is not None and own_epoch is not None and epoch <= own_epoch
-    if record.forgotten_by is not None:
-        # The tombstone of a session that had ended. If it runs again, its checkpoint is written again.
-        return record.forgotten_by <= (own_token or 0)
-    token, epoch = token_of(epoch_and_token(record.value)), epoch_in(record.value)
-    is_stale = own_token is not None and 0 <= token < own_token
-    return is_stale and epoch is not None and own_epoch is not None and epoch <= own_epoch

@@ -231,23 +231,6 @@ class Shard:
         self.end(ShardSignal.TAKEN_OVER)
         self._with.leases.replace(self.lease)
 
-    def _foreign_record(self, record: CheckpointRecord) -> None:
-        if self.state not in IS_OWNED:
-            return
-        shard, key = self.lease.shard, session_of(record.key)
-        if record.key == CLAIM_KEY:
-            log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
-            self._contested_at = monotonic()
-        elif key is None:
-            self._with.sessions.rewrite_floor(shard)  # compaction may keep only the foreign record
-        elif is_harmless(record, self.lease.fencing_token, self._with.sessions.restored_epoch(key)):
-            self._with.delivery.write_again(key)
-        elif partition_of(record.key, self._with.count) != shard:
-            log.error("ignoring a checkpoint in another partition than its key's", **key.log_fields, partition=shard)
-        else:
-            log.error("another process wrote a checkpoint of this session: restarting it from there", **key.log_fields)
-            self.restart(key)
-
     def restart(self, key: SessionKey) -> None:
         """Start a session again from its stored checkpoint."""
         self._foreign_records.restart(key)
