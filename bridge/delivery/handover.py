@@ -251,6 +251,10 @@ class Handover:
             return
         if known is None:
             self._session.count_dead_letter("rejected")
+            if is_for_size(self._error):
+                record = encode_batch(self._session.encoder, piece).records[0]
+                size = batch_bytes(record.key, record.value, record.headers)
+                self._session.encoder.limits.learn(record.topic, size)
         piece.refusal = refusal
         piece.records = None
 

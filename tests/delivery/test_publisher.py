@@ -205,6 +205,14 @@ def test_a_refusal_for_size_that_the_limits_do_not_explain_is_isolated(rig: Rig)
     assert not rig.records(DEAD)
     rig.turn(200)
     assert [record.record.header("bridge.reason") for record in rig.records(DEAD)] == ["rejected"]
+    one.submit([*events(2, size=3000), *events(3)])
+    rig.turn(200)
+    reasons = [record.record.header("bridge.reason") for record in rig.records(DEAD)]
+    assert reasons == ["rejected", "oversize"], "such records are not tried again"
+    assert sequences(rig.records(EVENTS)) == [3]
+    assert limits.of(EVENTS) < 4000
+    limits.update({EVENTS: 2_000_000})
+    assert limits.of(EVENTS) == 2_000_000
 
 
 @pytest.mark.parametrize("limit", [20_000, 300, 10, 0])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
+from bridge.clock import monotonic
+
 DEFAULT_LIMIT = 1_048_588
 """A broker's default ``max.message.bytes``: assumed where it cannot be read."""
 _LARGEST_BATCH = 1_000_000
 """librdkafka's own ``batch.size``."""
 _BATCH_HEADER, _RECORD_FIELDS, _HEADER_FIELDS = 61, 36, 10
 """Bytes of the batch's header, of one record's fixed fields at most, and of the lengths around one header at most."""
+_LEARNED = 600.0
+"""Seconds for which a limit that a refusal showed counts."""
 _RECOMPRESSED = 101
 """Per cent: a broker that compresses a batch again may make it larger than the uncompressed one."""
 
@@ -27,13 +31,16 @@ def batch_bytes(key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]]) 
 class SizeLimits:
     """``max.message.bytes`` of each topic. One object for the process.
 
-    Thread rule: any thread; one thread updates, which replaces the mapping; ``version`` says that it changed.
+    Thread rule: any thread; an update replaces the mapping, and ``version`` says that it changed.
     """
 
     def __init__(self, by_topic: Mapping[str, int] | None = None, default: int = DEFAULT_LIMIT) -> None:
         """``default``: for topics whose limit is not known."""
         self._by_topic = dict(by_topic or {})
         self._default = default
+        self._lock = threading.Lock()
+        self._learned: Mapping[str, tuple[int, float]] = {}
+        """Smaller limits that refusals showed, and until when they count."""
         self.version = 0
         self.wanted = threading.Event()
         """Set to have the topics described soon: Kafka refused a record whose size was thought to be right."""
@@ -42,16 +49,34 @@ class SizeLimits:
 
     def update(self, by_topic: Mapping[str, int]) -> bool:
         """Follow the topics as they are now; returns whether anything changed."""
-        has_changed = dict(by_topic) != self._by_topic
-        if has_changed:
-            self._by_topic = dict(by_topic)
-            self.version += 1
-        self.checks = (self.checks or 0) + 1
+        with self._lock:
+            learned = {
+                topic: (limit, until)
+                for topic, (limit, until) in self._learned.items()
+                if until > monotonic() and by_topic.get(topic) == self._by_topic.get(topic)
+            }
+            has_changed = dict(by_topic) != self._by_topic or learned != self._learned
+            if has_changed:
+                self._by_topic, self._learned = dict(by_topic), learned
+                self.version += 1
+            self.checks = (self.checks or 0) + 1
         return has_changed
+
+    def learn(self, topic: str, refused: int) -> None:
+        """Kafka refused a batch of so many bytes although the limit that could be read allows it (any thread).
+
+        For some minutes it counts as too large: otherwise each record like it would end a producer. Nothing is learned
+        where nobody describes the topics, and would notice that the limit was raised.
+        """
+        with self._lock:
+            if self.checks is not None and refused <= self.of(topic):
+                self._learned = {**self._learned, topic: (refused - 1, monotonic() + _LEARNED)}
+                self.version += 1
 
     def of(self, topic: str) -> int:
         """The largest batch that the topic accepts."""
-        return self._by_topic.get(topic, self._default)
+        limit, learned = self._by_topic.get(topic, self._default), self._learned.get(topic)
+        return limit if learned is None else min(limit, learned[0])
 
     @property
     def batch_size(self) -> int:
