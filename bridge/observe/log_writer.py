@@ -13,6 +13,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TextIO
 
 from bridge.clock import monotonic
@@ -52,7 +53,8 @@ class LogWriter(logging.Handler):
         self._is_closed = False
         # A daemon thread: it may wait for the stream for ever.
         self._thread: Final = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        with suppress(RuntimeError):  # the system allows no thread at all: the daemon refuses to start for that
+            self._thread.start()
 
     @property
     def dropped(self) -> int:

@@ -56,12 +56,13 @@ def test_what_fits_is_bridged_and_the_rest_is_visible(
         assert sum("NOT bridged" in line for line in bridge.log_text().splitlines()) == 1
 
 
-def test_a_limit_below_the_needs_of_the_kafka_clients_is_refused(namespace: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 30])
+def test_a_limit_below_the_needs_of_the_kafka_clients_is_refused(namespace: str, tmp_path: Path, threads: int) -> None:
     """With a message instead of an assertion of the Kafka client (exit code 134)."""
     more = {"delivery.guarantee": "exactly_once"}
     chosen = settings("127.0.0.1:9", namespace, "http://127.0.0.1:9", more)
-    bridge = Bridge(tmp_path / "bridge", chosen, with_threads(30)).start(wait=False)
+    bridge = Bridge(tmp_path / "bridge", chosen, with_threads(threads)).start(wait=False)
     assert bridge.wait() == 78, bridge.log_text()
     last = bridge.log_text().splitlines()[-1]
     assert "ulimit -u" in last
-    assert "is 30 for this process, and Kafka's clients need" in last
+    assert f"is {threads} for this process, and Kafka's clients need" in last
