@@ -72,7 +72,10 @@ def test_its_metadata_describes_it(metadata: Message) -> None:
     assert metadata["Keywords"]
     assert metadata["Description-Content-Type"] == "text/markdown"
     required = {Requirement(each) for each in metadata.get_all("Requires-Dist", [])}
-    assert required == set(roots("requirements.txt"))
+    optional = {each for each in required if "extra ==" in str(each.marker)}
+    assert required - optional == set(roots("requirements.txt"))
+    assert metadata.get_all("Provides-Extra") == ["schemaregistry"]
+    assert [(each.name, each.extras) for each in optional] == [("confluent-kafka", {"schemaregistry"})]
 
 
 def test_its_classifiers_say_where_it_runs(metadata: Message) -> None:
