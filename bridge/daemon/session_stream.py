@@ -108,7 +108,7 @@ class SessionStream:
         start = self._source.settings.start_after_id
         restored, self._restored = self._restored, None  # the publisher has it by now
         if restored is None:
-            self._start_epoch(OverlapWindow.starting(start))
+            self._start_epoch(OverlapWindow.starting(start)._replace(is_new=True))
             self._log.info("new session", start_after_id=start)
             return
         checkpoint = restored.checkpoint

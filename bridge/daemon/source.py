@@ -19,7 +19,6 @@ from bridge.core.records.rules import SchemaIds
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
-from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.start_id import FirstId, StartId
 from bridge.daemon.address_watch import AddressWatch, watched_host
 from bridge.daemon.gone_sessions import GoneSessions
@@ -124,8 +123,7 @@ class Source:
             self._policy(),
             has_ids=restored is not None and restored.position.last_event_id not in ("", start),
             # At the very start the process may have died before the announcement was acknowledged: announce it again.
-            is_new=restored is None
-            or (restored.position.sequence == 0 and restored.overlap_window == OverlapWindow.starting(start)),
+            is_new=restored is None or (restored.position.sequence == 0 and restored.overlap_window.is_new),
         )
 
     def _policy(self) -> Policy:

@@ -62,6 +62,17 @@ def test_the_members_are_those_of_the_interface() -> None:
     }
 
 
+def test_only_a_new_session_has_the_member_new() -> None:
+    """All other checkpoints stay as they are for readers of earlier versions."""
+    key, position = SessionKey("local", "a"), Position(1_764_000_000, 0, "0")
+    for is_new in (True, False):
+        window = OverlapWindow.starting("0")._replace(is_new=is_new)
+        one = Checkpoint(key, position, "active", 0, "", window, 7)
+        value = encode(one)
+        assert (b'"new"' in value) is is_new
+        assert decode(key.record_key, value) == one
+
+
 def test_members_of_a_later_version_are_ignored() -> None:
     """New members may appear without a new version; a checkpoint of an early version has no fingerprint."""
     assert decode(b"local/s1", changed(later=7, ids=[["1", "ab"]])) == SAVED

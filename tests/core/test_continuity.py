@@ -142,7 +142,7 @@ def test_a_server_that_counts_from_zero_is_asked_for_its_first_event() -> None:
 
 @pytest.mark.parametrize("answer", ["refused", "nothing", "cuts"])
 def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_one(answer: str) -> None:
-    """The held events come again, and a warning in the log names the doubt."""
+    """By later sessions; a warning in the log names the doubt. The session that asked has a gap."""
     known = StartId()
     one = continuity(has_ids=False, start_id=known)
     connect(one, START)
@@ -159,9 +159,26 @@ def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_on
         one.closed(timed_out=False)
     assert connect(one, START)[0] == "0"
     actions = one.take(numbered(1, 2), 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "nothing_before")], ["1", "2"])
+    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], ["1", "2"])
     assert known.first is FirstId.HIDDEN
+    other = continuity(has_ids=False, start_id=known)
+    connect(other, START)
+    assert announced(other.take(numbered(1, 2), 0)) == [("resumed", "nothing_before")]
     assert not one.check_refused()
+
+
+def test_a_session_that_asked_alone_may_lack_the_event_zero() -> None:
+    """The replay after -1 begins with 1: the server counts from 1, or has lost exactly that event."""
+    known = StartId()
+    one = continuity(has_ids=False, start_id=known)
+    connect(one, START)
+    one.take(numbered(1, 2), 0)
+    connect(one, START)
+    one.take(numbered(1, 2), 0)
+    assert known.first is FirstId.IS_ONE
+    connect(one, START)
+    actions = one.take(numbered(1, 2), 0)
+    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], ["1", "2"])
 
 
 def test_a_later_proof_that_events_begin_at_zero_is_announced_where_one_may_be_missing() -> None:

@@ -12,7 +12,7 @@ from bridge.daemon.session_states import State
 from tests.fakes.raw_server import Peer, answer
 from tests.fakes.session_workers import RecordingPublisher, running_worker, session_worker
 from tests.fakes.sources import source
-from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send, status
+from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send, status, stream
 from tests.support.waiting import wait_until
 
 
@@ -67,6 +67,17 @@ def test_a_restored_session_is_never_asked_without_an_id() -> None:
         with running_worker(source(mix.url, gone_after=0), Position(1, 3, "3")) as (_, publisher):
             wait_until(lambda: publisher.position == Position(2, 5, "5"))
         assert mix.ids_of("a") == ["3"] * 3 + ["0"] * 6
+
+
+@pytest.mark.parametrize(("is_new", "announced"), [(True, ["attached"]), (False, ["unresumable"])])
+def test_only_a_sessions_first_epoch_is_attached(is_new: bool, announced: list[str]) -> None:  # noqa: FBT001
+    """A later one may begin at the start id too, after a loss: ``attached`` would hide that."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": stream(block(None, "content", content(1)))}
+        of = source(mix.url, without_ids="accept")
+        with running_worker(of, Position(9, 0, "0"), is_new=is_new) as (_, publisher):
+            wait_until(lambda: publisher.published)
+            assert publisher.announced[:1] == announced
 
 
 def test_an_id_that_only_server_errors_answer_is_dropped() -> None:

@@ -693,6 +693,8 @@ class World:
         """Whether the first id after a reconnect looked like the first id ever."""
         announced = [each for each in self.log.announced if each.from_last_event_id == self.start]
         is_first = any(each.reason in {"nothing_before", "next_id"} for each in announced)
+        if self.traits.counts_from == 0 and any(each.reason == "next_id" for each in announced):
+            return True  # a process that was killed may have published the event 0, and the server has lost it since
         return is_first and (self.server.was_reset or self.traits.ids in {"per connection", "repeating"})
 
     @property

@@ -92,18 +92,19 @@ def session_worker(
 
 
 @contextmanager
-def running_worker(
+def running_worker(  # noqa: PLR0913 - a session and its surroundings
     source: Source,
     restored: Position | None = None,
     now: Callable[[], float] = monotonic,
     jitter: Callable[[], float] = lambda: 0.5,
     *,
     state: Literal["active", "ended"] = "active",
+    is_new: bool = False,
 ) -> Iterator[tuple[SessionWorker, RecordingPublisher]]:
     """A running worker and its publisher."""
     publisher, stored = RecordingPublisher(), None
     if restored is not None:
-        window = OverlapWindow.starting(restored.last_event_id)
+        window = OverlapWindow.starting(restored.last_event_id)._replace(is_new=is_new)
         publisher = RecordingPublisher(restored, window)
         stored = Restored(Checkpoint(KEY, restored, state, 0, source.fingerprint, window), is_stale=False)
     worker = session_worker(source, publisher, stored, now, jitter)

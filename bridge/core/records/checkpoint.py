@@ -55,6 +55,8 @@ class _Overlap(BaseModel):
     last: str
     digests: Annotated[str, Field(pattern="^([0-9a-f]{16})*$", max_length=2 * DIGEST_BYTES * MOST)]
     certain: bool
+    new: bool = False
+    """Written only if true: the session's first epoch."""
 
 
 class _Value(_Version):
@@ -88,10 +90,14 @@ def encode(checkpoint: Checkpoint) -> bytes:
             last=overlap_window.cursor,
             digests=overlap_window.digests.hex(),
             certain=overlap_window.certain,
+            new=overlap_window.is_new,
         ),
         term=checkpoint.fencing_token,
     )
-    return value.model_dump_json().encode()
+    return value.model_dump_json(exclude=None if overlap_window.is_new else _NOT_NEW).encode()
+
+
+_NOT_NEW = {"overlap": {"new"}}
 
 
 _EPOCH, _TERM = b',"epoch":', b',"term":'
@@ -141,7 +147,7 @@ def decode(record_key: bytes, value: bytes) -> Checkpoint:
 def _overlap_window(last_event_id: str, overlap: _Overlap | None) -> OverlapWindow:
     if overlap is None:  # written by a version without overlap
         return OverlapWindow.starting(last_event_id)
-    return OverlapWindow(overlap.after, overlap.last, bytes.fromhex(overlap.digests), overlap.certain)
+    return OverlapWindow(overlap.after, overlap.last, bytes.fromhex(overlap.digests), overlap.certain, overlap.new)
 
 
 def _parse(value: bytes) -> _Value:

@@ -110,7 +110,7 @@ class Continuity:
         facts.requested_id = self._requested_id()
         if self._state is State.FETCH:
             facts.requested_id = self._policy.start_after_id
-        elif self._state in {State.NEW, State.START} and window == facts.start:
+        elif self._state in {State.NEW, State.START} and window.is_start(self._policy.start_after_id):
             facts.last_id = facts.requested_id = self._start_check.requested_id
         believed_id = "" if facts.has_replay_failed else facts.requested_id
         facts.matcher = ReplayMatcher(window, facts.known, believed_id)
@@ -127,7 +127,7 @@ class Continuity:
         elif self._start_check.is_wanted and not window.digests:
             self._state = State.CHECK
         elif not window.digests:
-            is_start = window == facts.start and window.certain
+            is_start = window.is_start(self._policy.start_after_id)
             self._state = State.START if self._was_answered else State.NEW
             if facts.is_used and not is_start and facts.has_ids:
                 self._state = State.NEXT_ID

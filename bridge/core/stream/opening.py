@@ -69,7 +69,7 @@ class Opening:
             actions += published
             self._held.check_next(first, actions, believes_next=not check.has_held_unproven)
             return Verdict(Signal.LOST, events)
-        if is_next and check.believes_first:
+        if is_next and check.believes_first and not (check.leaves_doubt and claims and not facts.is_used):
             if claims and not check.began_new:
                 reason = "next_id" if facts.is_used else "nothing_before"
                 actions += facts.announce("resumed", reason, RESUMED)

@@ -32,11 +32,17 @@ class OverlapWindow(NamedTuple):
     """The digests joined, oldest first; at most ``MOST``."""
     certain: bool = True
     """False if the stream had events without ids between others: whether a replay brings them is unknown."""
+    is_new: bool = False
+    """The session's first epoch, before its first event: ``attached`` may not have been announced yet."""
 
     @classmethod
     def starting(cls, last_event_id: str) -> OverlapWindow:
         """A window with the id to resume after, and no known events."""
         return cls(last_event_id, last_event_id)
+
+    def is_start(self, start_after_id: str) -> bool:
+        """Whether this is the place after the start id, without known events."""
+        return (self.after, self.cursor, self.digests, self.certain) == (start_after_id, start_after_id, b"", True)
 
     def unproven(self) -> OverlapWindow:
         """The same place without known events: the next number may belong to any event.

@@ -75,6 +75,14 @@ class StartCheck:
         """
         return self._facts.requested_id != ZERO or not self._facts.policy.start_id.is_zero
 
+    @property
+    def leaves_doubt(self) -> bool:
+        """Whether only this session's own question speaks for the first id: the server may have lost the event 0.
+
+        Another session that begins with 1 is enough: a loss of exactly the first event of both is no coincidence.
+        """
+        return self._is_done and not self.began_new and self._facts.requested_id == ZERO
+
     def judge(self, first: Event) -> None:
         """The first event of a replay after -1."""
         found = number(first.id)
