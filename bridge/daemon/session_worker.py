@@ -239,7 +239,7 @@ class SessionWorker:
         """Back off, drop the last event id, or end the session, depending on how the connection ended."""
         if self.stream.stopped.is_set():
             raise Stopped
-        if outcome.status is not None and self.stream.check_refused():
+        if self.stream.check_refused():
             self._back_off(outcome, self._source.backoff.minimum)
             return
         backoff = self._source.backoff

@@ -21,7 +21,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
 from bridge.core.stream.overlap import MOST, OverlapWindow, digest, extended
 from bridge.core.stream.replay import FEW
-from bridge.core.stream.start_check import ANSWER_TIMEOUT, TRIES
+from bridge.core.stream.start_check import ANSWER_TIMEOUT
 from bridge.core.stream.start_id import FirstId, StartId
 from bridge.core.stream.states import State
 
@@ -140,7 +140,7 @@ def test_a_server_that_counts_from_zero_is_asked_for_its_first_event() -> None:
     assert connect(other, START)[0] == "-1"
 
 
-@pytest.mark.parametrize("answer", ["refused", "nothing", "cuts"])
+@pytest.mark.parametrize("answer", ["refused", "nothing", "cut"])
 def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_one(answer: str) -> None:
     """By later sessions; a warning in the log names the doubt. The session that asked has a gap."""
     known = StartId()
@@ -153,9 +153,6 @@ def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_on
     elif answer == "nothing":
         assert one.closed(timed_out=True) == []
     else:
-        for _ in range(TRIES - 1):
-            assert one.closed(timed_out=False) == []
-            assert connect(one, START)[0] == "-1"
         one.closed(timed_out=False)
     assert connect(one, START)[0] == "0"
     actions = one.take(numbered(1, 2), 0)

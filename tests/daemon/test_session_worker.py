@@ -9,7 +9,7 @@ import pytest
 from bridge.clock import monotonic
 from bridge.core.identity import Position
 from bridge.daemon.session_states import State
-from tests.fakes.raw_server import Peer, answer
+from tests.fakes.raw_server import CHUNKED, Peer, answer
 from tests.fakes.session_workers import RecordingPublisher, running_worker, session_worker
 from tests.fakes.sources import source
 from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send, status, stream
@@ -78,6 +78,17 @@ def test_only_a_sessions_first_epoch_is_attached(is_new: bool, announced: list[s
         with running_worker(of, Position(9, 0, "0"), is_new=is_new) as (_, publisher):
             wait_until(lambda: publisher.published)
             assert publisher.announced[:1] == announced
+
+
+@pytest.mark.parametrize("answered", [b"", answer(400), answer(500), CHUNKED])
+def test_a_server_that_fails_over_the_bridges_own_question_is_read_nevertheless(answered: bytes) -> None:
+    """It is asked once after a crash before the first event, and the position stays."""
+    with scripted_mix() as mix:
+        feed = Feed(3)
+        mix.streams = {"a": lambda peer: peer.send(answered) if peer.headers["last-event-id"] == b"-1" else feed(peer)}
+        with running_worker(source(mix.url), Position(9, 0, "0")) as (_, publisher):
+            wait_until(lambda: publisher.position == Position(9, 3, "3"))
+        assert mix.ids_of("a") == ["0", "-1", "0"]
 
 
 def test_an_id_that_only_server_errors_answer_is_dropped() -> None:

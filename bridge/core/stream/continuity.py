@@ -222,7 +222,7 @@ class Continuity:
         A server that closes several streams without a known event does not replay either.
         """
         if self._state is State.CHECK:
-            self._start_check.ended(timed_out=timed_out)
+            self._start_check.ended()
             return []
         is_empty = self.awaits_replay and not self._facts.matcher.matched
         self._empty_replays = self._empty_replays + 1 if is_empty else 0
@@ -256,10 +256,10 @@ class Continuity:
         return actions
 
     def check_refused(self) -> bool:
-        """The server refused the request: whether that answers a question of the bridge's own, not a position."""
+        """The request failed: whether it was a question of the bridge's own, so that no position is affected."""
         if self._state is not State.CHECK:
             return False
-        self._start_check.refused()
+        self._start_check.ended()
         return True
 
     def position_refused(self) -> None:

@@ -17,8 +17,6 @@ from bridge.core.stream.start_id import BELOW, ZERO, FirstId
 
 ANSWER_TIMEOUT: Final = 1.0
 """Seconds for the first event of a replay after -1. A server that does not know the id may send nothing at all."""
-TRIES: Final = 5
-"""Requests after which the question stays open: fewer may be cuts."""
 
 
 class StartCheck:
@@ -33,7 +31,6 @@ class StartCheck:
         """It began with the session's first event: ``attached`` has been announced, and nothing was claimed before."""
         self._facts = facts
         self._is_done = False
-        self._tries = 0
         self._may_lack_first = False
         """The first event of the session had the id 1, and may not have been its first one."""
 
@@ -89,14 +86,8 @@ class StartCheck:
         answers = {0: FirstId.IS_REPLAYED, 1: FirstId.IS_ONE}
         self._finish(answers.get(-1 if found is None else found, FirstId.HIDDEN))
 
-    def ended(self, *, timed_out: bool) -> None:
-        """The connection ended before an event."""
-        self._tries += 1
-        if timed_out or self._tries >= TRIES:
-            self._finish(FirstId.HIDDEN)
-
-    def refused(self) -> None:
-        """The server refused the request that resumes after -1."""
+    def ended(self) -> None:
+        """The connection ended before an event. It is not asked again: some servers crash over such an id."""
         self._finish(FirstId.HIDDEN)
 
     def _finish(self, first: FirstId) -> None:
