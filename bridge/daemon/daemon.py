@@ -19,6 +19,7 @@ from bridge.daemon.limits import prepare_process
 from bridge.daemon.pipeline import Pipeline, make_pipeline
 from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
 from bridge.daemon.schema_ids import SchemaIds
+from bridge.daemon.service import Notify, Service, notify_of
 from bridge.daemon.signals import SignalQueue
 from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
@@ -63,6 +64,7 @@ class Daemon:
         prepare: Prepare = prepare_topics,
         watch: Watch = watch_topics,
         reloading: Reloading | None = None,
+        notify: Notify | None = None,
     ) -> None:
         """Raises ``SettingsError`` when a file that the settings name cannot be used."""
         reloading = reloading or Reloading.never(Loaded(settings, {}))
@@ -93,6 +95,7 @@ class Daemon:
         self._clients = ClientProperties(settings.kafka, kafka_contents(reloading.loaded))
         parts = Parts(self._levels, self._sources, self._clients, tokens, tls, self._renew_clients)
         self._reloader = Reloader(reloading, parts)
+        self._service = Service(notify or Notify(None), self.snapshot)
 
     def stop(self) -> None:
         """Ask for a graceful shutdown; the second call asks for an immediate one. Safe in a signal handler."""
@@ -152,6 +155,7 @@ class Daemon:
 
     def _shut_down(self) -> int:
         """Stop the readers, deliver what is in memory, write the last checkpoints."""
+        self._service.stopping()
         deadline = monotonic() + self._settings.delivery.drain_timeout
         is_delivered = self._pipeline is None or self._pipeline.drain(deadline, self._wait_for)
         if self._http is not None:
@@ -197,13 +201,16 @@ class Daemon:
             self._budget.check_shards(coordinator.connection_failure)
 
     def _wait(self, seconds: float) -> None:
+        self._service.turn(self._loops(), self._session_count(), is_ready=self._has_started)
         self._signals.wait(seconds)
         if self._signals.stops:
             raise Stopped
         if self._signals.take_reload():
+            self._service.reloading()
             self._reloader.reload()
             if self._pipeline is not None:
                 self._pipeline.supervisor.shards.retry_refused()
+            self._service.reloaded()
         self._reloader.turn()
         self._levels.expire()
 
@@ -211,6 +218,7 @@ class Daemon:
         """Wait for one step of the shutdown, in slices, so that a second stop is noticed."""
         while not join(min(deadline, monotonic() + 0.1)):
             self._heartbeats.record("supervisor")
+            self._service.turn(self._loops(), self._session_count())
             if self._signals.take_reload():
                 log.warning("settings not reloaded: the process is shutting down")
             if self._pipeline is not None:
@@ -218,6 +226,14 @@ class Daemon:
             if self._signals.stops > 1 or monotonic() > deadline:
                 return False
         return True
+
+    def _loops(self) -> dict[str, float]:
+        """The ages of all heartbeats, for /livez and for the service manager's watchdog."""
+        ages = self._heartbeats.ages()
+        return ages if self._pipeline is None else {**ages, "sessions": self._pipeline.supervisor.readers.age}
+
+    def _session_count(self) -> int:
+        return 0 if self._pipeline is None else self._pipeline.supervisor.session_count
 
     def snapshot(self) -> BridgeSnapshot:
         pipeline, settings, now = self._pipeline, self._settings, monotonic()
@@ -231,7 +247,7 @@ class Daemon:
             checkpoints_written=0,
             kafka_last_answer_age=None,
             kafka_failure=self._kafka_failure,
-            loops=self._heartbeats.ages(),
+            loops=self._loops(),
             replica=Replica(),
             taken_at_ms=unix_ms(),
             build=self._build,
@@ -254,7 +270,6 @@ class Daemon:
             kafka_failure=pipeline.coordinator.kafka_failure,
             delivers=delivery.bug is None,
             sessions=pipeline.supervisor.sessions(now),
-            loops={**starting.loops, "sessions": pipeline.supervisor.readers.age},
             session_capacity=pipeline.supervisor.capacity.fit.sessions,
             servers=pipeline.supervisor.servers(),
             topics=pipeline.topics.snapshot(),
@@ -283,7 +298,7 @@ def _http_endpoint(
 
 def run(reloading: Reloading) -> int:
     """Run the daemon on the main thread until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads the settings."""
-    daemon = Daemon(reloading.loaded.settings, reloading=reloading)
+    daemon = Daemon(reloading.loaded.settings, reloading=reloading, notify=notify_of())
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         daemon.stop()

@@ -98,6 +98,11 @@ class Supervisor:
         """Whether any request is sent to any server: a replica without shards may have none to send."""
         return len(self._running) > 0 or any(server.source.settings.discover for server in self._servers.values())
 
+    @property
+    def session_count(self) -> int:
+        """Sessions that run (any thread)."""
+        return len(self._running)
+
     def sessions(self, now: float) -> tuple[SessionSnapshot, ...]:
         return (*self._running.snapshots(now), *self._left_out.snapshots())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 
 from bridge import clock
@@ -92,9 +92,14 @@ class Heartbeats:
 
 def liveness(snapshot: BridgeSnapshot) -> Verdict:
     """Whether all loops send heartbeats; never depends on Kafka or a server."""
-    factor = max(1.0, len(snapshot.sessions) / SESSIONS_IN_TIME)
-    limits = {name: LIMITS.get(name, LOOP_LIMIT * factor) for name in snapshot.loops}
-    return Verdict(tuple(_loop(name, age, limits[name]) for name, age in sorted(snapshot.loops.items())))
+    return moving(snapshot.loops, len(snapshot.sessions))
+
+
+def moving(loops: Mapping[str, float], sessions: int) -> Verdict:
+    """The same by the ages of the heartbeats, and the number of sessions that run."""
+    factor = max(1.0, sessions / SESSIONS_IN_TIME)
+    limits = {name: LIMITS.get(name, LOOP_LIMIT * factor) for name in loops}
+    return Verdict(tuple(_loop(name, age, limits[name]) for name, age in sorted(loops.items())))
 
 
 def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:

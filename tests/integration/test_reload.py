@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.notify_socket import NotifySocket
 from tests.support.process import Bridge
 from tests.support.scene import settings, status, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
@@ -17,11 +18,13 @@ STREAMS = 20
 
 
 @contextmanager
-def bridge_with_file(folder: Path, chosen: dict[str, object], toml: str) -> Iterator[tuple[Bridge, Path]]:
-    """A running bridge whose changing settings are in a file."""
+def bridge_with_file(
+    folder: Path, chosen: dict[str, object], toml: str, notify: str = ""
+) -> Iterator[tuple[Bridge, Path]]:
+    """A running bridge whose changing settings are in a file, with the address of a service manager."""
     file = folder / "bridge.toml"
     file.write_text(toml)
-    with Bridge(folder / "bridge", chosen).start("--config", str(file)) as bridge:
+    with Bridge(folder / "bridge", chosen, variables={"NOTIFY_SOCKET": notify}).start("--config", str(file)) as bridge:
         yield bridge, file
 
 
@@ -31,7 +34,12 @@ def test_a_reload_under_load_changes_the_level_and_nothing_else(kafka: str, name
         feeds = {f"s{number}": Feed(5) for number in range(STREAMS)}
         mix.serve(feeds)
         chosen = settings(kafka, namespace, mix.url)
-        with bridge_with_file(tmp_path, chosen, '[log]\nlevel = "warning"\n') as (bridge, file):
+        toml = '[log]\nlevel = "warning"\n'
+        with (
+            NotifySocket(tmp_path) as manager,
+            bridge_with_file(tmp_path, chosen, toml, manager.address) as (bridge, file),
+        ):
+            manager.wait("READY")
             for name in feeds:
                 wait_acknowledged(bridge, name, 5)
             before = {each["session"]: each["reconnects"] for each in status(bridge)["sessions"]}
@@ -60,23 +68,30 @@ def test_a_reload_under_load_changes_the_level_and_nothing_else(kafka: str, name
             assert {each["session"]: each["reconnects"] for each in status(bridge)["sessions"]} == before
             assert bridge.pid == pid
             assert bridge.running
+            manager.wait("READY", count=4)
+            assert (manager.count("READY"), manager.count("RELOADING")) == (4, 3)  # the start, and after each reload
             assert bridge.terminate() == 0
+            manager.wait("STOPPING")
 
 
 def test_a_reload_before_kafka_answers_and_during_the_shutdown_is_safe(tmp_path: Path) -> None:
-    """The process continues in both."""
+    """The process continues in both. Meanwhile it extends its start, and it is never ready."""
     chosen: dict[str, object] = {
         "kafka.bootstrap_servers": "127.0.0.1:9",
         "servers.local.url": "http://127.0.0.1:9",
         "start_timeout": 0,
     }
-    with bridge_with_file(tmp_path, chosen, "") as (bridge, file):
+    chosen["start_timeout"] = 0
+    with NotifySocket(tmp_path) as manager, bridge_with_file(tmp_path, chosen, "", manager.address) as (bridge, file):
+        manager.wait("EXTEND_TIMEOUT_USEC")
         file.write_text('[log]\nlevel = "debug"\n')
         bridge.send(signal.SIGHUP)
         wait_logged(bridge, "settings reloaded", "log.level")
         bridge.send(signal.SIGTERM)
         bridge.send(signal.SIGHUP)
         assert bridge.wait() == 0
+        manager.wait("STOPPING")
+        assert (manager.count("READY"), manager.count("RELOADING")) == (0, 0)
 
 
 def test_a_signal_writes_all_stacks(tmp_path: Path) -> None:

@@ -13,15 +13,17 @@ from typing import Any
 
 from bridge.core.identity import partition_of
 from bridge.daemon.daemon import Daemon
+from bridge.daemon.service import Notify
 from bridge.daemon.topics import prepare_topics
 from bridge.errors import EXIT_OK
 from bridge.kafka.producer import IdempotentProducer
 from bridge.settings import load
 from tests.fakes.raw_client import RawStream
+from tests.support.notify_socket import NotifySocket
 from tests.support.process import Bridge
 from tests.support.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
 from tests.support.scripted_mix import Feed, block, contents, scripted_mix, stream
-from tests.support.waiting import TIMEOUT, wait_until
+from tests.support.waiting import TIMEOUT, let_pass, wait_until
 
 
 def metric(bridge: Bridge, name: str, **labels: str) -> float:
@@ -221,8 +223,11 @@ def wait_acknowledged_as(bridge: Bridge, server: str) -> None:
     wait_until(done, 20, f"three records of {server}, see {bridge.log}", 0.05)
 
 
-def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkeypatch: Any) -> None:
-    """``/livez`` is 503 within 10 s and names the loop; it is 200 again when the loop continues."""
+def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkeypatch: Any, tmp_path: Path) -> None:
+    """``/livez`` is 503 within 10 s and names the loop, and the service manager's watchdog is not fed.
+
+    Both recover when the loop continues.
+    """
     free = threading.Event()
     free.set()
     poll = IdempotentProducer.poll
@@ -232,11 +237,12 @@ def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkey
         return poll(producer, timeout)
 
     monkeypatch.setattr(IdempotentProducer, "poll", stallable)
-    with scripted_mix() as mix:
+    with scripted_mix() as mix, NotifySocket(tmp_path) as manager:
         mix.serve({"a": Feed(3)})
         flat = settings(kafka, namespace, mix.url)
         chosen = load({key: str(value) for key, value in flat.items()}, {})
-        daemon = Daemon(chosen.model_copy(update={"http": chosen.http.model_copy(update={"port": 0})}), prepare_topics)
+        chosen = chosen.model_copy(update={"http": chosen.http.model_copy(update={"port": 0})})
+        daemon = Daemon(chosen, prepare_topics, notify=Notify(manager.address))
         codes: list[int] = []
         thread = threading.Thread(target=lambda: codes.append(daemon.run()))
         thread.start()
@@ -247,8 +253,12 @@ def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkey
             free.clear()
             wait_until(lambda: get(url)[0] == 503, 10, "a 503 of /livez")
             assert "loop:delivery" in get(url)[1]
+            manager.clear()
+            let_pass(2.5)  # two intervals of the watchdog
+            assert manager.count("WATCHDOG") == 0
             free.set()
             wait_until(lambda: get(url)[0] == 200, 5, "a 200 of /livez")
+            manager.wait("WATCHDOG", 5)
         finally:
             free.set()
             daemon.stop()

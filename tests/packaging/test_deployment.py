@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,14 @@ from tests.support.settings_sources import loaded
 
 CONFIG = Path(__file__).parents[2] / "config"
 UNIT = CONFIG / "systemd" / "mix-bridge@.service"
+UNITS = (UNIT, CONFIG / "systemd" / "mix-bridge.service")
 MANIFEST = CONFIG / "kubernetes" / "mix-bridge.yaml"
 MOST_SESSIONS = 5000
 
 
-def directives() -> Iterator[tuple[str, str]]:
+def directives(unit: Path = UNIT) -> Iterator[tuple[str, str]]:
     """The unit's lines, without comments and sections."""
-    for line in UNIT.read_text().splitlines():
+    for line in unit.read_text().splitlines():
         if line and line[0] not in "#[":
             name, _, value = line.partition("=")
             yield name, value
@@ -60,6 +63,45 @@ def test_the_unit_allows_a_thread_and_a_descriptor_for_each_session() -> None:
     """The usual limits end at a thousand descriptors and a few thousand tasks."""
     assert int(directive("LimitNOFILE")) > 2 * MOST_SESSIONS
     assert directive("TasksMax") == "infinity"
+
+
+HARDENED = {
+    "NoNewPrivileges", "ProtectClock", "ProtectHome", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
+    "ProtectKernelTunables", "ProtectControlGroups", "PrivateTmp", "PrivateDevices", "PrivateUsers", "RemoveIPC",
+    "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality", "DynamicUser",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_the_units_notify_reload_and_are_hardened(unit: Path) -> None:
+    """What systemd-analyze grades is compared with a list, so that this needs no systemd."""
+    lines = list(directives(unit))
+    values = dict(lines)
+    assert {name for name in HARDENED if values.get(name) != "yes"} == set()
+    assert (values["ProtectSystem"], values["CapabilityBoundingSet"], values["UMask"]) == ("strict", "", "0077")
+    filters = [value for name, value in lines if name == "SystemCallFilter"]
+    assert filters == ["@system-service", "~@privileged @resources"]
+    assert "ProtectProc" not in values  # a restart must see whether its former process lives: bridge.sharding.replica
+    assert (values["Type"], values["WatchdogSec"], values["ExecReload"]) == ("notify", "30", "/bin/kill -HUP $MAINPID")
+    assert "check --offline" in values["ExecStartPre"]
+    assert {"LoadCredential", "LoadCredentialEncrypted"} <= {
+        line[1:].partition("=")[0] for line in unit.read_text().splitlines() if line.startswith("#L")
+    }
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_systemd_accepts_the_units_and_grades_them_as_hardened(unit: Path, tmp_path: Path) -> None:
+    """`verify` is clean, and the exposure is at most 2.0."""
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/mix-bridge/bin/mix-bridge", "/bin/true"))
+    verified = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    graded = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", copy],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert graded.returncode == 0, graded.stdout[-200:]
 
 
 def documents() -> dict[str, Any]:

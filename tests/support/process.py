@@ -64,7 +64,15 @@ class Answer(NamedTuple):
 class Bridge:
     """One ``mix-bridge run``, which can be restarted with the same settings. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, object], program: Sequence[str] = MIX_BRIDGE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, object],
+        program: Sequence[str] = MIX_BRIDGE,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """``variables``: others than settings."""
+        self._variables = variables or {}
         folder.mkdir(parents=True, exist_ok=True)
         self._program = program
         self.log = folder / "bridge.log"
@@ -80,7 +88,9 @@ class Bridge:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._port = None
         command = [*self._program, "run", *arguments]
-        self._process = spawn(command, env=environment(self.settings), log=self.log, stdout=self.stdout)
+        self._process = spawn(
+            command, env={**environment(self.settings), **self._variables}, log=self.log, stdout=self.stdout
+        )
         if wait:
             self.wait_listening(deadline)
         return self
