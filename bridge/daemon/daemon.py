@@ -19,7 +19,7 @@ from bridge.daemon.limits import prepare_process
 from bridge.daemon.pipeline import Pipeline, make_pipeline
 from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
 from bridge.daemon.schema_ids import SchemaIds
-from bridge.daemon.service import Notify, Service, notify_of
+from bridge.daemon.service import Notify, Service
 from bridge.daemon.signals import SignalQueue
 from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
@@ -58,15 +58,20 @@ class Daemon:
     Thread rule: one thread calls ``run``; ``stop`` and ``snapshot`` are for any thread, ``stop`` for signal handlers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the settings, and what the demo, a worker and tests replace
         self,
         settings: Settings,
         prepare: Prepare = prepare_topics,
         watch: Watch = watch_topics,
         reloading: Reloading | None = None,
         notify: Notify | None = None,
+        tell_port: Callable[[int], None] | None = None,
     ) -> None:
-        """Raises ``SettingsError`` when a file that the settings name cannot be used."""
+        """``tell_port`` gets the port of the HTTP endpoint in a worker, whose parent asks there.
+
+        Raises ``SettingsError`` when a file that the settings name cannot be used.
+        """
+        self._tell_port = tell_port
         reloading = reloading or Reloading.never(Loaded(settings, {}))
         self._settings = settings
         self._prepare = prepare
@@ -134,7 +139,9 @@ class Daemon:
             log.warning("setting", setting=warning.key, warning=warning.message)
         read_fit(Reserve.of(settings, settings.topics.shards, brokers=1)).require()  # before any other thread
         if self._http is not None:
-            self.http_port = self._http.start()
+            self.http_port = self._http.start(is_worker=self._tell_port is not None)
+            if self._tell_port is not None:
+                self._tell_port(self.http_port)
         self._schema_ids.start()
         limits = self._retry(lambda: self._prepare(settings, self._clients))
         for warning in limits.warnings:
@@ -296,9 +303,9 @@ def _http_endpoint(
     return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context)
 
 
-def run(reloading: Reloading) -> int:
+def run(reloading: Reloading, notify: Notify, tell_port: Callable[[int], None] | None = None) -> int:
     """Run the daemon on the main thread until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads the settings."""
-    daemon = Daemon(reloading.loaded.settings, reloading=reloading, notify=notify_of())
+    daemon = Daemon(reloading.loaded.settings, reloading=reloading, notify=notify, tell_port=tell_port)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         daemon.stop()

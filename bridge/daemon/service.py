@@ -48,6 +48,10 @@ class Notify:
             return False
         return True
 
+    def send_reloading(self) -> bool:
+        """A reload begins; READY must follow."""
+        return self.send(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+
 
 class Phase(Enum):
     """What the service manager waits for."""
@@ -98,7 +102,7 @@ class Service:
     def reloading(self) -> None:
         """A reload begins; ``reloaded`` must follow."""
         if self._phase is Phase.RUNNING:
-            self._notify.send(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+            self._notify.send_reloading()
 
     def reloaded(self) -> None:
         """The reload is over."""

@@ -14,7 +14,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import cast
@@ -79,11 +79,13 @@ class HttpEndpoint:
         self._snapshot = snapshot
         self._levels = levels
         self._tls = tls
+        self.application: Starlette | None = None
+        """Served instead of the daemon's own routes: those over several processes."""
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> int:
-        """Listen for connections and return the port.
+    def start(self, *, is_worker: bool = False) -> int:
+        """Listen for connections and return the port. ``is_worker``: only the parent of this process asks it.
 
         Raises SettingsError when host, port or token cannot be used.
         """
@@ -91,19 +93,24 @@ class HttpEndpoint:
             raise SettingsError.of("http.token", "is empty; set a token, or remove the key to need none")
         listeners = listen(self._host, self._port)
         port = int(listeners[0].getsockname()[1])
-        snapshot = _CachedSnapshot(self._snapshot)
-        feed = Feed(snapshot)
-        app = application(snapshot, self.tokens, feed, self._levels)
-        self._server = _FeedingServer(_config(app, self._tls), feed)
+        self._server = self._make_server()
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
         run = partial(asyncio.run, _serve(self._server, listeners))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
         self._thread.start()
         # Only this line contains a port that the system chose: it is logged at level warning too.
         is_hidden = self._port == 0 and not logging.getLogger("bridge.http").isEnabledFor(logging.INFO)
-        level = log.warning if is_hidden else log.info
+        level = log.debug if is_worker else log.warning if is_hidden else log.info
         level("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
         return port
+
+    def _make_server(self) -> Server:
+        if self.application is not None:
+            return Server(_config(self.application, self._tls))
+        snapshot = _CachedSnapshot(self._snapshot)
+        feed = Feed(snapshot)
+        app = application(snapshot, self.tokens, feed, self._levels)
+        return _FeedingServer(_config(app, self._tls), feed)
 
     def stop(self) -> None:
         """Accept no more connections and finish the running answers. Can be called twice."""
@@ -143,6 +150,11 @@ def application(snapshot: Snapshot, tokens: Tokens, feed: Feed, levels: LogLevel
         *page_routes(snapshot, feed),
         *([] if levels is None else [log_level_route(levels, tokens)]),
     ]
+    return guarded(routes, tokens)
+
+
+def guarded(routes: Sequence[Route], tokens: Tokens) -> Starlette:
+    """An application with these routes; the tokens protect all but the open paths."""
     app = Starlette(
         routes=routes,
         middleware=[Middleware(_TokenCheck, tokens=tokens)],
@@ -217,10 +229,11 @@ class _FeedingServer(Server):
         await super().shutdown(sockets)
 
 
-async def _serve(server: _FeedingServer, listeners: list[socket.socket]) -> None:
-    feeding = asyncio.create_task(server.feed.run())
+async def _serve(server: Server, listeners: list[socket.socket]) -> None:
+    feeding = asyncio.create_task(server.feed.run()) if isinstance(server, _FeedingServer) else None
     await server.serve(sockets=listeners)
-    feeding.cancel()
+    if feeding is not None:
+        feeding.cancel()
     for connection in list(
         server.server_state.connections
     ):  # uvicorn leaves connections open whose client does not read

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -22,8 +24,13 @@ class BadChange(ValueError):
     """The body is not a change of the level: the message says what is allowed."""
 
 
-def log_level_route(levels: LogLevels, tokens: Tokens) -> Route:
-    """The route; without a token only this machine may use it, because a debug log costs disk and speed."""
+def log_level_route(
+    levels: LogLevels, tokens: Tokens, forward: Callable[[LevelChange], None] = lambda _: None
+) -> Route:
+    """The route; without a token only this machine may use it, because a debug log costs disk and speed.
+
+    ``forward`` gives the change to other processes, and may wait.
+    """
 
     async def put(request: Request) -> Response:
         if not tokens.is_needed and not is_loopback(request.client.host if request.client else ""):
@@ -33,6 +40,7 @@ def log_level_route(levels: LogLevels, tokens: Tokens) -> Route:
         except BadChange as error:
             return _refused(HTTPStatus.BAD_REQUEST, str(error))
         levels.change(change)
+        await run_in_threadpool(forward, change)
         return JSONResponse({"level": change.level, "logger": change.logger, "for": change.seconds})
 
     return Route(PATH, put, methods=["PUT"])

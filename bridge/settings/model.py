@@ -36,6 +36,7 @@ from bridge.settings.values import (
     PropertyValue,
     TopicName,
     Url,
+    Workers,
     each,
 )
 
@@ -247,6 +248,9 @@ class Settings(BaseSettings):
     ] = Field(None, examples=["bridge-0"])
     """Stable and unique name of this replica (host, pod); a replica that restarts under the same name gets its shards
     back immediately."""
+    workers: Workers = 1
+    """Number of processes that this one starts and supervises, to use several cores; `auto`: one per core. They share
+    the sessions as replicas do, under the names `<instance>-1`, `<instance>-2`, ..., behind one HTTP endpoint."""
     start_timeout: Annotated[float, Field(ge=0, le=604_800), DURATION] = 60.0
     """If Kafka, or every server, is unreachable for this long at start, the exit code is 69; `0`: no limit."""
     servers: dict[str, ServerSettings] = Field({})

@@ -6,6 +6,7 @@ No message of a validator contains the value: only the place that words a mistak
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,6 +131,11 @@ def _flag(value: object) -> str:
     return as_text(value).strip().lower()
 
 
+def _workers(value: object) -> object:
+    is_auto = isinstance(value, str) and value.strip().lower() == "auto"
+    return len(os.sched_getaffinity(0)) if is_auto else _whole_number(value)
+
+
 def _rows(value: object) -> list[Any]:
     if isinstance(value, str):
         value = json_value(value) if value.strip() else []
@@ -216,6 +222,13 @@ ProxyUrl = Annotated[
 
 # A secret is checked before pydantic wraps it. The last validator runs first
 PropertyValue = Annotated[SecretStr, BeforeValidator(checks.any_text), TEXT, _JSON_SECRET, _PRINTABLE]
+Workers = Annotated[
+    int,
+    Field(ge=1, le=256),
+    BeforeValidator(_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 256}, {"const": "auto"}]}),
+    Allowed("a whole number from 1 to 256, or auto: one per core"),
+]
 Password = Annotated[
     SecretStr, BeforeValidator(checks.any_text), BeforeValidator(checks.not_empty), TEXT, _JSON_SECRET, _PRINTABLE
 ]

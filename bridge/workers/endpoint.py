@@ -1,0 +1,121 @@
+"""The one HTTP endpoint of all workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bridge import __version__
+from bridge.observe.api import guarded
+from bridge.observe.health import LOOP_LIMIT
+from bridge.observe.json_response import json_response
+from bridge.observe.log_level_route import log_level_route
+from bridge.observe.log_levels import LevelChange, LogLevels
+from bridge.observe.tokens import Tokens
+from bridge.settings import Settings
+from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
+from bridge.workers.queries import Workers
+
+_HEALTH: Final = {200: "", 503: ""}
+
+Own = Callable[[], Mapping[str, Any]]
+"""What the parent says of itself: the members of ``bridge`` in ``/api/status``."""
+
+
+class OwnMetrics(Collector):
+    """The parent's own metrics. Thread rule: any thread."""
+
+    def __init__(self, workers: Callable[[], Mapping[int, tuple[bool, int]]]) -> None:
+        """``workers`` returns, by number, whether the worker runs, and how often it was started again."""
+        self.workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        """Two families."""
+        up = GaugeMetricFamily("mix_bridge_worker_up", "1 while the process of the worker runs.", labels=["worker"])
+        again = CounterMetricFamily(
+            "mix_bridge_worker_restarts", "Times a worker that ended was started again.", labels=["worker"]
+        )
+        for number, (is_up, restarts) in self.workers().items():
+            up.add_metric([str(number)], int(is_up))
+            again.add_metric([str(number)], restarts)
+        yield from (up, again)
+
+
+def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
+    workers: Workers, own: Own, loop_age: Callable[[], float], metrics: OwnMetrics, levels: LogLevels, tokens: Tokens
+) -> Starlette:
+    """The routes. The functions run on a pool of threads, because they wait for the workers."""
+
+    def livez(_: Request) -> Response:
+        age = loop_age()
+        check = {"name": "loop:parent", "ok": age < LOOP_LIMIT, "detail": f"moved {age:.1f} s ago"}
+        # The parent itself ends a worker that hangs: a restart of everything would not help more.
+        restarting = [{**each, "ok": True} for each in _running(metrics)]
+        return _health({"ok": check["ok"], "checks": [check, *restarting]})
+
+    def readyz(_: Request) -> Response:
+        return _health(merged_checks(workers.documents("/readyz", _HEALTH)))
+
+    def api_status(_: Request) -> Response:
+        return json_response(merged_status(workers.documents("/api/status"), own()))
+
+    def metrics_text(_: Request) -> Response:
+        texts = [OfWorker(number, answer and answer.text) for number, answer in workers.ask_all("/metrics")]
+        return Response(merged_metrics(texts, metrics), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    def session(request: Request) -> Response:
+        found = [answer for _, answer in workers.ask_all(request.url.path) if answer and answer.status == HTTPStatus.OK]
+        if not found:
+            return json_response({"error": "no worker runs this session"}, HTTPStatus.NOT_FOUND)
+        return Response(found[0].text, media_type="application/json")
+
+    def forward(change: LevelChange) -> None:
+        body = {"level": change.level, "logger": change.logger, "for": change.seconds}
+        workers.ask_all("/api/log-level", json.dumps(body).encode())
+
+    routes = [
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/api/status", api_status),
+        Route("/metrics", metrics_text),
+        Route("/api/sessions/{path:path}", session),
+        log_level_route(levels, tokens, forward),
+    ]
+    return guarded(routes, tokens)
+
+
+def own_status(settings: Settings, started_ms: int) -> dict[str, Any]:
+    """What the parent says of itself in ``/api/status``."""
+    host = socket.gethostname()
+    return {
+        "version": __version__,
+        "namespace": settings.namespace,
+        "owner": f"{settings.instance or host}:{os.getpid()}",
+        "instance": settings.instance,
+        "host": host,
+        "pid": os.getpid(),
+        "started_at_ms": started_ms,
+    }
+
+
+def _running(metrics: OwnMetrics) -> Iterator[dict[str, Any]]:
+    for number, (is_up, restarts) in metrics.workers().items():
+        state = "runs" if is_up else "is being started again"
+        yield {"name": f"worker-{number}", "detail": f"{state}; started again {restarts} times"}
+
+
+def _health(body: Mapping[str, Any]) -> Response:
+    return json_response(body, HTTPStatus.OK if body["ok"] else HTTPStatus.SERVICE_UNAVAILABLE)

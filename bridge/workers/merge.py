@@ -1,0 +1,118 @@
+"""One answer from the answers of all workers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+_SUMMED = frozenset({"counter", "histogram"})
+_SUMS = ("buffer_bytes", "buffer_limit", "checkpoints_written")
+
+
+class OfWorker(NamedTuple):
+    """What one worker answered; None: nothing."""
+
+    number: int
+    body: Any
+
+
+def merged_checks(answers: Sequence[OfWorker]) -> dict[str, object]:
+    """``/readyz``: all checks of all workers; one that does not answer is a failed check."""
+    checks = [check for each in answers for check in _checks(each)]
+    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _checks(answer: OfWorker) -> list[dict[str, Any]]:
+    name = f"worker-{answer.number}"
+    if answer.body is None:
+        return [{"name": name, "ok": False, "detail": "it does not answer: it starts, or is started again"}]
+    return [{**check, "name": f"{name}:{check['name']}"} for check in answer.body["checks"]]
+
+
+def merged_status(answers: Sequence[OfWorker], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``/api/status``: the sessions, shards and servers of all workers; ``own``: what the parent says of itself."""
+    present = [each for each in answers if each.body is not None]
+    bodies = [each.body for each in present]
+    owners = {body["bridge"]["owner"] for body in bodies}
+    others = {name: count for body in bodies for name, count in body["replicas"].items() if name not in owners}
+    return {
+        "bridge": _bridge(bodies, own),
+        "workers": [{"worker": each.number, "answers": each.body is not None} for each in answers],
+        "shard_count": max((body["shard_count"] for body in bodies), default=0),
+        "shards": sorted(_rows(present, "shards"), key=lambda row: row["shard"]),
+        "replicas": others,
+        "topics": bodies[0]["topics"] if bodies else {},
+        "servers": _servers(bodies),
+        "sessions": _rows(present, "sessions"),
+    }
+
+
+def _bridge(bodies: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+    parts = [body["bridge"] for body in bodies]
+    ages = [each["kafka_last_answer_age"] for each in parts]
+    return {
+        **own,
+        "restored": bool(parts) and all(each["restored"] for each in parts),
+        **{name: sum(each[name] for each in parts) for name in _SUMS},
+        "kafka_last_answer_age": max(ages) if ages and None not in ages else None,
+        "loops": {},
+    }
+
+
+def _rows(answers: Sequence[OfWorker], key: str) -> list[dict[str, Any]]:
+    return [{**row, "worker": each.number} for each in answers for row in each.body[key]]
+
+
+def _servers(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(name for body in bodies for name in body["servers"])
+    return {name: _server([body["servers"][name] for body in bodies if name in body["servers"]]) for name in names}
+
+
+def _server(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ages = [each["last_discovery_age"] for each in parts if each["last_discovery_age"] is not None]
+    return {
+        "reachable": any(each["reachable"] for each in parts),
+        "last_discovery_age": min(ages, default=None),
+        "listed": max(each["listed"] for each in parts),
+        "not_bridged": sum(each["not_bridged"] for each in parts),
+    }
+
+
+class _Merged(Collector):
+    """Counters and histograms summed, gauges with a label ``worker``."""
+
+    def __init__(self, texts: Sequence[OfWorker]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of the first worker's."""
+        families: dict[str, Metric] = {}
+        sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        for number, text in self._texts:
+            for found in text_string_to_metric_families(text or ""):
+                family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+                if found.type not in _SUMMED:
+                    labels = [(each, {**each.labels, "worker": str(number)}) for each in found.samples]
+                    family.samples += [Sample(each.name, named, each.value) for each, named in labels]
+                    continue
+                total = sums.setdefault(found.name, {})
+                for each in found.samples:
+                    key = (each.name, tuple(each.labels.items()))
+                    total[key] = total.get(key, 0.0) + each.value
+        for name, total in sums.items():
+            families[name].samples = [Sample(key, dict(labels), value) for (key, labels), value in total.items()]
+        return iter(families.values())
+
+
+def merged_metrics(texts: Sequence[OfWorker], own: Collector) -> bytes:
+    """``/metrics`` in the text format; ``own``: the parent's own metrics."""
+    registry = CollectorRegistry()
+    registry.register(own)
+    registry.register(_Merged(texts))
+    return generate_latest(registry)

@@ -1,0 +1,101 @@
+"""One parent and two workers, as processes on a real Kafka."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.support.notify_socket import NotifySocket
+from tests.support.process import Bridge, command
+from tests.support.scene import settings, status, texts, wait_logged
+from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.waiting import wait_until
+
+SESSIONS = [f"s{number}" for number in range(8)]
+
+
+def pids(bridge: Bridge) -> dict[int, int]:
+    """The present processes of the workers."""
+    found = [line for line in bridge.log_lines() if line["event"] == "worker started"]
+    return {line["worker"]: line["pid"] for line in found}
+
+
+def acknowledged(bridge: Bridge) -> dict[str, int]:
+    """The acknowledged numbers of all sessions."""
+    return {each["session"]: each["acknowledged_sequence"] for each in status(bridge)["sessions"]}
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process, dead or alive."""
+    return Path("/proc", str(pid)).exists()
+
+
+def test_a_killed_worker_loses_nothing_and_the_endpoint_stays_up(kafka: str, namespace: str, tmp_path: Path) -> None:
+    """Its sessions resume within the session timeout; signals reach all workers, and none is left behind."""
+    with scripted_mix() as mix, NotifySocket(tmp_path) as manager:
+        feeds = {name: Feed(20) for name in SESSIONS}
+        mix.serve(feeds)
+        chosen = settings(kafka, namespace, mix.url) | {"topics.shards": 4, "kafka.group_session_timeout": "6s"}
+        bridge = Bridge(tmp_path / "bridge", chosen, variables={"NOTIFY_SOCKET": manager.address})
+        with bridge.start("--workers", "2"):
+            wait_until(lambda: acknowledged(bridge) == dict.fromkeys(SESSIONS, 20), 60, "all events", 0.1)
+            bridge.wait_ready()
+            manager.wait("READY")
+            wait_until(lambda: {each["worker"] for each in status(bridge)["sessions"]} == {1, 2}, 30, "both", 0.1)
+            wait_until(lambda: acknowledged(bridge) == dict.fromkeys(SESSIONS, 20), 60, "all events again", 0.1)
+            assert 'mix_bridge_events_received_total{server="local"} 160.0' in bridge.get("/metrics").text
+            assert 'mix_bridge_buffer_bytes{worker="2"}' in bridge.get("/metrics").text
+            done = command(["status", "--url", bridge.url])
+            assert (done.returncode, "8 sessions: 8 streaming" in done.stdout) == (0, True), done.stdout
+            bridge.send(signal.SIGHUP)
+            wait_until(lambda: bridge.log_text().count('"settings reloaded"') == 3, 20, "three reloads")
+            before = pids(bridge)
+            os.kill(before[1], signal.SIGKILL)
+            for feed in feeds.values():
+                feed.add(20)
+            codes = set[int]()
+
+            def resumed() -> bool:
+                codes.add(bridge.get("/livez").status)
+                return acknowledged(bridge) == dict.fromkeys(SESSIONS, 40)
+
+            wait_until(resumed, 60, "the events after the kill", 0.1)
+            assert codes == {200}
+            bridge.wait_ready()
+            assert pids(bridge)[1] != before[1]
+            assert not exists(before[1])
+            assert manager.count("READY") == 2  # the start, and after the reload
+            assert bridge.terminate() == 0
+            manager.wait("STOPPING")
+        assert not any(exists(pid) for pid in pids(bridge).values())
+        expected: list[Any] = [str(number) for number in range(1, 41)]
+        assert all(len(texts(kafka, namespace, name)) == len(expected) for name in SESSIONS)
+
+
+def test_workers_that_cannot_run_end_the_parent(tmp_path: Path) -> None:
+    """Kafka cannot be reached: exit code 69, as without workers. Wrong settings: 78, before any is started."""
+    away = {"kafka.bootstrap_servers": "127.0.0.1:9", "servers.local.url": "http://127.0.0.1:9", "start_timeout": "1s"}
+    with Bridge(tmp_path / "away", away).start("--workers", "2", wait=False) as bridge:
+        assert bridge.wait() == 69
+        assert not any(exists(pid) for pid in pids(bridge).values())
+    with Bridge(tmp_path / "wrong", away | {"workers": "many"}).start(wait=False) as bridge:
+        assert bridge.wait() == 78
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    """Even if it is killed: otherwise they would go on without anybody who restarts or stops them."""
+    away: dict[str, object] = {
+        "kafka.bootstrap_servers": "127.0.0.1:9",
+        "servers.local.url": "http://127.0.0.1:9",
+        "start_timeout": 0,
+        "workers": 2,
+    }
+    with Bridge(tmp_path / "bridge", away).start() as bridge:
+        wait_until(lambda: len(pids(bridge)) == 2, 20, "two workers")
+        for number in (1, 2):
+            wait_logged(bridge, "Kafka is not ready")
+            assert exists(pids(bridge)[number])
+        bridge.kill()
+        wait_until(lambda: not any(exists(pid) for pid in pids(bridge).values()), 20, "their end")
