@@ -59,7 +59,7 @@ def _run(load: Callable[[], Loaded], worker_port_fd: int | None) -> int:
     from bridge.daemon.service import notify_of
 
     if worker_port_fd is not None:
-        from bridge.daemon.daemon import run as run_daemon
+        from bridge.daemon.process import run as run_daemon
         from bridge.daemon.service import Notify
         from bridge.workers.process import end_with_parent, tell_port
 
@@ -69,7 +69,7 @@ def _run(load: Callable[[], Loaded], worker_port_fd: int | None) -> int:
         from bridge.workers.parent import run as run_workers
 
         return run_workers(reloading, sys.argv[1:], notify_of())
-    from bridge.daemon.daemon import run as run_daemon
+    from bridge.daemon.process import run as run_daemon
 
     return run_daemon(reloading, notify_of())
 

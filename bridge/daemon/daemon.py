@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import platform
-import signal
 from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
 from typing import TypeVar
 
 from structlog.stdlib import get_logger
@@ -15,7 +13,7 @@ from bridge import __version__
 from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.snapshot import BridgeSnapshot, Replica
 from bridge.daemon.capacity import Reserve, read_fit
-from bridge.daemon.limits import prepare_process
+from bridge.daemon.endpoint import http_endpoint, server_tls
 from bridge.daemon.pipeline import Pipeline, make_pipeline
 from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
 from bridge.daemon.schema_ids import SchemaIds
@@ -27,16 +25,13 @@ from bridge.daemon.topics import Prepare, Watch, prepare_topics, watch_topics
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.statistics import librdkafka_version
-from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.log_lines import LINES
 from bridge.observe.log_writer import dropped_lines
-from bridge.observe.stacks import write_on_signal
 from bridge.settings import Loaded, Settings
 from bridge.settings.naming import settings_sha256
 from bridge.settings.quotes import quoted_secrets
-from bridge.settings.tls import ServerTls, server_context
 
 log = get_logger("bridge.daemon")
 
@@ -95,7 +90,7 @@ class Daemon:
         """The port of the HTTP endpoint once it listens."""
         self._levels = LogLevels(settings.log.level)
         tls = server_tls(settings)
-        self._http = _http_endpoint(settings, self.snapshot, self._levels, tls)
+        self._http = http_endpoint(settings, self.snapshot, self._levels, tls)
         tokens = None if self._http is None else self._http.tokens
         self._clients = ClientProperties(settings.kafka, kafka_contents(reloading.loaded))
         parts = Parts(self._levels, self._sources, self._clients, tokens, tls, self._renew_clients)
@@ -285,37 +280,3 @@ class Daemon:
             durations=pipeline.measurements.durations.snapshot(),
             kafka_clients=pipeline.measurements.producers.snapshot(),
         )
-
-
-def server_tls(settings: Settings) -> ServerTls | None:
-    """TLS of the HTTP endpoint; None for plain HTTP. Raises ``SettingsError``."""
-    http = settings.http
-    return None if http.cert_file is None else ServerTls(server_context(http.cert_file, http.key_file))
-
-
-def _http_endpoint(
-    settings: Settings, snapshot: Callable[[], BridgeSnapshot], levels: LogLevels, tls: ServerTls | None
-) -> HttpEndpoint | None:
-    http = settings.http
-    if http.port is None:
-        return None
-    token = http.token.get_secret_value() if http.token else None
-    return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context)
-
-
-def run(reloading: Reloading, notify: Notify, tell_port: Callable[[int], None] | None = None) -> int:
-    """Run the daemon on the main thread until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads the settings."""
-    daemon = Daemon(reloading.loaded.settings, reloading=reloading, notify=notify, tell_port=tell_port)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        daemon.stop()
-
-    def reload(_number: int, _frame: FrameType | None) -> None:
-        daemon.reload()
-
-    prepare_process()
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, reload)
-    write_on_signal()
-    return daemon.run()

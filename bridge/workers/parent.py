@@ -13,7 +13,7 @@ from structlog.stdlib import get_logger
 
 from bridge import __version__
 from bridge.clock import monotonic, unix_ms
-from bridge.daemon.daemon import server_tls
+from bridge.daemon.endpoint import server_tls
 from bridge.daemon.reload import Parts, Reloader, Reloading
 from bridge.daemon.service import Notify
 from bridge.daemon.signals import SignalQueue

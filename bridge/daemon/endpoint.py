@@ -1,0 +1,28 @@
+"""The HTTP endpoint as the settings ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.core.snapshot import BridgeSnapshot
+from bridge.observe.api import HttpEndpoint
+from bridge.observe.log_levels import LogLevels
+from bridge.settings import Settings
+from bridge.settings.tls import ServerTls, server_context
+
+
+def server_tls(settings: Settings) -> ServerTls | None:
+    """TLS of the HTTP endpoint; None for plain HTTP. Raises ``SettingsError``."""
+    http = settings.http
+    return None if http.cert_file is None else ServerTls(server_context(http.cert_file, http.key_file))
+
+
+def http_endpoint(
+    settings: Settings, snapshot: Callable[[], BridgeSnapshot], levels: LogLevels, tls: ServerTls | None
+) -> HttpEndpoint | None:
+    """The endpoint; None if the settings disable it."""
+    http = settings.http
+    if http.port is None:
+        return None
+    token = http.token.get_secret_value() if http.token else None
+    return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context)
