@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.broker import Broker
 from tests.support.process import Bridge
-from tests.support.scene import settings, started, texts, wait_acknowledged
+from tests.support.scene import session, settings, started, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
+from tests.support.waiting import let_pass, wait_until
 
 pytestmark = pytest.mark.kafka
 
 KEY_PASSWORD, PASSWORD = "hunter2-of-the-key", "hunter2-of-the-user"
+SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule"
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 """The lowest three bits of a batch's attributes (Kafka's record batch format, version 2)."""
 
@@ -28,7 +32,7 @@ class Secured:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        authority = trustme.CA()
+        authority = self.authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         client = authority.issue_cert("client")
         _write_chain(folder / "client.pem", client, key=False)
@@ -38,7 +42,9 @@ class Secured:
         (folder / "password").write_text(f"{PASSWORD}\n")
         login = "org.apache.kafka.common.security.plain.PlainLoginModule"
         properties = {
-            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{SCRAM_LOGIN} required;",
+            "listener.name.sasl_ssl.scram-sha-512.connections.max.reauth.ms": "3000",
             "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{login} required user_bridge="{PASSWORD}";',
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(folder / "broker.pem"),
@@ -58,6 +64,15 @@ class Secured:
             "kafka.sasl_password_file": self.folder / "password",
             "kafka.ssl_ca_file": self.folder / "ca.pem",
         }
+
+    def set_password(self, user: str, password: str) -> None:
+        """Set the SCRAM password of a user; the former one is refused from now on."""
+        admin = AdminClient({"bootstrap.servers": self.broker.bootstrap})
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        for future in admin.alter_user_scram_credentials(
+            [UserScramCredentialUpsertion(user, info, password.encode())]
+        ).values():
+            future.result(30)
 
     def with_certificate(self) -> dict[str, object]:
         """Return the settings of a client with a certificate."""
@@ -110,6 +125,70 @@ def test_records_arrive_over_tls(secured: Secured, namespace: str, tmp_path: Pat
         assert bridge.terminate() == 0
         assert "hunter2" not in bridge.log_text()
     assert len(texts(secured.broker.bootstrap, namespace, "a")) == 200
+
+
+def test_a_new_password_is_used_by_the_running_clients(secured: Secured, namespace: str, tmp_path: Path) -> None:
+    """Brokers close a connection that does not authenticate again; the stream is not touched, and nothing is lost."""
+    password, feed = tmp_path / "password", Feed(100)
+    secured.set_password("rotated", "hunter2-first")
+    password.write_text("hunter2-first")
+    chosen = secured.with_password() | {"kafka.sasl_mechanism": "SCRAM-SHA-512", "kafka.sasl_username": "rotated"}
+    chosen |= {"kafka.sasl_password_file": password, "log.level": "debug"}
+    with scripted_mix() as mix:
+        mix.serve({"a": feed})
+        with started(tmp_path, settings("", namespace, mix.url, chosen)) as bridge:
+            wait_acknowledged(bridge, "a", 100)
+            password.write_text("hunter2-second")
+            bridge.send(signal.SIGHUP)
+            wait_logged(bridge, "settings reloaded", "kafka.sasl_password_file")
+            secured.set_password("rotated", "hunter2-second")
+            let_pass(3.5)  # every connection of before is closed by now
+            feed.add(100)
+            wait_acknowledged(bridge, "a", 200)
+            assert session(bridge, "a")["reconnects"] == 0
+            assert bridge.terminate() == 0
+            assert "hunter2" not in bridge.log_text()
+    assert len(texts(secured.broker.bootstrap, namespace, "a")) == 200
+
+
+def test_new_certificates_are_used_by_new_clients(secured: Secured, namespace: str, tmp_path: Path) -> None:
+    """One that the brokers do not trust delivers nothing, so it is used; a valid one delivers what waited meanwhile."""
+    files, feed = {name: tmp_path / name for name in ("ca.pem", "client.pem", "client.key")}, Feed(100)
+
+    def write(authority: trustme.CA, *more: trustme.CA) -> None:
+        client = authority.issue_cert("client")
+        files["ca.pem"].write_bytes(b"".join(each.cert_pem.bytes() for each in (secured.authority, *more)))
+        _write_chain(files["client.pem"], client, key=False)
+        files["client.key"].write_bytes(_key_of(client, KEY_PASSWORD))
+
+    write(secured.authority)
+    chosen = secured.with_certificate() | {
+        "kafka.ssl_ca_file": files["ca.pem"],
+        "kafka.ssl_cert_file": files["client.pem"],
+        "kafka.ssl_key_file": files["client.key"],
+    }
+    with scripted_mix() as mix:
+        mix.serve({"a": feed})
+        with started(tmp_path, settings("", namespace, mix.url, chosen)) as bridge:
+            wait_acknowledged(bridge, "a", 100)
+            files["client.pem"].write_text("broken")
+            bridge.send(signal.SIGHUP)
+            wait_logged(bridge, "settings not reloaded", "kafka.ssl_")
+            write(trustme.CA())  # of an authority that the broker does not know
+            bridge.send(signal.SIGHUP)
+            for line in ("settings reloaded", "using new producers", "joining the group again"):
+                wait_logged(bridge, line)
+            feed.add(100)
+            wait_until(lambda: session(bridge, "a")["in_flight"] == 100, 20, "records that wait")
+            write(secured.authority, trustme.CA())
+            bridge.send(signal.SIGHUP)
+            wait_acknowledged(bridge, "a", 200)
+            bridge.wait_ready(60)
+            feed.add(100)
+            wait_acknowledged(bridge, "a", 300)
+            assert session(bridge, "a")["reconnects"] == 0
+            assert bridge.terminate() == 0
+    assert len(texts(secured.broker.bootstrap, namespace, "a")) == 300
 
 
 @pytest.mark.parametrize("codec", [None, *CODECS])
