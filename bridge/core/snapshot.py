@@ -192,6 +192,7 @@ class BridgeSnapshot:
     build: Mapping[str, str] = field(default_factory=dict)  # versions, by what they are the version of
     settings_sha256: str = ""  # of the settings in which all replicas must agree
     log_lines: Mapping[str, int] = field(default_factory=dict)  # written since the start, by level
+    certificates: Mapping[str, float] = field(default_factory=dict)  # Unix times of their expiry, by key
     taken_at: float = 0.0  # by ``clock.monotonic``: the moment to which all ages refer
     session_capacity: int | None = None  # how many sessions fit; ``None``: no limit of threads is known
     log_lines_dropped: int = 0  # the reader of stderr was too slow, or there was none

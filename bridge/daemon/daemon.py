@@ -255,6 +255,7 @@ class Daemon:
             build=self._build,
             settings_sha256=self._settings_sha256,
             log_lines=LINES.snapshot(),
+            certificates=self._reloader.certificates,
             taken_at=now,
             log_lines_dropped=dropped_lines(),
         )

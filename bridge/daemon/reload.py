@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
+from bridge.clock import monotonic, unix_ms
 from bridge.daemon.source import Source, tls_context
 from bridge.errors import Mistake, SettingsError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.tokens import Tokens
+from bridge.settings.certificates import expiries
 from bridge.settings.files import tls_groups
 from bridge.settings.loading import Loaded
 from bridge.settings.reload import decide
@@ -24,6 +26,9 @@ log = get_logger("bridge.reload")
 
 LOOK: Final = 30.0
 """Seconds between two looks at the files of secrets and certificates."""
+
+WARN_DAYS: Final = 14
+_WARN_AGAIN: Final = 86_400.0
 
 Commit = Callable[[], None]
 
@@ -69,6 +74,9 @@ class Reloader:
         self._now = now
         self._looked_at = now()
         self._reported: frozenset[Mistake] = frozenset()
+        self.certificates = expiries(reloading.loaded.contents)
+        """The Unix times at which the certificates expire, by the key of their file (any thread)."""
+        self._warned_at = -inf
 
     def reload(self) -> None:
         """Read all settings again. Wrong settings change nothing, and each mistake is one error in the log."""
@@ -89,6 +97,7 @@ class Reloader:
         if self._now() - self._looked_at >= LOOK:
             self._looked_at = self._now()
             self.look()
+        self._warn_of_expiry()
 
     def look(self) -> None:
         """Use the files as they are now; a broken one keeps its former contents and is reported once."""
@@ -100,6 +109,16 @@ class Reloader:
             self._report(error.mistakes)
         except Exception:
             log.exception("the files of secrets cannot be looked at because of a bug; please report it")
+
+    def _warn_of_expiry(self) -> None:
+        """Once a day, and two weeks before: enough to get a new certificate."""
+        if self._now() - self._warned_at < _WARN_AGAIN:
+            return
+        self._warned_at = self._now()
+        for key, expires in self.certificates.items():
+            days = (expires - unix_ms() / 1000) / 86_400
+            if days < WARN_DAYS:
+                log.warning("a certificate expires soon, or has expired", setting=key, days=round(days, 1))
 
     def _report(self, mistakes: Sequence[Mistake]) -> None:
         for mistake in mistakes:
@@ -119,6 +138,7 @@ class Reloader:
         for commit in commits:
             commit()
         self._loaded = found.loaded
+        self.certificates = expiries(found.loaded.contents)
         if found.applied or not is_look:
             log.info("settings reloaded", applied=list(found.applied), needs_restart=list(found.needs_restart))
         return found.needs_restart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from urllib.parse import quote
@@ -82,6 +83,7 @@ class Source:
         self.credentials_changed_at: float | None = None
         """When the token or the headers were last changed, by ``clock.monotonic``: streams reconnect with the new."""
         self._last_token: str | None = None
+        self._remember_token()
 
     def follow(self, server: ServerSettings, tls: ssl.SSLContext | None, *, has_new_credentials: bool) -> None:
         """Use other credentials and certificates from the next connection on; all other settings are the same."""
@@ -89,6 +91,7 @@ class Source:
         self._transport = replace(self._transport, tls=tls)
         self.endpoint = replace(self.endpoint, transport=self._transport)
         if has_new_credentials:
+            self._remember_token()
             self.credentials_changed_at = monotonic()
 
     def record_request(self, *, answered: bool, failure: str | None = None) -> None:
@@ -103,6 +106,11 @@ class Source:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         return headers
+
+    def _remember_token(self) -> None:
+        """Read the token while its file can be read: it is checked just now."""
+        with suppress(OSError):
+            self._last_token = self.settings.bearer()
 
     def _bearer(self) -> str | None:
         """The token; while its file cannot be read, the last one. The look at all files reports that."""

@@ -56,7 +56,9 @@ def merged_status(answers: Sequence[OfWorker], own: Mapping[str, Any]) -> dict[s
 def _bridge(bodies: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
     parts = [body["bridge"] for body in bodies]
     ages = [each["kafka_last_answer_age"] for each in parts]
+    names = dict.fromkeys(name for each in parts for name in each)
     return {
+        **{name: next((each[name] for each in parts if each.get(name) is not None), None) for name in names},
         **own,
         "restored": bool(parts) and all(each["restored"] for each in parts),
         **{name: sum(each[name] for each in parts) for name in _SUMS},

@@ -31,6 +31,7 @@ FULL = replace(
     servers={"local": ServerSnapshot(reachable=True, discovers=True)},
     sessions=(SessionSnapshot("local", "a", "streaming", oldest_unacknowledged_ms=1),),
     loops={"delivery": 0.1},
+    certificates={"kafka.ssl_ca_file": 2_000_000_000.0},
     topics=(TopicSnapshot("mix.events", 8, changes={"recreated": 0}),),
     durations=Durations(["local"]).snapshot(),
     kafka_clients=(

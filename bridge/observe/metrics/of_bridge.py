@@ -59,6 +59,12 @@ FAMILIES = (
         "If sessions_not_bridged is above 0, raise the limit that the log names, or add a replica.",
     ),
     Family(
+        "certificate_expiry_timestamp_seconds", Kind.GAUGE, ("use",),
+        "Unix time at which the certificate in a file expires; `use` is the setting that names the file.",
+        lambda scrape: by_name(scrape.snapshot.certificates),
+        "Replace the file in time: it is used without a restart.",
+    ),
+    Family(
         "buffer_bytes", Kind.GAUGE, (), "Bytes read and not yet acknowledged, all sessions.",
         lambda scrape: one(scrape.snapshot.buffer_bytes),
         "Near buffer_limit_bytes readers wait: Kafka is slower than the servers, or away.",
