@@ -227,7 +227,7 @@ class Parent:
     # Health
 
     def _look(self, now: float) -> None:
-        """Kill a worker that hangs: the others, and this process, go on."""
+        """Kill a worker that hangs: the others, and this process, continue."""
         answers = dict(self._workers.ask_all("/livez"))
         ready = {each.number: each.body for each in self._workers.documents("/readyz", {200: "", 503: ""})}
         for slot, process in self._running():

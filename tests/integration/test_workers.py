@@ -85,7 +85,7 @@ def test_workers_that_cannot_run_end_the_parent(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
-    """Even if it is killed: otherwise they would go on without anybody who restarts or stops them."""
+    """Even if it is killed: otherwise they would continue without anybody who restarts or stops them."""
     away: dict[str, object] = {
         "kafka.bootstrap_servers": "127.0.0.1:9",
         "servers.local.url": "http://127.0.0.1:9",
