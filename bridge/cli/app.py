@@ -17,6 +17,7 @@ from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
 from bridge.cli.status import status
+from bridge.cli.support_bundle import support_bundle
 from bridge.cli.tail import tail
 from bridge.cli.verify import verify
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
@@ -88,6 +89,17 @@ app.command(
         },
     )
 )(status)
+app.command(
+    "support-bundle",
+    cls=described(
+        "mix-bridge support-bundle --config /etc/mix-bridge/bridge.toml --output /tmp/bundle.tar.gz",
+        codes={
+            EXIT_OK: "everything is in the archive",
+            EXIT_UNREACHABLE: "a daemon did not answer; the archive has the rest",
+            EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
+        },
+    ),
+)(support_bundle)
 app.command(
     "log-level",
     cls=described(

@@ -41,6 +41,7 @@ from bridge.observe.log_levels import LogLevels
 from bridge.observe.metrics.collector import Metrics
 from bridge.observe.page.feed import Feed
 from bridge.observe.page.routes import page_routes
+from bridge.observe.support_route import support_route
 from bridge.observe.tokens import Tokens
 
 Snapshot = Callable[[], BridgeSnapshot]
@@ -148,7 +149,7 @@ def application(snapshot: Snapshot, tokens: Tokens, feed: Feed, levels: LogLevel
         Route("/api/status", api_status),
         Route("/metrics", metrics_text),
         *page_routes(snapshot, feed),
-        *([] if levels is None else [log_level_route(levels, tokens)]),
+        *([] if levels is None else [log_level_route(levels, tokens), support_route(tokens)]),
     ]
     return guarded(routes, tokens)
 

@@ -33,8 +33,8 @@ def log_level_route(
     """
 
     async def put(request: Request) -> Response:
-        if not tokens.is_needed and not is_loopback(request.client.host if request.client else ""):
-            return _refused(HTTPStatus.FORBIDDEN, "without http.token, only a client on the same machine may do this")
+        if refusal := refuse_others(request, tokens):
+            return refusal
         try:
             change = parse_change(await _body(request))
         except BadChange as error:
@@ -44,6 +44,13 @@ def log_level_route(
         return JSONResponse({"level": change.level, "logger": change.logger, "for": change.seconds})
 
     return Route(PATH, put, methods=["PUT"])
+
+
+def refuse_others(request: Request, tokens: Tokens) -> Response | None:
+    """Without a token, the refusal for a client of another machine; None for others: the token was checked before."""
+    if tokens.is_needed or is_loopback(request.client.host if request.client else ""):
+        return None
+    return _refused(HTTPStatus.FORBIDDEN, "without http.token, only a client on the same machine may do this")
 
 
 async def _body(request: Request) -> bytes:

@@ -12,6 +12,7 @@ import queue
 import select
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TextIO
@@ -25,6 +26,10 @@ FLUSH_TIMEOUT = 2.0
 """Seconds that an exit waits for the stream to take the last lines."""
 _REPORT_INTERVAL = 10.0
 """Seconds between two lines about dropped lines while the stream is too slow."""
+
+RECENT_LINES = 1000
+_LONGEST_RECENT = 2000
+"""Characters: with ``RECENT_LINES`` at most 2 MB for the support bundle."""
 
 Write = Callable[[str], None]
 
@@ -45,6 +50,7 @@ class LogWriter(logging.Handler):
         self._now = now
         self._repeats = RepeatLimiter()
         self._lines: queue.SimpleQueue[str | threading.Event | None] = queue.SimpleQueue()
+        self._recent: deque[str] = deque(maxlen=RECENT_LINES)
         self._queued = self._taken = 0  # characters
         self._dropped = self._failed = 0  # lines
         self._reported = 0
@@ -93,7 +99,16 @@ class LogWriter(logging.Handler):
             self._lines.put(None)
         super().close()
 
+    def recent(self) -> list[str]:
+        """The last lines, also those that nobody has read (any thread)."""
+        self.acquire()
+        try:
+            return list(self._recent)
+        finally:
+            self.release()
+
     def _put(self, line: str) -> None:
+        self._recent.append(line if len(line) <= _LONGEST_RECENT else f"{line[:_LONGEST_RECENT]}...\n")
         if self._queued - self._taken + len(line) > QUEUE_BYTES:
             self._dropped += 1
             return
@@ -189,3 +204,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _write_through(stream: TextIO, line: str) -> None:
     stream.write(line)
     stream.flush()
+
+
+def recent_lines() -> list[str]:
+    """The last lines of this process's log, as they were written."""
+    writers = [each for each in logging.getLogger().handlers if isinstance(each, LogWriter)]
+    return [line for each in writers for line in each.recent()]

@@ -126,12 +126,13 @@ class Redaction:
         if depth > DEEPEST:
             return "..."
         if isinstance(value, Mapping):
-            return {self._masked(str(key)): self._plain(each, depth + 1) for key, each in value.items()}
+            return {self.masked(str(key)): self._plain(each, depth + 1) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self._plain(each, depth + 1) for each in value]
-        return self._masked(repr(value) if isinstance(value, bytes | BaseException) else str(value))
+        return self.masked(repr(value) if isinstance(value, bytes | BaseException) else str(value))
 
-    def _masked(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """The text without the secrets."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
 

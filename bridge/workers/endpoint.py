@@ -22,8 +22,9 @@ from bridge import __version__
 from bridge.observe.api import guarded
 from bridge.observe.health import LOOP_LIMIT
 from bridge.observe.json_response import json_response
-from bridge.observe.log_level_route import log_level_route
+from bridge.observe.log_level_route import log_level_route, refuse_others
 from bridge.observe.log_levels import LevelChange, LogLevels
+from bridge.observe.support_route import support
 from bridge.observe.tokens import Tokens
 from bridge.settings import Settings
 from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
@@ -82,6 +83,10 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
             return json_response({"error": "no worker runs this session"}, HTTPStatus.NOT_FOUND)
         return Response(found[0].text, media_type="application/json")
 
+    def support_of_all(request: Request) -> Response:
+        found = {each.number: each.body for each in workers.documents("/api/support")}
+        return refuse_others(request, tokens) or json_response({"parent": support(), "workers": found})
+
     def forward(change: LevelChange) -> None:
         body = {"level": change.level, "logger": change.logger, "for": change.seconds}
         workers.ask_all("/api/log-level", json.dumps(body).encode())
@@ -92,6 +97,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
         Route("/api/status", api_status),
         Route("/metrics", metrics_text),
         Route("/api/sessions/{path:path}", session),
+        Route("/api/support", support_of_all),
         log_level_route(levels, tokens, forward),
     ]
     return guarded(routes, tokens)

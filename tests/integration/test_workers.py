@@ -49,6 +49,8 @@ def test_a_killed_worker_loses_nothing_and_the_endpoint_stays_up(kafka: str, nam
             assert 'mix_bridge_buffer_bytes{worker="2"}' in bridge.get("/metrics").text
             done = command(["status", "--url", bridge.url])
             assert (done.returncode, "8 sessions: 8 streaming" in done.stdout) == (0, True), done.stdout
+            support = bridge.get("/api/support").json()
+            assert all("Thread MainThread" in each["stacks"] for each in support["workers"].values())
             bridge.send(signal.SIGHUP)
             wait_until(lambda: bridge.log_text().count('"settings reloaded"') == 3, 20, "three reloads")
             before = pids(bridge)

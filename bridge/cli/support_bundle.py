@@ -1,0 +1,91 @@
+"""``mix-bridge support-bundle``: everything that somebody who helps needs to see, in one archive without secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge import __version__
+from bridge.cli.options import SettingsOptions, accepts_settings
+from bridge.cli.output import print_all
+from bridge.cli.status import endpoints_of
+from bridge.errors import EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.settings import Loaded
+
+
+@accepts_settings
+def support_bundle(
+    *,
+    options: SettingsOptions,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The archive; default: mix-bridge-support-TIME.tar.gz.")
+    ] = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
+    ] = None,
+) -> None:
+    """Write versions, masked settings, status, metrics, recent log lines and thread stacks into one archive."""
+    loaded = options.load()
+    from bridge.admin.status.support import parts_of
+
+    endpoints = endpoints_of(url, loaded.settings)
+    token = loaded.settings.http.token.get_secret_value() if loaded.settings.http.token else None
+    file = output or Path(f"mix-bridge-support-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")
+    files = _own_files(loaded)
+    troubles, code = [], EXIT_OK
+    for endpoint in endpoints:
+        folder = f"{endpoint.host}-{endpoint.port}".replace(":", "_")
+        for part in parts_of(endpoint, token):
+            if part.content is not None:
+                files[f"{folder}/{part.name}"] = part.content
+                continue
+            troubles.append(f"{endpoint.url}: no {part.name}: {part.trouble}")
+            code = EXIT_UNREACHABLE if not part.is_rejected or code == EXIT_UNREACHABLE else EXIT_SETTINGS
+    files["missing.txt"] = "".join(f"{line}\n" for line in troubles).encode()
+    _write(file, files, _masker(loaded))
+    print_all([*troubles, f"wrote {file}: look it over before you send it, it names servers and sessions"])
+    raise typer.Exit(code)
+
+
+def _own_files(loaded: Loaded) -> dict[str, bytes]:
+    from bridge.settings.show import as_document, as_lines
+
+    return {
+        "version.txt": f"mix-bridge {__version__}\n".encode(),
+        "settings.json": json.dumps(as_document(loaded.settings), indent=2).encode(),
+        "settings.txt": "".join(f"{line}\n" for line in as_lines(loaded)).encode(),
+    }
+
+
+def _masker(loaded: Loaded) -> Callable[[str], str]:
+    """Masks the secrets of the settings in any text."""
+    from bridge.cli.logs import secrets_of, secrets_of_files
+    from bridge.observe.logs import Redaction
+
+    return Redaction([*secrets_of(loaded.settings), *secrets_of_files(loaded)]).masked
+
+
+def _write(file: Path, files: dict[str, bytes], masked: Callable[[str], str]) -> None:
+    """Write a new file that only this user can read."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {file}: {error.strerror}", param_hint="--output") from None
+    with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in files.items():
+            text = masked(content.decode(errors="replace")).encode()
+            entry = tarfile.TarInfo(f"mix-bridge-support/{name}")
+            entry.size, entry.mtime, entry.mode = len(text), int(time.time()), 0o600
+            archive.addfile(entry, io.BytesIO(text))
