@@ -23,6 +23,7 @@ from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.stacks import write_on_signal
 from bridge.workers.endpoint import OwnMetrics, application, own_status
+from bridge.workers.looks import Look, Looks
 from bridge.workers.process import WorkerProcess
 from bridge.workers.queries import Place, Workers
 from bridge.workers.restarts import GiveUp, StartAgain
@@ -32,8 +33,6 @@ log = get_logger("bridge.workers")
 
 _TICK: Final = 0.25
 """Seconds: how soon the end of a worker is noticed, where no signal wakes the parent."""
-_LOOK: Final = 2.0
-"""Seconds between two looks at the health of the workers."""
 _HANGS: Final = 30.0
 """Seconds without a good answer of ``/livez`` after which a worker that listened is killed."""
 _GRACE: Final = 5.0
@@ -58,7 +57,7 @@ class Parent:
         self._signals = SignalQueue()
         self._slots = [Slot(number) for number in range(1, settings.workers + 1)]
         self._moved_at = monotonic()
-        self._looked_at = self._notified_at = 0.0
+        self._notified_at = 0.0
         self._was_ready = False
         self._levels = LogLevels(settings.log.level)
         self._endpoint = self._make_endpoint(reloading)
@@ -74,6 +73,7 @@ class Parent:
         parts = Parts(self._levels, {}, clients, endpoint.tokens, tls, lambda: None)
         self._reloader = Reloader(reloading, parts)
         self._workers = Workers(self._places, endpoint.tokens.valid)
+        self._looks = Looks(self._workers)
         metrics = OwnMetrics(
             lambda: {each.number: (each.process is not None, max(0, each.starts - 1)) for each in self._slots}
         )
@@ -124,9 +124,8 @@ class Parent:
             self._reload()
         self._reloader.turn()
         self._levels.expire()
-        if now - self._looked_at >= _LOOK:
-            self._looked_at = now
-            self._look(now)
+        if look := self._looks.next(now):
+            self._judge(look, now)
         self._tell(now)
         return code
 
@@ -226,21 +225,16 @@ class Parent:
 
     # Health
 
-    def _look(self, now: float) -> None:
+    def _judge(self, look: Look, now: float) -> None:
         """Kill a worker that hangs: the others, and this process, continue."""
-        answers = dict(self._workers.ask_all("/livez"))
-        ready = {each.number: each.body for each in self._workers.documents("/readyz", {200: "", 503: ""})}
         for slot, process in self._running():
-            answer = answers.get(slot.number)
-            if process.port is None or (answer is not None and answer.status == 200):  # noqa: PLR2004 - HTTP's number
+            slot.is_ready = slot.is_ready or slot.number in look.restored
+            if process.port is None or slot.number in look.alive:
                 slot.well_at = now
             elif now - slot.well_at > _HANGS:
-                log.error(
-                    "a worker hangs: killing it", worker=slot.number, pid=process.pid, hangs_for=now - slot.well_at
-                )
+                hangs_for = round(now - slot.well_at, 1)
+                log.error("a worker hangs: killing it", worker=slot.number, pid=process.pid, hangs_for=hangs_for)
                 process.send(signal.SIGKILL)
-            body = ready.get(slot.number)
-            slot.is_ready = slot.is_ready or (body is not None and _is_restored(body))
 
     def _tell(self, now: float) -> None:
         """Tell the service manager: ready once all workers are, alive while this loop moves."""
@@ -261,10 +255,6 @@ class Parent:
 
     def _places(self) -> list[Place]:
         return [Place(each.number, each.process.port if each.process is not None else None) for each in self._slots]
-
-
-def _is_restored(body: Mapping[str, Any]) -> bool:
-    return any(check.get("name") == "restore" and check.get("ok") for check in body.get("checks", ()))
 
 
 def _no_snapshot() -> Any:  # noqa: ANN401 - never called

@@ -65,7 +65,9 @@ class WorkerProcess:
             os.set_inheritable(write_fd, True)  # noqa: FBT003 - its only argument
             os.set_blocking(read_fd, False)
             line = command(settings, arguments, number, write_fd)
-            pid = os.posix_spawn(sys.executable, line, {**environ})
+            # In a group of its own: Ctrl-C on a terminal reaches only the parent, which forwards it. Two signals would
+            # mean an immediate stop.
+            pid = os.posix_spawn(sys.executable, line, {**environ}, setpgroup=0)
         finally:
             os.close(write_fd)
         return cls(pid, read_fd)

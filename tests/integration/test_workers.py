@@ -11,7 +11,7 @@ from tests.support.notify_socket import NotifySocket
 from tests.support.process import Bridge, command
 from tests.support.scene import settings, status, texts, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 SESSIONS = [f"s{number}" for number in range(8)]
 
@@ -101,3 +101,25 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
             assert exists(pids(bridge)[number])
         bridge.kill()
         wait_until(lambda: not any(exists(pid) for pid in pids(bridge).values()), 20, "their end")
+
+
+def test_a_worker_that_hangs_does_not_make_the_parent_hang(tmp_path: Path) -> None:
+    """Its endpoint does not answer; that of the parent does, and a shutdown still ends."""
+    away: dict[str, object] = {
+        "kafka.bootstrap_servers": "127.0.0.1:9",
+        "servers.local.url": "http://127.0.0.1:9",
+        "start_timeout": 0,
+        "workers": 2,
+        "delivery.drain_timeout": "1s",
+    }
+    with Bridge(tmp_path / "bridge", away).start() as bridge:
+        wait_until(lambda: len(pids(bridge)) == 2, 20, "two workers")
+        wait_until(lambda: "worker-2:restore" in bridge.get("/readyz").text, 20, "its endpoint")
+        stopped = pids(bridge)[2]
+        os.kill(stopped, signal.SIGSTOP)
+        for _ in range(7):
+            let_pass(1.0)
+            assert bridge.get("/livez").status == 200
+        assert '"name": "worker-2"' in bridge.get("/readyz").text
+        bridge.terminate()
+        wait_until(lambda: not exists(stopped), 10, "its end")

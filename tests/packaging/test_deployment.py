@@ -83,6 +83,7 @@ def test_the_units_notify_reload_and_are_hardened(unit: Path) -> None:
     assert filters == ["@system-service", "~@privileged @resources"]
     assert "ProtectProc" not in values  # a restart must see whether its former process lives: bridge.sharding.replica
     assert (values["Type"], values["WatchdogSec"], values["ExecReload"]) == ("notify", "30", "/bin/kill -HUP $MAINPID")
+    assert values["KillMode"] == "mixed"  # a worker that got a signal of its own too would stop at once, with 75
     assert "check --offline" in values["ExecStartPre"]
     assert {"LoadCredential", "LoadCredentialEncrypted"} <= {
         line[1:].partition("=")[0] for line in unit.read_text().splitlines() if line.startswith("#L")
