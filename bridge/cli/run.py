@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.ending import exit_at_once
 from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.errors import EXIT_OK
 
@@ -37,7 +37,7 @@ def run(
     except KeyboardInterrupt:  # before the daemon handles signals itself; nothing is read yet that must be delivered
         code = EXIT_OK
     if code != EXIT_OK:
-        _exit_at_once(code)
+        exit_at_once(code)  # threads of Kafka clients and readers may wait for a peer that does not answer
     raise typer.Exit(code)
 
 
@@ -87,10 +87,3 @@ def _started(load: Callable[[], Loaded]) -> Reloading:
 
     mask(loaded)
     return Reloading(loaded, load, mask)
-
-
-def _exit_at_once(code: int) -> None:
-    """Exit without waiting for threads of Kafka clients and readers, which may wait for a peer that does not answer."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -23,7 +23,7 @@ from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.stacks import write_on_signal
 from bridge.workers.endpoint import OwnMetrics, application, own_status
-from bridge.workers.looks import Look, Looks
+from bridge.workers.health_checks import Health, HealthChecks
 from bridge.workers.process import WorkerProcess
 from bridge.workers.queries import Place, Workers
 from bridge.workers.restarts import GiveUp, StartAgain
@@ -73,7 +73,7 @@ class Parent:
         parts = Parts(self._levels, {}, clients, endpoint.tokens, tls, lambda: None)
         self._reloader = Reloader(reloading, parts)
         self._workers = Workers(self._places, endpoint.tokens.valid)
-        self._looks = Looks(self._workers)
+        self._health_checks = HealthChecks(self._workers)
         metrics = OwnMetrics(
             lambda: {each.number: (each.process is not None, max(0, each.starts - 1)) for each in self._slots}
         )
@@ -124,8 +124,8 @@ class Parent:
             self._reload()
         self._reloader.turn()
         self._levels.expire()
-        if look := self._looks.next(now):
-            self._judge(look, now)
+        if health := self._health_checks.next(now):
+            self._judge(health, now)
         self._tell(now)
         return code
 
@@ -225,11 +225,11 @@ class Parent:
 
     # Health
 
-    def _judge(self, look: Look, now: float) -> None:
+    def _judge(self, health: Health, now: float) -> None:
         """Kill a worker that hangs: the others, and this process, continue."""
         for slot, process in self._running():
-            slot.is_ready = slot.is_ready or slot.number in look.restored
-            if process.port is None or slot.number in look.alive:
+            slot.is_ready = slot.is_ready or slot.number in health.restored
+            if process.port is None or slot.number in health.alive:
                 slot.well_at = now
             elif now - slot.well_at > _HANGS:
                 hangs_for = round(now - slot.well_at, 1)

@@ -1,4 +1,4 @@
-"""Looks at the health of the workers on a thread: a worker that hangs must not make the parent hang."""
+"""HealthChecks at the health of the workers on a thread: a worker that hangs must not make the parent hang."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK: Final = 2.0
 _HEALTH: Final = {200: "", 503: ""}
 
 
-class Look(NamedTuple):
+class Health(NamedTuple):
     """What the workers answered, by their number."""
 
     alive: frozenset[int]
@@ -24,16 +24,16 @@ class Look(NamedTuple):
     """Those that have restored their first shards."""
 
 
-class Looks:
+class HealthChecks:
     """Thread rule: one thread; the requests run on others."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._found: queue.SimpleQueue[Look] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[Health] = queue.SimpleQueue()
         self._is_looking = False
         self._looked_at = 0.0
 
-    def next(self, now: float) -> Look | None:
+    def next(self, now: float) -> Health | None:
         """The result of a look that has just ended; begins the next one when it is time."""
         found = None
         with suppress(queue.Empty):
@@ -49,7 +49,7 @@ class Looks:
         alive = {number for number, answer in answers if answer is not None and answer.status == 200}  # noqa: PLR2004 - HTTP's number
         ready = self._workers.documents("/readyz", _HEALTH)
         restored = {each.number for each in ready if each.body is not None and _is_restored(each.body)}
-        self._found.put(Look(frozenset(alive), frozenset(restored)))
+        self._found.put(Health(frozenset(alive), frozenset(restored)))
 
 
 def _is_restored(body: Mapping[str, Any]) -> bool:
