@@ -1,4 +1,4 @@
-"""HealthChecks at the health of the workers on a thread: a worker that hangs must not make the parent hang."""
+"""Asks for the health of the workers on a thread: a worker that hangs must not make the parent hang."""
 
 from __future__ import annotations
 
