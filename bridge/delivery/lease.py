@@ -113,7 +113,6 @@ class Lease:
         """Note an epoch that somebody has used in the shard. One damaged record must not lift all sessions of it."""
         with self._changed:
             self.highest_epoch = max(self.highest_epoch, epoch if epoch < _LATEST else 0)
-            self.highest_epoch = max(self.highest_epoch, epoch)
 
     def raise_epoch_floor(self, epoch: int) -> None:
         """Note the highest epoch of the shard's sessions that were forgotten."""

@@ -167,9 +167,10 @@ class Shard:
 
     def _must_read_again(self, restored: RestoredShard) -> bool:
         """Whether a record must be written behind what was read, and another claim behind that."""
-        highest, is_kept = restored.log.highest_epoch, restored.log.is_epoch_kept
-        is_handed_on = is_kept or self.lease.highest_epoch >= highest or highest < unix_ms() // 1000 - _DAY
-        self.lease.know_epoch(highest)
+        claimed = self.lease.highest_epoch
+        self.lease.know_epoch(restored.log.highest_epoch)
+        highest = self.lease.highest_epoch
+        is_handed_on = restored.log.is_epoch_kept or claimed == highest or highest < unix_ms() // 1000 - _DAY
         if self._foreign_records.must_answer(restored.log.restored()):
             return True  # ``tick`` writes the answers, and reads
         if not is_handed_on:

@@ -620,6 +620,17 @@ def test_a_damaged_record_does_not_lift_the_epochs_of_a_whole_shard() -> None:
     assert lease.highest_epoch == 20
 
 
+def test_a_damaged_epoch_in_a_claim_is_not_handed_on(scene: Scene) -> None:
+    """Nor is the shard read again and again because of it."""
+    log = CheckpointLog(COUNT)
+    log.add(HOME, 6, 0, CLAIM_KEY, claims.encode(replace(claim(), epoch=9_999_999_998)))
+    scene.assign()
+    scene.fence()
+    scene.read(7, log)
+    assert scene.states == {HOME: "owned"}
+    assert len(scene.reader.claims) == 1
+
+
 def test_the_highest_epoch_is_handed_on_when_no_checkpoint_has_it(scene: Scene) -> None:
     """By a second claim: the first one was written before the shard was read."""
     now = unix_ms() // 1000
