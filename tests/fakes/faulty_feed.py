@@ -106,7 +106,7 @@ class FaultyFeed:
             self.requests.append(Request(monotonic(), after, peer.headers))
             fault = next(self._faults, None)
             cuts = self._cuts
-        at = len(self._sent) if after is None else self._places[after]
+        at = len(self._sent) if after is None else self._places.get(after, 0)
         if fault is None:
             self._serve(peer, at, cuts)
         else:

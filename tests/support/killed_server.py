@@ -86,7 +86,7 @@ def _serve(connection: socket.socket, blocks: Sequence[bytes], sessions: Sequenc
 
 
 def _stream(connection: socket.socket, request: bytes, blocks: Sequence[bytes]) -> None:
-    at = int(request.lower().partition(b"\r\nlast-event-id:")[2].split(b"\r\n")[0] or b"0")
+    at = max(int(request.lower().partition(b"\r\nlast-event-id:")[2].split(b"\r\n")[0] or b"0"), 0)
     connection.sendall(CHUNKED)
     never = threading.Event()
     while True:

@@ -170,7 +170,7 @@ class Feed:
     def __call__(self, peer: Peer) -> None:
         """Serve one connection to its end."""
         header = peer.headers.get("last-event-id")
-        at = len(self._blocks) if header is None else int(header)
+        at = len(self._blocks) if header is None else max(int(header), 0)
         cuts = self._cuts
         peer.send(CHUNKED)
         while self._cuts == cuts and not peer.server.ending.is_set():
