@@ -108,6 +108,7 @@ class ShardSessions:
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         self.checkpoints.add_shard(lease.shard, restored)
+        self._resume_all(lease.shard)
         self._leases[lease.shard] = lease
 
     def revoke(self, shard: int) -> None:
@@ -130,6 +131,9 @@ class ShardSessions:
         for each in self._running.in_shard(shard):
             self._abandon(each)
         self.cool_downs.cancel([key for key in self.cool_downs if self.shard_of(key) == shard])
+        self._resume_all(shard)
+
+    def _resume_all(self, shard: int) -> None:
         self._suspended = {key for key in self._suspended if self.shard_of(key) != shard}
 
     def suspend(self, key: SessionKey) -> None:

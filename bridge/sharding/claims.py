@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -96,13 +96,13 @@ class ClaimWriter:
         except QueueFull:
             self._failed(shard, attempt, "the producer's queue is full")
 
-    def put(self, shard: int, key: bytes, value: bytes | None) -> None:
+    def put(self, shard: int, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Write an answer to a stale write before the next claim, by the same producer; None: a tombstone.
 
         Not repeated if the client refuses it: the next reading finds the stale write again.
         """
         with suppress(ProduceFailed, QueueFull):
-            self.prepare().produce(self._topic, value, key, [], unix_ms(), _ignore, shard)
+            self.prepare().produce(self._topic, value, key, list(headers), unix_ms(), _ignore, shard)
 
     def forget(self, shard: int) -> None:
         """Stop retrying a claim; one that is on its way may still arrive."""

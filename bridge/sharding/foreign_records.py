@@ -18,6 +18,7 @@ from bridge.core.checkpoint_log import CheckpointRecord, epoch_in
 from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
 from bridge.core.records.checkpoint import encode, epoch_and_token, token_of
 from bridge.core.records.claim import CLAIM_KEY
+from bridge.core.records.forgotten import tombstone_headers
 from bridge.delivery.lease import Lease
 from bridge.sharding.collaborators import Collaborators
 from bridge.sharding.invalid_checkpoints import session_of
@@ -105,35 +106,59 @@ class ForeignRecords:
     def must_answer(self, restored: Mapping[SessionKey, Restored]) -> bool:
         """Note the stale sessions that no worker runs; True: wait for ``answer``, then read the shard again.
 
-        A worker starts a new epoch for its session at once; some sessions have none for long, or for ever.
+        A worker starts a new epoch for its session at once; some sessions have none for long, or for ever. Until that
+        reading none of them starts: it would start from an older checkpoint.
         """
         self._unanswered = {
             key: each
             for key, each in restored.items()
             if each.is_stale and key not in self._answered and not self._with.sessions.is_running(key)
         }
+        for key in self._unanswered:
+            self._with.sessions.suspend(key)
         return bool(self._unanswered)
 
     def answer(self) -> bool:
         """Write the answers once membership is proved; True when the shard must be read again behind them.
 
         The claim of that reading is written by the same producer, so what is read before it contains the answers. A
-        crash before it leaves the stale writes, which the next owner answers.
+        crash before it leaves the stale writes, which the next owner answers. No session starts between its tombstone
+        and that reading: the tombstone would remove its first checkpoint.
         """
         if not (self._forgotten or self._unanswered) or not self._lease.is_proven_within(_PROOF):
             return False
-        shard, must_read = self._lease.shard, bool(self._unanswered)
+        must_read = bool(self._unanswered)  # the shard waits for that
+        self._leave_out_started()
+        shard, headers = self._lease.shard, tombstone_headers(self._lease.fencing_token or 0)
         for key in self._forgotten:
-            self._with.reader.put(shard, key.record_key, None)
+            self._with.sessions.suspend(key)
+            self._with.reader.put(shard, key.record_key, None, headers)
         for key, restored in self._unanswered.items():
             self._with.reader.put(shard, key.record_key, self._moved(restored))
+        if not (self._forgotten or self._unanswered):
+            return must_read
         log.warning(
             "answering stale checkpoints of a former owner",
             shard=shard, new_epochs=len(self._unanswered), tombstones=len(self._forgotten),
         )  # fmt: skip
         self._answered |= self._unanswered.keys()
         self._forgotten, self._unanswered = set(), {}
-        return must_read
+        return True
+
+    def _leave_out_started(self) -> None:
+        """Leave out the sessions that started while the answers waited for the proof.
+
+        One that was not known started above the epoch of the stale write: only its checkpoint is written again. One
+        that had a checkpoint may run below that epoch: it starts again from the stored one.
+        """
+        sessions = self._with.sessions
+        known = {key for key in self._forgotten if sessions.restored_epoch(key) is not None}
+        for key in known | set(filter(sessions.is_running, self._forgotten)):
+            self._forgotten.discard(key)
+            self._with.delivery.write_again(key)
+        for key in tuple(filter(sessions.is_running, self._unanswered)):
+            del self._unanswered[key]
+            self.restart(key)
 
     def _moved(self, restored: Restored) -> bytes:
         """The checkpoint of a new epoch above all known ones, at the same place of the stream."""

@@ -9,7 +9,7 @@ from typing import Any
 from structlog.stdlib import get_logger
 
 from bridge.clock import unix_ms
-from bridge.core.records.forgotten import FORGOTTEN_KEY, TERM_HEADER, encode
+from bridge.core.records.forgotten import FORGOTTEN_KEY, encode, tombstone_headers
 from bridge.kafka.errors import ProduceError, in_full
 from bridge.kafka.producer import IdempotentProducer, ProduceFailed, ProducerSettings, QueueFull, Role
 
@@ -44,7 +44,7 @@ class ForgetWriter:
 
     def remove(self, shard: int, record_key: bytes, fencing_token: int, written: Written) -> None:
         """Remove a session's checkpoint."""
-        self._write(shard, record_key, None, [(TERM_HEADER, str(fencing_token).encode())], written)
+        self._write(shard, record_key, None, tombstone_headers(fencing_token), written)
 
     def poll(self) -> None:
         """Run the reports that are due."""

@@ -89,9 +89,9 @@ class ShardReader:
         """
         self._request(partial(self._begin, shard, claim, done, after))
 
-    def put(self, shard: int, key: bytes, value: bytes | None) -> None:
+    def put(self, shard: int, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Write a checkpoint, or a tombstone, before the claim of the next ``restore``."""
-        self._request(partial(self._claims.put, shard, key, value))
+        self._request(partial(self._claims.put, shard, key, value, headers))
 
     def forget(self, shard: int) -> None:
         self._request(partial(self._end, shard))

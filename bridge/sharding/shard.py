@@ -115,7 +115,7 @@ class Shard:
         elif self._foreign_records.must_read(now):
             self._read_again()
         elif self.state in IS_OWNED | {ShardState.RESTORING} and self._foreign_records.answer():
-            self._read()
+            self._read(ShardSignal.REREAD if self.state in IS_OWNED else None)
 
     def _change(self, signal: ShardSignal) -> None:
         self.state = next_state(self.state, signal)

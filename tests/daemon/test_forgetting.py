@@ -174,3 +174,16 @@ def test_the_highest_epoch_of_all_records_is_restored() -> None:
     log.add(0, 3, 0, FORGOTTEN_KEY, b"no JSON")
     assert log.forgotten_epoch(0) == 90
     assert log.forgotten_epoch(1) == 0
+
+
+def test_a_session_that_waits_for_an_answer_starts_after_it_was_read() -> None:
+    """Otherwise its first checkpoint could be in front of the tombstone. Another lease of the shard starts it too."""
+    scene = Scene()
+    scene.shards.suspend(KEY)
+    assert scene.shards.lease_to_start(KEY) is None
+    scene.shards.restart_suspended(0, {})
+    assert scene.shards.lease_to_start(KEY) is scene.lease
+    assert scene.shards.checkpoints.get(KEY) is None
+    scene.shards.suspend(KEY)
+    scene.shards.acquire(scene.lease, {})
+    assert scene.shards.lease_to_start(KEY) is scene.lease

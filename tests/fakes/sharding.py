@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.core.checkpoint_history import Restored
@@ -44,6 +44,8 @@ class Reader:
     claims: list[Claim] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     puts: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    """Of all that was put."""
     bug: Exception | None = None
 
     def restore(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int = 0) -> None:  # noqa: ARG002 - the protocol's
@@ -53,8 +55,9 @@ class Reader:
     def forget(self, shard: int) -> None:
         self.forgotten.append(shard)
 
-    def put(self, shard: int, key: bytes, value: bytes | None) -> None:
+    def put(self, shard: int, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         self.puts.append((shard, key, value))
+        self.headers += headers
 
     def held_up(self) -> Mapping[int, str]:
         return {}

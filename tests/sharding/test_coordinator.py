@@ -21,13 +21,14 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import protocol
 from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError
+from bridge.kafka.reader import StoredRecord
 from bridge.sharding.collaborators import Collaborators
 from bridge.sharding.coordinator import ShardCoordinator
 from bridge.sharding.leases import Leases, ShardEvent
 from bridge.sharding.membership import Membership
 from bridge.sharding.replica import ReplicaIdentity
 from bridge.sharding.restore import ShardReader
-from bridge.sharding.restore_progress import RestoredShard
+from bridge.sharding.restore_progress import RestoredShard, checkpoint_record
 from tests.fakes import sharding as fakes
 from tests.fakes.membership import SoleOwner
 
@@ -556,11 +557,88 @@ def test_a_stale_write_for_a_session_that_is_not_known_is_answered_with_a_tombst
     scene.tick()
     assert scene.reader.puts == [(HOME, KEY.record_key, None)]
     assert lease.highest_epoch == 6
-    assert scene.sessions.calls == [f"acquire {HOME}"]
-    assert len(scene.reader.requests) == 1
+    assert scene.sessions.calls == [f"acquire {HOME}", f"suspend {KEY}"], "the tombstone could remove its checkpoint"
+    scene.read(11)
+    assert scene.sessions.calls[2:] == [f"restart {HOME}"]
     scene.foreign(b"", offset=10)  # the reader reports the tombstone
     scene.tick()
-    assert len(scene.reader.puts) == len(scene.reader.requests) == 1
+    assert (len(scene.reader.puts), len(scene.reader.requests)) == (1, 2)
+
+
+STALE = encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3))
+
+
+def waiting_for_proof() -> tuple[Scene, Member]:
+    """The owner of a shard whose membership is not proved at present."""
+    scene, prover = Scene(), Member()
+    scene.leases._prover = prover
+    scene.owning()
+    return scene, prover
+
+
+def read_a_stale_write(scene: Scene, prover: Member) -> None:
+    """The owner reads the shard again and finds a stale write, and its membership is not proved then."""
+    scene.foreign(key=CLAIM_KEY)
+    scene.tick()
+    prover.proven_at = monotonic()
+    scene.tick()
+    prover.proven_at = 0.0
+    scene.read(12, stale_log())
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_session_that_started_before_the_answer_gets_no_tombstone(*, has_ended: bool) -> None:
+    """Its own checkpoint would be removed, and the next start would skip what the session has not read."""
+    scene, prover = waiting_for_proof()
+    scene.foreign(STALE)
+    scene.tick()
+    if has_ended:
+        scene.sessions.restored[KEY] = Restored(checkpoint(Position(7, 0, "3")), is_stale=False)
+    else:
+        scene.sessions.running.add(KEY)
+    prover.proven_at = monotonic()
+    scene.tick()
+    assert scene.reader.puts == []
+    assert scene.delivery.written_again == [KEY]
+    assert (len(scene.reader.requests), scene.states) == (1, {HOME: "owned"})
+
+
+def test_a_late_tombstone_of_a_former_owner_does_not_restart_the_session(scene: Scene) -> None:
+    """It answers a stale write, and was sent before this owner's claim: the checkpoint is written again behind it."""
+    scene.owning()
+    scene.foreign(STALE)
+    scene.tick()
+    headers = dict(scene.reader.headers)
+    scene.read(11)
+    scene.sessions.running.add(KEY)
+    calls = list(scene.sessions.calls)
+    stored = StoredRecord("checkpoints", HOME, 12, KEY.record_key, None, tuple(headers.items()), 0)
+    scene.leases.post(ShardEvent(HOME, foreign_record=checkpoint_record(stored)))
+    scene.tick()
+    assert scene.sessions.calls == calls
+    assert scene.delivery.written_again == [KEY]
+
+
+def test_a_stale_session_that_started_before_the_answer_restarts_above_the_stale_epoch() -> None:
+    """It runs in the epoch of its older checkpoint: an answer in a higher epoch would come from elsewhere."""
+    scene, prover = waiting_for_proof()
+    read_a_stale_write(scene, prover)
+    scene.sessions.running.add(KEY)
+    prover.proven_at = monotonic()
+    scene.tick()
+    assert scene.reader.puts == []
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
+    scene.read(14, stale_log())
+    assert scene.sessions.calls[-1] == f"restart {HOME}"
+    assert scene.sessions.restored[KEY].is_stale, "its worker starts a new epoch"
+
+
+def test_no_stale_session_starts_before_its_answer_was_read() -> None:
+    """It would start from the older checkpoint, perhaps while the answer waits for the proof."""
+    scene, prover = waiting_for_proof()
+    read_a_stale_write(scene, prover)
+    assert scene.reader.puts == []
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
 
 
 def stale_log(*more: bytes) -> CheckpointLog:
@@ -577,7 +655,7 @@ def test_a_stale_session_gets_a_new_epoch_before_the_shard_is_owned(scene: Scene
     scene.assign()
     scene.fence()
     scene.read(8, stale_log())
-    assert (scene.states, scene.sessions.calls) == ({HOME: "restoring"}, [])
+    assert (scene.states, scene.sessions.calls) == ({HOME: "restoring"}, [f"suspend {KEY}"])
     ((shard, key, value),) = scene.reader.puts
     answer = decode(KEY.record_key, value or b"")
     assert (shard, key, answer.fencing_token) == (HOME, KEY.record_key, 8)

@@ -25,6 +25,11 @@ def encode(epoch: int, fencing_token: int) -> bytes:
     return _Value(epoch=epoch, term=fencing_token).model_dump_json().encode()
 
 
+def tombstone_headers(fencing_token: int) -> list[tuple[str, bytes]]:
+    """The headers of a tombstone by this owner: where the session runs by now, its checkpoint is written again."""
+    return [(TERM_HEADER, str(fencing_token).encode())]
+
+
 def epoch_in(value: bytes) -> int:
     """The epoch in a value; 0 for a value that is not readable."""
     try:
