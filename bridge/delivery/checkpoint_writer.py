@@ -92,9 +92,9 @@ class CheckpointWriter:
         if self._is_writing:
             return False  # one at a time: during an outage they would pile up, and the newest replaces all
         try:
-            self._produce(
-                position, overlap_window, "active", partial(self._report, position, overlap_window, self._generation)
-            )
+            state = self.state_of(position)
+            report = partial(self._report, position, overlap_window, state, self._generation)
+            self._produce(position, overlap_window, state, report)
         except QueueFull:
             return False
         except ProduceFailed as failure:
@@ -165,6 +165,15 @@ class CheckpointWriter:
         """Whether the present checkpoints topic has this position."""
         return position == self.written and self._written_in == self._generation
 
+    def state_of(self, position: Position, last: Entry | None = None) -> State:
+        """The state at a position; ``last``: the last entry that it covers, if any is not acknowledged yet.
+
+        A position that is written again keeps its state: otherwise an ended session would start, and end a second time.
+        """
+        if isinstance(last, CheckpointBarrier):
+            return last.state
+        return self._state if last is None and position == self.written else "active"
+
     def topic_of(self, entry: Entry) -> str:
         """The topic of a barrier's or an announcement's record."""
         return self._topics.lifecycle if isinstance(entry, Announcement) else self._topics.checkpoints
@@ -188,13 +197,14 @@ class CheckpointWriter:
         self,
         position: Position,
         overlap_window: OverlapWindow,
+        state: State,
         generation: tuple[int, int],
         error: ProduceError | None,
         _message: object,
     ) -> None:
         self._is_writing = False
         if error is None:
-            self._is_written(position, overlap_window, "active", generation)
+            self._is_written(position, overlap_window, state, generation)
         else:
             self.note_trouble(error)
 

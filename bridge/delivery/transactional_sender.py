@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from structlog.stdlib import get_logger
 
-from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Message, Stage
+from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
@@ -152,7 +152,7 @@ class TransactionalSender:
             position = session.in_flight.acknowledged if last is None else last.position
             if position is None or (last is None and self.checkpoints.has(position)):
                 return False
-            state = last.state if isinstance(last, CheckpointBarrier) else "active"
+            state = self.checkpoints.state_of(position, last)
             overlap_window = session.in_flight.overlap_window_after(entries)
             try:
                 checkpoint = self.checkpoints.write_within(position, overlap_window, state, self._checkpoint_failed)

@@ -387,6 +387,28 @@ def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
     assert (closed.state, closed.position) == ("ended", one.position)
 
 
+@pytest.mark.parametrize("is_recreated", [False, True])
+def test_a_checkpoint_that_is_written_again_behind_the_end_says_that_too(rig: Rig, *, is_recreated: bool) -> None:
+    """Otherwise the next owner would attach to the session, and announce its end a second time."""
+    one = rig.open()
+    one.submit(events(1))
+    one.end(ENDED)
+    rig.turn(100)
+    assert one.is_settled
+    before = checkpoints(rig)
+    if is_recreated:
+        rig.delivery.rewrite_checkpoints(1)
+    else:
+        rig.delivery.write_again(LOCAL)
+    rig.turn(1)
+    assert rig.sender().write_checkpoint()
+    rig.turn(100)
+    assert checkpoints(rig) == before + 1
+    closed = rig.delivery.close(LOCAL)
+    assert closed is not None
+    assert closed.state == "ended"
+
+
 def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
     """There is no position to write."""
     one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None, alone())

@@ -24,7 +24,7 @@ from bridge.delivery.session import Session
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka.producer import Produce, ProduceFailed, QueueFull, Report
 from bridge.kafka.transactional import TransactionalProducer
-from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
+from tests.fakes.delivery_streams import CHECKPOINTS, ENDED, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.membership import SoleOwner
 
 KEY = SessionKey("local", "s1")
@@ -57,9 +57,13 @@ class Open:
         return [value for topic, value in self.taken if topic == EVENTS]
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """The newest one in the transaction."""
+        return decode(KEY.record_key, [value for topic, value in self.taken if topic == CHECKPOINTS][-1])
+
+    @property
     def position(self) -> Position:
-        """Of the newest checkpoint in the transaction."""
-        return decode(KEY.record_key, [value for topic, value in self.taken if topic == CHECKPOINTS][-1]).position
+        return self.checkpoint.position
 
 
 class Scene:
@@ -124,3 +128,18 @@ def test_a_transaction_in_which_the_client_refused_a_record_is_not_committed(sce
     assert scene.sender.finish_part()
     assert scene.sender.handover.has_failed
     assert not [topic for topic, _ in scene.producer.taken if topic == CHECKPOINTS]
+
+
+def test_an_ended_session_stays_ended_when_its_checkpoint_is_written_again(scene: Scene) -> None:
+    """Otherwise its next owner would attach to it, and announce its end a second time."""
+    scene.publisher.end(ENDED)
+    scene.open()
+    assert scene.sender.finish_part()
+    scene.sender.committed()
+    assert scene.producer.checkpoint.state == "ended"
+    taken = len(scene.producer.taken)
+    scene.sender.checkpoints.write_again()
+    assert scene.sender.finish_part()
+    scene.sender.committed()
+    assert len(scene.producer.taken) == taken + 1
+    assert scene.producer.checkpoint.state == "ended"
