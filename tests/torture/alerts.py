@@ -6,7 +6,10 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import trustme
 
 from tests.fakes.raw_server import Peer
 from tests.support.broker import Broker
@@ -41,7 +44,7 @@ sys.exit(main())
 """A bridge whose delivery thread does not move while a file exists."""
 _OF_SERVERS = {
     "MixBridgeEventsMissing", "MixBridgeUnresumable", "MixBridgeDeadLetters", "MixBridgeServerUnreachable",
-    "MixBridgeSessionsNotBridged", "MixBridgeSessionsRefused",
+    "MixBridgeSessionsNotBridged", "MixBridgeSessionsRefused", "MixBridgeCertificateExpires",
 }  # fmt: skip
 _NOTHING = Scrape({})
 
@@ -74,7 +77,7 @@ class _Provoked:
     """Once all troubles of the servers were counted."""
 
     def servers(self, mix: ScriptedMix) -> None:
-        """A gap, no ids, invalid data and a server that is away from the start; then too many sessions."""
+        """A gap, no ids, invalid data, a server away and its old certificate from the start; then many sessions."""
         value = self._value
         self._wait(lambda: value("gaps_total", server="local") > 0, "a gap")
         self._wait(lambda: value("unresumable_total", server="noids") > 0, "a stream that cannot be resumed")
@@ -192,6 +195,15 @@ def _serve(mix: ScriptedMix) -> Feed:
     return load
 
 
+def _expiring(folder: Path) -> Path:
+    """A certificate with less time than the rule demands."""
+    file = folder / "expiring.pem"
+    if not file.exists():
+        soon = datetime.now(UTC) + timedelta(days=10)
+        trustme.CA().issue_cert("localhost", not_after=soon).cert_chain_pems[0].write_to_path(file)
+    return file
+
+
 @contextmanager
 def _bridge(place: Place, mix: ScriptedMix, instance: str, program: tuple[str, ...] = MIX_BRIDGE) -> Iterator[Bridge]:
     more = {
@@ -204,7 +216,8 @@ def _bridge(place: Place, mix: ScriptedMix, instance: str, program: tuple[str, .
         "servers.refusing.url": mix.url,
         "servers.refusing.sessions": "r",
         "servers.refusing.discover": False,
-        "servers.away.url": "http://127.0.0.1:9",
+        "servers.away.url": "https://127.0.0.1:9",
+        "servers.away.ca_file": _expiring(place.folder),
         "delivery.max_buffer_bytes": "4MiB",
         "kafka.group_session_timeout": "6s",
         "events.skip": "nothing" if instance == "a" else "something",
