@@ -42,6 +42,9 @@ and `sessions`, the number of their sessions ([Operating mix-bridge](operations.
 Lines of the Kafka client library (librdkafka) have the logger `bridge.kafka.librdkafka`, and the library's level and
 text. `client` says what the client is for: `events`, `checkpoints`, `isolation` and `single` (producers), `shards`
 (transactions), `reader`, `membership`, `admin`, `group check`, `transaction check`.
+
+With `--workers`, the lines of the parent have the logger `bridge.workers`. The [library for consumers](consuming.md)
+logs in the program that uses it, with the logger `bridge.consumer`; its lines are not listed here.
 """
 
 
