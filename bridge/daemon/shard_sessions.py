@@ -143,8 +143,10 @@ class ShardSessions:
             running.worker.stop()
             running.publisher.revoke()
 
-    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
-        for key in [key for key in self._suspended if self.shard_of(key) == shard]:
+    def restart_suspended(
+        self, shard: int, restored: Mapping[SessionKey, Restored], keep: AbstractSet[SessionKey] = frozenset()
+    ) -> None:
+        for key in [key for key in self._suspended - keep if self.shard_of(key) == shard]:
             self._suspended.discard(key)
             running = self._running.get(key)
             if running is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -40,8 +41,10 @@ class Sessions(Protocol):
     def suspend(self, key: SessionKey) -> None:
         """Stop the session immediately; do not start it again before ``restart_suspended``."""
 
-    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
-        """Start the suspended sessions of the shard from their stored checkpoints."""
+    def restart_suspended(
+        self, shard: int, restored: Mapping[SessionKey, Restored], keep: AbstractSet[SessionKey] = frozenset()
+    ) -> None:
+        """Start the suspended sessions of the shard, except those to keep, from their stored checkpoints."""
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
         """The sessions that run in a lower epoch than their stored checkpoint."""

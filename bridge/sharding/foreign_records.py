@@ -8,6 +8,7 @@ stale write is answered: running sessions write their own position again, the ot
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from structlog.stdlib import get_logger
@@ -38,7 +39,9 @@ class ForeignRecords:
         self._contested_at: float | None = None
         """When another process claimed the shard."""
         self._restarting: set[SessionKey] = set()
-        """Suspended sessions that wait until the shard can be read again for them."""
+        """Suspended sessions that wait until the shard was read again for them."""
+        self._covered: set[SessionKey] = set()
+        """Those for which the present reading is enough."""
         self._forgotten: set[SessionKey] = set()
         """Sessions without a checkpoint: a tombstone is the answer."""
         self._unanswered: dict[SessionKey, Restored] = {}
@@ -83,23 +86,28 @@ class ForeignRecords:
         self._restarting.add(key)
 
     def must_read(self, now: float) -> bool:
-        """Whether to read the shard again now, behind a new claim.
+        """Whether to read the shard again now, behind a new claim; asked only while it is not read.
 
         For the restarting sessions: once no transaction holds records of them, whose checkpoint would come after the
         claim. If another process claimed the shard: once the group confirms that we own it, because only a newer claim
         makes our checkpoints the owner's.
         """
         if self._restarting and all(map(self._with.sessions.is_out_of_transaction, self._restarting)):
-            self._restarting.clear()
             return True
         if self._contested_at is not None and self._lease.is_proven_within(now - self._contested_at):
             self._contested_at = None
             return True
         return False
 
-    def was_read(self) -> None:
-        """A reading for another reason found what the restarting sessions wait for."""
-        self._restarting.clear()
+    def begin_reading(self) -> None:
+        """The shard is read, for any reason: not enough for a session whose transaction may end behind the claim."""
+        self._covered = set(filter(self._with.sessions.is_out_of_transaction, self._restarting))
+
+    def was_read(self) -> AbstractSet[SessionKey]:
+        """The sessions that stay suspended, because the shard must be read once more for them."""
+        self._restarting -= self._covered
+        self._covered = set()
+        return frozenset(self._restarting)
 
     # Answers
 

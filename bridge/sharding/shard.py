@@ -10,13 +10,14 @@ killed while it releases a shard leaves what any kill leaves: checkpoints that a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
+from bridge.core.checkpoint_history import Restored
 from bridge.core.checkpoint_log import InvalidCheckpoint
 from bridge.core.identity import SessionKey
 from bridge.delivery.lease import Lease
@@ -112,8 +113,8 @@ class Shard:
         elif self.state is ShardState.BLOCKED and now >= self._retry_at:
             self._restore_began = now
             self._read(ShardSignal.RETRY)
-        elif self._foreign_records.must_read(now):
-            self._read_again()
+        elif self.state is ShardState.OWNED and self._foreign_records.must_read(now):
+            self._read(ShardSignal.REREAD)
         elif self.state in IS_OWNED | {ShardState.RESTORING} and self._foreign_records.answer():
             self._read(ShardSignal.REREAD if self.state in IS_OWNED else None)
 
@@ -125,6 +126,7 @@ class Shard:
     def _read(self, signal: ShardSignal | None = None) -> None:
         if signal is not None:
             self._change(signal)
+        self._foreign_records.begin_reading()
         shard, lease, post = self.lease.shard, self.lease, self._with.leases.post
         # Only the first claim after the fencing says so: a foreign one may lie before the next.
         fenced = signal is ShardSignal.FENCED and self._has_fenced
@@ -162,8 +164,7 @@ class Shard:
             self._acquire_again()  # the process that contests the shard has exactly once
         elif self.state is ShardState.REREADING and not self._must_read_again(restored):
             self._change(ShardSignal.RESTORED)
-            checkpoints = self._foreign_records.marked(restored.log.restored())
-            self._with.sessions.restart_suspended(restored.shard, checkpoints)
+            self._restart_suspended(self._foreign_records.marked(restored.log.restored()))
 
     def _must_read_again(self, restored: RestoredShard) -> bool:
         """Whether a record must be written behind what was read, and another claim behind that."""
@@ -215,17 +216,20 @@ class Shard:
             return
         lease.claimed(restored.token)
         self._change(ShardSignal.RESTORED)
-        self._foreign_records.was_read()
         lease.know_epoch(restored.log.highest_epoch)
         checkpoints = restored.log.restored()
+        self._restart_suspended(checkpoints)
         for key in self._with.sessions.stale(restored.shard, checkpoints):  # changed by a command: there was no owner
-            self._with.sessions.suspend(key)
-        self._with.sessions.restart_suspended(restored.shard, checkpoints)
+            self.restart(key)
         lease.resume()
         self._with.delivery.resume(restored.shard)
         log.info(
             "shard assigned again, and no other process owned it", shard=restored.shard, fencing_token=restored.token
         )
+
+    def _restart_suspended(self, checkpoints: Mapping[SessionKey, Restored]) -> None:
+        keep = self._foreign_records.was_read()
+        self._with.sessions.restart_suspended(self.lease.shard, checkpoints, keep)
 
     def _acquire_again(self) -> None:
         """Drop everything of the shard, and acquire it under another lease."""
@@ -235,11 +239,6 @@ class Shard:
     def restart(self, key: SessionKey) -> None:
         """Start a session again from its stored checkpoint."""
         self._foreign_records.restart(key)
-
-    def _read_again(self) -> None:
-        """Read the whole shard behind a new claim; a reading that is under way finds all records reported before."""
-        if self.state is ShardState.OWNED:
-            self._read(ShardSignal.REREAD)
 
     # Release
 

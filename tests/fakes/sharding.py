@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from bridge.core.checkpoint_history import Restored
@@ -82,6 +83,8 @@ class Sessions:
     is_delivered: bool = True
     stale_keys: list[SessionKey] = field(default_factory=list)
     is_out: bool = True
+    kept: AbstractSet[SessionKey] = frozenset()
+    """Those that stayed suspended last."""
     restarting: list[SessionKey] = field(default_factory=list)
     running: set[SessionKey] = field(default_factory=set)
     floors: list[int] = field(default_factory=list)
@@ -102,8 +105,11 @@ class Sessions:
     def suspend(self, key: SessionKey) -> None:
         self.calls.append(f"suspend {key}")
 
-    def restart_suspended(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
+    def restart_suspended(
+        self, shard: int, restored: Mapping[SessionKey, Restored], keep: AbstractSet[SessionKey] = frozenset()
+    ) -> None:
         self.calls.append(f"restart {shard}")
+        self.kept = keep
         self.restored.update(restored)
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's

@@ -36,6 +36,7 @@ COUNT = 4
 KEY = SessionKey("local", "a")
 HOME = partition_of(KEY.record_key, COUNT)
 OTHER = (HOME + 1) % COUNT
+OF_HOME = next(key for i in range(99) if partition_of((key := SessionKey("local", f"b{i}")).record_key, COUNT) == HOME)
 POSITION = Position(5, 3, "3")
 ONE, OTHERS, NONE = frozenset({HOME}), frozenset({OTHER}), frozenset[int]()
 
@@ -452,7 +453,10 @@ def test_a_session_that_a_command_changed_meanwhile_restarts_there(scene: Scene)
     scene.sessions.stale_keys.append(KEY)
     scene.returning()
     scene.read(15, log_with(encode(checkpoint(Position(8, 0, "1"))), claim_offsets=[7]))
-    assert scene.sessions.calls[-2:] == [f"suspend {KEY}", f"restart {HOME}"]
+    assert scene.sessions.calls[-1] == f"suspend {KEY}"
+    scene.read(16, log_with(encode(checkpoint(Position(8, 0, "1"))), claim_offsets=[7, 15]))
+    assert scene.sessions.calls[-1] == f"restart {HOME}"
+    assert not scene.sessions.kept
     assert scene.sessions.restored[KEY].checkpoint.position == Position(8, 0, "1")
 
 
@@ -516,6 +520,58 @@ def test_a_shard_is_read_again_only_when_no_transaction_holds_records_of_the_ses
     scene.sessions.is_out = True
     scene.tick()
     assert len(scene.reader.requests) == 2
+
+
+def test_a_session_that_restarts_while_the_shard_is_read_waits_for_another_reading(scene: Scene) -> None:
+    """Its transaction ends behind the claim of the first one: the same events would be committed again."""
+    scene.owning()
+    scene.foreign(key=OF_HOME.record_key)
+    scene.tick()
+    scene.sessions.is_out = False
+    scene.sessions.restarting.append(KEY)
+    scene.tick()
+    scene.sessions.restarting.clear()
+    scene.sessions.is_out = True
+    scene.tick()
+    assert len(scene.reader.requests) == 2
+    scene.read(11)
+    assert scene.sessions.calls[-1] == f"restart {HOME}"
+    assert scene.sessions.kept == {KEY}
+    assert len(scene.reader.requests) == 3
+    scene.read(13)
+    assert not scene.sessions.kept
+    scene.tick()
+    assert len(scene.reader.requests) == 3
+
+
+def test_a_claim_that_is_found_while_the_shard_is_read_is_answered_too(scene: Scene) -> None:
+    """Our own claim may be in front of it."""
+    scene.owning()
+    scene.foreign()
+    scene.tick()
+    scene.foreign(key=CLAIM_KEY)
+    scene.tick()
+    scene.tick()
+    assert len(scene.reader.requests) == 2
+    scene.read(11)
+    assert len(scene.reader.requests) == 3
+
+
+def test_a_session_in_a_transaction_stays_suspended_when_the_shard_is_assigned_again(scene: Scene) -> None:
+    """Transactions continue while the owner is unknown: what was read does not show how this one ends."""
+    scene.owning()
+    scene.sessions.is_out = False
+    scene.foreign()
+    scene.tick()
+    scene.leases.lose(ONE)
+    scene.assign()
+    scene.read(15, log_with(claim_offsets=[7]))
+    assert scene.states == {HOME: "owned"}
+    assert scene.sessions.kept == {KEY}
+    scene.sessions.is_out = True
+    scene.tick()
+    scene.read(16, log_with(claim_offsets=[7, 15]))
+    assert not scene.sessions.kept
 
 
 def test_a_checkpoint_in_another_partition_than_its_own_suspends_no_session(scene: Scene) -> None:
