@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from bridge.consumer.event import Event
 from bridge.consumer.record import NotAnEvent, event_of_message
 from bridge.consumer.rule import Place, Rule, place_of
+from bridge.consumer.state import State
 from bridge.consumer.stores import MemoryStore, Store
 
 _logger = logging.getLogger("bridge.consumer")
@@ -42,7 +44,10 @@ class Events:
     ``enable.auto.commit``, the client may commit an event before your code has processed it, so a crash could lose it.
 
     After an exception in the loop's body, or ``break``, a new loop begins with the same event again. Thread rule: one
-    thread. Errors of Kafka that need attention raise ``KafkaException``; errors of the store are passed on.
+    thread. Errors of Kafka that need attention raise ``KafkaException``.
+
+    Errors of the store are passed on. After one the object saves and commits nothing more, and a new loop raises
+    ``RuntimeError``: create a new consumer and a new `Events`, and the events since the last save come again.
     """
 
     def __init__(  # noqa: PLR0913 - options, each with a default
@@ -74,6 +79,7 @@ class Events:
         self._longest_wait = _POLL if idle_timeout is None else min(_POLL, idle_timeout)
         self._type_prefix = type_prefix
         self._clock = clock
+        self._state = State.READY
         self._rule = Rule()
         self._current: Event | None = None
         self._loaded: set[tuple[str, int]] = set()
@@ -85,11 +91,13 @@ class Events:
 
     def __iter__(self) -> Iterator[Event]:
         """Yield new events; the loop ends only after ``idle_timeout``."""
+        self._state.check()
         last = self._clock()
         try:
             while self._idle_timeout is None or self._clock() - last < self._idle_timeout:
                 if self._current is not None:
                     yield self._current
+                    self._state.check()  # the body may have called `commit` and passed over an error of the store
                     self._finish_current()
                     last = self._clock()
                 self._commit_when_due()  # before the next read: `commit` must not include an event that was not yielded
@@ -104,8 +112,10 @@ class Events:
     def commit(self) -> None:
         """Declare every event that was yielded so far as processed; save the sequences and commit the offsets now.
 
-        A failed commit of offsets is logged: the events then come again, and the rule drops them.
+        A failed commit of offsets is logged: the events then come again, and the rule drops them. Raises
+        ``RuntimeError`` after an error of the store.
         """
+        self._state.check()
         self._finish_current()
         self._save_and_commit(wait=True)
 
@@ -141,9 +151,12 @@ class Events:
         """Whether to commit by ourselves.
 
         Not while the body may have left half of an event's results in the transaction of the user's store: after an
-        exception everything since the last save is rolled back there, and must come again.
+        exception everything since the last save is rolled back there, and must come again. Nor after an error of the
+        store: a database rolls back at a failed COMMIT, and a second save would succeed without the results.
         """
-        return self._interval is not None and (self._current is None or self._is_in_memory)
+        if self._interval is None or self._state is State.FAILED:
+            return False
+        return self._current is None or self._is_in_memory
 
     # --- one record
 
@@ -169,7 +182,7 @@ class Events:
     def _is_new(self, event: Event) -> bool:
         partition = event.topic, event.partition
         if partition not in self._loaded:
-            for place, sequence in self._store.load(*partition).items():
+            for place, sequence in self._load(*partition).items():
                 self._rule.raise_to(place, sequence)
             self._loaded.add(partition)
         is_new = self._rule.accepts(event)
@@ -211,8 +224,22 @@ class Events:
 
     def _save(self) -> None:
         if self._unsaved:
-            self._store.save(self._unsaved)
+            with self._store_call():
+                self._store.save(self._unsaved)
             self._unsaved = {}
+
+    def _load(self, topic: str, partition: int) -> Mapping[Place, str]:
+        with self._store_call():
+            return self._store.load(topic, partition)
+
+    @contextmanager
+    def _store_call(self) -> Iterator[None]:
+        """Fail for good with the store: results may be rolled back, and a record that was read is not judged."""
+        try:
+            yield
+        except BaseException:
+            self._state = State.FAILED
+            raise
 
 
 def _judge(error: KafkaError) -> None:
