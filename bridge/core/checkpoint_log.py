@@ -13,7 +13,7 @@ from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.identity import SessionKey, partition_of
 from bridge.core.records import claim
 from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, epoch_and_token, token_of
-from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE_KEY, Claim
 from bridge.core.records.forgotten import FORGOTTEN_KEY
 from bridge.core.records.forgotten import epoch_in as epoch_of_forgotten
 from bridge.core.records.numbers import json_object
@@ -98,6 +98,8 @@ class CheckpointLog:
         """The highest epoch in claims, and in checkpoints that a tombstone removed."""
         self._unfenced: set[int] = set()
         """Partitions in which a transaction of an earlier owner may still be committed."""
+        self._had_exactly_once: set[int] = set()
+        """Partitions with the record that says so."""
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
         """By partition: the offset of the newest known claim."""
         self._forgotten: defaultdict[int, int] = defaultdict(int)
@@ -112,6 +114,8 @@ class CheckpointLog:
         if key.startswith(OWN_KEY_PREFIX):
             if key == CLAIM_KEY and value is not None:
                 self._add_claim(partition, offset, value)
+            elif key == EXACTLY_ONCE_KEY:
+                self._note_exactly_once(partition, had=value is not None)
             elif key == FORGOTTEN_KEY and value is not None:
                 # The highest of all: a stale owner may have written a lower one last.
                 self._forgotten[partition] = max(self._forgotten[partition], epoch_of_forgotten(value))
@@ -130,16 +134,25 @@ class CheckpointLog:
                 newest_claim = self._newest_claims[record.partition] = token
         self._unparsed[place] = _Unparsed(newest_claim, run, record)
 
+    def _note_exactly_once(self, partition: int, *, had: bool) -> None:
+        if had:
+            self._had_exactly_once.add(partition)
+            self._unfenced.add(partition)
+        else:
+            self._had_exactly_once.discard(partition)
+
     def _add_claim(self, partition: int, offset: int, value: bytes) -> None:
         self._newest_claims[partition] = offset
+        guarantee, fenced = "", False
         with suppress(BadCheckpoint):  # perhaps of a newer version: it takes the shard all the same
             found = claim.decode(value)
             self._claims[partition] = (offset, found)
             self._gone_epoch = max(self._gone_epoch, found.epoch)
-            if found.guarantee == "exactly_once":
-                self._unfenced.add(partition)
-            elif found.fenced:
-                self._unfenced.discard(partition)
+            guarantee, fenced = found.guarantee, found.fenced
+        if guarantee != "at_least_once":  # of an unknown version: it may be exactly once
+            self._unfenced.add(partition)
+        elif fenced:
+            self._unfenced.discard(partition)
 
     def _remove(self, place: tuple[int, bytes]) -> None:
         before = self._unparsed.get(place)
@@ -210,8 +223,12 @@ class CheckpointLog:
         return max((history.highest_epoch for history in self._histories.values()), default=0)
 
     def is_fenced(self, partition: int) -> bool:
-        """Whether no transaction of an owner with exactly once can be committed any more, as far as claims say."""
+        """Whether no transaction of an owner with exactly once can be committed any more."""
         return partition not in self._unfenced
+
+    def had_exactly_once(self, partition: int) -> bool:
+        """Whether there is the record that an owner had exactly once."""
+        return partition in self._had_exactly_once
 
     def forgotten_epoch(self, partition: int) -> int:
         """The highest epoch of the partition's sessions whose checkpoints were removed; 0 if there are none."""

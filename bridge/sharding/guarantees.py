@@ -15,8 +15,8 @@ GRACE = 1.0
 """Seconds beyond the session time-out after which the coordinator must have removed a dead member."""
 
 UNFENCED = (
-    "its former owner had exactly once, and its transactions must be fenced first: this needs WRITE on the"
-    " transactional ids of the namespace, also with at least once"
+    "its former owner had exactly once, or a version that does not say, and its transactions must be fenced first: this"
+    " needs WRITE on the transactional ids of the namespace, also with at least once"
 )
 """Why a shard is not owned yet."""
 

@@ -20,6 +20,7 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_history import Restored
 from bridge.core.checkpoint_log import InvalidCheckpoint
 from bridge.core.identity import SessionKey
+from bridge.core.records.claim import EXACTLY_ONCE, EXACTLY_ONCE_KEY
 from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError
 from bridge.sharding.collaborators import Collaborators
@@ -131,11 +132,17 @@ class Shard:
         # Only the first claim after the fencing says so: a foreign one may lie before the next.
         fenced = signal is ShardSignal.FENCED and self._has_fenced
         claim = replace(self._with.new_claim(), fenced=fenced, epoch=lease.highest_epoch)
+        if claim.guarantee == "exactly_once":
+            self._with.reader.put(shard, EXACTLY_ONCE_KEY, EXACTLY_ONCE)
         self._with.reader.restore(shard, claim, lambda restored: post(ShardEvent(shard, lease, restored=restored)))
+
+    @property
+    def _has_exactly_once(self) -> bool:
+        return self._with.new_claim().guarantee == "exactly_once"
 
     def _is_fenced(self, restored: RestoredShard) -> bool:
         """Whether no transaction of a former owner can be committed any more; exactly once fences before each claim."""
-        return restored.log.is_fenced(restored.shard) or self._with.new_claim().guarantee == "exactly_once"
+        return restored.log.is_fenced(restored.shard) or self._has_exactly_once
 
     def _fence(self) -> None:
         """Fence the transactions of a former owner with exactly once, then read the shard again behind a new claim.
@@ -174,9 +181,17 @@ class Shard:
         is_handed_on = restored.log.is_epoch_kept or claimed == highest or highest < unix_ms() // 1000 - _DAY
         if self._foreign_records.must_answer(restored.log.restored()):
             return True  # ``tick`` writes the answers, and reads
+        is_handed_on = is_handed_on and self._is_noted(restored)
         if not is_handed_on:
             self._read()
         return not is_handed_on
+
+    def _is_noted(self, restored: RestoredShard) -> bool:
+        """Whether Kafka has the record of exactly once before the first transaction, and none after the fencing."""
+        had = restored.log.had_exactly_once(restored.shard)
+        if had and not self._has_exactly_once:
+            self._with.reader.put(restored.shard, EXACTLY_ONCE_KEY, None)  # behind the claim that says ``fenced``
+        return had or not self._has_exactly_once
 
     def _own_or_block(self, restored: RestoredShard) -> None:
         self.invalid = list(restored.log.invalid)
@@ -228,8 +243,7 @@ class Shard:
         )
 
     def _restart_suspended(self, checkpoints: Mapping[SessionKey, Restored]) -> None:
-        keep = self._foreign_records.was_read()
-        self._with.sessions.restart_suspended(self.lease.shard, checkpoints, keep)
+        self._with.sessions.restart_suspended(self.lease.shard, checkpoints, self._foreign_records.was_read())
 
     def _acquire_again(self) -> None:
         """Drop everything of the shard, and acquire it under another lease."""

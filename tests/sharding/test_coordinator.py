@@ -16,7 +16,7 @@ from bridge.core.durations import RESTORE_BOUNDS, Histogram
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records import claim as claims
 from bridge.core.records.checkpoint import Checkpoint, decode, encode
-from bridge.core.records.claim import CLAIM_KEY, Claim
+from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE, EXACTLY_ONCE_KEY, Claim
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import protocol
 from bridge.delivery.lease import Lease
@@ -50,6 +50,7 @@ class Scene:
         self.fenced: list[tuple[Lease, Callable[[], None]]] = []
         """The requests to fence transactions of former owners."""
         nonces = itertools.count()
+        self.guarantee = "at_least_once"
         self.restore_duration = Histogram(RESTORE_BOUNDS)
         collaborators = Collaborators(
             "checkpoints",
@@ -58,7 +59,7 @@ class Scene:
             cast("ShardReader", self.reader),
             cast("protocol.Delivery", self.delivery),
             self.sessions,
-            lambda: claim(str(next(nonces))),
+            lambda: claim(str(next(nonces)), guarantee=self.guarantee),
             release_timeout,
             self.restore_duration,
             lambda lease, done: self.fenced.append((lease, done)),
@@ -228,6 +229,60 @@ def test_transactions_are_fenced_once_after_the_guarantee_was_changed(scene: Sce
     scene.fence()
     scene.read(7, exactly_once_log(claim(), replace(claim(), fenced=True), claim()))
     assert (scene.states, scene.fenced) == ({HOME: "owned"}, [])
+
+
+def only_claim_and(*others: tuple[bytes, bytes | None]) -> CheckpointLog:
+    """The records of a shard of which compaction has kept only the newest claim, at least once."""
+    log = CheckpointLog(COUNT)
+    for offset, (key, value) in enumerate((*others, (CLAIM_KEY, claims.encode(claim()))), 3):
+        log.add(HOME, offset, 0, key, value)
+    return log
+
+
+def test_transactions_are_fenced_although_compaction_has_removed_the_claim_with_exactly_once(scene: Scene) -> None:
+    """An owner with at least once was killed before it fenced them. The record goes once the fencing is in a claim."""
+    log = only_claim_and((EXACTLY_ONCE_KEY, EXACTLY_ONCE))
+    scene.assign()
+    scene.fence()
+    scene.read(7, log)
+    assert scene.states == {HOME: "fencing"}
+    assert scene.reader.puts == []
+    scene.fenced[0][1]()
+    scene.tick()
+    scene.read(9, log)
+    assert scene.states == {HOME: "owned"}
+    assert scene.reader.puts == [(HOME, EXACTLY_ONCE_KEY, None)]
+
+
+@pytest.mark.parametrize("before", [[], [(EXACTLY_ONCE_KEY, None)]])
+def test_transactions_of_an_owner_with_at_least_once_need_no_fencing(
+    scene: Scene, before: list[tuple[bytes, bytes | None]]
+) -> None:
+    """It needs permissions that such a namespace does not have."""
+    scene.assign()
+    scene.fence()
+    scene.read(7, only_claim_and(*before))
+    assert (scene.states, scene.fenced, scene.reader.puts) == ({HOME: "owned"}, [], [])
+
+
+@pytest.mark.parametrize("value", [claims.encode(claim(guarantee="")), b"of a newer version"])
+def test_an_owner_that_does_not_say_its_guarantee_may_have_exactly_once(scene: Scene, value: bytes) -> None:
+    scene.assign()
+    scene.fence()
+    scene.read(7, only_claim_and((CLAIM_KEY, value)))
+    assert scene.states == {HOME: "fencing"}
+
+
+def test_no_transaction_begins_before_the_record_of_exactly_once_is_in_kafka(scene: Scene) -> None:
+    """It is written before each claim; Kafka may have refused it."""
+    scene.guarantee = "exactly_once"
+    scene.assign()
+    scene.fence()
+    assert scene.reader.puts == [(HOME, EXACTLY_ONCE_KEY, EXACTLY_ONCE)]
+    scene.read(7)
+    assert (scene.states, len(scene.reader.puts)) == ({HOME: "restoring"}, 2)
+    scene.read(9, only_claim_and((EXACTLY_ONCE_KEY, EXACTLY_ONCE)))
+    assert (scene.states, len(scene.reader.puts)) == ({HOME: "owned"}, 2)
 
 
 def test_a_shard_contested_by_a_process_with_exactly_once_is_acquired_again(scene: Scene) -> None:

@@ -11,6 +11,11 @@ from bridge.core.records.checkpoint import BadCheckpoint
 
 CLAIM_KEY = b"#claim"
 """The key of every claim, in every partition of the checkpoints topic."""
+EXACTLY_ONCE_KEY = b"#exactly_once"
+"""The key of a record that says that an owner of the shard had exactly once. Compaction keeps only the newest claim:
+that of a next owner with at least once replaces the one that says so, before it has fenced the transactions."""
+EXACTLY_ONCE = b'{"version":1}'
+"""The value of that record. An owner with at least once writes a tombstone once the transactions are fenced."""
 _VERSION: Literal[1] = 1
 
 
