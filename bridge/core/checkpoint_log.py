@@ -34,6 +34,8 @@ class CheckpointRecord(NamedTuple):
     value: bytes
     forgotten_by: int | None = None
     """The fencing token of the process that removed the checkpoint of an ended session with this tombstone."""
+    is_own: bool = False
+    """This process wrote it, and it landed behind a newer one."""
 
 
 @dataclass(frozen=True, slots=True)

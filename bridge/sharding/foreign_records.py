@@ -48,7 +48,7 @@ class ForeignRecords:
         self._answered: set[SessionKey] = set()
 
     def handle(self, record: CheckpointRecord) -> None:
-        """Another process wrote this record."""
+        """Another process wrote this record, or a former producer of this one."""
         shard, key = self._lease.shard, session_of(record.key)
         if record.key == CLAIM_KEY:
             log.error("another process claims this shard: waiting for a proof of membership", shard=shard)
@@ -67,8 +67,10 @@ class ForeignRecords:
             # The tombstone of a session that had ended. If it runs again, its checkpoint is written again.
             if is_running:
                 self._with.delivery.write_again(key)
-        elif is_running and is_harmless(record, own_token, own_epoch):
+        elif is_running and (record.is_own or is_harmless(record, own_token, own_epoch)):
             self._with.delivery.write_again(key)
+        elif record.is_own:
+            self.restart(key)  # the reading answers it
         elif not (is_running or record.value) and own_epoch is None:
             return  # the tombstone of a session that is not known, perhaps our own answer
         elif not is_running and own_epoch is None and is_stale(record, own_token):

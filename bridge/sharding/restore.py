@@ -12,12 +12,13 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
-from bridge.core.records.checkpoint import OWN_KEY_PREFIX, token_suffix
+from bridge.core.records.checkpoint import OWN_KEY_PREFIX
 from bridge.core.records.claim import Claim
 from bridge.errors import Unreachable
 from bridge.kafka.errors import in_words
 from bridge.kafka.reader import KafkaMessage, PartitionReader, stored_record
 from bridge.sharding.claims import ClaimWriter, claim_in, is_attempt
+from bridge.sharding.own_checkpoints import OwnCheckpoints
 from bridge.sharding.restore_progress import (
     OF_SHARDS,
     Restore,
@@ -64,7 +65,7 @@ class ShardReader:
     ) -> None:
         """``on_foreign_record``: called for a checkpoint, tombstone (empty value) or claim of another process.
 
-        Only in restored shards, and perhaps more than once. ``timeout``: seconds until a shard counts as held up.
+        And for an own checkpoint behind a newer one. ``timeout``: seconds until a shard counts as held up.
         """
         self.bug: Exception | None = None
         """What ended the thread unexpectedly."""
@@ -74,9 +75,8 @@ class ShardReader:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._restores: dict[int, Restore] = {}
-        self._endings: dict[int | None, tuple[bytes, ...]] = {}
-        """How this process's own checkpoints end, by restored shard."""
-        self._former_tokens: dict[int, list[int]] = {}
+        self._own: dict[int | None, OwnCheckpoints] = {}  # by restored shard
+        self._former: dict[int, OwnCheckpoints] = {}  # of a topic that was recreated
         self._reader: PartitionReader | None = None
         self._claims = ClaimWriter(config, topic)
         self._progress = RestoreProgress(topic, timeout, self._why)
@@ -167,12 +167,14 @@ class ShardReader:
         return self._open().poll(_BATCH, _POLL, fill=all(each.log is None for each in self._restores.values()))
 
     def _sort(self, messages: Sequence[KafkaMessage]) -> None:
-        endings = self._endings
         for message in messages:
-            value = message.value()
-            # Own checkpoints come at thousands a second: nothing more is done about them.
-            if value is None or not value.endswith(endings.get(message.partition(), ())):
+            # Own checkpoints come at thousands a second: not much is done about them.
+            value, own = message.value(), self._own.get(message.partition())
+            if value is None or own is None or not value.endswith(own.suffixes):
                 self._examine(message)
+            elif own.is_late(message.offset() or 0, message.key() or b"", value):
+                record = checkpoint_record(stored_record(message))
+                self._on_foreign_record(record.partition, record._replace(is_own=True))
 
     def _examine(self, message: KafkaMessage) -> None:
         shard = message.partition()
@@ -198,6 +200,7 @@ class ShardReader:
             return
         if claim is not None and not is_attempt(claim, restore.claim):
             restore.previous = claim
+        restore.own.note(record)
         value = None if is_tombstone else record.value
         found.add(record.partition, record.offset, record.written_ms, record.key, value)
 
@@ -206,8 +209,8 @@ class ShardReader:
             self._heartbeat()
         shard, token = own_claim.partition, own_claim.offset
         restore.log = None
-        restore.tokens.append(token)
-        self._endings[shard] = tuple(map(token_suffix, restore.tokens))
+        restore.own.claimed(token)
+        self._own[shard] = restore.own
         self._claims.forget(shard)
         self._progress.end(shard, restore)
         restore.done(RestoredShard(shard, token, restore.previous, found))
@@ -217,21 +220,18 @@ class ShardReader:
     def _begin(self, shard: int, claim: Claim, done: Callable[[RestoredShard], None], after: int) -> None:
         before = self._restores.get(shard)
         # Checkpoints that were on their way when the topic was recreated end as our own in the old topic did.
-        tokens = self._former_tokens.get(shard, []) if before is None else before.tokens
+        own = self._former.get(shard, OwnCheckpoints()) if before is None else before.own
         self._end(shard)
-        self._restores[shard] = Restore(claim, done, after, self._new_log(), tokens)
+        self._restores[shard] = Restore(claim, done, after, CheckpointLog(self._partitions, keep_records=False), own)
         self._claims.write(shard, claim)
         self._open().assign({(self._topic, shard): after})
 
-    def _new_log(self) -> CheckpointLog:
-        return CheckpointLog(self._partitions, keep_records=False)
-
     def _end(self, shard: int) -> None:
-        self._former_tokens.pop(shard, None)
+        self._former.pop(shard, None)
         restore = self._restores.pop(shard, None)
         if restore is None:
             return
-        self._endings.pop(shard, None)
+        self._own.pop(shard, None)
         self._claims.forget(shard)
         self._progress.end(shard, restore)
         if self._reader is not None:
@@ -242,11 +242,11 @@ class ShardReader:
         self._claims.close()
         self._close()  # new clients learn which partitions there are
         self._partitions = partitions
-        self._endings.clear()
+        self._own.clear()
         restores, self._restores = self._restores, {}
         for shard, restore in restores.items():
             self._progress.end(shard, restore)
-            self._former_tokens[shard] = restore.tokens
+            self._former[shard] = restore.own.of_recreated_topic()
             if restore.log is not None:
                 self._begin(shard, restore.claim, restore.done, 0)
 
@@ -278,10 +278,10 @@ class ShardReader:
         """Assign all shards to a new client: restored ones from behind their claim, the others from the start."""
         for restore in self._restores.values():
             if restore.log is not None:
-                restore.log = self._new_log()
+                restore.log = CheckpointLog(self._partitions, keep_records=False)
         self._open().assign(
             {
-                (self._topic, shard): each.after if each.log is not None else each.tokens[-1] + 1
+                (self._topic, shard): each.after if each.log is not None else each.own.token + 1
                 for shard, each in self._restores.items()
             }
         )

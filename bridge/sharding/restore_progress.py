@@ -12,6 +12,7 @@ from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.core.records.forgotten import FORGOTTEN_KEY, TERM_HEADER
 from bridge.kafka.reader import StoredRecord
+from bridge.sharding.own_checkpoints import OwnCheckpoints
 
 log = get_logger("bridge.kafka")
 
@@ -45,8 +46,7 @@ class Restore:
     """The offset from which it is read."""
     log: CheckpointLog | None
     """None once the claim was read."""
-    tokens: list[int]
-    """The claims of this process: checkpoints that were on their way when it claimed again are its own."""
+    own: OwnCheckpoints
     previous: Claim | None = None
     """The newest claim of another process."""
     claimed_at: float = field(default_factory=monotonic)

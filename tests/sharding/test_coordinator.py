@@ -752,6 +752,21 @@ def test_no_stale_session_starts_before_its_answer_was_read() -> None:
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_an_own_checkpoint_that_landed_late_is_answered(scene: Scene, *, is_running: bool) -> None:
+    """A former producer of this process wrote it, in an epoch consumers have passed: a next owner would start there."""
+    scene.owning()
+    scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
+    scene.sessions.running |= {KEY} if is_running else set()
+    value = encode(replace(checkpoint(Position(4, 100, "3")), fencing_token=7))
+    record = CheckpointRecord(HOME, 9, 0, KEY.record_key, value, is_own=True)
+    scene.leases.post(ShardEvent(HOME, foreign_record=record))
+    scene.tick()
+    assert scene.delivery.written_again == [KEY] * is_running
+    assert scene.sessions.calls[1:] == [f"suspend {KEY}"] * (not is_running)
+    assert len(scene.reader.requests) == 1 + (not is_running)
+
+
 def stale_log(*more: bytes) -> CheckpointLog:
     """A stale write behind a claim that knew epoch 20, and what was written later."""
     log = CheckpointLog(COUNT)

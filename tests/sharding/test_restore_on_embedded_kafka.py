@@ -12,7 +12,10 @@ from confluent_kafka import Producer
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointRecord
+from bridge.core.identity import Position, SessionKey
+from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.claim import Claim
+from bridge.core.stream.overlap import OverlapWindow
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.errors import Unreachable
 from bridge.kafka.reader import KafkaMessage, PartitionReader
@@ -104,3 +107,29 @@ def test_a_bug_ends_the_thread_and_is_kept() -> None:
         scene.restore(1, broken)
         assert scene.reader.join(monotonic() + TIMEOUT)
     assert str(scene.reader.bug) == "a bug"
+
+
+def test_a_late_checkpoint_of_an_own_former_producer_is_reported() -> None:
+    """Behind a newer one, before or after the shard was read again: compaction would keep it."""
+    key, window = SessionKey("local", "a"), OverlapWindow.starting("")
+    with EmbeddedKafka() as kafka:
+        scene = Scene(kafka)
+
+        def write(epoch: int, sequence: int, token: int) -> None:
+            position = Position(epoch, sequence, "")
+            scene.write(encode(Checkpoint(key, position, "active", 0, "", window, token)), 1)
+
+        with running(scene.reader):
+            scene.restore(1)
+            token = scene.restored.get(timeout=TIMEOUT).token
+            write(5, 100, token)
+            write(6, 0, token)
+            write(5, 101, token)
+            late = scene.foreign.get(timeout=TIMEOUT)
+            assert (late.offset, late.is_own) == (token + 3, True)
+            write(6, 0, token)
+            scene.restore(1)
+            scene.restored.get(timeout=TIMEOUT)
+            write(5, 102, token)
+            assert scene.foreign.get(timeout=TIMEOUT).is_own
+    assert scene.foreign.empty()

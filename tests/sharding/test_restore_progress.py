@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.records.claim import Claim
+from bridge.sharding.own_checkpoints import OwnCheckpoints
 from bridge.sharding.restore_progress import Restore, RestoredShard, RestoreProgress
 
 
@@ -22,7 +23,7 @@ def ignore(_restored: RestoredShard) -> None:
 
 def restore(clock: Clock, *, is_open: bool = True) -> Restore:
     claim, log = Claim("host:1", "n", 2, "f00", 0), CheckpointLog(3) if is_open else None
-    return Restore(claim, ignore, 0, log, [], read_at=clock.now, records=7)
+    return Restore(claim, ignore, 0, log, OwnCheckpoints(), read_at=clock.now, records=7)
 
 
 def test_progress_is_logged_every_five_seconds_and_trouble_once_in_ten_minutes() -> None:

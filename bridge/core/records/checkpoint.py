@@ -100,7 +100,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 _NOT_NEW = {"overlap": {"new"}}
 
 
-_EPOCH, _TERM = b',"epoch":', b',"term":'
+_EPOCH, _SEQUENCE, _TERM = b',"epoch":', b',"sequence":', b',"term":'
 _EPOCH_BYTES = len(_EPOCH) + 10
 
 
@@ -120,6 +120,16 @@ def epoch_and_token(value: bytes) -> tuple[bytes, bytes]:
     if at < 0:
         return value, b""
     return value[at : at + _EPOCH_BYTES], value[value.rfind(_TERM) :]
+
+
+def position_in(value: bytes) -> int | None:
+    """A number that rises with epoch and sequence, found without parsing the value; None in another notation."""
+    at = value.find(_EPOCH)
+    epoch, _, rest = value[at + len(_EPOCH) :].partition(_SEQUENCE)
+    sequence = rest[: rest.find(b",")]
+    if at < 0 or not (epoch.isdigit() and sequence.isdigit()):
+        return None
+    return int(epoch) * 10**12 + int(sequence)
 
 
 def token_of(shared: tuple[bytes, bytes]) -> int:
