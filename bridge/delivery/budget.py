@@ -115,15 +115,24 @@ class UnfinishedBlock:
         """
         grows, self._size = size - self._size, size
         self._budget.hold_unfinished(grows)
-        if grows > 0 and not self._may_go():
-            self._budget.wait(self._may_go, stopped)
+        if grows > 0:
+            while not (self._may_go() or stopped.is_set()):
+                self._budget.wait(self._may_try, stopped)
         elif not size and self._is_exempt:
             self._is_exempt = False
             self._budget.exemption.release()
             self._budget.wake()
 
     def _may_go(self) -> bool:
-        if self._budget.unfinished > self._budget.limit // 2 and not self._is_exempt:
-            self._is_exempt = self._budget.exemption.acquire(blocking=False)
-            return self._is_exempt
-        return True
+        if self._fits:
+            return True
+        self._is_exempt = self._budget.exemption.acquire(blocking=False)
+        return self._is_exempt
+
+    def _may_try(self) -> bool:
+        """Any thread. It takes nothing: a thread that wakes the worker may be late, after the end of the block."""
+        return self._fits or not self._budget.exemption.locked()
+
+    @property
+    def _fits(self) -> bool:
+        return self._is_exempt or self._budget.unfinished <= self._budget.limit // 2

@@ -51,7 +51,6 @@ class IdempotentSender:
         )
         self._entries = session.in_flight.entries
         self._has_answer = False
-        self._answered_at = monotonic()
         self._alone: Entry | None = None  # nothing behind it is produced before it is acknowledged
         self._needs_epoch = False
 
@@ -101,7 +100,7 @@ class IdempotentSender:
     def _note_acknowledged(self, entry: Entry) -> None:
         if isinstance(entry, Batch) and entry is not self._handover.piece:
             for topic in entry.counts:
-                self._producers.introduced[self._handover.partitions.place(topic)] = self._answered_at
+                self._producers.introduced[self._handover.partitions.place(topic)] = self._producers.polled_at
         self.note_answer()
 
     def note_answer(self) -> None:
@@ -112,7 +111,6 @@ class IdempotentSender:
     def advance(self) -> None:
         """Remove acknowledged entries at the head and free their bytes: once for all reports of one poll."""
         self._has_answer = False
-        self._answered_at = monotonic()
         in_flight = self.session.in_flight
         before = in_flight.acknowledged
         self.session.advance()
@@ -123,6 +121,7 @@ class IdempotentSender:
         """Close the fast path: when this returns, no worker produces or will before the next ``resend``."""
         with self.session.lock:
             self._handover.is_fast_path_open = False
+            self._handover.note_reports()  # before a new producer: an old report must not introduce it
 
     def lose_producers(self, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> None:
         """The producers were replaced: what they had in flight is never reported, and goes again from memory.

@@ -15,6 +15,11 @@ MOST = 512
 _CLEAN = 1000
 """Records that must pass after a refusal before the session goes back to the shared producer, which each refusal ends:
 a stream in which every tenth record is refused would end it again and again."""
+TIME_LIMIT = 1.0
+"""Seconds in which Kafka must accept a piece in a transaction: longer would delay the shard's other sessions."""
+_LONGEST = 20.0
+"""Seconds at most, after pieces that were not accepted in time: a new producer must first connect to the partition's
+leader and log in, which takes seconds on a slow connection."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class Isolation:
     """So many records from the oldest on hold a refused one; 0: none is known."""
     clean: int = 0
     """Records accepted since the last verdict, or since the isolation began."""
+    time_limit: float = TIME_LIMIT
+    """Seconds in which Kafka must accept the next piece."""
     _most: int = MOST
     _is_probe: bool = False
 
@@ -53,6 +60,7 @@ class Isolation:
     def refused(self, records: int) -> bool:
         """A piece was refused alone in its request. True: it is one record, which goes to the dead letters."""
         self.begin()
+        self.time_limit = TIME_LIMIT
         if records > 1:
             self.suspect = records
             return False
@@ -62,8 +70,14 @@ class Isolation:
         self.suspect = self.clean = 0
         return True
 
+    def note_time(self, *, is_too_short: bool) -> None:
+        """If Kafka did not accept a piece in time, the next one may take twice as long."""
+        if is_too_short and self.is_active:
+            self.time_limit = min(2 * self.time_limit, _LONGEST)
+
     def accepted(self, records: int) -> None:
         """A piece is in Kafka."""
+        self.time_limit = TIME_LIMIT
         self.clean += records
         self.suspect = max(0, self.suspect - records)
         if not self.suspect:

@@ -53,6 +53,8 @@ class Producers:
     """The session whose piece is under way: the isolation producer has one request at a time, or the reports of one
     session's refused record would blame another session."""
     progress: Progress = field(default_factory=Progress)
+    polled_at: float = field(default_factory=lambda: monotonic())  # noqa: PLW0108 - looked up when it is called
+    """When the last poll ended: what is reported since was acknowledged later."""
     _isolation: IdempotentProducer | None = None
     _stuck_after: float = _STUCK
     _stuck_at: float = inf
@@ -109,6 +111,7 @@ class Producers:
         self.checkpoints.poll(seconds if awaits_checkpoint and not is_isolating else 0)
         if self._isolation is not None and is_isolating:
             self._isolation.flush(seconds)
+        self.polled_at = monotonic()
 
     def replace(self) -> None:
         """Purge all of them, and make new ones. What has no report by then will never have one."""

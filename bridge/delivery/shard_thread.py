@@ -27,8 +27,6 @@ _IDLE = 0.5
 """Seconds between two turns when no session has records to send."""
 _BUSY = 0.025
 """Seconds between two turns during a shutdown."""
-_PROBE = 1.0
-"""Seconds in which Kafka must accept an isolated piece: longer would delay the shard's other sessions."""
 _PROVEN = 3.0
 """Seconds: a membership that was proved so recently can be proved again immediately."""
 _BROKE = "a connection broke, and a request on it may still arrive"
@@ -189,7 +187,7 @@ class ShardThread:
         self._transaction.join_alone(producer, sender)
         sender.send_piece()
         if sender.finish_part():
-            self._settle(producer, [sender], _PROBE)
+            self._settle(producer, [sender], sender.handover.isolation.time_limit)
         else:
             self.senders.request_turns(self._transaction.leave())
         moved = sender.checkpoints.stored != stored

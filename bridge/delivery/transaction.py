@@ -52,19 +52,25 @@ class Transaction:
         self._interval = interval
         self._due = 0.0
         self._left_of_budget = _MOST
+        self._is_isolated = False
 
     def join(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """Send what a session has in memory, as far as the budget allows, and open its fast path.
 
         Not while transactions are small: a worker adds more by the fast path than a slow Kafka accepts in time.
         """
-        self.join_alone(producer, sender)
+        self._add(producer, sender)
         if self._left_of_budget > 0:
             self._left_of_budget -= sender.open(self._left_of_budget, opens_fast_path=self.budget == _MOST)
 
     def join_alone(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
-        """Add a session that sends for itself."""
+        """Add an isolated session, which sends for itself: its transaction shows nothing about the size of others."""
+        self._add(producer, sender)
+        self._is_isolated = True
+
+    def _add(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         if not self.senders:
+            self._is_isolated = False
             producer.begin()
             self._due = monotonic() + self._interval
             self._left_of_budget = self.budget
@@ -114,11 +120,16 @@ class Transaction:
             if producer.fatal is not None or is_over() or any(sender.handover.has_failed for sender in senders):
                 return Flushed.FAILED
             if max(now, throttle.until) - began > self.timeout:
-                self.budget = max(self.budget // 2, _LEAST)
-                self.timeout = min(2 * self.timeout, self._most_time)
+                self._shrink()
                 return Flushed.SLOW
             if now - moved_at > stuck:
+                self._shrink()  # the first request may be too large for the connection, and nothing else in the way
                 return Flushed.STUCK
-        if not producer.throttle.is_active(now := monotonic()) and now - began < _QUICK:
+        if not (self._is_isolated or producer.throttle.is_active(now := monotonic())) and now - began < _QUICK:
             self.budget, self.timeout = min(2 * self.budget, _MOST), self._least_time
         return Flushed.ALL
+
+    def _shrink(self) -> None:
+        if not self._is_isolated:
+            self.budget = max(self.budget // 2, _LEAST)
+            self.timeout = min(2 * self.timeout, self._most_time)

@@ -185,12 +185,11 @@ class TransactionalSender:
         handover = self.handover
         with self.session.lock:
             handover.is_fast_path_open = False
+            handover.isolation.note_time(is_too_short=was_stuck)
             # If the session is alone in the transaction, no other session is the reason.
-            is_stuck = handover.was_purged and (was_stuck or handover.isolation.is_active)
-            is_blamed = is_stuck or handover.has_failed
-            if is_stuck:
+            if is_stuck := handover.was_purged and (was_stuck or handover.isolation.is_active):
                 handover.note_topic_failure()
-            if is_blamed:
+            if is_blamed := is_stuck or handover.has_failed:
                 handover.settle_failures()
             self._take_back()
         self.part = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -11,6 +12,7 @@ from bridge.core.entries import Batch
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.partitions import PartitionCounts
+from bridge.core.records.record import Record
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
@@ -21,7 +23,7 @@ from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease, Prover
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
-from bridge.kafka.producer import IdempotentProducer, Role
+from bridge.kafka.producer import IdempotentProducer, QueueFull, Report, Role
 from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.kafka_model import TOO_LARGE, at_once
 from tests.fakes.membership import SoleOwner
@@ -176,6 +178,29 @@ def test_a_batch_that_is_discarded_at_once_gives_its_bytes_back(monkeypatch: pyt
     revoking.join(10.0)
     rig.settle()
     assert rig.delivery.budget.held == 0
+
+
+def test_a_batch_that_was_cut_introduces_only_the_producer_that_wrote_it(monkeypatch: pytest.MonkeyPatch):
+    """All its reports came before it was known how many there are; then the producers are replaced."""
+    rig = Rig()
+    rig.settle()
+    rig.publisher.submit(events(1, 1))
+    rig.settle()
+    producer = rig.producer(Role.EVENTS)
+
+    def take_two(records: Sequence[Record], report: Report, _partitions: object) -> tuple[int, QueueFull]:
+        for record in records[:2]:
+            report(None, message(record.topic))
+        return 2, QueueFull()
+
+    monkeypatch.setattr(producer, "produce_all", take_two)
+    rig.publisher.submit(events(2, 5))
+    producer.fatal = "broken"
+    rig.delivery.turn()
+    assert rig.producer(Role.EVENTS) is not producer
+    assert not rig.delivery._producers.introduced
+    rig.settle()
+    assert rig.publisher.in_flight == 0
 
 
 def test_a_worker_without_processor_time_holds_up_no_other_session():

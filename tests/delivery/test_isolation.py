@@ -91,3 +91,20 @@ def test_a_topic_that_accepts_nothing_is_probed_with_one_record() -> None:
     isolation.refused(100)
     isolation.probe()
     assert isolation.piece(100) == 50
+
+
+def test_a_piece_that_was_not_accepted_in_time_gets_twice_as_long() -> None:
+    """A new producer must first connect and log in. An answer, whichever it is, ends that."""
+    one = Isolation()
+    one.note_time(is_too_short=True)
+    assert one.time_limit == 1.0, "it was a transaction of all sessions"
+    one.probe()
+    for expected in (2.0, 4.0, 8.0, 16.0, 20.0, 20.0):
+        one.note_time(is_too_short=True)
+        one.note_time(is_too_short=False)
+        assert one.time_limit == expected
+    one.refused(10)
+    assert one.time_limit == 1.0
+    one.note_time(is_too_short=True)
+    one.accepted(5)
+    assert one.time_limit == 1.0

@@ -13,6 +13,7 @@ from bridge.delivery import progress, transaction
 from bridge.delivery.producers import Producers
 from bridge.delivery.progress import Progress
 from bridge.delivery.transaction import Flushed, Transaction
+from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka import throttle
 from bridge.kafka.producer import IdempotentProducer, Role
 from bridge.kafka.throttle import Throttle
@@ -41,6 +42,9 @@ class SlowProducer:
         self.throttle, self.fatal = Throttle(), None
         self._clock, self._left, self._step = clock, flushes, acknowledged
 
+    def begin(self) -> None:
+        """Nothing to begin."""
+
     def flush(self, seconds: float) -> int:
         self._clock.now += seconds
         self._left -= self._step
@@ -67,12 +71,27 @@ def test_a_transaction_that_takes_too_long_is_followed_by_a_smaller_one_that_may
 
 
 def test_a_transaction_in_which_nothing_moves_is_stuck(clock: Clock) -> None:
-    """Its topic is the reason, not its size."""
+    """Its topic may be the reason, or its first request, which takes too long on a slow connection."""
     one = Transaction(0.1, TIMEOUTS)
     began = clock.now
     assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
     assert 4.0 < clock.now - began < 5.0
-    assert one.timeout == 20.0
+    assert (one.budget, one.timeout) == (4 * 1024 * 1024, 40.0)
+    for _ in range(10):
+        assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
+    assert one.budget == 64 * 1024
+    assert one.timeout == pytest.approx(41.9)
+
+
+def test_the_transaction_of_an_isolated_session_says_nothing_about_the_size_of_others(clock: Clock) -> None:
+    """A small one that is quick would undo each step down, and one that is stuck is so for its topic."""
+    one = Transaction(0.1, TIMEOUTS)
+    assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
+    slow, sender = SlowProducer(clock, 2), cast("TransactionalSender", object())
+    one.join_alone(cast("TransactionalProducer", slow), sender)
+    assert flushed(one, slow) is Flushed.ALL
+    assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
+    assert (one.budget, one.timeout) == (4 * 1024 * 1024, 40.0)
 
 
 def test_an_announced_delay_is_a_sign_of_life_unless_it_lasts_too_long(clock: Clock) -> None:
@@ -84,7 +103,7 @@ def test_an_announced_delay_is_a_sign_of_life_unless_it_lasts_too_long(clock: Cl
     assert clock.now - began > 13
     delayed.throttle.until = clock.now + 30
     began = clock.now
-    assert flushed(one, delayed) is Flushed.SLOW
+    assert flushed(Transaction(0.1, TIMEOUTS), delayed) is Flushed.SLOW
     assert clock.now - began < 1
 
 

@@ -510,6 +510,29 @@ def test_an_idle_producer_is_introduced_again(rig: Rig) -> None:
     assert sequences(rig.records(EVENTS)) == [1, 2, 3]
 
 
+def test_an_acknowledgement_of_an_idle_session_does_not_make_the_producer_unknown(rig: Rig) -> None:
+    """The time of an introduction is that of the report, not that of the session's last answer."""
+    one, other = rig.open(), rig.open(_key_beside(LOCAL))
+    one.submit(events(1))
+    rig.turn(50)
+    for at in (1, 2, 3):
+        rig.clock.now += 1800
+        other.submit(events(at))
+        rig.turn(50)
+    one.submit(events(2))
+    rig.turn(50)
+    before = sum(map(len, rig.producers[0]._queued.values()))
+    one.submit(events(3, 4))
+    assert sum(map(len, rig.producers[0]._queued.values())) == before + 2
+
+
+def _key_beside(key: SessionKey) -> SessionKey:
+    """Another session with the same partition of the events topic."""
+    place = partition_of(key.record_key, PARTITIONS[EVENTS])
+    keys = (SessionKey("local", f"other {number}") for number in range(100))
+    return next(each for each in keys if partition_of(each.record_key, PARTITIONS[EVENTS]) == place)
+
+
 def test_an_id_too_long_to_be_kept_is_no_position(rig: Rig) -> None:
     """It would fit into no header and no checkpoint: what resumes from here begins a new epoch."""
     one = rig.open()

@@ -94,3 +94,20 @@ def test_a_reader_that_waits_for_memory_can_be_stopped() -> None:
     budget.wake()
     waiting.join(TIMEOUT)
     assert not waiting.is_alive()
+
+
+def test_a_late_wake_up_takes_nothing_for_a_block_that_has_ended() -> None:
+    """The thread that wakes the workers looked at them before: the exemption would be held for ever."""
+    budget, stopped = MemoryBudget(LIMIT), threading.Event()
+    first, second = UnfinishedBlock(budget), UnfinishedBlock(budget)
+    first.hold(LIMIT, stopped)
+    waiting = threading.Thread(target=second.hold, args=(KIB, stopped))
+    waiting.start()
+    wait_until(lambda: bool(budget._waiters), what="the second reader waits")
+    (late,) = budget._waiters
+    first.hold(0, stopped)
+    waiting.join(TIMEOUT)
+    second.hold(0, stopped)
+    budget.hold_unfinished(LIMIT)
+    late.may_go()
+    assert not budget.exemption.locked()
