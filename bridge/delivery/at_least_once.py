@@ -212,15 +212,15 @@ class AtLeastOnce:
         self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
         self._note_suspension()
         self._rewrite_checkpoints()
-        has_answers = bool(self._answered)
-        if has_answers:  # the result of poll also counts errors about lost connections
+        if has_answers := bool(self._answered):  # the result of poll also counts errors about lost connections
             self.last_answer = monotonic()
             self._replaced = 0
             for sender in self._answered:
                 sender.advance()
             self._checkpoint_schedule.note_moved(self._answered)
             self._answered.clear()
-        stuck = self._producers.check_progress(monotonic(), has_answers=has_answers, waits=bool(self._waiting))
+        waits = any(sender.session.may_hand_over for sender in self._waiting)  # others wait for the group
+        stuck = self._producers.check_progress(monotonic(), has_answers=has_answers, waits=waits)
         self._renewal = self._renewal or stuck
         self._replace_if_fatal()
         if self._producers.fatal is None and self._has_sorted_out():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -106,6 +108,27 @@ class ProducerSettings:
 _LAST_POLLS = 10
 """A poll that raises runs no report: this is the limit of fatal errors before a poll that runs all reports."""
 
+
+def end_client(last: list[Producer], note: Callable[[Exception], object]) -> None:
+    """Purge a client's queue, run the reports that are already known, and end the client.
+
+    ``last`` holds the only reference to it. Client and owner refer to each other, so otherwise its threads and
+    connections live until the garbage is collected. The end waits for its threads, so another thread does it.
+    """
+    last[0].purge()
+    for _ in range(_LAST_POLLS):
+        try:
+            last[0].poll(0)
+        except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
+            note(exception)
+        else:
+            break
+    try:
+        threading.Thread(target=last.clear, name="end of a Kafka client", daemon=True).start()
+    except RuntimeError:  # the limit of threads
+        last.clear()
+
+
 DELIVERY: Mapping[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
@@ -172,7 +195,8 @@ class IdempotentProducer:
 
     def set_credentials(self, username: str, password: str) -> None:
         """Use these at the next authentication (any thread)."""
-        self._producer.set_sasl_credentials(username, password)
+        with suppress(AttributeError):  # abandoned meanwhile
+            self._producer.set_sasl_credentials(username, password)
 
     def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
         self,
@@ -220,15 +244,16 @@ class IdempotentProducer:
             self.fatal = in_words(error) if error else repr(exception)
 
     def abandon(self) -> None:
-        """Purge the queue: reports that are already known run, the others never will."""
-        self._producer.purge()
-        for _ in range(_LAST_POLLS):
-            try:
-                self._producer.poll(0)
-            except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
-                self.fatal = self.fatal or repr(exception)
-            else:
-                return
+        """Purge the queue, and end the client: reports that are already known run, the others never will.
+
+        Nothing may be called afterwards but ``answers`` and ``set_credentials``.
+        """
+        last = [self._producer]
+        del self._produce, self._producer
+        end_client(last, self._note_last)
+
+    def _note_last(self, exception: Exception) -> None:
+        self.fatal = self.fatal or repr(exception)
 
     def _note_exception(self, exception: KafkaException) -> None:
         error = error_of(exception)
@@ -259,6 +284,6 @@ class IdempotentProducer:
         """Whether a broker answers a metadata request within ``timeout`` seconds (any thread)."""
         try:
             self._producer.list_topics(topic, timeout)
-        except KafkaException:
+        except (KafkaException, AttributeError):  # or abandoned meanwhile
             return False
         return True

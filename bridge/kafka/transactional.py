@@ -16,7 +16,16 @@ from bridge.core.durations import COMMIT_BOUNDS, Histogram
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
-from bridge.kafka.producer import DELIVERY, Fields, ProduceFailed, ProducerSettings, QueueFull, Report, produce_all
+from bridge.kafka.producer import (
+    DELIVERY,
+    Fields,
+    ProduceFailed,
+    ProducerSettings,
+    QueueFull,
+    Report,
+    end_client,
+    produce_all,
+)
 from bridge.kafka.record_clock import RECORD_CLOCK
 from bridge.kafka.throttle import Throttle
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
@@ -64,8 +73,6 @@ _REPEATED_AFTER = 30.0
 """Seconds in which librdkafka reports the same connection failure only once."""
 _STATE_OF_USE = "in state UP"
 """In librdkafka's log line about a broken connection that may have carried requests."""
-_LAST_POLLS = 10
-"""A poll that raises runs no report: at most so many fatal errors come before a poll that runs them all."""
 
 
 def transactional_config(
@@ -219,18 +226,11 @@ class TransactionalProducer:
     def abandon(self) -> None:
         """Purge the queue, and end the client: reports that are already known run, the others never will.
 
-        Its threads and connections end here, and not when the garbage is collected: during an outage one producer
-        follows the other. Nothing may be called afterwards.
+        Nothing may be called afterwards but ``set_credentials``.
         """
-        self._producer.purge()
-        for _ in range(_LAST_POLLS):
-            try:
-                self._producer.poll(0)
-            except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
-                self._note(exception)
-            else:
-                break
+        last = [self._producer]
         del self._produce, self._producer
+        end_client(last, self._note)
 
     @property
     def was_disturbed(self) -> bool:

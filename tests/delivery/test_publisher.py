@@ -516,7 +516,7 @@ def test_an_acknowledgement_of_an_idle_session_does_not_make_the_producer_unknow
     one.submit(events(1))
     rig.turn(50)
     for at in (1, 2, 3):
-        rig.clock.now += 1800
+        rig.turn(450, seconds=4.0)
         other.submit(events(at))
         rig.turn(50)
     one.submit(events(2))
@@ -870,3 +870,18 @@ def test_the_time_of_a_checkpoint_is_counted_when_kafka_has_it(rig: Rig) -> None
     rig.open()
     assert rig.delivery.last_checkpoint_ms is not None
     assert rig.delivery._durations.commit.snapshot().count == 1
+
+
+def test_a_session_of_a_suspended_lease_does_not_wait_for_kafka(rig: Rig) -> None:
+    """It waits for the group: the status must not report that Kafka acknowledges nothing."""
+    lease = alone()
+    one = rig.open(lease=lease)
+    rig.turn(5)
+    lease.suspend()
+    one.submit(events(1))
+    rig.turn(100, seconds=1.0)
+    assert rig.delivery._waiting
+    assert rig.delivery.waiting.seconds == 0.0
+    lease.resume()
+    rig.turn(50)
+    assert one.acknowledged == one.position
