@@ -71,7 +71,7 @@ class AtLeastOnce:
         self.last_checkpoint_ms: int | None = None
         self.bug: Exception | None = None
         """The exception that ended the delivery thread: nothing is delivered any more."""
-        self._producers = Producers.made_by(make_producer)
+        self._producers = Producers.made_by(make_producer, lambda: (self._topics.checkpoints, *topics.counts.by_topic))
         self._replace_at, self._replaced = 0.0, 0
         self._topics = topics
         self._sizes = sizes

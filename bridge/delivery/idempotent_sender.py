@@ -50,9 +50,9 @@ class IdempotentSender:
             session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, self._note_acknowledged
         )
         self._entries = session.in_flight.entries
-        self._has_answer = False
+        self._has_answer = self._needs_epoch = False
         self._alone: Entry | None = None  # nothing behind it is produced before it is acknowledged
-        self._needs_epoch = False
+        self._client: object = None  # the producer of events that has what is unreported
 
     # What the worker calls
 
@@ -111,10 +111,9 @@ class IdempotentSender:
     def advance(self) -> None:
         """Remove acknowledged entries at the head and free their bytes: once for all reports of one poll."""
         self._has_answer = False
-        in_flight = self.session.in_flight
-        before = in_flight.acknowledged
-        self.session.advance()
-        if self.session.trouble is not None and not self._handover.has_failed and in_flight.acknowledged != before:
+        session, before = self.session, self.session.in_flight.acknowledged
+        session.advance()
+        if session.trouble is not None and not self._handover.has_failed and session.in_flight.acknowledged != before:
             self._handover.note_success()
 
     def close_fast_path_and_wait(self) -> None:
@@ -171,6 +170,7 @@ class IdempotentSender:
         handover, session = self._handover, self.session
         if session.is_revoked:
             return self._discard()
+        self._client = self._producers.events
         handover.note_reports()
         self._settle_piece()
         may_send = session.may_hand_over and not (handover.has_failed and not self._rewound())
@@ -186,7 +186,8 @@ class IdempotentSender:
         if piece is not None and piece.is_unreported and self._producers.isolating is self:
             return False  # the reports of its request would be attributed to the next session
         self._release_piece()
-        self.session.discard()
+        is_held, session = self._client is self._producers.events, self.session  # a replaced client holds nothing
+        session.discard(self._producers.unreported.keep(self._entries, session.budget) if is_held else 0)
         return True
 
     def _settle_piece(self) -> None:

@@ -7,11 +7,14 @@ producer, so that their failures do not end it; isolated pieces go where a refus
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
 
 from bridge.clock import monotonic
 from bridge.delivery.progress import Progress
+from bridge.delivery.topic_ids import in_thread
+from bridge.delivery.unreported import UnreportedEntries
 from bridge.kafka.producer import IdempotentProducer, Role
 
 _FORGOTTEN = 3600.0
@@ -23,8 +26,8 @@ _STUCK, _LONGEST = 60.0, 960.0
 that this does not help."""
 _ASK_AGAIN = 10.0
 """Seconds between two questions whether the partitions have leaders."""
-_LEADERS = 1.0
-"""Seconds to wait for the answer: meanwhile nothing is delivered, but nothing was for a minute."""
+_LEADERS = 5.0
+"""Seconds to wait for the answer, in a thread of its own."""
 
 Place = tuple[str, object]
 """A topic and its partition."""
@@ -43,6 +46,11 @@ class Producers:
     make: Callable[[Role], IdempotentProducer]
     events: IdempotentProducer
     checkpoints: IdempotentProducer
+    topics: Callable[[], Iterable[str]]
+    """The bridge's own: the cluster may have others without leaders."""
+    start: Callable[[Callable[[], None]], None] = in_thread
+    """Runs a question to Kafka that takes seconds."""
+    unreported: UnreportedEntries = field(default_factory=UnreportedEntries)
     introduced: dict[Place, float] = field(default_factory=dict)
     """When the producer of events last had an acknowledgement in a partition.
 
@@ -58,11 +66,12 @@ class Producers:
     _isolation: IdempotentProducer | None = None
     _stuck_after: float = _STUCK
     _stuck_at: float = inf
+    _have_leaders: Future[bool] | None = None
 
     @classmethod
-    def made_by(cls, make: Callable[[Role], IdempotentProducer]) -> Producers:
+    def made_by(cls, make: Callable[[Role], IdempotentProducer], topics: Callable[[], Iterable[str]]) -> Producers:
         """A first set."""
-        return cls(make, make(Role.EVENTS), make(Role.CHECKPOINTS))
+        return cls(make, make(Role.EVENTS), make(Role.CHECKPOINTS), topics)
 
     @property
     def isolation(self) -> IdempotentProducer:
@@ -94,15 +103,27 @@ class Producers:
             self.progress.begin()
         if has_answers or not has_outstanding:
             self._stuck_at = now + self._stuck_after
+        if self.unreported.are_many:
+            return "records of sessions that were revoked fill the memory"
         waiting = self.progress.waiting
         if now < self._stuck_at or waiting.is_throttled:
+            self._have_leaders = None
             return None
-        if not self.checkpoints.has_leaders(_LEADERS):
+        answer = self._have_leaders = self._have_leaders or self._ask_for_leaders()
+        if not answer.done():
+            return None
+        self._have_leaders = None
+        if not answer.result():
             self._stuck_at = now + _ASK_AGAIN
             return None
         self._stuck_after = min(2 * self._stuck_after, _LONGEST)
         self._stuck_at = now + self._stuck_after
         return f"nothing was acknowledged for {waiting.seconds:.0f} s, and all partitions have leaders"
+
+    def _ask_for_leaders(self) -> Future[bool]:
+        answer, topics, producer = Future[bool](), frozenset(self.topics()), self.checkpoints
+        self.start(lambda: answer.set_result(producer.has_leaders(topics, _LEADERS)))
+        return answer
 
     def poll(self, seconds: float, *, awaits_checkpoint: bool) -> None:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""
@@ -112,11 +133,13 @@ class Producers:
         if self._isolation is not None and is_isolating:
             self._isolation.flush(seconds)
         self.polled_at = monotonic()
+        self.unreported.free_reported()
 
     def replace(self) -> None:
         """Purge all of them, and make new ones. What has no report by then will never have one."""
         for each in self._all():
             each.abandon()
+        self.unreported.free_all()
         self.events, self.checkpoints, self._isolation = self.make(Role.EVENTS), self.make(Role.CHECKPOINTS), None
         self.isolating, self.introduced = None, {}
 

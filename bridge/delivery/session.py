@@ -105,8 +105,8 @@ class Session:
             self.budget.free(freed)
             self.freed += freed
 
-    def discard(self) -> None:
-        """Forget everything and free its bytes (the delivery thread, under the lock)."""
+    def discard(self, kept: int = 0) -> None:
+        """Forget everything and free its bytes, but not those ``kept`` (the delivery thread, under the lock)."""
         self.in_flight.discard()
-        self.budget.free(self.taken - self.freed)
+        self.budget.free(self.taken - self.freed - kept)
         self.freed = self.taken

@@ -11,15 +11,16 @@ Ids = Mapping[str, str | None]
 """Topic ids by name; None where the brokers have none."""
 
 
-def _in_thread(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="topic ids", daemon=True).start()
+def in_thread(work: Callable[[], None]) -> None:
+    """Ask Kafka something in a thread of its own."""
+    threading.Thread(target=work, name="question to Kafka", daemon=True).start()
 
 
 class TopicIds:
     """The ids of the topics since the producers were made. Thread rule: the delivery thread."""
 
     def __init__(
-        self, ids: Ids, request: Callable[[], Ids | None], start: Callable[[Callable[[], None]], None] = _in_thread
+        self, ids: Ids, request: Callable[[], Ids | None], start: Callable[[Callable[[], None]], None] = in_thread
     ) -> None:
         """``ids``: at the start; empty: topics are not described.
 

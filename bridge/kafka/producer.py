@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -246,7 +246,7 @@ class IdempotentProducer:
     def abandon(self) -> None:
         """Purge the queue, and end the client: reports that are already known run, the others never will.
 
-        Nothing may be called afterwards but ``answers`` and ``set_credentials``.
+        Nothing may be called afterwards but ``answers``, ``has_leaders`` and ``set_credentials``.
         """
         last = [self._producer]
         del self._produce, self._producer
@@ -272,13 +272,17 @@ class IdempotentProducer:
         """Records without a report."""
         return len(self._producer)
 
-    def has_leaders(self, timeout: float) -> bool:
-        """Whether a broker answers within ``timeout`` seconds, and all known partitions have leaders."""
+    def has_leaders(self, topics: Container[str], timeout: float) -> bool:
+        """Whether a broker answers within ``timeout`` seconds, and all partitions of these topics have leaders.
+
+        Any thread. It asks for all topics of the cluster: naming one may make a broker create it.
+        """
         try:
-            topics = self._producer.list_topics(timeout=timeout).topics.values()
-        except KafkaException:
+            found = self._producer.list_topics(timeout=timeout).topics.items()
+        except (KafkaException, AttributeError):  # or abandoned meanwhile
             return False
-        return all(partition.leader >= 0 for topic in topics for partition in topic.partitions.values())
+        own = (topic for name, topic in found if name in topics)
+        return all(partition.leader >= 0 for topic in own for partition in topic.partitions.values())
 
     def answers(self, topic: str, timeout: float) -> bool:
         """Whether a broker answers a metadata request within ``timeout`` seconds (any thread)."""

@@ -203,6 +203,57 @@ def test_a_batch_that_was_cut_introduces_only_the_producer_that_wrote_it(monkeyp
     assert rig.publisher.in_flight == 0
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_revoked_session_holds_its_bytes_until_the_client_has_reported_them(*, is_replaced: bool):
+    """The client keeps its records for as long as the topic accepts nothing; a replaced client has none."""
+    rig = Rig()
+    rig.settle()
+    rig.publisher.submit(events(1, 1))
+    rig.settle()
+    rig.publisher.submit(events(2, 50))
+    held = rig.delivery.budget.held
+    assert held > 0
+    rig.delivery.leave(rig.publisher._session.lease)
+    rig.delivery.turn()
+    assert rig.publisher._session.in_flight.is_empty
+    assert rig.delivery.budget.held == held
+    if is_replaced:
+        rig.delivery.renew_clients("the test")
+        rig.delivery.turn()
+    else:
+        rig.settle(2)
+    assert rig.delivery.budget.held == 0
+
+
+def test_a_session_that_is_revoked_while_the_client_is_replaced_frees_its_bytes():
+    """It gets no more reports, and its sender is not told of the replacement."""
+    rig = Rig()
+    rig.settle()
+    rig.publisher.submit(events(1, 1))
+    rig.settle()
+    rig.publisher.submit(events(2, 50))
+    rig.producer(Role.EVENTS).fatal = "broken"
+    rig.delivery.leave(rig.publisher._session.lease)
+    rig.delivery.turn()
+    assert rig.delivery.budget.held == 0
+
+
+def test_records_of_revoked_sessions_that_fill_the_memory_lead_to_a_new_client():
+    """The events topic accepts nothing for hours, and the shard comes and goes."""
+    rig = Rig()
+    rig.settle()
+    rig.publisher.submit(events(1, 1))
+    rig.settle()
+    rig.publisher.submit(events(2, 50))
+    rig.delivery.budget.limit = 3 * rig.delivery.budget.held
+    producer = rig.producer(Role.EVENTS)
+    rig.delivery.leave(rig.publisher._session.lease)
+    for _ in range(3):
+        rig.delivery.turn()
+    assert producer.is_abandoned
+    assert rig.delivery.budget.held == 0
+
+
 def test_a_worker_without_processor_time_holds_up_no_other_session():
     """On a slow machine it may hold its session's lock for long: the turn leaves that session out."""
     rig, other_key = Rig(), SessionKey("local", "s1")

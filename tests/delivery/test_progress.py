@@ -19,6 +19,7 @@ from bridge.kafka.producer import IdempotentProducer, Role
 from bridge.kafka.throttle import Throttle
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 from tests.fakes.delivery_streams import Clock
+from tests.fakes.kafka_model import at_once
 from tests.fakes.scripted_producer import ScriptedProducer
 
 TIMEOUTS = TransactionTimeouts(transaction=60.0, flush=20.0, stuck=4.0, end=8.0)
@@ -116,7 +117,8 @@ class Set:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.made: list[ScriptedProducer] = []
-        self.producers = Producers.made_by(self._make)
+        self.producers = Producers.made_by(self._make, lambda: ["own"])
+        self.producers.start = at_once
 
     def _make(self, role: Role) -> IdempotentProducer:
         self.made.append(ScriptedProducer(role))
@@ -163,6 +165,23 @@ def test_producers_without_anything_to_send_are_not_replaced(some: Set) -> None:
     some.made[1].leaders = True
     assert some.turn(5.0) is None
     assert some.turn(6.0) is not None
+
+
+def test_the_delivery_thread_does_not_wait_for_the_answer_about_leaders(some: Set) -> None:
+    """It delivers meanwhile, and an answer that comes after progress counts no more."""
+    asked: list[Callable[[], None]] = []
+    some.producers.start = asked.append
+    some.turn()
+    produce(some)
+    some.turn()
+    assert some.turn(61.0) is None
+    assert some.turn(1.0) is None
+    (answer,) = asked
+    some.turn(has_answers=True)
+    answer()
+    assert some.turn(61.0) is None
+    asked[1]()
+    assert some.turn() is not None
 
 
 def test_what_waits_to_be_produced_is_reported_and_no_reason_for_other_producers(some: Set) -> None:

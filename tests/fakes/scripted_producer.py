@@ -68,7 +68,7 @@ class ScriptedProducer:
     def outstanding(self) -> int:
         return len(self.queue)
 
-    def has_leaders(self, _timeout: float) -> bool:
+    def has_leaders(self, _topics: object, _timeout: float) -> bool:
         return self.leaders
 
     def answers(self, *_arguments: object) -> bool:

@@ -1,4 +1,4 @@
-"""The end of a producer that is replaced."""
+"""The end of an idempotent or transactional producer, and its questions to Kafka."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,5 +55,19 @@ def test_a_producer_that_was_abandoned_answers_nothing() -> None:
     producer = IdempotentProducer(SETTINGS, Role.CHECKPOINTS)
     producer.abandon()
     assert not producer.answers("topic", 0.1)
+    assert not producer.has_leaders({"topic"}, 0.1)
     producer.set_credentials("user", "password")
     assert producer.fatal is None
+
+
+def test_only_the_topics_of_the_bridge_must_have_leaders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One partition of somebody else without a leader must not hide a stuck client."""
+
+    def topic(*leaders: int) -> SimpleNamespace:
+        return SimpleNamespace(partitions={at: SimpleNamespace(leader=leader) for at, leader in enumerate(leaders)})
+
+    producer = IdempotentProducer(SETTINGS, Role.CHECKPOINTS)
+    found = SimpleNamespace(topics={"own": topic(1, 2), "other": topic(1, -1)})
+    monkeypatch.setattr(producer, "_producer", SimpleNamespace(list_topics=lambda **_: found))
+    assert producer.has_leaders({"own", "missing"}, 1.0)
+    assert not producer.has_leaders({"own", "other"}, 1.0)
