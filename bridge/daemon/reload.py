@@ -21,6 +21,7 @@ from bridge.settings.loading import Loaded
 from bridge.settings.reload import decide
 from bridge.settings.renewal import read_again
 from bridge.settings.tls import ServerTls, server_context
+from bridge.settings.values import secret_text
 
 log = get_logger("bridge.reload")
 
@@ -74,6 +75,7 @@ class Reloader:
         self._now = now
         self._looked_at = now()
         self._reported: frozenset[Mistake] = frozenset()
+        self._waiting: frozenset[tuple[str, ...]] = frozenset()
         self.certificates = expiries(reloading.loaded.contents)
         """The Unix times at which the certificates expire, by the key of their file (any thread)."""
         self._warned_at = -inf
@@ -102,7 +104,7 @@ class Reloader:
     def look(self) -> None:
         """Use the files as they are now; a broken one keeps its former contents and is reported once."""
         try:
-            renewed = read_again(self._loaded)
+            renewed = read_again(self._loaded, self._waiting)
             self._report(renewed.mistakes)
             self._apply(renewed.loaded, is_look=True)
         except SettingsError as error:
@@ -132,6 +134,8 @@ class Reloader:
     def _apply(self, new: Loaded, *, is_look: bool = False) -> tuple[str, ...]:
         """Prepare everything that can fail, then change everything. Returns the keys that need a restart."""
         found, old = decide(self._loaded, new), self._loaded
+        if not is_look:  # a look compares no identities; only a reload can find that one waits, or waits no more
+            self._wait(found.waiting)
         commits = [*_of_log(self._parts, found.loaded), *_of_servers(self._parts, old, found.loaded)]
         commits += [*_of_kafka(self._parts, old, found.loaded), *_of_http(self._parts, old, found.loaded)]
         self._mask(found.loaded)  # before anything could log them
@@ -142,6 +146,18 @@ class Reloader:
         if found.applied or not is_look:
             log.info("settings reloaded", applied=list(found.applied), needs_restart=list(found.needs_restart))
         return found.needs_restart
+
+    def _wait(self, waiting: frozenset[tuple[str, ...]]) -> None:
+        """Leave the credentials of these tables as they are, until a restart or a reload with the former identity."""
+        self._waiting = waiting
+        for name, source in self._parts.sources.items():
+            source.held_token = _held_token(self._loaded, name) if ("servers", name) in waiting else None
+
+
+def _held_token(loaded: Loaded, name: str) -> str | None:
+    """The server's token as its file was when it last belonged to the server."""
+    file, content = loaded.settings.servers[name].token_file, loaded.contents.get(("servers", name, "token_file"))
+    return None if file is None or content is None else secret_text(file, content)
 
 
 def _of_log(parts: Parts, new: Loaded) -> Iterator[Commit]:

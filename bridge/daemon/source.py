@@ -40,8 +40,8 @@ _LEAST_BLOCK_LIMIT = 1024 * 1024
 class Source:
     """What all sessions of one server share.
 
-    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure`` and what ``follow`` replaces change, each
-    as a whole.
+    Thread rule: any thread. Only ``has_answered``, ``answers``, ``failure``, ``held_token`` and what ``follow``
+    replaces change, each as a whole.
     """
 
     def __init__(self, name: str, settings: Settings, schema_ids: SchemaIds = MappingProxyType({})) -> None:
@@ -82,6 +82,8 @@ class Source:
         )
         self.credentials_changed_at: float | None = None
         """When the token or the headers were last changed, by ``clock.monotonic``: streams reconnect with the new."""
+        self.held_token: str | None = None
+        """Sent instead of what the token file contains now: that belongs to a url that waits for a restart."""
         self._last_token: str | None = None
         self._remember_token()
 
@@ -114,6 +116,8 @@ class Source:
 
     def _bearer(self) -> str | None:
         """The token; while its file cannot be read, the last one. The look at all files reports that."""
+        if self.held_token is not None:
+            return self.held_token
         try:
             self._last_token = self.settings.bearer()
         except OSError:

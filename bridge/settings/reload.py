@@ -42,6 +42,8 @@ class Reload:
     """The keys that take effect: log.level, secrets, files of secrets and certificates."""
     needs_restart: tuple[str, ...]
     """All other keys that differ. A server that is added or removed is one key."""
+    waiting: frozenset[Path]
+    """The tables whose credentials wait for a restart: their files must not be looked at meanwhile."""
 
 
 def decide(old: Loaded, new: Loaded) -> Reload:
@@ -50,18 +52,19 @@ def decide(old: Loaded, new: Loaded) -> Reload:
     changed = {path for path in before.keys() | after.keys() if before.get(path, _ABSENT) != after.get(path, _ABSENT)}
     changed |= {path for path in new.contents if path in old.contents and new.contents[path] != old.contents[path]}
     hot = {path for path in changed if _takes_effect(path, before, after)}
-    waiting = {_table(path) for path in changed - hot if path[-1] in _IDENTITIES.get(path[0], ())}
+    waiting = {table_of(path) for path in changed - hot if path[-1] in _IDENTITIES.get(path[0], ())}
     while True:
-        applied = {path for path in hot if _table(path) not in waiting}
+        applied = {path for path in hot if table_of(path) not in waiting}
         settings = _with(old.settings, {path: after.get(path, _ABSENT) for path in applied}, before)
-        broken = {_table(tuple(each.key.split("."))) for each in broken_rules(settings, set())}
+        broken = {table_of(tuple(each.key.split("."))) for each in broken_rules(settings, set())}
         if not broken - waiting:
             break
         waiting |= broken
     present = {**new.contents, **{path: each for path, each in old.contents.items() if path not in applied}}
     contents = {path: content for path, content in present.items() if _is_named(settings, path)}
-    loaded = Loaded(settings, new.origins, contents, new.secret_files)
-    return Reload(loaded, _names(applied), _names(_whole(changed - applied, old, new)))
+    secret_files = {path: file for path, file in new.secret_files.items() if _is_named(settings, path)}
+    loaded = Loaded(settings, new.origins, contents, secret_files)
+    return Reload(loaded, _names(applied), _names(_whole(changed - applied, old, new)), frozenset(waiting))
 
 
 def _by_path(settings: Settings) -> Iterator[tuple[Path, Any]]:
@@ -77,7 +80,7 @@ def _takes_effect(path: Path, before: Mapping[Path, Any], after: Mapping[Path, A
     return path == ("log", "level") or is_secret(annotation) or base_type(annotation) is FilePath
 
 
-def _table(path: Path) -> Path:
+def table_of(path: Path) -> Path:
     """The table whose credentials belong together."""
     return path[:2] if path[0] == "servers" else path[:1]
 

@@ -14,7 +14,7 @@ from bridge.settings.describe import is_secret
 from bridge.settings.files import named_files, tls_groups, unusable, with_content
 from bridge.settings.loading import Loaded
 from bridge.settings.model import Settings
-from bridge.settings.reload import replaced
+from bridge.settings.reload import replaced, table_of
 from bridge.settings.values import secret_text
 
 
@@ -25,16 +25,17 @@ class Renewed(NamedTuple):
     mistakes: tuple[Mistake, ...]
 
 
-def read_again(loaded: Loaded) -> Renewed:
+def read_again(loaded: Loaded, waiting: frozenset[Path] = frozenset()) -> Renewed:
     """Read all named files and the secrets directory again.
 
     A file that cannot be used keeps its former contents. So do all files of its table, if a certificate and a key do
     not belong together: the two are perhaps being replaced just now, one after the other. A pipe cannot be read twice.
+    ``waiting``: tables that are left out, because their files may already belong to another peer or user.
     """
     mistakes: list[Mistake] = []
     settings, contents = loaded.settings, dict(loaded.contents)
     for named in named_files(settings):
-        if not named.file.is_file() and named.file.exists():
+        if table_of(named.path) in waiting or (not named.file.is_file() and named.file.exists()):
             continue
         try:
             content = named.file.read_bytes()
@@ -43,7 +44,7 @@ def read_again(loaded: Loaded) -> Renewed:
                 contents[named.path] = content
         except (OSError, ValidationError) as error:
             mistakes.append(unusable(dotted(named.path), named.file, error))
-    settings, of_directory = _secrets_directory(settings, loaded)
+    settings, of_directory = _secrets_directory(settings, loaded, waiting)
     renewed = Loaded(settings, loaded.origins, contents, loaded.secret_files)
     for table, look in tls_groups(settings).items():
         if any(path[: len(table)] == table and contents[path] != loaded.contents.get(path) for path in contents):
@@ -53,15 +54,17 @@ def read_again(loaded: Loaded) -> Renewed:
     return Renewed(renewed, (*mistakes, *of_directory))
 
 
-def _secrets_directory(settings: Settings, loaded: Loaded) -> tuple[Settings, list[Mistake]]:
+def _secrets_directory(settings: Settings, loaded: Loaded, waiting: frozenset[Path]) -> tuple[Settings, list[Mistake]]:
     mistakes: list[Mistake] = []
     for path, file in loaded.secret_files.items():
-        if not is_secret(place_at(path).annotation):
-            continue  # another setting: it is read at a reload
+        if table_of(path) in waiting or not is_secret(place_at(path).annotation):
+            continue  # another setting is read at a reload
         try:
             settings = replaced(settings, path, _secret(path, file))
         except (OSError, ValidationError) as error:
             mistakes.append(unusable(dotted(path), file, error))
+        except KeyError:
+            mistakes.append(Mistake(dotted(path), f"{str(file)!r} belongs to a table that is not in use: restart"))
     return settings, mistakes
 
 

@@ -190,3 +190,27 @@ def test_a_certificate_that_expires_is_reported_once_a_day(tmp_path: Path) -> No
     assert lines(15) == []
     assert [(line["setting"], round(line["days"])) for line in lines(13)] == [("http.cert_file", 13)]
     assert len(lines(-1)) == 1
+
+
+def test_credentials_wait_until_a_reload_with_the_former_identity(tmp_path: Path) -> None:
+    """Looks and new connections leave out the files of a server and of Kafka that are about to be others."""
+    token, password = tmp_path / "token", tmp_path / "password"
+    sasl = {"kafka.security_protocol": "sasl_plaintext", "kafka.sasl_mechanism": "PLAIN", "kafka.sasl_username": "u"}
+    files = {"kafka.sasl_password_file": str(password), "servers.local.token_file": str(token)}
+    token.write_text("one")
+    password.write_text("one")
+    former = BASE | sasl | files
+    scene = Scene(dict(former))
+    source, config = scene.sources["local"], scene.clients.of("test")
+    token.write_text("two")
+    password.write_text("two")
+    scene.base |= {"kafka.sasl_username": "other", "servers.local.url": "http://127.0.0.2:9"}
+    scene.reloader.reload()
+    for _ in range(2):
+        assert scene.look() == []
+        assert (config["sasl.password"], source.headers()["Authorization"]) == ("one", "Bearer one")
+    scene.base = former
+    scene.reloader.reload()
+    assert (config["sasl.password"], source.headers()["Authorization"]) == ("two", "Bearer two")
+    token.write_text("three")
+    assert scene.look()[0]["applied"] == ["servers.local.token_file"]

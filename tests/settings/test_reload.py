@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,51 @@ def test_a_certificate_waits_for_its_key(tmp_path: Path) -> None:
         whole = read_again(renewed.loaded)
         assert whole.mistakes == ()
         assert decide(old, whole.loaded).applied == tuple(sorted(changes))
+
+
+def test_a_server_that_waits_for_a_restart_does_not_stop_the_look_at_the_other_secrets(tmp_path: Path) -> None:
+    """It comes with a file of its own in the secrets directory, and is in no tree until then."""
+    (tmp_path / "http__token").write_text("first")
+    base = {key: value for key, value in BASE.items() if key != "http.token"}
+    old = load_all(base, {}, secrets_dir=tmp_path)
+    (tmp_path / "servers__second__token").write_text("first")
+    new = load_all(base | {"servers.second.url": "http://second:1"}, {}, secrets_dir=tmp_path)
+    found = decide(old, new)
+    assert found.needs_restart == ("servers.second",)
+    (tmp_path / "http__token").write_text("second")
+    renewed = read_again(found.loaded)
+    assert renewed.mistakes == ()
+    assert decide(found.loaded, renewed.loaded).applied == ("http.token",)
+
+
+def test_a_secret_of_an_unknown_server_is_one_mistake(tmp_path: Path) -> None:
+    """The other files are read nevertheless."""
+    names = ("servers__second__token", "servers__local__token")
+    for name in names:
+        (tmp_path / name).write_text("second")
+    files = {tuple(name.split("__")): tmp_path / name for name in names}
+    renewed = read_again(replace(loading({}), secret_files=files))
+    assert [each.key for each in renewed.mistakes] == ["servers.second.token"]
+    token = renewed.loaded.settings.servers["local"].token
+    assert token is not None
+    assert token.get_secret_value() == "second"
+
+
+def test_files_of_waiting_tables_are_left_out_of_the_look(tmp_path: Path) -> None:
+    """Named files and those of the secrets directory."""
+    password, secrets = tmp_path / "password", tmp_path / "secrets"
+    token = secrets / "servers__local__token"
+    secrets.mkdir()
+    base = {key: value for key, value in BASE.items() if key not in {"kafka.sasl_password", "servers.local.token"}}
+    base["kafka.sasl_password_file"] = str(password)
+    password.write_text("first")
+    token.write_text("first")
+    old = load_all(base, {}, secrets_dir=secrets)
+    password.write_text("second")
+    token.write_text("second")
+    moved = {"kafka.sasl_username": "other", "servers.local.url": "http://elsewhere:1"}
+    found = decide(old, load_all(base | moved, {}, secrets_dir=secrets))
+    assert found.waiting == {("kafka",), ("servers", "local")}
+    renewed = read_again(found.loaded, found.waiting)
+    assert (renewed.mistakes, renewed.loaded.settings) == ((), old.settings)
+    assert renewed.loaded.contents == old.contents
