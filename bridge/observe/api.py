@@ -33,7 +33,8 @@ from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, status
 from bridge.errors import SettingsError
 from bridge.http.listening import listen
-from bridge.observe.connections import ShortConnection
+from bridge.observe.connections import EndpointConfig, ShortConnection
+from bridge.observe.handshakes import Handshakes, LimitedListener
 from bridge.observe.health import Verdict, liveness, readiness
 from bridge.observe.json_response import json_response
 from bridge.observe.log_level_route import log_level_route
@@ -92,9 +93,10 @@ class HttpEndpoint:
         """
         if self._token == "":  # an empty password would be accepted
             raise SettingsError.of("http.token", "is empty; set a token, or remove the key to need none")
-        listeners = listen(self._host, self._port)
+        handshakes = Handshakes()
+        listeners = [LimitedListener(each, handshakes) for each in listen(self._host, self._port)]
         port = int(listeners[0].getsockname()[1])
-        self._server = self._make_server()
+        self._server = self._make_server(handshakes)
         # A daemon thread: an interpreter that exits after a fault must not wait for an HTTP client.
         run = partial(asyncio.run, _serve(self._server, listeners))
         self._thread = threading.Thread(target=run, name="http", daemon=True)
@@ -105,13 +107,13 @@ class HttpEndpoint:
         level("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
         return port
 
-    def _make_server(self) -> Server:
+    def _make_server(self, handshakes: Handshakes) -> Server:
         if self.application is not None:
-            return Server(_config(self.application, self._tls))
+            return Server(_config(self.application, self._tls, handshakes))
         snapshot = _CachedSnapshot(self._snapshot)
         feed = Feed(snapshot)
         app = application(snapshot, self.tokens, feed, self._levels)
-        return _FeedingServer(_config(app, self._tls), feed)
+        return _FeedingServer(_config(app, self._tls, handshakes), feed)
 
     def stop(self) -> None:
         """Accept no more connections and finish the running answers. Can be called twice."""
@@ -230,9 +232,9 @@ class _FeedingServer(Server):
         await super().shutdown(sockets)
 
 
-async def _serve(server: Server, listeners: list[socket.socket]) -> None:
+async def _serve(server: Server, listeners: Sequence[socket.socket]) -> None:
     feeding = asyncio.create_task(server.feed.run()) if isinstance(server, _FeedingServer) else None
-    await server.serve(sockets=listeners)
+    await server.serve(sockets=list(listeners))
     if feeding is not None:
         feeding.cancel()
     for connection in list(
@@ -241,18 +243,8 @@ async def _serve(server: Server, listeners: list[socket.socket]) -> None:
         connection.transport.abort()
 
 
-class _Config(Config):
-    """uvicorn's configuration with a TLS context of our own, which can get another certificate later."""
-
-    tls: ssl.SSLContext | None = None
-
-    def load(self) -> None:
-        super().load()
-        self.ssl = self.tls
-
-
-def _config(app: Starlette, tls: ssl.SSLContext | None = None) -> Config:
-    config = _Config(
+def _config(app: Starlette, tls: ssl.SSLContext | None, handshakes: Handshakes) -> Config:
+    config = EndpointConfig(
         app,
         http=ShortConnection,
         headers=[("Connection", "close")],  # one request per connection: none is ever idle
@@ -265,7 +257,7 @@ def _config(app: Starlette, tls: ssl.SSLContext | None = None) -> Config:
         access_log=False,
         log_config=None,  # cli sets up logging
     )
-    config.tls = tls
+    config.tls, config.handshakes = tls, handshakes
     return config
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from asyncio import TimerHandle, Transport
 from typing import cast
 
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from bridge.observe.handshakes import Handshakes
 
 MAX_CONNECTIONS = 64
 """Enough for every scraper, probe and person at once. One more closes the oldest connection, not the newest: a client
@@ -13,6 +17,18 @@ that only holds connections open cannot keep a probe out, and so cannot get the 
 CONNECTION_LIFETIME = 30.0
 """Seconds from accept to the last byte of the answer. The largest answer, the status of 5,000 sessions (1.3 MB), needs
 50 kB/s; slower clients are cut off, because they hold a descriptor and memory."""
+
+
+class EndpointConfig(Config):
+    """uvicorn's configuration with a TLS context of our own, which can get another certificate later."""
+
+    tls: ssl.SSLContext | None = None
+    handshakes: Handshakes
+
+    def load(self) -> None:
+        """As uvicorn's, with the context."""
+        super().load()
+        self.ssl = self.tls
 
 
 class ShortConnection(H11Protocol):
@@ -28,6 +44,7 @@ class ShortConnection(H11Protocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         """Start its lifetime; close the oldest one if there are too many."""
         super().connection_made(transport)
+        cast("EndpointConfig", self.config).handshakes.end(transport.get_extra_info("socket").fileno())
         self.app_state = {"connection": self}
         self.opened_at = self.loop.time()
         self.end = self.loop.call_later(CONNECTION_LIFETIME, transport.abort)

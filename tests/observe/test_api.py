@@ -7,25 +7,28 @@ import json
 import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from http.client import HTTPSConnection
 from itertools import pairwise
 
 import pytest
 import requests
+import trustme
 from structlog.testing import capture_logs
 
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, SessionSnapshot
 from bridge.errors import EXIT_SETTINGS, SettingsError
 from bridge.observe import api as http
-from bridge.observe import connections
+from bridge.observe import connections, handshakes
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
 from tests.fakes.http_endpoint import WELL, serving
-from tests.support.waiting import TIMEOUT, wait_until
+from tests.support.waiting import SCALE, TIMEOUT, wait_until
 
 # Larger than the socket buffers of both sides, so that a client that does not read leaves the rest with the endpoint.
 LARGE = replace(WELL, sessions=tuple(SessionSnapshot("local", f"{each:0>1000}", "streaming") for each in range(20_000)))
@@ -343,6 +346,52 @@ def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
         idle = [stack.enter_context(raw(port)) for _ in range(3 * connections.MAX_CONNECTIONS)]
         assert ask(port, "/livez").status_code == 200
         assert read_all(idle[0]) == b""
+
+
+@contextmanager
+def serving_tls() -> Iterator[int]:
+    """An endpoint that speaks TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: WELL, None, context)
+    try:
+        yield endpoint.start()
+    finally:
+        endpoint.stop()
+        assert endpoint.join(clock.monotonic() + TIMEOUT)
+
+
+def ask_tls(port: int) -> int:
+    """The status of a request over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+    connection.request("GET", "/livez")
+    return connection.getresponse().status
+
+
+def test_clients_without_a_handshake_cannot_use_up_the_descriptors() -> None:
+    """The oldest is closed, the newest is answered: asyncio announces a TLS connection only after its handshake."""
+    most = handshakes.MAX_HANDSHAKES
+    with serving_tls() as port, ExitStack() as stack:
+        idle = [stack.enter_context(raw(port)) for _ in range(3 * most)]
+        assert ask_tls(port) == 200
+        assert [read_all(each) for each in idle[: 2 * most]] == [b""] * (2 * most)
+        assert ask_tls(port) == 200
+        idle[-1].setblocking(False)  # noqa: FBT003 - socket's own signature
+        with pytest.raises(BlockingIOError):
+            idle[-1].recv(1)
+
+
+def test_a_handshake_must_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has ended it lives for as long as others."""
+    monkeypatch.setattr(handshakes, "HANDSHAKE_TIMEOUT", 0.5 * SCALE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with serving_tls() as port, raw(port) as plain, context.wrap_socket(plain) as slow, raw(port) as silent:
+        assert read_all(silent) == b""
+        slow.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert slow.recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.mark.parametrize(
