@@ -70,10 +70,11 @@ def configure(
     redaction = Redaction(secrets)
     handler.setFormatter(ProcessorFormatter(processors=[_own_keys_first, redaction, *renderers]))
     root = logging.getLogger()
-    for former in root.handlers:
-        if isinstance(former, LogWriter):
-            former.close()
-    root.handlers[:] = [handler]
+    former, root.handlers[:] = root.handlers[:], [handler]
+    for each in former:
+        if isinstance(each, LogWriter):
+            each.flush()  # nothing else waits for its lines: a later flush is for the new handler only
+            each.close()
     set_level(level)
     logging.captureWarnings(capture=True)
     structlog.configure(

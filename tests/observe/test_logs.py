@@ -21,6 +21,7 @@ from bridge.observe.log_lines import LINES
 from bridge.observe.log_writer import dropped_lines, flush_logs
 from bridge.observe.logs import MASK, configure
 from tests.support.log_setup import restored_logging
+from tests.support.waiting import let_pass
 
 log = get_logger("bridge.test")
 
@@ -315,6 +316,21 @@ def test_a_second_call_replaces_the_first() -> None:
     log.info("two")
     assert [line["event"] for line in parsed(first)] == ["one"]
     assert [line["event"] for line in parsed(second)] == ["two"]
+
+
+def test_a_second_call_waits_for_the_lines_of_the_first() -> None:
+    """Their thread may not have run yet, and the process may end before it does."""
+
+    class SlowStream(io.StringIO):
+        def write(self, text: str) -> int:
+            let_pass(0.1)  # the stream takes no line for a while
+            return super().write(text)
+
+    first = SlowStream()
+    configure("info", "json", stream=first)
+    log.info("one")
+    configure("info", "json", stream=io.StringIO())
+    assert [line["event"] for line in parsed(first)] == ["one"]
 
 
 def test_written_lines_are_counted_by_level() -> None:
