@@ -17,7 +17,7 @@ from bridge.simulator.server.options import ServerKind, ServerOptions
 from bridge.simulator.server.reference_reader import dispatched
 from bridge.simulator.server.snapshot_session import snapshot_script
 from tests.fakes.raw_client import Body, RawStream, call
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 OPTIONS: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0, "kind": ServerKind.SNAPSHOT}
 TOOL = encode("tool", {"type": "tool", "name": "Bash", "input": "{}", "id": "t", "status": "pending"})
@@ -102,6 +102,18 @@ def test_heartbeats_are_sent_only_while_no_message_runs():
         assert stream.is_silent_for(0.2)
         server.publish(session, [COMPLETE])
         assert [one.event for one in stream.events(2)] == ["complete", "heartbeat"]
+
+
+def test_no_heartbeat_is_sent_between_the_queued_events_of_a_message():
+    """The message has ended at the server, and its events wait for a client that does not read."""
+    big = ScriptedEvent("tool", json.dumps({"type": "tool", "name": "x" * 400_000}).encode())
+    with snapshot(heartbeat=0.03) as server, attached(server) as stream:
+        server.publish(server.sessions()[0], [big] * 40 + [COMPLETE])
+        let_pass(0.1)  # several heartbeats are due
+        names = [""]
+        while names[-1] != "complete":
+            names += [one.event for one in stream.events(1)]
+    assert "heartbeat" not in names[names.index("tool") :]
 
 
 def test_a_connection_ends_at_the_first_heartbeat_after_its_age():

@@ -98,7 +98,7 @@ class SnapshotStream:
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat while no message runs. Raises BodyEnded when the connection is too old."""
-        if self._session.is_running:
+        if self._session.is_running or self.reader.queue:  # for the client, a message runs until its last event is sent
             return
         if monotonic() >= self._too_old_at:
             raise BodyEnded("fin")
