@@ -83,6 +83,11 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
             return json_response({"error": "no worker runs this session"}, HTTPStatus.NOT_FOUND)
         return Response(found[0].text, media_type="application/json")
 
+    def page(_: Request) -> Response:
+        where = ", ".join(f"{url}/" for url in workers.urls()) or "none listens yet"
+        refusal = f"the page is served by each worker, for its own sessions, on this machine: {where}"
+        return json_response({"error": refusal}, HTTPStatus.NOT_FOUND)
+
     def support_of_all(request: Request) -> Response:
         found = {each.number: each.body for each in workers.documents("/api/support")}
         return refuse_others(request, tokens) or json_response({"parent": support(), "workers": found})
@@ -92,6 +97,8 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
         workers.ask_all("/api/log-level", json.dumps(body).encode())
 
     routes = [
+        Route("/", page),
+        Route("/api/stream", page),
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/api/status", api_status),

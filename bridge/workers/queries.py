@@ -51,6 +51,10 @@ class Workers:
         asked = [self._pool.submit(self._ask, each.port, path, body) for each in places]
         return [(each.number, future.result()) for each, future in zip(places, asked, strict=True)]
 
+    def urls(self) -> list[str]:
+        """Where the workers that listen are, on this machine."""
+        return [_url(each.port) for each in self._places() if each.port is not None]
+
     def documents(self, path: str, codes: Mapping[int, str] | None = None) -> list[OfWorker]:
         """The JSON documents of all workers."""
         allowed = codes or {200: ""}
@@ -61,10 +65,14 @@ class Workers:
             return None
         found = None
         for token in self._tokens() or (None,):
-            found = _answer(f"http://127.0.0.1:{port}{path}", token, body)
+            found = _answer(f"{_url(port)}{path}", token, body)
             if found is None or found.status != _UNAUTHORIZED:
                 break
         return found
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _answer(url: str, token: str | None, body: bytes | None) -> Answer | None:
