@@ -15,7 +15,7 @@ from bridge.errors import Mistake, SettingsError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.tokens import Tokens
-from bridge.settings.certificates import expiries
+from bridge.settings.certificates import WARN_DAYS, expiries
 from bridge.settings.files import tls_groups
 from bridge.settings.loading import Loaded
 from bridge.settings.reload import decide
@@ -28,7 +28,6 @@ log = get_logger("bridge.reload")
 LOOK: Final = 30.0
 """Seconds between two looks at the files of secrets and certificates."""
 
-WARN_DAYS: Final = 14
 _WARN_AGAIN: Final = 86_400.0
 
 Commit = Callable[[], None]

@@ -134,6 +134,17 @@ def admin_client(config: Mapping[str, Any]) -> AdminClient:
         return AdminClient(plain(config), logger=client_logger("admin"))
 
 
+def judge_offline(config: Mapping[str, Any]) -> None:
+    """Let a client judge its configuration, certificates included, without any connection. Raises `SettingsError`.
+
+    Without brokers it has none to connect to. Two mechanisms act by themselves: a login at an OpenID provider, and
+    Kerberos' program ``kinit``; both are left out.
+    """
+    acts = {"bootstrap.servers", "sasl.oauthbearer.method"}
+    quiet = {"sasl.kerberos.min.time.before.relogin": 0} if config.get("sasl.mechanism") == "GSSAPI" else {}
+    admin_client({name: value for name, value in config.items() if name not in acts} | quiet)
+
+
 def answer_of(future: Future[Any], timeout: float) -> Any:  # noqa: ANN401 - each request has its own type of answer
     """Wait for the answer to a request of an admin client. Raises ``KafkaException``, also when none comes in time."""
     try:

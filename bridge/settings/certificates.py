@@ -10,6 +10,8 @@ from typing import Final
 
 from bridge.settings.catalogue import Path, dotted
 
+WARN_DAYS: Final = 14
+"""A certificate that expires within so many days is reported."""
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _VERSION, _UTC_TIME = 0xA0, 0x17
 _BEFORE_VALIDITY: Final = 3

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bridge.admin.check import line as check_line
 from bridge.admin.check import lines as checks
-from bridge.admin.check.lines import Line, State
+from bridge.admin.check.line import Line, State
 from bridge.errors import Mistake
 from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.topics import TopicDescription, TopicPlan, plan
@@ -180,13 +181,13 @@ def test_behind_a_proxy_only_the_proxy_is_reported() -> None:
 def test_warnings_pass_and_failures_do_not() -> None:
     """The exit code follows."""
     lines = [Line("a", State.OK, ""), Line("b", State.WARNING, "", "hint")]
-    assert checks.passed(lines)
-    assert not checks.passed([*lines, checks.no_answer("c", 15)])
+    assert check_line.passed(lines)
+    assert not check_line.passed([*lines, checks.no_answer("c", 15)])
 
 
 def test_a_mistake_is_split_into_detail_and_hint() -> None:
     """After the last semicolon it says what to do."""
-    line = checks.line_of("http", Mistake("http.port", "a; b; c"), "a; b; c")
+    line = check_line.line_of("http", Mistake("http.port", "a; b; c"), "a; b; c")
     assert (line.detail, line.hint) == ("a; b", "c (http.port)")
-    line = checks.line_of("http", Mistake("http.port", "a"), "a")
+    line = check_line.line_of("http", Mistake("http.port", "a"), "a")
     assert (line.detail, line.hint) == ("a", "see http.port")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from bridge.admin.check.checkup import _Running
-from bridge.admin.check.lines import Line, State
+from bridge.admin.check.line import Line, State
 from bridge.clock import monotonic
 from tests.support.waiting import TIMEOUT
 

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from bridge.admin.check import lines as checks
-from bridge.admin.check.lines import State
+from bridge.admin.check.line import State
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.broker_limits import BrokerLimits

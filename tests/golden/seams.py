@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import typer.main
 
 from bridge import errors
+from bridge.admin.check import line as check_line
 from bridge.admin.check import lines as checks
 from bridge.admin.checkpoints import export as checkpoint_export
 from bridge.admin.checkpoints import text as checkpoint_texts
@@ -302,7 +303,7 @@ def shared_names() -> dict[str, Any]:
         "topics": [_topic(each) for each in plan(_settings({}))],
         "session states": [state.value for state in SessionState],
         "shard states": list(dict.fromkeys(state.public_name for state in ShardState)),
-        "check states": [state.value for state in checks.State],
+        "check states": [state.value for state in check_line.State],
         "exit codes": {name: code for name, code in vars(errors).items() if name.startswith("EXIT_")},
     }
 
@@ -366,7 +367,7 @@ def check_document() -> dict[str, Any]:
     hidden, missing, objected, other = plan(settings)
     found, objections = {missing.name: None, objected.name: None}, {objected.name: "no"}
     lines = [checks.topic_line(each, found, objections, settings) for each in (hidden, missing, objected, other)]
-    return check_document_of(lines, ok=checks.passed(lines))
+    return check_document_of(lines, ok=check_line.passed(lines))
 
 
 def commands() -> dict[str, list[str]]:

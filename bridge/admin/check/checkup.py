@@ -6,13 +6,16 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from bridge.admin.check import lines as checks
-from bridge.admin.check.lines import Line, State
+from bridge.admin.check.line import Line, State, line_of
+from bridge.admin.check.offline import files_lines, settings_lines
+from bridge.admin.check.parts import ALL, ON_KAFKA, Part
 from bridge.admin.text import counted
 from bridge.clock import clock_difference, monotonic, unix_ms
 from bridge.errors import SettingsError, Stopped, Unreachable
@@ -25,9 +28,8 @@ from bridge.kafka.topics import plan
 from bridge.kafka.transactions import try_transactions
 from bridge.mix.session_filter import DiscoveryRules, discovered
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
-from bridge.settings import ServerSettings, Settings
+from bridge.settings import Loaded, ServerSettings, Settings
 from bridge.settings.naming import group_of, trial_transactional_id
-from bridge.settings.quotes import quoted_secrets
 
 _TIMEOUT = 5.0
 """Seconds for one request."""
@@ -51,15 +53,17 @@ class MixServer:
     """Its REST API; the argument is called with entries of a list that were skipped."""
 
 
-def check_all(settings: Settings, servers: Sequence[MixServer]) -> tuple[Line, ...]:
-    """Return all lines, in the order of the settings. Raises ``SettingsError`` as a start does."""
-    running = [_Running("kafka", lambda: _kafka(settings))]
-    running += [_Running(f"server {each.name}", partial(_server, each, settings)) for each in servers]
-    running.append(_Running("http", lambda: [_http(settings)]))
-    end, names = monotonic() + _DEADLINE, ", ".join(sorted(settings.servers))
-    valid = Line("settings", State.OK, f"namespace {settings.namespace}, servers: {names}")
-    quoted = [checks.line_of("settings", each, each.message, State.WARNING) for each in quoted_secrets(settings)]
-    return (valid, *quoted, *(line for each in running for line in each.lines(end)))
+def check_all(loaded: Loaded, servers: Sequence[MixServer], parts: AbstractSet[Part] = ALL) -> tuple[Line, ...]:
+    """Return all lines of these parts, in the order of the settings. Raises ``SettingsError`` as a start does."""
+    settings, running = loaded.settings, list[_Running]()
+    if not parts.isdisjoint(ON_KAFKA):
+        running.append(_Running("kafka", lambda: _kafka(settings, parts)))
+    if Part.SERVERS in parts:
+        running += [_Running(f"server {each.name}", partial(_server, each, settings)) for each in servers]
+    if Part.HTTP in parts:
+        running.append(_Running("http", lambda: [_http(settings)]))
+    end = monotonic() + _DEADLINE
+    return (*settings_lines(settings), *files_lines(loaded), *(line for each in running for line in each.lines(end)))
 
 
 class _Running:
@@ -90,7 +94,7 @@ class _Running:
             self._error = error
 
 
-def _kafka(settings: Settings) -> Iterator[Line]:
+def _kafka(settings: Settings, parts: AbstractSet[Part]) -> Iterator[Line]:
     config = client_config(settings.kafka, "mix-bridge-check")
     admin, planned = TopicAdmin(config, _TIMEOUT), plan(settings)
     unreachable: tuple[str, ...] = ()
@@ -109,8 +113,9 @@ def _kafka(settings: Settings) -> Iterator[Line]:
     yield from (checks.topic_line(each, found, objections, settings) for each in planned)
     checkpoints = found.get(settings.topics.checkpoints)
     limits = read_broker_limits(config, _TIMEOUT)
-    yield from _group(settings, config, checkpoints.partitions if checkpoints else None, limits)
-    if settings.delivery.guarantee == "exactly_once":
+    if Part.GROUP in parts:
+        yield from _group(settings, config, checkpoints.partitions if checkpoints else None, limits)
+    if Part.TRANSACTIONS in parts and settings.delivery.guarantee == "exactly_once":
         yield _transactions(settings, config, limits)
 
 
@@ -217,5 +222,5 @@ def _http(settings: Settings) -> Line:
         for each in listen(host, port):
             each.close()
     except SettingsError as error:
-        return checks.line_of("http", error.mistakes[0], error.mistakes[0].message)
+        return line_of("http", error.mistakes[0], error.mistakes[0].message)
     return Line("http", State.OK, f"{host} has a free port" if port == 0 else f"port {port} of {host} is free")

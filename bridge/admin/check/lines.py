@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
+from bridge.admin.check.line import Line, State, line_of
 from bridge.admin.text import counted
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import BridgeError, Mistake, SettingsError, Unreachable
+from bridge.errors import BridgeError, SettingsError, Unreachable
 from bridge.kafka.broker_limits import BrokerLimits
 from bridge.kafka.connection_failures import REMEDIES, ConnectionFailure, NotReached
 from bridge.kafka.group import GroupDescription, GroupMember
@@ -22,29 +21,6 @@ from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
 from bridge.sharding.guarantees import differs
 from bridge.sharding.join_check import foreign, foreign_topics
-
-
-class State(StrEnum):
-    """The result of a check."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One check: its subject, its result and, unless it is ok, what to do."""
-
-    subject: str
-    state: State
-    detail: str
-    hint: str | None = None
-
-
-def passed(lines: Sequence[Line]) -> bool:
-    """Return whether no check failed; warnings count as passed."""
-    return all(line.state is not State.FAILED for line in lines)
 
 
 def kafka_unreachable(error: Unreachable) -> Line:
@@ -107,12 +83,6 @@ def _existing(planned: TopicPlan, topic: TopicDescription, settings: Settings) -
     policy = topic.config.get("cleanup.policy", "delete")
     limit = "" if planned.compacted else f", max.message.bytes={topic.max_message_bytes}"
     return Line(subject, State.OK, f"{counted(topic.partitions, 'partition')}, cleanup.policy={policy}{limit}")
-
-
-def line_of(subject: str, mistake: Mistake, message: str, state: State = State.FAILED) -> Line:
-    """Split a mistake's message: after the last semicolon it says what to do."""
-    detail, _, hint = message.rpartition("; ")
-    return Line(subject, state, detail or hint, f"{hint} ({mistake.key})" if detail else f"see {mistake.key}")
 
 
 def group_line(settings: Settings, group: GroupDescription, limits: BrokerLimits) -> Line:
