@@ -26,7 +26,7 @@ def main() -> None:
     try:
         from bridge.cli.app import app
 
-        app()
+        app(prog_name="mix-bridge")  # also as `python -m bridge`: completion is for this name
     except BridgeError as error:
         print_error(str(error))
         sys.exit(error.exit_code)

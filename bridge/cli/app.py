@@ -11,7 +11,7 @@ from bridge.cli.checkpoints import checkpoints_app
 from bridge.cli.contract import asyncapi, schemas_app
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
-from bridge.cli.help import WITH_KAFKA, Command, Group, described
+from bridge.cli.help import WITH_KAFKA, Group, described
 from bridge.cli.log_level import log_level
 from bridge.cli.options import SettingsOptions, accepts_settings
 from bridge.cli.run import run
@@ -19,18 +19,15 @@ from bridge.cli.settings_commands import settings_app
 from bridge.cli.status import status
 from bridge.cli.support_bundle import support_bundle
 from bridge.cli.tail import tail
+from bridge.cli.topics import topics_app
 from bridge.cli.verify import verify
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
-
-_LATER = ("topics",)
-"""Commands of later versions: without them, typer would suggest a similar command of this version."""
 
 app = typer.Typer(
     name="mix-bridge",
     cls=Group,
     help="Copy Mix agent event streams (SSE) into Kafka: nothing lost, in order, resumed after any crash.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # rich is slow to import, and its boxes are hard to search
     pretty_exceptions_enable=False,  # they print local variables, which may be secrets
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,10 +43,6 @@ def before(
 ) -> None:
     """Keep the settings options before the command's name for the command."""
     context.obj = options
-
-
-def _not_in_this_version(context: typer.Context) -> None:
-    context.fail(f"{context.info_name} is not in this version")
 
 
 app.command(
@@ -99,6 +92,7 @@ app.command(
             EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
         },
     ),
+    short_help="Write what a bug report needs into one archive.",
 )(support_bundle)
 app.command(
     "log-level",
@@ -137,14 +131,7 @@ app.command(
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(dead_letters_app, name="dlq", hidden=True)
 app.add_typer(checkpoints_app)
+app.add_typer(topics_app)
 app.add_typer(settings_app)
 app.command(cls=described("mix-bridge asyncapi > asyncapi.json", more=(EXIT_SETTINGS,)))(asyncapi)
 app.add_typer(schemas_app, name="schemas")
-for _name in _LATER:
-    app.command(
-        _name,
-        cls=Command,
-        hidden=True,
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(_not_in_this_version)

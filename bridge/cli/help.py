@@ -62,7 +62,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Without a command, print the help to stdout: typer prints it to stderr."""
-        if not args and self.no_args_is_help:
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:  # completion parses too
             echo(ctx.get_help())
             ctx.exit(EXIT_USAGE)
         return super().parse_args(ctx, args)

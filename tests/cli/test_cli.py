@@ -85,22 +85,7 @@ def test_wrong_use_ends_with_2(mix_bridge, arguments):
     assert "hunter2" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["topics"],
-        ["--server", URL, "topics", "plan", "--json"],
-        ["topics", "-h"],
-    ],
-)
-def test_a_command_of_a_later_version_is_refused_as_one(mix_bridge, arguments):
-    done = mix_bridge(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "is not in this version" in done.stderr
-    assert "Did you mean" not in done.stderr
-
-
-def test_help_shows_no_command_of_a_later_version(mix_bridge):
+def test_help_shows_no_alias(mix_bridge):
     assert "dlq" not in mix_bridge("--help").stdout
 
 
@@ -337,3 +322,17 @@ def test_an_interrupted_command_ends_with_130(mix_bridge):
     done = mix_bridge("fail", command=[sys.executable, "-c", _RAISING.format(error="KeyboardInterrupt")])
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+def test_completion_is_for_the_name_of_the_command(mix_bridge):
+    """The shell's script asks the command itself."""
+    shown = mix_bridge("--show-completion", "bash")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "complete -o default -F _mix_bridge_completion mix-bridge" in shown.stdout
+
+
+@pytest.mark.parametrize(("words", "found"), [("che", {"check", "checkpoints"}), ("topics ", {"plan", "apply"})])
+def test_words_are_completed(mix_bridge, words, found):
+    given = {"COMP_WORDS": f"mix-bridge {words}", "COMP_CWORD": str(len(words.split(" ")))}
+    done = mix_bridge(**given, _MIX_BRIDGE_COMPLETE="complete_bash")
+    assert (done.returncode, set(done.stdout.split()), done.stderr) == (0, found, "")

@@ -431,7 +431,7 @@ def exit_codes() -> Documents:
             "--help": ["--help"],
             "no command": [],
             "unknown command": ["frobnicate"],
-            "command of a later version": ["topics", "plan"],
+            "topics plan without Kafka's address": ["topics", "plan"],
             "unknown option": ["run", "--frobnicate"],
             "run without settings": ["run"],
             "run, unknown key": ["run", *away, "--set", "kafka.compresion=zstd"],

@@ -1,0 +1,1 @@
+"""``mix-bridge topics``: the topics that the settings need, and the permissions for them."""
