@@ -141,8 +141,8 @@ def test_a_server_that_counts_from_zero_is_asked_for_its_first_event() -> None:
 
 
 @pytest.mark.parametrize("answer", ["refused", "nothing", "cut"])
-def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_one(answer: str) -> None:
-    """By later sessions; a warning in the log names the doubt. The session that asked has a gap."""
+def test_a_check_without_an_answer_shows_nothing(answer: str) -> None:
+    """Neither to the session that asked nor to later ones, which do not ask again: both have a gap."""
     known = StartId()
     one = continuity(has_ids=False, start_id=known)
     connect(one, START)
@@ -160,8 +160,19 @@ def test_a_server_that_does_not_know_ids_below_zero_is_believed_to_count_from_on
     assert known.first is FirstId.HIDDEN
     other = continuity(has_ids=False, start_id=known)
     connect(other, START)
-    assert announced(other.take(numbered(1, 2), 0)) == [("resumed", "nothing_before")]
+    actions = other.take(numbered(1, 2), 0)
+    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], ["1", "2"])
     assert not one.check_refused()
+
+
+def test_a_check_without_an_answer_does_not_replace_an_answer() -> None:
+    """Two sessions can ask at the same time."""
+    for answer in FirstId.IS_ONE, FirstId.IS_ZERO, FirstId.IS_REPLAYED:
+        known = StartId()
+        known.record(FirstId.HIDDEN)
+        known.record(answer)
+        known.record(FirstId.HIDDEN)
+        assert known.first is answer
 
 
 def test_a_session_that_asked_alone_may_lack_the_event_zero() -> None:

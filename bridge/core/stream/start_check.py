@@ -68,9 +68,11 @@ class StartCheck:
     def believes_first(self) -> bool:
         """Whether the first id after the requested one belongs to the first event, as far as the server shows.
 
-        A server that does not answer the check is believed to count from 1: a warning in the log says so.
+        A check without an answer, such as a failure of the network, shows nothing. Where nobody has asked, a loss is
+        announced already.
         """
-        return self._facts.requested_id != ZERO or not self._facts.policy.start_id.is_zero
+        believed = {FirstId.IS_ONE, FirstId.UNKNOWN}
+        return self._facts.requested_id != ZERO or self._facts.policy.start_id.first in believed
 
     @property
     def leaves_doubt(self) -> bool:

@@ -20,7 +20,7 @@ class FirstId(Enum):
 
     UNKNOWN = auto()
     HIDDEN = auto()
-    """A request that resumes after -1 was refused or brought nothing, so it shows nothing."""
+    """A request that resumes after -1 failed or brought nothing, so it shows nothing."""
     IS_ONE = auto()
     """A replay after -1 began with 1."""
     IS_ZERO = auto()
@@ -36,8 +36,13 @@ class StartId:
     first: FirstId = FirstId.UNKNOWN
 
     def record(self, first: FirstId) -> None:
-        """Add an observation. An event with the id 0 is proof; everything else may be particular to one session."""
-        if first is FirstId.IS_REPLAYED or not self.is_zero:
+        """Add an observation. An event with the id 0 is proof; everything else may be particular to one session.
+
+        A check without an answer, which a failure of the network causes too, changes no answer.
+        """
+        if first is FirstId.HIDDEN:
+            self.first = first if self.first is FirstId.UNKNOWN else self.first
+        elif first is FirstId.IS_REPLAYED or not self.is_zero:
             self.first = first
 
     @property
