@@ -16,9 +16,10 @@ from bridge.http.redirects import Origin, origin_of
 
 MOST_COOKIES: Final = 50
 """Of one origin, as many as RFC 6265, section 6.1, asks of a browser."""
-MOST_BYTES: Final = 8192
-"""Of one origin: servers refuse longer request heads with 431."""
-_TOO_LARGE: Final = 431
+MOST_BYTES: Final = 4096
+"""Of one request, with a configured ``Cookie`` header: servers refuse request heads from 8 KiB on."""
+_TOO_LARGE: Final = frozenset({400, 431, 494})
+"""Status codes of a server that refuses a long request head. nginx: 400, in its log 494."""
 
 
 class Cookies:
@@ -26,31 +27,37 @@ class Cookies:
 
     def __init__(self) -> None:
         self._jars: dict[Origin, RequestsCookieJar] = {}
+        self._configured = 0
+        """The size of the present request's configured ``Cookie`` header."""
 
     def add_to(self, request: requests.PreparedRequest) -> None:
         """Add the cookies of the request's origin, after those of a configured ``Cookie`` header."""
         url = request.url or ""
+        configured: bytes | None = request.headers.get("cookie")  # type: ignore[assignment]  # ours are bytes
+        self._configured = len(configured or b"")
         jar = self._jars.get(origin_of(url))
         own = None if jar is None else get_cookie_header(jar, requests.Request("GET", url).prepare())  # type: ignore[no-untyped-call]
-        if own and sendable(own):
-            configured: bytes | None = request.headers.get("cookie")  # type: ignore[assignment]  # ours are bytes
+        if own and sendable(own) and self._configured + len(own) + 2 <= MOST_BYTES:
             values = [value for value in (configured, own.encode("latin-1")) if value]
             request.headers["cookie"] = b"; ".join(values)  # type: ignore[assignment]
 
     def take(self, request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Keep the cookies of a response. One that says that the request was too large ends all of its origin."""
+        """Keep the cookies of a response. One that may mean that the request was too large ends all of its origin."""
         origin = origin_of(request.url or "")
-        if response.status_code == _TOO_LARGE:
+        if response.status_code in _TOO_LARGE:
             self._jars.pop(origin, None)
         elif "set-cookie" in response.headers:
             jar = self._jars.setdefault(origin, RequestsCookieJar())
             _extract(jar, request, response)
             jar.clear_expired_cookies()
-            if len(jar) > MOST_COOKIES or _size(jar) > MOST_BYTES:
+            if not self._is_small(jar):
                 newest = RequestsCookieJar()
                 _extract(newest, request, response)
-                is_small = len(newest) <= MOST_COOKIES and _size(newest) <= MOST_BYTES
-                self._jars[origin] = newest if is_small else RequestsCookieJar()
+                self._jars[origin] = newest if self._is_small(newest) else RequestsCookieJar()
+
+    def _is_small(self, jar: RequestsCookieJar) -> bool:
+        """Whether all these cookies, and the configured ones, may be sent with a request."""
+        return len(jar) <= MOST_COOKIES and self._configured + _size(jar) <= MOST_BYTES
 
 
 def _extract(jar: RequestsCookieJar, request: requests.PreparedRequest, response: requests.Response) -> None:

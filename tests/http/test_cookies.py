@@ -89,9 +89,20 @@ def test_older_cookies_make_room() -> None:
     assert last.count(b"=") <= MOST_COOKIES
 
 
-def test_a_request_that_was_too_large_ends_the_cookies() -> None:
+@pytest.mark.parametrize("status", [400, 431, 494])
+def test_a_request_that_was_too_large_ends_the_cookies(status: int) -> None:
     """They may be the reason."""
-    assert requested(stream(b"lb=one"), answer(431)) == [None, b"lb=one", None]
+    assert requested(stream(b"lb=one"), answer(status)) == [None, b"lb=one", None]
+
+
+def test_a_configured_cookie_counts() -> None:
+    """Many servers refuse a request head of 8 KiB: all cookies of a request together are half of that at most."""
+    configured, set_by_server = "c=" + "x" * 2000, b"lb=" + b"x" * 2089
+    head = configured.encode()
+    found = requested(stream(set_by_server), headers=sending(cookie=configured))
+    assert found == [head, head + b"; " + set_by_server]
+    assert len(found[1] or b"") == MOST_BYTES == 4096
+    assert requested(stream(set_by_server + b"x"), headers=sending(cookie=configured)) == [head, head]
 
 
 def test_another_port_is_another_origin() -> None:
