@@ -26,6 +26,10 @@ class GoneSessions:
         self._lock = threading.Lock()
         self._streaming: dict[str, float | None] = {}
         """Sessions that have streamed, and since when they are gone."""
+        self._restored: set[str] = set()
+        """Sessions that streamed before this process started, as their stored positions show."""
+        self._has_streamed = False
+        """Whether the server has sent any stream to this process."""
         self._has_list = discovers
         self._listed: Collection[str] = ()
         self._listed_at = float("-inf")
@@ -37,25 +41,34 @@ class GoneSessions:
             self._listed, self._listed_at = sessions, now
 
     def has_no_list(self) -> None:
-        """The server does not list sessions. A server that did so before is in an outage."""
+        """The server does not list sessions. One that did so before, or that has sent no stream yet, is in an outage.
+
+        After a restart during an outage, a proxy answers 404 for the list and for every stream.
+        """
         with self._lock:
-            self._has_list = self._listed_at >= 0
+            self._has_list = self._has_list and (self._listed_at >= 0 or not self._has_streamed)
+
+    def restored(self, session: str) -> None:
+        """The session runs and has a stored position, so it has streamed before."""
+        with self._lock:
+            self._restored.add(session)
 
     def streamed(self, session: str) -> None:
         """The server has sent this session's stream."""
         with self._lock:
-            self._streaming[session] = None
+            self._streaming[session], self._has_streamed = None, True
 
     def failed(self, session: str, since: float | None) -> None:
         """A request for this session's stream failed; ``since``: it is gone since then, None: not gone."""
         with self._lock:
-            if session in self._streaming:
+            if session in self._streaming or session in self._restored:
                 self._streaming[session] = since
 
     def left(self, session: str) -> None:
         """The session does not run here any more."""
         with self._lock:
             self._streaming.pop(session, None)
+            self._restored.discard(session)
 
     def may_end(self, session: str, since: float, now: float) -> bool:
         """Whether nothing contradicts that this session, which is gone since then, has ended."""

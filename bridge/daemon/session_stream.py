@@ -12,16 +12,7 @@ from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, sendable
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.stream.actions import (
-    Action,
-    Announce,
-    NoIds,
-    Publish,
-    Reconnect,
-    StartEpoch,
-    TakesPart,
-    UncertainIds,
-)
+from bridge.core.stream.actions import Action, Announce, NoIds, Publish, Reconnect, StartEpoch, TakesPart, UncertainIds
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.counters import SessionCounters
@@ -113,6 +104,8 @@ class SessionStream:
             return
         checkpoint = restored.checkpoint
         self._was_streamed = checkpoint.position.last_event_id not in ("", start)
+        if not self._has_ended:
+            self._source.gone_sessions.restored(self.key.session_id)
         if restored.is_stale:
             reason, detail = "late_checkpoint", "a former owner wrote a checkpoint after it had lost this session"
         elif checkpoint.fingerprint != self._source.fingerprint:

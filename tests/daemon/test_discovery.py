@@ -103,7 +103,9 @@ def test_a_server_that_lists_no_sessions_is_named_with_the_fix() -> None:
             text = "this server does not list sessions: name them (`--session ID`, `servers.local.sessions`)"
             assert of.failure == f"{text} (GET /api/sessions: the content type is not JSON)"
             assert discovery.lists_none
-            assert of.gone_sessions.may_end("a", 0.0, monotonic())
+            assert not of.gone_sessions.may_end("a", 0.0, monotonic()), "no stream came either"
+            of.gone_sessions.streamed("b")
+            wait_until(lambda: of.gone_sessions.may_end("a", 0.0, monotonic()))
             mix.list_answer = None
             mix.listed = [listing("a"), listing("a"), {}]
             wait_until(lambda: not discovery.is_failing)

@@ -68,3 +68,27 @@ def test_sessions_that_never_streamed_or_left_do_not_count() -> None:
     one.left("c")
     one.left("c")
     assert one.may_end("a", 1.0, 31.0)
+
+
+def test_restored_sessions_count_from_their_first_failure() -> None:
+    """After a restart in an outage, none has streamed to this process; those not yet requested show nothing."""
+    one = gone_sessions(streaming=[])
+    for name in NAMES:
+        one.restored(name)
+    one.failed("s1", 1.0)
+    assert one.may_end("s1", 1.0, 31.0)
+    one.failed("s2", 2.0)
+    assert not one.may_end("s1", 1.0, 31.0)
+    one.left("s2")
+    one.failed("s2", 2.0)
+    assert one.may_end("s1", 1.0, 31.0)
+
+
+def test_a_server_has_no_list_only_once_a_stream_came() -> None:
+    """Before, a proxy may answer 404 for both."""
+    one = gone_sessions(discovers=True, streaming=[])
+    one.has_no_list()
+    assert not one.may_end("s1", 1.0, 9999.0)
+    one.streamed("s2")
+    one.has_no_list()
+    assert one.may_end("s1", 1.0, 31.0)
