@@ -27,8 +27,11 @@ class Retries:
         self._jitter = jitter
         self.history = History()
 
-    def after(self, outcome: Outcome, *, may_drop_id: bool) -> Decision:
-        """The decision. ``may_drop_id``: the request had an id, without which the session could continue."""
+    def after(self, outcome: Outcome, *, may_drop_id: bool, may_ask: bool) -> Decision:
+        """The decision. ``may_drop_id``: the request had an id, without which the session could continue.
+
+        ``may_ask``: a request without an id does no harm.
+        """
         source = self._source
         decision, self.history = decide(
             self.history,
@@ -38,6 +41,7 @@ class Retries:
             backoff=source.backoff,
             gone_after=source.settings.gone_after,
             may_drop_id=may_drop_id,
+            may_ask=may_ask,
             may_end=self._may_end,
         )
         source.gone_sessions.failed(self._session_id, self.history.gone.since)

@@ -20,15 +20,7 @@ from bridge.daemon.session_stream import EventWithoutId, ReconnectNow, SessionOv
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.sse.connection import Connector
-from bridge.sse.reconnection import (
-    AskWithoutId,
-    Disconnected,
-    End,
-    Kind,
-    Outcome,
-    RefusedId,
-    Wait,
-)
+from bridge.sse.reconnection import AskWithoutId, Disconnected, End, Kind, Outcome, RefusedId, Wait
 
 log = get_logger("bridge.session")
 
@@ -206,15 +198,19 @@ class SessionWorker:
         return self._connection
 
     def _first(self, connection: StreamConnection) -> list[Event]:
-        """The first events. An error event as the whole answer is an old server's 404."""
+        """The first events. An error event as the whole answer is an old server's 404.
+
+        Only if the server ended it: a connection that broke or was cut here may have had more.
+        """
         events = connection.read(self.waiting)
         if not self._source.means_no_session(events):
             return events
         try:
             return events + connection.read(self.waiting)
         except Disconnected as end:
-            if end.outcome.kind in (Kind.ENDED, Kind.BROKEN):
+            if end.outcome.kind is Kind.ENDED and not self._connector.was_cut:
                 raise Disconnected(Outcome(Kind.GONE, "the answer was one error event and the end", 200)) from end
+            self.stream.opened(events)
             self._take(connection, events)
             raise
 
@@ -243,7 +239,8 @@ class SessionWorker:
             self._back_off(outcome, self._source.backoff.minimum)
             return
         backoff = self._source.backoff
-        decision = self.retries.after(outcome, may_drop_id=self.stream.may_drop_id)
+        may_ask = not self._source.readers_take_part
+        decision = self.retries.after(outcome, may_drop_id=self.stream.may_drop_id, may_ask=may_ask)
         match decision:
             case Wait(seconds):
                 self._back_off(outcome, seconds)
@@ -251,9 +248,8 @@ class SessionWorker:
                 has_dropped = self.stream.drop_refused_id(detail)
                 self._back_off(outcome, backoff.minimum if has_dropped else backoff.maximum)
             case AskWithoutId(seconds):
-                answers = self._answers_without_id()
-                self.retries.asked_without_id(answered=answers)
-                self._back_off(outcome, backoff.minimum if answers else seconds)
+                self.retries.asked_without_id(answered=self._answers_without_id())
+                self._back_off(outcome, seconds)
             case End():
                 self._end("gone", f"the server has no such session ({outcome.detail})")
 

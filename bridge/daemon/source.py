@@ -66,7 +66,8 @@ class Source:
         self._logged_first = FirstId.UNKNOWN
         self.address_watch = AddressWatch(watched_host(server))
         self.gone_sessions = GoneSessions(server.gone_after, discovers=server.discover)
-        self._has_warned = False
+        self.readers_take_part = False
+        """Whether a session has shown that this is a Mix server without ids, whose readers take part in runs."""
         self.failure: str | None = None
         """Why the last request failed."""
         self._url = server.url.get_secret_value().rstrip("/")
@@ -158,8 +159,8 @@ class Source:
 
     def warn_of_taking_part(self) -> None:
         """Warn once that this Mix server gives no ids."""
-        if not self._has_warned:
-            self._has_warned = True
+        if not self.readers_take_part:
+            self.readers_take_part = True
             log.warning(
                 "this Mix server sends no ids: a reader takes part in the runs of its sessions, and each reconnect can"
                 " lose events or cancel a run. Connect no other reader or UI; set max_connection_age to 9m",

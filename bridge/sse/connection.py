@@ -68,6 +68,11 @@ class Connector:
         """The address of the present connection, or of the last one."""
         return self._cutter.peer
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether ``stop`` or ``retire`` ended the present connection, or the last one."""
+        return self._cutter.cut_as is not None
+
     def connect(self, url: str, last_event_id: str) -> EventStream:
         """Open the stream after this id (empty: send no id). Raises only Disconnected.
 

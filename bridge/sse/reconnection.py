@@ -23,7 +23,7 @@ SLOW: Final = 5.0
 """Seconds between tries with rejected credentials. Faster tries lock accounts and fill the server's security log."""
 TRIES: Final = 3
 """Responses in a row that must report a session as gone, or refuse an id: fewer can come from a proxy that restarts."""
-_NOT_ABOUT_AN_ID: Final = frozenset({408, 409, 421, 423, 424, 425, 426, 429, 431})
+_NOT_ABOUT_AN_ID: Final = frozenset({408, 409, 421, 423, 424, 425, 426, 429, 431, 494})
 """4xx about the moment, the connection or the size of the request. 409: the server has not noticed yet that the last
 connection is over. A new epoch would not help, and would publish the whole history again."""
 NO_HEAD_HINT: Final = (
@@ -32,6 +32,8 @@ NO_HEAD_HINT: Final = (
 )
 SERVER_ERROR: Final = 500
 """The first status of the 5xx class."""
+_OF_A_PROXY: Final = frozenset({502, 503, 504})
+"""5xx about the moment: the server behind a proxy restarts, is overloaded or does not answer."""
 _HINTS: Final = {
     401: "check the token (token, token_file or headers)",
     403: "this token may not read the stream: check the token (token, token_file or headers)",
@@ -114,11 +116,11 @@ class History:
     reconnection_time: float | None = None
     gone: InARow = NOT_YET
     refused: InARow = NOT_YET
-    """4xx that may be about the id."""
-    failing: InARow = NOT_YET
-    """5xx."""
+    """Responses that may be about the id: 4xx and 5xx."""
+    only_with_id: InARow = NOT_YET
+    """Those of them before each of which a request without an id was answered with a stream."""
     answers_without_id: bool = False
-    """During these 5xx a request without an id was answered with a stream."""
+    """Since the last of them, a request without an id was answered with a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class RefusedId:
 
 @dataclass(frozen=True, slots=True)
 class AskWithoutId:
-    """Request the stream once without an id, to see whether the failures are about the id; then wait."""
+    """Request the stream once without an id, to see whether the failure is about the id; then wait."""
 
     seconds: float
 
@@ -169,47 +171,60 @@ def decide(  # noqa: PLR0913 - clock, jitter and bounds are arguments, so that a
     backoff: Backoff,
     gone_after: float,
     may_drop_id: bool = True,
+    may_ask: bool = True,
     may_end: Callable[[float], bool] = lambda _: True,
 ) -> tuple[Decision, History]:
     """The decision after an outcome. ``now`` is ``clock.monotonic``, ``jitter`` in [0, 1), ``gone_after`` seconds.
 
-    ``may_drop_id``: the request had an id, without which the session could continue. ``may_end(since)``: nothing
-    contradicts that the session, which is gone since then, has ended.
+    ``may_drop_id``: the request had an id, without which the session could continue. ``may_ask``: a request without an
+    id does no harm. ``may_end(since)``: nothing contradicts that the session, which is gone since then, has ended.
     """
     if outcome.kind is Kind.STOPPED:  # the caller's own action says nothing about the server
         return Wait(0.0), history
     after = _remember(history, outcome, now)
-    proves_refusal = after.answers_without_id and may_drop_id
-    if outcome.kind is Kind.BAD_REQUEST_ID or proves_refusal or after.refused.has_lasted(now, gone_after):
-        detail = f"{outcome.detail}: it answers only without Last-Event-ID" if proves_refusal else outcome.detail
-        return RefusedId(detail), replace(after, refused=NOT_YET, failing=NOT_YET, answers_without_id=False)
+    proves_refusal = may_drop_id and _proves_refusal(after, outcome, now, gone_after, may_ask=may_ask)
+    if outcome.kind is Kind.BAD_REQUEST_ID or proves_refusal:
+        is_compared = after.only_with_id.since is not None
+        detail = f"{outcome.detail}: it answers only without Last-Event-ID" if is_compared else outcome.detail
+        return RefusedId(detail), replace(after, refused=NOT_YET, only_with_id=NOT_YET)
     if after.gone.since is not None and after.gone.has_lasted(now, gone_after) and may_end(after.gone.since):
         return End(), after
     seconds = _seconds(history, outcome, jitter, backoff)
-    row = after.gone if after.refused.since is None else after.refused
+    row = next((each for each in (after.only_with_id, after.refused) if each.since is not None), after.gone)
     if row.since is not None and not row.has_lasted(now, gone_after):  # do not delay the last try by a doubled wait
         seconds = min(seconds, max(row.since + gone_after - now, _base(history, backoff)))
     seconds = _not_before(seconds, outcome.retry_after, jitter * backoff.minimum)
-    asks = may_drop_id and after.failing.has_lasted(now, gone_after)
+    asks = may_drop_id and may_ask and after.refused.tries
     return AskWithoutId(seconds) if asks else Wait(seconds), after
 
 
 def after_question(history: History, *, answered: bool) -> History:
-    """The stream was requested without an id. If the next request with the id fails again, that is about the id."""
+    """The stream was requested without an id. If requests with the id fail again and again, that is about the id."""
     return replace(history, answers_without_id=answered)
 
 
 def _remember(history: History, outcome: Outcome, now: float) -> History:
     """Increase the counts. A different kind resets those in a row, because the server's state may have changed."""
-    is_failing = (outcome.status or 0) >= SERVER_ERROR
+    is_refused = _may_be_about_id(outcome)
     return History(
         failures=history.failures + (outcome.kind is not Kind.NO_HEAD),
         reconnection_time=history.reconnection_time,
         gone=history.gone.after(now, counts=outcome.kind is Kind.GONE),
-        refused=history.refused.after(now, counts=outcome.kind is Kind.REFUSED),
-        failing=history.failing.after(now, counts=is_failing),
-        answers_without_id=history.answers_without_id and is_failing,
+        refused=history.refused.after(now, counts=is_refused),
+        only_with_id=history.only_with_id.after(now, counts=is_refused and history.answers_without_id),
     )
+
+
+def _may_be_about_id(outcome: Outcome) -> bool:
+    status = outcome.status or 0
+    return outcome.kind is Kind.REFUSED or (status >= SERVER_ERROR and status not in _OF_A_PROXY)
+
+
+def _proves_refusal(history: History, outcome: Outcome, now: float, gone_after: float, *, may_ask: bool) -> bool:
+    """Whether the server refuses the id, and not every request. If it may not be asked, only its 4xx count."""
+    if may_ask:
+        return history.only_with_id.has_lasted(now, gone_after)
+    return outcome.kind is Kind.REFUSED and history.refused.has_lasted(now, gone_after)
 
 
 def _base(history: History, backoff: Backoff) -> float:

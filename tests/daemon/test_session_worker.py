@@ -40,33 +40,34 @@ def test_a_restart_starts_an_epoch_where_its_numbers_could_mean_other_events(
             assert publisher.epochs == epochs
 
 
-def test_a_server_that_streamed_before_is_never_asked_without_an_id() -> None:
-    """A proxy's 400 to everything, however long, costs the position at most, not the events sent meanwhile."""
+def test_a_proxy_that_refuses_everything_costs_no_position() -> None:
+    """However long: the request without an id is refused too."""
     with scripted_mix() as mix:
         feed = Feed(3)
-
-        def script(peer: Peer) -> None:
-            peer.send(answer(400)) if 1 < len(mix.asked) < 14 else feed(peer)
-
-        mix.streams = {"a": script}
+        mix.streams = {"a": lambda peer: peer.send(answer(400)) if 1 < len(mix.asked) < 14 else feed(peer)}
         with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
             wait_until(lambda: publisher.position.sequence == 3)
             feed.cut()
             wait_until(lambda: len(mix.asked) > 1)
             feed.add(2)
-            wait_until(lambda: publisher.position == Position(2, 5, "5"))
-        assert mix.ids_of("a") == ["0", "2", "2", "2"] + ["0"] * 10
-        assert publisher.epochs == ["0", "0"]
+            wait_until(lambda: publisher.position == Position(1, 5, "5"))
+        assert mix.ids_of("a") == ["0"] + ["2", None] * 6 + ["2"]
+        assert publisher.announced == ["attached", "resumed"]
 
 
-def test_a_restored_session_is_never_asked_without_an_id() -> None:
-    """The server accepted its ids before the restart."""
+def test_a_start_id_that_was_accepted_before_is_never_dropped() -> None:
+    """The server accepted the ids of a restored session: it continues with the start id at worst."""
     with scripted_mix() as mix:
         feed = Feed(5)
-        mix.streams = {"a": lambda peer: peer.send(answer(400)) if len(mix.asked) < 9 else feed(peer)}
+
+        def script(peer: Peer) -> None:
+            is_refused = "last-event-id" in peer.headers and len(mix.asked) < 12
+            peer.send(answer(400)) if is_refused else feed(peer)
+
+        mix.streams = {"a": script}
         with running_worker(source(mix.url, gone_after=0), Position(1, 3, "3")) as (_, publisher):
             wait_until(lambda: publisher.position == Position(2, 5, "5"))
-        assert mix.ids_of("a") == ["3"] * 3 + ["0"] * 6
+        assert mix.ids_of("a") == ["3", None] * 3 + ["3"] + ["0"] * 5
 
 
 @pytest.mark.parametrize(("is_new", "announced"), [(True, ["attached"]), (False, ["unresumable"])])
@@ -92,23 +93,24 @@ def test_a_server_that_fails_over_the_bridges_own_question_is_read_nevertheless(
         assert (publisher.announced, publisher.published) == (["gap"], [content(at) for at in (1, 2, 3)])
 
 
-def test_an_id_that_only_server_errors_answer_is_dropped() -> None:
-    """The stream is answered without an id, and then again not with it."""
+@pytest.mark.parametrize("refusal", [400, 500])
+def test_an_id_is_dropped_if_only_requests_without_it_are_answered(refusal: int) -> None:
+    """Three times in turn."""
     with scripted_mix() as mix:
         feed = Feed(3)
         mix.streams = {
-            "a": lambda peer: peer.send(answer(500)) if peer.headers.get("last-event-id") == b"2" else feed(peer)
+            "a": lambda peer: peer.send(answer(refusal)) if peer.headers.get("last-event-id") == b"2" else feed(peer)
         }
         with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
             wait_until(lambda: publisher.position.sequence == 3)
             feed.cut()
             wait_until(lambda: publisher.position == Position(2, 3, "3"))
-        assert mix.ids_of("a") == ["0", "2", "2", "2", None, "2", "0"]
+        assert mix.ids_of("a") == ["0", *["2", None] * 3, "2", "0"]
         assert publisher.announced == ["attached", "unresumable", "resumed"]
 
 
-def test_server_errors_without_an_id_too_are_an_outage() -> None:
-    """The position stays, however long it takes."""
+def test_a_server_that_is_unavailable_is_not_asked_without_an_id() -> None:
+    """It is an outage: the position stays, however long it takes."""
     with scripted_mix() as mix:
         feed = Feed(3)
         mix.streams = {"a": lambda peer: peer.send(answer(503)) if 1 < len(mix.asked) < 14 else feed(peer)}
@@ -118,7 +120,21 @@ def test_server_errors_without_an_id_too_are_an_outage() -> None:
             wait_until(lambda: len(mix.asked) > 1)
             feed.add(2)
             wait_until(lambda: publisher.position == Position(1, 5, "5"))
+        assert None not in mix.ids_of("a")
         assert publisher.announced == ["attached", "resumed"]
+
+
+def test_sessions_do_not_end_in_an_outage_that_began_before_a_restart() -> None:
+    """The proxy answers 404 for the list too; most of the sessions that streamed before are gone at once."""
+    with scripted_mix() as mix:
+        for discover in ("true", "false"):
+            one = source(mix.url, gone_after="1h", discover=discover, sessions="a")
+            one.gone_sessions.restored("other")
+            one.gone_sessions.failed("other", monotonic())
+            one.gone_sessions.has_no_list()
+            with running_worker(one, Position(9, 3, "3")) as (worker, _):
+                wait_until(lambda: worker.retries.history.gone.since is not None)
+                assert not one.gone_sessions.may_end("a", 0.0, monotonic())
 
 
 def test_a_session_that_the_list_still_has_does_not_end() -> None:
@@ -154,6 +170,28 @@ def test_a_stream_that_only_reports_an_error_counts_as_a_failure() -> None:
         more = {"without_ids": "accept", "reconnect_max": "1h"}
         with running_worker(source(mix.url, **more)) as (worker, _):
             wait_until(lambda: worker.retries.history.failures >= 4)
+
+
+@pytest.mark.parametrize("end", ["reset", "retire"])
+def test_an_error_event_before_a_broken_connection_is_published(end: str) -> None:
+    """Only an answer that the server itself ended after that event is an unknown session."""
+    error = '{"type":"error","error":"no"}'
+    with scripted_mix() as mix:
+        sent = threading.Event()
+
+        def script(peer: Peer) -> None:
+            send(peer, [block(None, "error", error)])
+            sent.set()
+            peer.hold() if end == "retire" else peer.send(b"5\r\nbro")
+
+        mix.streams = {"a": lambda peer: script(peer) if len(mix.asked) == 1 else peer.hold()}
+        with running_worker(source(mix.url, without_ids="accept")) as (worker, publisher):
+            sent.wait()
+            if end == "retire":
+                wait_until(lambda: worker.bytes_read > 0 and worker._connection is not None)
+                worker._connector.retire()
+            wait_until(lambda: publisher.published == [error])
+            assert publisher.announced[:1] == ["attached"]
 
 
 def test_a_stream_that_moved_the_id_resets_the_back_off() -> None:

@@ -176,47 +176,80 @@ def test_the_last_try_is_not_delayed_by_a_doubled_wait() -> None:
 # Refused
 
 
-def test_an_id_is_dropped_after_the_time_and_three_refusals() -> None:
-    """Both are needed: an ingress that reloads refuses everything for seconds. The count starts again."""
-    history = History()
-    for now in (0.0, 1.0, 2.0, 29.9):
-        decision, history = decided(history, Kind.REFUSED, now=now)
-        assert isinstance(decision, Wait)
-    decision, history = decided(history, Kind.REFUSED, now=30.0)
-    assert (decision, history.refused, history.failures) == (RefusedId(), InARow(), 5)
-    _, history = decided(History(), Kind.REFUSED, now=0.0)
-    assert isinstance(decided(history, Kind.REFUSED, now=99.0)[0], Wait), "lasted, but seen twice only"
-
-
-def test_another_outcome_resets_the_refusals() -> None:
-    """Two refusals, a restart, two refusals: the id is kept."""
-    history = History()
-    for now, kind in enumerate([Kind.REFUSED, Kind.REFUSED, Kind.UNAVAILABLE, Kind.REFUSED, Kind.REFUSED]):
-        decision, history = decided(history, kind, now=20.0 * now)
-        assert isinstance(decision, Wait)
-
-
-def failing(history: History, now: float, status: int = 500, **more: bool) -> tuple[Decision, History]:
-    """The decision after a server error."""
-    outcome = Outcome(Kind.UNAVAILABLE, "detail", status)
+def refused(history: History, now: float, status: int = 400, **more: bool) -> tuple[Decision, History]:
+    """The decision after a refusal, by a server or by a proxy."""
+    kind = Kind.REFUSED if status < 500 else Kind.UNAVAILABLE
+    outcome = Outcome(kind, "detail", status)
     return decide(history, outcome, now=now, jitter=0.5, backoff=BACKOFF, gone_after=30.0, **more)  # type: ignore[arg-type]
 
 
-def test_server_errors_that_last_are_compared_with_a_request_without_an_id() -> None:
-    """Only if that is answered, and the next request with the id fails again, is it about the id."""
+def answered(history: History) -> History:
+    return after_question(history, answered=True)
+
+
+@pytest.mark.parametrize("status", [400, 410, 451, 500, 501])
+def test_an_id_is_dropped_after_three_refusals_between_answers_without_it(status: int) -> None:
+    """And after the time: both are needed. The counts start again."""
     history = History()
-    for now in (0.0, 10.0, 20.0):
-        decision, history = failing(history, now)
+    for now in (0.0, 1.0, 2.0, 30.9):
+        decision, history = refused(history, now, status)
+        assert isinstance(decision, AskWithoutId)
+        history = answered(history)
+    decision, history = refused(history, 31.0, status)
+    assert (decision, history.refused, history.only_with_id, history.failures) == (RefusedId(), InARow(), InARow(), 5)
+    assert not history.answers_without_id
+    _, history = refused(answered(History()), 0.0, status)
+    assert isinstance(refused(answered(history), 99.0, status)[0], AskWithoutId), "lasted, but seen twice only"
+
+
+def test_an_id_is_kept_while_a_request_without_it_is_refused_too() -> None:
+    """A proxy that refuses everything, however long; one answer between, from a server that restarts, shows nothing."""
+    history = History()
+    for now in range(0, 600, 10):
+        decision, history = refused(history, float(now), 400 if now % 20 else 500)
+        assert isinstance(decision, AskWithoutId)
+        history = after_question(history, answered=now % 30 == 0)
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_a_proxy_answers_for_a_server_that_restarts_is_not_about_an_id(status: int) -> None:
+    """One pod after the other restarts: the question can reach another one than the next request."""
+    history = History()
+    for now in range(0, 600, 10):
+        decision, history = refused(history, float(now), status)
         assert isinstance(decision, Wait)
-    decision, history = failing(history, 31.0)
-    assert isinstance(decision, AskWithoutId)
-    assert isinstance(failing(after_question(history, answered=False), 32.0)[0], AskWithoutId)
-    decision, dropped = failing(after_question(history, answered=True), 32.0)
-    assert (decision, dropped.failing, dropped.answers_without_id) == (RefusedId(), InARow(), False)
-    assert isinstance(failing(history, 32.0, may_drop_id=False)[0], Wait), "without an id there is nothing to drop"
-    answered = after_question(history, answered=True)
-    _, elsewhere = decided(answered, Kind.UNREACHABLE, now=32.0)
-    assert not elsewhere.answers_without_id, "the server may have restarted meanwhile"
+        history = answered(history)
+    for now in (600.0, 640.0, 680.0):
+        _, history = refused(answered(history), now)
+    assert isinstance(refused(answered(history), 700.0, status)[0], Wait)
+
+
+@pytest.mark.parametrize("between", [kind for kind in Kind if kind not in (Kind.REFUSED, Kind.STOPPED)])
+def test_another_outcome_resets_the_refusals(between: Kind) -> None:
+    """Refusals, a restart, refusals: the id is kept."""
+    _, history = refused(History(), 0.0)
+    for now in (20.0, 40.0):
+        _, history = refused(answered(history), now)
+    _, history = decided(answered(history), between, now=60.0)
+    assert (history.refused, history.only_with_id, history.answers_without_id) == (InARow(), InARow(), False)
+
+
+def test_without_another_id_there_is_nothing_to_drop() -> None:
+    """Neither is the server asked."""
+    history = History()
+    for now in range(0, 600, 10):
+        decision, history = refused(answered(history), float(now), may_drop_id=False)
+        assert isinstance(decision, Wait)
+
+
+def test_where_a_question_would_take_part_in_runs_a_client_error_is_believed() -> None:
+    """A Mix server without ids. Its server errors are an outage."""
+    for status, last in ((400, RefusedId()), (500, Wait(2.0))):
+        history = History()
+        for now in (0.0, 1.0, 2.0):
+            decision, history = refused(history, now, status, may_ask=False)
+            assert isinstance(decision, Wait)
+        assert refused(history, 30.0, status, may_ask=False)[0] == last
 
 
 def test_what_contradicts_an_end_keeps_the_session() -> None:
@@ -298,7 +331,7 @@ def test_another_media_type_is_not_a_stream(media_type: str) -> None:
         (Kind.UNAUTHORIZED, [401, 403, 407]),
         (Kind.GONE, [204, 205, 404]),
         (Kind.REFUSED, [400, 402, 405, 410, 412, 416, 422, 451, 499]),
-        (Kind.UNAVAILABLE, [408, 409, 421, 423, 424, 425, 426, 429, 431]),
+        (Kind.UNAVAILABLE, [408, 409, 421, 423, 424, 425, 426, 429, 431, 494]),
         (Kind.UNAVAILABLE, [500, 502, 503, 504, 599, 600, 999, 201, 202, 203, 206, 226, 300, 304, 305, 100]),
     ],
 )
