@@ -142,10 +142,7 @@ CASES: Mapping[str, Case] = {
         steps(fault("replay", start="oldest", times=1), publish(3)),
         "reset", "ids_started_over", numbers((1, 10), (1, 13)), to="1",
     ),
-    "refused-id": Case(
-        steps(fault("status", status=410, times=3), publish(3)),
-        "unresumable", "refused_id", numbers((1, 10), (1, 13)), to="0", then="nothing_before",
-    ),
+    "refused": Case(steps(fault("status", status=410, times=3), publish(3)), *PROVED, new_epoch=False),
     "no-ids": Case(
         steps(fault("replay", start="live"), publish(3)), "unresumable", "no_ids", numbers((1, 10), (14, 14)),
         first=fault("ids", scheme="none"), after=publish(1), server="lax",
@@ -267,7 +264,7 @@ def _chosen(kafka: str, namespace: str, url: str) -> dict[str, object]:
     for server, keys in own.items():
         names = ",".join(name for name, case in CASES.items() if case.server == server)
         common = {"url": url, "sessions": names, "discover": False, "reconnect_min": "50ms", "reconnect_max": "200ms"}
-        common["gone_after"] = 0  # three refusals of an id are enough
+        common["gone_after"] = 0  # three refusals are enough
         more |= {f"servers.{server}.{key}": value for key, value in {**common, **keys}.items()}
     return settings(kafka, namespace, url, more)
 
