@@ -219,8 +219,8 @@ def test_what_a_proxy_answers_for_a_server_that_restarts_is_not_about_an_id(stat
         decision, history = refused(history, float(now), status)
         assert isinstance(decision, Wait)
         history = answered(history)
-    for now in (600.0, 640.0, 680.0):
-        _, history = refused(answered(history), now)
+    for moment in (600.0, 640.0, 680.0):
+        _, history = refused(answered(history), moment)
     assert isinstance(refused(answered(history), 700.0, status)[0], Wait)
 
 
