@@ -42,12 +42,15 @@ class Events:
     An event counts as processed when the loop asks for the next one. At most ``commit_interval`` seconds later, the
     highest sequences are saved in the store, then the offsets are committed. Create the consumer with `CONFIG`: with
     ``enable.auto.commit``, the client may commit an event before your code has processed it, so a crash could lose it.
+    The client does not show its settings, so this is not checked.
 
-    After an exception in the loop's body, or ``break``, a new loop begins with the same event again. Thread rule: one
-    thread. Errors of Kafka that need attention raise ``KafkaException``.
+    Thread rule: one thread. Errors of Kafka that need attention raise ``KafkaException``; errors of the store are
+    passed on. In memory, a new loop after an exception in the body or ``break`` begins with the same event again.
 
-    Errors of the store are passed on. After one the object saves and commits nothing more, and a new loop raises
-    ``RuntimeError``: create a new consumer and a new `Events`, and the events since the last save come again.
+    A new loop raises ``RuntimeError`` where it could lose an event or count it twice. That is after an error of the
+    store or an interrupted read: create a new consumer and a new `Events` then. It is also, until you call `commit`,
+    after an exception in the body or ``break``: with a `FileStore` or your own store always, in memory only if earlier
+    events are not committed (``commit_interval=None``).
     """
 
     def __init__(  # noqa: PLR0913 - options, each with a default
@@ -91,33 +94,53 @@ class Events:
 
     def __iter__(self) -> Iterator[Event]:
         """Yield new events; the loop ends only after ``idle_timeout``."""
-        self._state.check()
+        self._begin_loop()
         last = self._clock()
         try:
-            while self._idle_timeout is None or self._clock() - last < self._idle_timeout:
+            while self._current is not None or not self._is_idle(last):
                 if self._current is not None:
                     yield self._current
-                    self._state.check()  # the body may have called `commit` and passed over an error of the store
+                    self._state.check_loop()  # the body may have called `commit` and passed over an error of the store
                     self._finish_current()
                     last = self._clock()
                 self._commit_when_due()  # before the next read: `commit` must not include an event that was not yielded
-                message = self._consumer.poll(self._longest_wait)
-                if message is not None:
+                if self._read():
                     last = self._clock()
-                    self._current = self._new_event(message)
-        finally:
-            if self._may_commit:
-                self._save_and_commit(wait=False)
+        except BaseException:
+            self._commit_at_end()
+            self._leave_loop()
+            raise
+        self._commit_at_end()
 
     def commit(self) -> None:
         """Declare every event that was yielded so far as processed; save the sequences and commit the offsets now.
 
         A failed commit of offsets is logged: the events then come again, and the rule drops them. Raises
-        ``RuntimeError`` after an error of the store.
+        ``RuntimeError`` after an error of the store. Do not call it after an exception whose results you rolled back.
         """
-        self._state.check()
+        self._state.check_commit()
         self._finish_current()
         self._save_and_commit(wait=True)
+        if self._state is State.LEFT:
+            self._state = State.READY
+
+    def _begin_loop(self) -> None:
+        if self._is_in_hand:  # of another iterator over this object
+            self._leave_loop()
+        self._state.check_loop()
+
+    def _leave_loop(self) -> None:
+        """Let no new loop count events as processed whose results the caller may have rolled back or dropped."""
+        if self._state is State.READY and (self._is_in_hand or self._unsaved):
+            self._state = State.LEFT
+
+    @property
+    def _is_in_hand(self) -> bool:
+        """Whether the transaction of the user's store may hold results of an event that is not finished."""
+        return self._current is not None and not self._is_in_memory
+
+    def _is_idle(self, last: float) -> bool:
+        return self._idle_timeout is not None and self._clock() - last >= self._idle_timeout
 
     # --- rebalances: the consumer calls these inside `poll`, when the body has processed every event
 
@@ -145,6 +168,8 @@ class Events:
             self._offsets.pop(partition, None)
             if self._current is not None and (self._current.topic, self._current.partition) == partition:
                 self._current = None  # its processing failed; the partition's next owner has it again
+                if not self._is_in_memory:  # the store's transaction may hold its results
+                    self._state = State.FAILED
 
     @property
     def _may_commit(self) -> bool:
@@ -154,16 +179,26 @@ class Events:
         exception everything since the last save is rolled back there, and must come again. Nor after an error of the
         store: a database rolls back at a failed COMMIT, and a second save would succeed without the results.
         """
-        if self._interval is None or self._state is State.FAILED:
-            return False
-        return self._current is None or self._is_in_memory
+        return self._interval is not None and self._state is not State.FAILED and not self._is_in_hand
 
     # --- one record
 
-    def _new_event(self, message: Message) -> Event | None:
-        if (error := message.error()) is not None:
+    def _read(self) -> bool:
+        """Read a record, which is the current event if it is new; False if none came."""
+        try:
+            message = self._consumer.poll(self._longest_wait)
+            error = None if message is None else message.error()
+            if message is not None and error is None:
+                self._current = self._new_event(message)
+        except BaseException:  # the client drops a record if a signal's handler or a callback raises inside `poll`
+            if self._state is State.READY:
+                self._state = State.INTERRUPTED
+            raise
+        if error is not None:
             _judge(error)
-            return None
+        return message is not None
+
+    def _new_event(self, message: Message) -> Event | None:
         topic, partition, offset = str(message.topic()), message.partition() or 0, message.offset() or 0
         try:
             event = event_of_message(message, self._type_prefix)
@@ -192,10 +227,14 @@ class Events:
     # --- commits
 
     def _finish_current(self) -> None:
-        event, self._current = self._current, None
-        if event is not None:
+        if (event := self._current) is not None:
             self._unsaved[place_of(event)] = event.sequence
             self._offsets[event.topic, event.partition] = event.offset + 1
+            self._current = None  # last: after a signal's exception before it, nothing is saved
+
+    def _commit_at_end(self) -> None:
+        if self._may_commit:
+            self._save_and_commit(wait=False)
 
     def _commit_when_due(self) -> None:
         if self._interval is None or self._clock() - self._committed_at < self._interval:
