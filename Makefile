@@ -50,6 +50,7 @@ docs: $(VENV)/.development ## write the generated pages of docs from the code
 	$(BIN)/python -m bridge.cli.manual > docs/cli.md
 	$(BIN)/python -m bridge.observe.metrics.page > docs/metrics.md
 	$(BIN)/python -m tests.docs.log_events > docs/logs.md
+	$(BIN)/python -m bridge settings schema > config/settings.schema.json
 
 bench: $(VENV)/.development kafka ## beside a naive bridge, on a real Kafka: make bench ARGS=--quick
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

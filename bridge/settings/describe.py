@@ -57,6 +57,11 @@ def allowed(annotation: Any) -> str:  # noqa: ANN401 - a type expression
     return f"{text}, or none" if NONE in metadata else text
 
 
+def has_unit(annotation: Any) -> bool:  # noqa: ANN401 - a type expression
+    """Whether values are durations or sizes, which people write with a unit."""
+    return _first(Quantity, _metadata(annotation)) is not None
+
+
 def shown(annotation: Any, value: Any) -> str:  # noqa: ANN401 - a type expression and a value of it
     """The value as a text that can be given again; secrets are masked."""
     if value is None:

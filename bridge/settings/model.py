@@ -93,8 +93,11 @@ class Route(Group):
     """Events whose name matches go to a topic of their own."""
 
     match: Annotated[PrintableText, NOT_EMPTY, Allowed("a pattern of SSE event names such as tool_*")]
+    """Pattern of SSE event names, such as `tool_*`."""
     topic: TopicName
+    """Topic of the events that match."""
     server: ServerName | None = None
+    """Only events of this server; without it, of all servers."""
 
 
 class TopicSettings(Group):

@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -20,10 +21,15 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 @pytest.mark.parametrize(
     ("name", "write"),
-    [("bridge.example.toml", as_toml), ("bridge.example.env", as_env), ("settings.md", as_markdown)],
+    [
+        ("bridge.example.toml", as_toml),
+        ("bridge.example.env", as_env),
+        ("settings.md", as_markdown),
+        ("settings.schema.json", lambda: json.dumps(as_schema(), indent=2) + "\n"),
+    ],
 )
 def test_the_files_under_config_are_up_to_date(name, write):
-    assert (CONFIG / name).read_text() == write(), f"run: mix-bridge settings reference > config/{name}"
+    assert (CONFIG / name).read_text() == write(), f"run: make docs, or mix-bridge settings reference > config/{name}"
 
 
 def test_the_examples_are_valid():
@@ -106,3 +112,37 @@ def test_the_schema_accepts_the_example_and_refuses_misspelt_keys():
         {"events": {"skip": "a,b"}},
     ):
         validator.validate(right)
+
+
+def test_the_defaults_of_the_schema_are_those_that_people_write():
+    """Each is accepted by the schema itself, and means the default of the model."""
+    schema = as_schema()
+    delivery = schema["$defs"]["DeliverySettings"]["properties"]
+    assert delivery["checkpoint_interval"]["default"] == "1s"
+    assert delivery["max_buffer_bytes"]["default"] == "128MiB"
+    for name, table in [("", schema), *schema["$defs"].items()]:
+        for key, described in table.get("properties", {}).items():
+            if "default" in described:
+                one = {**described, "$defs": schema["$defs"]}
+                assert list(jsonschema.Draft202012Validator(one).iter_errors(described["default"])) == [], (name, key)
+
+
+def test_every_description_of_the_schema_stands_alone():
+    """An editor shows nothing else: each says what is allowed, on one line."""
+    texts = {entry["description"] for entry in _all_properties(as_schema())}
+    for key in all_keys():
+        text = [each for each in texts if each.startswith(" ".join(key.description.split()))]
+        assert text, key.dotted
+        assert key.open or all("allowed: " in each for each in text), key.dotted
+    assert not [text for text in texts if "\n" in text]
+
+
+def _all_properties(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schema of each key of each table."""
+    tables = [schema, *schema["$defs"].values()]
+    return [each for table in tables for each in table.get("properties", {}).values() if "description" in each]
+
+
+def test_the_example_names_its_schema():
+    """Editors and taplo read the first line."""
+    assert as_toml().startswith("#:schema ./settings.schema.json\n")
