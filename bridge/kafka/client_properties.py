@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from threading import Thread
 from typing import IO, Any
 from weakref import WeakSet
 
 from structlog.stdlib import get_logger
 
+from bridge.clock import monotonic
 from bridge.kafka.config import admin_client, client_config
 from bridge.kafka.live_config import Authenticated, LiveConfig
 from bridge.settings.model import KafkaSettings
@@ -24,6 +26,8 @@ _FILES = {
 }
 """The properties that name files, and the settings that they come from."""
 _LOGIN = ("sasl.username", "sasl.password")
+_LOG_IN = 1.0
+"""Seconds to wait until all clients have a new login."""
 _GENERATIONS = 3
 """Generations of files that stay open: a client that is being made may still read those before the last."""
 
@@ -68,8 +72,7 @@ class ClientProperties:
             before, self._values = self._values, values
             clients = tuple(self._clients)
         if _login(values) != _login(before):
-            for client in clients:
-                _log_in(client, values)
+            _log_in_all(clients, values)
         has_new_files, self._contents = contents != self._contents, dict(contents)
         others = (before.keys() | values.keys()) - {*_LOGIN, *_FILES}
         return has_new_files or any(before.get(name) != values.get(name) for name in others)
@@ -94,6 +97,20 @@ def _properties(settings: KafkaSettings, contents: Mapping[str, bytes]) -> tuple
 
 def _login(values: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(values.get(name) for name in _LOGIN)
+
+
+def _log_in_all(clients: Sequence[Authenticated], values: Mapping[str, Any]) -> None:
+    """Give all clients the login, each in a thread of its own.
+
+    The client's own call may wait for a connection that authenticates at the same moment, even without end: the caller
+    waits for a second at most, and the other clients not at all.
+    """
+    threads = [Thread(target=_log_in, args=(client, values), name="kafka-login", daemon=True) for client in clients]
+    for thread in threads:
+        thread.start()
+    end = monotonic() + _LOG_IN
+    for thread in threads:
+        thread.join(max(0.0, end - monotonic()))
 
 
 def _log_in(client: Authenticated, values: Mapping[str, Any]) -> None:

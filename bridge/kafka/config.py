@@ -16,7 +16,6 @@ from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.live_config import plain
 from bridge.settings.model import KafkaSettings
-from bridge.settings.properties import is_secret
 
 _KNOWN = re.compile(
     r"enable\.gapless\.guarantee is experimental"  # the bridge sets it itself
@@ -103,15 +102,15 @@ def settings_judged() -> Iterator[None]:
 
 
 def _mistake(text: str) -> SettingsError:
-    """Return the error for a configuration that the client refuses. Values of secret properties are left out."""
+    """Return the error for a configuration that the client refuses. No value is in it: any may be a secret."""
     if (build := _NO_MECHANISM.search(text)) is not None:
         allowed = ", ".join(build[2].replace("SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512").split())
         return SettingsError.of(
             "kafka.sasl_mechanism", f"this build of the Kafka client has no {build[1]}; allowed: {allowed}"
         )
-    if (value := _INVALID_VALUE.search(text)) is not None and not is_secret(value[2]):
+    if (value := _INVALID_VALUE.search(text)) is not None:
         return SettingsError.of(
-            f"kafka.properties.{value[2]}", f"the Kafka client does not know the value {value[1]}; {_REFERENCE}"
+            f"kafka.properties.{value[2]}", f"the Kafka client does not know its value; {_REFERENCE}"
         )
     if (missing := _MANDATORY.search(text)) is not None:
         return SettingsError.of(f"kafka.properties.{missing[1]}", f"is mandatory {missing[2]}; {_REFERENCE}")

@@ -20,6 +20,8 @@ NO_TIMESTAMP = -1
 """Kafka accepts a record without a timestamp from any clock (``RecordBatch.NO_TIMESTAMP``)."""
 _AGAIN = 600.0
 """Seconds after which our own time is tried again: a refused batch costs a new producer."""
+_EARLIEST = 946_684_800_000
+"""The year 2000: the embedded Kafka of the demo has a clock that begins with its start."""
 _BY_BROKER = 2
 """The kind of a message's timestamp that the broker set (``message.timestamp.type=LogAppendTime``)."""
 
@@ -53,7 +55,7 @@ class RecordClock:
     def compare(self, stamp: tuple[int, int], sent_ms: int) -> None:
         """Compare the clocks by the timestamp of a record that was sent at ``sent_ms``, if a broker set it."""
         kind, broker_ms = stamp
-        if kind != _BY_BROKER:
+        if kind != _BY_BROKER or broker_ms < _EARLIEST:
             return
         answered_ms = unix_ms()
         # The broker's time lies between the two moments.

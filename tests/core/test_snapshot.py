@@ -93,6 +93,7 @@ def test_the_status_is_json() -> None:
         "last_discovery_age": None,
         "listed": 7,
         "not_bridged": 2,
+        "entries_skipped": 0,
     }
 
 

@@ -47,7 +47,12 @@ class Shards:
         self.restored: dict[int, list[RestoredShard]] = defaultdict(list)
         self.foreign: list[CheckpointRecord] = []
         self.reader = ShardReader(
-            {"bootstrap.servers": bootstrap, "log_level": 2, "reconnect.backoff.max.ms": 200},
+            {
+                "bootstrap.servers": bootstrap,
+                "log_level": 2,
+                "reconnect.backoff.max.ms": 200,
+                "allow.auto.create.topics": False,
+            },
             topic,
             partitions,
             lambda _shard, word: self.foreign.append(word),
@@ -78,7 +83,9 @@ class Shards:
 def write(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes | None, int]]) -> list[int]:
     """Write records as another process; returns their offsets."""
     offsets: list[int] = []
-    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2, "linger.ms": 5})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "log_level": 2, "linger.ms": 5, "allow.auto.create.topics": False}
+    )
 
     def report(error: object, message: object) -> None:
         assert error is None
