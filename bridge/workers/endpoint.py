@@ -29,6 +29,7 @@ from bridge.observe.tokens import Tokens
 from bridge.settings import Settings
 from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
 from bridge.workers.queries import Workers
+from bridge.workers.totals import Totals
 
 _HEALTH: Final = {200: "", 503: ""}
 
@@ -59,6 +60,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
     workers: Workers, own: Own, loop_age: Callable[[], float], metrics: OwnMetrics, levels: LogLevels, tokens: Tokens
 ) -> Starlette:
     """The routes. The functions run on a pool of threads, because they wait for the workers."""
+    totals = Totals()
 
     def livez(_: Request) -> Response:
         age = loop_age()
@@ -75,7 +77,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
 
     def metrics_text(_: Request) -> Response:
         texts = [OfWorker(number, answer and answer.text) for number, answer in workers.ask_all("/metrics")]
-        return Response(merged_metrics(texts, metrics), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(merged_metrics(texts, metrics, totals), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def session(request: Request) -> Response:
         found = [answer for _, answer in workers.ask_all(request.url.path) if answer and answer.status == HTTPStatus.OK]

@@ -1,4 +1,4 @@
-"""One answer from the answers of all workers. Pure."""
+"""One answer from the answers of all workers. Pure, but for the totals of the counters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-_SUMMED = frozenset({"counter", "histogram"})
+from bridge.workers.totals import SUMMED, Totals
+
 _SUMS = ("buffer_bytes", "buffer_limit", "checkpoints_written")
 
 
@@ -89,32 +90,32 @@ def _server(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 class _Merged(Collector):
     """Counters and histograms summed, gauges with a label ``worker``."""
 
-    def __init__(self, texts: Sequence[OfWorker]) -> None:
+    def __init__(self, texts: Sequence[OfWorker], totals: Totals) -> None:
         self._texts = texts
+        self._totals = totals
 
     def collect(self) -> Iterator[Metric]:
         """All families, in the order of the first worker's."""
         families: dict[str, Metric] = {}
-        sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
         for number, text in self._texts:
-            for found in text_string_to_metric_families(text or ""):
+            if text is None:
+                continue
+            answer = list(text_string_to_metric_families(text))
+            self._totals.note(number, answer)
+            for found in answer:
                 family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
-                if found.type not in _SUMMED:
+                if found.type not in SUMMED:
                     labels = [(each, {**each.labels, "worker": str(number)}) for each in found.samples]
                     family.samples += [Sample(each.name, named, each.value) for each, named in labels]
-                    continue
-                total = sums.setdefault(found.name, {})
-                for each in found.samples:
-                    key = (each.name, tuple(each.labels.items()))
-                    total[key] = total.get(key, 0.0) + each.value
-        for name, total in sums.items():
-            families[name].samples = [Sample(key, dict(labels), value) for (key, labels), value in total.items()]
+        for series, total in self._totals.sums().items():
+            if series.family in families:
+                families[series.family].samples.append(Sample(series.name, dict(series.labels), total))
         return iter(families.values())
 
 
-def merged_metrics(texts: Sequence[OfWorker], own: Collector) -> bytes:
-    """``/metrics`` in the text format; ``own``: the parent's own metrics."""
+def merged_metrics(texts: Sequence[OfWorker], own: Collector, totals: Totals) -> bytes:
+    """``/metrics`` in the text format; ``own``: the parent's own metrics; ``totals``: those of all scrapes so far."""
     registry = CollectorRegistry()
     registry.register(own)
-    registry.register(_Merged(texts))
+    registry.register(_Merged(texts, totals))
     return generate_latest(registry)

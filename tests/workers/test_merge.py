@@ -19,6 +19,7 @@ from bridge.observe.health import readiness
 from bridge.observe.metrics.collector import Metrics
 from bridge.workers.endpoint import OwnMetrics
 from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
+from bridge.workers.totals import Totals
 from tests.fakes.snapshots import WELL
 
 OWN = {
@@ -74,7 +75,7 @@ def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
     """Every family of a worker is there once, with its type and its help."""
     texts = {number: Metrics(lambda each=each: each).render().body.decode() for number, each in WORKERS.items()}  # type: ignore[misc]
     body = merged_metrics(
-        [OfWorker(*each) for each in texts.items()] + [OfWorker(3, None)], OwnMetrics(lambda: {1: (True, 2)})
+        [OfWorker(*each) for each in texts.items()] + [OfWorker(3, None)], OwnMetrics(lambda: {1: (True, 2)}), Totals()
     )
     merged = {each.name: each for each in text_string_to_metric_families(body.decode())}
     first = {each.name: each for each in text_string_to_metric_families(texts[1])}
@@ -89,3 +90,31 @@ def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
     for family in first.values():
         if family.type == "histogram":
             assert len(merged[family.name].samples) == len(family.samples)
+
+
+def test_a_sum_does_not_fall_when_a_worker_is_started_again() -> None:
+    """For Prometheus a fall is a reset: it would count the gaps of the other workers again, and alert."""
+    totals, own = Totals(), OwnMetrics(dict)
+
+    def gaps(*answers: str | None) -> float | None:
+        body = merged_metrics([OfWorker(number, text) for number, text in enumerate(answers, 1)], own, totals)
+        found = {each.name: each for each in text_string_to_metric_families(body.decode())}
+        return found["mix_bridge_gaps"].samples[0].value if "mix_bridge_gaps" in found else None
+
+    assert gaps(_scraped(100, 5), _scraped(100, 3)) == 8
+    assert gaps(_scraped(100, 5), None) == 8
+    assert gaps(None, None) is None
+    assert gaps(_scraped(100, 6), _scraped(200, 0)) == 9
+    assert gaps(_scraped(100, 6), _scraped(200, 4)) == 13
+    assert gaps(_scraped(100, 6), _scraped(100, 3)) == 13  # answered before it ended, and arrived late
+    assert gaps(_scraped(300, 1), _scraped(200, 4)) == 14
+
+
+def _scraped(started: float, gaps: int) -> str:
+    """What a worker answers: when its process started, and one counter."""
+    return (
+        "# TYPE mix_bridge_process_start_time_seconds gauge\n"
+        f"mix_bridge_process_start_time_seconds {started}\n"
+        "# TYPE mix_bridge_gaps_total counter\n"
+        f'mix_bridge_gaps_total{{server="local"}} {gaps}\n'
+    )
