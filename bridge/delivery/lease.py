@@ -115,9 +115,10 @@ class Lease:
             self.highest_epoch = max(self.highest_epoch, epoch if epoch < _LATEST else 0)
 
     def raise_epoch_floor(self, epoch: int) -> None:
-        """Note the highest epoch of the shard's sessions that were forgotten."""
+        """Note the highest epoch of the shard's sessions that were forgotten: it comes from valid checkpoints."""
         self.epoch_floor = max(self.epoch_floor, epoch)
-        self.know_epoch(epoch)
+        with self._changed:
+            self.highest_epoch = max(self.highest_epoch, epoch)
 
     def topic_was_recreated(self) -> None:
         """Offsets start at 0 again: the next claim counts, also with a lower token than before."""

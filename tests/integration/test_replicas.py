@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -11,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.clock import monotonic
-from bridge.core.records.claim import CLAIM_KEY
 from tests.support.process import Bridge
-from tests.support.scene import events
-from tests.support.topics import Read
 from tests.support.waiting import SCALE, TIMEOUT, wait_until
 from tests.torture.fleet import Fleet, Replica
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, FleetTest, fleet_settings, one_reader_at_a_time
@@ -81,9 +77,7 @@ def test_nothing_is_lost_when_replicas_leave_die_and_are_paused(
         one_reader_at_a_time(fleet)
         assert max(test.times["leave"]) < 6 * SCALE, "a graceful shutdown waits for no time-out"
         figures = fleet.run.prove(f"replicas, {guarantee}", 5, new_epochs=guarantee == AT_LEAST_ONCE)
-        if guarantee == AT_LEAST_ONCE:
-            assert stale_writes(kafka, namespace), "no stale write: the test did not reach its case"
-        else:
+        if guarantee != AT_LEAST_ONCE:  # a stale write happens at some of these pauses; test_stale_writes forces one
             assert (figures.repeats, figures.twice) == (0, 0)
 
 
@@ -123,15 +117,3 @@ def _wait_not_ready(bridge: Bridge, reason: str) -> None:
         return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and reason in answer.text
 
     wait_until(said, 20, f"{reason} in /readyz, see {bridge.log}", 0.1)
-
-
-def stale_writes(kafka: str, namespace: str) -> list[Read]:
-    """Checkpoints behind a newer claim of their shard than their writer's own."""
-    found, newest = [], dict[int, int]()
-    for record in events(kafka, namespace, "checkpoints"):
-        term = json.loads(record.value or b"{}").get("term")
-        if record.key == CLAIM_KEY:
-            newest[record.partition] = record.offset
-        elif term is not None and term < newest.get(record.partition, 0):
-            found.append(record)
-    return found

@@ -247,5 +247,4 @@ def test_a_start_that_cannot_reach_kafka_names_the_setting(  # noqa: PLR0913, PL
     logged = [line["detail"] for line in bridge.log_lines() if "retry_in" in line]
     for line in (*logged, bridge.log_text().splitlines()[-1]):
         assert all(word in line for word in words), line
-    assert logged
     assert "hunter2" not in bridge.log_text()

@@ -63,7 +63,7 @@ def stopped_without_a_server(place: Place, times: int, *, load: Load = FULL) -> 
         run.wait_flow()
         assert run.bridge.terminate() == 0
         for _ in range(times):
-            for conditions, state in ((BLACK_HOLE, "connecting"), (REFUSED, "waiting")):
+            for conditions, state in ((BLACK_HOLE, "waiting for the response head"), (REFUSED, "waiting")):
                 _stop_in_state(run, proxy, conditions, state)
         run.bridge.start().wait_ready()
         run.wait_flow()
@@ -188,8 +188,10 @@ def _epochs(run: Run) -> int:
     """Return the number of epochs of each session; AssertionError when they decrease or the numbers differ."""
     found: dict[bytes | None, list[str]] = {}
     for record in read_topic(run.place.kafka, f"{run.place.namespace}.checkpoints"):
+        if (record.key or b"").startswith(b"#"):
+            continue  # the bridge's own
         with suppress(IndexError):
-            epoch = (record.value or b"").split(b'"epoch":')[1].split(b",")[0].decode()
+            epoch = (record.value or b"").split(b'"epoch":')[1].split(b",")[0].rstrip(b"}").decode()
             found.setdefault(record.key, []).append(epoch)
     counts = set()
     for epochs in found.values():
