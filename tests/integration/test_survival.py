@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.torture.brokers import can_mount, disk_full, in_trouble, killed, one_of_three_killed, paused, restarted
+from tests.torture.brokers import in_trouble, killed, one_of_three_killed, paused, restarted
 from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
 from tests.torture.run import LIGHT, Load, Place
@@ -32,12 +30,6 @@ def test_a_broker_restarted_killed_and_paused(namespace: str, tmp_path: Path) ->
 def test_one_of_three_brokers_killed(namespace: str, tmp_path: Path) -> None:
     """Replication 3, min.insync 2: the others continue."""
     one_of_three_killed(tmp_path, namespace, 1, load=LIGHT)
-
-
-@pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
-def test_a_broker_with_a_full_disk(namespace: str, tmp_path: Path) -> None:
-    """It ends itself; the events read meanwhile are delivered after its restart."""
-    disk_full(tmp_path, namespace, 1)
 
 
 def test_a_faulty_network_to_kafka(namespace: str, tmp_path: Path) -> None:
