@@ -108,15 +108,7 @@ class TopicAdmin:
     def create(self, missing: Iterable[TopicPlan]) -> None:
         """Create topics; one that was created meanwhile is fine. Raises ``SettingsError``, ``Unreachable``."""
         for planned, future in self._create(missing, validate_only=False):
-            try:
-                answer_of(future, _TIMEOUT)
-            except KafkaException as exception:
-                error = error_of(exception)
-                if error is None or error.code() in _TEMPORARY:
-                    raise unreachable(f"creating topic {planned.name}", exception) from exception
-                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    text = f"cannot create topic {planned.name}: {in_words(error)}"
-                    raise SettingsError.of(planned.key, text) from exception
+            _await(future, planned, "create", "creating", fine=KafkaError.TOPIC_ALREADY_EXISTS)
 
     def repair(self, planned: TopicPlan, has: int, partitions: int) -> None:
         """Give an existing topic the planned settings, and ``partitions`` instead of the fewer ones that it ``has``.
@@ -130,14 +122,7 @@ class TopicAdmin:
             more = [NewPartitions(planned.name, partitions)]
             answers += self._admin.create_partitions(more, request_timeout=_TIMEOUT).values()
         for future in answers:
-            try:
-                answer_of(future, _TIMEOUT)
-            except KafkaException as exception:
-                error = error_of(exception)
-                if error is None or error.code() in _TEMPORARY:
-                    raise unreachable(f"repairing topic {planned.name}", exception) from exception
-                text = f"cannot repair topic {planned.name}: {in_words(error)}"
-                raise SettingsError.of(planned.key, text) from exception
+            _await(future, planned, "repair", "repairing")
 
     def objections(self, missing: Iterable[TopicPlan]) -> dict[str, str]:
         """Return, by topic, why Kafka would refuse to create it; create nothing."""
@@ -204,6 +189,22 @@ _TEMPORARY = frozenset(
     {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT}
     | {KafkaError.NOT_CONTROLLER, KafkaError.INVALID_REPLICATION_FACTOR}  # brokers that are still starting
 )
+
+
+def _await(future: Future[Any], planned: TopicPlan, verb: str, doing: str, *, fine: int | None = None) -> None:
+    """Wait until Kafka has answered; an error with the code ``fine`` is no failure.
+
+    Raises ``Unreachable`` for what passes by itself, ``SettingsError`` for a refusal.
+    """
+    try:
+        answer_of(future, _TIMEOUT)
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is None or error.code() in _TEMPORARY:
+            raise unreachable(f"{doing} topic {planned.name}", exception) from exception
+        if error.code() != fine:
+            text = f"cannot {verb} topic {planned.name}: {in_words(error)}"
+            raise SettingsError.of(planned.key, text) from exception
 
 
 def _description(topic: ClientDescription, config: Mapping[str, str] | None) -> TopicDescription:
