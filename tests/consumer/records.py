@@ -13,23 +13,12 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
 from bridge.core.records.record import Record
-from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
-from bridge.mix.events import VALIDATORS
+from tests.fakes.rules import RULES as DEFAULT_RULES
 from tests.support.waiting import TIMEOUT
 
 NOW = 1_767_225_612_345
-RULES = Rules(
-    format="structured",
-    type_prefix="mix.",
-    skip=frozenset(),
-    unknown="publish",
-    invalid="dead_letter",
-    max_bytes=100_000,
-    events_topic="mix.events",
-    dead_letters_topic="mix.dead-letters",
-    schema=VALIDATORS,
-)
+RULES = replace(DEFAULT_RULES, max_bytes=100_000)
 
 
 def record(  # noqa: PLR0913 - each with a default

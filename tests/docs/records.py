@@ -15,23 +15,12 @@ from bridge.core.records.record import Record
 from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.mix.events import VALIDATORS
+from tests.fakes.rules import RULES
 from tests.support.repository import REPOSITORY
 
 PAGE = REPOSITORY / "docs/records.md"
 KEY = SessionKey("local", "8d0f3c")
 EPOCH, NUMBER, RECEIVED = 1767225600, 42, 1767225612345
-RULES = Rules(
-    format="structured",
-    type_prefix="mix.",
-    skip=frozenset(),
-    unknown="publish",
-    invalid="dead_letter",
-    max_bytes=900 * 1024,
-    events_topic="mix.events",
-    dead_letters_topic="mix.dead-letters",
-    schema=VALIDATORS,
-)
 HELLO = Event("content", '{"type": "content", "content": "Hello"}', "57", "57", RECEIVED)
 TEXT = Event("note", "not JSON", None, "57", RECEIVED)
 WRONG = Event("content", '{"type": "content"}', "57", "57", RECEIVED)

@@ -23,7 +23,8 @@ from bridge.core.records.claim import Claim
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.record import Record
 from tests.consumer.records import lifecycle, record
-from tests.docs.records import HELLO, KEY, PAGE, RULES, examples, named, written
+from tests.docs.records import HELLO, KEY, PAGE, examples, named, written
+from tests.fakes.rules import RULES
 from tests.support.record_names import described, names
 from tests.support.repository import REPOSITORY
 

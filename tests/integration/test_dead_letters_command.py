@@ -25,11 +25,12 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import Place, dead_letter_of
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.record import Record
-from bridge.core.records.rules import Format, Route, Rules
+from bridge.core.records.rules import Format, Route
 from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
 from bridge.kafka.record_sender import Outcome, Outgoing, RecordSender
-from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+from bridge.mix.events import SCHEMA_VERSION
+from tests.fakes.rules import RULES
 from tests.support.earlier_records import earlier_form
 from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.processes import spawn
@@ -53,16 +54,11 @@ class Letters:
         self.kafka, self.namespace = kafka, namespace
         for name in ("events", "dead-letters", "tools"):
             create_topic(kafka, f"{namespace}.{name}", 2)
-        self.rules = Rules(
-            format="structured",
-            type_prefix="mix.",
-            skip=frozenset(),
+        self.rules = replace(
+            RULES,
             unknown="dead_letter",
-            invalid="dead_letter",
-            max_bytes=900 * 1024,
             events_topic=f"{namespace}.events",
             dead_letters_topic=f"{namespace}.dead-letters",
-            schema=VALIDATORS,
             schema_version=SCHEMA_VERSION,
         )
         self._producer = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2_random", "log_level": 2})

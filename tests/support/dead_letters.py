@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,23 +11,11 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import DeadLetter, Place, dead_letter_of
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.record import Record
-from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
-from bridge.mix.events import SCHEMA_VERSION, VALIDATORS
+from bridge.mix.events import SCHEMA_VERSION
+from tests.fakes.rules import RULES as DEFAULT_RULES
 
-RULES = Rules(
-    format="structured",
-    type_prefix="mix.",
-    skip=frozenset({"thinking"}),
-    unknown="publish",
-    invalid="dead_letter",
-    max_bytes=900 * 1024,
-    events_topic="mix.events",
-    dead_letters_topic="mix.dead-letters",
-    routes=(),
-    schema=VALIDATORS,
-    schema_version=SCHEMA_VERSION,
-)
+RULES = replace(DEFAULT_RULES, skip=frozenset({"thinking"}), schema_version=SCHEMA_VERSION)
 KEY = SessionKey("local", "5e55")
 MS = 1_764_000_000_123
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
