@@ -40,19 +40,27 @@ def test_a_restart_starts_an_epoch_where_its_numbers_could_mean_other_events(
             assert publisher.epochs == epochs
 
 
-def test_a_proxy_that_refuses_everything_costs_no_position() -> None:
-    """However long: the request without an id is refused too."""
+def ids_of_a_kept_position(refusal: int) -> list[str | None]:
+    """Refuse twelve requests with this status after three events; return the ids of all requests.
+
+    Asserts that the session then resumes where it was.
+    """
     with scripted_mix() as mix:
         feed = Feed(3)
-        mix.streams = {"a": lambda peer: peer.send(answer(400)) if 1 < len(mix.asked) < 14 else feed(peer)}
+        mix.streams = {"a": lambda peer: peer.send(answer(refusal)) if 1 < len(mix.asked) < 14 else feed(peer)}
         with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
             wait_until(lambda: publisher.position.sequence == 3)
             feed.cut()
             wait_until(lambda: len(mix.asked) > 1)
             feed.add(2)
             wait_until(lambda: publisher.position == Position(1, 5, "5"))
-        assert mix.ids_of("a") == ["0"] + ["2", None] * 6 + ["2"]
         assert publisher.announced == ["attached", "resumed"]
+        return mix.ids_of("a")
+
+
+def test_a_proxy_that_refuses_everything_costs_no_position() -> None:
+    """However long: the request without an id is refused too."""
+    assert ids_of_a_kept_position(400) == ["0"] + ["2", None] * 6 + ["2"]
 
 
 def test_a_start_id_that_was_accepted_before_is_never_dropped() -> None:
@@ -111,17 +119,7 @@ def test_an_id_is_dropped_if_only_requests_without_it_are_answered(refusal: int)
 
 def test_a_server_that_is_unavailable_is_not_asked_without_an_id() -> None:
     """It is an outage: the position stays, however long it takes."""
-    with scripted_mix() as mix:
-        feed = Feed(3)
-        mix.streams = {"a": lambda peer: peer.send(answer(503)) if 1 < len(mix.asked) < 14 else feed(peer)}
-        with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
-            wait_until(lambda: publisher.position.sequence == 3)
-            feed.cut()
-            wait_until(lambda: len(mix.asked) > 1)
-            feed.add(2)
-            wait_until(lambda: publisher.position == Position(1, 5, "5"))
-        assert None not in mix.ids_of("a")
-        assert publisher.announced == ["attached", "resumed"]
+    assert None not in ids_of_a_kept_position(503)
 
 
 def test_sessions_do_not_end_in_an_outage_that_began_before_a_restart() -> None:

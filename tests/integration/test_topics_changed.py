@@ -7,7 +7,7 @@ published meanwhile, and the operator learns what happened and what to do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,12 @@ def described(bridge: Bridge, topic: str) -> dict[str, Any]:
     """Return a topic in ``/api/status``."""
     found: dict[str, Any] = status(bridge)["topics"][topic]
     return found
+
+
+def wait_positions(kafka: str, namespace: str, positions: Iterable[tuple[str, str]]) -> None:
+    """Wait until the newest checkpoint of each session has this last event id."""
+    for name, last in positions:
+        wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
 
 
 def watched(folder: Path, chosen: Mapping[str, object]) -> Bridge:
@@ -260,14 +266,13 @@ def test_a_recreated_checkpoints_topic_holds_every_position(kafka: str, namespac
         with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             for name, last in (("a", "5"), ("idle", "3"), ("b", "4")):
                 wait_read(bridge, name, last)
-                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            wait_positions(kafka, namespace, (("a", "5"), ("idle", "3"), ("b", "4")))
             delete(kafka, topic)
             feeds["a"].add(5)
             wait_read(bridge, "a", "10")  # events do not wait for the checkpoints topic
             create_topic(kafka, topic, 2, COMPACTED)
             wait_change(bridge, topic, "recreated", "written again")
-            for name, last in (("a", "10"), ("idle", "3"), ("b", "4")):
-                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            wait_positions(kafka, namespace, (("a", "10"), ("idle", "3"), ("b", "4")))
             assert session(bridge, "a")["last_error"] is None
             delete(kafka, topic)
             wait_logged(bridge, "does not exist any more", topic, "new sessions wait")
@@ -299,8 +304,7 @@ def test_a_recreated_checkpoints_topic_with_other_partitions_ends_the_process(
         mix.list(*feeds)
         mix.streams = dict(feeds)
         with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            for name, last in (("a", "5"), ("b", "4")):
-                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            wait_positions(kafka, namespace, (("a", "5"), ("b", "4")))
             delete(kafka, topic)
             create_topic(kafka, topic, 1, COMPACTED)
             assert bridge.wait(TIMEOUT) == 75
@@ -326,14 +330,12 @@ def test_a_checkpoints_topic_that_another_program_created_again_is_repaired(
         mix.list(*feeds)
         mix.streams = dict(feeds)
         with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            for name, last in (("a", "5"), ("idle", "3")):
-                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            wait_positions(kafka, namespace, (("a", "5"), ("idle", "3")))
             delete(kafka, topic)
             create_topic(kafka, topic)
             wait_logged(bridge, "has its former partitions and settings again", topic)
             wait_change(bridge, topic, "recreated", "written again")
-            for name, last in (("a", "5"), ("idle", "3")):
-                wait_checkpoint(kafka, namespace, name, lambda one, last=last: one["last_event_id"] == last)  # type: ignore[misc]
+            wait_positions(kafka, namespace, (("a", "5"), ("idle", "3")))
             bridge.wait_ready()
             assert bridge.terminate() == 0
         assert len(partitions_of(kafka, topic)) == 2
