@@ -138,6 +138,7 @@ def test_a_refused_token_is_an_error_and_retried_slowly(kafka: str, namespace: s
             bridge.wait_ready()
             assert bridge.terminate() == 0
             assert "Bearer" not in bridge.log_text()
+            assert any(each.get("reason") == "unauthorized" and each.get("repeats") for each in bridge.log_lines())
     proven(kafka, namespace, feeds)
     for name, feed in feeds.items():
         refused, taken = feed.requests

@@ -241,10 +241,11 @@ def test_a_start_that_cannot_reach_kafka_names_the_setting(  # noqa: PLR0913, PL
 ) -> None:
     """In each line about another attempt and in the last line; the exit code is 69."""
     assert callable(wrong)
-    more = {**wrong(secured, tmp_path), "start_timeout": "5s"}
+    more = {**wrong(secured, tmp_path), "start_timeout": "8s"}  # longer than the first attempt
     bridge = Bridge(tmp_path / "bridge", settings(secured.broker.bootstrap, namespace, mix.url, more)).start(wait=False)
     assert bridge.wait() == os.EX_UNAVAILABLE
     logged = [line["detail"] for line in bridge.log_lines() if "retry_in" in line]
     for line in (*logged, bridge.log_text().splitlines()[-1]):
         assert all(word in line for word in words), line
+    assert logged
     assert "hunter2" not in bridge.log_text()
