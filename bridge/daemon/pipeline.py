@@ -136,7 +136,8 @@ class Pipeline:
     def drain(self, deadline: float, wait: Callable[[Join, float], bool]) -> bool:
         """Stop the readers, deliver what they have read, write the last checkpoints. Returns whether all was delivered.
 
-        ``wait(join, deadline)`` waits for one step; it may end early.
+        ``wait(join, deadline)`` waits for one step; it may end early. Raises what ended a thread of delivery, also when
+        nothing is left to deliver: a process with a bug does not end as if all were well.
         """
         self.supervisor.stop()
         self._forgetting.close()
@@ -144,6 +145,7 @@ class Pipeline:
         has_left = wait(self.coordinator.join, deadline)
         self.delivery.stop()
         is_delivered = wait(self.delivery.join, deadline) and not self.coordinator.left_undelivered
+        self.raise_bug()
         if not has_left:
             self.coordinator.abort()
         if not is_delivered:

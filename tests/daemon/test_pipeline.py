@@ -20,13 +20,13 @@ class Parts:
     """A supervisor, a coordinator and a delivery that record what is called."""
 
     left_undelivered = 0
-    bug = None
     last_answer = None
 
     def __init__(self, name: str, calls: list[str], *, ends: bool = True) -> None:
         self._name = name
         self._calls = calls
         self._ends = ends
+        self.bug: Exception | None = None
 
     def stop(self, _deadline: float = 0.0) -> None:
         """Record."""
@@ -50,6 +50,18 @@ def wait(join: Callable[[float], bool], deadline: float) -> bool:
     return join(deadline)
 
 
+def pipeline_of(delivery: Parts, group: Parts, calls: list[str]) -> Pipeline:
+    """A pipeline of parts that record."""
+    return Pipeline(
+        cast("Delivery", delivery),
+        cast("Supervisor", Parts("readers", calls)),
+        cast("ShardCoordinator", group),
+        NoTopicWatch(),
+        Measurements(Durations()),
+        cast("Forgetting", Parts("forgetting", calls)),
+    )
+
+
 @pytest.mark.parametrize(
     ("leaves", "delivers", "aborted"),
     [(True, True, []), (False, True, ["group abort"]), (True, False, ["delivery abort"])],
@@ -58,13 +70,15 @@ def wait(join: Callable[[float], bool], deadline: float) -> bool:
 def test_only_what_is_not_delivered_makes_a_shutdown_fail(*, leaves: bool, delivers: bool, aborted: list[str]) -> None:
     """A group that does not answer costs time, and no event. Readers stop first, then what they read is delivered."""
     calls: list[str] = []
-    pipeline = Pipeline(
-        cast("Delivery", Parts("delivery", calls, ends=delivers)),
-        cast("Supervisor", Parts("readers", calls)),
-        cast("ShardCoordinator", Parts("group", calls, ends=leaves)),
-        NoTopicWatch(),
-        Measurements(Durations()),
-        cast("Forgetting", Parts("forgetting", calls)),
-    )
+    pipeline = pipeline_of(Parts("delivery", calls, ends=delivers), Parts("group", calls, ends=leaves), calls)
     assert pipeline.drain(10.0, wait) is delivers
     assert calls == ["readers stop", "forgetting close", "group stop", "delivery stop", *aborted, "group close"]
+
+
+def test_a_shutdown_with_a_dead_delivery_thread_does_not_succeed() -> None:
+    """Even if the thread had delivered everything before its bug, and has ended before the shutdown waits for it."""
+    calls: list[str] = []
+    delivery = Parts("delivery", calls)
+    delivery.bug = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        pipeline_of(delivery, Parts("group", calls), calls).drain(10.0, wait)
