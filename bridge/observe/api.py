@@ -41,7 +41,8 @@ from bridge.observe.log_level_route import log_level_route
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.metrics.collector import Metrics
 from bridge.observe.page.feed import Feed
-from bridge.observe.page.routes import page_routes
+from bridge.observe.page.routes import page_routes, session_route
+from bridge.observe.page.view import of_snapshot
 from bridge.observe.support_route import support_route
 from bridge.observe.tokens import Tokens
 
@@ -81,9 +82,9 @@ class HttpEndpoint:
         self._snapshot = snapshot
         self._levels = levels
         self._tls = tls
-        self.application: Starlette | None = None
+        self.instead: tuple[Starlette, Feed] | None = None
         """Served instead of the daemon's own routes: those over several processes."""
-        self._server: Server | None = None
+        self._server: _FeedingServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, *, is_worker: bool = False) -> int:
@@ -107,12 +108,10 @@ class HttpEndpoint:
         level("http endpoint listens", host=self._host, port=port, token_needed=self._token is not None)
         return port
 
-    def _make_server(self, handshakes: Handshakes) -> Server:
-        if self.application is not None:
-            return Server(_config(self.application, self._tls, handshakes))
+    def _make_server(self, handshakes: Handshakes) -> _FeedingServer:
         snapshot = _CachedSnapshot(self._snapshot)
-        feed = Feed(snapshot)
-        app = application(snapshot, self.tokens, feed, self._levels)
+        own = Feed(of_snapshot(snapshot))
+        app, feed = self.instead or (application(snapshot, self.tokens, own, self._levels), own)
         return _FeedingServer(_config(app, self._tls, handshakes), feed)
 
     def stop(self) -> None:
@@ -150,7 +149,8 @@ def application(snapshot: Snapshot, tokens: Tokens, feed: Feed, levels: LogLevel
         Route("/readyz", readyz),
         Route("/api/status", api_status),
         Route("/metrics", metrics_text),
-        *page_routes(snapshot, feed),
+        *page_routes(feed),
+        session_route(snapshot),
         *([] if levels is None else [log_level_route(levels, tokens), support_route(tokens)]),
     ]
     return guarded(routes, tokens)
@@ -232,11 +232,10 @@ class _FeedingServer(Server):
         await super().shutdown(sockets)
 
 
-async def _serve(server: Server, listeners: Sequence[socket.socket]) -> None:
-    feeding = asyncio.create_task(server.feed.run()) if isinstance(server, _FeedingServer) else None
+async def _serve(server: _FeedingServer, listeners: Sequence[socket.socket]) -> None:
+    feeding = asyncio.create_task(server.feed.run())
     await server.serve(sockets=list(listeners))
-    if feeding is not None:
-        feeding.cancel()
+    feeding.cancel()
     for connection in list(
         server.server_state.connections
     ):  # uvicorn leaves connections open whose client does not read

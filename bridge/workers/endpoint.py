@@ -24,12 +24,15 @@ from bridge.observe.health import LOOP_LIMIT
 from bridge.observe.json_response import json_response
 from bridge.observe.log_level_route import log_level_route, refuse_others
 from bridge.observe.log_levels import LevelChange, LogLevels
+from bridge.observe.page.feed import Feed
+from bridge.observe.page.routes import page_routes
 from bridge.observe.support_route import support
 from bridge.observe.tokens import Tokens
 from bridge.settings import Settings
 from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
 from bridge.workers.queries import Workers
-from bridge.workers.totals import Totals
+from bridge.workers.totals import Series, Totals
+from bridge.workers.views import of_workers
 
 _HEALTH: Final = {200: "", 503: ""}
 
@@ -58,9 +61,9 @@ class OwnMetrics(Collector):
 
 def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
     workers: Workers, own: Own, loop_age: Callable[[], float], metrics: OwnMetrics, levels: LogLevels, tokens: Tokens
-) -> Starlette:
-    """The routes. The functions run on a pool of threads, because they wait for the workers."""
-    totals = Totals()
+) -> tuple[Starlette, Feed]:
+    """The routes, and the feed of the page. Most functions run on a pool of threads: they wait for the workers."""
+    totals, feed = Totals[Series](), Feed(of_workers(workers, own, metrics.workers))
 
     def livez(_: Request) -> Response:
         age = loop_age()
@@ -80,15 +83,11 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
         return Response(merged_metrics(texts, metrics, totals), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     def session(request: Request) -> Response:
-        found = [answer for _, answer in workers.ask_all(request.url.path) if answer and answer.status == HTTPStatus.OK]
+        path = request.scope["raw_path"].decode("ascii")  # as it came: an id may contain `%` or `?`
+        found = [answer for _, answer in workers.ask_all(path) if answer and answer.status == HTTPStatus.OK]
         if not found:
             return json_response({"error": "no worker runs this session"}, HTTPStatus.NOT_FOUND)
         return Response(found[0].text, media_type="application/json")
-
-    def page(_: Request) -> Response:
-        where = ", ".join(f"{url}/" for url in workers.urls()) or "none listens yet"
-        refusal = f"the page is served by each worker, for its own sessions, on this machine: {where}"
-        return json_response({"error": refusal}, HTTPStatus.NOT_FOUND)
 
     def support_of_all(request: Request) -> Response:
         found = {each.number: each.body for each in workers.documents("/api/support")}
@@ -99,8 +98,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
         workers.ask_all("/api/log-level", json.dumps(body).encode())
 
     routes = [
-        Route("/", page),
-        Route("/api/stream", page),
+        *page_routes(feed),
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/api/status", api_status),
@@ -109,7 +107,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
         Route("/api/support", support_of_all),
         log_level_route(levels, tokens, forward),
     ]
-    return guarded(routes, tokens)
+    return guarded(routes, tokens), feed
 
 
 def own_status(settings: Settings, started_ms: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -11,9 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from bridge.workers.totals import SUMMED, Totals
+from bridge.workers.totals import SUMMED, Series, Totals, counted
 
-_SUMS = ("buffer_bytes", "buffer_limit", "checkpoints_written")
+SUMS: Final = ("buffer_bytes", "buffer_limit", "checkpoints_written")
+"""What a process says of itself and is added up."""
+AWAY: Final = "it does not answer: it starts, or is started again"
 
 
 class OfWorker(NamedTuple):
@@ -32,7 +34,7 @@ def merged_checks(answers: Sequence[OfWorker]) -> dict[str, object]:
 def _checks(answer: OfWorker) -> list[dict[str, Any]]:
     name = f"worker-{answer.number}"
     if answer.body is None:
-        return [{"name": name, "ok": False, "detail": "it does not answer: it starts, or is started again"}]
+        return [{"name": name, "ok": False, "detail": AWAY}]
     return [{**check, "name": f"{name}:{check['name']}"} for check in answer.body["checks"]]
 
 
@@ -48,10 +50,22 @@ def merged_status(answers: Sequence[OfWorker], own: Mapping[str, Any]) -> dict[s
         "shard_count": max((body["shard_count"] for body in bodies), default=0),
         "shards": sorted(_rows(present, "shards"), key=lambda row: row["shard"]),
         "replicas": others,
-        "topics": bodies[0]["topics"] if bodies else {},
+        "topics": worst_topics(bodies),
         "servers": _servers(bodies),
         "sessions": _rows(present, "sessions"),
     }
+
+
+def worst_topics(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each topic as the worker describes it that has the most to say against it: each looks at other times."""
+    found: dict[str, Any] = {}
+    for name, topic in (each for body in bodies for each in body["topics"].items()):
+        found[name] = max(found.get(name, topic), topic, key=_badness)
+    return found
+
+
+def _badness(topic: Mapping[str, Any]) -> tuple[bool, int]:
+    return bool(topic.get("trouble")), len(topic.get("warnings", ()))
 
 
 def _bridge(bodies: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +76,7 @@ def _bridge(bodies: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict
         **{name: next((each[name] for each in parts if each.get(name) is not None), None) for name in names},
         **own,
         "restored": bool(parts) and all(each["restored"] for each in parts),
-        **{name: sum(each[name] for each in parts) for name in _SUMS},
+        **{name: sum(each[name] for each in parts) for name in SUMS},
         "kafka_last_answer_age": max(ages) if ages and None not in ages else None,
         "loops": {},
     }
@@ -90,7 +104,7 @@ def _server(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 class _Merged(Collector):
     """Counters and histograms summed, gauges with a label ``worker``."""
 
-    def __init__(self, texts: Sequence[OfWorker], totals: Totals) -> None:
+    def __init__(self, texts: Sequence[OfWorker], totals: Totals[Series]) -> None:
         self._texts = texts
         self._totals = totals
 
@@ -101,7 +115,7 @@ class _Merged(Collector):
             if text is None:
                 continue
             answer = list(text_string_to_metric_families(text))
-            self._totals.note(number, answer)
+            self._totals.note(number, counted(answer))
             for found in answer:
                 family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
                 if found.type not in SUMMED:
@@ -113,7 +127,7 @@ class _Merged(Collector):
         return iter(families.values())
 
 
-def merged_metrics(texts: Sequence[OfWorker], own: Collector, totals: Totals) -> bytes:
+def merged_metrics(texts: Sequence[OfWorker], own: Collector, totals: Totals[Series]) -> bytes:
     """``/metrics`` in the text format; ``own``: the parent's own metrics; ``totals``: those of all scrapes so far."""
     registry = CollectorRegistry()
     registry.register(own)

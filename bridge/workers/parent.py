@@ -78,7 +78,7 @@ class Parent:
             lambda: {each.number: (each.process is not None, max(0, each.starts - 1)) for each in self._slots}
         )
         own = partial(own_status, self._settings, unix_ms())
-        endpoint.application = application(
+        endpoint.instead = application(
             self._workers, own, lambda: monotonic() - self._moved_at, metrics, self._levels, endpoint.tokens
         )
         return None if http.port is None else endpoint

@@ -45,43 +45,37 @@ class Workers:
         self._tokens = tokens
         self._pool = ThreadPoolExecutor(_MOST, thread_name_prefix="workers")
 
-    def ask_all(self, path: str, body: bytes | None = None) -> list[tuple[int, Answer | None]]:
+    def ask_all(
+        self, path: str, body: bytes | None = None, seconds: float = _TIMEOUT
+    ) -> list[tuple[int, Answer | None]]:
         """The answers of all workers, by their number; None where there is none in time."""
         places = list(self._places())
-        asked = [self._pool.submit(self._ask, each.port, path, body) for each in places]
+        asked = [self._pool.submit(self._ask, each.port, path, body, seconds) for each in places]
         return [(each.number, future.result()) for each, future in zip(places, asked, strict=True)]
 
-    def urls(self) -> list[str]:
-        """Where the workers that listen are, on this machine."""
-        return [_url(each.port) for each in self._places() if each.port is not None]
-
-    def documents(self, path: str, codes: Mapping[int, str] | None = None) -> list[OfWorker]:
+    def documents(self, path: str, codes: Mapping[int, str] | None = None, seconds: float = _TIMEOUT) -> list[OfWorker]:
         """The JSON documents of all workers."""
         allowed = codes or {200: ""}
-        return [OfWorker(number, _document(answer, allowed)) for number, answer in self.ask_all(path)]
+        return [OfWorker(number, _document(answer, allowed)) for number, answer in self.ask_all(path, None, seconds)]
 
-    def _ask(self, port: int | None, path: str, body: bytes | None) -> Answer | None:
+    def _ask(self, port: int | None, path: str, body: bytes | None, seconds: float) -> Answer | None:
         if port is None:
             return None
         found = None
         for token in self._tokens() or (None,):
-            found = _answer(f"{_url(port)}{path}", token, body)
+            found = _answer(f"http://127.0.0.1:{port}{path}", token, body, seconds)
             if found is None or found.status != _UNAUTHORIZED:
                 break
         return found
 
 
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
-
-
-def _answer(url: str, token: str | None, body: bytes | None) -> Answer | None:
-    transport, cutter = Transport(_TIMEOUT, _TIMEOUT), Cutter()
+def _answer(url: str, token: str | None, body: bytes | None, seconds: float) -> Answer | None:
+    transport, cutter = Transport(seconds, seconds), Cutter()
     try:
         headers = request_headers(dict, {"authorization": None if token is None else f"Bearer {token}"})
         sent = transport.get(url, headers, cutter) if body is None else transport.put(url, headers, body, cutter)
         with sent as found:
-            return Answer(found.status, found.read_all(_MAX_BODY, Deadline.after(2 * _TIMEOUT)).decode())
+            return Answer(found.status, found.read_all(_MAX_BODY, Deadline.after(2 * seconds)).decode())
     except (ConnectionLost, UnicodeDecodeError):
         return None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from prometheus_client.metrics_core import Metric
 
@@ -21,12 +21,18 @@ class Series(NamedTuple):
     labels: tuple[tuple[str, str], ...]
 
 
-class _Process(NamedTuple):
+K = TypeVar("K", bound=Hashable)
+
+
+class Counted(NamedTuple, Generic[K]):
+    """What one process of a worker has counted."""
+
     started: float
-    values: Mapping[Series, float]
+    """When it started: tells the processes of one worker apart."""
+    values: Mapping[K, float]
 
 
-class Totals:
+class Totals(Generic[K]):
     """Sums that never fall. Prometheus takes a fall for a reset and counts the whole rest as an increase.
 
     So the last known values of a worker stay in the sum while it does not answer and after it ended. What it counted
@@ -35,12 +41,11 @@ class Totals:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._newest: dict[int, _Process] = {}
-        self._ended: dict[Series, float] = {}
+        self._newest: dict[int, Counted[K]] = {}
+        self._ended: dict[K, float] = {}
 
-    def note(self, number: int, families: Iterable[Metric]) -> None:
+    def note(self, number: int, found: Counted[K]) -> None:
         """A worker answered with this."""
-        found = _process(families)
         with self._lock:
             last = self._newest.get(number, found)
             if found.started < last.started:  # the late answer of a process that has ended
@@ -49,21 +54,22 @@ class Totals:
                 self._ended = _sum((self._ended, last.values))
             self._newest[number] = found
 
-    def sums(self) -> dict[Series, float]:
+    def sums(self) -> dict[K, float]:
         """Of all processes so far."""
         with self._lock:
             return _sum((self._ended, *(each.values for each in self._newest.values())))
 
 
-def _sum(parts: Iterable[Mapping[Series, float]]) -> dict[Series, float]:
-    total: defaultdict[Series, float] = defaultdict(float)
+def _sum(parts: Iterable[Mapping[K, float]]) -> dict[K, float]:
+    total: dict[K, float] = defaultdict(int)
     for part in parts:
-        for series, value in part.items():
-            total[series] += value
+        for key, value in part.items():
+            total[key] += value
     return dict(total)
 
 
-def _process(families: Iterable[Metric]) -> _Process:
+def counted(families: Iterable[Metric]) -> Counted[Series]:
+    """What the metrics of a process count."""
     started, values = 0.0, dict[Series, float]()
     for family in families:
         for each in family.samples:
@@ -71,4 +77,4 @@ def _process(families: Iterable[Metric]) -> _Process:
                 started = each.value
             elif family.type in SUMMED:
                 values[Series(family.name, each.name, tuple(each.labels.items()))] = each.value
-    return _Process(started, values)
+    return Counted(started, values)

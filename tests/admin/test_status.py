@@ -18,7 +18,9 @@ from bridge.admin.status.replicas import Endpoint, Outcome, ask_all
 from bridge.cli.app import app
 from bridge.core.snapshot import SessionSnapshot
 from bridge.errors import BridgeError
+from bridge.workers.queries import Place
 from tests.fakes.http_endpoint import WELL, serving
+from tests.fakes.parent_endpoint import parent_of
 from tests.fakes.raw_server import Peer, RawServer
 from tests.support.process import MIX_BRIDGE, environment, variable
 from tests.support.waiting import TIMEOUT
@@ -49,6 +51,20 @@ def read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:
         return b""
+
+
+def test_the_sessions_of_workers_are_shown_with_their_worker() -> None:
+    """One that does not answer makes the parent not ready."""
+    with serving(token=TOKEN) as one, serving(lambda: TROUBLED, TOKEN) as two:
+        places = [Place(1, one), Place(2, two)]
+        with parent_of(lambda: places, TOKEN) as parent:
+            output = status(parent, code=0)
+            assert output.splitlines()[0].startswith("mix: 1 replica, 3 sessions: 2 streaming, 1 waiting")
+            assert all(f"host:1 worker-{number}" in output for number in (1, 2))
+            places[1] = Place(2, None)
+            output = status(parent, code=1)
+            assert "worker-2: it does not answer" in output
+            assert "worker-1" not in output  # all sessions are in one process
 
 
 def test_the_sessions_of_two_daemons_are_in_one_table() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bridge import clock
 from bridge.core.records.lifecycle import LifecycleEvent, WrittenLifecycleEvent
 from bridge.core.snapshot import (
     BridgeSnapshot,
@@ -108,6 +109,20 @@ def full(sessions: int = 5000) -> BridgeSnapshot:
         for number, each in enumerate(well.sessions)
     )
     return replace(well, sessions=some)
+
+
+def of_worker(number: int, sessions: int = 6) -> BridgeSnapshot:
+    """One of two workers that share so many sessions and the shards 0 to 3; another replica has the others."""
+    well = healthy(sessions)
+    replica = replace(
+        _REPLICA,
+        owner=f"bridge-{number}:9",
+        shards=tuple(replace(each, sessions=sessions // 4) for each in _SHARDS[2 * number - 2 : 2 * number]),
+        others={f"bridge-{3 - number}:9": 2, "elsewhere:9": 4},
+    )
+    # A worker's snapshot is of now: all processes of a machine have the same clock
+    own = tuple(each for at, each in enumerate(well.sessions) if 1 + at % 2 == number)
+    return replace(well, sessions=own, replica=replica, taken_at=clock.monotonic())
 
 
 def hostile() -> BridgeSnapshot:

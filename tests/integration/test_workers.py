@@ -60,6 +60,10 @@ def test_a_killed_worker_loses_nothing_and_the_endpoint_stays_up(kafka: str, nam
             assert 'mix_bridge_buffer_bytes{worker="2"}' in bridge.get("/metrics").text
             done = command(["status", "--url", bridge.url])
             assert (done.returncode, "8 sessions: 8 streaming" in done.stdout) == (0, True), done.stdout
+            shown = bridge.get("/api/view").json()
+            assert shown["verdict"]["text"] == "Ready: 8 sessions, all checks passed"
+            assert {each["worker"] for each in shown["sessions"].values()} == {1, 2}
+            assert (shown["totals"]["received"], shown["replicas"]) == (160, {})
             support = bridge.get("/api/support").json()
             assert all("Thread MainThread" in each["stacks"] for each in support["workers"].values())
             bridge.send(signal.SIGHUP)

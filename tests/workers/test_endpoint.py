@@ -2,37 +2,122 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import quote
+
 import pytest
 import requests
 
 from bridge import clock
-from bridge.observe.api import HttpEndpoint
-from bridge.observe.log_levels import LogLevels
-from bridge.workers.endpoint import OwnMetrics, application
-from bridge.workers.queries import Place, Workers
-from tests.fakes.http_endpoint import WELL
+from bridge.core.snapshot import Counters, ServerSnapshot
+from bridge.observe.page import feed
+from bridge.workers.queries import Place
+from tests.fakes import page_snapshots
+from tests.fakes.http_endpoint import serving
+from tests.fakes.page_snapshots import HOSTILE
+from tests.fakes.parent_endpoint import parent_of
+from tests.observe.page.merging import Messages
 from tests.support.waiting import TIMEOUT
 
+FIRST, SECOND = (page_snapshots.of_worker(number) for number in (1, 2))
 
-@pytest.mark.parametrize(
-    ("places", "where"),
-    [
-        ([Place(1, 40001), Place(2, None), Place(3, 40003)], "http://127.0.0.1:40001/, http://127.0.0.1:40003/"),
-        ([Place(1, None)], "none listens yet"),
-    ],
-)
-def test_the_page_is_found_at_the_workers(places: list[Place], where: str) -> None:
-    """The parent has none: 404 with their addresses."""
-    endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: WELL)
-    workers = Workers(lambda: places, endpoint.tokens.valid)
-    endpoint.application = application(workers, dict, lambda: 0.0, OwnMetrics(dict), LogLevels("info"), endpoint.tokens)
-    port = endpoint.start()
-    try:
-        for path in ("/", "/api/stream"):
-            answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT)
-            assert answer.status_code == 404
-            assert answer.json()["error"].startswith("the page is served by each worker")
-            assert answer.json()["error"].endswith(f": {where}")
-    finally:
-        endpoint.stop()
-        assert endpoint.join(clock.monotonic() + TIMEOUT)
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten views a second."""
+    monkeypatch.setattr(feed, "INTERVAL", 0.1)
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[list[int]]:
+    """Two workers that listen."""
+    with serving(lambda: FIRST) as first, serving(lambda: SECOND) as second:
+        yield [first, second]
+
+
+def test_the_page_of_the_parent_shows_the_sessions_of_all_workers(ports: list[int]) -> None:
+    """One verdict, and each session and shard with its worker."""
+    with parent_of(lambda: [Place(number, port) for number, port in enumerate(ports, 1)]) as parent:
+        assert requests.get(f"http://127.0.0.1:{parent}/", timeout=TIMEOUT).text.startswith("<!DOCTYPE html>")
+        with Messages(parent) as messages:
+            shown = messages.first(lambda _: True)
+    assert shown["verdict"] == {"level": "ok", "text": "Ready: 6 sessions, all checks passed"}
+    assert {key: one["worker"] for key, one in shown["sessions"].items()} == {
+        f"local/session-{number:04}": 1 + number % 2 for number in range(6)
+    }
+    assert {one["worker"] for one in shown["shards"].values()} == {1, 2}
+    assert shown["replicas"] == {"elsewhere:9": {"shards": 4}}
+    assert shown["workers"]["2"] == {"answers": True, "owner": "bridge-2:9", "restarts": 2}
+    assert (shown["bridge"]["owner"], shown["servers"]["local"]["streaming"]) == ("host:1", 6)
+    assert shown["totals"]["received"] == sum(
+        each.counters.received for one in (FIRST, SECOND) for each in one.sessions
+    )
+
+
+def test_a_worker_that_ends_is_on_the_page_and_its_gaps_stay_in_the_last_hour(ports: list[int]) -> None:
+    """The page continues; the successor counts from 0."""
+    lost = Counters(gaps=1, missing_events=2, dead_letters={"schema": 3})
+    gone = replace(SECOND, servers={"local": ServerSnapshot(reachable=True, ended=lost)})
+    places = [Place(1, ports[0])]
+    with parent_of(lambda: places) as parent, Messages(parent) as messages:
+        with serving(lambda: gone) as second:
+            places.append(Place(2, second))
+            shown = messages.first(lambda view: view["totals"]["gaps"] == 1)
+            assert shown["verdict"]["text"].startswith("Ready, but 1 gap in the last hour")
+        places[1] = Place(2, None)
+        shown = messages.first(lambda view: "worker-2" in view["checks"])
+        assert shown["verdict"]["text"] == "Not ready: 1 check failed (worker-2)"
+        assert shown["workers"]["2"] == {"restarts": 2}
+        assert shown["replicas"].keys() == {"elsewhere:9"}  # the other worker names it until its session times out
+        assert {one["worker"] for one in shown["sessions"].values()} == {1}
+        again = replace(SECOND, started_at_ms=SECOND.started_at_ms + 1000)
+        with serving(lambda: again) as second:
+            places[1] = Place(2, second)
+            shown = messages.first(lambda view: view["verdict"]["level"] != "failing")
+            assert (shown["totals"]["gaps"], shown["hour"]["missing_events"]) == (1, 2)
+            assert shown["dead_letters"]["schema"] == {"total": 3, "hour": 3}
+
+
+def test_a_worker_that_hangs_does_not_make_the_page_report_a_lost_connection(ports: list[int]) -> None:
+    """It reports one after 4 s without a message."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        parent_of(lambda: [Place(1, ports[0]), Place(2, silent.getsockname()[1])]) as parent,
+        Messages(parent) as messages,
+    ):
+        seen_at = clock.monotonic()
+        for _ in range(2):
+            shown = messages.first(lambda _: True)
+            assert clock.monotonic() - seen_at < 3.5
+            seen_at = clock.monotonic()
+    assert (shown["checks"]["worker-2"]["ok"], len(shown["sessions"])) == (False, 3)
+
+
+@pytest.mark.parametrize("session_id", ["plain", "a/b//c", "ü %2F?#", HOSTILE])
+def test_a_session_is_asked_of_the_worker_that_runs_it(ports: list[int], session_id: str) -> None:
+    """Any id that UTF-8 can hold."""
+    one = replace(page_snapshots.session(1), session=session_id)
+    with (
+        serving(lambda: replace(SECOND, sessions=(one,))) as second,
+        parent_of(lambda: [Place(1, ports[0]), Place(2, second), Place(3, None)]) as parent,
+    ):
+        base = f"http://127.0.0.1:{parent}/api/sessions/local"
+        answer = requests.get(f"{base}/{quote(session_id, safe='/')}", timeout=TIMEOUT)
+        assert answer.json()["session"] == session_id
+        unknown = requests.get(f"{base}/unknown", timeout=TIMEOUT)
+        assert (unknown.status_code, unknown.json()["error"]) == (404, "no worker runs this session")
+
+
+@pytest.mark.parametrize("path", ["/", "/api/stream", "/api/view", "/api/sessions/local/session-0001"])
+def test_the_token_protects_all_of_it(path: str) -> None:
+    """The parent sends it to its workers."""
+    with (
+        serving(lambda: FIRST, token="s3cret") as first,
+        parent_of(lambda: [Place(1, first)], token="s3cret") as parent,
+    ):
+        refused = requests.get(f"http://127.0.0.1:{parent}{path}", timeout=TIMEOUT)
+        assert (refused.status_code, refused.headers["WWW-Authenticate"][:5]) == (401, "Basic")
+        shown = requests.get(f"http://127.0.0.1:{parent}/api/view", auth=("me", "s3cret"), timeout=TIMEOUT).json()
+        assert len(shown["sessions"]) == 3

@@ -13,24 +13,16 @@ from bridge.core.snapshot import (
     ServerSnapshot,
     SessionSnapshot,
     ShardSnapshot,
+    TopicSnapshot,
     status,
 )
 from bridge.observe.health import readiness
 from bridge.observe.metrics.collector import Metrics
 from bridge.workers.endpoint import OwnMetrics
 from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
-from bridge.workers.totals import Totals
+from bridge.workers.totals import Series, Totals
+from tests.fakes.parent_endpoint import OWN
 from tests.fakes.snapshots import WELL
-
-OWN = {
-    "version": "1",
-    "namespace": "mix",
-    "owner": "host:1",
-    "instance": None,
-    "host": "host",
-    "pid": 1,
-    "started_at_ms": 5,
-}
 
 
 def worker(number: int) -> BridgeSnapshot:
@@ -71,6 +63,15 @@ def test_a_worker_that_does_not_answer_is_shown_and_is_not_ready() -> None:
     assert merged_checks([OfWorker(1, ready), OfWorker(2, ready)])["ok"] is True
 
 
+def test_a_topic_is_shown_as_the_worker_that_has_the_most_against_it_describes_it() -> None:
+    """Each worker looks at its own times, and one of them notices a change first."""
+    well, warned, away = (TopicSnapshot("events", 8, *more) for more in ((), (None, ("one",)), ("is away",)))
+    for topics in ((well, warned, away), (away, well, warned)):
+        bodies = [status(replace(WORKERS[1], topics=(each,))) for each in topics]
+        merged = merged_status([OfWorker(number, body) for number, body in enumerate(bodies)], OWN)
+        assert merged["topics"]["events"]["trouble"] == "is away"
+
+
 def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
     """Every family of a worker is there once, with its type and its help."""
     texts = {number: Metrics(lambda each=each: each).render().body.decode() for number, each in WORKERS.items()}  # type: ignore[misc]
@@ -94,7 +95,7 @@ def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
 
 def test_a_sum_does_not_fall_when_a_worker_is_started_again() -> None:
     """For Prometheus a fall is a reset: it would count the gaps of the other workers again, and alert."""
-    totals, own = Totals(), OwnMetrics(dict)
+    totals, own = Totals[Series](), OwnMetrics(dict)
 
     def gaps(*answers: str | None) -> float | None:
         body = merged_metrics([OfWorker(number, text) for number, text in enumerate(answers, 1)], own, totals)

@@ -114,8 +114,13 @@ def _member(replica: Replica) -> Member:
         "shard_count": status.get("shard_count"),
         "others": status.get("replicas"),
     }
-    sessions = [SessionStatus.of(each | {"replica": str(name)}) for each in tables(status.get("sessions"))]
+    sessions = [SessionStatus.of(each | {"replica": _process(name, each)}) for each in tables(status.get("sessions"))]
     return Member.of({**bridge, **own, **reported, "sessions": sessions})
+
+
+def _process(name: object, session: Mapping[str, Any]) -> str:
+    """Where the session runs: behind the parent of several workers, in one of them."""
+    return f"{name} worker-{session['worker']}" if "worker" in session else str(name)
 
 
 def ranked(found: Sequence[Member], is_stuck: Callable[[SessionStatus], bool] = _unknown) -> list[SessionStatus]:

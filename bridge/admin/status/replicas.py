@@ -156,7 +156,7 @@ class _Query:
         status = self._get(_STATUS)
         if not isinstance(status.get("sessions"), list):
             raise _NotMixBridge("no sessions in /api/status")
-        failing = tuple(str(each.get("detail")) for each in tables(ready.get("checks")) if each.get("ok") is False)
+        failing = tuple(_reason(each) for each in tables(ready.get("checks")) if each.get("ok") is False)
         return Replica(self._endpoint.url, Outcome.ANSWERED, None, status, ready.get("ok") is True, failing)
 
     def _get(self, path: str) -> dict[str, Any]:
@@ -166,6 +166,12 @@ class _Query:
 
     def _away(self, error: str) -> Replica:
         return Replica(self._endpoint.url, Outcome.AWAY, error)
+
+
+def _reason(check: Mapping[str, Any]) -> str:
+    """Why a check failed; behind the parent of several workers with the name of the worker."""
+    worker, detail = str(check.get("name")).partition(":")[0], str(check.get("detail"))
+    return f"{worker}: {detail}" if worker.startswith("worker-") else detail
 
 
 class _TokenRejected(Exception):

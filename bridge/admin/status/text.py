@@ -41,7 +41,8 @@ def parts(
     if sessions:
         yield ""
         used = len(replicas) + len(notes) + 5
-        yield from _session_parts(sessions, len(found) > 1, None if most is None else max(2, most - used), rates)
+        several = len(found) > 1 or len({one.replica for one in sessions}) > 1
+        yield from _session_parts(sessions, several, None if most is None else max(2, most - used), rates)
 
 
 def _line(text: str, style: str, limit: int = _MAX_ERROR) -> Text:

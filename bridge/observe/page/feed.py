@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 from structlog.stdlib import get_logger
 
 from bridge import clock
-from bridge.core.snapshot import BridgeSnapshot, Counters
-from bridge.observe.page.last_hour import LastHour
+from bridge.core.snapshot import Counters
+from bridge.observe.page.last_hour import Change, LastHour
 from bridge.observe.page.merge_patch import difference
-from bridge.observe.page.view import view
 
 INTERVAL = 1.0
 """Seconds between two views."""
@@ -25,6 +24,18 @@ _COST_SHARE = 10
 """Views take at most a tenth of one core: with thousands of busy sessions they come less often."""
 
 log = get_logger("bridge.http")
+
+
+class Present(NamedTuple):
+    """What the bridge is like now."""
+
+    totals: Counters
+    """Of all sessions since the start."""
+    view: Callable[[Change], dict[str, Any]]
+    """The view; the change is that of the last hour."""
+
+
+Source = Callable[[], Awaitable[Present]]
 
 
 def pause(elapsed: float, cost: float) -> float:
@@ -43,8 +54,9 @@ class Feed:
     writing them. Nothing is queued for a page: one that does not keep up gets the whole view when it reads again.
     """
 
-    def __init__(self, snapshot: Callable[[], BridgeSnapshot]) -> None:
-        self._snapshot = snapshot
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._turning = asyncio.Lock()
         self._hour = LastHour(clock.monotonic())
         self._pages = 0
         self._version = 0
@@ -63,7 +75,7 @@ class Feed:
         while not self._is_closed:
             started, used = clock.monotonic(), time.thread_time()
             if self._pages or self._hour.is_due(started):
-                self._try_turn()
+                await self._try_turn()
             await asyncio.sleep(pause(clock.monotonic() - started, time.thread_time() - used))
 
     def close(self) -> None:
@@ -71,11 +83,11 @@ class Feed:
         self._is_closed = True
         self._turned.set()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
         """A page is open meanwhile."""
         if not self._pages:
-            self._turn()  # the present view may be old
+            await self._turn()  # the present view may be old
         self._pages += 1
         try:
             yield
@@ -93,10 +105,15 @@ class Feed:
             if self._version == seen and not self._is_closed:
                 await turned.wait()
 
-    def _try_turn(self) -> None:
+    async def present(self) -> dict[str, Any]:
+        """The view of now, for a client that asks once."""
+        now = await self._source()
+        return now.view(self._hour.change(clock.monotonic(), now.totals))
+
+    async def _try_turn(self) -> None:
         """A bug in one view must end neither the thread nor the pages: they report that nothing comes."""
         try:
-            self._turn()
+            await self._turn()
         except Exception:
             if not self._has_failed:  # logged once, not each second
                 log.exception("the live page cannot be updated; please report this bug")
@@ -104,12 +121,15 @@ class Feed:
         else:
             self._has_failed = False
 
-    def _turn(self) -> None:
-        snapshot, now = self._snapshot(), clock.monotonic()
-        totals = Counters.total(snapshot.totals().values())
-        present = view(snapshot, totals, self._hour.change(now, totals))
+    async def _turn(self) -> None:
+        async with self._turning:  # one that waits for other processes must not be overtaken
+            self._show(await self._source())
+
+    def _show(self, taken: Present) -> None:
+        now = clock.monotonic()
+        present = taken.view(self._hour.change(now, taken.totals))
         if self._hour.is_due(now):
-            self._hour.add(now, totals)
+            self._hour.add(now, taken.totals)
         self._changes = _message("changes", difference(self._view, present))
         self._view, self._full = present, None
         self._version += 1

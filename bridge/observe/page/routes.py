@@ -1,4 +1,4 @@
-"""The paths of the live page: ``/``, ``/api/stream`` and ``/api/sessions/<server>/<id>``."""
+"""The paths of the live page: ``/``, ``/api/stream``, ``/api/view`` and ``/api/sessions/<server>/<id>``."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class StreamConnection(Protocol):
         """Make it a stream, and allow it one more lifetime from now on."""
 
 
-def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Route]:
-    """The routes; the request's state has its ``connection``, a `StreamConnection`, and ``is_allowed``."""
+def page_routes(feed: Feed) -> list[Route]:
+    """The routes of the feed; the request's state has its ``connection``, a `StreamConnection`, and ``is_allowed``."""
     text = html()
     headers = NO_STORE | {
         "Content-Security-Policy": content_security_policy(text),
@@ -55,6 +55,15 @@ def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Rout
         connection.extend()
         return _Stream(feed, connection, request.state.is_allowed)
 
+    async def present(_: Request) -> Response:
+        return json_response(await feed.present())
+
+    return [Route("/", page), Route("/api/stream", stream), Route("/api/view", present)]
+
+
+def session_route(snapshot: Callable[[], BridgeSnapshot]) -> Route:
+    """The detail of one session."""
+
     async def session(request: Request) -> Response:
         found = detail(snapshot(), request.path_params["server"], request.path_params["session"])
         if found is None:
@@ -62,11 +71,7 @@ def page_routes(snapshot: Callable[[], BridgeSnapshot], feed: Feed) -> list[Rout
             return json_response({"error": refusal}, HTTPStatus.NOT_FOUND)
         return json_response(found)
 
-    return [
-        Route("/", page),
-        Route("/api/stream", stream),
-        Route("/api/sessions/{server}/{session:path}", session),  # an id may contain a slash
-    ]
+    return Route("/api/sessions/{server}/{session:path}", session)  # an id may contain a slash
 
 
 class _Stream(StreamingResponse):
@@ -85,7 +90,7 @@ class _Stream(StreamingResponse):
         self._is_allowed = is_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._feed.watched():
+        async with self._feed.watched():
             await super().__call__(scope, receive, send)
 
     async def _messages(self) -> AsyncIterator[bytes]:

@@ -8,70 +8,100 @@ something happened, and the difference between two views stays small.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from bridge.core.snapshot import BAD_STATES, BridgeSnapshot, Counters, SessionSnapshot, session_status
-from bridge.observe.health import Check, liveness, readiness
+from bridge.observe.health import liveness, readiness
+from bridge.observe.page.feed import Present, Source
 from bridge.observe.page.last_hour import Change
 
 STOPPED, ERROR, LOST = 3, 2, 1
 """How much trouble a session has: it is not bridged; it has an error; events were lost since the start."""
 
 
+_MOST_NAMES = 6
+"""Failed checks that the verdict names: with many workers, one cause fails a check of each."""
+
+
+def of_snapshot(snapshot: Callable[[], BridgeSnapshot]) -> Source:
+    """The source of a feed for one process."""
+
+    async def take() -> Present:
+        now = snapshot()
+        totals = Counters.total(now.totals().values())
+        return Present(totals, partial(view, now, totals))
+
+    return take
+
+
 def view(snapshot: BridgeSnapshot, totals: Counters, hour: Change) -> dict[str, Any]:
     """The whole view; ``totals`` is the sum of all counters of the snapshot."""
     checks = (*liveness(snapshot).checks, *readiness(snapshot).checks)
-    rows = {f"{each.server}/{each.session}": _row(each, snapshot) for each in snapshot.sessions}
-    level, text = verdict(checks, snapshot, rows.values(), hour)
-    return {
+    return judged({
         "clock": round(snapshot.taken_at, 3),
-        "verdict": {"level": level, "text": text},
         "checks": {each.name: {"ok": each.ok, "detail": each.detail} for each in checks},
         "bridge": _bridge(snapshot),
         "replicas": {name: {"shards": shards} for name, shards in snapshot.replica.others.items()},
-        "shards": {str(each.number): _without_empty(asdict(each)) for each in snapshot.replica.shards},
+        "shards": {str(each.number): without_empty(asdict(each)) for each in snapshot.replica.shards},
         "servers": _servers(snapshot),
-        "topics": {each.name: _without_empty(_topic(asdict(each))) for each in snapshot.topics},
+        "topics": {each.name: without_empty(_topic(asdict(each))) for each in snapshot.topics},
+        "sessions": {f"{each.server}/{each.session}": _row(each, snapshot) for each in snapshot.sessions},
+        **figures(totals, hour),
+    })  # fmt: skip
+
+
+def figures(totals: Counters, hour: Change) -> dict[str, Any]:
+    """The members of a view that count: since the start, and in the last hour."""
+    return {
         "dead_letters": {
             reason: {"total": count, "hour": hour.dead_letters.get(reason, 0)}
             for reason, count in totals.dead_letters.items()
         },
         "totals": {name: getattr(totals, name) for name in hour.counts},
         "hour": {**hour.counts, "seconds": round(hour.seconds), "per_minute": list(hour.per_minute)},
-        "sessions": rows,
     }
 
 
-def verdict(
-    checks: Iterable[Check], snapshot: BridgeSnapshot, rows: Iterable[Mapping[str, Any]], hour: Change
-) -> tuple[str, str]:
-    """The level (``ok``, ``attention``, ``failing``), and one line without numbers that change all the time."""
-    failing = [each.name for each in checks if not each.ok]
+def judged(shown: dict[str, Any]) -> dict[str, Any]:
+    """A view with its verdict: the level (``ok``, ``attention``, ``failing``), and one line.
+
+    The line has no numbers that change all the time.
+    """
+    level, text = _verdict(shown)
+    return shown | {"verdict": {"level": level, "text": text}}
+
+
+def _verdict(shown: Mapping[str, Any]) -> tuple[str, str]:
+    failing = [name for name, check in shown["checks"].items() if not check["ok"]]
     if failing:
-        return "failing", f"Not ready: {_count(len(failing), 'check')} failed ({', '.join(failing)})"
-    concerns = _concerns(snapshot, rows, hour)
+        more = [f"{len(failing) - _MOST_NAMES:,} more"] if len(failing) > _MOST_NAMES else []
+        names = ", ".join([*failing[:_MOST_NAMES], *more])
+        return "failing", f"Not ready: {_count(len(failing), 'check')} failed ({names})"
+    concerns = list(_concerns(shown))
     if concerns:
         return "attention", f"Ready, but {'; '.join(concerns)}"
-    return "ok", f"Ready: {_count(len(snapshot.sessions), 'session')}, all checks passed"
+    return "ok", f"Ready: {_count(len(shown['sessions']), 'session')}, all checks passed"
 
 
-def _concerns(snapshot: BridgeSnapshot, rows: Iterable[Mapping[str, Any]], hour: Change) -> list[str]:
+def _concerns(shown: Mapping[str, Any]) -> Iterator[str]:
     """What a person should look at although every check passed."""
-    troubled = sum(row.get("trouble", 0) >= ERROR for row in rows)
-    left_out = sum(each.not_bridged for each in snapshot.servers.values())
-    warned = sum(bool(each.warnings) for each in snapshot.topics)
-    gaps = hour.counts["gaps"] + hour.counts["unresumable"]
-    dead_letters = sum(hour.dead_letters.values())
+    sessions, hour = shown["sessions"].values(), shown["hour"]
+    troubled = sum(row.get("trouble", 0) >= ERROR for row in sessions)
+    left_out = sum(each.get("not_bridged", 0) for each in shown["servers"].values())
+    warned = sum("warnings" in each for each in shown["topics"].values())
+    gaps = hour["gaps"] + hour["unresumable"]
+    dead_letters = sum(each["hour"] for each in shown["dead_letters"].values())
     counts = (
-        (troubled, f"{troubled:,} of {_count(len(snapshot.sessions), 'session')} with a problem"),
+        (troubled, f"{troubled:,} of {_count(len(sessions), 'session')} with a problem"),
         (left_out, f"{_count(left_out, 'session')} not bridged (servers.<name>.max_sessions)"),
         (gaps, f"{_count(gaps, 'gap')} in the last hour: events may be lost"),
         (dead_letters, f"{_count(dead_letters, 'dead letter')} in the last hour"),
         (warned, f"{_count(warned, 'topic')} with a warning"),
     )
-    return [text for number, text in counts if number]
+    return (text for number, text in counts if number)
 
 
 def trouble(session: SessionSnapshot) -> int:
@@ -118,7 +148,7 @@ def _row(session: SessionSnapshot, snapshot: BridgeSnapshot) -> dict[str, Any]:
         "missing": counters.missing_events,
         "error": session.last_error,
     }
-    return _without_empty(row)
+    return without_empty(row)
 
 
 def _title(session: SessionSnapshot, snapshot: BridgeSnapshot) -> str:
@@ -128,7 +158,7 @@ def _title(session: SessionSnapshot, snapshot: BridgeSnapshot) -> str:
 
 def _bridge(snapshot: BridgeSnapshot) -> dict[str, Any]:
     replica = snapshot.replica
-    return _without_empty({
+    return without_empty({
         "version": snapshot.version,
         "namespace": snapshot.namespace,
         "owner": replica.owner,
@@ -146,7 +176,7 @@ def _bridge(snapshot: BridgeSnapshot) -> dict[str, Any]:
 def _servers(snapshot: BridgeSnapshot) -> dict[str, Any]:
     states = Counter((each.server, each.state == "streaming") for each in snapshot.sessions)
     return {
-        name: _without_empty({
+        name: without_empty({
             "reachable": each.reachable,
             "listed_at": _moment(each.last_discovery_age, snapshot.taken_at),
             "listed": each.listed,
@@ -166,7 +196,8 @@ def _moment(age: float | None, taken_at: float) -> float | None:
     return None if age is None else round(taken_at - age, 1)
 
 
-def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that say something."""
     return {name: value for name, value in values.items() if value}
 
 

@@ -13,9 +13,11 @@ from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.page import feed
+from bridge.workers.queries import Place
 from tests.fakes import page_snapshots
 from tests.fakes.http_endpoint import serving
 from tests.fakes.page_snapshots import SHOWN_HOSTILE
+from tests.fakes.parent_endpoint import parent_of
 from tests.support.browser import Browser
 from tests.support.network_proxy import BLACK_HOLE, CLEAR, Proxy
 from tests.support.waiting import TIMEOUT, wait_until
@@ -110,6 +112,31 @@ def test_trouble_comes_first_with_advice(page: Page) -> None:
     assert "blocked, 0 sessions: checkpoint of far/1 is of a newer version" in browser.texts("#shards .trouble")[0]
     browser.find("#all-checks summary").click()
     browser.wait_text("#checks tr", "restorepassed")
+
+
+def test_the_page_of_a_parent_shows_which_worker_has_a_session(page: Page) -> None:
+    """And a worker that ended."""
+    browser, workers = page.browser, [page_snapshots.of_worker(number) for number in (1, 2)]
+    with serving(lambda: workers[0]) as first, serving(lambda: workers[1]) as second:
+        places = [Place(1, first), Place(2, second)]
+        with parent_of(lambda: places) as port:
+            browser.driver.get(f"http://127.0.0.1:{port}/")
+            browser.wait_text("#verdict", "Ready: 6 sessions, all checks passed")
+            assert "worker-2" in browser.texts("#sessions tr[data-key='local/session-0001'] td")[0]
+            assert browser.texts("#shards li")[3] == "shard 3: owned, 1 session, worker-2"
+            browser.run(
+                "const e = document.getElementById('search'); e.value = 'worker-2'; e.dispatchEvent(new Event('input'))"
+            )
+            assert browser.texts("#count") == ["3 of 6 sessions"]
+            browser.find(NAMES).click()
+            browser.wait_text("#detail-state", "streaming: worker-2")
+            browser.find("#close").click()
+            assert browser.axe() == []
+            places[1] = Place(2, None)
+            browser.wait_text("#verdict", "Not ready: 1 check failed (worker-2)")
+            assert "worker-2 (restarts: 2): does not answer" in browser.texts("#replicas .bad")[0]
+            assert browser.texts("#lost") == [""]
+            browser.driver.get("about:blank")
 
 
 def test_hostile_text_is_shown_and_does_nothing(page: Page) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,10 +16,11 @@ from bridge.core.snapshot import BridgeSnapshot
 from bridge.observe import connections
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.page import feed, routes
+from bridge.observe.page.view import of_snapshot
 from tests.fakes import page_snapshots
 from tests.fakes.http_endpoint import serving
 from tests.fakes.raw_client import RawStream
-from tests.observe.page.merging import merge_patch
+from tests.observe.page.merging import views
 from tests.support.waiting import TIMEOUT, wait_until
 
 
@@ -50,16 +48,6 @@ def stream(port: int, **headers: str) -> RawStream:
     opened = RawStream(f"http://127.0.0.1:{port}", "/api/stream", **headers)
     assert "200 OK" in opened.head()
     return opened
-
-
-def views(opened: RawStream) -> Iterator[tuple[str, Any]]:
-    """The messages of a stream: its event and the view as the page has it then."""
-    shown: Any = None
-    while True:
-        for event in opened.events(1):
-            content = json.loads(event.data)
-            shown = content if event.event == "status" else merge_patch(shown, content)
-            yield event.event, shown
 
 
 def url(port: int, path: str) -> str:
@@ -148,8 +136,8 @@ def test_a_page_that_missed_changes_gets_the_whole_view() -> None:
     source = Changing(page_snapshots.healthy(1))
 
     async def both() -> list[bytes]:
-        shared = feed.Feed(source)
-        with shared.watched():
+        shared = feed.Feed(of_snapshot(source))
+        async with shared.watched():
             running = asyncio.create_task(shared.run())
             slow, fast = shared.messages(), shared.messages()
             seen = [await anext(slow)]
@@ -209,7 +197,7 @@ def test_a_bug_in_a_view_ends_neither_the_stream_nor_the_endpoint() -> None:
         next(each for each in messages if len(each[1]["sessions"]) == 1)
 
 
-@pytest.mark.parametrize("path", ["/", "/api/stream", "/api/sessions/local/session-0001"])
+@pytest.mark.parametrize("path", ["/", "/api/stream", "/api/view", "/api/sessions/local/session-0001"])
 def test_the_token_protects_the_page(path: str) -> None:
     """A browser is asked for it."""
     with serving(Changing(page_snapshots.healthy(3)), token="s3cret") as port:

@@ -1,0 +1,35 @@
+"""The real endpoint of a parent over workers that a test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from bridge import clock
+from bridge.observe.api import HttpEndpoint
+from bridge.observe.log_levels import LogLevels
+from bridge.workers.endpoint import OwnMetrics, application
+from bridge.workers.queries import Place, Workers
+from tests.fakes.http_endpoint import WELL
+from tests.support.waiting import TIMEOUT
+
+OWN = {
+    "version": "1", "namespace": "mix", "owner": "host:1", "instance": None, "host": "host", "pid": 1,
+    "started_at_ms": 5,
+}  # fmt: skip
+"""What the parent says of itself."""
+
+
+@contextmanager
+def parent_of(places: Callable[[], Sequence[Place]], token: str | None = None) -> Iterator[int]:
+    """A running endpoint's port; each worker was started again as often as its number says."""
+    endpoint = HttpEndpoint("127.0.0.1", 0, token, lambda: WELL)
+    metrics = OwnMetrics(lambda: {each.number: (each.port is not None, each.number) for each in places()})
+    workers = Workers(places, endpoint.tokens.valid)
+    endpoint.instead = application(workers, lambda: OWN, lambda: 0.0, metrics, LogLevels("info"), endpoint.tokens)
+    port = endpoint.start()
+    try:
+        yield port
+    finally:
+        endpoint.stop()
+        assert endpoint.join(clock.monotonic() + TIMEOUT)
