@@ -55,12 +55,18 @@ class GroupDescription:
     members: tuple[GroupMember, ...] = ()
     is_stable: bool = True
     """False during a rebalance, when even living members cannot commit."""
+    exists: bool = True
+    """False if no broker has it: nobody ever joined it, or its coordinator is away."""
     operations: frozenset[str] | None = None
     """The operations that the bridge is allowed, such as ``READ``; None: not asked, or Kafka does not say."""
 
     def named(self, instance: str) -> GroupMember | None:
         """Return the member with this instance id."""
         return next((member for member in self.members if member.is_named(instance)), None)
+
+    def of_client(self, client_id: str) -> GroupMember | None:
+        """Return the member with this ``client.id``."""
+        return next((member for member in self.members if member.client_id == client_id), None)
 
 
 def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupDescription | None:
@@ -74,7 +80,10 @@ def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: fl
         found: list[Any] = admin_client(config).list_groups(group=group, timeout=timeout)
     except KafkaException:
         return None
-    return next((_listed(each, topic) for each in found if each.id == group), GroupDescription())
+    listed = next((each for each in found if each.id == group), None)
+    if listed is None:
+        return GroupDescription(exists=False)
+    return None if listed.error is not None else _listed(listed, topic)
 
 
 def _listed(found: Any, topic: str) -> GroupDescription:  # noqa: ANN401 - the client types every field as optional
@@ -121,7 +130,7 @@ def _described(found: Any, topic: str) -> GroupDescription:  # noqa: ANN401 - as
     allowed = found.authorized_operations
     operations = None if allowed is None else frozenset(each.name for each in allowed)
     return GroupDescription(
-        tuple(_described_member(each, topic) for each in found.members), found.state in _STABLE, operations
+        tuple(_described_member(each, topic) for each in found.members), found.state in _STABLE, operations=operations
     )
 
 

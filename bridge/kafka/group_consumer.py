@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
+from threading import Thread
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -72,9 +74,12 @@ class GroupListener(Protocol):
 class GroupConsumer:
     """One member. Thread rule: one thread."""
 
-    def __init__(self, settings: GroupSettings, listener: GroupListener, errors: ClientErrors) -> None:
+    def __init__(
+        self, settings: GroupSettings, listener: GroupListener, errors: ClientErrors, *, was_member: bool = False
+    ) -> None:
         """``errors`` has what the client reported since the group's last answer.
 
+        ``was_member``: an earlier client of this process was a member, so a refusal may be temporary.
         Raises ``SettingsError`` for settings that the client refuses.
         """
         self._settings = settings
@@ -82,9 +87,10 @@ class GroupConsumer:
         self.fatal: str | None = None
         """Why the client cannot continue: another process has its name, or librdkafka failed."""
         self._errors = errors
-        self.answered_at = monotonic()
-        """When the group last answered, even with a refusal."""
-        self._is_expelled = False
+        self.answered_at = -inf
+        """When the group last answered this client, even with a refusal."""
+        self._is_expelled = self._is_abandoned = False
+        self._was_member = was_member
         self._member_id: str | None = None
         """The id under which the group assigned the partitions."""
         self._last_heartbeat = self._last_of_former = 0
@@ -139,9 +145,13 @@ class GroupConsumer:
         return read_members_metadata(self._consumer, of.group, of.topic, of.partitions, timeout)
 
     def release(self, partitions: Iterable[int]) -> None:
-        """Let revoked partitions go."""
+        """Let revoked partitions go; a client that has failed has none."""
         places = [TopicPartition(self._settings.topic, partition) for partition in sorted(partitions)]
-        self._consumer.incremental_unassign(places)
+        try:
+            self._consumer.incremental_unassign(places)
+        except KafkaException:
+            if self.fatal is None:
+                raise
 
     def close(self, partitions: Iterable[int]) -> None:
         """Let these revoked partitions go, and leave the group."""
@@ -149,11 +159,25 @@ class GroupConsumer:
             self.release(partitions)
         self._consumer.close()
 
-    # Callbacks of the client, which run in ``poll``
+    def abandon(self, timeout: float) -> None:
+        """Close a client that another one replaces, without a word to the listener.
+
+        A client that is stuck may never end: this waits for ``timeout`` seconds at most.
+        """
+        self._is_abandoned = True
+        closing = Thread(target=self._end, name="membership-end", daemon=True)
+        closing.start()
+        closing.join(timeout)
+
+    def _end(self) -> None:
+        with suppress(KafkaException, RuntimeError):
+            self._consumer.close()
+
+    # Callbacks of the client, which run in ``poll``, and once more in ``abandon``: on its own thread
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         member = next((found for place in places if (found := decode(place.metadata)) is not None), None)
-        if member is None:
+        if member is None or self._is_abandoned:
             return
         # The client may repeat a commit of an earlier member id of this process. The group answers as to a duplicate.
         if member.heartbeat <= self._last_of_former:
@@ -178,9 +202,11 @@ class GroupConsumer:
             self.fatal = in_words(error)
 
     def _handle_error(self, error: KafkaError) -> None:
+        if error.code() > 0:
+            self.answered_at = monotonic()
         self._note(error)
         refusal = join_refusal(error, self._settings.group, self._settings.topic)
-        if refusal is not None and not self.has_joined:
+        if refusal is not None and not (self.has_joined or self._was_member):
             raise refusal
         now, code = monotonic(), error.code()
         if self.fatal is None and now - self._warned_at.get(code, -_WARN_AGAIN) >= _WARN_AGAIN:
@@ -200,6 +226,8 @@ class GroupConsumer:
         return is_fenced and self._member_id not in {None, self._consumer.memberid()}
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_abandoned:
+            return
         # From a fixed offset, and paused: neither offsets nor records are ever fetched.
         places = [TopicPartition(self._settings.topic, each.partition, 0) for each in partitions]
         consumer.incremental_assign(places)
@@ -212,13 +240,14 @@ class GroupConsumer:
         self._listener.on_assigned(_numbers(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._listener.on_revoked(_numbers(partitions)):
+        if not self._is_abandoned and self._listener.on_revoked(_numbers(partitions)):
             # Without such a call the partitions would go when this returns. With it the client keeps sending heartbeats
             # and commits until ``release``.
             consumer.incremental_assign([])
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._listener.on_lost(_numbers(partitions))
+        if not self._is_abandoned:
+            self._listener.on_lost(_numbers(partitions))
 
 
 def member_config(settings: GroupSettings) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""Finds a group consumer that gets no answer although Kafka answers other clients. Pure."""
+"""Decides when the Kafka client of a member is replaced, and when only a new process can help. Pure."""
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 
-_INTERVAL = 30.0
+INTERVAL = 30.0
 """Seconds without an answer until a new client asks, and between two questions. A member is answered every second."""
+_FENCES, _WITHIN = 3, 600.0
+"""So many times fenced within so many seconds: joining again does not help."""
 
 
 class Reaction(Enum):
@@ -21,21 +24,22 @@ class Reaction(Enum):
 class GroupWatch:
     """Times are by :func:`bridge.clock.monotonic`. Thread rule: one thread."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, interval: float = INTERVAL) -> None:
+        self._interval = interval
         self._quiet_since = self._asked_at = now
+        self._fenced_at: deque[float] = deque(maxlen=_FENCES)
         self._alive_since: float | None = None
         self._was_renewed = False
 
-    def answered(self) -> None:
-        """The group answered the consumer."""
-        self._alive_since, self._was_renewed = None, False
+    def answered(self, at: float) -> None:
+        """The group answered the consumer, or lists it as a member."""
+        self._quiet_since, self._alive_since, self._was_renewed = at, None, False
 
     def is_due(self, answered_at: float, now: float) -> bool:
         """Whether to ask Kafka with a new client. ``answered_at``: the last answer to the consumer."""
         if answered_at > self._quiet_since:
-            self._quiet_since = answered_at
-            self.answered()
-        return now - max(self._quiet_since, self._asked_at) >= _INTERVAL
+            self.answered(answered_at)
+        return now - max(self._quiet_since, self._asked_at) >= self._interval
 
     def asked(self, *, answers: bool, now: float) -> Reaction:
         """Kafka answered a new client, or not. After an outage, the consumer has time to recover by itself."""
@@ -50,3 +54,9 @@ class GroupWatch:
             self._was_renewed, self._alive_since = True, None
             return Reaction.RENEW
         return Reaction.NONE
+
+    def fenced(self, now: float) -> Reaction:
+        """The group fenced this process's name, and no other process that has it was found so far."""
+        self._fenced_at.append(now)
+        is_often = len(self._fenced_at) == _FENCES and now - self._fenced_at[0] < _WITHIN
+        return Reaction.END if is_often else Reaction.RENEW

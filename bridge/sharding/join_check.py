@@ -1,4 +1,4 @@
-"""The checks before a process joins its group, and the reason why it was fenced."""
+"""The checks before a process joins its group, for the first time or again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import BridgeError, FatalFault, SettingsError, Stopped, Unreachable
+from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.kafka.group import GroupDescription, GroupMember, look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
 from bridge.sharding.guarantees import GRACE, SILENCE, GuaranteeCheck, mixed
@@ -30,12 +30,15 @@ class DuplicateInstance:
     heartbeat distinguishes it from a live process, which must not be disturbed. Thread rule: one thread.
     """
 
-    def __init__(self, instance: str, session_timeout: float, now: float, is_dead: Callable[[str], bool]) -> None:
-        """``is_dead``: whether the process with this ``run`` is known to be dead."""
-        self._instance = instance
+    def __init__(
+        self, of: GroupSettings, instance: str, run: str, now: float, is_dead: Callable[[str], bool] = is_dead
+    ) -> None:
+        """``run`` is this process; ``is_dead``: whether the process with this ``run`` is known to be dead."""
+        self._instance, self._run = instance, run
         self._is_dead = is_dead
-        self._began = now
-        self._longest = session_timeout + GRACE
+        self._began = self._stable_since = now
+        self._session_timeout = of.session_timeout + GRACE
+        self._rebalance_timeout = of.max_poll_interval + GRACE
         self._first: dict[int, MemberMetadata] | None = None
 
     def is_gone(self, group: GroupDescription | None, members: Mapping[int, MemberMetadata], now: float) -> bool:
@@ -47,7 +50,8 @@ class DuplicateInstance:
         if self._first is None:
             self._first = same
         member = None if group is None else group.named(self._instance)
-        changed = [each for shard, each in same.items() if self._first.get(shard) != each]
+        # An earlier client of this process may still commit when it joins again.
+        changed = [each for shard, each in same.items() if each.run != self._run and self._first.get(shard) != each]
         if any(not each.has_left for each in changed):
             raise duplicate_error(self._instance, member, changed)
         if group is None:
@@ -63,16 +67,19 @@ class DuplicateInstance:
         own = [same[shard] for shard in member.shards if shard in same]
         if own and not self._may_be_alive(own):
             return True
-        waited = now - self._began
         if member.shards and is_stable:
-            return waited >= SILENCE
-        # Without shards it commits nothing, and during a rebalance it cannot. Only the coordinator's clock decides, and
-        # waiting costs little: no session of this name is bridged meanwhile.
-        if waited < self._longest:
-            return False
-        if not member.shards:
+            return now - self._began >= SILENCE
+        # Without shards it commits nothing, and during a rebalance it cannot. Only the coordinator's clocks decide: it
+        # keeps a dead member that waits for the others until the rebalance is over, and then for the session time-out.
+        # Waiting costs little: no session of this name is bridged meanwhile.
+        if not is_stable:
+            self._stable_since = now
+            is_over = now - self._began >= self._rebalance_timeout
+        else:
+            is_over = now - self._stable_since >= self._session_timeout
+        if is_over and not member.shards:
             raise duplicate_error(self._instance, member, same.values())
-        return True
+        return is_over
 
 
 def duplicate_error(instance: str, member: GroupMember | None, members: Iterable[MemberMetadata]) -> SettingsError:
@@ -84,23 +91,6 @@ def duplicate_error(instance: str, member: GroupMember | None, members: Iterable
         "instance",
         f"another process{owner}{host} runs under the name {instance}: give each process its own name, or stop that one"
         " first",
-    )
-
-
-def fenced_error(
-    instance: str, group: GroupDescription | None, others: Iterable[MemberMetadata], client_id: str
-) -> BridgeError:
-    """The error of a process that the group fenced: ``others`` are the live processes that own shards.
-
-    It blames another process only if one is found with this name: one that owns shards, or a member with another
-    ``client.id``, which contains the process id.
-    """
-    member = None if group is None else group.named(instance)
-    same = [each for each in others if each.instance == instance and not each.has_left]
-    if same or (member is not None and member.client_id != client_id):
-        return duplicate_error(instance, member, same)
-    return FatalFault(
-        f"Kafka: the group fenced the name {instance} although no other process with this name was found: start again"
     )
 
 
@@ -123,8 +113,8 @@ def foreign(group: str, others: Iterable[str], topic: str) -> SettingsError:
 class JoinCheck:
     """Looks at the group from outside, through a client that has not joined it. Thread rule: one thread; it waits."""
 
-    def __init__(self, settings: GroupSettings, consumer: GroupConsumer, guarantee: str) -> None:
-        self._settings, self._consumer, self._guarantee = settings, consumer, guarantee
+    def __init__(self, settings: GroupSettings, consumer: GroupConsumer, own: MemberMetadata) -> None:
+        self._settings, self._consumer, self._own = settings, consumer, own
 
     def wait(self, stopped: threading.Event, poll: Callable[[], None]) -> None:
         """Wait until this process may join, also while Kafka is away.
@@ -132,9 +122,9 @@ class JoinCheck:
         ``poll`` runs the client's callbacks meanwhile. Raises ``SettingsError`` when it may never join, ``Stopped``.
         """
         settings, began, duplicate = self._settings, monotonic(), None
-        guarantees = GuaranteeCheck(self._guarantee, settings.session_timeout, began, is_dead)
+        guarantees = GuaranteeCheck(self._own.guarantee, settings.session_timeout, began, is_dead)
         if settings.instance is not None:
-            duplicate = DuplicateInstance(settings.instance, settings.session_timeout, began, is_dead)
+            duplicate = DuplicateInstance(settings, settings.instance, self._own.run, began)
         while not self._may_join(duplicate, guarantees, began):
             poll()
             if stopped.wait(_INTERVAL):
@@ -156,21 +146,8 @@ class JoinCheck:
             raise foreign(settings.group, topics, settings.topic)
         found = guarantees.find(group, members, now)
         if isinstance(found, MemberMetadata):
-            raise mixed(settings.namespace, self._guarantee, found)
+            raise mixed(settings.namespace, self._own.guarantee, found)
         return found and (duplicate is None or duplicate.is_gone(group, members, now))
 
     def _group(self) -> GroupDescription | None:
         return look_at_group(self._settings.config, self._settings.group, self._settings.topic, _TIMEOUT)
-
-    def fenced(self, instance: str, run: str) -> BridgeError:
-        """The error that ends process ``run`` after the group fenced its name; names the process that has it now.
-
-        If no such process is found, this one may have fenced itself: on a slow machine the client can repeat a request
-        of its earlier membership after it joined again. A restart is right then, and it refuses a name that is in use.
-        """
-        try:
-            members, group = self._consumer.committed_metadata(_TIMEOUT), self._group()
-        except (Unreachable, SettingsError):
-            members, group = {}, None
-        others = [each for each in members.values() if each.run != run and not is_dead(each.run)]
-        return fenced_error(instance, group, others, str(self._settings.config.get("client.id")))

@@ -15,13 +15,13 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, FatalFault, Stopped
 from bridge.kafka.connection_failures import ClientErrors
-from bridge.kafka.group import look_at_group
+from bridge.kafka.group import GroupDescription, look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
-from bridge.sharding.group_watch import GroupWatch, Reaction
+from bridge.sharding.group_watch import INTERVAL, GroupWatch, Reaction
 from bridge.sharding.guarantees import earlier_with_other, mixed
 from bridge.sharding.join_check import JoinCheck
 from bridge.sharding.leases import Leases
-from bridge.sharding.proofs import Proofs
+from bridge.sharding.proofs import FRESH, Proofs
 from bridge.sharding.replica_registry import ReplicaRegistry
 
 log = get_logger("bridge.membership")
@@ -34,6 +34,8 @@ _LOOK_TIMEOUT = 2.0
 """Seconds for a new client to ask for the group: the loop's heartbeat waits meanwhile."""
 _READ_TIMEOUT = 0.5
 """Seconds that reading the committed metadata may take: nothing else happens meanwhile."""
+_CLOSE = 2.0
+"""Seconds that the close of a replaced client may take: without a name, the others get its shards then."""
 _LAST_COMMIT = 2.0
 """Seconds that the last commit of a graceful shutdown may take."""
 
@@ -45,8 +47,15 @@ class Membership:
     else that is public is for any thread.
     """
 
-    def __init__(self, settings: GroupSettings, metadata: MemberMetadata, heartbeat: Callable[[], None]) -> None:
-        """``heartbeat`` is called at every turn of the thread."""
+    def __init__(
+        self,
+        settings: GroupSettings,
+        metadata: MemberMetadata,
+        heartbeat: Callable[[], None],
+        new_consumer: Callable[..., GroupConsumer] = GroupConsumer,
+        watch_interval: float = INTERVAL,
+    ) -> None:
+        """``heartbeat`` is called at every turn of the thread; ``watch_interval``: of ``GroupWatch``, in seconds."""
         self.failure: BridgeError | None = None
         """Why membership has ended for good; all shards are lost, and the process ends."""
         self.bug: BaseException | None = None
@@ -59,7 +68,8 @@ class Membership:
         self.proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
         self.replicas = ReplicaRegistry()
         self._errors = ClientErrors(settings.config)
-        self._watch = GroupWatch(monotonic())
+        self._watch = GroupWatch(monotonic(), watch_interval)
+        self._new_consumer = new_consumer
         self._consumer: GroupConsumer
         self._leases: Leases
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
@@ -95,7 +105,7 @@ class Membership:
 
     def _run(self) -> None:
         try:
-            self._consumer = GroupConsumer(self._settings, self, self._errors)
+            self._consumer = self._new_consumer(self._settings, self, self._errors)
             self._participate()
         except Stopped:
             pass
@@ -111,8 +121,7 @@ class Membership:
 
     def _participate(self) -> None:
         try:
-            self._join_check.wait(self._stopped, self._poll)
-            self._consumer.subscribe()
+            self._join()
             while not self._stopped.is_set():
                 self._turn()
                 if self._is_renewal_wanted and not self._leases.is_releasing:
@@ -120,6 +129,10 @@ class Membership:
             self._release_all()
         finally:
             self._leave()
+
+    def _join(self) -> None:
+        JoinCheck(self._settings, self._consumer, self._metadata).wait(self._stopped, self._poll)
+        self._consumer.subscribe()
 
     def _turn(self) -> None:
         now = monotonic()
@@ -137,14 +150,20 @@ class Membership:
     def _renew(self) -> None:
         """Suspend all leases, as after a session time-out: they continue from memory once the group assigns them again.
 
-        Under a name that takes one request; without one, the others share the shards for a moment.
+        Under a name that takes one request; without one, the others share the shards for a moment. A process that
+        cannot prove that it was a member until now may have been replaced under its name: it checks that first, as at
+        its start, and ends if another one has the name.
         """
         self._is_renewal_wanted = False
+        is_proven = monotonic() - self.proofs.proven_at <= FRESH and self._consumer.fatal is None
         log.info("joining the group again with a new Kafka client", group=self._settings.group)
         self.on_lost(self._leases.owned)
-        self._consumer.close(())
-        self._consumer = GroupConsumer(self._settings, self, self._errors)
-        self._consumer.subscribe()
+        self._consumer.abandon(_CLOSE)
+        self._consumer = self._new_consumer(self._settings, self, self._errors, was_member=self.has_joined)
+        if is_proven:
+            self._consumer.subscribe()
+        else:
+            self._join()
 
     def _poll(self, timeout: float = 0.0) -> None:
         self._heartbeat()
@@ -159,19 +178,26 @@ class Membership:
 
     def _check_membership(self) -> None:
         if self._consumer.fatal is not None:
-            self._leases.lose(self._leases.owned)  # before anything that takes time
-            raise self._failure(self._consumer.fatal)
+            self.on_lost(self._leases.owned)  # before anything that takes time
+            if not self._is_renewal_wanted:
+                self._handle_fatal(self._consumer.fatal)
+            return
         # The client reports a loss, but not while it waits for shards that are being released.
         if self._consumer.take_expelled() and self._leases.is_releasing:
             self._leases.lose(self._leases.owned)
 
     def _check_answers(self, now: float) -> None:
         """Replace a client that gets no answer although Kafka answers others. Raises ``FatalFault``."""
-        if not self._leases.owned or not self._watch.is_due(self._consumer.answered_at, now):
-            return  # without shards nothing is committed
+        if not self._watch.is_due(self._consumer.answered_at, now):
+            return
         of = self._settings
         found = look_at_group(of.config, of.group, of.topic, _LOOK_TIMEOUT)
-        reaction = self._watch.asked(answers=found is not None, now=monotonic())
+        if found is not None and self._is_idle_in(found):
+            self._watch.answered(now)
+            return
+        # Without a coordinator the group is not listed, and a new client could not do better.
+        is_there = found is not None and found.exists
+        reaction = self._watch.asked(answers=is_there, now=monotonic())
         if reaction is Reaction.RENEW:
             log.error("the group does not answer this client, but another one: using a new client", group=of.group)
             self._is_renewal_wanted = True
@@ -189,14 +215,24 @@ class Membership:
             self._leases.lose(self._leases.owned)
             raise mixed(self._settings.namespace, self._metadata.guarantee, first)
 
-    def _failure(self, why: str) -> BridgeError:
-        if self._settings.instance is None:
-            return FatalFault(f"Kafka: the client of the consumer group failed: {why}")
-        return self._join_check.fenced(self._settings.instance, self._metadata.run)
+    def _is_idle_in(self, group: GroupDescription) -> bool:
+        """Whether this process is a member without shards, which commits nothing, or waits for a rebalance."""
+        member = group.of_client(str(self._settings.config.get("client.id", "")))
+        if member is None or self._leases.owned:
+            return False
+        return all(number >= self._settings.partitions for number in member.shards)
 
-    @property
-    def _join_check(self) -> JoinCheck:
-        return JoinCheck(self._settings, self._consumer, self._metadata.guarantee)
+    def _handle_fatal(self, why: str) -> None:
+        """Join again with a new client after the group fenced this process's name. Raises ``FatalFault``.
+
+        The client does not compare a late answer with its present membership: a request of a former member id of this
+        process that arrives after it joined again is answered with a fence, and so is a membership that a broker lost
+        with its disk (librdkafka issue 3437). If another process has the name, the check before the join finds it.
+        """
+        if self._settings.instance is None or self._watch.fenced(monotonic()) is Reaction.END:
+            raise FatalFault(f"Kafka: the client of the consumer group failed: {why}: start again")
+        log.warning("the group fenced this process's name: looking for its owner", group=self._settings.group)
+        self._is_renewal_wanted = True
 
     # The client's callbacks, in ``_poll`` and ``_commit``
 

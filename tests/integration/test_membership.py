@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from confluent_kafka import Consumer
 
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from bridge.errors import EXIT_OK, EXIT_SETTINGS
+from bridge.errors import EXIT_FATAL, EXIT_OK, EXIT_SETTINGS
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic, delete_topics
@@ -264,6 +265,63 @@ def named(scene: Scene) -> Names:
     return Names(group, stays, again, second, code, paused, duplicate)
 
 
+class Fence(NamedTuple):
+    """The result with a member whose name was fenced by a request that no process stands for any more."""
+
+    member: Process
+    fenced_at: float
+    code: int
+
+
+def fenced_by_nobody(scene: Scene) -> Fence:
+    group = scene.group("fence")
+    member = group.start("fenced", instance="pod-1")
+    member.wait_owns(len(SHARDS))
+    member.wait(lambda process: process.lines("proof"), "a proof")
+    fenced_at = monotonic()
+    _join_and_end(scene.kafka, group.topic, "pod-1")
+    member.wait(lambda process: process.lines("lost"), "the loss")
+    member.wait_owns(len(SHARDS))
+    back_at = monotonic()
+    member.wait(lambda process: process.proofs_between(back_at, monotonic()), "a proof after the fence")
+    member.send(signal.SIGTERM)
+    return Fence(member, fenced_at, member.ended())
+
+
+def _join_and_end(kafka: str, topic: str, instance: str) -> None:
+    """As an earlier client of the same process whose requests come late: the group has its member id, it is gone."""
+    config = {
+        "bootstrap.servers": kafka,
+        "group.id": f"{topic}.bridge",
+        "group.instance.id": instance,
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+    late = Consumer(config)
+    late.subscribe([topic])
+    wait_until(lambda: late.poll(0.05) or late.assignment(), what="the late request", interval=0)
+    late.close()
+
+
+class Stuck(NamedTuple):
+    """The result with members whose clients are stuck: the first one, and all of them."""
+
+    replaced: Process
+    given_up: Process
+    codes: list[int]
+
+
+def stuck_clients(scene: Scene) -> Stuck:
+    group = scene.group("stuck")
+    other = group.start("other")
+    other.wait_owns(len(SHARDS))
+    replaced = group.start("replaced", stuck=1, watch_interval=0.5)
+    given_up = group.start("given-up", stuck=9, watch_interval=0.5)
+    group.settled(other, replaced)
+    code = given_up.ended()
+    replaced.send(signal.SIGTERM)
+    return Stuck(replaced, given_up, [replaced.ended(), code])
+
+
 class Topics(NamedTuple):
     """The result with topics that change."""
 
@@ -289,7 +347,7 @@ def topics_changed(scene: Scene) -> Topics:
     return Topics(member, foreign, code, (gone_at, back_at))
 
 
-SCENARIOS = (joined_stopped_and_killed, paused_and_resumed, named, topics_changed)
+SCENARIOS = (joined_stopped_and_killed, paused_and_resumed, named, fenced_by_nobody, stuck_clients, topics_changed)
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +363,7 @@ def result_of(scenario: Callable[[Scene], Any]) -> Any:
     return pytest.fixture(scope="module")(lambda fleet: fleet[scenario.__name__].result())
 
 
-moves, pause, names, topics = map(result_of, SCENARIOS)
+moves, pause, names, fence, stuck, topics = map(result_of, SCENARIOS)
 
 
 def test_shards_of_a_member_that_leaves_move_immediately(moves: Moves) -> None:
@@ -362,6 +420,22 @@ def test_a_member_that_was_replaced_while_it_was_paused_loses_all_shards_and_end
     assert names.paused.lines("lost")
     assert f"pod-1:{names.duplicate.lines()[0].more['pid']}" in names.paused.failure
     assert names.duplicate.lines("lost") == []
+
+
+def test_a_member_that_was_fenced_although_nobody_has_its_name_joins_again(fence: Fence) -> None:
+    """It does not end: what it read waits in memory meanwhile."""
+    lost, back = fence.member.lines("lost")[-1], fence.member.lines("assigned")[-1]
+    print(f"back {back.at - fence.fenced_at:.1f} s after a late request fenced its name")
+    assert lost.at < back.at
+    assert fence.member.proofs_between(lost.at, back.at) == []
+    assert fence.code == EXIT_OK
+
+
+def test_a_client_that_the_group_does_not_list_is_replaced_and_then_given_up(stuck: Stuck) -> None:
+    """A stuck client loses its shards to the session time-out, so nothing else would notice it."""
+    assert stuck.codes == [EXIT_OK, EXIT_FATAL]
+    assert stuck.replaced.lines("assigned")
+    assert "answers no client of this process, but others" in stuck.given_up.failure
 
 
 def test_a_group_of_another_topic_is_refused(topics: Topics) -> None:

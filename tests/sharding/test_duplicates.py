@@ -11,13 +11,16 @@ from dataclasses import replace
 import pytest
 
 from bridge.core.records.member_metadata import MemberMetadata
-from bridge.errors import EXIT_FATAL, EXIT_SETTINGS, SettingsError
+from bridge.errors import SettingsError
 from bridge.kafka.group import GroupDescription, GroupMember
+from bridge.kafka.group_consumer import GroupSettings
 from bridge.sharding.guarantees import SILENCE
-from bridge.sharding.join_check import DuplicateInstance, fenced_error, foreign, foreign_topics
+from bridge.sharding.join_check import DuplicateInstance, foreign, foreign_topics
 from bridge.sharding.replica import is_dead, this_process
 
 SESSION = 6.0
+REBALANCE = 90.0
+OWN = "this process"
 TOPIC = "ns.checkpoints"
 OLD = MemberMetadata("pod-1:7", "pod-1", "run-a", "f1", "0.5", heartbeat=40)
 
@@ -32,7 +35,8 @@ def group(*members: GroupMember, is_stable: bool = True) -> GroupDescription:
 
 
 def joining(*dead: str) -> DuplicateInstance:
-    return DuplicateInstance("pod-1", SESSION, 0.0, lambda run: run in dead)
+    of = GroupSettings({}, "ns.bridge", TOPIC, 4, "pod-1", SESSION)
+    return DuplicateInstance(of, "pod-1", OWN, 0.0, lambda run: run in dead)
 
 
 @pytest.mark.parametrize("others", [(), (member(0, instance=None),), (member(0, instance="pod-2"),)])
@@ -75,8 +79,25 @@ def test_during_a_rebalance_a_live_process_may_be_silent() -> None:
     duplicate = joining()
     rebalancing = group(member(0), is_stable=False)
     assert not duplicate.is_gone(rebalancing, {0: OLD}, 0.0)
-    assert not duplicate.is_gone(rebalancing, {0: OLD}, SESSION)
-    assert duplicate.is_gone(rebalancing, {0: OLD}, SESSION + 1.0)
+    assert not duplicate.is_gone(rebalancing, {0: OLD}, REBALANCE)
+    assert duplicate.is_gone(rebalancing, {0: OLD}, REBALANCE + 1.0)
+
+
+def test_a_dead_member_that_waits_for_a_rebalance_is_no_duplicate() -> None:
+    """The coordinator keeps it until the others have joined, and then for the session time-out."""
+    duplicate = joining()
+    for now in (0.0, SESSION + 2.0, 30.0):
+        assert not duplicate.is_gone(group(member(), is_stable=False), {}, now)
+    assert not duplicate.is_gone(group(member()), {}, 30.0 + SESSION)
+    assert duplicate.is_gone(group(), {}, 30.0 + SESSION + 1.0)
+
+
+def test_a_late_commit_of_this_process_is_no_duplicate() -> None:
+    """It joins again with a new client, after its earlier one was fenced."""
+    duplicate, own = joining(), replace(OLD, run=OWN)
+    assert not duplicate.is_gone(group(member(0)), {0: own}, 0.0)
+    assert not duplicate.is_gone(group(member(0)), {0: own.at(41)}, 0.5)
+    assert duplicate.is_gone(group(member(0)), {0: own.at(41)}, SILENCE)
 
 
 def test_a_member_without_shards_is_alive_when_the_group_keeps_it_beyond_the_session_timeout() -> None:
@@ -103,25 +124,6 @@ def test_without_a_list_of_members_the_committed_metadata_decides() -> None:
     duplicate = joining()
     assert not duplicate.is_gone(None, {0: OLD}, 0.0)
     assert duplicate.is_gone(None, {0: OLD}, SILENCE)
-
-
-@pytest.mark.parametrize(
-    ("members", "others", "code"),
-    [
-        ((), [], EXIT_FATAL),
-        ((member(0),), [], EXIT_FATAL),  # with this process's client id: its own later membership
-        ((replace(member(0), client_id="mix-bridge pod-1:8"),), [], EXIT_SETTINGS),
-        ((member(0),), [OLD], EXIT_SETTINGS),
-        ((member(0),), [OLD.at(41, has_left=True)], EXIT_FATAL),
-        ((member(0, instance="pod-2"),), [replace(OLD, instance="pod-2")], EXIT_FATAL),
-    ],
-)
-def test_a_process_that_was_fenced_blames_another_process_only_if_it_finds_one(
-    members: tuple[GroupMember, ...], others: list[MemberMetadata], code: int
-) -> None:
-    """Otherwise its own earlier request may have fenced it; a restart checks the name."""
-    assert fenced_error("pod-1", group(*members), others, "").exit_code == code
-    assert fenced_error("pod-1", None, [], "").exit_code == EXIT_FATAL
 
 
 def test_members_that_share_another_topic_are_foreign() -> None:

@@ -37,3 +37,18 @@ def test_an_answer_to_the_new_client_begins_again() -> None:
         assert ask(watch, now, answers=True) is reaction
     for now, reaction in ((101, Reaction.NONE), (131, Reaction.RENEW)):
         assert ask(watch, now, answers=True, answered_at=70) is reaction
+
+
+def test_a_name_that_is_fenced_again_and_again_ends_the_process() -> None:
+    """Two processes that take it from each other would never end."""
+    watch = GroupWatch(0.0)
+    fences = [watch.fenced(now) for now in (0, 300, 700, 1000, 1100)]
+    assert fences == [*[Reaction.RENEW] * 4, Reaction.END]
+
+
+def test_a_member_without_shards_is_answered_by_the_list_of_members() -> None:
+    watch = GroupWatch(0.0)
+    assert ask(watch, 30, answers=True) is Reaction.NONE
+    watch.answered(60)
+    assert ask(watch, 60, answers=True) is None
+    assert ask(watch, 90, answers=True) is Reaction.NONE

@@ -21,7 +21,8 @@ import structlog
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.delivery.lease import Lease
-from bridge.kafka.group_consumer import GroupSettings
+from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+from bridge.sharding.group_watch import INTERVAL
 from bridge.sharding.leases import Leases
 from bridge.sharding.membership import Membership
 from bridge.sharding.replica import this_process
@@ -30,6 +31,13 @@ from tests.support.waiting import TIMEOUT, let_pass
 
 _POLL_INTERVAL = 0.02
 _PROOF_INTERVAL = 0.1
+
+
+class _Stuck(GroupConsumer):
+    """A client that never joins."""
+
+    def subscribe(self) -> None:
+        """Do nothing."""
 
 
 class Member:
@@ -50,8 +58,15 @@ class Member:
             orders["session_timeout"],
         )
         metadata = MemberMetadata(f"{instance or 'host'}:{os.getpid()}", instance, this_process(), "", "1")
-        self.membership = Membership(settings, metadata, lambda: None)
+        self._stuck = orders.get("stuck", 0)
+        interval = orders.get("watch_interval", INTERVAL)
+        self.membership = Membership(settings, metadata, lambda: None, self._new_consumer, interval)
         self._leases = Leases(self.membership.proofs, self._handle, settings.max_poll_interval / 3)
+
+    def _new_consumer(self, *of: Any, **more: Any) -> GroupConsumer:
+        """Create a client: the first ones are stuck if that was ordered."""
+        self._stuck -= 1
+        return GroupConsumer(*of, **more) if self._stuck < 0 else _Stuck(*of, **more)
 
     def _handle(self) -> None:
         """Called by the leases after each change, on the membership thread."""
