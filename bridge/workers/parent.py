@@ -37,6 +37,8 @@ _HANGS: Final = 30.0
 """Seconds without a good answer of ``/livez`` after which a worker that listened is killed."""
 _GRACE: Final = 5.0
 """Seconds beyond ``drain_timeout`` after which a worker that does not end is killed."""
+_STOPPED: Final = frozenset({EXIT_OK, -signal.SIGTERM})
+"""Exit codes of workers that stopped as asked: one that was still starting had no handler, and had read nothing."""
 _EXTENSION: Final = 30_000_000
 """Microseconds by which the service manager waits longer, each time."""
 
@@ -211,7 +213,7 @@ class Parent:
             codes.append(EXIT_FATAL)
         if code != EXIT_OK:
             return code
-        return EXIT_OK if all(each == EXIT_OK for each in codes) else EXIT_FATAL
+        return EXIT_OK if _STOPPED.issuperset(codes) else EXIT_FATAL
 
     def _reap_stopped(self) -> list[int]:
         codes = []

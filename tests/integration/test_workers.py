@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.notify_socket import NotifySocket
-from tests.support.process import Bridge, command
+from tests.support.process import MIX_BRIDGE, Bridge, command
 from tests.support.scene import settings, status, texts, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.waiting import let_pass, wait_until
@@ -17,6 +21,15 @@ SESSIONS = [f"s{number}" for number in range(8)]
 AWAY: dict[str, object] = {"kafka.bootstrap_servers": "127.0.0.1:9", "servers.local.url": "http://127.0.0.1:9"}
 TWO_AWAY = AWAY | {"start_timeout": 0, "workers": 2}
 """Neither Kafka nor the server is there, and two workers wait for them."""
+
+
+FIRST = ("unshare", "-rpf", "--mount-proc")
+"""Runs a program as the first process of its own process namespace."""
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it must reap, dead or alive."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def pids(bridge: Bridge) -> dict[int, int]:
@@ -99,6 +112,33 @@ def test_workers_that_cannot_run_end_the_parent(tmp_path: Path) -> None:
         assert not any(exists(pid) for pid in pids(bridge).values())
     with Bridge(tmp_path / "wrong", away | {"workers": "many"}).start(wait=False) as bridge:
         assert bridge.wait() == 78
+
+
+def test_a_stop_during_the_start_is_no_fault(tmp_path: Path) -> None:
+    """The workers have no handler for signals yet: that must not look like a shutdown that failed."""
+    with Bridge(tmp_path / "bridge", TWO_AWAY).start(wait=False) as bridge:
+        wait_until(lambda: len(pids(bridge)) == 2, 20, "two workers", 0.01)
+        assert bridge.terminate() == 0
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*FIRST, "true"], check=False).returncode != 0,
+    reason="needs the right to create process namespaces",
+)
+def test_it_works_as_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """It reaps the orphans of others, forwards signals, and leaves no process behind."""
+    orphan = ("sh", "-c", '(sleep 0.1 & echo $! >&2); exec "$@"', "sh")
+    with Bridge(tmp_path / "bridge", TWO_AWAY, program=(*FIRST, *orphan, *MIX_BRIDGE)).start() as bridge:
+        (first,) = children(bridge.pid)
+        for number in (1, 2):
+            wait_until(lambda each=number: f"worker-{each}:restore" in bridge.get("/readyz").text, 30, "both")  # type: ignore[misc]
+        wait_until(lambda: len(children(first)) == 2, 10, "the end of the orphan")
+        os.kill(first, signal.SIGHUP)
+        wait_until(lambda: bridge.log_text().count('"settings reloaded"') == 3, 20, "three reloads")
+        workers = children(first)
+        os.kill(first, signal.SIGTERM)
+        assert bridge.wait() == 0
+        assert not any(exists(pid) for pid in (first, *workers))
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
