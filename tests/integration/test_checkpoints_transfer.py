@@ -10,7 +10,7 @@ from bridge.core.identity import partition_of
 from tests.support.checkpoint_values import COMPACTED
 from tests.support.process import Bridge, command, shell
 from tests.support.repository import REPOSITORY
-from tests.support.scene import events, settings, started, texts, wait_acknowledged
+from tests.support.scene import events, settings, started, texts, wait_accepted, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of
 
@@ -57,7 +57,7 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
             feed.add(3)
         with started(tmp_path, after) as bridge:
             for name in NAMES:
-                wait_acknowledged(bridge, name, 3)
+                wait_accepted(kafka, namespace, name, 8)
             assert bridge.terminate() == 0
     for name in NAMES:
         assert texts(kafka, namespace, name) == [str(number) for number in range(1, 9)], "missing, or twice"

@@ -13,6 +13,7 @@ from tests.support.scene import (
     settings,
     started,
     texts,
+    wait_accepted,
     wait_acknowledged,
     wait_checkpoint,
     wait_logged,
@@ -76,7 +77,7 @@ def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, nam
             first = session(bridge, "a")["epoch"]
             feed.cut()
             wait_until(lambda: session(bridge, "a")["epoch"] > first, 10, "a new epoch")
-            wait_acknowledged(bridge, "a", 3)
+            wait_accepted(kafka, namespace, "a", 6)
             assert "mix_bridge_epochs_begun_total" in bridge.get("/metrics").text
             assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["0", *["2", None] * 3, "2", "0"]

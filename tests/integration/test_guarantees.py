@@ -19,7 +19,7 @@ from bridge.settings.naming import transactional_id
 from tests.fakes.membership import SoleOwner
 from tests.support.lifecycle import lifecycle
 from tests.support.process import Bridge, command
-from tests.support.scene import events, settings, texts, wait_acknowledged
+from tests.support.scene import events, settings, texts, wait_accepted, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, read_topic
 from tests.support.waiting import TIMEOUT
@@ -56,7 +56,7 @@ def test_a_rolling_change_is_refused_and_a_stop_of_all_replicas_changes_the_guar
             assert running.terminate() == 0
         with newer.start() as newer:
             feed.add(2)
-            wait_acknowledged(newer, "s", 2)
+            wait_accepted(kafka, namespace, "s", 7)
             assert newer.terminate() == 0
     assert texts(kafka, namespace, "s") == [str(number) for number in range(1, 8)]
     (resumed,) = [one for one in lifecycle(kafka, namespace, "s") if one.kind == "resumed" and one.new_epoch]

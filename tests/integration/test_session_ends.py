@@ -162,12 +162,10 @@ def test_faulty_sessions_do_not_affect_others(kafka: str, namespace: str, tmp_pa
             states = {one["session"]: (one["state"], one["last_error"]) for one in status(bridge)["sessions"]}
             assert states["good"] == ("streaming", None)
             assert states["malformed"] == ("streaming", None)
-            for each in ("500", "401", "429", "page", "garbage", "bad chunk", "flood"):
-                assert states[each][0] in {"waiting", "connecting", "waiting for the response head"}, (
-                    each,
-                    states[each],
-                )
+            for each in ("500", "401", "429", "page", "garbage", "flood"):
+                assert states[each][0] in {"waiting", "connecting", "waiting for the response head"}, states[each]
                 assert states[each][1], each
+            assert states["bad chunk"][1]  # between the head and the bad chunk it is streaming, for a moment
             assert "bug" not in bridge.log_text()
             assert bridge.get("/readyz").status == 503  # most sessions cannot connect
             assert bridge.terminate() == 0

@@ -87,6 +87,11 @@ def accepted(kafka: str, namespace: str, session_id: str, server: str = "local")
     return follow(events(kafka, namespace)).by_key().get(f"{server}/{session_id}", [])
 
 
+def wait_accepted(kafka: str, namespace: str, session_id: str, count: int) -> None:
+    """Return once a consumer sees this many events: an acknowledged number may be one of an older epoch."""
+    wait_until(lambda: len(accepted(kafka, namespace, session_id)) >= count, 20, f"{count} events of {session_id}", 0.1)
+
+
 def checkpoints(kafka: str, namespace: str) -> dict[str, list[dict[str, Any]]]:
     """Return every checkpoint record per key, in order; a tombstone is an empty one."""
     found: dict[str, list[dict[str, Any]]] = {}
