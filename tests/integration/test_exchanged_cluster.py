@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.support.broker import Broker, _cluster_id
+from tests.support.broker import Broker
+from tests.support.formatted import new_id
 from tests.support.scene import settings, started, wait_checkpoint
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import partitions_of
@@ -23,7 +24,7 @@ def test_another_cluster_behind_the_same_name_ends_the_process(
             wait_checkpoint(kafka, namespace, "a", lambda one: one["last_event_id"] == "5")
             private_broker.kill()
             shutil.rmtree(private_broker.data)
-            private_broker._join([private_broker.address], _cluster_id())
+            private_broker.format(new_id())
             private_broker.start()
             assert bridge.wait(TIMEOUT) == 75
             assert "another Kafka cluster answers behind kafka.bootstrap_servers" in bridge.log_text()

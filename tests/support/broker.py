@@ -5,23 +5,23 @@ A broker never outlives the process that started it (see ``tests.support.process
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import random
 import shutil
 import signal
 import socket
-import subprocess
-import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.support.archive import flags
-from tests.support.jars import HERE, classpath, java
+from tests.support.forked import Process
+from tests.support.formatted import format_data, new_id
+from tests.support.jars import HERE, TARGET, classpath, java
 from tests.support.processes import spawn
 from tests.support.waiting import TIMEOUT, wait_until
 
@@ -77,21 +77,33 @@ class _Address:
         self.controller_port = _free_port()
 
 
+_PORT_LOCKS = TARGET / "ports"
+_RESERVED: list[IO[str]] = []
+"""Locks on the ports of this process's brokers, also while these are down; the kernel releases them at its end."""
+
+
 def _free_port() -> int:
     for port in random.sample(_PORTS, 50):
-        with socket.socket() as probe:
-            # As the broker binds: otherwise a port with a connection in TIME_WAIT looks taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if _reserve(port):
             return port
     raise RuntimeError("50 random ports of the loopback interface are all taken")
 
 
-def _cluster_id() -> str:
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "a", 1)
+def _reserve(port: int) -> bool:
+    """Whether the port is free; then no other test process takes it while its broker is down."""
+    _PORT_LOCKS.mkdir(parents=True, exist_ok=True)
+    lock = (_PORT_LOCKS / str(port)).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with socket.socket() as probe:
+            # As the broker binds: otherwise a port with a connection in TIME_WAIT looks taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        lock.close()
+        return False
+    _RESERVED.append(lock)
+    return True
 
 
 class Broker:
@@ -112,7 +124,7 @@ class Broker:
     ) -> None:
         self._prepare(folder, _Address(1), properties or {}, jvm, heap)
         self._ports |= {protocol: _free_port() for protocol in listeners}
-        self._join([self.address], _cluster_id())
+        self._join([self.address], new_id())
 
     @classmethod
     def _of_cluster(cls, folder: Path, address: _Address, properties: Mapping[str, str], heap: str) -> Self:
@@ -129,7 +141,7 @@ class Broker:
         self._properties = properties
         self._ports = {"PLAINTEXT": address.client_port}
         self._java = [*jvm, f"-Xmx{heap}", "-Xms128m"]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def _join(self, quorum: Sequence[_Address], cluster_id: str) -> None:
@@ -158,10 +170,13 @@ class Broker:
             **self._properties,
         }
         self._settings.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
-        formatting = self._command("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", self._settings)
-        done = subprocess.run(formatting, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            raise RuntimeError(f"the broker's data folder could not be formatted:\n{done.stdout}{done.stderr}")
+        self.format(cluster_id)
+
+    def format(self, cluster_id: str) -> None:
+        """Prepare an empty data folder; another id than before makes it another cluster."""
+        topics = Path(self._properties.get("log.dirs", self._data))
+        metadata = Path(self._properties.get("metadata.log.dir", topics))
+        format_data(topics, metadata, cluster_id, self.address.node)
 
     @property
     def _settings(self) -> Path:
@@ -247,7 +262,7 @@ class Broker:
         self.kill()
         shutil.rmtree(self._data, ignore_errors=True)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Process:
         if self._process is None:
             raise RuntimeError("the broker does not run")
         return self._process
@@ -267,7 +282,7 @@ class Cluster:
         self.brokers = [
             Broker._of_cluster(folder / str(address.node), address, properties or {}, "384m") for address in addresses
         ]
-        cluster_id = _cluster_id()
+        cluster_id = new_id()
         for broker in self.brokers:
             broker._join(addresses, cluster_id)
 
