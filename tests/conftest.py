@@ -14,12 +14,16 @@ from hypothesis import settings
 
 from tests.support import record_names
 from tests.support.broker import Broker, Cluster
+from tests.support.processes import fork_from_now_on
 from tests.support.shared import shared_broker
 from tests.support.waiting import SCALE
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI") == "true":  # the same examples each time; `make test` elsewhere searches for new ones
     settings.load_profile("ci")
+
+if os.environ.get("TEST_FORK") != "0":
+    fork_from_now_on()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.forked import Process
 from tests.support.process import MIX_BRIDGE, environment
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
@@ -35,7 +35,7 @@ class RunSettings(NamedTuple):
 class Contender(NamedTuple):
     """One bridge. ``start`` returns its processes, which share the sessions."""
 
-    start: Callable[[RunSettings], list[subprocess.Popen[bytes]]]
+    start: Callable[[RunSettings], list[Process]]
     is_transactional: bool = False
     """The markers of its transactions use offsets in the topic too."""
 
@@ -43,7 +43,7 @@ class Contender(NamedTuple):
 Contenders = Mapping[str, Contender]
 
 
-def naive(run: RunSettings) -> list[subprocess.Popen[bytes]]:
+def naive(run: RunSettings) -> list[Process]:
     """Start the bridge that a user would write."""
     arguments = [run.url, run.bootstrap, run.topic, *run.sessions]
     command = [sys.executable, "-m", "tests.benchmarks.naive", *arguments]
@@ -52,7 +52,7 @@ def naive(run: RunSettings) -> list[subprocess.Popen[bytes]]:
 
 def ours(
     run: RunSettings, sources: Path = REPOSITORY, processes: int = 1, guarantee: str | None = None
-) -> list[subprocess.Popen[bytes]]:
+) -> list[Process]:
     """Start mix-bridge with its defaults: validation, envelope and checkpoints are on."""
     settings = {
         "namespace": run.namespace,

@@ -17,6 +17,7 @@ from tests.benchmarks.contenders import OWNER, Contender, RunSettings
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import Row
 from tests.support.broker import Broker
+from tests.support.forked import Process
 from tests.support.process import environment
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
@@ -77,7 +78,7 @@ def _is_shared(url: str, sessions: int, processes: int) -> bool:
 
 
 @contextmanager
-def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[Process, str]]:
     output = folder / f"server-{next(_serial)}"
     how = {
         "--port": 0,
@@ -109,7 +110,7 @@ def _call(address: str, body: dict[str, Any] | None = None, method: str | None =
         return json.loads(answer.read() or b"null")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     try:
         process.wait(TIMEOUT)
     except subprocess.TimeoutExpired:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from bridge.consumer import CONFIG, Events, FileStore
 from tests.consumer.records import record, send
 from tests.docs.examples import blocks_of
+from tests.support.forked import Process
 from tests.support.process import MIX_BRIDGE, Bridge
 from tests.support.processes import spawn
 from tests.support.scene import accepted, events, settings, started, wait_acknowledged
@@ -44,7 +44,7 @@ def program(kafka: str, topic: str, file: Path) -> str:
 
 
 @contextmanager
-def killed_afterwards(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def killed_afterwards(process: Process) -> Iterator[None]:
     """A process that gets kill -9 at the end of the block."""
     try:
         yield

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked import Process
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
 from tests.support.rule import understand
@@ -30,7 +31,7 @@ def mix() -> object:
         yield server
 
 
-def run(arguments: Sequence[object], variables: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+def run(arguments: Sequence[object], variables: Mapping[str, str], folder: Path) -> Process:
     """The installed command, in a folder and an environment of its own."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command: list[str | Path] = [COMMAND, *map(str, arguments)]
@@ -43,7 +44,7 @@ def events_of(kafka: str, namespace: str, count: int) -> set[str]:
     return {understand(record).key for record in events(kafka, namespace)}
 
 
-def terminated(process: subprocess.Popen[bytes]) -> int:
+def terminated(process: Process) -> int:
     """The exit code of a graceful shutdown."""
     process.terminate()
     return process.wait(TIMEOUT)

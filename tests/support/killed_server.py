@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from tests.fakes.faulty_feed import numbered
 from tests.fakes.raw_server import CHUNKED, answer, chunk
+from tests.support.forked import Process
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
 from tests.support.scripted_mix import listing
@@ -37,7 +37,7 @@ class KilledServer:
         self._arguments = [str(count), *sessions]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port: int = free.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def url(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 import urllib.parse
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bridge.simulator.server.journal import JournalEntry, read_journal
+from tests.support.forked import Process
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
 from tests.support.rule import Followed, Follower, follow
@@ -34,7 +34,7 @@ class MixServer:
         self.journal_path = folder / "journal.jsonl"
         self._folder = folder
         self._options = [str(option) for option in options]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.url = ""
 
     def __enter__(self) -> Self:

@@ -7,19 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
-from tests.support.processes import spawn
+from tests.support.forked import Process
+from tests.support.processes import spawn, start
 from tests.support.repository import REPOSITORY
 from tests.support.waiting import TIMEOUT, wait_until
 
 # The installed command's entry point, called in a way that needs no installation.
-MIX_BRIDGE = (sys.executable, "-c", "import sys; from bridge.cli import main; sys.exit(main())")
+MIX_BRIDGE = (sys.executable, "-m", "bridge")
 
 # The variables that an interpreter needs; the bridge gets no others from the environment of the tests.
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
@@ -78,7 +80,7 @@ class Bridge:
         self.log = folder / "bridge.log"
         self.stdout = folder / "bridge.stdout"
         self.settings = {"http.port": 0, "log.format": "json", **settings}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._log_start = 0
         self._port: int | None = None
 
@@ -181,7 +183,7 @@ class Bridge:
         if not self.running:
             raise RuntimeError(f"the bridge ended with {self.returncode}:\n{self.log_text()[-4000:]}")
 
-    def _last(self) -> subprocess.Popen[bytes]:
+    def _last(self) -> Process:
         assert self._process is not None, "it was never started"
         return self._process
 
@@ -196,15 +198,20 @@ def command(
     arguments: Sequence[str], settings: Mapping[str, object] | None = None, timeout: float = 2 * TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of ``mix-bridge`` to its end; return its output, its errors and its exit code."""
-    return subprocess.run(
-        [*MIX_BRIDGE, *arguments],
-        env=environment(settings or {}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    whole = [*MIX_BRIDGE, *arguments]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = start(whole, output, errors, environment(settings or {}), None)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        texts = [_text_of(file) for file in (output, errors)]
+    return subprocess.CompletedProcess(whole, code, *texts)
+
+
+def _text_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -212,7 +219,7 @@ def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.Comp
     program = folder / "bin" / "mix-bridge"
     if not program.exists():
         program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{MIX_BRIDGE[2]}" "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {" ".join(MIX_BRIDGE)} "$@"\n')
         program.chmod(0o755)
     variables = environment(chosen)
     variables["PATH"] = f"{program.parent}{os.pathsep}{variables['PATH']}"
