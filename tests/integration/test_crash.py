@@ -1,4 +1,7 @@
-"""kill -9 under load: nothing missing, nothing altered. ``make torture`` does the same many times."""
+"""kill -9 under load: nothing missing, nothing altered.
+
+``make torture`` does the same many times, and at random moments.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,9 @@ from tests.torture.kills import (
     IN_A_NEW_EPOCH,
     IN_THE_FLOW,
     killed_at_points,
-    killed_at_random,
     killed_in_new_epochs,
 )
 from tests.torture.run import LIGHT, Place
-
-
-def test_a_consumer_has_each_event_once_after_kills_at_random(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """In the attach, in the flow, after checkpoints and anywhere; repeats are no more than the crashes explain."""
-    killed_at_random(Place(tmp_path, kafka, namespace), 6, load=LIGHT)
 
 
 def test_a_consumer_has_each_event_once_after_kills_at_named_points(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The brokers of the tests: they start, are killed and come back, and their topics can be read."""
+"""The shared broker of the tests: its topics can be read, and it ends with its last user."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from confluent_kafka import Producer
 
-from tests.support.broker import Broker, Cluster, answering
+from tests.support.broker import answering
 from tests.support.repository import REPOSITORY
 from tests.support.topics import create_topic, end_offsets, partitions_of, read_topic
 from tests.support.waiting import TIMEOUT, wait_until
@@ -42,37 +41,6 @@ def test_a_missing_topic_is_empty_and_stays_missing(kafka: str, namespace: str) 
     """To read it does not create it."""
     assert read_topic(kafka, namespace) == []
     assert partitions_of(kafka, namespace) == []
-
-
-def test_a_killed_broker_comes_back_with_its_data(private_broker: Broker) -> None:
-    """After SIGKILL and a second start the acknowledged record is at the same address."""
-    create_topic(private_broker.bootstrap, "t")
-    produce(private_broker.bootstrap, "t", b"before")
-    private_broker.kill()
-    assert not private_broker.running
-    private_broker.start()
-    assert [record.value for record in read_topic(private_broker.bootstrap, "t")] == [b"before"]
-    private_broker.terminate()
-    private_broker.terminate()
-
-
-def test_a_paused_broker_answers_again_after_it_is_resumed(private_broker: Broker) -> None:
-    """Between SIGSTOP and SIGCONT it does not answer."""
-    private_broker.pause()
-    with pytest.raises(AssertionError, match="broker"):
-        answering(private_broker.bootstrap, deadline=0.1)
-    private_broker.resume()
-    answering(private_broker.bootstrap)
-
-
-def test_a_cluster_of_three_continues_without_one(private_cluster: Cluster) -> None:
-    """The leader of a partition is killed: another one leads and has the acknowledged record."""
-    create_topic(private_cluster.bootstrap, "t", config={"min.insync.replicas": "2"})
-    produce(private_cluster.bootstrap, "t", b"before")
-    leader = private_cluster.leader_of("t")
-    leader.kill()
-    produce(private_cluster.bootstrap, "t", b"after")
-    assert [record.value for record in read_topic(private_cluster.bootstrap, "t")] == [b"before", b"after"]
 
 
 def test_the_shared_broker_ends_with_its_last_user_even_if_that_one_is_killed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from bridge.clock import monotonic
 from tests.support.broker import Broker, Cluster
 from tests.support.waiting import wait_until
-from tests.torture.run import FULL, Figures, Load, Place, Run
+from tests.torture.run import Figures, Load, Place, Run
 
 Trouble = Callable[[Run, Broker], None]
 
@@ -51,13 +51,11 @@ def paused(least: float, most: float) -> Trouble:
     return trouble
 
 
-def in_trouble(  # noqa: PLR0913 - the faults, the place, the number and the load
-    folder: Path, namespace: str, troubles: Sequence[Trouble], times: int, done: str, *, load: Load = FULL
-) -> Figures:
-    """Inject each fault this number of times into one broker."""
+def in_trouble(folder: Path, namespace: str, troubles: Sequence[Trouble], times: int, done: str) -> Figures:
+    """Inject each fault this number of times into one broker; records whose outcome was unknown are stored once."""
     with (
         Broker(folder / "kafka") as broker,
-        Run(Place(folder, broker.bootstrap, namespace), load, _LONG_SESSION_TIMEOUT) as run,
+        Run(Place(folder, broker.bootstrap, namespace), more=_LONG_SESSION_TIMEOUT) as run,
     ):
         run.bridge.start().wait_ready()
         for _ in range(times):
@@ -65,18 +63,20 @@ def in_trouble(  # noqa: PLR0913 - the faults, the place, the number and the loa
                 trouble(run, broker)
         run.wait_flow()
         run.finish()
-        return run.prove(done, times * len(troubles))
+        figures = run.prove(done, times * len(troubles))
+        assert figures.repeats == 0
+        return figures
 
 
-def one_of_three_killed(folder: Path, namespace: str, times: int, *, load: Load = FULL) -> Figures:
+def one_of_three_killed(folder: Path, namespace: str, times: int) -> Figures:
     """Kill the leader of a partition each time; acknowledgements need two replicas, so the others continue."""
-    with _cluster(folder) as cluster, Run(Place(folder, cluster.bootstrap, namespace), load, _REPLICATED) as run:
+    with _cluster(folder) as cluster, Run(Place(folder, cluster.bootstrap, namespace), more=_REPLICATED) as run:
         run.bridge.start().wait_ready()
         for number in range(times):
             run.wait_flow()
             broker = cluster.leader_of(f"{namespace}.events", number % 2)
             broker.kill()
-            run.wait_flow(load.of_a_second)
+            run.wait_flow(run.load.of_a_second)
             broker.start(wait=False).wait_ready(3)
         run.finish()
         return run.prove("`kill -9` of one of three brokers (replication 3, min.insync 2)", times)

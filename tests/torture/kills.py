@@ -32,10 +32,10 @@ _ON_ITS_WAY = {"checkpoint_on_its_way": "checkpoint_sent", "epoch_on_its_way": "
 """The same points, with the signal some milliseconds later: the client sends after 5 ms."""
 
 
-def killed_at_random(place: Place, kills: int, *, load: Load = FULL) -> Figures:
+def killed_at_random(place: Place, kills: int) -> Figures:
     """Kill while attaching, while streaming, after a checkpoint and at any time after the start, in turn."""
     more = {"delivery.checkpoint_interval": CHECKPOINT_INTERVAL}
-    with Run(place, load, more) as run:
+    with Run(place, more=more) as run:
         moments = (_in_the_attach, _in_the_flow, _after_checkpoints, _at_any_time)
         for number in range(kills):
             moments[number % len(moments)](run)
@@ -45,7 +45,7 @@ def killed_at_random(place: Place, kills: int, *, load: Load = FULL) -> Figures:
         run.wait_flow()
         run.finish()
         figures = run.prove("`kill -9` at random moments", kills)
-    explained = kills * load.sessions * load.rate * (CHECKPOINT_INTERVAL + SLACK)
+    explained = kills * run.load.of_a_second * (CHECKPOINT_INTERVAL + SLACK)
     print(f"{figures.repeats} repeats, at most {explained:.0f} explained", file=sys.stderr)
     assert figures.repeats <= explained
     assert figures.dead_letters == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.broker import Broker
 from tests.support.network_proxy import BLACK_HOLE, CLEAR, HALF_OPEN, REFUSED, NetworkConditions, Proxy
 from tests.support.waiting import wait_until
-from tests.torture.run import FULL, Figures, Load, Place, Run
+from tests.torture.run import Figures, Place, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,26 @@ def spells(least: float, most: float) -> tuple[Spell, ...]:
     )
 
 
-def to_kafka(  # noqa: PLR0913 - the faults, the place, the number and the load
-    folder: Path, namespace: str, plan: Sequence[Spell], times: int, done: str, *, load: Load = FULL
-) -> Figures:
+def to_kafka(folder: Path, namespace: str, plan: Sequence[Spell], times: int, done: str) -> Figures:
     """Inject network faults between the bridge and its broker."""
     proxy = Proxy()
     broker = Broker(folder / "kafka", properties={"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
     proxy.upstream = broker.address.client_port
     # Requests time out within the spell, so that the client does not know their outcome.
     more = {"kafka.properties.socket.timeout.ms": "2000"}
-    with proxy, broker, Run(Place(folder, proxy.address, namespace), load, more) as run:
+    with proxy, broker, Run(Place(folder, proxy.address, namespace), more=more) as run:
         run.bridge.start().wait_ready()
         _end_and_recover(run, proxy, plan, times)
         run.finish()
-        return run.prove(done, times * len(plan))
+        figures = run.prove(done, times * len(plan))
+        assert figures.twice == 0
+        return figures
 
 
-def to_the_server(place: Place, plan: Sequence[Spell], times: int, done: str, *, load: Load = FULL) -> Figures:
+def to_the_server(place: Place, plan: Sequence[Spell], times: int, done: str) -> Figures:
     """Inject network faults between the bridge and the server."""
     more = {"servers.local.read_timeout": "1s", "servers.local.connect_timeout": "1s"}
-    with Proxy() as proxy, Run(place, load, more, proxy) as run:
+    with Proxy() as proxy, Run(place, more=more, through=proxy) as run:
         run.bridge.start().wait_ready()
         _end_and_recover(run, proxy, plan, times)
         run.finish()

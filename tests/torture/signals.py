@@ -40,7 +40,9 @@ def stopped_at_points(place: Place, times: int, *, load: Load = FULL) -> Figures
         run.bridge_with().start().wait_ready()
         run.finish()
         done = "SIGTERM while streaming, in a restore, a checkpoint, a new epoch"
-        return run.prove(done, times * len((*IN_THE_FLOW, *IN_A_NEW_EPOCH)), new_epochs=True)
+        figures = run.prove(done, times * len((*IN_THE_FLOW, *IN_A_NEW_EPOCH)), new_epochs=True)
+        assert (figures.repeats, figures.twice) == (0, 0)
+        return figures
 
 
 def _stop_at(run: Run, point: str, more: dict[str, object]) -> None:
@@ -55,10 +57,10 @@ def _stream_and_stop(run: Run, more: dict[str, object]) -> None:
     assert run.bridge.terminate() == 0
 
 
-def stopped_without_a_server(place: Place, times: int, *, load: Load = FULL) -> Figures:
+def stopped_without_a_server(place: Place, times: int) -> Figures:
     """SIGTERM while connecting to a server that does not answer, and during the back-off."""
     more = {"servers.local.reconnect_min": "30s", "servers.local.reconnect_max": "60s"}
-    with Proxy() as proxy, Run(place, load, more, proxy) as run:
+    with Proxy() as proxy, Run(place, more=more, through=proxy) as run:
         run.bridge.start().wait_ready()
         run.wait_flow()
         assert run.bridge.terminate() == 0
@@ -86,10 +88,10 @@ def _stop_in_state(run: Run, proxy: Proxy, conditions: NetworkConditions, state:
     proxy.cut()
 
 
-def stopped_without_kafka(folder: Path, namespace: str, times: int, *, load: Load = FULL) -> Figures:
+def stopped_without_kafka(folder: Path, namespace: str, times: int) -> Figures:
     """SIGTERM with a full window and a paused Kafka: exit 75 after ``drain_timeout``; two SIGTERM: immediately."""
     more = {"delivery.max_in_flight": _WINDOW}
-    with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace), load, more) as run:
+    with Broker(folder / "kafka") as broker, Run(Place(folder, broker.bootstrap, namespace), more=more) as run:
         for _ in range(times):
             for drain_timeout, signals in (("1s", 1), ("60s", 2)):
                 run.bridge_with({"delivery.drain_timeout": drain_timeout}).start().wait_ready()
@@ -123,9 +125,9 @@ def _stops_reading(run: Run) -> bool:
     return {one["state"] for one in status(run.bridge)["sessions"]} == {"stopped"}
 
 
-def frozen(place: Place, times: int, short: float, long: float, *, load: Load = FULL) -> Figures:
+def frozen(place: Place, times: int, short: float, long: float) -> Figures:
     """SIGSTOP and SIGCONT: for a moment, and for longer than the limit of a stall."""
-    with Run(place, load) as run:
+    with Run(place) as run:
         run.bridge.start().wait_ready()
         for _ in range(times):
             for seconds in (short, long):
@@ -138,12 +140,12 @@ def frozen(place: Place, times: int, short: float, long: float, *, load: Load = 
         return run.prove(f"SIGSTOP for {short:g} s and for {long:g} s, then SIGCONT", 2 * times)
 
 
-def clock_set_back(place: Place, times: int, *, load: Load = FULL) -> Figures:
+def clock_set_back(place: Place, times: int) -> Figures:
     """Set the wall clock of the running bridge back by an hour and by a year; begin a new epoch in between."""
     clock = place.folder / "clock"
     place.folder.mkdir(parents=True, exist_ok=True)
     _set(clock, 0)
-    with Run(place, load, numbering(0)) as run:
+    with Run(place, more=numbering(0)) as run:
         for number in range(times):
             run.dying("--clock", clock, more=numbering(number % 2)).start().wait_ready()
             wait_all_flow(run)
