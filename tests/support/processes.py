@@ -53,7 +53,7 @@ def start(
     command: Sequence[str], stdout: IO[bytes], stderr: IO[bytes], env: Mapping[str, str] | None, cwd: Path | None
 ) -> Process:
     """Start ``command``; the kernel kills it when this process ends."""
-    module = FORKED.get(tuple(command[:3])) if _FORK.is_set() else None
+    module = FORKED.get(tuple(command[:3])) if _FORK.is_set() and not _configures_python(env or os.environ) else None
 
     def start() -> Process:
         if module is None:
@@ -72,6 +72,11 @@ def start(
     with _LOCK:
         spawner = _spawner()
     return spawner.submit(start).result()
+
+
+def _configures_python(env: Mapping[str, str]) -> bool:
+    """Whether a variable such as PYTHONIOENCODING works at the start of an interpreter only."""
+    return any(name.startswith("PYTHON") and name != "PYTHONPATH" for name in env)
 
 
 def spawn(
