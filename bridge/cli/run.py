@@ -63,7 +63,7 @@ def _run(load: Callable[[], Loaded], worker_port_fd: int | None) -> int:
         from bridge.daemon.service import Notify
         from bridge.workers.process import end_with_parent, tell_port
 
-        end_with_parent()
+        end_with_parent(worker_port_fd)
         return run_daemon(reloading, Notify(None), partial(tell_port, worker_port_fd))
     if reloading.loaded.settings.workers > 1:
         from bridge.workers.parent import run as run_workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,12 +37,13 @@ def tell_port(port_fd: int, port: int) -> None:
         os.close(port_fd)
 
 
-def end_with_parent() -> None:
-    """In a worker: shut down gracefully when the parent ends, also when it is killed."""
-    parent = os.getppid()
+def end_with_parent(port_fd: int) -> None:
+    """In a worker: shut down gracefully when the parent ends, also when it is killed, or was before this call."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-    if os.getppid() != parent:  # it ended a moment ago
+    pipe = select.poll()
+    pipe.register(port_fd, 0)
+    if pipe.poll(0):  # an error: nobody can read the pipe
         os.kill(os.getpid(), signal.SIGTERM)
 
 
