@@ -16,6 +16,7 @@ from bridge.settings.server import ServerSettings
 from bridge.settings.values import (
     DURATION,
     JSON_LIST,
+    JSON_NAME,
     LIST,
     LOWER,
     NOT_EMPTY,
@@ -236,6 +237,7 @@ class Settings(BaseSettings):
         TEXT,
         NOT_EMPTY,
         AfterValidator(checks.namespace),
+        JSON_NAME,
         Allowed("1 to 200 of the characters a-z A-Z 0-9 . _ -"),
     ] = "mix"
     """Prefix of the default topic names, of the consumer group (`<namespace>.bridge`) and of the transactional ids.
@@ -246,6 +248,7 @@ class Settings(BaseSettings):
             TEXT,
             NOT_EMPTY,
             AfterValidator(checks.instance),
+            JSON_NAME,
             Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
         ]
     ] = Field(None, examples=["bridge-0"])
@@ -256,7 +259,9 @@ class Settings(BaseSettings):
     the sessions as replicas do, under the names `<instance>-1`, `<instance>-2`, ..., behind one HTTP endpoint."""
     start_timeout: Annotated[float, Field(ge=0, le=604_800), DURATION] = 60.0
     """If Kafka, or every server, is unreachable for this long at start, the exit code is 69; `0`: no limit."""
-    servers: dict[str, ServerSettings] = Field({})
+    servers: dict[str, ServerSettings] = Field(
+        {}, json_schema_extra={"propertyNames": {"pattern": "^[a-z0-9]+([_-][a-z0-9]+)*$"}}
+    )
     """Servers by name."""
     kafka: KafkaSettings = KafkaSettings()
     """Kafka."""

@@ -82,8 +82,8 @@ def as_schema() -> dict[str, Any]:
         if not key.open:
             _describe(_property(schema, key.path), key)
     for each in (each for table in (schema, *schema["$defs"].values()) for each in table["properties"].values()):
-        # The defaults of a table are those of its keys, and no source can give null.
-        if "$ref" in each or each.get("default", each) is None:
+        # The defaults of a table are those of its keys; null and the empty text mean that a setting is not given.
+        if "$ref" in each or each.get("default", ...) in (None, ""):
             each.pop("default", None)
         each["description"] = " ".join(each.get("description", "").split())
     head = {"$schema": GenerateJsonSchema.schema_dialect, "$id": _SCHEMA_ID, "title": "Settings of mix-bridge"}

@@ -53,7 +53,8 @@ class Quantity:
     allowed: str
     parse: Callable[[str], float]
     show: Callable[[Any], str]
-    json_schema: list[dict[str, Any]]
+    pattern: str
+    """Of the text in the JSON Schema: ECMA 262, which editors use."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's protocol
         """Parse the text, then validate the number."""
@@ -62,8 +63,8 @@ class Quantity:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """The schema of the text."""
-        return {"anyOf": self.json_schema}
+        """The schema of a plain number with its bounds, or of the text."""
+        return {"anyOf": [handler(schema), {"type": "string", "pattern": self.pattern}]}
 
     def _read(self, value: object) -> float:
         return self.parse("" if isinstance(value, bool) else as_text(value))
@@ -183,15 +184,16 @@ DURATION = Quantity(
     "a duration such as 500ms, 10s, 2m, 24h, 7d or plain seconds",
     parse_duration,
     format_duration,
-    [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)?$"}],
+    r"^\d+(\.\d+)?(ms|s|m|h|d)?$",
 )
 SIZE = Quantity(
     "a size such as 64KiB, 1MiB or plain bytes",
     parse_size,
     format_size,
-    [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$"}],
+    "^[0-9]+(B|KiB|MiB|GiB)?$",
 )
 
+JSON_NAME = WithJsonSchema({"type": "string", "pattern": "^[a-zA-Z0-9._-]+$"})
 _JSON_TEXT = WithJsonSchema({"type": "string"})
 _JSON_SECRET = WithJsonSchema({"type": "string", "writeOnly": True})
 _JSON_ADDRESS = WithJsonSchema({"type": "string", "pattern": "^https?://"})
@@ -210,7 +212,12 @@ AnyDuration = Annotated[float, Field(ge=0.001, le=86_400), DURATION]
 FilePath = Annotated[Path, BeforeValidator(_file_path), _JSON_TEXT, Allowed("the path of a readable file")]
 PrintableText = Annotated[str, TEXT, AfterValidator(checks.any_text), _PRINTABLE]
 TopicName = Annotated[
-    str, TEXT, NOT_EMPTY, AfterValidator(checks.topic), Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -")
+    str,
+    TEXT,
+    NOT_EMPTY,
+    AfterValidator(checks.topic),
+    JSON_NAME,
+    Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
 ]
 Brokers = Annotated[
     str, BeforeValidator(_brokers), JSON_LIST, Allowed("a list (JSON or commas) of host:port, none twice")
