@@ -18,6 +18,9 @@ def fail_together(place: Place) -> None:
     """All fail at each attempt for a minute; AssertionError names a second with too many lines."""
     sessions = [f"s{number}" for number in range(_OF_A_SERVER)]
     more = {"start_timeout": 0, "servers.local.sessions": sessions, "servers.local.discover": False} | {
+        # As by default: with the short back-off of the tests, the retries leave no connect to the sessions that start.
+        "servers.local.reconnect_min": "500ms",
+        "servers.local.reconnect_max": "60s",
         "servers.other.url": "http://127.0.0.1:9",
         "servers.other.sessions": sessions,
         "servers.other.discover": False,
