@@ -16,7 +16,6 @@ from bridge.settings.server import ServerSettings
 from bridge.settings.values import (
     DURATION,
     JSON_LIST,
-    JSON_NAME,
     LIST,
     LOWER,
     NOT_EMPTY,
@@ -31,6 +30,8 @@ from bridge.settings.values import (
     FilePath,
     Flag,
     Group,
+    Instance,
+    Namespace,
     OrNone,
     Password,
     PrintableText,
@@ -232,26 +233,10 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False, use_attribute_docstrings=True
     )
 
-    namespace: Annotated[
-        str,
-        TEXT,
-        NOT_EMPTY,
-        AfterValidator(checks.namespace),
-        JSON_NAME,
-        Allowed("1 to 200 of the characters a-z A-Z 0-9 . _ -"),
-    ] = "mix"
+    namespace: Namespace = "mix"
     """Prefix of the default topic names, of the consumer group (`<namespace>.bridge`) and of the transactional ids.
     All replicas of a namespace must have the same servers."""
-    instance: OrNone[
-        Annotated[
-            str,
-            TEXT,
-            NOT_EMPTY,
-            AfterValidator(checks.instance),
-            JSON_NAME,
-            Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
-        ]
-    ] = Field(None, examples=["bridge-0"])
+    instance: OrNone[Instance] = Field(None, examples=["bridge-0"])
     """Stable and unique name of this replica (host, pod); a replica that restarts under the same name gets its shards
     back immediately."""
     workers: Workers = 1

@@ -193,7 +193,7 @@ SIZE = Quantity(
     "^[0-9]+(B|KiB|MiB|GiB)?$",
 )
 
-JSON_NAME = WithJsonSchema({"type": "string", "pattern": "^[a-zA-Z0-9._-]+$"})
+_JSON_NAME = WithJsonSchema({"type": "string", "pattern": "^[a-zA-Z0-9._-]+$"})
 _JSON_TEXT = WithJsonSchema({"type": "string"})
 _JSON_SECRET = WithJsonSchema({"type": "string", "writeOnly": True})
 _JSON_ADDRESS = WithJsonSchema({"type": "string", "pattern": "^https?://"})
@@ -211,12 +211,28 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 AnyDuration = Annotated[float, Field(ge=0.001, le=86_400), DURATION]
 FilePath = Annotated[Path, BeforeValidator(_file_path), _JSON_TEXT, Allowed("the path of a readable file")]
 PrintableText = Annotated[str, TEXT, AfterValidator(checks.any_text), _PRINTABLE]
+Namespace = Annotated[
+    str,
+    TEXT,
+    NOT_EMPTY,
+    AfterValidator(checks.namespace),
+    _JSON_NAME,
+    Allowed("1 to 200 of the characters a-z A-Z 0-9 . _ -"),
+]
+Instance = Annotated[
+    str,
+    TEXT,
+    NOT_EMPTY,
+    AfterValidator(checks.instance),
+    _JSON_NAME,
+    Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
+]
 TopicName = Annotated[
     str,
     TEXT,
     NOT_EMPTY,
     AfterValidator(checks.topic),
-    JSON_NAME,
+    _JSON_NAME,
     Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
 ]
 Brokers = Annotated[
