@@ -129,6 +129,9 @@ def test_warnings_count_with_strict(settings: dict[str, object], tmp_path: Path)
     [
         (["--only", "kafka,nothing"], 2, "'nothing' is not a part; allowed: settings, files, kafka"),
         (["--offline", "--only", "topics,kafka"], 2, "topics cannot be checked with --offline"),
+        (["--offline", "--probe", "local/a"], 2, "cannot be used with --offline"),
+        (["--probe", "nowhere/a"], 2, "'nowhere' is not a server of the settings; there are: local"),
+        (["--probe", "local"], 2, "'local' is not SERVER/SESSION"),
         (["--offline", "--only", "kafka,servers", "--json"], 0, ""),
     ],
 )
