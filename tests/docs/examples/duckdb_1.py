@@ -8,7 +8,7 @@ from bridge.consumer import CONFIG, NotAnEvent, event_of_message
 database = sqlite3.connect("mix.sqlite")
 database.execute(
     "CREATE TABLE IF NOT EXISTS records (topic TEXT, partition INTEGER, position INTEGER, session TEXT, type TEXT,"
-    " sequence TEXT, replayed INTEGER, time TEXT, data TEXT, PRIMARY KEY (topic, partition, position))"
+    " sequence TEXT, replayed BOOLEAN, time TEXT, data TEXT, PRIMARY KEY (topic, partition, position))"
 )
 consumer = Consumer({"bootstrap.servers": "localhost:9092", "group.id": "one-analysis", **CONFIG})
 consumer.subscribe(["mix.events"])
