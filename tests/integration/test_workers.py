@@ -23,7 +23,7 @@ TWO_AWAY = AWAY | {"start_timeout": 0, "workers": 2}
 """Neither Kafka nor the server is there, and two workers wait for them."""
 
 
-FIRST = ("unshare", "-rpf", "--mount-proc")
+FIRST = ("unshare", "-rpf", "--kill-child", "--mount-proc")
 """Runs a program as the first process of its own process namespace."""
 
 
