@@ -84,6 +84,16 @@ def test_a_name_that_is_not_described_is_found(topic: str, made: Any, name: str)
     assert name in set(found) - described()
 
 
+@pytest.mark.parametrize("name", ["exactly_once", "forgotten", "claim"])
+def test_records_of_the_bridges_own_are_looked_at_too(name: str) -> None:
+    """Their key, every member, and the headers of a tombstone."""
+    value = b'{"version":1,"later":2}' if name == "exactly_once" else b'{"version":1,"term":1,"nonce":"a","later":2}'
+    found = set(names("x.checkpoints", f"#{name}".encode(), value, [("bridge.other", b"1")]))
+    assert found - described() == {"later", "bridge.other"}
+    assert f"#{name}" in found
+    assert list(names("x.checkpoints", b"local/a", None, [("bridge.term", b"1")])) == ["bridge.term"]
+
+
 # CloudEvents' own SDK
 
 

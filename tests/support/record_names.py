@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from bridge.consumer.envelope import split
+from bridge.core.records.claim import EXACTLY_ONCE_KEY
 from tests.support.repository import REPOSITORY
 
 undescribed: set[str] = set()
@@ -38,6 +39,7 @@ def names(
     """The names of a record: headers, members, and a lifecycle record's reason and kind."""
     if topic.endswith(".checkpoints"):
         yield from _checkpoint(key or b"", value or b"")
+        yield from (name for name, _ in headers)
         return
     by_name = dict(headers)
     is_ours = (value or b"").startswith(_OWN) or (by_name.get("ce_source") or b"").startswith(b"/mix/")
@@ -60,7 +62,8 @@ def _checkpoint(key: bytes, value: bytes) -> Iterator[str]:
         members: Any = json.loads(value)
     except ValueError:
         return
-    if isinstance(members, dict) and members.get("version") == 1 and {"term", "nonce"} & set(members):
+    is_ours = key == EXACTLY_ONCE_KEY or (isinstance(members, dict) and bool({"term", "nonce"} & set(members)))
+    if isinstance(members, dict) and members.get("version") == 1 and is_ours:
         yield from _names_in(members)
         if key.startswith(b"#"):
             yield key.decode()
