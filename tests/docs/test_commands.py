@@ -61,10 +61,15 @@ def test_the_readme_names_the_targets_people_need() -> None:
     assert called >= {"demo", "test", "check", "format", "bench", "wheel"}
 
 
-def test_the_first_command_of_the_readme_is_the_demo() -> None:
-    """It needs neither Kafka nor a Mix server."""
-    first = next(block for block in blocks("sh") if block.page.name == "README.md")
-    assert first.text == 'make demo ARGS="--for 10s"\n'
+def test_the_readme_is_in_the_order_in_which_people_need_it() -> None:
+    """The demo comes right after the installation: it needs neither Kafka nor a Mix server."""
+    readme = (REPOSITORY / "README.md").read_text()
+    order = ["What it does", "Install", "Try it", "Configure", "Run", "Consume", "Guarantees", "When not to use it"]
+    headings = [line.removeprefix("## ") for line in readme.splitlines() if line.startswith("## ")]
+    assert headings == [*order, "Documentation", "Contributing"]
+    assert len(readme.splitlines()) <= 130
+    _, demo, *_ = (block for block in blocks("sh") if block.page.name == "README.md")
+    assert demo.text == 'make demo ARGS="--for 10s"\n'
 
 
 def test_every_python_module_of_a_page_exists() -> None:

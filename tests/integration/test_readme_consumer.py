@@ -94,13 +94,3 @@ def record(number: int, *, is_replayed: bool) -> bytes:
 def printed(said: Path) -> list[str]:
     """The whole lines the example has printed."""
     return said.read_text().splitlines() if said.exists() else []
-
-
-def test_the_readmes_record_is_one_that_the_consumer_understands() -> None:
-    """The example of a record is JSON with all that the rule and the consumer look at."""
-    text = (REPOSITORY / "README.md").read_text()
-    (record,) = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-    assert record["id"] == record["sequence"]
-    assert re.fullmatch(f"{record['epoch']}:[0-9]{{12}}", record["sequence"])
-    assert len(record["epoch"]) == 10
-    assert {"subject", "type", "data", "source", "time", "sseid"} <= set(record)
