@@ -20,6 +20,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 LIFECYCLE = "mix.bridge.session."
 """Prefix of the CloudEvents type of lifecycle records."""
+_VERSION = "1.0"
 _STRUCTURED = b"application/cloudevents+json"
 _EPOCH, _NUMBER = re.compile("[0-9]{10}", re.ASCII), re.compile("[0-9]{1,12}", re.ASCII)
 
@@ -105,6 +106,8 @@ def _attributes(value: bytes, headers: Mapping[str, bytes]) -> tuple[Mapping[str
 
 
 def _event(where: Where, key: tuple[str, str], attributes: Mapping[str, Any], data: bytes, type_prefix: str) -> Event:
+    if attributes.get("specversion", _VERSION) != _VERSION:
+        raise NotAnEvent(f"it is no CloudEvent of version {_VERSION}")
     epoch, sequence = _sequence(attributes["epoch"], attributes["sequence"])
     event_id, kind, sse_id = attributes.get("id", sequence), attributes["type"], attributes.get("sseid")
     is_lifecycle = event_id.startswith(f"{sequence}:") and kind.startswith(LIFECYCLE)

@@ -156,6 +156,8 @@ def test_a_record_without_a_time_has_kafkas() -> None:
         (b"demo/a", json.dumps(ENVELOPE).encode(), None),
         (b"demo/a", None, STRUCTURED),
         (b"demo/a", b"{}", [("bridge.reason", b"schema")]),
+        (b"demo/a", json.dumps({**ENVELOPE, "specversion": "2.0"}).encode(), STRUCTURED),
+        (b"demo/a", b"{}", [*record(format_="binary").headers, ("ce_specversion", b"2.0")]),
         (b"demo/a", b"{}", [("ce_specversion", None)]),
         (b"demo/a", b"{}", [("ce_specversion", b"1.0"), ("ce_epoch", b"\xff"), ("ce_sequence", b"1")]),
     ],

@@ -96,6 +96,8 @@ def test_headers_mark_replayed_records_and_dead_letters(prefix: str, sequence: b
         (b'{"sequence":"1:1:2","epoch":"1"}', STRUCTURED),
         (b'{"sequence":"1:","epoch":"1"}', STRUCTURED),
         (b'{"sequence":":2","epoch":""}', STRUCTURED),
+        (b'{"specversion":"2.0","sequence":"1:2","epoch":"1"}', STRUCTURED),
+        (b"", [("ce_specversion", b"2.0"), ("ce_epoch", b"1"), ("ce_sequence", b"1")]),
         (b"", [("bridge.epoch", b"1"), ("bridge.sequence", b"x")]),
         (b"", [("bridge.epoch", b"1"), ("bridge.sequence", b"2:1")]),
         (b"", [("bridge.epoch", b"\xff"), ("bridge.sequence", b"\xff:1")]),

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from bridge.core.records.headers import epoch_text, sequence_text
 
+_VERSION = "1.0"
+"""Of CloudEvents: what the attributes of another one mean is not known."""
 _STRUCTURED = b"application/cloudevents+json"
 _OWN_START = b'{"specversion":"1.0","source":"/mix/'
 # As `formats.structured` writes them. Inside a JSON string a quote is escaped, so these cannot be part of a value.
@@ -49,6 +51,8 @@ def number_of(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) 
     if (named.get("content-type") or b"").startswith(_STRUCTURED):
         return _of_envelope(value)
     start = "ce_" if "ce_specversion" in named else "bridge."
+    if start == "ce_" and named["ce_specversion"] != _VERSION.encode():
+        return None
     number = number_in(named.get(f"{start}epoch"), named.get(f"{start}sequence"))
     if number is None or not number.sequence:
         return None
@@ -79,7 +83,7 @@ def _members(value: bytes) -> Mapping[str, Any]:
 
 def _of_members(members: Mapping[str, Any]) -> NumberedRecord | None:
     number = number_in(members.get("epoch"), members.get("sequence"))
-    if number is None or not number.sequence:
+    if number is None or not number.sequence or members.get("specversion", _VERSION) != _VERSION:
         return None
     return NumberedRecord(*number, members.get("replayed") in (True, "true"), dead_letter=False)
 
