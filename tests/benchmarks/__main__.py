@@ -1,7 +1,8 @@
 """How fast it is, on a real Kafka: ``make bench``, ``make bench ARGS=--quick``, ``make bench ARGS="--part latency"``.
 
-Three parts: beside a naive bridge; both guarantees, each by one process and by two; the latency of both. Rounds
-alternate between those that are compared, so that a machine that gets slower or quicker meanwhile does it to all.
+Four parts: beside a naive bridge; both guarantees, each by one process and by two; one process and two workers; the
+latency of both guarantees. Rounds alternate between those that are compared, so that a machine that gets slower or
+quicker meanwhile does it to all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.contenders import Contenders, beside_naive, guarantees
+from tests.benchmarks.contenders import Contenders, beside_naive, guarantees, with_workers
 from tests.benchmarks.latency import latencies
 from tests.benchmarks.measure import Measured, Stalled
 from tests.benchmarks.report import Row, footnotes, it_to, table
@@ -35,7 +36,7 @@ class Scenario(NamedTuple):
 SCENARIOS = tuple(Scenario(*one) for one in itertools.product((1, 100), (1, 100)))
 SHARED = (Scenario(100, 1), Scenario(100, 100))
 """Those of several processes: a session is always one process's."""
-PARTS = ("naive", "guarantees", "latency")
+PARTS = ("naive", "guarantees", "workers", "latency")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,8 +61,8 @@ def main(arguments: Sequence[str]) -> int:
 def _part(part: str, bench: Bench, options: argparse.Namespace) -> str:
     if part == "latency":
         return latencies(bench, options.seconds)
-    if part == "guarantees":
-        chosen = guarantees()
+    if part != "naive":
+        chosen = guarantees() if part == "guarantees" else with_workers()
         return table(_measured(bench, options, SHARED, chosen, held=True), it_to(next(iter(chosen))))
     chosen = beside_naive(options.before)
     if options.only:

@@ -36,6 +36,8 @@ class Contender(NamedTuple):
     """One bridge. ``start`` returns its processes, which share the sessions."""
 
     start: Callable[[RunSettings], list[Process]]
+    workers: int = 1
+    """Processes that its first one starts; these too share the sessions."""
     is_transactional: bool = False
     """The markers of its transactions use offsets in the topic too."""
 
@@ -51,7 +53,7 @@ def naive(run: RunSettings) -> list[Process]:
 
 
 def ours(
-    run: RunSettings, sources: Path = REPOSITORY, processes: int = 1, guarantee: str | None = None
+    run: RunSettings, sources: Path = REPOSITORY, processes: int = 1, guarantee: str | None = None, workers: int = 1
 ) -> list[Process]:
     """Start mix-bridge with its defaults: validation, envelope and checkpoints are on."""
     settings = {
@@ -61,12 +63,13 @@ def ours(
         "servers.load.sessions": list(run.sessions),
         "servers.load.discover": False,
         "http.port": 0,
+        "workers": workers,
         **({} if guarantee is None else {"delivery.guarantee": guarantee}),
     }
     started = []
     for number in range(processes):
         variables = environment({**settings, f"servers.load.headers.{OWNER}": number}) | {"PYTHONPATH": str(sources)}
-        log = run.folder / f"ours-{number}.log"
+        log = run.folder / f"{run.namespace}-{number}.log"
         started.append(spawn([*MIX_BRIDGE, "run"], log=log, env=variables, cwd=sources))
     return started
 
@@ -86,3 +89,8 @@ def guarantees() -> Contenders:
             name = f"{guarantee.replace('_', ' ')}, {processes} process{'es' * (processes > 1)}"
             found[name] = Contender(start, is_transactional=guarantee == "exactly_once")
     return found
+
+
+def with_workers() -> Contenders:
+    """One process, and one parent with two workers."""
+    return {f"--workers {count}": Contender(partial(ours, workers=count), workers=count) for count in (1, 2)}

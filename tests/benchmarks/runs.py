@@ -50,8 +50,13 @@ def run(bench: Bench, row: Row, contender: Contender, events: int, *, held: bool
         try:
             if held:
                 wait_until(lambda: _is_shared(url, row.sessions, len(bridge)), 180, "shared sessions", 0.1)
+                wait_until(lambda: _share_workers(settings, contender.workers), 180, "workers with sessions", 0.1)
                 _call(f"{url}/control/faults", method="DELETE")
-            pids = {"bridge": [one.pid for one in bridge], "server": [server.pid], "broker": [broker.pid]}
+            pids = {
+                "bridge": [pid for one in bridge for pid in _family(one.pid)],
+                "server": [server.pid],
+                "broker": [broker.pid],
+            }
             return _counted(settings, contender, each * row.sessions, pids)
         finally:
             for process in bridge:
@@ -75,6 +80,22 @@ def _is_shared(url: str, sessions: int, processes: int) -> bool:
     readers = Counter(each["headers"].get(OWNER) for each in open_ones)
     least = sessions // processes // 2
     return sum(readers.values()) == sessions and len(readers) == processes and min(readers.values()) >= least
+
+
+def _share_workers(settings: RunSettings, workers: int) -> bool:
+    """Return whether each worker of the bridge has at least half of its share."""
+    if workers == 1:
+        return True
+    lines = (settings.folder / f"{settings.namespace}-0.log").read_text().splitlines()
+    ports = [line["port"] for line in map(json.loads, lines) if line["event"] == "http endpoint listens"]
+    found = _call(f"http://127.0.0.1:{ports[-1]}/api/status")["sessions"] if ports else []
+    owners = Counter(each["worker"] for each in found)
+    return len(owners) == workers and min(owners.values()) >= len(settings.sessions) // workers // 2
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and those that it has started."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
 @contextmanager
