@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Protocol
 
-from bridge.consumer.rule import HighestSequences, Place
+from bridge.consumer.rule import Place, Rule
 
 
 class Store(Protocol):
@@ -28,7 +28,7 @@ class MemoryStore:
     """Keeps the sequences until the process ends. Several `Events` of one thread can share it."""
 
     def __init__(self) -> None:
-        self._highest: HighestSequences[Place, str] = HighestSequences()
+        self._highest = Rule()
 
     def load(self, topic: str, partition: int) -> Mapping[Place, str]:
         """Return what was saved for a partition."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from bridge.consumer import MemoryStore, Rule
 from bridge.consumer.envelope import members_of
+from bridge.consumer.rule import place_of
+from tests.fakes.consumed_events import consumed_event
 from tests.support.rule import follow, understand
 from tests.support.topics import Read
 
@@ -86,3 +91,19 @@ def test_replayed_records_are_put_aside_and_move_nothing() -> None:
 def test_members_are_cut_out_as_they_stand() -> None:
     """Blanks around a value belong to it."""
     assert list(members_of(' {"a": 1 ,"b":{"c":[1,"}"]}} ')) == [("a", " 1 "), ("b", '{"c":[1,"}"]}')]
+
+
+def test_a_program_that_runs_for_months_does_not_keep_the_id_of_every_lifecycle_record() -> None:
+    """Only those that can still be repeated; replayed records can come again at any time."""
+    made = [consumed_event(number=number) for number in range(1, 201)]
+    lifecycle = [replace(each, id=f"{each.sequence}:resumed:1") for each in made]
+    replayed = [replace(each, replayed=True) for each in made]
+    rule, store = Rule(), MemoryStore()
+    for event in (*lifecycle, *replayed):
+        assert rule.accepts(event)
+        store.save({place_of(event): event.sequence})
+    assert not any(map(rule.accepts, (*lifecycle[-20:], *replayed)))
+    assert len(rule.by_place) == len(store.load("mix.events", 0)) == 232
+    rule.forget("mix.events", 0)
+    assert rule.accepts(lifecycle[-1])
+    assert len(rule.by_place) == 1
