@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -86,8 +87,8 @@ def _share_workers(settings: RunSettings, workers: int) -> bool:
     """Return whether each worker of the bridge has at least half of its share."""
     if workers == 1:
         return True
-    lines = (settings.folder / f"{settings.namespace}-0.log").read_text().splitlines()
-    ports = [line["port"] for line in map(json.loads, lines) if line["event"] == "http endpoint listens"]
+    log = (settings.folder / f"{settings.namespace}-0.log").read_text()
+    ports = re.findall(r'"http endpoint listens".*"port": (\d+)', log)
     found = _call(f"http://127.0.0.1:{ports[-1]}/api/status")["sessions"] if ports else []
     owners = Counter(each["worker"] for each in found)
     return len(owners) == workers and min(owners.values()) >= len(settings.sessions) // workers // 2
