@@ -194,13 +194,19 @@ class SessionStream:
             self._checked_at = now + blocked
             self._perform(self._continuity.stalled((), blocked, now + blocked))
 
-    def closed(self, *, timed_out: bool) -> None:
-        """The connection ended; ``timed_out``: because no known event came within the replay timeout."""
-        self._perform(self._continuity.closed(timed_out=timed_out))
+    def closed(self, *, timed_out: bool, in_event: bool) -> None:
+        """The connection ended; ``timed_out``: because no known event came within the replay timeout.
 
-    def check_refused(self) -> bool:
-        """Whether the refused request was one of the bridge's own checks, which says nothing about a position."""
-        return self._continuity.check_refused()
+        ``in_event``: a part of an event had come.
+        """
+        self._perform(self._continuity.closed(self._now(), timed_out=timed_out, in_event=in_event))
+
+    def check_refused(self, *, about_id: bool) -> bool:
+        """Whether the refused request was one of the bridge's own checks, which says nothing about a position.
+
+        ``about_id``: the failure may be an answer to the id of the request.
+        """
+        return self._continuity.check_refused(about_id=about_id)
 
     @property
     def may_drop_id(self) -> bool:

@@ -223,7 +223,8 @@ class SessionWorker:
         stream = connection.stream
         stream.close()
         self._connection, self._lost_at = None, self._now()
-        self.stream.closed(timed_out=connection.replay is Replay.TIMED_OUT)
+        timed_out = connection.replay is Replay.TIMED_OUT
+        self.stream.closed(timed_out=timed_out, in_event=stream.discarded_bytes > 0)
         self._counters.add_connection(stream)
         is_new = not self.stream.has_only_known
         worked = connection.has_worked(self._now(), is_new=is_new) and not self.stream.is_repeating
@@ -235,7 +236,7 @@ class SessionWorker:
         """Back off, drop the last event id, or end the session, depending on how the connection ended."""
         if self.stream.stopped.is_set():
             raise Stopped
-        if self.stream.check_refused():
+        if self.stream.check_refused(about_id=outcome.may_be_about_id):
             self._back_off(outcome, self._source.backoff.minimum)
             return
         backoff = self._source.backoff

@@ -81,6 +81,12 @@ class Outcome:
     status: int | None = None
     retry_after: float | None = None
 
+    @property
+    def may_be_about_id(self) -> bool:
+        """Whether the server may have refused the last event id: 4xx and 5xx, less those of a proxy or a moment."""
+        status = self.status or 0
+        return self.kind is Kind.REFUSED or (status >= SERVER_ERROR and status not in _OF_A_PROXY)
+
 
 class Disconnected(Exception):
     """A connection ended. A stream ends only by raising it, and ``connect`` raises nothing else."""
@@ -205,7 +211,7 @@ def after_question(history: History, *, answered: bool) -> History:
 
 def _remember(history: History, outcome: Outcome, now: float) -> History:
     """Increase the counts. A different kind resets those in a row, because the server's state may have changed."""
-    is_refused = _may_be_about_id(outcome)
+    is_refused = outcome.may_be_about_id
     return History(
         failures=history.failures + (outcome.kind is not Kind.NO_HEAD),
         reconnection_time=history.reconnection_time,
@@ -213,11 +219,6 @@ def _remember(history: History, outcome: Outcome, now: float) -> History:
         refused=history.refused.after(now, counts=is_refused),
         only_with_id=history.only_with_id.after(now, counts=is_refused and history.answers_without_id),
     )
-
-
-def _may_be_about_id(outcome: Outcome) -> bool:
-    status = outcome.status or 0
-    return outcome.kind is Kind.REFUSED or (status >= SERVER_ERROR and status not in _OF_A_PROXY)
 
 
 def _proves_refusal(history: History, outcome: Outcome, now: float, gone_after: float, *, may_ask: bool) -> bool:

@@ -67,13 +67,20 @@ def test_a_server_that_replays_is_read_without_loss(ids: Any, seed: int, steps: 
 @given(seed=SEEDS, steps=STEPS, connection_ids=st.sampled_from(CONNECTION_IDS))
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_ids_that_rise_by_one_cost_no_epoch_and_no_repeat(seed: int, steps: int, connection_ids: Any) -> None:
-    """Ids of ``connected`` and heartbeats do not either, unless they use the sequence of the events."""
-    world = ran(seed, steps, Traits(connected=connection_ids, heartbeat=connection_ids), Faults(cut=8, crash=8))
+    """Ids of ``connected`` and heartbeats do not either, unless they use the sequence of the events.
+
+    One exception: three questions for an event 0 are cut after a crash before the first checkpoint.
+    """
+    traits = Traits(connected=connection_ids, heartbeat=connection_ids)
+    world = ran(seed, steps, traits, Faults(cut=8, crash=8), is_fast=True)
     accepted = [record for _, record in world.log.accepted()]
     assert not world.unseen()
     if connection_ids != "counter":
-        assert len({record.epoch for record in accepted}) <= 1
-        assert len({record.uid for record in accepted}) == len(accepted)
+        started = [
+            one.lifecycle_event for one in world.log.written if isinstance(one, LifecycleRecord) and one.new_epoch
+        ]
+        assert {(each.reason, each.from_last_event_id) for each in started} <= {("not_provable", "0")}
+        assert started or len({record.uid for record in accepted}) == len(accepted)
 
 
 @given(seed=SEEDS, steps=STEPS, traits=ANY_SERVER, start=STARTS)

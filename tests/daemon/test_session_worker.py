@@ -8,8 +8,10 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.core.identity import Position
+from bridge.core.stream.event import Event
+from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.daemon.session_states import State
-from tests.fakes.raw_server import CHUNKED, Peer, answer
+from tests.fakes.raw_server import CHUNKED, Peer, answer, chunk
 from tests.fakes.session_workers import RecordingPublisher, running_worker, session_worker
 from tests.fakes.sources import source
 from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send, status, stream
@@ -58,6 +60,19 @@ def ids_of_a_kept_position(refusal: int) -> list[str | None]:
         return mix.ids_of("a")
 
 
+@pytest.mark.parametrize("begun", [b"", b"id: 4\nevent: con"])
+def test_streams_that_are_cut_before_their_first_event_cost_no_position(begun: bytes) -> None:
+    """Twelve in a row, within milliseconds, after a restart that left only the last event known."""
+    with scripted_mix() as mix:
+        feed = Feed(5)
+        mix.streams = {"a": lambda peer: peer.send(CHUNKED + chunk(begun)) if len(mix.asked) <= 12 else feed(peer)}
+        known = OverlapWindow("2", "3", digest(Event("content", content(3), "3", "3", 0)))
+        with running_worker(source(mix.url), Position(9, 3, "3"), window=known) as (_, publisher):
+            wait_until(lambda: publisher.position == Position(9, 5, "5"))
+        assert publisher.announced == ["resumed"]
+        assert set(mix.ids_of("a")) == {"2"}
+
+
 def test_a_proxy_that_refuses_everything_costs_no_position() -> None:
     """However long: the request without an id is refused too."""
     assert ids_of_a_kept_position(400) == ["0"] + ["2", None] * 6 + ["2"]
@@ -89,15 +104,20 @@ def test_only_a_sessions_first_epoch_is_attached(is_new: bool, announced: list[s
             assert publisher.announced[:1] == announced
 
 
-@pytest.mark.parametrize("answered", [b"", answer(400), answer(500), CHUNKED])
-def test_a_server_that_fails_over_the_bridges_own_question_is_read_nevertheless(answered: bytes) -> None:
-    """It is asked once after a crash before the first event. Nothing proves that the first event came: a gap."""
+@pytest.mark.parametrize(
+    ("answered", "times"), [(b"", 3), (CHUNKED, 3), (answer(502), 3), (answer(400), 1), (answer(500), 1)]
+)
+def test_a_server_that_fails_over_the_bridges_own_question_is_read_nevertheless(answered: bytes, times: int) -> None:
+    """It is asked after a crash before the first event, and again where the network may have failed.
+
+    Nothing proves that the first event came: a gap.
+    """
     with scripted_mix() as mix:
         feed = Feed(3)
         mix.streams = {"a": lambda peer: peer.send(answered) if peer.headers["last-event-id"] == b"-1" else feed(peer)}
         with running_worker(source(mix.url), Position(9, 0, "0")) as (_, publisher):
             wait_until(lambda: publisher.position == Position(10, 3, "3"))
-        assert mix.ids_of("a") == ["0", "-1", "0"]
+        assert mix.ids_of("a") == ["0", *["-1"] * times, "0"]
         assert (publisher.announced, publisher.published) == (["gap"], [content(at) for at in (1, 2, 3)])
 
 

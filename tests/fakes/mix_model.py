@@ -474,7 +474,7 @@ class Bridge:
         try:
             connection = self.server.connect(sent)
         except Refused:
-            if not self.continuity.check_refused():
+            if not self.continuity.check_refused(about_id=True):
                 self._drop_refused_id(sent)
             return
         self.continuity.answered(connection.answered_id)
@@ -512,7 +512,7 @@ class Bridge:
                 self._perform(self._taken(events, stalled_for))
             except _ReconnectNow:
                 self.reconnects += 1
-                self.server.cut()
+                self.close()
                 self.connect()
         if self.server.traits.is_finite and not connection.waiting and self.connection is connection:
             self.close()
@@ -529,9 +529,10 @@ class Bridge:
         return True
 
     def close(self, *, timed_out: bool = False) -> None:
-        """The connection ends."""
-        self.server.cut()
-        self._perform(self.continuity.closed(timed_out=timed_out))
+        """The connection ends, if there is one."""
+        if self.connection is not None:
+            self.server.cut()
+            self._perform(self.continuity.closed(self.now, timed_out=timed_out))
 
     def _received(self, connection: Connection, sent: Sent) -> Event:
         proves_drops = (
@@ -598,7 +599,18 @@ class Faults:
 class World:
     """One server, one bridge, one log, and the faults between them."""
 
-    def __init__(self, seed: int, traits: Traits, faults: Faults, *, start: str = "0", overlap: bool = True) -> None:
+    def __init__(  # noqa: PLR0913 - the two sides, their faults and their settings
+        self,
+        seed: int,
+        traits: Traits,
+        faults: Faults,
+        *,
+        start: str = "0",
+        overlap: bool = True,
+        is_fast: bool = False,
+    ) -> None:
+        """``is_fast``: all steps happen within one replay timeout."""
+        self._waits = (0.0,) if is_fast else (0.1, 1.0, 40.0, 700.0)
         self.chance = random.Random(seed)
         self.traits, self.faults, self.start = traits, faults, start
         can_fetch = start == EARLIEST if traits.ids == "opaque" else start.isdigit()
@@ -623,7 +635,7 @@ class World:
                 self.trace.append(name)
                 getattr(self, f"_{name}")()
                 return
-        bridge.now += chance.choice((0.1, 1.0, 40.0, 700.0))
+        bridge.now += chance.choice(self._waits)
         match chance.choice(("append", "append", "read", "read", "turn", "checkpoint", "beat")):
             case "append":
                 self.server.append()
@@ -637,7 +649,7 @@ class World:
                 self.server.beat()
 
     def _cut(self) -> None:
-        self.server.cut()
+        self.bridge.close()
 
     def _crash(self) -> None:
         self.bridge.start_process()
@@ -657,6 +669,7 @@ class World:
         one = self.faults
         keeps_ids = self.chance.choice([each for each, may in ((True, one.kept_ids), (False, one.fresh_ids)) if may])
         keeps = [each for each, may in ((True, one.keeps_history), (False, one.forgets_history)) if may]
+        self.bridge.close()
         self.server.restart(keeps_ids=keeps_ids, keeps_history=self.chance.choice(keeps))
 
     def settle(self) -> None:

@@ -100,11 +100,12 @@ def running_worker(  # noqa: PLR0913 - a session and its surroundings
     *,
     state: Literal["active", "ended"] = "active",
     is_new: bool = False,
+    window: OverlapWindow | None = None,
 ) -> Iterator[tuple[SessionWorker, RecordingPublisher]]:
-    """A running worker and its publisher."""
+    """A running worker and its publisher. ``window``: with known events; default: none are known."""
     publisher, stored = RecordingPublisher(), None
     if restored is not None:
-        window = OverlapWindow.starting(restored.last_event_id)._replace(is_new=is_new)
+        window = window or OverlapWindow.starting(restored.last_event_id)._replace(is_new=is_new)
         publisher = RecordingPublisher(restored, window)
         stored = Restored(Checkpoint(KEY, restored, state, 0, source.fingerprint, window), is_stale=False)
     worker = session_worker(source, publisher, stored, now, jitter)

@@ -189,7 +189,7 @@ def announced(known: Known, connections: Sequence[Sequence[str | None]], *, stal
         if stalls:
             actions += one.stalled(events, 5, 0)
         else:
-            actions += one.take(events, 0) if events else one.closed(timed_out=True)
+            actions += one.take(events, 0) if events else one.closed(0, timed_out=True)
     found = [each.lifecycle_event for each in actions if isinstance(each, Announce | StartEpoch)]
     return [[it.kind, it.reason, it.from_last_event_id, it.to_last_event_id, it.missing] for it in found]
 

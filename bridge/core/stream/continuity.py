@@ -19,6 +19,7 @@ from bridge.core.records.lifecycle import Kind
 from bridge.core.stream.actions import Action
 from bridge.core.stream.connection_events import ConnectionEvents
 from bridge.core.stream.details import NO_IDS, UNKNOWN_START
+from bridge.core.stream.empty_replays import EmptyReplays
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import LONGEST_REPLAY_TIMEOUT, NO_REPLAY, Policy, StreamFacts
 from bridge.core.stream.following import Following
@@ -33,10 +34,6 @@ STALL_EVERY: Final = 30.0
 """Seconds between two reconnects of a reader that stalled."""
 DENIED_TIMEOUT: Final = 1.0
 """Seconds for a replay if the response names another last event id than the request: the server did not know it."""
-
-
-EMPTY_REPLAYS: Final = 3
-"""So many streams in a row that end before a known event count as a replay that failed; fewer may be cuts."""
 
 
 class Continuity:
@@ -54,7 +51,7 @@ class Continuity:
         self._is_attached = self._was_answered = not is_new
         self._is_denied = False
         self._timeout = policy.replay_timeout
-        self._empty_replays = 0
+        self._empty_replays = EmptyReplays(policy.replay_timeout)
         self._stalled_at = float("-inf")
 
     @property
@@ -126,6 +123,7 @@ class Continuity:
             self._state = State.FETCH
         elif self._start_check.is_wanted and not window.digests:
             self._state = State.CHECK
+            self._start_check.ask()
         elif not window.digests:
             is_start = window.is_start(self._policy.start_after_id)
             self._state = State.START if self._was_answered else State.NEW
@@ -216,19 +214,20 @@ class Continuity:
         self._stalled_at = now
         return facts.leave(self._own_events.without(events, []), f"the reader stalled for {seconds:.0f} s")
 
-    def closed(self, *, timed_out: bool) -> list[Action]:
+    def closed(self, now: float, *, timed_out: bool, in_event: bool = False) -> list[Action]:
         """The connection was closed; ``timed_out``: because no known event came within the replay timeout.
 
-        A server that closes several streams without a known event does not replay either.
+        A server that closes several streams without a known event does not replay either, unless they ended in the
+        middle of an event (``in_event``).
         """
         if self._state is State.CHECK:
-            self._start_check.ended()
+            self._start_check.ended(may_repeat=not timed_out)
             return []
-        is_empty = self.awaits_replay and not self._facts.matcher.matched
-        self._empty_replays = self._empty_replays + 1 if is_empty else 0
-        if not self.awaits_replay or not (timed_out or self._empty_replays >= EMPTY_REPLAYS):
+        is_empty = self.awaits_replay and not self._facts.matcher.matched and not in_event
+        has_failed = self._empty_replays.ended(now, is_empty=is_empty)
+        if not self.awaits_replay or not (timed_out or has_failed):
             return []
-        self._empty_replays = 0
+        self._empty_replays.forget()
         if timed_out:
             self._timeout = min(2 * self._timeout, LONGEST_REPLAY_TIMEOUT)
         return self._replay_failed()
@@ -255,11 +254,14 @@ class Continuity:
             facts.loss = None
         return actions
 
-    def check_refused(self) -> bool:
-        """The request failed: whether it was a question of the bridge's own, so that no position is affected."""
+    def check_refused(self, *, about_id: bool) -> bool:
+        """The request failed: whether it was a question of the bridge's own, so that no position is affected.
+
+        ``about_id``: the failure may be an answer to the id of the request.
+        """
         if self._state is not State.CHECK:
             return False
-        self._start_check.ended()
+        self._start_check.ended(may_repeat=not about_id)
         return True
 
     def position_refused(self) -> None:

@@ -17,6 +17,8 @@ from bridge.core.stream.start_id import BELOW, ZERO, FirstId
 
 ANSWER_TIMEOUT: Final = 1.0
 """Seconds for the first event of a replay after -1. A server that does not know the id may send nothing at all."""
+TRIES: Final = 3
+"""Questions whose answer a cut or a proxy may have prevented."""
 
 
 class StartCheck:
@@ -30,7 +32,8 @@ class StartCheck:
         self.began_new = False
         """It began with the session's first event: ``attached`` has been announced, and nothing was claimed before."""
         self._facts = facts
-        self._is_done = False
+        self._is_done = self._is_asking = False
+        self._tries = 0
         self._may_lack_first = False
         """The first event of the session had the id 1, and may not have been its first one."""
 
@@ -88,12 +91,24 @@ class StartCheck:
         answers = {0: FirstId.IS_REPLAYED, 1: FirstId.IS_ONE}
         self._finish(answers.get(-1 if found is None else found, FirstId.HIDDEN))
 
-    def ended(self) -> None:
-        """The connection ended before an event. It is not asked again: some servers crash over such an id."""
-        self._finish(FirstId.HIDDEN)
+    def ask(self) -> None:
+        """The question is requested now."""
+        self._tries += 1
+        self._is_asking = True
+
+    def ended(self, *, may_repeat: bool) -> None:
+        """The connection ended before an event, or none was made. ``may_repeat``: perhaps the network's fault alone.
+
+        Some servers crash over such an id, so that even then it is asked a few times only.
+        """
+        if not self._is_asking:
+            return
+        self._is_asking = False
+        if not may_repeat or self._tries >= TRIES:
+            self._finish(FirstId.HIDDEN)
 
     def _finish(self, first: FirstId) -> None:
-        self.is_wanted, self._is_done = False, True
+        self.is_wanted, self._is_done, self._is_asking = False, True, False
         self._facts.policy.start_id.record(first)
 
     def attached(self, first: Event, actions: list[Action]) -> None:
