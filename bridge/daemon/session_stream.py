@@ -13,6 +13,7 @@ from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, sendable
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.stream.actions import Action, Announce, NoIds, Publish, Reconnect, StartEpoch, TakesPart, UncertainIds
+from bridge.core.stream.details import after_start
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon.counters import SessionCounters
@@ -224,7 +225,9 @@ class SessionStream:
             return False
         resume_after = "" if refused == start else start
         self._continuity.position_refused()
-        detail = f"the server refuses the last event id ({refusal}): all its events are requested again"
+        detail = (
+            f"the server refuses the last event id ({refusal}): the stream continues with {after_start(resume_after)}"
+        )
         event = self._lifecycle_event("unresumable", "refused_id", detail, to=resume_after)
         self._start_epoch(OverlapWindow.starting(resume_after), event)
         return True

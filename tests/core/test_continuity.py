@@ -530,6 +530,16 @@ def test_ids_that_went_back_have_started_over() -> None:
     assert isinstance(actions[-1], Reconnect)
 
 
+@pytest.mark.parametrize("start", ["0", ""])
+def test_a_reset_promises_only_what_the_next_request_can_bring(start: str) -> None:
+    """Without a start id the server may send nothing but later events."""
+    one = continuity(start_after_id=start)
+    connect(one, window(event("9"), after="8"))
+    reset = next(each for each in one.take(numbered(5, 6), 0) if isinstance(each, StartEpoch))
+    promised = "the events after the id '0' that the server still has" if start else "events from now on"
+    assert reset.lifecycle_event.detail == f"the server's ids started over: the stream continues with {promised}"
+
+
 def test_a_jump_is_requested_again_once_and_then_a_gap() -> None:
     """The second within ten minutes is a gap at once."""
     one = following(continuity(), *numbered(1, 5))

@@ -121,20 +121,27 @@ def test_a_server_that_fails_over_the_bridges_own_question_is_read_nevertheless(
         assert (publisher.announced, publisher.published) == (["gap"], [content(at) for at in (1, 2, 3)])
 
 
-@pytest.mark.parametrize("refusal", [400, 500])
-def test_an_id_is_dropped_if_only_requests_without_it_are_answered(refusal: int) -> None:
-    """Three times in turn."""
+@pytest.mark.parametrize(("refusal", "start"), [(400, "0"), (500, "0"), (400, "")])
+def test_an_id_is_dropped_if_only_requests_without_it_are_answered(refusal: int, start: str) -> None:
+    """Three times in turn. The record promises only what the next request can bring."""
     with scripted_mix() as mix:
-        feed = Feed(3)
+        feed = Feed()
         mix.streams = {
             "a": lambda peer: peer.send(answer(refusal)) if peer.headers.get("last-event-id") == b"2" else feed(peer)
         }
-        with running_worker(source(mix.url, gone_after=0)) as (_, publisher):
+        with running_worker(source(mix.url, gone_after=0, start_after_id=start)) as (worker, publisher):
+            wait_until(lambda: worker.state is State.STREAMING)
+            feed.add(3)
             wait_until(lambda: publisher.position.sequence == 3)
             feed.cut()
-            wait_until(lambda: publisher.position == Position(2, 3, "3"))
-        assert mix.ids_of("a") == ["0", *["2", None] * 3, "2", "0"]
-        assert publisher.announced == ["attached", "unresumable", "resumed"]
+            wait_until(lambda: len(mix.asked) == 9 and worker.state is State.STREAMING)
+            feed.add(1)
+            wait_until(lambda: publisher.position == Position(2, 4 if start else 1, "4"))
+        assert mix.ids_of("a") == [start or None, *["2", None] * 3, "2", start or None]
+        assert publisher.announced[:2] == ["attached", "unresumable"]
+        what = "the events after the id '0' that the server still has" if start else "events from now on"
+        assert publisher.details[0] == f"the session is bridged: {what}"
+        assert publisher.details[1].endswith(f"Last-Event-ID): the stream continues with {what}")
 
 
 def test_a_server_that_is_unavailable_is_not_asked_without_an_id() -> None:

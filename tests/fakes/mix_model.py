@@ -108,7 +108,8 @@ class Server:
         self.faults = 0
         self.counter = traits.counts_from - 1
         self._group = 0
-        self._incarnation = 0
+        self.incarnation = 0
+        """How often ids have started over."""
         self.was_reset = False
         self.nameless: set[int] = set()
         """Events without an id between others that have one: no later id shows that they are missing."""
@@ -153,7 +154,7 @@ class Server:
             case _:
                 self.counter += 1
         self._group = self.chance.randint(1, self.traits.longest_run)
-        return f"{self._incarnation}-{self.counter}" if self.traits.ids == "opaque" else str(self.counter)
+        return f"{self.incarnation}-{self.counter}" if self.traits.ids == "opaque" else str(self.counter)
 
     def _not_sent(self, event: Event) -> None:
         if self.traits.resumes == "never" or event.id is None or self.traits.ids == "per connection":
@@ -192,7 +193,7 @@ class Server:
         if not keeps_ids:
             self.was_reset = True
             self.counter, self._group = self.traits.counts_from - 1, 0
-            self._incarnation += 1
+            self.incarnation += 1
             self.buffer = [event._replace(id=self._next_id()) for event in self.buffer]
             nameless = {event.received_ms for event in self.buffer if event.id is None}
             self.nameless |= nameless
@@ -312,7 +313,7 @@ class Log:
         self.meanings: dict[tuple[int, int], int] = {}
         self.collisions: list[tuple[Record, int]] = []
         self.unproved: set[int] = set()
-        """Epochs that a new process continued without known events, although numbers may have been used."""
+        """Epochs that a new process continued after the server had given the ids of its last events to others."""
 
     def write(self, one: Record | LifecycleRecord) -> None:
         self.written.append(one)
@@ -438,6 +439,7 @@ class Bridge:
         self.stopped = False
         self.unannounced: set[int] = set()
         """Events that were missing before ids could show it."""
+        self._seen_incarnation = 0
         self.start_process()
 
     def start_process(self) -> None:
@@ -453,9 +455,7 @@ class Bridge:
             has_ids=known is not None and known.overlap_window.cursor not in ("", self.start),
             is_new=known is None,
         )
-        self._has_begun = False
-        if known is not None and not known.overlap_window.digests:
-            self.log.unproved.add(known.epoch)
+        self._has_begun = self._has_connected = False
         if known is None:
             self._begin_epoch(OverlapWindow.starting(self.start))
 
@@ -469,6 +469,9 @@ class Bridge:
 
     def connect(self) -> None:
         is_used = not self._has_begun or self.publisher.sequence > 0
+        if not self._has_connected and self.server.incarnation != self._seen_incarnation:
+            self.log.unproved.add(self.publisher.epoch)
+        self._has_connected, self._seen_incarnation = True, self.server.incarnation
         sent, actions = self.continuity.begin(self.publisher.overlap_window, is_used=is_used)
         self._perform(actions)
         try:

@@ -41,6 +41,8 @@ class RecordingPublisher:
     """The id after which each new epoch resumes."""
     announced: list[str] = field(default_factory=list)
     """The kinds of the lifecycle events."""
+    details: list[str] = field(default_factory=list)
+    """Their sentences."""
     published: list[str] = field(default_factory=list)
     """The data of all events."""
 
@@ -54,7 +56,7 @@ class RecordingPublisher:
     def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
         """Start the next epoch."""
         if why is not None:
-            self.announced.append(why.kind)
+            self.announce(why)
         self.epochs.append(overlap_window.cursor)
         self.overlap_window = overlap_window
         self.position = Position(self.position.epoch + 1, 0, overlap_window.cursor)
@@ -62,6 +64,7 @@ class RecordingPublisher:
     def announce(self, what: LifecycleEvent) -> None:
         """Record the announcement."""
         self.announced.append(what.kind)
+        self.details.append(what.detail)
 
     def hold_unfinished(self, size: int) -> None:
         """Count nothing."""

@@ -18,7 +18,7 @@ from bridge.core.identity import sendable
 from bridge.core.records.lifecycle import Kind
 from bridge.core.stream.actions import Action
 from bridge.core.stream.connection_events import ConnectionEvents
-from bridge.core.stream.details import NO_IDS, UNKNOWN_START
+from bridge.core.stream.details import NO_IDS, UNKNOWN_START, after_start
 from bridge.core.stream.empty_replays import EmptyReplays
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import LONGEST_REPLAY_TIMEOUT, NO_REPLAY, Policy, StreamFacts
@@ -169,8 +169,7 @@ class Continuity:
         actions: list[Action] = []
         if not self._is_attached:
             self._is_attached = True
-            start = self._policy.start_after_id
-            what = f"all events after the id {start!r} that the server still has" if start else "events from now on"
+            what = after_start(self._policy.start_after_id)
             actions += facts.announce("attached", "new_session", f"the session is bridged: {what}")
         if self._state is State.BELIEVED:
             actions += facts.announce("resumed", "believed", "the server is believed: overlap is off")
@@ -235,7 +234,7 @@ class Continuity:
     def _replay_failed(self) -> list[Action]:
         """No known event came.
 
-        Everything that the server has is requested next: events after a restart of the server may have ids that it
+        Everything after the start id is requested next: events after a restart of the server may have ids that it
         takes for known. If that brings nothing either, the loss is announced once, and the next connection waits.
         """
         facts, has_fetched = self._facts, self._state is State.FETCH

@@ -18,3 +18,8 @@ SKIPPED_START: Final = (
     "this server gives the id to start after to an event: the session's first event may be missing."
     " Set start_after_id to an id below the first one, for example -1"
 )
+
+
+def after_start(start: str) -> str:
+    """The events that a request with this start id can bring."""
+    return f"the events after the id {start!r} that the server still has" if start else "events from now on"

@@ -98,7 +98,7 @@ class StreamFacts:
 
     @property
     def can_fetch(self) -> bool:
-        """Whether another request can bring everything that the server has."""
+        """Whether another request can bring everything that the server has after the start id."""
         return self.policy.start_after_id not in ("", self.requested_id)
 
     def lifecycle_event(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bridge.core.stream.actions import Action, NoIds, UncertainIds
+from bridge.core.stream.details import after_start
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import StreamFacts
 from bridge.core.stream.ids import Step, number
@@ -50,9 +51,9 @@ class Following:
         return []
 
     def start_over(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
-        """Ids have started over: a new epoch, and everything that the server has is requested; returns the rest."""
+        """Ids have started over: a new epoch, and everything after the start id is requested; returns the rest."""
         facts = self._facts
-        detail = "the server's ids started over: all its events are requested again"
+        detail = f"the server's ids started over: the stream continues with {after_start(facts.policy.start_after_id)}"
         actions += facts.start_epoch("reset", "ids_started_over", detail, facts.start, to=events[0].id)
         start, found = number(facts.policy.start_after_id), number(events[0].id)
         facts.ids.last = None

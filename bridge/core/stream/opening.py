@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bridge.core.records.lifecycle import Kind
 from bridge.core.stream.actions import Action
-from bridge.core.stream.details import EVENTS_WITHOUT_IDS, NO_IDS, NOT_PROVABLE, RESUMED, UNKNOWN_START
+from bridge.core.stream.details import EVENTS_WITHOUT_IDS, NO_IDS, NOT_PROVABLE, RESUMED, UNKNOWN_START, after_start
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import NO_REPLAY, Loss, StreamFacts
 from bridge.core.stream.following import Following
@@ -175,7 +175,8 @@ class Opening:
         if self._held.publish_after_loss(events, actions, reason, detail):
             if not events:
                 return
-            reason, detail = "fetched_again", "all events that the server has are published again"
+            what = after_start(facts.policy.start_after_id)
+            reason, detail = "fetched_again", f"the stream continues with {what}, known ones too"
         actions += facts.start_epoch("gap", reason, detail, facts.start, to=to)
         facts.ids.last = None
 

@@ -29,7 +29,7 @@ class State(Enum):
     CHECK = "does an event have the start id"
     REPLAY = "known events must come first"
     NEXT_ID = "the next id must come first"
-    FETCH = "everything that the server has is requested again"
+    FETCH = "everything after the start id is requested"
     BELIEVED = "the server is believed"
     ANNOUNCED = "a loss was announced"
     FOLLOWING = "nothing is left to prove"
