@@ -47,9 +47,9 @@ class Retries:
         source.gone_sessions.failed(self._session_id, self.history.gone.since)
         return decision
 
-    def asked_without_id(self, *, answered: bool) -> None:
+    def asked_without_id(self, *, accepted: bool) -> None:
         """The stream was requested without an id."""
-        self.history = after_question(self.history, answered=answered)
+        self.history = after_question(self.history, accepted=accepted)
 
     def closed(self, reconnection_time: float | None, *, worked: bool) -> None:
         """A connection with a stream was closed. ``worked``: the next one may follow soon."""

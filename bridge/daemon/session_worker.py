@@ -249,20 +249,23 @@ class SessionWorker:
                 has_dropped = self.stream.drop_refused_id(detail)
                 self._back_off(outcome, backoff.minimum if has_dropped else backoff.maximum)
             case AskWithoutId(seconds):
-                self.retries.asked_without_id(answered=self._answers_without_id())
+                self.retries.asked_without_id(accepted=self._accepts_without_id())
                 self._back_off(outcome, seconds)
             case End():
                 self._end("gone", f"the server has no such session ({outcome.detail})")
 
-    def _answers_without_id(self) -> bool:
-        """Whether the server answers the stream's request if it has no ``Last-Event-ID``. The answer is not read."""
+    def _accepts_without_id(self) -> bool:
+        """Whether the server accepts the stream's request if it has no ``Last-Event-ID``. The answer is not read.
+
+        A server that sends its response head only with the first event accepts by silence, for the read timeout.
+        """
         try:
             with self.waiting:
                 if not self._source.connection_rate.wait(self.stream.stopped):
                     raise Stopped
                 self._connector.connect(self._source.stream_url(self.stream.key.session_id), "").close()
-        except Disconnected:
-            return False
+        except Disconnected as end:
+            return end.outcome.kind is Kind.NO_HEAD
         return True
 
     def _back_off(self, outcome: Outcome, seconds: float) -> None:

@@ -124,9 +124,9 @@ class History:
     refused: InARow = NOT_YET
     """Responses that may be about the id: 4xx and 5xx."""
     only_with_id: InARow = NOT_YET
-    """Those of them before each of which a request without an id was answered with a stream."""
-    answers_without_id: bool = False
-    """Since the last of them, a request without an id was answered with a stream."""
+    """Those of them before each of which a request without an id was accepted."""
+    accepts_without_id: bool = False
+    """Since the last of them, a request without an id was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def decide(  # noqa: PLR0913 - clock, jitter and bounds are arguments, so that a
     proves_refusal = may_drop_id and _proves_refusal(after, outcome, now, gone_after, may_ask=may_ask)
     if outcome.kind is Kind.BAD_REQUEST_ID or proves_refusal:
         is_compared = after.only_with_id.since is not None
-        detail = f"{outcome.detail}: it answers only without Last-Event-ID" if is_compared else outcome.detail
+        detail = f"{outcome.detail}: it refuses only requests with Last-Event-ID" if is_compared else outcome.detail
         return RefusedId(detail), replace(after, refused=NOT_YET, only_with_id=NOT_YET)
     if after.gone.since is not None and after.gone.has_lasted(now, gone_after) and may_end(after.gone.since):
         return End(), after
@@ -204,9 +204,9 @@ def decide(  # noqa: PLR0913 - clock, jitter and bounds are arguments, so that a
     return AskWithoutId(seconds) if asks else Wait(seconds), after
 
 
-def after_question(history: History, *, answered: bool) -> History:
+def after_question(history: History, *, accepted: bool) -> History:
     """The stream was requested without an id. If requests with the id fail again and again, that is about the id."""
-    return replace(history, answers_without_id=answered)
+    return replace(history, accepts_without_id=accepted)
 
 
 def _remember(history: History, outcome: Outcome, now: float) -> History:
@@ -217,7 +217,7 @@ def _remember(history: History, outcome: Outcome, now: float) -> History:
         reconnection_time=history.reconnection_time,
         gone=history.gone.after(now, counts=outcome.kind is Kind.GONE),
         refused=history.refused.after(now, counts=is_refused),
-        only_with_id=history.only_with_id.after(now, counts=is_refused and history.answers_without_id),
+        only_with_id=history.only_with_id.after(now, counts=is_refused and history.accepts_without_id),
     )
 
 

@@ -56,7 +56,8 @@ def test_a_server_that_replays_is_read_without_loss(ids: Any, seed: int, steps: 
 
     One exception: where a connection ends before the first event, only other sessions prove that none is missing.
     """
-    world = ran(seed, steps, Traits(ids=ids), Faults(cut=8, crash=8), start=EARLIEST if ids == "opaque" else "0")
+    start = EARLIEST if ids == "opaque" else "0"
+    world = ran(seed, steps, Traits(ids=ids), Faults(cut=8, crash=8), start=start, is_fast=True)
     assert not world.unseen()
     assert not world.collisions()
     announced = [each.lifecycle_event for each in world.log.written if isinstance(each, LifecycleRecord)]

@@ -204,7 +204,7 @@ def test_random_faults_while_the_bridge_is_killed_lose_nothing(kafka: str, names
     more = {
         "servers.local.reconnect_min": "1ms",
         "servers.local.reconnect_max": "20ms",
-        "servers.local.replay_timeout": "5m",  # however busy the machine is: this server always replays
+        "servers.local.replay_timeout": "2m",  # however busy the machine is: this server always replays
     }
     with scripted_mix() as mix:
         mix.streams = dict(feeds)

@@ -116,7 +116,7 @@ def test_a_retry_stays_valid_until_another_comes() -> None:
 
 def test_only_a_closed_block_resets() -> None:
     """It resets failures, refusals and the time of a gone session."""
-    history = History(5, 2.0, InARow(1.0, 2), InARow(1.0, 2), InARow(1.0, 2), answers_without_id=True)
+    history = History(5, 2.0, InARow(1.0, 2), InARow(1.0, 2), InARow(1.0, 2), accepts_without_id=True)
     assert after_block(history) == History(reconnection_time=2.0)
 
 
@@ -184,7 +184,7 @@ def refused(history: History, now: float, status: int = 400, **more: bool) -> tu
 
 
 def answered(history: History) -> History:
-    return after_question(history, answered=True)
+    return after_question(history, accepted=True)
 
 
 @pytest.mark.parametrize("status", [400, 410, 451, 500, 501])
@@ -197,7 +197,7 @@ def test_an_id_is_dropped_after_three_refusals_between_answers_without_it(status
         history = answered(history)
     decision, history = refused(history, 31.0, status)
     assert (decision, history.refused, history.only_with_id, history.failures) == (RefusedId(), InARow(), InARow(), 5)
-    assert not history.answers_without_id
+    assert not history.accepts_without_id
     _, history = refused(answered(History()), 0.0, status)
     assert isinstance(refused(answered(history), 99.0, status)[0], AskWithoutId), "lasted, but seen twice only"
 
@@ -208,7 +208,7 @@ def test_an_id_is_kept_while_a_request_without_it_is_refused_too() -> None:
     for now in range(0, 600, 10):
         decision, history = refused(history, float(now), 400 if now % 20 else 500)
         assert isinstance(decision, AskWithoutId)
-        history = after_question(history, answered=now % 30 == 0)
+        history = after_question(history, accepted=now % 30 == 0)
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -231,7 +231,7 @@ def test_another_outcome_resets_the_refusals(between: Kind) -> None:
     for now in (20.0, 40.0):
         _, history = refused(answered(history), now)
     _, history = decided(answered(history), between, now=60.0)
-    assert (history.refused, history.only_with_id, history.answers_without_id) == (InARow(), InARow(), False)
+    assert (history.refused, history.only_with_id, history.accepts_without_id) == (InARow(), InARow(), False)
 
 
 def test_without_another_id_there_is_nothing_to_drop() -> None:
