@@ -16,6 +16,7 @@ from bridge.core.stream.actions import Action, Announce, NoIds, Publish, Reconne
 from bridge.core.stream.details import after_start
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
+from bridge.core.stream.start_check import first_mark
 from bridge.daemon.counters import SessionCounters
 from bridge.daemon.lifecycle_limit import LifecycleLimit
 from bridge.daemon.session_log import SessionLog
@@ -259,25 +260,22 @@ class SessionStream:
                     raise ReconnectNow
                 case UncertainIds():
                     self._log.warning("some events come without ids: a replay may leave them out")
-                    self._publisher.mark_ids_uncertain()
+                    self._publisher.mark(self._publisher.overlap_window._replace(certain=False))
                 case TakesPart():
                     self._source.warn_of_taking_part()
                 case NoIds():
                     raise EventWithoutId
 
     def _publish(self, events: Sequence[Event]) -> None:
-        ending = self._source.ending
-        end = (
-            None
-            if ending is None
-            else next((at for at, each in enumerate(events) if ending in {each.name, each.data.strip()}), None)
-        )
+        end = self._source.end_in(events)
         events = events if end is None else events[: end + 1]
         self.counters.received += len(events)
         self.counters.last_event_at = self._now()
         self._last_event = events[-1].name or self._last_event
         if events[0].id == self._source.settings.start_after_id != "":
             self._source.record_start_id()
+        if not self._publisher.position.sequence and (mark := first_mark(self._publisher.overlap_window, events[0])):
+            self._publisher.mark(mark)
         self._publisher.submit(events)
         if end is not None:
             raise SessionOver("end_after", "the event of end_after came")

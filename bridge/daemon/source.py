@@ -152,10 +152,12 @@ class Source:
             replay_timeout=server.replay_timeout,
         )
 
-    @property
-    def ending(self) -> str | None:
-        """The event name or data after which a session is over."""
-        return self.settings.end_after
+    def end_in(self, events: Sequence[Event]) -> int | None:
+        """The index of the first event after which a session is over, by its name or its data."""
+        ending = self.settings.end_after
+        if ending is None:
+            return None
+        return next((at for at, each in enumerate(events) if ending in {each.name, each.data.strip()}), None)
 
     def warn_of_taking_part(self) -> None:
         """Warn once that this Mix server gives no ids."""

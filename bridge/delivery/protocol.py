@@ -52,8 +52,8 @@ class Publisher(Protocol):
         """Number what follows in a new epoch, which resumes at ``overlap_window``; announce why; never waits."""
         ...
 
-    def mark_ids_uncertain(self) -> None:
-        """A replay may omit later events: write a checkpoint that says so before them; never waits."""
+    def mark(self, overlap_window: OverlapWindow) -> None:
+        """Write a checkpoint with this window, at the present position, before any later event; never waits."""
         ...
 
     def end(self, why: LifecycleEvent) -> None:

@@ -163,10 +163,10 @@ class SessionPublisher:
         with self._session.lock:
             self._add(Announcement(what, self.position))
 
-    def mark_ids_uncertain(self) -> None:
-        """A replay may omit later events: write a checkpoint that says so before them; never waits."""
+    def mark(self, overlap_window: OverlapWindow) -> None:
+        """Write a checkpoint with this window, at the present position, before any later event; never waits."""
         with self._session.lock:
-            self._add(CheckpointBarrier(self.position, self._session.in_flight.submitted._replace(certain=False)))
+            self._add(CheckpointBarrier(self.position, overlap_window))
 
     def end(self, why: LifecycleEvent) -> None:
         """The session is over: after everything before it is acknowledged this is announced and checkpointed."""

@@ -14,7 +14,7 @@ from bridge.daemon.session_states import State
 from tests.fakes.raw_server import CHUNKED, Peer, answer, chunk
 from tests.fakes.session_workers import RecordingPublisher, running_worker, session_worker
 from tests.fakes.sources import source
-from tests.support.scripted_mix import Feed, block, content, cut, scripted_mix, send, status, stream
+from tests.support.scripted_mix import Feed, block, content, contents, cut, scripted_mix, send, status, stream
 from tests.support.waiting import wait_until
 
 
@@ -40,6 +40,37 @@ def test_a_restart_starts_an_epoch_where_its_numbers_could_mean_other_events(
             feed.add(2)
             wait_until(lambda: publisher.published[-1:] == [content(7)])
             assert publisher.epochs == epochs
+
+
+@pytest.mark.parametrize("first", [None, "0", "5"])
+def test_a_first_number_whose_event_a_replay_may_leave_out_is_marked_before_it_is_used(first: str | None) -> None:
+    """A process that is killed before the next checkpoint leaves this mark: then the id 1 does not prove number 1."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": stream(block(first, "content", content(1)))}
+        with running_worker(source(mix.url, without_ids="accept")) as (_, publisher):
+            wait_until(lambda: publisher.published)
+            assert publisher.marks == [OverlapWindow("", "0")]
+
+
+@pytest.mark.parametrize("start", ["0", ""])
+def test_a_first_number_that_a_replay_brings_again_needs_no_mark(start: str) -> None:
+    """It has the id after the start id; without a start id, a crash starts an epoch anyway."""
+    with scripted_mix() as mix:
+        mix.streams = {"a": stream(*contents(1, 2))}
+        with running_worker(source(mix.url, start_after_id=start)) as (_, publisher):
+            wait_until(lambda: publisher.published)
+            assert publisher.marks == []
+
+
+def test_an_event_zero_that_is_found_after_a_crash_starts_an_epoch() -> None:
+    """The killed process began with the event 1, and may have used its number."""
+    blocks = [block(str(at), "content", content(at)) for at in range(3)]
+    with scripted_mix() as mix:
+        mix.streams = {"a": lambda peer: stream(*blocks[1 + int(peer.headers["last-event-id"]) :])(peer)}
+        with running_worker(source(mix.url), Position(9, 0, "0")) as (_, publisher):
+            wait_until(lambda: publisher.position == Position(10, 3, "2"))
+        assert mix.ids_of("a") == ["0", "-1", "-1"]
+        assert publisher.announced == ["gap"]
 
 
 def ids_of_a_kept_position(refusal: int) -> list[str | None]:
@@ -116,7 +147,7 @@ def test_a_server_that_fails_over_the_bridges_own_question_is_read_nevertheless(
         feed = Feed(3)
         mix.streams = {"a": lambda peer: peer.send(answered) if peer.headers["last-event-id"] == b"-1" else feed(peer)}
         with running_worker(source(mix.url), Position(9, 0, "0")) as (_, publisher):
-            wait_until(lambda: publisher.position == Position(10, 3, "3"))
+            wait_until(lambda: publisher.position == Position(9, 3, "3"))
         assert mix.ids_of("a") == ["0", *["-1"] * times, "0"]
         assert (publisher.announced, publisher.published) == (["gap"], [content(at) for at in (1, 2, 3)])
 

@@ -28,6 +28,7 @@ from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import LOSSES, Policy
 from bridge.core.stream.overlap import OverlapWindow, extended
+from bridge.core.stream.start_check import first_mark
 from bridge.core.stream.start_id import BELOW
 from bridge.core.stream.states import State
 
@@ -215,6 +216,7 @@ class Server:
     def connect(self, last_event_id: str) -> Connection:
         """A new stream; at most one at a time."""
         self.cut()
+        self.incarnation += self.traits.ids == "per connection"
         if self.traits.unknown == "refused" and not self.knows(last_event_id):
             raise Refused
         if self.first_connected is None:
@@ -312,6 +314,8 @@ class Log:
         self.checkpoint: Checkpoint | None = None
         self.meanings: dict[tuple[int, int], int] = {}
         self.collisions: list[tuple[Record, int]] = []
+        self.incarnations: dict[tuple[int, int], int] = {}
+        """How often ids had started over when each number was given."""
         self.unproved: set[int] = set()
         """Epochs that a new process continued after the server had given the ids of its last events to others."""
 
@@ -358,11 +362,12 @@ class Publisher:
         self._written: deque[Entry] = deque()
         self._passed = known
 
-    def submit(self, events: Sequence[Event]) -> None:
+    def submit(self, events: Sequence[Event], incarnation: int) -> None:
         entries = []
         for event in events:
             self.cursor = self.cursor if event.id is None else event.id
             self.sequence += 1
+            self.log.incarnations[self.epoch, self.sequence] = incarnation
             entries.append(Entry(event, self.epoch, self.sequence, self.cursor))
         self.overlap_window = extended(self.overlap_window, entries)
         self._waiting += entries
@@ -384,8 +389,8 @@ class Publisher:
     def hold_unfinished(self, size: int) -> None:
         """Count nothing."""
 
-    def mark_ids_uncertain(self) -> None:
-        self.overlap_window = self.overlap_window._replace(certain=False)
+    def mark(self, overlap_window: OverlapWindow) -> None:
+        self.overlap_window = overlap_window
         self._waiting.append(Entry(None, self.epoch, self.sequence, self.cursor, mark=self.overlap_window))
 
     def turn(self, written: int, passed: int) -> None:
@@ -439,7 +444,6 @@ class Bridge:
         self.stopped = False
         self.unannounced: set[int] = set()
         """Events that were missing before ids could show it."""
-        self._seen_incarnation = 0
         self.start_process()
 
     def start_process(self) -> None:
@@ -455,7 +459,7 @@ class Bridge:
             has_ids=known is not None and known.overlap_window.cursor not in ("", self.start),
             is_new=known is None,
         )
-        self._has_begun = self._has_connected = False
+        self._has_begun = self._has_published = False
         if known is None:
             self._begin_epoch(OverlapWindow.starting(self.start))
 
@@ -469,9 +473,8 @@ class Bridge:
 
     def connect(self) -> None:
         is_used = not self._has_begun or self.publisher.sequence > 0
-        if not self._has_connected and self.server.incarnation != self._seen_incarnation:
+        if not self._has_published and self._ids_were_given_again():
             self.log.unproved.add(self.publisher.epoch)
-        self._has_connected, self._seen_incarnation = True, self.server.incarnation
         sent, actions = self.continuity.begin(self.publisher.overlap_window, is_used=is_used)
         self._perform(actions)
         try:
@@ -482,6 +485,17 @@ class Bridge:
             return
         self.continuity.answered(connection.answered_id)
         self.is_opened = False
+
+    def _ids_were_given_again(self) -> bool:
+        """Whether ids of records behind the checkpoint belong to other events now.
+
+        They have started over, or several events share an id and the server has lost some of them.
+        """
+        behind = [each for each in self.log.written if isinstance(each, Record) and each.epoch == self.publisher.epoch]
+        given = {self.log.incarnations[each[:2]] for each in behind if each.sequence > self.publisher.sequence}
+        ids = {event.id for event in self.server.buffer}
+        are_shared = any(each.uid in self.server.out_of_reach and each.own_id in ids for each in behind)
+        return are_shared or not given <= {self.server.incarnation}
 
     def _drop_refused_id(self, sent: str) -> None:
         """Continue without the refused id, as the session's stream does."""
@@ -564,7 +578,11 @@ class Bridge:
         for action in actions:
             match action:
                 case Publish(events):
-                    self.publisher.submit(events)
+                    self._has_published = True
+                    mark = first_mark(self.publisher.overlap_window, events[0])
+                    if not self.publisher.sequence and mark:
+                        self.publisher.mark(mark)
+                    self.publisher.submit(events, self.server.incarnation)
                 case Announce(lifecycle_event):
                     self.publisher.announce(lifecycle_event)
                 case StartEpoch(lifecycle_event, overlap_window, certain):
@@ -575,7 +593,7 @@ class Bridge:
                 case Reconnect():
                     raise _ReconnectNow
                 case UncertainIds():
-                    self.publisher.mark_ids_uncertain()
+                    self.publisher.mark(self.publisher.overlap_window._replace(certain=False))
                 case TakesPart():
                     pass
                 case NoIds():
@@ -709,8 +727,6 @@ class World:
         """Whether the first id after a reconnect looked like the first id ever."""
         announced = [each for each in self.log.announced if each.from_last_event_id == self.start]
         is_first = any(each.reason in {"nothing_before", "next_id"} for each in announced)
-        if self.traits.counts_from == 0 and any(each.reason == "next_id" for each in announced):
-            return True  # a process that was killed may have published the event 0, and the server has lost it since
         return is_first and (self.server.was_reset or self.traits.ids in {"per connection", "repeating"})
 
     @property

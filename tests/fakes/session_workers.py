@@ -41,6 +41,8 @@ class RecordingPublisher:
     """The id after which each new epoch resumes."""
     announced: list[str] = field(default_factory=list)
     """The kinds of the lifecycle events."""
+    marks: list[OverlapWindow] = field(default_factory=list)
+    """The windows written before events."""
     details: list[str] = field(default_factory=list)
     """Their sentences."""
     published: list[str] = field(default_factory=list)
@@ -69,9 +71,10 @@ class RecordingPublisher:
     def hold_unfinished(self, size: int) -> None:
         """Count nothing."""
 
-    def mark_ids_uncertain(self) -> None:
-        """Record that ids are uncertain."""
-        self.overlap_window = self.overlap_window._replace(certain=False)
+    def mark(self, overlap_window: OverlapWindow) -> None:
+        """Continue with this window."""
+        self.marks.append(overlap_window)
+        self.overlap_window = overlap_window
 
     def end(self, why: LifecycleEvent) -> None:
         """Record the end."""

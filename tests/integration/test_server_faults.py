@@ -188,9 +188,8 @@ def wait_more_than(bridge: Bridge, count: int) -> None:
 def test_random_faults_while_the_bridge_is_killed_lose_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Random cuts, errors, pages and truncated events on every connection, and several kills of the bridge.
 
-    With ids that rise by one, no fault and no kill starts a new epoch, because the overlap proves the replay. One
-    exception: after a kill before the first checkpoint, all questions for an event 0 get faults instead of an answer.
-    With opaque ids, a kill before a session's first checkpoint always does: there is no overlap to compare.
+    With ids that rise by one, no fault and no kill starts a new epoch, because the overlap proves the replay. With
+    opaque ids, a kill before a session's first checkpoint does: there is no overlap to compare.
     """
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
@@ -222,9 +221,8 @@ def test_random_faults_while_the_bridge_is_killed_lose_nothing(kafka: str, names
     connections = sum(len(feed.requests) for feed in feeds.values())
     print(f"{kills} kills, {connections} connections, {proof.events} events, {proof.repeats} repeats")
     for key, records in lifecycles(kafka, namespace).items():
-        reasons = [(one.reason, one.data["from_last_event_id"]) for one in records if one.new_epoch is not None]
-        assert len(reasons) <= kills, (key, reasons)
-        assert "words" in key or set(reasons) <= {("not_provable", "0")}, (key, reasons)
+        new_epochs = [one for one in records if one.new_epoch is not None]
+        assert len(new_epochs) <= (kills if "words" in key else 0), (key, new_epochs)
 
 
 def any_fault(seed: int) -> Iterator[Fault]:

@@ -169,7 +169,7 @@ def _first(probed: Probed) -> _Seen:
         seen.end = Outcome(Kind.GONE, "the server has no such session: the answer was one error event and the end")
     elif events and not is_open:
         seen.has_no_ids = True
-    continuity.closed(timed_out=False)
+    continuity.closed(monotonic(), timed_out=False)
     return seen
 
 
@@ -191,9 +191,11 @@ def _again(probed: Probed, window: OverlapWindow) -> tuple[str, _Seen]:
 
     _connection(probed, requested, continuity.replay_timeout, seen, take)
     if is_open:
-        seen.add(continuity.closed(timed_out=seen.end is None and seen.verdict is None and not seen.is_left))
+        seen.add(
+            continuity.closed(monotonic(), timed_out=seen.end is None and seen.verdict is None and not seen.is_left)
+        )
     else:
-        continuity.check_refused()
+        continuity.check_refused(about_id=True)
     return requested, seen
 
 

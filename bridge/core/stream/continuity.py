@@ -107,7 +107,7 @@ class Continuity:
         facts.requested_id = self._requested_id()
         if self._state is State.FETCH:
             facts.requested_id = self._policy.start_after_id
-        elif self._state in {State.NEW, State.START} and window.is_start(self._policy.start_after_id):
+        elif self._state in {State.NEW, State.START} and window.cursor == self._policy.start_after_id:
             facts.last_id = facts.requested_id = self._start_check.requested_id
         believed_id = "" if facts.has_replay_failed else facts.requested_id
         facts.matcher = ReplayMatcher(window, facts.known, believed_id)

@@ -10,8 +10,8 @@ from bridge.core.identity import sendable
 from bridge.core.records.lifecycle import Kind, LifecycleEvent
 from bridge.core.stream.actions import Action, Announce, Publish, Reconnect, StartEpoch
 from bridge.core.stream.event import Event
-from bridge.core.stream.ids import RisingIds
-from bridge.core.stream.overlap import OverlapWindow, digest
+from bridge.core.stream.ids import RisingIds, number
+from bridge.core.stream.overlap import DIGEST_BYTES, OverlapWindow, digest
 from bridge.core.stream.replay import FEW, MANY, KnownEvents, ReplayMatcher
 from bridge.core.stream.start_id import StartId
 
@@ -100,6 +100,12 @@ class StreamFacts:
     def can_fetch(self) -> bool:
         """Whether another request can bring everything that the server has after the start id."""
         return self.policy.start_after_id not in ("", self.requested_id)
+
+    def is_next_after_start(self, first: Event) -> bool:
+        """The only known event has the requested id itself, so an exclusive replay begins with the next one."""
+        window, last, found = self.window, number(self.window.cursor), number(first.id)
+        is_single = len(window.digests) == DIGEST_BYTES and window.after == window.cursor and window.certain
+        return is_single and not self.matcher.matched and last is not None and found == last + 1
 
     def lifecycle_event(
         self, kind: Kind, reason: str, detail: str, *, to: str | None = None, missing: int | None = None

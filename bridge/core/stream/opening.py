@@ -59,8 +59,10 @@ class Opening:
         """The first event after a reconnect or a crash with nothing known."""
         facts, first, check = self._facts, events[0], self._start_check
         was_announced, is_first = facts.is_loss_announced and not facts.is_used, facts.last_id == facts.requested_id
-        is_next = is_first and facts.window.certain and check.is_after_start(first)
-        if is_next and check.begins_check(events, actions, unless_unknown=was_announced, is_new=not claims):
+        may_be_next = is_first and facts.window.certain and check.is_after_start(first)
+        is_used_below = facts.is_used and facts.requested_id != facts.window.cursor  # its numbers began without event 0
+        is_next = may_be_next and facts.window.believes_next and not is_used_below
+        if may_be_next and check.begins_check(events, actions, unless_unknown=was_announced, is_new=not claims):
             return Verdict(Signal.LOST)
         published: list[Action] = []
         if self._held.release(events, published):
@@ -74,17 +76,22 @@ class Opening:
                 reason = "next_id" if facts.is_used else "nothing_before"
                 actions += facts.announce("resumed", reason, RESUMED)
             return Verdict(Signal.PROVED, events)
-        if was_announced:
-            return Verdict(Signal.LOST, events)
+        if not was_announced:
+            self._announce_unproved(first, actions, is_next=is_next)
+        return Verdict(Signal.LOST, events)
+
+    def _announce_unproved(self, first: Event, actions: list[Action], *, is_next: bool) -> None:
+        """Nothing proves that no event is missing before this one; ``is_next``: its number is certain."""
+        facts = self._facts
         if not first.id and not facts.has_ids:
             if facts.policy.accepts_no_ids:
                 self._announce_loss("unresumable", "no_ids", NO_IDS, first, actions)
-            return Verdict(Signal.LOST, events)
-        if self._is_start_unknown(first):
+        elif self._is_start_unknown(first):
             self._announce_loss("gap", "start_id_unknown", UNKNOWN_START, first, actions)
+        elif is_next:
+            actions += facts.announce("gap", "not_provable", NOT_PROVABLE, to=first.id)
         else:
             self._announce_loss("gap", "not_provable", NOT_PROVABLE, first, actions)
-        return Verdict(Signal.LOST, events)
 
     def _is_start_unknown(self, first: Event) -> bool:
         """An id that is no number shows that the server cannot have understood a numeric one."""
@@ -138,7 +145,7 @@ class Opening:
         if verdict.signal is not Signal.LOST:
             return verdict
         rest = verdict.rest
-        if self._is_next_after_start(rest[0]):
+        if self._facts.is_next_after_start(rest[0]):
             actions += self._facts.announce("resumed", "next_id", RESUMED)
             return Verdict(Signal.PROVED, rest)
         if self._facts.has_replay_failed:
@@ -221,13 +228,6 @@ class Opening:
         elif facts.replays_without_ids is None:
             actions += facts.announce("gap", "events_without_ids", EVENTS_WITHOUT_IDS + " and at later reconnects")
             facts.replays_without_ids = False
-
-    def _is_next_after_start(self, first: Event) -> bool:
-        """The only known event has the requested id itself, so an exclusive replay begins with the next one."""
-        facts, window = self._facts, self._facts.window
-        last, found = number(window.cursor), number(first.id)
-        is_single = len(window.digests) == DIGEST_BYTES and window.after == window.cursor and window.certain
-        return is_single and not facts.matcher.matched and last is not None and found == last + 1
 
     def _not_resumed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
         """The replay does not begin with the known events."""

@@ -13,12 +13,28 @@ from bridge.core.stream.details import SKIPPED_START
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import StreamFacts
 from bridge.core.stream.ids import number
+from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.start_id import BELOW, ZERO, FirstId
 
 ANSWER_TIMEOUT: Final = 1.0
 """Seconds for the first event of a replay after -1. A server that does not know the id may send nothing at all."""
 TRIES: Final = 3
 """Questions whose answer a cut or a proxy may have prevented."""
+
+
+def first_mark(window: OverlapWindow, first: Event) -> OverlapWindow | None:
+    """The window to write before this event gets the first number of an epoch; None if the present one is right.
+
+    After a crash, a replay that begins with the id after ``window`` proves nothing if that was not the first event's.
+    """
+    is_next = _is_next_after(window.cursor, first)
+    return None if window.digests or is_next is not False else window.unproven()
+
+
+def _is_next_after(last_event_id: str, event: Event) -> bool | None:
+    """Whether an event has exactly the next id after this one; None if that is no number."""
+    before = -1 if last_event_id == BELOW else number(last_event_id)
+    return None if before is None else number(event.id) == before + 1
 
 
 class StartCheck:
@@ -46,9 +62,7 @@ class StartCheck:
 
     def is_after_start(self, first: Event) -> bool:
         """Whether an event has exactly the first id after the requested one."""
-        requested = self._facts.requested_id
-        before = -1 if requested == BELOW else number(requested)
-        return before is not None and number(first.id) == before + 1
+        return _is_next_after(self._facts.requested_id, first) is True
 
     def begins_check(
         self, events: Sequence[Event], actions: list[Action], *, unless_unknown: bool, is_new: bool
