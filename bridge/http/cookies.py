@@ -6,7 +6,8 @@ size of cookies are limited, because each request carries all of them.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import requests
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
@@ -48,21 +49,24 @@ class Cookies:
             self._jars.pop(origin, None)
         elif "set-cookie" in response.headers:
             jar = self._jars.setdefault(origin, RequestsCookieJar())
-            _extract(jar, request, response)
+            self._extract(jar, request, response)
             jar.clear_expired_cookies()
             if not self._is_small(jar):
                 newest = RequestsCookieJar()
-                _extract(newest, request, response)
+                self._extract(newest, request, response)
                 self._jars[origin] = newest if self._is_small(newest) else RequestsCookieJar()
+
+    def _extract(self, jar: RequestsCookieJar, request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Add a response's cookies. One that no request can carry is left out, so that it does not cost the others."""
+        extract_cookies_to_jar(jar, request, response.raw)  # type: ignore[no-untyped-call]
+        for cookie in [*jar]:
+            if self._configured + _size([cookie]) > MOST_BYTES or not sendable(f"{cookie.name}={cookie.value}"):
+                jar.clear(cookie.domain, cookie.path, cookie.name)
 
     def _is_small(self, jar: RequestsCookieJar) -> bool:
         """Whether all these cookies, and the configured ones, may be sent with a request."""
         return len(jar) <= MOST_COOKIES and self._configured + _size(jar) <= MOST_BYTES
 
 
-def _extract(jar: RequestsCookieJar, request: requests.PreparedRequest, response: requests.Response) -> None:
-    extract_cookies_to_jar(jar, request, response.raw)  # type: ignore[no-untyped-call]
-
-
-def _size(jar: RequestsCookieJar) -> int:
-    return sum(len(cookie.name) + len(cookie.value or "") + 3 for cookie in jar)
+def _size(cookies: Iterable[Any]) -> int:
+    return sum(len(cookie.name) + len(cookie.value or "") + 3 for cookie in cookies)

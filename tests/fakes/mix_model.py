@@ -740,7 +740,7 @@ class World:
 
     @property
     def excused(self) -> set[int]:
-        """Events whose loss no observation could show."""
+        """Events whose loss no observation could show: docs/sources.md, "What no observation can show"."""
         if self.double_failures or self.is_misled:
             return set(range(self.server.appended + 1))
         return self.server.nameless | self.server.misnamed | self.bridge.unannounced

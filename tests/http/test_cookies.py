@@ -81,6 +81,13 @@ def test_cookies_that_cannot_be_kept_are_not_sent(cookies: list[bytes]) -> None:
     assert requested(stream(*cookies)) == [None, None]
 
 
+@pytest.mark.parametrize("other", [b"big=" + b"x" * MOST_BYTES, b"bad=\x01", b"a\x7f=1"])
+def test_a_cookie_that_cannot_be_sent_does_not_cost_the_others(other: bytes) -> None:
+    """The one of the load balancer comes in the same answer, or came before."""
+    assert requested(stream(b"lb=one", other)) == [None, b"lb=one"]
+    assert requested(stream(b"lb=one"), stream(other)) == [None, b"lb=one", b"lb=one"]
+
+
 def test_older_cookies_make_room() -> None:
     """A server that sets another one with each answer."""
     answers = [stream(b"c%d=x" % number) for number in range(MOST_COOKIES + 3)]
