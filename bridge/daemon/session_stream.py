@@ -196,12 +196,9 @@ class SessionStream:
             self._checked_at = now + blocked
             self._perform(self._continuity.stalled((), blocked, now + blocked))
 
-    def closed(self, *, timed_out: bool, in_event: bool) -> None:
-        """The connection ended; ``timed_out``: because no known event came within the replay timeout.
-
-        ``in_event``: a part of an event had come.
-        """
-        self._perform(self._continuity.closed(self._now(), timed_out=timed_out, in_event=in_event))
+    def closed(self, *, timed_out: bool) -> None:
+        """The connection ended; ``timed_out``: because no known event came within the replay timeout."""
+        self._perform(self._continuity.closed(self._now(), timed_out=timed_out))
 
     def check_refused(self, *, about_id: bool) -> bool:
         """Whether the refused request was one of the bridge's own checks, which says nothing about a position.

@@ -223,8 +223,7 @@ class SessionWorker:
         stream = connection.stream
         stream.close()
         self._connection, self._lost_at = None, self._now()
-        timed_out = connection.replay is Replay.TIMED_OUT
-        self.stream.closed(timed_out=timed_out, in_event=stream.discarded_bytes > 0)
+        self.stream.closed(timed_out=connection.replay is Replay.TIMED_OUT)
         self._counters.add_connection(stream)
         is_new = not self.stream.has_only_known
         worked = connection.has_worked(self._now(), is_new=is_new) and not self.stream.is_repeating

@@ -213,16 +213,15 @@ class Continuity:
         self._stalled_at = now
         return facts.leave(self._own_events.without(events, []), f"the reader stalled for {seconds:.0f} s")
 
-    def closed(self, now: float, *, timed_out: bool, in_event: bool = False) -> list[Action]:
+    def closed(self, now: float, *, timed_out: bool) -> list[Action]:
         """The connection was closed; ``timed_out``: because no known event came within the replay timeout.
 
-        A server that closes several streams without a known event does not replay either, unless they ended in the
-        middle of an event (``in_event``).
+        A server that closes several streams without a known event does not replay either.
         """
         if self._state is State.CHECK:
             self._start_check.ended(may_repeat=not timed_out)
             return []
-        is_empty = self.awaits_replay and not self._facts.matcher.matched and not in_event
+        is_empty = self.awaits_replay and not self._facts.matcher.matched
         has_failed = self._empty_replays.ended(now, is_empty=is_empty)
         if not self.awaits_replay or not (timed_out or has_failed):
             return []

@@ -12,13 +12,14 @@ class EmptyReplays:
     """The streams of one session. For its thread alone.
 
     A network that cuts each connection within milliseconds ends many streams in a second. So their number alone proves
-    nothing: they must have come for some time, too.
+    nothing: only ends with some time between them count.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        """``seconds``: the least time from the first end that counts to the last one."""
+        self._interval = seconds / (EMPTY_REPLAYS - 1)
         self._count = 0
-        self._since = 0.0
+        self._counted_at = 0.0
 
     def forget(self) -> None:
         """The next stream is the first one again."""
@@ -28,7 +29,6 @@ class EmptyReplays:
         """Whether one more end proves that the server does not replay. ``is_empty``: no known event came."""
         if not is_empty:
             self.forget()
-            return False
-        self._since = self._since if self._count else now
-        self._count += 1
-        return self._count >= EMPTY_REPLAYS and now - self._since >= self._seconds
+        elif not self._count or now - self._counted_at >= self._interval:
+            self._count, self._counted_at = self._count + 1, now
+        return self._count >= EMPTY_REPLAYS

@@ -27,8 +27,9 @@ def first_mark(window: OverlapWindow, first: Event) -> OverlapWindow | None:
 
     After a crash, a replay that begins with the id after ``window`` proves nothing if that was not the first event's.
     """
-    is_next = _is_next_after(window.cursor, first)
-    return None if window.digests or is_next is not False else window.unproven()
+    mark = window.unproven()
+    is_needed = not window.digests and mark != window and _is_next_after(window.cursor, first) is False
+    return mark if is_needed else None
 
 
 def _is_next_after(last_event_id: str, event: Event) -> bool | None:
