@@ -127,10 +127,10 @@ _MANDATORY = re.compile(r"`([a-z.]+)` is mandatory (when .*)")
 _QUOTED = re.compile(r'"[^"]*"')
 
 
-def admin_client(config: Mapping[str, Any]) -> AdminClient:
+def admin_client(config: Mapping[str, Any], logger: Any = None) -> AdminClient:  # noqa: ANN401 - as the client calls it
     """Return an admin client; it connects at the first request. Raises `SettingsError`."""
     with settings_judged():
-        return AdminClient(plain(config), logger=client_logger("admin"))
+        return AdminClient(plain(config), logger=logger or client_logger("admin"))
 
 
 def judge_offline(config: Mapping[str, Any]) -> None:

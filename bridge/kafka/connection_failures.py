@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 from bridge.clock import monotonic
 from bridge.errors import Unreachable
 from bridge.kafka.advertised import Advertised
+from bridge.kafka.config import client_logger
 from bridge.settings.addresses import mask_credentials
 
 _ATTEMPT = 0.5
@@ -33,6 +35,8 @@ class ConnectionFailure(Enum):
     """A bootstrap broker answered; the address that a broker advertises cannot be reached."""
     REFUSED = auto()
     NAME = auto()
+    CLOSED = auto()
+    """The connection ended before the first answer."""
     SILENT = auto()
     OTHER = auto()
 
@@ -45,15 +49,17 @@ REMEDIES = {
     ConnectionFailure.TLS: "check kafka.ssl_ca_file (the authority of the brokers' certificates), the host name in"
     " kafka.bootstrap_servers, and that the listener uses TLS (kafka.security_protocol)",
     ConnectionFailure.PROTOCOL: "another program listens there, or this listener requires another"
-    " kafka.security_protocol, or the broker has as many connections as it allows (max.connections,"
-    " max.connections.per.ip, max.connection.creation.rate)",
+    " kafka.security_protocol",
     ConnectionFailure.ADVERTISED: "correct advertised.listeners of the broker, or open the network from this machine to"
     " that address",
     ConnectionFailure.REFUSED: "no program listens there: start Kafka, or correct kafka.bootstrap_servers",
     ConnectionFailure.NAME: "this machine cannot resolve the host name: correct kafka.bootstrap_servers, or the"
     " resolver",
+    ConnectionFailure.CLOSED: "the broker has as many connections as it allows: raise its max.connections.per.ip,"
+    " max.connections or max.connection.creation.rate; or it is starting, or another program listens there",
     ConnectionFailure.SILENT: "check for a firewall between this machine and the brokers; a TLS listener does not"
-    " answer a plaintext client (kafka.security_protocol)",
+    " answer a plaintext client (kafka.security_protocol), and a broker that has as many connections as it allows"
+    " (max.connections) answers no more",
     ConnectionFailure.OTHER: "look up this error, and check the brokers' log",
 }
 """The fix for each kind."""
@@ -149,10 +155,13 @@ def _kind(error: ClientError) -> ConnectionFailure:
     if "timed out" in error.text:
         return ConnectionFailure.SILENT
     # The effect of TLS on a plaintext listener or the reverse: librdkafka asks "is this a ... listener?".
-    is_other_protocol = any(words in error.text for words in ("security.protocol", "listener?"))
-    return ConnectionFailure.PROTOCOL if is_other_protocol else ConnectionFailure.OTHER
+    if any(words in error.text for words in ("security.protocol", "listener?")):
+        return ConnectionFailure.PROTOCOL
+    return ConnectionFailure.CLOSED if _CLOSED.search(error.text) else ConnectionFailure.OTHER
 
 
+_CLOSED = re.compile(r"\S+: Disconnected: .* in state APIVERSION_QUERY\)")
+"""In the log of a client: the other side ended the connection before its first answer."""
 _KEPT = 50
 """Errors of one client: far more than a cluster causes between two requests."""
 
@@ -164,6 +173,10 @@ class ClientErrors:
         """``config``: the client's, by librdkafka's names."""
         self._destinations = Destinations.of(config)
         self._errors: deque[ClientError] = deque(maxlen=_KEPT)
+
+    def logger(self, role: str) -> ConnectionLog:
+        """Return the client's logger; see `client_logger`."""
+        return ConnectionLog(self._errors, client_logger(role))
 
     def note(self, error: KafkaError) -> None:
         """Remember an error; the client's ``error_cb``."""
@@ -192,6 +205,24 @@ class ClientErrors:
         """Return why Kafka did not answer within so many seconds, as far as the client knows."""
         connection_failure, detail = connection_failure_of(self._errors, waited, self._destinations)
         return NotReached(connection_failure, f"{doing}{detail}")
+
+
+class ConnectionLog:
+    """The logger of a client: notes connections that ended before the first answer, and passes the lines on.
+
+    That is how a broker treats a connection beyond ``max.connections.per.ip``, and librdkafka's error callback does not
+    run then. Thread rule: the thread that polls the client.
+    """
+
+    def __init__(self, errors: deque[ClientError], logger: logging.LoggerAdapter[logging.Logger]) -> None:
+        self._errors, self._logger = errors, logger
+
+    def log(self, level: int, line: str, *parts: object) -> None:
+        """As :meth:`logging.Logger.log`."""
+        found = next((closed for part in parts if (closed := _CLOSED.search(str(part)))), None)
+        if found is not None:
+            self._errors.append(ClientError(KafkaError._TRANSPORT, found[0]))
+        self._logger.log(level, line, *parts)
 
 
 def cluster_metadata(admin: AdminClient, errors: ClientErrors, timeout: float, doing: str = "") -> ClusterMetadata:

@@ -18,7 +18,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata, decode, encode
-from bridge.kafka.config import client_logger, settings_judged, slower_reconnects
+from bridge.kafka.config import settings_judged, slower_reconnects
 from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.group import read_members_metadata
@@ -99,7 +99,7 @@ class GroupConsumer:
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
         config = member_config(settings) | callbacks
         with settings_judged():
-            self._consumer = Consumer(config, logger=client_logger("membership"))
+            self._consumer = Consumer(config, logger=errors.logger("membership"))
         follow(settings.config, self, config)
 
     def set_credentials(self, username: str, password: str) -> None:

@@ -56,7 +56,7 @@ class TopicAdmin:
     def renew(self) -> None:
         """Use a new client, with the certificates as they are now."""
         config = plain(self._config) | {"error_cb": self._errors.note}
-        self._admin = admin_client(config)
+        self._admin = admin_client(config, self._errors.logger("admin"))
         follow(self._config, self, config)
 
     def set_credentials(self, username: str, password: str) -> None:

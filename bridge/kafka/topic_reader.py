@@ -76,7 +76,7 @@ def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: in
     ``SettingsError``.
     """
     errors = ClientErrors(config)
-    admin = admin_client(plain(config) | {"error_cb": errors.note})
+    admin = admin_client(plain(config) | {"error_cb": errors.note}, errors.logger("admin"))
     try:
         partitions = _partitions(cluster_metadata(admin, errors, _TIMEOUT, "Kafka: "), topics)
         earliest = _offsets(admin, partitions, OffsetSpec.earliest())

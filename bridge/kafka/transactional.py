@@ -13,7 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bridge.clock import monotonic
 from bridge.core.durations import COMMIT_BOUNDS, Histogram
-from bridge.kafka.config import below, client_logger, settings_judged
+from bridge.kafka.config import below, settings_judged
+from bridge.kafka.connection_failures import ClientErrors, ConnectionLog
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.producer import (
@@ -98,7 +99,7 @@ class DisconnectLogFilter:
     librdkafka then repeats a pending request as well. Thread rule: the thread that polls.
     """
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], level: int) -> None:
+    def __init__(self, logger: logging.Logger | ConnectionLog, level: int) -> None:
         """``level``: the most detailed syslog level that is passed on."""
         self.broken_at = float("-inf")
         """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
@@ -130,7 +131,9 @@ class TransactionalProducer:
         self.throttle = Throttle()
         callbacks = {"error_cb": self._on_error, "throttle_cb": self.throttle.note}
         config = transactional_config(settings, transactional_id, timeouts) | callbacks
-        self._disconnects = DisconnectLogFilter(client_logger("shards"), int(settings.config.get("log_level", _LEVEL)))
+        self._errors = ClientErrors(settings.config)
+        level = int(settings.config.get("log_level", _LEVEL))
+        self._disconnects = DisconnectLogFilter(self._errors.logger("shards"), level)
         self.fatal: str | None = None
         """The fatal error; None while the producer can be used."""
         self.is_fenced = False
@@ -247,12 +250,22 @@ class TransactionalProducer:
             call(timeout)
         except Exception as exception:  # noqa: BLE001 - after any exception the outcome of the call is unknown
             self._note(exception)
-            self.trouble = str(exception)
+            self.trouble = self._explained(exception)
             return Verdict.FENCED if self.is_fenced else Verdict.UNKNOWN
         self.has_begun = False
+        self._errors.clear()
         return Verdict.DONE
 
+    def _explained(self, exception: Exception) -> str:
+        """Why a call failed; of a time-out, the client's error says only that it was one."""
+        error = error_of(exception)
+        if error is None:
+            return str(exception)
+        cause = self._errors.cause if error.code() == KafkaError._TIMED_OUT else None
+        return in_words(error) if cause is None else f"{in_words(error)}; {cause}"
+
     def _on_error(self, error: KafkaError) -> None:
+        self._errors.note(error)
         self._judge(error)
 
     def _note(self, exception: Exception) -> None:

@@ -80,7 +80,8 @@ def acts(size: Size) -> dict[str, Act]:
         "unread_log": _on_broker(lambda place: unread_log(place, few)),
         "few_threads": _on_broker(few_threads),
         "outage_of_many": _on_broker(lambda place: outage_of_many(place, max(30.0, long / 5))),
-        "slow_core": _on_broker(lambda place: slow_core(place, max(30.0, 2 * long))),
+        "slow_core": _on_broker(lambda place: slow_core(place, AT_LEAST_ONCE, max(30.0, 2 * long))),
+        "slow_core_exactly_once": _on_broker(lambda place: slow_core(place, EXACTLY_ONCE, max(30.0, 2 * long))),
         "slow_kafka": lambda folder: slow_for_long(folder, "t", long, int(2000 + 10 * long)),
         "page": _on_broker(lambda place: watched_for_long(place, long)),
         "pages": _on_broker(lambda place: many_pages(place, max(20_000, 3000 * size.times))),
@@ -124,8 +125,11 @@ def main(arguments: Sequence[str]) -> int:
         del possible["disk_full"]
         print("disk_full is left out: only root may mount a small disk", file=sys.stderr)
     if not can_limit():
-        del possible["slow_core"], possible["few_threads"]
-        print("slow_core and few_threads are left out: this user may not make control groups", file=sys.stderr)
+        del possible["slow_core"], possible["slow_core_exactly_once"], possible["few_threads"]
+        print(
+            "slow_core, slow_core_exactly_once and few_threads are left out: this user may not make control groups",
+            file=sys.stderr,
+        )
     chosen = [name for name in asked.only.split(",") if name] or list(possible)
     if unknown := sorted(set(chosen) - set(possible)):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(possible)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -90,10 +91,10 @@ class Probes(NamedTuple):
     slowest: float
 
 
-def slow_core(place: Place, seconds: float, sessions: int = 3000, share: float = 0.2) -> Figures:
+def slow_core(place: Place, guarantee: str, seconds: float, sessions: int = 3000, share: float = 0.2) -> Figures:
     """Give the daemon a fifth of a core while all its sessions are busy, then the whole core again."""
     load = Load(sessions, rate=1.0)
-    with Run(place, load, {"log.level": "info"}) as run:
+    with Run(place, load, {"log.level": "info", "delivery.guarantee": guarantee}) as run:
         run.bridge.start().wait_ready(180)
         run.wait_flow(sessions, 120)
         assigned = _metric(run.bridge, "mix_bridge_assignments_total")
@@ -109,15 +110,18 @@ def slow_core(place: Place, seconds: float, sessions: int = 3000, share: float =
             f"{seconds:g} s in {share:.0%} of a core: /livez answered {probes.answered} times, failed {probes.failed},"
             f" the slowest after {probes.slowest:.1f} s; shards assigned again: {again:g}"
         )
-        return run.prove(f"{sessions:,} busy sessions in a fifth of a core", 1, remark=remark)
+        done = f"{sessions:,} busy sessions in a fifth of a core, {guarantee.replace('_', ' ')}"
+        return run.prove(done, 1, remark=remark)
 
 
 def _probe(bridge: Bridge, seconds: float) -> Probes:
     answered, failed, slowest, end = 0, 0, 0.0, monotonic() + seconds
     while monotonic() < end:
         begun = monotonic()
-        ok = bridge.get("/livez").status == 200
-        took = monotonic() - begun
+        answer = bridge.get("/livez")
+        ok, took = answer.status == 200, monotonic() - begun
+        if not ok:
+            print(f"/livez: {answer.status} {answer.text}", file=sys.stderr)
         slowest, is_in_time = max(slowest, took), took < _PROBE_TIMEOUT
         answered, failed = answered + (ok and is_in_time), failed + (not ok or not is_in_time)
         wait_until(lambda begun=begun: monotonic() - begun > 2, 10)  # type: ignore[misc]
