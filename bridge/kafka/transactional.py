@@ -261,8 +261,10 @@ class TransactionalProducer:
         error = error_of(exception)
         if error is None:
             return str(exception)
-        cause = self._errors.cause if error.code() == KafkaError._TIMED_OUT else None
-        return in_words(error) if cause is None else f"{in_words(error)}; {cause}"
+        if error.code() != KafkaError._TIMED_OUT:
+            return in_words(error)
+        self.poll()  # the client reports what happened to its connections
+        return "; ".join(filter(None, (in_words(error), self._errors.cause)))
 
     def _on_error(self, error: KafkaError) -> None:
         self._errors.note(error)

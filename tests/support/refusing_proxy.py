@@ -26,17 +26,18 @@ Refuse = Callable[[str, bytes], int]
 """From a topic and the records for one of its partitions: an error code of Kafka's protocol, or 0 to forward them."""
 
 
-class _Cursor:
+class Cursor:
     """Reads the protocol's types from a request."""
 
     def __init__(self, frame: bytes, at: int) -> None:
         self._frame = frame
-        self._at = at
+        self.at = at
+        """The next byte."""
 
     def take(self, size: int) -> bytes:
         """Return the next ``size`` bytes."""
-        self._at += size
-        return self._frame[self._at - size : self._at]
+        self.at += size
+        return self._frame[self.at - size : self.at]
 
     def number(self, form: str) -> int:
         """Return a number of fixed size."""
@@ -69,7 +70,7 @@ def refusal(frame: bytes, refuse: Refuse) -> bytes | None:
     if key != _PRODUCE:
         return None
     assert _FLEXIBLE <= version < _BY_TOPIC_ID, f"Produce version {version} is not known here"
-    cursor = _Cursor(frame, 8)
+    cursor = Cursor(frame, 8)
     cursor.take(max(0, cursor.number(">h")))  # client id
     cursor.unsigned()  # tags
     cursor.compact()  # transactional id
@@ -88,7 +89,7 @@ def refusal(frame: bytes, refuse: Refuse) -> bytes | None:
 
 def without(frame: bytes, hidden: Collection[int]) -> bytes:
     """Return an ApiVersions answer (flexible, from version 3 on) in which the ``hidden`` kinds have an unknown key."""
-    cursor = _Cursor(frame, 0)
+    cursor = Cursor(frame, 0)
     head, count = cursor.take(6), cursor.unsigned()  # correlation, error; a compact count is one more
     kinds = [cursor.take(7) for _ in range(count - 1)]  # key, least and most version, tags
     shown = [struct.pack(">h", _UNKNOWN_KEY) + kind[2:] if _key(kind) in hidden else kind for kind in kinds]

@@ -21,6 +21,7 @@ from tests.torture.brokers import all_away, can_mount, disk_full, in_trouble, ki
 from tests.torture.brokers import restarted as restarted_gracefully
 from tests.torture.field import can_limit, few_threads, outage_of_many, slow_core, unread_log
 from tests.torture.handover import ended_at_points
+from tests.torture.kafka_troubles import connection_limit, controller_paused, odd_metadata, packets_dropped, quota
 from tests.torture.kills import (
     IN_A_NEW_EPOCH,
     IN_THE_FLOW,
@@ -73,6 +74,13 @@ def acts(size: Size) -> dict[str, Act]:
         "one_of_three": lambda folder: one_of_three_killed(folder, "t", few),
         "all_away": lambda folder: all_away(folder, "t", min(120.0, long), 1),
         "disk_full": lambda folder: disk_full(folder, "t", few),
+        "controller_paused": lambda folder: controller_paused(folder, "t", max(2, 5 * size.times // 2)),
+        "packets_dropped": lambda folder: packets_dropped(folder, "t", 20.0, max(3, few)),
+        "odd_metadata": _on_broker(lambda place: odd_metadata(place, max(3, few))),
+        "quota": _on_broker(lambda place: quota(place, AT_LEAST_ONCE)),
+        "quota_exactly_once": _on_broker(lambda place: quota(place, EXACTLY_ONCE)),
+        "connection_limit": lambda folder: connection_limit(folder, "t", AT_LEAST_ONCE, 4),
+        "connection_limit_exactly_once": lambda folder: connection_limit(folder, "t", EXACTLY_ONCE, 12),
         "network_kafka": lambda folder: to_kafka(folder, "t", spells(2, 8), few, "the network to Kafka"),
         "network_server": _on_broker(
             lambda place: to_the_server(place, spells(2, 8), few, "the network to the server")
