@@ -18,6 +18,8 @@ from tests.support.processes import fork_from_now_on
 from tests.support.shared import shared_broker
 from tests.support.waiting import SCALE
 
+settings.register_profile("anywhere", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("anywhere")
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI") == "true":  # the same examples each time; `make test` elsewhere searches for new ones
     settings.load_profile("ci")

@@ -230,13 +230,14 @@ def _change(
 ) -> None:
     """Plan the edits, write them, and print the old and new positions."""
     from bridge.admin.checkpoints import text as texts
+    from bridge.core.records.forgotten import FORGOTTEN_KEY
 
     topic = _read(options)
     edits = plan(topic)
     if edits and not force:
         topic.refuse_if_owned(write.partition for edit in edits for write in edit.writes)
     topic.write(edits)
-    changes = [(topic.log.stored(edit.key), edit) for edit in edits]
+    changes = [(topic.log.stored(edit.key), edit) for edit in edits if edit.key != FORGOTTEN_KEY]
     if as_json:
         print_json(texts.changed_document(topic.name, changes))
     else:

@@ -236,6 +236,11 @@ class CheckpointLog:
         """The highest epoch of the partition's sessions whose checkpoints were removed; 0 if there are none."""
         return self._forgotten[partition]
 
+    @property
+    def highest_forgotten_epoch(self) -> int:
+        """The same of all partitions: for other partitions, to which the sessions may belong by now."""
+        return max(self._forgotten.values(), default=0)
+
     def restored(self) -> dict[SessionKey, Restored]:
         """Where every session with a valid checkpoint resumes."""
         self.parse()

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.admin.checkpoints.edit import is_behind, is_imported, moved
+from bridge.admin.checkpoints.edit import Write, epoch_floors, is_behind, is_imported, moved
 from bridge.admin.checkpoints.export import Export, Header, InvalidExport, document, lines, parse, position_of
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, decode, encode
+from bridge.core.records.forgotten import FORGOTTEN_KEY
+from bridge.core.records.forgotten import encode as encode_forgotten
 from bridge.core.stream.overlap import OverlapWindow
 
 NOW = 1_800_000_000_000
@@ -171,3 +173,23 @@ def test_only_a_session_that_continued_after_the_export_is_behind() -> None:
     ):
         assert is_behind(exported, stored(further))
         assert not is_imported(exported, stored(further))
+
+
+def test_each_partition_gets_the_highest_forgotten_epoch_unless_it_has_it() -> None:
+    """A forgotten session may belong to any partition of another topic; a second import writes nothing."""
+    log = CheckpointLog(3)
+    for partition, epoch in enumerate((5, 9, 7)):
+        log.add(partition, 0, NOW, FORGOTTEN_KEY, encode_forgotten(epoch, 1))
+    assert log.highest_forgotten_epoch == 9
+    edits = epoch_floors(log, 3, 8)
+    assert [(edit.key, edit.writes) for edit in edits] == [
+        (FORGOTTEN_KEY, (Write(partition, encode_forgotten(8, 0)),)) for partition in (0, 2)
+    ]
+    assert epoch_floors(log, 3, 5) == []
+    assert epoch_floors(CheckpointLog(3), 3, CheckpointLog(3).highest_forgotten_epoch) == []
+
+
+def test_an_export_without_a_forgotten_epoch_is_of_an_earlier_version() -> None:
+    head, *rest = content(one()).splitlines()
+    old = {name: value for name, value in json.loads(head).items() if name != "forgotten_epoch"}
+    assert parse(b"\n".join([json.dumps(old).encode(), *rest])).header.forgotten_epoch == 0

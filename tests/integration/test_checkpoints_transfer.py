@@ -7,13 +7,15 @@ import re
 from pathlib import Path
 
 from bridge.core.identity import partition_of
+from bridge.core.records.forgotten import FORGOTTEN_KEY, encode
 from tests.support.checkpoint_values import COMPACTED
 from tests.support.process import Bridge, command, shell
 from tests.support.repository import REPOSITORY
-from tests.support.scene import events, settings, started, texts, wait_accepted, wait_acknowledged
+from tests.support.scene import accepted, events, settings, started, texts, wait_accepted, wait_acknowledged, write
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of
 
+FORGOTTEN = 3_000_000_000
 NAMES = ("a", "b", "c", "d", "e")
 
 
@@ -26,7 +28,7 @@ def documented(namespace: str) -> list[str]:
 
 
 def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Every session resumes at its position: no event is missing or repeated."""
+    """Every session resumes at its position: nothing is missing or repeated. A forgotten one starts above its epoch."""
     export, toml, import_and_check = documented(namespace)
     feeds = {name: Feed(5) for name in NAMES}
     file = tmp_path / "positions.jsonl"
@@ -38,6 +40,7 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
             for name in NAMES:
                 wait_acknowledged(bridge, name, 5)
             assert bridge.terminate() == 0
+        write(kafka, f"{namespace}.checkpoints", FORGOTTEN_KEY, encode(FORGOTTEN, 0))
         done = shell(f"cd {tmp_path} && {export}", before, tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"5 positions of {namespace}.checkpoints" in done.stderr
@@ -55,10 +58,14 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
         assert "5 positions written" in done.stdout
         for feed in feeds.values():
             feed.add(3)
+        mix.list(*NAMES, "back")
+        mix.streams["back"] = Feed(1)
         with started(tmp_path, after) as bridge:
             for name in NAMES:
                 wait_accepted(kafka, namespace, name, 8)
+            wait_accepted(kafka, namespace, "back", 1)
             assert bridge.terminate() == 0
+    assert [one.epoch for one in accepted(kafka, namespace, "back")] == [FORGOTTEN + 1], "it was forgotten before"
     for name in NAMES:
         assert texts(kafka, namespace, name) == [str(number) for number in range(1, 9)], "missing, or twice"
     verified = command(["verify", "--json"], after)
@@ -66,7 +73,7 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
     written = events(kafka, namespace, "checkpoints-16")
     assert len(partitions_of(kafka, f"{namespace}.checkpoints-16")) == 16
     keys = {record.key for record in written if record.key is not None and not record.key.startswith(b"#")}
-    assert keys == {f"local/{name}".encode() for name in NAMES}
+    assert keys == {f"local/{name}".encode() for name in (*NAMES, "back")}
     for record in written:
         assert record.key is not None
         assert record.key.startswith(b"#") or record.partition == partition_of(record.key, 16)

@@ -15,7 +15,7 @@ from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
 from bridge.kafka.producer import ProducerSettings
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts, Verdict
-from tests.kafka.test_group_consumer import Listener
+from tests.fakes.group_listener import Listener
 from tests.support.refusing_proxy import end
 from tests.support.waiting import TIMEOUT, wait_until
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from bridge.core.records.member_metadata import MemberMetadata, encode
 from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
+from tests.fakes.group_listener import Listener
 
 METADATA = MemberMetadata("pod-1:7", "pod-1", "run", "f", "1")
 FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID)
@@ -33,25 +34,6 @@ class Client:
 
     def commit(self, **_: Any) -> None:
         """Do nothing: the test answers."""
-
-
-@dataclass
-class Listener:
-    """Notes the answers."""
-
-    answers: list[tuple[int, bool]] = field(default_factory=list)
-
-    def on_assigned(self, partitions: frozenset[int]) -> None:
-        """Do nothing."""
-
-    def on_revoked(self, partitions: frozenset[int]) -> bool:  # noqa: ARG002 - the protocol's
-        return False
-
-    def on_lost(self, partitions: frozenset[int]) -> None:
-        """Do nothing."""
-
-    def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
-        self.answers.append((heartbeat, is_member))
 
 
 class Member:

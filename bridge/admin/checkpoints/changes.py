@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bridge.admin.checkpoints.edit import Edit, moved, removed
+from bridge.admin.checkpoints.edit import Edit, epoch_floors, moved, removed
 from bridge.admin.checkpoints.topic import CheckpointsTopic, Refused
 from bridge.clock import unix_ms
 from bridge.core.checkpoint_log import StoredCheckpoint
@@ -58,13 +58,16 @@ def remove(topic: CheckpointsTopic, key: bytes, partition: int) -> list[Edit]:
 
 
 def move_misplaced(topic: CheckpointsTopic) -> list[Edit]:
-    """Move every checkpoint in a wrong partition to the partition of its key."""
+    """Move every checkpoint in a wrong partition to the partition of its key.
+
+    Forgotten sessions may belong to other partitions by now too.
+    """
     edits = []
     for stored in topic.log.stored_checkpoints().values():
         furthest = stored.furthest
         if furthest is not None and any(invalid.misplaced is not None for invalid in stored.invalid):
             edits.append(_moved(topic, stored, furthest.key, furthest.position.last_event_id, furthest.state))
-    return edits
+    return [*epoch_floors(topic.log, topic.partitions, topic.log.highest_forgotten_epoch), *edits]
 
 
 def _stored(topic: CheckpointsTopic, key: bytes) -> StoredCheckpoint:

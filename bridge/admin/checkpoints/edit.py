@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from bridge.core.checkpoint_log import StoredCheckpoint
+from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, new_epoch, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
+from bridge.core.records.forgotten import FORGOTTEN_KEY
+from bridge.core.records.forgotten import encode as encode_forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ def is_behind(one: Checkpoint, stored: StoredCheckpoint) -> bool:
     furthest = stored.furthest
     known = max((stored.epoch or 0, 0), furthest.position[:2] if furthest is not None else (0, 0))
     return known > one.position[:2]
+
+
+def epoch_floors(log: CheckpointLog, partitions: int, epoch: int) -> list[Edit]:
+    """Keep the highest epoch of forgotten sessions in each partition, unless it has as high a one.
+
+    A forgotten session may belong to any of them: nothing but this epoch is known of it.
+    """
+    value = encode_forgotten(epoch, 0)  # by no owner of a shard
+    lower = (partition for partition in range(partitions) if log.forgotten_epoch(partition) < epoch)
+    return [Edit(FORGOTTEN_KEY, None, (Write(partition, value),)) for partition in lower]
 
 
 def removed(key: bytes, partitions: Iterable[int]) -> Edit:

@@ -38,6 +38,8 @@ class Header(BaseModel):
     """RFC 3339."""
     count: Annotated[int, Field(ge=0)]
     """The number of positions that follow: a truncated file is detected by it."""
+    forgotten_epoch: Annotated[int, Field(ge=0, lt=10**10)] = 0
+    """The highest epoch of ended sessions that were forgotten: one that comes back starts above it."""
 
 
 @dataclass(frozen=True, slots=True)

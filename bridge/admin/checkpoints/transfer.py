@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.admin.checkpoints.edit import Edit, is_behind, is_imported, moved
+from bridge.admin.checkpoints.edit import Edit, epoch_floors, is_behind, is_imported, moved
 from bridge.admin.checkpoints.export import Export, Header, position_of
 from bridge.admin.checkpoints.topic import REFUSED, CheckpointsTopic, Refused
 from bridge.admin.text import counted
@@ -32,6 +32,7 @@ def exported(topic: CheckpointsTopic) -> Export:
         partitions=topic.partitions,
         exported_at=rfc3339(unix_ms()),
         count=len(checkpoints),
+        forgotten_epoch=topic.log.highest_forgotten_epoch,
     )
     return Export(header, checkpoints)
 
@@ -45,6 +46,8 @@ class Import:
     """Positions that an earlier import has written."""
     behind: Sequence[Checkpoint]
     """Positions of sessions that continued after the export."""
+    floors: Sequence[Edit] = ()
+    """The highest epoch of forgotten sessions, for each partition that does not have it."""
 
     @classmethod
     def plan(cls, export: Export, topic: CheckpointsTopic) -> Import:
@@ -62,7 +65,7 @@ class Import:
             if is_behind(one, stored):
                 behind.append(one)
             edits.append(moved(one, stored, topic.partitions, now_ms))
-        return cls(edits, already, behind)
+        return cls(edits, already, behind, epoch_floors(topic.log, topic.partitions, export.header.forgotten_epoch))
 
     def refuse_if_behind(self, topic: CheckpointsTopic) -> None:
         """Raise `Refused` if a session continued after the export."""
