@@ -106,6 +106,7 @@ class TopicWatch:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            began, is_away = monotonic(), False
             try:
                 if self._is_renewal_wanted:
                     self._is_renewal_wanted = False
@@ -113,10 +114,13 @@ class TopicWatch:
                 self.check()  # immediately: every change since the start is noticed
             except Unreachable as error:
                 log.debug("the topics cannot be described", error=str(error))  # others report that Kafka is away
+                is_away = monotonic() - began >= _RECHECK
             except Exception:  # a bug must not end the watch
                 log.exception("a bug while checking the topics: checking again")
             self._stopped.wait(_LEAST)
-            self._sizes.wanted.wait(_RECHECK if any(each.suspected for each in self._watched) else _INTERVAL)
+            # After an outage another cluster may answer, and producers send: so a request waits for it at any time.
+            if not is_away:
+                self._sizes.wanted.wait(_RECHECK if any(each.suspected for each in self._watched) else _INTERVAL)
 
     def check(self) -> None:
         """Describe the topics once, log what is new, and act on it. Raises ``Unreachable``."""

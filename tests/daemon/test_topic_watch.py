@@ -19,7 +19,7 @@ from bridge.kafka.topic_changes import ChangeKind, changes, problem, warnings
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, needed_bytes, plan
 from bridge.settings import Settings
 from bridge.settings.loading import load
-from tests.support.waiting import TIMEOUT, wait_until
+from tests.support.waiting import TIMEOUT, let_pass, wait_until
 
 REQUIRED = {"kafka.bootstrap_servers": "localhost:9092", "servers.local.url": "http://localhost:8088"}
 SETTINGS: Settings = load(REQUIRED, {})
@@ -271,3 +271,35 @@ def test_an_age_limit_below_a_day_is_a_warning() -> None:
     (warning,) = warnings(EVENTS, described(EVENTS, **{"message.timestamp.before.max.ms": "60000"}), NEEDED)
     assert "60000" in warning
     assert warnings(EVENTS, described(EVENTS), NEEDED) == ()
+
+
+class Away(Cluster):
+    """Kafka is away: each request waits for an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[float, float]] = []
+
+    def cluster_id(self) -> str | None:
+        """Wait for longer than the watch takes for a refusal."""
+        if self.id is not None:
+            return self.id
+        began = monotonic()
+        let_pass(1.1)
+        self.asked.append((began, monotonic()))
+        raise Unreachable("no answer")
+
+
+def test_while_kafka_is_away_a_request_waits_for_it_at_any_time() -> None:
+    """Another cluster may answer after the outage: a pause would be time for records that belong to the former one."""
+    cluster = Away()
+    watch = cluster.watched()
+    cluster.id = None
+    watch.start()
+    wait_until(lambda: len(cluster.asked) >= 2, what="two requests")
+    cluster.id = "cluster-2"
+    wait_until(lambda: cluster.exchanged, what="the other cluster")
+    watch.stop()
+    assert watch.join(monotonic() + TIMEOUT)
+    (_, ended), (began, _) = cluster.asked[:2]
+    assert began - ended < 3.0
