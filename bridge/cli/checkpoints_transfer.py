@@ -102,7 +102,7 @@ def import_(
     planned = Import.plan(found, topic)
     if not force:
         planned.refuse_if_behind(topic)
-    topic.write([*planned.floors, *planned.edits])
+    topic.write([*planned.of_shards, *planned.edits])
     if as_json:
         print_json(planned.document(found, topic))
     else:

@@ -228,6 +228,15 @@ class CheckpointLog:
         """Whether no transaction of an owner with exactly once can be committed any more."""
         return partition not in self._unfenced
 
+    @property
+    def may_have_transactions(self) -> bool:
+        """Whether a transaction of an owner with exactly once may still be committed, in any partition.
+
+        Not where no claim is: every owner claims its shard before its first transaction. An import into another topic
+        must note it there, because claims stay behind.
+        """
+        return bool(self._unfenced)
+
     def had_exactly_once(self, partition: int) -> bool:
         """Whether there is the record that an owner had exactly once."""
         return partition in self._had_exactly_once

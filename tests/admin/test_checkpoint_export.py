@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.admin.checkpoints.edit import Write, epoch_floors, is_behind, is_imported, moved
+from bridge.admin.checkpoints.edit import Write, epoch_floors, exactly_once_notes, is_behind, is_imported, moved
 from bridge.admin.checkpoints.export import Export, Header, InvalidExport, document, lines, parse, position_of
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, decode, encode
+from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE, EXACTLY_ONCE_KEY, Claim
+from bridge.core.records.claim import encode as encode_claim
 from bridge.core.records.forgotten import FORGOTTEN_KEY
 from bridge.core.records.forgotten import encode as encode_forgotten
 from bridge.core.stream.overlap import OverlapWindow
@@ -193,3 +195,24 @@ def test_an_export_without_a_forgotten_epoch_is_of_an_earlier_version() -> None:
     head, *rest = content(one()).splitlines()
     old = {name: value for name, value in json.loads(head).items() if name != "forgotten_epoch"}
     assert parse(b"\n".join([json.dumps(old).encode(), *rest])).header.forgotten_epoch == 0
+
+
+def test_open_transactions_of_a_former_owner_are_noted_in_each_partition_of_the_new_topic() -> None:
+    """Its claims stay behind, and a topic without claims has no owner whose transactions must be fenced."""
+    old, claim = CheckpointLog(2), Claim("pod-1:7", "n", 2, "", NOW, "exactly_once")
+    assert not old.may_have_transactions
+    old.add(1, 0, NOW, CLAIM_KEY, encode_claim(claim))
+    assert old.may_have_transactions
+    new = CheckpointLog(2)
+    assert new.is_fenced(0)
+    edits = exactly_once_notes(new, 2)
+    assert [(edit.key, edit.writes) for edit in edits] == [
+        (EXACTLY_ONCE_KEY, (Write(partition, EXACTLY_ONCE),)) for partition in (0, 1)
+    ]
+    for offset, edit in enumerate(edits):
+        new.add(edit.writes[0].partition, offset, NOW, edit.key, edit.writes[0].value)
+    assert not new.is_fenced(0)
+    assert exactly_once_notes(new, 2) == []
+    fenced = replace(claim, guarantee="at_least_once", fenced=True)
+    old.add(1, 1, NOW, CLAIM_KEY, encode_claim(fenced))
+    assert not old.may_have_transactions

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, new_epoch, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
+from bridge.core.records.claim import EXACTLY_ONCE, EXACTLY_ONCE_KEY
 from bridge.core.records.forgotten import FORGOTTEN_KEY
 from bridge.core.records.forgotten import encode as encode_forgotten
 
@@ -69,6 +70,12 @@ def epoch_floors(log: CheckpointLog, partitions: int, epoch: int) -> list[Edit]:
     value = encode_forgotten(epoch, 0)  # by no owner of a shard
     lower = (partition for partition in range(partitions) if log.forgotten_epoch(partition) < epoch)
     return [Edit(FORGOTTEN_KEY, None, (Write(partition, value),)) for partition in lower]
+
+
+def exactly_once_notes(log: CheckpointLog, partitions: int) -> list[Edit]:
+    """Note in each partition that a former owner had exactly once, unless it is noted."""
+    without = (partition for partition in range(partitions) if not log.had_exactly_once(partition))
+    return [Edit(EXACTLY_ONCE_KEY, None, (Write(partition, EXACTLY_ONCE),)) for partition in without]
 
 
 def removed(key: bytes, partitions: Iterable[int]) -> Edit:

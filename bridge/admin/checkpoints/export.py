@@ -40,6 +40,8 @@ class Header(BaseModel):
     """The number of positions that follow: a truncated file is detected by it."""
     forgotten_epoch: Annotated[int, Field(ge=0, lt=10**10)] = 0
     """The highest epoch of ended sessions that were forgotten: one that comes back starts above it."""
+    exactly_once: bool = False
+    """A transaction of a former owner may still be committed: a next owner with at least once fences it first."""
 
 
 @dataclass(frozen=True, slots=True)

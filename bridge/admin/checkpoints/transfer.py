@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.admin.checkpoints.edit import Edit, epoch_floors, is_behind, is_imported, moved
+from bridge.admin.checkpoints.edit import Edit, epoch_floors, exactly_once_notes, is_behind, is_imported, moved
 from bridge.admin.checkpoints.export import Export, Header, position_of
 from bridge.admin.checkpoints.topic import REFUSED, CheckpointsTopic, Refused
 from bridge.admin.text import counted
@@ -33,6 +33,7 @@ def exported(topic: CheckpointsTopic) -> Export:
         exported_at=rfc3339(unix_ms()),
         count=len(checkpoints),
         forgotten_epoch=topic.log.highest_forgotten_epoch,
+        exactly_once=topic.log.may_have_transactions,
     )
     return Export(header, checkpoints)
 
@@ -46,8 +47,8 @@ class Import:
     """Positions that an earlier import has written."""
     behind: Sequence[Checkpoint]
     """Positions of sessions that continued after the export."""
-    floors: Sequence[Edit] = ()
-    """The highest epoch of forgotten sessions, for each partition that does not have it."""
+    of_shards: Sequence[Edit] = ()
+    """For each partition that lacks them: the highest epoch of forgotten sessions, and that there was exactly once."""
 
     @classmethod
     def plan(cls, export: Export, topic: CheckpointsTopic) -> Import:
@@ -65,7 +66,10 @@ class Import:
             if is_behind(one, stored):
                 behind.append(one)
             edits.append(moved(one, stored, topic.partitions, now_ms))
-        return cls(edits, already, behind, epoch_floors(topic.log, topic.partitions, export.header.forgotten_epoch))
+        of_shards = epoch_floors(topic.log, topic.partitions, export.header.forgotten_epoch)
+        if export.header.exactly_once:
+            of_shards += exactly_once_notes(topic.log, topic.partitions)
+        return cls(edits, already, behind, of_shards)
 
     def refuse_if_behind(self, topic: CheckpointsTopic) -> None:
         """Raise `Refused` if a session continued after the export."""
