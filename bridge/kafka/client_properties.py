@@ -102,8 +102,10 @@ def _login(values: Mapping[str, Any]) -> tuple[Any, ...]:
 def _log_in_all(clients: Sequence[Authenticated], values: Mapping[str, Any]) -> None:
     """Give all clients the login, each in a thread of its own.
 
-    The client's own call may wait for a connection that authenticates at the same moment, even without end: the caller
-    waits for a second at most, and the other clients not at all.
+    The client's own call may wait for a connection that authenticates at the same moment, even without end (observed
+    with a group consumer): after it set the login, ``rd_kafka_sasl_set_credentials`` wakes all broker threads, and
+    takes the lock of each for that. No issue of librdkafka describes it. So the login is set even when the call hangs;
+    the caller waits for a second at most, and the other clients not at all.
     """
     threads = [Thread(target=_log_in, args=(client, values), name="kafka-login", daemon=True) for client in clients]
     for thread in threads:
