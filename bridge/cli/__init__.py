@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from bridge import __version__
 from bridge.cli.ending import exit_at_once, print_error
+from bridge.cli.standard_streams import open_missing
 from bridge.errors import EXIT_BUG, BridgeError
 
 _INTERRUPTED = 128 + 2
@@ -17,6 +18,7 @@ _INTERRUPTED = 128 + 2
 
 def main() -> None:
     """The ``mix-bridge`` command. Always ends with an exit code of the interface."""
+    open_missing()
     arguments = sys.argv[1:]
     if "--version" in arguments:  # anywhere, and before anything slow is imported
         sys.stdout.write(f"mix-bridge {__version__}\n")
