@@ -64,9 +64,13 @@ class GroupDescription:
         """Return the member with this instance id."""
         return next((member for member in self.members if member.is_named(instance)), None)
 
-    def of_client(self, client_id: str) -> GroupMember | None:
-        """Return the member with this ``client.id``."""
-        return next((member for member in self.members if member.client_id == client_id), None)
+    def has_idle(self, client_id: str, shards: int) -> bool:
+        """Return whether a member with this ``client.id`` has none of the shards: it waits, and commits nothing.
+
+        Containers that share the name of a host may have one ``client.id``.
+        """
+        members = (member for member in self.members if member.client_id == client_id)
+        return any(all(number >= shards for number in member.shards) for member in members)
 
 
 def look_at_group(config: Mapping[str, Any], group: str, topic: str, timeout: float) -> GroupDescription | None:

@@ -217,10 +217,8 @@ class Membership:
 
     def _is_idle_in(self, group: GroupDescription) -> bool:
         """Whether this process is a member without shards, which commits nothing, or waits for a rebalance."""
-        member = group.of_client(str(self._settings.config.get("client.id", "")))
-        if member is None or self._leases.owned:
-            return False
-        return all(number >= self._settings.partitions for number in member.shards)
+        client_id = str(self._settings.config.get("client.id", ""))
+        return not self._leases.owned and group.has_idle(client_id, self._settings.partitions)
 
     def _handle_fatal(self, why: str) -> None:
         """Join again with a new client after the group fenced this process's name. Raises ``FatalFault``.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.sharding.group_watch import GroupWatch, Reaction
 
 
@@ -52,3 +55,21 @@ def test_a_member_without_shards_is_answered_by_the_list_of_members() -> None:
     watch.answered(60)
     assert ask(watch, 60, answers=True) is None
     assert ask(watch, 90, answers=True) is Reaction.NONE
+
+
+@pytest.mark.parametrize(
+    ("members", "is_idle"),
+    [
+        ([], False),
+        ([("other", ())], False),
+        ([("ours", ())], True),
+        ([("ours", (8, 9))], True),  # partitions that were added to the topic later
+        ([("ours", (0,))], False),  # it has shards, and the process knows nothing of them: the client is stuck
+        ([("ours", (0,)), ("ours", ())], True),  # two containers with one host name
+    ],
+)
+def test_a_member_without_shards_is_found_by_its_client_id(
+    members: list[tuple[str, tuple[int, ...]]], *, is_idle: bool
+) -> None:
+    listed = tuple(GroupMember("m", "10.0.0.7", frozenset(shards), client_id=name) for name, shards in members)
+    assert GroupDescription(listed).has_idle("ours", 8) is is_idle

@@ -118,14 +118,22 @@ def _probe(bridge: Bridge, seconds: float) -> Probes:
     answered, failed, slowest, end = 0, 0, 0.0, monotonic() + seconds
     while monotonic() < end:
         begun = monotonic()
-        answer = bridge.get("/livez")
-        ok, took = answer.status == 200, monotonic() - begun
-        if not ok:
-            print(f"/livez: {answer.status} {answer.text}", file=sys.stderr)
+        ok = _is_live(bridge)
+        took = monotonic() - begun
         slowest, is_in_time = max(slowest, took), took < _PROBE_TIMEOUT
         answered, failed = answered + (ok and is_in_time), failed + (not ok or not is_in_time)
         wait_until(lambda begun=begun: monotonic() - begun > 2, 10)  # type: ignore[misc]
     return Probes(answered, failed, slowest)
+
+
+def _is_live(bridge: Bridge) -> bool:
+    try:
+        answer = bridge.get("/livez")
+    except TimeoutError:
+        return False
+    if answer.status != 200:
+        print(f"/livez: {answer.status} {answer.text}", file=sys.stderr)
+    return answer.status == 200
 
 
 def can_limit() -> bool:
