@@ -193,6 +193,13 @@ def plan_resend(entries: Iterable[Entry]) -> bool:
     return is_overtaken
 
 
+def begins_epoch(entry: Entry) -> bool:
+    """The barrier of a new epoch, or its announcement."""
+    if isinstance(entry, CheckpointBarrier):
+        return entry.begins_epoch
+    return isinstance(entry, Announcement) and entry.new_epoch is not None
+
+
 def _renumber(entries: Iterable[Entry]) -> None:
     """Number everything behind the barrier at the head from 1, and each later epoch above the one before it.
 

@@ -13,17 +13,17 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Stage
-from bridge.core.in_flight import plan_resend
+from bridge.core.in_flight import begins_epoch, plan_resend
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
+from bridge.delivery.moved_records import HighestNumbers
 from bridge.delivery.producers import Place, Producers, are_known
 from bridge.delivery.session import Session
 
 log = get_logger("bridge.delivery")
 
 _PROOF = 1.0
-"""Seconds that a proof of membership holds for a new epoch. Another owner gets a shard only after the session time-out,
-which is several times as long."""
+"""Seconds that a proof holds for a new epoch: another owner comes after the session time-out, several times as long."""
 
 
 class IdempotentSender:
@@ -50,6 +50,7 @@ class IdempotentSender:
             session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, self._note_acknowledged
         )
         self._entries = session.in_flight.entries
+        self._highest = HighestNumbers(restored_epoch=session.epoch)
         self._has_answer = self._needs_epoch = False
         self._alone: Entry | None = None  # nothing behind it is produced before it is acknowledged
         self._client: object = None  # the producer of events that has what is unreported
@@ -94,8 +95,7 @@ class IdempotentSender:
     @property
     def awaits_checkpoint(self) -> bool:
         """The oldest entry is a barrier: the entries behind it wait for its acknowledgement."""
-        entries = self._entries
-        return bool(entries) and entries[0].is_barrier
+        return bool(self._entries) and self._entries[0].is_barrier
 
     def _note_acknowledged(self, entry: Entry) -> None:
         if isinstance(entry, Batch) and entry is not self._handover.piece:
@@ -125,9 +125,9 @@ class IdempotentSender:
     def lose_producers(self, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> None:
         """The producers were replaced: what they had in flight is never reported, and goes again from memory.
 
-        Where Kafka may not have known the old producer, it may have written a later batch and not an earlier one: those
-        numbers are not used again. ``recreated``: topics created again since; None: that is not known. ``introduced``:
-        where the old producer was. Nothing is in flight now, so changed topics are followed.
+        Where Kafka may not have known the old one, it may have a later batch and not an earlier one: those numbers are
+        not used again. ``recreated``: topics created again since; None: that is not known. ``introduced``: where the
+        old one was. Nothing is in flight now, so changed topics are followed.
         """
         with self.session.lock:
             for entry in self._entries:
@@ -143,17 +143,15 @@ class IdempotentSender:
             self.request_turn()
 
     def _was_known(self, batch: Batch, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> bool:
-        if recreated is None or not recreated.isdisjoint(batch.counts):
-            return False
-        return self._is_introduced(batch.counts, introduced)
+        is_same = recreated is not None and recreated.isdisjoint(batch.counts)
+        return is_same and self._is_introduced(batch.counts, introduced)
 
     def lose_checkpoints(self) -> None:
         """The producer of checkpoints was replaced: what it had in flight goes again from memory."""
         with self.session.lock:
-            for entry in self._entries:
-                if not isinstance(entry, Batch):
-                    entry.lose()
-                    self._handover.has_failed = self._handover.has_failed or entry.stage is Stage.LOST
+            for entry in (each for each in self._entries if not isinstance(each, Batch)):
+                entry.lose()
+                self._handover.has_failed = self._handover.has_failed or entry.stage is Stage.LOST
             self.checkpoints.lose_producers()
             self.request_turn()
 
@@ -208,14 +206,14 @@ class IdempotentSender:
         is_new = plan_resend(self._entries) or self._needs_epoch
         if not self._may_number(new_epoch=is_new):
             return False
+        self._highest.note(self._entries)
         self._handover.settle_failures()
         self._release_piece()
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
         self._needs_epoch, self._alone = False, None
         session.counters.rewinds += 1
         if is_new:
-            last = self._entries[-1]
-            session.epoch, session.sequence = last.epoch, last.sequence
+            session.epoch, session.sequence, _ = self._entries[-1].position
             session.counters.epochs += 1
         log.warning(
             "Kafka did not accept records: sending again from memory",
@@ -243,7 +241,7 @@ class IdempotentSender:
         """Produce one entry, or the part of it that may go now; True when the next one may follow."""
         if isinstance(entry, Batch):
             return self._send_batch(entry, is_oldest=is_oldest)
-        if not is_oldest or not self._may_number(new_epoch=_begins_epoch(entry)):
+        if not is_oldest or not self._may_number(new_epoch=begins_epoch(entry)):
             return False
         self._alone = entry
         if isinstance(entry, CheckpointBarrier):
@@ -254,11 +252,13 @@ class IdempotentSender:
 
     def _send_batch(self, batch: Batch, *, is_oldest: bool) -> bool:
         handover, producers = self._handover, self._producers
-        if handover.isolation.is_active:
-            if is_oldest and producers.isolating is None:
-                handover.cut_piece(batch)
-                producers.isolating, self._alone = self, batch
-                handover.produce(batch, producers.isolation.produce_all)
+        is_isolating = handover.isolation.is_active
+        if (is_isolating and not (is_oldest and producers.isolating is None)) or self._would_hide(batch):
+            return False
+        if is_isolating:
+            handover.cut_piece(batch)
+            producers.isolating, self._alone = self, batch
+            handover.produce(batch, producers.isolation.produce_all)
             return False
         records = handover.prepare(batch)
         new = {each for each in batch.counts if not self._is_introduced((each,), producers.introduced)}
@@ -268,6 +268,13 @@ class IdempotentSender:
         if known < len(records):
             self.session.in_flight.split(batch, known)
         return handover.produce(batch, producers.events.produce_all)
+
+    def _would_hide(self, batch: Batch) -> bool:
+        """Whether a record moved behind a later one in its new topic: then the next turn begins a new epoch."""
+        if not self._highest.hides(batch, self._handover.prepare):
+            return False
+        self._needs_epoch = self._handover.has_failed = True
+        return True
 
     def _introduce(self, batch: Batch) -> bool:
         if batch.count > 1:
@@ -291,10 +298,3 @@ class IdempotentSender:
             return False
         with self.session.lock:
             return self.session.may_hand_over and self.checkpoints.write(position, in_flight.overlap_window)
-
-
-def _begins_epoch(entry: Entry) -> bool:
-    """The barrier of a new epoch, or its announcement."""
-    if isinstance(entry, CheckpointBarrier):
-        return entry.begins_epoch
-    return isinstance(entry, Announcement) and entry.new_epoch is not None

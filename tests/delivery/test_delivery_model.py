@@ -93,7 +93,7 @@ class World:
         self.newest: dict[SessionKey, Checkpoint] = {}
         self.announced: list[str] = []
         self.keys = [SessionKey("local", f"s{number}") for number in range(self.sessions)]
-        self.streams = {key: random_stream(self.chance, self.length) for key in self.keys}
+        self.streams = {key: random_stream(self.chance, self.length, invalid=2) for key in self.keys}
         self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
         self.producers: list[ModelProducer] = []
         self.fingerprint = "one"
@@ -163,7 +163,8 @@ class World:
         self._check(meaning == at, f"{one.id} of {one.key} means two events: {meaning} and {at}")
         self._check(one.epoch in self.epochs[record.key], f"{one.id} of {one.key} before its epoch's checkpoint")
         headers = dict(record.headers)
-        if "bridge.reason" in headers:
+        is_valid = b'"invalid"' not in one.data
+        if "bridge.reason" in headers and is_valid:
             self._check(headers["bridge.reason"] == b"rejected", f"{one.id} is a dead letter: {headers}")
             self._check(int(headers["bridge.bytes"]) > LARGE, f"{one.id} of {one.key} is no culprit, and rejected")
         self.seen[record.key].add(at)

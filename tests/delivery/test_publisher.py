@@ -96,6 +96,13 @@ class Rig:
             self.clock.now += seconds
             self.delivery.turn()
 
+    def write(self, topic: str) -> None:
+        """Kafka receives what the first producer has for this topic before all others."""
+        producer = self.producers[0]
+        while producer._queued[topic, 0]:
+            producer._send((topic, 0))
+            producer._write(producer._sent[topic, 0])
+
     def records(self, topic: str) -> list[Followed]:
         """The data records of a topic."""
         logs = [log for (name, _), log in self.kafka.logs.items() if name == topic]
@@ -301,6 +308,74 @@ def test_only_the_culprit_becomes_a_dead_letter(rig: Rig) -> None:
     assert published == [(first, 1), (first, 2), (first, 4)]
     assert one.position == Position(first, 4, "4")
     assert other.dead_letters == {}
+
+
+def invalid(at: int) -> Event:
+    return Event("agent", f'{{"at": {at}, "invalid": true}}', str(at), str(at), 1_700_000_000_000)
+
+
+def accepted(rig: Rig) -> list[int]:
+    """The events that a consumer of all topics has, in the order of the stream."""
+    follower = Follower()
+    for log in rig.kafka.logs.values():
+        for offset, record in enumerate(log):
+            if record.place[0] in {EVENTS, DEAD}:
+                follower.take(as_read(record, offset))
+    return sorted({at_of(one.data) for one in follower.accepted})
+
+
+def test_a_refused_record_is_not_hidden_behind_a_later_dead_letter(rig: Rig) -> None:
+    """Under its old number a consumer of the dead letters would drop it: it has seen a higher one."""
+    one = rig.open()
+    one.submit([*events(1), invalid(2)])
+    rig.turn(100)
+    rig.kafka.limits[EVENTS] = 2000
+    one.submit([*events(3, 4, size=3000), invalid(5), *events(6)])
+    rig.write(DEAD)
+    rig.turn(400)
+    assert accepted(rig) == [1, 2, 3, 4, 5, 6]
+    assert one.dead_letters == {"schema": 2, "rejected": 2}
+    assert one.acknowledged == one.position
+    assert one.counters.epochs == 2, "after the first verdict no later dead letter has a number of the new epoch"
+
+
+def test_a_refused_record_is_not_hidden_behind_a_dead_letter_from_before_a_restart(rig: Rig) -> None:
+    """The process was killed between the later dead letter and the verdict about the earlier record."""
+    first = rig.open()
+    first.submit([*events(1), invalid(2)])
+    rig.turn(100)
+    rig.sender().write_checkpoint()
+    rig.turn(20)
+    rig.kafka.limits[EVENTS] = 2000
+    first.submit([*events(3, size=3000), invalid(4)])
+    rig.write(DEAD)
+    assert sequences(rig.records(DEAD)) == [2, 4]
+    again = Rig(rig.clock)
+    again.kafka.logs, again.kafka.limits = rig.kafka.logs, rig.kafka.limits
+    restored = first.checkpoints.checkpoint
+    one = again.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", restored, alone())
+    one.submit([*events(3, size=3000), invalid(4)])
+    again.turn(400)
+    assert accepted(again) == [1, 2, 3, 4]
+    assert one.acknowledged == one.position
+
+
+def test_an_event_for_which_its_topic_became_too_small_is_not_hidden(rig: Rig) -> None:
+    """The lowered limit makes it a dead letter, but a later dead letter is written already."""
+    one = rig.open()
+    limits = rig.sender().session.encoder.limits
+    limits.update({})
+    one.submit([*events(1), invalid(2)])
+    rig.turn(100)
+    rig.kafka.limits[EVENTS] = 400
+    one.submit([*events(3, size=3000), invalid(4)])
+    rig.write(DEAD)
+    rig.turn(20)
+    limits.update({EVENTS: 1000})
+    rig.turn(200)
+    assert accepted(rig) == [1, 2, 3, 4]
+    assert one.dead_letters == {"schema": 2}
+    assert one.acknowledged == one.position
 
 
 def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_after(rig: Rig) -> None:

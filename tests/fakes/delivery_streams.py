@@ -39,6 +39,7 @@ ENDED = LifecycleEvent("ended", "gone", "it is gone")
 GAP = LifecycleEvent("gap", "forgotten", "something is missing")
 RESUMED = LifecycleEvent("resumed", "replay_proved", "it continues")
 RULES = Rules(
+    schema={"agent": lambda data: "invalid" if '"invalid"' in data else None},
     format="raw",
     type_prefix="mix.",
     skip=frozenset({"skipped"}),
@@ -67,13 +68,13 @@ class Block(NamedTuple):
         return Event(self.name, self.data, str(at), str(at), 1_700_000_000_000)
 
 
-def random_stream(chance: random.Random, length: int) -> list[Block]:
-    """Return up to ``length`` blocks, some of them without an event, skipped, routed or large."""
+def random_stream(chance: random.Random, length: int, *, invalid: int = 0) -> list[Block]:
+    """Return up to ``length`` blocks, some of them without an event, skipped, routed, large or ``invalid``."""
 
     def block(at: int) -> Block:
-        kind = chance.choices(("agent", "tool_call", "skipped", "", "large"), (10, 6, 2, 1, 1))[0]
-        name = "agent" if kind == "large" else kind
-        return Block(name, json.dumps({"at": at, "pad": "x" * (LARGE if kind == "large" else 0)}))
+        kind = chance.choices(("agent", "tool_call", "skipped", "", "large", "invalid"), (10, 6, 2, 1, 1, invalid))[0]
+        name = "agent" if kind in {"large", "invalid"} else kind
+        return Block(name, json.dumps({"at": at, "pad": "x" * (LARGE if kind == "large" else 0), kind: True}))
 
     return [block(at) for at in range(1, chance.randint(1, length) + 1)]
 
