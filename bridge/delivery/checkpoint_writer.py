@@ -74,7 +74,7 @@ class CheckpointWriter:
         self.trouble: str | None = None
         """Why checkpoints are not written at present; None when they are."""
         # How often the topic was created again, and how often the position must be written again.
-        self._generation = self._written_in = (0, 0)
+        self._generation = self._written_in = self._of_transaction = (0, 0)
         self._is_writing = False
         self._state: State = "active" if restored is None else restored.state
         self._overlap_window = None if restored is None else restored.overlap_window
@@ -114,11 +114,12 @@ class CheckpointWriter:
         self, position: Position, overlap_window: OverlapWindow, state: State, report: Report
     ) -> Checkpoint:
         """Write a position into an open transaction; raises as ``Produce``. ``report`` runs if it fails."""
+        self._of_transaction = self._generation
         return self._produce(position, overlap_window, state, report)
 
     def note_written(self, checkpoint: Checkpoint) -> None:
-        """The transaction with this checkpoint is committed."""
-        self._is_written(checkpoint.position, checkpoint.overlap_window, checkpoint.state, self._generation)
+        """The transaction with this checkpoint, the last one that was written into any, is committed."""
+        self._is_written(checkpoint.position, checkpoint.overlap_window, checkpoint.state, self._of_transaction)
 
     @property
     def stored(self) -> Position | None:

@@ -143,3 +143,20 @@ def test_an_ended_session_stays_ended_when_its_checkpoint_is_written_again(scene
     scene.sender.committed()
     assert len(scene.producer.taken) == taken + 1
     assert scene.producer.checkpoint.state == "ended"
+
+
+@pytest.mark.parametrize("is_recreated", [False, True])
+def test_a_checkpoint_that_must_be_written_again_before_its_commit_is_written_again(
+    scene: Scene, *, is_recreated: bool
+) -> None:
+    """The commit is about a record before the stale one, or in a topic that is gone: it does not count."""
+    checkpoints = scene.sender.checkpoints
+    scene.submit(4)
+    assert scene.sender.finish_part()
+    checkpoints.begin_again(PARTITIONS[CHECKPOINTS]) if is_recreated else checkpoints.write_again()
+    scene.sender.committed()
+    assert scene.sender.is_unwritten
+    scene.open()
+    assert scene.sender.finish_part()
+    scene.sender.committed()
+    assert scene.publisher.is_settled
