@@ -143,14 +143,21 @@ class Lease:
                 self._waiting -= 1
 
     def _prove(self, is_over: Callable[[], bool]) -> bool:
-        asked_at = monotonic()
+        asked_at, was_suspended = monotonic(), False
+
+        def is_interrupted() -> bool:
+            nonlocal was_suspended
+            was_suspended = self.is_suspended
+            return was_suspended or is_over()
+
         while not is_over():
-            if self.is_suspended:
+            was_suspended = self.is_suspended
+            if was_suspended:
                 with self._changed:
                     self._changed.wait_for(lambda: not self.is_suspended, _INTERVAL)
-            elif self._prover.prove(asked_at, lambda: is_over() or self.is_suspended):
+            elif self._prover.prove(asked_at, is_interrupted):
                 return not self.is_over
-            elif not self.is_suspended:
+            elif not was_suspended:  # it may have been resumed since, before this thread had processor time
                 return False
         return False
 
