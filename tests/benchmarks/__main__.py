@@ -33,7 +33,7 @@ class Scenario(NamedTuple):
     per_write: int
 
 
-SCENARIOS = tuple(Scenario(*one) for one in itertools.product((1, 100), (1, 100)))
+SCENARIOS = tuple(Scenario(*one) for one in ((1, 1), (1, 100), (10, 10), (100, 1), (100, 100)))
 SHARED = (Scenario(100, 1), Scenario(100, 100))
 """Those of several processes: a session is always one process's."""
 PARTS = ("naive", "guarantees", "workers", "latency")
@@ -78,7 +78,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="runs of each bridge in each scenario; the median counts")
     parser.add_argument("--seconds", type=float, help="of each latency")
     parser.add_argument("--only", choices=("naive", "ours"), help="measure one bridge of the first part alone")
-    parser.add_argument("--sessions", type=int, choices=(1, 100), help="scenarios with so many sessions alone")
+    parser.add_argument("--sessions", type=int, choices=(1, 10, 100), help="scenarios with so many sessions alone")
     parser.add_argument(
         "--before", type=Path, metavar="FOLDER", help="a checkout of an earlier version, to run in the first part too"
     )

@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import subprocess
-import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.benchmarks.contenders import OWNER, Contender, RunSettings
+from tests.benchmarks.contenders import Contender, RunSettings
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import Row
+from tests.servers.programs import load_server
 from tests.support.broker import Broker
 from tests.support.forked import Process
 from tests.support.process import environment
@@ -42,17 +42,15 @@ def run(bench: Bench, row: Row, contender: Contender, events: int, *, held: bool
     """Measure one bridge; ``held``: the server is silent until all sessions are read and shared by the processes."""
     folder, broker = bench
     each = events // row.sessions
-    with _load_server(folder, row, each) as (server, url):
+    with _load_server(folder, row, each, held=held) as (server, url):
         settings = RunSettings(folder, url, _sessions(url), broker.bootstrap, f"bench-{next(_serial)}")
         create_topic(broker.bootstrap, settings.topic, PARTITIONS)
-        if held:
-            _call(f"{url}/control/faults", {"kind": "silence"})
         bridge = contender.start(settings)
         try:
             if held:
                 wait_until(lambda: _is_shared(url, row.sessions, len(bridge)), 180, "shared sessions", 0.1)
                 wait_until(lambda: _share_workers(settings, contender.workers), 180, "workers with sessions", 0.1)
-                _call(f"{url}/control/faults", method="DELETE")
+                _call(f"{url}/start", method="POST")
             pids = {
                 "bridge": [pid for one in bridge for pid in _family(one.pid)],
                 "server": [server.pid],
@@ -77,10 +75,9 @@ def _counted(settings: RunSettings, contender: Contender, expected: int, pids: d
 
 def _is_shared(url: str, sessions: int, processes: int) -> bool:
     """Return whether each session has a reader, and each process has at least half of its share."""
-    open_ones = [each for each in _call(f"{url}/control/streams") if each["closed"] is None]
-    readers = Counter(each["headers"].get(OWNER) for each in open_ones)
+    readers = [count for count in _call(f"{url}/readers").values() if count]
     least = sessions // processes // 2
-    return sum(readers.values()) == sessions and len(readers) == processes and min(readers.values()) >= least
+    return sum(readers) == sessions and len(readers) == processes and min(readers) >= least
 
 
 def _share_workers(settings: RunSettings, workers: int) -> bool:
@@ -100,19 +97,11 @@ def _family(pid: int) -> list[int]:
 
 
 @contextmanager
-def _load_server(folder: Path, row: Row, events: int) -> Iterator[tuple[Process, str]]:
+def _load_server(folder: Path, row: Row, events: int, *, held: bool) -> Iterator[tuple[Process, str]]:
     output = folder / f"server-{next(_serial)}"
-    how = {
-        "--port": 0,
-        "--sessions": row.sessions,
-        "--events": events,
-        "--per-write": row.per_write,
-        "--event-bytes": EVENT_BYTES,
-        "--rate": 0,
-        "--heartbeat": 0,
-    }
+    how = {"-sessions": row.sessions, "-events": events, "-per-write": row.per_write, "-event-bytes": EVENT_BYTES}
     options = [str(part) for option in how.items() for part in option]
-    command = [sys.executable, "-m", "bridge.simulator", "--load", *options]
+    command = [*load_server().command, *options, *(["-held"] if held else [])]
     server = spawn(command, log=folder / "server.log", stdout=output, env=environment({}), cwd=REPOSITORY)
     try:
         yield server, wait_until(output.read_text, 15, "the load server's address").strip()
@@ -125,9 +114,8 @@ def _sessions(url: str) -> Sequence[str]:
     return [session["id"] for session in _call(f"{url}/api/sessions")]
 
 
-def _call(address: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
-    sent = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, sent, {"Content-Type": "application/json"}, method=method)
+def _call(address: str, method: str = "GET") -> Any:
+    request = urllib.request.Request(address, method=method)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=TIMEOUT) as answer:
         return json.loads(answer.read() or b"null")
 

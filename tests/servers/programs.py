@@ -49,6 +49,14 @@ def go(library: str) -> Program:
     return Program([HERE / "go" / "target" / "servers", library])
 
 
+def load_server() -> Program:
+    """Return the load server of the benchmarks."""
+    _need(GO, "go")
+    folder = HERE.parent / "benchmarks" / "load_server"
+    _once(folder, ["main.go"], "go", "build", "-o", "target/load_server", ".")
+    return Program([folder / "target" / "load_server"])
+
+
 def spring() -> Program:
     """Return the server with Spring's SseEmitter."""
     _need(SPRING, "java", "mvn")
