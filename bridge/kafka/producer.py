@@ -12,8 +12,10 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from bridge.kafka.config import below, client_logger, settings_judged
+from bridge.kafka.ending import end_client
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
+from bridge.kafka.load import Load
 from bridge.kafka.record_clock import RECORD_CLOCK
 from bridge.kafka.throttle import Throttle
 
@@ -105,29 +107,9 @@ class ProducerSettings:
         }
 
 
-_LAST_POLLS = 10
-"""A poll that raises runs no report: this is the limit of fatal errors before a poll that runs all reports."""
-
-
-def end_client(last: list[Producer], note: Callable[[Exception], object]) -> None:
-    """Purge a client's queue, run the reports that are already known, and end the client.
-
-    ``last`` holds the only reference to it. Client and owner refer to each other, so otherwise its threads and
-    connections live until the garbage is collected. The end waits for its threads, so another thread does it.
-    """
-    last[0].purge()
-    for _ in range(_LAST_POLLS):
-        try:
-            last[0].poll(0)
-        except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
-            note(exception)
-        else:
-            break
-    try:
-        threading.Thread(target=last.clear, name="end of a Kafka client", daemon=True).start()
-    except RuntimeError:  # the limit of threads
-        last.clear()
-
+_LINGER_KEYS = frozenset({"linger.ms", "queue.buffering.max.ms"})
+_FLUSH = 0.005
+"""Seconds of one flush at most: what comes meanwhile is sent at once too."""
 
 DELIVERY: Mapping[str, Any] = {
     "enable.idempotence": True,
@@ -165,6 +147,8 @@ _OF_ROLE: Mapping[Role, Mapping[str, Any]] = {
     Role.ISOLATION: {"batch.num.messages": 10_000},
 }
 _LINGER = {Role.EVENTS: 5, Role.CHECKPOINTS: 5, Role.SINGLE: 0, Role.ISOLATION: 100}
+"""Milliseconds. Shorter ones cost throughput: with 2 ms a busy session took 1.2 times the processor time, with 0 ms
+1.4 times. Events linger only while many come: see :class:`Load`."""
 
 
 def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
@@ -191,6 +175,9 @@ class IdempotentProducer:
         with settings_judged():
             self._producer = Producer(config, logger=client_logger(role.value))
         self._produce: Callable[..., None] = self._producer.produce
+        lingers_always = role is not Role.EVENTS or not settings.config.keys().isdisjoint(_LINGER_KEYS)
+        self._load = None if lingers_always else Load()
+        self._has_more = threading.Event()
         follow(settings.config, self, config)
 
     def set_credentials(self, username: str, password: str) -> None:
@@ -211,6 +198,7 @@ class IdempotentProducer:
         """Produce one record; raises :class:`QueueFull` or :class:`ProduceFailed`."""
         try:
             self._produce(topic, value, key, partition, report, None, RECORD_CLOCK.of(timestamp_ms), headers)
+            self._note_taken(1)
         except BufferError as error:
             raise QueueFull from error
         except KafkaException as exception:
@@ -224,16 +212,32 @@ class IdempotentProducer:
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, QueueFull | ProduceFailed | None]:
         """See :func:`produce_all`; any thread."""
-        return produce_all(self._produce, records, report, partitions, self._note_exception)
+        outcome = produce_all(self._produce, records, report, partitions, self._note_exception)
+        self._note_taken(outcome[0])
+        return outcome
 
-    def poll(self, timeout: float) -> int:
-        """Run the reports that are due, waiting up to ``timeout`` seconds for the first; returns how many ran."""
+    def _note_taken(self, records: int) -> None:
+        if self._load is not None:
+            self._load.taken += records
+            if not self._has_more.is_set():
+                self._has_more.set()
+
+    def poll(self, timeout: float) -> None:
+        """Run the reports that are due, waiting up to ``timeout`` seconds for the first.
+
+        While few events come they do not linger, because a flush sends them at once.
+        """
         try:
-            return self._producer.poll(timeout)
+            if not timeout or self._load is None or self._load.is_high:
+                self._producer.poll(timeout)
+            elif self._has_more.wait(0 if self.outstanding else timeout):
+                self._has_more.clear()
+                self._producer.flush(_FLUSH)
+            else:
+                self._producer.poll(timeout if self.outstanding else 0)
         except Exception as exception:  # noqa: BLE001 - a fatal error comes out here, and not always as KafkaException
             error = error_of(exception)
             self.fatal = in_words(error) if error else repr(exception)
-            return 0
 
     def flush(self, timeout: float) -> None:
         """Send what is queued now, and run reports, for up to ``timeout`` seconds."""

@@ -15,6 +15,7 @@ from bridge.clock import monotonic
 from bridge.core.durations import COMMIT_BOUNDS, Histogram
 from bridge.kafka.config import below, settings_judged
 from bridge.kafka.connection_failures import ClientErrors, ConnectionLog
+from bridge.kafka.ending import end_client
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.producer import (
@@ -24,7 +25,6 @@ from bridge.kafka.producer import (
     ProducerSettings,
     QueueFull,
     Report,
-    end_client,
     produce_all,
 )
 from bridge.kafka.record_clock import RECORD_CLOCK

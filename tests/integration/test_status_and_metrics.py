@@ -232,9 +232,9 @@ def test_a_stuck_delivery_thread_is_not_alive(kafka: str, namespace: str, monkey
     free.set()
     poll = IdempotentProducer.poll
 
-    def stallable(producer: IdempotentProducer, timeout: float) -> int:
+    def stallable(producer: IdempotentProducer, timeout: float) -> None:
         free.wait(TIMEOUT)
-        return poll(producer, timeout)
+        poll(producer, timeout)
 
     monkeypatch.setattr(IdempotentProducer, "poll", stallable)
     with scripted_mix() as mix, NotifySocket(tmp_path) as manager:
