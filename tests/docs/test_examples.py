@@ -6,13 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import WRITTEN, Block, blocks, inline_code, name
+from tests.support.process import MIX_BRIDGE, run_to_end
 
 # Names that look like settings: keys of /api/status, and properties of Kafka's client or brokers.
 NOT_SETTINGS = re.compile(r"topics\.<name>.*|log\.connection\.close")
@@ -23,8 +23,7 @@ NOT_SETTINGS_VARIABLES = {"MIX_BRIDGE_CONFIG", "TEST_EFFORT"}
 def mix_bridge(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command without settings from this environment."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith("MIX_BRIDGE_")}
-    command = [sys.executable, "-m", "bridge", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    return run_to_end([*MIX_BRIDGE, *arguments], variables)
 
 
 @cache

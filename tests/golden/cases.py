@@ -7,8 +7,6 @@ import base64
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -21,6 +19,7 @@ from confluent_kafka import Producer
 
 from tests.golden import seams
 from tests.golden.seams import Bytes, Given, Known
+from tests.support.process import MIX_BRIDGE, run_to_end
 
 Documents = dict[str, str]
 ROOT = Path(__file__).parents[2]
@@ -332,10 +331,7 @@ def run(*arguments: str, **environment: str) -> Ran:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     kept |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bridge", *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=200, cwd=folder, env=kept | environment, check=False
-        )
+        done = run_to_end([*MIX_BRIDGE, *arguments], kept | environment, Path(folder))
     return Ran(done.returncode, done.stdout)
 
 

@@ -7,7 +7,6 @@ import os
 import pty
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from bridge.clock import monotonic
 from tests.support.broker import Broker, quiet_admin
 from tests.support.mix import MixServer
 from tests.support.process import MIX_BRIDGE, command, environment
+from tests.support.processes import start
 from tests.support.topics import create_topic, partitions_of
 from tests.support.waiting import TIMEOUT
 
@@ -319,17 +319,17 @@ def test_invalid_settings_end_with_78_before_any_check(settings: dict[str, objec
 
 
 @pytest.mark.parametrize(("more", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_colours_are_for_terminals(settings: dict[str, object], more: dict[str, str], *, coloured: bool) -> None:
+def test_colours_are_for_terminals(
+    settings: dict[str, object], tmp_path: Path, more: dict[str, str], *, coloured: bool
+) -> None:
     """``NO_COLOR`` disables them there too."""
     ours, theirs = pty.openpty()
     given = environment(settings | {"kafka.bootstrap_servers": UNUSED}) | {"TERM": "xterm"} | more
-    done = subprocess.run(
-        [*MIX_BRIDGE, "check"], env=given, stdout=theirs, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False
-    )
-    os.close(theirs)
+    with os.fdopen(theirs, "wb") as screen, (tmp_path / "errors").open("wb") as errors:
+        code = start([*MIX_BRIDGE, "check"], screen, errors, given, None).wait(TIMEOUT)
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         printed = terminal.read(64 * 1024)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (code, (tmp_path / "errors").read_text()) == (1, "")
     assert (b"\x1b[31mfailed" in printed, b"\x1b[32mok" in printed) == (coloured, coloured)
     assert b"kafka: " in printed
 

@@ -15,7 +15,9 @@ from confluent_kafka import Producer
 from bridge.clock import monotonic
 from tests.consumer.records import record, send
 from tests.support.broker import quiet_admin
-from tests.support.process import MIX_BRIDGE, environment
+from tests.support.forked import Process
+from tests.support.process import MIX_BRIDGE, environment, run_to_end
+from tests.support.processes import start
 from tests.support.topics import create_topic, delete_topics
 from tests.support.waiting import SCALE, TIMEOUT, let_pass, wait_until
 
@@ -34,14 +36,12 @@ def command(brokers: str, namespace: str, *options: str) -> tuple[list[str], Map
 
 
 @contextmanager
-def following(
-    folder: Path, brokers: str, namespace: str, *options: str
-) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def following(folder: Path, brokers: str, namespace: str, *options: str) -> Iterator[tuple[Process, Path]]:
     """A running command, and the file with what it prints."""
     arguments, variables = command(brokers, namespace, *options)
     said = folder / "tail.out"
     with said.open("wb") as out, (folder / "tail.err").open("wb") as errors:
-        process = subprocess.Popen(arguments, stdout=out, stderr=errors, env=dict(variables))
+        process = start(arguments, out, errors, variables, None)
         try:
             yield process, said
         finally:
@@ -52,7 +52,7 @@ def following(
 def run(brokers: str, namespace: str, *options: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
     arguments, variables = command(brokers, namespace, *options)
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=dict(variables), timeout=TIMEOUT)
+    return run_to_end(arguments, variables)
 
 
 def test_an_event_is_on_the_screen_within_a_second_and_no_group_remains(

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -92,6 +93,8 @@ def _prepared(request: dict[str, Any], descriptors: list[int]) -> Command:
     os.environ.clear()
     os.environ.update(command.environment)
     time.tzset()
+    if "PYTHONWARNINGS" in os.environ:
+        warnings.simplefilter(os.environ["PYTHONWARNINGS"])  # type: ignore[arg-type]
     os.chdir(command.folder)
     return command
 

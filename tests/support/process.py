@@ -198,15 +198,21 @@ def command(
     arguments: Sequence[str], settings: Mapping[str, object] | None = None, timeout: float = 2 * TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of ``mix-bridge`` to its end; return its output, its errors and its exit code."""
-    whole = [*MIX_BRIDGE, *arguments]
+    return run_to_end([*MIX_BRIDGE, *arguments], environment(settings or {}), timeout=timeout)
+
+
+def run_to_end(
+    whole: Sequence[str], variables: Mapping[str, str], folder: Path | None = None, timeout: float = 2 * TIMEOUT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with these variables only, in this folder."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = start(whole, output, errors, environment(settings or {}), None)
+        process = start(whole, output, errors, variables, folder)
         try:
             code = process.wait(timeout)
         finally:
             process.kill()
         texts = [_text_of(file) for file in (output, errors)]
-    return subprocess.CompletedProcess(whole, code, *texts)
+    return subprocess.CompletedProcess([*whole], code, *texts)
 
 
 def _text_of(file: IO[bytes]) -> str:

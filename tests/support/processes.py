@@ -76,7 +76,7 @@ def start(
 
 def _configures_python(env: Mapping[str, str]) -> bool:
     """Whether a variable such as PYTHONIOENCODING works at the start of an interpreter only."""
-    return any(name.startswith("PYTHON") and name != "PYTHONPATH" for name in env)
+    return any(name.startswith("PYTHON") and name not in {"PYTHONPATH", "PYTHONWARNINGS"} for name in env)
 
 
 def spawn(
