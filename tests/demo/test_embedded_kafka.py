@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer
 
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
-from tests.support.waiting import SCALE, TIMEOUT, wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 def test_records_go_in_and_come_out_while_it_runs():
@@ -49,14 +49,19 @@ def test_nothing_listens_after_stop():
 
 
 def test_the_first_member_of_a_group_does_not_wait_for_others():
-    """The default of three seconds would delay the demo's first event."""
-    assigned: list[int] = []
+    """The default of three seconds would delay the demo's first event. One of some: the machine may be busy."""
     with EmbeddedKafka() as kafka:
         partitions = kafka.create_topic("mix.checkpoints")
-        consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "mix.bridge"})
-        consumer.subscribe(["mix.checkpoints"], on_assign=lambda _, found: assigned.append(len(found)))
-        began = monotonic()
-        wait_until(lambda: consumer.poll(0.01) or assigned)
-        assert monotonic() - began < 2.5 * SCALE
-        consumer.close()
-    assert assigned == [partitions]
+
+        def seconds(group: str) -> float:
+            assigned: list[int] = []
+            consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
+            consumer.subscribe(["mix.checkpoints"], on_assign=lambda _, found: assigned.append(len(found)))
+            began = monotonic()
+            wait_until(lambda: consumer.poll(0.01) or assigned)
+            took = monotonic() - began
+            consumer.close()
+            assert assigned == [partitions]
+            return took
+
+        assert any(seconds(f"mix.bridge-{number}") < 2.5 for number in range(5))

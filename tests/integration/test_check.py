@@ -151,7 +151,7 @@ def test_all_unreachable_systems_are_reported_quickly(settings: dict[str, object
     assert "no program listens there" in found.lines["kafka"]["hint"]
     assert "no program listens there" in found.lines["server local"]["hint"]
     assert "host name" in found.lines["server named"]["hint"]
-    assert found.seconds < 20
+    assert found.seconds < 45  # with 5 s for each question; Kafka's client would wait for a minute
     assert found.done.stderr == ""
 
 
@@ -161,7 +161,7 @@ def test_a_kafka_that_does_not_answer_fails(settings: dict[str, object]) -> None
         found = Checked(settings | {"kafka.bootstrap_servers": f"127.0.0.1:{silent.getsockname()[1]}"})
     assert (found.code, found.lines["kafka"]["state"]) == (1, "failed")
     assert "no answer within 5 s" in found.lines["kafka"]["detail"]
-    assert found.seconds < 20
+    assert found.seconds < 45  # with 5 s for each question; Kafka's client would wait for a minute
 
 
 def test_a_listener_of_another_protocol_is_reported(settings: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from bridge.consumer import CONFIG, Events, FileStore
 from tests.consumer.records import record, send
 from tests.docs.examples import blocks_of
+from tests.support.effort import new_seed
 from tests.support.forked import Process
 from tests.support.process import MIX_BRIDGE, Bridge
 from tests.support.processes import spawn
@@ -78,7 +79,7 @@ def test_each_event_has_its_effect_once_although_bridge_and_consumer_are_killed(
 ) -> None:
     """The bridge dies between the acknowledgement of records and their checkpoint, the consumer at random moments."""
     dying = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge", "--point", "after_acknowledgement", "--")
-    file, topic = tmp_path / "results.sqlite", f"{namespace}.events"
+    file, topic, chance = tmp_path / "results.sqlite", f"{namespace}.events", random.Random(new_seed())
     code = program(kafka, topic, file)
 
     @contextmanager
@@ -96,13 +97,13 @@ def test_each_event_has_its_effect_once_although_bridge_and_consumer_are_killed(
         for number in (0, 1):
             assert Bridge(tmp_path / f"killed-{number}", chosen, dying).start(wait=False).wait(30) < 0
             feed.add(20)
-            with consumed(random.randint(1, len(accepted(kafka, namespace, "a"))), number):
-                let_pass(random.uniform(0, 0.03))
+            with consumed(chance.randint(1, len(accepted(kafka, namespace, "a"))), number):
+                let_pass(chance.uniform(0, 0.03))
         with started(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", COUNT)
             assert bridge.terminate() == 0
         with consumed(COUNT // 2, 2):
-            let_pass(random.uniform(0, 0.03))
+            let_pass(chance.uniform(0, 0.03))
         with consumed(COUNT, 3):
             wait_until(lambda: is_all_committed(kafka, topic), 20, "the offsets of the whole topic", 0.05)
     assert len(events(kafka, namespace)) > COUNT, "the killed bridge's successors repeated nothing"

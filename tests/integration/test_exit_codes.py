@@ -11,7 +11,7 @@ import pytest
 
 from bridge.clock import monotonic
 from tests.support.broker import Broker
-from tests.support.process import Bridge
+from tests.support.process import EXECUTED, Bridge
 from tests.support.scene import (
     accepted,
     last_checkpoint,
@@ -23,7 +23,7 @@ from tests.support.scene import (
     wait_logged,
 )
 from tests.support.scripted_mix import Feed, scripted_mix
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 NOWHERE = "127.0.0.1:9"
 NO_LIMIT = {"delivery.drain_timeout": "1h"}
@@ -62,7 +62,7 @@ def test_no_reachable_server_at_the_start_is_69(
 ) -> None:
     """The last line names the URL and the reason. A server that accepts connections and never answers counts too."""
     address = silent if where == "silent" else NOWHERE
-    more = {"start_timeout": "2s", "servers.local.sessions": "a", "servers.local.connect_timeout": "1s"}
+    more = {"start_timeout": "5s", "servers.local.sessions": "a", "servers.local.connect_timeout": "1s"}
     bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, f"http://{address}", more)).start(wait=False)
     assert bridge.wait() == 69, bridge.log_text()
     assert f"local at http://{address}: " in bridge.log_text().splitlines()[-1]
@@ -98,10 +98,9 @@ def test_a_stop_during_the_start_is_0(namespace: str, tmp_path: Path, number: si
 def test_a_stop_while_the_interpreter_starts_shows_no_traceback(namespace: str, tmp_path: Path) -> None:
     """During the imports: it ends at once, by the signal or with 0."""
     for delay in (0.05, 0.2, 0.4, 0.6):
-        bridge = Bridge(tmp_path / str(delay), settings(NOWHERE, namespace, f"http://{NOWHERE}", {"start_timeout": 0}))
-        bridge.start(wait=False)
-        begun = monotonic()
-        wait_until(lambda begun=begun, delay=delay: monotonic() - begun > delay, 2)  # type: ignore[misc]
+        chosen = settings(NOWHERE, namespace, f"http://{NOWHERE}", {"start_timeout": 0})
+        bridge = Bridge(tmp_path / str(delay), chosen, EXECUTED).start(wait=False)
+        let_pass(delay)
         bridge.send(signal.SIGTERM)
         assert bridge.wait() in {0, -signal.SIGTERM}
         assert "Traceback" not in bridge.log_text()

@@ -23,8 +23,7 @@ def test_an_outage_of_kafka_is_visible_and_loses_nothing(namespace: str, tmp_pat
     with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
         feed = Feed(10)
         mix.serve({"a": feed})
-        # The start budget must not end a daemon whose Kafka fails later.
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, {"start_timeout": "2s"})) as bridge:
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 10)
             bridge.wait_ready()
             broker.kill()
@@ -45,7 +44,7 @@ def test_an_outage_of_kafka_is_visible_and_loses_nothing(namespace: str, tmp_pat
 
 def test_an_outage_of_a_server_is_visible_and_survived(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Server killed: not ready, not reachable, its sessions wait with the reason; it is retried for ever."""
-    more = {"servers.local.sessions": "a,b", "start_timeout": "1s"}
+    more = {"servers.local.sessions": "a,b"}
     with MixServer(tmp_path / "mix", "--sessions", 0) as mix:
         for name in ("a", "b"):
             mix.post("/control/sessions", {"id": name, "rate": 0})
@@ -69,7 +68,7 @@ def test_an_outage_of_a_server_is_visible_without_a_session_too(kafka: str, name
     """Discovery alone, and an empty list: 200 while it answers, 503 with advice as soon as it is down."""
     with (
         MixServer(tmp_path / "mix", "--sessions", 0) as mix,
-        started(tmp_path, settings(kafka, namespace, mix.url, {"start_timeout": "1s"})) as bridge,
+        started(tmp_path, settings(kafka, namespace, mix.url)) as bridge,
     ):
         bridge.wait_ready()
         assert status(bridge)["sessions"] == []

@@ -82,6 +82,9 @@ def test_no_server_is_flooded_whatever_it_answers(kafka: str, namespace: str, tm
         more |= _server("odd", strange.url, ",".join(ODD), reconnect_min="500ms", without_ids="accept")
         began = monotonic()
         with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            wait_until(lambda: all(feed.requests for feed in feeds.values()), 30, "the first requests")
+            wait_until(lambda: all(map(strange.ids_of, ODD)), 30, "their first requests")
+            wait_until(lambda: old.ids_of("refused") and old.ids_of("accepted"), 30, "their first requests")
             let_pass(LASTED)
             lasted = monotonic() - began
             asked = {name: [each.at - feed.requests[0].at for each in feed.requests] for name, feed in feeds.items()}

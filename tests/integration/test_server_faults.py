@@ -13,7 +13,7 @@ from tests.fakes import bad_responses as bad
 from tests.fakes.faulty_feed import Fault, FaultyFeed, Sent, numbered
 from tests.fakes.raw_server import answer, serving
 from tests.fakes.stream_cuts import FRAMINGS, cut_at_any_byte
-from tests.support.effort import EFFORT
+from tests.support.effort import EFFORT, new_seed
 from tests.support.feed_proof import proven, total, wait_delivered
 from tests.support.killed_server import KilledServer
 from tests.support.lifecycle import lifecycles
@@ -24,6 +24,8 @@ from tests.support.waiting import let_pass, wait_until
 
 CUTS = 40 * EFFORT
 """Of each of the twelve streams."""
+LATE = 25.0
+"""Seconds: less than any time-out or back-off that would be wrong, and more than a busy machine adds."""
 LAYOUTS = (
     "id: {id}\nevent: content\ndata: {data}\n\n",
     "event: content\ndata: {data}\nid: {id}\n\n",
@@ -35,9 +37,7 @@ LAYOUTS = (
 
 def test_cuts_at_any_byte_lose_and_repeat_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:
     """FIN and RST, in heads, size lines, ids and characters, in every framing, with unrequested compression."""
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(new_seed())
     feeds: dict[str, FaultyFeed] = {}
     for framing, framed in FRAMINGS.items():
         for reset in (False, True):
@@ -121,14 +121,14 @@ def test_responses_that_are_not_streams_lose_nothing(kafka: str, namespace: str,
         assert other.peers == []
     for name, least in (("busy-seconds", 2.0), ("busy-date", 2.0), ("too-many", 2.0)):
         refused, next_one = feeds[name].requests[1:3]
-        assert least <= next_one.at - refused.at < least + 3, name
+        assert least <= next_one.at - refused.at < least + LATE, name
     for name in ("nonsense-wait", "500"):
         refused, next_one = feeds[name].requests[1:3]
-        assert next_one.at - refused.at < 1, name
+        assert next_one.at - refused.at < LATE, name
 
 
 def test_hanging_streams_time_out_and_quiet_ones_do_not(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Silence and endless slow bytes time out; streams with only comments stay open for ten timeouts."""
+    """Silence and endless slow bytes time out; streams with only comments stay open for three timeouts."""
     hanging: dict[str, Sequence[Fault]] = {
         "mute": [bad.silent],
         "silent-in-an-event": [bad.silent_in_an_event],
@@ -144,13 +144,13 @@ def test_hanging_streams_time_out_and_quiet_ones_do_not(kafka: str, namespace: s
         "heartbeats": bad.commented(b'event: heartbeat\ndata: {"type":"heartbeat"}\n\n', 100),
     }
     rows = hanging | {name: [fault] for name, fault in quiet.items()}
-    feeds = interrupted(kafka, namespace, tmp_path, rows, {"servers.local.read_timeout": "500ms"})
+    feeds = interrupted(kafka, namespace, tmp_path, rows, {"servers.local.read_timeout": "1500ms"})
     for name in quiet:
         _, began, next_one = feeds[name].requests
         assert next_one.at - began.at >= 100 * bad.DRIP, name
     for name in hanging:
         _, began, next_one = feeds[name].requests[:3]
-        assert next_one.at - began.at < 5, name
+        assert next_one.at - began.at < LATE, name
 
 
 def test_a_killed_and_restarted_server_loses_nothing(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_nothing_is_logged_per_event(kafka: str, namespace: str, tmp_path: Path)
             before = len(bridge.log_lines())
             feed.add(500)
             wait_acknowledged(bridge, "a", 503)
-            assert len(bridge.log_lines()) - before < 20
+            assert len(bridge.log_lines()) - before < 100
             about = [line for line in bridge.log_lines() if line["logger"] == "bridge.session"]
             assert {(line["server"], line["session"]) for line in about} == {("local", "a")}
 

@@ -7,13 +7,13 @@ and in order, and each connection after the first must be announced as a loss.
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.servers.programs import go, nchan, node, spring, starlette
 from tests.servers.server import ALL, CHANNELS, JSON, RATE, RunningServer, Server
+from tests.support.effort import new_seed
 from tests.support.lifecycle import lifecycles
 from tests.support.mix import prove
 from tests.support.process import Bridge
@@ -41,9 +41,7 @@ _ANNOUNCED = {"gap", "reset", "unresumable"}
 
 def survive(folder: Path, kafka: str, namespace: str, servers: Sequence[Server], times: int) -> list[str]:
     """Kill the bridge ``times`` times and cut each connection as often. Return a row of figures for each server."""
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}", file=sys.stderr)
-    chance = random.Random(seed)
+    chance = random.Random(new_seed())
     with ExitStack() as stack:
         running = [stack.enter_context(RunningServer(each, folder / each.name)) for each in servers]
         bridge = stack.enter_context(Bridge(folder / "bridge", _settings(kafka, namespace, running)))

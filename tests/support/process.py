@@ -22,6 +22,8 @@ from tests.support.waiting import TIMEOUT, wait_until
 
 # The installed command's entry point, called in a way that needs no installation.
 MIX_BRIDGE = (sys.executable, "-m", "bridge")
+EXECUTED = (sys.executable, "-c", "from bridge.cli import main; main()")
+"""The same, never forked: see ``tests.support.fork_server``."""
 
 # The variables that an interpreter needs; the bridge gets no others from the environment of the tests.
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")

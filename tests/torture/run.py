@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import NamedTuple, Self
 
 from bridge.simulator.scripts.load_script import LOAD_EVENT, LoadScript
 from bridge.simulator.server.journal import JournalEntry
+from tests.support.effort import new_seed
 from tests.support.mix import MixServer, prove
 from tests.support.network_proxy import Proxy
 from tests.support.process import MIX_BRIDGE, Bridge, command
@@ -102,11 +102,10 @@ class Run:
     more: Mapping[str, object] = field(default_factory=dict)
     through: Proxy | None = None
     """A proxy between the bridge and the server."""
-    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(10**6))
+    seed: int = field(default_factory=new_seed)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        print(f"seed {self.seed}", file=sys.stderr)
         self.mix = MixServer(self.place.folder / "mix", *self.load.options(self.seed))
         self.bridge = Bridge(self.place.folder / "bridge", {})
         self.url = ""
