@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bridge.clock import monotonic
-from tests.support.broker import Broker
 from tests.support.lifecycle import BY_THE_BROKER, LifecycleRecord, assert_true, lifecycle, lifecycles
 from tests.support.mix import MixServer
 from tests.support.process import MIX_BRIDGE, Bridge, command
@@ -21,7 +19,6 @@ from tests.support.scene import (
     texts,
     wait_acknowledged,
     wait_checkpoint,
-    wait_logged,
 )
 from tests.support.scripted_mix import Feed, content, scripted_mix
 from tests.support.scripted_mix import status as answering
@@ -209,31 +206,3 @@ def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, 
     assert set(opened.values()) == {2}
     assert filled == ['mix_bridge_healed_total{server="local"} 2.0']
     all_true(kafka, namespace)
-
-
-# --- backpressure
-
-
-def test_a_reader_that_waited_long_for_memory_reconnects(namespace: str, tmp_path: Path) -> None:
-    """Kafka is paused for six seconds: the socket may lack events by then, a replay does not."""
-    more = {"delivery.max_in_flight": 20}
-    with scripted_mix() as mix, Broker(tmp_path / "kafka") as broker:
-        feed = Feed(10)
-        mix.serve({"a": feed})
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, "a", 10)
-            broker.pause()
-            paused_until = monotonic() + 6.5
-            feed.add(200)
-            wait_until(lambda: monotonic() > paused_until, 20, "the pause", 0.1)
-            feed.add(50)
-            broker.resume()
-            wait_acknowledged(bridge, "a", 260)
-            wait_logged(bridge, "reconnecting at once")
-            assert bridge.terminate() == 0
-        assert len(mix.asked) == 2
-        assert texts(broker.bootstrap, namespace, "a") == numbers(1, 260)
-        records = events(broker.bootstrap, namespace)
-        assert len(records) == 260, "the replay was published again"
-        announced = lifecycle(broker.bootstrap, namespace, "a")
-    assert kinds_and_reasons(announced) == [("attached", "new_session"), ("resumed", "replay_proved")]

@@ -1,14 +1,29 @@
-"""Kafka is paused while the servers push: readers stop reading, memory stays bounded, and no event is lost."""
+"""Kafka is paused while the servers push: memory stays bounded, no stream is disconnected, and no event is lost."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from bridge.clock import monotonic
 from tests.support.broker import Broker
+from tests.support.lifecycle import lifecycle
 from tests.support.mix import MixServer
 from tests.support.process import Bridge
 from tests.support.rule import follow
-from tests.support.scene import events, session, settings, started, status
+from tests.support.scene import (
+    accepted,
+    events,
+    session,
+    settings,
+    started,
+    status,
+    texts,
+    wait_acknowledged,
+    wait_logged,
+)
+from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.waiting import wait_until
 
 BUFFER = 16 * 1024 * 1024
@@ -84,3 +99,56 @@ def test_one_session_cannot_hold_more_than_its_window(pausable_broker: Broker, n
             wait_until(lambda: session(bridge, "busy")["acknowledged_sequence"] >= 1000, 20, "everything")
             wait_until(lambda: session(bridge, "quiet")["acknowledged_sequence"] >= 50, 20, "everything")
             assert bridge.terminate() == 0
+
+
+@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+def test_kafka_away_for_longer_than_the_session_timeout_costs_no_stream(
+    pausable_broker: Broker, namespace: str, tmp_path: Path, guarantee: str
+) -> None:
+    """Events wait in memory meanwhile: the server may not have them any more when they could be requested again."""
+    broker, feed = pausable_broker, Feed(5)
+    more = {"kafka.group_session_timeout": "6s", "delivery.guarantee": guarantee}
+    with scripted_mix() as mix:
+        mix.serve({"a": feed})
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, "a", 5)
+            asked = len(mix.asked)
+            broker.pause()
+            wait_logged(bridge, "shard lost: readers continue", deadline=40.0)
+            feed.add(20)
+            wait_until(lambda: session(bridge, "a")["last_event_id"] == "25", 10, "the events of the outage, read")
+            broker.resume()
+            wait_logged(bridge, "no other process owned it", deadline=60.0)
+            wait_acknowledged(bridge, "a", 25)
+            assert len(mix.asked) == asked
+            assert bridge.terminate() == 0
+    got = accepted(broker.bootstrap, namespace, "a")
+    assert [one.sequence for one in got] == list(range(1, 26))
+    assert len({one.epoch for one in got}) == 1
+
+
+def test_a_reader_that_waited_long_for_memory_reconnects(
+    pausable_broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    """Kafka is paused for six seconds: the socket may lack events by then, a replay does not."""
+    more = {"delivery.max_in_flight": 20}
+    broker, feed = pausable_broker, Feed(10)
+    with scripted_mix() as mix:
+        mix.serve({"a": feed})
+        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+            wait_acknowledged(bridge, "a", 10)
+            broker.pause()
+            paused_until = monotonic() + 6.5
+            feed.add(200)
+            wait_until(lambda: monotonic() > paused_until, 20, "the pause", 0.1)
+            feed.add(50)
+            broker.resume()
+            wait_acknowledged(bridge, "a", 260)
+            wait_logged(bridge, "reconnecting at once")
+            assert bridge.terminate() == 0
+        assert len(mix.asked) == 2
+        assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 261)]
+        records = events(broker.bootstrap, namespace)
+        assert len(records) == 260, "the replay was published again"
+        announced = lifecycle(broker.bootstrap, namespace, "a")
+    assert [(one.kind, one.reason) for one in announced] == [("attached", "new_session"), ("resumed", "replay_proved")]
