@@ -334,13 +334,6 @@ def test_colours_are_for_terminals(
     assert b"kafka: " in printed
 
 
-def test_a_probe_is_refused(settings: dict[str, object]) -> None:
-    """An option that is not in this version is never accepted and ignored."""
-    done = command(["check", "--probe", "s1"], settings)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "is not in this version" in done.stderr
-
-
 def test_no_secret_is_in_the_output(settings: dict[str, object]) -> None:
     """With and without failures, the credentials of a URL included."""
     urls = {"servers.local.url": f"http://{UNUSED}", "servers.other.url": f"http://me:hunter2-url@{UNUSED}"}
