@@ -62,7 +62,7 @@ def test_no_reachable_server_at_the_start_is_69(
 ) -> None:
     """The last line names the URL and the reason. A server that accepts connections and never answers counts too."""
     address = silent if where == "silent" else NOWHERE
-    more = {"start_timeout": "5s", "servers.local.sessions": "a", "servers.local.connect_timeout": "1s"}
+    more = {"start_timeout": "4s", "servers.local.sessions": "a", "servers.local.connect_timeout": "1s"}
     bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, f"http://{address}", more)).start(wait=False)
     assert bridge.wait() == 69, bridge.log_text()
     assert f"local at http://{address}: " in bridge.log_text().splitlines()[-1]
