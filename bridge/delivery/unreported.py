@@ -18,8 +18,11 @@ class UnreportedEntries:
         self._entries: list[tuple[Entry, MemoryBudget]] = []
 
     def keep(self, entries: Iterable[Entry], budget: MemoryBudget) -> int:
-        """Keep those without a report; returns their bytes, which must not be freed now."""
-        kept = [(entry, budget) for entry in entries if entry.is_unreported]
+        """Keep those with bytes and without a report; returns their bytes, which must not be freed now.
+
+        Barriers have no bytes. They are in another client, so ``free_all`` might never remove them.
+        """
+        kept = [(entry, budget) for entry in entries if entry.size and entry.is_unreported]
         self._entries += kept
         return sum(entry.size for entry, _ in kept)
 
