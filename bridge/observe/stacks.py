@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TextIO
 
@@ -22,10 +23,11 @@ _PIPE_BYTES: Final = 1024 * 1024
 """The largest pipe that Linux allows to users."""
 
 
-def write_on_signal() -> None:
+def write_on_signal(then: Callable[[], None] | None = None) -> None:
     """On SIGUSR1, write all stacks to stderr, even if every thread is stuck in a lock. Call it on the main thread.
 
     The handler runs on the main thread, so it must not wait for the reader of stderr: what does not fit is left out.
+    ``then`` is called in it at the end.
     """
     descriptor = _never_waiting(sys.__stderr__)
     if descriptor is None:
@@ -35,6 +37,8 @@ def write_on_signal() -> None:
         """After the interpreter's own dump: with more threads than it shows, all of them, with their names."""
         if threading.active_count() > SHOWN_BY_INTERPRETER:
             _write(descriptor, all_stacks().encode(errors="backslashreplace"))
+        if then is not None:
+            then()
 
     signal.signal(signal.SIGUSR1, write_the_rest)
     faulthandler.register(signal.SIGUSR1, file=descriptor, all_threads=True, chain=True)

@@ -44,7 +44,7 @@ _EXTENSION: Final = 30_000_000
 
 
 class Parent:
-    """Thread rule: one thread calls ``run``; ``stop``, ``reload`` and ``child_ended`` are for signal handlers."""
+    """Thread rule: one thread calls ``run``; the others are for signal handlers."""
 
     def __init__(
         self, reloading: Reloading, arguments: Sequence[str], environ: Mapping[str, str], notify: Notify
@@ -96,6 +96,12 @@ class Parent:
     def child_ended(self) -> None:
         """A process ended that this one must reap."""
         self._signals.wake()
+
+    def show_stacks(self) -> None:
+        """Ask the workers for the stacks of their threads: those that listen have the handler."""
+        for _, process in self._running():
+            if process.port is not None:
+                process.send(signal.SIGUSR1)
 
     def run(self) -> int:
         """Supervise until a stop is requested; returns the exit code."""
@@ -280,5 +286,5 @@ def run(reloading: Reloading, arguments: Sequence[str], notify: Notify) -> int:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
     signal.signal(signal.SIGCHLD, child)
-    write_on_signal()
+    write_on_signal(parent.show_stacks)
     return parent.run()

@@ -126,7 +126,7 @@ def test_a_stop_during_the_start_is_no_fault(tmp_path: Path) -> None:
     reason="needs the right to create process namespaces",
 )
 def test_it_works_as_the_first_process_of_a_container(tmp_path: Path) -> None:
-    """It reaps the orphans of others, forwards signals, and leaves no process behind."""
+    """It reaps the orphans of others, forwards all signals, and leaves no process behind."""
     orphan = ("sh", "-c", '(sleep 0.1 & echo $! >&2); exec "$@"', "sh")
     with Bridge(tmp_path / "bridge", TWO_AWAY, program=(*FIRST, *orphan, *MIX_BRIDGE)).start() as bridge:
         (first,) = children(bridge.pid)
@@ -135,6 +135,8 @@ def test_it_works_as_the_first_process_of_a_container(tmp_path: Path) -> None:
         wait_until(lambda: len(children(first)) == 2, 10, "the end of the orphan")
         os.kill(first, signal.SIGHUP)
         wait_until(lambda: bridge.log_text().count('"settings reloaded"') == 3, 20, "three reloads")
+        os.kill(first, signal.SIGUSR1)
+        wait_until(lambda: bridge.log_text().count("Current thread") == 3, 20, "the stacks of all")
         workers = children(first)
         os.kill(first, signal.SIGTERM)
         assert bridge.wait() == 0
