@@ -16,6 +16,17 @@ Partition = tuple[str, int]
 KafkaMessage = Message
 """The type of what `PartitionReader.poll` returns, for packages that may not import the Kafka client."""
 
+FOLLOWING: Mapping[str, Any] = {
+    # By default it fetches 64 MiB ahead.
+    "queued.max.messages.kbytes": 8 * 1024,
+    "queued.min.messages": 20_000,
+    # With such a short queue, the default of one second after each fill would be most of the time.
+    "fetch.queue.backoff.ms": 5,
+    # A partition that is added waits for the fetch that is under way; ten idle requests a second are nothing.
+    "fetch.wait.max.ms": 100,
+}
+"""The tuning of a reader that follows partitions for ever."""
+
 
 class StoredRecord(NamedTuple):
     """One record in Kafka. ``timestamp_ms`` is Unix time; a record without a value is a tombstone."""

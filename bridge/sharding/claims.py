@@ -39,6 +39,9 @@ class _Attempt:
     sent_ms: int
     """By our clock."""
     is_acknowledged: bool = False
+    acknowledged_at: float = inf
+    offset: int = -1
+    """Where Kafka wrote it."""
     error: str | None = None
     retry_at: float = inf
     written_at: float = inf
@@ -119,6 +122,11 @@ class ClaimWriter:
             return None
         return f"its claim is not acknowledged: {attempt.error or 'no answer from Kafka'}"
 
+    def is_unread(self, shard: int, end: int, seconds: float) -> bool:
+        """Whether a reader that knows this end of the partition knows of no claim that Kafka has had for so long."""
+        attempt = self._written.get(shard)
+        return attempt is not None and end <= attempt.offset and self._clock() - attempt.acknowledged_at > seconds
+
     def turn(self) -> None:
         """Run the delivery reports, and retry what Kafka refused. Never waits."""
         if self._producer is not None:
@@ -148,6 +156,7 @@ class ClaimWriter:
     def _report(self, shard: int, attempt: _Attempt, error: ProduceError | None, message: Any) -> None:  # noqa: ANN401 - of the client
         if error is None:
             attempt.is_acknowledged, attempt.error = True, None
+            attempt.offset, attempt.acknowledged_at = message.offset(), self._clock()
             RECORD_CLOCK.compare(message.timestamp(), attempt.sent_ms)
         else:
             if is_for_age(error):

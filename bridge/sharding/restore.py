@@ -16,7 +16,7 @@ from bridge.core.records.checkpoint import OWN_KEY_PREFIX
 from bridge.core.records.claim import Claim
 from bridge.errors import Unreachable
 from bridge.kafka.errors import in_words
-from bridge.kafka.reader import KafkaMessage, PartitionReader, stored_record
+from bridge.kafka.reader import FOLLOWING, KafkaMessage, PartitionReader, stored_record
 from bridge.sharding.claims import ClaimWriter, claim_in, is_attempt
 from bridge.sharding.own_checkpoints import OwnCheckpoints
 from bridge.sharding.restore_progress import (
@@ -35,15 +35,6 @@ _POLL, _IDLE = 0.1, 0.5
 """Seconds until a request is noticed while no record comes; between two heartbeats while no shard is read."""
 _PARSE = 5000
 """Checkpoints that are parsed between two heartbeats: an eighth of a second's work."""
-_TUNING: Mapping[str, Any] = {
-    # By default it fetches 64 MiB ahead.
-    "queued.max.messages.kbytes": 8 * 1024,
-    "queued.min.messages": 20_000,
-    # With such a short queue, the default of one second after each fill would be most of the time.
-    "fetch.queue.backoff.ms": 5,
-    # A partition that is added waits for the fetch that is under way; ten idle requests a second are nothing.
-    "fetch.wait.max.ms": 100,
-}
 
 
 class ShardReader:
@@ -161,6 +152,14 @@ class ShardReader:
         self._progress.check(self._restores)
         for shard in self._progress.held_up:
             self._claim_again(shard, self._restores[shard])
+        self._check_client(self._open())
+
+    def _check_client(self, reader: PartitionReader) -> None:
+        """Raise ``Unreachable`` if the client is stuck: it does not know of a claim that Kafka has acknowledged."""
+        ends = {shard: reader.end((self._topic, shard)) for shard in self._progress.held_up}
+        is_unread = any(self._claims.is_unread(shard, end, self._timeout / 2) for shard, end in ends.items())
+        if is_unread and self._progress.must_renew(self._restores):
+            raise Unreachable("Kafka has more records than the client reads")
 
     def _poll(self) -> Sequence[KafkaMessage]:
         # While everything is restored: few turns, however many records come.
@@ -266,7 +265,7 @@ class ShardReader:
 
     def _open(self) -> PartitionReader:
         if self._reader is None:
-            self._reader = PartitionReader(self._config, _TUNING)
+            self._reader = PartitionReader(self._config, FOLLOWING)
         return self._reader
 
     def _close(self) -> None:

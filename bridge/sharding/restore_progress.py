@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from structlog.stdlib import get_logger
 
@@ -20,6 +21,8 @@ _PROGRESS = 5.0
 """Seconds between two log lines about the progress."""
 _INTERVAL = 0.5
 """Seconds between two checks."""
+_LONGEST = 960.0
+"""Seconds between two renewals of a client at most."""
 _WARN_AGAIN = 600.0
 """Seconds until a shard that is still blocked is logged again."""
 
@@ -72,6 +75,7 @@ class RestoreProgress:
         self.held_up: Mapping[int, str] = {}
         self._topic, self._timeout, self._why, self._clock = topic, timeout, why, clock
         self._logged_at = self._checked_at = clock()
+        self._renewed_at, self._renew_after = -inf, timeout
 
     def check(self, restores: Mapping[int, Restore]) -> None:
         """Check all shards; at most twice a second."""
@@ -89,8 +93,21 @@ class RestoreProgress:
                 log.error("a shard is held up: its sessions are not bridged", shard=shard, topic=self._topic, why=why)
         self._log_progress({shard: each for shard, each in unfinished.items() if shard not in late}, now)
 
+    def must_renew(self, restores: Mapping[int, Restore]) -> bool:
+        """Whether to read with a new client: no shard is being read, and the last renewal was long ago.
+
+        A new client reads all shards again, so it is tried less and less often: a broker that is away has the same
+        effect as a client that is stuck.
+        """
+        now, unfinished = self._clock(), {shard for shard, each in restores.items() if each.log is not None}
+        if unfinished != set(self.held_up) or now - self._renewed_at <= self._renew_after:
+            return False
+        self._renewed_at, self._renew_after = now, min(2 * self._renew_after, _LONGEST)
+        return True
+
     def end(self, shard: int, restore: Restore) -> None:
         """A shard is restored, or forgotten."""
+        self._renew_after = self._timeout
         self.held_up = {other: why for other, why in self.held_up.items() if other != shard}
         if restore.warned_at is not None:
             log.info("a shard is no longer held up", shard=shard, topic=self._topic)

@@ -21,6 +21,9 @@ class Stamped:
     def timestamp(self) -> tuple[int, int]:
         return 1, 0
 
+    def offset(self) -> int:
+        return 7
+
 
 class Sent(NamedTuple):
     shard: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import SimpleQueue
 
@@ -18,7 +18,7 @@ from bridge.core.records.claim import Claim
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.errors import Unreachable
-from bridge.kafka.reader import KafkaMessage, PartitionReader
+from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader
 from bridge.sharding.restore import ShardReader
 from bridge.sharding.restore_progress import RestoredShard
 from tests.support.waiting import TIMEOUT
@@ -29,13 +29,18 @@ CLAIM = Claim("host:1", "n", 4, "f00", 0)
 class Scene:
     """A reader on an embedded Kafka, and what it reports."""
 
-    def __init__(self, kafka: EmbeddedKafka) -> None:
+    def __init__(self, kafka: EmbeddedKafka, timeout: float = 30.0) -> None:
         config = {"bootstrap.servers": kafka.bootstrap_servers}
         self.restored, self.foreign = SimpleQueue[RestoredShard](), SimpleQueue[CheckpointRecord]()
         self.heartbeats = SimpleQueue[None]()
         self.producer = Producer(config | {"log_level": 0})
         self.reader = ShardReader(
-            config, "checkpoints", 4, lambda _shard, record: self.foreign.put(record), lambda: self.heartbeats.put(None)
+            config,
+            "checkpoints",
+            4,
+            lambda _shard, record: self.foreign.put(record),
+            lambda: self.heartbeats.put(None),
+            timeout=timeout,
         )
 
     def restore(self, shard: int, done: Callable[[RestoredShard], None] | None = None) -> None:
@@ -93,6 +98,24 @@ def test_a_client_that_fails_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
             scene.write(b"x", 1)
             assert scene.foreign.get(timeout=TIMEOUT)[:2] == (1, 1)
     assert scene.foreign.empty()
+
+
+def test_a_client_that_reads_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka has acknowledged the claim, and the client does not even learn that there is a record."""
+    working, clients = PartitionReader.assign, list[PartitionReader]()
+
+    def assign(reader: PartitionReader, starts: Mapping[Partition, int]) -> None:
+        clients.append(reader)
+        if reader is not clients[0]:
+            working(reader, starts)
+
+    monkeypatch.setattr(PartitionReader, "assign", assign)
+    with EmbeddedKafka() as kafka:
+        scene = Scene(kafka, timeout=1.0)
+        with running(scene.reader):
+            scene.restore(1)
+            assert scene.restored.get(timeout=TIMEOUT).shard == 1
+    assert len(set(clients)) > 1
 
 
 def test_a_bug_ends_the_thread_and_is_kept() -> None:

@@ -62,3 +62,26 @@ def test_a_restore_of_less_than_five_seconds_is_not_logged() -> None:
         clock.now += 4.0
         progress.check({0: restore(clock)})
     assert not lines
+
+
+def test_a_client_that_reads_nothing_is_replaced_less_and_less_often() -> None:
+    """Not while it reads another shard: that would begin again. After a success, soon again."""
+    clock = Clock()
+    progress = RestoreProgress("checkpoints", 30.0, lambda shard, _restore: f"why {shard}", clock)
+    stuck, moving, done = restore(clock), restore(clock), restore(clock, is_open=False)
+
+    def renewals(seconds: int, restores: dict[int, Restore]) -> list[int]:
+        found, began = [], clock.now
+        while clock.now < began + seconds:
+            clock.now += 1.0
+            moving.read_at = clock.now
+            progress.check(restores)
+            if progress.held_up and progress.must_renew(restores):
+                found.append(round(clock.now - began))
+        return found
+
+    with capture_logs():
+        assert renewals(100, {0: stuck, 1: moving, 2: done}) == []
+        assert renewals(300, {0: stuck, 2: done}) == [1, 62, 183]
+        progress.end(2, done)
+        assert renewals(10, {0: stuck, 2: done}) == [1]
