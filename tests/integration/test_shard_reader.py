@@ -258,9 +258,10 @@ def test_the_shards_of_a_recreated_topic_are_restored_again(kafka: str, topic: s
         wait_until(one.reader.held_up, 20, "what is held up")
         create_topic(kafka, topic, 6, COMPACTED)
         one.reader.topic_was_recreated(6)
-        assert one.wait(1).token <= 1  # the claim that waited for the topic may be there too
-        assert one.restore(0).token == 0
-        assert one.restore(5).token == 0
+        # Claims that waited for the topic, or that a busy broker answered late, may be there too.
+        assert one.wait(1).previous is None
+        assert one.restore(0).previous is None
+        assert one.restore(5).previous is None
         one.write(b"local/x", b"x", 5)
         wait_until(lambda: one.foreign, 10, "the record")
     assert {each.partition for each in read_topic(kafka, topic) if each.key == CLAIM_KEY} == {0, 1, 5}

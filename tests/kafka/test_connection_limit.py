@@ -45,10 +45,14 @@ def full_broker(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_it_is_named_at_the_start_and_by_check(full_broker: str) -> None:
-    admin = TopicAdmin({"bootstrap.servers": full_broker, "log_level": "6"}, timeout=1.0)
-    with pytest.raises(NotReached, match=NAMED) as raised:
-        admin.brokers()
-    assert raised.value.connection_failure is ConnectionFailure.CLOSED
+    admin = TopicAdmin({"bootstrap.servers": full_broker}, timeout=0.5)
+
+    def is_named() -> bool:
+        with pytest.raises(NotReached) as raised:
+            admin.brokers()
+        return raised.value.connection_failure is ConnectionFailure.CLOSED and NAMED in str(raised.value)
+
+    wait_until(is_named, what="the cause", interval=0)
 
 
 def test_it_is_named_while_the_group_does_not_answer(full_broker: str) -> None:
@@ -69,7 +73,11 @@ def test_it_is_named_while_a_shard_waits_for_its_transactional_id(full_broker: s
     producer = TransactionalProducer(
         ProducerSettings({"bootstrap.servers": full_broker}, 1000), "id", TransactionTimeouts()
     )
-    assert producer.init(1.0) is Verdict.UNKNOWN
-    assert (producer.trouble or "").startswith("_TIMED_OUT: ")
-    assert NAMED in (producer.trouble or "")
+
+    def is_named() -> bool:
+        assert producer.init(0.5) is Verdict.UNKNOWN
+        assert (producer.trouble or "").startswith("_TIMED_OUT: ")
+        return NAMED in (producer.trouble or "")
+
+    wait_until(is_named, what="the cause", interval=0)
     producer.abandon()
