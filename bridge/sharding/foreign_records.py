@@ -35,6 +35,8 @@ class ForeignRecords:
     """One ownership of one shard. Thread rule: the main thread."""
 
     def __init__(self, lease: Lease, collaborators: Collaborators) -> None:
+        self.reading = 0
+        """The number of the newest reading; the result of an earlier one does not show who owned the shard since."""
         self._lease, self._with = lease, collaborators
         self._contested_at: float | None = None
         """When another process claimed the shard."""
@@ -101,9 +103,14 @@ class ForeignRecords:
             return True
         return False
 
-    def begin_reading(self) -> None:
-        """The shard is read, for any reason: not enough for a session whose transaction may end behind the claim."""
+    def begin_reading(self) -> int:
+        """The shard is read, for any reason: not enough for a session whose transaction may end behind the claim.
+
+        Returns the number of the reading.
+        """
         self._covered = set(filter(self._with.sessions.is_out_of_transaction, self._restarting))
+        self.reading += 1
+        return self.reading
 
     def was_read(self) -> AbstractSet[SessionKey]:
         """The sessions that stay suspended, because the shard must be read once more for them."""

@@ -27,6 +27,8 @@ class ShardEvent(NamedTuple):
     """The ownership that it concerns; None: whichever there is."""
     signal: ShardSignal | None = None
     restored: RestoredShard | None = None
+    reading: int = 0
+    """Which reading of the shard gave ``restored``."""
     foreign_record: CheckpointRecord | None = None
     """A record that another process wrote."""
     topic_was_recreated: bool = False

@@ -82,7 +82,7 @@ class Shard:
         self._with.leases.post(ShardEvent(self.lease.shard, self.lease, ShardSignal.FENCED))
 
     def handle(self, event: ShardEvent) -> None:
-        if event.restored is not None:
+        if event.restored is not None and event.reading == self._foreign_records.reading:
             self._restored(event.restored)
         elif event.foreign_record is not None:
             if self.state in IS_OWNED:
@@ -127,14 +127,14 @@ class Shard:
     def _read(self, signal: ShardSignal | None = None) -> None:
         if signal is not None:
             self._change(signal)
-        self._foreign_records.begin_reading()
-        shard, lease, post = self.lease.shard, self.lease, self._with.leases.post
+        shard, post = self.lease.shard, self._with.leases.post
+        event = ShardEvent(shard, self.lease, reading=self._foreign_records.begin_reading())
         # Only the first claim after the fencing says so: a foreign one may lie before the next.
         fenced = signal is ShardSignal.FENCED and self._has_fenced
-        claim = replace(self._with.new_claim(), fenced=fenced, epoch=lease.highest_epoch)
+        claim = replace(self._with.new_claim(), fenced=fenced, epoch=self.lease.highest_epoch)
         if claim.guarantee == "exactly_once":
             self._with.reader.put(shard, EXACTLY_ONCE_KEY, EXACTLY_ONCE)
-        self._with.reader.restore(shard, claim, lambda restored: post(ShardEvent(shard, lease, restored=restored)))
+        self._with.reader.restore(shard, claim, lambda restored: post(event._replace(restored=restored)))
 
     @property
     def _has_exactly_once(self) -> bool:

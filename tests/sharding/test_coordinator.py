@@ -901,6 +901,21 @@ def test_a_reading_that_ends_after_another_loss_proves_no_ownership() -> None:
     assert lease.is_over
 
 
+def test_a_reading_that_ends_after_another_loss_and_another_return_proves_no_ownership(scene: Scene) -> None:
+    """Another process claimed at 20, behind our claim at 15, and its answer arrives when the shard is back again."""
+    lease = scene.returning()
+    _, done = scene.reader.requests[-1]
+    scene.leases.lose(ONE)
+    scene.assign()
+    done(RestoredShard(HOME, 15, None, log_with(claim_offsets=[7])))
+    scene.tick()
+    assert scene.states == {HOME: "returning"}
+    assert lease.is_suspended
+    assert scene.delivery.resumed == []
+    scene.read(25, log_with(claim_offsets=[7, 15, 20]))
+    assert lease.is_over
+
+
 def test_the_time_until_a_shard_is_owned_is_counted(scene: Scene) -> None:
     """Once for each shard that is acquired; the assignments are counted too."""
     assert scene.coordinator.snapshot().assignments == 0
