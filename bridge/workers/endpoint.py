@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +21,7 @@ from bridge.observe.health import LOOP_LIMIT
 from bridge.observe.json_response import json_response
 from bridge.observe.log_level_route import log_level_route, refuse_others
 from bridge.observe.log_levels import LevelChange, LogLevels
+from bridge.observe.metrics.of_workers import OwnMetrics
 from bridge.observe.page.feed import Feed
 from bridge.observe.page.routes import page_routes
 from bridge.observe.support_route import support
@@ -38,25 +36,6 @@ _HEALTH: Final = {200: "", 503: ""}
 
 Own = Callable[[], Mapping[str, Any]]
 """What the parent says of itself: the members of ``bridge`` in ``/api/status``."""
-
-
-class OwnMetrics(Collector):
-    """The parent's own metrics. Thread rule: any thread."""
-
-    def __init__(self, workers: Callable[[], Mapping[int, tuple[bool, int]]]) -> None:
-        """``workers`` returns, by number, whether the worker runs, and how often it was started again."""
-        self.workers = workers
-
-    def collect(self) -> Iterator[Metric]:
-        """Two families."""
-        up = GaugeMetricFamily("mix_bridge_worker_up", "1 while the process of the worker runs.", labels=["worker"])
-        again = CounterMetricFamily(
-            "mix_bridge_worker_restarts", "Times a worker that ended was started again.", labels=["worker"]
-        )
-        for number, (is_up, restarts) in self.workers().items():
-            up.add_metric([str(number)], int(is_up))
-            again.add_metric([str(number)], restarts)
-        yield from (up, again)
 
 
 def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once

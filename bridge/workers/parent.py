@@ -21,8 +21,9 @@ from bridge.errors import EXIT_FATAL, EXIT_OK
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
+from bridge.observe.metrics.of_workers import OwnMetrics
 from bridge.observe.stacks import write_on_signal
-from bridge.workers.endpoint import OwnMetrics, application, own_status
+from bridge.workers.endpoint import application, own_status
 from bridge.workers.health_checks import Health, HealthChecks
 from bridge.workers.process import WorkerProcess
 from bridge.workers.queries import Place, Workers

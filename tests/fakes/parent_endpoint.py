@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from bridge import clock
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
-from bridge.workers.endpoint import OwnMetrics, application
+from bridge.observe.metrics.of_workers import OwnMetrics
+from bridge.workers.endpoint import application
 from bridge.workers.queries import Place, Workers
 from tests.fakes.http_endpoint import WELL
 from tests.support.waiting import TIMEOUT

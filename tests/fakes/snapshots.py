@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from prometheus_client import CollectorRegistry
+
 from bridge.core.durations import Durations
 from bridge.core.snapshot import (
     BridgeSnapshot,
@@ -13,6 +15,7 @@ from bridge.core.snapshot import (
     SessionSnapshot,
     TopicSnapshot,
 )
+from bridge.observe.metrics.of_workers import OwnMetrics
 
 WELL = BridgeSnapshot(
     version="1.2.3",
@@ -41,3 +44,10 @@ FULL = replace(
     ),
 )
 """One in which every metric has a sample."""
+
+
+def of_two_workers() -> CollectorRegistry:
+    """The own metrics of a process that supervises two workers."""
+    registry = CollectorRegistry()
+    registry.register(OwnMetrics(lambda: {1: (True, 0), 2: (False, 3)}))
+    return registry

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import fields, replace
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -220,7 +220,8 @@ def test_open_metrics_for_those_who_ask() -> None:
 
 def test_names_follow_the_conventions_of_prometheus() -> None:
     """By promtool's own linter: base units, suffixes, help texts."""
-    done = promtool("check", "metrics", stdin=Metrics(lambda: SNAPSHOT).render().body)
+    body = Metrics(lambda: SNAPSHOT).render().body + generate_latest(snapshots.of_two_workers())
+    done = promtool("check", "metrics", stdin=body)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
@@ -234,8 +235,9 @@ def test_docs_metrics_md_describes_the_registry() -> None:
     rows = re.findall(r"^\| `(mix_bridge_\w+)` \| (\w+) \| ([^|]*) \| ([^|]+) \|", as_markdown(), re.MULTILINE)
     described = {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
     text = Metrics(lambda: snapshots.FULL).render().body.decode()
+    of_parent = generate_latest(snapshots.of_two_workers()).decode()
     found = {}
-    for family in text_string_to_metric_families(text):
+    for family in (*text_string_to_metric_families(text), *text_string_to_metric_families(of_parent)):
         name = family.name + ("_total" if family.type == "counter" else "")
         found[name] = (family.type, frozenset(key for each in family.samples for key in each.labels if key != "le"))
     assert described == found

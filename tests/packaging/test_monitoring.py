@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.observe.metrics.collector import Metrics
-from tests.fakes.snapshots import FULL
+from tests.fakes.snapshots import FULL, of_two_workers
 from tests.support.monitoring import ALERT_TESTS, ALERTS, alerts, dashboard, queries, series_in
 from tests.support.promtool import promtool
 from tests.support.repository import REPOSITORY
@@ -23,7 +24,8 @@ RUNBOOK = REPOSITORY / "docs/runbook.md"
 def series() -> dict[str, set[str]]:
     """The names of all series, with their labels."""
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(Metrics(lambda: FULL).render().body.decode()):
+    texts = Metrics(lambda: FULL).render().body.decode(), generate_latest(of_two_workers()).decode()
+    for family in (each for text in texts for each in text_string_to_metric_families(text)):
         for each in family.samples:
             found.setdefault(each.name, set()).update(each.labels)
     return found

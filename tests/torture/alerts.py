@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,13 @@ _REPORTS = 12.0
 """Seconds in which each producer reports its statistics: those of the topic's new limit too."""
 _OUTAGE = 125.0
 """Seconds without Kafka: more than the rule about records that are stuck allows."""
+_KILLS = 3
+"""After the third one the worker is away for 2 s."""
+_AWAY: dict[str, object] = {
+    "kafka.bootstrap_servers": "127.0.0.1:9",
+    "servers.local.url": "http://127.0.0.1:9",
+    "start_timeout": 0,
+}
 _PROGRAM = """
 import pathlib, sys, threading
 from bridge.kafka.producer import IdempotentProducer as Producer
@@ -60,6 +69,7 @@ def each_fires(folder: Path) -> None:
             provoked.replicas(lambda: _bridge(place, mix, "b"))
             provoked.topic()
             provoked.descriptors()
+            provoked.worker()
             provoked.outage(broker, load)
         provoked.stuck(mix)
     assert provoked.fired == {each["alert"] for each in alerts()}
@@ -75,6 +85,8 @@ class _Provoked:
     fired: set[str] = field(default_factory=set)
     well: Scrape = _NOTHING
     """Once all troubles of the servers were counted."""
+    parent: Scrape = _NOTHING
+    """Of a process that supervises workers, one of which does not run."""
 
     def servers(self, mix: ScriptedMix) -> None:
         """A gap, no ids, invalid data, a server away and its old certificate from the start; then many sessions."""
@@ -116,6 +128,18 @@ class _Provoked:
         self._fires({"MixBridgeDescriptorsNearLimit"}, [Scrape.of(self.bridge)])
         resource.prlimit(self.bridge.pid, resource.RLIMIT_NOFILE, before)
 
+    def worker(self) -> None:
+        """One of two workers of another process is killed again and again: it is started later each time."""
+        chosen = _AWAY | {"workers": 2}
+        with Bridge(self.place.folder / "workers", chosen).start() as parent:
+            for killed in range(_KILLS):
+                wait_until(lambda: _of_worker(parent, "up") == 1, _DEADLINE, "a running worker", 0.1)
+                wait_until(lambda n=killed: len(_workers(parent)) == n + 1, _DEADLINE, "its process", 0.1)  # type: ignore[misc]
+                os.kill(_workers(parent)[-1], signal.SIGKILL)
+                wait_until(lambda: _of_worker(parent, "up") == 0, _DEADLINE, "its end", 0.1)
+            self.parent = Scrape.of(parent)
+        self._fires({"MixBridgeWorkerDown"}, [self.parent], before=_NOTHING)
+
     def outage(self, broker: Broker, load: Feed) -> None:
         """Kafka is paused under load; afterwards the latency is as long as the outage."""
         load.add(1)
@@ -133,8 +157,9 @@ class _Provoked:
         fires = {"MixBridgeNotReady", "MixBridgeKafkaSilent", "MixBridgeRecordsStuck", "MixBridgeBufferNearlyFull"}
         self._fires(fires, [found])
         used = [each["expr"] for each in alerts()] + [each.expression for each in queries()]
-        assert {name for each in used for name in series_in(each)} - {name for name, _ in found.values} == set()
-        assert_panels_show_something(self.place.folder, in_trouble(self.well, [found]))
+        present = {name for scrape in (found, self.parent) for name, _ in scrape.values}
+        assert {name for each in used for name in series_in(each)} - present == set()
+        assert_panels_show_something(self.place.folder, in_trouble(self.well, [found, self.parent]))
         broker.resume()
         self._wait(lambda: self._value("records_in_flight", server="local") == 0, "the delivery of all records")
         self._fires({"MixBridgeLatencyHigh"}, [Scrape.of(self.bridge)])
@@ -166,6 +191,15 @@ class _Provoked:
         series = in_trouble(self.well if before is None else before, now)
         assert_fires(self.place.folder, series, fires=names, silent=others)
         self.fired |= names
+
+
+def _of_worker(parent: Bridge, name: str) -> float:
+    return Scrape.of(parent).value(f"mix_bridge_worker_{name}", worker="1")
+
+
+def _workers(parent: Bridge) -> list[int]:
+    """The processes of the first worker, the present one last."""
+    return [line["pid"] for line in parent.log_lines() if line["event"] == "worker started" and line["worker"] == 1]
 
 
 def _owned(bridge: Bridge) -> float:

@@ -18,7 +18,7 @@ from bridge.core.snapshot import (
 )
 from bridge.observe.health import readiness
 from bridge.observe.metrics.collector import Metrics
-from bridge.workers.endpoint import OwnMetrics
+from bridge.observe.metrics.of_workers import OwnMetrics
 from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
 from bridge.workers.totals import Series, Totals
 from tests.fakes.parent_endpoint import OWN

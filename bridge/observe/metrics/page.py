@@ -9,6 +9,7 @@ from prometheus_client import ProcessCollector
 
 from bridge.observe.metrics import of_bridge, of_kafka, of_servers
 from bridge.observe.metrics.family import PREFIX, Family
+from bridge.observe.metrics.of_workers import ADVICE, OwnMetrics
 
 _INTRODUCTION = """\
 # Metrics
@@ -30,6 +31,9 @@ _SECTIONS = (
     ("Kafka, topics and shards", of_kafka.FAMILIES),
     ("Servers and sessions", of_servers.FAMILIES),
 )
+_WORKERS = """\
+With `--workers` the one endpoint answers for all: counters and histograms are sums, each gauge has a label `worker`,
+and there are these too. The answer is always Prometheus text."""
 _PROCESS_ADVICE = {"open_fds": "Near process_max_fds new sessions cannot connect: raise the limit of open files."}
 
 
@@ -38,12 +42,21 @@ def as_markdown() -> str:
     lines = [_INTRODUCTION.rstrip()]
     for title, families in _SECTIONS:
         lines += ["", f"## {title}", "", *_HEAD, *map(_row, families)]
+    lines += ["", "## Several workers", "", _WORKERS, "", *_HEAD, *_worker_rows()]
     return "\n".join([*lines, "", "## The operating system's view", "", *_HEAD, *_process_rows()]) + "\n"
 
 
 def _row(family: Family) -> str:
     labels = ", ".join(f"`{label}`" for label in family.labels)
     return f"| `{family.series}` | {family.kind.value} | {labels} | {family.meaning} | {family.advice} |"
+
+
+def _worker_rows() -> Iterator[str]:
+    """Of the process that supervises the workers."""
+    for family in OwnMetrics(dict).collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        meaning = family.documentation.removesuffix(advice := ADVICE[family.name.removeprefix(f"{PREFIX}_")])
+        yield f"| `{name}` | {family.type} | `worker` | {meaning.strip()} | {advice} |"
 
 
 def _process_rows() -> Iterator[str]:
