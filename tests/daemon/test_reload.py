@@ -18,7 +18,9 @@ from bridge.observe.log_levels import LogLevels
 from bridge.observe.tokens import Tokens
 from bridge.settings import Loaded, load_all
 from bridge.settings.tls import ServerTls, server_context
+from tests.fakes.raw_server import Peer
 from tests.fakes.session_workers import running_worker
+from tests.support.mutual_tls import MutualTls, serial_of
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.waiting import wait_until
 
@@ -173,6 +175,39 @@ def test_streams_reconnect_with_a_new_token_in_their_own_time(tmp_path: Path) ->
             now.at += 100
             worker.check_connection(0.0)
             assert worker.stream.counters.reconnects == 1
+
+
+def test_a_server_gets_new_certificates_at_the_next_connect(tmp_path: Path) -> None:
+    """Of another authority, on both sides; the present connection stays, and broken files change nothing."""
+    mutual, feed, serials = MutualTls(tmp_path), Feed(3), list[int]()
+
+    def script(peer: Peer) -> None:
+        serials.append(serial_of(peer))
+        feed(peer)
+
+    with scripted_mix(tls=mutual.context) as mix:
+        mix.serve({"a": script})
+        scene = Scene(BASE | {"servers.local.url": mix.url} | mutual.settings())
+        with running_worker(scene.sources["local"], None) as (worker, publisher):
+            wait_until(lambda: len(publisher.published) == 3, 20, "events")
+            first = mutual.serial
+            mutual.cert_file.write_text("broken")
+            assert [line["log_level"] for line in scene.look()] == ["error"]
+            feed.cut()
+            wait_until(lambda: len(serials) == 2, 20, "a connection after a broken file")
+            feed.add(1)
+            wait_until(lambda: len(publisher.published) == 4, 20, "its event")
+            mutual.replace()
+            names = ["ca_file", "client_cert_file", "client_key_file"]
+            assert scene.look()[0]["applied"] == [f"servers.local.{name}" for name in names]
+            feed.add(1)
+            wait_until(lambda: len(publisher.published) == 5, 20, "an event on the present connection")
+            assert worker.stream.counters.reconnects == 1
+            feed.cut()
+            wait_until(lambda: len(serials) == 3, 20, "a connection after the replacement")
+            feed.add(1)
+            wait_until(lambda: len(publisher.published) == 6, 20, "its event")
+    assert serials == [first, first, mutual.serial]
 
 
 def test_a_certificate_that_expires_is_reported_once_a_day(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from bridge.observe import api as http
 from bridge.observe import connections, handshakes
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats
+from bridge.settings.tls import ServerTls
 from tests.fakes.http_endpoint import WELL, serving
 from tests.support.waiting import SCALE, TIMEOUT, wait_until
 
@@ -349,16 +350,47 @@ def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
 
 
 @contextmanager
-def serving_tls() -> Iterator[int]:
+def serving_tls(context: ssl.SSLContext | None = None) -> Iterator[int]:
     """An endpoint that speaks TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("localhost").configure_cert(context)
+    context = with_certificate_of(trustme.CA()) if context is None else context
     endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: WELL, None, context)
     try:
         yield endpoint.start()
     finally:
         endpoint.stop()
         assert endpoint.join(clock.monotonic() + TIMEOUT)
+
+
+def with_certificate_of(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def connected_tls(port: int, authority: trustme.CA) -> HTTPSConnection:
+    """A connection of a client that trusts only this authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    connection = HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+    connection.connect()
+    return connection
+
+
+def test_a_new_certificate_is_used_by_later_connections() -> None:
+    """Those that are open stay open and are answered."""
+    former, present = trustme.CA(), trustme.CA()
+    tls = ServerTls(with_certificate_of(former))
+    with serving_tls(tls.context) as port:
+        before = connected_tls(port, former)
+        tls.present = with_certificate_of(present)
+        after = connected_tls(port, present)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            connected_tls(port, former)
+        for each in (before, after):
+            each.request("GET", "/livez")
+            assert each.getresponse().status == 200
+            each.close()
 
 
 def ask_tls(port: int) -> int:

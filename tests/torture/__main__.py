@@ -34,6 +34,7 @@ from tests.torture.memory import slow_for_long
 from tests.torture.network import spells, to_kafka, to_the_server
 from tests.torture.pages import many_pages, watched_for_long
 from tests.torture.replicas import AT_LEAST_ONCE, EXACTLY_ONCE, changed
+from tests.torture.rotation import rotated
 from tests.torture.run import HEAD, Place
 from tests.torture.signals import (
     clock_set_back,
@@ -103,6 +104,7 @@ def acts(size: Size) -> dict[str, Act]:
         "servers": _on_broker(lambda place: survive(*place, (*QUICK, *SLOW), max(2, few))),
         "alerts": each_fires,
         "log_flood": _on_broker(fail_together),
+        "rotation": _on_broker(lambda place: rotated(place, few)),
         "handover": _on_broker(lambda place: ended_at_points(place, AT_LEAST_ONCE, rounds)),
         "handover_exactly_once": _on_broker(lambda place: ended_at_points(place, EXACTLY_ONCE, rounds)),
     }
