@@ -198,11 +198,12 @@ def reset(
         if forget:
             return changes.forget(topic, key)
         own, settings = _session_key(key), topic.access.settings
+        edits = changes.reset(topic, own)
         if own.server not in settings.servers:
             start = changes.start_after_id(settings, own.server)
             missing = f"the settings have no server {own.server}"
             typer.echo(f"{missing}: the session restarts at the default start_after_id {start!r}", err=True)
-        return changes.reset(topic, own)
+        return edits
 
     _change(options, plan, force=force, as_json=as_json)
 

@@ -16,7 +16,8 @@ import trustme
 from tests.fakes.raw_server import Peer
 from tests.support.mutual_tls import MutualTls, serial_of
 from tests.support.process import Bridge
-from tests.support.scene import settings, texts, wait_logged
+from tests.support.rule import follow
+from tests.support.scene import events, settings, wait_logged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
 from tests.support.waiting import TIMEOUT, wait_until
 from tests.torture.run import Place
@@ -37,9 +38,9 @@ def rotated(place: Place, times: int) -> None:
     with scripted_mix(tls=mutual.context) as mix, _Rotation(place, mix, mutual).running() as rotation:
         for number in range(times):
             rotation.server_certificates()
-            rotation.server_token(f"server-{number}")
+            rotation.server_token(f"hunter2-server-{number}")
             rotation.endpoint_certificate()
-            rotation.endpoint_token(f"endpoint-{number}")
+            rotation.endpoint_token(f"hunter2-endpoint-{number}")
         rotation.finish()
     row = f"{rotation.count * _STREAMS:,} of {_STREAMS} sessions"
     what = "certificates and tokens of the server and of the endpoint replaced"
@@ -54,9 +55,9 @@ class _Rotation:
         mix.serve({name: self._noting(name, feed) for name, feed in self._feeds.items()})
         files = [place.folder / name for name in ("token", "http-token", "http.pem")]
         self._token, self._http_token, self._http_pem = files
-        self._valid = "endpoint"
+        self._valid = "hunter2-endpoint"
         """The token that the bridge knows."""
-        self._token.write_text("server")
+        self._token.write_text("hunter2-server")
         self._http_token.write_text(self._valid)
         self._authorities = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._authorities.check_hostname = False
@@ -138,8 +139,9 @@ class _Rotation:
         self._wait_flow()
         assert self._failed == []
         assert self._bridge.terminate() == 0
+        accepted = follow(events(self._place.kafka, self._place.namespace)).by_key()
         for name in self._feeds:
-            found = texts(self._place.kafka, self._place.namespace, name)
+            found = [json.loads(each.data)["content"] for each in accepted[f"local/{name}"]]
             assert found == [str(number) for number in range(1, self.count + 1)], (name, len(found), self.count)
 
     def _noting(self, name: str, feed: Feed) -> Callable[[Peer], None]:

@@ -25,8 +25,13 @@ class OwnPartition(BridgeError):
 
 
 def set_position(topic: CheckpointsTopic, session: SessionKey, event_id: str) -> list[Edit]:
-    """The session resumes after this event id."""
-    return [_moved(topic, topic.log.stored(session.record_key), session, event_id)]
+    """The session resumes after this event id. Raises `Refused` for a session that nobody can mean."""
+    stored = topic.log.stored(session.record_key)
+    if not stored.records and session.server not in topic.access.settings.servers:
+        known = f"{topic.name} has no checkpoint of {visible_bytes(session.record_key)}"
+        unknown = f"the settings have no server {session.server}"
+        raise Refused(f"{known}, and {unknown}: nothing to change; correct the name, or add --server NAME=URL")
+    return [_moved(topic, stored, session, event_id)]
 
 
 def reset(topic: CheckpointsTopic, session: SessionKey) -> list[Edit]:
