@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_ms
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_in_past
 from bridge.cli.output import print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
@@ -32,19 +32,39 @@ def _name(text: str) -> Place | EventSequence:
         raise typer.BadParameter(f"{text!r} {error}") from None
 
 
+def _session(text: str) -> str:
+    server, slash, session_id = text.partition("/")
+    if not ((server and session_id) or (not slash and set(text) & set("*?["))):
+        raise typer.BadParameter(f"{text!r} is no session; allowed: SERVER/ID, or a pattern such as 'local/*'")
+    return text
+
+
+def _reason(text: str) -> str:
+    from bridge.core.records.headers import Reason
+
+    if text not in get_args(Reason):
+        raise typer.BadParameter(f"{text!r} is no reason; allowed: {', '.join(get_args(Reason))}")
+    return text
+
+
 _Sessions = Annotated[
-    list[str] | None, typer.Option(metavar="SERVER/ID", help="Only this session, or a pattern: 'local/*'. Repeatable.")
+    list[str] | None,
+    typer.Option(metavar="SERVER/ID", parser=_session, help="Only this session, or a pattern: 'local/*'. Repeatable."),
 ]
 _Reason = Annotated[
     str | None,
-    typer.Option(metavar="REASON", help="Only this one: invalid_json, schema, unknown_event, oversize or rejected."),
+    typer.Option(
+        metavar="REASON",
+        parser=_reason,
+        help="Only this one: invalid_json, schema, unknown_event, oversize or rejected.",
+    ),
 ]
 _Type = Annotated[
     str | None, typer.Option("--type", metavar="TYPE", help="Only this event type, or a pattern: 'tool_*'.")
 ]
 _Since = Annotated[
     int | None,
-    typer.Option(metavar="TIME", parser=since_ms, help="Only those received since: 24h, or 2026-01-31T18:00:00Z."),
+    typer.Option(metavar="TIME", parser=since_in_past, help="Only those received since: 24h, or 2026-01-31T18:00:00Z."),
 ]
 
 

@@ -147,6 +147,14 @@ def since_ms(text: str, now: Callable[[], int] = unix_ms) -> int:
         ) from error
 
 
+def since_in_past(text: str, now: Callable[[], int] = unix_ms) -> int:
+    """Parse ``--since``; a time that is not in the past is a wrong use."""
+    moment = since_ms(text, now)
+    if not 0 <= moment < now():
+        raise typer.BadParameter(f"{text!r} is not in the past")
+    return moment
+
+
 def _joined(earlier: Any, later: Any) -> Any:  # noqa: ANN401 - an option's value
     if isinstance(earlier, list) and isinstance(later, list):
         return earlier + later

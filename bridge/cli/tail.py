@@ -13,8 +13,7 @@ import typer
 
 from bridge.cli.demo import seconds_of
 from bridge.cli.ending import exit_if_unread
-from bridge.cli.options import SettingsOptions, accepts_settings
-from bridge.cli.verify import since_in_past
+from bridge.cli.options import SettingsOptions, accepts_settings, since_in_past
 from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_ms
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_in_past
 from bridge.cli.output import print_all, print_json
-from bridge.clock import unix_ms
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -24,14 +24,6 @@ def session_name(text: str) -> str:
     if not (server and slash and session_id):
         raise typer.BadParameter(f"{text!r} is not a session; allowed: SERVER/ID, as in the keys of records")
     return text
-
-
-def since_in_past(text: str, now: Callable[[], int] = unix_ms) -> int:
-    """Parse ``--since``; a time that is not in the past is a wrong use."""
-    moment = since_ms(text, now)
-    if not 0 <= moment < now():
-        raise typer.BadParameter(f"{text!r} is not in the past")
-    return moment
 
 
 @accepts_settings
@@ -62,7 +54,7 @@ def verify(
     from bridge.admin.verify.audit import audit
     from bridge.admin.verify.report import Report, parts
 
-    only = frozenset(key.encode() for key in session) if session else None
+    only = frozenset(map(os.fsencode, session)) if session else None
     with _progress_bars() as progress:
         report = Report.of(audit(access, only, since, progress), access.settings)
     if as_json:

@@ -68,6 +68,10 @@ def test_help_goes_to_stdout(mix_bridge, arguments):
         ["settings", "show", "--server", URL, "--server", URL],
         ["settings", "show", "--server", f"a={URL}", "--server", f"a={URL}"],
         ["settings", "reference", "--format", "xml"],
+        ["dead-letters", "list", "--reason", "shema"],
+        ["dead-letters", "list", "--session", "local/"],
+        ["dead-letters", "replay", "--session", "local"],
+        ["dead-letters", "replay", "--since", "2999-01-01T00:00:00Z"],
         [],
     ],
 )

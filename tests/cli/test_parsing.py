@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from typer import BadParameter
 
-from bridge.cli.verify import session_name, since_in_past
+from bridge.cli.options import since_in_past
+from bridge.cli.verify import session_name
 
 NOW = 1_800_000_000_000
 

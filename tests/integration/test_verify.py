@@ -345,6 +345,7 @@ def test_the_command_prints_one_document(kafka: str, namespace: str) -> None:
     assert document["verdict"] == "loss"
     assert set(document) == {"verdict", "totals", "sessions", "topics", "cannot_see"}
     assert command(["verify", "--session", "local/b"], chosen).returncode == 0
+    assert command(["verify", "--session", "local/\udcff"], chosen).returncode == 1  # the shell passes any bytes
 
 
 def test_an_unreachable_kafka_and_missing_topics_have_their_own_exit_codes(kafka: str, namespace: str) -> None:
