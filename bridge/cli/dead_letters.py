@@ -144,7 +144,7 @@ def show(
     from bridge.admin.dead_letters import text as texts
 
     found = list(letters)
-    missing = texts.missing_names(names, [letter for _, letter in found])
+    missing = texts.missing_names(letters, names)
     if as_json:
         print_json(texts.shown_document(letters, found, missing))
     else:
@@ -158,7 +158,10 @@ def show(
 @dead_letters_app.command(
     cls=described(
         "mix-bridge dead-letters replay --dry-run --reason schema --set events.invalid=publish",
-        codes={EXIT_OK: "all of them are in the topics of events", EXIT_FOUND: "some could not be sent"},
+        codes={
+            EXIT_OK: "all of them are in the topics of events",
+            EXIT_FOUND: "some could not be sent, or do not exist",
+        },
         more=WITH_KAFKA,
     )
 )
@@ -191,10 +194,13 @@ def replay(
 
     target = Target.of(access)
     report = send_all(letters, target, None if dry_run else RecordSender(access.config, target.max_message_bytes))
+    missing = [] if report.error else texts.missing_names(letters, names or ())
     if as_json:
-        print_json(texts.replayed_document(letters, report, dry_run=dry_run))
+        print_json(texts.replayed_document(letters, report, missing, dry_run=dry_run))
     else:
         typer.echo("\n".join(texts.replayed_lines(letters, report, dry_run=dry_run)))
+        for name in missing:
+            typer.echo(texts.missing_line(letters, name), err=True)
     if report.error is not None:
         raise report.error
-    raise typer.Exit(EXIT_OK if report.is_good else EXIT_FOUND)
+    raise typer.Exit(EXIT_OK if report.is_good and not missing else EXIT_FOUND)

@@ -30,6 +30,13 @@ _TIMEOUT = 5.0
 """Seconds for one request to Kafka."""
 
 
+def _principal(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if not (kind.isalpha() and name):
+        raise typer.BadParameter(f"{text!r} is no principal; allowed: TYPE:NAME, for example User:mix-bridge")
+    return text
+
+
 @topics_app.command(
     "plan",
     cls=described(
@@ -48,7 +55,9 @@ def plan_(
     ] = False,
     principal: Annotated[
         str | None,
-        typer.Option(metavar="User:NAME", help="Who gets the permissions.  [default: kafka.sasl_username]"),
+        typer.Option(
+            metavar="User:NAME", parser=_principal, help="Who gets the permissions.  [default: kafka.sasl_username]"
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

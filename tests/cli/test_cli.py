@@ -69,6 +69,7 @@ def test_help_goes_to_stdout(mix_bridge, arguments):
         ["settings", "show", "--server", f"a={URL}", "--server", f"a={URL}"],
         ["settings", "reference", "--format", "xml"],
         ["dead-letters", "list", "--reason", "shema"],
+        ["topics", "plan", "--acls", "--principal", "mix-bridge", "--bootstrap-servers", "a:1"],
         ["dead-letters", "list", "--session", "local/"],
         ["dead-letters", "replay", "--session", "local"],
         ["dead-letters", "replay", "--since", "2999-01-01T00:00:00Z"],

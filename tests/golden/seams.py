@@ -145,7 +145,7 @@ def replay_document(letters: Sequence[Bytes]) -> dict[str, Any]:
         else:
             report.sent[became.topic] += 1
     source: Any = SimpleNamespace(topic="mix.dead-letters")
-    return dead_letter_texts.replayed_document(source, report, dry_run=False)
+    return dead_letter_texts.replayed_document(source, report, [], dry_run=False)
 
 
 # Lifecycle

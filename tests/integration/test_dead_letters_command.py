@@ -346,7 +346,11 @@ def test_one_is_replayed_by_address_or_id_and_errors_have_exit_codes(letters: Le
     letters.write(letters.letter(1), letters.letter(2))
     first, second = letters.document("list", "--each", "--since", "2h", "--session", "local/*")["dead_letters"]
     assert letters.document("replay", first["address"], more=PUBLISH)["sent"] == 1
-    assert letters.document("replay", second["id"], "--session", "local/b", more=PUBLISH)["ok"]
+    for names in (["0:99999"], ["9:0", first["id"]], [second["id"], "--session", "local/b"]):
+        done = letters.run("replay", "--dry-run", *names, more=PUBLISH)
+        assert (done.returncode, f"has no dead letter {names[0]}" in done.stderr) == (1, True), (
+            done.stdout + done.stderr
+        )
     assert letters.document("replay", first["id"], second["id"], more=PUBLISH)["replayed_before"] == 1
     assert letters.replayed() == {("local/a", 1): 1, ("local/a", 2): 1}
     assert letters.run("list", "--since", "2026-01-01").returncode == 2

@@ -29,11 +29,15 @@ class DeadLetterFilter:
     places: frozenset[Place] = frozenset()
     numbers: frozenset[EventSequence] = frozenset()
 
+    @property
+    def has_names(self) -> bool:
+        """Whether dead letters were named by their address or id."""
+        return bool(self.places or self.numbers)
+
     def matches(self, letter: DeadLetter) -> bool:
         """Return whether the dead letter meets all conditions."""
-        named = self.places or self.numbers
         return (
-            (not named or letter.place in self.places or letter.number in self.numbers)
+            (not self.has_names or letter.place in self.places or letter.number in self.numbers)
             and (not self.sessions or any(matches(str(letter.key), each) for each in self.sessions))
             and self.reason in (None, letter.reason)
             and matches(letter.event, self.event)

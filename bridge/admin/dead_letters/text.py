@@ -129,10 +129,9 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 # show
 
 
-def missing_names(names: Sequence[Place | EventSequence], found: Sequence[DeadLetter]) -> list[Place | EventSequence]:
-    """Return the addresses and ids without a dead letter."""
-    existing = {letter.place for letter in found} | {letter.number for letter in found}
-    return [name for name in names if name not in existing]
+def missing_names(letters: DeadLetters, names: Sequence[Place | EventSequence]) -> list[Place | EventSequence]:
+    """Return the addresses and ids without a dead letter, after all were read."""
+    return [name for name in names if name not in letters.named]
 
 
 def missing_line(letters: DeadLetters, name: Place | EventSequence) -> str:
@@ -227,16 +226,19 @@ def _by_reason(unsendable: Sequence[tuple[DeadLetter, Unsendable]]) -> list[tupl
     return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
-def replayed_document(letters: DeadLetters, report: Report, *, dry_run: bool) -> dict[str, Any]:
+def replayed_document(
+    letters: DeadLetters, report: Report, missing: Sequence[Place | EventSequence], *, dry_run: bool
+) -> dict[str, Any]:
     """Return the document of ``replay``."""
     return {
         "topic": letters.topic,
-        "ok": report.is_good,
+        "ok": report.is_good and not missing,
         "dry_run": dry_run,
         "sent": report.sent.total(),
         "sent_to": dict(sorted(report.sent.items())),
         "replayed_before": report.before,
         "repeats": report.repeats,
         "not_sent": [{**_letter(letter), "why": why.why, "advice": why.advice} for letter, why in report.unsendable],
+        "missing": [str(name) for name in missing],
         "trouble": None if report.error is None else str(report.error),
     }

@@ -29,6 +29,8 @@ class DeadLetters:
     selection: DeadLetterFilter
     foreign: dict[Place, str] = field(default_factory=dict)
     """Records that the bridge did not write, of those read so far, with the reason."""
+    named: set[Place | EventSequence] = field(default_factory=set)
+    """Addresses and ids of those read so far, if the selection has any."""
     _readings: list[list[OffsetRange]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +59,8 @@ class DeadLetters:
                 for record in batch:
                     letter = self._parsed(record)
                     if letter is not None and self.selection.matches(letter):
+                        if self.selection.has_names:
+                            self.named |= {letter.place, letter.number}
                         yield record, letter
 
     def _parsed(self, record: StoredRecord) -> DeadLetter | None:
