@@ -28,6 +28,7 @@ def fail_together(place: Place) -> None:
             "servers.local.reconnect_max": "60s",
             "servers.local.discover_interval": "10s",
             "servers.other.url": other.url,
+            "delivery.drain_timeout": "5m",  # this is about the log: on a busy machine 10,000 threads end slowly
         }
         with started(place.folder, settings(place.kafka, place.namespace, one.url, more)) as bridge:
             # By the metrics, and seldom: the status of 10,000 sessions costs the bridge a second of processor time.
@@ -36,7 +37,7 @@ def fail_together(place: Place) -> None:
             other.kill()
             let_pass(_SECONDS)
             failing = sum(each["last_error"] is not None for each in status(bridge)["sessions"])
-            assert bridge.terminate(120) == 0
+            assert bridge.terminate(300) == 0
     by_second = Counter(line["timestamp"][:19] for line in bridge.log_lines())
     most = max(by_second.values())
     assert failing == 2 * _OF_A_SERVER, failing
