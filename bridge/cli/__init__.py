@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from bridge import __version__
 from bridge.cli.ending import exit_at_once, print_error
 from bridge.cli.standard_streams import open_missing
-from bridge.errors import EXIT_BUG, BridgeError
+from bridge.errors import EXIT_BUG, EXIT_FOUND, BridgeError
 
 _INTERRUPTED = 128 + 2
 """Shells report this code for a command that SIGINT ended; with zero, `check && deploy` would continue."""
@@ -21,7 +21,7 @@ def main() -> None:
     open_missing()
     arguments = sys.argv[1:]
     if "--version" in arguments:  # anywhere, and before anything slow is imported
-        sys.stdout.write(f"mix-bridge {__version__}\n")
+        _print_version()
         return
     if "run" in arguments:  # until the daemon handles it, so that a reload in the first second does not end the process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -41,6 +41,14 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - here it becomes an exit code
         _report_bug(error, debug=_wants_traceback(arguments))
         sys.exit(EXIT_BUG)
+
+
+def _print_version() -> None:
+    try:
+        sys.stdout.write(f"mix-bridge {__version__}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # Python would flush once more at its end, and complain
+        exit_at_once(EXIT_FOUND)
 
 
 def _report_bug(error: Exception, *, debug: bool) -> None:

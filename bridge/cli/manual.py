@@ -26,7 +26,8 @@ not have this one.
 """
 _CODES = """\
 The codes have the same meaning in every command; some commands describe them in more detail below. A command that is
-interrupted with Ctrl-C ends with 130.
+interrupted with Ctrl-C ends with 130. If the reader of its output leaves (`mix-bridge verify --all | head -1`), a
+command ends with 1 and without a message, because nobody has seen its result; `tail` ends with 0.
 """
 
 

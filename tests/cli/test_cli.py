@@ -37,6 +37,17 @@ def test_version_is_accepted_everywhere(mix_bridge, arguments):
     assert (done.returncode, done.stdout, done.stderr) == (0, f"mix-bridge {__version__}\n", "")
 
 
+_AFTER_ITS_READER = """
+import select, sys
+poll = select.poll()
+poll.register(1, 0)
+poll.poll(60_000)
+from bridge.cli import main
+sys.exit(main())
+"""
+"""The command, once the reader of its output has left."""
+
+
 def test_version_is_quick():
     """In processor time, which depends little on the other processes of the machine; 0.03 s when this was written."""
 
@@ -81,6 +92,15 @@ def test_wrong_use_ends_with_2(mix_bridge, arguments):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["settings", "schema"]])
+def test_a_reader_that_leaves_ends_a_command_without_a_message(mix_bridge, arguments):
+    """As `mix-bridge ... | head -0` does: not with 120 and an error of Python's own."""
+    closed = ["sh", "-c", 'exec 3>&1 >&-; { "$@"; echo "$?" >&3; } | true', "sh"]
+    waits = [sys.executable, "-c", _AFTER_ITS_READER]
+    done = mix_bridge(*arguments, command=[*closed, *waits])
+    assert (done.stdout.strip(), done.stderr) == ("1", "")
 
 
 def test_help_shows_no_alias(mix_bridge):
