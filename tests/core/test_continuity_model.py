@@ -83,6 +83,18 @@ def test_ids_that_rise_by_one_cost_no_epoch_and_no_repeat(seed: int, steps: int,
 
 
 @given(seed=SEEDS, steps=STEPS, traits=ANY_SERVER, start=STARTS)
+@example(
+    seed=25910400,
+    steps=52,
+    traits=Traits(ids="opaque", is_inclusive=True, answers_id=True, is_finite=True, unknown="nothing"),
+    start=EARLIEST,
+)
+@example(
+    seed=542029251,
+    steps=53,
+    traits=Traits(ids="between", counts_from=0, replay_seconds=5.0, unknown="refused", connected="no id"),
+    start="0",
+)
 @example(seed=16008380, steps=30, traits=Traits(counts_from=0, knows_below=False, longest_run=300), start="0")
 @settings(max_examples=20 * EXAMPLES, deadline=None)
 def test_no_event_that_the_server_can_send_is_lost(seed: int, steps: int, traits: Traits, start: str) -> None:
@@ -119,6 +131,14 @@ def test_no_number_has_two_meanings(seed: int, steps: int, traits: Traits, start
 
 
 @given(seed=SEEDS, steps=STEPS, traits=ANY_SERVER, start=STARTS)
+@example(
+    seed=1717941942,
+    steps=66,
+    traits=Traits(
+        ids="repeating", counts_from=0, answers_id=True, connected="no id", heartbeat="position", longest_run=2
+    ),
+    start="0",
+)
 @example(seed=54, steps=10, traits=Traits(counts_from=0), start="0")
 @example(seed=71, steps=19, traits=SHARED_IDS, start="0")
 @settings(max_examples=20 * EXAMPLES, deadline=None)

@@ -26,9 +26,9 @@ from bridge.core.stream.actions import (
 )
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
-from bridge.core.stream.facts import LOSSES, Policy
+from bridge.core.stream.facts import LONGEST_REPLAY_TIMEOUT, LOSSES, Policy
 from bridge.core.stream.overlap import OverlapWindow, extended
-from bridge.core.stream.start_check import first_mark
+from bridge.core.stream.start_check import ANSWER_TIMEOUT, first_mark
 from bridge.core.stream.start_id import BELOW
 from bridge.core.stream.states import State
 
@@ -266,7 +266,9 @@ class Server:
             found -= 1
         if last_event_id == "0":  # "attached" names this id, and says nothing about the event that has it
             old = [each for each in self.buffer if each.received_ms <= (self.first_connected or 0)]
-            old = old if self.traits.knows_below else self.buffer  # nobody can ask whether an event has this id
+            answers = self.traits.knows_below and self.traits.replay_seconds <= ANSWER_TIMEOUT
+            can_ask = answers and self.traits.ids != "between"  # only if the id 1 comes first
+            old = old if can_ask else self.buffer
             self.misnamed |= {each.received_ms for each in old if each.id == "0"}
         if self.traits.ids == "repeating" and last_event_id != "0":
             self.misnamed |= {event.received_ms for event in self.buffer[:found] if event.id == last_event_id}
@@ -698,6 +700,9 @@ class World:
         for more in (2, 2, 0):
             turns = 0
             while self.bridge.connection is None or self.bridge.connection.waiting or self.bridge.time_out():
+                self.bridge.now += (
+                    LONGEST_REPLAY_TIMEOUT * self.traits.is_finite
+                )  # their ends must have some time between
                 self.bridge.read(1000)
                 turns += 1
                 if turns == 60 and self.traits.is_finite:
@@ -725,7 +730,7 @@ class World:
     @property
     def trusts_first_id(self) -> bool:
         """Whether the first id after a reconnect looked like the first id ever."""
-        announced = [each for each in self.log.announced if each.from_last_event_id == self.start]
+        announced = [each for each in self.log.announced if each.from_last_event_id in {self.start, BELOW}]
         is_first = any(each.reason in {"nothing_before", "next_id"} for each in announced)
         return is_first and (self.server.was_reset or self.traits.ids in {"per connection", "repeating"})
 
