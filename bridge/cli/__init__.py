@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from bridge import __version__
 from bridge.cli.ending import exit_at_once, print_error
 from bridge.cli.standard_streams import open_missing
-from bridge.errors import EXIT_BUG, EXIT_FOUND, BridgeError
+from bridge.errors import EXIT_BUG, EXIT_FOUND, EXIT_OK, BridgeError
 
 _INTERRUPTED = 128 + 2
 """Shells report this code for a command that SIGINT ended; with zero, `check && deploy` would continue."""
@@ -23,8 +23,8 @@ def main() -> None:
     if "--version" in arguments:  # anywhere, and before anything slow is imported
         _print_version()
         return
-    if "run" in arguments:  # until the daemon handles it, so that a reload in the first second does not end the process
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if "run" in arguments:
+        _handle_signals_of_start()
     try:
         from bridge.cli.app import app
 
@@ -49,6 +49,16 @@ def _print_version() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # Python would flush once more at its end, and complain
         exit_at_once(EXIT_FOUND)
+
+
+def _handle_signals_of_start() -> None:
+    """Until the daemon handles signals itself: a reload is no end, and a stop ends the process, which has read nothing.
+
+    The kernel drops a signal without a handler that is sent to the first process of a container: that container would
+    run on until it is killed.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_OK))
 
 
 def _report_bug(error: Exception, *, debug: bool) -> None:

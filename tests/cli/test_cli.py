@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from bridge import __version__
 from tests.support.process import MIX_BRIDGE, run_to_end
+from tests.support.waiting import TIMEOUT, wait_until
 
 URL = "http://localhost:8088"
 
@@ -340,6 +343,24 @@ def test_an_interrupted_command_ends_with_130(mix_bridge):
     done = mix_bridge("fail", command=[sys.executable, "-c", _RAISING.format(error="KeyboardInterrupt")])
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_the_settings_are_read_ends_with_0(tmp_path, number):
+    """The daemon handles no signal yet: without a handler, the first process of a container would not even end."""
+    file = tmp_path / "bridge.toml"
+    os.mkfifo(file)
+
+    def writer():
+        with suppress(OSError):  # until the command waits for the text of the file
+            return os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+
+    with subprocess.Popen([*MIX_BRIDGE, "run", "--config", file], stderr=subprocess.PIPE) as process:
+        descriptor = wait_until(writer)
+        process.send_signal(number)
+        assert process.wait(TIMEOUT) == 0
+        assert process.stderr.read() == b""
+        os.close(descriptor)
 
 
 def test_completion_is_for_the_name_of_the_command(mix_bridge):
