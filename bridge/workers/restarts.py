@@ -15,7 +15,11 @@ SHORT_LIFE: Final = 60.0
 MOST_SHORT_LIVES: Final = 6
 """Short lives in a row, of one worker, after which the parent ends: with the back-off about half a minute."""
 FINAL: Final = {EXIT_SETTINGS: EXIT_SETTINGS, EXIT_USAGE: EXIT_SETTINGS, EXIT_UNREACHABLE: EXIT_UNREACHABLE}
-"""Exit codes of a worker after which a restart does not help, and the parent's exit code then."""
+"""Exit codes of a worker after which a restart does not help, and the parent's exit code then.
+
+``EXIT_UNREACHABLE`` is one only for the first start: later the other workers wait for Kafka or the servers too, without
+a limit, and an end of all would throw away what they have read.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,15 @@ class Lives:
     """The past of one worker: an earlier life never counts after one that was long enough."""
 
     short: int = 0
+    is_first: bool = True
 
     def ended(self, code: int, seconds: float) -> tuple[StartAgain | GiveUp, Lives]:
         """What follows an end that nobody asked for; ``code`` is negative for a signal."""
-        if code in FINAL:
+        waits = code == EXIT_UNREACHABLE and not self.is_first
+        if code in FINAL and not waits:
             return GiveUp(FINAL[code]), self
-        short = self.short + 1 if seconds < SHORT_LIFE else 0
+        short = self.short + 1 if seconds < SHORT_LIFE and not waits else 0
+        lives = replace(self, short=short, is_first=False)
         if short >= MOST_SHORT_LIVES:
-            return GiveUp(EXIT_FATAL), replace(self, short=short)
-        return StartAgain(BACKOFF.delay(max(0, short - 1))), replace(self, short=short)
+            return GiveUp(EXIT_FATAL), lives
+        return StartAgain(BACKOFF.delay(max(0, short - 1))), lives

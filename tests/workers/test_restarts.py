@@ -40,3 +40,13 @@ def test_a_long_life_ends_the_series() -> None:
 def test_where_no_restart_helps_the_parent_ends_at_once(code: int, final: int) -> None:
     """With the code that says why."""
     assert Lives().ended(code, 100.0)[0] == GiveUp(final)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 100.0])
+def test_a_worker_that_was_started_again_waits_for_kafka_as_the_others_do(seconds: float) -> None:
+    """They hold what they have read during the outage: its start budget must not end them."""
+    _, lives = Lives().ended(-signal.SIGKILL, 100.0)
+    for _ in range(2 * MOST_SHORT_LIVES):
+        decision, lives = lives.ended(EXIT_UNREACHABLE, seconds)
+        assert decision == StartAgain(0.5)
+    assert lives.ended(EXIT_SETTINGS, 100.0)[0] == GiveUp(EXIT_SETTINGS)
