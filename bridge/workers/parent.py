@@ -36,6 +36,8 @@ _TICK: Final = 0.25
 """Seconds: how soon the end of a worker is noticed, where no signal wakes the parent."""
 _HANGS: Final = 30.0
 """Seconds without a good answer of ``/livez`` after which a worker that listened is killed."""
+_RETRY: Final = 5.0
+"""Seconds before a process that could not be started is tried again."""
 _GRACE: Final = 5.0
 """Seconds beyond ``drain_timeout`` after which a worker that does not end is killed."""
 _STOPPED: Final = frozenset({EXIT_OK, -signal.SIGTERM})
@@ -141,9 +143,14 @@ class Parent:
     # Processes
 
     def _start(self, slot: Slot) -> None:
-        slot.process = WorkerProcess.start(self._settings, self._arguments, slot.number, self._environ)
+        try:
+            slot.process = WorkerProcess.start(self._settings, self._arguments, slot.number, self._environ)
+        except OSError as error:  # no memory, or the system allows no more processes: the other workers go on
+            slot.start_at = monotonic() + _RETRY
+            log.error("cannot start a worker: trying again", worker=slot.number, error=str(error), retry_in=_RETRY)  # noqa: TRY400 - the message says it all
+            return
         slot.starts += 1
-        slot.well_at, slot.is_ready, slot.wants_reload = monotonic(), False, False
+        slot.fails_since, slot.is_ready, slot.wants_reload = None, False, False
         log.info("worker started", worker=slot.number, pid=slot.process.pid, starts=slot.starts)
 
     def _reap(self) -> int:
@@ -238,11 +245,11 @@ class Parent:
         """Kill a worker that hangs: the others, and this process, continue."""
         for slot, process in self._running():
             slot.is_ready = slot.is_ready or slot.number in health.restored
-            if process.port is None or slot.number in health.alive:
-                slot.well_at = now
-            elif now - slot.well_at > _HANGS:
-                hangs_for = round(now - slot.well_at, 1)
-                log.error("a worker hangs: killing it", worker=slot.number, pid=process.pid, hangs_for=hangs_for)
+            hangs_for = slot.looked(now, is_well=process.port is None or slot.number in health.alive)
+            if hangs_for > _HANGS:
+                log.error(
+                    "a worker hangs: killing it", worker=slot.number, pid=process.pid, hangs_for=round(hangs_for, 1)
+                )
                 process.send(signal.SIGKILL)
 
     def _tell(self, now: float) -> None:

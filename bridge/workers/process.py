@@ -61,7 +61,10 @@ class WorkerProcess:
     def start(
         cls, settings: Settings, arguments: Sequence[str], number: int, environ: Mapping[str, str]
     ) -> WorkerProcess:
-        """Start a worker. ``environ``: without the service manager's socket, which is the parent's own."""
+        """Start a worker. Raises ``OSError``.
+
+        ``environ``: without the service manager's socket, which is the parent's own.
+        """
         read_fd, write_fd = os.pipe()
         try:
             os.set_inheritable(write_fd, True)  # noqa: FBT003 - its only argument
@@ -70,6 +73,9 @@ class WorkerProcess:
             # In a group of its own: Ctrl-C on a terminal reaches only the parent, which forwards it. Two signals would
             # mean an immediate stop.
             pid = os.posix_spawn(sys.executable, line, {**environ}, setpgroup=0)
+        except BaseException:
+            os.close(read_fd)
+            raise
         finally:
             os.close(write_fd)
         return cls(pid, read_fd)

@@ -358,8 +358,8 @@ def test_a_stop_while_the_settings_are_read_ends_with_0(tmp_path, number):
     with subprocess.Popen([*MIX_BRIDGE, "run", "--config", file], stderr=subprocess.PIPE) as process:
         descriptor = wait_until(writer)
         process.send_signal(number)
-        assert process.wait(TIMEOUT) == 0
-        assert process.stderr.read() == b""
+        assert process.communicate(timeout=TIMEOUT)[1] == b""
+        assert process.returncode == 0
         os.close(descriptor)
 
 

@@ -6,12 +6,32 @@ import os
 import signal
 import subprocess
 import sys
+from typing import IO, cast
 
 import pytest
 
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import TIMEOUT, wait_until
 
 WORKER = "import sys; from bridge.workers.process import end_with_parent; end_with_parent(int(sys.argv[1]))"
+
+AWAY = "kafka.bootstrap_servers=127.0.0.1:9", "servers.local.url=http://127.0.0.1:9", "http.port=none"
+PARENT = """
+import sys
+sys.executable = "/nonexistent"  # as where the system allows no more processes
+from bridge.cli import main
+main()
+"""
+
+
+def test_the_parent_goes_on_when_it_cannot_start_a_worker() -> None:
+    """The workers that run need it, and it tries again."""
+    options = [part for text in AWAY for part in ("--set", text)]
+    line = [sys.executable, "-c", PARENT, "run", "--workers", "2", *options]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as parent:
+        for _ in range(2):
+            wait_until(lambda: "cannot start a worker" in cast("IO[str]", parent.stderr).readline())
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(TIMEOUT) == 0
 
 
 @pytest.mark.parametrize(("lives", "code"), [(True, 0), (False, -signal.SIGTERM)])
