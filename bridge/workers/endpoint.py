@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,9 +56,10 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
     def api_status(_: Request) -> Response:
         return json_response(merged_status(workers.documents("/api/status"), own()))
 
-    def metrics_text(_: Request) -> Response:
+    def metrics_text(request: Request) -> Response:
         texts = [OfWorker(number, answer and answer.text) for number, answer in workers.ask_all("/metrics")]
-        return Response(merged_metrics(texts, metrics, totals), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        found = merged_metrics(texts, metrics, totals, request.headers.get("accept", ""))
+        return Response(found.body, media_type=found.content_type)
 
     def session(request: Request) -> Response:
         path = request.scope["raw_path"].decode("ascii")  # as it came: an id may contain `%` or `?`

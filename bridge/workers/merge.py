@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from bridge.observe.metrics.collector import Exposition, exposition
 from bridge.workers.totals import SUMMED, Series, Totals, counted
 
 SUMS: Final = ("buffer_bytes", "buffer_limit", "checkpoints_written")
@@ -127,9 +128,9 @@ class _Merged(Collector):
         return iter(families.values())
 
 
-def merged_metrics(texts: Sequence[OfWorker], own: Collector, totals: Totals[Series]) -> bytes:
-    """``/metrics`` in the text format; ``own``: the parent's own metrics; ``totals``: those of all scrapes so far."""
+def merged_metrics(texts: Sequence[OfWorker], own: Collector, totals: Totals[Series], accept: str = "") -> Exposition:
+    """``/metrics``. ``own``: the parent's own metrics; ``totals``: those of all scrapes so far; see ``exposition``."""
     registry = CollectorRegistry()
     registry.register(own)
     registry.register(_Merged(texts, totals))
-    return generate_latest(registry)
+    return exposition(registry, accept)

@@ -85,6 +85,15 @@ def test_a_worker_that_ends_is_on_the_page_and_its_gaps_stay_in_the_last_hour(po
             assert shown["dead_letters"]["schema"] == {"total": 3, "hour": 3}
 
 
+def test_a_scraper_gets_the_form_of_metrics_that_it_asks_for(ports: list[int]) -> None:
+    """As without workers."""
+    with parent_of(lambda: [Place(number, port) for number, port in enumerate(ports, 1)]) as parent:
+        for accept in ("application/openmetrics-text; version=1.0.0", "text/plain; version=0.0.4"):
+            answer = requests.get(f"http://127.0.0.1:{parent}/metrics", headers={"accept": accept}, timeout=TIMEOUT)
+            assert answer.headers["content-type"].startswith(accept)
+            assert 'mix_bridge_buffer_bytes{worker="2"}' in answer.text
+
+
 def test_a_worker_that_hangs_is_on_the_page_as_one_that_does_not_answer(
     ports: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.core.snapshot import (
@@ -78,7 +79,7 @@ def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
     body = merged_metrics(
         [OfWorker(*each) for each in texts.items()] + [OfWorker(3, None)], OwnMetrics(lambda: {1: (True, 2)}), Totals()
     )
-    merged = {each.name: each for each in text_string_to_metric_families(body.decode())}
+    merged = {each.name: each for each in text_string_to_metric_families(body.body.decode())}
     first = {each.name: each for each in text_string_to_metric_families(texts[1])}
     assert merged.keys() - first.keys() == {"mix_bridge_worker_up", "mix_bridge_worker_restarts"}
     assert {name: (each.type, each.documentation) for name, each in merged.items() if name in first} == {
@@ -93,13 +94,28 @@ def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
             assert len(merged[family.name].samples) == len(family.samples)
 
 
+def test_open_metrics_for_those_who_ask() -> None:
+    """The same samples in strict order, also for a server that only the second worker knows."""
+    second = replace(WORKERS[2], servers={**WORKERS[2].servers, "other": ServerSnapshot(reachable=True)})
+    texts = [Metrics(lambda each=each: each).render().body.decode() for each in (WORKERS[1], second)]  # type: ignore[misc]
+    answers, own = [OfWorker(*each) for each in enumerate(texts, 1)], OwnMetrics(lambda: {1: (True, 2)})
+    strict = merged_metrics(answers, own, Totals(), "application/openmetrics-text;version=1.0.0")
+    assert strict.content_type.startswith("application/openmetrics-text; version=1.0.0")
+    plain = text_string_to_metric_families(merged_metrics(answers, own, Totals()).body.decode())
+    found, expected = (
+        sorted((each.name, sorted(each.labels.items()), each.value) for family in families for each in family.samples)
+        for families in (parse_openmetrics(strict.body.decode()), plain)  # type: ignore[no-untyped-call]
+    )
+    assert found == expected
+
+
 def test_a_sum_does_not_fall_when_a_worker_is_started_again() -> None:
     """For Prometheus a fall is a reset: it would count the gaps of the other workers again, and alert."""
     totals, own = Totals[Series](), OwnMetrics(dict)
 
     def gaps(*answers: str | None) -> float | None:
         body = merged_metrics([OfWorker(number, text) for number, text in enumerate(answers, 1)], own, totals)
-        found = {each.name: each for each in text_string_to_metric_families(body.decode())}
+        found = {each.name: each for each in text_string_to_metric_families(body.body.decode())}
         return found["mix_bridge_gaps"].samples[0].value if "mix_bridge_gaps" in found else None
 
     assert gaps(_scraped(100, 5), _scraped(100, 3)) == 8

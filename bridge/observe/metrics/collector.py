@@ -40,14 +40,19 @@ class Metrics:
         ProcessCollector(namespace=PREFIX, registry=self._registry)  # mix_bridge_process_*: memory, CPU, descriptors
 
     def render(self, accept: str = "") -> Exposition:
-        """All metrics: as OpenMetrics if ``accept``, the request's header, names it, else as Prometheus text 0.0.4.
+        """All metrics; see ``exposition``."""
+        return exposition(self._registry, accept)
 
-        Every scraper reads the old format, and no name here needs a newer one.
-        """
-        if _OPENMETRICS in accept:
-            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
-            return Exposition(body, openmetrics.CONTENT_TYPE_LATEST)
-        return Exposition(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
+
+def exposition(registry: CollectorRegistry, accept: str) -> Exposition:
+    """All metrics: as OpenMetrics if ``accept``, the request's header, names it, else as Prometheus text 0.0.4.
+
+    Every scraper reads the old format, and no name here needs a newer one.
+    """
+    if _OPENMETRICS in accept:
+        body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return Exposition(body, openmetrics.CONTENT_TYPE_LATEST)
+    return Exposition(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class SnapshotCollector(Collector):
