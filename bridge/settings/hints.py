@@ -21,7 +21,8 @@ def hint(path: Path) -> str:
 def nearest(path: Path) -> Path:
     """The known key that was probably meant: the most alike on the level of each unknown name.
 
-    If no name on that level is alike, the key may belong elsewhere (`port` for `http.port`): then all keys compete.
+    If no name on that level is alike, the key may belong elsewhere (`port` for `http.port`): then all keys compete. They
+    also do if one of them is more alike: `MIX_BRIDGE_HTTP_PORT` is not like `http`, but `http.port` with one `_` less.
     """
     place, rest = ROOT, list(path)
     while rest and place.is_table:
@@ -35,7 +36,7 @@ def nearest(path: Path) -> Path:
             place = place.child(name)
         except (Unknown, ValueError):
             return _nearest_of_all(path)
-    return place.path
+    return max(place.path, _nearest_of_all(path), key=lambda found: _likeness(dotted(found), dotted(path)))
 
 
 def most_alike(wanted: str, known: Iterable[str]) -> str:

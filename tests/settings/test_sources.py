@@ -444,6 +444,9 @@ def test_variables_that_only_look_like_kubernetes_ones_are_errors(name, value):
         ("servres.local.url", "servers.local.url"),
         ("servres.local.tokn", "servers.local.token"),
         ("kafka.propertis.client.id", "kafka.properties.client.id"),
+        ("http_port", "http.port"),
+        ("events_skip", "events.skip"),
+        ("topics_shards", "topics.shards"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_one(path, nearest):
