@@ -21,8 +21,8 @@ def hint(path: Path) -> str:
 def nearest(path: Path) -> Path:
     """The known key that was probably meant: the most alike on the level of each unknown name.
 
-    If no name on that level is alike, the key may belong elsewhere (`port` for `http.port`): then all keys compete. They
-    also do if one of them is more alike: `MIX_BRIDGE_HTTP_PORT` is not like `http`, but `http.port` with one `_` less.
+    If no name on that level is alike, the key may belong elsewhere (`port` for `http.port`): then all keys compete.
+    They also do if one of them is more alike: `MIX_BRIDGE_HTTP_PORT` is more like `http.port` than like `http`.
     """
     place, rest = ROOT, list(path)
     while rest and place.is_table:
