@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from bridge import __version__
 from bridge.cli.ending import exit_at_once, print_error
 from bridge.cli.standard_streams import open_missing
-from bridge.errors import EXIT_BUG, EXIT_FOUND, EXIT_OK, BridgeError
+from bridge.errors import EXIT_BUG, EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
 _INTERRUPTED = 128 + 2
 """Shells report this code for a command that SIGINT ended; with zero, `check && deploy` would continue."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk that the output goes to is full, or a quota or limit of the user is reached."""
 
 
 def main() -> None:
@@ -39,6 +42,9 @@ def main() -> None:
     except KeyboardInterrupt:  # while typer was still being imported; later typer does the same
         sys.exit(_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - here it becomes an exit code
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            print_error(f"the output cannot be written: {error.strerror}")
+            exit_at_once(EXIT_FATAL)  # Python would try to write the rest, and fail again
         _report_bug(error, debug=_wants_traceback(arguments))
         sys.exit(EXIT_BUG)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli.options import SettingsOptions, accepts_settings
-from bridge.cli.output import print_all
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.output import print_all, print_json
 from bridge.cli.status import endpoints_of
 from bridge.errors import EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
@@ -35,6 +35,7 @@ def support_bundle(
         list[str] | None,
         typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Write versions, masked settings, status, metrics, recent log lines and thread stacks into one archive."""
     loaded = options.load()
@@ -55,7 +56,10 @@ def support_bundle(
             code = EXIT_UNREACHABLE if not part.is_rejected or code == EXIT_UNREACHABLE else EXIT_SETTINGS
     files["missing.txt"] = "".join(f"{line}\n" for line in troubles).encode()
     _write(file, files, _masker(loaded))
-    print_all([*troubles, f"wrote {file}: look it over before you send it, it names servers and sessions"])
+    if as_json:
+        print_json({"ok": code == EXIT_OK, "file": str(file), "missing": troubles})
+    else:
+        print_all([*troubles, f"wrote {file}: look it over before you send it, it names servers and sessions"])
     raise typer.Exit(code)
 
 
@@ -78,11 +82,19 @@ def _masker(loaded: Loaded) -> Callable[[str], str]:
 
 
 def _write(file: Path, files: dict[str, bytes], masked: Callable[[str], str]) -> None:
-    """Write a new file that only this user can read."""
+    """Write a new file that only this user can read, completely or not at all."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise typer.BadParameter(f"cannot write {file}: {error.strerror}", param_hint="--output") from None
+    try:
+        _write_archive(descriptor, files, masked)
+    except BaseException:
+        file.unlink()
+        raise
+
+
+def _write_archive(descriptor: int, files: dict[str, bytes], masked: Callable[[str], str]) -> None:
     with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
         for name, content in files.items():
             text = masked(content.decode(errors="replace")).encode()

@@ -145,7 +145,7 @@ class Parent:
     def _start(self, slot: Slot) -> None:
         try:
             slot.process = WorkerProcess.start(self._settings, self._arguments, slot.number, self._environ)
-        except OSError as error:  # no memory, or the system allows no more processes: the other workers go on
+        except OSError as error:  # no memory, or the system allows no more processes: the other workers continue
             slot.start_at = monotonic() + _RETRY
             log.error("cannot start a worker: trying again", worker=slot.number, error=str(error), retry_in=_RETRY)  # noqa: TRY400 - the message says it all
             return

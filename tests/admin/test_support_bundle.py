@@ -81,6 +81,15 @@ def test_an_existing_file_and_a_missing_folder_are_refused(tmp_path: Path) -> No
     assert file.read_text() == "mine"
 
 
+def test_json_names_the_archive_and_what_is_missing(tmp_path: Path) -> None:
+    """One document, and the archive is written all the same."""
+    file = tmp_path / "bundle.tar.gz"
+    done = CliRunner().invoke(app, ["support-bundle", "--output", str(file), "--url", "127.0.0.1:1", "--json"])
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["ok"], told["file"], len(told["missing"])) == (69, False, str(file), 5)
+    assert file.exists()
+
+
 def test_only_the_last_lines_are_kept(writer: LogWriter) -> None:
     """A long line is cut."""
     record = logging.LogRecord("bridge.test", logging.WARNING, "", 0, "x" * 5000, None, None)

@@ -345,6 +345,23 @@ def test_an_interrupted_command_ends_with_130(mix_bridge):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "settings show > /dev/full",
+        "settings show --json > /dev/full",
+        "support-bundle --output bundle --url 127.0.0.1:1",
+    ],
+)
+def test_a_full_disk_is_no_bug(tmp_path, words):
+    """One line says so, and no half of an archive stays behind. Files may have no bytes here, pipes may."""
+    line = f"ulimit -f 0; exec {' '.join(MIX_BRIDGE)} {words}"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (75, 1), done.stderr
+    assert "the output cannot be written: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_stop_while_the_settings_are_read_ends_with_0(tmp_path):
     """The daemon handles no signal yet: without a handler, the first process of a container would not even end."""
     file = tmp_path / "bridge.toml"
