@@ -85,8 +85,8 @@ def test_json_names_the_archive_and_what_is_missing(tmp_path: Path) -> None:
     """One document, and the archive is written all the same."""
     file = tmp_path / "bundle.tar.gz"
     done = CliRunner().invoke(app, ["support-bundle", "--output", str(file), "--url", "127.0.0.1:1", "--json"])
-    told = json.loads(done.stdout)
-    assert (done.exit_code, told["ok"], told["file"], len(told["missing"])) == (69, False, str(file), 5)
+    shown = json.loads(done.stdout)
+    assert (done.exit_code, shown["ok"], shown["file"], len(shown["missing"])) == (69, False, str(file), 5)
     assert file.exists()
 
 
