@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_in_past
 from bridge.cli.output import print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK
-
-if TYPE_CHECKING:
-    from bridge.admin.verify.audit import Progress
 
 
 def session_name(text: str) -> str:
@@ -51,33 +45,15 @@ def verify(
     nothing, and the daemon may run meanwhile.
     """
     access = options.open_kafka("mix-bridge-verify")
+    from bridge.admin.progress import bars
     from bridge.admin.verify.audit import audit
     from bridge.admin.verify.report import Report, parts
 
     only = frozenset(map(os.fsencode, session)) if session else None
-    with _progress_bars() as progress:
+    with bars(after=0.0) as progress:
         report = Report.of(audit(access, only, since, progress), access.settings)
     if as_json:
         print_json(report.document())
     else:
         print_all(parts(report, every=every))
     raise typer.Exit(EXIT_OK if report.is_good else EXIT_FOUND)
-
-
-@contextmanager
-def _progress_bars() -> Iterator[Progress]:
-    """Bars on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("reading {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield show

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeVar
 
-from structlog.stdlib import get_logger
-
 from bridge.admin.checkpoints.edit import Edit
 from bridge.admin.checkpoints.owners import OwnersUnknown, owners, owning
 from bridge.admin.kafka_access import KafkaAccess
+from bridge.admin.progress import read_all
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.terminal_text import visible
@@ -20,15 +19,12 @@ from bridge.errors import EXIT_FOUND, BridgeError, SettingsError, Unreachable
 from bridge.kafka.group import GroupMember
 from bridge.kafka.record_sender import Outgoing, RecordSender
 from bridge.kafka.topic_admin import TopicAdmin
-from bridge.kafka.topic_reader import offset_ranges, read
+from bridge.kafka.topic_reader import offset_ranges
 from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes, plan
 from bridge.settings.naming import group_of
 
-log = get_logger("bridge.kafka")
 T = TypeVar("T")
 
-_PROGRESS = 5.0
-"""Seconds between two log lines about the progress."""
 _VISIBLE_WITHIN = 10.0
 """Seconds until a new topic is visible and its partitions have leaders."""
 _STOP = (
@@ -115,14 +111,9 @@ def read_log(config: Mapping[str, Any], topic: str, partitions: int) -> Checkpoi
     ranges, checkpoint_log = offset_ranges(config, [topic]), CheckpointLog(partitions)
     if len(ranges) != partitions:
         raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, a moment ago {partitions}: try again")
-    records, logged = 0, monotonic()
-    for batch in read(config, ranges):
+    for batch in read_all(config, ranges, "positions"):
         for record in batch:
             checkpoint_log.add(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
-        records += len(batch)
-        if monotonic() - logged > _PROGRESS:
-            logged = monotonic()
-            log.info("reading checkpoints", topic=topic, records=records)
     return checkpoint_log
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.admin.dead_letters.selection import DeadLetterFilter
+from bridge.admin.progress import read_all
 from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Place, dead_letter_of
 from bridge.core.records.numbers import EventSequence, number_of
 from bridge.errors import SettingsError
 from bridge.kafka.reader import StoredRecord
-from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
+from bridge.kafka.topic_reader import OffsetRange, offset_ranges
 
 EventId = tuple[bytes, EventSequence]
 """A record's key and number: together they identify an event."""
@@ -55,7 +56,7 @@ class DeadLetters:
     def __iter__(self) -> Iterator[tuple[StoredRecord, DeadLetter]]:
         """Yield the selected dead letters, in the order of each partition."""
         for ranges in self._readings:
-            for batch in read(self.config, ranges):
+            for batch in read_all(self.config, ranges, "dead letters"):
                 for record in batch:
                     letter = self._parsed(record)
                     if letter is not None and self.selection.matches(letter):
@@ -81,7 +82,7 @@ def replayed_before(
     need not be read.
     """
     found: set[EventId] = set()
-    for batch in read(config, offset_ranges(config, topics, received_ms - CLOCK_DIFFERENCE_MS)):
+    for batch in read_all(config, offset_ranges(config, topics, received_ms - CLOCK_DIFFERENCE_MS), "events"):
         for record in batch:
             numbered = number_of(record.value, record.headers)
             if numbered is not None and numbered.replayed and record.key is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.admin.kafka_access import KafkaAccess
+from bridge.admin.progress import Progress
 from bridge.admin.verify.accounts import Ledger, Place
 from bridge.clock import unix_ms
 from bridge.core.records import lifecycle
@@ -22,9 +23,6 @@ from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
 from bridge.kafka.topics import plan
-
-Progress = Callable[[str, int, int], None]
-"""(what is read, offsets read, all offsets)."""
 
 
 @dataclass(frozen=True, slots=True)
