@@ -56,7 +56,8 @@ REMEDIES = {
     ConnectionFailure.NAME: "this machine cannot resolve the host name: correct kafka.bootstrap_servers, or the"
     " resolver",
     ConnectionFailure.CLOSED: "the broker has as many connections as it allows: raise its max.connections.per.ip,"
-    " max.connections or max.connection.creation.rate; or it is starting, or another program listens there",
+    " max.connections or max.connection.creation.rate; or this listener requires another kafka.security_protocol, the"
+    " broker is starting, or another program listens there",
     ConnectionFailure.SILENT: "check for a firewall between this machine and the brokers; a TLS listener does not"
     " answer a plaintext client (kafka.security_protocol), and a broker that has as many connections as it allows"
     " (max.connections) answers no more",
