@@ -11,15 +11,18 @@ from typing import NamedTuple
 
 from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records import claim
-from bridge.core.records.checkpoint import OWN_KEY_PREFIX, BadCheckpoint, Checkpoint, decode, epoch_and_token, token_of
+from bridge.core.records import claim, forgotten
+from bridge.core.records.checkpoint import (
+    OWN_KEY_PREFIX,
+    BadCheckpoint,
+    Checkpoint,
+    decode,
+    epoch_and_token,
+    epoch_in,
+    token_of,
+)
 from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE_KEY, Claim
-from bridge.core.records.forgotten import FORGOTTEN_KEY
-from bridge.core.records.forgotten import epoch_in as epoch_of_forgotten
-from bridge.core.records.numbers import json_object
 
-_LARGEST_EPOCH = 10**10 - 2
-"""A larger epoch has no successor in 10 digits; no record carries one."""
 _EMPTY = CheckpointHistory()
 
 
@@ -111,16 +114,16 @@ class CheckpointLog:
         self._invalid: dict[tuple[int, bytes], InvalidCheckpoint] = {}
 
     def add(self, partition: int, offset: int, written_ms: int, key: bytes, value: bytes | None) -> None:
-        """Add the next record; without a value it is a tombstone."""
+        """Add the next record; without a value it is a tombstone, not by an owner (``forget``)."""
         place = (partition, key)
         if key.startswith(OWN_KEY_PREFIX):
             if key == CLAIM_KEY and value is not None:
                 self._add_claim(partition, offset, value)
             elif key == EXACTLY_ONCE_KEY:
                 self._note_exactly_once(partition, had=value is not None)
-            elif key == FORGOTTEN_KEY and value is not None:
+            elif key == forgotten.FORGOTTEN_KEY and value is not None:
                 # The highest of all: a stale owner may have written a lower one last.
-                self._forgotten[partition] = max(self._forgotten[partition], epoch_of_forgotten(value))
+                self._forgotten[partition] = max(self._forgotten[partition], forgotten.epoch_in(value))
         elif value is None:
             self._remove(place)
         else:
@@ -156,6 +159,18 @@ class CheckpointLog:
         elif fenced:
             self._unfenced.discard(partition)
 
+    def forget(self, partition: int, key: bytes, fencing_token: int) -> None:
+        """Add the tombstone of an owner; one that was paused may forget a session that has come back elsewhere."""
+        before = self._unparsed.get(place := (partition, key))
+        # Parsed only where it may be newer: most tombstones are the owner's, and there may be a million of them.
+        if before is not None and token_of(before.run) > fencing_token:
+            self._parse(place, self._unparsed.pop(place))
+        history = self._histories.get(key, _EMPTY)
+        if history.is_newer_than(fencing_token) and self._is_in_own_partition(place):
+            self._histories[key] = history.after_stale_tombstone()
+        else:
+            self._remove(place)
+
     def _remove(self, place: tuple[int, bytes]) -> None:
         before = self._unparsed.get(place)
         if before is not None:
@@ -187,9 +202,7 @@ class CheckpointLog:
             why = f"its key belongs to partition {home} of {self._partitions} (were partitions added to the topic?)"
             return InvalidCheckpoint(record, why, checkpoint)
         if checkpoint.fencing_token is not None and checkpoint.fencing_token >= record.offset:
-            checkpoint = replace(
-                checkpoint, fencing_token=None
-            )  # the token of an earlier topic with this name: meaningless
+            checkpoint = replace(checkpoint, fencing_token=None)  # of an earlier topic with this name
         is_stale = checkpoint.fencing_token is not None and checkpoint.fencing_token < newest_claim
         history = self._histories.get(record.key, _EMPTY)
         self._histories[record.key] = history.after(checkpoint, record.offset, is_stale=is_stale)
@@ -285,12 +298,3 @@ class CheckpointLog:
         """The records with one key; there may be none."""
         self.parse()
         return self._stored(key, [place for place in self._records if place[1] == key])
-
-
-def epoch_in(value: bytes) -> int | None:
-    """The epoch in a value, also in one that is otherwise invalid; None without a possible one."""
-    epoch = json_object(value).get("epoch")
-    if isinstance(epoch, str) and epoch.isascii() and epoch.isdigit() and len(epoch) <= 10:  # noqa: PLR2004 - the digits of an epoch
-        epoch = int(epoch)
-    is_possible = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= _LARGEST_EPOCH
-    return epoch if is_possible else None

@@ -15,9 +15,9 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_history import Restored
-from bridge.core.checkpoint_log import CheckpointRecord, epoch_in
+from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
-from bridge.core.records.checkpoint import encode, epoch_and_token, token_of
+from bridge.core.records.checkpoint import encode, epoch_and_token, epoch_in, token_of
 from bridge.core.records.claim import CLAIM_KEY
 from bridge.core.records.forgotten import tombstone_headers
 from bridge.delivery.lease import Lease
@@ -66,9 +66,11 @@ class ForeignRecords:
         sessions, own_token = self._with.sessions, self._lease.fencing_token
         is_running, own_epoch = sessions.is_running(key), sessions.restored_epoch(key)
         if record.forgotten_by is not None and record.forgotten_by <= (own_token or 0):
-            # The tombstone of a session that had ended. If it runs again, its checkpoint is written again.
+            # The tombstone of a session that had ended. If it came back since, its checkpoint is written again.
             if is_running:
                 self._with.delivery.write_again(key)
+            elif own_epoch is not None and record.forgotten_by != own_token:
+                self.restart(key)  # the reading finds out whether it came back
         elif is_running and (record.is_own or is_harmless(record, own_token, own_epoch)):
             self._with.delivery.write_again(key)
         elif record.is_own:

@@ -24,6 +24,7 @@ from bridge.sharding.restore_progress import (
     Restore,
     RestoredShard,
     RestoreProgress,
+    add_record,
     checkpoint_record,
     open_transaction,
 )
@@ -200,8 +201,7 @@ class ShardReader:
         if claim is not None and not is_attempt(claim, restore.claim):
             restore.previous = claim
         restore.own.note(record)
-        value = None if is_tombstone else record.value
-        found.add(record.partition, record.offset, record.written_ms, record.key, value)
+        add_record(found, record, is_tombstone=is_tombstone)
 
     def _complete(self, restore: Restore, own_claim: CheckpointRecord, found: CheckpointLog) -> None:
         while found.parse(_PARSE):  # here, and not in a thread that others wait for

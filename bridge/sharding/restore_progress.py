@@ -11,7 +11,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
 from bridge.core.records.claim import CLAIM_KEY, Claim
-from bridge.core.records.forgotten import FORGOTTEN_KEY, TERM_HEADER
+from bridge.core.records.forgotten import FORGOTTEN_KEY, token_in
 from bridge.kafka.reader import StoredRecord
 from bridge.sharding.own_checkpoints import OwnCheckpoints
 
@@ -127,11 +127,19 @@ OF_SHARDS = frozenset({CLAIM_KEY, FORGOTTEN_KEY})
 
 def checkpoint_record(stored: StoredRecord) -> CheckpointRecord:
     """The record of the checkpoints topic; a tombstone has an empty value."""
-    terms = [value for name, value in stored.headers if name == TERM_HEADER and stored.value is None]
-    term = int(terms[0]) if terms and terms[0] and terms[0].isdigit() else None
+    token = token_in(stored.headers) if stored.value is None else None
     return CheckpointRecord(
-        stored.partition, stored.offset, stored.timestamp_ms, stored.key or b"", stored.value or b"", forgotten_by=term
+        stored.partition, stored.offset, stored.timestamp_ms, stored.key or b"", stored.value or b"", forgotten_by=token
     )
+
+
+def add_record(log_read: CheckpointLog, record: CheckpointRecord, *, is_tombstone: bool) -> None:
+    """Add a record to what was read of its shard."""
+    if record.forgotten_by is not None:
+        log_read.forget(record.partition, record.key, record.forgotten_by)
+    else:
+        value = None if is_tombstone else record.value
+        log_read.add(record.partition, record.offset, record.written_ms, record.key, value)
 
 
 def open_transaction(topic: str, shard: int, at: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -338,3 +339,21 @@ def test_a_claim_is_known_by_its_offset_and_an_unreadable_one_counts_too() -> No
     found = restored(stale)
     assert found is not None
     assert found.is_stale
+
+
+@pytest.mark.parametrize(("forgotten_by", "is_kept"), [(0, True), (1, False), (None, False)])
+def test_a_paused_owner_does_not_forget_a_session_that_came_back(forgotten_by: int | None, *, is_kept: bool) -> None:
+    """It sent the tombstone before the next owner's claim, and the session ran there since."""
+    log = CheckpointLog(1)
+    log.add(0, 0, 0, CLAIM_KEY, CLAIM)
+    log.add(0, 1, 0, CLAIM_KEY, CLAIM)
+    log.add(0, 2, 0, KEY.record_key, stored(12, 4, 4, 1))
+    log.add(0, 3, 0, KEY.record_key, stored(11, 9, 9, 0))  # its own last checkpoint comes late, too
+    if forgotten_by is None:
+        log.add(0, 4, 0, KEY.record_key, None)
+    else:
+        log.forget(0, KEY.record_key, forgotten_by)
+    found = log.restored().get(KEY)
+    assert (found is not None) is is_kept
+    if found is not None:
+        assert (found.checkpoint.position, found.is_stale) == ((12, 4, "4"), True), "it must be written again"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from bridge.admin.checkpoints.edit import Edit, moved, removed
 from bridge.core.checkpoint_history import CheckpointHistory, Restored
-from bridge.core.checkpoint_log import CheckpointLog, epoch_in
+from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records import claim
-from bridge.core.records.checkpoint import Checkpoint, decode, encode
+from bridge.core.records.checkpoint import Checkpoint, decode, encode, epoch_in
 from bridge.core.records.claim import CLAIM_KEY, Claim
 from bridge.core.records.numbers import json_object
 from bridge.core.stream.overlap import OverlapWindow

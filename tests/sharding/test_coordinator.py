@@ -113,9 +113,16 @@ class Scene:
         done(RestoredShard(shard, token, previous, log or CheckpointLog(COUNT)))
         self.tick()
 
-    def foreign(self, value: bytes = b"{}", offset: int = 9, key: bytes = KEY.record_key, shard: int = HOME) -> None:
+    def foreign(
+        self,
+        value: bytes = b"{}",
+        offset: int = 9,
+        key: bytes = KEY.record_key,
+        shard: int = HOME,
+        forgotten_by: int | None = None,
+    ) -> None:
         """The reader finds a record of another process."""
-        record = CheckpointRecord(shard, offset, 0, key, value)
+        record = CheckpointRecord(shard, offset, 0, key, value, forgotten_by)
         self.leases.post(ShardEvent(shard, foreign_record=record))
 
     @property
@@ -728,6 +735,15 @@ def test_a_late_tombstone_of_a_former_owner_does_not_restart_the_session(scene: 
     scene.tick()
     assert scene.sessions.calls == calls
     assert scene.delivery.written_again == [KEY]
+
+
+def test_a_late_tombstone_of_a_session_that_gave_up_its_place_is_answered(scene: Scene) -> None:
+    """The shard is read again, which keeps the newer checkpoint; compaction would keep only the tombstone."""
+    scene.owning()
+    scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
+    scene.foreign(b"", forgotten_by=3)
+    scene.tick()
+    assert (scene.sessions.calls[-1], len(scene.reader.requests)) == (f"suspend {KEY}", 2)
 
 
 def test_a_stale_session_that_started_before_the_answer_restarts_above_the_stale_epoch() -> None:

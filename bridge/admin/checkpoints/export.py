@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bridge.core.checkpoint_log import StoredCheckpoint, epoch_in
+from bridge.core.checkpoint_log import StoredCheckpoint
 from bridge.core.identity import SessionKey
-from bridge.core.records.checkpoint import BadCheckpoint, Checkpoint, decode, encode
+from bridge.core.records.checkpoint import BadCheckpoint, Checkpoint, decode, encode, epoch_in
 from bridge.core.records.numbers import json_object
 from bridge.core.terminal_text import visible
 from bridge.sharding.invalid_checkpoints import session_of

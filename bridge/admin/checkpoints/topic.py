@@ -14,6 +14,7 @@ from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.progress import read_all
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointLog
+from bridge.core.records.forgotten import token_in
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, BridgeError, SettingsError, Unreachable
 from bridge.kafka.group import GroupMember
@@ -113,7 +114,11 @@ def read_log(config: Mapping[str, Any], topic: str, partitions: int) -> Checkpoi
         raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, a moment ago {partitions}: try again")
     for batch in read_all(config, ranges, "positions"):
         for record in batch:
-            checkpoint_log.add(record.partition, record.offset, record.timestamp_ms, record.key or b"", record.value)
+            key = record.key or b""
+            if record.value is None and (token := token_in(record.headers)) is not None:
+                checkpoint_log.forget(record.partition, key, token)
+            else:
+                checkpoint_log.add(record.partition, record.offset, record.timestamp_ms, key, record.value)
     return checkpoint_log
 
 

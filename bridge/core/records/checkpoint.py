@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.clock import parse_rfc3339, rfc3339
 from bridge.core.identity import Position, SessionKey
+from bridge.core.records.numbers import json_object
 from bridge.core.stream.overlap import DIGEST_BYTES, MOST, OverlapWindow
 
 VERSION = 1
@@ -33,6 +34,8 @@ class Checkpoint:
     """The offset of its writer's claim; None: written by a command, or by a version without claims."""
 
 
+_LARGEST_EPOCH = 10**10 - 2
+"""A larger epoch has no successor in 10 digits; no record carries one."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -187,3 +190,12 @@ def _unix_ms(text: str) -> int:
         return parse_rfc3339(text)
     except ValueError as error:
         raise BadCheckpoint(f"updated_at: {error}") from error
+
+
+def epoch_in(value: bytes) -> int | None:
+    """The epoch in a value, also in one that is otherwise invalid; None without a possible one."""
+    epoch = json_object(value).get("epoch")
+    if isinstance(epoch, str) and epoch.isascii() and epoch.isdigit() and len(epoch) <= 10:  # noqa: PLR2004 - the digits of an epoch
+        epoch = int(epoch)
+    is_possible = isinstance(epoch, int) and not isinstance(epoch, bool) and 0 <= epoch <= _LARGEST_EPOCH
+    return epoch if is_possible else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +29,12 @@ def encode(epoch: int, fencing_token: int) -> bytes:
 def tombstone_headers(fencing_token: int) -> list[tuple[str, bytes]]:
     """The headers of a tombstone by this owner: where the session runs by now, its checkpoint is written again."""
     return [(TERM_HEADER, str(fencing_token).encode())]
+
+
+def token_in(headers: Iterable[tuple[str, bytes | None]]) -> int | None:
+    """The fencing token in the headers of a tombstone; None if its writer gave none: it was a command or a person."""
+    token = dict(headers).get(TERM_HEADER) or b""
+    return int(token) if token.isdigit() else None
 
 
 def epoch_in(value: bytes) -> int:
