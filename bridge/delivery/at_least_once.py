@@ -38,6 +38,8 @@ log = get_logger("bridge.delivery")
 
 _POLL = 0.025
 """Seconds of one wait for reports: a first position waits at most this long before it is sent."""
+_FEW_SESSIONS = 100
+"""With at most so many sessions a turn for each record is cheap, so that it need not linger: a turn looks at all."""
 _OUTAGE = 5.0
 """Seconds without an answer, a question included, after which Kafka counts as away."""
 _STALL = 5.0
@@ -208,6 +210,7 @@ class AtLeastOnce:
     def turn(self) -> None:
         """Run one turn: run reports, send what waits, write checkpoints."""
         self._note_stall(monotonic())
+        self._producers.events.always_lingers = len(self._senders) > _FEW_SESSIONS
         self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
         self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
         self._note_suspension()

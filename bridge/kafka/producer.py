@@ -177,6 +177,8 @@ class IdempotentProducer:
         self._produce: Callable[..., None] = self._producer.produce
         lingers_always = role is not Role.EVENTS or not settings.config.keys().isdisjoint(_LINGER_KEYS)
         self._load = None if lingers_always else Load()
+        self.always_lingers = False
+        """Set by the polling thread while it cannot wake up for each record: its turns cost too much."""
         self._has_more = threading.Event()
         follow(settings.config, self, config)
 
@@ -228,7 +230,7 @@ class IdempotentProducer:
         While few events come they do not linger, because a flush sends them at once.
         """
         try:
-            if not timeout or self._load is None or self._load.is_high:
+            if not timeout or self._load is None or self.always_lingers or self._load.is_high:
                 self._producer.poll(timeout)
             elif self._has_more.wait(0 if self.outstanding else timeout):
                 self._has_more.clear()

@@ -278,3 +278,13 @@ def test_only_those_are_woken_that_have_room() -> None:
     budget.wake()
     assert free.woken.is_set()
     assert not full.woken.is_set()
+
+
+def test_records_of_many_sessions_wait_for_others(start: Callable[..., Running]) -> None:
+    """A turn looks at all sessions: one for each of their records would cost more than the records."""
+    running = start()
+    for number in range(100):
+        running.open(SessionKey("local", f"few{number}"))
+    wait_until(lambda: not running.delivery._producers.events.always_lingers)
+    running.open()
+    wait_until(lambda: running.delivery._producers.events.always_lingers)

@@ -47,8 +47,10 @@ def bootstrap() -> Iterator[str]:
         yield kafka.bootstrap_servers
 
 
-def _seconds_to_acknowledge(bootstrap: str, **more: float) -> float:
-    producer = IdempotentProducer(ProducerSettings({"bootstrap.servers": bootstrap} | more, 10_000), Role.EVENTS)
+def _seconds_to_acknowledge(bootstrap: str, linger: float | None = None, *, always_lingers: bool = False) -> float:
+    config = {"bootstrap.servers": bootstrap} | ({} if linger is None else {"linger.ms": linger})
+    producer = IdempotentProducer(ProducerSettings(config, 10_000), Role.EVENTS)
+    producer.always_lingers = always_lingers
     reports: list[object] = []
 
     def produce() -> None:
@@ -71,4 +73,11 @@ def test_one_event_is_sent_at_once(bootstrap: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_event_lingers_if_the_settings_say_so(bootstrap: str) -> None:
-    assert _seconds_to_acknowledge(bootstrap, **{"linger.ms": 300}) >= 0.3
+    assert _seconds_to_acknowledge(bootstrap, linger=300) >= 0.3
+
+
+def test_an_event_lingers_where_the_polling_thread_cannot_wake_up_for_each(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(producer_module._LINGER, Role.EVENTS, 300)
+    assert _seconds_to_acknowledge(bootstrap, always_lingers=True) >= 0.3
