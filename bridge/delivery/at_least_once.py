@@ -38,8 +38,6 @@ log = get_logger("bridge.delivery")
 
 _POLL = 0.025
 """Seconds of one wait for reports: a first position waits at most this long before it is sent."""
-_FEW_SESSIONS = 100
-"""With at most so many sessions a turn for each record is cheap, so that it need not linger: a turn looks at all."""
 _OUTAGE = 5.0
 """Seconds without an answer, a question included, after which Kafka counts as away."""
 _STALL = 5.0
@@ -210,8 +208,8 @@ class AtLeastOnce:
     def turn(self) -> None:
         """Run one turn: run reports, send what waits, write checkpoints."""
         self._note_stall(monotonic())
-        self._producers.events.always_lingers = len(self._senders) > _FEW_SESSIONS
-        self._producers.poll(_POLL, awaits_checkpoint=any(sender.awaits_checkpoint for sender in self._waiting))
+        awaits_checkpoint = any(sender.awaits_checkpoint for sender in self._waiting)
+        self._producers.poll(_POLL, awaits_checkpoint=awaits_checkpoint, sessions=len(self._senders))
         self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
         self._note_suspension()
         self._rewrite_checkpoints()
@@ -224,7 +222,7 @@ class AtLeastOnce:
             self._answered.clear()
         waits = any(sender.session.may_hand_over for sender in self._waiting)  # others wait for the group
         stuck = self._producers.check_progress(monotonic(), has_answers=has_answers, waits=waits)
-        self._renewal = self._renewal or stuck
+        self._renewal = stuck or self._renewal
         self._replace_if_fatal()
         if self._producers.fatal is None and self._has_sorted_out():
             self._resend()
@@ -284,8 +282,7 @@ class AtLeastOnce:
             log.warning("using new producers", reason=renewal)
         else:
             log.error("A Kafka producer failed for good: sending again from memory with a new one", error=fatal)
-        senders = tuple(self._senders.values())
-        for sender in senders:
+        for sender in tuple(self._senders.values()):
             sender.close_fast_path_and_wait()  # a record produced meanwhile would overtake what is lost
         self._lost = self._producers.introduced if self._lost is None else self._lost
         self._producers.replace()

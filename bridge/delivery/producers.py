@@ -29,6 +29,9 @@ _ASK_AGAIN = 10.0
 _LEADERS = 5.0
 """Seconds to wait for the answer, in a thread of its own."""
 
+_FEW_SESSIONS = 100
+"""With at most so many sessions a turn for each record is cheap, so that it need not linger: a turn looks at all."""
+
 Place = tuple[str, object]
 """A topic and its partition."""
 
@@ -125,9 +128,10 @@ class Producers:
         self.start(lambda: answer.set_result(producer.has_leaders(topics, _LEADERS)))
         return answer
 
-    def poll(self, seconds: float, *, awaits_checkpoint: bool) -> None:
+    def poll(self, seconds: float, *, awaits_checkpoint: bool, sessions: int) -> None:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""
         is_isolating = self.isolating is not None
+        self.events.always_lingers = sessions > _FEW_SESSIONS
         self.events.poll(0 if is_isolating or awaits_checkpoint else seconds)
         self.checkpoints.poll(seconds if awaits_checkpoint and not is_isolating else 0)
         if self._isolation is not None and is_isolating:
