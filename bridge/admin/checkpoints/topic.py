@@ -14,7 +14,6 @@ from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.progress import read_all
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointLog
-from bridge.core.records.forgotten import token_in
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, BridgeError, SettingsError, Unreachable
 from bridge.kafka.group import GroupMember
@@ -23,6 +22,7 @@ from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import offset_ranges
 from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes, plan
 from bridge.settings.naming import group_of
+from bridge.sharding.restore_progress import add_record, checkpoint_record
 
 T = TypeVar("T")
 
@@ -114,11 +114,7 @@ def read_log(config: Mapping[str, Any], topic: str, partitions: int) -> Checkpoi
         raise Unreachable(f"Kafka: {topic} has {len(ranges)} partitions, a moment ago {partitions}: try again")
     for batch in read_all(config, ranges, "positions"):
         for record in batch:
-            key = record.key or b""
-            if record.value is None and (token := token_in(record.headers)) is not None:
-                checkpoint_log.forget(record.partition, key, token)
-            else:
-                checkpoint_log.add(record.partition, record.offset, record.timestamp_ms, key, record.value)
+            add_record(checkpoint_log, checkpoint_record(record), is_tombstone=record.value is None)
     return checkpoint_log
 
 
