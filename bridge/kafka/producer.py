@@ -175,8 +175,8 @@ class IdempotentProducer:
         with settings_judged():
             self._producer = Producer(config, logger=client_logger(role.value))
         self._produce: Callable[..., None] = self._producer.produce
-        lingers_always = role is not Role.EVENTS or not settings.config.keys().isdisjoint(_LINGER_KEYS)
-        self._load = None if lingers_always else Load()
+        may_send_at_once = role is Role.EVENTS and settings.config.keys().isdisjoint(_LINGER_KEYS)
+        self._load = Load() if may_send_at_once else None
         self.always_lingers = False
         """Set by the polling thread while it cannot wake up for each record: its turns cost too much."""
         self._has_more = threading.Event()
