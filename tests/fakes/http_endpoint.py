@@ -25,7 +25,13 @@ def serving(
     snapshot: Callable[[], BridgeSnapshot] = lambda: WELL, token: str | None = None, asked: int = 0
 ) -> Iterator[int]:
     """A running endpoint's port."""
-    endpoint = HttpEndpoint("127.0.0.1", asked, token, snapshot)
+    with listening(HttpEndpoint("127.0.0.1", asked, token, snapshot)) as port:
+        yield port
+
+
+@contextmanager
+def listening(endpoint: HttpEndpoint) -> Iterator[int]:
+    """Start it; yield its port, and stop it afterwards."""
     port = endpoint.start()
     try:
         yield port

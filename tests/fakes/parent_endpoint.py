@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from bridge import clock
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.metrics.of_workers import OwnMetrics
 from bridge.workers.endpoint import application
 from bridge.workers.queries import Place, Workers
-from tests.fakes.http_endpoint import WELL
-from tests.support.waiting import TIMEOUT
+from tests.fakes.http_endpoint import WELL, listening
 
 OWN = {
     "version": "1", "namespace": "mix", "owner": "host:1", "instance": None, "host": "host", "pid": 1,
@@ -28,9 +26,5 @@ def parent_of(places: Callable[[], Sequence[Place]], token: str | None = None) -
     metrics = OwnMetrics(lambda: {each.number: (each.port is not None, each.number) for each in places()})
     workers = Workers(places, endpoint.tokens.valid)
     endpoint.instead = application(workers, lambda: OWN, lambda: 0.0, metrics, LogLevels("info"), endpoint.tokens)
-    port = endpoint.start()
-    try:
+    with listening(endpoint) as port:
         yield port
-    finally:
-        endpoint.stop()
-        assert endpoint.join(clock.monotonic() + TIMEOUT)
