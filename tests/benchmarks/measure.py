@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bridge.clock import monotonic
 from tests.support.broker import quiet_admin
+from tests.support.usage import memory
 from tests.support.waiting import TIMEOUT
 
 # Twenty requests a second cost the broker little; runs take seconds.
@@ -73,7 +74,7 @@ def measure(  # noqa: PLR0913 - the topic, the processes and the limits
         last = now if now.records > last.records else last
         still = now.at - last.at
         if last.records >= expected and (still > _QUIET or not markers):
-            return _outcome(first, last, expected, sum(map(_peak_rss_mib, processes["bridge"])))
+            return _outcome(first, last, expected, sum(memory(pid, "VmHWM") / 2**20 for pid in processes["bridge"]))
         if still > stall_timeout:
             raise Stalled(f"{now.records} of {expected} records, then nothing for {stall_timeout:g} s")
 
@@ -109,8 +110,3 @@ def _cpu_seconds(pid: int) -> float:
     if fields[0] == "Z":
         raise Stalled(f"process {pid} ended before all records were in Kafka")
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _peak_rss_mib(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024

@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import termios
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
 
 import pytest
@@ -23,6 +22,7 @@ from rich.cells import cell_len
 from tests.support.forked import Process
 from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.processes import start
+from tests.support.usage import processor_time
 from tests.support.waiting import TIMEOUT, wait_until
 
 FIRST_EVENT = 2.5
@@ -38,12 +38,6 @@ def numbers(text: str) -> dict[str, int]:
 def all_arrived(text: str) -> bool:
     figures = numbers(text)
     return figures["sent"] == figures["arrived"] > 0 and figures["lost"] == figures["repeated"] == 0
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def twice(process: Process) -> None:
@@ -274,7 +268,7 @@ def test_the_first_event_is_shown_quickly_and_ctrl_c_restores_the_terminal():
     """Measured in CPU seconds of the process, which do not depend on the other processes of the machine."""
     with Terminal([]) as terminal:
         wait_until(lambda: terminal.read() and "user_message_created" in terminal.text, 20, "the first event")
-        assert cpu_seconds(terminal.process.pid) < FIRST_EVENT
+        assert processor_time(terminal.process.pid) < FIRST_EVENT
         terminal.press(b"\x03")
         assert terminal.end() == 0
     assert all_arrived(plain(terminal.text))

@@ -12,9 +12,9 @@ from tests.fakes.faulty_feed import FaultyFeed, Sent, numbered, up_to
 from tests.fakes.raw_server import Peer, Script, answer
 from tests.support.effort import EFFORT
 from tests.support.feed_proof import proven, wait_delivered
-from tests.support.process import Bridge
 from tests.support.scene import events, settings, started
 from tests.support.scripted_mix import scripted_mix
+from tests.support.usage import memory
 
 GIANT = 20 * malformed.MIB
 GIANTS = 6 * EFFORT
@@ -94,20 +94,14 @@ def test_giant_events_in_a_row_need_bounded_memory(kafka: str, namespace: str, t
         mix.list(*feeds)
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_delivered(bridge, feeds)
-            before = memory(bridge, "VmRSS")
+            before = memory(bridge.pid)
             Path(f"/proc/{bridge.pid}/clear_refs").write_text("5")  # resets the peak
             for feed in feeds.values():
                 feed.add(giants)
             wait_delivered(bridge, feeds)
-            grown = memory(bridge, "VmHWM") - before
+            grown = memory(bridge.pid, "VmHWM") - before
             assert bridge.terminate() == 0
     proven(kafka, namespace, feeds)
     total = 2 * GIANTS * GIANT / malformed.MIB
     print(f"{total:.0f} MiB in events of {GIANT / 2**20:.0f} MiB: {grown / 2**20:.1f} MiB more than before at most")
     assert grown < 24 * malformed.MIB
-
-
-def memory(bridge: Bridge, which: str) -> int:
-    """Return bytes: resident now (``VmRSS``), or at most (``VmHWM``)."""
-    lines = Path(f"/proc/{bridge.pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(which)).split()[1]) * 1024

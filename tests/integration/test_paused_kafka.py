@@ -24,16 +24,11 @@ from tests.support.scene import (
     wait_logged,
 )
 from tests.support.scripted_mix import Feed, scripted_mix
+from tests.support.usage import memory
 from tests.support.waiting import wait_until
 
 BUFFER = 16 * 1024 * 1024
 SESSIONS = 4
-
-
-def rss(bridge: Bridge) -> int:
-    """Bytes of memory the bridge has."""
-    line = next(each for each in Path(f"/proc/{bridge.pid}/status").read_text().splitlines() if each[:6] == "VmRSS:")
-    return int(line.split()[1]) * 1024
 
 
 def buffered(bridge: Bridge) -> int:
@@ -53,12 +48,12 @@ def test_memory_is_bounded_and_nothing_is_lost(pausable_broker: Broker, namespac
             wait_until(
                 lambda: sum(one["acknowledged_sequence"] for one in status(bridge)["sessions"]) > 100, 20, "flow"
             )
-            before = rss(bridge)
+            before = memory(bridge.pid)
             broker.pause()
             wait_until(lambda: buffered(bridge) >= BUFFER, 20, "a full buffer", 0.05)
             read = [one["sequence"] for one in status(bridge)["sessions"]]
-            looks = [rss(bridge)]
-            wait_until(lambda: looks.append(rss(bridge)) or len(looks) > 15, 10, "a second and a half", 0.1)  # type: ignore[func-returns-value]
+            looks = [memory(bridge.pid)]
+            wait_until(lambda: looks.append(memory(bridge.pid)) or len(looks) > 15, 10, "a second and a half", 0.1)  # type: ignore[func-returns-value]
             assert [one["sequence"] for one in status(bridge)["sessions"]] == read, "a reader continued"
             assert buffered(bridge) < BUFFER + SESSIONS * 300 * 1024
             grown = max(looks) - before

@@ -10,6 +10,7 @@ from bridge.simulator.scripts.load_script import LoadScript
 from tests.support.broker import Broker
 from tests.support.network_proxy import CLEAR, NetworkConditions, Proxy
 from tests.support.scene import status
+from tests.support.usage import memory
 from tests.support.waiting import wait_until
 from tests.torture.run import Figures, Load, Place, Run
 
@@ -90,19 +91,13 @@ def _sample(run: Run) -> Sample:
     read = sum(one["sequence"] for one in shown["sessions"])
     acknowledged = sum(one["acknowledged_sequence"] for one in shown["sessions"])
     held_back = _unsent(int(run.mix.url.rpartition(":")[2]))
-    return Sample(rss(run.bridge.pid), shown["bridge"]["buffer_bytes"], read, acknowledged, held_back)
+    return Sample(memory(run.bridge.pid), shown["bridge"]["buffer_bytes"], read, acknowledged, held_back)
 
 
 def _unsent(port: int) -> int:
     """Return the number of connections of a port with bytes in their send queue (``/proc/net/tcp``)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[1].endswith(f":{port:04X}") and int(row[4].partition(":")[0], 16) > 0 for row in rows)
-
-
-def rss(pid: int) -> int:
-    """Return the resident memory of a process in bytes."""
-    line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each[:6] == "VmRSS:")
-    return int(line.split()[1]) * 1024
 
 
 def _mib(size: int) -> str:

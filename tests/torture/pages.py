@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import statistics
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bridge.clock import monotonic
 from bridge.simulator.scripts.load_script import LoadScript
 from tests.support.browser import Browser
+from tests.support.usage import memory, processor_time
 from tests.support.waiting import TIMEOUT, let_pass, wait_until
-from tests.torture.memory import rss
 from tests.torture.run import Figures, Load, Place, Run
 
 PAGES = 16
 WARM_UP = 60.0
 """Seconds until the lines of all sessions are full and the browser has compiled the page."""
-_TICKS = os.sysconf("SC_CLK_TCK")
 SESSIONS = 20
 EVENT_BYTES = 500
 PER_WRITE = 20
@@ -121,23 +118,17 @@ def _median(rounds: list[Round]) -> Round:
 
 
 def _measure(run: Run, seconds: float) -> Round:
-    before, busy, started = run.acknowledged(), _busy(run.bridge.pid), monotonic()
+    before, busy, started = run.acknowledged(), processor_time(run.bridge.pid), monotonic()
     let_pass(seconds)
     events = run.acknowledged() - before
-    return Round(events / (monotonic() - started), (_busy(run.bridge.pid) - busy) / max(1, events) * 1e6)
-
-
-def _busy(pid: int) -> float:
-    """Seconds of processor time of a process, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return Round(events / (monotonic() - started), (processor_time(run.bridge.pid) - busy) / max(1, events) * 1e6)
 
 
 def _sample(browser: Browser, run: Run) -> Sample:
     browser.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
     heap = browser.driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"]
     nodes = browser.driver.execute_cdp_cmd("Memory.getDOMCounters", {})["nodes"]
-    return Sample(int(heap), int(nodes), rss(run.bridge.pid))
+    return Sample(int(heap), int(nodes), memory(run.bridge.pid))
 
 
 @contextmanager
