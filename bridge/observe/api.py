@@ -109,10 +109,13 @@ class HttpEndpoint:
         return port
 
     def _make_server(self, handshakes: Handshakes) -> _FeedingServer:
-        snapshot = _CachedSnapshot(self._snapshot)
-        own = Feed(of_snapshot(snapshot))
-        app, feed = self.instead or (application(snapshot, self.tokens, own, self._levels), own)
+        app, feed = self.instead or self._own_application()
         return _FeedingServer(_config(app, self._tls, handshakes), feed)
+
+    def _own_application(self) -> tuple[Starlette, Feed]:
+        snapshot = _CachedSnapshot(self._snapshot)
+        feed = Feed(of_snapshot(snapshot))
+        return application(snapshot, self.tokens, feed, self._levels), feed
 
     def stop(self) -> None:
         """Accept no more connections and finish the running answers. Can be called twice."""
