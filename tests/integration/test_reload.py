@@ -105,7 +105,7 @@ def test_a_signal_writes_all_stacks(tmp_path: Path) -> None:
         bridge.send(signal.SIGUSR1)
         wait_until(lambda: "most recent call first" in bridge.log_text(), 10, "the stacks")
         wait_until(lambda: bridge.log_text().count("hread 0x") >= 2, 10, "all threads")
-        assert "bridge/daemon/daemon.py" in bridge.log_text()
+        wait_until(lambda: "bridge/daemon/daemon.py" in bridge.log_text(), 10, "the main thread's stack, written last")
         assert bridge.get("/livez").status == 200
 
 
