@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import fcntl
 import os
 import select
@@ -14,34 +13,33 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TextIO
 
-SHOWN_BY_INTERPRETER: Final = 100
-"""Threads that the interpreter's own dump shows at most; it needs no thread that still runs Python."""
-
 _READER_TIMEOUT: Final = 0.5
 """Seconds that a reader has to take the next part."""
 _PIPE_BYTES: Final = 1024 * 1024
 """The largest pipe that Linux allows to users."""
 
 
-def write_on_signal(then: Callable[[], None] | None = None) -> None:
-    """On SIGUSR1, write all stacks to stderr, even if every thread is stuck in a lock. Call it on the main thread.
+def write_on_signal(then: Callable[[], None] = lambda: None) -> None:
+    """On SIGUSR1, write all stacks to stderr, also while the main thread is stuck. Call it on the main thread.
 
-    The handler runs on the main thread, so it must not wait for the reader of stderr: what does not fit is left out.
-    ``then`` is called in it at the end.
+    A thread writes them, because a handler only runs when the main thread next runs Python. It holds the interpreter
+    lock while it reads the stacks: ``faulthandler`` reads them without it, which crashed processes whose other threads
+    ran. What does not fit into an unread pipe is left out. ``then`` is called on the main thread.
     """
     descriptor = _never_waiting(sys.__stderr__)
     if descriptor is None:
         return
+    received, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
 
-    def write_the_rest(*_: object) -> None:
-        """After the interpreter's own dump: with more threads than it shows, all of them, with their names."""
-        if threading.active_count() > SHOWN_BY_INTERPRETER:
-            _write(descriptor, all_stacks().encode(errors="backslashreplace"))
-        if then is not None:
-            then()
+    def write() -> None:
+        while numbers := os.read(received, select.PIPE_BUF):
+            if signal.SIGUSR1 in numbers:
+                _write(descriptor, all_stacks().encode(errors="backslashreplace"))
 
-    signal.signal(signal.SIGUSR1, write_the_rest)
-    faulthandler.register(signal.SIGUSR1, file=descriptor, all_threads=True, chain=True)
+    threading.Thread(target=write, name="stacks", daemon=True).start()
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    signal.signal(signal.SIGUSR1, lambda *_: then())
 
 
 def _never_waiting(stream: TextIO | None) -> int | None:
@@ -74,7 +72,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def all_stacks() -> str:
-    """The stacks of all threads by name, without the values of any variable (any thread)."""
+    """The stacks of all threads by name, the last call last, without the values of any variable (any thread)."""
     names = {each.ident: each.name for each in threading.enumerate()}
     parts = []
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - its documented name

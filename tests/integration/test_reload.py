@@ -103,9 +103,8 @@ def test_a_signal_writes_all_stacks(tmp_path: Path) -> None:
     }
     with Bridge(tmp_path / "bridge", chosen).start() as bridge:
         bridge.send(signal.SIGUSR1)
-        wait_until(lambda: "most recent call first" in bridge.log_text(), 10, "the stacks")
-        wait_until(lambda: bridge.log_text().count("hread 0x") >= 2, 10, "all threads")
-        wait_until(lambda: "bridge/daemon/daemon.py" in bridge.log_text(), 10, "the main thread's stack, written last")
+        wait_until(lambda: "bridge/daemon/daemon.py" in bridge.log_text(), 10, "the main thread's stack")
+        wait_until(lambda: "Thread stacks:" in bridge.log_text(), 10, "another thread's")
         assert bridge.get("/livez").status == 200
 
 

@@ -136,7 +136,7 @@ def test_it_works_as_the_first_process_of_a_container(tmp_path: Path) -> None:
         os.kill(first, signal.SIGHUP)
         wait_until(lambda: bridge.log_text().count('"settings reloaded"') == 3, 20, "three reloads")
         os.kill(first, signal.SIGUSR1)
-        wait_until(lambda: bridge.log_text().count("Current thread") == 3, 20, "the stacks of all")
+        wait_until(lambda: bridge.log_text().count("Thread MainThread:") == 3, 20, "the stacks of all")
         workers = children(first)
         os.kill(first, signal.SIGTERM)
         assert bridge.wait() == 0

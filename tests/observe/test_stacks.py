@@ -25,22 +25,61 @@ def test_each_thread_is_listed_by_its_name() -> None:
     assert "Thread MainThread" in text
 
 
-MANY = """
-import os, signal, threading
+STUCK = """
+import ctypes, os, signal, threading
 from bridge.observe.stacks import write_on_signal
 write_on_signal()
 ended = threading.Event()
-threads = [threading.Thread(target=ended.wait, name=f"worker-{n}-of-many") for n in range(150)]
+threads = [threading.Thread(target=ended.wait, name=f"worker-{n}-of-many", daemon=True) for n in range(150)]
 for each in threads: each.start()
 os.kill(os.getpid(), signal.SIGUSR1)
-ended.set()
+mutex = ctypes.create_string_buffer(256)
+while True: ctypes.CDLL(None).pthread_mutex_lock(mutex)
 """
 
 
-def test_a_signal_writes_more_threads_than_the_interpreter_shows() -> None:
-    """The interpreter stops after a hundred."""
-    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=TIMEOUT, check=True)
-    assert all(f"Thread worker-{number}-of-many:" in done.stderr for number in range(150))
+def test_a_signal_writes_all_threads_while_the_main_thread_is_stuck() -> None:
+    """In a mutex of a C library, where no handler of Python runs."""
+    with subprocess.Popen([sys.executable, "-c", STUCK], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            missing = {f"Thread worker-{number}-of-many:" for number in range(150)} | {"Thread MainThread:"}
+            while missing:
+                line = process.stderr.readline()
+                assert line
+                missing.discard(line.strip())
+        finally:
+            process.kill()
+
+
+RUNNING = """
+import os, signal, sys, threading
+from bridge.observe.stacks import write_on_signal
+handled = threading.Event()
+write_on_signal(handled.set)
+def call(depth):
+    if depth: call(depth - 1)
+def run():
+    while True: call(300)
+def send():
+    for _ in range(20):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        call(300)
+        handled.wait()
+        handled.clear()
+for _ in range(4): threading.Thread(target=run, daemon=True).start()
+sender = threading.Thread(target=send)
+sender.start()
+while sender.is_alive(): sender.join(0.001)
+sys.stdout.write("continued")
+"""
+
+
+def test_a_signal_is_harmless_while_the_threads_run() -> None:
+    """Their frames change all the time: a dump without the interpreter lock ended the process with SIGSEGV."""
+    command = [sys.executable, "-c", RUNNING]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=True)
+    assert done.stdout == b"continued"
 
 
 UNREAD = """
