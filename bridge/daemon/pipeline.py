@@ -173,6 +173,8 @@ def make_pipeline(  # noqa: PLR0913, PLR0917 - what the parts are made of, given
     wake: Callable[[], None],
 ) -> Pipeline:
     """Put the parts together once the topics are prepared; ``wake`` wakes the main thread."""
+    for source in sources.values():
+        source.sizes = limits.sizes
     stall_detector, count = StallDetector(), limits.checkpoint_partitions
     measurements = Measurements(Durations(settings.servers))
 

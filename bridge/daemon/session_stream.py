@@ -113,7 +113,7 @@ class SessionStream:
         elif checkpoint.fingerprint != self._source.fingerprint:
             reason, detail = (
                 "settings_changed",
-                "what is published, the guarantee, or the version of the records has changed",
+                "what is published, what the topics accept, the guarantee, or the version of the records has changed",
             )
         else:
             return

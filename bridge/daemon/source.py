@@ -17,6 +17,7 @@ from bridge.clock import Backoff, monotonic
 from bridge.core.durations import RECONNECT_BOUNDS, Histogram
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import SchemaIds
+from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
@@ -50,7 +51,9 @@ class Source:
         self.name = name
         self.settings: ServerSettings = server
         self.rules = rules_of(name, settings, schema_ids)
-        self.fingerprint = self.rules.fingerprint(settings.delivery.guarantee)
+        self.sizes = SizeLimits()
+        """What the topics accept, once they are described."""
+        self._guarantee = settings.delivery.guarantee
         self.backoff = Backoff(server.reconnect_min, server.reconnect_max)
         self.connection_rate = ConnectionRate()
         self.reconnect_duration = Histogram(RECONNECT_BOUNDS)
@@ -96,6 +99,11 @@ class Source:
         if has_new_credentials:
             self._remember_token()
             self.credentials_changed_at = monotonic()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides which record an event becomes, the topics' limits as they are now included."""
+        return self.rules.fingerprint(self._guarantee, self.sizes)
 
     def record_request(self, *, answered: bool, failure: str | None = None) -> None:
         self.answers, self.failure = answered, failure

@@ -39,7 +39,7 @@ class ProduceAll(Protocol):
 
     def __call__(
         self, records: Sequence[Record], report: Report, partitions: Mapping[str, int], /
-    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+    ) -> tuple[int, Exception | None]:
         """Return how many records the client took, and why it did not take the next one."""
         ...
 
@@ -156,9 +156,11 @@ class Handover:
             batch.records = None
             return True
         self._note_unproduced(batch, taken, failure)
+        if not isinstance(failure, QueueFull | ProduceFailed):
+            raise failure  # a bug; what was not taken waits in memory, so the session can still settle or be resent
         return False
 
-    def _note_unproduced(self, batch: Batch, taken: int, failure: QueueFull | ProduceFailed) -> None:
+    def _note_unproduced(self, batch: Batch, taken: int, failure: Exception) -> None:
         self.is_fast_path_open = False
         rest = batch
         if taken:

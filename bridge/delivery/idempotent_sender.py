@@ -181,9 +181,9 @@ class IdempotentSender:
 
     def _discard(self) -> bool:
         piece = self._handover.piece
-        if piece is not None and piece.is_unreported and self._producers.isolating is self:
+        if piece is not None and piece.is_unreported and self in self._producers.isolating.values():
             return False  # the reports of its request would be attributed to the next session
-        self._release_piece()
+        self._producers.release(self)
         is_held, session = self._client is self._producers.events, self.session  # a replaced client holds nothing
         session.discard(self._producers.unreported.keep(self._entries, session.budget) if is_held else 0)
         return True
@@ -192,11 +192,7 @@ class IdempotentSender:
         piece = self._handover.piece
         if piece is not None and not piece.is_unreported and not self._handover.has_failed:
             self._handover.settle_piece()
-            self._release_piece()
-
-    def _release_piece(self) -> None:
-        if self._producers.isolating is self:
-            self._producers.isolating = None
+            self._producers.release(self)
 
     def _rewound(self) -> bool:
         if self._handover.awaits_limits or any(entry.is_unreported for entry in self._entries):
@@ -208,7 +204,7 @@ class IdempotentSender:
             return False
         self._highest.note(self._entries)
         self._handover.settle_failures()
-        self._release_piece()
+        self._producers.release(self)
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
         self._needs_epoch, self._alone = False, None
         session.counters.rewinds += 1
@@ -253,12 +249,10 @@ class IdempotentSender:
     def _send_batch(self, batch: Batch, *, is_oldest: bool) -> bool:
         handover, producers = self._handover, self._producers
         is_isolating = handover.isolation.is_active
-        if (is_isolating and not (is_oldest and producers.isolating is None)) or self._would_hide(batch):
+        if (is_isolating and not is_oldest) or self._would_hide(batch):
             return False
         if is_isolating:
-            handover.cut_piece(batch)
-            producers.isolating, self._alone = self, batch
-            handover.produce(batch, producers.isolation.produce_all)
+            self._send_piece(batch)
             return False
         records = handover.prepare(batch)
         new = {each for each in batch.counts if not self._is_introduced((each,), producers.introduced)}
@@ -268,6 +262,15 @@ class IdempotentSender:
         if known < len(records):
             self.session.in_flight.split(batch, known)
         return handover.produce(batch, producers.events.produce_all)
+
+    def _send_piece(self, batch: Batch) -> None:
+        handover, producers = self._handover, self._producers
+        topic = handover.prepare(batch)[0].topic
+        place = topic, handover.partitions[topic]
+        if place not in producers.isolating:
+            handover.cut_piece(batch)
+            producers.isolating[place], self._alone = self, batch
+            handover.produce(batch, producers.isolation.produce_all)
 
     def _would_hide(self, batch: Batch) -> bool:
         """Whether a record moved behind a later one in its new topic: then the next turn begins a new epoch."""

@@ -60,9 +60,10 @@ class Producers:
     Kafka takes any first number of a producer that it does not know, so behind a refused first batch others would get
     in: where there is no acknowledgement, a session's first record goes alone and is waited for. From then on a refusal
     leaves no gap (see Role.EVENTS)."""
-    isolating: object = None
-    """The session whose piece is under way: the isolation producer has one request at a time, or the reports of one
-    session's refused record would blame another session."""
+    isolating: dict[Place, object] = field(default_factory=dict)
+    """The session whose piece is under way in a partition. The isolation producer has one request at a time there, or
+    the reports of one session's refused record would blame another session. A partition without a leader delays no
+    session of another one."""
     progress: Progress = field(default_factory=Progress)
     polled_at: float = field(default_factory=lambda: monotonic())  # noqa: PLW0108 - looked up when it is called
     """When the last poll ended: what is reported since was acknowledged later."""
@@ -130,7 +131,7 @@ class Producers:
 
     def poll(self, seconds: float, *, awaits_checkpoint: bool, sessions: int) -> None:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""
-        is_isolating = self.isolating is not None
+        is_isolating = bool(self.isolating)
         self.events.always_lingers = sessions > _FEW_SESSIONS
         self.events.poll(0 if is_isolating or awaits_checkpoint else seconds)
         self.checkpoints.poll(seconds if awaits_checkpoint and not is_isolating else 0)
@@ -145,7 +146,11 @@ class Producers:
             each.abandon()
         self.unreported.free_all()
         self.events, self.checkpoints, self._isolation = self.make(Role.EVENTS), self.make(Role.CHECKPOINTS), None
-        self.isolating, self.introduced = None, {}
+        self.isolating, self.introduced = {}, {}
+
+    def release(self, session: object) -> None:
+        """No piece of this session is under way any more."""
+        self.isolating = {place: each for place, each in self.isolating.items() if each is not session}
 
     def replace_checkpoints(self) -> None:
         """Purge the checkpoints that are not sent yet: the shard may have another owner by the time they arrive."""

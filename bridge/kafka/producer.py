@@ -41,7 +41,7 @@ class Produce(Protocol):
 
 
 class QueueFull(Exception):
-    """The producer's queue is full: keep the record, poll, produce it again."""
+    """The producer's queue, or the memory of the process, is full: keep the record, poll, produce it again."""
 
 
 class ProduceFailed(Exception):
@@ -64,10 +64,11 @@ def produce_all(
     report: Report,
     partitions: Mapping[str, int],
     note: Callable[[KafkaException], None],
-) -> tuple[int, QueueFull | ProduceFailed | None]:
+) -> tuple[int, Exception | None]:
     """Produce records in order, up to the first one that the client does not take; ``partitions``: by topic.
 
-    Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one.
+    Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one. It
+    raises nothing: a batch with records of which nobody knows whether they were taken would wait for ever.
     """
     taken = 0
     produce = RECORD_CLOCK.producing(produce)
@@ -75,16 +76,46 @@ def produce_all(
         for topic, key, value, headers, timestamp_ms, _ in records:
             produce(topic, value, key, partitions[topic], report, None, timestamp_ms, headers)
             taken += 1
-    except BufferError:
+    except (BufferError, MemoryError):
         return taken, QueueFull()
     except KafkaException as exception:
         failure = error_of(exception)
         if failure is None:
-            raise
+            return taken, exception
         note(exception)
         # A transaction that failed before takes nothing: this record is not the reason.
         return taken, QueueFull() if failure.code() == KafkaError._STATE else ProduceFailed(failure)
+    except Exception as bug:  # noqa: BLE001 - returned like any other reason
+        return taken, bug
     return taken, None
+
+
+class ProducesAll(Protocol):
+    """Produces records in order, up to the first one that the client does not take: see :func:`produce_all`."""
+
+    def produce_all(
+        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
+    ) -> tuple[int, Exception | None]:
+        """Return how many records it took, and why it did not take the next one."""
+        ...
+
+
+def produce_one(  # noqa: PLR0913, PLR0917 - the fields of a record
+    self: ProducesAll,
+    topic: str,
+    value: bytes | None,
+    key: bytes,
+    headers: list[tuple[str, bytes]],
+    timestamp_ms: int,
+    report: Report,
+    partition: int = -1,
+    /,
+) -> None:
+    """Implements :class:`Produce`, as a method of a producer."""
+    fields = topic, key, value, headers, timestamp_ms, None
+    _, failure = self.produce_all((fields,), report, {topic: partition})
+    if failure is not None:
+        raise failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,32 +218,11 @@ class IdempotentProducer:
         with suppress(AttributeError):  # abandoned meanwhile
             self._producer.set_sasl_credentials(username, password)
 
-    def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-    ) -> None:
-        """Produce one record; raises :class:`QueueFull` or :class:`ProduceFailed`."""
-        try:
-            self._produce(topic, value, key, partition, report, None, RECORD_CLOCK.of(timestamp_ms), headers)
-            self._note_taken(1)
-        except BufferError as error:
-            raise QueueFull from error
-        except KafkaException as exception:
-            failure = error_of(exception)
-            if failure is None:
-                raise
-            self._note(failure)
-            raise ProduceFailed(failure) from exception
+    produce = produce_one
 
     def produce_all(
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
-    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+    ) -> tuple[int, Exception | None]:
         """See :func:`produce_all`; any thread."""
         outcome = produce_all(self._produce, records, report, partitions, self._note_exception)
         self._note_taken(outcome[0])

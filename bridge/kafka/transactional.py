@@ -21,13 +21,11 @@ from bridge.kafka.live_config import follow
 from bridge.kafka.producer import (
     DELIVERY,
     Fields,
-    ProduceFailed,
     ProducerSettings,
-    QueueFull,
     Report,
     produce_all,
+    produce_one,
 )
-from bridge.kafka.record_clock import RECORD_CLOCK
 from bridge.kafka.throttle import Throttle
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
@@ -168,34 +166,12 @@ class TransactionalProducer:
             self._note(exception)
             self.fatal = self.fatal or str(exception)  # after any error the producer cannot be used
 
-    def produce(  # noqa: PLR0913, PLR0917 - the fields of a record; one more tuple for each would cost time
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """Produce one record; ``report`` runs only if it fails. Raises :class:`QueueFull` or :class:`ProduceFailed`."""
-        try:
-            self._produce(topic, value, key, partition, report, None, RECORD_CLOCK.of(timestamp_ms), headers)
-        except BufferError as error:
-            raise QueueFull from error
-        except KafkaException as exception:
-            failure = error_of(exception)
-            if failure is None:
-                raise
-            self._note(exception)
-            if failure.code() == KafkaError._STATE:  # the transaction failed before: this record is not the reason
-                raise QueueFull from exception
-            raise ProduceFailed(failure) from exception
+    produce = produce_one
+    """``report`` runs only if the record fails."""
 
     def produce_all(
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
-    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+    ) -> tuple[int, Exception | None]:
         """See :func:`bridge.kafka.producer.produce_all`; any thread."""
         return produce_all(self._produce, records, report, partitions, self._note)
 

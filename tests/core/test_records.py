@@ -360,6 +360,15 @@ class TestFingerprint:
         # no epoch in ``sequence``, had ae3febdbb52727f8: no epoch continues in another form.
         assert RULES.fingerprint() == "e5c4a652ff1aecf4"
 
+    def test_a_topics_limit_changes_it_only_where_it_decides_about_events(self) -> None:
+        rules = replace(RULES, routes=(Route("a", "routed"),), max_bytes=100_000)
+        plain = rules.fingerprint()
+        for limits in ({"mix.dead-letters": 5}, {"mix.checkpoints": 5}, {"routed": 1_000_000}):
+            assert rules.fingerprint(limits=SizeLimits(limits)) == plain, limits
+        others = [SizeLimits(limits) for limits in ({"routed": 5}, {"routed": 6}, {RULES.events_topic: 5})]
+        assert len({plain, *(rules.fingerprint(limits=limits) for limits in others)}) == 4
+        assert len({rules.fingerprint("exactly_once", limits) for limits in others}) == 1, "nothing unwritten is known"
+
     def test_a_schema_version_says_nothing_without_a_schema(self) -> None:
         rules = replace(RULES, schema=None)
         assert replace(rules, schema_version="next").fingerprint() == rules.fingerprint()

@@ -64,10 +64,13 @@ TROUBLES = (
     "heal",
     "fatal",
     "late",
-    "recreate",
-    "recreate",
+    "change",
+    "change",
+    "change",
     "mute",
 )
+DESCRIBED = (LARGE // 2, 100, 10**6)
+"""Size limits of a topic: below the large events, below all, and above all."""
 
 
 @dataclass
@@ -96,17 +99,19 @@ class World:
         self.streams = {key: random_stream(self.chance, self.length, invalid=2) for key in self.keys}
         self.ends = {key: self.chance.random() < 0.4 for key in self.keys}
         self.producers: list[ModelProducer] = []
-        self.fingerprint = "one"
+        self.settings = "one"
+        self.described: dict[str, int] = {}
         self.start()
 
     # The process
 
     def start(self) -> None:
         """A new process takes up what the checkpoints say."""
+        self.sizes = SizeLimits(self.described)
         self.delivery = AtLeastOnce(
             self._make_producer,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, self.counts),
-            SizeLimits(),
+            self.sizes,
             TopicIds(self.kafka.ids, lambda: dict(self.kafka.ids), at_once),
             Limits(self.max_in_flight, self.max_buffer_bytes, self.chance.choice((0.0, 1.0, 600.0))),
             lambda: None,
@@ -120,10 +125,11 @@ class World:
 
     def _open(self, key: SessionKey) -> Reader:
         known = self.latest.get(key)
-        opened = self.delivery.open(key, Encoder(RULES, key), self.fingerprint, known, Lease(0, SoleOwner()))
+        fingerprint = self.settings + RULES.fingerprint(limits=self.sizes)
+        opened = self.delivery.open(key, Encoder(RULES, key), fingerprint, known, Lease(0, SoleOwner()))
         at = int(known.position.last_event_id) if known else 0
         reader = Reader(key, self.streams[key], opened, at, self.ends[key])
-        if known is None or known.fingerprint != self.fingerprint:
+        if known is None or known.fingerprint != fingerprint:
             reader.begin_epoch(at)
         return reader
 
@@ -134,7 +140,9 @@ class World:
         self.kafka.given_up.clear()
         self.producers.clear()
         if self.chance.random() < 0.2:
-            self.fingerprint += "'"
+            self.settings += "'"
+        if self.chance.random() < 0.5:
+            self._change_limit()
         self.start()
 
     def step(self, reader: Reader) -> None:
@@ -165,8 +173,9 @@ class World:
         headers = dict(record.headers)
         is_valid = b'"invalid"' not in one.data
         if "bridge.reason" in headers and is_valid:
-            self._check(headers["bridge.reason"] == b"rejected", f"{one.id} is a dead letter: {headers}")
-            self._check(int(headers["bridge.bytes"]) > LARGE, f"{one.id} of {one.key} is no culprit, and rejected")
+            reason, size = headers["bridge.reason"], int(headers["bridge.bytes"])
+            is_culprit = reason == b"oversize" or (reason == b"rejected" and size > LARGE)
+            self._check(is_culprit, f"{one.id} of {one.key} is a dead letter: {reason!r} with {size} bytes")
         self.seen[record.key].add(at)
         self.in_epoch[record.key, one.epoch].add(one.sequence)
 
@@ -221,15 +230,15 @@ class World:
                 case "limit":
                     kafka.limits[topic] = 150 if topic == CHECKPOINTS else 400
                 case "down":
-                    kafka.down.add(topic)
+                    chance.choice((kafka.down.add, kafka.lose_leader))(topic)
                 case "at once":
                     kafka.refused_at_once.add(topic)
                 case "queue":
                     kafka.capacity = chance.choice((0, 1, 5))
                 case "client":
                     kafka.client_limit = 1000
-                case "recreate":
-                    self.chance.choice((self._recreate, self._grow))(topic)
+                case "change":
+                    self.chance.choice((self._recreate, self._grow, self._describe))(topic)
                 case "heal":
                     kafka.heal()
                 case "fatal" | "mute" as fault:
@@ -238,6 +247,15 @@ class World:
                 case _:
                     for producer in list(kafka.given_up):
                         producer.arrive_late()
+
+    def _change_limit(self) -> None:
+        """A topic accepts larger, or only smaller, records: some events change between record and dead letter."""
+        self.described = {**self.described, self.chance.choice((EVENTS, TOOLS)): self.chance.choice(DESCRIBED)}
+
+    def _describe(self, _topic: str) -> None:
+        """The bridge reads a changed limit."""
+        self._change_limit()
+        self.sizes.update(self.described)
 
     def _recreate(self, topic: str) -> None:
         """Delete a topic and create it again; half the time the producer ends before Kafka knows it there again."""

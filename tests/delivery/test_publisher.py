@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
@@ -276,6 +277,49 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
     assert one.counters.epochs == 1
     assert [at_of(letter.data) for letter in rig.records(DEAD)] == [20]
     assert one.acknowledged == one.position
+
+
+def test_a_session_in_a_partition_without_a_leader_delays_no_isolation_elsewhere(rig: Rig) -> None:
+    """Each partition has its own turn at the isolation producer."""
+    here = partition_of(LOCAL.record_key, PARTITIONS[EVENTS])
+    keys = (SessionKey("local", f"s{number}") for number in range(2, 20))
+    elsewhere = next(key for key in keys if partition_of(key.record_key, PARTITIONS[EVENTS]) != here)
+    one, other = rig.open(), rig.open(elsewhere)
+    rig.kafka.limits[EVENTS] = 400
+    for each in (one, other):
+        each.submit(events(*range(1, 40)) + events(40, size=3000))
+    while not (rig.sender().is_isolating and rig.sender(elsewhere)._handover.isolation.is_active):
+        rig.turn()
+    assert other.acknowledged != other.position
+    rig.kafka.leaderless.add((EVENTS, here))
+    rig.turn(100)
+    assert other.acknowledged == other.position
+    assert one.acknowledged != one.position
+    rig.kafka.leaderless.clear()
+    rig.turn(100)
+    assert one.acknowledged == one.position
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), MemoryError()])
+def test_an_exception_of_the_client_leaves_no_record_without_a_report(rig: Rig, error: Exception) -> None:
+    """Records of which nobody knows whether they were taken would hold the session for ever."""
+    one, producer = rig.open(), rig.producers[0]
+    one.submit(events(1))
+    rig.turn(20)
+    take = producer.produce
+
+    def produce(topic: str, value: bytes, *rest: Any) -> None:
+        if at_of(value) == 3:
+            raise error
+        take(topic, value, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(producer, "produce", produce)
+        with nullcontext() if isinstance(error, MemoryError) else pytest.raises(TypeError):
+            one.submit(events(2, 3, 4))
+    rig.turn(50)
+    assert one.acknowledged == one.position
+    assert sequences(rig.records(EVENTS)) == [1, 2, 3, 4]
 
 
 def test_a_checkpoint_that_a_dead_producer_had_is_written_by_the_next(rig: Rig) -> None:

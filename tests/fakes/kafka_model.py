@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
+from bridge.kafka import producer as real
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.producer import ProduceFailed, QueueFull, Role
 from bridge.kafka.throttle import Throttle
@@ -48,14 +49,19 @@ class Produced(NamedTuple):
 
 def produce_all(
     produce: Callable[..., None], records: Sequence[Record], report: Callable[..., None], partitions: Mapping[str, int]
-) -> tuple[int, QueueFull | ProduceFailed | None]:
-    """As :func:`bridge.kafka.producer.produce_all`."""
-    for taken, (topic, key, value, headers, timestamp_ms, _) in enumerate(records):
-        try:
-            produce(topic, value, key, headers, timestamp_ms, report, partitions[topic])
-        except (QueueFull, ProduceFailed) as failure:
-            return taken, failure
-    return len(records), None
+) -> tuple[int, Exception | None]:
+    """The bridge's own loop around ``produce``."""
+
+    def produce_one(  # noqa: PLR0913, PLR0917 - as the client's
+        topic: str, value: bytes, key: bytes, partition: int, report: Report, _poll: None, time: int, headers: object
+    ) -> None:
+        produce(topic, value, key, headers, time, report, partition)
+
+    return real.produce_all(produce_one, records, report, partitions, unnoted)
+
+
+def unnoted(_error: object) -> None:
+    """Nobody wants to hear of errors of the client."""
 
 
 def at_once(work: Callable[[], None]) -> None:
@@ -86,6 +92,8 @@ class ModelKafka:
     """The largest batch, in bytes of values, per topic."""
     down: set[str] = field(default_factory=set)
     """Topics whose batches fail, though no record is at fault."""
+    leaderless: set[Place] = field(default_factory=set)
+    """Partitions without a leader: what is produced to them waits in the client."""
     refused_at_once: set[str] = field(default_factory=set)
     """Topics the client knows to be missing."""
     client_limit: int = 10**9
@@ -116,10 +124,15 @@ class ModelKafka:
         for producer in producers:
             producer.forget(topic)
 
+    def lose_leader(self, topic: str) -> None:
+        """A partition of the topic has no leader."""
+        self.leaderless.add((topic, 0))
+
     def heal(self) -> None:
         """Everything works again."""
         self.limits.clear()
         self.down.clear()
+        self.leaderless.clear()
         self.refused_at_once.clear()
         self.capacity = self.client_limit = 10**9
 
@@ -172,7 +185,7 @@ class ModelProducer:
 
     def produce_all(
         self, records: Sequence[Record], report: Report, partitions: Mapping[str, int]
-    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+    ) -> tuple[int, Exception | None]:
         return produce_all(self.produce, records, report, partitions)
 
     def flush(self, timeout: float) -> None:
@@ -253,7 +266,7 @@ class ModelProducer:
         for _ in range(steps):
             if self.fatal is not None:
                 return  # it sends nothing more
-            moving = [place for place, queue in self._queued.items() if queue]
+            moving = [place for place, queue in self._queued.items() if queue and place not in self.kafka.leaderless]
             if moving and self._chance.random() < 0.5:
                 self._send(self._chance.choice(moving))
             on_wire = [place for place, batches in self._sent.items() if batches]

@@ -197,7 +197,7 @@ class ModelTransactionalProducer:
 
     def produce_all(
         self, records: Sequence[Record], report: Report, partitions: Mapping[str, int]
-    ) -> tuple[int, QueueFull | ProduceFailed | None]:
+    ) -> tuple[int, Exception | None]:
         return produce_all(self.produce, records, report, partitions)
 
     def poll(self) -> None:

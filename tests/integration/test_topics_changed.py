@@ -371,7 +371,10 @@ def test_a_checkpoints_topic_of_another_shape_that_may_not_be_repaired_is_named(
 
 
 def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Lowered: whole batches are refused only once. Raised: large records are accepted again."""
+    """Lowered: whole batches are refused only once. Raised: large records are accepted again.
+
+    The next process starts a new epoch: with other limits, a number could belong to a record of another topic.
+    """
     feed, topic = Feed(5), f"{namespace}.events"
     with bridged(tmp_path, kafka, namespace, {"a": feed}) as bridge:
         wait_read(bridge, "a", "5")
@@ -387,6 +390,9 @@ def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: P
         wait_logged(bridge, "using new producers", "500000")
         feed.push("content", content("x" * 20_000))
         wait_read(bridge, "a", "1006")
+        bridge.kill()
+        bridge.start().wait_ready()
+        wait_until(lambda: session(bridge, "a")["epoch"] > epoch, 10, "a new epoch", 0.05)
     assert events(kafka, namespace, "dead-letters") == []
     found = contents(kafka, namespace, "events")["local/a"]
     assert sorted(set(found), key=found.index) == [*numbers(1, 1005), "x" * 20_000]

@@ -78,7 +78,7 @@ REASONS: Mapping[str, str] = {
     "next_id": "resumed: the first event has the next id",
     "nothing_before": "resumed: the server has nothing before the first event",
     "believed": "resumed: `overlap` is off, so the server is believed",
-    "settings_changed": "resumed in a new epoch: settings or the version of the records changed",
+    "settings_changed": "resumed in a new epoch: settings, a topic's size limit or the version of the records changed",
     "late_checkpoint": "resumed in a new epoch: a former owner wrote a checkpoint too late",
     "kafka_refused": "resumed in a new epoch: Kafka refused a record",
     "too_many_under_one_id": "resumed in a new epoch: too many events share the last id",

@@ -21,7 +21,7 @@ from bridge.core.records.headers import (
 from bridge.core.records.json_text import json_violation
 from bridge.core.records.record import RECORD_OVERHEAD, Encoded, Record, counts_of
 from bridge.core.records.rules import Policy, Rules, Validator
-from bridge.core.records.sizes import SizeLimits, batch_bytes
+from bridge.core.records.sizes import MAX_HEADER_BYTES, SizeLimits, batch_bytes
 from bridge.core.records.trace import HEADER, traceparent
 from bridge.core.stream.event import Event
 
@@ -64,8 +64,6 @@ class _Kind(NamedTuple):
 _record = tuple.__new__  # a NamedTuple's own constructor costs twice as much, and this runs for every event
 _TOO_LARGE = "larger than events.max_bytes ({} bytes)"
 _TOO_LARGE_FOR_TOPIC = "larger than topic {} accepts (max.message.bytes={})"
-_MAX_HEADER_BYTES = 40 * 1024
-"""Bytes that the key and the headers of a record need at most: two ids, the name and the key, each up to 8 KiB."""
 
 
 class Encoder:
@@ -200,7 +198,7 @@ class Encoder:
     def _learn(self, name: str) -> _Kind:
         check, invalid = _check_of(self._rules, name)
         topic = self._rules.topic_of(name, self._key.server)
-        safe_bytes = min(self._max_bytes, self.limits.of(topic) * 100 // 101 - _MAX_HEADER_BYTES)
+        safe_bytes = min(self._max_bytes, self.limits.of(topic) * 100 // 101 - MAX_HEADER_BYTES)
         name_bytes = getsizeof(name) if len(name) > _SHORT else 0
         described = Described(self._rules.dataschema_of(name), self._rules.schema_ids.get(name, b""))
         names = Names(self._key, name, self._rules.type_prefix, described)

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
 from bridge.core.records.headers import RECORD_VERSION
+from bridge.core.records.sizes import SizeLimits
 
 Format = Literal["structured", "binary", "raw"]
 Policy = Literal["publish", "dead_letter", "skip"]
@@ -75,14 +76,16 @@ class Rules:
         is_known = self.schema is not None and name in self.schema
         return self.dataschema.replace("{event}", name) if is_known else ""
 
-    def fingerprint(self, guarantee: str = "at_least_once") -> str:
+    def fingerprint(self, guarantee: str = "at_least_once", limits: SizeLimits | None = None) -> str:
         """16 hex digits over all that decides what is numbered, how, and where it goes; a change starts a new epoch.
 
         Topics are included: a crash repeats records under their old numbers, and in another partition newer numbers of
         the same epoch may come first, so consumers would drop the repeat. The size limit is included: it decides
         between an event record and a dead letter. So is the version of the records: all records of an epoch have the
         same form, and consumers compare them as strings. So is the guarantee: a process with the other one may have
-        been paused, and its late records must not share an epoch with those that follow.
+        been paused, and its late records must not share an epoch with those that follow. At least once, so are the
+        topics' own size limits where they are lower than what the settings allow: a crash may leave an unwritten dead
+        letter behind a written record, and with another limit the same number would go to that record's topic.
         """
         decisive = {
             "version": RECORD_VERSION,
@@ -96,7 +99,13 @@ class Rules:
         }
         if guarantee != "at_least_once":  # earlier versions had no such key, and their sessions continue
             decisive["guarantee"] = guarantee
+        elif limits is not None and (binding := limits.binding(self._event_topics, self.max_bytes)):
+            decisive["limits"] = binding
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def _event_topics(self) -> set[str]:
+        return {self.events_topic, *(route.topic for route in self.routes)}
 
     @property
     def connection_events(self) -> frozenset[str]:

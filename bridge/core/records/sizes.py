@@ -13,6 +13,8 @@ _LARGEST_BATCH = 1_000_000
 """librdkafka's own ``batch.size``."""
 _BATCH_HEADER, _RECORD_FIELDS, _HEADER_FIELDS = 61, 36, 10
 """Bytes of the batch's header, of one record's fixed fields at most, and of the lengths around one header at most."""
+MAX_HEADER_BYTES = 40 * 1024
+"""Bytes that the key and the headers of a record need at most: two ids, the name and the key, each up to 8 KiB."""
 _LEARNED = 600.0
 """Seconds for which a limit that a refusal showed counts."""
 _RECOMPRESSED = 101
@@ -77,6 +79,18 @@ class SizeLimits:
         """The largest batch that the topic accepts."""
         limit, learned = self._by_topic.get(topic, self._default), self._learned.get(topic)
         return limit if learned is None else min(limit, learned[0])
+
+    def binding(self, topics: Iterable[str], max_bytes: int) -> dict[str, int]:
+        """The described limits of those of the topics that do not accept every value of up to ``max_bytes``.
+
+        Learned limits are not among them: the record that showed one is refused again, so it stays a dead letter.
+        """
+        limits = {topic: self._by_topic.get(topic, self._default) for topic in topics}
+        return {
+            topic: limit
+            for topic, limit in limits.items()
+            if limit * 100 // _RECOMPRESSED < max_bytes + MAX_HEADER_BYTES
+        }
 
     @property
     def batch_size(self) -> int:
