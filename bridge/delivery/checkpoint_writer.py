@@ -18,7 +18,7 @@ from bridge.core.records.partitions import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.lease import Lease
 from bridge.kafka.errors import ProduceError, in_full, is_for_age
-from bridge.kafka.producer import Produce, ProduceFailed, QueueFull, Report
+from bridge.kafka.produce import Produce, ProduceFailed, QueueFull, Report
 from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from structlog.stdlib import get_logger
 
@@ -25,23 +25,13 @@ from bridge.kafka.errors import (
     is_purged,
     scope_of,
 )
-from bridge.kafka.producer import ProduceFailed, QueueFull, Report
+from bridge.kafka.produce import ProduceAll, ProduceFailed, QueueFull, Report
 from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")
 
 _BACKOFF = Backoff(0.5, 30.0)
 """Seconds between two attempts at a topic that accepts nothing: quick at first, never a flood."""
-
-
-class ProduceAll(Protocol):
-    """Produces records in order up to the first failure (see :func:`bridge.kafka.producer.produce_all`)."""
-
-    def __call__(
-        self, records: Sequence[Record], report: Report, partitions: Mapping[str, int], /
-    ) -> tuple[int, Exception | None]:
-        """Return how many records the client took, and why it did not take the next one."""
-        ...
 
 
 class Handover:

@@ -257,11 +257,12 @@ class IdempotentSender:
         records = handover.prepare(batch)
         new = {each for each in batch.counts if not self._is_introduced((each,), producers.introduced)}
         known = next((at for at, each in enumerate(records) if each.topic in new), len(records))
-        if not known:
-            return is_oldest and self._introduce(batch)
-        if known < len(records):
-            self.session.in_flight.split(batch, known)
-        return handover.produce(batch, producers.events.produce_all)
+        if not (known or is_oldest):
+            return False
+        if len(records) > max(known, 1):  # a first record in a partition goes alone
+            self.session.in_flight.split(batch, max(known, 1))
+        self._alone = self._alone if known else batch
+        return handover.produce(batch, producers.events.produce_all) and known > 0
 
     def _send_piece(self, batch: Batch) -> None:
         handover, producers = self._handover, self._producers
@@ -278,13 +279,6 @@ class IdempotentSender:
             return False
         self._needs_epoch = self._handover.has_failed = True
         return True
-
-    def _introduce(self, batch: Batch) -> bool:
-        if batch.count > 1:
-            self.session.in_flight.split(batch, 1)
-        self._alone = batch
-        self._handover.produce(batch, self._producers.events.produce_all)
-        return False
 
     def write_checkpoint(self) -> bool:
         """Write the acknowledged position if it moved since it was last written; False: try again soon."""

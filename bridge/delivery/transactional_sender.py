@@ -20,7 +20,7 @@ from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
 from bridge.delivery.session import Session
 from bridge.kafka.errors import ProduceError, is_purged
-from bridge.kafka.producer import ProduceFailed, QueueFull
+from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.transactional import TransactionalProducer
 
 log = get_logger("bridge.delivery")

@@ -3,119 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bridge.kafka.config import below, client_logger, settings_judged
 from bridge.kafka.ending import end_client
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
 from bridge.kafka.load import Load
-from bridge.kafka.record_clock import RECORD_CLOCK
+from bridge.kafka.produce import Fields, Report, produce_all, produce_one
 from bridge.kafka.throttle import Throttle
-
-Report = Callable[[KafkaError | None, Message], None]
-
-
-class Produce(Protocol):
-    """Hands a record over; raises :class:`QueueFull` or :class:`ProduceFailed`."""
-
-    def __call__(  # noqa: PLR0913, PLR0917 - the fields of a record
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """``report`` gets the delivery report; ``partition`` -1: chosen by the key."""
-        ...
-
-
-class QueueFull(Exception):
-    """The producer's queue, or the memory of the process, is full: keep the record, poll, produce it again."""
-
-
-class ProduceFailed(Exception):
-    """The client refused the record, and no delivery report will come."""
-
-    def __init__(self, error: KafkaError) -> None:
-        super().__init__(in_words(error))
-        self.error = error
-
-
-class Fields(Protocol):
-    """A record: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-def produce_all(
-    produce: Callable[..., None],
-    records: Iterable[Fields],
-    report: Report,
-    partitions: Mapping[str, int],
-    note: Callable[[KafkaException], None],
-) -> tuple[int, Exception | None]:
-    """Produce records in order, up to the first one that the client does not take; ``partitions``: by topic.
-
-    Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one. It
-    raises nothing: a batch with records of which nobody knows whether they were taken would wait for ever.
-    """
-    taken = 0
-    produce = RECORD_CLOCK.producing(produce)
-    try:
-        for topic, key, value, headers, timestamp_ms, _ in records:
-            produce(topic, value, key, partitions[topic], report, None, timestamp_ms, headers)
-            taken += 1
-    except (BufferError, MemoryError):
-        return taken, QueueFull()
-    except KafkaException as exception:
-        failure = error_of(exception)
-        if failure is None:
-            return taken, exception
-        note(exception)
-        # A transaction that failed before takes nothing: this record is not the reason.
-        return taken, QueueFull() if failure.code() == KafkaError._STATE else ProduceFailed(failure)
-    except Exception as bug:  # noqa: BLE001 - returned like any other reason
-        return taken, bug
-    return taken, None
-
-
-class ProducesAll(Protocol):
-    """Produces records in order, up to the first one that the client does not take: see :func:`produce_all`."""
-
-    def produce_all(
-        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
-    ) -> tuple[int, Exception | None]:
-        """Return how many records it took, and why it did not take the next one."""
-        ...
-
-
-def produce_one(  # noqa: PLR0913, PLR0917 - the fields of a record
-    self: ProducesAll,
-    topic: str,
-    value: bytes | None,
-    key: bytes,
-    headers: list[tuple[str, bytes]],
-    timestamp_ms: int,
-    report: Report,
-    partition: int = -1,
-    /,
-) -> None:
-    """Implements :class:`Produce`, as a method of a producer."""
-    fields = topic, key, value, headers, timestamp_ms, None
-    _, failure = self.produce_all((fields,), report, {topic: partition})
-    if failure is not None:
-        raise failure
 
 
 @dataclass(frozen=True, slots=True)

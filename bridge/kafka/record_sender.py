@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
 from bridge.kafka.errors import ProduceError, in_words, is_for_age
-from bridge.kafka.producer import IdempotentProducer, ProduceFailed, ProducerSettings, QueueFull, Role
+from bridge.kafka.produce import ProduceFailed, QueueFull
+from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.record_clock import RECORD_CLOCK
 
 

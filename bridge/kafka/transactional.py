@@ -18,14 +18,8 @@ from bridge.kafka.connection_failures import ClientErrors, ConnectionLog
 from bridge.kafka.ending import end_client
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.live_config import follow
-from bridge.kafka.producer import (
-    DELIVERY,
-    Fields,
-    ProducerSettings,
-    Report,
-    produce_all,
-    produce_one,
-)
+from bridge.kafka.produce import Fields, Report, produce_all, produce_one
+from bridge.kafka.producer import DELIVERY, ProducerSettings
 from bridge.kafka.throttle import Throttle
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
@@ -172,7 +166,7 @@ class TransactionalProducer:
     def produce_all(
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
-        """See :func:`bridge.kafka.producer.produce_all`; any thread."""
+        """See :func:`bridge.kafka.produce.produce_all`; any thread."""
         return produce_all(self._produce, records, report, partitions, self._note)
 
     def poll(self) -> None:

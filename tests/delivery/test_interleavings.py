@@ -23,7 +23,8 @@ from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease, Prover
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
-from bridge.kafka.producer import IdempotentProducer, QueueFull, Report, Role
+from bridge.kafka.produce import QueueFull, Report
+from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.kafka_model import TOO_LARGE, at_once
 from tests.fakes.membership import SoleOwner

@@ -8,7 +8,8 @@ from typing import cast
 from confluent_kafka import Message as KafkaMessage
 
 from bridge.core.records.record import Record
-from bridge.kafka.producer import Report, Role
+from bridge.kafka.produce import Report
+from bridge.kafka.producer import Role
 from bridge.kafka.throttle import Throttle
 
 
