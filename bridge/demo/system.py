@@ -163,7 +163,7 @@ class DemoSystem:
     def quiesce(self) -> None:
         """Pause the agents and end all faults."""
         self._server.pause()
-        self._server.end_faults()
+        self._server.faults.close()
 
     def summary(self) -> Summary:
         """Compare the journal with what arrived. Call it after the consumer has finished."""

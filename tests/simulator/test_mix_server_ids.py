@@ -62,7 +62,7 @@ def test_evicted_events_are_not_replayed_and_listed_as_lost(server):
     wait_until(lambda: call(server.url, "GET", "/control/sessions").body[0]["readers"] == 0)
     server.burst(only(server), 6)
     assert server.lost(only(server)) == []
-    server.fault(Evict(keep=2))
+    server.faults.inject(Evict(keep=2))
     assert server.lost(only(server)) == [(4, 7)]
     assert call(server.url, "GET", f"/control/lost?session={only(server)}").body == {"count": 4, "spans": [[4, 7]]}
     assert replayed(server, "3", 2) == ["8", "9"]
@@ -71,7 +71,7 @@ def test_evicted_events_are_not_replayed_and_listed_as_lost(server):
 
 def test_an_empty_buffer_continues_with_new_events(server):
     server.burst(only(server), 3)
-    server.fault(Evict())
+    server.faults.inject(Evict())
     with opened(server, "2") as stream:
         assert stream.events(1)[0].event == "connected"
         server.burst(only(server), 1)
@@ -84,10 +84,10 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
     """Ids continue or restart at 1, including those of kept events; the journal continues."""
     session = only(server)
     server.burst(session, 3)
-    server.fault(Evict(keep=2))
+    server.faults.inject(Evict(keep=2))
     with opened(server) as stream:
         stream.events(3)
-        server.fault(Restart(ids=ids_after, history=history))
+        server.faults.inject(Restart(ids=ids_after, history=history))
         assert stream.rest().ended == "fin"
     server.burst(session, 1)
     expected = {
@@ -101,10 +101,10 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
 
 
 def test_a_restart_refuses_connections_while_it_is_down(server):
-    server.fault(Restart(down=0.2))
+    server.faults.inject(Restart(down=0.2))
     with pytest.raises(ConnectionRefusedError):
         opened(server)
-    wait_until(lambda: not any(each.state == "active" for each in server.faults()))
+    wait_until(lambda: not any(each.state == "active" for each in server.faults.records()))
     with opened(server) as stream:
         assert stream.events(1)[0].event == "connected"
 
@@ -112,7 +112,7 @@ def test_a_restart_refuses_connections_while_it_is_down(server):
 @pytest.mark.parametrize(("start", "first"), [("live", "6"), ("oldest", "1")])
 def test_last_event_id_is_ignored(server, start, first):
     server.burst(only(server), 5)
-    server.fault(Replay(start), times=1)
+    server.faults.inject(Replay(start), times=1)
     with opened(server, "3") as stream:
         stream.events(1)
         server.burst(only(server), 1)
@@ -125,7 +125,7 @@ def test_skipped_events_are_in_the_replay(server):
         stream.events(1)
         server.burst(only(server), 2)
         assert ids(stream.events(2)) == ["1", "2"]
-        server.fault(Skip(events=3), times=1)
+        server.faults.inject(Skip(events=3), times=1)
         server.burst(only(server), 5)
         assert ids(stream.events(2)) == ["6", "7"]
     assert replayed(server, "2", 5) == ["3", "4", "5", "6", "7"]
@@ -136,7 +136,7 @@ def test_dropped_events_are_only_in_the_journal(server):
     with opened(server) as stream:
         stream.events(1)
         server.burst(only(server), 2)
-        server.fault(Drop(), times=3)
+        server.faults.inject(Drop(), times=3)
         server.burst(only(server), 5)
         assert ids(stream.events(4)) == ["1", "2", "6", "7"]
     assert replayed(server, "0", 4) == ["1", "2", "6", "7"]
@@ -146,7 +146,7 @@ def test_dropped_events_are_only_in_the_journal(server):
 
 def test_ids_jump_and_nothing_is_missing(server):
     server.burst(only(server), 1)
-    server.fault(Jump(by=10))
+    server.faults.inject(Jump(by=10))
     server.burst(only(server), 1)
     assert replayed(server, "0", 2) == ["1", "12"]
     assert replayed(server, "5", 1) == ["12"]
@@ -156,7 +156,7 @@ def test_ids_jump_and_nothing_is_missing(server):
 
 
 def test_one_id_for_several_events(server):
-    server.fault(Ids("group", 3), times=6)
+    server.faults.inject(Ids("group", 3), times=6)
     server.burst(only(server), 7)
     assert replayed(server, "0", 7) == ["1", "1", "1", "2", "2", "2", "3"]
     assert replayed(server, "1", 1) == ["2"]
@@ -165,14 +165,14 @@ def test_one_id_for_several_events(server):
 
 def test_events_without_ids_between_others(server):
     """A reader resumes after its last id, before the events without one."""
-    server.fault(Ids("some", 3))
+    server.faults.inject(Ids("some", 3))
     server.burst(only(server), 6)
     assert replayed(server, "0", 6) == ["1", None, None, "2", None, None]
     assert replayed(server, "1", 2) == [None, None]
 
 
 def test_no_ids_at_all(server):
-    server.fault(Ids("none"))
+    server.faults.inject(Ids("none"))
     server.burst(only(server), 3)
     assert replayed(server, "0", 3) == [None, None, None]
     assert [entry.id for entry in server.journal(only(server))] == ["", "", ""]
@@ -180,7 +180,7 @@ def test_no_ids_at_all(server):
 
 def test_opaque_ids(server):
     """A reader resumes after a known id, and gets all events for an unknown one."""
-    server.fault(Ids("uuid"))
+    server.faults.inject(Ids("uuid"))
     server.burst(only(server), 4)
     known = replayed(server, "0", 4)
     assert len({len(one or "") for one in known}) == 1
@@ -192,7 +192,7 @@ def test_opaque_ids(server):
 @pytest.mark.parametrize(("kind", "expected"), [("fresh", "3"), ("none", None), ("position", "0")])
 def test_the_ids_of_connected_change(server, kind, expected):
     server.burst(only(server), 2)
-    server.fault(OwnIds(kind), times=1)
+    server.faults.inject(OwnIds(kind), times=1)
     with opened(server) as stream:
         assert stream.events(1)[0].id == expected
 
@@ -206,7 +206,7 @@ def test_the_journal_has_what_a_correct_client_dispatches(server, kind, tmp_path
     session = only(server)
     size = None if MALFORMED_EVENTS[kind].size <= 100_000 else 2000
     server.burst(session, 1)
-    server.publish_malformed(session, kind, size)
+    server.faults.inject(MalformedEvent(kind, size), session=session)
     server.burst(session, 1)
     with opened(server) as stream:
         seen = stream.events(4)[2]
@@ -218,7 +218,7 @@ def test_the_journal_has_what_a_correct_client_dispatches(server, kind, tmp_path
 
 
 def test_an_event_of_20_megabytes_arrives_complete(server):
-    server.publish_malformed(only(server), "huge")
+    server.faults.inject(MalformedEvent("huge"), session=only(server))
     (entry,) = server.journal(only(server))
     assert len(entry.data) == 20_000_000
     with opened(server) as stream:
@@ -226,7 +226,7 @@ def test_an_event_of_20_megabytes_arrives_complete(server):
 
 
 def test_an_event_of_a_million_lines_is_in_the_journal(server):
-    server.publish_malformed(only(server), "many_lines")
+    server.faults.inject(MalformedEvent("many_lines"), session=only(server))
     (entry,) = server.journal(only(server))
     assert entry.data.count(b"\n") == 1_000_000 - 1
     assert json.loads(entry.data) == {"type": "content", "content": "many lines"}
@@ -267,11 +267,11 @@ def test_faults_over_http(server):
 def test_faults_are_reported_as_they_begin_and_end():
     reports: list[FaultRecord] = []
     with MixServer(ServerOptions(**SILENT), on_fault=reports.append) as server:
-        server.fault(Cut(after=5), times=1)
+        server.faults.inject(Cut(after=5), times=1)
         with opened(server) as stream:
             stream.rest()
-        server.clear()
-        server.fault(Evict())
+        server.faults.clear()
+        server.faults.inject(Evict())
     assert [(each.request.fault.kind, each.state) for each in reports] == [
         ("cut", "active"),
         ("cut", "spent"),
@@ -283,7 +283,7 @@ def test_faults_are_reported_as_they_begin_and_end():
 
 def test_a_fault_for_an_unknown_session_is_refused(server):
     with pytest.raises(UnknownSession):
-        server.fault(MalformedEvent(), session="nobody")
+        server.faults.inject(MalformedEvent(), session="nobody")
 
 
 def test_a_load_test_refuses_faults_of_events():
@@ -291,8 +291,8 @@ def test_a_load_test_refuses_faults_of_events():
     with MixServer(ServerOptions(**{**SILENT, "rate": None}, load=True, events=100)) as server:
         for fault in (Evict(), Jump(), MalformedEvent()):
             with pytest.raises(ValueError, match=r"load test|not possible"):
-                server.fault(fault)
-        server.fault(Cut(after=1000, how="rst"), times=1)
+                server.faults.inject(fault)
+        server.faults.inject(Cut(after=1000, how="rst"), times=1)
         with opened(server) as stream:
             assert len(b"".join(stream.rest().chunks())) == 1000
 
@@ -305,8 +305,8 @@ def test_a_schedule_in_a_file_is_played(tmp_path):
     ]
     (tmp_path / "plan").write_text(json.dumps(plan))
     with MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")) as server:
-        wait_until(lambda: len(server.faults()) == 2)
-        assert [(each.request.fault.kind, each.state) for each in server.faults()] == [
+        wait_until(lambda: len(server.faults.records()) == 2)
+        assert [(each.request.fault.kind, each.state) for each in server.faults.records()] == [
             ("status", "active"),
             ("evict", "failed"),
         ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.clock import monotonic
-from bridge.simulator.faults.kinds import Cut, Evict, Frame, Restart, Silence, Status
+from bridge.simulator.faults.kinds import Cut, Evict, Frame, MalformedEvent, Restart, Silence, Status
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerKind, ServerOptions
@@ -221,32 +221,32 @@ def test_a_slow_reader_loses_events_beyond_its_queue(server):
 def test_faults_work_on_it_too(server):
     """Faults of connections, heads and bodies work; faults of the replay buffer are refused."""
     session = server.sessions()[0]
-    server.fault(Status(503), times=1)
+    server.faults.inject(Status(503), times=1)
     with opened(server) as stream:
         assert " 503 " in stream.head()
-    server.fault(Frame("close"), times=1)
-    server.fault(Cut(into_event=9, how="rst"), times=1)
+    server.faults.inject(Frame("close"), times=1)
+    server.faults.inject(Cut(into_event=9, how="rst"), times=1)
     with opened(server) as stream:
         stream.head()
         stream.until(b"\n\n")
         server.publish(session, [TOOL])
         assert stream.rest() == Body(b"event: to", "rst")
     with pytest.raises(ValueError, match="not possible"):
-        server.fault(Evict())
-    quiet = server.fault(Silence())
+        server.faults.inject(Evict())
+    quiet = server.faults.inject(Silence())
     with opened(server) as stream:
         stream.head()
         assert stream.is_silent_for(0.05)
-        server.clear(quiet.number)
+        server.faults.clear(quiet.number)
         assert stream.events(1)[0].event == "connected"
-        server.fault(Restart())
+        server.faults.inject(Restart())
         assert stream.rest().ended == "fin"
 
 
 def test_malformed_events_have_no_ids_either(server):
     session = server.sessions()[0]
     with attached(server) as stream:
-        server.publish_malformed(session, "bad_utf8")
+        server.faults.inject(MalformedEvent("bad_utf8"), session=session)
         (seen,) = stream.events(1)
     (entry,) = server.journal(session)
     assert (seen.id, entry.id, entry.data) == (None, "", seen.data)

@@ -17,14 +17,13 @@ from typing import Any, Self, TypeVar
 
 from bridge.clock import monotonic, unix_ms
 from bridge.simulator.faults.injector import FaultInjector
-from bridge.simulator.faults.kinds import Fault, MalformedEvent
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
-from bridge.simulator.faults.requests import FaultRequest
 from bridge.simulator.faults.schedule import ScheduledFault, parse_schedule
 from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.connections import Connections
 from bridge.simulator.server.contract_api import ContractApi
 from bridge.simulator.server.control import Control
+from bridge.simulator.server.faults import ServerFaults
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.listener import Listener
 from bridge.simulator.server.options import ServerKind, ServerOptions
@@ -55,6 +54,8 @@ class MixServer:
         self._journal: Journal
         self._sessions: SessionTable
         self._injector: FaultInjector
+        self.faults: ServerFaults
+        """Injects faults and ends them, after ``start``."""
 
     # --- lifecycle
 
@@ -67,6 +68,7 @@ class MixServer:
         self._journal = Journal(self._options.journal)
         self._sessions = SessionTable(self._options, self._journal, self._registry)
         self._injector = FaultInjector(self._sessions, self._registry)
+        self.faults = ServerFaults(self._injector, self._registry, self._await)
         started: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(started.put, schedule), name="mix-server", daemon=True)
         self._thread.start()
@@ -171,31 +173,6 @@ class MixServer:
     def requests(self, after: int = 0, path: str | None = None, session: str | None = None) -> list[dict[str, Any]]:
         """Return the kept requests above a number, with their headers."""
         return self._call(lambda: self._log.requests(after, path, session))
-
-    # --- faults
-
-    def fault(self, fault: Fault, **scope: Any) -> FaultRecord:  # noqa: ANN401 - the fields of FaultRequest
-        """Inject a fault; ``session``, ``times``, ``seconds`` and ``streams`` as in ``FaultRequest``.
-
-        UnknownSession (a KeyError) for an unknown session, ValueError for a fault that is not possible.
-        """
-        return self._await(self._injector.inject(FaultRequest(fault, **scope)))
-
-    def publish_malformed(self, session: str, kind: str, size: int | None = None) -> None:
-        """Publish a malformed event (see ``bridge.simulator.faults.malformed_events``)."""
-        self.fault(MalformedEvent(kind, size), session=session)
-
-    def clear(self, number: int | None = None) -> int:
-        """End one lasting fault, or all. Return how many ended."""
-        return self._call(lambda: self._registry.clear(number))
-
-    def end_faults(self) -> None:
-        """Stop the schedule and end all faults."""
-        self._await(self._injector.close())
-
-    def faults(self) -> list[FaultRecord]:
-        """Return all faults, oldest first."""
-        return self._call(self._registry.records)
 
     def _call(self, function: Callable[[], T]) -> T:
         async def call() -> T:
