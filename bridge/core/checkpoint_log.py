@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 from bridge.core.checkpoint_history import CheckpointHistory, Restored
 from bridge.core.identity import SessionKey, partition_of
-from bridge.core.records import claim, forgotten
+from bridge.core.owner_records import OwnerRecords
 from bridge.core.records.checkpoint import (
     OWN_KEY_PREFIX,
     BadCheckpoint,
@@ -21,7 +20,7 @@ from bridge.core.records.checkpoint import (
     epoch_in,
     token_of,
 )
-from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE_KEY, Claim
+from bridge.core.records.claim import CLAIM_KEY
 
 _EMPTY = CheckpointHistory()
 
@@ -98,16 +97,12 @@ class CheckpointLog:
         """``keep_records``: keep the records of valid checkpoints too, to show them; the daemon needs no such copy."""
         self._partitions = partitions
         self._keep_records = keep_records
-        self._claims: dict[int, tuple[int, Claim]] = {}
-        self._gone_epoch = 0
-        """The highest epoch in claims, and in checkpoints that a tombstone removed."""
-        self._unfenced: set[int] = set()
-        """Partitions in which a transaction of an earlier owner may still be committed."""
-        self._had_exactly_once: set[int] = set()
-        """Partitions with the record that says so."""
+        self.owners = OwnerRecords()
+        """The records that are no checkpoints."""
+        self._removed_epoch = 0
+        """The highest epoch in checkpoints that a tombstone removed."""
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)
         """By partition: the offset of the newest known claim."""
-        self._forgotten: defaultdict[int, int] = defaultdict(int)
         self._unparsed: dict[tuple[int, bytes], _Unparsed] = {}
         self._histories: dict[bytes, CheckpointHistory] = {}
         self._records: dict[tuple[int, bytes], CheckpointRecord] = {}
@@ -117,13 +112,9 @@ class CheckpointLog:
         """Add the next record; without a value it is a tombstone, not by an owner (``forget``)."""
         place = (partition, key)
         if key.startswith(OWN_KEY_PREFIX):
+            self.owners.add(partition, offset, key, value)
             if key == CLAIM_KEY and value is not None:
-                self._add_claim(partition, offset, value)
-            elif key == EXACTLY_ONCE_KEY:
-                self._note_exactly_once(partition, had=value is not None)
-            elif key == forgotten.FORGOTTEN_KEY and value is not None:
-                # The highest of all: a stale owner may have written a lower one last.
-                self._forgotten[partition] = max(self._forgotten[partition], forgotten.epoch_in(value))
+                self._newest_claims[partition] = offset
         elif value is None:
             self._remove(place)
         else:
@@ -138,26 +129,6 @@ class CheckpointLog:
             if newest_claim < (token := token_of(run)) < record.offset:  # compaction removed that claim
                 newest_claim = self._newest_claims[record.partition] = token
         self._unparsed[place] = _Unparsed(newest_claim, run, record)
-
-    def _note_exactly_once(self, partition: int, *, had: bool) -> None:
-        if had:
-            self._had_exactly_once.add(partition)
-            self._unfenced.add(partition)
-        else:
-            self._had_exactly_once.discard(partition)
-
-    def _add_claim(self, partition: int, offset: int, value: bytes) -> None:
-        self._newest_claims[partition] = offset
-        guarantee, fenced = "", False
-        with suppress(BadCheckpoint):  # perhaps of a newer version: it takes the shard all the same
-            found = claim.decode(value)
-            self._claims[partition] = (offset, found)
-            self._gone_epoch = max(self._gone_epoch, found.epoch)
-            guarantee, fenced = found.guarantee, found.fenced
-        if guarantee != "at_least_once":  # of an unknown version: it may be exactly once
-            self._unfenced.add(partition)
-        elif fenced:
-            self._unfenced.discard(partition)
 
     def forget(self, partition: int, key: bytes, fencing_token: int) -> None:
         """Add the tombstone of an owner; one that was paused may forget a session that has come back elsewhere."""
@@ -174,12 +145,12 @@ class CheckpointLog:
     def _remove(self, place: tuple[int, bytes]) -> None:
         before = self._unparsed.get(place)
         if before is not None:
-            self._gone_epoch = max(self._gone_epoch, epoch_in(before.record.value) or 0)
+            self._removed_epoch = max(self._removed_epoch, epoch_in(before.record.value) or 0)
         for records in (self._unparsed, self._records, self._invalid):
             records.pop(place, None)
         if self._is_in_own_partition(place):
             history = self._histories.pop(place[1], _EMPTY)
-            self._gone_epoch = max(self._gone_epoch, history.highest_epoch)
+            self._removed_epoch = max(self._removed_epoch, history.highest_epoch)
 
     def _parse(self, place: tuple[int, bytes], unparsed: _Unparsed) -> None:
         self._invalid.pop(place, None)
@@ -217,15 +188,16 @@ class CheckpointLog:
     def _is_in_own_partition(self, place: tuple[int, bytes]) -> bool:
         return place[0] == partition_of(place[1], self._partitions)
 
-    def claim_of(self, partition: int) -> tuple[int, Claim] | None:
-        """The newest readable claim, with its offset."""
-        return self._claims.get(partition)
-
     @property
     def highest_epoch(self) -> int:
         """The highest epoch in any record, also where a tombstone or a stale write replaced it."""
         self.parse()
         return max(self._gone_epoch, self._kept_epoch)
+
+    @property
+    def _gone_epoch(self) -> int:
+        """The highest epoch in claims, and in checkpoints that a tombstone removed."""
+        return max(self.owners.claimed_epoch, self._removed_epoch)
 
     @property
     def is_epoch_kept(self) -> bool:
@@ -236,32 +208,6 @@ class CheckpointLog:
     @property
     def _kept_epoch(self) -> int:
         return max((history.highest_epoch for history in self._histories.values()), default=0)
-
-    def is_fenced(self, partition: int) -> bool:
-        """Whether no transaction of an owner with exactly once can be committed any more."""
-        return partition not in self._unfenced
-
-    @property
-    def may_have_transactions(self) -> bool:
-        """Whether a transaction of an owner with exactly once may still be committed, in any partition.
-
-        Not where no claim is: every owner claims its shard before its first transaction. An import into another topic
-        must note it there, because claims stay behind.
-        """
-        return bool(self._unfenced)
-
-    def had_exactly_once(self, partition: int) -> bool:
-        """Whether there is the record that an owner had exactly once."""
-        return partition in self._had_exactly_once
-
-    def forgotten_epoch(self, partition: int) -> int:
-        """The highest epoch of the partition's sessions whose checkpoints were removed; 0 if there are none."""
-        return self._forgotten[partition]
-
-    @property
-    def highest_forgotten_epoch(self) -> int:
-        """The same of all partitions: for other partitions, to which the sessions may belong by now."""
-        return max(self._forgotten.values(), default=0)
 
     def restored(self) -> dict[SessionKey, Restored]:
         """Where every session with a valid checkpoint resumes."""

@@ -211,7 +211,7 @@ class Daemon:
             self._service.reloading()
             self._reloader.reload()
             if self._pipeline is not None:
-                self._pipeline.supervisor.shards.retry_refused()
+                self._pipeline.supervisor.shards.refusals.retry()
             self._service.reloaded()
         self._reloader.turn()
         self._levels.expire()

@@ -146,11 +146,9 @@ class Pipeline:
         self.delivery.stop()
         is_delivered = wait(self.delivery.join, deadline) and not self.coordinator.left_undelivered
         self.raise_bug()
-        if not has_left:
-            self.coordinator.abort()
         if not is_delivered:
             self.delivery.abort()
-        self.coordinator.close(monotonic() + _CLOSE)
+        self.coordinator.close(monotonic() + _CLOSE, has_left=has_left)
         self.topics.stop()
         self.topics.join(monotonic() + _CLOSE)
         return is_delivered

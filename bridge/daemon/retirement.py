@@ -37,7 +37,7 @@ class Retirement:
         if self._stream.has_ids:
             return connection.is_too_old(now, self._max_age)
         age = self._source.settings.max_connection_age or self._max_age
-        return self._stream.is_quiet(now) and connection.is_too_old(now, 0.9 * age)
+        return self._stream.runs.is_quiet(now) and connection.is_too_old(now, 0.9 * age)
 
     def _has_old_credentials(self, connection: StreamConnection, now: float) -> bool:
         """Whether the server's token or headers were changed: not all streams reconnect at once, and within a minute.
@@ -47,7 +47,7 @@ class Retirement:
         changed_at = self._source.credentials_changed_at
         if changed_at is None or connection.requested_at >= changed_at or now < changed_at + self._renew_after:
             return False
-        return (self._stream.has_ids or self._stream.is_quiet(now)) and connection.retire()
+        return (self._stream.has_ids or self._stream.runs.is_quiet(now)) and connection.retire()
 
     def _has_moved(self, connection: StreamConnection, now: float) -> bool:
         """Whether the name of the server has led elsewhere for a while, which differs from session to session."""
@@ -57,4 +57,4 @@ class Retirement:
         if self._gone_since is None or self._gone_since[0] is not connection:
             self._gone_since = connection, now
         is_time = now - self._gone_since[1] >= own_delay(self._stream.key)
-        return is_time and (self._stream.has_ids or self._stream.is_quiet(now)) and connection.retire()
+        return is_time and (self._stream.has_ids or self._stream.runs.is_quiet(now)) and connection.retire()

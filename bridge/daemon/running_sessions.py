@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bridge.clock import monotonic
+from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters, SessionSnapshot
 from bridge.daemon.reader_watch import Seen
@@ -102,6 +103,20 @@ class RunningSessions:
 
     def get(self, key: SessionKey) -> RunningSession | None:
         return self._sessions.get(key)
+
+    def is_running(self, key: SessionKey) -> bool:
+        return key in self._sessions
+
+    def is_out_of_transaction(self, key: SessionKey) -> bool:
+        running = self._sessions.get(key)
+        return running is None or running.publisher.is_out
+
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+        return [
+            each.key
+            for each in self.in_shard(shard)
+            if each.key in restored and each.publisher.position.epoch < restored[each.key].checkpoint.position.epoch
+        ]
 
     def all(self) -> list[RunningSession]:
         return list(self._sessions.values())

@@ -19,6 +19,7 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.start_check import first_mark
 from bridge.daemon.counters import SessionCounters
 from bridge.daemon.lifecycle_limit import LifecycleLimit
+from bridge.daemon.runs import Runs
 from bridge.daemon.session_log import SessionLog
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
@@ -31,9 +32,6 @@ log = get_logger("bridge.session")
 
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
 """Events that announce a change of the server's list of sessions."""
-_END_OF_RUN = frozenset({"complete", "error"})
-_QUIET_AFTER = 5.0
-"""Seconds without an event after which a stream without runs is quiet."""
 _OTHER_READER = "currently processing another request"
 """In an ``error`` event of a Mix server without ids: another reader of the session runs the message."""
 
@@ -53,7 +51,7 @@ class ReconnectNow(Exception):
 class SessionStream:
     """One session's stream, from its restored position on, over all its connections.
 
-    Thread rule: the session's worker, except for ``stop`` (any) and ``counters`` (see there).
+    Thread rule: the session's worker, except for ``stop`` (any), ``counters`` and ``runs`` (see there).
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one session needs, given once
@@ -68,6 +66,7 @@ class SessionStream:
     ) -> None:
         self.key = key
         self.counters = SessionCounters()
+        self.runs = Runs(self.counters, has_runs=source.settings.event_schema == "mix")
         self.stopped = threading.Event()
         self._source = source
         self._publisher = publisher
@@ -84,8 +83,6 @@ class SessionStream:
         """Whether the server has streamed this session before: then a refusal is not about ``start_after_id``."""
         self._has_ended = restored is not None and restored.checkpoint.state == "ended"
         """Whether the stored checkpoint says that the session has ended, and its stream has not come since."""
-        self._last_event = ""
-        """The name of the last event."""
         self._checked_at = 0.0
         """Stalls until this moment are dealt with."""
         self._session_log = SessionLog(key, self.counters)
@@ -167,13 +164,6 @@ class SessionStream:
     def has_ids(self) -> bool:
         """Whether the server has sent an event with an id (any thread)."""
         return self._continuity.has_ids
-
-    def is_quiet(self, now: float) -> bool:
-        """Whether no run is in progress, as far as the events show (any thread)."""
-        if self._last_event in _END_OF_RUN or not self._last_event:
-            return True
-        is_idle = now - (self.counters.last_event_at or now) >= _QUIET_AFTER
-        return is_idle and self._source.settings.event_schema != "mix"
 
     def take(self, events: Sequence[Event]) -> None:
         """Publish the next events of the connection. Raises ``ReconnectNow``, ``SessionOver``, ``EventWithoutId``.
@@ -268,7 +258,7 @@ class SessionStream:
         events = events if end is None else events[: end + 1]
         self.counters.received += len(events)
         self.counters.last_event_at = self._now()
-        self._last_event = events[-1].name or self._last_event
+        self.runs.note(events[-1].name)
         if events[0].id == self._source.settings.start_after_id != "":
             self._source.record_start_id()
         if not self._publisher.position.sequence and (mark := first_mark(self._publisher.overlap_window, events[0])):

@@ -26,6 +26,10 @@ from bridge.sharding.restore_progress import RestoredShard
 class Sessions(Protocol):
     """The sessions of owned shards (:class:`bridge.daemon.shard_sessions.ShardSessions`)."""
 
+    @property
+    def running(self) -> Running:
+        """Those that run."""
+
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
         """Bridge the shard's sessions."""
 
@@ -46,23 +50,27 @@ class Sessions(Protocol):
     ) -> None:
         """Start the suspended sessions of the shard, except those to keep, from their stored checkpoints."""
 
-    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
-        """The sessions that run in a lower epoch than their stored checkpoint."""
-
     def rewrite_floor(self, shard: int) -> None:
         """The record with the highest forgotten epoch is missing, or another process wrote one behind it."""
-
-    def is_out_of_transaction(self, key: SessionKey) -> bool:
-        """Whether no transaction holds records of a suspended session."""
-
-    def is_running(self, key: SessionKey) -> bool:
-        """Whether the session has a worker."""
 
     def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch of the checkpoint from which the session was restored; None without one."""
 
     def must_restart(self) -> Iterable[SessionKey]:
         """The sessions whose memory does not match their stored checkpoint."""
+
+
+class Running(Protocol):
+    """The sessions that run (:class:`bridge.daemon.running_sessions.RunningSessions`)."""
+
+    def is_running(self, key: SessionKey) -> bool:
+        """Whether the session has a worker."""
+
+    def is_out_of_transaction(self, key: SessionKey) -> bool:
+        """Whether no transaction holds records of a suspended session."""
+
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
+        """The sessions that run in a lower epoch than their stored checkpoint."""
 
     def count_by_shard(self) -> Mapping[int, int]:
         """The number of running sessions, by shard."""

@@ -236,7 +236,8 @@ class ShardCoordinator:
         self._membership.stop()
         while not self._membership.join(min(deadline, monotonic() + _JOIN)) and monotonic() < deadline:
             self._abandon()
-        self.abort()
+        self._membership.abort()
+        self._reader.stop()
 
     def _abandon(self) -> None:
         for event in self.collaborators.leases.events():
@@ -246,12 +247,10 @@ class ShardCoordinator:
         for shard in list(self._shards.values()):
             self._end(shard)
 
-    def abort(self) -> None:
-        self._membership.abort()
-        self._reader.stop()
-
-    def close(self, deadline: float) -> None:
-        """After ``join``: stop reading."""
+    def close(self, deadline: float, *, has_left: bool) -> None:
+        """After ``join``, which returned ``has_left``: stop reading."""
+        if not has_left:
+            self._membership.abort()
         self._reader.stop()
         self._reader.join(deadline)
 
@@ -268,7 +267,7 @@ class ShardCoordinator:
         return replace(seen, assignments=self._assignments)
 
     def _snapshots(self) -> tuple[ShardSnapshot, ...]:
-        held_up, counts = self._reader.held_up(), self.collaborators.sessions.count_by_shard()
+        held_up, counts = self._reader.held_up(), self.collaborators.sessions.running.count_by_shard()
         return tuple(
             ShardSnapshot(
                 number, shard.state.public_name, shard.lease.fencing_token, counts.get(number, 0),

@@ -64,7 +64,7 @@ class ForeignRecords:
 
     def _handle_checkpoint(self, key: SessionKey, record: CheckpointRecord) -> None:
         sessions, own_token = self._with.sessions, self._lease.fencing_token
-        is_running, own_epoch = sessions.is_running(key), sessions.restored_epoch(key)
+        is_running, own_epoch = sessions.running.is_running(key), sessions.restored_epoch(key)
         if record.forgotten_by is not None and record.forgotten_by <= (own_token or 0):
             # The tombstone of a session that had ended. If it came back since, its checkpoint is written again.
             if is_running:
@@ -98,7 +98,7 @@ class ForeignRecords:
         claim. If another process claimed the shard: once the group confirms that we own it, because only a newer claim
         makes our checkpoints the owner's.
         """
-        if self._restarting and all(map(self._with.sessions.is_out_of_transaction, self._restarting)):
+        if self._restarting and all(map(self._with.sessions.running.is_out_of_transaction, self._restarting)):
             return True
         if self._contested_at is not None and self._lease.is_proven_within(now - self._contested_at):
             self._contested_at = None
@@ -110,7 +110,7 @@ class ForeignRecords:
 
         Returns the number of the reading.
         """
-        self._covered = set(filter(self._with.sessions.is_out_of_transaction, self._restarting))
+        self._covered = set(filter(self._with.sessions.running.is_out_of_transaction, self._restarting))
         self.reading += 1
         return self.reading
 
@@ -131,7 +131,7 @@ class ForeignRecords:
         self._unanswered = {
             key: each
             for key, each in restored.items()
-            if each.is_stale and key not in self._answered and not self._with.sessions.is_running(key)
+            if each.is_stale and key not in self._answered and not self._with.sessions.running.is_running(key)
         }
         for key in self._unanswered:
             self._with.sessions.suspend(key)
@@ -172,10 +172,10 @@ class ForeignRecords:
         """
         sessions = self._with.sessions
         known = {key for key in self._forgotten if sessions.restored_epoch(key) is not None}
-        for key in known | set(filter(sessions.is_running, self._forgotten)):
+        for key in known | set(filter(sessions.running.is_running, self._forgotten)):
             self._forgotten.discard(key)
             self._with.delivery.write_again(key)
-        for key in tuple(filter(sessions.is_running, self._unanswered)):
+        for key in tuple(filter(sessions.running.is_running, self._unanswered)):
             del self._unanswered[key]
             self.restart(key)
 

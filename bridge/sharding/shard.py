@@ -61,6 +61,8 @@ class Shard:
         self._release_began = 0.0
         self._deadline = inf
         self._foreign_records = ForeignRecords(lease, collaborators)
+        self.restart = self._foreign_records.restart
+        """Starts a session again from its stored checkpoint."""
         self._has_fenced = False
         """At least once: this owner has fenced the transactions of former ones."""
 
@@ -142,7 +144,7 @@ class Shard:
 
     def _is_fenced(self, restored: RestoredShard) -> bool:
         """Whether no transaction of a former owner can be committed any more; exactly once fences before each claim."""
-        return restored.log.is_fenced(restored.shard) or self._has_exactly_once
+        return restored.log.owners.is_fenced(restored.shard) or self._has_exactly_once
 
     def _fence(self) -> None:
         """Fence the transactions of a former owner with exactly once, then read the shard again behind a new claim.
@@ -156,7 +158,7 @@ class Shard:
         self._with.fence(self.lease, self._note_fenced)
 
     def _restored(self, restored: RestoredShard) -> None:
-        self.lease.raise_epoch_floor(restored.log.forgotten_epoch(restored.shard))
+        self.lease.raise_epoch_floor(restored.log.owners.forgotten_epoch(restored.shard))
         if self.state is ShardState.RETURNING:
             self._return(restored)
             return
@@ -188,7 +190,7 @@ class Shard:
 
     def _is_noted(self, restored: RestoredShard) -> bool:
         """Whether Kafka has the record of exactly once before the first transaction, and none after the fencing."""
-        had = restored.log.had_exactly_once(restored.shard)
+        had = restored.log.owners.had_exactly_once(restored.shard)
         if had and not self._has_exactly_once:
             self._with.reader.put(restored.shard, EXACTLY_ONCE_KEY, None)  # behind the claim that says ``fenced``
         return had or not self._has_exactly_once
@@ -224,7 +226,7 @@ class Shard:
 
     def _return(self, restored: RestoredShard) -> None:
         """Continue if no other process claimed the shard meanwhile; otherwise restart from the stored checkpoints."""
-        lease, newest = self.lease, restored.log.claim_of(restored.shard)
+        lease, newest = self.lease, restored.log.owners.claim_of(restored.shard)
         if newest is None or newest[0] != lease.fencing_token or restored.log.invalid:
             log.warning("another process owned the shard meanwhile: restarting its sessions", shard=restored.shard)
             self._acquire_again()
@@ -234,7 +236,8 @@ class Shard:
         lease.know_epoch(restored.log.highest_epoch)
         checkpoints = restored.log.restored()
         self._restart_suspended(checkpoints)
-        for key in self._with.sessions.stale(restored.shard, checkpoints):  # changed by a command: there was no owner
+        # Those that a command changed: there was no owner.
+        for key in self._with.sessions.running.stale(restored.shard, checkpoints):
             self.restart(key)
         lease.resume()
         self._with.delivery.resume(restored.shard)
@@ -249,10 +252,6 @@ class Shard:
         """Drop everything of the shard, and acquire it under another lease."""
         self.end(ShardSignal.TAKEN_OVER)
         self._with.leases.replace(self.lease)
-
-    def restart(self, key: SessionKey) -> None:
-        """Start a session again from its stored checkpoint."""
-        self._foreign_records.restart(key)
 
     # Release
 

@@ -182,13 +182,13 @@ def test_each_partition_gets_the_highest_forgotten_epoch_unless_it_has_it() -> N
     log = CheckpointLog(3)
     for partition, epoch in enumerate((5, 9, 7)):
         log.add(partition, 0, NOW, FORGOTTEN_KEY, encode_forgotten(epoch, 1))
-    assert log.highest_forgotten_epoch == 9
+    assert log.owners.highest_forgotten_epoch == 9
     edits = epoch_floors(log, 3, 8)
     assert [(edit.key, edit.writes) for edit in edits] == [
         (FORGOTTEN_KEY, (Write(partition, encode_forgotten(8, 0)),)) for partition in (0, 2)
     ]
     assert epoch_floors(log, 3, 5) == []
-    assert epoch_floors(CheckpointLog(3), 3, CheckpointLog(3).highest_forgotten_epoch) == []
+    assert epoch_floors(CheckpointLog(3), 3, CheckpointLog(3).owners.highest_forgotten_epoch) == []
 
 
 def test_an_export_without_a_forgotten_epoch_is_of_an_earlier_version() -> None:
@@ -200,19 +200,19 @@ def test_an_export_without_a_forgotten_epoch_is_of_an_earlier_version() -> None:
 def test_open_transactions_of_a_former_owner_are_noted_in_each_partition_of_the_new_topic() -> None:
     """Its claims stay behind, and a topic without claims has no owner whose transactions must be fenced."""
     old, claim = CheckpointLog(2), Claim("pod-1:7", "n", 2, "", NOW, "exactly_once")
-    assert not old.may_have_transactions
+    assert not old.owners.may_have_transactions
     old.add(1, 0, NOW, CLAIM_KEY, encode_claim(claim))
-    assert old.may_have_transactions
+    assert old.owners.may_have_transactions
     new = CheckpointLog(2)
-    assert new.is_fenced(0)
+    assert new.owners.is_fenced(0)
     edits = exactly_once_notes(new, 2)
     assert [(edit.key, edit.writes) for edit in edits] == [
         (EXACTLY_ONCE_KEY, (Write(partition, EXACTLY_ONCE),)) for partition in (0, 1)
     ]
     for offset, edit in enumerate(edits):
         new.add(edit.writes[0].partition, offset, NOW, edit.key, edit.writes[0].value)
-    assert not new.is_fenced(0)
+    assert not new.owners.is_fenced(0)
     assert exactly_once_notes(new, 2) == []
     fenced = replace(claim, guarantee="at_least_once", fenced=True)
     old.add(1, 1, NOW, CLAIM_KEY, encode_claim(fenced))
-    assert not old.may_have_transactions
+    assert not old.owners.may_have_transactions

@@ -328,13 +328,13 @@ def test_a_token_from_an_earlier_topic_is_ignored() -> None:
 def test_a_claim_is_known_by_its_offset_and_an_unreadable_one_counts_too() -> None:
     """A newer version may have written it."""
     log = CheckpointLog(2)
-    assert log.claim_of(0) is None
+    assert log.owners.claim_of(0) is None
     log.add(0, 0, 0, CLAIM_KEY, CLAIM)
     log.add(0, 1, 0, CLAIM_KEY, b"?")
     log.add(0, 2, 0, CLAIM_KEY, None)
     log.add(1, 0, 0, CLAIM_KEY, b"?")
-    assert log.claim_of(0) == (0, claim.decode(CLAIM))
-    assert log.claim_of(1) is None
+    assert log.owners.claim_of(0) == (0, claim.decode(CLAIM))
+    assert log.owners.claim_of(1) is None
     stale = [Stored(0, CLAIM_KEY, CLAIM), Stored(1, CLAIM_KEY, b"?"), Stored(2, KEY.record_key, stored(1, 1, 1, 0))]
     found = restored(stale)
     assert found is not None

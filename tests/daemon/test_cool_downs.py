@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.core.identity import SessionKey
-from bridge.daemon.shard_sessions import AFTER_CRASH, AFTER_END, CoolDowns
+from bridge.daemon.cool_downs import AFTER_CRASH, AFTER_END, CoolDowns
 
 A, B = SessionKey("local", "a"), SessionKey("local", "b")
 

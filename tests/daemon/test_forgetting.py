@@ -172,8 +172,8 @@ def test_the_highest_epoch_of_all_records_is_restored() -> None:
     for offset, epoch in enumerate((70, 90, 80)):
         log.add(0, offset, 0, FORGOTTEN_KEY, encode(epoch, 1))
     log.add(0, 3, 0, FORGOTTEN_KEY, b"no JSON")
-    assert log.forgotten_epoch(0) == 90
-    assert log.forgotten_epoch(1) == 0
+    assert log.owners.forgotten_epoch(0) == 90
+    assert log.owners.forgotten_epoch(1) == 0
 
 
 def test_a_session_that_waits_for_an_answer_starts_after_it_was_read() -> None:

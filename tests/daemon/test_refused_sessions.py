@@ -61,12 +61,12 @@ def test_a_session_of_a_mix_server_stays_refused() -> None:
 def test_a_reload_lifts_a_refusal_once() -> None:
     """SIGHUP or new settings: each refused session is tried at once; refused again, it stays so."""
     sessions, running = shard_sessions()
-    sessions.retry_refused()
+    sessions.refusals.retry()
     for _ in range(2):
         running.add(refused(1.0, is_mix=True))
         sessions.remove_ended()
         assert running.get(KEY) is not None
-        sessions.retry_refused()
+        sessions.refusals.retry()
         sessions.remove_ended()
         assert running.get(KEY) is None
         assert not list(sessions.cool_downs)

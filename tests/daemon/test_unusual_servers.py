@@ -106,10 +106,10 @@ def test_without_ids_a_connection_retires_in_a_quiet_moment_of_the_last_tenth() 
         chosen = {"without_ids": "accept", "max_connection_age": "100s"}
         worker = session_worker(source(mix.url, **chosen), RecordingPublisher(Position(1, 0, "0")))
         session = worker.stream
-        assert session.is_quiet(monotonic())
+        assert session.runs.is_quiet(monotonic())
         for name, is_quiet in (("content", False), ("complete", True), ("content", False), ("error", True)):
-            session._last_event = name
-            assert session.is_quiet(monotonic() + 1000) is is_quiet
+            session.runs.note(name)
+            assert session.runs.is_quiet(monotonic() + 1000) is is_quiet
             worker._connection = connection = StreamConnection(_stream(), monotonic() - 91, None)
             worker.check_connection(0.0)
             assert connection._is_retired is is_quiet

@@ -74,6 +74,27 @@ class Reader:
 
 
 @dataclass
+class Running:
+    """The sessions that run."""
+
+    keys: set[SessionKey] = field(default_factory=set)
+    stale_keys: list[SessionKey] = field(default_factory=list)
+    is_out: bool = True
+
+    def is_running(self, key: SessionKey) -> bool:
+        return key in self.keys
+
+    def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
+        return self.is_out
+
+    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
+        return [key for key in restored if key in self.stale_keys]
+
+    def count_by_shard(self) -> Mapping[int, int]:
+        return {}
+
+
+@dataclass
 class Sessions:
     """Notes the orders about the sessions."""
 
@@ -81,12 +102,10 @@ class Sessions:
     restored: dict[SessionKey, Restored] = field(default_factory=dict)
     readers_have_stopped: bool = True
     is_delivered: bool = True
-    stale_keys: list[SessionKey] = field(default_factory=list)
-    is_out: bool = True
     kept: AbstractSet[SessionKey] = frozenset()
     """Those that stayed suspended last."""
     restarting: list[SessionKey] = field(default_factory=list)
-    running: set[SessionKey] = field(default_factory=set)
+    running: Running = field(default_factory=Running)
     floors: list[int] = field(default_factory=list)
 
     def acquire(self, lease: Lease, restored: Mapping[SessionKey, Restored]) -> None:
@@ -112,18 +131,9 @@ class Sessions:
         self.kept = keep
         self.restored.update(restored)
 
-    def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:  # noqa: ARG002 - the protocol's
-        return [key for key in restored if key in self.stale_keys]
-
     def rewrite_floor(self, shard: int) -> None:
         """Note the shard."""
         self.floors.append(shard)
-
-    def is_out_of_transaction(self, key: SessionKey) -> bool:  # noqa: ARG002 - the protocol's
-        return self.is_out
-
-    def is_running(self, key: SessionKey) -> bool:
-        return key in self.running
 
     def restored_epoch(self, key: SessionKey) -> int | None:
         """The epoch of the restored checkpoint."""
@@ -131,9 +141,6 @@ class Sessions:
 
     def must_restart(self) -> Iterable[SessionKey]:
         return self.restarting
-
-    def count_by_shard(self) -> Mapping[int, int]:
-        return {}
 
 
 @dataclass

@@ -512,7 +512,7 @@ def test_a_returning_shard_is_read_again_when_another_reading_replaced_its_own(s
 
 def test_a_session_that_a_command_changed_meanwhile_restarts_there(scene: Scene) -> None:
     """The command found no owner."""
-    scene.sessions.stale_keys.append(KEY)
+    scene.sessions.running.stale_keys.append(KEY)
     scene.returning()
     scene.read(15, log_with(encode(checkpoint(Position(8, 0, "1"))), claim_offsets=[7]))
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
@@ -574,12 +574,12 @@ def test_a_session_whose_memory_does_not_match_kafka_restarts_from_its_stored_ch
 def test_a_shard_is_read_again_only_when_no_transaction_holds_records_of_the_session(scene: Scene) -> None:
     """Otherwise its last checkpoint would come after the claim, and the reading would miss it."""
     scene.owning()
-    scene.sessions.is_out = False
+    scene.sessions.running.is_out = False
     scene.foreign()
     scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
     assert len(scene.reader.requests) == 1
-    scene.sessions.is_out = True
+    scene.sessions.running.is_out = True
     scene.tick()
     assert len(scene.reader.requests) == 2
 
@@ -589,11 +589,11 @@ def test_a_session_that_restarts_while_the_shard_is_read_waits_for_another_readi
     scene.owning()
     scene.foreign(key=OF_HOME.record_key)
     scene.tick()
-    scene.sessions.is_out = False
+    scene.sessions.running.is_out = False
     scene.sessions.restarting.append(KEY)
     scene.tick()
     scene.sessions.restarting.clear()
-    scene.sessions.is_out = True
+    scene.sessions.running.is_out = True
     scene.tick()
     assert len(scene.reader.requests) == 2
     scene.read(11)
@@ -622,7 +622,7 @@ def test_a_claim_that_is_found_while_the_shard_is_read_is_answered_too(scene: Sc
 def test_a_session_in_a_transaction_stays_suspended_when_the_shard_is_assigned_again(scene: Scene) -> None:
     """Transactions continue while the owner is unknown: what was read does not show how this one ends."""
     scene.owning()
-    scene.sessions.is_out = False
+    scene.sessions.running.is_out = False
     scene.foreign()
     scene.tick()
     scene.leases.lose(ONE)
@@ -630,7 +630,7 @@ def test_a_session_in_a_transaction_stays_suspended_when_the_shard_is_assigned_a
     scene.read(15, log_with(claim_offsets=[7]))
     assert scene.states == {HOME: "owned"}
     assert scene.sessions.kept == {KEY}
-    scene.sessions.is_out = True
+    scene.sessions.running.is_out = True
     scene.tick()
     scene.read(16, log_with(claim_offsets=[7, 15]))
     assert not scene.sessions.kept
@@ -658,7 +658,7 @@ def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scen
     """Ours is written again behind it, so that compaction cannot keep it. A higher epoch restarts the session."""
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
-    scene.sessions.running.add(KEY)
+    scene.sessions.running.keys.add(KEY)
     scene.foreign(encode(replace(checkpoint(), fencing_token=3)))
     scene.tick()
     assert scene.sessions.calls == [f"acquire {HOME}"]
@@ -713,7 +713,7 @@ def test_a_session_that_started_before_the_answer_gets_no_tombstone(*, has_ended
     if has_ended:
         scene.sessions.restored[KEY] = Restored(checkpoint(Position(7, 0, "3")), is_stale=False)
     else:
-        scene.sessions.running.add(KEY)
+        scene.sessions.running.keys.add(KEY)
     prover.proven_at = monotonic()
     scene.tick()
     assert scene.reader.puts == []
@@ -728,7 +728,7 @@ def test_a_late_tombstone_of_a_former_owner_does_not_restart_the_session(scene: 
     scene.tick()
     headers = dict(scene.reader.headers)
     scene.read(11)
-    scene.sessions.running.add(KEY)
+    scene.sessions.running.keys.add(KEY)
     calls = list(scene.sessions.calls)
     stored = StoredRecord("checkpoints", HOME, 12, KEY.record_key, None, tuple(headers.items()), 0)
     scene.leases.post(ShardEvent(HOME, foreign_record=checkpoint_record(stored)))
@@ -750,7 +750,7 @@ def test_a_stale_session_that_started_before_the_answer_restarts_above_the_stale
     """It runs in the epoch of its older checkpoint: an answer in a higher epoch would come from elsewhere."""
     scene, prover = waiting_for_proof()
     read_a_stale_write(scene, prover)
-    scene.sessions.running.add(KEY)
+    scene.sessions.running.keys.add(KEY)
     prover.proven_at = monotonic()
     scene.tick()
     assert scene.reader.puts == []
@@ -773,7 +773,7 @@ def test_an_own_checkpoint_that_landed_late_is_answered(scene: Scene, *, is_runn
     """A former producer of this process wrote it, in an epoch consumers have passed: a next owner would start there."""
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
-    scene.sessions.running |= {KEY} if is_running else set()
+    scene.sessions.running.keys |= {KEY} if is_running else set()
     value = encode(replace(checkpoint(Position(4, 100, "3")), fencing_token=7))
     record = CheckpointRecord(HOME, 9, 0, KEY.record_key, value, is_own=True)
     scene.leases.post(ShardEvent(HOME, foreign_record=record))

@@ -72,7 +72,7 @@ def move_misplaced(topic: CheckpointsTopic) -> list[Edit]:
         furthest = stored.furthest
         if furthest is not None and any(invalid.misplaced is not None for invalid in stored.invalid):
             edits.append(_moved(topic, stored, furthest.key, furthest.position.last_event_id, furthest.state))
-    return [*epoch_floors(topic.log, topic.partitions, topic.log.highest_forgotten_epoch), *edits]
+    return [*epoch_floors(topic.log, topic.partitions, topic.log.owners.highest_forgotten_epoch), *edits]
 
 
 def _stored(topic: CheckpointsTopic, key: bytes) -> StoredCheckpoint:

@@ -68,13 +68,13 @@ def epoch_floors(log: CheckpointLog, partitions: int, epoch: int) -> list[Edit]:
     A forgotten session may belong to any of them: nothing but this epoch is known of it.
     """
     value = encode_forgotten(epoch, 0)  # by no owner of a shard
-    lower = (partition for partition in range(partitions) if log.forgotten_epoch(partition) < epoch)
+    lower = (partition for partition in range(partitions) if log.owners.forgotten_epoch(partition) < epoch)
     return [Edit(FORGOTTEN_KEY, None, (Write(partition, value),)) for partition in lower]
 
 
 def exactly_once_notes(log: CheckpointLog, partitions: int) -> list[Edit]:
     """Note in each partition that a former owner had exactly once, unless it is noted."""
-    without = (partition for partition in range(partitions) if not log.had_exactly_once(partition))
+    without = (partition for partition in range(partitions) if not log.owners.had_exactly_once(partition))
     return [Edit(EXACTLY_ONCE_KEY, None, (Write(partition, EXACTLY_ONCE),)) for partition in without]
 
 

@@ -32,8 +32,8 @@ def exported(topic: CheckpointsTopic) -> Export:
         partitions=topic.partitions,
         exported_at=rfc3339(unix_ms()),
         count=len(checkpoints),
-        forgotten_epoch=topic.log.highest_forgotten_epoch,
-        exactly_once=topic.log.may_have_transactions,
+        forgotten_epoch=topic.log.owners.highest_forgotten_epoch,
+        exactly_once=topic.log.owners.may_have_transactions,
     )
     return Export(header, checkpoints)
 

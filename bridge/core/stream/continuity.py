@@ -47,7 +47,8 @@ class Continuity:
         self._own_events = ConnectionEvents(self._facts)
         self._start_check = StartCheck(self._facts)
         self._opening = Opening(self._facts, self._following, self._start_check)
-        self._state = State.CLOSED
+        self.state = State.CLOSED
+        """The task of the present connection."""
         self._is_attached = self._was_answered = not is_new
         self._is_denied = False
         self._timeout = policy.replay_timeout
@@ -60,20 +61,15 @@ class Continuity:
         return self._following.backfilled
 
     @property
-    def state(self) -> State:
-        """The task of the present connection."""
-        return self._state
-
-    @property
     def awaits_replay(self) -> bool:
         """Whether known events must come before anything else: a server that replays sends them at once."""
-        return self._state in AWAITING and not self._facts.has_replay_failed
+        return self.state in AWAITING and not self._facts.has_replay_failed
 
     @property
     def replay_timeout(self) -> float:
         """Seconds within which the first known event must come."""
-        longest = ANSWER_TIMEOUT if self._state is State.CHECK else DENIED_TIMEOUT
-        return min(self._timeout, longest) if self._is_denied or self._state is State.CHECK else self._timeout
+        longest = ANSWER_TIMEOUT if self.state is State.CHECK else DENIED_TIMEOUT
+        return min(self._timeout, longest) if self._is_denied or self.state is State.CHECK else self._timeout
 
     @property
     def is_repeating(self) -> bool:
@@ -103,11 +99,11 @@ class Continuity:
         self._is_denied = facts.is_repeating = facts.has_published = False
         facts.window, facts.last_id, facts.is_used = window, window.cursor, is_used
         facts.owns_numbers |= not is_used
-        actions = self._prepare(window, cursor) if self._state is State.CLOSED else []
+        actions = self._prepare(window, cursor) if self.state is State.CLOSED else []
         facts.requested_id = self._requested_id()
-        if self._state is State.FETCH:
+        if self.state is State.FETCH:
             facts.requested_id = self._policy.start_after_id
-        elif self._state in {State.NEW, State.START} and window.cursor == self._policy.start_after_id:
+        elif self.state in {State.NEW, State.START} and window.cursor == self._policy.start_after_id:
             facts.last_id = facts.requested_id = self._start_check.requested_id
         believed_id = "" if facts.has_replay_failed else facts.requested_id
         facts.matcher = ReplayMatcher(window, facts.known, believed_id)
@@ -120,27 +116,27 @@ class Continuity:
         """Choose the state of the next connection; a loss that is certain already is announced."""
         facts = self._facts
         if facts.loss is not None:
-            self._state = State.FETCH
+            self.state = State.FETCH
         elif self._start_check.is_wanted and not window.digests:
-            self._state = State.CHECK
+            self.state = State.CHECK
             self._start_check.ask()
         elif not window.digests:
             is_start = window.is_start(self._policy.start_after_id)
-            self._state = State.START if self._was_answered else State.NEW
+            self.state = State.START if self._was_answered else State.NEW
             if facts.is_used and not is_start and facts.has_ids:
-                self._state = State.NEXT_ID
+                self.state = State.NEXT_ID
         elif not facts.has_ids:
-            self._state = State.ANNOUNCED
+            self.state = State.ANNOUNCED
             return self._restart("unresumable", "no_ids", NO_IDS, facts.resume_point)
         elif window.after and (self._policy.overlap or not sendable(window.cursor)):
-            self._state = State.REPLAY
+            self.state = State.REPLAY
         elif not sendable(window.cursor):
-            self._state = State.ANNOUNCED
+            self.state = State.ANNOUNCED
             detail = "HTTP cannot carry the last event id, and no earlier one is known: some events may be missing"
             return self._restart("gap", "unsendable_id", detail, facts.start)
         else:
-            self._state = State.NEXT_ID if self._policy.overlap else State.BELIEVED
-            if self._state is State.BELIEVED and cursor is not None and sendable(cursor):
+            self.state = State.NEXT_ID if self._policy.overlap else State.BELIEVED
+            if self.state is State.BELIEVED and cursor is not None and sendable(cursor):
                 facts.window = window._replace(cursor=cursor)
         return []
 
@@ -152,9 +148,9 @@ class Continuity:
 
     def _requested_id(self) -> str:
         facts, window = self._facts, self._facts.window
-        if self._state is State.CHECK:
+        if self.state is State.CHECK:
             return BELOW
-        if self._state is State.REPLAY or (window.after and not window.digests):
+        if self.state is State.REPLAY or (window.after and not window.digests):
             return window.after
         return facts.resume_point.after
 
@@ -171,9 +167,9 @@ class Continuity:
             self._is_attached = True
             what = after_start(self._policy.start_after_id)
             actions += facts.announce("attached", "new_session", f"the session is bridged: {what}")
-        if self._state is State.BELIEVED:
+        if self.state is State.BELIEVED:
             actions += facts.announce("resumed", "believed", "the server is believed: overlap is off")
-        if self._is_denied and self._state in {State.NEW, State.START} and not facts.is_loss_announced:
+        if self._is_denied and self.state in {State.NEW, State.START} and not facts.is_loss_announced:
             actions += facts.announce("gap", "start_id_unknown", UNKNOWN_START)
         self._signal(Signal.OPENED)
         return actions
@@ -187,12 +183,12 @@ class Continuity:
     def take(self, events: Sequence[Event], now: float) -> list[Action]:
         """The actions for the next events of the connection; ``now``: seconds, monotonic."""
         actions: list[Action] = []
-        if self._state is State.FOLLOWING:
+        if self.state is State.FOLLOWING:
             self._start_check.report_late(actions)
         events = self._own_events.without(events, actions)
-        if self._state is not State.FOLLOWING:
+        if self.state is not State.FOLLOWING:
             events = self._judge(events, actions)
-        while events and self._state is State.FOLLOWING:
+        while events and self.state is State.FOLLOWING:
             events = self._following.follow(events, now, actions)
         return actions
 
@@ -202,8 +198,8 @@ class Continuity:
         ``events`` came meanwhile. A replay is more reliable than they are; without ids there is none.
         """
         facts = self._facts
-        is_decided = self._state in {State.NEW, State.START, State.FOLLOWING}
-        if not is_decided or facts.held or (facts.has_ids and self._state is not State.FOLLOWING):
+        is_decided = self.state in {State.NEW, State.START, State.FOLLOWING}
+        if not is_decided or facts.held or (facts.has_ids and self.state is not State.FOLLOWING):
             return self.take(events, now)
         if not facts.has_ids:
             detail = f"the reader stalled for {seconds:.0f} s: the server may have dropped events meanwhile"
@@ -218,7 +214,7 @@ class Continuity:
 
         A server that closes several streams without a known event does not replay either.
         """
-        if self._state is State.CHECK:
+        if self.state is State.CHECK:
             self._start_check.ended(may_repeat=not timed_out)
             return []
         is_empty = self.awaits_replay and not self._facts.matcher.matched
@@ -236,7 +232,7 @@ class Continuity:
         Everything after the start id is requested next: events after a restart of the server may have ids that it
         takes for known. If that brings nothing either, the loss is announced once, and the next connection waits.
         """
-        facts, has_fetched = self._facts, self._state is State.FETCH
+        facts, has_fetched = self._facts, self.state is State.FETCH
         self._signal(Signal.TIMED_OUT)
         if facts.matcher.skipped and not facts.matcher.matched:
             facts.held.append(facts.matcher.skipped)
@@ -257,7 +253,7 @@ class Continuity:
 
         ``about_id``: the failure may be an answer to the id of the request.
         """
-        if self._state is not State.CHECK:
+        if self.state is not State.CHECK:
             return False
         self._start_check.ended(may_repeat=not about_id)
         return True
@@ -268,7 +264,7 @@ class Continuity:
         self._facts.forget_known(is_lost=True)
 
     def _signal(self, signal: Signal) -> None:
-        self._state = next_state(self._state, signal)
+        self.state = next_state(self.state, signal)
 
     def _judge(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
         """Look at the first events; returns those that are left once the position is decided."""
@@ -284,7 +280,7 @@ class Continuity:
             State.FETCH: self._opening.judge_fetch,
             State.BELIEVED: self._opening.judge_believed,
         }
-        verdict = judge[self._state](events[at:], actions)
+        verdict = judge[self.state](events[at:], actions)
         if verdict.signal is not None:
             self._signal(verdict.signal)
         return verdict.rest

@@ -1,0 +1,83 @@
+"""The records of the checkpoints topic that are no checkpoints: what the owners of shards wrote about them. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import suppress
+
+from bridge.core.records import claim, forgotten
+from bridge.core.records.checkpoint import BadCheckpoint
+from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE_KEY, Claim
+
+
+class OwnerRecords:
+    """Claims, and what owners noted, by partition. Thread rule: one thread."""
+
+    def __init__(self) -> None:
+        self.claimed_epoch = 0
+        """The highest epoch in claims."""
+        self._claims: dict[int, tuple[int, Claim]] = {}
+        self._unfenced: set[int] = set()
+        """Partitions in which a transaction of an earlier owner may still be committed."""
+        self._had_exactly_once: set[int] = set()
+        """Partitions with the record that says so."""
+        self._forgotten: defaultdict[int, int] = defaultdict(int)
+
+    def add(self, partition: int, offset: int, key: bytes, value: bytes | None) -> None:
+        """Add the next record; without a value it is a tombstone."""
+        if key == CLAIM_KEY and value is not None:
+            self._add_claim(partition, offset, value)
+        elif key == EXACTLY_ONCE_KEY:
+            self._note_exactly_once(partition, had=value is not None)
+        elif key == forgotten.FORGOTTEN_KEY and value is not None:
+            # The highest of all: a stale owner may have written a lower one last.
+            self._forgotten[partition] = max(self._forgotten[partition], forgotten.epoch_in(value))
+
+    def _note_exactly_once(self, partition: int, *, had: bool) -> None:
+        if had:
+            self._had_exactly_once.add(partition)
+            self._unfenced.add(partition)
+        else:
+            self._had_exactly_once.discard(partition)
+
+    def _add_claim(self, partition: int, offset: int, value: bytes) -> None:
+        guarantee, fenced = "", False
+        with suppress(BadCheckpoint):  # perhaps of a newer version: it takes the shard all the same
+            found = claim.decode(value)
+            self._claims[partition] = (offset, found)
+            self.claimed_epoch = max(self.claimed_epoch, found.epoch)
+            guarantee, fenced = found.guarantee, found.fenced
+        if guarantee != "at_least_once":  # of an unknown version: it may be exactly once
+            self._unfenced.add(partition)
+        elif fenced:
+            self._unfenced.discard(partition)
+
+    def claim_of(self, partition: int) -> tuple[int, Claim] | None:
+        """The newest readable claim, with its offset."""
+        return self._claims.get(partition)
+
+    def is_fenced(self, partition: int) -> bool:
+        """Whether no transaction of an owner with exactly once can be committed any more."""
+        return partition not in self._unfenced
+
+    @property
+    def may_have_transactions(self) -> bool:
+        """Whether a transaction of an owner with exactly once may still be committed, in any partition.
+
+        Not where no claim is: every owner claims its shard before its first transaction. An import into another topic
+        must note it there, because claims stay behind.
+        """
+        return bool(self._unfenced)
+
+    def had_exactly_once(self, partition: int) -> bool:
+        """Whether there is the record that an owner had exactly once."""
+        return partition in self._had_exactly_once
+
+    def forgotten_epoch(self, partition: int) -> int:
+        """The highest epoch of the partition's sessions whose checkpoints were removed; 0 if there are none."""
+        return self._forgotten[partition]
+
+    @property
+    def highest_forgotten_epoch(self) -> int:
+        """The same of all partitions: for other partitions, to which the sessions may belong by now."""
+        return max(self._forgotten.values(), default=0)
