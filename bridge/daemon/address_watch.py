@@ -98,7 +98,7 @@ class AddressWatch:
         while not self._stopped.is_set():
             try:
                 found = self._resolve(host)
-            except OSError:
+            except (OSError, UnicodeError):  # the second: no name of a host, such as one with an empty label
                 found = frozenset()  # connections that stand need no resolver
             gone = self._known.add(found)
             if gone - self._gone:

@@ -50,8 +50,12 @@ def _nearest_of_all(path: Path) -> Path:
 
 
 def _with_names(template: Path, path: Path) -> Path:
-    filled = [path[at] if segment == "*" and at < len(path) else segment for at, segment in enumerate(template)]
-    return tuple("<name>" if segment == "*" else segment for segment in filled)
+    """The template with the names that the path has at its places, or between the words of the template."""
+    names = [path[at] if at < len(path) else "<name>" for at, segment in enumerate(template) if segment == "*"]
+    words = "_".join("(.+)" if segment == "*" else segment for segment in template)
+    if names and (found := re.fullmatch(words, _comparable(dotted(path)))) and len(template) != len(path):
+        names = [*found.groups()]
+    return tuple(names.pop(0) if segment == "*" else segment for segment in template)
 
 
 def _likeness(known: str, wanted: str) -> float:

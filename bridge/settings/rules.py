@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bridge.errors import Mistake
 from bridge.settings.bounds import REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
 from bridge.settings.catalogue import Path, Unknown, dotted, place_at
+from bridge.settings.checks import TOPIC_LENGTH
 from bridge.settings.describe import is_secret, is_table, shown
 from bridge.settings.mistakes import quoted
 from bridge.settings.model import KafkaSettings, Settings
@@ -248,6 +249,13 @@ def _topic_config(settings: Settings) -> Iterator[Finding]:
         yield Finding((*path, "min.insync.replicas"), message, (("topics", "replication_factor"),))
 
 
+def _names_of_workers(settings: Settings) -> Iterator[Finding]:
+    longest = TOPIC_LENGTH - len(f"-{settings.workers}")
+    if settings.workers > 1 and settings.instance is not None and len(settings.instance) > longest:
+        message = f"is too long for the names of {settings.workers} workers; allowed: up to {longest} characters"
+        yield Finding(("instance",), message, (("workers",),))
+
+
 _RULES = (
     _sasl,
     _sasl_login,
@@ -259,5 +267,6 @@ _RULES = (
     _topic_names,
     _routes,
     _topic_config,
+    _names_of_workers,
 )
 _SERVER_RULES = (_back_off, _something_to_bridge, _one_stream, _one_credential, _server_tls)

@@ -15,10 +15,10 @@ SHORT_LIFE: Final = 60.0
 MOST_SHORT_LIVES: Final = 6
 """Short lives in a row, of one worker, after which the parent ends: with the back-off about half a minute."""
 FINAL: Final = {EXIT_SETTINGS: EXIT_SETTINGS, EXIT_USAGE: EXIT_SETTINGS, EXIT_UNREACHABLE: EXIT_UNREACHABLE}
-"""Exit codes of a worker after which a restart does not help, and the parent's exit code then.
+"""Exit codes of a worker whose first start fails for good, and the parent's exit code then.
 
-``EXIT_UNREACHABLE`` is one only for the first start: later the other workers wait for Kafka or the servers too, without
-a limit, and an end of all would throw away what they have read.
+At a later start they do not end the parent: the other workers continue while Kafka or the servers are away, or while
+the settings file is being edited, and an end of all would throw away what they have read.
 """
 
 
@@ -41,15 +41,18 @@ class Lives:
     """The past of one worker: an earlier life never counts after one that was long enough."""
 
     short: int = 0
+    waiting: int = 0
+    """Starts in a row that failed for what a restart alone does not mend."""
     is_first: bool = True
 
     def ended(self, code: int, seconds: float) -> tuple[StartAgain | GiveUp, Lives]:
         """What follows an end that nobody asked for; ``code`` is negative for a signal."""
-        waits = code == EXIT_UNREACHABLE and not self.is_first
-        if code in FINAL and not waits:
+        waits = code in FINAL
+        if waits and self.is_first:
             return GiveUp(FINAL[code]), self
         short = self.short + 1 if seconds < SHORT_LIFE and not waits else 0
-        lives = replace(self, short=short, is_first=False)
+        waiting = self.waiting + 1 if waits else 0
+        lives = replace(self, short=short, waiting=waiting, is_first=False)
         if short >= MOST_SHORT_LIVES:
             return GiveUp(EXIT_FATAL), lives
-        return StartAgain(BACKOFF.delay(max(0, short - 1))), lives
+        return StartAgain(BACKOFF.delay(max(0, short + waiting - 1))), lives

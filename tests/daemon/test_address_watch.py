@@ -12,7 +12,15 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
-from bridge.daemon.address_watch import _ANSWERS, SPREAD, AddressWatch, KnownAddresses, own_delay, watched_host
+from bridge.daemon.address_watch import (
+    _ANSWERS,
+    SPREAD,
+    AddressWatch,
+    KnownAddresses,
+    _addresses,
+    own_delay,
+    watched_host,
+)
 from tests.fakes.raw_server import RawServer, serving
 from tests.fakes.session_workers import KEY, running_worker
 from tests.fakes.sources import source
@@ -59,6 +67,20 @@ def test_an_address_in_the_settings_is_not_watched(host: str | None) -> None:
     watch = AddressWatch(host)
     watch.start()
     assert not watch._thread.is_alive()
+    watch.stop()
+
+
+def test_a_name_that_no_resolver_accepts_does_not_end_the_watch() -> None:
+    """The library refuses an empty label by another error than the resolver's."""
+    lookups: list[str] = []
+
+    def resolve(host: str) -> AbstractSet[str]:
+        lookups.append(host)
+        return _addresses(host)
+
+    watch = AddressWatch("mix..example", resolve, interval=0.001)
+    watch.start()
+    wait_until(lambda: len(lookups) > 1)
     watch.stop()
 
 

@@ -218,6 +218,14 @@ def test_an_instance_may_be_any_name_that_kafka_accepts(name):
     assert loaded(set={**LOCAL, "instance": name}).instance == name
 
 
+def test_an_instance_leaves_room_for_the_numbers_of_its_workers():
+    """Otherwise each worker would refuse its own name."""
+    line = mistake(set={**LOCAL, "instance": "x" * 247, "workers": "10"})
+    assert line.startswith("instance: 'xxx")
+    assert "is too long for the names of 10 workers; allowed: up to 246 characters" in line
+    assert loaded(set={**LOCAL, "instance": "x" * 247, "workers": "9"}).workers == 9
+
+
 def test_none_unsets_the_instance():
     assert loaded(set={**LOCAL, "instance": "none"}).instance is None
 

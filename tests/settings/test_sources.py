@@ -447,6 +447,9 @@ def test_variables_that_only_look_like_kubernetes_ones_are_errors(name, value):
         ("http_port", "http.port"),
         ("events_skip", "events.skip"),
         ("topics_shards", "topics.shards"),
+        ("servers_local.url", "servers.local.url"),
+        ("servers_local_url", "servers.local.url"),
+        ("servers_my_own_connect_timeout", "servers.my_own.connect_timeout"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_one(path, nearest):

@@ -93,7 +93,7 @@ def acts(size: Size) -> dict[str, Act]:
         "slow_core_exactly_once": _on_broker(lambda place: slow_core(place, EXACTLY_ONCE, max(30.0, 2 * long))),
         "slow_kafka": lambda folder: slow_for_long(folder, "t", long, int(2000 + 10 * long)),
         "page": _on_broker(lambda place: watched_for_long(place, long)),
-        "pages": _on_broker(lambda place: many_pages(place, max(20_000, 3000 * size.times))),
+        "pages": _on_broker(lambda place: many_pages(place, max(30_000, 3000 * size.times))),
         "sigterm": _on_broker(lambda place: stopped_at_points(place, few)),
         "sigterm_no_server": _on_broker(lambda place: stopped_without_a_server(place, few)),
         "sigterm_no_kafka": lambda folder: stopped_without_kafka(folder, "t", few),

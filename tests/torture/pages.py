@@ -84,7 +84,7 @@ def watched_for_long(place: Place, seconds: float) -> Figures:
         return run.prove("live page open in a browser, then `kill -9`", 1, remark=remark)
 
 
-def many_pages(place: Place, events: int, seconds: float = 2.5) -> Figures:
+def many_pages(place: Place, events: int, seconds: float = 1.0) -> Figures:
     """Let a bridge read so many events of each session as fast as it can, with and without open pages in turn.
 
     AssertionError if it publishes measurably less with them: rounds of one kind differ by more than 5 % as well.

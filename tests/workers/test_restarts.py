@@ -42,11 +42,12 @@ def test_where_no_restart_helps_the_parent_ends_at_once(code: int, final: int) -
     assert Lives().ended(code, 100.0)[0] == GiveUp(final)
 
 
+@pytest.mark.parametrize("code", [EXIT_UNREACHABLE, EXIT_SETTINGS, EXIT_USAGE])
 @pytest.mark.parametrize("seconds", [1.0, 100.0])
-def test_a_worker_that_was_started_again_waits_for_kafka_as_the_others_do(seconds: float) -> None:
-    """They hold what they have read during the outage: its start budget must not end them."""
+def test_a_later_start_of_a_worker_that_fails_does_not_end_the_others(code: int, seconds: float) -> None:
+    """Kafka is away, or the settings file is being edited: they hold what they have read, and continue."""
     _, lives = Lives().ended(-signal.SIGKILL, 100.0)
-    for _ in range(2 * MOST_SHORT_LIVES):
-        decision, lives = lives.ended(EXIT_UNREACHABLE, seconds)
-        assert decision == StartAgain(0.5)
-    assert lives.ended(EXIT_SETTINGS, 100.0)[0] == GiveUp(EXIT_SETTINGS)
+    for delay in (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0):
+        decision, lives = lives.ended(code, seconds)
+        assert decision == StartAgain(delay)
+    assert lives.ended(-signal.SIGKILL, SHORT_LIFE)[0] == StartAgain(0.5)
