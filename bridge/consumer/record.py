@@ -119,15 +119,19 @@ def _event(where: Where, key: tuple[str, str], attributes: Mapping[str, Any], da
         sequence,
         event_id if is_lifecycle else sequence,
         _time(attributes["time"]),
-        None if sse_id is None else str(sse_id),
+        _text(sse_id),
         data,
         attributes.get("replayed") in (True, "true"),
         where.topic,
         where.partition,
         where.offset,
-        attributes.get("reason"),
-        attributes.get("error"),
+        _text(attributes.get("reason")),
+        _text(attributes.get("error")),
     )
+
+
+def _text(found: object) -> str | None:
+    return None if found is None else str(found)
 
 
 def _time(time: str | int) -> datetime:

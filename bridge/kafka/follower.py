@@ -12,6 +12,12 @@ from bridge.kafka.config import unreachable
 from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, StoredRecord, partition_of, stored_record
 from bridge.kafka.topic_reader import TUNING, offset_ranges
 
+_FIXED: Mapping[str, Any] = {
+    # With a reset, the client would skip removed records silently.
+    "auto.offset.reset": "error",
+    # Each EOF says how far committed records go: the offsets of transaction markers are no lag.
+    "enable.partition.eof": True,
+}
 _GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 
 
@@ -24,10 +30,10 @@ class TopicFollower:
     def __init__(self, config: Mapping[str, Any], starts: Mapping[Partition, int]) -> None:
         """Raises ``SettingsError``."""
         self.removed = 0
-        """How often retention removed records before they were read."""
+        """Offsets that Kafka removed before they were read: by retention, or because a program deleted records."""
         self._config = config
         self._next = dict(starts)
-        self._reader = PartitionReader(config, {**TUNING, "fetch.wait.max.ms": 250}, {"auto.offset.reset": "error"})
+        self._reader = PartitionReader(config, {**TUNING, "fetch.wait.max.ms": 250}, _FIXED)
         self._reader.assign(starts)
 
     def poll(self, limit: int, timeout: float) -> list[StoredRecord]:
@@ -43,7 +49,10 @@ class TopicFollower:
         return found
 
     def lag(self) -> int:
-        """Return how many offsets are behind the newest record, as far as the brokers' last answers say."""
+        """Return how many offsets are behind the newest record, as far as the brokers' last answers say.
+
+        Once everything that is committed was read, these are the records of open transactions and what follows them.
+        """
         return sum(max(0, self._reader.end(each) - offset) for each, offset in self._next.items())
 
     def skip(self) -> int:
@@ -68,12 +77,20 @@ class TopicFollower:
         partition = partition_of(message)
         if error.code() in _GONE:
             raise _deleted(partition[0])
-        if error.code() != KafkaError._AUTO_OFFSET_RESET:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._next[partition] = max(self._next[partition], message.offset() or 0)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._restart(partition)
+        else:
             raise unreachable("reading topics", KafkaException(error))
-        self.removed += 1
+
+    def _restart(self, partition: Partition) -> None:
+        """Continue with the oldest record that Kafka still has."""
         ranges = offset_ranges(self._config, [partition[0]])
         starts = {(each.topic, each.partition): each.start for each in ranges}
-        self._move({partition: starts.get(partition, 0)})
+        start = starts.get(partition, 0)
+        self.removed += max(0, start - self._next[partition])
+        self._move({partition: start})
 
     def _move(self, offsets: Mapping[Partition, int]) -> None:
         self._reader.unassign(offsets)

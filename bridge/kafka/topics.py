@@ -61,6 +61,16 @@ class TopicDescription:
     """The operations that the bridge is allowed, such as ``WRITE``; None: not asked, or Kafka does not say."""
 
     @property
+    def policies(self) -> frozenset[str]:
+        """The parts of ``cleanup.policy``; the broker's default where the bridge may not read it."""
+        return frozenset(part.strip() for part in (self.config or {}).get("cleanup.policy", "delete").split(","))
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether Kafka removes records that a newer one of their key follows."""
+        return "compact" in self.policies
+
+    @property
     def max_message_bytes(self) -> int:
         """The largest batch that the topic accepts; the broker's default where the bridge may not read it."""
         return int((self.config or {}).get("max.message.bytes", BROKER_LIMIT))
@@ -162,10 +172,9 @@ def _config_problems(planned: TopicPlan, topic: TopicDescription, needed: int) -
         what = "whether it is compacted" if planned.compacted else "its settings"
         text = f"topic {planned.name}: not allowed to see {what} (grant DescribeConfigs on it)"
         return Problems(warnings=(Mistake(planned.key, text),))
-    policy = {part.strip() for part in topic.config.get("cleanup.policy", "delete").split(",")}
-    if planned.compacted and policy != {"compact"}:
+    if planned.compacted and topic.policies != {"compact"}:
         return _policy_problem(planned, topic.config, "must be exactly compact, or positions are lost")
-    if not planned.compacted and "compact" in policy:
+    if not planned.compacted and topic.is_compacted:
         lost = "lifecycle records" if planned.key == LIFECYCLE else "events"
         return _policy_problem(planned, topic.config, f"may not be compacted, or {lost} are lost")
     return _size_problems(planned, topic.max_message_bytes, needed)

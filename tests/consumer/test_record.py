@@ -169,6 +169,14 @@ def test_anything_else_is_no_event(key, value, headers):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("foreign", [7, 4.5, [1], {"a": 1}, True, "text"])
+def test_members_of_another_writer_are_text(foreign: object) -> None:
+    """An event's fields have their types in any envelope."""
+    odd = {"sseid": foreign, "reason": foreign, "error": foreign}
+    event = event_of(WHERE, b"demo/a", json.dumps({**ENVELOPE, **odd}).encode(), STRUCTURED)
+    assert (event.sse_id, event.dead_letter, event.error) == (str(foreign),) * 3
+
+
 @given(key=st.binary(max_size=20), value=st.binary(max_size=200), kind=st.sampled_from([STRUCTURED, [], None]))
 def test_no_bytes_raise_anything_else(key: bytes, value: bytes, kind: list[tuple[str, bytes]] | None) -> None:
     """Of records that anybody may have written."""

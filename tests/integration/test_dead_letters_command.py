@@ -197,6 +197,8 @@ def test_the_list_counts_and_filters(letters: Letters) -> None:
     assert letters.document("list", "--type", "wild*", "--since", "30m")["count"] == 0
     done = letters.run("list")
     assert "1 foreign record" in done.stdout
+    assert "1 foreign record" in letters.run("replay", "--dry-run").stdout
+    assert letters.document("replay", "--dry-run", "--type", "nothing")["foreign"] == 1
     assert "wild\\x1b[31m" in done.stdout
     assert "\x1b" not in done.stdout
     each = letters.run("list", "--each").stdout

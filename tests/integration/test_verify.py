@@ -17,7 +17,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.verify.audit import audit
-from bridge.admin.verify.report import Report
+from bridge.admin.verify.report import Report, parts
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
@@ -65,10 +65,17 @@ def access_settings(kafka: str, namespace: str) -> dict[str, object]:
 
 def verify(kafka: str, namespace: str, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE) -> Answer:
     """Run the verification in this process; 0 and 1 are the exit codes of the command."""
+    report = report_of(kafka, namespace, *sessions, since_ms=since_ms, more=more)
+    return Answer(0 if report.is_good else 1, json.loads(json.dumps(report.document())))
+
+
+def report_of(
+    kafka: str, namespace: str, *sessions: str, since_ms: int | None = None, more: Settings = NO_MORE
+) -> Report:
+    """What the verification found."""
     chosen = load_all({}, environment(access_settings(kafka, namespace) | more)).settings
     only = frozenset(session.encode() for session in sessions) or None
-    report = Report.of(audit(KafkaAccess.of(chosen), only, since_ms, lambda *_: None), chosen)
-    return Answer(0 if report.is_good else 1, json.loads(json.dumps(report.document())))
+    return Report.of(audit(KafkaAccess.of(chosen), only, since_ms, lambda *_: None), chosen)
 
 
 class Log:
@@ -184,6 +191,17 @@ def test_each_fault_is_found_in_every_format(kafka: str, namespace: str, form: s
     totals = answer.document["totals"]
     assert (totals["lost"], totals["hidden"], totals["repeats"], totals["dead_letters"]) == (4, 1, 2, 1)
     assert (totals["sessions"], totals["sessions_loss"], totals["records"]) == (5, 3, 20)
+
+
+def test_a_loss_in_a_compacted_topic_names_the_cause(kafka: str, namespace: str) -> None:
+    """Kafka removes what a newer record of the session follows: otherwise one would search the bridge for the loss."""
+    create_topic(kafka, f"{namespace}.tools", 1, COMPACTED)
+    log = Log(kafka, namespace).events(1, 3).events(4, topic="tools").position(4).written()
+    report = report_of(kafka, namespace, more={"topics.routes": [{"match": "tool_*", "topic": f"{namespace}.tools"}]})
+    assert [each.name for each in report.topics if each.is_compacted] == [f"{namespace}.tools"]
+    lines = [str(each) for each in parts(report, every=False)]
+    assert [each for each in lines if "it is compacted, so Kafka removes records" in each] == [lines[1]]
+    assert not any(each["is_compacted"] for each in log.events(2).verify().document["topics"])
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])

@@ -72,12 +72,16 @@ def _short(text: str) -> str:
 
 def _heading(letters: DeadLetters, count: int, more: str = "") -> Iterator[str]:
     yield f"{letters.topic}: {counted(count, 'dead letter')}{more}"
+    yield from _foreign(letters)
+    if count:
+        yield ""
+
+
+def _foreign(letters: DeadLetters) -> Iterator[str]:
     if letters.foreign:
         place, why = next(iter(letters.foreign.items()))
         number = counted(len(letters.foreign), "foreign record")
         yield f"{number}, not dead letters of mix-bridge (the first at {place}: {why})"
-    if count:
-        yield ""
 
 
 def groups_document(letters: DeadLetters, groups: Mapping[Kind, Group]) -> dict[str, Any]:
@@ -197,6 +201,7 @@ def _exact(payload: bytes) -> dict[str, str]:
 
 def replayed_lines(letters: DeadLetters, report: Report, *, dry_run: bool) -> Iterator[str]:
     """The counts, then each reason why dead letters could not be sent, with a few examples."""
+    yield from _foreign(letters)
     selected = report.sent.total() + report.before + report.repeats + len(report.unsendable)
     if not selected and report.error is None:
         yield f"{letters.topic}: no such dead letter, nothing to send"
@@ -232,6 +237,7 @@ def replayed_document(
     """Return the document of ``replay``."""
     return {
         "topic": letters.topic,
+        "foreign": len(letters.foreign),
         "ok": report.is_good and not missing,
         "dry_run": dry_run,
         "sent": report.sent.total(),

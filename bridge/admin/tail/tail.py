@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.tail.output import Output, Selected
 from bridge.admin.tail.selection import TailFilter
+from bridge.admin.text import counted
 from bridge.clock import monotonic
 from bridge.consumer import NotAnEvent, Rule, event_of
 from bridge.errors import SettingsError, Unreachable
@@ -68,6 +69,7 @@ class Tail:
         self._access, self._request, self._output = access, request, output
         self._note, self._is_gone = note, is_gone
         self._rule = Rule()
+        self._is_foreign_named = False
         self._end = None if request.seconds is None else monotonic() + request.seconds
         self._hidden = 0
         self._noted_at = monotonic()
@@ -137,12 +139,16 @@ class Tail:
 
     def _follow(self, starts: Mapping[tuple[str, int], int]) -> None:
         follower = TopicFollower(self._access.config, starts)
-        connection = _Connection(follower, self._note)
+        connection = ConnectionCheck(follower, self._note)
+        removed = 0
         try:
             while not self._is_over:
                 batch = follower.poll(_BATCH, _POLL)
                 connection.look(has_answered=bool(batch))
                 self._write(self._select(batch))
+                if follower.removed > removed:
+                    self._note(f"Kafka removed {counted(follower.removed - removed, 'record')} before they were read")
+                    removed = follower.removed
                 if self._output.may_skip and follower.lag() > _MOST_LAG:
                     self._hidden += follower.skip()
                 if monotonic() - self._noted_at > _NOTE_INTERVAL:
@@ -168,8 +174,8 @@ class Tail:
                     type_prefix=prefix,
                     timestamp_ms=record.timestamp_ms,
                 )
-            except NotAnEvent:
-                self.foreign += 1
+            except NotAnEvent as error:
+                self._skip(record, error)
                 continue
             if not self._rule.accepts(event):
                 self.repeats += 1
@@ -178,6 +184,14 @@ class Tail:
                 found.append(Selected(record, event))
         return found
 
+    def _skip(self, record: StoredRecord, error: NotAnEvent) -> None:
+        """Count it. While following, name the first one at once: a wrong topic must not look like a quiet one."""
+        self.foreign += 1
+        if self._request.follow and not self._is_foreign_named:
+            self._is_foreign_named = True
+            place = f"{record.topic} partition {record.partition} offset {record.offset}"
+            self._note(f"{place} is skipped: {error} (others are counted at the end)")
+
     def _write(self, found: Sequence[Selected]) -> None:
         if self._request.count is not None:
             found = found[: self._request.count - self.shown]
@@ -185,16 +199,18 @@ class Tail:
         self._hidden += self._output.write(found, monotonic())
 
 
-class _Connection:
+class ConnectionCheck:
     """Asks Kafka whether it is still there when no records come: the client itself retries for ever, in silence."""
 
-    def __init__(self, follower: TopicFollower, note: Callable[[str], None]) -> None:
-        self._follower, self._note = follower, note
-        self._answered_at = self._asked_at = monotonic()
+    def __init__(
+        self, follower: TopicFollower, note: Callable[[str], None], now: Callable[[], float] = monotonic
+    ) -> None:
+        self._follower, self._note, self._now = follower, note, now
+        self._answered_at = self._asked_at = now()
 
     def look(self, *, has_answered: bool) -> None:
         """Call it after each poll. Raises ``Unreachable`` when Kafka was away for too long."""
-        now = monotonic()
+        now = self._now()
         if has_answered:
             self._answered_at = self._asked_at = now
         elif now - self._asked_at > _CHECK_INTERVAL:
@@ -208,5 +224,7 @@ class _Connection:
                 raise
             self._note(f"{error}; waiting")
         else:
-            self._answered_at = monotonic()
-        self._asked_at = monotonic()
+            self._answered_at = self._now()
+            if unread := self._follower.lag():
+                self._note(f"{counted(unread, 'record')} cannot be read yet: a transaction of their producer is open")
+        self._asked_at = self._now()

@@ -38,6 +38,8 @@ class TopicRead:
     foreign: int
     is_cut: bool
     """Whether older records were removed, or excluded by ``--since``."""
+    is_compacted: bool = False
+    """Whether Kafka removes records that a newer one of their key follows: for consumers they are lost."""
 
 
 def audit(access: KafkaAccess, only: frozenset[bytes] | None, since_ms: int | None, progress: Progress) -> Audit:
@@ -67,8 +69,10 @@ class Audit:
         self._offset_ranges: dict[str, list[OffsetRange]] = {topic: [] for topic in self._roles}
         self._records: Counter[str] = Counter()
 
-    def topics(self) -> tuple[TopicRead, ...]:
-        """Return each topic that was read."""
+    def topics(self, *, is_loss: bool) -> tuple[TopicRead, ...]:
+        """Return each topic that was read; after a loss, ask Kafka whether it is compacted. Raises ``Unreachable``."""
+        data = [each for each in plan(self._settings) if not each.compacted and is_loss]
+        found = TopicAdmin(self._config).existing(data) if data else {}
         return tuple(
             TopicRead(
                 name,
@@ -77,6 +81,7 @@ class Audit:
                 self._records[name],
                 self.ledger.foreign[name],
                 any(each.is_cut for each in self._offset_ranges[name]) and role != "checkpoints",
+                name in found and found[name].is_compacted,
             )
             for name, role in self._roles.items()
         )

@@ -33,6 +33,7 @@ _COUNTS: Mapping[str, Callable[[int], str]] = {
     "dead_letters": lambda count: counted(count, "dead letter"),
 }
 _COLOURS = {Finding.COMPLETE: "green", Finding.EXPIRED: "green", Finding.UNKNOWN: "red", Finding.LOSS: "red"}
+_COMPACTED = "it is compacted, so Kafka removes records: `mix-bridge topics plan` has the fix"
 _LABELS = {Finding.LOSS: "LOSS", Finding.UNKNOWN: "UNKNOWN"}
 
 
@@ -47,8 +48,9 @@ class Report:
 
     @classmethod
     def of(cls, audit: Audit, settings: Settings) -> Report:
-        """Judge all sessions."""
-        sessions, topics = tuple(judge(audit.ledger)), audit.topics()
+        """Judge all sessions. Raises ``Unreachable``."""
+        sessions = tuple(judge(audit.ledger))
+        topics = audit.topics(is_loss=not all(session.finding.is_good for session in sessions))
         return cls(sessions, topics, tuple(_limits(sessions, topics, settings)))
 
     @property
@@ -186,7 +188,9 @@ def _topic_line(topic: TopicRead) -> Text:
         return Text(f"{topic.name}: does not exist", "yellow")
     text = f"{topic.name}: {counted(topic.records, 'record')} in {counted(topic.partitions, 'partition')}"
     text += ", not from the beginning" if topic.is_cut else ""
-    return Text(text) + Text(f", {topic.foreign:,} of them foreign" if topic.foreign else "", "yellow")
+    foreign = Text(f", {topic.foreign:,} of them foreign" if topic.foreign else "", "yellow")
+    compacted = Text(f"; {_COMPACTED}" if topic.is_compacted else "", "red")
+    return Text(text) + foreign + compacted
 
 
 def _table(sessions: Sequence[SessionVerdict]) -> Table:
