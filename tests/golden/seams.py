@@ -144,7 +144,7 @@ def replay_document(letters: Sequence[Bytes]) -> dict[str, Any]:
             report.refuse(letter, became)
         else:
             report.sent[became.topic] += 1
-    source: Any = SimpleNamespace(topic="mix.dead-letters")
+    source: Any = SimpleNamespace(topic="mix.dead-letters", foreign={})
     return dead_letter_texts.replayed_document(source, report, [], dry_run=False)
 
 

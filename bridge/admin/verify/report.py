@@ -48,7 +48,7 @@ class Report:
 
     @classmethod
     def of(cls, audit: Audit, settings: Settings) -> Report:
-        """Judge all sessions. Raises ``Unreachable``."""
+        """Judge all sessions."""
         sessions = tuple(judge(audit.ledger))
         topics = audit.topics(is_loss=not all(session.finding.is_good for session in sessions))
         return cls(sessions, topics, tuple(_limits(sessions, topics, settings)))
