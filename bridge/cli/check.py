@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bridge.admin.check.parts import Part
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
 from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
@@ -16,11 +17,9 @@ from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from bridge.admin.check.line import Line
-    from bridge.admin.check.parts import Part
     from bridge.core.identity import SessionKey
     from bridge.settings import Loaded
 
-_PARTS = "settings, files, kafka, topics, group, transactions, servers, http"
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
@@ -31,7 +30,7 @@ def check(
     as_json: JsonFlag = False,
     offline: Annotated[bool, typer.Option("--offline", help="Settings and files only: open no connection.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
-    only: Annotated[str | None, typer.Option(metavar="PART,...", help=f"Check only these: {_PARTS}.")] = None,
+    only: Annotated[str | None, typer.Option(metavar="PART,...", help=f"Check only these: {', '.join(Part)}.")] = None,
     probe: Annotated[
         str | None, typer.Option("--probe", metavar="SERVER/SESSION", help="Does the server resume this stream?")
     ] = None,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_in_past
+from bridge.cli.options import JsonFlag, SettingsOptions, TypeOption, accepts_settings, session_parser, since_in_past
 from bridge.cli.output import print_all, print_json
+from bridge.core.records.headers import Reason
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 dead_letters_app = typer.Typer(cls=Group, help="List, show and replay dead letters.", no_args_is_help=True)
 
+_REASONS: tuple[str, ...] = get_args(Reason)
 _NAMES = "ADDRESS|ID"
 _NAMES_HELP = "An address, PARTITION:OFFSET, or an id, EPOCH:NUMBER."
 
@@ -32,35 +34,27 @@ def _name(text: str) -> Place | EventSequence:
         raise typer.BadParameter(f"{text!r} {error}") from None
 
 
-def _session(text: str) -> str:
-    server, slash, session_id = text.partition("/")
-    if not ((server and session_id) or (not slash and set(text) & set("*?["))):
-        raise typer.BadParameter(f"{text!r} is no session; allowed: SERVER/ID, or a pattern such as 'local/*'")
-    return text
-
-
 def _reason(text: str) -> str:
-    from bridge.core.records.headers import Reason
-
-    if text not in get_args(Reason):
-        raise typer.BadParameter(f"{text!r} is no reason; allowed: {', '.join(get_args(Reason))}")
+    if text not in _REASONS:
+        raise typer.BadParameter(f"{text!r} is no reason; allowed: {', '.join(_REASONS)}")
     return text
 
 
 _Sessions = Annotated[
     list[str] | None,
-    typer.Option(metavar="SERVER/ID", parser=_session, help="Only this session, or a pattern: 'local/*'. Repeatable."),
+    typer.Option(
+        metavar="SERVER/ID",
+        parser=session_parser("SERVER/ID, or a pattern such as 'local/*'", lambda text: bool(set(text) & set("*?["))),
+        help="Only this session, or a pattern: 'local/*'. Repeatable.",
+    ),
 ]
 _Reason = Annotated[
     str | None,
     typer.Option(
         metavar="REASON",
         parser=_reason,
-        help="Only this one: invalid_json, schema, unknown_event, oversize or rejected.",
+        help=f"Only this one: {', '.join(_REASONS[:-1])} or {_REASONS[-1]}.",
     ),
-]
-_Type = Annotated[
-    str | None, typer.Option("--type", metavar="TYPE", help="Only this event type, or a pattern: 'tool_*'.")
 ]
 _Since = Annotated[
     int | None,
@@ -98,7 +92,7 @@ def list_(
     options: SettingsOptions,
     session: _Sessions = None,
     reason: _Reason = None,
-    type_: _Type = None,
+    type_: TypeOption = None,
     since: _Since = None,
     each: Annotated[
         bool, typer.Option("--each", help="One row for each dead letter, with its address and id.")
@@ -175,7 +169,7 @@ def replay(
     ] = None,
     session: _Sessions = None,
     reason: _Reason = None,
-    type_: _Type = None,
+    type_: TypeOption = None,
     since: _Since = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be sent, and send nothing.")] = False,
     as_json: JsonFlag = False,

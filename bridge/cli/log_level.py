@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption, accepts_settings
 from bridge.cli.output import print_all, print_json
-from bridge.cli.status import endpoints_of
+from bridge.cli.status import daemons_of
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
 
@@ -23,10 +23,7 @@ def log_level(
     duration: Annotated[
         str, typer.Option("--for", metavar="DURATION", help="Then the level of the settings is used again.")
     ] = "10m",
-    url: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
-    ] = None,
+    url: UrlOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Change the log level of running daemons for a limited time."""
@@ -36,8 +33,7 @@ def log_level(
 
     change = {"level": level.lower(), "for": duration} | ({} if logger is None else {"logger": logger})
     _check(change)
-    endpoints = endpoints_of(url, settings)
-    token = settings.http.token.get_secret_value() if settings.http.token else None
+    endpoints, token = daemons_of(url, settings)
     answers = [(each.url, *change_level(each, token, change)) for each in endpoints]
     if as_json:
         rows = [{"url": where, "ok": done, "detail": text} for where, _, text, done in answers]

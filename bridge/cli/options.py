@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from bridge.settings import Loaded
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+UrlOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
+]
+TypeOption = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Only this event type, or a pattern: 'tool_*'.")
+]
 
 
 def _option(metavar: str, help_text: str) -> Any:  # noqa: ANN401 - typer declares its options as Any
@@ -179,3 +186,15 @@ def _servers(texts: list[str]) -> Mapping[str, str]:
             raise typer.BadParameter(f"two servers are called {name!r}: name them, NAME=URL", param_hint="--server")
         servers[name] = url
     return servers
+
+
+def session_parser(allowed: str, alone: Callable[[str], bool] = lambda _: False) -> Callable[[str], str]:
+    """A parser of SERVER/ID; ``alone(text)``: a text without a slash is allowed too."""
+
+    def parse(text: str) -> str:
+        server, slash, session_id = text.partition("/")
+        if not ((server and session_id) if slash else alone(text)):
+            raise typer.BadParameter(f"{text!r} is no session; allowed: {allowed}")
+        return text
+
+    return parse

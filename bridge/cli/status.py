@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from bridge.cli.ending import exit_if_unread
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption, accepts_settings
 from bridge.cli.output import console, print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError
 
@@ -34,10 +34,7 @@ _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a daemon
 def status(
     *,
     options: SettingsOptions,
-    url: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
-    ] = None,
+    url: UrlOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Repeat every two seconds, with records per second, until Ctrl-C.")
     ] = False,
@@ -54,8 +51,7 @@ def status(
     settings = options.load().settings
     from bridge.admin.status.replicas import ask_all
 
-    endpoints = endpoints_of(url, settings)
-    token = settings.http.token.get_secret_value() if settings.http.token else None
+    endpoints, token = daemons_of(url, settings)
     if watch:
         _watch(endpoints, token, every=every)
         return
@@ -67,14 +63,16 @@ def status(
     raise typer.Exit(_code(replicas))
 
 
-def endpoints_of(urls: Sequence[str] | None, settings: Settings) -> list[Endpoint]:
-    """The endpoints of ``--url``, or that of the settings."""
+def daemons_of(urls: Sequence[str] | None, settings: Settings) -> tuple[list[Endpoint], str | None]:
+    """The endpoints of ``--url``, or that of the settings, and the token for them."""
     from bridge.admin.status.replicas import BadUrl, Endpoint
+    from bridge.settings.values import plain
 
     try:
-        return list(dict.fromkeys(Endpoint.of(url) for url in urls)) if urls else [_own(settings)]
+        found = list(dict.fromkeys(Endpoint.of(url) for url in urls)) if urls else [_own(settings)]
     except BadUrl as error:
         raise typer.BadParameter(str(error), param_hint="--url") from None
+    return found, plain(settings.http.token)
 
 
 def _own(settings: Settings) -> Endpoint:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption, accepts_settings
 from bridge.cli.output import print_all, print_json
-from bridge.cli.status import endpoints_of
+from bridge.cli.status import daemons_of
 from bridge.errors import EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
@@ -31,18 +31,14 @@ def support_bundle(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The archive; default: mix-bridge-support-TIME.tar.gz.")
     ] = None,
-    url: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="The HTTP endpoint of a daemon; default: that of the settings. Repeatable."),
-    ] = None,
+    url: UrlOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write versions, masked settings, status, metrics, recent log lines and thread stacks into one archive."""
     loaded = options.load()
     from bridge.admin.status.support import parts_of
 
-    endpoints = endpoints_of(url, loaded.settings)
-    token = loaded.settings.http.token.get_secret_value() if loaded.settings.http.token else None
+    endpoints, token = daemons_of(url, loaded.settings)
     file = output or Path(f"mix-bridge-support-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")
     files = _own_files(loaded)
     troubles, code = [], EXIT_OK

@@ -13,7 +13,7 @@ import typer
 
 from bridge.cli.demo import seconds_of
 from bridge.cli.ending import exit_if_unread
-from bridge.cli.options import SettingsOptions, accepts_settings, since_in_past
+from bridge.cli.options import SettingsOptions, TypeOption, accepts_settings, session_parser, since_in_past
 from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ class Format(Enum):
     RAW = "raw"
 
 
-def _pattern(text: str) -> str:
-    server, slash, session_id = text.partition("/")
-    if not server or (slash and not session_id):
-        raise typer.BadParameter(f"{text!r} is no session; allowed: SERVER/ID, ID, or a pattern such as 'local/*'")
-    return text
-
-
 @accepts_settings
 def tail(
     *,
@@ -53,14 +46,12 @@ def tail(
         list[str] | None,
         typer.Argument(
             metavar="SERVER/ID",
-            parser=_pattern,
+            parser=session_parser("SERVER/ID, ID, or a pattern such as 'local/*'", bool),
             help="Only these sessions, or patterns: 'local/*'. Default: all.",
             show_default=False,
         ),
     ] = None,
-    type_: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Only this event type, or a pattern: 'tool_*'.")
-    ] = None,
+    type_: TypeOption = None,
     topic: Annotated[Role, typer.Option(help="Which topics. Those of routes belong to the events.")] = Role.EVENTS,
     since: Annotated[
         int | None,

@@ -7,17 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, since_in_past
+from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, session_parser, since_in_past
 from bridge.cli.output import print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK
-
-
-def session_name(text: str) -> str:
-    """Check ``--session``: the key of a session's records."""
-    server, slash, session_id = text.partition("/")
-    if not (server and slash and session_id):
-        raise typer.BadParameter(f"{text!r} is not a session; allowed: SERVER/ID, as in the keys of records")
-    return text
 
 
 @accepts_settings
@@ -26,7 +18,11 @@ def verify(
     options: SettingsOptions,
     session: Annotated[
         list[str] | None,
-        typer.Option(metavar="SERVER/ID", parser=session_name, help="Check only this session. Repeatable."),
+        typer.Option(
+            metavar="SERVER/ID",
+            parser=session_parser("SERVER/ID, as in the keys of records"),
+            help="Check only this session. Repeatable.",
+        ),
     ] = None,
     since: Annotated[
         int | None,

@@ -9,6 +9,7 @@ from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
 from bridge.settings import Settings
 from bridge.settings.tls import ServerTls, server_context
+from bridge.settings.values import plain
 
 
 def server_tls(settings: Settings) -> ServerTls | None:
@@ -24,5 +25,5 @@ def http_endpoint(
     http = settings.http
     if http.port is None:
         return None
-    token = http.token.get_secret_value() if http.token else None
+    token = plain(http.token)
     return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context)

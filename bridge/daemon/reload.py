@@ -21,7 +21,7 @@ from bridge.settings.loading import Loaded
 from bridge.settings.reload import decide
 from bridge.settings.renewal import read_again
 from bridge.settings.tls import ServerTls, server_context
-from bridge.settings.values import secret_text
+from bridge.settings.values import plain, secret_text
 
 log = get_logger("bridge.reload")
 
@@ -198,7 +198,7 @@ def _of_http(parts: Parts, old: Loaded, new: Loaded) -> Iterator[Commit]:
     http, tls, tokens = new.settings.http, parts.tls, parts.tokens
     changed = _changed(("http",), old, new)
     if tokens is not None and changed & {"token", "token_file"}:
-        token = http.token.get_secret_value() if http.token else None
+        token = plain(http.token)
         yield lambda: tokens.replace(token)
     if tls is not None and http.cert_file is not None and changed & {"cert_file", "key_file"}:
         context = server_context(http.cert_file, http.key_file)

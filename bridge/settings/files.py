@@ -15,7 +15,7 @@ from bridge.settings.describe import annotation_of, base_type, is_secret
 from bridge.settings.model import HttpSettings, KafkaSettings, Settings
 from bridge.settings.server import ServerSettings
 from bridge.settings.tls import Names, client_context, server_context
-from bridge.settings.values import secret_text
+from bridge.settings.values import plain, secret_text
 
 Contents = Mapping[Path, bytes]
 """The contents of the files by the path of the setting that names each: secrets and private keys, never shown."""
@@ -130,7 +130,7 @@ def _server_context(name: str, server: ServerSettings) -> None:
 
 def _kafka_context(kafka: KafkaSettings) -> None:
     files = (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)
-    password = kafka.ssl_key_password.get_secret_value() if kafka.ssl_key_password else ""
+    password = plain(kafka.ssl_key_password) or ""
     if any(files):
         ca_file, cert_file, key_file = (str(file) if file else None for file in files)
         names = Names("kafka.ssl_ca_file", "kafka.ssl_cert_file", "kafka.ssl_key_file")

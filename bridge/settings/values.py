@@ -88,6 +88,11 @@ class NoneWord:
         return None if isinstance(plain, str) and plain.strip().lower() == "none" else value
 
 
+def plain(secret: SecretStr | None) -> str | None:
+    """The text of a secret; None if there is none, or an empty one."""
+    return secret.get_secret_value() if secret else None
+
+
 def as_text(value: object) -> str:
     """The text of a scalar: a number or boolean of TOML and JSON is written as a variable would give it."""
     if isinstance(value, SecretStr):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from bridge.core.transitions import follow
+
 
 class ShardState(Enum):
     """The state of a shard that the group has assigned to this process."""
@@ -87,13 +89,6 @@ TRANSITIONS: dict[tuple[ShardState, ShardSignal], ShardState] = {
 } | {(state, _SIGNAL.TAKEN_OVER): _STATE.GONE for state in _STATE if state is not _STATE.GONE}
 
 
-class ForbiddenSignal(RuntimeError):
-    """A shard received a signal that the table does not allow in its state: a bug."""
-
-
 def next_state(state: ShardState, signal: ShardSignal) -> ShardState:
-    """The state after ``signal``. Raises :class:`ForbiddenSignal` where the table has none."""
-    try:
-        return TRANSITIONS[state, signal]
-    except KeyError:
-        raise ForbiddenSignal(f"{signal.name} in {state.name}") from None
+    """The state after ``signal``. Raises ``ForbiddenTransition`` where the table has none."""
+    return follow(TRANSITIONS, state, signal)

@@ -23,6 +23,7 @@ from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.metrics.of_workers import OwnMetrics
 from bridge.observe.stacks import write_on_signal
+from bridge.settings.values import plain
 from bridge.workers.endpoint import application, own_status
 from bridge.workers.health_checks import Health, HealthChecks
 from bridge.workers.process import WorkerProcess
@@ -69,7 +70,7 @@ class Parent:
 
     def _make_endpoint(self, reloading: Reloading) -> HttpEndpoint | None:
         http, tls = self._settings.http, server_tls(self._settings)
-        token = http.token.get_secret_value() if http.token else None
+        token = plain(http.token)
         port = 0 if http.port is None else http.port
         endpoint = HttpEndpoint(
             http.host, port, token, _no_snapshot, self._levels, None if tls is None else tls.context

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from typer import BadParameter
 
-from bridge.cli.options import since_in_past
-from bridge.cli.verify import session_name
+from bridge.cli.options import session_parser, since_in_past
 
 NOW = 1_800_000_000_000
 
@@ -32,8 +31,14 @@ def test_another_text_or_a_time_that_is_not_past_is_a_wrong_use(text: str) -> No
 
 
 def test_a_session_is_named_as_in_the_keys_of_records() -> None:
-    """With its server."""
-    assert session_name("local/a/b") == "local/a/b"
-    for wrong in ("a", "/a", "a/"):
+    """With its server; a command may allow other texts without a slash."""
+    session, any_name = session_parser("SERVER/ID"), session_parser("SERVER/ID, ID", bool)
+    assert session("local/a/b") == any_name("local/a/b") == "local/a/b"
+    assert any_name("a") == "a"
+    for parse, wrong in ((session, "a"), (session, ""), (any_name, "")):
         with pytest.raises(BadParameter):
-            session_name(wrong)
+            parse(wrong)
+    for wrong in ("/a", "a/"):
+        for parse in (session, any_name):
+            with pytest.raises(BadParameter):
+                parse(wrong)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.core.stream.states import AWAITING, REQUESTED, TRANSITIONS, ForbiddenTransition, Signal, State, next_state
+from bridge.core.stream.states import AWAITING, REQUESTED, TRANSITIONS, Signal, State, next_state
+from bridge.core.transitions import ForbiddenTransition
 
 
 @pytest.mark.parametrize("state", State)

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from bridge.daemon.session_states import FINAL, TRANSITIONS, ForbiddenTransition, Signal, State, next_state
+from bridge.core.transitions import ForbiddenTransition
+from bridge.daemon.session_states import FINAL, TRANSITIONS, Signal, State, next_state
 
 
 @pytest.mark.parametrize(("state", "signal"), list(itertools.product(State, Signal)))

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from bridge.sharding.states import TRANSITIONS, ForbiddenSignal, ShardSignal, ShardState, next_state
+from bridge.core.transitions import ForbiddenTransition
+from bridge.sharding.states import TRANSITIONS, ShardSignal, ShardState, next_state
 
 
 @pytest.mark.parametrize(("state", "signal"), list(itertools.product(ShardState, ShardSignal)))
@@ -17,7 +18,7 @@ def test_every_signal_in_every_state_is_in_the_table_or_forbidden(state: ShardSt
         assert next_state(state, signal) is TRANSITIONS[state, signal]
         assert signal is not ShardSignal.TAKEN_OVER or next_state(state, signal) is ShardState.GONE
     else:
-        with pytest.raises(ForbiddenSignal):
+        with pytest.raises(ForbiddenTransition):
             next_state(state, signal)
 
 

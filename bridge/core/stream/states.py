@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from bridge.core.transitions import follow
+
 
 class State(Enum):
     """The task of a connection."""
@@ -70,13 +72,6 @@ TRANSITIONS: dict[tuple[State, Signal], State] = (
 """A connection that never opened leaves its announced loss to the next one, so ANNOUNCED survives LEFT."""
 
 
-class ForbiddenTransition(RuntimeError):
-    """A signal that the table does not allow in a state: a bug."""
-
-
 def next_state(state: State, signal: Signal) -> State:
-    """The state after ``signal``; raises :class:`ForbiddenTransition` if the table has none."""
-    try:
-        return TRANSITIONS[state, signal]
-    except KeyError:
-        raise ForbiddenTransition(f"{signal.name} in {state.name}") from None
+    """The state after ``signal``. Raises ``ForbiddenTransition`` where the table has none."""
+    return follow(TRANSITIONS, state, signal)
