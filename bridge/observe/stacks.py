@@ -37,7 +37,8 @@ def write_on_signal(then: Callable[[], None] = lambda: None) -> None:
             if signal.SIGUSR1 in numbers:
                 _write(descriptor, all_stacks().encode(errors="backslashreplace"))
 
-    threading.Thread(target=write, name="stacks", daemon=True).start()
+    with suppress(RuntimeError):  # the system allows no thread at all: the daemon refuses to start for that
+        threading.Thread(target=write, name="stacks", daemon=True).start()
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     signal.signal(signal.SIGUSR1, lambda *_: then())
 

@@ -64,7 +64,7 @@ def test_an_id_that_is_refused_at_once_is_dropped_if_requests_without_it_wait_fo
             peer.send(answer(400)) if sent == b"3" else feed(peer) if sent == b"0" else peer.hold()
 
         mix.streams = {"a": script}
-        with running_worker(source(mix.url, read_timeout="50ms", gone_after=0), Position(1, 3, "3")) as (_, publisher):
+        with running_worker(source(mix.url, read_timeout="250ms", gone_after=0), Position(1, 3, "3")) as (_, publisher):
             wait_until(lambda: publisher.position == Position(2, 3, "3"))
         assert mix.ids_of("a")[:8] == [*["3", None] * 3, "3", "0"]
         assert publisher.announced[0] == "unresumable"
