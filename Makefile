@@ -33,8 +33,9 @@ help: ## list the targets
 demo: $(VENV)/.runtime ## everything on this machine, nothing to install: make demo ARGS="--for 10s"
 	@$(BIN)/mix-bridge demo $(ARGS)
 
+# Without byte code each of the processes would rewrite the assertions of all test modules: 6 s of processor time each.
 test: $(VENV)/.development kafka ## all tests, on a real Kafka: make test ARGS="-k reconnection"
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.development ## lint, formatting, types, import contracts
 	$(BIN)/ruff check
