@@ -11,6 +11,10 @@ from enum import Enum, auto
 from typing import Final
 
 _SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+_SIZES: Final = {spelling % size: size for spelling in (b"%x", b"%X") for size in range(1, 4096)}
+"""The size lines of small chunks, without extensions."""
+_FEW: Final = 3
+"""Chunks that are decoded one by one."""
 _LONGEST_SIZE_LINE: Final = 4096
 """Bytes. Extensions may have any length but are not used; without a limit a server could fill the memory."""
 
@@ -38,7 +42,7 @@ class ChunkDecoder:
         """The payload in these bytes. Must not be called once the framing is not open."""
         coded = self._rest + received if self._rest else received
         parts: list[bytes] = []
-        at = self._rest_of_chunk(coded, parts) if self._left >= 0 else 0
+        at = self._rest_of_chunk(coded, parts) if self._left >= 0 else _small_chunks(coded, parts)
         while self._left < 0 and (size_line := _SIZE_LINE.match(coded, at)):
             begin = size_line.end()
             size = int(size_line[1], 16)
@@ -76,3 +80,17 @@ class ChunkDecoder:
             is_valid = b"\n" not in self._rest and len(self._rest) <= _LONGEST_SIZE_LINE
         if not is_valid:
             self.framing = Framing.BROKEN
+
+
+def _small_chunks(coded: bytes, parts: list[bytes]) -> int:
+    """Add the payloads if the bytes begin with small, complete chunks without CRLF in them; returns where these end.
+
+    All at once: a search and a slice for each chunk take twice as long.
+    """
+    lines = coded.split(b"\r\n")
+    count = (len(lines) - 1) // 2
+    payloads = lines[1 : 2 * count : 2]
+    if count < _FEW or list(map(_SIZES.get, lines[: 2 * count : 2])) != list(map(len, payloads)):
+        return 0
+    parts += payloads
+    return len(coded) - len(b"\r\n".join(lines[2 * count :]))

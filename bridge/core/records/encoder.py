@@ -29,6 +29,8 @@ _REMEMBERED_NAMES = 256  # Mix has 16; a server with a new name for each event m
 _REMEMBERED_LENGTH = 256
 _SKIPPED_OVERHEAD = 256
 """Bytes added to the text of a skipped event."""
+_EMPTY_TEXT = getsizeof("")
+"""`getsizeof` takes twice as long as to add the length of an ASCII text to this."""
 _SHORT = 64
 """Characters up to which an id and a name are part of the overhead."""
 
@@ -116,22 +118,23 @@ class Encoder:
         for event in events:
             name, data, own_id, _, at_ms, oversize = event
             length += 1
-            size += getsizeof(data)
+            size += _EMPTY_TEXT + len(data) if data.isascii() else getsizeof(data)
             is_short = own_id is None or len(own_id) <= _SHORT
             if own_id is not None:
                 last_event_id = own_id if is_short or len(own_id) <= LONGEST_ID else UNSENDABLE_ID
             if not is_short:
                 size += getsizeof(own_id)
-            kind = kinds.get(name) or self._learn(name)
+            # Unpacked at once: each attribute of a NamedTuple costs as much.
+            check, _, topic, names, safe_bytes, name_bytes = kind = kinds.get(name) or self._learn(name)
             record: Record | None = None
-            if kind.check is not None:
-                violation = kind.check(data)
-                if violation is None and oversize is None and is_short and not kind.name_bytes:
+            if check is not None:
+                violation = check(data)
+                if violation is None and oversize is None and is_short and not name_bytes:
                     if at_ms != received_ms:  # all events of a read have the same
                         received_ms, time = at_ms, rfc3339(at_ms)
-                    value, headers = write(kind.names, event, epoch_digits, sequence + 1, time, True)  # noqa: FBT003
-                    record = _record(Record, (kind.topic, key, value, headers, at_ms, None))
-                    if len(value) > kind.safe_bytes:
+                    value, headers = write(names, event, epoch_digits, sequence + 1, time, True)  # noqa: FBT003
+                    record = _record(Record, (topic, key, value, headers, at_ms, None))
+                    if len(value) > safe_bytes:
                         record = self._checked(record, event, epoch, sequence + 1)
                 else:
                     record = self._encode_unusual(event, kind, violation, epoch, sequence + 1)
@@ -141,7 +144,7 @@ class Encoder:
                 continue
             sequence += 1
             records.append(record)
-            size += len(record[2]) + RECORD_OVERHEAD + kind.name_bytes
+            size += len(record[2]) + RECORD_OVERHEAD + name_bytes
             if record[5] is not None:
                 dead_letters.append(record[5])
             if size >= most_bytes:

@@ -30,6 +30,7 @@ class Described:
 SCHEMA_ID_HEADER = "__value_schema_id"
 """The header in which Confluent's serializers put the id of a value's schema."""
 NOT_DESCRIBED = Described()
+_TWELVE_DIGITS = 10**12
 
 
 class Names:
@@ -71,12 +72,14 @@ def structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     extension: str = "",
 ) -> tuple[bytes, Headers]:
     """The JSON envelope. JSON data is embedded unchanged: parsing and encoding it would alter it."""
-    number = f"{epoch}:{sequence:012}"  # `sequence_text`: a call for each event would cost 0.1 us
-    own_id = "" if event.id is None else f',"sseid":{json_string(event.id)}'
-    start, data = (names.json_start, event.data) if is_json else (names.text_start, json_string(event.data))
-    end = f'"epoch":"{epoch}"{own_id}{extension},"data":{data}}}'
-    envelope = f'{start}{number}","time":"{time}","sequence":"{number}",{end}'
-    return envelope.encode(), STRUCTURED_HEADERS
+    _, data, own_id, _, _, _ = event  # each attribute of a NamedTuple costs as much
+    # `sequence_text`, without a call for each event, and without a format, which costs 0.07 us more.
+    number = f"{epoch}:{str(_TWELVE_DIGITS + sequence)[1:]}"
+    sse_id = "" if own_id is None else f',"sseid":{json_string(own_id)}'
+    start, data = (names.json_start, data) if is_json else (names.text_start, json_string(data))
+    return (
+        f'{start}{number}","time":"{time}","sequence":"{number}","epoch":"{epoch}"{sse_id}{extension},"data":{data}}}'
+    ).encode(), STRUCTURED_HEADERS
 
 
 def binary(  # noqa: PLR0913, PLR0917 - a Writer, called by position
