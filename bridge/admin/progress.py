@@ -1,8 +1,9 @@
-"""Reads topics with a bar on a terminal: it may take minutes."""
+"""Shows on a terminal that a command works: a bar while it reads topics, a line while it waits for answers."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,27 @@ def bars(after: float = _AFTER, now: Callable[[], float] = monotonic) -> Iterato
     finally:
         if shown.live.is_started:
             shown.stop()
+
+
+@contextmanager
+def waiting(what: str, after: float = _AFTER) -> Iterator[None]:
+    """A moving line on stderr, if it is a terminal, after so many seconds; for what has no measure of its progress."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.status import Status  # noqa: PLC0415
+
+    status = Status(f"waiting for {what}", console=Console(file=sys.stderr), spinner="line")
+    timer = threading.Timer(after, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # it may be about to start the line
+        status.stop()
 
 
 def read_all(config: Mapping[str, Any], ranges: Sequence[OffsetRange], what: str) -> Iterator[list[StoredRecord]]:

@@ -49,13 +49,15 @@ def check(
     probed = None if probe is None else _session(probe, loaded)
     from bridge.admin.check.line import passed
     from bridge.admin.check.parts import is_wanted
+    from bridge.admin.progress import waiting
     from bridge.cli.logs import secrets_of, start_command_logging
     from bridge.observe.logs import Redaction
 
     start_command_logging(loaded.settings)
-    lines = [line for line in _lines(loaded, parts, offline=offline) if is_wanted(line, parts)]
-    if probed is not None:
-        lines.append(_probe(probed, loaded))
+    with waiting("answers"):
+        lines = [line for line in _lines(loaded, parts, offline=offline) if is_wanted(line, parts)]
+        if probed is not None:
+            lines.append(_probe(probed, loaded))
     ok = passed(lines, strict=strict)
     masked = Redaction(secrets_of(loaded.settings))(None, "", _document(lines, ok=ok))
     if as_json:

@@ -99,10 +99,12 @@ def _print_acls(options: SettingsOptions, principal: str | None, *, as_json: boo
 
 def _print(options: SettingsOptions, act: Callable[[Settings, TopicAdmin], Sequence[Row]], *, as_json: bool) -> None:
     access = options.open_kafka("mix-bridge-topics")
+    from bridge.admin.progress import waiting
     from bridge.admin.topics.plan import is_ok
     from bridge.kafka.topic_admin import TopicAdmin
 
-    rows = act(access.settings, TopicAdmin(access.config, _TIMEOUT))
+    with waiting("Kafka"):
+        rows = act(access.settings, TopicAdmin(access.config, _TIMEOUT))
     if as_json:
         print_json({"ok": is_ok(rows), "topics": [asdict(row) for row in rows]})
     else:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.process import environment
+from tests.support.process import MIX_BRIDGE, environment
 from tests.support.waiting import TIMEOUT
 
 FORBIDDEN = 99
@@ -50,6 +53,23 @@ def settings(listener: socket.socket) -> dict[str, object]:
         "servers.local.url": f"http://127.0.0.1:{port}",
         "http.port": port,  # in use: a look at it would fail
     }
+
+
+def test_a_terminal_shows_that_the_command_waits(settings: dict[str, object], listener: socket.socket) -> None:
+    """After two seconds without the answers; the listener accepts connections and says nothing."""
+    ours, theirs = pty.openpty()
+    arguments = [*MIX_BRIDGE, "check", "--only", "servers"]
+    variables = environment(settings) | {"TERM": "xterm"}
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        with os.fdopen(theirs, "wb") as screen:
+            command = subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE, stderr=screen)
+        seen = b""
+        with command, suppress(OSError):  # the end of the terminal
+            while b"waiting for answers" not in seen:
+                seen += terminal.read(4096)
+            listener.close()
+    assert b"waiting for answers" in seen
+    assert command.returncode == 1
 
 
 def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:

@@ -32,6 +32,8 @@ class Output(Protocol):
 
     may_skip: bool
     """Whether records may be left out when they come faster than they can be printed."""
+    is_terminal: bool
+    """Whether it writes to a terminal: there, lines and a bar would overwrite each other."""
 
     def write(self, found: Sequence[Selected], now: float) -> int:
         """Print these records, and what has waited long enough. Returns how many events were not shown."""
@@ -48,8 +50,8 @@ class TextOutput:
     def __init__(self, out: TextIO, *, colours: bool, is_live: bool) -> None:
         """``is_live``: show only the newest lines of a burst."""
         self._out = out
-        self._is_terminal = out.isatty()
-        self._most_lines = _MOST_LINES if is_live and self._is_terminal else None
+        self.is_terminal = out.isatty()
+        self._most_lines = _MOST_LINES if is_live and self.is_terminal else None
         self._printer = LinePrinter(out, colours=colours, plain_width=0)
         self._lines = LineBuilder(_JOIN_WAIT)
 
@@ -66,7 +68,7 @@ class TextOutput:
         self._show(list(self._lines.rest()))
 
     def _show(self, lines: Sequence[Line]) -> None:
-        if self._is_terminal:
+        if self.is_terminal:
             self._printer.show(lines, times=True)
             if self._printer.is_gone:
                 raise BrokenPipeError
@@ -84,6 +86,7 @@ class JsonOutput:
         if isinstance(out, TextIOWrapper):
             out.reconfigure(encoding="utf-8")  # RFC 8259, section 8.1, in any locale
         self._out = out
+        self.is_terminal = out.isatty()
 
     def write(self, found: Sequence[Selected], now: float) -> int:  # noqa: ARG002 - it waits for nothing
         """Print a line for each record."""
@@ -103,11 +106,12 @@ class RawOutput:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self.is_terminal = out.isatty()
 
     def write(self, found: Sequence[Selected], now: float) -> int:  # noqa: ARG002 - it waits for nothing
         """Print the value of each record."""
         values = [each.record.value or b"" for each in found]
-        if self._out.isatty():
+        if self.is_terminal:
             self._out.writelines(f"{visible_bytes(value)}\n" for value in values)
         else:
             self._out.buffer.write(b"".join(value + b"\n" for value in values))

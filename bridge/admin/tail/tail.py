@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.admin.kafka_access import KafkaAccess
+from bridge.admin.progress import read_all
 from bridge.admin.tail.output import Output, Selected
 from bridge.admin.tail.selection import TailFilter
 from bridge.admin.text import counted
@@ -117,7 +118,8 @@ class Tail:
         if self._request.last is not None:
             yield self._newest(ranges, self._request.last)
         elif self._request.since_ms is not None or not self._request.follow:
-            for batch in read(self._access.config, ranges):
+            config = self._access.config
+            for batch in read(config, ranges) if self._output.is_terminal else read_all(config, ranges, "records"):
                 yield self._select(batch)
 
     def _newest(self, ranges: Sequence[OffsetRange], count: int) -> list[Selected]:
@@ -127,7 +129,7 @@ class Tail:
             starts = [replace(each, start=max(each.start, each.end - window)) for each in ranges]
             newest: dict[tuple[str, int], deque[Selected]] = defaultdict(lambda: deque(maxlen=count))
             self.foreign, self._rule, self.repeats = 0, Rule(), 0
-            for batch in read(self._access.config, starts):
+            for batch in read_all(self._access.config, starts, "records"):
                 for each in self._select(batch):
                     newest[each.record.topic, each.record.partition].append(each)
             if sum(map(len, newest.values())) >= count or starts == list(ranges):
