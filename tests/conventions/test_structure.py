@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from tests.support.repository import PYTHON_FILES, REPOSITORY
@@ -21,6 +22,7 @@ LARGE_CLASSES = {
 """Classes of delivery that had more public methods when the limit came: they may only become smaller."""
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules and names that a file imports."""
     found: set[str] = set()

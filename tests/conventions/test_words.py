@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.support.repository import PYTHON_FILES, REPOSITORY, TEXT_FILES
@@ -16,6 +17,7 @@ PHRASES = re.compile(rf"\b(?:{'|'.join(WORDS['phrases'])})\b".replace(" ", r"\s+
 ALLOWED = ("tests/golden/",)
 """Beginnings of paths: the names of golden cases are keys of the expected files."""
 CHECKED = [path for path in PYTHON_FILES if not str(path).startswith(ALLOWED)]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def names(tree: ast.Module) -> Iterator[str]:
@@ -36,12 +38,17 @@ def words_of(name: str) -> set[str]:
     return words | {word.removesuffix("s") for word in words}
 
 
-def private_names(path: Path) -> set[str]:
-    """The names in a file that the word list forbids, including the file's own."""
+@cache
+def faults(path: Path) -> tuple[set[str], list[str]]:
+    """The names in a file that the word list forbids, including the file's own, and its docstrings that only refer."""
     tree = ast.parse((REPOSITORY / path).read_text())
     types = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     whole = {name for name in [*types, path.stem] if name.strip("_").lower() in WHOLE_NAMES}
-    return whole | {name for name in [*names(tree), path.stem] if words_of(name) & NAME_PARTS}
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
+    return (
+        whole | {name for name in [*names(tree), path.stem] if words_of(name) & NAME_PARTS},
+        [text for text in docstrings if re.fullmatch(r"See \S+( in \S+)?", text)],
+    )
 
 
 def private_phrases(path: Path) -> list[str]:
@@ -52,7 +59,7 @@ def private_phrases(path: Path) -> list[str]:
 
 def test_names_are_plain() -> None:
     """Names of modules, classes, functions, variables and parameters."""
-    assert {str(path): found for path in CHECKED if (found := private_names(path))} == {}
+    assert {str(path): found for path in CHECKED if (found := faults(path)[0])} == {}
 
 
 def test_prose_is_plain() -> None:
@@ -63,8 +70,4 @@ def test_prose_is_plain() -> None:
 
 def test_docstrings_describe() -> None:
     """A docstring that only refers to another place describes nothing."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for path in CHECKED:
-        nodes = ast.walk(ast.parse((REPOSITORY / path).read_text()))
-        docstrings = [ast.get_docstring(node) or "" for node in nodes if isinstance(node, documented)]
-        assert [text for text in docstrings if re.fullmatch(r"See \S+( in \S+)?", text)] == [], path
+    assert {str(path): found for path in CHECKED if (found := faults(path)[1])} == {}

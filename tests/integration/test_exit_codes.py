@@ -15,15 +15,13 @@ from tests.support.process import EXECUTED, Bridge
 from tests.support.scene import (
     accepted,
     last_checkpoint,
-    session,
     settings,
     started,
-    texts,
     wait_acknowledged,
     wait_logged,
 )
 from tests.support.scripted_mix import Feed, scripted_mix
-from tests.support.waiting import let_pass, wait_until
+from tests.support.waiting import let_pass
 
 NOWHERE = "127.0.0.1:9"
 NO_LIMIT = {"delivery.drain_timeout": "1h"}
@@ -130,51 +128,6 @@ def test_a_graceful_shutdown_delivers_what_was_read(
     got = accepted(kafka, namespace, "a")
     assert [one.sequence for one in got] == list(range(1, last["sequence"] + 1))
     assert last["last_event_id"] == str(last["sequence"])
-
-
-def test_a_shutdown_that_cannot_deliver_is_75_and_loses_nothing(
-    pausable_broker: Broker, namespace: str, tmp_path: Path
-) -> None:
-    """Kafka paused: 75 after ``drain_timeout``, and the reason; after the next start nothing is missing."""
-    broker = pausable_broker
-    with scripted_mix() as mix:
-        feed = Feed(5)
-        mix.serve({"a": feed})
-        chosen = settings(broker.bootstrap, namespace, mix.url, {"delivery.drain_timeout": "1500ms"})
-        with started(tmp_path, chosen) as bridge:
-            wait_acknowledged(bridge, "a", 5)
-            broker.pause()
-            feed.add(5)
-            wait_until(lambda: session(bridge, "a")["sequence"] == 10, 10, "ten read")
-            bridge.send(signal.SIGTERM)
-            code, took = timed(bridge)
-            assert code == 75
-            assert took > 1.4
-            assert "delivery.drain_timeout" in bridge.log_text().splitlines()[-1]
-            broker.resume()
-            bridge.start("--set", "delivery.drain_timeout=30s")  # this shutdown has enough time
-            wait_acknowledged(bridge, "a", 10)
-            assert bridge.terminate() == 0
-        assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 11)]
-
-
-def test_a_second_signal_ends_the_process_at_once_with_75(
-    pausable_broker: Broker, namespace: str, tmp_path: Path
-) -> None:
-    """Before ``drain_timeout`` (25 s), while the shutdown waits for a paused Kafka."""
-    broker = pausable_broker
-    with scripted_mix() as mix:
-        feed = Feed(5)
-        mix.serve({"a": feed})
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, NO_LIMIT)) as bridge:
-            wait_acknowledged(bridge, "a", 5)
-            broker.pause()
-            feed.add(5)
-            wait_until(lambda: session(bridge, "a")["sequence"] == 10, 10, "ten read")
-            bridge.send(signal.SIGTERM)
-            wait_logged(bridge, "stop requested")
-            bridge.send(signal.SIGTERM)
-            assert bridge.wait() == 75
 
 
 def test_a_port_in_use_is_78(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,47 @@ def test_a_reader_that_waited_long_for_memory_reconnects(
         assert len(records) == 260, "the replay was published again"
         announced = lifecycle(broker.bootstrap, namespace, "a")
     assert [(one.kind, one.reason) for one in announced] == [("attached", "new_session"), ("resumed", "replay_proved")]
+
+
+def stop_with_events_in_memory(broker: Broker, bridge: Bridge, feed: Feed) -> None:
+    """Pause Kafka after five events, let the bridge read five more, and ask it to stop."""
+    wait_acknowledged(bridge, "a", 5)
+    broker.pause()
+    feed.add(5)
+    wait_until(lambda: session(bridge, "a")["sequence"] == 10, 10, "ten read")
+    bridge.send(signal.SIGTERM)
+
+
+def test_a_shutdown_that_cannot_deliver_is_75_and_loses_nothing(
+    pausable_broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    """75 after ``drain_timeout``, and the reason; after the next start nothing is missing."""
+    broker, feed = pausable_broker, Feed(5)
+    with scripted_mix() as mix:
+        mix.serve({"a": feed})
+        chosen = settings(broker.bootstrap, namespace, mix.url, {"delivery.drain_timeout": "1500ms"})
+        with started(tmp_path, chosen) as bridge:
+            stop_with_events_in_memory(broker, bridge, feed)
+            asked_at = monotonic()
+            assert bridge.wait() == 75
+            assert monotonic() - asked_at > 1.4
+            assert "delivery.drain_timeout" in bridge.log_text().splitlines()[-1]
+            broker.resume()
+            bridge.start("--set", "delivery.drain_timeout=30s")  # this shutdown has enough time
+            wait_acknowledged(bridge, "a", 10)
+            assert bridge.terminate() == 0
+        assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 11)]
+
+
+def test_a_second_signal_ends_the_process_at_once_with_75(
+    pausable_broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    """Long before ``drain_timeout``."""
+    feed, more = Feed(5), {"delivery.drain_timeout": "1h"}
+    with scripted_mix() as mix:
+        mix.serve({"a": feed})
+        with started(tmp_path, settings(pausable_broker.bootstrap, namespace, mix.url, more)) as bridge:
+            stop_with_events_in_memory(pausable_broker, bridge, feed)
+            wait_logged(bridge, "stop requested")
+            bridge.send(signal.SIGTERM)
+            assert bridge.wait() == 75
