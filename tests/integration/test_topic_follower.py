@@ -1,27 +1,33 @@
-"""Following topics: records that Kafka removed, and records that it does not hand out yet."""
+"""Following topics: records that Kafka removed, of aborted transactions, or that it does not hand out yet."""
 
 from __future__ import annotations
 
 import io
+from contextlib import closing
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.tail.output import JsonOutput
 from bridge.admin.tail.selection import TailFilter
 from bridge.admin.tail.tail import ConnectionCheck, Tail, TailRequest
+from bridge.consumer import CONFIG, Events
 from bridge.kafka.follower import TopicFollower
 from bridge.settings import load
+from tests.consumer import records
 from tests.support.broker import quiet_admin
 from tests.support.topics import create_topic
 from tests.support.waiting import TIMEOUT, wait_until
 
+LAST = 7
+"""The number of the last event."""
+
 
 @pytest.fixture
 def topic(kafka: str, namespace: str) -> str:
-    """A topic with one partition."""
-    create_topic(kafka, namespace, 1)
+    """A topic with one partition; some records of these tests are old."""
+    create_topic(kafka, namespace, 1, {"retention.ms": "-1"})
     return namespace
 
 
@@ -32,9 +38,15 @@ def send(producer: Producer, topic: str, *values: str) -> None:
     assert producer.flush(TIMEOUT) == 0
 
 
+def remove_before(kafka: str, topic: str, offset: int) -> None:
+    """Remove records like retention."""
+    place = TopicPartition(topic, 0, offset)
+    admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
+    admin.delete_records([place])[place].result(TIMEOUT)
+
+
 def test_records_that_were_removed_before_they_were_read_are_counted(kafka: str, topic: str) -> None:
     """It continues with the oldest record that is left."""
-    admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
     notes: list[str] = []
     is_begun = False
 
@@ -44,8 +56,7 @@ def test_records_that_were_removed_before_they_were_read_are_counted(kafka: str,
         if not is_begun:
             is_begun = True
             send(Producer({"bootstrap.servers": kafka}), topic, *"abcde")
-            place = TopicPartition(topic, 0, 3)
-            admin.delete_records([place])[place].result(TIMEOUT)
+            remove_before(kafka, topic, 3)
         return run.foreign > 0
 
     request = TailRequest(topics=[topic], selection=TailFilter(), seconds=60.0)
@@ -53,6 +64,36 @@ def test_records_that_were_removed_before_they_were_read_are_counted(kafka: str,
     run = Tail(access, request, JsonOutput(io.StringIO()), notes.append, is_gone)
     run.run()
     assert (run.foreign, notes[0]) == (2, "Kafka removed 3 records before they were read")
+
+
+def test_the_library_passes_over_removed_and_aborted_records(kafka: str, topic: str) -> None:
+    """Or it raises, for a program that must not miss an event in silence."""
+    made = [records.record(number) for number in range(1, LAST + 1)]
+    records.send(kafka, topic, *made[:5])
+    aborting = Producer({"bootstrap.servers": kafka, "transactional.id": topic, "log_level": 2})
+    aborting.init_transactions(TIMEOUT)
+    aborting.begin_transaction()
+    aborting.produce(topic, made[5].value, made[5].key, headers=dict(made[5].headers))
+    assert aborting.flush(TIMEOUT) == 0
+    aborting.abort_transaction(TIMEOUT)
+    records.send(kafka, topic, made[-1])
+    remove_before(kafka, topic, 3)
+    assert consumed(kafka, topic) == [4, 5, LAST]
+    with pytest.raises(KafkaException, match="Offset out of range"):
+        consumed(kafka, topic, **{"auto.offset.reset": "error"})
+
+
+def consumed(kafka: str, topic: str, **more: str) -> list[int]:
+    """The numbers of what the library yields from the second record on, up to the last one."""
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": topic, **CONFIG, **more})
+    consumer.assign([TopicPartition(topic, 0, 1)])
+    found: list[int] = []
+    with closing(consumer):
+        for event in Events(consumer, idle_timeout=TIMEOUT, commit_interval=None):
+            found.append(event.number)
+            if event.number == LAST:
+                break
+    return found
 
 
 def test_an_open_transaction_is_named_while_it_hides_records(kafka: str, topic: str) -> None:
