@@ -261,12 +261,12 @@ class Daemon:
         )
         if pipeline is None:
             return starting
-        delivery, answered_at = pipeline.delivery, pipeline.delivery.last_answer
+        delivery, answered_at = pipeline.delivery, pipeline.delivery.answers.last
         waiting = delivery.waiting
         return replace(
             starting,
-            buffer_bytes=delivery.budget.held,
-            checkpoints_written=delivery.checkpoints_written,
+            buffer_bytes=delivery.sessions.budget.held,
+            checkpoints_written=delivery.sessions.checkpoints_written,
             kafka_last_answer_age=None if answered_at is None else now - answered_at,
             waits_for=waiting.seconds,
             is_throttled=waiting.is_throttled,
@@ -277,7 +277,7 @@ class Daemon:
             servers=pipeline.supervisor.servers(),
             topics=pipeline.topics.snapshot(),
             replica=pipeline.coordinator.snapshot(),
-            last_checkpoint_ms=delivery.last_checkpoint_ms,
+            last_checkpoint_ms=delivery.answers.last_checkpoint_ms,
             durations=pipeline.measurements.durations.snapshot(),
             kafka_clients=pipeline.measurements.producers.snapshot(),
         )

@@ -85,7 +85,7 @@ class Pipeline:
         self._is_kafka_silent = False
 
     def start(self) -> None:
-        self.delivery.last_answer = monotonic()
+        self.delivery.answers.note()
         self.delivery.start()
         self.supervisor.start()
         self.topics.start()
@@ -102,7 +102,7 @@ class Pipeline:
     def _check_kafka(self) -> None:
         """Ask Kafka for the checkpoints topic if its last answer is old; log a change between silent and answering."""
         if self._silence() > _PROBE_AFTER:
-            self.delivery.kafka_answers(_PROBE_TIMEOUT)
+            self.delivery.answers.ask(_PROBE_TIMEOUT)
         silence = self._silence()
         if (silence > KAFKA_LIMIT) == self._is_kafka_silent:
             return
@@ -115,7 +115,8 @@ class Pipeline:
             log.info("Kafka answers again")
 
     def _silence(self) -> float:
-        return 0.0 if self.delivery.last_answer is None else monotonic() - self.delivery.last_answer
+        last = self.delivery.answers.last
+        return 0.0 if last is None else monotonic() - last
 
     @property
     def is_urgent(self) -> bool:
@@ -204,7 +205,7 @@ def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline
     reclaim: Reclaim,
     heartbeat: Callable[[], None],
     measurements: Measurements,
-) -> Delivery:
+) -> AtLeastOnce | ExactlyOnce:
     """``limits``: of the topics; its ``sizes`` follow them."""
     topics, delivery, sizes = settings.topics, settings.delivery, limits.sizes
     own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle, limits.counts)

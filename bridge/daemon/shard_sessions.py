@@ -15,7 +15,7 @@ from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.session_states import State
 from bridge.daemon.session_worker import SessionWorker
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Delivery
+from bridge.delivery.protocol import ShardDelivery
 
 
 class ShardSessions:
@@ -25,7 +25,7 @@ class ShardSessions:
     """
 
     def __init__(
-        self, shard_count: int, delivery: Delivery, running: RunningSessions, checkpoints: RestoredCheckpoints
+        self, shard_count: int, delivery: ShardDelivery, running: RunningSessions, checkpoints: RestoredCheckpoints
     ) -> None:
         self.cool_downs = CoolDowns()
         self.checkpoints = checkpoints
@@ -71,7 +71,7 @@ class ShardSessions:
         A reader that hangs in a name lookup publishes nothing more: the others must not wait for it for ever.
         """
         is_reading = readers and any(each.worker.is_alive for each in self.running.in_shard(shard))
-        return self._delivery.is_settled(shard) and not is_reading
+        return self._delivery.sessions.is_settled(shard) and not is_reading
 
     def forget(self, shard: int) -> None:
         """Forget the shard, and what its sessions have in memory: their publishers accept nothing any more."""
@@ -98,7 +98,7 @@ class ShardSessions:
             self._suspended.discard(key)
             running = self.running.get(key)
             if running is not None:
-                self._delivery.close(key)
+                self._delivery.sessions.close(key)
                 self._abandon(running)
             self.checkpoints.put(shard, key, restored.get(key))
             self.cool_downs.cancel([key])
@@ -148,7 +148,7 @@ class ShardSessions:
 
     def _remove(self, session: RunningSession) -> None:
         key, shard = session.key, session.lease.shard
-        checkpoint = self._delivery.close(key)
+        checkpoint = self._delivery.sessions.close(key)
         if checkpoint is not None and shard in self._leases:
             self.checkpoints.put(shard, key, Restored(checkpoint, is_stale=False))
         if session.worker.state is not State.STOPPED:  # one that gave its place to another may come back at once

@@ -22,7 +22,7 @@ from bridge.daemon.shard_sessions import ShardSessions
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Delivery
+from bridge.delivery.protocol import ShardDelivery
 
 _LONGEST_TICK = 1.5
 """Seconds between two ticks at most while the process has enough processor time."""
@@ -42,7 +42,7 @@ class Supervisor:
         self,
         sources: Mapping[str, Source],
         shard_count: int,
-        delivery: Delivery,
+        delivery: ShardDelivery,
         stall_detector: StallDetector,
         changed: Callable[[], None],
         capacity: Capacity,

@@ -15,18 +15,18 @@ from math import inf
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import Backoff, monotonic, unix_ms
+from bridge.clock import Backoff, monotonic
 from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
-from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_schedule import CheckpointSchedule
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
+from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
 from bridge.delivery.producers import Place, Producers
 from bridge.delivery.progress import Waiting
 from bridge.delivery.publisher import SessionPublisher
@@ -38,8 +38,6 @@ log = get_logger("bridge.delivery")
 
 _POLL = 0.025
 """Seconds of one wait for reports: a first position waits at most this long before it is sent."""
-_OUTAGE = 5.0
-"""Seconds without an answer, a question included, after which Kafka counts as away."""
 _STALL = 5.0
 """Seconds between two turns after which the process stalled: its shards may have other owners by now."""
 _REPLACE_BACKOFF = Backoff(0.1, 10.0)
@@ -48,7 +46,7 @@ resets the back-off."""
 
 
 class AtLeastOnce:
-    """Delivery of all sessions: implements :class:`bridge.delivery.protocol.Delivery`.
+    """Delivery of all sessions: implements the protocols of :mod:`bridge.delivery.protocol`.
 
     Thread rule: ``open`` and ``close`` are the supervisor's; publishers belong to their workers; everything else runs
     in the delivery thread.
@@ -65,10 +63,10 @@ class AtLeastOnce:
         durations: Durations | None = None,
     ) -> None:
         """``make_producer`` creates a producer for a role; each turn of the thread calls ``heartbeat``."""
-        self.budget = MemoryBudget(limits.max_buffer_bytes)
-        self.last_answer: float | None = None
-        """When Kafka last acknowledged a record, by :func:`bridge.clock.monotonic`."""
-        self.last_checkpoint_ms: int | None = None
+        self.sessions = OpenSessions(limits.max_buffer_bytes, self._closed)
+        self.answers = KafkaAnswers(
+            lambda timeout: self._producers.checkpoints.answers(self._topics.checkpoints, timeout)
+        )
         self.bug: Exception | None = None
         """The exception that ended the delivery thread: nothing is delivered any more."""
         self._producers = Producers.made_by(make_producer, lambda: (self._topics.checkpoints, *topics.counts.by_topic))
@@ -79,9 +77,7 @@ class AtLeastOnce:
         self._limits = limits
         self._heartbeat = heartbeat
         self._durations = Durations() if durations is None else durations
-        self._closed_checkpoints = 0
         self._senders: dict[SessionKey, IdempotentSender] = {}
-        self._publishers: dict[SessionKey, SessionPublisher] = {}
         self._renewal: str | None = None  # set by any thread, as the next
         self._recreated_with: int | None = None
         self._turn_requests: deque[IdempotentSender] = deque()  # by any thread: they need a turn
@@ -104,13 +100,13 @@ class AtLeastOnce:
         self, key: SessionKey, encoder: Encoder, fingerprint: str, restored: Checkpoint | None, lease: Lease
     ) -> SessionPublisher:
         def answered() -> None:
-            self.last_checkpoint_ms = unix_ms()
+            self.answers.note_checkpoint()
             self._durations.commit.observe(monotonic() - checkpoints.produced_at)
             sender.note_answer()
 
         encoder.follow(self._sizes)
         self._leases = {**self._leases, lease.shard: lease}
-        session = Session(key, encoder, restored, self.budget, lease, self._durations.publish_of(key.server))
+        session = Session(key, encoder, restored, self.sessions.budget, lease, self._durations.publish_of(key.server))
         checkpoints = CheckpointWriter(
             key, fingerprint, restored, self._topics, lease, lambda: self._producers.checkpoints.produce, answered
         )
@@ -118,22 +114,13 @@ class AtLeastOnce:
             session, checkpoints, self._producers, self._turn_requests.append, self._answered.append
         )
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
-        self._senders[key], self._publishers[key] = sender, publisher
+        self._senders[key] = sender
+        self.sessions.add(publisher)
         sender.request_turn()  # the delivery thread opens the fast path
         return publisher
 
-    def close(self, key: SessionKey) -> Checkpoint | None:
-        del self._publishers[key]
-        sender = self._senders.pop(key)
-        self._closed_checkpoints += sender.checkpoints.count
-        return sender.checkpoints.checkpoint
-
-    def is_settled(self, shard: int) -> bool:
-        return all(self._publishers[key].is_settled for key in self._of(shard))
-
-    def resume(self, shard: int) -> None:
-        for key in self._of(shard):
-            self._senders[key].request_turn()
+    def _closed(self, publisher: SessionPublisher) -> None:
+        del self._senders[publisher.key]
 
     def flush(self, shard: int) -> None:
         self._flushed |= {shard}
@@ -142,22 +129,7 @@ class AtLeastOnce:
         lease.revoke()
         self._flushed -= {lease.shard}
         self._leases = {shard: each for shard, each in self._leases.items() if each is not lease}
-        for key in self._of(lease.shard):
-            self._publishers[key].revoke()
-            self.close(key)
-
-    def write_again(self, key: SessionKey) -> None:
-        """Have the next sweep write the checkpoint, so once per interval."""
-        if key in self._senders:
-            self._senders[key].checkpoints.write_again()
-
-    def _of(self, shard: int) -> list[SessionKey]:
-        senders = tuple(self._senders.items())
-        return [key for key, sender in senders if sender.session.lease.shard == shard]
-
-    @property
-    def checkpoints_written(self) -> int:
-        return self._closed_checkpoints + sum(sender.checkpoints.count for sender in tuple(self._senders.values()))
+        self.sessions.revoke(lease.shard)
 
     def start(self) -> None:
         self._thread.start()
@@ -168,24 +140,14 @@ class AtLeastOnce:
     def join(self, deadline: float) -> bool:
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline - monotonic()))
-        return not self._thread.is_alive() and not self.unsettled
+        return not self._thread.is_alive() and not self.sessions.unsettled
 
     def abort(self) -> None:
         self._aborted.set()
 
-    def kafka_answers(self, timeout: float) -> bool:
-        if self._producers.checkpoints.answers(self._topics.checkpoints, timeout):
-            self.last_answer = monotonic()
-            return True
-        return False
-
     @property
     def waiting(self) -> Waiting:
         return self._producers.progress.waiting
-
-    @property
-    def unsettled(self) -> int:
-        return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
 
     def renew_clients(self, why: str) -> None:
         """Use new producers (any thread)."""
@@ -200,7 +162,7 @@ class AtLeastOnce:
         try:
             while not self._aborted.is_set():
                 self.turn()
-                if self._stopping.is_set() and not self.unsettled:
+                if self._stopping.is_set() and not self.sessions.unsettled:
                     return
         except Exception as bug:  # noqa: BLE001 - the main thread raises it: a thread's own death would go unnoticed
             self.bug = bug
@@ -214,7 +176,7 @@ class AtLeastOnce:
         self._note_suspension()
         self._rewrite_checkpoints()
         if has_answers := bool(self._answered):  # the result of poll also counts errors about lost connections
-            self.last_answer = monotonic()
+            self.answers.note()
             self._replaced = 0
             for sender in self._answered:
                 sender.advance()
@@ -226,8 +188,8 @@ class AtLeastOnce:
         self._replace_if_fatal()
         if self._producers.fatal is None and self._has_sorted_out():
             self._resend()
-        self.budget.keeps_share = self.last_answer is not None and monotonic() - self.last_answer < _OUTAGE
-        self.budget.wake()
+        self.sessions.budget.keeps_share = self.answers.are_recent
+        self.sessions.budget.wake()
         self._checkpoint_schedule.write_due(
             monotonic(), tuple(self._senders.values()), self._flushed, self._may_go, is_stopping=self._stopping.is_set()
         )
@@ -268,8 +230,7 @@ class AtLeastOnce:
         if partitions is None:
             return
         self._topics = replace(self._topics, partitions=partitions)
-        for sender in tuple(self._senders.values()):
-            sender.checkpoints.begin_again(partitions)
+        self.sessions.begin_again(partitions)
         # The client looks for new partitions of a known topic every five minutes only, and produces nothing to them.
         self._renewal = "the checkpoints topic is a new one"
 

@@ -32,16 +32,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from bridge.clock import monotonic, unix_ms
+from bridge.clock import monotonic
 from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
-from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.intervals import Intervals, Limits, Reclaim
 from bridge.delivery.lease import Lease
+from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
 from bridge.delivery.progress import Waiting
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
@@ -52,14 +52,12 @@ from bridge.kafka.transactional import TransactionalProducer
 
 _HEARTBEAT_INTERVAL = 0.25
 """Seconds between two heartbeats."""
-_OUTAGE = 5.0
-"""Seconds without an answer, a question included, after which Kafka counts as away."""
 _HANGS = 120.0
 """Seconds without a turn after which a shard's thread counts as hanging: every wait for Kafka ends sooner."""
 
 
 class ExactlyOnce:
-    """Implements :class:`bridge.delivery.protocol.Delivery`.
+    """Implements the protocols of :mod:`bridge.delivery.protocol`.
 
     Thread rule: as there. Its own thread sends heartbeats while no shard's thread hangs.
     """
@@ -77,9 +75,8 @@ class ExactlyOnce:
         durations: Durations | None = None,
     ) -> None:
         """``make`` creates the producer of a shard, ``make_probe`` one that only asks whether Kafka answers."""
-        self.budget = MemoryBudget(limits.max_buffer_bytes)
-        self.last_answer: float | None = None
-        self.last_checkpoint_ms: int | None = None
+        self.sessions = OpenSessions(limits.max_buffer_bytes, self._closed)
+        self.answers = KafkaAnswers(self._ask)
         self._durations = Durations() if durations is None else durations
         self._make = make
         self._make_probe = make_probe
@@ -92,9 +89,6 @@ class ExactlyOnce:
         self._heartbeat = heartbeat
         self._shards: dict[int, ShardThread] = {}
         self._leaving: list[ShardThread] = []
-        self._publishers: dict[SessionKey, SessionPublisher] = {}
-        self._shard_of: dict[SessionKey, ShardThread] = {}
-        self._closed_checkpoints = 0
         self._is_stopping = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="delivery", daemon=True)
@@ -108,24 +102,16 @@ class ExactlyOnce:
         waiting = [shard.progress.waiting for shard in self._shards.copy().values()]
         return Waiting(max((each.seconds for each in waiting), default=0.0), any(each.is_throttled for each in waiting))
 
-    @property
-    def unsettled(self) -> int:
-        return sum(not publisher.is_settled for publisher in tuple(self._publishers.values()))
-
-    @property
-    def checkpoints_written(self) -> int:
-        return self._closed_checkpoints + sum(each.checkpoints.count for each in tuple(self._publishers.values()))
-
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """Fence the former owner before the shard is read."""
         shard = self._shards[lease.shard] = ShardThread(
             lease,
             lambda: self._make(lease.shard),
             self._intervals,
-            self.budget,
+            self.sessions.budget,
             reclaim=self._reclaim,
             ready=ready,
-            answered=self._note_answer,
+            answered=self.answers.note,
         )
         if self._is_stopping:
             shard.stop()
@@ -136,28 +122,19 @@ class ExactlyOnce:
     ) -> SessionPublisher:
         shard = self._shards[lease.shard]
         encoder.follow(self._sizes)
-        session = Session(key, encoder, restored, self.budget, lease, self._durations.publish_of(key.server))
+        session = Session(key, encoder, restored, self.sessions.budget, lease, self._durations.publish_of(key.server))
         present = shard.present
         checkpoints = CheckpointWriter(
-            key, fingerprint, restored, self._topics, lease, lambda: present().produce, self._note_checkpoint
+            key, fingerprint, restored, self._topics, lease, lambda: present().produce, self.answers.note_checkpoint
         )
         sender = TransactionalSender(session, checkpoints, present, shard.senders.request_turn)
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
-        self._publishers[key], self._shard_of[key] = publisher, shard
+        self.sessions.add(publisher)
         shard.senders.add(key, sender)
         return publisher
 
-    def close(self, key: SessionKey) -> Checkpoint | None:
-        publisher = self._publishers.pop(key)
-        self._shard_of.pop(key).senders.remove(key)
-        self._closed_checkpoints += publisher.checkpoints.count
-        return publisher.checkpoints.checkpoint
-
-    def is_settled(self, shard: int) -> bool:
-        return all(self._publishers[key].is_settled for key in self._of(shard))
-
-    def resume(self, shard: int) -> None:
-        """Transactions continued during the suspension: another owner would have fenced this producer."""
+    def _closed(self, publisher: SessionPublisher) -> None:
+        self._shards[publisher.shard].senders.remove(publisher.key)
 
     def flush(self, shard: int) -> None:
         if shard in self._shards:
@@ -169,20 +146,10 @@ class ExactlyOnce:
         shard = self._shards.get(lease.shard)
         if shard is None or shard.lease is not lease:
             return
-        for key in self._of(lease.shard):
-            self._publishers[key].revoke()
-            self.close(key)
+        self.sessions.revoke(lease.shard)
         shard.leave()
         del self._shards[lease.shard]
         self._leaving.append(shard)
-
-    def write_again(self, key: SessionKey) -> None:
-        """Write the checkpoint into the next transaction, which fencing protects."""
-        if key in self._publishers:
-            self._publishers[key].checkpoints.write_again()
-
-    def _of(self, shard: int) -> list[SessionKey]:
-        return [key for key, each in tuple(self._shard_of.items()) if each.lease.shard == shard]
 
     def start(self) -> None:
         self._thread.start()
@@ -198,24 +165,20 @@ class ExactlyOnce:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline - monotonic()))
-        return not self._thread.is_alive() and not self.unsettled
+        return not self._thread.is_alive() and not self.sessions.unsettled
 
     def abort(self) -> None:
         for shard in self._threads():
             shard.leave()
         self._ended.set()
 
-    def kafka_answers(self, timeout: float) -> bool:
+    def _ask(self, timeout: float) -> bool:
         probe = self._probe = self._probe or self._make_probe()
-        if probe.answers(self._topics.checkpoints, timeout):
-            self._note_answer()
-            return True
-        return False
+        return probe.answers(self._topics.checkpoints, timeout)
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         self._topics = replace(self._topics, partitions=partitions)
-        for publisher in tuple(self._publishers.values()):
-            publisher.checkpoints.begin_again(partitions)
+        self.sessions.begin_again(partitions)
         self.renew_clients("the checkpoints topic is a new one")
 
     def renew_clients(self, why: str) -> None:
@@ -226,20 +189,13 @@ class ExactlyOnce:
     def _threads(self) -> list[ShardThread]:
         return [*self._shards.copy().values(), *self._leaving]
 
-    def _note_answer(self) -> None:
-        self.last_answer = monotonic()
-
-    def _note_checkpoint(self) -> None:
-        """A transaction with a checkpoint is committed; its shard's thread reports that to the sessions."""
-        self.last_checkpoint_ms = unix_ms()
-
     def _watch(self) -> None:
         while not self._ended.wait(_HEARTBEAT_INTERVAL):
             now = monotonic()
             if all(now - shard.turned_at < _HANGS for shard in self._shards.copy().values()):
                 self._heartbeat()
-            self.budget.keeps_share = self.last_answer is not None and now - self.last_answer < _OUTAGE
+            self.sessions.budget.keeps_share = self.answers.are_recent
             for shard in [each for each in self._leaving if each.bug is None and each.join(now)]:
                 shard.senders.free_memory()
                 self._leaving.remove(shard)
-            self.budget.wake()
+            self.sessions.budget.wake()

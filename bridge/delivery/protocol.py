@@ -11,11 +11,11 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
 from bridge.delivery.progress import Waiting
 
-if TYPE_CHECKING:  # it uses the protocols of this module
+if TYPE_CHECKING:  # they use the protocols of this module
+    from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
     from bridge.delivery.publisher import SessionPublisher
 
 
@@ -70,7 +70,9 @@ class Publisher(Protocol):
 
 
 class ShardDelivery(Protocol):
-    """Delivery of shards and their sessions. Thread rule: the supervisor's."""
+    """Delivery as the shards and their sessions see it. Thread rule: the supervisor's."""
+
+    sessions: OpenSessions
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """Prepare for a shard, before its claim is written; any thread calls ``ready`` once when that may happen."""
@@ -82,18 +84,6 @@ class ShardDelivery(Protocol):
         """Create the publisher of a session of a shard that was entered, at its restored checkpoint."""
         ...
 
-    def close(self, key: SessionKey) -> Checkpoint | None:
-        """Forget a settled session; returns its checkpoint in Kafka, None if there is none."""
-        ...
-
-    def is_settled(self, shard: int) -> bool:
-        """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
-        ...
-
-    def resume(self, shard: int) -> None:
-        """Continue, from memory, with a shard whose lease was suspended."""
-        ...
-
     def flush(self, shard: int) -> None:
         """Deliver and checkpoint what the shard's sessions have now, not at the end of an interval."""
         ...
@@ -102,23 +92,19 @@ class ShardDelivery(Protocol):
         """Forget a shard: when this returns nothing more of it is handed over; its memory is free soon."""
         ...
 
-    def write_again(self, key: SessionKey) -> None:
-        """Another process wrote a stale checkpoint of this session: write ours behind it, after a proof.
-
-        Otherwise compaction could keep only the stale one, and the next owner would use numbers that consumers have
-        passed.
-        """
+    def rewrite_checkpoints(self, partitions: int) -> None:
+        """The checkpoints topic was created again with so many partitions: write all checkpoints to it (any thread)."""
         ...
 
 
-class DeliveryStatus(Protocol):
-    """What delivery is doing. Thread rule: any thread."""
+class Delivery(Protocol):
+    """Delivery as the daemon runs it.
 
-    budget: MemoryBudget
-    last_answer: float | None
-    """When Kafka last accepted something, by :func:`bridge.clock.monotonic`."""
-    last_checkpoint_ms: int | None
-    """When Kafka last acknowledged a checkpoint: Unix milliseconds."""
+    Thread rule: the main thread's, apart from ``renew_clients`` and what is read: any thread's.
+    """
+
+    sessions: OpenSessions
+    answers: KafkaAnswers
 
     @property
     def bug(self) -> Exception | None:
@@ -129,27 +115,6 @@ class DeliveryStatus(Protocol):
     def waiting(self) -> Waiting:
         """For how long something waits that Kafka does not acknowledge."""
         ...
-
-    @property
-    def unsettled(self) -> int:
-        """Sessions with something that is not in Kafka yet, or not in their checkpoint."""
-        ...
-
-    @property
-    def checkpoints_written(self) -> int:
-        """Checkpoints that Kafka has acknowledged since the start."""
-        ...
-
-    def kafka_answers(self, timeout: float) -> bool:
-        """Ask a broker for the checkpoints topic, waiting up to ``timeout`` seconds; notes an answer."""
-        ...
-
-
-class Delivery(ShardDelivery, DeliveryStatus, Protocol):
-    """Delivery as the daemon runs it.
-
-    Thread rule: the supervisor's, apart from ``renew_clients`` and ``rewrite_checkpoints``: any thread's.
-    """
 
     def start(self) -> None:
         """Start delivering."""
@@ -169,8 +134,4 @@ class Delivery(ShardDelivery, DeliveryStatus, Protocol):
 
     def renew_clients(self, why: str) -> None:
         """Use new producers, for other limits or partitions of the topics, or other certificates; ``why`` is logged."""
-        ...
-
-    def rewrite_checkpoints(self, partitions: int) -> None:
-        """The checkpoints topic was created again with so many partitions: write all checkpoints to it."""
         ...

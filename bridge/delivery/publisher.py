@@ -205,6 +205,11 @@ class SessionPublisher:
         return self._session.key
 
     @property
+    def shard(self) -> int:
+        """Of the session."""
+        return self._session.lease.shard
+
+    @property
     def is_out(self) -> bool:
         """Whether no transaction holds anything of it, once it is revoked."""
         return self._sender.is_out

@@ -16,7 +16,7 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.claim import Claim
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Delivery
+from bridge.delivery.protocol import ShardDelivery
 from bridge.errors import Stopped
 from bridge.sharding.leases import Leases, ShardEvent
 from bridge.sharding.restore import ShardReader
@@ -85,7 +85,7 @@ class Collaborators:
     """Of all shards."""
     leases: Leases
     reader: ShardReader
-    delivery: Delivery
+    delivery: ShardDelivery
     sessions: Sessions
     new_claim: Callable[[], Claim]
     """Makes a claim with its own nonce."""

@@ -12,7 +12,7 @@ from bridge.core.durations import Durations
 from bridge.core.identity import partition_of
 from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Delivery
+from bridge.delivery.protocol import ShardDelivery
 from bridge.delivery.transaction_fence import TransactionFence
 from bridge.errors import FatalFault, OtherCluster, SettingsError
 from bridge.kafka.client_properties import ClientProperties
@@ -59,7 +59,7 @@ class ShardCoordinator:
         settings: Settings,
         clients: ClientProperties,
         shard_count: int,
-        delivery: Delivery,
+        delivery: ShardDelivery,
         sessions: Sessions,
         heartbeat: Callable[[str], None],
         wake: Callable[[], None],

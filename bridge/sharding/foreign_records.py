@@ -68,11 +68,11 @@ class ForeignRecords:
         if record.forgotten_by is not None and record.forgotten_by <= (own_token or 0):
             # The tombstone of a session that had ended. If it came back since, its checkpoint is written again.
             if is_running:
-                self._with.delivery.write_again(key)
+                self._with.delivery.sessions.write_again(key)
             elif own_epoch is not None and record.forgotten_by != own_token:
                 self.restart(key)  # the reading finds out whether it came back
         elif is_running and (record.is_own or is_harmless(record, own_token, own_epoch)):
-            self._with.delivery.write_again(key)
+            self._with.delivery.sessions.write_again(key)
         elif record.is_own:
             self.restart(key)  # the reading answers it
         elif not (is_running or record.value) and own_epoch is None:
@@ -174,7 +174,7 @@ class ForeignRecords:
         known = {key for key in self._forgotten if sessions.restored_epoch(key) is not None}
         for key in known | set(filter(sessions.running.is_running, self._forgotten)):
             self._forgotten.discard(key)
-            self._with.delivery.write_again(key)
+            self._with.delivery.sessions.write_again(key)
         for key in tuple(filter(sessions.running.is_running, self._unanswered)):
             del self._unanswered[key]
             self.restart(key)

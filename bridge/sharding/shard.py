@@ -240,7 +240,6 @@ class Shard:
         for key in self._with.sessions.running.stale(restored.shard, checkpoints):
             self.restart(key)
         lease.resume()
-        self._with.delivery.resume(restored.shard)
         log.info(
             "shard assigned again, and no other process owned it", shard=restored.shard, fencing_token=restored.token
         )

@@ -18,7 +18,7 @@ from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Delivery
+from bridge.delivery.protocol import ShardDelivery
 from tests.fakes.membership import SoleOwner
 from tests.fakes.raw_server import answer
 from tests.fakes.sources import source
@@ -81,7 +81,7 @@ def test_an_old_session_with_a_checkpoint_starts_again(monkeypatch: Any) -> None
         checkpoint = Checkpoint(key, Position(1, 3, "3"), "ended", 0, "", OverlapWindow.starting("3"))
         sources = {"local": source(mix.url, created_within="1h")}
         unlimited = Capacity(Reserve(0, 0), lambda _: Fit())
-        supervisor = Supervisor(sources, 1, cast("Delivery", None), StallDetector(), lambda: None, unlimited)
+        supervisor = Supervisor(sources, 1, cast("ShardDelivery", None), StallDetector(), lambda: None, unlimited)
         supervisor.shards.acquire(Lease(0, SoleOwner()), {key: Restored(checkpoint, is_stale=False)})
         supervisor.start()
         try:

@@ -148,7 +148,7 @@ class World:
     def step(self, reader: Reader) -> None:
         """Let the reader submit, unless its submit might wait for memory: the test has one thread."""
         free = self.max_in_flight - reader.publisher.in_flight
-        if free > 0 and self.delivery.budget.held < self.max_buffer_bytes // 2:
+        if free > 0 and self.delivery.sessions.budget.held < self.max_buffer_bytes // 2:
             reader.step(self.chance.randint(1, free))
 
     def turn(self) -> None:
@@ -303,7 +303,7 @@ class World:
                     self.step(reader)
             self.turn()
             assert not self.violations
-            if all(reader.is_done for reader in self.readers) and not self.delivery.unsettled:
+            if all(reader.is_done for reader in self.readers) and not self.delivery.sessions.unsettled:
                 return
             self.delivery.stop()  # from the first turn on: the timer of the checkpoints does not matter then
         stuck = [(str(r.key), r.at, len(r.stream), vars_of(self.delivery._senders[r.key])) for r in self.readers]
@@ -329,7 +329,7 @@ class World:
             for place, order in places.items():
                 assert order == sorted(set(order)), f"{key} in {place}: {order}"
             self._judge_end(key)
-        assert self.delivery.budget.held == 0
+        assert self.delivery.sessions.budget.held == 0
 
     def _judge_end(self, key: SessionKey) -> None:
         reader = next(each for each in self.readers if each.key == key)
@@ -339,7 +339,7 @@ class World:
         assert last_event_id == str(len(reader.stream))
         assert self.in_epoch[key.record_key, epoch] == set(range(1, sequence + 1))
         assert checkpoint.state == ("ended" if reader.ended else "active")
-        closed = self.delivery.close(key)
+        closed = self.delivery.sessions.close(key)
         assert closed is not None
         assert closed == replace(checkpoint, updated_ms=closed.updated_ms)
 

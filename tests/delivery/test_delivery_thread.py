@@ -105,8 +105,8 @@ def test_a_stop_delivers_everything_and_writes_the_last_checkpoints(start: Calla
     assert running.delivery.join(monotonic())
     assert running.records(EVENTS) == 500
     assert one.checkpoints.written == one.position
-    assert running.delivery.unsettled == 0
-    assert running.delivery.last_answer is not None
+    assert running.delivery.sessions.unsettled == 0
+    assert running.delivery.answers.last is not None
     assert running.heartbeats > 0
 
 
@@ -122,7 +122,7 @@ def test_a_stop_waits_for_kafka_until_the_deadline_and_an_abort_does_not(start: 
     running.delivery.abort()
     assert not running.delivery.join(monotonic() + TIMEOUT)
     assert not running.delivery._thread.is_alive()
-    assert running.delivery.unsettled == 1
+    assert running.delivery.sessions.unsettled == 1
 
 
 def test_the_timer_writes_a_position_that_moved(start: Callable[..., Running]) -> None:
@@ -180,13 +180,13 @@ def test_the_bytes_of_all_sessions_are_bounded(start: Callable[..., Running]) ->
     running.kafka.down.add(EVENTS)
     with ThreadPoolExecutor() as workers:
         submitted = [workers.submit(one.submit, events(300, size=size)) for one in publishers]
-        wait_until(lambda: running.delivery.budget.held >= limit, what="a full room")
+        wait_until(lambda: running.delivery.sessions.budget.held >= limit, what="a full room")
         at_once = 256 * 1024 + size + RECORD_OVERHEAD
-        assert running.delivery.budget.held <= limit + len(KEYS) * at_once
+        assert running.delivery.sessions.budget.held <= limit + len(KEYS) * at_once
         running.kafka.heal()
         for each in submitted:
             each.result(TIMEOUT)
-    wait_until(lambda: running.delivery.budget.held == 0, 20, "an empty room")
+    wait_until(lambda: running.delivery.sessions.budget.held == 0, 20, "an empty room")
     assert running.records(EVENTS) >= 300 * len(KEYS)
 
 
@@ -203,9 +203,9 @@ def test_a_stream_of_skipped_events_never_waits_for_the_timer(start: Callable[..
 def test_an_answer_of_kafka_is_noted(start: Callable[..., Running]) -> None:
     """Health looks at it."""
     running = start()
-    assert running.delivery.last_answer is None
-    assert running.delivery.kafka_answers(1.0)
-    assert running.delivery.last_answer is not None
+    assert running.delivery.answers.last is None
+    assert running.delivery.answers.ask(1.0)
+    assert running.delivery.answers.last is not None
 
 
 def test_a_bug_ends_the_thread_and_is_kept(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ class Process:
 
     def _shard(self, lease: Lease, intervals: Intervals) -> ShardThread:
         return ShardThread(
-            lease, lambda: self._make(lease.shard), intervals, self.delivery.budget,
+            lease, lambda: self._make(lease.shard), intervals, self.delivery.sessions.budget,
             reclaim=self.world.reclaim, ready=lambda: None, answered=lambda: None,
         )  # fmt: skip
 
@@ -164,7 +164,7 @@ class Process:
     def free(self, reader: Reader) -> int:
         """So many blocks may be handed over without any wait."""
         free = self.world.max_in_flight - reader.publisher.in_flight
-        return max(0, free) if self.delivery.budget.held < self.world.max_buffer_bytes // 2 else 0
+        return max(0, free) if self.delivery.sessions.budget.held < self.world.max_buffer_bytes // 2 else 0
 
 
 @dataclass
@@ -324,7 +324,11 @@ class World:
                     reader.step(process.free(reader))
             self._turn(process)
             assert not self.violations, self.violations[:3]
-            if turn > 100 and all(reader.is_done for reader in process.readers) and not process.delivery.unsettled:
+            if (
+                turn > 100
+                and all(reader.is_done for reader in process.readers)
+                and not process.delivery.sessions.unsettled
+            ):
                 return
         stuck = [(str(r.key), r.at, len(r.stream), _vars_of(process, r.key)) for r in process.readers]
         raise AssertionError(f"stuck: {stuck}")
@@ -340,7 +344,7 @@ class World:
             if place[0] in {EVENTS, TOOLS, DEAD}:
                 self._judge_order(log)
         assert len(self.announced) == len(set(self.announced))
-        assert self.process.delivery.budget.held == 0
+        assert self.process.delivery.sessions.budget.held == 0
 
     def _judge_order(self, log: list[Sent]) -> None:
         places: dict[bytes, list[int]] = defaultdict(list)
@@ -355,7 +359,8 @@ class World:
 
 
 def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
-    sender = process.delivery._shard_of[key].senders._senders[key]
+    publisher = next(each.publisher for each in process.readers if each.key == key)
+    sender = process.delivery._shards[publisher.shard].senders._senders[key]
     entries = [(type(each).__name__, each.stage.name, each.sequence) for each in sender.session.in_flight.entries]
     return vars(sender.handover) | {"entries": entries[:5], "trouble": sender.session.trouble}
 
@@ -398,7 +403,7 @@ def give(world: World, ats: range, size: int = 200) -> SessionPublisher:
 def settle(world: World, seconds: float = 30.0) -> None:
     """Turn until all is in Kafka."""
     end = world.clock.now + seconds
-    while world.process.delivery.unsettled:
+    while world.process.delivery.sessions.unsettled:
         world.clock.now += 0.01
         world.process.turn()
         assert world.clock.now < end, "it is stuck"
@@ -409,7 +414,7 @@ def test_a_slow_kafka_gets_smaller_transactions(world: World) -> None:
     world.kafka.rate = 3_000
     one = give(world, range(1, 501))  # of 40 s
     settle(world, 300.0)
-    assert world.process.delivery._shard_of[one.key]._transaction.budget < 8 * 1024 * 1024
+    assert world.process.delivery._shards[one.shard]._transaction.budget < 8 * 1024 * 1024
     assert one.counters.rewinds == 0, "it is nobody's fault"
     assert world.seen[one.key.record_key] == list(range(1, 501))
     assert not world.violations
@@ -419,7 +424,7 @@ def test_a_position_of_somebody_else_starts_the_session_again(world: World) -> N
     """The outcome of records in memory is unknown: no more of them are produced."""
     one = give(world, range(1, 4))
     settle(world)
-    shard = world.process.delivery._shard_of[one.key]
+    shard = world.process.delivery._shards[one.shard]
     world.since[shard.lease.shard][one.key] = replace(world.latest[one.key], position=Position(9 * 10**9, 1, "1"))
     give(world, range(4, 6))
     world.kafka.expire(shard.lease.shard)
@@ -428,20 +433,20 @@ def test_a_position_of_somebody_else_starts_the_session_again(world: World) -> N
     assert one.must_restart is not None
     with pytest.raises(Stopped):
         give(world, range(6, 7))
-    assert world.process.delivery.budget.held == 0
+    assert world.process.delivery.sessions.budget.held == 0
 
 
 def test_what_a_session_held_is_free_though_its_shard_ended_before_it(world: World) -> None:
     """A thread that finds out for itself that the shard is lost ends at once; the daemon leaves later."""
     one = give(world, range(1, 100))
     delivery = world.process.delivery
-    shard = delivery._shard_of[one.key]
-    assert delivery.budget.held
+    shard = delivery._shards[one.shard]
+    assert delivery.sessions.budget.held
     shard._end()
     delivery.leave(shard.lease)
     shard.senders.free_memory()
-    assert delivery.budget.held == 0
-    assert delivery.unsettled == 0
+    assert delivery.sessions.budget.held == 0
+    assert delivery.sessions.unsettled == 0
 
 
 @pytest.mark.parametrize("is_in_transaction", [True, False])
@@ -451,14 +456,14 @@ def test_a_session_that_is_revoked_leaves_no_record_without_its_position(
     """Whoever takes it up would publish it again; what it has in the open transaction is aborted with it."""
     one = give(world, range(1, 4))
     if is_in_transaction:
-        while not world.kafka.ids[world.process.delivery._shard_of[one.key].lease.shard].open:
+        while not world.kafka.ids[world.process.delivery._shards[one.shard].lease.shard].open:
             world.clock.now += 0.001
             world.process.turn()
     one.revoke()
     for _ in range(200):
         world._turn(world.process)
     assert not world.seen
-    assert world.process.delivery.budget.held == 0
+    assert world.process.delivery.sessions.budget.held == 0
 
 
 def test_a_session_on_trial_and_a_busy_one_do_not_starve_each_other(world: World) -> None:

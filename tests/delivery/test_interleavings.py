@@ -161,7 +161,7 @@ def test_the_window_is_whole_while_delivery_splits_the_newest_batch(monkeypatch:
 def test_a_batch_that_is_discarded_at_once_gives_its_bytes_back(monkeypatch: pytest.MonkeyPatch):
     """The lease is revoked before the worker has counted the batch."""
     rig = Rig()
-    settle = rig.delivery.budget.settle
+    settle = rig.delivery.sessions.budget.settle
 
     def revoke() -> None:
         rig.publisher.revoke()
@@ -174,11 +174,11 @@ def test_a_batch_that_is_discarded_at_once_gives_its_bytes_back(monkeypatch: pyt
         revoking.join(0.05)
         settle(reserved, size)
 
-    monkeypatch.setattr(rig.delivery.budget, "settle", revoked_first)
+    monkeypatch.setattr(rig.delivery.sessions.budget, "settle", revoked_first)
     rig.publisher.submit(events(1, 5))
     revoking.join(10.0)
     rig.settle()
-    assert rig.delivery.budget.held == 0
+    assert rig.delivery.sessions.budget.held == 0
 
 
 def test_a_batch_that_was_cut_introduces_only_the_producer_that_wrote_it(monkeypatch: pytest.MonkeyPatch):
@@ -212,18 +212,18 @@ def test_a_revoked_session_holds_its_bytes_until_the_client_has_reported_them(*,
     rig.publisher.submit(events(1, 1))
     rig.settle()
     rig.publisher.submit(events(2, 50))
-    held = rig.delivery.budget.held
+    held = rig.delivery.sessions.budget.held
     assert held > 0
     rig.delivery.leave(rig.publisher._session.lease)
     rig.delivery.turn()
     assert rig.publisher._session.in_flight.is_empty
-    assert rig.delivery.budget.held == held
+    assert rig.delivery.sessions.budget.held == held
     if is_replaced:
         rig.delivery.renew_clients("the test")
         rig.delivery.turn()
     else:
         rig.settle(2)
-    assert rig.delivery.budget.held == 0
+    assert rig.delivery.sessions.budget.held == 0
 
 
 def test_a_session_that_is_revoked_while_the_client_is_replaced_frees_its_bytes():
@@ -236,7 +236,7 @@ def test_a_session_that_is_revoked_while_the_client_is_replaced_frees_its_bytes(
     rig.producer(Role.EVENTS).fatal = "broken"
     rig.delivery.leave(rig.publisher._session.lease)
     rig.delivery.turn()
-    assert rig.delivery.budget.held == 0
+    assert rig.delivery.sessions.budget.held == 0
 
 
 def test_records_of_revoked_sessions_that_fill_the_memory_lead_to_a_new_client():
@@ -246,13 +246,13 @@ def test_records_of_revoked_sessions_that_fill_the_memory_lead_to_a_new_client()
     rig.publisher.submit(events(1, 1))
     rig.settle()
     rig.publisher.submit(events(2, 50))
-    rig.delivery.budget.limit = 3 * rig.delivery.budget.held
+    rig.delivery.sessions.budget.limit = 3 * rig.delivery.sessions.budget.held
     producer = rig.producer(Role.EVENTS)
     rig.delivery.leave(rig.publisher._session.lease)
     for _ in range(3):
         rig.delivery.turn()
     assert producer.is_abandoned
-    assert rig.delivery.budget.held == 0
+    assert rig.delivery.sessions.budget.held == 0
 
 
 def test_a_worker_without_processor_time_holds_up_no_other_session():

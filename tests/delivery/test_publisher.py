@@ -473,7 +473,7 @@ def test_skipped_events_hold_neither_the_window_nor_the_bytes_behind_them(rig: R
     one = rig.open()
     one.submit(events(1, name="skipped") + events(2))
     rig.turn(20)
-    assert rig.delivery.budget.held == 0
+    assert rig.delivery.sessions.budget.held == 0
     assert one.in_flight == 0
     assert one.acknowledged == one.position == Position(one.position.epoch, 1, "2")
 
@@ -501,7 +501,7 @@ def test_an_end_in_the_middle_of_trouble_is_written_last(rig: Rig) -> None:
     rig.kafka.heal()
     rig.turn(2000)
     assert one.is_settled
-    closed = rig.delivery.close(LOCAL)
+    closed = rig.delivery.sessions.close(LOCAL)
     assert closed is not None
     assert (closed.state, closed.position) == ("ended", one.position)
 
@@ -518,12 +518,12 @@ def test_a_checkpoint_that_is_written_again_behind_the_end_says_that_too(rig: Ri
     if is_recreated:
         rig.delivery.rewrite_checkpoints(1)
     else:
-        rig.delivery.write_again(LOCAL)
+        rig.delivery.sessions.write_again(LOCAL)
     rig.turn(1)
     assert rig.sender().write_checkpoint()
     rig.turn(100)
     assert checkpoints(rig) == before + 1
-    closed = rig.delivery.close(LOCAL)
+    closed = rig.delivery.sessions.close(LOCAL)
     assert closed is not None
     assert closed.state == "ended"
 
@@ -534,7 +534,7 @@ def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
     one.end(ENDED)
     rig.turn(5)
     assert one.is_settled
-    assert rig.delivery.close(LOCAL) is None
+    assert rig.delivery.sessions.close(LOCAL) is None
 
 
 def test_a_new_epoch_begun_while_a_refusal_is_sorted_out_stands_above_its_epoch(rig: Rig) -> None:
@@ -566,7 +566,7 @@ def test_a_refused_checkpoint_is_written_again(rig: Rig) -> None:
     rig.sender().write_checkpoint()
     rig.turn(20)
     assert one.checkpoints.written == one.acknowledged == one.position
-    assert one.checkpoints.count == rig.delivery.checkpoints_written == 2
+    assert one.checkpoints.count == rig.delivery.sessions.checkpoints_written == 2
 
 
 def test_nothing_follows_a_first_record_before_its_answer(rig: Rig) -> None:
@@ -764,7 +764,7 @@ def test_a_new_epoch_waits_for_a_proof_of_membership(rig: Rig, monkeypatch: pyte
     membership.proven_at = rig.clock.now + 60
     rig.turn(50)
     assert one.acknowledged == one.position
-    closed = rig.delivery.close(LOCAL)
+    closed = rig.delivery.sessions.close(LOCAL)
     assert closed is not None
     assert closed.fencing_token == 77
 
@@ -814,9 +814,9 @@ def test_a_revoked_session_hands_nothing_over_and_holds_no_memory(rig: Rig, *, l
     rig.turn(50)
     assert {record.key for record in rig.records(EVENTS)} == {str(OTHER)}
     assert sum(len(log) for (name, _), log in rig.kafka.logs.items() if name == CHECKPOINTS) == 2
-    assert rig.delivery.budget.held == 0
-    assert rig.delivery.is_settled(0)  # nothing of it may go any more: nobody waits for it
-    assert rig.delivery.is_settled(1) is False
+    assert rig.delivery.sessions.budget.held == 0
+    assert rig.delivery.sessions.is_settled(0)  # nothing of it may go any more: nobody waits for it
+    assert rig.delivery.sessions.is_settled(1) is False
 
 
 def test_a_revoked_lease_ends_the_handover_before_the_revocation_is_reported(rig: Rig) -> None:
@@ -839,7 +839,7 @@ def test_a_stale_checkpoint_of_another_process_is_answered_once(rig: Rig, monkey
     membership.proven_at = rig.clock.now + 10
     one = rig.open(lease=Lease(0, membership))
     membership.proven_at = rig.clock.now - 60
-    rig.delivery.write_again(LOCAL)
+    rig.delivery.sessions.write_again(LOCAL)
     assert not one.is_settled
     for _ in range(5):
         rig.sender().write_checkpoint()
@@ -859,7 +859,7 @@ def test_a_report_about_a_checkpoint_before_the_stale_one_does_not_count(rig: Ri
     one.submit(events(1))
     rig.turn(20)
     assert rig.sender().write_checkpoint()
-    rig.delivery.write_again(LOCAL)
+    rig.delivery.sessions.write_again(LOCAL)
     rig.turn(20)
     assert not one.is_settled
     assert rig.sender().write_checkpoint()
@@ -884,7 +884,6 @@ def test_a_suspended_lease_purges_the_checkpoints_that_are_not_sent(rig: Rig) ->
     rig.turn(50)
     assert checkpoints(rig) == 1
     lease.resume()
-    rig.delivery.resume(0)
     rig.turn(50)
     rig.sender().write_checkpoint()
     rig.turn(20)
@@ -984,10 +983,10 @@ def test_skipped_events_have_no_latency(rig: Rig) -> None:
 
 def test_the_time_of_a_checkpoint_is_counted_when_kafka_has_it(rig: Rig) -> None:
     """The first position of a session is a checkpoint."""
-    assert rig.delivery.last_checkpoint_ms is None
+    assert rig.delivery.answers.last_checkpoint_ms is None
     assert rig.delivery._durations.commit.snapshot().count == 0
     rig.open()
-    assert rig.delivery.last_checkpoint_ms is not None
+    assert rig.delivery.answers.last_checkpoint_ms is not None
     assert rig.delivery._durations.commit.snapshot().count == 1
 
 

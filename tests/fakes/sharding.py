@@ -150,15 +150,16 @@ class Delivery:
     entered: list[tuple[Lease, Callable[[], None]]] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     flushed: list[int] = field(default_factory=list)
-    resumed: list[int] = field(default_factory=list)
     written_again: list[SessionKey] = field(default_factory=list)
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """Note it; the test calls ``ready``."""
         self.entered.append((lease, ready))
 
-    def resume(self, shard: int) -> None:
-        self.resumed.append(shard)
+    @property
+    def sessions(self) -> Delivery:
+        """Of the parts that a test looks at, all are here."""
+        return self
 
     def write_again(self, key: SessionKey) -> None:
         self.written_again.append(key)

@@ -46,7 +46,7 @@ def test_events_dead_letters_announcements_and_positions_are_committed_together(
         one.submit(events([600], name="skipped"))
         one.end(ENDED)
         settled(one)
-        closed = replica.delivery.close(key)
+        closed = replica.delivery.sessions.close(key)
         assert closed is not None
         assert closed.state == "ended"
         wait_until(lambda: topics.restored()[key].state == "ended")
@@ -233,9 +233,9 @@ def test_leaving_a_shard_ends_its_open_transaction(kafka: str, namespace: str) -
         with pytest.raises(Stopped):
             one.submit(events([50]))
         wait_until(lambda: thread.join(monotonic()), 10, "the end of the thread")
-        assert replica.delivery.budget.held == 0
+        assert replica.delivery.sessions.budget.held == 0
         wait_until(lambda: topics.read(topics.events) == [], 5)
-        assert replica.delivery.unsettled == 0
+        assert replica.delivery.sessions.unsettled == 0
 
 
 def test_another_program_with_our_transactional_ids_is_reported(kafka: str, namespace: str) -> None:

@@ -57,7 +57,7 @@ class Scene:
             COUNT,
             self.leases,
             cast("ShardReader", self.reader),
-            cast("protocol.Delivery", self.delivery),
+            cast("protocol.ShardDelivery", self.delivery),
             self.sessions,
             lambda: claim(str(next(nonces)), guarantee=self.guarantee),
             release_timeout,
@@ -414,7 +414,6 @@ def test_a_shard_that_no_other_process_owned_meanwhile_continues_from_memory(sce
     assert scene.states == {HOME: "owned"}
     assert not lease.is_suspended
     assert lease.fencing_token == 15
-    assert scene.delivery.resumed == [HOME]
     assert f"forget {HOME}" not in scene.sessions.calls
     assert scene.trouble == ""
 
@@ -927,7 +926,6 @@ def test_a_reading_that_ends_after_another_loss_and_another_return_proves_no_own
     scene.tick()
     assert scene.states == {HOME: "returning"}
     assert lease.is_suspended
-    assert scene.delivery.resumed == []
     scene.read(25, log_with(claim_offsets=[7, 15, 20]))
     assert lease.is_over
 

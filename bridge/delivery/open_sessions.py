@@ -1,0 +1,107 @@
+"""The sessions that are open, and whether Kafka answers: the same for both guarantees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.clock import monotonic, unix_ms
+from bridge.core.identity import SessionKey
+from bridge.core.records.checkpoint import Checkpoint
+from bridge.delivery.budget import MemoryBudget
+from bridge.delivery.publisher import SessionPublisher
+
+_OUTAGE = 5.0
+"""Seconds without an answer, a question included, after which Kafka counts as away."""
+
+
+class OpenSessions:
+    """The publishers of all sessions. Thread rule: the supervisor opens and closes; any thread reads."""
+
+    def __init__(self, max_bytes: int, closed: Callable[[SessionPublisher], None]) -> None:
+        """``closed`` is called with each publisher that is closed."""
+        self.budget = MemoryBudget(max_bytes)
+        self._publishers: dict[SessionKey, SessionPublisher] = {}
+        self._closed = closed
+        self._closed_checkpoints = 0
+
+    def add(self, publisher: SessionPublisher) -> None:
+        """A session was opened."""
+        self._publishers[publisher.key] = publisher
+
+    def close(self, key: SessionKey) -> Checkpoint | None:
+        """Forget a settled session; returns its checkpoint in Kafka, None if there is none."""
+        publisher = self._publishers.pop(key)
+        self._closed(publisher)
+        self._closed_checkpoints += publisher.checkpoints.count
+        return publisher.checkpoints.checkpoint
+
+    def revoke(self, shard: int) -> None:
+        """Close the shard's sessions: nothing more of them is handed over."""
+        for publisher in self._of(shard):
+            publisher.revoke()
+            self.close(publisher.key)
+
+    def is_settled(self, shard: int) -> bool:
+        """Whether everything submitted by the shard's sessions is in Kafka, and in their checkpoints."""
+        return all(publisher.is_settled for publisher in self._of(shard))
+
+    def write_again(self, key: SessionKey) -> None:
+        """Another process wrote a stale checkpoint of this session: write ours behind it, after a proof.
+
+        Otherwise compaction could keep only the stale one, and the next owner would use numbers that consumers have
+        passed. Exactly once it is in the next transaction, which fencing protects.
+        """
+        if key in self._publishers:
+            self._publishers[key].checkpoints.write_again()
+
+    def begin_again(self, partitions: int) -> None:
+        """The checkpoints topic was created again with so many partitions: write all checkpoints to it."""
+        for publisher in self._all():
+            publisher.checkpoints.begin_again(partitions)
+
+    @property
+    def unsettled(self) -> int:
+        """Sessions with something that is not in Kafka yet, or not in their checkpoint."""
+        return sum(not publisher.is_settled for publisher in self._all())
+
+    @property
+    def checkpoints_written(self) -> int:
+        """Checkpoints that Kafka has acknowledged since the start."""
+        return self._closed_checkpoints + sum(publisher.checkpoints.count for publisher in self._all())
+
+    def _of(self, shard: int) -> list[SessionPublisher]:
+        return [publisher for publisher in self._all() if publisher.shard == shard]
+
+    def _all(self) -> tuple[SessionPublisher, ...]:
+        return tuple(self._publishers.values())
+
+
+class KafkaAnswers:
+    """When Kafka last accepted something. Thread rule: any thread."""
+
+    def __init__(self, ask: Callable[[float], bool]) -> None:
+        """``ask`` asks a broker for the checkpoints topic; it waits for so many seconds at most."""
+        self.last: float | None = None
+        """By :func:`bridge.clock.monotonic`."""
+        self.last_checkpoint_ms: int | None = None
+        """When Kafka last acknowledged a checkpoint: Unix milliseconds."""
+        self._ask = ask
+
+    def note(self) -> None:
+        """Kafka has just answered."""
+        self.last = monotonic()
+
+    def note_checkpoint(self) -> None:
+        """Kafka has just acknowledged a checkpoint."""
+        self.last_checkpoint_ms = unix_ms()
+
+    def ask(self, timeout: float) -> bool:
+        """Whether a broker answers within ``timeout`` seconds."""
+        if is_answered := self._ask(timeout):
+            self.note()
+        return is_answered
+
+    @property
+    def are_recent(self) -> bool:
+        """Whether Kafka is there."""
+        return self.last is not None and monotonic() - self.last < _OUTAGE
