@@ -123,7 +123,7 @@ class ShardSessions:
         return [
             each.key
             for each in self.running.all()
-            if each.publisher.must_restart is not None and each.key not in self._suspended
+            if each.publisher.session.must_restart is not None and each.key not in self._suspended
         ]
 
     # What the supervisor asks for
@@ -144,7 +144,7 @@ class ShardSessions:
                     self.cool_downs.cancel([each.key])
 
     def _is_restarting(self, session: RunningSession) -> bool:
-        return session.key in self._suspended or session.publisher.must_restart is not None
+        return session.key in self._suspended or session.publisher.session.must_restart is not None
 
     def _remove(self, session: RunningSession) -> None:
         key, shard = session.key, session.lease.shard

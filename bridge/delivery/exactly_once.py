@@ -134,7 +134,7 @@ class ExactlyOnce:
         return publisher
 
     def _closed(self, publisher: SessionPublisher) -> None:
-        self._shards[publisher.shard].senders.remove(publisher.key)
+        self._shards[publisher.session.lease.shard].senders.remove(publisher.key)
 
     def flush(self, shard: int) -> None:
         if shard in self._shards:

@@ -70,7 +70,7 @@ class OpenSessions:
         return self._closed_checkpoints + sum(publisher.checkpoints.count for publisher in self._all())
 
     def _of(self, shard: int) -> list[SessionPublisher]:
-        return [publisher for publisher in self._all() if publisher.shard == shard]
+        return [publisher for publisher in self._all() if publisher.session.lease.shard == shard]
 
     def _all(self) -> tuple[SessionPublisher, ...]:
         return tuple(self._publishers.values())

@@ -20,7 +20,7 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import UnfinishedBlock
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.sender import Sender
-from bridge.delivery.session import DeliveryCounters, Session
+from bridge.delivery.session import Session
 from bridge.errors import Stopped
 
 _BATCH_EVENTS = 512
@@ -40,7 +40,8 @@ class SessionPublisher:
     """
 
     def __init__(self, session: Session, sender: Sender, max_in_flight: int) -> None:
-        self._session = session
+        self.session = session
+        """Its memory, its counters, and where its numbering is."""
         self._sender = sender
         self._max_in_flight = max_in_flight
         self._waits_for_fast_path = True
@@ -53,11 +54,11 @@ class SessionPublisher:
     @property
     def position(self) -> Position:
         """The position after everything submitted so far."""
-        return self._session.position
+        return self.session.position
 
     def submit(self, events: Sequence[Event]) -> None:
         """Number these events and hand them over, in order; waits while there is no budget. Raises ``Stopped``."""
-        session, sender = self._session, self._sender
+        session, sender = self.session, self._sender
         at = 0
         while at < len(events):
             self._await_fast_path()
@@ -82,7 +83,7 @@ class SessionPublisher:
     def _wait(self, may_continue: Callable[[], bool], at_most: float | None = None) -> None:
         self.is_waiting = True
         try:
-            self._session.budget.wait(may_continue, self._session.stopped, at_most)
+            self.session.budget.wait(may_continue, self.session.stopped, at_most)
         finally:
             self.is_waiting = False
 
@@ -92,7 +93,7 @@ class SessionPublisher:
         A crash before the records are acknowledged loses nothing: no checkpoint covers the batch, so the server sends
         its events again, and they get the same numbers from the same position.
         """
-        session = self._session
+        session = self.session
         is_counted = False
         try:
             start = session.position
@@ -115,11 +116,11 @@ class SessionPublisher:
         return encoded.length
 
     def _encode(self, events: Sequence[Event], start: Position) -> Encoded:
-        encoder = self._session.encoder
+        encoder = self.session.encoder
         return encoder.encode_batch(events, start.epoch, start.sequence, start.last_event_id, _BATCH_BYTES)
 
     def _add_batch(self, batch: Batch, encoded: Encoded) -> None:
-        session = self._session
+        session = self.session
         session.sequence, session.last_event_id = batch.sequence, batch.last_event_id
         if batch.count < encoded.length:
             session.counters.skipped += sum(event.name != "" for event in batch.events) - batch.count
@@ -129,7 +130,7 @@ class SessionPublisher:
         self._sender.hand_over(batch)
 
     def hold_unfinished(self, size: int) -> None:
-        self._unfinished.hold(size, self._session.stopped)
+        self._unfinished.hold(size, self.session.stopped)
 
     @property
     def overlap_window(self) -> OverlapWindow:
@@ -137,15 +138,15 @@ class SessionPublisher:
 
         Under the lock: while delivery splits the newest batch, the window of its first part alone would be returned.
         """
-        with self._session.lock:
-            return self._session.in_flight.submitted
+        with self.session.lock:
+            return self.session.in_flight.submitted
 
     def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
         """Number what follows in a new epoch, which resumes at ``overlap_window``; never waits.
 
         A crash before the barrier is acknowledged finds the old epoch; after it, the new one without a record.
         """
-        session = self._session
+        session = self.session
         with session.lock:
             before = self.position
             known = max(session.epoch, session.lease.highest_epoch)
@@ -160,17 +161,17 @@ class SessionPublisher:
 
     def announce(self, what: LifecycleEvent) -> None:
         """Publish a lifecycle record once everything before it is in Kafka; never waits."""
-        with self._session.lock:
+        with self.session.lock:
             self._add(Announcement(what, self.position))
 
     def mark(self, overlap_window: OverlapWindow) -> None:
         """Write a checkpoint with this window, at the present position, before any later event; never waits."""
-        with self._session.lock:
+        with self.session.lock:
             self._add(CheckpointBarrier(self.position, overlap_window))
 
     def end(self, why: LifecycleEvent) -> None:
         """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
-        session = self._session
+        session = self.session
         with session.lock:
             if session.epoch:
                 barrier = CheckpointBarrier(self.position, session.in_flight.submitted, "ended")
@@ -178,23 +179,23 @@ class SessionPublisher:
 
     def stop(self) -> None:
         """Wake a waiting ``submit`` and refuse further ones; what was submitted is still delivered."""
-        self._session.stopped.set()  # the delivery thread wakes waiting workers at its next turn
+        self.session.stopped.set()  # the delivery thread wakes waiting workers at its next turn
 
     def revoke(self) -> None:
         """When this returns nothing more of it is handed to any producer; its memory is free soon (any thread)."""
-        self._session.stopped.set()
-        with self._session.lock:
-            self._session.is_revoked = True
+        self.session.stopped.set()
+        with self.session.lock:
+            self.session.is_revoked = True
             self._sender.close_fast_path()
 
     def _has_budget(self) -> bool:
         # Half empty before it continues: a worker woken for each single record would spend its time waking up.
-        session = self._session
+        session = self.session
         return session.pending <= self._max_in_flight // 2 and session.budget.has_budget(session.held)
 
     def _add(self, *entries: Entry) -> None:
-        if not self._session.is_revoked:
-            self._session.in_flight.submit(*entries)
+        if not self.session.is_revoked:
+            self.session.in_flight.submit(*entries)
             self._sender.close_fast_path()
 
     # Status
@@ -202,12 +203,7 @@ class SessionPublisher:
     @property
     def key(self) -> SessionKey:
         """Of the session."""
-        return self._session.key
-
-    @property
-    def shard(self) -> int:
-        """Of the session."""
-        return self._session.lease.shard
+        return self.session.key
 
     @property
     def is_out(self) -> bool:
@@ -215,24 +211,9 @@ class SessionPublisher:
         return self._sender.is_out
 
     @property
-    def must_restart(self) -> str | None:
-        """Why the session must start again from the stored checkpoint, which its memory does not know."""
-        return self._session.must_restart
-
-    @property
-    def counters(self) -> DeliveryCounters:
-        """What it has done."""
-        return self._session.counters
-
-    @property
-    def dead_letters(self) -> dict[str, int]:
-        """Records that went to the dead letters, by reason."""
-        return self._session.dead_letters
-
-    @property
     def trouble(self) -> str | None:
         """Why records do not get through at present; None when they do."""
-        return self._session.trouble
+        return self.session.trouble
 
     @property
     def checkpoints(self) -> CheckpointWriter:
@@ -242,26 +223,26 @@ class SessionPublisher:
     @property
     def in_flight(self) -> int:
         """Events that are not acknowledged, or behind one that is not."""
-        return self._session.pending
+        return self.session.pending
 
     @property
     def oldest_unacknowledged_ms(self) -> int | None:
         """The Unix time at which the oldest event that is not acknowledged was read."""
-        return self._session.in_flight.oldest_ms
+        return self.session.in_flight.oldest_ms
 
     @property
     def acknowledged(self) -> Position | None:
         """Everything up to here is in Kafka."""
-        return self._session.in_flight.acknowledged
+        return self.session.in_flight.acknowledged
 
     @property
     def is_settled(self) -> bool:
         """Everything submitted is acknowledged and checkpointed; or nothing of it may go any more."""
-        in_flight = self._session.in_flight
-        return self._session.is_revoked or (in_flight.is_empty and self.checkpoints.has(in_flight.acknowledged))
+        in_flight = self.session.in_flight
+        return self.session.is_revoked or (in_flight.is_empty and self.checkpoints.has(in_flight.acknowledged))
 
     @property
     def published(self) -> int:
         """Events in Kafka, dead letters aside."""
-        passed = tuple(self._session.in_flight.passed.items())
-        return sum(count for topic, count in passed if topic != self._session.encoder.dead_letters_topic)
+        passed = tuple(self.session.in_flight.passed.items())
+        return sum(count for topic, count in passed if topic != self.session.encoder.dead_letters_topic)

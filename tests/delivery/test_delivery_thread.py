@@ -197,7 +197,7 @@ def test_a_stream_of_skipped_events_never_waits_for_the_timer(start: Callable[..
     with ThreadPoolExecutor() as workers:
         workers.submit(one.submit, events(2000, name="skipped")).result(TIMEOUT)
     wait_until(lambda: one.position.last_event_id == "2000")
-    assert one.counters.skipped == 2000
+    assert one.session.counters.skipped == 2000
 
 
 def test_an_answer_of_kafka_is_noted(start: Callable[..., Running]) -> None:

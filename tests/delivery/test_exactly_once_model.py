@@ -360,7 +360,7 @@ class World:
 
 def _vars_of(process: Process, key: SessionKey) -> dict[str, object]:
     publisher = next(each.publisher for each in process.readers if each.key == key)
-    sender = process.delivery._shards[publisher.shard].senders._senders[key]
+    sender = process.delivery._shards[publisher.session.lease.shard].senders._senders[key]
     entries = [(type(each).__name__, each.stage.name, each.sequence) for each in sender.session.in_flight.entries]
     return vars(sender.handover) | {"entries": entries[:5], "trouble": sender.session.trouble}
 
@@ -414,8 +414,8 @@ def test_a_slow_kafka_gets_smaller_transactions(world: World) -> None:
     world.kafka.rate = 3_000
     one = give(world, range(1, 501))  # of 40 s
     settle(world, 300.0)
-    assert world.process.delivery._shards[one.shard]._transaction.budget < 8 * 1024 * 1024
-    assert one.counters.rewinds == 0, "it is nobody's fault"
+    assert world.process.delivery._shards[one.session.lease.shard]._transaction.budget < 8 * 1024 * 1024
+    assert one.session.counters.rewinds == 0, "it is nobody's fault"
     assert world.seen[one.key.record_key] == list(range(1, 501))
     assert not world.violations
 
@@ -424,13 +424,13 @@ def test_a_position_of_somebody_else_starts_the_session_again(world: World) -> N
     """The outcome of records in memory is unknown: no more of them are produced."""
     one = give(world, range(1, 4))
     settle(world)
-    shard = world.process.delivery._shards[one.shard]
+    shard = world.process.delivery._shards[one.session.lease.shard]
     world.since[shard.lease.shard][one.key] = replace(world.latest[one.key], position=Position(9 * 10**9, 1, "1"))
     give(world, range(4, 6))
     world.kafka.expire(shard.lease.shard)
     for _ in range(100):
         world._turn(world.process)
-    assert one.must_restart is not None
+    assert one.session.must_restart is not None
     with pytest.raises(Stopped):
         give(world, range(6, 7))
     assert world.process.delivery.sessions.budget.held == 0
@@ -440,7 +440,7 @@ def test_what_a_session_held_is_free_though_its_shard_ended_before_it(world: Wor
     """A thread that finds out for itself that the shard is lost ends at once; the daemon leaves later."""
     one = give(world, range(1, 100))
     delivery = world.process.delivery
-    shard = delivery._shards[one.shard]
+    shard = delivery._shards[one.session.lease.shard]
     assert delivery.sessions.budget.held
     shard._end()
     delivery.leave(shard.lease)
@@ -456,7 +456,7 @@ def test_a_session_that_is_revoked_leaves_no_record_without_its_position(
     """Whoever takes it up would publish it again; what it has in the open transaction is aborted with it."""
     one = give(world, range(1, 4))
     if is_in_transaction:
-        while not world.kafka.ids[world.process.delivery._shards[one.shard].lease.shard].open:
+        while not world.kafka.ids[world.process.delivery._shards[one.session.lease.shard].lease.shard].open:
             world.clock.now += 0.001
             world.process.turn()
     one.revoke()

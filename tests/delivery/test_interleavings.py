@@ -214,9 +214,9 @@ def test_a_revoked_session_holds_its_bytes_until_the_client_has_reported_them(*,
     rig.publisher.submit(events(2, 50))
     held = rig.delivery.sessions.budget.held
     assert held > 0
-    rig.delivery.leave(rig.publisher._session.lease)
+    rig.delivery.leave(rig.publisher.session.lease)
     rig.delivery.turn()
-    assert rig.publisher._session.in_flight.is_empty
+    assert rig.publisher.session.in_flight.is_empty
     assert rig.delivery.sessions.budget.held == held
     if is_replaced:
         rig.delivery.renew_clients("the test")
@@ -234,7 +234,7 @@ def test_a_session_that_is_revoked_while_the_client_is_replaced_frees_its_bytes(
     rig.settle()
     rig.publisher.submit(events(2, 50))
     rig.producer(Role.EVENTS).fatal = "broken"
-    rig.delivery.leave(rig.publisher._session.lease)
+    rig.delivery.leave(rig.publisher.session.lease)
     rig.delivery.turn()
     assert rig.delivery.sessions.budget.held == 0
 
@@ -248,7 +248,7 @@ def test_records_of_revoked_sessions_that_fill_the_memory_lead_to_a_new_client()
     rig.publisher.submit(events(2, 50))
     rig.delivery.sessions.budget.limit = 3 * rig.delivery.sessions.budget.held
     producer = rig.producer(Role.EVENTS)
-    rig.delivery.leave(rig.publisher._session.lease)
+    rig.delivery.leave(rig.publisher.session.lease)
     for _ in range(3):
         rig.delivery.turn()
     assert producer.is_abandoned
@@ -260,7 +260,7 @@ def test_a_worker_without_processor_time_holds_up_no_other_session():
     rig, other_key = Rig(), SessionKey("local", "s1")
     other = rig.delivery.open(other_key, Encoder(RULES, other_key), "", None, Lease(0, SoleOwner()))
     other.begin_epoch(OverlapWindow.starting("0"))
-    with rig.publisher._session.lock:
+    with rig.publisher.session.lock:
         turns = threading.Thread(target=rig.settle)
         turns.start()
         turns.join(TIMEOUT / 10)

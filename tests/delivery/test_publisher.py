@@ -235,7 +235,7 @@ def test_a_dead_letter_that_is_too_large_as_well_is_cut_until_it_is_taken(rig: R
     assert len(letter.data) <= limit
     assert len(letter.data) > limit // 17 or not limit
     assert int(letter.record.header("bridge.bytes") or "") > 200_000
-    assert one.dead_letters == {"rejected": 1}
+    assert one.session.dead_letters == {"rejected": 1}
     assert one.acknowledged == one.position
 
 
@@ -247,17 +247,17 @@ def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> N
     one.submit(events(1, size=3000))
     rig.turn(200, 0.5)
     assert one.trouble is not None
-    before = other.counters.rewinds
+    before = other.session.counters.rewinds
     for at in range(1, 30):
         other.submit(events(at))
         rig.turn(10, 0.5)
-    assert other.counters.rewinds == before
+    assert other.session.counters.rewinds == before
     assert other.acknowledged == other.position
     rig.kafka.down.clear()
     rig.turn(200, 0.5)
     assert sequences(rig.records(DEAD)) == [1]
     assert one.acknowledged == one.position
-    assert one.dead_letters == {"rejected": 1}
+    assert one.session.dead_letters == {"rejected": 1}
     assert one.trouble is None
 
 
@@ -274,7 +274,7 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
         rig.kafka.down.clear()
         rig.turn(5, 1.0)
     rig.turn(400, 1.0)
-    assert one.counters.epochs == 1
+    assert one.session.counters.epochs == 1
     assert [at_of(letter.data) for letter in rig.records(DEAD)] == [20]
     assert one.acknowledged == one.position
 
@@ -351,7 +351,7 @@ def test_only_the_culprit_becomes_a_dead_letter(rig: Rig) -> None:
     published = [record.number for record in rig.records(EVENTS) if record.key == str(LOCAL)]
     assert published == [(first, 1), (first, 2), (first, 4)]
     assert one.position == Position(first, 4, "4")
-    assert other.dead_letters == {}
+    assert other.session.dead_letters == {}
 
 
 def invalid(at: int) -> Event:
@@ -378,9 +378,9 @@ def test_a_refused_record_is_not_hidden_behind_a_later_dead_letter(rig: Rig) -> 
     rig.write(DEAD)
     rig.turn(400)
     assert accepted(rig) == [1, 2, 3, 4, 5, 6]
-    assert one.dead_letters == {"schema": 2, "rejected": 2}
+    assert one.session.dead_letters == {"schema": 2, "rejected": 2}
     assert one.acknowledged == one.position
-    assert one.counters.epochs == 2, "after the first verdict no later dead letter has a number of the new epoch"
+    assert one.session.counters.epochs == 2, "after the first verdict no dead letter has a number of the new one"
 
 
 def test_a_refused_record_is_not_hidden_behind_a_dead_letter_from_before_a_restart(rig: Rig) -> None:
@@ -418,7 +418,7 @@ def test_an_event_for_which_its_topic_became_too_small_is_not_hidden(rig: Rig) -
     limits.update({EVENTS: 1000})
     rig.turn(200)
     assert accepted(rig) == [1, 2, 3, 4]
-    assert one.dead_letters == {"schema": 2}
+    assert one.session.dead_letters == {"schema": 2}
     assert one.acknowledged == one.position
 
 
@@ -428,18 +428,18 @@ def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_afte
     rig.kafka.down.add(EVENTS)
     one.submit(events(1, 2, 3))
     rig.turn(3000, 0.1)
-    assert 5 <= one.counters.rewinds <= 20
+    assert 5 <= one.session.counters.rewinds <= 20
     assert one.trouble is not None
     assert "UNKNOWN_TOPIC_OR_PART" in one.trouble
     rig.kafka.heal()
     rig.turn(400, 0.1)
     assert one.acknowledged == one.position
     assert one.trouble is None
-    before = one.counters.rewinds
+    before = one.session.counters.rewinds
     rig.kafka.down.add(EVENTS)
     one.submit(events(4))
     rig.turn(20, 0.1)
-    assert one.counters.rewinds - before >= 2
+    assert one.session.counters.rewinds - before >= 2
 
 
 def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: Rig) -> None:
@@ -717,7 +717,7 @@ def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
     rig.producers[0].fatal = "broken"
     one.submit(events(*range(1, 50)))
     rig.turn(100, 0.04)
-    assert one.counters.rewinds <= 5
+    assert one.session.counters.rewinds <= 5
     rig.turn(100, 0.1)
     assert one.acknowledged == one.position
 

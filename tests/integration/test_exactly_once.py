@@ -67,7 +67,7 @@ def test_what_its_topic_does_not_accept_aborts_nothing(kafka: str, namespace: st
         for one in sessions:
             settled(one)
         assert monotonic() - began < 30 * SCALE
-        assert [one.counters.rewinds for one in sessions] == [0, 0]
+        assert [one.session.counters.rewinds for one in sessions] == [0, 0]
     letters = topics.read(topics.dead_letters)
     assert {letter.header("bridge.reason") for letter in letters} == {"oversize"}
     assert len(letters) == 2 * 14
@@ -101,8 +101,8 @@ def test_a_refused_record_becomes_a_dead_letter_and_the_shard_goes_on(kafka: str
             other.submit(events([at]))
         settled(one)
         settled(other)
-        assert one.dead_letters == {"rejected": 1}
-        assert not other.dead_letters
+        assert one.session.dead_letters == {"rejected": 1}
+        assert not other.session.dead_letters
     topics.assert_exactly_once(one.key, 99)
     topics.assert_exactly_once(other.key, 99)
     (letter,) = topics.read(topics.dead_letters)
@@ -144,7 +144,7 @@ def test_a_client_quota_makes_it_slow_and_does_not_stop_it(kafka: str, namespace
         wait_until(lambda: replica.delivery.waiting.is_throttled, 30, "the reported quota")
         settled(one, 120.0)
         assert len([*Path("/proc/self/task").iterdir()]) < threads + 10, "producers that are replaced end"
-        assert not one.dead_letters
+        assert not one.session.dead_letters
     topics.assert_exactly_once(one.key, 2000)
 
 
@@ -297,7 +297,7 @@ def test_a_position_that_memory_does_not_know_starts_the_session_again(kafka: st
             proxy.next = Fate.UNANSWERED
             other.submit(events([2]))
             settled(other)
-            assert one.must_restart is not None
+            assert one.session.must_restart is not None
             with pytest.raises(Stopped):
                 one.submit(events([2]))
             assert replica.restored[one.key].position.sequence == 7

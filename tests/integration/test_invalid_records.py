@@ -101,7 +101,9 @@ def test_a_refused_dead_letter_waits_and_is_reported(kafka: str, namespace: str)
         with topics.delivering() as delivery:
             one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
             one.submit([*events([1]), bad(2), *events([3])])
-            wait_until(lambda: one.counters.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble")
+            wait_until(
+                lambda: one.session.counters.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble"
+            )
             other.submit(events(range(1, 11)))
             wait_until(lambda: other.acknowledged == other.position, 20, "the other session")
             wait_until(lambda: topics.dead_letters in (one.trouble or ""), 20, "the trouble of the dead letter")
