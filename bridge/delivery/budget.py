@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from math import inf
 
@@ -22,12 +23,41 @@ class _Waiter:
         self.woken = threading.Event()
 
 
+class _Sum:
+    """A number to which any thread adds without waiting for another thread.
+
+    A thread that waited for a lock owns it before it gets the interpreter, and blocks all others until then. With a
+    lock here and 3,000 busy sessions in a fifth of a core, 1,100 of them waited for it, and delivery waited behind
+    them for half a minute. So no thread waits: a thread that finds the lock held leaves its change to the holder.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._added = 0
+        self._left: deque[int] = deque()
+
+    def add(self, change: int) -> None:
+        if self._lock.acquire(blocking=False):
+            self._added += change
+            self._lock.release()
+        else:
+            self._left.append(change)
+        while self._left and self._lock.acquire(blocking=False):  # also those that came before the release
+            while self._left:
+                self._added += self._left.popleft()
+            self._lock.release()
+
+    @property
+    def value(self) -> int:
+        """With all changes but the one that is being added."""
+        return self._added + sum(self._left) if self._left else self._added
+
+
 class MemoryBudget:
     """Bytes of all sessions that are not yet acknowledged.
 
-    Thread rule: any worker reserves and waits; delivery threads free and wake. The lock is held for a comparison or an
-    addition, never during a wait. The set of waiters needs none: each change and copy of it is one step of the
-    interpreter. With a lock, thousands of waiters without processor time held up the thread that wakes them.
+    Thread rule: any worker reserves and waits; delivery threads free and wake. No thread waits for another: the set of
+    waiters needs no lock either, each change and copy of it is one step of the interpreter.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,11 +65,8 @@ class MemoryBudget:
         self.keeps_share = True
         """Half is reserved for sessions that hold little: sessions whose topic accepts nothing must not fill the memory
         of the others. It is not reserved while Kafka does not answer at all: then all of it is used to read on."""
-        self._lock = threading.Lock()
-        self._taken = 0
-        self._freed = 0
-        self.unfinished = 0
-        """Bytes of unfinished blocks of streams, which are part of ``held``."""
+        self._held = _Sum()
+        self._unfinished = _Sum()
         self.exemption = threading.Lock()
         """Held by the one session that may read on although unfinished blocks fill their half: without it, none of them
         would ever be finished."""
@@ -48,37 +75,42 @@ class MemoryBudget:
     @property
     def held(self) -> int:
         """Bytes held now; other threads change it at any time."""
-        return self._taken - self._freed + self.unfinished
+        return self._held.value
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of unfinished blocks of streams, which are part of ``held``."""
+        return self._unfinished.value
 
     def has_budget(self, held: int) -> bool:
         """Whether a session that holds so many bytes may reserve more."""
-        total = self.held
+        return self._may_hold(self.held, held)
+
+    def _may_hold(self, total: int, held: int) -> bool:
         if total < self.limit // 2:
             return True
         return total < self.limit and (held <= self.limit // _SMALL_PART or not self.keeps_share)
 
     def reserve(self, size: int, held: int = 0) -> bool:
         """Reserve ``size`` bytes if so many are free: of a hundred workers that ask at once, not all may continue."""
-        with self._lock:
-            if not self.has_budget(held):
-                return False
-            self._taken += size
+        self._held.add(size)  # before the look, so that each sees the others'
+        if self._may_hold(self.held - size, held):
             return True
+        self._held.add(-size)
+        return False
 
     def settle(self, reserved: int, size: int) -> None:
         """Replace a reservation by the real size."""
-        with self._lock:
-            self._taken += size - reserved
+        self._held.add(size - reserved)
 
     def free(self, size: int) -> None:
         """Return ``size`` bytes."""
-        with self._lock:
-            self._freed += size
+        self._held.add(-size)
 
     def hold_unfinished(self, change: int) -> None:
         """Count bytes of an unfinished block (any thread)."""
-        with self._lock:
-            self.unfinished += change
+        self._unfinished.add(change)
+        self._held.add(change)
 
     def wait(self, has_budget: Callable[[], bool], stopped: threading.Event, at_most: float | None = None) -> None:
         """Wait for ``has_budget()`` or ``stopped``, for ``at_most`` seconds; holds no lock during the wait."""

@@ -229,12 +229,12 @@ def test_no_wake_up_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that looks and then waits is woken by what happens in between, without its look once a second."""
     monkeypatch.setattr(budget_module, "_RECHECK", 60.0)
     budget, stopped = MemoryBudget(1), threading.Event()
-    rounds = 1000
+    rounds, reserved = 1000, []
 
     def work() -> None:
         for _ in range(rounds):
             budget.wait(lambda: budget.held < 1, stopped)
-            budget.reserve(1)
+            reserved.append(budget.reserve(1))
 
     worker = threading.Thread(target=work)
     with switching_often():
@@ -247,7 +247,37 @@ def test_no_wake_up_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped.set()
     budget.wake()
     worker.join(TIMEOUT)
-    assert budget._taken == rounds
+    assert reserved == [True] * rounds
+
+
+def test_nobody_waits_for_a_worker_that_lost_the_interpreter_within_an_addition() -> None:
+    """With thousands of workers in a part of a core, each would own the lock while it waits for the interpreter."""
+    budget = MemoryBudget(100)
+    with budget._held._lock:
+        assert budget.reserve(60)
+        assert not budget.reserve(10, 60)
+        budget.free(10)
+        budget.hold_unfinished(5)
+        assert budget.held == 55
+    budget.settle(60, 20)
+    assert (budget.held, budget.unfinished) == (15, 5)
+
+
+def test_no_byte_is_lost_when_many_workers_count_at_once() -> None:
+    """A worker that finds the lock held leaves its change to the holder."""
+    budget = MemoryBudget(1_000_000)
+
+    def work() -> None:
+        for size in range(2000):
+            assert budget.reserve(100)
+            budget.settle(100, size)
+            budget.free(size)
+
+    with switching_often(), ThreadPoolExecutor(4) as workers:
+        for each in [workers.submit(work) for _ in range(4)]:
+            each.result(TIMEOUT)
+    assert budget.held == 0
+    assert not budget._held._left
 
 
 def test_a_worker_that_waits_for_hours_is_one_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
