@@ -25,7 +25,7 @@ from bridge.daemon.topics import Prepare, Watch, prepare_topics, watch_topics
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.statistics import librdkafka_version
-from bridge.observe.health import Heartbeats
+from bridge.observe.health import Heartbeats, Verdict, moving
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.log_lines import LINES
 from bridge.observe.log_writer import dropped_lines
@@ -90,7 +90,7 @@ class Daemon:
         """The port of the HTTP endpoint once it listens."""
         self._levels = LogLevels(settings.log.level)
         tls = server_tls(settings)
-        self._http = http_endpoint(settings, self.snapshot, self._levels, tls)
+        self._http = http_endpoint(settings, self.snapshot, self.liveness, self._levels, tls)
         tokens = None if self._http is None else self._http.tokens
         self._clients = ClientProperties(settings.kafka, kafka_contents(reloading.loaded))
         parts = Parts(self._levels, self._sources, self._clients, tokens, tls, self._renew_clients)
@@ -233,6 +233,10 @@ class Daemon:
         """The ages of all heartbeats, for /livez and for the service manager's watchdog."""
         ages = self._heartbeats.ages()
         return ages if self._pipeline is None else {**ages, "sessions": self._pipeline.supervisor.readers.age}
+
+    def liveness(self) -> Verdict:
+        """Whether all loops move. A probe must not wait until a starved process has looked at thousands of sessions."""
+        return moving(self._loops(), self._session_count())
 
     def _session_count(self) -> int:
         return 0 if self._pipeline is None else self._pipeline.supervisor.session_count

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bridge.core.snapshot import BridgeSnapshot
 from bridge.observe.api import HttpEndpoint
+from bridge.observe.health import Verdict
 from bridge.observe.log_levels import LogLevels
 from bridge.settings import Settings
 from bridge.settings.tls import ServerTls, server_context
@@ -19,11 +20,15 @@ def server_tls(settings: Settings) -> ServerTls | None:
 
 
 def http_endpoint(
-    settings: Settings, snapshot: Callable[[], BridgeSnapshot], levels: LogLevels, tls: ServerTls | None
+    settings: Settings,
+    snapshot: Callable[[], BridgeSnapshot],
+    live: Callable[[], Verdict],
+    levels: LogLevels,
+    tls: ServerTls | None,
 ) -> HttpEndpoint | None:
     """The endpoint; None if the settings disable it."""
     http = settings.http
     if http.port is None:
         return None
     token = plain(http.token)
-    return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context)
+    return HttpEndpoint(http.host, http.port, token, snapshot, levels, None if tls is None else tls.context, live)

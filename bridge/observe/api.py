@@ -73,8 +73,12 @@ class HttpEndpoint:
         snapshot: Snapshot,
         levels: LogLevels | None = None,
         tls: ssl.SSLContext | None = None,
+        live: Callable[[], Verdict] | None = None,
     ) -> None:
-        """``levels``: can be changed over HTTP; ``tls``: the context of all connections."""
+        """``levels``: can be changed over HTTP; ``tls``: the context of all connections.
+
+        ``live``: the answer of ``/livez``, without the cost of a snapshot; None: from the snapshot.
+        """
         self._host = host
         self._port = port
         self.tokens = Tokens(token)
@@ -82,6 +86,7 @@ class HttpEndpoint:
         self._snapshot = snapshot
         self._levels = levels
         self._tls = tls
+        self._live = live
         self.instead: tuple[Starlette, Feed] | None = None
         """Served instead of the daemon's own routes: those over several processes."""
         self._server: _FeedingServer | None = None
@@ -115,7 +120,8 @@ class HttpEndpoint:
     def _own_application(self) -> tuple[Starlette, Feed]:
         snapshot = _CachedSnapshot(self._snapshot)
         feed = Feed(of_snapshot(snapshot))
-        return application(snapshot, self.tokens, feed, self._levels), feed
+        live = self._live or (lambda: liveness(snapshot()))
+        return application(snapshot, live, self.tokens, feed, self._levels), feed
 
     def stop(self) -> None:
         """Accept no more connections and finish the running answers. Can be called twice."""
@@ -130,12 +136,14 @@ class HttpEndpoint:
         return not self._thread.is_alive()
 
 
-def application(snapshot: Snapshot, tokens: Tokens, feed: Feed, levels: LogLevels | None = None) -> Starlette:
+def application(
+    snapshot: Snapshot, live: Callable[[], Verdict], tokens: Tokens, feed: Feed, levels: LogLevels | None
+) -> Starlette:
     """The routes over a snapshot; the tokens protect all but the open paths."""
     metrics = Metrics(snapshot)
 
     async def livez(_: Request) -> Response:
-        return _health(liveness(snapshot()))
+        return _health(live())
 
     async def readyz(_: Request) -> Response:
         return _health(readiness(snapshot()))

@@ -26,9 +26,9 @@ from bridge.errors import EXIT_SETTINGS, SettingsError
 from bridge.observe import api as http
 from bridge.observe import connections, handshakes
 from bridge.observe.api import HttpEndpoint
-from bridge.observe.health import Heartbeats
+from bridge.observe.health import Heartbeats, moving
 from bridge.settings.tls import ServerTls
-from tests.fakes.http_endpoint import WELL, serving
+from tests.fakes.http_endpoint import WELL, listening, serving
 from tests.support.waiting import SCALE, TIMEOUT, wait_until
 
 # Larger than the socket buffers of both sides, so that a client that does not read leaves the rest with the endpoint.
@@ -206,6 +206,22 @@ def test_probes_need_no_token(guarded: int) -> None:
     """Kubernetes probes send none."""
     assert ask(guarded, "/livez").status_code == 200
     assert ask(guarded, "/readyz").status_code == 200
+
+
+def test_a_probe_of_livez_does_not_look_at_the_sessions() -> None:
+    """A process with thousands of them in a part of a core would answer it too late."""
+    taken: list[BridgeSnapshot] = []
+
+    def snapshot() -> BridgeSnapshot:
+        taken.append(LARGE)
+        return LARGE
+
+    endpoint = HttpEndpoint("127.0.0.1", 0, None, snapshot, live=lambda: moving({"main": 0.1}, 20_000))
+    with listening(endpoint) as port:
+        assert ask(port, "/livez").json()["checks"][0]["name"] == "loop:main"
+        assert not taken
+        assert ask(port, "/readyz").status_code == 200
+        assert taken
 
 
 def test_an_empty_token_is_refused_at_the_start() -> None:
