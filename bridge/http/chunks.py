@@ -42,7 +42,9 @@ class ChunkDecoder:
         """The payload in these bytes. Must not be called once the framing is not open."""
         coded = self._rest + received if self._rest else received
         parts: list[bytes] = []
-        at = self._rest_of_chunk(coded, parts) if self._left >= 0 else _small_chunks(coded, parts)
+        at = self._rest_of_chunk(coded, parts) if self._left >= 0 else 0
+        if self._left < 0:
+            at += _small_chunks(coded[at:], parts)
         while self._left < 0 and (size_line := _SIZE_LINE.match(coded, at)):
             begin = size_line.end()
             size = int(size_line[1], 16)
