@@ -2,8 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests mostly wait for Kafka, so two of them share a core well: this is for two cores, and all share one broker.
-WORKERS ?= 4
+# Tests mostly wait for Kafka, so three of them share a core well: this is for two cores, and all share one broker.
+WORKERS ?= 6
 ARGS ?=
 # How often the bridge is killed at random, and how often, or how long, everything else is done to it.
 KILLS ?= 50
