@@ -79,7 +79,6 @@ class AtLeastOnce:
         self._durations = Durations() if durations is None else durations
         self._senders: dict[SessionKey, IdempotentSender] = {}
         self._renewal: str | None = None  # set by any thread, as the next
-        self._recreated_with: int | None = None
         self._turn_requests: deque[IdempotentSender] = deque()  # by any thread: they need a turn
         self._answered: list[IdempotentSender] = []  # by the reports of this poll
         self._waiting: dict[IdempotentSender, None] = {}  # in the order of their calls
@@ -154,7 +153,11 @@ class AtLeastOnce:
         self._renewal = why
 
     def rewrite_checkpoints(self, partitions: int) -> None:
-        self._recreated_with = partitions
+        """At once: a shard that is being released must not count as settled before its positions are written again."""
+        self._topics = replace(self._topics, partitions=partitions)
+        self.sessions.begin_again(partitions)
+        # The client looks for new partitions of a known topic every five minutes only, and produces nothing to them.
+        self.renew_clients("the checkpoints topic is a new one")
 
     # The delivery thread
 
@@ -174,7 +177,6 @@ class AtLeastOnce:
         self._producers.poll(_POLL, awaits_checkpoint=awaits_checkpoint, sessions=len(self._senders))
         self._note_stall(monotonic())  # the thread spends most of its time in the poll, so most stalls fall into it
         self._note_suspension()
-        self._rewrite_checkpoints()
         if has_answers := bool(self._answered):  # the result of poll also counts errors about lost connections
             self.answers.note()
             self._replaced = 0
@@ -183,8 +185,8 @@ class AtLeastOnce:
             self._checkpoint_schedule.note_moved(self._answered)
             self._answered.clear()
         waits = any(sender.session.may_hand_over for sender in self._waiting)  # others wait for the group
-        stuck = self._producers.check_progress(monotonic(), has_answers=has_answers, waits=waits)
-        self._renewal = stuck or self._renewal
+        if stuck := self._producers.check_progress(monotonic(), has_answers=has_answers, waits=waits):
+            self._renewal = stuck  # never None here: another thread may have set it just now
         self._replace_if_fatal()
         if self._producers.fatal is None and self._has_sorted_out():
             self._resend()
@@ -224,15 +226,6 @@ class AtLeastOnce:
         lease, now = sender.session.lease, monotonic()
         self._note_stall(now)  # a turn of thousands of sessions takes long on a slow machine, which is no stall
         return lease.is_over or lease.is_proven_within(now - self._stalled_at)  # one that is over frees its memory
-
-    def _rewrite_checkpoints(self) -> None:
-        partitions, self._recreated_with = self._recreated_with, None
-        if partitions is None:
-            return
-        self._topics = replace(self._topics, partitions=partitions)
-        self.sessions.begin_again(partitions)
-        # The client looks for new partitions of a known topic every five minutes only, and produces nothing to them.
-        self._renewal = "the checkpoints topic is a new one"
 
     def _replace_if_fatal(self) -> None:
         fatal, renewal = self._producers.fatal, self._renewal

@@ -145,7 +145,10 @@ class CheckpointWriter:
         self._is_writing = False
 
     def begin_again(self, partitions: int) -> None:
-        """The topic was created again with so many partitions: nothing that was written is in it."""
+        """The topic was created again with so many partitions: nothing that was written is in it (any thread).
+
+        The partition comes first: a writer reads it last, so a record of the new generation goes to the new partition.
+        """
         self._partition = partition_of(self._record_key, partitions)
         self._generation = (self._generation[0] + 1, 0)
 
