@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bridge.admin.check import probe as probe_module
 from bridge.admin.check.line import Line, State
 from bridge.admin.check.probe import Probed, probe
 from bridge.core.identity import SessionKey
@@ -147,9 +148,16 @@ def test_a_session_that_cannot_be_read_is_asked_once(mix: ScriptedMix, script: S
 
 def test_a_silent_stream_is_left_after_a_while(mix: ScriptedMix) -> None:
     """The read timeout of a daemon is longer than a person waits."""
-    line = probed(mix, stream(), listen=0.3)
-    assert line.state is State.WARNING, line
-    assert len(mix.asked) <= 1  # none where a busy machine needs the whole time to connect
+    line = probed(mix, stream(), listen=0.1)
+    assert (line.state, len(mix.asked)) == (State.WARNING, 1), line
+    assert line.detail == "no event came within 0.1 s: there is nothing to compare"
+
+
+def test_a_server_that_does_not_answer_is_not_called_silent(mix: ScriptedMix, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for events begins with the answer, so a slow connection takes nothing of it."""
+    monkeypatch.setattr(probe_module, "_ANSWER", 0.1)
+    line = probed(mix, Peer.hold)
+    assert (line.state, line.detail) == (State.WARNING, "the server did not answer within 0.1 s"), line
 
 
 def test_the_first_connection_is_closed_before_the_second_is_opened(mix: ScriptedMix) -> None:

@@ -30,6 +30,8 @@ _TRIES: Final = 4
 """Requests after the cut: the daemon needs up to two to judge a replay, and a busy server may refuse one or two."""
 _PAUSE: Final = 1.0
 """Seconds before another request: some servers refuse a reader until they notice that the last one has left."""
+_ANSWER: Final = 10.0
+"""Seconds for the head of an answer: longer than the default of ``connect_timeout``, which has an error of its own."""
 _ENOUGH: Final = 2
 """Ids before the cut: the events of the last one must come again, after the id before it."""
 
@@ -43,6 +45,7 @@ _NO_IDS_HINT: Final = (
     "the bridge stops such a session; {key}.without_ids = accept bridges it, and loses events at each cut"
 )
 _TRY_AGAIN: Final = "try again with a session that has events"
+_NO_ANSWER_HINT: Final = f"{_TRY_AGAIN}: some servers answer with the first event only; check the server's log"
 _LOST_HINT: Final = "events can be lost at each reconnect: let the server keep events for replay by Last-Event-ID"
 
 
@@ -58,7 +61,7 @@ class Probed:
     means_no_session: Callable[[Sequence[Event]], bool]
     """Whether these events, as the whole answer, report an unknown session."""
     listen: float = 5.0
-    """Seconds for the first events. A server that replays sends them at once; a live session may need longer."""
+    """Seconds for the first events after the answer. A server that replays sends them at once; a live one, later."""
 
 
 class _Numbered(NamedTuple):
@@ -74,6 +77,7 @@ class _Seen:
     lifecycle: list[LifecycleEvent] = field(default_factory=list)
     has_no_ids: bool = False
     is_left: bool = False
+    is_answered: bool = False
     end: Outcome | None = None
     """How the server ended the connection; None: the probe did."""
 
@@ -96,7 +100,7 @@ class _Seen:
 
 
 def probe(probed: Probed, wait: Callable[[float], object]) -> Line:
-    """Connect, drop, resume and compare; takes up to a minute. ``wait`` sleeps."""
+    """Connect, drop, resume and compare; takes a minute, rarely more. ``wait`` sleeps."""
     subject = f"probe {probed.key}"
     first = _first(probed)
     if (refused := _judge_first(probed, subject, first)) is not None:
@@ -130,6 +134,8 @@ def _judge_first(probed: Probed, subject: str, first: _Seen) -> Line | None:
     if first.end is not None and first.end.kind is not Kind.ENDED:
         hint = _HINTS.get(first.end.kind, "try again; check the server's log")
         return Line(subject, State.FAILED, first.end.detail, hint.format(key=key))
+    if not first.is_answered:
+        return Line(subject, State.WARNING, f"the server did not answer within {_ANSWER:g} s", _NO_ANSWER_HINT)
     detail = f"no event came within {probed.listen:g} s: there is nothing to compare"
     return Line(subject, State.WARNING, detail, _TRY_AGAIN)
 
@@ -202,19 +208,20 @@ def _again(probed: Probed, window: OverlapWindow) -> tuple[str, _Seen]:
 def _connection(
     probed: Probed, requested: str, seconds: float, seen: _Seen, take: Callable[[EventStream], bool]
 ) -> None:
-    """Read one connection for so many seconds at most, while ``take`` returns True; it is closed afterwards."""
-    connector = probed.connector
-    with _cut_after(connector, seconds):
-        stream = None
-        try:
+    """Read one connection for so many seconds after its answer, while ``take`` returns True; it is closed then."""
+    connector, stream = probed.connector, None
+    try:
+        with _cut_after(connector, _ANSWER):
             stream = connector.connect(probed.url, requested)
+        seen.is_answered = True
+        with _cut_after(connector, seconds):
             while take(stream):
                 pass
-        except Disconnected as end:
-            seen.end = None if connector.was_cut else end.outcome
-        finally:
-            if stream is not None:
-                stream.close()
+    except Disconnected as end:
+        seen.end = None if connector.was_cut else end.outcome
+    finally:
+        if stream is not None:
+            stream.close()
 
 
 @contextmanager
