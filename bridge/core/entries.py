@@ -20,7 +20,7 @@ from bridge.core.stream.overlap import OverlapWindow
 
 
 class Stage(Enum):
-    """The state of an entry; :data:`AFTER_REPORT` and :func:`plan_resend` say what follows from it."""
+    """The state of an entry; :func:`bridge.core.in_flight.plan_resend` says what follows from it after a failure."""
 
     WAITING = auto()
     """In memory only: not produced yet, or to be produced again."""

@@ -27,7 +27,7 @@ class DeliveryCounters:
 
 
 class Session:
-    """The state that a session's worker and its delivery thread share. A :class:`SessionPublisher` owns it.
+    """The state that a session's worker and its delivery thread share. Its SessionPublisher owns it.
 
     Thread rule: the worker holds the lock for one batch, the delivery thread for one turn, no thread during a wait.
     Entries are added and produced under it; the delivery thread alone passes them.

@@ -80,3 +80,17 @@ def test_tests_wait_in_one_place() -> None:
     sources = {path: (REPOSITORY / path).read_text() for path in PYTHON_FILES if path.parts[0] == "tests"}
     waiting = Path("tests/support/waiting.py")
     assert [str(path) for path, text in sources.items() if pauses.search(text) and path != waiting] == []
+
+
+def test_what_a_docstring_refers_to_exists() -> None:
+    """After a rename, a reader would search for a name that nothing has."""
+    texts = {path: (REPOSITORY / path).read_text() for path in PYTHON_FILES if path.parts[0] == "bridge"}
+    known = {name for text in texts.values() for name in re.findall(r"^ *(?:class |def )?(\w+)(?:[:(]| =)", text, re.M)}
+    modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in texts}
+    missing = [
+        f"{path}: {name}"
+        for path, text in texts.items()
+        for name in re.findall(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`", text)
+        if name not in modules and name.rpartition(".")[2] not in known
+    ]
+    assert missing == []

@@ -35,12 +35,22 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     assert [name(page) for page in REPOSITORY.glob("docs/**/*.md") if page not in linked | {index}] == []
 
 
-@pytest.mark.skipif(
-    not (REPOSITORY / "bridge/sharding").exists(), reason="the layout of docs/architecture.md comes later"
-)
 @pytest.mark.parametrize("page", WRITTEN, ids=name)
 def test_the_modules_that_a_page_names_exist(page: Path) -> None:
     """Paths of Python files in backticks, from the repository or from ``bridge/``."""
     named = {code for code in inline_code(page) if re.fullmatch(r"[\w/]+/\w+\.py", code)}
     roots = (REPOSITORY, REPOSITORY / "bridge")
     assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
+def test_the_methods_that_the_architecture_names_exist() -> None:
+    """``Class.method``, and a name that is ``in`` a file: a reader searches for them."""
+    page = REPOSITORY / "docs/architecture.md"
+    sources = {path: path.read_text() for path in REPOSITORY.glob("bridge/**/*.py")}
+    methods = {code for code in inline_code(page) if re.fullmatch(r"[A-Z]\w+\.[a-z]\w+", code)}
+    for code in methods:
+        owner, _, method = code.partition(".")
+        assert any(f"class {owner}" in text and f"def {method}(" in text for text in sources.values()), code
+    for found, path in re.findall(r"`(?:\w+\.)?(\w+)`\s+in\s+`([\w/]+\.py)`", page.read_text()):
+        assert re.search(rf"^(?:class|def| +def) {found}\b", sources[REPOSITORY / "bridge" / path], re.MULTILINE), found
+    assert methods
