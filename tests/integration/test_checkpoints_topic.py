@@ -84,6 +84,7 @@ def test_a_checkpoint_with_only_the_documented_keys_is_accepted(kafka: str, name
             wait_until(lambda: texts(kafka, namespace, "a") == ["3", "4"], 20, "events 3 and 4", 0.1)
             assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["2"]
+    assert texts(kafka, namespace, "a") == ["3", "4"]
 
 
 BAD = {
@@ -123,6 +124,7 @@ def test_an_invalid_checkpoint_stops_the_start_until_it_is_repaired(kafka: str, 
             wait_until(lambda: texts(kafka, namespace, "good") == ["3"], 20, "event 3", 0.1)
             assert bridge.terminate() == 0
         assert mix.ids_of("good") == ["2"]
+    assert texts(kafka, namespace, "good") == ["3"]
 
 
 @pytest.mark.parametrize("key", [b"no slash", b"", "local/ü".encode(), b"\xff\xfe/x"])
