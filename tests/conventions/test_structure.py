@@ -85,7 +85,11 @@ def test_tests_wait_in_one_place() -> None:
 def test_what_a_docstring_refers_to_exists() -> None:
     """After a rename, a reader would search for a name that nothing has."""
     texts = {path: (REPOSITORY / path).read_text() for path in PYTHON_FILES if path.parts[0] == "bridge"}
-    known = {name for text in texts.values() for name in re.findall(r"^ *(?:class |def )?(\w+)(?:[:(]| =)", text, re.M)}
+    known = {
+        name
+        for text in texts.values()
+        for name in re.findall(r"^ *(?:class |def )?(\w+)(?:[:(]| =)", text, re.MULTILINE)
+    }
     modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in texts}
     missing = [
         f"{path}: {name}"
