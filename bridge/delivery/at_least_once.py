@@ -43,6 +43,8 @@ _STALL = 5.0
 _REPLACE_BACKOFF = Backoff(0.1, 10.0)
 """Seconds between two new sets of producers: a cluster that ends each at once must not be flooded. An acknowledgement
 resets the back-off."""
+_DRAIN = 1.0
+"""Seconds that producers which have not failed get for the reports of what is under way, before they are replaced."""
 
 
 class AtLeastOnce:
@@ -79,6 +81,7 @@ class AtLeastOnce:
         self._durations = Durations() if durations is None else durations
         self._senders: dict[SessionKey, IdempotentSender] = {}
         self._renewal: str | None = None  # set by any thread, as the next
+        self._drain_until: float | None = None  # nothing is produced until then, or until all is reported
         self._turn_requests: deque[IdempotentSender] = deque()  # by any thread: they need a turn
         self._answered: list[IdempotentSender] = []  # by the reports of this poll
         self._waiting: dict[IdempotentSender, None] = {}  # in the order of their calls
@@ -188,7 +191,7 @@ class AtLeastOnce:
         if stuck := self._producers.check_progress(monotonic(), has_answers=has_answers, waits=waits):
             self._renewal = stuck  # never None here: another thread may have set it just now
         self._replace_if_fatal()
-        if self._producers.fatal is None and self._has_sorted_out():
+        if self._producers.fatal is None and self._drain_until is None and self._has_sorted_out():
             self._resend()
         self.sessions.budget.keeps_share = self.answers.are_recent
         self.sessions.budget.wake()
@@ -231,18 +234,33 @@ class AtLeastOnce:
         fatal, renewal = self._producers.fatal, self._renewal
         if (fatal is None and renewal is None) or monotonic() < self._replace_at:
             return
-        self._renewal = None  # new producers follow the topics as they are now
+        if fatal is None and not self._is_drained():
+            return
+        self._drain_until = self._renewal = None  # new producers follow the topics as they are now
         if fatal is None:
             log.warning("using new producers", reason=renewal)
         else:
             log.error("A Kafka producer failed for good: sending again from memory with a new one", error=fatal)
-        for sender in tuple(self._senders.values()):
-            sender.close_fast_path_and_wait()  # a record produced meanwhile would overtake what is lost
+        self._close_fast_paths()  # a record produced meanwhile would overtake what is lost
         self._lost = self._producers.introduced if self._lost is None else self._lost
         self._producers.replace()
         self._topic_ids.ask()
         self._replace_at = monotonic() + _REPLACE_BACKOFF.delay(self._replaced)
         self._replaced += 1
+
+    def _is_drained(self) -> bool:
+        """Whether all that was produced is reported, or had time for it: the rest goes to the topics as they are now.
+
+        Where partitions were added, it is then in two partitions, and a consumer of the second one takes it again.
+        """
+        if self._drain_until is None:
+            self._drain_until = monotonic() + _DRAIN
+            self._close_fast_paths()
+        return not self._producers.events.outstanding or monotonic() >= self._drain_until
+
+    def _close_fast_paths(self) -> None:
+        for sender in tuple(self._senders.values()):
+            sender.close_fast_path_and_wait()
 
     def _has_sorted_out(self) -> bool:
         """Whether all records of replaced producers wait again; never waits for the topics' ids: that were a stall."""

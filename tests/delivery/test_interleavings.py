@@ -205,8 +205,11 @@ def test_a_batch_that_was_cut_introduces_only_the_producer_that_wrote_it(monkeyp
 
 
 @pytest.mark.parametrize("is_replaced", [True, False])
-def test_a_revoked_session_holds_its_bytes_until_the_client_has_reported_them(*, is_replaced: bool):
+def test_a_revoked_session_holds_its_bytes_until_the_client_has_reported_them(
+    monkeypatch: pytest.MonkeyPatch, *, is_replaced: bool
+):
     """The client keeps its records for as long as the topic accepts nothing; a replaced client has none."""
+    monkeypatch.setattr(at_least_once, "_DRAIN", 0.0)
     rig = Rig()
     rig.settle()
     rig.publisher.submit(events(1, 1))
@@ -239,8 +242,9 @@ def test_a_session_that_is_revoked_while_the_client_is_replaced_frees_its_bytes(
     assert rig.delivery.sessions.budget.held == 0
 
 
-def test_records_of_revoked_sessions_that_fill_the_memory_lead_to_a_new_client():
+def test_records_of_revoked_sessions_that_fill_the_memory_lead_to_a_new_client(monkeypatch: pytest.MonkeyPatch):
     """The events topic accepts nothing for hours, and the shard comes and goes."""
+    monkeypatch.setattr(at_least_once, "_DRAIN", 0.0)
     rig = Rig()
     rig.settle()
     rig.publisher.submit(events(1, 1))

@@ -610,6 +610,9 @@ def test_added_partitions_are_followed_only_when_nothing_is_in_flight(rig: Rig) 
     rig.delivery.renew_clients("partitions were added")
     rig.turn(100)
     assert one.acknowledged == one.position
+    assert [understand(as_read(each, 0)).sequence for each in rig.kafka.logs[before]] == [1, 2, 3], (
+        "a lost one would go to another partition"
+    )
     one.submit(events(4))
     rig.turn(50)
     assert before != (EVENTS, partition_of(LOCAL.record_key, 16)), "the test needs another key"
