@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from math import inf
 
 from structlog.stdlib import get_logger
@@ -157,7 +156,6 @@ class AtLeastOnce:
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         """At once: a shard that is being released must not count as settled before its positions are written again."""
-        self._topics = replace(self._topics, partitions=partitions)
         self.sessions.begin_again(partitions)
         # The client looks for new partitions of a known topic every five minutes only, and produces nothing to them.
         self.renew_clients("the checkpoints topic is a new one")

@@ -166,8 +166,8 @@ class CheckpointWriter:
         return self._written_in[0] == self._generation[0] and self._written_in != self._generation
 
     def has(self, position: Position | None) -> bool:
-        """Whether the present checkpoints topic has this position."""
-        return position == self.written and self._written_in == self._generation
+        """Whether the present checkpoints topic has this position; without a position there is nothing to write."""
+        return position is None or (position == self.written and self._written_in == self._generation)
 
     def state_of(self, position: Position, last: Entry | None = None) -> State:
         """The state at a position; ``last``: the last entry that it covers, if any is not acknowledged yet.

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 from bridge.clock import monotonic
 from bridge.core.durations import Durations
@@ -177,7 +176,6 @@ class ExactlyOnce:
         return probe.answers(self._topics.checkpoints, timeout)
 
     def rewrite_checkpoints(self, partitions: int) -> None:
-        self._topics = replace(self._topics, partitions=partitions)
         self.sessions.begin_again(partitions)
         self.renew_clients("the checkpoints topic is a new one")
 

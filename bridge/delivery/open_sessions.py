@@ -23,10 +23,14 @@ class OpenSessions:
         self._publishers: dict[SessionKey, SessionPublisher] = {}
         self._closed = closed
         self._closed_checkpoints = 0
+        self._recreated_with: int | None = None
+        """The partitions of the checkpoints topic, once it was created again."""
 
     def add(self, publisher: SessionPublisher) -> None:
         """A session was opened."""
         self._publishers[publisher.key] = publisher
+        if self._recreated_with is not None:  # its checkpoint may be restored from the topic before
+            publisher.checkpoints.begin_again(self._recreated_with)
 
     def close(self, key: SessionKey) -> Checkpoint | None:
         """Forget a settled session; returns its checkpoint in Kafka, None if there is none."""
@@ -55,7 +59,12 @@ class OpenSessions:
             self._publishers[key].checkpoints.write_again()
 
     def begin_again(self, partitions: int) -> None:
-        """The checkpoints topic was created again with so many partitions: write all checkpoints to it."""
+        """The checkpoints topic was created again with so many partitions: write all checkpoints to it (any thread).
+
+        Sessions that are opened later, from checkpoints that may be restored from the topic before, write theirs too.
+        Without that, a crash before their next event would find no position of them.
+        """
+        self._recreated_with = partitions  # first: a session that is being opened is among the others, or sees this
         for publisher in self._all():
             publisher.checkpoints.begin_again(partitions)
 

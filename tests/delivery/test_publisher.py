@@ -528,6 +528,31 @@ def test_a_checkpoint_that_is_written_again_behind_the_end_says_that_too(rig: Ri
     assert closed.state == "ended"
 
 
+def test_a_session_without_a_position_has_nothing_to_write_to_a_new_topic(rig: Rig) -> None:
+    """Its server has not answered yet. The release of its shard must not wait for a checkpoint that never comes."""
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None, alone())
+    rig.delivery.rewrite_checkpoints(1)
+    assert one.is_settled
+
+
+def test_a_session_that_is_opened_after_its_topic_was_created_again_is_written_to_it(rig: Rig) -> None:
+    """Its checkpoint was restored from the old topic: without this, a restart would find no position of it."""
+    rig.open().submit(events(1))
+    rig.turn(20)
+    rig.sender().write_checkpoint()
+    rig.turn(20)
+    restored = rig.delivery.sessions.close(LOCAL)
+    rig.delivery.rewrite_checkpoints(1)
+    before = checkpoints(rig)
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", restored, alone())
+    assert not one.is_settled
+    rig.turn(20)
+    rig.sender().write_checkpoint()
+    rig.turn(20)
+    assert one.is_settled
+    assert checkpoints(rig) == before + 1
+
+
 def test_an_end_before_any_epoch_says_nothing(rig: Rig) -> None:
     """There is no position to write."""
     one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "", None, alone())
