@@ -37,19 +37,19 @@ class _Sum:
         self._left: deque[int] = deque()
 
     def add(self, change: int) -> None:
-        if self._lock.acquire(blocking=False):
-            self._added += change
-            self._lock.release()
-        else:
-            self._left.append(change)
+        self._left.append(change)
         while self._left and self._lock.acquire(blocking=False):  # also those that came before the release
-            while self._left:
-                self._added += self._left.popleft()
-            self._lock.release()
+            try:
+                while self._left:
+                    # Threads change only after calls. One that ran between these lines would count the change twice.
+                    self._added += self._left[0]
+                    self._left.popleft()
+            finally:
+                self._lock.release()  # an addition fails where no memory is left
 
     @property
     def value(self) -> int:
-        """With all changes but the one that is being added."""
+        """The sum of all changes."""
         return self._added + sum(self._left) if self._left else self._added
 
 

@@ -181,9 +181,8 @@ class IdempotentSender:
 
     def _discard(self) -> bool:
         piece = self._handover.piece
-        if piece is not None and piece.is_unreported and self in self._producers.isolating.values():
+        if piece is not None and piece in self._producers.isolating.values():
             return False  # the reports of its request would be attributed to the next session
-        self._producers.release(self)
         is_held, session = self._client is self._producers.events, self.session  # a replaced client holds nothing
         session.discard(self._producers.unreported.keep(self._entries, session.budget) if is_held else 0)
         return True
@@ -192,7 +191,6 @@ class IdempotentSender:
         piece = self._handover.piece
         if piece is not None and not piece.is_unreported and not self._handover.has_failed:
             self._handover.settle_piece()
-            self._producers.release(self)
 
     def _rewound(self) -> bool:
         if self._handover.awaits_limits or any(entry.is_unreported for entry in self._entries):
@@ -204,7 +202,6 @@ class IdempotentSender:
             return False
         self._highest.note(self._entries)
         self._handover.settle_failures()
-        self._producers.release(self)
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
         self._needs_epoch, self._alone = False, None
         session.counters.rewinds += 1
@@ -270,7 +267,7 @@ class IdempotentSender:
         place = topic, handover.partitions[topic]
         if place not in producers.isolating:
             handover.cut_piece(batch)
-            producers.isolating[place], self._alone = self, batch
+            producers.isolating[place] = self._alone = batch
             handover.produce(batch, producers.isolation.produce_all)
 
     def _would_hide(self, batch: Batch) -> bool:

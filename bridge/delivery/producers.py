@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from bridge.clock import monotonic
+from bridge.core.entries import Batch
 from bridge.delivery.progress import Progress
 from bridge.delivery.topic_ids import in_thread
 from bridge.delivery.unreported import UnreportedEntries
@@ -60,10 +61,10 @@ class Producers:
     Kafka takes any first number of a producer that it does not know, so behind a refused first batch others would get
     in: where there is no acknowledgement, a session's first record goes alone and is waited for. From then on a refusal
     leaves no gap (see Role.EVENTS)."""
-    isolating: dict[Place, object] = field(default_factory=dict)
-    """The session whose piece is under way in a partition. The isolation producer has one request at a time there, or
-    the reports of one session's refused record would blame another session. A partition without a leader delays no
-    session of another one."""
+    isolating: dict[Place, Batch] = field(default_factory=dict)
+    """The piece that is under way in a partition. The isolation producer has one request at a time there, or the
+    reports of one session's refused record would blame another session. A partition without a leader delays no session
+    of another one, and a session that may not act on its piece's answer delays nobody."""
     progress: Progress = field(default_factory=Progress)
     polled_at: float = field(default_factory=lambda: monotonic())  # noqa: PLW0108 - looked up when it is called
     """When the last poll ended: what is reported since was acknowledged later."""
@@ -139,6 +140,7 @@ class Producers:
             self._isolation.flush(seconds)
         self.polled_at = monotonic()
         self.unreported.free_reported()
+        self.isolating = {place: piece for place, piece in self.isolating.items() if piece.is_unreported}
 
     def replace(self) -> None:
         """Purge all of them, and make new ones. What has no report by then will never have one."""
@@ -147,10 +149,6 @@ class Producers:
         self.unreported.free_all()
         self.events, self.checkpoints, self._isolation = self.make(Role.EVENTS), self.make(Role.CHECKPOINTS), None
         self.isolating, self.introduced = {}, {}
-
-    def release(self, session: object) -> None:
-        """No piece of this session is under way any more."""
-        self.isolating = {place: each for place, each in self.isolating.items() if each is not session}
 
     def replace_checkpoints(self) -> None:
         """Purge the checkpoints that are not sent yet: the shard may have another owner by the time they arrive."""

@@ -280,6 +280,26 @@ def test_no_byte_is_lost_when_many_workers_count_at_once() -> None:
     assert not budget._held._left
 
 
+def test_an_addition_without_memory_neither_loses_its_bytes_nor_keeps_the_lock() -> None:
+    """With the lock held for good, all changes would be kept, one by one, for the life of the process."""
+
+    class Unlucky(int):
+        has_failed = False
+
+        def __radd__(self, other: int) -> int:
+            if not self.has_failed:
+                self.has_failed = True
+                raise MemoryError
+            return other + int(self)
+
+    budget = MemoryBudget(100)
+    with pytest.raises(MemoryError):
+        budget.hold_unfinished(Unlucky(5))
+    budget.hold_unfinished(1)
+    assert budget.unfinished == 6
+    assert not budget._unfinished._left
+
+
 def test_a_worker_that_waits_for_hours_is_one_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its own looks must leave nothing behind."""
     monkeypatch.setattr(budget_module, "_RECHECK", 0.001)

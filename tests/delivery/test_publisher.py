@@ -300,6 +300,25 @@ def test_a_session_in_a_partition_without_a_leader_delays_no_isolation_elsewhere
     assert one.acknowledged == one.position
 
 
+def test_a_suspended_session_keeps_nobody_from_the_isolation_producer(rig: Rig) -> None:
+    """Its piece was refused while its process was no member of the group: what follows waits for the group."""
+    lease, beside = alone(), _key_beside(LOCAL)
+    one, other = rig.open(lease=lease), rig.open(beside)
+    rig.kafka.limits[EVENTS] = 400
+    for each in (one, other):
+        each.submit(events(*range(1, 20)) + events(20, size=500))
+    while not rig.sender().is_isolating:
+        rig.turn()
+    assert other.acknowledged != other.position
+    lease.suspend()
+    rig.turn(300)
+    assert other.acknowledged == other.position
+    assert one.acknowledged != one.position
+    lease.resume()
+    rig.turn(300)
+    assert one.acknowledged == one.position
+
+
 @pytest.mark.parametrize("error", [TypeError("a bug"), MemoryError()])
 def test_an_exception_of_the_client_leaves_no_record_without_a_report(rig: Rig, error: Exception) -> None:
     """Records of which nobody knows whether they were taken would hold the session for ever."""
