@@ -30,8 +30,11 @@ class Membership:
     def stop(self) -> None:
         """Leave the group."""
 
+    is_aborted = False
+
     def abort(self) -> None:
-        """Leave the group."""
+        """Note it."""
+        self.is_aborted = True
 
     def join(self, deadline: float) -> bool:  # noqa: ARG002 - the interface's
         return True
@@ -71,6 +74,9 @@ class Reader:
 
     def stop(self) -> None:
         """Do nothing."""
+
+    def join(self, deadline: float) -> bool:  # noqa: ARG002 - the interface's
+        return True
 
 
 @dataclass

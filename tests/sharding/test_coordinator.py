@@ -943,3 +943,11 @@ def test_the_time_until_a_shard_is_owned_is_counted(scene: Scene) -> None:
     scene.leases.lose(ONE)
     scene.assign()
     assert scene.coordinator.snapshot().assignments == 2
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+def test_a_membership_that_does_not_end_is_not_waited_for(scene: Scene, *, has_left: bool) -> None:
+    """Kafka does not answer: the process ends all the same, and the group notices later."""
+    membership = cast("fakes.Membership", scene.coordinator._membership)
+    scene.coordinator.close(monotonic(), has_left=has_left)
+    assert membership.is_aborted is not has_left
