@@ -47,7 +47,7 @@ def bars(after: float = _AFTER, now: Callable[[], float] = monotonic) -> Iterato
 
 @contextmanager
 def waiting(what: str, after: float = _AFTER) -> Iterator[None]:
-    """A moving line on stderr, if it is a terminal, after so many seconds; for what has no measure of its progress."""
+    """A moving line on stderr, if it is a terminal, after so many seconds, where progress cannot be measured."""
     if not sys.stderr.isatty():
         yield
         return

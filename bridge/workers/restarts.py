@@ -41,18 +41,18 @@ class Lives:
     """The past of one worker: an earlier life never counts after one that was long enough."""
 
     short: int = 0
-    waiting: int = 0
-    """Starts in a row that failed for what a restart alone does not mend."""
+    failed_starts: int = 0
+    """Starts in a row that failed for a reason that another start does not remove."""
     is_first: bool = True
 
     def ended(self, code: int, seconds: float) -> tuple[StartAgain | GiveUp, Lives]:
         """What follows an end that nobody asked for; ``code`` is negative for a signal."""
-        waits = code in FINAL
-        if waits and self.is_first:
+        has_failed = code in FINAL
+        if has_failed and self.is_first:
             return GiveUp(FINAL[code]), self
-        short = self.short + 1 if seconds < SHORT_LIFE and not waits else 0
-        waiting = self.waiting + 1 if waits else 0
-        lives = replace(self, short=short, waiting=waiting, is_first=False)
+        short = self.short + 1 if seconds < SHORT_LIFE and not has_failed else 0
+        failed_starts = self.failed_starts + 1 if has_failed else 0
+        lives = replace(self, short=short, failed_starts=failed_starts, is_first=False)
         if short >= MOST_SHORT_LIVES:
             return GiveUp(EXIT_FATAL), lives
-        return StartAgain(BACKOFF.delay(max(0, short + waiting - 1))), lives
+        return StartAgain(BACKOFF.delay(max(0, short + failed_starts - 1))), lives
