@@ -50,7 +50,7 @@ class IdempotentSender:
             session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, self._note_acknowledged
         )
         self._entries = session.in_flight.entries
-        self._highest = HighestNumbers(restored_epoch=session.epoch)
+        self._highest = HighestNumbers(session.epoch, session.encoder.dead_letters_topic)
         self._has_answer = self._needs_epoch = False
         self._alone: Entry | None = None  # nothing behind it is produced before it is acknowledged
         self._client: object = None  # the producer of events that has what is unreported

@@ -15,9 +15,10 @@ from bridge.core.entries import Batch, Entry, Stage
 class HighestNumbers:
     """The highest number of one session that each topic may have. Thread rule: the delivery thread."""
 
-    def __init__(self, restored_epoch: int) -> None:
+    def __init__(self, restored_epoch: int, dead_letters: str) -> None:
         """``restored_epoch``: an earlier process may have written any number of it to any topic."""
         self._restored_epoch = restored_epoch
+        self._dead_letters = dead_letters
         self._highest: dict[str, tuple[int, int]] = {}
 
     def note(self, entries: Iterable[Entry]) -> None:
@@ -31,7 +32,9 @@ class HighestNumbers:
         """Whether a consumer might drop a record that ``prepare`` moves to another topic."""
         before = batch.counts
         prepare(batch)
-        moved_to = [topic for topic, count in batch.counts.items() if count > before.get(topic, 0)]
+        moved_to = {topic for topic, count in batch.counts.items() if count > before.get(topic, 0)}
+        if any(batch.counts.get(topic, 0) < before[topic] for topic in before.keys() - {self._dead_letters}):
+            moved_to.add(self._dead_letters)  # although others may have left it
         first = batch.epoch, batch.start.sequence + 1
         is_restored = batch.epoch == self._restored_epoch
         return any(is_restored or self._highest.get(topic, first) > first for topic in moved_to)

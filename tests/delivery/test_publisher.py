@@ -382,7 +382,7 @@ def accepted(rig: Rig) -> list[int]:
     follower = Follower()
     for log in rig.kafka.logs.values():
         for offset, record in enumerate(log):
-            if record.place[0] in {EVENTS, DEAD}:
+            if record.place[0] in {EVENTS, TOOLS, DEAD}:
                 follower.take(as_read(record, offset))
     return sorted({at_of(one.data) for one in follower.accepted})
 
@@ -438,6 +438,23 @@ def test_an_event_for_which_its_topic_became_too_small_is_not_hidden(rig: Rig) -
     rig.turn(200)
     assert accepted(rig) == [1, 2, 3, 4]
     assert one.session.dead_letters == {"schema": 2}
+    assert one.acknowledged == one.position
+
+
+def test_an_event_that_changes_places_with_a_later_dead_letter_is_not_hidden(rig: Rig) -> None:
+    """One topic accepts less and another one more: as many records leave the dead letters as come to them."""
+    one = rig.open()
+    limits = rig.sender().session.encoder.limits
+    limits.update({TOOLS: 1000})
+    one.submit([*events(1), invalid(2), *events(3, name="tool_call")])
+    rig.turn(100)
+    rig.kafka.limits[EVENTS] = 400
+    one.submit([*events(4, size=3000), *events(5, name="tool_call", size=3000)])
+    rig.write(DEAD)
+    rig.turn(20)
+    limits.update({EVENTS: 1000, TOOLS: 10**6})
+    rig.turn(200)
+    assert accepted(rig) == [1, 2, 3, 4, 5]
     assert one.acknowledged == one.position
 
 
