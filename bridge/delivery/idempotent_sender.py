@@ -101,6 +101,7 @@ class IdempotentSender:
         if isinstance(entry, Batch) and entry is not self._handover.piece:
             for topic in entry.counts:
                 self._producers.introduced[self._handover.partitions.place(topic)] = self._producers.polled_at
+        self._producers.heartbeat()
         self.note_answer()
 
     def note_answer(self) -> None:

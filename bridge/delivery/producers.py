@@ -52,6 +52,8 @@ class Producers:
     checkpoints: IdempotentProducer
     topics: Callable[[], Iterable[str]]
     """The bridge's own: the cluster may have others without leaders."""
+    heartbeat: Callable[[], None]
+    """Called for each batch that is acknowledged: on a slow machine one poll runs reports for many seconds."""
     start: Callable[[Callable[[], None]], None] = in_thread
     """Runs a question to Kafka that takes seconds."""
     unreported: UnreportedEntries = field(default_factory=UnreportedEntries)
@@ -74,9 +76,14 @@ class Producers:
     _have_leaders: Future[bool] | None = None
 
     @classmethod
-    def made_by(cls, make: Callable[[Role], IdempotentProducer], topics: Callable[[], Iterable[str]]) -> Producers:
+    def made_by(
+        cls,
+        make: Callable[[Role], IdempotentProducer],
+        topics: Callable[[], Iterable[str]],
+        heartbeat: Callable[[], None],
+    ) -> Producers:
         """A first set."""
-        return cls(make, make(Role.EVENTS), make(Role.CHECKPOINTS), topics)
+        return cls(make, make(Role.EVENTS), make(Role.CHECKPOINTS), topics, heartbeat)
 
     @property
     def isolation(self) -> IdempotentProducer:

@@ -40,19 +40,23 @@ class Rig:
     def __init__(self, prover: Prover | None = None) -> None:
         self.producers: list[ScriptedProducer] = []
         self.topic_ids = {EVENTS: "1"}
+        self.heartbeats = 0
         self.delivery = AtLeastOnce(
             self._made,
             OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE, PartitionCounts(PARTITIONS)),
             SizeLimits(),
             TopicIds(dict(self.topic_ids), lambda: dict(self.topic_ids), at_once),
             Limits(10_000, 10**9),
-            lambda: None,
+            self._heartbeat,
         )
         self.publisher: SessionPublisher = self.delivery.open(
             KEY, Encoder(RULES, KEY), "", None, Lease(0, prover or SoleOwner())
         )
         self.publisher.begin_epoch(OverlapWindow.starting("0"))
         self.publisher._waits_for_fast_path = False
+
+    def _heartbeat(self) -> None:
+        self.heartbeats += 1
 
     def _made(self, role: Role) -> IdempotentProducer:
         self.producers.append(ScriptedProducer(role))
@@ -91,6 +95,19 @@ def test_a_batch_that_is_refused_and_lost_in_a_new_topic_starts_an_epoch():
     rig.settle(25)
     assert rig.publisher.in_flight == 0
     assert rig.publisher.position.epoch > epoch
+
+
+def test_each_acknowledged_batch_of_a_poll_is_a_sign_of_life():
+    """On a slow machine a poll runs the reports of thousands of sessions for many seconds."""
+    rig = Rig()
+    rig.settle()
+    rig.publisher.submit(events(1, 1))
+    rig.settle()
+    for at in range(2, 7):
+        rig.publisher.submit(events(at, 1))
+    before = rig.heartbeats
+    rig.producer(Role.EVENTS).acknowledge()
+    assert rig.heartbeats == before + 5
 
 
 def test_a_stall_within_a_poll_leads_to_no_checkpoint_without_proof(monkeypatch: pytest.MonkeyPatch):

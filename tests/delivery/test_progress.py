@@ -117,7 +117,7 @@ class Set:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.made: list[ScriptedProducer] = []
-        self.producers = Producers.made_by(self._make, lambda: ["own"])
+        self.producers = Producers.made_by(self._make, lambda: ["own"], lambda: None)
         self.producers.start = at_once
 
     def _make(self, role: Role) -> IdempotentProducer:

@@ -96,6 +96,7 @@ def slow_core(place: Place, guarantee: str, seconds: float, sessions: int = 3000
     load = Load(sessions, rate=1.0)
     with Run(place, load, {"log.level": "info", "delivery.guarantee": guarantee}) as run:
         run.bridge.start().wait_ready(180)
+        wait_until(lambda: _states(run.bridge) == {"streaming": sessions}, 240, "all sessions", 1.0)
         run.wait_flow(sessions, 120)
         assigned = _metric(run.bridge, "mix_bridge_assignments_total")
         with control_group("cpu") as group:
@@ -106,6 +107,7 @@ def slow_core(place: Place, guarantee: str, seconds: float, sessions: int = 3000
         run.settle(600)
         again = _metric(run.bridge, "mix_bridge_assignments_total") - assigned
         assert run.bridge.terminate(120) == 0, run.bridge.log_text()[-2000:]
+        assert not again, f"shards assigned again: {again:g}"
         remark = (
             f"{seconds:g} s in {share:.0%} of a core: /livez answered {probes.answered} times, failed {probes.failed},"
             f" the slowest after {probes.slowest:.1f} s; shards assigned again: {again:g}"
