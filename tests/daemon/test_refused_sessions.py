@@ -25,16 +25,15 @@ def refused(seconds_ago: float, *, is_mix: bool = False) -> RunningSession:
         refused_at=monotonic() - seconds_ago, stream=SimpleNamespace(counters=SessionCounters()),
     )  # fmt: skip
     delivery = SimpleNamespace(skipped=0, rewinds=0, epochs=0)
-    publisher: Any = SimpleNamespace(
-        is_settled=True, must_restart=None, published=0, dead_letters=Counter(), counters=delivery
-    )
+    session = SimpleNamespace(must_restart=None, dead_letters=Counter(), counters=delivery)
+    publisher: Any = SimpleNamespace(is_settled=True, published=0, session=session)
     lease: Any = SimpleNamespace(shard=0)
     return RunningSession(KEY, worker, publisher, lease)
 
 
 def shard_sessions() -> tuple[ShardSessions, RunningSessions]:
     running = RunningSessions(["local"])
-    delivery: Any = SimpleNamespace(close=lambda _key: None)
+    delivery: Any = SimpleNamespace(sessions=SimpleNamespace(close=lambda _key: None))
     return ShardSessions(1, delivery, running, RestoredCheckpoints({})), running
 
 

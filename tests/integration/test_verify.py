@@ -32,7 +32,7 @@ from tests.support.process import MIX_BRIDGE, command, environment
 from tests.support.scene import events, settings, started, wait_acknowledged
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
 from tests.support.topics import create_topic
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import TIMEOUT, wait_until
 
 EPOCH = 1_700_000_000
 HOUR_MS = 3_600_000
@@ -235,7 +235,7 @@ def test_a_session_of_an_earlier_version_continues_in_a_new_epoch_and_is_complet
     with scripted_mix() as mix:
         mix.serve({"a": Feed(6)})
         with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
-            wait_acknowledged(bridge, "a", 2)
+            wait_until(lambda: len(events(kafka, namespace)) == 5, 20, "events 5 and 6 behind 1 to 3", 0.1)
             assert bridge.terminate() == 0
     answer = log.verify()
     assert answer.code == 0
