@@ -22,6 +22,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.checkpoint_schedule import CheckpointSchedule
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
+from bridge.delivery.epoch_limits import EpochLimits
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
@@ -116,7 +117,7 @@ class AtLeastOnce:
         sender = IdempotentSender(
             session, checkpoints, self._producers, self._turn_requests.append, self._answered.append
         )
-        publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
+        publisher = SessionPublisher(session, sender, self._limits.max_in_flight, EpochLimits(encoder))
         self._senders[key] = sender
         self.sessions.add(publisher)
         sender.request_turn()  # the delivery thread opens the fast path

@@ -64,7 +64,9 @@ class CheckpointWriter:
         self.announced: tuple[WrittenLifecycleEvent, ...] = ()
         """The last lifecycle events, the newest at the end. Replaced, never changed: any thread may keep it."""
         self._key = key
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
+        """Of what decides about records. Empty once the limit of a topic has changed: the old one would match
+        if the limit were changed back. So the next start begins an epoch."""
         self._record_key = key.record_key
         self._topics = topics
         self._partition = partition_of(self._record_key, topics.partitions)
@@ -184,7 +186,7 @@ class CheckpointWriter:
 
     def _checkpoint(self, position: Position, overlap_window: OverlapWindow, state: State) -> Checkpoint:
         return Checkpoint(
-            self._key, position, state, unix_ms(), self._fingerprint, overlap_window, self._lease.fencing_token
+            self._key, position, state, unix_ms(), self.fingerprint, overlap_window, self._lease.fencing_token
         )
 
     def _produce(self, position: Position, overlap_window: OverlapWindow, state: State, report: Report) -> Checkpoint:

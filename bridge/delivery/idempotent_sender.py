@@ -276,6 +276,7 @@ class IdempotentSender:
         if not self._highest.hides(batch, self._handover.prepare):
             return False
         self._needs_epoch = self._handover.has_failed = True
+        self.checkpoints.fingerprint = ""
         return True
 
     def write_checkpoint(self) -> bool:

@@ -37,4 +37,5 @@ class HighestNumbers:
             moved_to.add(self._dead_letters)  # although others may have left it
         first = batch.epoch, batch.start.sequence + 1
         is_restored = batch.epoch == self._restored_epoch
-        return any(is_restored or self._highest.get(topic, first) > first for topic in moved_to)
+        is_by_limits = batch.refusal is None
+        return any(is_by_limits or is_restored or self._highest.get(topic, first) > first for topic in moved_to)

@@ -19,6 +19,7 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import UnfinishedBlock
 from bridge.delivery.checkpoint_writer import CheckpointWriter
+from bridge.delivery.epoch_limits import EpochLimits
 from bridge.delivery.sender import Sender
 from bridge.delivery.session import Session
 from bridge.errors import Stopped
@@ -39,11 +40,13 @@ class SessionPublisher:
     Thread rule: the worker's, apart from ``stop``, ``revoke`` and the properties.
     """
 
-    def __init__(self, session: Session, sender: Sender, max_in_flight: int) -> None:
+    def __init__(self, session: Session, sender: Sender, max_in_flight: int, limits: EpochLimits | None = None) -> None:
+        """``limits``: an epoch begins when they change; exactly once needs none."""
         self.session = session
         """Its memory, its counters, and where its numbering is."""
         self._sender = sender
         self._max_in_flight = max_in_flight
+        self._limits = limits
         self._waits_for_fast_path = True
         self._unfinished = UnfinishedBlock(session.budget)
         self.is_waiting = False
@@ -88,7 +91,7 @@ class SessionPublisher:
             self.is_waiting = False
 
     def _submit_batch(self, events: Sequence[Event]) -> int:
-        """Submit as many of these events as one batch holds; returns how many.
+        """Submit as many of these events as one batch holds; returns how many: 0 if an epoch begins before them.
 
         A crash before the records are acknowledged loses nothing: no checkpoint covers the batch, so the server sends
         its events again, and they get the same numbers from the same position.
@@ -98,6 +101,10 @@ class SessionPublisher:
         try:
             start = session.position
             encoded = self._encode(events, start)
+            if self._limits is not None and self._limits.have_changed():  # now, or before the batch was encoded
+                self.checkpoints.fingerprint = ""
+                self.begin_epoch(self.overlap_window, self._limits.lifecycle_event(start.last_event_id))
+                return 0  # the batch is encoded again
             with session.lock:
                 if session.is_over:
                     raise Stopped

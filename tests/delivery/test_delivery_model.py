@@ -147,7 +147,7 @@ class World:
 
     def step(self, reader: Reader) -> None:
         """Let the reader submit, unless its submit might wait for memory: the test has one thread."""
-        free = self.max_in_flight - reader.publisher.in_flight
+        free = self.max_in_flight - reader.publisher.in_flight - 2
         if free > 0 and self.delivery.sessions.budget.held < self.max_buffer_bytes // 2:
             reader.step(self.chance.randint(1, free))
 

@@ -183,12 +183,16 @@ def test_the_last_lifecycle_events_are_kept_with_their_numbers(rig: Rig) -> None
 
 
 def test_a_refusal_for_size_reads_the_limits_before_a_record_is_searched(rig: Rig) -> None:
-    """The topic's limit was lowered a moment ago: everything in memory is encoded by the new one."""
+    """The topic's limit was lowered a moment ago: everything in memory is encoded by the new one.
+
+    In a new epoch: all of an epoch are encoded for the same limits, also after a kill.
+    """
     one = rig.open()
     limits = rig.sender().session.encoder.limits
     limits.update({})
     one.submit(events(1))
     rig.turn(50)
+    epoch = one.position.epoch
     rig.kafka.limits[EVENTS] = 400
     one.submit([*events(2), *events(3, size=3000), *events(4)])
     rig.turn(20)
@@ -198,8 +202,31 @@ def test_a_refusal_for_size_reads_the_limits_before_a_record_is_searched(rig: Ri
     limits.update({EVENTS: 1000})
     rig.turn(100)
     assert [record.record.header("bridge.reason") for record in rig.records(DEAD)] == ["oversize"]
-    assert sequences(rig.records(EVENTS)) == [1, 2, 4]
+    assert sequences(rig.records(EVENTS)) == [1, 1, 3]
+    assert one.position.epoch > epoch
     assert Role.ISOLATION not in {producer.role for producer in rig.producers}
+
+
+def test_other_limits_of_a_topic_begin_an_epoch_that_no_later_process_continues(rig: Rig) -> None:
+    """A killed process may leave a later dead letter and not an earlier event, and the limit may be changed back."""
+    one = rig.delivery.open(LOCAL, Encoder(RULES, LOCAL), "known", None, alone())
+    one.begin_epoch(OverlapWindow.starting("0"))
+    limits = rig.sender().session.encoder.limits
+    one.submit(events(1))
+    rig.turn(50)
+    before = one.position.epoch
+    limits.update({})
+    one.submit(events(2))
+    rig.turn(50)
+    assert one.position.epoch == before, "the same limits"
+    assert one.checkpoints.checkpoint is not None
+    assert one.checkpoints.checkpoint.fingerprint == "known"
+    limits.update({EVENTS: 1000})
+    one.submit(events(3, 4))
+    rig.turn(50)
+    assert sequences(rig.records(EVENTS)) == [1, 2, 1, 2]
+    assert one.position.epoch > before
+    assert one.checkpoints.checkpoint.fingerprint == ""
 
 
 def test_a_refusal_for_size_that_the_limits_do_not_explain_is_isolated(rig: Rig) -> None:

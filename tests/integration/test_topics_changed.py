@@ -372,7 +372,7 @@ def test_a_checkpoints_topic_of_another_shape_that_may_not_be_repaired_is_named(
 def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Lowered: whole batches are refused only once. Raised: large records are accepted again.
 
-    The next process starts a new epoch: with other limits, a number could belong to a record of another topic.
+    Each change starts one new epoch: with other limits, a number could belong to a record of another topic.
     """
     feed, topic = Feed(5), f"{namespace}.events"
     with bridged(tmp_path, kafka, namespace, {"a": feed}) as bridge:
@@ -380,9 +380,10 @@ def test_limits_are_followed_down_and_up(kafka: str, namespace: str, tmp_path: P
         alter(kafka, topic, max_message_bytes=3000)
         feed.add(300)
         wait_change(bridge, topic, "limit", "max.message.bytes=3000")
-        wait_read(bridge, "a", "305")
+        feed.add(1)  # the first event that is encoded for the new limit
+        wait_read(bridge, "a", "306")
         epoch = session(bridge, "a")["epoch"]
-        feed.add(700)
+        feed.add(699)
         wait_read(bridge, "a", "1005")
         assert session(bridge, "a")["epoch"] == epoch, "batches are refused again and again"
         alter(kafka, topic, max_message_bytes=500_000)

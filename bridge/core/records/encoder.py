@@ -93,6 +93,11 @@ class Encoder:
         return self.limits.batch_size
 
     @property
+    def binding_limits(self) -> dict[str, int]:
+        """Those limits of topics that may decide between an event record and a dead letter."""
+        return self._rules.binding(self.limits)
+
+    @property
     def dead_letters_topic(self) -> str:
         """Where dead letters go."""
         return self._rules.dead_letters_topic

@@ -99,13 +99,13 @@ class Rules:
         }
         if guarantee != "at_least_once":  # earlier versions had no such key, and their sessions continue
             decisive["guarantee"] = guarantee
-        elif limits is not None and (binding := limits.binding(self._event_topics, self.max_bytes)):
+        elif limits is not None and (binding := self.binding(limits)):
             decisive["limits"] = binding
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def _event_topics(self) -> set[str]:
-        return {self.events_topic, *(route.topic for route in self.routes)}
+    def binding(self, limits: SizeLimits) -> dict[str, int]:
+        """Those limits of topics of events that may decide between an event record and a dead letter."""
+        return limits.binding({self.events_topic, *(route.topic for route in self.routes)}, self.max_bytes)
 
     @property
     def connection_events(self) -> frozenset[str]:
