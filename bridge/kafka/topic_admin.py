@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -22,6 +21,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from confluent_kafka.admin import TopicDescription as ClientDescription
+from structlog.stdlib import get_logger
 
 from bridge.errors import Mistake, SettingsError, Unreachable
 from bridge.kafka.advertised import advertised_by, unreachable_brokers
@@ -31,6 +31,8 @@ from bridge.kafka.errors import code_of, error_of, in_words
 from bridge.kafka.live_config import follow, plain
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, limits_of, plan
 from bridge.settings.model import Settings
+
+log = get_logger("bridge.kafka")
 
 _TIMEOUT = 10.0
 _DESCRIBE = 3.0
@@ -229,15 +231,15 @@ def prepare(settings: Settings, admin: TopicAdmin) -> TopicLimits:
     if hidden := [each for each in planned if each.name not in found]:
         raise SettingsError([_hidden(each) for each in hidden])
     missing = [each for each in planned if found[each.name] is None]
-    warnings = tuple(_positions_lost(each) for each in missing if each.compacted and len(missing) < len(planned))
     if missing and not settings.topics.create:
         raise SettingsError([_missing(each) for each in missing])
     admin.create(missing)
+    if len(missing) < len(planned):
+        _warn_of_lost_positions(missing)  # now: an attempt that fails later is repeated, and finds the topic
     topics = admin.existing(planned) if missing else {name: topic for name, topic in found.items() if topic}
     if unseen := [each.name for each in planned if each.name not in topics]:
         raise Unreachable(f"Kafka: created, but not yet visible: {', '.join(unseen)}")
-    limits = limits_of(settings, planned, topics)
-    return replace(limits, warnings=(*warnings, *limits.warnings))
+    return limits_of(settings, planned, topics)
 
 
 def _hidden(planned: TopicPlan) -> Mistake:
@@ -249,9 +251,12 @@ def _missing(planned: TopicPlan) -> Mistake:
     return Mistake(planned.key, f"topic {planned.name} does not exist and topics.create is false: create it")
 
 
-def _positions_lost(planned: TopicPlan) -> Mistake:
-    text = (
-        f"topic {planned.name} was created, although other topics of the bridge existed already: unless this is the"
-        " first start, all positions are lost, and every session starts again at start_after_id in a new epoch"
-    )
-    return Mistake(planned.key, text)
+def _warn_of_lost_positions(created: Iterable[TopicPlan]) -> None:
+    for planned in created:
+        if planned.compacted:
+            warning = (
+                f"topic {planned.name} was created, although other topics of the bridge existed already: unless this is"
+                " the first start, all positions are lost, and every session starts again at start_after_id in a new"
+                " epoch"
+            )
+            log.warning("topic", setting=planned.key, warning=warning)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from bridge.errors import SettingsError
+from bridge.errors import SettingsError, Unreachable
+from bridge.kafka.topic_admin import prepare
 from bridge.kafka.topics import (
     CHECKPOINTS_CONFIG,
     Problems,
@@ -156,3 +159,17 @@ def test_all_mistakes_are_reported_together() -> None:
         "topics.lifecycle",
         "topics.checkpoints",
     }
+
+
+def test_lost_positions_are_reported_although_the_topic_is_not_visible_yet() -> None:
+    """The next attempt finds the topic, and could not know that it is a new one."""
+    settings = settings_with()
+    described = {each.name: None if each.compacted else TopicDescription(8, PLAIN) for each in plan(settings)}
+    admin: Any = SimpleNamespace(
+        describe=lambda _planned: described, existing=lambda _planned: {}, create=lambda _missing: None
+    )
+    with capture_logs() as logs, pytest.raises(Unreachable, match="not yet visible"):
+        prepare(settings, admin)
+    (line,) = logs
+    assert (line["event"], line["setting"], line["log_level"]) == ("topic", "topics.checkpoints", "warning")
+    assert "all positions are lost" in line["warning"]
