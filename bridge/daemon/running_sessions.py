@@ -72,12 +72,12 @@ class RunningSession:
             sequence=position.sequence,
             acknowledged_sequence=acknowledged.sequence if acknowledged is not None and is_present else 0,
             shard=self.lease.shard,
-            in_flight=publisher.in_flight,
+            in_flight=publisher.session.pending,
             last_event_age=None if event_at is None else now - event_at,
             last_byte_age=None if byte_at is None else now - byte_at,
-            last_error=publisher.trouble or publisher.checkpoints.trouble or self._stream_trouble(now),
+            last_error=publisher.session.trouble or publisher.checkpoints.trouble or self._stream_trouble(now),
             counters=self.counters(),
-            oldest_unacknowledged_ms=publisher.oldest_unacknowledged_ms,
+            oldest_unacknowledged_ms=publisher.session.in_flight.oldest_ms,
             lifecycle=publisher.checkpoints.announced,
         )
 
@@ -109,7 +109,7 @@ class RunningSessions:
 
     def is_out_of_transaction(self, key: SessionKey) -> bool:
         running = self._sessions.get(key)
-        return running is None or running.publisher.is_out
+        return running is None or running.publisher.sender.is_out
 
     def stale(self, shard: int, restored: Mapping[SessionKey, Restored]) -> Iterable[SessionKey]:
         return [

@@ -24,7 +24,7 @@ from bridge.daemon.session_log import SessionLog
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Publisher
+from bridge.delivery.publisher import SessionPublisher
 from bridge.errors import Stopped
 from bridge.mix.events import deletes
 
@@ -58,7 +58,7 @@ class SessionStream:
         self,
         key: SessionKey,
         source: Source,
-        publisher: Publisher,
+        publisher: SessionPublisher,
         restored: Restored | None,
         lease: Lease,
         stall_detector: StallDetector,

@@ -22,14 +22,13 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.checkpoint_schedule import CheckpointSchedule
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
-from bridge.delivery.epoch_limits import EpochLimits
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
 from bridge.delivery.producers import Place, Producers
 from bridge.delivery.progress import Waiting
-from bridge.delivery.publisher import SessionPublisher
+from bridge.delivery.publisher import EpochLimits, SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
@@ -120,7 +119,7 @@ class AtLeastOnce:
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight, EpochLimits(encoder))
         self._senders[key] = sender
         self.sessions.add(publisher)
-        sender.request_turn()  # the delivery thread opens the fast path
+        sender.handover.request_turn()  # the delivery thread opens the fast path
         return publisher
 
     def _closed(self, publisher: SessionPublisher) -> None:
@@ -212,8 +211,8 @@ class AtLeastOnce:
         if now - self._turned_at > _STALL:
             self._stalled_at = now
             for sender in tuple(self._senders.values()):
-                sender.close_fast_path_and_wait()
-                sender.request_turn()
+                sender.handover.close_fast_path_and_wait()
+                sender.handover.request_turn()
         self._turned_at = now
 
     def _note_suspension(self) -> None:
@@ -261,7 +260,7 @@ class AtLeastOnce:
 
     def _close_fast_paths(self) -> None:
         for sender in tuple(self._senders.values()):
-            sender.close_fast_path_and_wait()
+            sender.handover.close_fast_path_and_wait()
 
     def _has_sorted_out(self) -> bool:
         """Whether all records of replaced producers wait again; never waits for the topics' ids: that were a stall."""

@@ -37,8 +37,8 @@ _BACKOFF = Backoff(0.5, 30.0)
 class Handover:
     """Hands one session's entries to producers, listens for their failures, and decides what goes next.
 
-    Thread rule: ``produce`` and ``is_fast_path_open = False`` under the session's lock; everything else is the delivery
-    thread's.
+    Thread rule: ``produce`` and ``close_fast_path`` under the session's lock; ``request_turn`` any thread; everything
+    else is the delivery thread's.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Handover:
     ) -> None:
         """``request_turn`` asks the delivery thread for a turn (any thread); ``note``: an entry is acknowledged."""
         self.is_fast_path_open = False
-        """The fast path is open: the worker produces itself."""
+        """The worker produces itself. Otherwise it only remembers, and delivery sends from memory."""
+        self.request_turn = request_turn
         self.isolation = Isolation()
         self.has_failed = False
         """Something failed since everything was last made ready to be sent again."""
@@ -65,7 +66,6 @@ class Handover:
         """The batch that is alone in its request."""
         self._session = session
         self._topic_of = topic_of
-        self._request_turn = request_turn
         self._note = note
         self._is_late = False  # Kafka refused the time of a record: it is sent again with the present time
         self._has_topic_failed = False
@@ -73,6 +73,17 @@ class Handover:
         self._size_refusals = SizeRefusals(session.encoder.limits)
         self._cut: list[Batch] = []
         self._retries = 0
+
+    def close_fast_path(self) -> None:
+        """Delivery must send what was added (under the session's lock)."""
+        self.is_fast_path_open = False
+        self.request_turn()
+
+    def close_fast_path_and_wait(self) -> None:
+        """When this returns, no worker produces or will before the delivery thread opens the fast path again."""
+        with self._session.lock:
+            self.is_fast_path_open = False
+            self.note_reports()  # before a new producer: an old report must not introduce it
 
     # Listener
 
@@ -108,8 +119,7 @@ class Handover:
 
     def _fail(self) -> None:
         self.has_failed = True
-        self.is_fast_path_open = False
-        self._request_turn()
+        self.close_fast_path()
 
     def _topic(self, entry: Entry, message: Message | None) -> str:
         if message is not None:
@@ -151,7 +161,7 @@ class Handover:
         return False
 
     def _note_unproduced(self, batch: Batch, taken: int, failure: Exception) -> None:
-        self.is_fast_path_open = False
+        self.close_fast_path()
         rest = batch
         if taken:
             rest = self._session.in_flight.split(batch, taken)
@@ -165,7 +175,6 @@ class Handover:
             rest.worsen(self.failed(rest, failure.error))
             if rest.stage is Stage.REFUSED:  # it is known which record it was
                 self.isolation.begin(suspect=1)
-        self._request_turn()
 
     def send_alone(self, entry: Entry, send: Callable[[Report], None]) -> bool:
         """Produce the record of an entry that is no batch; False when the client did not take it."""
@@ -177,8 +186,7 @@ class Handover:
             entry.stage = Stage.WAITING
             if isinstance(failure, ProduceFailed):
                 entry.worsen(self.failed(entry, failure.error))
-            self.is_fast_path_open = False
-            self._request_turn()
+            self.close_fast_path()
             return False
         return True
 

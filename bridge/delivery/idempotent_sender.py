@@ -27,7 +27,7 @@ _PROOF = 1.0
 
 
 class IdempotentSender:
-    """Implements :class:`bridge.delivery.sender.Sender`.
+    """Implements :class:`bridge.delivery.publisher.Sender`.
 
     Thread rule: reports and everything that is not in that protocol are the delivery thread's.
     """
@@ -44,10 +44,13 @@ class IdempotentSender:
         self.session = session
         self.checkpoints = checkpoints
         self._producers = producers
-        self._request_turn = request_turn
         self._answered = answered
-        self._handover = Handover(
-            session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, self._note_acknowledged
+        self.handover = Handover(
+            session,
+            checkpoints.new_partitions(),
+            checkpoints.topic_of,
+            lambda: request_turn(self),
+            self._note_acknowledged,
         )
         self._entries = session.in_flight.entries
         self._highest = HighestNumbers(session.epoch, session.encoder.dead_letters_topic)
@@ -58,10 +61,6 @@ class IdempotentSender:
     # What the worker calls
 
     @property
-    def is_fast_path_open(self) -> bool:
-        return self._handover.is_fast_path_open
-
-    @property
     def is_out(self) -> bool:
         return True
 
@@ -69,28 +68,20 @@ class IdempotentSender:
         """Produce a new batch, if the fast path is open and the producer is known in its partitions."""
         if not batch.count:
             return  # it passes with the entry before it
-        if self.is_fast_path_open and not self._is_introduced(batch.counts, self._producers.introduced):
-            self._handover.is_fast_path_open = False
-        if not self.is_fast_path_open:
-            self.request_turn()
+        handover = self.handover
+        if handover.is_fast_path_open and self._is_introduced(batch.counts, self._producers.introduced):
+            handover.produce(batch, self._producers.events.produce_all)
         else:
-            self._handover.produce(batch, self._producers.events.produce_all)
-
-    def close_fast_path(self) -> None:
-        self._handover.is_fast_path_open = False
-        self.request_turn()
-
-    def request_turn(self) -> None:
-        self._request_turn(self)
+            handover.close_fast_path()
 
     def _is_introduced(self, topics: Iterable[str], introduced: Mapping[Place, float]) -> bool:
-        return are_known(introduced, map(self._handover.partitions.place, topics))
+        return are_known(introduced, map(self.handover.partitions.place, topics))
 
     # What the delivery thread does
 
     @property
     def is_isolating(self) -> bool:
-        return self._handover.piece is not None
+        return self.handover.piece is not None
 
     @property
     def awaits_checkpoint(self) -> bool:
@@ -98,9 +89,9 @@ class IdempotentSender:
         return bool(self._entries) and self._entries[0].is_barrier
 
     def _note_acknowledged(self, entry: Entry) -> None:
-        if isinstance(entry, Batch) and entry is not self._handover.piece:
+        if isinstance(entry, Batch) and entry is not self.handover.piece:
             for topic in entry.counts:
-                self._producers.introduced[self._handover.partitions.place(topic)] = self._producers.polled_at
+                self._producers.introduced[self.handover.partitions.place(topic)] = self._producers.polled_at
         self._producers.heartbeat()
         self.note_answer()
 
@@ -114,14 +105,8 @@ class IdempotentSender:
         self._has_answer = False
         session, before = self.session, self.session.in_flight.acknowledged
         session.advance()
-        if session.trouble is not None and not self._handover.has_failed and session.in_flight.acknowledged != before:
-            self._handover.note_success()
-
-    def close_fast_path_and_wait(self) -> None:
-        """Close the fast path: when this returns, no worker produces or will before the next ``resend``."""
-        with self.session.lock:
-            self._handover.is_fast_path_open = False
-            self._handover.note_reports()  # before a new producer: an old report must not introduce it
+        if session.trouble is not None and not self.handover.has_failed and session.in_flight.acknowledged != before:
+            self.handover.note_success()
 
     def lose_producers(self, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> None:
         """The producers were replaced: what they had in flight is never reported, and goes again from memory.
@@ -135,13 +120,13 @@ class IdempotentSender:
                 entry.lose()
                 # A batch of several requests may be both: one refused, and a later one written without a report.
                 if entry.stage in {Stage.LOST, Stage.REFUSED}:
-                    self._handover.has_failed = True
+                    self.handover.has_failed = True
                     is_known = not isinstance(entry, Batch) or self._was_known(entry, recreated, introduced)
                     self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)
-            self._handover.partitions = self.checkpoints.new_partitions()
-            self._handover.piece = self._alone = None
+            self.handover.partitions = self.checkpoints.new_partitions()
+            self.handover.piece = self._alone = None
             self.checkpoints.lose_producers()
-            self.request_turn()
+            self.handover.request_turn()
 
     def _was_known(self, batch: Batch, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> bool:
         is_same = recreated is not None and recreated.isdisjoint(batch.counts)
@@ -152,9 +137,9 @@ class IdempotentSender:
         with self.session.lock:
             for entry in (each for each in self._entries if not isinstance(each, Batch)):
                 entry.lose()
-                self._handover.has_failed = self._handover.has_failed or entry.stage is Stage.LOST
+                self.handover.has_failed = self.handover.has_failed or entry.stage is Stage.LOST
             self.checkpoints.lose_producers()
-            self.request_turn()
+            self.handover.request_turn()
 
     def resend(self) -> bool:
         """Send what waits in memory, as far as order allows now; False when a later turn must send more."""
@@ -166,7 +151,7 @@ class IdempotentSender:
             self.session.lock.release()
 
     def _resend(self) -> bool:
-        handover, session = self._handover, self.session
+        handover, session = self.handover, self.session
         if session.is_revoked:
             return self._discard()
         self._client = self._producers.events
@@ -181,7 +166,7 @@ class IdempotentSender:
         return is_all_sent
 
     def _discard(self) -> bool:
-        piece = self._handover.piece
+        piece = self.handover.piece
         if piece is not None and piece in self._producers.isolating.values():
             return False  # the reports of its request would be attributed to the next session
         is_held, session = self._client is self._producers.events, self.session  # a replaced client holds nothing
@@ -189,12 +174,12 @@ class IdempotentSender:
         return True
 
     def _settle_piece(self) -> None:
-        piece = self._handover.piece
-        if piece is not None and not piece.is_unreported and not self._handover.has_failed:
-            self._handover.settle_piece()
+        piece = self.handover.piece
+        if piece is not None and not piece.is_unreported and not self.handover.has_failed:
+            self.handover.settle_piece()
 
     def _rewound(self) -> bool:
-        if self._handover.awaits_limits or any(entry.is_unreported for entry in self._entries):
+        if self.handover.awaits_limits or any(entry.is_unreported for entry in self._entries):
             return False  # a later report may change the next step
         self.advance()
         session, in_flight = self.session, self.session.in_flight
@@ -202,7 +187,7 @@ class IdempotentSender:
         if not self._may_number(new_epoch=is_new):
             return False
         self._highest.note(self._entries)
-        self._handover.settle_failures()
+        self.handover.settle_failures()
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
         self._needs_epoch, self._alone = False, None
         session.counters.rewinds += 1
@@ -239,13 +224,13 @@ class IdempotentSender:
             return False
         self._alone = entry
         if isinstance(entry, CheckpointBarrier):
-            self._handover.send_alone(entry, lambda report: self.checkpoints.write_barrier(entry, report))
+            self.handover.send_alone(entry, lambda report: self.checkpoints.write_barrier(entry, report))
         elif isinstance(entry, Announcement):
-            self._handover.send_alone(entry, lambda report: self.checkpoints.announce(entry, report))
+            self.handover.send_alone(entry, lambda report: self.checkpoints.announce(entry, report))
         return False
 
     def _send_batch(self, batch: Batch, *, is_oldest: bool) -> bool:
-        handover, producers = self._handover, self._producers
+        handover, producers = self.handover, self._producers
         is_isolating = handover.isolation.is_active
         if (is_isolating and not is_oldest) or self._would_hide(batch):
             return False
@@ -263,7 +248,7 @@ class IdempotentSender:
         return handover.produce(batch, producers.events.produce_all) and known > 0
 
     def _send_piece(self, batch: Batch) -> None:
-        handover, producers = self._handover, self._producers
+        handover, producers = self.handover, self._producers
         topic = handover.prepare(batch)[0].topic
         place = topic, handover.partitions[topic]
         if place not in producers.isolating:
@@ -273,9 +258,9 @@ class IdempotentSender:
 
     def _would_hide(self, batch: Batch) -> bool:
         """Whether a record moved behind a later one in its new topic: then the next turn begins a new epoch."""
-        if not self._highest.hides(batch, self._handover.prepare):
+        if not self._highest.hides(batch, self.handover.prepare):
             return False
-        self._needs_epoch = self._handover.has_failed = True
+        self._needs_epoch = self.handover.has_failed = True
         self.checkpoints.fingerprint = ""
         return True
 

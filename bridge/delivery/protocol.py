@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.core.identity import Position, SessionKey
+from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.stream.event import Event
-from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.lease import Lease
 from bridge.delivery.progress import Waiting
 
 if TYPE_CHECKING:  # they use the protocols of this module
     from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
     from bridge.delivery.publisher import SessionPublisher
-
-
-class Publisher(Protocol):
-    """Publishes one session. Thread rule: the session's worker, apart from ``stop`` and ``revoke``."""
-
-    @property
-    def position(self) -> Position:
-        """The position after everything submitted so far, acknowledged or not: the next request resumes after it."""
-        ...
-
-    @property
-    def overlap_window(self) -> OverlapWindow:
-        """The window of the stream after everything submitted so far."""
-        ...
-
-    def submit(self, events: Sequence[Event]) -> None:
-        """Number these events and hand them over, in order; id-only blocks and skipped events move the id alone.
-
-        They stay in memory until Kafka has acknowledged them. Waits while there is no budget. Raises ``Stopped`` when a
-        stop ends the wait: the events that were not submitted by then are read again after the next start.
-        """
-        ...
-
-    def hold_unfinished(self, size: int) -> None:
-        """Count the bytes of the stream's unfinished block; waits while too many are held, until it is stopped."""
-        ...
-
-    def announce(self, what: LifecycleEvent) -> None:
-        """Publish a lifecycle record once everything before it is in Kafka; never waits."""
-        ...
-
-    def begin_epoch(self, overlap_window: OverlapWindow, why: LifecycleEvent | None = None) -> None:
-        """Number what follows in a new epoch, which resumes at ``overlap_window``; announce why; never waits."""
-        ...
-
-    def mark(self, overlap_window: OverlapWindow) -> None:
-        """Write a checkpoint with this window, at the present position, before any later event; never waits."""
-        ...
-
-    def end(self, why: LifecycleEvent) -> None:
-        """The session is over: after everything before it is acknowledged this is announced and checkpointed."""
-        ...
-
-    def stop(self) -> None:
-        """Wake a waiting ``submit`` and refuse further ones (any thread); what was submitted is still delivered."""
-        ...
-
-    def revoke(self) -> None:
-        """When this returns nothing more of it is handed to any producer; its memory is free soon (any thread)."""
-        ...
 
 
 class ShardDelivery(Protocol):

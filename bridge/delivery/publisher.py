@@ -3,24 +3,25 @@
 A batch is encoded outside of every lock, then numbered, remembered and produced under the session's lock. When
 something fails the fast path closes: the worker then only remembers, and delivery sends from memory until nothing waits
 and the fast path opens again. Barriers (first position, new epoch, end) take the same queue, so there is one order.
-The guarantee is behind :class:`~bridge.delivery.sender.Sender`.
+The guarantee is behind :class:`Sender`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from bridge.clock import unix_ms
 from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry
-from bridge.core.identity import Position, SessionKey, new_epoch
+from bridge.core.identity import Position, new_epoch
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.record import Encoded
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import UnfinishedBlock
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.delivery.epoch_limits import EpochLimits
-from bridge.delivery.sender import Sender
+from bridge.delivery.handover import Handover
 from bridge.delivery.session import Session
 from bridge.errors import Stopped
 
@@ -34,17 +35,56 @@ transaction's end: what goes through memory costs more. After a wait that timed 
 the fast path has been open again."""
 
 
-class SessionPublisher:
-    """Implements :class:`bridge.delivery.protocol.Publisher`.
+class Sender(Protocol):
+    """How one session's entries get from memory to Kafka: what differs between the guarantees."""
 
-    Thread rule: the worker's, apart from ``stop``, ``revoke`` and the properties.
+    checkpoints: CheckpointWriter
+    handover: Handover
+
+    def hand_over(self, batch: Batch) -> None:
+        """The worker has submitted a batch: produce it if the fast path is open (under the session's lock)."""
+        ...
+
+    @property
+    def is_out(self) -> bool:
+        """Whether no transaction holds anything of it, once it is revoked (any thread)."""
+        ...
+
+
+class EpochLimits:
+    """At least once, all events of an epoch are encoded for the same size limits of their topics.
+
+    A limit decides which topic a record goes to. A process that is killed may leave a later dead letter in Kafka and
+    not an earlier event. If that event became a dead letter too, under its old number, a consumer that keeps the
+    highest number of each topic would drop it. Thread rule: the session's worker.
     """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._version = encoder.limits.version
+        self._binding = encoder.binding_limits
+
+    def have_changed(self) -> bool:
+        """Whether the topics accept other events than before. Asked again, it compares with the limits of now."""
+        version = self._encoder.limits.version
+        if version == self._version:
+            return False
+        before, self._version, self._binding = self._binding, version, self._encoder.binding_limits
+        return before != self._binding
+
+
+class SessionPublisher:
+    """Publishes one session. Thread rule: the session's worker, apart from ``stop``, ``revoke`` and the properties."""
 
     def __init__(self, session: Session, sender: Sender, max_in_flight: int, limits: EpochLimits | None = None) -> None:
         """``limits``: an epoch begins when they change; exactly once needs none."""
+        self.key = session.key
         self.session = session
         """Its memory, its counters, and where its numbering is."""
-        self._sender = sender
+        self.sender = sender
+        self.checkpoints = sender.checkpoints
+        """Which positions Kafka has."""
+        self._handover = sender.handover
         self._max_in_flight = max_in_flight
         self._limits = limits
         self._waits_for_fast_path = True
@@ -56,12 +96,16 @@ class SessionPublisher:
 
     @property
     def position(self) -> Position:
-        """The position after everything submitted so far."""
+        """The position after everything submitted so far, acknowledged or not: the next request resumes after it."""
         return self.session.position
 
     def submit(self, events: Sequence[Event]) -> None:
-        """Number these events and hand them over, in order; waits while there is no budget. Raises ``Stopped``."""
-        session, sender = self.session, self._sender
+        """Number these events and hand them over, in order; id-only blocks and skipped events move the id alone.
+
+        They stay in memory until Kafka has acknowledged them. Waits while there is no budget. Raises ``Stopped`` when a
+        stop ends the wait: the events that were not submitted by then are read again after the next start.
+        """
+        session, handover = self.session, self._handover
         at = 0
         while at < len(events):
             self._await_fast_path()
@@ -69,19 +113,19 @@ class SessionPublisher:
             if session.stopped.is_set():
                 raise Stopped
             if not session.may_hand_over:
-                sender.close_fast_path()
+                handover.close_fast_path()
             if free > 0 and session.budget.reserve(_BATCH_BYTES, session.held):
                 at += self._submit_batch(events if at == 0 and len(events) <= free else events[at : at + free])
             else:
-                sender.request_turn()  # skipped events may fill the window, and pass without a report
+                handover.request_turn()  # skipped events may fill the window, and pass without a report
                 self._wait(self._has_budget)
 
     def _await_fast_path(self) -> None:
-        sender = self._sender
-        if self._waits_for_fast_path and not sender.is_fast_path_open:
-            sender.request_turn()
-            self._wait(lambda: sender.is_fast_path_open, at_most=_FAST_PATH_WAIT)
-        self._waits_for_fast_path = sender.is_fast_path_open
+        handover = self._handover
+        if self._waits_for_fast_path and not handover.is_fast_path_open:
+            handover.request_turn()
+            self._wait(lambda: handover.is_fast_path_open, at_most=_FAST_PATH_WAIT)
+        self._waits_for_fast_path = handover.is_fast_path_open
 
     def _wait(self, may_continue: Callable[[], bool], at_most: float | None = None) -> None:
         self.is_waiting = True
@@ -93,6 +137,8 @@ class SessionPublisher:
     def _submit_batch(self, events: Sequence[Event]) -> int:
         """Submit as many of these events as one batch holds; returns how many: 0 if an epoch begins before them.
 
+        They must be encoded again then: under other numbers, and for the limits that the topics have now.
+
         A crash before the records are acknowledged loses nothing: no checkpoint covers the batch, so the server sends
         its events again, and they get the same numbers from the same position.
         """
@@ -100,17 +146,22 @@ class SessionPublisher:
         is_counted = False
         try:
             start = session.position
-            encoded = self._encode(events, start)
+            encoded = session.encoder.encode_batch(
+                events, start.epoch, start.sequence, start.last_event_id, _BATCH_BYTES
+            )
             if self._limits is not None and self._limits.have_changed():  # now, or before the batch was encoded
                 self.checkpoints.fingerprint = ""
-                self.begin_epoch(self.overlap_window, self._limits.lifecycle_event(start.last_event_id))
-                return 0  # the batch is encoded again
+                detail = "what the topics accept has changed: a new epoch starts"
+                cursor = start.last_event_id
+                self.begin_epoch(
+                    self.overlap_window, LifecycleEvent("resumed", "settings_changed", detail, cursor, cursor)
+                )
+                return 0
             with session.lock:
                 if session.is_over:
                     raise Stopped
                 if session.position != start:  # delivery began a new epoch meanwhile
-                    start = session.position
-                    encoded = self._encode(events[: encoded.length], start)
+                    return 0
                 batch = Batch(events[: encoded.length], encoded, start)
                 # Counted before the lock is released: delivery may discard the batch, and free its bytes, at once.
                 session.budget.settle(_BATCH_BYTES, encoded.size)
@@ -122,10 +173,6 @@ class SessionPublisher:
                 session.budget.settle(_BATCH_BYTES, 0)
         return encoded.length
 
-    def _encode(self, events: Sequence[Event], start: Position) -> Encoded:
-        encoder = self.session.encoder
-        return encoder.encode_batch(events, start.epoch, start.sequence, start.last_event_id, _BATCH_BYTES)
-
     def _add_batch(self, batch: Batch, encoded: Encoded) -> None:
         session = self.session
         session.sequence, session.last_event_id = batch.sequence, batch.last_event_id
@@ -134,9 +181,10 @@ class SessionPublisher:
         for reason in encoded.dead_letters:
             session.count_dead_letter(reason)
         session.in_flight.submit(batch)
-        self._sender.hand_over(batch)
+        self.sender.hand_over(batch)
 
     def hold_unfinished(self, size: int) -> None:
+        """Count the bytes of the stream's unfinished block; waits while too many are held, until it is stopped."""
         self._unfinished.hold(size, self.session.stopped)
 
     @property
@@ -193,7 +241,7 @@ class SessionPublisher:
         self.session.stopped.set()
         with self.session.lock:
             self.session.is_revoked = True
-            self._sender.close_fast_path()
+            self._handover.close_fast_path()
 
     def _has_budget(self) -> bool:
         # Half empty before it continues: a worker woken for each single record would spend its time waking up.
@@ -203,39 +251,9 @@ class SessionPublisher:
     def _add(self, *entries: Entry) -> None:
         if not self.session.is_revoked:
             self.session.in_flight.submit(*entries)
-            self._sender.close_fast_path()
+            self._handover.close_fast_path()
 
     # Status
-
-    @property
-    def key(self) -> SessionKey:
-        """Of the session."""
-        return self.session.key
-
-    @property
-    def is_out(self) -> bool:
-        """Whether no transaction holds anything of it, once it is revoked."""
-        return self._sender.is_out
-
-    @property
-    def trouble(self) -> str | None:
-        """Why records do not get through at present; None when they do."""
-        return self.session.trouble
-
-    @property
-    def checkpoints(self) -> CheckpointWriter:
-        """Which positions Kafka has."""
-        return self._sender.checkpoints
-
-    @property
-    def in_flight(self) -> int:
-        """Events that are not acknowledged, or behind one that is not."""
-        return self.session.pending
-
-    @property
-    def oldest_unacknowledged_ms(self) -> int | None:
-        """The Unix time at which the oldest event that is not acknowledged was read."""
-        return self.session.in_flight.oldest_ms
 
     @property
     def acknowledged(self) -> Position | None:

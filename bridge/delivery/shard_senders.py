@@ -76,7 +76,7 @@ class ShardSenders:
 
     def close_fast_paths(self) -> None:
         for sender in self.all():
-            sender.close_fast_path_and_wait()
+            sender.handover.close_fast_path_and_wait()
 
     def resolve(self, found: Mapping[SessionKey, Checkpoint]) -> None:
         """Learn from the stored checkpoints whether a transaction was committed."""

@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 class TransactionalSender:
-    """Implements :class:`bridge.delivery.sender.Sender`.
+    """Implements :class:`bridge.delivery.publisher.Sender`.
 
     Thread rule: everything that is not in that protocol is the shard's thread's.
     """
@@ -52,31 +52,19 @@ class TransactionalSender:
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
         self.handover = Handover(
-            session, checkpoints.new_partitions(), checkpoints.topic_of, self.request_turn, _ignore
+            session, checkpoints.new_partitions(), checkpoints.topic_of, lambda: request_turn(self), _ignore
         )
         self._present = present
-        self._request_turn = request_turn
         self._entries = session.in_flight.entries
         self._taken_before = 0
 
     # What the worker calls
 
-    @property
-    def is_fast_path_open(self) -> bool:
-        return self.handover.is_fast_path_open
-
     def hand_over(self, batch: Batch) -> None:
-        if self.is_fast_path_open:
+        if self.handover.is_fast_path_open:
             self._produce(batch)
         else:
-            self.request_turn()
-
-    def close_fast_path(self) -> None:
-        self.handover.is_fast_path_open = False
-        self.request_turn()
-
-    def request_turn(self) -> None:
-        self._request_turn(self)
+            self.handover.request_turn()
 
     # What the shard's thread does
 
@@ -127,11 +115,6 @@ class TransactionalSender:
                     self.handover.cut_piece(entry)
                 if not self._send(entry) or isinstance(entry, Batch):
                     return
-
-    def close_fast_path_and_wait(self) -> None:
-        """When this returns, no worker produces or will before the next ``open``."""
-        with self.session.lock:
-            self.handover.is_fast_path_open = False
 
     def finish_part(self) -> bool:
         """Close the fast path, and write the position; False when nothing of it is in the transaction.

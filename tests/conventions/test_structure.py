@@ -12,7 +12,7 @@ from tests.support.repository import PYTHON_FILES, REPOSITORY
 MOST_LINES = 300
 MOST_METHODS = 15
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-LARGE_CLASSES = {"SessionPublisher": 19, "TransactionalSender": 17, "CheckpointWriter": 16}
+LARGE_CLASSES = {"CheckpointWriter": 16}
 """Classes of delivery that had more public methods when the limit came: they may only become smaller."""
 
 

@@ -147,7 +147,7 @@ class World:
 
     def step(self, reader: Reader) -> None:
         """Let the reader submit, unless its submit might wait for memory: the test has one thread."""
-        free = self.max_in_flight - reader.publisher.in_flight - 2
+        free = self.max_in_flight - reader.publisher.session.pending - 2
         if free > 0 and self.delivery.sessions.budget.held < self.max_buffer_bytes // 2:
             reader.step(self.chance.randint(1, free))
 
@@ -352,7 +352,7 @@ def vars_of(sender: IdempotentSender) -> dict[str, object]:
         for each in session.in_flight.entries
     ]
     known = {"entries": entries[:5], "acknowledged": session.in_flight.acknowledged, "trouble": session.trouble}
-    return vars(sender._handover) | known
+    return vars(sender.handover) | known
 
 
 SEEDS = st.integers(0, 2**32)

@@ -143,9 +143,9 @@ def test_a_full_window_makes_the_worker_wait_until_half_of_it_is_free(start: Cal
     running.kafka.down.add(EVENTS)
     with ThreadPoolExecutor() as workers:
         submitted = workers.submit(one.submit, events(1000))
-        wait_until(lambda: one.in_flight >= 99, what="a full window")  # the first mark has stood in it, or still does
+        wait_until(lambda: one.session.pending >= 99, what="a full window")  # with the first mark, or without it
         assert not submitted.done()
-        assert one.in_flight <= 100
+        assert one.session.pending <= 100
         running.kafka.heal()
         submitted.result(TIMEOUT)
     wait_until(lambda: one.acknowledged == one.position, 20)
@@ -159,7 +159,7 @@ def test_a_stop_ends_the_wait_for_room_at_once(start: Callable[..., Running]) ->
     running.kafka.down.add(EVENTS)
     with ThreadPoolExecutor() as workers:
         submitted = workers.submit(one.submit, events(1000))
-        wait_until(lambda: one.in_flight >= 9)
+        wait_until(lambda: one.session.pending >= 9)
         one.stop()
         with pytest.raises(Stopped):  # before Kafka takes records again
             submitted.result(TIMEOUT)

@@ -163,7 +163,7 @@ class Process:
 
     def free(self, reader: Reader) -> int:
         """So many blocks may be handed over without any wait."""
-        free = self.world.max_in_flight - reader.publisher.in_flight
+        free = self.world.max_in_flight - reader.publisher.session.pending
         return max(0, free) if self.delivery.sessions.budget.held < self.world.max_buffer_bytes // 2 else 0
 
 
@@ -490,12 +490,12 @@ def test_a_session_on_trial_and_a_busy_one_do_not_starve_each_other(world: World
         return at
 
     published = stream(60.0, 0)
-    assert other.in_flight
+    assert other.session.pending
     assert len(world.seen[one.key.record_key]) > published * 0.9
     world.kafka.heal()
     stream(60.0, published)
     assert other.is_settled
-    assert other.trouble is None
+    assert other.session.trouble is None
 
 
 @pytest.mark.parametrize("is_ours", [True, False])

@@ -93,7 +93,7 @@ def test_a_batch_that_is_refused_and_lost_in_a_new_topic_starts_an_epoch():
         report(TOO_LARGE, message(topic))
     producer.fatal = "gapless"
     rig.settle(25)
-    assert rig.publisher.in_flight == 0
+    assert rig.publisher.session.pending == 0
     assert rig.publisher.position.epoch > epoch
 
 
@@ -218,7 +218,7 @@ def test_a_batch_that_was_cut_introduces_only_the_producer_that_wrote_it(monkeyp
     assert rig.producer(Role.EVENTS) is not producer
     assert not rig.delivery._producers.introduced
     rig.settle()
-    assert rig.publisher.in_flight == 0
+    assert rig.publisher.session.pending == 0
 
 
 @pytest.mark.parametrize("is_replaced", [True, False])

@@ -273,7 +273,7 @@ def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> N
     rig.kafka.down.add(DEAD)
     one.submit(events(1, size=3000))
     rig.turn(200, 0.5)
-    assert one.trouble is not None
+    assert one.session.trouble is not None
     before = other.session.counters.rewinds
     for at in range(1, 30):
         other.submit(events(at))
@@ -285,7 +285,7 @@ def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> N
     assert sequences(rig.records(DEAD)) == [1]
     assert one.acknowledged == one.position
     assert one.session.dead_letters == {"rejected": 1}
-    assert one.trouble is None
+    assert one.session.trouble is None
 
 
 def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
@@ -315,7 +315,7 @@ def test_a_session_in_a_partition_without_a_leader_delays_no_isolation_elsewhere
     rig.kafka.limits[EVENTS] = 400
     for each in (one, other):
         each.submit(events(*range(1, 40)) + events(40, size=3000))
-    while not (rig.sender().is_isolating and rig.sender(elsewhere)._handover.isolation.is_active):
+    while not (rig.sender().is_isolating and rig.sender(elsewhere).handover.isolation.is_active):
         rig.turn()
     assert other.acknowledged != other.position
     rig.kafka.leaderless.add((EVENTS, here))
@@ -492,12 +492,12 @@ def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_afte
     one.submit(events(1, 2, 3))
     rig.turn(3000, 0.1)
     assert 5 <= one.session.counters.rewinds <= 20
-    assert one.trouble is not None
-    assert "UNKNOWN_TOPIC_OR_PART" in one.trouble
+    assert one.session.trouble is not None
+    assert "UNKNOWN_TOPIC_OR_PART" in one.session.trouble
     rig.kafka.heal()
     rig.turn(400, 0.1)
     assert one.acknowledged == one.position
-    assert one.trouble is None
+    assert one.session.trouble is None
     before = one.session.counters.rewinds
     rig.kafka.down.add(EVENTS)
     one.submit(events(4))
@@ -537,7 +537,7 @@ def test_skipped_events_hold_neither_the_window_nor_the_bytes_behind_them(rig: R
     one.submit(events(1, name="skipped") + events(2))
     rig.turn(20)
     assert rig.delivery.sessions.budget.held == 0
-    assert one.in_flight == 0
+    assert one.session.pending == 0
     assert one.acknowledged == one.position == Position(one.position.epoch, 1, "2")
 
 
@@ -1053,10 +1053,10 @@ def test_the_latency_of_each_record_is_counted_when_kafka_has_it(rig: Rig) -> No
     latency = rig.delivery._durations.publish_of("local")
     read_at = rig.clock.unix_ms() - 500
     one.submit([each._replace(received_ms=read_at) for each in events(1, 2, 3)])
-    assert one.oldest_unacknowledged_ms == read_at
+    assert one.session.in_flight.oldest_ms == read_at
     assert latency.snapshot().count == 0
     rig.turn(20)
-    assert one.oldest_unacknowledged_ms is None
+    assert one.session.in_flight.oldest_ms is None
     found = latency.snapshot()
     assert found.count == 3
     assert 0.5 * 3 <= found.seconds < 1.5 * 3

@@ -19,7 +19,7 @@ from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Publisher
+from bridge.delivery.publisher import SessionPublisher
 from tests.fakes.membership import SoleOwner
 from tests.support.waiting import TIMEOUT
 
@@ -93,7 +93,7 @@ def session_worker(
 ) -> SessionWorker:
     """A worker of a session whose shard nobody else wants."""
     lease, stall_detector = Lease(0, SoleOwner()), StallDetector(now)
-    stream = SessionStream(KEY, source, cast("Publisher", publisher), restored, lease, stall_detector, now)
+    stream = SessionStream(KEY, source, cast("SessionPublisher", publisher), restored, lease, stall_detector, now)
     return SessionWorker(stream, source, now, jitter)
 
 

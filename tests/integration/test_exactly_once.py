@@ -119,11 +119,11 @@ def test_a_topic_that_takes_nothing_holds_up_its_session_alone(kafka: str, names
             settled(each)
         delete_topics(kafka, topics.tools)
         one.submit([*events([2], name="tool_call"), *events([3])])
-        wait_until(lambda: one.trouble is not None, 20, "the reported trouble")
+        wait_until(lambda: one.session.trouble is not None, 20, "the reported trouble")
         for at in range(2, 8):
             other.submit(events([at]))
             settled(other, 10.0)
-        assert one.in_flight
+        assert one.session.pending
         create_topic(kafka, topics.tools)
         settled(one, 40.0)
     topics.assert_exactly_once(one.key, 3)
@@ -191,7 +191,7 @@ def test_kafka_away_for_longer_than_a_transaction_may_take(kafka: str, namespace
             began = monotonic()
             one.submit(events(range(50, 100)))
             wait_until(lambda: monotonic() - began > 2.5)
-            assert one.in_flight
+            assert one.session.pending
             proxy.passes.set()
             one.submit(events(range(100, 150)))
             settled(one)

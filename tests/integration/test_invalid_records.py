@@ -63,7 +63,7 @@ def test_only_what_is_invalid_becomes_a_dead_letter(kafka: str, namespace: str, 
         assert BAD in json.loads(letter.value or b"")
     for one in publishers:
         assert topics.restored()[one.key].position == one.position
-        assert one.trouble is None
+        assert one.session.trouble is None
 
 
 def test_a_record_too_large_for_its_routed_topic_holds_up_nobody(kafka: str, namespace: str) -> None:
@@ -102,17 +102,19 @@ def test_a_refused_dead_letter_waits_and_is_reported(kafka: str, namespace: str)
             one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
             one.submit([*events([1]), bad(2), *events([3])])
             wait_until(
-                lambda: one.session.counters.rewinds >= 2 and "INVALID_RECORD" in (one.trouble or ""), 20, "its trouble"
+                lambda: one.session.counters.rewinds >= 2 and "INVALID_RECORD" in (one.session.trouble or ""),
+                20,
+                "its trouble",
             )
             other.submit(events(range(1, 11)))
             wait_until(lambda: other.acknowledged == other.position, 20, "the other session")
-            wait_until(lambda: topics.dead_letters in (one.trouble or ""), 20, "the trouble of the dead letter")
+            wait_until(lambda: topics.dead_letters in (one.session.trouble or ""), 20, "the trouble of the dead letter")
             assert one.acknowledged is not None
             assert one.acknowledged.last_event_id == "1"
             is_mended = True
         topics.bootstrap = kafka
     assert_complete(topics.follow(), SESSIONS[0], range(1, 4))
-    assert one.trouble is None
+    assert one.session.trouble is None
 
 
 @pytest.mark.parametrize("every", [1, 10, 250])

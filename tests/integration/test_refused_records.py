@@ -47,7 +47,7 @@ def test_only_the_culprit_of_a_refused_batch_becomes_a_dead_letter(kafka: str, n
     for one in publishers:
         assert topics.restored()[one.key].position == one.position
         assert one.position.epoch >= epochs[one.key]
-        assert one.trouble is None
+        assert one.session.trouble is None
 
 
 def test_what_its_topic_does_not_accept_is_never_sent_there(kafka: str, namespace: str) -> None:

@@ -214,4 +214,4 @@ class Topics(DeliveryTopics):
 
 def settled(one: SessionPublisher, deadline: float = 30.0) -> None:
     """Wait until Kafka has acknowledged everything, including the position."""
-    wait_until(lambda: one.is_settled, deadline, f"{one.key} to be settled; {one.trouble}, {one.in_flight} in flight")
+    wait_until(lambda: one.is_settled, deadline, f"{one.key} to be settled: {one.session.trouble}")
