@@ -40,6 +40,10 @@ class OwnTopics:
     counts: PartitionCounts = field(default_factory=PartitionCounts)
     """The partitions of all topics."""
 
+    def of(self, entry: Entry) -> str:
+        """The topic of a barrier's or an announcement's record."""
+        return self.lifecycle if isinstance(entry, Announcement) else self.checkpoints
+
 
 class CheckpointWriter:
     """Writes one session's checkpoints and knows which of them Kafka has. Thread rule: the delivery thread."""
@@ -55,20 +59,20 @@ class CheckpointWriter:
         answered: Callable[[], None],
     ) -> None:
         """``present`` returns the present producer's ``produce``; ``answered``: Kafka acknowledged a checkpoint."""
-        self.written = None if restored is None else restored.position
-        """The position in the newest checkpoint that Kafka has acknowledged."""
         self.count = 0
         """Checkpoints that Kafka has acknowledged."""
         self.produced_at = 0.0
         """When the newest checkpoint was handed to the producer, by :func:`bridge.clock.monotonic`."""
         self.announced: tuple[WrittenLifecycleEvent, ...] = ()
         """The last lifecycle events, the newest at the end. Replaced, never changed: any thread may keep it."""
+        self.is_writing = False
+        """A report about a checkpoint that ``write`` produced is to come; never from a producer that was replaced."""
         self._key = key
         self.fingerprint = fingerprint
         """Of what decides about records. Empty once the limit of a topic has changed: the old one would match
         if the limit were changed back. So the next start begins an epoch."""
         self._record_key = key.record_key
-        self._topics = topics
+        self.topics = topics
         self._partition = partition_of(self._record_key, topics.partitions)
         self._lease = lease
         self._present = present
@@ -77,51 +81,57 @@ class CheckpointWriter:
         """Why checkpoints are not written at present; None when they are."""
         # How often the topic was created again, and how often the position must be written again.
         self._generation = self._written_in = self._of_transaction = (0, 0)
-        self._is_writing = False
-        self._state: State = "active" if restored is None else restored.state
-        self._overlap_window = None if restored is None else restored.overlap_window
+        self._newest = restored
         self._newest_ms = 0
+
+    @property
+    def written(self) -> Position | None:
+        """The position in the newest checkpoint that Kafka has acknowledged."""
+        return None if self._newest is None else self._newest.position
 
     @property
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint that Kafka has acknowledged."""
-        if self.written is None or self._overlap_window is None:
+        newest, token = self._newest, self._lease.fencing_token
+        if newest is None:
             return None
-        return self._checkpoint(self.written, self._overlap_window, self._state)
+        return replace(newest, updated_ms=unix_ms(), fingerprint=self.fingerprint, fencing_token=token)
 
     def write(self, position: Position, overlap_window: OverlapWindow) -> bool:
         """Write an acknowledged position; False while a report about an earlier one is still to come, or it failed."""
-        if self._is_writing:
+        if self.is_writing:
             return False  # one at a time: during an outage they would pile up, and the newest replaces all
         try:
-            state = self.state_of(position)
-            report = partial(self._report, position, overlap_window, state, self._generation)
-            self._produce(position, overlap_window, state, report)
+            self._produce_reported(self._new(position, overlap_window, self.state_of(position)), self._note_report)
         except QueueFull:
             return False
         except ProduceFailed as failure:
             self.note_trouble(failure.error)
             return False
-        self._is_writing = True
+        self.is_writing = True
         return True
+
+    def _note_report(self, error: ProduceError | None, _message: object) -> None:
+        self.is_writing = False
+        if error is not None:
+            self.note_trouble(error)
 
     def write_barrier(self, barrier: CheckpointBarrier, report: Report) -> None:
         """Write a barrier's checkpoint; raises as ``Produce``. ``report`` runs after ``written`` is set."""
-        self._produce(
-            barrier.position, barrier.overlap_window, barrier.state,
-            partial(self._report_barrier, barrier, self._generation, report),
-        )  # fmt: skip
+        self._produce_reported(self._new(barrier.position, barrier.overlap_window, barrier.state), report)
 
     def write_within(
         self, position: Position, overlap_window: OverlapWindow, state: State, report: Report
     ) -> Checkpoint:
         """Write a position into an open transaction; raises as ``Produce``. ``report`` runs if it fails."""
         self._of_transaction = self._generation
-        return self._produce(position, overlap_window, state, report)
+        checkpoint = self._new(position, overlap_window, state)
+        self._produce(checkpoint, report)
+        return checkpoint
 
     def note_written(self, checkpoint: Checkpoint) -> None:
         """The transaction with this checkpoint, the last one that was written into any, is committed."""
-        self._is_written(checkpoint.position, checkpoint.overlap_window, checkpoint.state, self._of_transaction)
+        self._is_written(checkpoint, self._of_transaction)
 
     @property
     def stored(self) -> Position | None:
@@ -130,7 +140,7 @@ class CheckpointWriter:
 
     def announce(self, announcement: Announcement, report: Report) -> None:
         """Write a lifecycle record; raises as ``Produce``."""
-        writer, now_ms = LifecycleWriter(self._key, self._topics.lifecycle), unix_ms()
+        writer, now_ms = LifecycleWriter(self._key, self.topics.lifecycle), unix_ms()
         event, epoch, sequence = announcement.lifecycle_event, announcement.epoch, announcement.sequence
         record = writer.record(event, epoch, sequence, now_ms, announcement.new_epoch)
         partition = self.new_partitions()[record.topic]
@@ -140,11 +150,7 @@ class CheckpointWriter:
 
     def new_partitions(self) -> SessionPartitions:
         """The partitions of the session's records, as the topics are now."""
-        return SessionPartitions(self._record_key, self._topics.counts)
-
-    def lose_producers(self) -> None:
-        """The report of the checkpoint that was being written will never come."""
-        self._is_writing = False
+        return SessionPartitions(self._record_key, self.topics.counts)
 
     def begin_again(self, partitions: int) -> None:
         """The topic was created again with so many partitions: nothing that was written is in it (any thread).
@@ -178,68 +184,46 @@ class CheckpointWriter:
         """
         if isinstance(last, CheckpointBarrier):
             return last.state
-        return self._state if last is None and position == self.written else "active"
+        newest = self._newest
+        return newest.state if last is None and newest is not None and newest.position == position else "active"
 
-    def topic_of(self, entry: Entry) -> str:
-        """The topic of a barrier's or an announcement's record."""
-        return self._topics.lifecycle if isinstance(entry, Announcement) else self._topics.checkpoints
-
-    def _checkpoint(self, position: Position, overlap_window: OverlapWindow, state: State) -> Checkpoint:
-        return Checkpoint(
-            self._key, position, state, unix_ms(), self.fingerprint, overlap_window, self._lease.fencing_token
-        )
-
-    def _produce(self, position: Position, overlap_window: OverlapWindow, state: State, report: Report) -> Checkpoint:
-        checkpoint = self._checkpoint(position, overlap_window, state)
+    def _new(self, position: Position, overlap_window: OverlapWindow, state: State) -> Checkpoint:
         # No two of one session are equal, even at one position: so one can be recognised in the topic.
-        self._newest_ms = now = max(checkpoint.updated_ms, self._newest_ms + 1)
-        checkpoint = replace(checkpoint, updated_ms=now)
-        value, topic = encode(checkpoint), self._topics.checkpoints
-        self.produced_at = monotonic()
-        self._present()(topic, value, self._record_key, [], now, report, self._partition)
-        return checkpoint
+        self._newest_ms = max(unix_ms(), self._newest_ms + 1)
+        token = self._lease.fencing_token
+        return Checkpoint(self._key, position, state, self._newest_ms, self.fingerprint, overlap_window, token)
 
-    def _report(
-        self,
-        position: Position,
-        overlap_window: OverlapWindow,
-        state: State,
-        generation: tuple[int, int],
-        error: ProduceError | None,
-        _message: object,
-    ) -> None:
-        self._is_writing = False
-        if error is None:
-            self._is_written(position, overlap_window, state, generation)
-        else:
-            self.note_trouble(error)
+    def _produce_reported(self, checkpoint: Checkpoint, report: Report) -> None:
+        self._produce(checkpoint, partial(self._report, checkpoint, self._generation, report))
+
+    def _produce(self, checkpoint: Checkpoint, report: Report) -> None:
+        value, topic = encode(checkpoint), self.topics.checkpoints
+        self.produced_at = monotonic()
+        self._present()(topic, value, self._record_key, [], checkpoint.updated_ms, report, self._partition)
 
     def note_trouble(self, error: ProduceError) -> None:
         """Kafka refused a checkpoint."""
         if is_for_age(error):  # a checkpoint has the present time
             RECORD_CLOCK.refused()
-        text = in_full(self._topics.checkpoints, error)
+        text = in_full(self.topics.checkpoints, error)
         if text != self.trouble:  # logged once: each interval tries again
             log.warning("Kafka does not accept a checkpoint: trying again", **self._key.log_fields, error=text)
         self.trouble = text
 
-    def _report_barrier(
+    def _report(
         self,
-        barrier: CheckpointBarrier,
+        checkpoint: Checkpoint,
         generation: tuple[int, int],
         report: Report,
         error: ProduceError | None,
         message: Any,  # noqa: ANN401 - passed on
     ) -> None:
         if error is None:
-            self._is_written(barrier.position, barrier.overlap_window, barrier.state, generation)
+            self._is_written(checkpoint, generation)
         report(error, message)
 
-    def _is_written(
-        self, position: Position, overlap_window: OverlapWindow, state: State, generation: tuple[int, int]
-    ) -> None:
-        self.written, self._overlap_window, self._state = position, overlap_window, state
-        self._written_in = generation
+    def _is_written(self, checkpoint: Checkpoint, generation: tuple[int, int]) -> None:
+        self._newest, self._written_in = checkpoint, generation
         self.trouble = None
         self.count += 1
         self._answered()

@@ -9,9 +9,9 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
-from bridge.core.records.partitions import SessionPartitions
 from bridge.core.records.record import Record
 from bridge.core.records.sizes import batch_bytes
+from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.isolation import Isolation
 from bridge.delivery.refused_record import RefusedRecord, encode_batch
 from bridge.delivery.session import Session
@@ -44,8 +44,7 @@ class Handover:
     def __init__(
         self,
         session: Session,
-        partitions: SessionPartitions,
-        topic_of: Callable[[Entry], str],
+        checkpoints: CheckpointWriter,
         request_turn: Callable[[], None],
         note: Callable[[Entry], None],
     ) -> None:
@@ -59,13 +58,13 @@ class Handover:
         self.was_purged = False
         """Something was still queued when its producer or transaction was abandoned."""
         self.retry_at = 0.0
-        self.partitions = partitions
+        self.partitions = checkpoints.new_partitions()
         """Of the session's records; replaced only while nothing is in flight, or a later record could be written to
         another partition, where nothing keeps it from passing an earlier one."""
         self.piece: Batch | None = None
         """The batch that is alone in its request."""
         self._session = session
-        self._topic_of = topic_of
+        self._topics = checkpoints.topics
         self._note = note
         self._is_late = False  # Kafka refused the time of a record: it is sent again with the present time
         self._has_topic_failed = False
@@ -124,7 +123,7 @@ class Handover:
     def _topic(self, entry: Entry, message: Message | None) -> str:
         if message is not None:
             return message.topic() or ""
-        return next(iter(entry.counts), "") if isinstance(entry, Batch) else self._topic_of(entry)
+        return next(iter(entry.counts), "") if isinstance(entry, Batch) else self._topics.of(entry)
 
     def _leave_out(self, entry: Announcement, text: str) -> None:
         # Kafka would refuse it for ever, and everything behind it would wait.

@@ -45,13 +45,7 @@ class IdempotentSender:
         self.checkpoints = checkpoints
         self._producers = producers
         self._answered = answered
-        self.handover = Handover(
-            session,
-            checkpoints.new_partitions(),
-            checkpoints.topic_of,
-            lambda: request_turn(self),
-            self._note_acknowledged,
-        )
+        self.handover = Handover(session, checkpoints, lambda: request_turn(self), self._note_acknowledged)
         self._entries = session.in_flight.entries
         self._highest = HighestNumbers(session.epoch, session.encoder.dead_letters_topic)
         self._has_answer = self._needs_epoch = False
@@ -125,7 +119,7 @@ class IdempotentSender:
                     self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)
             self.handover.partitions = self.checkpoints.new_partitions()
             self.handover.piece = self._alone = None
-            self.checkpoints.lose_producers()
+            self.checkpoints.is_writing = False
             self.handover.request_turn()
 
     def _was_known(self, batch: Batch, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> bool:
@@ -138,7 +132,7 @@ class IdempotentSender:
             for entry in (each for each in self._entries if not isinstance(each, Batch)):
                 entry.lose()
                 self.handover.has_failed = self.handover.has_failed or entry.stage is Stage.LOST
-            self.checkpoints.lose_producers()
+            self.checkpoints.is_writing = False
             self.handover.request_turn()
 
     def resend(self) -> bool:

@@ -51,9 +51,7 @@ class TransactionalSender:
         self.checkpoints = checkpoints
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.handover = Handover(
-            session, checkpoints.new_partitions(), checkpoints.topic_of, lambda: request_turn(self), _ignore
-        )
+        self.handover = Handover(session, checkpoints, lambda: request_turn(self), _ignore)
         self._present = present
         self._entries = session.in_flight.entries
         self._taken_before = 0
