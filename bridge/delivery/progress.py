@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from bridge.clock import monotonic
-from bridge.kafka.throttle import Throttle
+from bridge.kafka.client import Throttle
 
 _AFTER_THROTTLE = 30.0
 """Seconds for which a quota is still named as the reason: the next delay follows when more is sent."""

@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
+from math import inf
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
@@ -163,6 +164,12 @@ def _kind(error: ClientError) -> ConnectionFailure:
 
 _CLOSED = re.compile(r"\S+: Disconnected: .* in state APIVERSION_QUERY\)")
 """In the log of a client: the other side ended the connection before its first answer."""
+_STATE_OF_USE = "in state UP"
+"""In the log of a client: a connection broke that may have carried requests."""
+LOG_LEVEL = 6
+"""Syslog level "info": librdkafka's own default."""
+_AS_IN_PYTHON = (50, 50, 50, 40, 30, 20, 20, 10)
+"""The Python log level that the client uses for each syslog level."""
 _KEPT = 50
 """Errors of one client: far more than a cluster causes between two requests."""
 
@@ -175,9 +182,9 @@ class ClientErrors:
         self._destinations = Destinations.of(config)
         self._errors: deque[ClientError] = deque(maxlen=_KEPT)
 
-    def logger(self, role: str) -> ConnectionLog:
-        """Return the client's logger; see `client_logger`."""
-        return ConnectionLog(self._errors, client_logger(role))
+    def logger(self, role: str, level: int = len(_AS_IN_PYTHON) - 1) -> ConnectionLog:
+        """Return the client's logger; see `client_logger`. ``level``: the most detailed one that is passed on."""
+        return ConnectionLog(self._errors, client_logger(role), level)
 
     def note(self, error: KafkaError) -> None:
         """Remember an error; the client's ``error_cb``."""
@@ -209,21 +216,29 @@ class ClientErrors:
 
 
 class ConnectionLog:
-    """The logger of a client: notes connections that ended before the first answer, and passes the lines on.
+    """The logger of a client: notes connections that the other side ended in an orderly way, and passes the lines on.
 
-    That is how a broker treats a connection beyond ``max.connections.per.ip``, and librdkafka's error callback does not
-    run then. Thread rule: the thread that polls the client.
+    librdkafka's error callback does not run then. A broker ends a connection beyond ``max.connections.per.ip`` before
+    the first answer. Of one that was in use, librdkafka repeats a pending request. Thread rule: the thread that polls
+    the client.
     """
 
-    def __init__(self, errors: deque[ClientError], logger: logging.LoggerAdapter[logging.Logger]) -> None:
+    def __init__(self, errors: deque[ClientError], logger: logging.LoggerAdapter[logging.Logger], level: int) -> None:
+        """``level``: the most detailed syslog level that is passed on."""
+        self.broken_at = -inf
+        """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
         self._errors, self._logger = errors, logger
+        self._level = _AS_IN_PYTHON[max(0, min(level, len(_AS_IN_PYTHON) - 1))]
 
     def log(self, level: int, line: str, *parts: object) -> None:
-        """As :meth:`logging.Logger.log`."""
+        """As :meth:`logging.Logger.log`, with ``level`` by Python's numbers."""
+        if any(_STATE_OF_USE in str(part) for part in parts):
+            self.broken_at = monotonic()
         found = next((closed for part in parts if (closed := _CLOSED.search(str(part)))), None)
         if found is not None:
             self._errors.append(ClientError(KafkaError._TRANSPORT, found[0]))
-        self._logger.log(level, line, *parts)
+        if level >= self._level:
+            self._logger.log(level, line, *parts)
 
 
 def cluster_metadata(admin: AdminClient, errors: ClientErrors, timeout: float, doing: str = "") -> ClusterMetadata:

@@ -83,30 +83,3 @@ def produce_all(
 
 ProduceAll = Callable[[Iterable[Fields], Report, Mapping[str, int]], tuple[int, Exception | None]]
 """Produces records in order, up to the first one that the client does not take: see :func:`produce_all`."""
-
-
-class ProducesAll(Protocol):
-    """A producer."""
-
-    @property
-    def produce_all(self) -> ProduceAll:
-        """Its method."""
-        ...
-
-
-def produce_one(  # noqa: PLR0913, PLR0917 - the fields of a record
-    self: ProducesAll,
-    topic: str,
-    value: bytes | None,
-    key: bytes,
-    headers: list[tuple[str, bytes]],
-    timestamp_ms: int,
-    report: Report,
-    partition: int = -1,
-    /,
-) -> None:
-    """Implements :class:`Produce`, as a method of a producer."""
-    fields = topic, key, value, headers, timestamp_ms, None
-    _, failure = self.produce_all((fields,), report, {topic: partition})
-    if failure is not None:
-        raise failure

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Container, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 
-from bridge.kafka.config import below, client_logger, settings_judged
-from bridge.kafka.ending import end_client
-from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
-from bridge.kafka.live_config import follow
-from bridge.kafka.load import Load
-from bridge.kafka.produce import Fields, Report, produce_all, produce_one
-from bridge.kafka.throttle import Throttle
+from bridge.clock import monotonic
+from bridge.kafka.client import ProducerClient
+from bridge.kafka.config import below, client_logger
+from bridge.kafka.errors import error_of, in_words
+from bridge.kafka.produce import Fields, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,10 @@ class ProducerSettings:
 
 
 _LINGER_KEYS = frozenset({"linger.ms", "queue.buffering.max.ms"})
+_WINDOW = 0.1
+"""Seconds over which the load is measured."""
+_HIGH = 2000
+"""Records a second. Below, a request for each record costs at most a tenth of a core, here and in the broker each."""
 _FLUSH = 0.005
 """Seconds of one flush at most: what comes meanwhile is sent at once too."""
 
@@ -94,47 +95,54 @@ def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
     )
 
 
-class IdempotentProducer:
+class Load:
+    """Measures whether so many records come that it pays to collect them.
+
+    Thread rule: ``taken`` any thread (two at once may count one call: an estimate is enough), the rest the polling one.
+    """
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self.taken = 0
+        """Records that the client took so far."""
+        self._now = now
+        self._before, self._since = 0, now()
+        self._is_high = False
+
+    @property
+    def is_high(self) -> bool:
+        """Whether more than 2,000 records a second came, of late."""
+        taken, now = self.taken, self._now()
+        seconds = now - self._since
+        if seconds >= _WINDOW:
+            self._is_high = taken - self._before > _HIGH * seconds
+            self._before, self._since = taken, now
+        return self._is_high
+
+
+class IdempotentProducer(ProducerClient):
     """One producer, shared by all sessions.
 
     Thread rule: any thread produces, one thread polls; reports run in the polling thread.
     """
 
     def __init__(self, settings: ProducerSettings, role: Role) -> None:
-        self.throttle = Throttle()
-        config = producer_config(settings, role) | {"error_cb": self._on_error, "throttle_cb": self.throttle.note}
-        self.fatal: str | None = None
-        """The fatal error; None while the producer can be used."""
-        with settings_judged():
-            self._producer = Producer(config, logger=client_logger(role.value))
-        self._produce: Callable[..., None] = self._producer.produce
+        super().__init__(settings.config, producer_config(settings, role), client_logger(role.value))
         may_send_at_once = role is Role.EVENTS and settings.config.keys().isdisjoint(_LINGER_KEYS)
         self._load = Load() if may_send_at_once else None
         self.always_lingers = False
         """Set by the polling thread while it cannot wake up for each record: its turns cost too much."""
         self._has_more = threading.Event()
-        follow(settings.config, self, config)
-
-    def set_credentials(self, username: str, password: str) -> None:
-        """Use these at the next authentication (any thread)."""
-        with suppress(AttributeError):  # abandoned meanwhile
-            self._producer.set_sasl_credentials(username, password)
-
-    produce = produce_one
 
     def produce_all(
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
-        """See :func:`produce_all`; any thread."""
-        outcome = produce_all(self._produce, records, report, partitions, self._note_exception)
-        self._note_taken(outcome[0])
-        return outcome
-
-    def _note_taken(self, records: int) -> None:
+        """See :func:`bridge.kafka.produce.produce_all`; any thread."""
+        outcome = super().produce_all(records, report, partitions)
         if self._load is not None:
-            self._load.taken += records
+            self._load.taken += outcome[0]
             if not self._has_more.is_set():
                 self._has_more.set()
+        return outcome
 
     def poll(self, timeout: float) -> None:
         """Run the reports that are due, waiting up to ``timeout`` seconds for the first.
@@ -150,40 +158,18 @@ class IdempotentProducer:
             else:
                 self._producer.poll(timeout if self.outstanding else 0)
         except Exception as exception:  # noqa: BLE001 - a fatal error comes out here, and not always as KafkaException
-            error = error_of(exception)
-            self.fatal = in_words(error) if error else repr(exception)
+            self._fail(exception)
 
     def flush(self, timeout: float) -> None:
         """Send what is queued now, and run reports, for up to ``timeout`` seconds."""
         try:
             self._producer.flush(timeout)
         except Exception as exception:  # noqa: BLE001 - as in poll
-            error = error_of(exception)
-            self.fatal = in_words(error) if error else repr(exception)
+            self._fail(exception)
 
-    def abandon(self) -> None:
-        """Purge the queue, and end the client: reports that are already known run, the others never will.
-
-        Nothing may be called afterwards but ``answers``, ``has_leaders`` and ``set_credentials``.
-        """
-        last = [self._producer]
-        del self._produce, self._producer
-        end_client(last, self._note_last)
-
-    def _note_last(self, exception: Exception) -> None:
-        self.fatal = self.fatal or repr(exception)
-
-    def _note_exception(self, exception: KafkaException) -> None:
+    def _fail(self, exception: Exception) -> None:
         error = error_of(exception)
-        if error is not None:
-            self._note(error)
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._note(error)
-
-    def _note(self, error: KafkaError) -> None:
-        if scope_of(error) is ErrorScope.FATAL and self.fatal is None:
-            self.fatal = in_words(error)
+        self.fatal = in_words(error) if error else repr(exception)
 
     @property
     def outstanding(self) -> int:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from bridge.clock import monotonic
 from bridge.core.durations import COMMIT_BOUNDS, Histogram
-from bridge.kafka.config import below, settings_judged
-from bridge.kafka.connection_failures import ClientErrors, ConnectionLog
-from bridge.kafka.ending import end_client
-from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
-from bridge.kafka.live_config import follow
-from bridge.kafka.produce import Fields, Report, produce_all, produce_one
+from bridge.kafka.client import ProducerClient
+from bridge.kafka.config import below
+from bridge.kafka.connection_failures import LOG_LEVEL, ClientErrors
+from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.producer import DELIVERY, ProducerSettings
-from bridge.kafka.throttle import Throttle
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 
 
@@ -58,14 +53,8 @@ class TransactionTimeouts:
 _LINGER = 25
 """Milliseconds. Each shard has its own producer, so batches fill more slowly than in a shared one. It adds no latency,
 because the end of a transaction flushes what is left."""
-_LEVEL = 6
-"""Syslog level "info": librdkafka's own default."""
-_AS_IN_PYTHON = (50, 50, 50, 40, 30, 20, 20, 10)
-"""The Python log level that the client uses for each syslog level."""
 _REPEATED_AFTER = 30.0
 """Seconds in which librdkafka reports the same connection failure only once."""
-_STATE_OF_USE = "in state UP"
-"""In librdkafka's log line about a broken connection that may have carried requests."""
 
 
 def transactional_config(
@@ -77,36 +66,14 @@ def transactional_config(
         "transaction.timeout.ms": round(timeouts.transaction * 1000),
         # The commit acknowledges all records, so only failures need a delivery report.
         "delivery.report.only.error": True,
-        # Only the log reports an orderly close of a connection: see DisconnectLogFilter.
-        "log_level": _LEVEL,
+        # Only the log reports an orderly close of a connection: see ConnectionLog.
+        "log_level": LOG_LEVEL,
         "log.connection.close": True,
     }
     return below({"linger.ms": _LINGER}, settings.config) | dict(DELIVERY) | dict(settings.limits) | own
 
 
-class DisconnectLogFilter:
-    """librdkafka's logger: notes when a connection broke, and passes the lines on.
-
-    librdkafka's error callback does not run when the other side closes a connection in an orderly way, although
-    librdkafka then repeats a pending request as well. Thread rule: the thread that polls.
-    """
-
-    def __init__(self, logger: logging.Logger | ConnectionLog, level: int) -> None:
-        """``level``: the most detailed syslog level that is passed on."""
-        self.broken_at = float("-inf")
-        """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
-        self._logger = logger
-        self._level = max(0, min(level, len(_AS_IN_PYTHON) - 1))
-
-    def log(self, level: int, line: str, *parts: object) -> None:
-        """As :meth:`logging.Logger.log`, with ``level`` by Python's numbers."""
-        if any(_STATE_OF_USE in str(part) for part in parts):
-            self.broken_at = monotonic()
-        if level >= _AS_IN_PYTHON[self._level]:
-            self._logger.log(level, line, *parts)
-
-
-class TransactionalProducer:
+class TransactionalProducer(ProducerClient):
     """One shard's producer.
 
     Thread rule: any thread produces; everything else is the shard's thread. Only ``init``, ``flush``, ``commit`` and
@@ -120,29 +87,16 @@ class TransactionalProducer:
         timeouts: TransactionTimeouts,
         commit_duration: Histogram | None = None,
     ) -> None:
-        self.throttle = Throttle()
-        callbacks = {"error_cb": self._on_error, "throttle_cb": self.throttle.note}
-        config = transactional_config(settings, transactional_id, timeouts) | callbacks
         self._errors = ClientErrors(settings.config)
-        level = int(settings.config.get("log_level", _LEVEL))
-        self._disconnects = DisconnectLogFilter(self._errors.logger("shards"), level)
-        self.fatal: str | None = None
-        """The fatal error; None while the producer can be used."""
+        self._log = self._errors.logger("shards", int(settings.config.get("log_level", LOG_LEVEL)))
+        config = transactional_config(settings, transactional_id, timeouts) | {"error_cb": self._on_error}
+        super().__init__(settings.config, config, self._log)
         self.is_fenced = False
         self.has_begun = False
         self.trouble: str | None = None
         """The error of the last call that failed."""
         self._began_at = 0.0
         self._commit_duration = commit_duration or Histogram(COMMIT_BOUNDS)
-        with settings_judged():
-            self._producer = Producer(config, logger=self._disconnects)
-        self._produce: Callable[..., None] = self._producer.produce
-        follow(settings.config, self, config)
-
-    def set_credentials(self, username: str, password: str) -> None:
-        """Use these at the next authentication (any thread)."""
-        with suppress(AttributeError):  # abandoned meanwhile
-            self._producer.set_sasl_credentials(username, password)
 
     def init(self, timeout: float) -> Verdict:
         """Fence the former producer of this transactional id; the brokers abort its open transaction."""
@@ -159,15 +113,6 @@ class TransactionalProducer:
         except KafkaException as exception:
             self._note(exception)
             self.fatal = self.fatal or str(exception)  # after any error the producer cannot be used
-
-    produce = produce_one
-    """``report`` runs only if the record fails."""
-
-    def produce_all(
-        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
-    ) -> tuple[int, Exception | None]:
-        """See :func:`bridge.kafka.produce.produce_all`; any thread."""
-        return produce_all(self._produce, records, report, partitions, self._note)
 
     def poll(self) -> None:
         """Run the delivery reports that are due."""
@@ -196,15 +141,6 @@ class TransactionalProducer:
         """Abort the transaction; queued records get a report with a purge error."""
         return self._end(self._producer.abort_transaction, timeout)
 
-    def abandon(self) -> None:
-        """Purge the queue, and end the client: reports that are already known run, the others never will.
-
-        Nothing may be called afterwards but ``set_credentials``.
-        """
-        last = [self._producer]
-        del self._produce, self._producer
-        end_client(last, self._note)
-
     @property
     def was_disturbed(self) -> bool:
         """Whether a connection broke in the present transaction, or just before it.
@@ -213,7 +149,7 @@ class TransactionalProducer:
         So this producer's epoch must not be used for another transaction.
         """
         self.poll()
-        return self._disconnects.broken_at > self._began_at - _REPEATED_AFTER
+        return self._log.broken_at > self._began_at - _REPEATED_AFTER
 
     def _end(self, call: Callable[[float], None], timeout: float) -> Verdict:
         try:
@@ -240,14 +176,6 @@ class TransactionalProducer:
         self._errors.note(error)
         self._judge(error)
 
-    def _note(self, exception: Exception) -> None:
-        error = error_of(exception)
-        if error is None:
-            self.fatal = self.fatal or repr(exception)
-        else:
-            self._judge(error)
-
     def _judge(self, error: KafkaError) -> None:
-        if scope_of(error) is ErrorScope.FATAL:
-            self.fatal = self.fatal or in_words(error)
-            self.is_fenced = self.is_fenced or error.code() == KafkaError._FENCED
+        super()._judge(error)
+        self.is_fenced = self.is_fenced or error.code() == KafkaError._FENCED

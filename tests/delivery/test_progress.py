@@ -14,9 +14,9 @@ from bridge.delivery.producers import Producers
 from bridge.delivery.progress import Progress
 from bridge.delivery.transaction import Flushed, Transaction
 from bridge.delivery.transactional_sender import TransactionalSender
-from bridge.kafka import throttle
+from bridge.kafka import client
+from bridge.kafka.client import Throttle
 from bridge.kafka.producer import IdempotentProducer, Role
-from bridge.kafka.throttle import Throttle
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
 from tests.fakes.delivery_streams import Clock
 from tests.fakes.kafka_model import at_once
@@ -28,7 +28,7 @@ TIMEOUTS = TransactionTimeouts(transaction=60.0, flush=20.0, stuck=4.0, end=8.0)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (progress, transaction, throttle, producers_module):
+    for module in (progress, transaction, client, producers_module):
         monkeypatch.setattr(module, "monotonic", clock.monotonic)
     return clock
 

@@ -9,8 +9,7 @@ import pytest
 from bridge.clock import monotonic
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.kafka import producer as producer_module
-from bridge.kafka.load import Load
-from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
+from bridge.kafka.producer import IdempotentProducer, Load, ProducerSettings, Role
 from tests.support.waiting import TIMEOUT
 
 

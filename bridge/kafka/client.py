@@ -1,0 +1,126 @@
+"""What the idempotent and the transactional producer have in common: a client, how it fails, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from math import inf
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, Producer
+
+from bridge.clock import monotonic
+from bridge.kafka.config import settings_judged
+from bridge.kafka.connection_failures import ConnectionLog
+from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
+from bridge.kafka.live_config import follow
+from bridge.kafka.produce import Fields, Report, produce_all
+
+_LAST_POLLS = 10
+"""A poll that raises runs no report: this is the limit of fatal errors before a poll that runs all reports."""
+
+
+class _ThrottleEvent(Protocol):
+    """``confluent_kafka.ThrottleEvent``."""
+
+    throttle_time: float
+    """Seconds."""
+
+
+class Throttle:
+    """Until when the brokers delay one producer, because a client quota is used up (KIP-219).
+
+    Thread rule: the thread that polls notes; any thread reads.
+    """
+
+    def __init__(self) -> None:
+        self.until = -inf
+        """By :func:`bridge.clock.monotonic`. The broker answers no request on the connection before."""
+
+    def note(self, event: _ThrottleEvent) -> None:
+        """The client's ``throttle_cb``."""
+        self.until = max(self.until, monotonic() + event.throttle_time)
+
+    def is_active(self, now: float) -> bool:
+        """Whether a quota delays the producer."""
+        return now < self.until
+
+
+class ProducerClient:
+    """One client. Thread rule: any thread produces, one thread polls; reports run in the polling thread."""
+
+    def __init__(
+        self, live: Mapping[str, Any], config: Mapping[str, Any], logger: ConnectionLog | logging.LoggerAdapter[Any]
+    ) -> None:
+        """``live`` gives later logins; ``config``: the client's. Raises ``SettingsError``."""
+        self.throttle = Throttle()
+        self.fatal: str | None = None
+        """The fatal error; None while the producer can be used."""
+        values = {"error_cb": self._judge, "throttle_cb": self.throttle.note, **config}
+        with settings_judged():
+            self._producer = Producer(values, logger=logger)
+        self._produce: Callable[..., None] = self._producer.produce
+        follow(live, self, values)
+
+    def set_credentials(self, username: str, password: str) -> None:
+        """Use these at the next authentication (any thread)."""
+        with suppress(AttributeError):  # abandoned meanwhile
+            self._producer.set_sasl_credentials(username, password)
+
+    def produce(  # noqa: PLR0913, PLR0917 - the fields of a record
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes,
+        headers: list[tuple[str, bytes]],
+        timestamp_ms: int,
+        report: Report,
+        partition: int = -1,
+        /,
+    ) -> None:
+        """Implements :class:`bridge.kafka.produce.Produce`."""
+        fields = topic, key, value, headers, timestamp_ms, None
+        _, failure = self.produce_all((fields,), report, {topic: partition})
+        if failure is not None:
+            raise failure
+
+    def produce_all(
+        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
+    ) -> tuple[int, Exception | None]:
+        """See :func:`bridge.kafka.produce.produce_all`; any thread."""
+        return produce_all(self._produce, records, report, partitions, self._note)
+
+    def abandon(self) -> None:
+        """Purge the queue, and end the client: reports that are already known run, the others never will.
+
+        Nothing may be called afterwards but ``set_credentials``, and what says that it answers then. Client and owner
+        refer to each other, so without the ``del`` its threads and connections would live until the garbage is
+        collected. The end waits for its threads, so another thread does it.
+        """
+        last = [self._producer]
+        del self._produce, self._producer
+        last[0].purge()
+        for _ in range(_LAST_POLLS):
+            try:
+                last[0].poll(0)
+            except Exception as exception:  # noqa: BLE001 - fatal errors are raised before the reports run
+                self._note(exception)
+            else:
+                break
+        try:
+            threading.Thread(target=last.clear, name="end of a Kafka client", daemon=True).start()
+        except RuntimeError:  # the limit of threads
+            last.clear()
+
+    def _note(self, exception: Exception) -> None:
+        error = error_of(exception)
+        if error is None:
+            self.fatal = self.fatal or repr(exception)
+        else:
+            self._judge(error)
+
+    def _judge(self, error: KafkaError) -> None:
+        if scope_of(error) is ErrorScope.FATAL:
+            self.fatal = self.fatal or in_words(error)
