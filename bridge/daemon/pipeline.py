@@ -20,9 +20,8 @@ from bridge.daemon.topics import Followers, NoTopicWatch, TopicWatch, Watch
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
-from bridge.delivery.intervals import Intervals, Limits, Reclaim
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Delivery
+from bridge.delivery.protocol import Delivery, Intervals, Limits, Reclaim
 from bridge.delivery.topic_ids import Ids, TopicIds
 from bridge.errors import BridgeError
 from bridge.kafka.client_properties import ClientProperties

@@ -23,11 +23,11 @@ from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.checkpoint_schedule import CheckpointSchedule
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
-from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
 from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
 from bridge.delivery.producers import Place, Producers
 from bridge.delivery.progress import Waiting
+from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import EpochLimits, SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.topic_ids import TopicIds

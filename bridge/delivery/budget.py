@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 
 from bridge.clock import monotonic
+from bridge.core.entries import Entry
 
 _SMALL_PART = 16
 """A session that holds at most 1/16 of the budget may also use the reserved half."""
@@ -168,3 +169,47 @@ class UnfinishedBlock:
     @property
     def _fits(self) -> bool:
         return self._is_exempt or self._budget.unfinished <= self._budget.limit // 2
+
+
+_PART = 4
+"""When they fill a quarter of the memory budget, a new client is needed: sessions that can deliver must not wait."""
+
+
+class UnreportedEntries:
+    """Batches of revoked sessions that the client still holds: a record never expires there.
+
+    They count in the memory budget until their delivery reports. Thread rule: the delivery thread.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Entry, MemoryBudget]] = []
+
+    def keep(self, entries: Iterable[Entry], budget: MemoryBudget) -> int:
+        """Keep those with bytes and without a report; returns their bytes, which must not be freed now.
+
+        Barriers have no bytes. They are in another client, so ``free_all`` might never remove them.
+        """
+        kept = [(entry, budget) for entry in entries if entry.size and entry.is_unreported]
+        self._entries += kept
+        return sum(entry.size for entry, _ in kept)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether they take too large a part of the budget."""
+        return sum(entry.size * _PART / budget.limit for entry, budget in self._entries) > 1
+
+    def free_reported(self) -> None:
+        """Free the bytes of those whose reports have come."""
+        if self._entries:
+            self._free([each for each in self._entries if not each[0].is_unreported])
+            self._entries = [each for each in self._entries if each[0].is_unreported]
+
+    def free_all(self) -> None:
+        """The client was replaced: it holds nothing any more."""
+        self._free(self._entries)
+        self._entries = []
+
+    @staticmethod
+    def _free(entries: Iterable[tuple[Entry, MemoryBudget]]) -> None:
+        for entry, budget in entries:
+            budget.free(entry.size)

@@ -13,9 +13,8 @@ from bridge.core.records.record import Record
 from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.isolation import Isolation
-from bridge.delivery.refused_record import RefusedRecord, encode_batch
+from bridge.delivery.refusals import RefusedRecord, SizeRefusals, encode_batch
 from bridge.delivery.session import Session
-from bridge.delivery.size_refusals import SizeRefusals
 from bridge.kafka.errors import (
     ErrorScope,
     ProduceError,

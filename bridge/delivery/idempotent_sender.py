@@ -16,8 +16,8 @@ from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, S
 from bridge.core.in_flight import begins_epoch, plan_resend
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
-from bridge.delivery.moved_records import HighestNumbers
 from bridge.delivery.producers import Place, Producers, are_known
+from bridge.delivery.refusals import HighestNumbers
 from bridge.delivery.session import Session
 
 log = get_logger("bridge.delivery")

@@ -13,9 +13,9 @@ from math import inf
 
 from bridge.clock import monotonic
 from bridge.core.entries import Batch
+from bridge.delivery.budget import UnreportedEntries
 from bridge.delivery.progress import Progress
 from bridge.delivery.topic_ids import in_thread
-from bridge.delivery.unreported import UnreportedEntries
 from bridge.kafka.producer import IdempotentProducer, Role
 
 _FORGOTTEN = 3600.0

@@ -1,8 +1,12 @@
-"""What the sessions' workers, the shards and the daemon see of delivery, whichever guarantee it gives."""
+"""What the sessions' workers, the shards and the daemon see of delivery, whichever guarantee it gives.
+
+And what the daemon gives to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.core.identity import SessionKey
@@ -10,6 +14,7 @@ from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
 from bridge.delivery.lease import Lease
 from bridge.delivery.progress import Waiting
+from bridge.kafka.transactional import TransactionTimeouts
 
 if TYPE_CHECKING:  # they use the protocols of this module
     from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
@@ -82,3 +87,28 @@ class Delivery(Protocol):
     def renew_clients(self, why: str) -> None:
         """Use new producers, for other limits or partitions of the topics, or other certificates; ``why`` is logged."""
         ...
+
+
+Reclaim = Callable[[Lease], Mapping[SessionKey, Checkpoint]]
+"""Claims the shard again (the lease gets a new fencing token) and reads what was written since the last claim.
+
+Raises ``Stopped`` when the lease is over.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Records of one session, bytes of all sessions, and at least once: seconds until a position is written."""
+
+    max_in_flight: int
+    max_buffer_bytes: int
+    checkpoint_interval: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Seconds: how often transactions end, and how often positions that only skipped events moved are written."""
+
+    transaction_interval: float
+    checkpoint_interval: float
+    timeouts: TransactionTimeouts = TransactionTimeouts()  # noqa: RUF009 - frozen

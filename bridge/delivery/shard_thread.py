@@ -10,11 +10,10 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.delivery.budget import MemoryBudget
-from bridge.delivery.intervals import Intervals, Reclaim
-from bridge.delivery.isolation_queue import IsolationQueue
 from bridge.delivery.lease import Lease
 from bridge.delivery.progress import Progress
-from bridge.delivery.shard_senders import ShardSenders
+from bridge.delivery.protocol import Intervals, Reclaim
+from bridge.delivery.shard_senders import IsolationQueue, ShardSenders
 from bridge.delivery.transaction import Flushed, Transaction
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_sender import TransactionalSender

@@ -1,4 +1,4 @@
-"""The limits that the brokers' own settings put on a replica, where the bridge may read them."""
+"""What the brokers allow a replica: the limits in their own settings, and transactions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from bridge.errors import Mistake
-from bridge.kafka.config import admin_client, answer_of
+from bridge.errors import BridgeError, Mistake, SettingsError, Unreachable
+from bridge.kafka.config import admin_client, answer_of, client_logger, plain, settings_judged
+from bridge.kafka.errors import error_of, in_words
+from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
 
 _MIN_SESSION, _MAX_SESSION = "group.min.session.timeout.ms", "group.max.session.timeout.ms"
 _REPLICAS, _MIN_ISR = "transaction.state.log.replication.factor", "transaction.state.log.min.isr"
@@ -52,3 +54,55 @@ def read_broker_limits(config: Mapping[str, Any], timeout: float) -> BrokerLimit
     except (KafkaException, ValueError):  # most users may not read them; the other checks find what matters
         return BrokerLimits(0, {})
     return BrokerLimits(len(brokers), {name: int(answer[name].value) for name in _NAMES if name in answer})
+
+
+_GUARANTEE = "delivery.guarantee"
+_OR_WITHOUT = "or set delivery.guarantee = at_least_once"
+
+
+def try_transactions(config: Mapping[str, Any], transactional_id: str, timeout: float) -> None:
+    """Return when ``init_transactions`` succeeds; blocks for ``timeout`` seconds at most. Any thread.
+
+    The brokers remember the id for a week. Raises ``SettingsError`` for a refusal that waiting cannot solve, and
+    ``Unreachable`` for everything else: the start tries again within ``start_timeout``.
+    """
+    own = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS}
+    with settings_judged():
+        producer = Producer(plain(config) | own, logger=client_logger("transaction check"))
+    try:
+        producer.init_transactions(timeout)
+    except KafkaException as exception:
+        error = error_of(exception)
+        if error is None:
+            raise
+        raise transactions_refused(error, transactional_id) from exception
+
+
+def transactions_refused(error: KafkaError, transactional_id: str) -> BridgeError:
+    """Return why ``init_transactions`` failed for this transactional id."""
+    ids = transactional_id.rpartition(".")[0]
+    text = _REFUSALS.get(error.code())
+    if text is not None:
+        return SettingsError.of(_GUARANTEE, text.format(id=transactional_id, ids=ids))
+    if error.code() in _NO_TRANSACTIONS:
+        text = f"these brokers have no transactions ({in_words(error)}); use brokers that have them, {_OR_WITHOUT}"
+        return SettingsError.of(_GUARANTEE, text)
+    return Unreachable(
+        f"Kafka: no transaction coordinator ({in_words(error)}); check that all brokers run, and that"
+        " transaction.state.log.replication.factor and transaction.state.log.min.isr, settings of the brokers, do not"
+        " exceed the number of brokers"
+    )
+
+
+_REFUSALS: Mapping[int, str] = {
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the bridge's user may not use the transactional id {id}; grant"
+    " WRITE and DESCRIBE on all transactional ids that begin with {ids}. (a prefixed ACL), " + _OR_WITHOUT,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the bridge's user may not write idempotently; grant IDEMPOTENT_WRITE on"
+    " the cluster, which brokers before 2.8 require, " + _OR_WITHOUT,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: "the brokers' transaction.max.timeout.ms is less than a transaction of the"
+    f" bridge may take; set it to {TRANSACTION_TIMEOUT_MS} or more on every broker, " + _OR_WITHOUT,
+}
+_NO_TRANSACTIONS = frozenset(
+    {KafkaError._UNSUPPORTED_FEATURE, KafkaError._NOT_IMPLEMENTED}
+    | {KafkaError.UNSUPPORTED_VERSION, KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT}
+)

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, Producer
 
 from bridge.clock import monotonic
-from bridge.kafka.config import settings_judged
+from bridge.kafka.config import follow, settings_judged
 from bridge.kafka.connection_failures import ConnectionLog
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
-from bridge.kafka.live_config import follow
 from bridge.kafka.produce import Fields, Report, produce_all
 
 _LAST_POLLS = 10

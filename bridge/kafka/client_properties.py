@@ -13,8 +13,7 @@ from weakref import WeakSet
 from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
-from bridge.kafka.config import admin_client, client_config
-from bridge.kafka.live_config import Authenticated, LiveConfig
+from bridge.kafka.config import Authenticated, LiveConfig, admin_client, client_config
 from bridge.settings.model import KafkaSettings
 
 log = get_logger("bridge.kafka")

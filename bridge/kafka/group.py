@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,8 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaExcep
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata, decode
 from bridge.errors import SettingsError, Unreachable
-from bridge.kafka.config import admin_client, answer_of, client_logger, settings_judged, unreachable
-from bridge.kafka.errors import code_of, error_of
-from bridge.kafka.group_errors import join_refusal
-from bridge.kafka.group_protocol import assigned, subscribed
-from bridge.kafka.live_config import plain
+from bridge.kafka.config import admin_client, answer_of, client_logger, plain, settings_judged, unreachable
+from bridge.kafka.errors import code_of, error_of, join_refusal
 
 _UUID = 36
 """Characters at the end of a member id that make it unique."""
@@ -183,3 +181,47 @@ def _refusal(exception: KafkaException, doing: str, group: str, topic: str) -> S
     error = error_of(exception)
     refusal = None if error is None else join_refusal(error, group, topic)
     return refusal or unreachable(doing, exception)
+
+
+class _Cursor:
+    """Reads Kafka's ``ConsumerProtocolSubscription`` or ``ConsumerProtocolAssignment``, one value after the other.
+
+    Big-endian; newer versions add fields at the end, which are ignored. Raises ``struct.error`` or ``ValueError`` at
+    the end of the message.
+    """
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._at = struct.calcsize(">h")  # after the version
+
+    def number(self, form: str = ">i") -> int:
+        (value,) = struct.unpack_from(form, self._message, self._at)
+        self._at += struct.calcsize(form)
+        return int(value)
+
+    def text(self) -> str:
+        start = self._at + struct.calcsize(">h")
+        self._at = start + self.number(">h")
+        if not start <= self._at <= len(self._message):
+            raise ValueError("the text is longer than the message")
+        return self._message[start : self._at].decode()
+
+
+def subscribed(subscription: bytes) -> frozenset[str]:
+    """Return the topics that a member subscribes to; none for a message that cannot be decoded."""
+    cursor = _Cursor(subscription)
+    try:
+        return frozenset([cursor.text() for _ in range(cursor.number())])
+    except (struct.error, ValueError):
+        return frozenset()
+
+
+def assigned(assignment: bytes) -> Mapping[str, frozenset[int]]:
+    """Return the partitions of a member, by topic; none for a message that cannot be decoded."""
+    cursor = _Cursor(assignment)
+    try:
+        return {
+            cursor.text(): frozenset([cursor.number() for _ in range(cursor.number())]) for _ in range(cursor.number())
+        }
+    except (struct.error, ValueError):
+        return {}

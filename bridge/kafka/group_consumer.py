@@ -18,12 +18,10 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata, decode, encode
-from bridge.kafka.config import settings_judged, slower_reconnects
+from bridge.kafka.config import follow, plain, settings_judged, slower_reconnects
 from bridge.kafka.connection_failures import ClientErrors
-from bridge.kafka.errors import error_of, in_words
+from bridge.kafka.errors import MemberStatus, error_of, in_words, join_refusal, member_status
 from bridge.kafka.group import read_members_metadata
-from bridge.kafka.group_errors import MemberStatus, join_refusal, member_status
-from bridge.kafka.live_config import follow, plain
 
 log = get_logger("bridge.membership")
 

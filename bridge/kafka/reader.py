@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from bridge.kafka.config import below, client_logger, settings_judged, unreachable
-from bridge.kafka.live_config import follow
+from bridge.kafka.config import below, client_logger, follow, settings_judged, unreachable
 
 Partition = tuple[str, int]
 """A topic and the number of a partition."""

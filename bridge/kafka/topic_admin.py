@@ -25,10 +25,9 @@ from structlog.stdlib import get_logger
 
 from bridge.errors import Mistake, SettingsError, Unreachable
 from bridge.kafka.advertised import advertised_by, unreachable_brokers
-from bridge.kafka.config import admin_client, answer_of, unreachable
+from bridge.kafka.config import admin_client, answer_of, follow, plain, unreachable
 from bridge.kafka.connection_failures import ClientErrors, ConnectionFailure, NotReached, cluster_metadata
 from bridge.kafka.errors import code_of, error_of, in_words
-from bridge.kafka.live_config import follow, plain
 from bridge.kafka.topics import TopicDescription, TopicLimits, TopicPlan, limits_of, plan
 from bridge.settings.model import Settings
 

@@ -12,9 +12,8 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, OffsetSpec
 
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka.config import admin_client, answer_of, unreachable
+from bridge.kafka.config import admin_client, answer_of, plain, unreachable
 from bridge.kafka.connection_failures import ClientErrors, cluster_metadata
-from bridge.kafka.live_config import plain
 from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, StoredRecord, partition_of, stored_record
 
 _TIMEOUT = 10.0

@@ -94,7 +94,7 @@ class Collaborators:
     restore_duration: Histogram
     """From the assignment of a shard to the start of its sessions."""
     fence: Callable[[Lease, Callable[[], None]], None]
-    """At least once: see :meth:`bridge.delivery.transaction_fence.TransactionFence.fence`."""
+    """At least once: see :meth:`bridge.delivery.transactional_id.TransactionFence.fence`."""
 
 
 _REQUEST_AGAIN = 10.0

@@ -13,7 +13,7 @@ from bridge.core.identity import partition_of
 from bridge.core.snapshot import Replica, ShardSnapshot
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import ShardDelivery
-from bridge.delivery.transaction_fence import TransactionFence
+from bridge.delivery.transactional_id import TransactionFence
 from bridge.errors import FatalFault, OtherCluster, SettingsError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.group_consumer import GroupSettings

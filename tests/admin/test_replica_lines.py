@@ -11,9 +11,8 @@ from bridge.admin.check import lines as checks
 from bridge.admin.check.line import State
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import SettingsError, Unreachable
-from bridge.kafka.broker_limits import BrokerLimits
+from bridge.kafka.broker_limits import BrokerLimits, transactions_refused
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.kafka.transactions import transactions_refused
 from bridge.settings import Settings
 from bridge.settings.naming import servers_fingerprint
 from tests.support.settings_sources import loaded

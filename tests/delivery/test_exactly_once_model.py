@@ -28,12 +28,11 @@ from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import exactly_once, handover, shard_senders, shard_thread, transaction, transactional_id
-from bridge.delivery import isolation_queue as trials
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
-from bridge.delivery.intervals import Intervals, Limits
 from bridge.delivery.lease import Lease
+from bridge.delivery.protocol import Intervals, Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import ShardThread
 from bridge.errors import SettingsError, Stopped
@@ -66,7 +65,7 @@ SHARDS = PARTITIONS[CHECKPOINTS]
 def patched_clock(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (shard_thread, shard_senders, handover, transaction, transactional_id, trials, exactly_once):
+        for module in (shard_thread, shard_senders, handover, transaction, transactional_id, exactly_once):
             patch.setattr(module, "monotonic", clock.monotonic)
         patch.setattr(handover, "unix_ms", clock.unix_ms)
         patch.setattr(MemoryBudget, "wait", _not_waited)

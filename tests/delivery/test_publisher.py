@@ -22,8 +22,8 @@ from bridge.delivery import lease as lease_module
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
-from bridge.delivery.intervals import Limits
 from bridge.delivery.lease import Lease
+from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.topic_ids import TopicIds
 from bridge.errors import Stopped

@@ -26,8 +26,8 @@ from bridge.delivery import (
     idempotent_sender,
     producers,
     publisher,
+    refusals,
     session,
-    size_refusals,
 )
 from bridge.delivery.publisher import SessionPublisher
 from tests.fakes.kafka_model import Produced
@@ -102,7 +102,7 @@ def patched_clock(clock: Clock) -> Iterator[None]:
         patch.setattr(publisher, "_FAST_PATH_WAIT", 0.0)  # the test has one thread: no other one frees the fast path
         patch.setattr(publisher, "unix_ms", clock.unix_ms)
         patch.setattr(session, "unix_ms", clock.unix_ms)
-        for module in (at_least_once, checkpoint_writer, producers, size_refusals):
+        for module in (at_least_once, checkpoint_writer, producers, refusals):
             patch.setattr(module, "monotonic", clock.monotonic)
         yield
 

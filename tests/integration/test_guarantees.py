@@ -12,7 +12,7 @@ import pytest
 from bridge.clock import unix_ms
 from bridge.core.records.claim import CLAIM_KEY
 from bridge.delivery.lease import Lease
-from bridge.delivery.transaction_fence import TransactionFence
+from bridge.delivery.transactional_id import TransactionFence
 from bridge.kafka.producer import ProducerSettings
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts, Verdict
 from bridge.settings.naming import transactional_id

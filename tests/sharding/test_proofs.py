@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from bridge.clock import monotonic
-from bridge.kafka.group_errors import MemberStatus, member_status
+from bridge.kafka.errors import MemberStatus, member_status
 from bridge.sharding.proofs import FRESH, Proofs
 from tests.support.waiting import TIMEOUT, wait_until
 

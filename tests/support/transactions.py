@@ -21,8 +21,8 @@ from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
-from bridge.delivery.intervals import Intervals, Limits
 from bridge.delivery.lease import Lease
+from bridge.delivery.protocol import Intervals, Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import ShardThread
 from bridge.errors import Stopped

@@ -20,12 +20,11 @@ from bridge.admin.text import counted
 from bridge.clock import clock_difference, monotonic, unix_ms
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.http.listening import listen
-from bridge.kafka.broker_limits import BrokerLimits, read_broker_limits
+from bridge.kafka.broker_limits import BrokerLimits, read_broker_limits, try_transactions
 from bridge.kafka.config import client_config
 from bridge.kafka.group import describe_group, members_metadata_of
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import plan
-from bridge.kafka.transactions import try_transactions
 from bridge.mix.session_filter import DiscoveryRules, discovered
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.settings import Loaded, ServerSettings, Settings

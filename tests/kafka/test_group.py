@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.kafka.group_protocol import assigned, subscribed
+from bridge.kafka.group import assigned, subscribed
 
 # From librdkafka 2.16 and Kafka 4.1, for one member with four partitions.
 SUBSCRIPTION = bytes.fromhex("0003 00000001 000d") + b"p1-1795440925" + bytes.fromhex("00000000 00000000 ffffffff 0000")

@@ -1,14 +1,17 @@
-"""Unfinished blocks of streams count in the memory budget, and cannot fill it."""
+"""What counts in the memory budget: unfinished blocks of streams, which cannot fill it, and unreported batches."""
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bridge.delivery.budget import MemoryBudget, UnfinishedBlock
+from bridge.core.entries import Entry, Message, Stage
+from bridge.core.identity import Position
+from bridge.delivery.budget import MemoryBudget, UnfinishedBlock, UnreportedEntries
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected
@@ -111,3 +114,31 @@ def test_a_late_wake_up_takes_nothing_for_a_block_that_has_ended() -> None:
     budget.hold_unfinished(LIMIT)
     late.may_go()
     assert not budget.exemption.locked()
+
+
+class Silent:
+    """A listener that hears of nothing."""
+
+    def acknowledged(self, entry: Entry, /) -> None:
+        """Do nothing."""
+
+    def failed(self, _entry: Entry, _error: object, _message: Message, /) -> Stage:
+        return Stage.LOST
+
+
+def test_bytes_are_kept_until_the_reports_come_and_barriers_are_not_kept() -> None:
+    """The producer of a barrier may be replaced alone: nothing would ever remove it, and what it refers to."""
+    unreported, budget, listener = UnreportedEntries(), MemoryBudget(1000), Silent()
+    batch, barrier = Entry(Position(1, 1, "1"), 300), Entry(Position(1, 1, "1"))
+    for entry in (batch, barrier):
+        entry.note_produced(1, listener)
+    assert budget.reserve(300)
+    assert unreported.keep([batch, barrier], budget) == 300
+    held = weakref.ref(listener)
+    del entry, barrier, listener
+    assert unreported.are_many
+    batch.lose()
+    batch.listener = None
+    assert held() is None
+    unreported.free_reported()
+    assert (budget.held, unreported.are_many) == (0, False)
