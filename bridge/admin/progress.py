@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from bridge.admin.waits import calling_after
 from bridge.clock import monotonic
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, read
@@ -55,14 +55,10 @@ def waiting(what: str, after: float = _AFTER) -> Iterator[None]:
     from rich.status import Status  # noqa: PLC0415
 
     status = Status(f"waiting for {what}", console=Console(file=sys.stderr), spinner="line")
-    timer = threading.Timer(after, status.start)
-    timer.daemon = True
-    timer.start()
     try:
-        yield
+        with calling_after(after, status.start):
+            yield
     finally:
-        timer.cancel()
-        timer.join()  # it may be about to start the line
         status.stop()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.admin.check.parts import Part
+from bridge.admin.check.line import ALL, OFFLINE, Part, chosen, is_wanted, passed
 from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
 from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
@@ -47,8 +47,6 @@ def check(
     parts = _parts(only, offline=offline)
     loaded = options.load(to_run=True)
     probed = None if probe is None else _session(probe, loaded)
-    from bridge.admin.check.line import passed
-    from bridge.admin.check.parts import is_wanted
     from bridge.admin.progress import waiting
     from bridge.cli.logs import secrets_of, start_command_logging
     from bridge.observe.logs import Redaction
@@ -69,14 +67,12 @@ def check(
 
 
 def _parts(only: str | None, *, offline: bool) -> frozenset[Part]:
-    from bridge.admin.check import parts
-
     try:
-        found = parts.ALL if only is None else parts.chosen(only)
+        found = ALL if only is None else chosen(only)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
-    if offline and only is not None and (connecting := sorted(found - parts.OFFLINE)):
-        text = f"{', '.join(connecting)} cannot be checked with --offline; allowed: {', '.join(sorted(parts.OFFLINE))}"
+    if offline and only is not None and (connecting := sorted(found - OFFLINE)):
+        text = f"{', '.join(connecting)} cannot be checked with --offline; allowed: {', '.join(sorted(OFFLINE))}"
         raise typer.BadParameter(text, param_hint="--only")
     return found
 
@@ -126,12 +122,10 @@ def _lines(loaded: Loaded, parts: frozenset[Part], *, offline: bool) -> Sequence
         from bridge.admin.check.offline import check_offline
 
         return check_offline(loaded)
-    from bridge.admin.check.checkup import MixServer, check_all
+    from bridge.admin.check.checkup import check_all
     from bridge.daemon.source import Source
 
-    sources = [Source(name, loaded.settings) for name in loaded.settings.servers]
-    servers = [MixServer(each.name, each.settings, each.tls, each.headers, each.api) for each in sources]
-    return check_all(loaded, servers, parts)
+    return check_all(loaded, [Source(name, loaded.settings) for name in loaded.settings.servers], parts)
 
 
 def _document(lines: Sequence[Line], *, ok: bool) -> dict[str, Any]:

@@ -1,12 +1,18 @@
-"""Which lines of ``mix-bridge check`` belong to which part, and what certificates are worth a warning."""
+"""How the checks of ``mix-bridge check`` run, which lines belong to which part, and old certificates."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import pytest
 
-from bridge.admin.check.line import Line, State, passed
+from bridge.admin.check.checkup import _lines_until
+from bridge.admin.check.line import ALL, Line, Part, State, chosen, is_wanted, passed
 from bridge.admin.check.offline import expiring
-from bridge.admin.check.parts import ALL, Part, chosen, is_wanted
+from bridge.admin.waits import Work
+from bridge.clock import Deadline
+from tests.support.waiting import TIMEOUT
 
 DAY = 86_400
 
@@ -63,3 +69,21 @@ def test_strict_counts_warnings() -> None:
     assert passed([line("kafka"), line("clock", State.WARNING)])
     assert not passed([line("kafka"), line("clock", State.WARNING)], strict=True)
     assert not passed([line("kafka", State.FAILED)])
+
+
+def test_a_check_that_hangs_keeps_its_first_lines() -> None:
+    """One more line reports the time-out; the thread is abandoned."""
+    freed, found = threading.Event(), Line("kafka", State.OK, "answers")
+
+    def run() -> Iterator[Line]:
+        yield found
+        freed.wait(TIMEOUT)
+
+    running = Work("check kafka", run)
+    try:
+        first, late = _lines_until(Deadline.after(0.2), "kafka", running)
+    finally:
+        freed.set()
+    assert first == found
+    assert (late.subject, late.state, late.detail.startswith("no answer within")) == ("kafka", State.FAILED, True)
+    assert _lines_until(Deadline.after(10), "kafka", running) == [found]

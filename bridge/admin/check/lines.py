@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bridge.admin.check.line import Line, State, line_of
 from bridge.admin.text import counted
@@ -25,14 +25,8 @@ from bridge.sharding.join_check import foreign, foreign_topics
 
 def kafka_unreachable(error: Unreachable) -> Line:
     """Kafka cannot be reached."""
-    if isinstance(error, NotReached):
-        return Line("kafka", State.FAILED, error.detail, REMEDIES[error.connection_failure])
-    return Line("kafka", State.FAILED, str(error), REMEDIES[ConnectionFailure.OTHER])
-
-
-def broker_unreachable(detail: str) -> Line:
-    """The address that a broker advertises cannot be reached."""
-    return Line("kafka", State.FAILED, detail, REMEDIES[ConnectionFailure.ADVERTISED])
+    known = error if isinstance(error, NotReached) else NotReached(ConnectionFailure.OTHER, str(error))
+    return Line("kafka", State.FAILED, known.detail, REMEDIES[known.connection_failure])
 
 
 def topic_line(
@@ -184,18 +178,21 @@ def server_unreachable(name: str, settings: Settings, detail: str, error: BaseEx
     return Line(subject, State.FAILED, detail, hint)
 
 
-def _remedy(key: str, error: BaseException) -> str:
-    chain = list(_causes(error))
+def _remedy(key: str, error: BaseException | None) -> str:
+    """The advice for the innermost cause that has one."""
+    not_mix = f"is this a Mix agent server, and {key}.url its base?"
+    chain: list[BaseException] = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
     status = next((each.status for each in chain if isinstance(each, ServerUnavailable)), None)
-    if status in {401, 403}:
-        return f"check {key}.token (or token_file, or headers)"
     if status is not None:
-        return f"is this a Mix agent server, and {key}.url its base?"
+        return f"check {key}.token (or token_file, or headers)" if status in {401, 403} else not_mix
     for kinds, hint in _HINTS:
         if any(isinstance(each, kinds) for each in chain):
             return hint.format(key=key)
-    if isinstance(error, ServerUnavailable) and error.answered:
-        return f"is this a Mix agent server, and {key}.url its base?"
+    if isinstance(chain[0], ServerUnavailable) and chain[0].answered:
+        return not_mix
     return f"check {key}.url, and whether the server runs"
 
 
@@ -207,18 +204,6 @@ _HINTS: tuple[tuple[type[BaseException], str], ...] = (
     (PermissionError, "make {key}.token_file readable for the bridge's user"),
     (TimeoutError, "check for a firewall between this machine and the server"),
 )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def clocks_differ(problem: str) -> Line:
-    """The clocks of this machine and of a server differ."""
-    hint = "synchronise both (NTP): Kafka refuses records that are message.timestamp.after.max.ms ahead (1 h)"
-    return Line("clock", State.WARNING, problem, hint)
 
 
 def no_answer(subject: str, waited: float) -> Line:

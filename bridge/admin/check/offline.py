@@ -1,4 +1,7 @@
-"""The checks of ``mix-bridge check`` that open no connection: settings, files, and the configuration of the client."""
+"""The checks of ``mix-bridge check`` that open no connection: settings, files, and the configuration of the client.
+
+Not even what it imports may open one, as urllib3 does: ``--offline`` works where no socket is allowed.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from bridge.admin.check.line import Line, State, line_of
 from bridge.admin.text import counted
 from bridge.clock import unix_ms
 from bridge.kafka.config import client_config, judge_offline
-from bridge.settings import Loaded, Settings
+from bridge.settings import Loaded
 from bridge.settings.certificates import WARN_DAYS, expiries
 from bridge.settings.files import named_files
 from bridge.settings.quotes import quoted_secrets
 
+CLIENT_ID: Final = "mix-bridge-check"
 _DAY: Final = 86_400
 
 
@@ -23,24 +27,20 @@ def check_offline(loaded: Loaded) -> tuple[Line, ...]:
     Settings that name a file which cannot be read or used are refused when they are loaded, before this.
     """
     settings = loaded.settings
-    judge_offline(client_config(settings.kafka, "mix-bridge-check"))
-    kafka = Line(
-        "kafka", State.OK, f"the client accepts its settings; {settings.kafka.bootstrap_servers} was not asked"
-    )
-    servers = [_server(name, settings) for name in settings.servers]
-    return (*settings_lines(settings), *files_lines(loaded), kafka, *servers)
+    judge_offline(client_config(settings.kafka, CLIENT_ID))
+    kafka = f"the client accepts its settings; {settings.kafka.bootstrap_servers} was not asked"
+    urls = {name: server.url.public for name, server in settings.servers.items()}
+    servers = [Line(f"server {name}", State.OK, f"{url} was not asked") for name, url in urls.items()]
+    return (*local_lines(loaded), Line("kafka", State.OK, kafka), *servers)
 
 
-def settings_lines(settings: Settings) -> Iterator[Line]:
-    """The settings are valid; secrets in quotes are warnings."""
+def local_lines(loaded: Loaded) -> Iterator[Line]:
+    """The settings are valid and their files could be read; secrets in quotes and old certificates are warnings."""
+    settings = loaded.settings
     yield Line("settings", State.OK, f"namespace {settings.namespace}, servers: {', '.join(sorted(settings.servers))}")
     for each in quoted_secrets(settings):
         yield line_of("settings", each, each.message, State.WARNING)
-
-
-def files_lines(loaded: Loaded) -> Iterator[Line]:
-    """The files that the settings name could be read; certificates that expire soon are warnings."""
-    if count := len([*named_files(loaded.settings)]):
+    if count := len([*named_files(settings)]):
         yield Line("files", State.OK, f"{counted(count, 'file')} can be read")
     yield from expiring(expiries(loaded.contents), unix_ms() / 1000)
 
@@ -52,7 +52,3 @@ def expiring(expires: Mapping[str, float], now: float) -> Iterator[Line]:
         if days < WARN_DAYS:
             detail = f"a certificate expires in {days:.0f} days" if days > 0 else "a certificate has expired"
             yield Line("files", State.WARNING, detail, f"replace the file that {key} names")
-
-
-def _server(name: str, settings: Settings) -> Line:
-    return Line(f"server {name}", State.OK, f"{settings.servers[name].url.public} was not asked")

@@ -6,14 +6,13 @@ at a time. A Mix server without ids is not asked twice: each of its readers take
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from bridge.admin.check.line import Line, State
 from bridge.admin.text import counted
+from bridge.admin.waits import calling_after
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.lifecycle import LifecycleEvent
@@ -211,10 +210,10 @@ def _connection(
     """Read one connection for so many seconds after its answer, while ``take`` returns True; it is closed then."""
     connector, stream = probed.connector, None
     try:
-        with _cut_after(connector, _ANSWER):
+        with calling_after(_ANSWER, connector.retire):
             stream = connector.connect(probed.url, requested)
         seen.is_answered = True
-        with _cut_after(connector, seconds):
+        with calling_after(seconds, connector.retire):
             while take(stream):
                 pass
     except Disconnected as end:
@@ -222,15 +221,3 @@ def _connection(
     finally:
         if stream is not None:
             stream.close()
-
-
-@contextmanager
-def _cut_after(connector: Connector, seconds: float) -> Iterator[None]:
-    timer = threading.Timer(seconds, connector.retire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
