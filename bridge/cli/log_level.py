@@ -28,7 +28,7 @@ def log_level(
 ) -> None:
     """Change the log level of running daemons for a limited time."""
     settings = options.load().settings
-    from bridge.admin.status.log_level import change_level
+    from bridge.admin.status.exchanges import change_level
     from bridge.admin.status.replicas import Outcome
 
     change = {"level": level.lower(), "for": duration} | ({} if logger is None else {"logger": logger})

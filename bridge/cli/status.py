@@ -18,8 +18,7 @@ from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from bridge.admin.status.fleet import SessionStatus
-    from bridge.admin.status.rates import Rates
+    from bridge.admin.status.fleet import Rates, SessionStatus
     from bridge.admin.status.replicas import Endpoint, Replica
     from bridge.settings import Settings
 
@@ -152,8 +151,7 @@ def _one_line(part: RenderableType) -> RenderableType:
 
 
 def _query_repeatedly(endpoints: Sequence[Endpoint], token: str | None, answers: _Answers) -> None:
-    from bridge.admin.status.fleet import members
-    from bridge.admin.status.rates import Rates
+    from bridge.admin.status.fleet import Rates, members
     from bridge.admin.status.replicas import ask_all
     from bridge.clock import monotonic
 

@@ -36,7 +36,7 @@ def support_bundle(
 ) -> None:
     """Write versions, masked settings, status, metrics, recent log lines and thread stacks into one archive."""
     loaded = options.load()
-    from bridge.admin.status.support import parts_of
+    from bridge.admin.status.exchanges import parts_of
 
     endpoints, token = daemons_of(url, loaded.settings)
     file = output or Path(f"mix-bridge-support-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")

@@ -138,13 +138,13 @@ def test_an_endpoint_that_says_nothing_costs_seconds_and_one_that_drips_no_more(
 
     silent, dripping = RawServer(lambda peer: peer.hold()), RawServer(drip)
     try:
-        found = ask_all([Endpoint("127.0.0.1", each.port) for each in (silent, dripping)], None, timeout=0.1)
+        found = ask_all([Endpoint("127.0.0.1", each.port) for each in (silent, dripping)], None, timeout=0.3)
     finally:
         silent.close()
         dripping.close()
     assert [each.error for each in found] == [
-        "no response head: no byte for 0.1 s",
-        "no response head: it was not complete after 0.1 s",
+        "no response head: no byte for 0.3 s",
+        "no response head: it was not complete after 0.3 s",
     ]
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bridge.admin.status.fleet import members, ranked, warnings
-from bridge.admin.status.rates import Rates
+from bridge.admin.status.fleet import Rates, members, ranked, warnings
 from bridge.admin.status.replicas import BadUrl, Endpoint, Outcome, Replica
 from bridge.admin.status.text import parts, spans
 

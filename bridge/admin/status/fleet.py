@@ -1,9 +1,10 @@
-"""Combines the status of several daemons: who owns which shards, which sessions have problems. Pure."""
+"""Combines the status of several daemons: who owns which shards, which sessions have problems, and rates. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, PlainValidator, ValidationError
@@ -13,8 +14,6 @@ from bridge.core.snapshot import BAD_STATES
 
 OWNED = "owned"
 """The state of a shard whose sessions are bridged."""
-
-
 _STREAMING = "streaming"
 
 
@@ -95,8 +94,32 @@ class Member(_Reported):
     """The other running owners that it sees, with their number of shards."""
 
 
-def _unknown(_session: SessionStatus) -> bool:
-    return False
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Acknowledged records per second, by the name of a session. A session of a new epoch has no rate yet."""
+
+    by_session: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def between(cls, before: Iterable[SessionStatus], now: Iterable[SessionStatus], seconds: float) -> Rates:
+        """The rates of the sessions that both queries found in the same epoch; a session may have moved meanwhile."""
+        known = {(one.name, one.epoch): one.acknowledged_sequence for one in before}
+        found = {one.name: (one.acknowledged_sequence, known.get((one.name, one.epoch))) for one in now}
+        return cls(
+            {
+                name: max(0, acknowledged - former) / seconds
+                for name, (acknowledged, former) in found.items()
+                if former is not None and seconds > 0
+            }
+        )
+
+    def of(self, session: SessionStatus) -> float | None:
+        """The rate of a session; None if it is not known."""
+        return self.by_session.get(session.name)
+
+    def total(self, sessions: Iterable[SessionStatus]) -> float:
+        """The rate of all of them together."""
+        return sum(self.by_session.get(one.name, 0.0) for one in sessions)
 
 
 def members(replicas: Iterable[Replica]) -> list[Member]:
@@ -123,19 +146,15 @@ def _process(name: object, session: Mapping[str, Any]) -> str:
     return f"{name} worker-{session['worker']}" if "worker" in session else str(name)
 
 
-def ranked(found: Sequence[Member], is_stuck: Callable[[SessionStatus], bool] = _unknown) -> list[SessionStatus]:
+def ranked(found: Sequence[Member], rates: Rates | None = None) -> list[SessionStatus]:
     """Return all sessions, the worst first: a bad state, an error, records that do not move, no stream, the others."""
 
     def rank(one: SessionStatus) -> tuple[bool, bool, bool, bool, str, str]:
+        is_stuck = one.in_flight > 0 and rates is not None and rates.of(one) == 0.0
         is_streaming, is_well = one.state == _STREAMING, one.last_error is None
-        return (one.state not in BAD_STATES, is_well, not is_stuck(one), is_streaming, one.server, one.session)
+        return (one.state not in BAD_STATES, is_well, not is_stuck, is_streaming, one.server, one.session)
 
     return sorted((session for member in found for session in member.sessions), key=rank)
-
-
-def states(sessions: Iterable[SessionStatus]) -> list[tuple[str, int]]:
-    """Return the number of sessions in each state, the most frequent state first."""
-    return sorted(Counter(one.state for one in sessions).items(), key=lambda each: (-each[1], each[0]))
 
 
 def warnings(found: Sequence[Member]) -> Iterator[str]:

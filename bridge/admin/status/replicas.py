@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from bridge.admin.waits import Work
 from bridge.clock import Deadline
 from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost, EndKind
@@ -67,10 +68,17 @@ class Endpoint:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
 
-    def transport(self, timeout: float) -> Transport:
-        """How the daemon is reached. Raises ``SettingsError`` when its certificate cannot be read."""
+    def request(self, path: str, token: str | None, timeout: float, body: bytes | None = None) -> Response:
+        """Send a GET, or a PUT with a JSON body. Raises ``ConnectionLost``.
+
+        Also raises ``SettingsError`` when the daemon's certificate cannot be read.
+        """
         context = None if self.certificate is None else own_context(self.certificate)
-        return Transport(timeout, timeout, tls=context)
+        transport, url = Transport(timeout, timeout, tls=context), self.url + path
+        headers = request_headers(dict, _HEADERS | {"authorization": None if token is None else f"Bearer {token}"})
+        if body is None:
+            return transport.get(url, headers, Cutter(), follow_redirects=False)
+        return transport.put(url, headers | {"content-type": b"application/json"}, body, Cutter())
 
 
 class Outcome(Enum):
@@ -104,10 +112,14 @@ class Replica:
 
 
 def ask_all(endpoints: Sequence[Endpoint], token: str | None, timeout: float = _TIMEOUT) -> list[Replica]:
-    """Query every daemon, in the order given. Takes at most twice ``timeout`` seconds and never raises."""
+    """Query every daemon, in the order given. Takes at most twice ``timeout`` seconds."""
     deadline = Deadline.after(2 * timeout)
-    queries = [_Query(each, token, timeout, deadline) for each in endpoints]
-    return [each.result() for each in queries]
+    asked = [Work(f"query {each.url}", partial(_answer, each, token, timeout, deadline)) for each in endpoints]
+    late = f"no complete response within {2 * timeout:g} s"
+    return [
+        next(iter(work.join(deadline)), Replica(each.url, Outcome.AWAY, late))
+        for each, work in zip(endpoints, asked, strict=True)
+    ]
 
 
 def tables(value: object) -> list[dict[str, Any]]:
@@ -115,57 +127,21 @@ def tables(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def own_headers(token: str | None) -> dict[str, bytes]:
-    """The headers of a request to a daemon. Raises ``ConnectionLost``."""
-    return request_headers(dict, _HEADERS | {"authorization": None if token is None else f"Bearer {token}"})
-
-
-class _Query:
-    """The requests to one daemon, on a thread that is abandoned when they take too long."""
-
-    def __init__(self, endpoint: Endpoint, token: str | None, timeout: float, deadline: Deadline) -> None:
-        self._endpoint = endpoint
-        self._token = token
-        self._timeout = timeout
-        self._transport = endpoint.transport(timeout)
-        self._deadline = deadline
-        self._replica: Replica | None = None
-        self._thread = threading.Thread(target=self._run, name=f"query {endpoint.url}", daemon=True)
-        self._thread.start()
-
-    def result(self) -> Replica:
-        """Wait for the daemon's status until the deadline."""
-        self._thread.join(self._deadline.remaining)
-        return self._replica or self._away(f"no complete response within {2 * self._timeout:g} s")
-
-    def _run(self) -> None:
-        try:
-            self._replica = self._ask()
-        except _TokenRejected:
-            why = "it needs the token of http.token" if self._token is None else "it rejected this token"
-            self._replica = Replica(self._endpoint.url, Outcome.REFUSED, f"{why}: set http.token or http.token_file")
-        except _NotMixBridge as error:
-            self._replica = self._away(f"something else listens there: {error}")
-        except ConnectionLost as lost:
-            is_foreign = lost.kind in {EndKind.BROKEN, EndKind.TOO_LARGE}
-            self._replica = self._away(("something else listens there: " if is_foreign else "") + lost.detail)
-
-    def _ask(self) -> Replica:
+def _answer(endpoint: Endpoint, token: str | None, timeout: float, deadline: Deadline) -> list[Replica]:
+    try:
         # /readyz first: a daemon that becomes ready in between must not be shown as unready beside streaming sessions.
-        ready = self._get(_READY)
-        status = self._get(_STATUS)
-        if not isinstance(status.get("sessions"), list):
-            raise _NotMixBridge("no sessions in /api/status")
-        failing = tuple(_reason(each) for each in tables(ready.get("checks")) if each.get("ok") is False)
-        return Replica(self._endpoint.url, Outcome.ANSWERED, None, status, ready.get("ok") is True, failing)
-
-    def _get(self, path: str) -> dict[str, Any]:
-        headers = own_headers(self._token)
-        with self._transport.get(self._endpoint.url + path, headers, Cutter(), follow_redirects=False) as response:
-            return _json_object(response, path, self._deadline)
-
-    def _away(self, error: str) -> Replica:
-        return Replica(self._endpoint.url, Outcome.AWAY, error)
+        ready, status = (_json_object(endpoint, path, token, timeout, deadline) for path in (_READY, _STATUS))
+    except _TokenRejected:
+        why = "it needs the token of http.token" if token is None else "it rejected this token"
+        return [Replica(endpoint.url, Outcome.REFUSED, f"{why}: set http.token or http.token_file")]
+    except _NotMixBridge as error:
+        return [Replica(endpoint.url, Outcome.AWAY, f"something else listens there: {error}")]
+    except ConnectionLost as lost:
+        is_foreign = lost.kind in {EndKind.BROKEN, EndKind.TOO_LARGE}
+        why = ("something else listens there: " if is_foreign else "") + lost.detail
+        return [Replica(endpoint.url, Outcome.AWAY, why)]
+    failing = tuple(_reason(each) for each in tables(ready.get("checks")) if each.get("ok") is False)
+    return [Replica(endpoint.url, Outcome.ANSWERED, None, status, ready.get("ok") is True, failing)]
 
 
 def _reason(check: Mapping[str, Any]) -> str:
@@ -182,15 +158,20 @@ class _NotMixBridge(Exception):
     """A response that mix-bridge never sends."""
 
 
-def _json_object(response: Response, path: str, deadline: Deadline) -> dict[str, Any]:
-    if response.status == 401:  # noqa: PLR2004 - HTTP's number
-        raise _TokenRejected
-    if response.status not in ({200, 503} if path == _READY else {200}):
-        raise _NotMixBridge(f"HTTP {response.status} for {path}")
-    try:
-        body = json.loads(response.read_all(_MAX_BODY, deadline))
-    except (ValueError, RecursionError):
-        body = None
+def _json_object(
+    endpoint: Endpoint, path: str, token: str | None, timeout: float, deadline: Deadline
+) -> dict[str, Any]:
+    with endpoint.request(path, token, timeout) as response:
+        if response.status == 401:  # noqa: PLR2004 - HTTP's number
+            raise _TokenRejected
+        if response.status not in ({200, 503} if path == _READY else {200}):
+            raise _NotMixBridge(f"HTTP {response.status} for {path}")
+        try:
+            body = json.loads(response.read_all(_MAX_BODY, deadline))
+        except (ValueError, RecursionError):
+            body = None
     if not isinstance(body, dict):
         raise _NotMixBridge(f"no JSON object for {path}")
+    if path == _STATUS and not isinstance(body.get("sessions"), list):
+        raise _NotMixBridge(f"no sessions in {path}")
     return body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -9,8 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bridge.admin.status.fleet import OWNED, Member, SessionStatus, members, ranked, states, warnings
-from bridge.admin.status.rates import Rates
+from bridge.admin.status.fleet import OWNED, Member, Rates, SessionStatus, members, ranked, warnings
 from bridge.admin.status.replicas import Outcome, Replica
 from bridge.admin.table import table
 from bridge.admin.text import age, counted
@@ -32,7 +32,7 @@ def parts(
     ``rates``: since the query before; None without one, and then there is no column for them.
     """
     found = members(replicas)
-    sessions = ranked(found) if rates is None else ranked(found, rates.is_stuck)
+    sessions = ranked(found, rates)
     notes = [*_failures(replicas, found), *(_line(each, _WARNING, 2 * _MAX_ERROR) for each in warnings(found))]
     yield _summary(replicas, found, sessions, rates)
     yield ""
@@ -54,7 +54,8 @@ def _summary(
 ) -> Text:
     namespaces = ", ".join(sorted({visible(member.namespace) for member in found}))
     problems = sum(one.has_problem for one in sessions)
-    counts = [f"{count:,} {visible(state)}" for state, count in states(sessions)]
+    states = sorted(Counter(one.state for one in sessions).items(), key=lambda each: (-each[1], each[0]))
+    counts = [f"{count:,} {visible(state)}" for state, count in states]
     counts += [f"{problems:,} with a problem"] if problems else []
     counts += [f"{rates.total(sessions):,.0f} records/s"] if rates is not None and rates.by_session else []
     queried = counted(len(replicas), "replica")
