@@ -11,9 +11,9 @@ from bridge.cli.checkpoints import checkpoints_app
 from bridge.cli.contract import asyncapi, schemas_app
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
-from bridge.cli.help import WITH_KAFKA, Group, described
+from bridge.cli.help import WITH_KAFKA, Group
 from bridge.cli.log_level import log_level
-from bridge.cli.options import SettingsOptions, accepts_settings
+from bridge.cli.options import SettingsOptions, accepts_settings, command
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
 from bridge.cli.status import status
@@ -45,93 +45,79 @@ def before(
     context.obj = options
 
 
-app.command(
-    cls=described(
-        "mix-bridge run --config /etc/mix-bridge/bridge.toml",
-        codes={
-            EXIT_OK: "stopped as requested",
-            EXIT_UNREACHABLE: "Kafka, or every server, could not be reached within start_timeout",
-            EXIT_FATAL: "a fatal error; start it again",
-        },
-        more=(EXIT_SETTINGS,),
-    ),
+command(
+    app,
+    "mix-bridge run --config /etc/mix-bridge/bridge.toml",
+    codes={
+        EXIT_OK: "stopped as requested",
+        EXIT_UNREACHABLE: "Kafka, or every server, could not be reached within start_timeout",
+        EXIT_FATAL: "a fatal error; start it again",
+    },
+    more=(EXIT_SETTINGS,),
     short_help="Run the daemon.",
 )(run)
-app.command(
-    cls=described(
-        "mix-bridge demo --for 10s",
-        codes={EXIT_FOUND: "an event was lost", EXIT_FATAL: "a fatal error; run it again"},
-    ),
+command(
+    app,
+    "mix-bridge demo --for 10s",
+    codes={EXIT_FOUND: "an event was lost", EXIT_FATAL: "a fatal error; run it again"},
     short_help="Show everything on this machine, with simulated agents.",
 )(demo)
-app.command(
-    cls=described(
-        "mix-bridge check --config /etc/mix-bridge/bridge.toml",
-        codes={EXIT_OK: "no check failed", EXIT_FOUND: "a check failed"},
-        more=(EXIT_SETTINGS,),
-    )
+command(
+    app,
+    "mix-bridge check --config /etc/mix-bridge/bridge.toml",
+    codes={EXIT_OK: "no check failed", EXIT_FOUND: "a check failed"},
+    more=(EXIT_SETTINGS,),
 )(check)
-app.command(
-    cls=described(
-        "mix-bridge status --url http://bridge-0:8090 --url http://bridge-1:8090",
-        codes={
-            EXIT_OK: "every daemon answers and is ready",
-            EXIT_FOUND: "a daemon is not ready",
-            EXIT_UNREACHABLE: "a daemon does not answer",
-            EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
-        },
-    )
+_OF_DAEMONS = {
+    EXIT_UNREACHABLE: "a daemon does not answer",
+    EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
+}
+command(
+    app,
+    "mix-bridge status --url http://bridge-0:8090 --url http://bridge-1:8090",
+    codes=_OF_DAEMONS | {EXIT_OK: "every daemon answers and is ready", EXIT_FOUND: "a daemon is not ready"},
 )(status)
-app.command(
-    "support-bundle",
-    cls=described(
-        "mix-bridge support-bundle --config /etc/mix-bridge/bridge.toml --output /tmp/bundle.tar.gz",
-        codes={
-            EXIT_OK: "everything is in the archive",
-            EXIT_UNREACHABLE: "a daemon did not answer; the archive has the rest",
-            EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
-        },
-    ),
+command(
+    app,
+    "mix-bridge support-bundle --config /etc/mix-bridge/bridge.toml --output /tmp/bundle.tar.gz",
+    codes=_OF_DAEMONS
+    | {
+        EXIT_OK: "everything is in the archive",
+        EXIT_UNREACHABLE: "a daemon did not answer; the archive has the rest",
+    },
+    name="support-bundle",
     short_help="Write what a bug report needs into one archive.",
 )(support_bundle)
-app.command(
-    "log-level",
-    cls=described(
-        "mix-bridge log-level debug --logger bridge.sse --for 10m --url http://localhost:8090",
-        codes={
-            EXIT_OK: "every daemon has the level now",
-            EXIT_FOUND: "a daemon refused it",
-            EXIT_UNREACHABLE: "a daemon does not answer",
-            EXIT_SETTINGS: "wrong settings, or a daemon rejected the token",
-        },
-    ),
+command(
+    app,
+    "mix-bridge log-level debug --logger bridge.sse --for 10m --url http://localhost:8090",
+    codes=_OF_DAEMONS | {EXIT_OK: "every daemon has the level now", EXIT_FOUND: "a daemon refused it"},
+    name="log-level",
 )(log_level)
-app.command(
-    cls=described(
-        "mix-bridge tail 'local/*' --type 'tool_*' --since 10m",
-        "mix-bridge tail --topic dead-letters --format json | jq .error",
-        codes={
-            EXIT_OK: "ended as requested, also by Ctrl-C or a closed pipe",
-            EXIT_SETTINGS: "wrong settings, or no such topic",
-        },
-        more=(EXIT_UNREACHABLE, EXIT_FATAL),
-    ),
+command(
+    app,
+    "mix-bridge tail 'local/*' --type 'tool_*' --since 10m",
+    "mix-bridge tail --topic dead-letters --format json | jq .error",
+    codes={
+        EXIT_OK: "ended as requested, also by Ctrl-C or a closed pipe",
+        EXIT_SETTINGS: "wrong settings, or no such topic",
+    },
+    more=(EXIT_UNREACHABLE, EXIT_FATAL),
     short_help="Print records as they arrive.",
 )(tail)
-app.command(
-    cls=described(
-        "mix-bridge verify --session local/abc --since 24h",
-        codes={
-            EXIT_OK: "everything is there, or its absence is explained",
-            EXIT_FOUND: "something is lost or hidden, or a requested session is unknown",
-        },
-        more=WITH_KAFKA,
-    )
+command(
+    app,
+    "mix-bridge verify --session local/abc --since 24h",
+    codes={
+        EXIT_OK: "everything is there, or its absence is explained",
+        EXIT_FOUND: "something is lost or hidden, or a requested session is unknown",
+    },
+    more=WITH_KAFKA,
 )(verify)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(dead_letters_app, name="dlq", hidden=True)
 app.add_typer(checkpoints_app)
 app.add_typer(topics_app)
 app.add_typer(settings_app)
-app.command(cls=described("mix-bridge asyncapi > asyncapi.json", more=(EXIT_SETTINGS,)))(asyncapi)
+command(app, "mix-bridge asyncapi > asyncapi.json", more=(EXIT_SETTINGS,))(asyncapi)
 app.add_typer(schemas_app, name="schemas")

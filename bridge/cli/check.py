@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.admin.check.line import ALL, OFFLINE, Part, chosen, is_wanted, passed
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions
 from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-@accepts_settings
 def check(
     options: SettingsOptions,
     *,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.checkpoints_transfer import export, import_
-from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.help import WITH_KAFKA, Group
+from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_all, print_json
 from bridge.clock import unix_ms
 from bridge.core.identity import LONGEST_ID, SessionKey, sendable
@@ -49,8 +49,7 @@ class Show(StrEnum):
     BAD = "bad"
 
 
-@checkpoints_app.command("list", cls=described("mix-bridge checkpoints list 'local/*' --state active", more=WITH_KAFKA))
-@accepts_settings
+@command(checkpoints_app, "mix-bridge checkpoints list 'local/*' --state active", more=WITH_KAFKA, name="list")
 def list_(
     *,
     options: SettingsOptions,
@@ -88,12 +87,12 @@ def _is_selected(stored: StoredCheckpoint, sessions: Sequence[str] | None, state
     return named and (state is None or (stored.valid is not None and stored.valid.state == state.value))
 
 
-@checkpoints_app.command(
-    cls=described(
-        "mix-bridge checkpoints show local/abc", codes={EXIT_FOUND: "there is no such checkpoint"}, more=WITH_KAFKA
-    )
+@command(
+    checkpoints_app,
+    "mix-bridge checkpoints show local/abc",
+    codes={EXIT_FOUND: "there is no such checkpoint"},
+    more=WITH_KAFKA,
 )
-@accepts_settings
 def show(
     *,
     options: SettingsOptions,
@@ -114,11 +113,13 @@ def show(
     raise typer.Exit(EXIT_OK if stored.records else EXIT_FOUND)
 
 
-@checkpoints_app.command(
-    "set",
-    cls=described("mix-bridge checkpoints set local/abc --last-event-id 1234", codes=_REFUSED, more=WITH_KAFKA),
+@command(
+    checkpoints_app,
+    "mix-bridge checkpoints set local/abc --last-event-id 1234",
+    codes=_REFUSED,
+    more=WITH_KAFKA,
+    name="set",
 )
-@accepts_settings
 def set_(
     *,
     options: SettingsOptions,
@@ -164,8 +165,7 @@ def _refuse_unsendable(event_id: str) -> None:
         )
 
 
-@checkpoints_app.command(cls=described("mix-bridge checkpoints reset local/abc", codes=_REFUSED, more=WITH_KAFKA))
-@accepts_settings
+@command(checkpoints_app, "mix-bridge checkpoints reset local/abc", codes=_REFUSED, more=WITH_KAFKA)
 def reset(
     *,
     options: SettingsOptions,
@@ -245,14 +245,11 @@ def _change(
         typer.echo("\n".join(texts.changed_lines(topic.name, changes)))
 
 
-checkpoints_app.command(
-    "export", cls=described("mix-bridge checkpoints export --output positions.jsonl", more=WITH_KAFKA)
-)(export)
-checkpoints_app.command(
-    "import",
-    cls=described(
-        "mix-bridge checkpoints import positions.jsonl",
-        codes={EXIT_FOUND: "a mix-bridge is running, the file is invalid or older than the topic: nothing was written"},
-        more=WITH_KAFKA,
-    ),
+command(checkpoints_app, "mix-bridge checkpoints export --output positions.jsonl", more=WITH_KAFKA)(export)
+command(
+    checkpoints_app,
+    "mix-bridge checkpoints import positions.jsonl",
+    codes={EXIT_FOUND: "a mix-bridge is running, the file is invalid or older than the topic: nothing was written"},
+    more=WITH_KAFKA,
+    name="import",
 )(import_)

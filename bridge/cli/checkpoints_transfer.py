@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions
 from bridge.cli.output import print_json
 from bridge.errors import Unreachable
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bridge.admin.checkpoints.export import Export
 
 
-@accepts_settings
 def export(
     *,
     options: SettingsOptions,
@@ -72,7 +71,6 @@ def _write(path: Path, content: bytes) -> None:
         raise typer.BadParameter(f"cannot be written: {error.strerror}", param_hint="--output") from None
 
 
-@accepts_settings
 def import_(
     *,
     options: SettingsOptions,

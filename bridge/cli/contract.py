@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.help import Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.help import Group
+from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 schemas_app = typer.Typer(cls=Group, help="JSON Schemas of the events.", no_args_is_help=True)
 
 
-@accepts_settings
 def asyncapi(
     *,
     options: SettingsOptions,
@@ -35,7 +34,7 @@ def asyncapi(
     print_json(document(settings))
 
 
-@schemas_app.command(cls=described("mix-bridge schemas export schemas", more=(EXIT_SETTINGS,)))
+@command(schemas_app, "mix-bridge schemas export schemas", more=(EXIT_SETTINGS,))
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; created if it is missing.")],
     *,
@@ -51,14 +50,12 @@ def export(
         typer.echo("\n".join(written))
 
 
-@schemas_app.command(
-    cls=described(
-        "mix-bridge schemas register --config bridge.toml",
-        codes={EXIT_FOUND: "the registry refused a schema", EXIT_UNREACHABLE: "the registry does not answer"},
-        more=(EXIT_SETTINGS,),
-    )
+@command(
+    schemas_app,
+    "mix-bridge schemas register --config bridge.toml",
+    codes={EXIT_FOUND: "the registry refused a schema", EXIT_UNREACHABLE: "the registry does not answer"},
+    more=(EXIT_SETTINGS,),
 )
-@accepts_settings
 def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Register the schemas at `schemas.registry_url`.
 
@@ -69,18 +66,16 @@ def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     _print_subjects(register_all(options.load().settings), as_json=as_json)
 
 
-@schemas_app.command(
-    cls=described(
-        "mix-bridge schemas check --config bridge.toml",
-        codes={
-            EXIT_OK: "the registry has today's schemas",
-            EXIT_FOUND: "a schema is not registered",
-            EXIT_UNREACHABLE: "the registry does not answer",
-        },
-        more=(EXIT_SETTINGS,),
-    )
+@command(
+    schemas_app,
+    "mix-bridge schemas check --config bridge.toml",
+    codes={
+        EXIT_OK: "the registry has today's schemas",
+        EXIT_FOUND: "a schema is not registered",
+        EXIT_UNREACHABLE: "the registry does not answer",
+    },
+    more=(EXIT_SETTINGS,),
 )
-@accepts_settings
 def check(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Check that the registry has the schemas of this version."""
     from bridge.admin.contract.registry import check as check_all

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, TypeOption, accepts_settings, session_parser, since_in_past
+from bridge.cli.help import WITH_KAFKA, Group
+from bridge.cli.options import JsonFlag, SettingsOptions, TypeOption, command, session_parser, since_in_past
 from bridge.cli.output import print_all, print_json
 from bridge.core.records.headers import Reason
 from bridge.errors import EXIT_FOUND, EXIT_OK
@@ -83,10 +83,7 @@ def _select(
     return access, DeadLetters(access.config, access.settings.topics.dead_letters, selection)
 
 
-@dead_letters_app.command(
-    "list", cls=described("mix-bridge dead-letters list --reason schema --since 24h", more=WITH_KAFKA)
-)
-@accepts_settings
+@command(dead_letters_app, "mix-bridge dead-letters list --reason schema --since 24h", more=WITH_KAFKA, name="list")
 def list_(
     *,
     options: SettingsOptions,
@@ -116,12 +113,12 @@ def list_(
         print_all(parts)
 
 
-@dead_letters_app.command(
-    cls=described(
-        "mix-bridge dead-letters show 3:120", codes={EXIT_FOUND: "one of them does not exist"}, more=WITH_KAFKA
-    )
+@command(
+    dead_letters_app,
+    "mix-bridge dead-letters show 3:120",
+    codes={EXIT_FOUND: "one of them does not exist"},
+    more=WITH_KAFKA,
 )
-@accepts_settings
 def show(
     *,
     options: SettingsOptions,
@@ -149,17 +146,15 @@ def show(
     raise typer.Exit(EXIT_FOUND if missing else EXIT_OK)
 
 
-@dead_letters_app.command(
-    cls=described(
-        "mix-bridge dead-letters replay --dry-run --reason schema --set events.invalid=publish",
-        codes={
-            EXIT_OK: "all of them are in the topics of events",
-            EXIT_FOUND: "some could not be sent, or do not exist",
-        },
-        more=WITH_KAFKA,
-    )
+@command(
+    dead_letters_app,
+    "mix-bridge dead-letters replay --dry-run --reason schema --set events.invalid=publish",
+    codes={
+        EXIT_OK: "all of them are in the topics of events",
+        EXIT_FOUND: "some could not be sent, or do not exist",
+    },
+    more=WITH_KAFKA,
 )
-@accepts_settings
 def replay(
     *,
     options: SettingsOptions,

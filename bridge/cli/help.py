@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from typer import echo
 from typer.core import TyperCommand, TyperGroup
 
-from bridge.errors import (
-    EXIT_BUG,
-    EXIT_FATAL,
-    EXIT_FOUND,
-    EXIT_OK,
-    EXIT_SETTINGS,
-    EXIT_UNREACHABLE,
-    EXIT_USAGE,
-)
+from bridge.errors import EXIT_BUG, EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -73,9 +65,9 @@ class Group(TyperGroup):
         _write_sections(self, ctx, formatter)
 
 
-def described(*examples: str, codes: Mapping[int, str] | None = None, more: tuple[int, ...] = ()) -> type[Command]:
+def described(examples: tuple[str, ...], codes: Mapping[int, str], more: tuple[int, ...]) -> type[Command]:
     """Return the class of a command with these examples and exit codes; ``more``: codes with their common meaning."""
-    meanings = {code: COMMON_CODES[code] for code in (EXIT_OK, EXIT_USAGE, EXIT_BUG, *more)} | dict(codes or {})
+    meanings = {code: COMMON_CODES[code] for code in (EXIT_OK, EXIT_USAGE, EXIT_BUG, *more)} | dict(codes)
     return type("Command", (Command,), {"examples": examples, "exit_codes": dict(sorted(meanings.items()))})
 
 

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption
 from bridge.cli.output import print_all, print_json
 from bridge.cli.status import daemons_of
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
 
-@accepts_settings
 def log_level(
     *,
     options: SettingsOptions,

@@ -8,11 +8,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from bridge.cli.help import SETTINGS_PANEL
+from bridge.cli.help import SETTINGS_PANEL, described
 from bridge.clock import parse_rfc3339, unix_ms
 
 if TYPE_CHECKING:
@@ -90,6 +91,27 @@ class SettingsOptions:
         overrides = dict(_assignment(text) for text in self.set or ())
         own = {"kafka.bootstrap_servers": self.bootstrap_servers, "log.level": self.log_level}
         return overrides | {key: value for key, value in own.items() if value is not None}
+
+
+def command(
+    app: typer.Typer,
+    *examples: str,
+    codes: Mapping[int, str] = MappingProxyType({}),
+    more: tuple[int, ...] = (),
+    **of_typer: Any,  # noqa: ANN401 - the arguments of `Typer.command`
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add a function to the commands; ``more``: exit codes with their common meaning.
+
+    A function with a parameter ``options`` gets the settings options.
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        has_settings = "options" in inspect.signature(function).parameters
+        return app.command(cls=described(examples, codes, more), **of_typer)(
+            accepts_settings(function) if has_settings else function
+        )
+
+    return add
 
 
 def accepts_settings(command: Callable[..., Any]) -> Callable[..., Any]:

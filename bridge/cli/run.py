@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.cli.ending import exit_at_once
-from bridge.cli.options import SettingsOptions, accepts_settings
+from bridge.cli.options import SettingsOptions
 from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bridge.settings import Loaded
 
 
-@accepts_settings
 def run(
     options: SettingsOptions,
     workers: Annotated[

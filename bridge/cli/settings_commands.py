@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.help import Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.help import Group
+from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_json
 from bridge.errors import EXIT_SETTINGS
 
@@ -29,10 +29,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@settings_app.command(
-    cls=described("mix-bridge settings show --config /etc/mix-bridge/bridge.toml", more=(EXIT_SETTINGS,))
-)
-@accepts_settings
+@command(settings_app, "mix-bridge settings show --config /etc/mix-bridge/bridge.toml", more=(EXIT_SETTINGS,))
 def show(options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Print the settings in effect and their sources, with secrets masked."""
     from bridge.settings.show import as_document, as_lines
@@ -44,7 +41,7 @@ def show(options: SettingsOptions, as_json: JsonFlag = False) -> None:
         typer.echo("\n".join(as_lines(loaded)))
 
 
-@settings_app.command(cls=described("mix-bridge settings reference --format toml"))
+@command(settings_app, "mix-bridge settings reference --format toml")
 def reference(
     form: Annotated[Format, typer.Option("--format", help="The form.")] = Format.MARKDOWN, as_json: JsonFlag = False
 ) -> None:
@@ -60,7 +57,7 @@ def reference(
     typer.echo(write[Format.JSON if as_json else form](), nl=False)
 
 
-@settings_app.command(cls=described("mix-bridge settings schema"))
+@command(settings_app, "mix-bridge settings schema")
 def schema(as_json: JsonFlag = False) -> None:  # noqa: ARG001 - it is always JSON
     """Print the JSON Schema of the settings, for TOML and JSON."""
     from bridge.settings.reference import as_schema

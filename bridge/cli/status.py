@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from bridge.cli.ending import exit_if_unread
-from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption
 from bridge.cli.output import console, print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError
 
@@ -29,7 +29,6 @@ _MAX_LINES = 100
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a daemon that listens on all addresses is queried locally
 
 
-@accepts_settings
 def status(
     *,
     options: SettingsOptions,

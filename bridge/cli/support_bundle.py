@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption, accepts_settings
+from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption
 from bridge.cli.output import print_all, print_json
 from bridge.cli.status import daemons_of
 from bridge.errors import EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bridge.settings import Loaded
 
 
-@accepts_settings
 def support_bundle(
     *,
     options: SettingsOptions,

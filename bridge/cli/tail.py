@@ -13,7 +13,7 @@ import typer
 
 from bridge.cli.demo import seconds_of
 from bridge.cli.ending import exit_if_unread
-from bridge.cli.options import SettingsOptions, TypeOption, accepts_settings, session_parser, since_in_past
+from bridge.cli.options import SettingsOptions, TypeOption, session_parser, since_in_past
 from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class Format(Enum):
     RAW = "raw"
 
 
-@accepts_settings
 def tail(
     *,
     options: SettingsOptions,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.help import WITH_KAFKA, Group, described
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings
+from bridge.cli.help import WITH_KAFKA, Group
+from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
@@ -37,16 +37,14 @@ def _principal(text: str) -> str:
     return text
 
 
-@topics_app.command(
-    "plan",
-    cls=described(
-        "mix-bridge topics plan --config /etc/mix-bridge/bridge.toml",
-        "mix-bridge topics plan --acls --principal User:mix-bridge",
-        codes=_FOUND,
-        more=WITH_KAFKA,
-    ),
+@command(
+    topics_app,
+    "mix-bridge topics plan --config /etc/mix-bridge/bridge.toml",
+    "mix-bridge topics plan --acls --principal User:mix-bridge",
+    codes=_FOUND,
+    more=WITH_KAFKA,
+    name="plan",
 )
-@accepts_settings
 def plan_(
     *,
     options: SettingsOptions,
@@ -75,11 +73,13 @@ def plan_(
     _print(options, look, as_json=as_json)
 
 
-@topics_app.command(
-    "apply",
-    cls=described("mix-bridge topics apply --config /etc/mix-bridge/bridge.toml", codes=_FOUND, more=WITH_KAFKA),
+@command(
+    topics_app,
+    "mix-bridge topics apply --config /etc/mix-bridge/bridge.toml",
+    codes=_FOUND,
+    more=WITH_KAFKA,
+    name="apply",
 )
-@accepts_settings
 def apply_(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Create the missing topics, also with `topics.create = false`. Existing ones are never altered."""
     from bridge.admin.topics.plan import apply

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, accepts_settings, session_parser, since_in_past
+from bridge.cli.options import JsonFlag, SettingsOptions, session_parser, since_in_past
 from bridge.cli.output import print_all, print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 
-@accepts_settings
 def verify(
     *,
     options: SettingsOptions,
