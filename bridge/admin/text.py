@@ -1,9 +1,19 @@
-"""Times, sizes and counts as the commands print them. Pure."""
+"""Times, sizes, counts and tables as the commands print them, and the patterns that they accept. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def matches(text: str, pattern: str | None) -> bool:
+    """Whether the text is equal to the pattern or matches it (`fnmatch`); without a pattern, always."""
+    return pattern is None or text == pattern or fnmatchcase(text, pattern)
 
 
 def timestamp(unix_ms: int) -> str:
@@ -41,3 +51,23 @@ def aligned(pairs: Sequence[tuple[str, str]], indent: int = 2) -> list[str]:
     """Lines of a name and a value, the values in one column."""
     width = max((len(name) for name, _ in pairs), default=0)
     return [f"{' ' * indent}{name:<{width}}  {value}" for name, value in pairs]
+
+
+def table(*headings: str, right: Collection[str] = (), fold: Collection[str] = ()) -> Table:
+    """Return a table without borders and rows. ``right``: columns of numbers; ``fold``: those that wrap.
+
+    A cell that is a string is printed literally by `bridge.cli.output`; text from other programs must be made visible
+    first (`bridge.core.terminal_text`).
+    """
+    from rich.table import Table  # noqa: PLC0415 - slow to import, and not every command prints a table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+    for heading in headings:
+        wraps = heading in fold
+        made.add_column(
+            heading,
+            justify="right" if heading in right else "left",
+            no_wrap=not wraps,
+            overflow="fold" if wraps else "ellipsis",
+        )
+    return made

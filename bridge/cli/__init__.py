@@ -9,8 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from bridge import __version__
-from bridge.cli.ending import exit_at_once, print_error
-from bridge.cli.standard_streams import open_missing
+from bridge.cli.standard_streams import exit_at_once, open_missing, print_error
 from bridge.errors import EXIT_BUG, EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
 _INTERRUPTED = 128 + 2

@@ -12,11 +12,10 @@ from bridge.cli.contract import asyncapi, schemas_app
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
 from bridge.cli.help import WITH_KAFKA, Group
-from bridge.cli.log_level import log_level
 from bridge.cli.options import SettingsOptions, accepts_settings, command
 from bridge.cli.run import run
 from bridge.cli.settings_commands import settings_app
-from bridge.cli.status import status
+from bridge.cli.status import log_level, status
 from bridge.cli.support_bundle import support_bundle
 from bridge.cli.tail import tail
 from bridge.cli.topics import topics_app

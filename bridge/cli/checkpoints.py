@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.admin.text import matches
 from bridge.cli.checkpoints_transfer import export, import_
 from bridge.cli.help import WITH_KAFKA, Group
 from bridge.cli.options import JsonFlag, SettingsOptions, command
@@ -81,7 +81,7 @@ def _read(options: SettingsOptions) -> CheckpointsTopic:
 
 def _is_selected(stored: StoredCheckpoint, sessions: Sequence[str] | None, state: Show | None) -> bool:
     name = stored.key.decode("utf-8", "replace")
-    named = not sessions or any(name == each or fnmatchcase(name, each) for each in sessions)
+    named = not sessions or any(matches(name, each) for each in sessions)
     if state is Show.BAD:
         return named and bool(stored.invalid)
     return named and (state is None or (stored.valid is not None and stored.valid.state == state.value))
@@ -146,7 +146,7 @@ def set_(
     key = None if session is None else _session_key(os.fsencode(session))
     if last_event_id is not None:
         _refuse_unsendable(last_event_id)
-    from bridge.admin.checkpoints import changes
+    from bridge.admin.checkpoints import edit as changes
 
     def plan(topic: CheckpointsTopic) -> list[Edit]:
         if key is None or last_event_id is None:
@@ -190,7 +190,7 @@ def reset(
     if (session is None) == (key_hex is None) or (forget and partition is not None):
         raise typer.BadParameter("allowed: SERVER/SESSION or --key-hex, with --partition N, with --forget, or alone")
     key = os.fsencode(session) if session is not None else _unhexed(key_hex or "")
-    from bridge.admin.checkpoints import changes
+    from bridge.admin.checkpoints import edit as changes
 
     def plan(topic: CheckpointsTopic) -> list[Edit]:
         if partition is not None:

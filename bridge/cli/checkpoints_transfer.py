@@ -16,7 +16,7 @@ from bridge.cli.output import print_json
 from bridge.errors import Unreachable
 
 if TYPE_CHECKING:
-    from bridge.admin.checkpoints.export import Export
+    from bridge.admin.checkpoints.transfer import Export
 
 
 def export(
@@ -32,9 +32,8 @@ def export(
     The file has a header line, then one JSON object per line. Positions in a wrong partition, after partitions were
     added, are exported too. To move the positions, stop all bridges of the namespace first.
     """
-    from bridge.admin.checkpoints.export import document, lines
     from bridge.admin.checkpoints.topic import CheckpointsTopic, named, running
-    from bridge.admin.checkpoints.transfer import exported
+    from bridge.admin.checkpoints.transfer import document, exported, lines
     from bridge.admin.text import counted
     from bridge.core.terminal_text import visible
 
@@ -108,8 +107,8 @@ def import_(
 
 
 def _parsed(file: str) -> Export:
-    from bridge.admin.checkpoints.export import InvalidExport, parse
-    from bridge.admin.checkpoints.topic import REFUSED, Refused
+    from bridge.admin.checkpoints.edit import REFUSED, Refused
+    from bridge.admin.checkpoints.transfer import InvalidExport, parse
     from bridge.core.terminal_text import visible
 
     try:

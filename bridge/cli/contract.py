@@ -14,7 +14,7 @@ from bridge.cli.output import print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
-    from bridge.admin.contract.registry import Subject
+    from bridge.admin.contract.schemas import Subject
 
 schemas_app = typer.Typer(cls=Group, help="JSON Schemas of the events.", no_args_is_help=True)
 
@@ -61,7 +61,7 @@ def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
 
     The subject of a schema is the CloudEvents type of its events, for example `mix.content`.
     """
-    from bridge.admin.contract.registry import register as register_all
+    from bridge.admin.contract.schemas import register as register_all
 
     _print_subjects(register_all(options.load().settings), as_json=as_json)
 
@@ -78,7 +78,7 @@ def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
 )
 def check(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Check that the registry has the schemas of this version."""
-    from bridge.admin.contract.registry import check as check_all
+    from bridge.admin.contract.schemas import check as check_all
 
     _print_subjects(check_all(options.load().settings), as_json=as_json)
 

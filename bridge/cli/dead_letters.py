@@ -26,7 +26,7 @@ _NAMES_HELP = "An address, PARTITION:OFFSET, or an id, EPOCH:NUMBER."
 
 
 def _name(text: str) -> Place | EventSequence:
-    from bridge.admin.dead_letters.selection import parse_reference
+    from bridge.admin.dead_letters.topic import parse_reference
 
     try:
         return parse_reference(text)
@@ -72,8 +72,7 @@ def _select(
     names: list[Any] | None = None,
 ) -> tuple[KafkaAccess, DeadLetters]:
     access = options.open_kafka()
-    from bridge.admin.dead_letters.selection import DeadLetterFilter
-    from bridge.admin.dead_letters.topic import DeadLetters
+    from bridge.admin.dead_letters.topic import DeadLetterFilter, DeadLetters
     from bridge.core.records.dead_letter import Place
     from bridge.core.records.numbers import EventSequence
 
@@ -99,7 +98,7 @@ def list_(
     """Count dead letters by session, reason and event type."""
     _, letters = _select(options, session, reason=reason, event=type_, since=since)
     from bridge.admin.dead_letters import text as texts
-    from bridge.admin.dead_letters.selection import grouped
+    from bridge.admin.dead_letters.topic import grouped
 
     if each:
         found = sorted((letter.without_data() for _, letter in letters), key=lambda one: (one.key, one.place))

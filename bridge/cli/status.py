@@ -1,25 +1,26 @@
-"""``mix-bridge status``: the sessions of running daemons, from their HTTP endpoints."""
+"""``mix-bridge status`` and ``log-level``: the sessions and the log level of running daemons, over HTTP."""
 
 from __future__ import annotations
 
+import json
 import queue
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from bridge.cli.ending import exit_if_unread
 from bridge.cli.options import JsonFlag, SettingsOptions, UrlOption
 from bridge.cli.output import console, print_all, print_json
+from bridge.cli.standard_streams import exit_if_unread
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from bridge.admin.status.fleet import Rates, SessionStatus
-    from bridge.admin.status.replicas import Endpoint, Replica
+    from bridge.admin.status.replicas import Endpoint, Outcome, Replica
     from bridge.settings import Settings
 
 _INTERVAL = 2.0
@@ -54,11 +55,47 @@ def status(
         _watch(endpoints, token, every=every)
         return
     replicas = ask_all(endpoints, token)
+    code = _code((each.outcome for each in replicas), ok=all(each.ready for each in replicas))
     if as_json:
-        print_json({"ok": _code(replicas) == EXIT_OK, "replicas": [each.document() for each in replicas]})
+        print_json({"ok": code == EXIT_OK, "replicas": [each.document() for each in replicas]})
     else:
         print_all(_parts(replicas, None if every else _MAX_LINES))
-    raise typer.Exit(_code(replicas))
+    raise typer.Exit(code)
+
+
+def log_level(
+    *,
+    options: SettingsOptions,
+    level: Annotated[str, typer.Argument(metavar="LEVEL", help="debug, info, warning or error.")],
+    logger: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this logger, such as bridge.sse; default: all.")
+    ] = None,
+    duration: Annotated[
+        str, typer.Option("--for", metavar="DURATION", help="Then the level of the settings is used again.")
+    ] = "10m",
+    url: UrlOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change the log level of running daemons for a limited time."""
+    settings = options.load().settings
+    from bridge.admin.status.exchanges import change_level
+    from bridge.observe.log_level_route import BadChange, parse_change
+
+    change = {"level": level.lower(), "for": duration} | ({} if logger is None else {"logger": logger})
+    try:
+        parse_change(json.dumps(change).encode())  # a wrong use asks no daemon
+    except BadChange as error:
+        key, _, text = str(error).partition(": ")
+        raise typer.BadParameter(text, param_hint={"level": "LEVEL"}.get(key, f"--{key}")) from None
+    endpoints, token = daemons_of(url, settings)
+    answers = [(each.url, *change_level(each, token, change)) for each in endpoints]
+    is_done = all(done for *_, done in answers)
+    if as_json:
+        rows = [{"url": where, "ok": done, "detail": text} for where, _, text, done in answers]
+        print_json({"ok": is_done, "daemons": rows})
+    else:
+        print_all([f"{where}: {text}" for where, _, text, _ in answers])
+    raise typer.Exit(_code((outcome for _, outcome, _, _ in answers), ok=is_done))
 
 
 def daemons_of(urls: Sequence[str] | None, settings: Settings) -> tuple[list[Endpoint], str | None]:
@@ -66,34 +103,28 @@ def daemons_of(urls: Sequence[str] | None, settings: Settings) -> tuple[list[End
     from bridge.admin.status.replicas import BadUrl, Endpoint
     from bridge.settings.values import plain
 
-    try:
-        found = list(dict.fromkeys(Endpoint.of(url) for url in urls)) if urls else [_own(settings)]
-    except BadUrl as error:
-        raise typer.BadParameter(str(error), param_hint="--url") from None
-    return found, plain(settings.http.token)
-
-
-def _own(settings: Settings) -> Endpoint:
-    from bridge.admin.status.replicas import Endpoint
-
-    if not settings.http.port:
-        what = "none: the daemon has no endpoint" if settings.http.port is None else "0: the daemon chose a free port"
+    http, token = settings.http, plain(settings.http.token)
+    if urls:
+        try:
+            return list(dict.fromkeys(map(Endpoint.of, urls))), token
+        except BadUrl as error:
+            raise typer.BadParameter(str(error), param_hint="--url") from None
+    if not http.port:
+        what = "none: the daemon has no endpoint" if http.port is None else "0: the daemon chose a free port"
         raise SettingsError.of("http.port", f"is {what}; name it with --url (its log contains the address)")
-    host, certificate = _ANY_HOST.get(settings.http.host, settings.http.host), settings.http.cert_file
-    if certificate is None:
-        return Endpoint(host, settings.http.port)
-    return Endpoint(host, settings.http.port, tls=True, certificate=str(certificate))
+    host, file = _ANY_HOST.get(http.host, http.host), None if http.cert_file is None else str(http.cert_file)
+    return [Endpoint(host, http.port, file is not None, certificate=file)], token
 
 
-def _code(replicas: Sequence[Replica]) -> int:
+def _code(outcomes: Iterable[Outcome], *, ok: bool) -> int:
     from bridge.admin.status.replicas import Outcome
 
-    outcomes = {each.outcome for each in replicas}
-    if Outcome.AWAY in outcomes:
+    found = {*outcomes}
+    if Outcome.AWAY in found:
         return EXIT_UNREACHABLE
-    if Outcome.REFUSED in outcomes:
+    if Outcome.REFUSED in found:
         return EXIT_SETTINGS
-    return EXIT_OK if all(each.ready for each in replicas) else EXIT_FOUND
+    return EXIT_OK if ok else EXIT_FOUND
 
 
 def _parts(replicas: Sequence[Replica], most: int | None, rates: Rates | None = None) -> list[RenderableType]:

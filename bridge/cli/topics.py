@@ -15,7 +15,7 @@ from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
-    from bridge.admin.topics.plan import Row
+    from bridge.admin.topics import Row
     from bridge.kafka.topic_admin import TopicAdmin
     from bridge.settings import Settings
 
@@ -68,7 +68,7 @@ def plan_(
     if acls:
         _print_acls(options, principal, as_json=as_json)
         return
-    from bridge.admin.topics.plan import look
+    from bridge.admin.topics import look
 
     _print(options, look, as_json=as_json)
 
@@ -82,13 +82,13 @@ def plan_(
 )
 def apply_(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Create the missing topics, also with `topics.create = false`. Existing ones are never altered."""
-    from bridge.admin.topics.plan import apply
+    from bridge.admin.topics import apply
 
     _print(options, apply, as_json=as_json)
 
 
 def _print_acls(options: SettingsOptions, principal: str | None, *, as_json: bool) -> None:
-    from bridge.admin.topics.acls import acl_commands
+    from bridge.admin.topics import acl_commands
 
     commands = acl_commands(options.open_kafka().settings, principal)
     if as_json:
@@ -100,7 +100,7 @@ def _print_acls(options: SettingsOptions, principal: str | None, *, as_json: boo
 def _print(options: SettingsOptions, act: Callable[[Settings, TopicAdmin], Sequence[Row]], *, as_json: bool) -> None:
     access = options.open_kafka("mix-bridge-topics")
     from bridge.admin.progress import waiting
-    from bridge.admin.topics.plan import is_ok
+    from bridge.admin.topics import is_ok
     from bridge.kafka.topic_admin import TopicAdmin
 
     with waiting("Kafka"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.admin.checkpoints.edit import Write, epoch_floors, exactly_once_notes, is_behind, is_imported, moved
-from bridge.admin.checkpoints.export import Export, Header, InvalidExport, document, lines, parse, position_of
+from bridge.admin.checkpoints.transfer import Export, Header, InvalidExport, document, lines, parse, position_of
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, partition_of

@@ -18,8 +18,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from bridge.admin.contract.asyncapi import document
-from bridge.admin.contract.registry import check, register
-from bridge.admin.contract.schemas import export, lifecycle_schema
+from bridge.admin.contract.schemas import check, export, lifecycle_schema, register
 from bridge.cli.app import app
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder

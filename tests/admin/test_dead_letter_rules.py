@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.admin.dead_letters.rules import Unsendable, as_record, marked
+from bridge.admin.dead_letters.replay import Unsendable, as_record, marked
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.numbers import NumberedRecord, number_of
 from bridge.core.records.record import Record

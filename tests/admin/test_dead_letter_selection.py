@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.admin.dead_letters.selection import DeadLetterFilter, Group, Kind, grouped, parse_reference
+from bridge.admin.dead_letters.topic import DeadLetterFilter, Group, Kind, grouped, parse_reference
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import Place
 from bridge.core.records.numbers import EventSequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.admin.topics.acls import acl_commands
+from bridge.admin.topics import acl_commands
 from bridge.settings import Settings, load
 
 BEGIN = "kafka-acls.sh --bootstrap-server kafka:9092"

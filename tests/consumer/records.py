@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from bridge.admin.dead_letters.rules import marked
+from bridge.admin.dead_letters.replay import marked
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter

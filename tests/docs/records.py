@@ -1,12 +1,11 @@
-"""The examples and the table of reasons of docs/records.md: ``python -m tests.docs.records`` writes them again."""
+"""The examples and the reasons of docs/records.md: ``python -m tests.docs.records`` writes the examples again."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 
-from bridge.admin.contract.fields import REASONS
-from bridge.admin.dead_letters.rules import marked
+from bridge.admin.dead_letters.replay import marked
 from bridge.core.identity import Position, SessionKey
 from bridge.core.records import checkpoint
 from bridge.core.records.encoder import Encoder
@@ -25,7 +24,6 @@ HELLO = Event("content", '{"type": "content", "content": "Hello"}', "57", "57", 
 TEXT = Event("note", "not JSON", None, "57", RECEIVED)
 WRONG = Event("content", '{"type": "content"}', "57", "57", RECEIVED)
 _BLOCK = re.compile(r"(<!-- example: ([a-z ]+) -->\n\n```text\n)(.*?)(```)", re.DOTALL)
-_TABLE = re.compile(r"(<!-- reasons -->\n\n)(.*?)(\n\n)", re.DOTALL)
 
 
 def examples() -> dict[str, str]:
@@ -65,17 +63,16 @@ def _shown(record: Record) -> str:
     return "\n".join([f"key     {record.key.decode()}", *headers, f"value   {record.value.decode()}"]) + "\n"
 
 
-def reasons() -> str:
-    """The rows of the table of reasons."""
-    rows = [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
-    return "\n".join(["| reason | meaning |", "|---|---|", *rows])
+def reasons() -> list[str]:
+    """The reasons of lifecycle records that the page explains."""
+    (table,) = re.findall(r"<!-- reasons -->\n\n(.*?)\n\n", PAGE.read_text(), re.DOTALL)
+    return re.findall(r"^\| `([a-z_]+)` \| .+ \|$", table, re.MULTILINE)
 
 
 def written(page: str) -> str:
-    """The page with today's examples and reasons."""
+    """The page with today's examples."""
     texts = examples()
-    filled = _BLOCK.sub(lambda found: f"{found[1]}{texts[found[2]]}{found[4]}", page)
-    return _TABLE.sub(lambda found: f"{found[1]}{reasons()}{found[3]}", filled)
+    return _BLOCK.sub(lambda found: f"{found[1]}{texts[found[2]]}{found[4]}", page)
 
 
 def named() -> list[str]:

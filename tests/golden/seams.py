@@ -17,13 +17,12 @@ import typer.main
 from bridge import errors
 from bridge.admin.check import line as check_line
 from bridge.admin.check import lines as checks
-from bridge.admin.checkpoints import export as checkpoint_export
 from bridge.admin.checkpoints import text as checkpoint_texts
+from bridge.admin.checkpoints import transfer as checkpoint_export
 from bridge.admin.checkpoints.edit import Edit, moved, removed
 from bridge.admin.checkpoints.transfer import Import
 from bridge.admin.dead_letters import text as dead_letter_texts
-from bridge.admin.dead_letters.replay import Report
-from bridge.admin.dead_letters.rules import Unsendable, as_record
+from bridge.admin.dead_letters.replay import Report, Unsendable, as_record
 from bridge.cli.app import app
 from bridge.cli.check import _document as check_document_of
 from bridge.clock import monotonic

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from bridge.admin.checkpoints.owners import OwnersUnknown, live, owners, owning
+from bridge.admin.checkpoints.topic import OwnersUnknown, live, owners, owning
 from bridge.core.identity import partition_of
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.demo.embedded_kafka import EmbeddedKafka

@@ -16,10 +16,8 @@ from typing import Any, get_args
 import pytest
 from confluent_kafka import Producer
 
-from bridge.admin.dead_letters.replay import Report, Sender, Target, replay
-from bridge.admin.dead_letters.rules import as_record
-from bridge.admin.dead_letters.selection import DeadLetterFilter
-from bridge.admin.dead_letters.topic import DeadLetters
+from bridge.admin.dead_letters.replay import Report, Sender, Target, as_record, replay
+from bridge.admin.dead_letters.topic import DeadLetterFilter, DeadLetters
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import Place, dead_letter_of

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from bridge.admin.checkpoints.edit import Edit
-from bridge.admin.table import table
-from bridge.admin.text import age, aligned, counted, timestamp
+from bridge.admin.text import age, aligned, counted, table, timestamp
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, StoredCheckpoint
 from bridge.core.records.checkpoint import Checkpoint

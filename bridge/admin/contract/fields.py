@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
+
+from bridge.core.records.headers import Reason
 
 _EPOCH = "^[0-9]{10}$"
 _SEQUENCE = "^[0-9]{10}:[0-9]{12}$"
-
 _TRACEPARENT = "^00-[0-9a-f]{32}-[0-9a-f]{16}-01$"
 
 Schema = dict[str, Any]
@@ -29,15 +30,12 @@ ATTRIBUTES: Mapping[str, Schema] = {
     "epoch": _text("Numbering epoch of the session", pattern=_EPOCH),
     "sseid": _text("The event's own SSE id; absent if it has none"),
     "replayed": {"description": "Sent by `dead-letters replay`; otherwise absent", "enum": [True, "true"]},
-    "traceparent": _text(
-        "W3C trace context; with telemetry.traceparent=on", pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-01$"
-    ),
+    "traceparent": _text("W3C trace context; with telemetry.traceparent=on", pattern=_TRACEPARENT),
     "dataschema": _text("URI of the schema of the data; with schemas.dataschema", format="uri"),
 }
 """CloudEvents attributes: members of a structured record, ``ce_`` headers of a binary one."""
 OPTIONAL_ATTRIBUTES = frozenset({"sseid", "replayed", "traceparent", "dataschema"})
 
-_REASONS = ["invalid_json", "schema", "unknown_event", "oversize", "rejected"]
 HEADERS: Mapping[str, Schema] = {
     "bridge.server": _text("Server of the session"),
     "bridge.session": _text("Session id"),
@@ -49,17 +47,11 @@ HEADERS: Mapping[str, Schema] = {
     "bridge.bytes": _text("Size of the whole data", pattern="^[0-9]+$"),
     "bridge.sha256": _text("SHA-256 of the whole data", pattern="^[0-9a-f]{64}$"),
     "bridge.replayed": _text("Sent by `dead-letters replay`; otherwise absent", const="true"),
-    "bridge.reason": _text("Why it is a dead letter", enum=_REASONS),
+    "bridge.reason": _text("Why it is a dead letter", enum=[*get_args(Reason)]),
     "bridge.error": _text("What was wrong, on one line, without the data"),
 }
 """Headers of raw records and dead letters."""
 DEAD_LETTER_ONLY = frozenset({"bridge.reason", "bridge.error"})
-COMMON_HEADERS: Mapping[str, Schema] = {
-    "content-type": _text("Of the value"),
-    "traceparent": ATTRIBUTES["traceparent"],
-    "__value_schema_id": {"description": "Id of the data's schema in the schema registry; with schemas.registry_url"},
-}
-"""Headers that do not depend on the format."""
 
 LIFECYCLE_DATA: Mapping[str, Schema] = {
     "reason": _text("A code, for programs; others may be added"),
@@ -72,35 +64,3 @@ LIFECYCLE_DATA: Mapping[str, Schema] = {
     ),
 }
 LIFECYCLE_KINDS = ("attached", "resumed", "gap", "reset", "unresumable", "ended")
-REASONS: Mapping[str, str] = {
-    "new_session": "attached: the session is bridged from here on",
-    "replay_proved": "resumed: the replay began with known events",
-    "next_id": "resumed: the first event has the next id",
-    "nothing_before": "resumed: the server has nothing before the first event",
-    "believed": "resumed: `overlap` is off, so the server is believed",
-    "settings_changed": "resumed in a new epoch: settings, a topic's size limit or the version of the records changed",
-    "late_checkpoint": "resumed in a new epoch: a former owner wrote a checkpoint too late",
-    "kafka_refused": "resumed in a new epoch: Kafka refused a record",
-    "too_many_under_one_id": "resumed in a new epoch: too many events share the last id",
-    "known_forgotten": "resumed in a new epoch: the server no longer has the last known events, and misses none",
-    "forgotten": "gap: the server no longer has the events after the last known one",
-    "ids_jumped": "gap: ids jumped, and a reconnect did not bring the events between",
-    "not_healed": "gap: a reconnect did not bring the missing events",
-    "not_replayed": "gap: the server did not send the last known events again",
-    "not_recognised": "gap: the replay began with other events",
-    "replay_incomplete": "gap: the replay brought only some of the known events",
-    "fetched_again": "gap: everything that the server has is published again",
-    "not_provable": "gap: nothing proves which events came before",
-    "events_without_ids": "gap: a replay may leave out events without ids",
-    "stood_still": "gap: the reader stalled, so the server may have dropped events",
-    "start_id_unknown": "gap: the server does not know `start_after_id`",
-    "start_id_skipped": "gap: the server skipped the id of `start_after_id`",
-    "unsendable_id": "gap: HTTP cannot carry the last id",
-    "ids_started_over": "reset: the server's ids started over",
-    "no_ids": "unresumable: the server sends no ids",
-    "refused_id": "unresumable: the server refuses the last id",
-    "deleted": "ended: the server deleted the session",
-    "gone": "ended: the server has no such session any more",
-    "end_after": "ended: the event of `end_after` came",
-}
-"""Every ``reason`` of a lifecycle record."""

@@ -1,15 +1,29 @@
-"""The JSON Schemas as files."""
+"""The JSON Schemas, as files and in a schema registry."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.admin.contract.fields import LIFECYCLE_DATA
 from bridge.errors import SettingsError
-from bridge.mix.schemas import Schema, event_schemas, identified
+from bridge.kafka.schema_registry import RegistryRefusal, SchemaRegistry
+from bridge.mix.schemas import Schema, event_schemas, identified, schema_text
+from bridge.settings import Settings
 
 LIFECYCLE = "lifecycle"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One subject of the registry, and what came of it."""
+
+    name: str
+    id: str = ""
+    """The header's value in hex."""
+    error: str = ""
 
 
 def lifecycle_schema() -> Schema:
@@ -31,3 +45,27 @@ def export(folder: Path) -> list[Path]:
     except OSError as error:
         raise SettingsError.of("DIR", f"cannot write to {folder}: {error.strerror}") from error
     return written
+
+
+def register(settings: Settings) -> list[Subject]:
+    """Register all schemas. Raises ``SettingsError``, ``Unreachable``."""
+    return _subjects(settings, SchemaRegistry.register)
+
+
+def check(settings: Settings) -> list[Subject]:
+    """Look all schemas up. Raises ``SettingsError``, ``Unreachable``."""
+    return _subjects(settings, SchemaRegistry.header)
+
+
+def _subjects(settings: Settings, ask: Callable[[SchemaRegistry, str, str], bytes | None]) -> list[Subject]:
+    if settings.schemas.registry_url is None:
+        raise SettingsError.of("schemas.registry_url", "is missing; allowed: the URL of a schema registry")
+    registry, found = SchemaRegistry(settings.schemas.registry_url), []
+    for event, schema in event_schemas().items():
+        name = f"{settings.events.type_prefix}{event}"
+        try:
+            header = ask(registry, name, schema_text(schema))
+            found.append(Subject(name, error="not registered") if header is None else Subject(name, header.hex()))
+        except RegistryRefusal as refusal:
+            found.append(Subject(name, error=str(refusal)))
+    return found

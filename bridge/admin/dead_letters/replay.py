@@ -1,4 +1,4 @@
-"""Replays dead letters: each one at most once, also when earlier runs were killed."""
+"""Replays dead letters under today's rules: each one at most once, also when earlier runs were killed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from bridge.admin.dead_letters.rules import Unsendable, as_record
 from bridge.admin.dead_letters.topic import DeadLetters, EventId, replayed_before
 from bridge.admin.kafka_access import KafkaAccess
 from bridge.clock import unix_ms
 from bridge.core.records.dead_letter import DeadLetter
+from bridge.core.records.encoder import Encoder
 from bridge.core.records.record import Record
 from bridge.core.records.rules import Rules
+from bridge.core.stream.event import Event
 from bridge.errors import BridgeError
 from bridge.kafka.record_sender import Outcome, Outgoing
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import plan
 from bridge.mix.rules import rules_of
+
+_MARK = b'{"replayed":true,'
+
+
+class Unsendable(NamedTuple):
+    """Why a dead letter cannot be replayed, and what to do."""
+
+    why: str
+    advice: str
 
 
 class Sender(Protocol):
@@ -141,3 +151,43 @@ def _note(report: Report, letter: DeadLetter, topic: str, refusal: str | None) -
     else:
         why = Unsendable(f"Kafka refused it: {refusal}", f"correct the topic {topic}, then replay it again")
         report.refuse(letter, why)
+
+
+def as_record(letter: DeadLetter, rules: Mapping[str, Rules]) -> Record | Unsendable:
+    """Return the record to send, marked ``replayed``, with the letter's key, number and time; ``rules`` by server."""
+    if letter.missing_part is not None:
+        return Unsendable(letter.missing_part, "it cannot be replayed; the server may still have the event")
+    server = letter.key.server
+    if server not in rules:
+        advice = f"add it: --set servers.{server}.url=URL (only its rules are used; the command does not connect to it)"
+        return Unsendable(f"the settings have no server {server!r}", advice)
+    try:
+        data = letter.data.decode()
+    except UnicodeDecodeError:
+        return Unsendable("its data is not UTF-8", "the bridge did not write it")
+    # The headers do not say whether the id was the event's own. If it is not empty, it nearly always was.
+    event = Event(letter.event, data, letter.last_event_id or None, letter.last_event_id, letter.received_ms)
+    record = Encoder(rules[server], letter.key).encode(event, letter.number.epoch, letter.number.sequence)
+    if record is None:
+        return Unsendable("the rules skip it", "see events.skip, events.unknown and events.invalid")
+    if record.dead_letter is not None:
+        return _refused(record, rules[server], letter.event)
+    return marked(record, rules[server])
+
+
+def _refused(record: Record, rules: Rules, event: str) -> Unsendable:
+    error = dict(record.headers)["bridge.error"].decode()
+    if record.dead_letter == "oversize":
+        advice = "raise events.max_bytes"
+    else:
+        has_schema = rules.schema is None or event in rules.schema
+        advice = f"set events.{'invalid' if has_schema else 'unknown'} = publish to publish it anyway"
+    return Unsendable(f"still {record.dead_letter}: {error}", advice)
+
+
+def marked(record: Record, rules: Rules) -> Record:
+    """Return the record marked ``replayed`` in its format; `numbers.number_of` recognises the mark."""
+    if rules.format == "structured":
+        return record._replace(value=_MARK + record.value[1:])
+    mark = "ce_replayed" if rules.format == "binary" else "bridge.replayed"
+    return record._replace(headers=[*record.headers, (mark, b"true")])

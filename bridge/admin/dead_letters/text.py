@@ -10,12 +10,9 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from bridge.admin.dead_letters.replay import Report
-from bridge.admin.dead_letters.rules import Unsendable
-from bridge.admin.dead_letters.selection import Group, Kind
-from bridge.admin.dead_letters.topic import DeadLetters
-from bridge.admin.table import table
-from bridge.admin.text import aligned, counted, size, timestamp
+from bridge.admin.dead_letters.replay import Report, Unsendable
+from bridge.admin.dead_letters.topic import DeadLetters, Group, Kind
+from bridge.admin.text import aligned, counted, size, table, timestamp
 from bridge.clock import rfc3339
 from bridge.core.records.dead_letter import DeadLetter, Place
 from bridge.core.records.json_text import NotJson, indented

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from bridge.admin.status.fleet import OWNED, Member, Rates, SessionStatus, members, ranked, warnings
 from bridge.admin.status.replicas import Outcome, Replica
-from bridge.admin.table import table
-from bridge.admin.text import age, counted
+from bridge.admin.text import age, counted, table
 from bridge.core.terminal_text import shortened, visible
 
 _MAX_ERROR = 300

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import select
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, TextIO
 
-from bridge.admin.tail.json_lines import json_line
 from bridge.admin.tail.line_printer import LinePrinter, plain
 from bridge.admin.tail.lines import Line, LineBuilder
+from bridge.clock import rfc3339
 from bridge.consumer import Event
+from bridge.core.records.json_text import json_violation
 from bridge.core.terminal_text import visible_bytes
 from bridge.kafka.reader import StoredRecord
 
@@ -18,6 +21,13 @@ _JOIN_WAIT = 0.4
 """Seconds that pieces of one text wait for more: with the wait for Kafka, less than a second until they are shown."""
 _MOST_LINES = 50
 """Lines per update on a terminal: nobody reads 500 a second, and drawing them needs more CPU than all the rest."""
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
+"""Characters that act on a terminal or hide. In JSON they stand inside strings only, where an escape means the same."""
+_FIELDS = (
+    *("topic", "partition", "offset", "server", "session", "type"),
+    *("epoch", "number", "sequence", "id", "time", "sse_id", "replayed"),
+)
+"""Of an event, in the order of a JSON line."""
 
 
 class Selected(NamedTuple):
@@ -27,30 +37,33 @@ class Selected(NamedTuple):
     event: Event
 
 
-class Output(Protocol):
+class Output:
     """Where the records go. Thread rule: one thread."""
 
-    may_skip: bool
+    may_skip = False
     """Whether records may be left out when they come faster than they can be printed."""
-    is_terminal: bool
-    """Whether it writes to a terminal: there, lines and a bar would overwrite each other."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self.is_terminal = out.isatty()
+        """There, lines and a bar would overwrite each other."""
 
     def write(self, found: Sequence[Selected], now: float) -> int:
         """Print these records, and what has waited long enough. Returns how many events were not shown."""
+        raise NotImplementedError
 
     def finish(self) -> None:
-        """Print what still waits for more."""
+        """Print what still waits for more, if an output waits."""
 
 
-class TextOutput:
+class TextOutput(Output):
     """Lines for people: pieces of one text joined; on a terminal in colours and cut to its width."""
 
     may_skip = True
 
     def __init__(self, out: TextIO, *, colours: bool, is_live: bool) -> None:
         """``is_live``: show only the newest lines of a burst."""
-        self._out = out
-        self.is_terminal = out.isatty()
+        super().__init__(out)
         self._most_lines = _MOST_LINES if is_live and self.is_terminal else None
         self._printer = LinePrinter(out, colours=colours, plain_width=0)
         self._lines = LineBuilder(_JOIN_WAIT)
@@ -77,16 +90,13 @@ class TextOutput:
             self._out.flush()
 
 
-class JsonOutput:
+class JsonOutput(Output):
     """JSON Lines, for programs: nothing is left out."""
-
-    may_skip = False
 
     def __init__(self, out: TextIO) -> None:
         if isinstance(out, TextIOWrapper):
             out.reconfigure(encoding="utf-8")  # RFC 8259, section 8.1, in any locale
-        self._out = out
-        self.is_terminal = out.isatty()
+        super().__init__(out)
 
     def write(self, found: Sequence[Selected], now: float) -> int:  # noqa: ARG002 - it waits for nothing
         """Print a line for each record."""
@@ -95,18 +105,28 @@ class JsonOutput:
             self._out.flush()
         return 0
 
-    def finish(self) -> None:
-        """Every record is printed already."""
+
+def json_line(event: Event) -> str:
+    """Return one line: the fields of the event, and its data as JSON with its digits and order unchanged.
+
+    Data that is no JSON is in ``text`` instead of ``data``.
+    """
+    fields = {name: getattr(event, name) for name in _FIELDS}
+    fields["time"] = rfc3339(round(event.time.timestamp() * 1000))
+    if event.dead_letter is not None:
+        fields |= {"dead_letter": event.dead_letter, "error": event.error}
+    text = event.data.decode("utf-8", "replace")
+    if json_violation(text) is not None:
+        line = json.dumps(fields | {"text": text}, ensure_ascii=False)
+    else:
+        # Line ends in JSON are whitespace between its parts.
+        one_line = text.strip(" \t\r\n").replace("\r", " ").replace("\n", " ").replace("\t", " ")
+        line = f'{json.dumps(fields, ensure_ascii=False)[:-1]}, "data": {one_line}}}'
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
-class RawOutput:
+class RawOutput(Output):
     """The values of the records, byte for byte, each with a line end; on a terminal with control characters visible."""
-
-    may_skip = False
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self.is_terminal = out.isatty()
 
     def write(self, found: Sequence[Selected], now: float) -> int:  # noqa: ARG002 - it waits for nothing
         """Print the value of each record."""
@@ -117,9 +137,6 @@ class RawOutput:
             self._out.buffer.write(b"".join(value + b"\n" for value in values))
         self._out.flush()
         return 0
-
-    def finish(self) -> None:
-        """Every record is printed already."""
 
 
 def is_reader_gone(out: TextIO) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bridge.admin.patterns import matches
+from bridge.admin.text import matches
 from bridge.consumer import Event
 from bridge.consumer.record import LIFECYCLE
 from bridge.settings import Settings

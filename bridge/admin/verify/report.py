@@ -11,8 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bridge.admin.table import table
-from bridge.admin.text import counted
+from bridge.admin.text import counted, table
 from bridge.admin.verify.audit import Audit, TopicRead
 from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
 from bridge.core.terminal_text import visible, visible_bytes

@@ -1,1 +1,0 @@
-"""``mix-bridge topics``: the topics that the settings need, and the permissions for them."""
