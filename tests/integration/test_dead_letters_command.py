@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 from confluent_kafka import Producer
 
-from bridge.admin.dead_letters.replay import Report, Sender, Target, as_record, replay
+from bridge.admin.dead_letters.replay import Report, Target, as_record, replay
 from bridge.admin.dead_letters.topic import DeadLetterFilter, DeadLetters
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
@@ -87,7 +87,7 @@ class Letters:
         return document
 
     def send(
-        self, form: Format = "structured", *, dry_run: bool = False, sender: Sender | None = None, **more: Any
+        self, form: Format = "structured", *, dry_run: bool = False, sender: RecordSender | None = None, **more: Any
     ) -> Report:
         """Replay in this process, with rules that accept everything except as ``more`` says."""
         config = {"bootstrap.servers": self.kafka, "log_level": 0}
@@ -312,30 +312,24 @@ def test_a_refusing_or_missing_topic_is_reported(letters: Letters) -> None:
     assert letters.send().is_good
 
 
-class Interrupted:
+class Interrupted(RecordSender):
     """Sends two records, then fails."""
 
-    def __init__(self, sender: RecordSender) -> None:
-        self._sender, self._left = sender, 2
+    left = 2
 
     def send(self, record: Outgoing, outcome: Outcome) -> None:
         """Fail at the third one."""
-        if not self._left:
+        if not self.left:
             self.settle()
             raise Unreachable("gone")
-        self._left -= 1
-        self._sender.send(record, outcome)
-
-    def settle(self) -> None:
-        """Wait for the others."""
-        self._sender.settle()
+        self.left -= 1
+        super().send(record, outcome)
 
 
 def test_an_error_during_a_replay_is_reported_with_the_counts(letters: Letters) -> None:
     """The next run sends the rest."""
     letters.write(*(letters.letter(number) for number in range(1, 6)))
-    sender = RecordSender({"bootstrap.servers": letters.kafka}, 900_000)
-    report = letters.send(sender=Interrupted(sender))
+    report = letters.send(sender=Interrupted({"bootstrap.servers": letters.kafka}, 900_000))
     assert (report.sent.total(), str(report.error), report.is_good) == (2, "gone", False)
     report = letters.send()
     assert (report.sent.total(), report.before, report.is_good) == (3, 2, True)

@@ -6,22 +6,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from bridge.admin.dead_letters.topic import DeadLetters, EventId, replayed_before
+from bridge.admin.dead_letters.topic import DeadLetters
 from bridge.admin.kafka_access import KafkaAccess
+from bridge.admin.progress import read_all
 from bridge.clock import unix_ms
 from bridge.core.records.dead_letter import DeadLetter
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.numbers import EventSequence, number_of
 from bridge.core.records.record import Record
 from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
 from bridge.errors import BridgeError
-from bridge.kafka.record_sender import Outcome, Outgoing
+from bridge.kafka.record_sender import Outgoing, RecordSender
 from bridge.kafka.topic_admin import TopicAdmin
+from bridge.kafka.topic_reader import offset_ranges
 from bridge.kafka.topics import plan
 from bridge.mix.rules import rules_of
 
+EventId = tuple[bytes, EventSequence]
+"""A record's key and number: together they identify an event."""
+_CLOCK_DIFFERENCE_MS = 24 * 3600 * 1000
+"""The clocks of the bridge, of the replaying machine and of the brokers may differ by this much."""
 _MARK = b'{"replayed":true,'
 
 
@@ -30,16 +37,6 @@ class Unsendable(NamedTuple):
 
     why: str
     advice: str
-
-
-class Sender(Protocol):
-    """Sends records: a :class:`bridge.kafka.record_sender.RecordSender`."""
-
-    def send(self, record: Outgoing, outcome: Outcome) -> None:
-        """Send one record; ``outcome`` is called later."""
-
-    def settle(self) -> None:
-        """Wait for all outcomes."""
 
 
 @dataclass(slots=True)
@@ -93,7 +90,7 @@ class Target:
         return record
 
 
-def replay(letters: DeadLetters, target: Target, sender: Sender | None) -> Report:
+def replay(letters: DeadLetters, target: Target, sender: RecordSender | None) -> Report:
     """Send every dead letter that today's rules accept and that was not sent before; without a sender, a dry run.
 
     The topics themselves show what was sent before: a run that was killed left no other account of it. Raises
@@ -122,15 +119,26 @@ def _id_of(letter: DeadLetter) -> EventId:
 
 
 def _replayed_before(letters: DeadLetters, topics: Sequence[str]) -> set[EventId]:
-    """Read the dead letters once only for their numbers: their data may not fit into memory."""
-    candidates, oldest = set[EventId](), unix_ms()
+    """Return the ids of the dead letters that a replay has sent to these topics before.
+
+    The dead letters are read once only for their numbers: their data may not fit into memory. A replayed record has the
+    time of its event, so records older than the oldest dead letter need not be read.
+    """
+    candidates, oldest, found = set[EventId](), unix_ms(), set[EventId]()
     for _, letter in letters:
         candidates.add(_id_of(letter))
         oldest = min(oldest, letter.received_ms)
-    return replayed_before(letters.config, topics, candidates, oldest) if candidates else set()
+    since = oldest - _CLOCK_DIFFERENCE_MS
+    for batch in read_all(letters.config, offset_ranges(letters.config, topics, since), "events") if candidates else ():
+        for record in batch:
+            numbered = number_of(record.value, record.headers)
+            if numbered is not None and numbered.replayed and record.key is not None:
+                event_id = record.key, EventSequence(*numbered[:2])
+                found |= {event_id} & candidates
+    return found
 
 
-def _send(letter: DeadLetter, target: Target, sender: Sender | None, report: Report) -> bool:
+def _send(letter: DeadLetter, target: Target, sender: RecordSender | None, report: Report) -> bool:
     record = target.record_of(letter)
     if isinstance(record, Unsendable):
         report.refuse(letter, record)

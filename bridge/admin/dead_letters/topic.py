@@ -1,9 +1,9 @@
-"""Reads the dead-letters topic, selects and groups dead letters, and finds those that were replayed before."""
+"""Reads the dead-letters topic, and selects and groups dead letters."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,16 +11,11 @@ from bridge.admin.progress import read_all
 from bridge.admin.text import matches
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Place, dead_letter_of
-from bridge.core.records.numbers import EventSequence, number_of
+from bridge.core.records.numbers import EventSequence
 from bridge.errors import SettingsError
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges
 
-EventId = tuple[bytes, EventSequence]
-"""A record's key and number: together they identify an event."""
-
-CLOCK_DIFFERENCE_MS = 24 * 3600 * 1000
-"""The clocks of the bridge, of the replaying machine and of the brokers may differ by this much."""
 _PLACE = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 _NUMBER = re.compile(r"([0-9]{10}):([0-9]{1,12})")
 
@@ -147,22 +142,3 @@ class DeadLetters:
         except NotADeadLetter as error:
             self.foreign[place] = str(error)
             return None
-
-
-def replayed_before(
-    config: Mapping[str, Any], topics: Sequence[str], candidates: Collection[EventId], received_ms: int
-) -> set[EventId]:
-    """Return the candidates that a replay has sent to these topics before.
-
-    ``received_ms`` is the time of the oldest candidate. A replayed record has the time of its event, so older records
-    need not be read.
-    """
-    found: set[EventId] = set()
-    for batch in read_all(config, offset_ranges(config, topics, received_ms - CLOCK_DIFFERENCE_MS), "events"):
-        for record in batch:
-            numbered = number_of(record.value, record.headers)
-            if numbered is not None and numbered.replayed and record.key is not None:
-                event_id = record.key, EventSequence(*numbered[:2])
-                if event_id in candidates:
-                    found.add(event_id)
-    return found
