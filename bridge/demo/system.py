@@ -17,6 +17,7 @@ from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.demo.summary import Summary, fingerprint, summarize
 from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings, load
+from bridge.simulator.faults.kinds import Fault
 from bridge.simulator.faults.registry import FaultRecord
 from bridge.simulator.faults.schedule import Chaos
 from bridge.simulator.server.mix_server import MixServer
@@ -72,7 +73,7 @@ class DemoSystem:
         self._names = names()
         self._kafka = EmbeddedKafka()
         chaos = Chaos(options.seed, _CHAOS_INTERVAL) if options.chaos else None
-        self.faults: queue.SimpleQueue[FaultRecord] = queue.SimpleQueue()
+        self.faults: queue.SimpleQueue[FaultRecord[Fault]] = queue.SimpleQueue()
         """The server's faults, as they begin and end."""
         server = ServerOptions(port=0, sessions=0, rate=options.rate, seed=options.seed, chaos=chaos)
         self._server = MixServer(server, self.faults.put)
@@ -163,7 +164,7 @@ class DemoSystem:
     def quiesce(self) -> None:
         """Pause the agents and end all faults."""
         self._server.pause()
-        self._server.faults.close()
+        self._server.end_faults()
 
     def summary(self) -> Summary:
         """Compare the journal with what arrived. Call it after the consumer has finished."""

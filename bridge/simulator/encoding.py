@@ -6,7 +6,7 @@ EVENT_STREAM_TYPE = "text/event-stream"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def event_block(name: str, data: bytes, event_id: str | None, retry_ms: int | None = None) -> bytes:
+def event_block(name: str, data: bytes, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
     """Encode one complete block of an event stream (WHATWG HTML, section 9.2.5): id, event, retry, data.
 
     ``data`` may have several lines, separated by LF. It must not contain CR, which the format cannot carry.

@@ -66,7 +66,7 @@ def test_random_faults_lose_no_event(kafka: str, namespace: str, tmp_path: Path)
     """About forty random faults in six seconds: nothing is lost, altered or out of order."""
     faults = takewhile(lambda due: due.at < CHAOS, Chaos(5, 0.15).faults())
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps([{"at": due.at, "fault": due.request.to_json()} for due in faults]))
+    plan.write_text(json.dumps([{"at": due.at, "fault": due.fault.to_json()} for due in faults]))
     planned = len(json.loads(plan.read_text()))
     with MixServer(tmp_path / "mix", "--sessions", 3, "--rate", 200, "--faults", plan) as mix:
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:

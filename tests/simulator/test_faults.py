@@ -7,9 +7,19 @@ from itertools import islice
 
 import pytest
 
-from bridge.simulator.faults.kinds import KINDS, Cut, Evict, HoldFault, Ids, ImmediateFault, Refuse, Silence
+from bridge.simulator.faults.kinds import (
+    KINDS,
+    Cut,
+    Evict,
+    Fault,
+    HoldFault,
+    Ids,
+    ImmediateFault,
+    Refuse,
+    Silence,
+    parse_fault,
+)
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
-from bridge.simulator.faults.requests import FaultRequest
 from bridge.simulator.faults.schedule import Chaos, parse_schedule
 
 
@@ -29,12 +39,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def reports() -> list[FaultRecord]:
+def reports() -> list[FaultRecord[Fault]]:
     return []
 
 
 @pytest.fixture
-def registry(clock: Clock, reports: list[FaultRecord]) -> FaultRegistry:
+def registry(clock: Clock, reports: list[FaultRecord[Fault]]) -> FaultRegistry:
     return FaultRegistry(clock, lambda: 0.0, reports.append)
 
 
@@ -44,9 +54,9 @@ def registry(clock: Clock, reports: list[FaultRecord]) -> FaultRegistry:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_fault_goes_through_json_and_back(kind):
     own = {"after": 3} if kind == "cut" else {}
-    request = FaultRequest.from_json({"kind": kind, **own, "seconds": 1})
-    assert FaultRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
-    assert request.fault.describe()
+    request = parse_fault({"kind": kind, **own, "seconds": 1})
+    assert parse_fault(json.loads(json.dumps(request.to_json()))) == request
+    assert request.describe()
 
 
 @pytest.mark.parametrize(
@@ -71,14 +81,14 @@ def test_every_fault_goes_through_json_and_back(kind):
 )
 def test_the_error_names_the_wrong_field(asked, word):
     with pytest.raises(ValueError, match=word):
-        FaultRequest.from_json(asked)
+        parse_fault(asked)
 
 
 # --- the registry
 
 
 def test_a_fault_applies_this_many_times_and_is_then_spent(registry, reports):
-    registry.begin(FaultRequest(Silence(), times=2))
+    registry.begin(Silence(times=2))
     assert [registry.hit(HoldFault, "a") is not None for _ in range(3)] == [True, True, False]
     assert [each.state for each in reports] == ["active", "spent"]
     assert registry.clear() == 1
@@ -87,8 +97,8 @@ def test_a_fault_applies_this_many_times_and_is_then_spent(registry, reports):
 
 def test_a_fault_ends_after_its_seconds(registry, clock):
     """``expire`` ends the faults that are due and returns the time until the next one."""
-    registry.begin(FaultRequest(Silence(), seconds=5))
-    registry.begin(FaultRequest(Ids(), seconds=7))
+    registry.begin(Silence(seconds=5))
+    registry.begin(Ids(seconds=7))
     assert registry.expire() == 5
     clock.now += 5
     assert registry.expire() == 2
@@ -100,8 +110,8 @@ def test_a_fault_ends_after_its_seconds(registry, clock):
 
 
 def test_the_oldest_fault_of_a_kind_applies_to_its_session(registry):
-    first = registry.begin(FaultRequest(Cut(after=1), session="a"))
-    second = registry.begin(FaultRequest(Cut(after=2)))
+    first = registry.begin(Cut(after=1, session="a"))
+    second = registry.begin(Cut(after=2))
     assert registry.hit(HoldFault, "a") is None
     assert registry.hit(Cut, "b") is second
     assert registry.hit(Cut, "a") is first
@@ -112,8 +122,8 @@ def test_the_oldest_fault_of_a_kind_applies_to_its_session(registry):
 def test_each_change_raises_the_version_and_calls_the_watchers(registry):
     calls: list[int] = []
     registry.watch(lambda: calls.append(registry.version))
-    lasting = registry.begin(FaultRequest(Silence()))
-    immediate = registry.begin(FaultRequest(Evict()))
+    lasting = registry.begin(Silence())
+    immediate = registry.begin(Evict())
     assert immediate.is_over
     registry.clear(lasting.number)
     registry.clear()
@@ -121,7 +131,7 @@ def test_each_change_raises_the_version_and_calls_the_watchers(registry):
 
 
 def test_a_fault_that_could_not_happen_is_reported_with_the_reason(registry, reports):
-    registry.fail(FaultRequest(Evict()), "no such session")
+    registry.fail(Evict(), "no such session")
     assert (reports[0].state, reports[0].description.endswith("no such session")) == ("failed", True)
     assert json.dumps(reports[0].to_json())
 
@@ -131,7 +141,7 @@ def test_a_fault_that_could_not_happen_is_reported_with_the_reason(registry, rep
 
 def test_a_schedule_is_sorted_by_time():
     listed = [{"at": 2, "fault": {"kind": "evict"}}, {"at": 1.5, "fault": {"kind": "silence", "seconds": 1}}]
-    assert [(due.at, due.request.fault.kind) for due in parse_schedule(json.dumps(listed))] == [
+    assert [(due.at, due.fault.kind) for due in parse_schedule(json.dumps(listed))] == [
         (1.5, "silence"),
         (2, "evict"),
     ]
@@ -155,10 +165,10 @@ def test_a_seed_repeats_its_random_faults():
 def test_random_faults_end_and_lose_no_events():
     kinds = set()
     for due in islice(Chaos(1).faults(), 1000):
-        request = due.request
-        kinds.add(request.fault.kind)
-        assert FaultRequest.from_json(request.to_json()) == request
-        assert isinstance(request.fault, ImmediateFault) or request.times or request.seconds
+        request = due.fault
+        kinds.add(request.kind)
+        assert parse_fault(request.to_json()) == request
+        assert isinstance(request, ImmediateFault) or request.times or request.seconds
     assert kinds.isdisjoint({"evict", "drop", "skip", "jump", "ids", "replay", "own_ids"})
     assert len(kinds) > 10
 
@@ -177,5 +187,5 @@ def test_wrong_chaos_is_refused(text):
 def test_refused_connections_need_an_end():
     """No client could reach the server to clear the fault."""
     with pytest.raises(ValueError, match="seconds"):
-        FaultRequest(Refuse("close"), times=3)
-    assert FaultRequest(Refuse("reset"), times=3)
+        Refuse(how="close", times=3)
+    assert Refuse(how="reset", times=3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.mix.events import VALIDATORS
 from bridge.simulator.encoding import event_block
-from bridge.simulator.scripts.load_script import LoadScript
+from bridge.simulator.server.load_session import LoadScript
 
 
 def blocks_of(chunks: list[bytes]) -> bytes:

@@ -20,9 +20,10 @@ from mix_python_sdk.errors import ErrorResponse
 
 from bridge.mix.events import EVENTS, VALIDATORS
 from bridge.simulator.__main__ import main
+from bridge.simulator.faults.kinds import Disconnect
 from bridge.simulator.server.journal import JournalEntry, read_journal
 from bridge.simulator.server.mix_server import MixServer
-from bridge.simulator.server.options import ConnectionIds, ServerOptions, parse_options
+from bridge.simulator.server.options import ServerOptions, parse_options
 from tests.support.waiting import TIMEOUT, wait_until
 
 # One session without an agent: a test publishes what it needs.
@@ -158,7 +159,8 @@ def test_a_cut_stream_resumes_where_it_was():
         server.burst(session, 5)
         with Stream(server, session, "0") as stream:
             last = stream.take(6)[-1]
-            assert server.disconnect(session) == 1
+            cut = requests.post(f"{server.url}/control/sessions/{session}/disconnect", timeout=TIMEOUT)
+            assert cut.json() == {"streams": 1}
             with pytest.raises(Exception, match=r"IncompleteRead|InvalidChunkLength|broken"):
                 stream.next()
         server.burst(session, 5)
@@ -236,7 +238,7 @@ def test_connected_and_heartbeat_have_the_id_of_the_event_before_them():
 
 def test_fresh_ids_are_used_up_and_never_replayed():
     """The ids jump where ``connected`` used one, and no event is missing."""
-    with running(connection_ids=ConnectionIds.FRESH) as server:
+    with running(connection_ids="fresh") as server:
         session = only_session(server)
         server.burst(session, 2)
         with Stream(server, session, "0") as stream:
@@ -249,7 +251,7 @@ def test_fresh_ids_are_used_up_and_never_replayed():
 
 
 def test_connection_ids_none_sends_no_id_line():
-    with running(connection_ids=ConnectionIds.NONE) as server, Stream(server, only_session(server)) as stream:
+    with running(connection_ids="none") as server, Stream(server, only_session(server)) as stream:
         assert stream.next().id is None
 
 
@@ -283,7 +285,7 @@ def test_publishing_continues_when_a_stalled_reader_is_cut():
             stream.next()
             answer = publish_giants(server)
             wait_until(lambda: server.published()[session] >= 50)
-            server.disconnect(session)
+            server.inject(Disconnect(session=session))
             assert answer() == {"published": 300}
 
 

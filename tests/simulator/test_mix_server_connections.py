@@ -73,7 +73,7 @@ def test_a_stream_is_cut_after_exactly_this_many_bytes(server, how, ended, after
     """By FIN, by RST, or with the regular end of the body. The next stream is complete."""
     published(server, 10)
     whole = body_of(server, 10)
-    server.faults.inject(Cut(after=after, how=how), times=1)
+    server.inject(Cut(after=after, how=how, times=1))
     with opened(server) as stream:
         stream.head()
         body = stream.rest()
@@ -90,7 +90,7 @@ def test_an_open_stream_is_cut_inside_its_next_event(server, into, left):
     with opened(server) as stream:
         stream.head()
         stream.events(1)
-        server.faults.inject(Cut(into_event=into), session=session, times=1)
+        server.inject(Cut(into_event=into, session=session, times=1))
         assert stream.is_silent_for(0.05)
         server.burst(session, 1)
         body = stream.rest()
@@ -104,7 +104,7 @@ def test_a_cut_after_0_bytes_cuts_an_open_stream_at_once(server):
     with opened(server) as stream:
         stream.head()
         stream.events(1)
-        server.faults.inject(Cut(after=0, how="rst"), times=1)
+        server.inject(Cut(after=0, how="rst", times=1))
         assert stream.rest().ended == "rst"
 
 
@@ -113,7 +113,7 @@ def test_a_fault_for_new_streams_does_not_affect_open_ones(server):
     with opened(server) as first:
         first.head()
         first.events(2)
-        server.faults.inject(Cut(after=10), times=1, streams="new")
+        server.inject(Cut(after=10, times=1, streams="new"))
         with opened(server) as second:
             second.head()
             assert len(b"".join(second.rest().chunks())) == 10
@@ -126,9 +126,9 @@ def test_a_cleared_cut_does_not_cut(server):
     with opened(server) as stream:
         stream.head()
         stream.events(1)
-        cut = server.faults.inject(Cut(into_event=3))
-        wait_until(lambda: server.faults.records()[0].hits == 1)
-        assert server.faults.clear(cut.number) == 1
+        cut = server.inject(Cut(into_event=3))
+        wait_until(lambda: server.faults()[0].hits == 1)
+        assert server.clear_faults(cut.number) == 1
         server.burst(session, 1)
         assert stream.events(1)[0].id == "1"
 
@@ -139,7 +139,7 @@ def test_disconnect_cuts_all_streams_of_all_sessions(server, how):
     for stream in streams:
         stream.head()
         stream.events(1)
-    server.faults.inject(Disconnect(how))
+    server.inject(Disconnect(how=how))
     for stream in streams:
         with stream:
             assert stream.rest().ended == ("rst" if how == "rst" else "fin")
@@ -150,7 +150,7 @@ def test_disconnect_cuts_all_streams_of_all_sessions(server, how):
 
 def test_a_body_can_end_with_the_connection(server):
     published(server, 3)
-    server.faults.inject(Frame("close"), times=1)
+    server.inject(Frame(framing="close", times=1))
     with opened(server) as stream:
         head = stream.head().lower()
         body = stream.until(b"id: 3\n")
@@ -163,11 +163,11 @@ def test_a_body_with_a_length_ends_there(server):
     """An earlier cut makes the body shorter than its length."""
     published(server, 10)
     whole = body_of(server, 10)
-    server.faults.inject(Frame("length", 300), times=2)
+    server.inject(Frame(framing="length", length=300, times=2))
     with opened(server) as stream:
         assert "content-length: 300" in stream.head().lower()
         assert stream.rest() == (whole[:300], "fin")
-    server.faults.inject(Cut(after=120), times=1)
+    server.inject(Cut(after=120, times=1))
     with opened(server) as stream:
         stream.head()
         assert stream.rest() == (whole[:120], "fin")
@@ -178,8 +178,8 @@ def test_a_body_is_compressed_without_a_request(server, framing):
     """Each write can be decompressed at once. A cut leaves the compressed data incomplete."""
     published(server, 5)
     whole = body_of(server, 5)
-    server.faults.inject(Frame(framing, gzip=True), times=1)
-    server.faults.inject(Cut(after=200), times=1)
+    server.inject(Frame(framing=framing, gzip=True, times=1))
+    server.inject(Cut(after=200, times=1))
     with opened(server, Accept_Encoding="identity") as stream:
         assert "content-encoding: gzip" in stream.head().lower()
         body = stream.rest()
@@ -203,18 +203,18 @@ def test_a_silent_stream_sends_no_heartbeats_and_then_continues():
         with opened(server) as stream:
             stream.head()
             stream.events(2)
-            quiet = server.faults.inject(Silence())
-            wait_until(lambda: server.faults.records()[0].hits == 1)
+            quiet = server.inject(Silence())
+            wait_until(lambda: server.faults()[0].hits == 1)
             server.burst(session, 1)
             wait_until(lambda: stream.is_silent_for(0.1), 2, "the bytes in flight to be read")
-            server.faults.clear(quiet.number)
+            server.clear_faults(quiet.number)
             assert "1" in [one.id for one in stream.events(20)]
 
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_stream_sends_only_comments_and_then_continues(server, closed):
     session = published(server, 0)
-    server.faults.inject(Comments(0.01, closed=closed), seconds=0.3)
+    server.inject(Comments(interval=0.01, closed=closed, seconds=0.3))
     with opened(server) as stream:
         stream.head()
         server.burst(session, 1)
@@ -228,7 +228,7 @@ def test_a_stream_sends_only_comments_and_then_continues(server, closed):
 def test_a_drip_never_completes_an_event(server):
     """The stream is cut at the end, because the incomplete event must not run into the next one."""
     published(server, 3)
-    server.faults.inject(Drip(0.005), seconds=0.4)
+    server.inject(Drip(interval=0.005, seconds=0.4))
     with opened(server) as stream:
         stream.head()
         body = stream.rest()
@@ -246,7 +246,7 @@ def test_a_closed_listener_opens_again_on_the_same_port(server):
     session = published(server, 0)
     with opened(server) as stream:
         stream.head()
-        server.faults.inject(Refuse(), seconds=0.3)
+        server.inject(Refuse(seconds=0.3))
         with pytest.raises(ConnectionRefusedError):
             opened(server)
         server.burst(session, 1)
@@ -262,7 +262,7 @@ def _is_open(server: MixServer) -> bool:
 
 
 def test_connections_are_accepted_and_reset(server):
-    server.faults.inject(Refuse("reset"), times=2, seconds=30)
+    server.inject(Refuse(how="reset", times=2, seconds=30))
     for _ in range(2):
         with pytest.raises(ConnectionResetError), opened(server) as stream:
             stream.head()
@@ -270,17 +270,17 @@ def test_connections_are_accepted_and_reset(server):
 
 
 def test_an_unanswered_request_is_closed_when_the_fault_ends(server):
-    mute = server.faults.inject(Mute(), times=1)
+    mute = server.inject(Mute(times=1))
     with opened(server) as stream:
         assert stream.is_silent_for(0.1)
-        server.faults.clear(mute.number)
+        server.clear_faults(mute.number)
         assert stream.rest() == (b"", "fin")
     with opened(server) as stream:
         assert "200 OK" in stream.head()
 
 
 def test_a_client_that_leaves_before_an_answer_leaves_no_task_behind(server):
-    server.faults.inject(Mute(), times=1)
+    server.inject(Mute(times=1))
     with opened(server) as stream:
         assert stream.is_silent_for(0.05)
     started = monotonic()
@@ -293,7 +293,7 @@ def test_a_client_that_leaves_before_an_answer_leaves_no_task_behind(server):
 
 @pytest.mark.parametrize("status", [204, 301, 400, 401, 403, 404, 410, 429, 500, 503])
 def test_any_status_for_the_next_requests(server, status):
-    server.faults.inject(Status(status), times=2)
+    server.inject(Status(status=status, times=2))
     for _ in range(2):
         with opened(server) as stream:
             assert f" {status} " in stream.head().partition("\r\n")[0]
@@ -302,10 +302,10 @@ def test_any_status_for_the_next_requests(server, status):
 
 
 def test_retry_after_as_seconds_and_as_a_date(server):
-    server.faults.inject(Status(503, retry_after=7), times=1)
+    server.inject(Status(status=503, retry_after=7, times=1))
     with opened(server) as stream:
         assert "retry-after: 7\r\n" in stream.head().lower()
-    server.faults.inject(Status(429, retry_after=60, retry_after_form="date"), times=1)
+    server.inject(Status(status=429, retry_after=60, retry_after_form="date", times=1))
     with opened(server) as stream:
         header = next(line for line in stream.head().splitlines() if line.lower().startswith("retry-after"))
     assert 55 < parsedate_to_datetime(header.partition(": ")[2]).timestamp() - unix_ms() / 1000 <= 61
@@ -313,8 +313,8 @@ def test_retry_after_as_seconds_and_as_a_date(server):
 
 def test_a_status_with_its_own_headers_and_body_for_all_requests(server):
     """The control API is not affected."""
-    server.faults.inject(
-        Status(502, headers={"X-Proxy": "down"}, body="<h1>no</h1>", content_type="text/html", on="all")
+    server.inject(
+        Status(status=502, headers={"X-Proxy": "down"}, body="<h1>no</h1>", content_type="text/html", on="all")
     )
     with RawStream(server.url, "/api/sessions") as stream:
         head = stream.head().lower()
@@ -328,7 +328,7 @@ def test_a_status_with_its_own_headers_and_body_for_all_requests(server):
 
 def test_a_fault_for_one_session_does_not_affect_others(server):
     first, second = server.sessions()
-    server.faults.inject(Status(404), session=second)
+    server.inject(Status(status=404, session=second))
     with opened(server, first) as stream:
         assert " 200 " in stream.head()
     with opened(server, second) as stream:
@@ -336,7 +336,7 @@ def test_a_fault_for_one_session_does_not_affect_others(server):
 
 
 def test_a_login_page_with_200(server):
-    server.faults.inject(Login(), times=1)
+    server.inject(Login(times=1))
     with opened(server) as stream:
         head = stream.head()
         assert " 200 " in head
@@ -344,26 +344,26 @@ def test_a_login_page_with_200(server):
 
 
 def test_a_stream_with_another_content_type(server):
-    server.faults.inject(Frame(content_type="text/plain"), times=1)
+    server.inject(Frame(content_type="text/plain", times=1))
     with opened(server) as stream:
         assert "content-type: text/plain\r\n" in stream.head().lower()
         assert stream.events(1)[0].event == "connected"
 
 
 def test_a_redirect_leads_to_another_host_that_logs_its_requests(server):
-    server.faults.inject(Redirect(307), times=1)
+    server.inject(Redirect(status=307, times=1))
     with opened(server) as stream:
         head = stream.head()
     location = next(line for line in head.splitlines() if line.lower().startswith("location")).partition(": ")[2]
     assert " 307 " in head
     assert location.startswith("http://localhost:")
     assert location.endswith(f"/stream?sessionId={server.sessions()[0]}")
-    assert [each for each in server.requests() if each["place"] == "elsewhere"] == []
+    assert [each for each in call(server.url, "GET", "/control/requests").body if each["place"] == "elsewhere"] == []
     with RawStream(
         location.partition("/stream")[0].replace("localhost", "127.0.0.1"), "/stream", Authorization="Bearer x"
     ) as s:
         assert "event-stream" in s.head()
-    (there,) = [each for each in server.requests() if each["place"] == "elsewhere"]
+    (there,) = [each for each in call(server.url, "GET", "/control/requests").body if each["place"] == "elsewhere"]
     assert there["headers"]["authorization"] == "Bearer x"
 
 
@@ -387,8 +387,8 @@ def test_requests_are_logged_with_their_headers(server):
     assert [each["path"] for each in everything] == ["/stream", "/stream", "/health"]
     (mine,) = call(server.url, "GET", f"/control/requests?session={first}").body
     assert (mine["headers"]["last-event-id"], mine["headers"]["authorization"]) == ("17", "Bearer secret")
-    assert [each["path"] for each in server.requests(after=2)] == ["/health"]
-    assert len(server.requests(path="/stream")) == 2
+    assert [each["path"] for each in call(server.url, "GET", "/control/requests?after=2").body] == ["/health"]
+    assert len(call(server.url, "GET", "/control/requests?path=/stream").body) == 2
 
 
 def test_streams_are_logged_with_their_times(server):

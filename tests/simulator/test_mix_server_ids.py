@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from bridge.simulator.faults.kinds import Cut, Drop, Evict, Ids, Jump, MalformedEvent, OwnIds, Replay, Restart, Skip
+from bridge.simulator.faults.kinds import (
+    Cut,
+    Drop,
+    Evict,
+    Fault,
+    Ids,
+    Jump,
+    MalformedEvent,
+    OwnIds,
+    Replay,
+    Restart,
+    Skip,
+)
 from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS
 from bridge.simulator.faults.registry import FaultRecord
 from bridge.simulator.server.journal import read_journal
@@ -42,6 +54,11 @@ def opened(server: MixServer, last_event_id: str | None = "0") -> RawStream:
     return stream
 
 
+def lost(server: MixServer) -> list[list[int]]:
+    """Return the first and last sequence of each range of lost events."""
+    return list(call(server.url, "GET", f"/control/lost?session={only(server)}").body["spans"])
+
+
 def ids(events: list[Dispatched]) -> list[str | None]:
     return [event.id for event in events]
 
@@ -61,9 +78,9 @@ def test_evicted_events_are_not_replayed_and_listed_as_lost(server):
     assert replayed(server, "0", 3) == ["1", "2", "3"]
     wait_until(lambda: call(server.url, "GET", "/control/sessions").body[0]["readers"] == 0)
     server.burst(only(server), 6)
-    assert server.lost(only(server)) == []
-    server.faults.inject(Evict(keep=2))
-    assert server.lost(only(server)) == [(4, 7)]
+    assert lost(server) == []
+    server.inject(Evict(keep=2))
+    assert lost(server) == [[4, 7]]
     assert call(server.url, "GET", f"/control/lost?session={only(server)}").body == {"count": 4, "spans": [[4, 7]]}
     assert replayed(server, "3", 2) == ["8", "9"]
     assert len(server.journal(only(server))) == 9
@@ -71,7 +88,7 @@ def test_evicted_events_are_not_replayed_and_listed_as_lost(server):
 
 def test_an_empty_buffer_continues_with_new_events(server):
     server.burst(only(server), 3)
-    server.faults.inject(Evict())
+    server.inject(Evict())
     with opened(server, "2") as stream:
         assert stream.events(1)[0].event == "connected"
         server.burst(only(server), 1)
@@ -84,10 +101,10 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
     """Ids continue or restart at 1, including those of kept events; the journal continues."""
     session = only(server)
     server.burst(session, 3)
-    server.faults.inject(Evict(keep=2))
+    server.inject(Evict(keep=2))
     with opened(server) as stream:
         stream.events(3)
-        server.faults.inject(Restart(ids=ids_after, history=history))
+        server.inject(Restart(ids=ids_after, history=history))
         assert stream.rest().ended == "fin"
     server.burst(session, 1)
     expected = {
@@ -101,10 +118,10 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
 
 
 def test_a_restart_refuses_connections_while_it_is_down(server):
-    server.faults.inject(Restart(down=0.2))
+    server.inject(Restart(down=0.2))
     with pytest.raises(ConnectionRefusedError):
         opened(server)
-    wait_until(lambda: not any(each.state == "active" for each in server.faults.records()))
+    wait_until(lambda: not any(each.state == "active" for each in server.faults()))
     with opened(server) as stream:
         assert stream.events(1)[0].event == "connected"
 
@@ -112,7 +129,7 @@ def test_a_restart_refuses_connections_while_it_is_down(server):
 @pytest.mark.parametrize(("start", "first"), [("live", "6"), ("oldest", "1")])
 def test_last_event_id_is_ignored(server, start, first):
     server.burst(only(server), 5)
-    server.faults.inject(Replay(start), times=1)
+    server.inject(Replay(start=start, times=1))
     with opened(server, "3") as stream:
         stream.events(1)
         server.burst(only(server), 1)
@@ -125,28 +142,28 @@ def test_skipped_events_are_in_the_replay(server):
         stream.events(1)
         server.burst(only(server), 2)
         assert ids(stream.events(2)) == ["1", "2"]
-        server.faults.inject(Skip(events=3), times=1)
+        server.inject(Skip(events=3, times=1))
         server.burst(only(server), 5)
         assert ids(stream.events(2)) == ["6", "7"]
     assert replayed(server, "2", 5) == ["3", "4", "5", "6", "7"]
-    assert server.lost(only(server)) == []
+    assert lost(server) == []
 
 
 def test_dropped_events_are_only_in_the_journal(server):
     with opened(server) as stream:
         stream.events(1)
         server.burst(only(server), 2)
-        server.faults.inject(Drop(), times=3)
+        server.inject(Drop(times=3))
         server.burst(only(server), 5)
         assert ids(stream.events(4)) == ["1", "2", "6", "7"]
     assert replayed(server, "0", 4) == ["1", "2", "6", "7"]
-    assert server.lost(only(server)) == [(3, 5)]
+    assert lost(server) == [[3, 5]]
     assert len(server.journal(only(server))) == 7
 
 
 def test_ids_jump_and_nothing_is_missing(server):
     server.burst(only(server), 1)
-    server.faults.inject(Jump(by=10))
+    server.inject(Jump(by=10))
     server.burst(only(server), 1)
     assert replayed(server, "0", 2) == ["1", "12"]
     assert replayed(server, "5", 1) == ["12"]
@@ -156,7 +173,7 @@ def test_ids_jump_and_nothing_is_missing(server):
 
 
 def test_one_id_for_several_events(server):
-    server.faults.inject(Ids("group", 3), times=6)
+    server.inject(Ids(scheme="group", size=3, times=6))
     server.burst(only(server), 7)
     assert replayed(server, "0", 7) == ["1", "1", "1", "2", "2", "2", "3"]
     assert replayed(server, "1", 1) == ["2"]
@@ -165,14 +182,14 @@ def test_one_id_for_several_events(server):
 
 def test_events_without_ids_between_others(server):
     """A reader resumes after its last id, before the events without one."""
-    server.faults.inject(Ids("some", 3))
+    server.inject(Ids(scheme="some", size=3))
     server.burst(only(server), 6)
     assert replayed(server, "0", 6) == ["1", None, None, "2", None, None]
     assert replayed(server, "1", 2) == [None, None]
 
 
 def test_no_ids_at_all(server):
-    server.faults.inject(Ids("none"))
+    server.inject(Ids(scheme="none"))
     server.burst(only(server), 3)
     assert replayed(server, "0", 3) == [None, None, None]
     assert [entry.id for entry in server.journal(only(server))] == ["", "", ""]
@@ -180,7 +197,7 @@ def test_no_ids_at_all(server):
 
 def test_opaque_ids(server):
     """A reader resumes after a known id, and gets all events for an unknown one."""
-    server.faults.inject(Ids("uuid"))
+    server.inject(Ids(scheme="uuid"))
     server.burst(only(server), 4)
     known = replayed(server, "0", 4)
     assert len({len(one or "") for one in known}) == 1
@@ -192,7 +209,7 @@ def test_opaque_ids(server):
 @pytest.mark.parametrize(("kind", "expected"), [("fresh", "3"), ("none", None), ("position", "0")])
 def test_the_ids_of_connected_change(server, kind, expected):
     server.burst(only(server), 2)
-    server.faults.inject(OwnIds(kind), times=1)
+    server.inject(OwnIds(ids=kind, times=1))
     with opened(server) as stream:
         assert stream.events(1)[0].id == expected
 
@@ -204,9 +221,9 @@ def test_the_ids_of_connected_change(server, kind, expected):
 def test_the_journal_has_what_a_correct_client_dispatches(server, kind, tmp_path):
     """Malformed bytes are replaced and lines are joined. A reader can resume after the event."""
     session = only(server)
-    size = None if MALFORMED_EVENTS[kind].size <= 100_000 else 2000
+    size = 2000 if kind in {"huge", "many_lines"} else None
     server.burst(session, 1)
-    server.faults.inject(MalformedEvent(kind, size), session=session)
+    server.inject(MalformedEvent(malformation=kind, size=size, session=session))
     server.burst(session, 1)
     with opened(server) as stream:
         seen = stream.events(4)[2]
@@ -218,7 +235,7 @@ def test_the_journal_has_what_a_correct_client_dispatches(server, kind, tmp_path
 
 
 def test_an_event_of_20_megabytes_arrives_complete(server):
-    server.faults.inject(MalformedEvent("huge"), session=only(server))
+    server.inject(MalformedEvent(malformation="huge", session=only(server)))
     (entry,) = server.journal(only(server))
     assert len(entry.data) == 20_000_000
     with opened(server) as stream:
@@ -226,7 +243,7 @@ def test_an_event_of_20_megabytes_arrives_complete(server):
 
 
 def test_an_event_of_a_million_lines_is_in_the_journal(server):
-    server.faults.inject(MalformedEvent("many_lines"), session=only(server))
+    server.inject(MalformedEvent(malformation="many_lines", session=only(server)))
     (entry,) = server.journal(only(server))
     assert entry.data.count(b"\n") == 1_000_000 - 1
     assert json.loads(entry.data) == {"type": "content", "content": "many lines"}
@@ -265,14 +282,14 @@ def test_faults_over_http(server):
 
 
 def test_faults_are_reported_as_they_begin_and_end():
-    reports: list[FaultRecord] = []
+    reports: list[FaultRecord[Fault]] = []
     with MixServer(ServerOptions(**SILENT), on_fault=reports.append) as server:
-        server.faults.inject(Cut(after=5), times=1)
+        server.inject(Cut(after=5, times=1))
         with opened(server) as stream:
             stream.rest()
-        server.faults.clear()
-        server.faults.inject(Evict())
-    assert [(each.request.fault.kind, each.state) for each in reports] == [
+        server.clear_faults()
+        server.inject(Evict())
+    assert [(each.fault.kind, each.state) for each in reports] == [
         ("cut", "active"),
         ("cut", "spent"),
         ("cut", "over"),
@@ -283,7 +300,7 @@ def test_faults_are_reported_as_they_begin_and_end():
 
 def test_a_fault_for_an_unknown_session_is_refused(server):
     with pytest.raises(UnknownSession):
-        server.faults.inject(MalformedEvent(), session="nobody")
+        server.inject(MalformedEvent(session="nobody"))
 
 
 def test_a_load_test_refuses_faults_of_events():
@@ -291,8 +308,8 @@ def test_a_load_test_refuses_faults_of_events():
     with MixServer(ServerOptions(**{**SILENT, "rate": None}, load=True, events=100)) as server:
         for fault in (Evict(), Jump(), MalformedEvent()):
             with pytest.raises(ValueError, match=r"load test|not possible"):
-                server.faults.inject(fault)
-        server.faults.inject(Cut(after=1000, how="rst"), times=1)
+                server.inject(fault)
+        server.inject(Cut(after=1000, how="rst", times=1))
         with opened(server) as stream:
             assert len(b"".join(stream.rest().chunks())) == 1000
 
@@ -305,8 +322,8 @@ def test_a_schedule_in_a_file_is_played(tmp_path):
     ]
     (tmp_path / "plan").write_text(json.dumps(plan))
     with MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")) as server:
-        wait_until(lambda: len(server.faults.records()) == 2)
-        assert [(each.request.fault.kind, each.state) for each in server.faults.records()] == [
+        wait_until(lambda: len(server.faults()) == 2)
+        assert [(each.fault.kind, each.state) for each in server.faults()] == [
             ("status", "active"),
             ("evict", "failed"),
         ]

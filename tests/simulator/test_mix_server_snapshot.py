@@ -13,13 +13,13 @@ from bridge.clock import monotonic
 from bridge.simulator.faults.kinds import Cut, Evict, Frame, MalformedEvent, Restart, Silence, Status
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.mix_server import MixServer
-from bridge.simulator.server.options import ServerKind, ServerOptions
+from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.reference_reader import dispatched
 from bridge.simulator.server.snapshot_session import snapshot_script
 from tests.fakes.raw_client import Body, RawStream, call
 from tests.support.waiting import let_pass, wait_until
 
-OPTIONS: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0, "kind": ServerKind.SNAPSHOT}
+OPTIONS: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0, "kind": "snapshot"}
 TOOL = encode("tool", {"type": "tool", "name": "Bash", "input": "{}", "id": "t", "status": "pending"})
 COMPLETE = encode("complete", {"type": "complete", "done": True})
 
@@ -55,6 +55,18 @@ def counters(server: MixServer) -> dict[str, int]:
     return dict(counts)
 
 
+def publish(server: MixServer, events: list[ScriptedEvent]) -> None:
+    """Publish exactly these events in the only session."""
+    listed = [{"event": event.name, "data": event.data.decode()} for event in events]
+    (session,) = server.sessions()
+    assert call(server.url, "POST", f"/control/sessions/{session}/events", {"events": listed}).status == 200
+
+
+def lost(server: MixServer) -> list[list[int]]:
+    """Return the first and last sequence of each range of lost events."""
+    return list(call(server.url, "GET", f"/control/lost?session={server.sessions()[0]}").body["spans"])
+
+
 def wait_readers(server: MixServer, count: int) -> None:
     wait_until(lambda: counters(server)["readers"] == count)
 
@@ -71,10 +83,10 @@ def test_no_ids_no_retry_no_comments_and_nothing_is_replayed(server):
         first = stream.until(b"\n\n\r\n")
         assert len(first) == size + 2
         assert first.startswith(b"event: connected\ndata: {")
-        server.publish(session, [TOOL])
+        publish(server, [TOOL])
         second = stream.until(b"\n\n\r\n").partition(b"\r\n")[2]
     assert second == b"event: tool\ndata: " + TOOL.data + b"\n\n\r\n"
-    assert server.lost(session) == [(1, 3)]
+    assert lost(server) == [[1, 3]]
 
 
 def test_its_agents_publish_its_own_events():
@@ -94,13 +106,12 @@ def test_an_http_1_0_client_gets_a_body_without_chunks(server):
 
 def test_heartbeats_are_sent_only_while_no_message_runs():
     with snapshot(heartbeat=0.03) as server, attached(server) as stream:
-        session = server.sessions()[0]
         assert stream.events(1)[0].event == "heartbeat"
-        server.publish(session, [TOOL])
+        publish(server, [TOOL])
         while stream.events(1)[0].event == "heartbeat":
             pass
         assert stream.is_silent_for(0.2)
-        server.publish(session, [COMPLETE])
+        publish(server, [COMPLETE])
         assert [one.event for one in stream.events(2)] == ["complete", "heartbeat"]
 
 
@@ -108,7 +119,7 @@ def test_no_heartbeat_is_sent_between_the_queued_events_of_a_message():
     """The message has ended at the server, and its events wait for a client that does not read."""
     big = ScriptedEvent("tool", json.dumps({"type": "tool", "name": "x" * 400_000}).encode())
     with snapshot(heartbeat=0.03) as server, attached(server) as stream:
-        server.publish(server.sessions()[0], [big] * 40 + [COMPLETE])
+        publish(server, [big] * 40 + [COMPLETE])
         let_pass(0.1)  # several heartbeats are due
         names = [""]
         while names[-1] != "complete":
@@ -154,7 +165,7 @@ def test_any_other_path_is_200_text(server, method, path):
 
 def test_of_two_readers_one_runs_and_the_other_gets_the_busy_error(server):
     with attached(server) as first, attached(server) as second:
-        server.publish(server.sessions()[0], [TOOL, COMPLETE])
+        publish(server, [TOOL, COMPLETE])
         assert [one.event for one in first.events(2)] == ["tool", "complete"]
         (busy,) = second.events(1)
         assert busy.event == "error"
@@ -183,7 +194,7 @@ def test_a_reader_that_leaves_cancels_the_run(server, who):
 
 def test_a_reader_that_leaves_while_nothing_runs_cancels_nothing(server):
     with attached(server):
-        server.publish(server.sessions()[0], [TOOL, COMPLETE])
+        publish(server, [TOOL, COMPLETE])
     wait_readers(server, 0)
     assert counters(server)["cancelled_runs"] == 0
 
@@ -193,7 +204,7 @@ def test_other_methods_on_the_stream_open_a_stream_too(server, method):
     with opened(server, method=method) as stream:
         assert " 200 " in stream.head()
         wait_readers(server, 1)
-        server.publish(server.sessions()[0], [TOOL])
+        publish(server, [TOOL])
     wait_readers(server, 0)
     assert counters(server)["cancelled_runs"] == 1
 
@@ -202,15 +213,15 @@ def test_a_slow_reader_loses_events_beyond_its_queue(server):
     session = server.sessions()[0]
     big = ScriptedEvent("tool", json.dumps({"type": "tool", "name": "x" * 100_000}).encode())
     with attached(server) as stream:
-        server.publish(session, [big] * 100)
+        publish(server, [big] * 100)
         wait_until(lambda: counters(server)["published"] == 100)
-        server.publish(session, [big] * 200)
+        publish(server, [big] * 200)
         dropped = counters(server)["dropped"]
         assert dropped >= 100
-        listed = sum(last - first + 1 for first, last in server.lost(session))
+        listed = sum(last - first + 1 for first, last in lost(server))
         assert listed == dropped
         assert len(stream.events(300 - dropped)) == 300 - dropped
-        server.publish(session, [COMPLETE])
+        publish(server, [COMPLETE])
         assert stream.events(1)[0].event == "complete"
     assert len(server.journal(session)) == 301
 
@@ -220,33 +231,32 @@ def test_a_slow_reader_loses_events_beyond_its_queue(server):
 
 def test_faults_work_on_it_too(server):
     """Faults of connections, heads and bodies work; faults of the replay buffer are refused."""
-    session = server.sessions()[0]
-    server.faults.inject(Status(503), times=1)
+    server.inject(Status(status=503, times=1))
     with opened(server) as stream:
         assert " 503 " in stream.head()
-    server.faults.inject(Frame("close"), times=1)
-    server.faults.inject(Cut(into_event=9, how="rst"), times=1)
+    server.inject(Frame(framing="close", times=1))
+    server.inject(Cut(into_event=9, how="rst", times=1))
     with opened(server) as stream:
         stream.head()
         stream.until(b"\n\n")
-        server.publish(session, [TOOL])
+        publish(server, [TOOL])
         assert stream.rest() == Body(b"event: to", "rst")
     with pytest.raises(ValueError, match="not possible"):
-        server.faults.inject(Evict())
-    quiet = server.faults.inject(Silence())
+        server.inject(Evict())
+    quiet = server.inject(Silence())
     with opened(server) as stream:
         stream.head()
         assert stream.is_silent_for(0.05)
-        server.faults.clear(quiet.number)
+        server.clear_faults(quiet.number)
         assert stream.events(1)[0].event == "connected"
-        server.faults.inject(Restart())
+        server.inject(Restart())
         assert stream.rest().ended == "fin"
 
 
 def test_malformed_events_have_no_ids_either(server):
     session = server.sessions()[0]
     with attached(server) as stream:
-        server.faults.inject(MalformedEvent("bad_utf8"), session=session)
+        server.inject(MalformedEvent(malformation="bad_utf8", session=session))
         (seen,) = stream.events(1)
     (entry,) = server.journal(session)
     assert (seen.id, entry.id, entry.data) == (None, "", seen.data)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.clock import monotonic
-from bridge.simulator.scripts.load_script import LoadScript
+from bridge.simulator.server.load_session import LoadScript
 from tests.support.broker import Broker
 from tests.support.network_proxy import CLEAR, NetworkConditions, Proxy
 from tests.support.scene import status

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bridge.clock import monotonic
-from bridge.simulator.scripts.load_script import LoadScript
+from bridge.simulator.server.load_session import LoadScript
 from tests.support.browser import Browser
 from tests.support.usage import memory, processor_time
 from tests.support.waiting import TIMEOUT, let_pass, wait_until

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from bridge.simulator.scripts.load_script import LOAD_EVENT, LoadScript
 from bridge.simulator.server.journal import JournalEntry
+from bridge.simulator.server.load_session import LOAD_EVENT, LoadScript
 from tests.support.effort import new_seed
 from tests.support.mix import MixServer, prove
 from tests.support.network_proxy import Proxy

@@ -22,7 +22,6 @@ from bridge.simulator.faults.kinds import (
 )
 from bridge.simulator.faults.malformed_events import malformed_event
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
-from bridge.simulator.faults.requests import FaultRequest
 from bridge.simulator.faults.schedule import ScheduledFault
 from bridge.simulator.server.agent_session import AgentSession
 from bridge.simulator.server.session_table import SessionTable, UnknownSession
@@ -38,16 +37,16 @@ class FaultInjector:
         self._expiry: asyncio.TimerHandle | None = None
         self._schedule: asyncio.Task[None] | None = None
 
-    async def inject(self, request: FaultRequest) -> FaultRecord:
+    async def inject(self, fault: Fault) -> FaultRecord[Fault]:
         """Inject a fault; an immediate one has happened when this returns. Raises UnknownSession or ValueError."""
-        sessions = self._sessions.all() if request.session is None else [self._sessions.get(request.session)]
-        if isinstance(request.fault, ImmediateFault):
+        sessions = self._sessions.all() if fault.session is None else [self._sessions.get(fault.session)]
+        if isinstance(fault, ImmediateFault):
             for session in sessions:
-                await _apply(request.fault, session)
-        record = self._registry.begin(request)
+                await _apply(fault, session)
+        record = self._registry.begin(fault)
         self._expire()
-        if isinstance(request.fault, Restart) and request.fault.down:
-            await self.inject(FaultRequest(Refuse(), seconds=request.fault.down))
+        if isinstance(fault, Restart) and fault.down:
+            await self.inject(Refuse(seconds=fault.down))
         return record
 
     def play(self, schedule: Iterable[ScheduledFault]) -> None:
@@ -74,9 +73,9 @@ class FaultInjector:
         for scheduled in schedule:
             await asyncio.sleep(max(0.0, began + scheduled.at - monotonic()))  # ended by cancel()
             try:
-                await self.inject(scheduled.request)
+                await self.inject(scheduled.fault)
             except (UnknownSession, ValueError) as failure:
-                self._registry.fail(scheduled.request, str(failure))
+                self._registry.fail(scheduled.fault, str(failure))
 
 
 async def _apply(fault: Fault, session: Session) -> None:
@@ -95,7 +94,7 @@ async def _apply(fault: Fault, session: Session) -> None:
 
 def _change_history(session: AgentSession, fault: Fault) -> None:
     if isinstance(fault, Evict):
-        session.buffer.forget(fault.keep)
+        session.forget(fault.keep)
     elif isinstance(fault, Jump):
         session.ids.last += fault.by
     elif isinstance(fault, Restart):

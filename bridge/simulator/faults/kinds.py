@@ -1,22 +1,32 @@
-"""The faults that the simulated server can inject, as values. Pure.
+"""The faults that the simulated server can inject, as values, and their JSON. Pure.
 
-An ``ImmediateFault`` happens once, when it is requested. All others last; ``requests`` describes for which sessions and
-for how long.
+The JSON has the fault's ``kind`` and its fields::
+
+    {"kind": "cut", "into_event": 12, "how": "rst", "session": "…", "times": 3}
+
+An ``ImmediateFault`` happens once, when it is requested. Any other one applies to the next ``times`` requests or
+streams (for ``ids`` and ``drop``: events), for ``seconds``, or until it is cleared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bridge.simulator.encoding import EVENT_STREAM_TYPE
 from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS
 
 Ending = Literal["fin", "rst", "end"]
 """How a connection ends: FIN without a last chunk, RST, or the regular end of its body."""
+ConnectionIds = Literal["position", "fresh", "none"]
+"""The id of the events about the connection (``connected``, ``heartbeat``), which are never replayed.
+
+``position``: the id of the event before them, so that a client's last event id does not change. The contract requires
+an id on every event (the published SDK refuses one without), and only this id is safe before a replay. ``fresh``: the
+session's next id, which no replay contains: a client that resumes from it sees a jump. ``none``: no id line.
+"""
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -25,50 +35,74 @@ KINDS: dict[str, type[Fault]] = {}
 """All faults by their name in JSON."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """The base of all faults."""
+class Fault(BaseModel):
+    """The base of all faults: for which sessions one applies, and for how long."""
 
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
     kind: ClassVar[str]
     text: ClassVar[str]
     """What happens, for people, with the names of fields in braces."""
 
+    session: str | None = None
+    """None: all."""
+    times: Positive | None = None
+    seconds: Seconds | None = None
+    streams: Literal["all", "new"] = "all"
+    """Whether the fault applies to streams that are open now, too."""
+
     def __init_subclass__(cls, kind: str = "", text: str = "") -> None:
+        super().__init_subclass__()
         cls.kind, cls.text = kind, text
         if kind:
             KINDS[kind] = cls
 
-    def fields(self) -> dict[str, Any]:
-        """Return the fault's own fields."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
     def describe(self) -> str:
         """Describe for people what happens."""
-        return self.text.format(**self.fields())
+        return self.text.format(**dict(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that ``parse_fault`` reads."""
+        fields = self.model_dump(by_alias=True)
+        return {"kind": self.kind} | {name: fields[name] for name in fields if name not in _SCOPE or fields[name]}
 
 
-@dataclass(frozen=True)
+_SCOPE = frozenset(Fault.model_fields)
+
+
+def parse_fault(document: Mapping[str, Any]) -> Fault:
+    """Parse a JSON object. ValueError names the wrong field."""
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"kind is one of {', '.join(KINDS)}")
+    own = [field.alias or name for name, field in KINDS[kind].model_fields.items() if name not in _SCOPE]
+    if unknown := sorted(set(document) - {"kind", *own, *_SCOPE}):
+        raise ValueError(f"{unknown[0]} is unknown, possible are {', '.join(own) or 'none'}")
+    try:
+        return KINDS[kind].model_validate({name: value for name, value in document.items() if name != "kind"})
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {message}" if where else message) from None
+
+
 class ImmediateFault(Fault):
     """The base of the faults that happen once."""
 
 
-@dataclass(frozen=True)
 class HoldFault(Fault):
     """The base of the faults that hold a stream back while they last."""
 
 
-@dataclass(frozen=True)
 class HeadFault(Fault):
     """The base of the faults that replace the response."""
 
-    on: Literal["stream", "rest", "all"] = field(default="stream", kw_only=True)
+    on: Literal["stream", "rest", "all"] = "stream"
     """Which requests get it: streams, everything else, or both."""
 
 
 # --- connections
 
 
-@dataclass(frozen=True)
 class Refuse(Fault, kind="refuse", text="connections are refused ({how})"):
     """New connections are refused: ``close`` closes the listener (needs ``seconds``), ``reset`` accepts and resets.
 
@@ -77,8 +111,13 @@ class Refuse(Fault, kind="refuse", text="connections are refused ({how})"):
 
     how: Literal["close", "reset"] = "close"
 
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.seconds is None and (self.how == "close" or self.times is None):
+            raise ValueError("refuse needs seconds: no client could reach the server to clear it")
+        return self
 
-@dataclass(frozen=True)
+
 class Cut(Fault, kind="cut"):
     """The connection ends inside its body.
 
@@ -90,9 +129,11 @@ class Cut(Fault, kind="cut"):
     into_event: int | None = None
     how: Ending = "fin"
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
         if (self.after is None) == (self.into_event is None):
             raise ValueError("a cut needs either after or into_event")
+        return self
 
     def describe(self) -> str:
         """Describe for people where the stream is cut."""
@@ -100,7 +141,6 @@ class Cut(Fault, kind="cut"):
         return f"streams are cut {where} ({self.how.upper()})"
 
 
-@dataclass(frozen=True)
 class Frame(Fault, kind="frame", text="streams come as {content_type}, framed {framing}"):
     """How the body of a new stream is framed. With ``length`` the body has exactly this many bytes."""
 
@@ -110,12 +150,10 @@ class Frame(Fault, kind="frame", text="streams come as {content_type}, framed {f
     content_type: str = EVENT_STREAM_TYPE
 
 
-@dataclass(frozen=True)
 class Silence(HoldFault, kind="silence", text="streams are silent"):
     """No bytes are sent, not even heartbeats. Then the stream continues."""
 
 
-@dataclass(frozen=True)
 class Comments(HoldFault, kind="comments", text="streams send nothing but comments"):
     """Only comment lines are sent, then the stream continues. ``closed``: an empty line follows each."""
 
@@ -123,7 +161,6 @@ class Comments(HoldFault, kind="comments", text="streams send nothing but commen
     closed: bool = False
 
 
-@dataclass(frozen=True)
 class Drip(HoldFault, kind="drip", text="streams send an endless event byte by byte"):
     """An event that never ends is sent byte by byte. Then the connection is cut."""
 
@@ -133,24 +170,21 @@ class Drip(HoldFault, kind="drip", text="streams send an endless event byte by b
 # --- response heads
 
 
-@dataclass(frozen=True)
 class Status(HeadFault, kind="status", text="requests are answered with {status}"):
     """Another response than the requested one. ``retry_after`` is in seconds, sent as a number or as an HTTP date."""
 
     status: Annotated[int, Field(ge=200, le=599)] = 503
     retry_after: Annotated[float, Field(ge=0)] | None = None
     retry_after_form: Literal["seconds", "date"] = "seconds"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = Field(default_factory=dict)
     body: str | None = None
     content_type: str = "application/json"
 
 
-@dataclass(frozen=True)
 class Login(HeadFault, kind="login", text="requests get a login page"):
     """An HTML page with status 200, as a proxy sends it that requires a login."""
 
 
-@dataclass(frozen=True)
 class Redirect(HeadFault, kind="redirect", text="requests are redirected to another host"):
     """A redirect to ``to``, or by default to a second listener of this server, which logs its requests."""
 
@@ -158,7 +192,6 @@ class Redirect(HeadFault, kind="redirect", text="requests are redirected to anot
     to: str | None = None
 
 
-@dataclass(frozen=True)
 class Mute(HeadFault, kind="mute", text="requests are not answered at all"):
     """The request is read and never answered. The connection is closed when the fault ends."""
 
@@ -166,26 +199,22 @@ class Mute(HeadFault, kind="mute", text="requests are not answered at all"):
 # --- ids and replay
 
 
-@dataclass(frozen=True)
 class Replay(Fault, kind="replay", text="Last-Event-ID is ignored, streams begin {start}"):
     """Last-Event-ID is ignored: new streams begin with the next event (``live``) or with the oldest kept event."""
 
     start: Literal["live", "oldest"] = "live"
 
 
-@dataclass(frozen=True)
 class Skip(Fault, kind="skip", text="a stream leaves out {events} events"):
     """The next ``events`` are left out on a stream. A replay contains them."""
 
     events: Positive = 1
 
 
-@dataclass(frozen=True)
 class Drop(Fault, kind="drop", text="events are published to nobody"):
     """Events are journalled, but sent to no reader and not kept for replay: they and their ids are lost."""
 
 
-@dataclass(frozen=True)
 class Ids(Fault, kind="ids", text="events have other ids: {scheme}"):
     """Other ids: one per ``size`` events (``group``), on every ``size``-th event (``some``), ``none`` or ``uuid``."""
 
@@ -193,31 +222,27 @@ class Ids(Fault, kind="ids", text="events have other ids: {scheme}"):
     size: Positive = 3
 
 
-@dataclass(frozen=True)
 class OwnIds(Fault, kind="own_ids", text="connected and heartbeat have ids of the kind {ids}"):
     """The ids of ``connected`` and ``heartbeat``, with the values of the option ``connection_ids``."""
 
-    ids: Literal["position", "fresh", "none"] = "fresh"
+    ids: ConnectionIds = "fresh"
 
 
 # --- immediate faults
 
 
-@dataclass(frozen=True)
 class Disconnect(ImmediateFault, kind="disconnect", text="streams are cut ({how})"):
     """All streams are cut now."""
 
     how: Ending = "fin"
 
 
-@dataclass(frozen=True)
 class Evict(ImmediateFault, kind="evict", text="the replay buffer forgets all but {keep} events"):
     """The replay buffer forgets all but the newest ``keep`` events."""
 
     keep: Count = 0
 
 
-@dataclass(frozen=True)
 class Restart(ImmediateFault, kind="restart", text="the server restarts: ids {ids}, history {history}"):
     """As if the process restarted: streams are cut, ids continue or restart at 1, history is kept or forgotten.
 
@@ -229,20 +254,20 @@ class Restart(ImmediateFault, kind="restart", text="the server restarts: ids {id
     down: Annotated[float, Field(ge=0)] = 0.0
 
 
-@dataclass(frozen=True)
 class Jump(ImmediateFault, kind="jump", text="ids jump by {by}"):
     """The next id is higher by ``by``, and no event is missing."""
 
     by: Positive = 100
 
 
-@dataclass(frozen=True)
 class MalformedEvent(ImmediateFault, kind="poison", text="a malformed event: {malformation}"):
     """A malformed event is published. ``size`` is in the unit of its kind."""
 
-    malformation: str = "bad_utf8"
+    malformation: str = Field("bad_utf8", alias="poison")
     size: Positive | None = None
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
         if self.malformation not in MALFORMED_EVENTS:
             raise ValueError(f"{self.malformation} is unknown, possible are {', '.join(MALFORMED_EVENTS)}")
+        return self

@@ -7,7 +7,7 @@ from itertools import chain, repeat
 
 from bridge.clock import monotonic
 from bridge.simulator.faults.kinds import Comments, Cut, Drip, Fault, HoldFault, Silence, Skip
-from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
+from bridge.simulator.faults.registry import F_co, FaultRecord, FaultRegistry
 from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
 from bridge.simulator.server.sessions import Reader
 
@@ -24,7 +24,7 @@ class FaultMiddleware:
         self._reader = reader
         self._body = body
         self._applied: set[int] = set()
-        self._cut: FaultRecord | None = None
+        self._cut: FaultRecord[Cut] | None = None
         self._seen_version = -1
         self._is_new_stream = True
         self.events_to_skip = 0
@@ -38,34 +38,34 @@ class FaultMiddleware:
         """Apply the faults; return when the stream may continue. Raises BodyEnded when a fault ends the stream."""
         self._seen_version = self._registry.version
         self._update_cut()
-        if (skip := self._hit(Skip)) is not None and isinstance(skip.fault, Skip):
+        if (skip := self._hit(Skip)) is not None:
             self.events_to_skip += skip.fault.events
         while (hold := self._hit(HoldFault)) is not None:
             await self._hold(hold)
             self._seen_version = self._registry.version
         self._is_new_stream = False
 
-    def _hit(self, kind: type[Fault]) -> FaultRecord | None:
+    def _hit(self, kind: type[F_co]) -> FaultRecord[F_co] | None:
         """Return a fault that has not applied to this stream yet, and count it."""
         record = self._registry.hit(kind, self._session, self._is_due)
         if record is not None:
             self._applied.add(record.number)
         return record
 
-    def _is_due(self, record: FaultRecord) -> bool:
-        return record.number not in self._applied and (self._is_new_stream or record.request.streams == "all")
+    def _is_due(self, record: FaultRecord[Fault]) -> bool:
+        return record.number not in self._applied and (self._is_new_stream or record.fault.streams == "all")
 
     def _update_cut(self) -> None:
         if self._cut is not None and self._cut.is_over:
             self._cut = None
             self._body.set_cut(None)
-        if self._cut is None and (record := self._hit(Cut)) is not None and isinstance(record.fault, Cut):
+        if self._cut is None and (record := self._hit(Cut)) is not None:
             self._cut = record
             self._body.set_cut(record.fault)
             if record.fault.after == 0:
                 raise BodyEnded(record.fault.how)
 
-    async def _hold(self, record: FaultRecord) -> None:
+    async def _hold(self, record: FaultRecord[HoldFault]) -> None:
         fault = record.fault
         if isinstance(fault, Silence):
             await self._send_until_over(record, _NO_INTERVAL, repeat(b""))
@@ -77,7 +77,7 @@ class FaultMiddleware:
             await self._send_until_over(record, fault.interval, single_bytes)
             raise BodyEnded("fin")  # the unfinished event must not run into the next one
 
-    async def _send_until_over(self, record: FaultRecord, interval: float, pieces: Iterator[bytes]) -> None:
+    async def _send_until_over(self, record: FaultRecord[HoldFault], interval: float, pieces: Iterator[bytes]) -> None:
         due = monotonic()
         while not (record.is_over or self._reader.ended):
             if monotonic() >= due:

@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from bridge.simulator.faults.kinds import Fault, ImmediateFault
-from bridge.simulator.faults.requests import FaultRequest
 
-F = TypeVar("F", bound=Fault)
+F_co = TypeVar("F_co", bound=Fault, covariant=True)
 
 # Ended faults that are still listed: a chaos of one fault a second for half an hour.
 _REMEMBERED = 2000
 
 
 @dataclass(slots=True, eq=False)
-class FaultRecord:
-    """One fault: its request and what became of it."""
+class FaultRecord(Generic[F_co]):
+    """One fault and what became of it."""
 
     number: int
-    request: FaultRequest
+    fault: F_co
     begun: float
     """Unix seconds."""
     due: float | None = None
@@ -36,11 +35,6 @@ class FaultRecord:
     """Why it could not happen."""
 
     @property
-    def fault(self) -> Fault:
-        """The requested fault."""
-        return self.request.fault
-
-    @property
     def is_over(self) -> bool:
         """Whether everything that the fault holds must be released."""
         return self.ended is not None
@@ -48,7 +42,7 @@ class FaultRecord:
     @property
     def is_accepting(self) -> bool:
         """Whether the fault applies to one more request, stream or event."""
-        return not self.is_over and (self.request.times is None or self.hits < self.request.times)
+        return not self.is_over and (self.fault.times is None or self.hits < self.fault.times)
 
     @property
     def state(self) -> str:
@@ -72,25 +66,21 @@ class FaultRecord:
             "state": self.state,
             "begun": self.begun,
             "ended": self.ended,
-            "fault": self.request.to_json(),
+            "fault": self.fault.to_json(),
         }
-
-
-def _always(_: FaultRecord) -> bool:
-    return True
 
 
 class FaultRegistry:
     """Holds all faults. ``on_change`` gets a copy of each record as its fault begins, is spent and ends."""
 
     def __init__(
-        self, clock: Callable[[], float], unix: Callable[[], float], on_change: Callable[[FaultRecord], None]
+        self, clock: Callable[[], float], unix: Callable[[], float], on_change: Callable[[FaultRecord[Fault]], None]
     ) -> None:
         self._clock = clock
         self._unix = unix
         self._on_change = on_change
-        self._active: list[FaultRecord] = []
-        self._past: deque[FaultRecord] = deque(maxlen=_REMEMBERED)
+        self._active: list[FaultRecord[Fault]] = []
+        self._past: deque[FaultRecord[Fault]] = deque(maxlen=_REMEMBERED)
         self._watchers: list[Callable[[], None]] = []
         self._count = 0
         self.version = 0
@@ -105,29 +95,29 @@ class FaultRegistry:
         """Call ``changed`` whenever a fault begins or ends."""
         self._watchers.append(changed)
 
-    def begin(self, request: FaultRequest) -> FaultRecord:
+    def begin(self, fault: Fault) -> FaultRecord[Fault]:
         """Add a fault. An immediate one is over at once."""
-        record = self._record(request)
-        if isinstance(request.fault, ImmediateFault):
+        record = self._record(fault)
+        if isinstance(fault, ImmediateFault):
             record.hits, record.ended = 1, record.begun
             self._past.append(record)
         else:
-            record.due = None if request.seconds is None else self._clock() + request.seconds
+            record.due = None if fault.seconds is None else self._clock() + fault.seconds
             self._active.append(record)
         self._report(record)
         self._changed()
         return record
 
-    def fail(self, request: FaultRequest, reason: str) -> None:
+    def fail(self, fault: Fault, reason: str) -> None:
         """Add a fault that could not happen."""
-        record = self._record(request)
+        record = self._record(fault)
         record.ended, record.failure = record.begun, reason
         self._past.append(record)
         self._report(record)
 
     def hit(
-        self, kind: type[Fault], session: str | None, fits: Callable[[FaultRecord], bool] = _always
-    ) -> FaultRecord | None:
+        self, kind: type[F_co], session: str | None, fits: Callable[[FaultRecord[F_co]], bool] = lambda _: True
+    ) -> FaultRecord[F_co] | None:
         """Return the oldest fault of this kind that applies to the session, and count it. None is the usual answer."""
         found = self.find(kind, session, fits)
         if found is not None:
@@ -136,19 +126,15 @@ class FaultRegistry:
                 self._report(found)
         return found
 
-    def hit_fault(self, kind: type[F], session: str | None) -> F | None:
-        """Return only the fault of ``hit``."""
-        record = self.hit(kind, session)
-        return record.fault if record is not None and isinstance(record.fault, kind) else None
-
     def find(
-        self, kind: type[Fault], session: str | None, fits: Callable[[FaultRecord], bool] = _always
-    ) -> FaultRecord | None:
+        self, kind: type[F_co], session: str | None, fits: Callable[[FaultRecord[F_co]], bool] = lambda _: True
+    ) -> FaultRecord[F_co] | None:
         """Return the fault that would apply, without counting it."""
         for record in self._active:
-            is_candidate = record.is_accepting and isinstance(record.fault, kind)
-            if is_candidate and record.request.applies_to(session) and fits(record):
-                return record
+            if record.is_accepting and isinstance(record.fault, kind) and record.fault.session in {None, session}:
+                candidate = cast("FaultRecord[F_co]", record)
+                if fits(candidate):
+                    return candidate
         return None
 
     def clear(self, number: int | None = None) -> int:
@@ -161,15 +147,15 @@ class FaultRegistry:
         self._end([each for each in self._active if each.due is not None and each.due <= now])
         return min((each.due - now for each in self._active if each.due is not None), default=None)
 
-    def records(self) -> list[FaultRecord]:
+    def records(self) -> list[FaultRecord[Fault]]:
         """Return copies of all records, oldest first."""
         return [replace(each) for each in sorted([*self._past, *self._active], key=lambda each: each.number)]
 
-    def _record(self, request: FaultRequest) -> FaultRecord:
+    def _record(self, fault: Fault) -> FaultRecord[Fault]:
         self._count += 1
-        return FaultRecord(self._count, request, self._unix())
+        return FaultRecord(self._count, fault, self._unix())
 
-    def _end(self, records: list[FaultRecord]) -> int:
+    def _end(self, records: list[FaultRecord[Fault]]) -> int:
         for record in records:
             self._active.remove(record)
             record.ended = self._unix()
@@ -179,7 +165,7 @@ class FaultRegistry:
             self._changed()
         return len(records)
 
-    def _report(self, record: FaultRecord) -> None:
+    def _report(self, record: FaultRecord[Fault]) -> None:
         self._on_change(replace(record))
 
     def _changed(self) -> None:

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from bridge.simulator.faults import kinds
-from bridge.simulator.faults.requests import FaultRequest
+from bridge.simulator.faults.kinds import Fault, parse_fault
 
 _DEFAULT_INTERVAL = 5.0
 
@@ -20,7 +20,7 @@ class ScheduledFault(NamedTuple):
     """A fault and its time, in seconds after the server's start."""
 
     at: float
-    request: FaultRequest
+    fault: Fault
 
 
 def parse_schedule(text: str) -> list[ScheduledFault]:
@@ -34,7 +34,7 @@ def parse_schedule(text: str) -> list[ScheduledFault]:
 def _scheduled(listed: Any) -> ScheduledFault:  # noqa: ANN401 - JSON
     if not isinstance(listed, dict) or set(listed) != {"at", "fault"} or not isinstance(listed["at"], int | float):
         raise ValueError(f"{json.dumps(listed)[:100]} is not {{at: seconds, fault}}")
-    return ScheduledFault(float(listed["at"]), FaultRequest.from_json(listed["fault"]))
+    return ScheduledFault(float(listed["at"]), parse_fault(listed["fault"]))
 
 
 class Chaos(NamedTuple):
@@ -61,25 +61,25 @@ class Chaos(NamedTuple):
             yield ScheduledFault(at, rng.choice(_LOSSLESS)(rng))
 
 
-_LOSSLESS: tuple[Callable[[Random], FaultRequest], ...] = (
-    lambda rng: FaultRequest(kinds.Cut(into_event=rng.randint(1, 80), how=rng.choice(("fin", "rst", "end"))), times=2),
-    lambda rng: FaultRequest(kinds.Cut(after=rng.randint(0, 5000), how=rng.choice(("fin", "rst"))), times=2),
-    lambda rng: FaultRequest(kinds.Disconnect(rng.choice(("fin", "rst", "end")))),
-    lambda rng: FaultRequest(kinds.Restart(down=round(rng.uniform(0.2, 2.0), 1))),
-    lambda rng: FaultRequest(kinds.Refuse(), seconds=round(rng.uniform(0.5, 2.0), 1)),
-    lambda rng: FaultRequest(kinds.Refuse("reset"), times=rng.randint(1, 3), seconds=3.0),
-    lambda rng: FaultRequest(kinds.Silence(), seconds=round(rng.uniform(0.5, 3.0), 1)),
-    lambda rng: FaultRequest(kinds.Comments(), seconds=round(rng.uniform(0.5, 3.0), 1)),
-    lambda rng: FaultRequest(kinds.Drip(0.05), times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
-    lambda rng: FaultRequest(kinds.Frame("close", gzip=rng.random() < 0.5), times=3),  # noqa: PLR2004 - a coin
-    lambda rng: FaultRequest(kinds.Frame("length", rng.randint(500, 20_000)), times=2),
-    lambda rng: FaultRequest(kinds.Status(rng.choice((500, 502, 503)), retry_after=rng.choice((None, 1.0))), times=2),
-    lambda _: FaultRequest(kinds.Status(429, retry_after=1.0, retry_after_form="date"), times=1),
-    lambda _: FaultRequest(kinds.Login(), times=1),
-    lambda _: FaultRequest(kinds.Redirect(), times=1),
-    lambda _: FaultRequest(kinds.Frame(content_type="text/plain"), times=1),
-    lambda rng: FaultRequest(kinds.Mute(), times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
-    lambda rng: FaultRequest(
-        kinds.MalformedEvent(rng.choice(("bad_utf8", "bad_json", "duplicate_keys", "line_ends", "odd_fields")))
+_LOSSLESS: tuple[Callable[[Random], Fault], ...] = (
+    lambda rng: kinds.Cut(into_event=rng.randint(1, 80), how=rng.choice(("fin", "rst", "end")), times=2),
+    lambda rng: kinds.Cut(after=rng.randint(0, 5000), how=rng.choice(("fin", "rst")), times=2),
+    lambda rng: kinds.Disconnect(how=rng.choice(("fin", "rst", "end"))),
+    lambda rng: kinds.Restart(down=round(rng.uniform(0.2, 2.0), 1)),
+    lambda rng: kinds.Refuse(seconds=round(rng.uniform(0.5, 2.0), 1)),
+    lambda rng: kinds.Refuse(how="reset", times=rng.randint(1, 3), seconds=3.0),
+    lambda rng: kinds.Silence(seconds=round(rng.uniform(0.5, 3.0), 1)),
+    lambda rng: kinds.Comments(seconds=round(rng.uniform(0.5, 3.0), 1)),
+    lambda rng: kinds.Drip(interval=0.05, times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
+    lambda rng: kinds.Frame(framing="close", gzip=rng.random() < 0.5, times=3),  # noqa: PLR2004 - a coin
+    lambda rng: kinds.Frame(framing="length", length=rng.randint(500, 20_000), times=2),
+    lambda rng: kinds.Status(status=rng.choice((500, 502, 503)), retry_after=rng.choice((None, 1.0)), times=2),
+    lambda _: kinds.Status(status=429, retry_after=1.0, retry_after_form="date", times=1),
+    lambda _: kinds.Login(times=1),
+    lambda _: kinds.Redirect(times=1),
+    lambda _: kinds.Frame(content_type="text/plain", times=1),
+    lambda rng: kinds.Mute(times=1, seconds=round(rng.uniform(0.5, 2.0), 1)),
+    lambda rng: kinds.MalformedEvent(
+        malformation=rng.choice(("bad_utf8", "bad_json", "duplicate_keys", "line_ends", "odd_fields"))
     ),
 )

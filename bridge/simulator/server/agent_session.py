@@ -20,9 +20,7 @@ from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.reference_reader import dispatched
-from bridge.simulator.server.replay_buffer import ReplayBuffer
-from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent
-from bridge.simulator.server.spans import Spans
+from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent, missing
 
 # Events written to a connection before other tasks run; at 300 bytes each about the transport's 64 KiB limit.
 _EVENTS_PER_TURN = 256
@@ -83,7 +81,8 @@ class AgentSession(Session):
         faults: FaultRegistry,
     ) -> None:
         super().__init__(info)
-        self.buffer: ReplayBuffer[PublishedEvent] = ReplayBuffer(options.replay)
+        self._kept: deque[PublishedEvent] = deque(maxlen=options.replay)
+        self._capacity = options.replay
         self.ids = IdSequence(info.id)
         self._script = script
         self._per_write = options.per_write
@@ -91,8 +90,9 @@ class AgentSession(Session):
         self._faults = faults
         self._publishing = asyncio.Lock()
         self._reader_moved = asyncio.Event()
-        self._sent = Spans()
-        self._dropped = Spans()
+        self._sent = bytearray()
+        """A byte for each event: 1 once a connection sent it."""
+        self._dropped: set[int] = set()
 
     def next_events(self, count: int) -> list[ScriptedEvent]:
         """Return the agent's next events."""
@@ -112,55 +112,57 @@ class AgentSession(Session):
     def restart(self, *, fresh_ids: bool, forget: bool) -> None:
         """Behave as after a restart of the process: ids continue, or restart at 1 with the oldest kept event."""
         if forget:
-            self.buffer.forget(0)
+            self.forget(0)
         if fresh_ids:
             self.ids.last = 0
-            for at in range(self.buffer.oldest, self.head + 1):
-                self.buffer[at] = _renumbered(self.buffer[at], self.ids.next())
+            for at, event in enumerate(self._kept):
+                self._kept[at] = _renumbered(event, self.ids.next())
+
+    def forget(self, keep: int) -> None:
+        """Forget all but the newest ``keep`` events."""
+        while len(self._kept) > keep:
+            self._kept.popleft()
 
     def lost(self) -> list[tuple[int, int]]:
         """Return the ranges of sequences that no reader received whole and none can receive any more."""
-        available = self._sent.copy()
-        available.add(self.buffer.oldest, self.head)
-        lost = Spans()
-        for first, last in (*available.gaps(self.head), *self._dropped.ranges()):
-            lost.add(first, last)
-        return lost.ranges()
+        available = self._sent[: self.floor] + b"\1" * len(self._kept)
+        for sequence in self._dropped:
+            available[sequence - 1] = 0
+        return missing(available)
 
     # --- for the readers
 
     @property
-    def head(self) -> int:
-        """The sequence of the newest event; 0 while there is none."""
-        return self.buffer.head
-
-    @property
     def floor(self) -> int:
         """The sequence before the oldest kept event."""
-        return self.buffer.oldest - 1
+        return self.head - len(self._kept)
 
     def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
         """Return HTTP chunks with the next kept events, at most 256, and the sequence of the last one."""
-        events, last = self.buffer.after(sequence, _EVENTS_PER_TURN)
-        return http_chunks([event.block for event in events if event.block], self._per_write), last
+        floor = self.floor
+        first = max(sequence, floor)
+        last = min(self.head, first + _EVENTS_PER_TURN)
+        blocks = [self._kept[at].block for at in range(first - floor, last - floor)]
+        return http_chunks([block for block in blocks if block], self._per_write), last
 
     def id_at(self, sequence: int) -> str | None:
         """Return the id of a kept event, None if it has none; "0" for sequence 0."""
         if not sequence:
             return INITIAL_ID
-        return self.buffer[sequence].id if sequence > self.floor else str(self.ids.last)
+        return self._kept[sequence - self.floor - 1].id if sequence > self.floor else str(self.ids.last)
 
     def resume_position(self, last_event_id: str) -> int | None:
         """Return the sequence after which a client with this id continues. None: the id is unknown."""
-        if (number := number_of(last_event_id)) is None:
-            return self._find_opaque_id(last_event_id)
-        # Ids rise with the sequence, but jump where an event about a connection used one.
-        kept = range(self.buffer.oldest, self.head + 1)
-        return self.floor + bisect_right(kept, 2 * number, key=lambda at: self.buffer[at].rank)
+        if (number := number_of(last_event_id)) is not None:
+            # Ids rise with the sequence, but jump where an event about a connection used one.
+            return self.floor + bisect_right(self._kept, 2 * number, key=lambda event: event.rank)
+        line = b"id: %b\n" % last_event_id.encode(errors="replace")
+        newest_first = range(len(self._kept) - 1, -1, -1)
+        return next((self.floor + at + 1 for at in newest_first if line in self._kept[at].block), None)
 
     def mark_sent(self, first: int, last: int) -> None:
         """Record that a connection sent these events: publishing may continue."""
-        self._sent.add(first, last)
+        self._sent[first - 1 : last] = b"\1" * (last - first + 1)
         self._reader_moved.set()
 
     def detach(self, reader: Reader) -> None:
@@ -168,17 +170,12 @@ class AgentSession(Session):
         super().detach(reader)
         self._reader_moved.set()
 
-    def _find_opaque_id(self, last_event_id: str) -> int | None:
-        line = b"id: %b\n" % last_event_id.encode(errors="replace")
-        newest_first = range(self.head, self.floor, -1)
-        return next((at for at in newest_first if line in self.buffer[at].block), None)
-
     # --- publishing
 
     def _free_space(self) -> int:
         """Return how many events can be published before one is forgotten that a reader has yet to get."""
         slowest = min((reader.position for reader in self.readers), default=self.head)
-        return self.buffer.capacity - (self.head - max(slowest, self.floor))
+        return self._capacity - (self.head - max(slowest, self.floor))
 
     def _append(self, events: Sequence[UnsentEvent]) -> None:
         if not events:
@@ -187,7 +184,9 @@ class AgentSession(Session):
         issued = [issue(sequence, event) for sequence, event in enumerate(events, self.head + 1)]
         self._journal.append([entry for entry, _ in issued])
         for entry, published in issued:
-            self.buffer.append(published)
+            self._kept.append(published)
+            self._sent.append(0)
+            self.head += 1
             self.info.count(entry.event)
         self.wake_readers()
 
@@ -206,9 +205,10 @@ class AgentSession(Session):
         return entry, PublishedEvent(seen.id, 2 * number, block)
 
     def _issue_with_faults(self, sequence: int, event: UnsentEvent) -> tuple[JournalEntry, PublishedEvent]:
-        entry, published = self._issue(sequence, event, self._faults.hit_fault(Ids, self.info.id))
+        ids = self._faults.hit(Ids, self.info.id)
+        entry, published = self._issue(sequence, event, None if ids is None else ids.fault)
         if self._faults.hit(Drop, self.info.id) is not None:
-            self._dropped.add(sequence, sequence)
+            self._dropped.add(sequence)
             published = published._replace(block=b"")
         return entry, published
 

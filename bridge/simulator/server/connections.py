@@ -5,52 +5,66 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from email.utils import formatdate
-from typing import Protocol
 
 import h11
 
 from bridge.clock import unix_ms
+from bridge.simulator.encoding import EVENT_STREAM_TYPE, event_block
 from bridge.simulator.faults.kinds import Frame, HeadFault, Mute, Redirect, Status
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
 from bridge.simulator.server.body_writer import BodyWriter
+from bridge.simulator.server.contract_api import ContractApi
 from bridge.simulator.server.control import Control
 from bridge.simulator.server.http_server import HttpConnection, Refused, Request, Response
-from bridge.simulator.server.redirect_target import RedirectTarget
 from bridge.simulator.server.request_log import RequestLog
 from bridge.simulator.server.session_table import UnknownSession
-from bridge.simulator.server.sessions import Reader
+from bridge.simulator.server.snapshot_api import SnapshotApi
 
 _LOGIN_PAGE = b"<!DOCTYPE html>\n<title>Log in</title>\n<form method=post><input name=user></form>\n"
+_EVENT_ELSEWHERE = event_block("content", b'{"type":"content","content":"from another host"}', "999999")
+_NAME_ELSEWHERE = "localhost"
+"""Differs from the name in the server's own address, so that a client that compares hosts sees another one."""
 
 
-class Stream(Protocol):
-    """One open stream after its head."""
+class RedirectTarget:
+    """A second host that redirects lead to: it answers every request with an event, and logs the request's headers.
 
-    @property
-    def reader(self) -> Reader:
-        """Its position, and how it is ended."""
+    It listens from the first call of ``address`` on.
+    """
 
-    async def run(self) -> None:
-        """Write the body to its end. OSError when the client has gone."""
+    def __init__(self, log: RequestLog) -> None:
+        self._log = log
+        self._listener: asyncio.Server | None = None
 
+    async def address(self) -> str:
+        """Return its URL without a path."""
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://{_NAME_ELSEWHERE}:{self._listener.sockets[0].getsockname()[1]}"
 
-class PublicApi(Protocol):
-    """What one kind of server answers to clients."""
+    def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()
 
-    def is_stream(self, request: Request) -> bool:
-        """Whether the request opens a stream."""
-
-    def stream(self, request: Request, body: BodyWriter) -> Stream:
-        """Return the requested stream. Raises Refused or UnknownSession."""
-
-    async def answer(self, request: Request) -> Response:
-        """Answer any other request."""
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = HttpConnection(reader, writer)
+        try:
+            if (request := await connection.next_request()) is not None:
+                self._log.add(request, "elsewhere")
+                await connection.send(Response(200, _EVENT_ELSEWHERE, EVENT_STREAM_TYPE, [("Connection", "close")]))
+        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            writer.close()
 
 
 class Connections:
     """Reads requests, has them answered, and ends what is open."""
 
-    def __init__(self, api: PublicApi, control: Control, registry: FaultRegistry, log: RequestLog) -> None:
+    def __init__(
+        self, api: ContractApi | SnapshotApi, control: Control, registry: FaultRegistry, log: RequestLog
+    ) -> None:
         self._api = api
         self._control = control
         self._registry = registry
@@ -107,11 +121,8 @@ class Connections:
         self._log.add(request)
         is_stream = self._api.is_stream(request)
         affected = {"all", "stream" if is_stream else "rest"}
-        record = self._registry.hit(
-            HeadFault,
-            request.query.get("sessionId"),
-            lambda record: isinstance(record.fault, HeadFault) and record.fault.on in affected,
-        )
+        session = request.query.get("sessionId")
+        record = self._registry.hit(HeadFault, session, lambda record: record.fault.on in affected)
         if record is not None and isinstance(record.fault, Mute):
             await self._leave_unanswered(connection, record)
             return False
@@ -142,12 +153,13 @@ class Connections:
         return True
 
     def _frame(self, request: Request) -> Frame:
-        fault = self._registry.hit_fault(Frame, request.query.get("sessionId"))
-        return fault or Frame("close" if request.http_version == "1.0" else "chunked")
+        if (record := self._registry.hit(Frame, request.query.get("sessionId"))) is not None:
+            return record.fault
+        return Frame(framing="close" if request.http_version == "1.0" else "chunked")
 
     # --- faults of heads
 
-    async def _faulty_response(self, record: FaultRecord, request: Request) -> Response:
+    async def _faulty_response(self, record: FaultRecord[HeadFault], request: Request) -> Response:
         fault = record.fault
         if isinstance(fault, Redirect):
             to = fault.to or await self._redirect_target.address() + request.target
@@ -156,7 +168,7 @@ class Connections:
             return _status_response(fault)
         return Response(200, _LOGIN_PAGE, "text/html; charset=utf-8")
 
-    async def _leave_unanswered(self, connection: HttpConnection, record: FaultRecord) -> None:
+    async def _leave_unanswered(self, connection: HttpConnection, record: FaultRecord[HeadFault]) -> None:
         wake = asyncio.Event()
         self._unanswered.add(wake)
         client_left = _watch_client(connection.reader)

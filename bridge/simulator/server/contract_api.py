@@ -12,7 +12,7 @@ from bridge.clock import rfc3339, unix_ms
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.server.body_writer import BodyWriter
 from bridge.simulator.server.event_stream import ContractStream, ReplayableSession
-from bridge.simulator.server.http_server import Refused, Request, Response, Route, Router
+from bridge.simulator.server.http_server import Refused, Request, Response, Router
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.session_table import SessionTable
 
@@ -25,12 +25,10 @@ class ContractApi:
         self._sessions = sessions
         self._registry = registry
         self.answer = Router(
-            [
-                Route("GET", "/health", self._health),
-                Route("GET", "/api/sessions", self._list),
-                Route("POST", "/api/sessions", self._create),
-                Route("DELETE", "/api/sessions/(.+)", self._delete),
-            ]
+            ("GET", "/health", self._health),
+            ("GET", "/api/sessions", self._list),
+            ("POST", "/api/sessions", self._create),
+            ("DELETE", "/api/sessions/(.+)", self._delete),
         ).answer
 
     def is_stream(self, request: Request) -> bool:
@@ -47,14 +45,14 @@ class ContractApi:
         last_event_id = request.headers.get("last-event-id")
         return ContractStream(session, body, self._options, registry=self._registry, last_event_id=last_event_id)
 
-    async def _health(self, _request: Request, _: str) -> Response:
+    async def _health(self, _request: Request) -> Response:
         return Response.of({"status": "ok", "timestamp": rfc3339(unix_ms()), "version": __version__})
 
-    async def _list(self, request: Request, _: str) -> Response:
+    async def _list(self, request: Request) -> Response:
         subagents = request.query.get("includeSubagents", "false").lower() == "true"
         return Response.of([s.info.to_json() for s in self._sessions.all() if subagents or s.info.parent is None])
 
-    async def _create(self, request: Request, _: str) -> Response:
+    async def _create(self, request: Request) -> Response:
         title = request.json().get("title")
         if not isinstance(title, str) or not title:
             raise Refused(400, "title is missing")

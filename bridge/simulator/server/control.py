@@ -12,7 +12,7 @@
 - ``GET /control/journal?session=ID&after=SEQUENCE&limit=N``: journal lines (JSON lines), deleted sessions too; at most
   10,000 at a time, continue after the last one
 - ``GET /control/lost?session=ID``: the sequences that no reader received whole and none can receive any more
-- ``POST /control/faults`` ``{"kind", …}`` (see ``faults.requests``): inject a fault; ``GET``: list all; ``DELETE``:
+- ``POST /control/faults`` ``{"kind", …}`` (see ``faults.kinds``): inject a fault; ``GET``: list all; ``DELETE``:
   end all, ``DELETE /control/faults/NUMBER``: end one
 - ``GET /control/requests?after=NUMBER&path=PATH&session=ID``: the requests with their headers
 - ``GET /control/streams?after=NUMBER``: the streams, with the times when they were open
@@ -24,10 +24,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.simulator.faults.injector import FaultInjector
+from bridge.simulator.faults.kinds import MalformedEvent, parse_fault
 from bridge.simulator.faults.registry import FaultRegistry
-from bridge.simulator.faults.requests import FaultRequest
 from bridge.simulator.scripts.agent_script import ScriptedEvent
-from bridge.simulator.server.http_server import Refused, Request, Response, Route, Router
+from bridge.simulator.server.http_server import Refused, Request, Response, Router
 from bridge.simulator.server.request_log import RequestLog
 from bridge.simulator.server.session_table import SessionTable
 
@@ -54,33 +54,31 @@ class Control:
         self._injector = injector
         self._log = log
         self.answer = Router(
-            [
-                Route("POST", "/control/sessions", self._create),
-                Route("GET", "/control/sessions", self._counters),
-                Route("DELETE", "/control/sessions/(.+)", self._delete),
-                Route("POST", "/control/sessions/(.+)/burst", self._burst),
-                Route("POST", "/control/sessions/(.+)/events", self._publish),
-                Route("POST", "/control/sessions/(.+)/poison", self._publish_malformed),
-                Route("POST", "/control/sessions/(.+)/disconnect", self._disconnect),
-                Route("POST", "/control/(pause|resume)", self._pause_or_resume),
-                Route("GET", "/control/journal", self._journal),
-                Route("GET", "/control/lost", self._lost),
-                Route("POST", "/control/faults", self._inject),
-                Route("GET", "/control/faults", self._faults),
-                Route("DELETE", "/control/faults", self._clear),
-                Route("DELETE", r"/control/faults/(\d+)", self._clear),
-                Route("GET", "/control/requests", self._requests),
-                Route("GET", "/control/streams", self._streams),
-            ]
+            ("POST", "/control/sessions", self._create),
+            ("GET", "/control/sessions", self._counters),
+            ("DELETE", "/control/sessions/(.+)", self._delete),
+            ("POST", "/control/sessions/(.+)/burst", self._burst),
+            ("POST", "/control/sessions/(.+)/events", self._publish),
+            ("POST", "/control/sessions/(.+)/poison", self._publish_malformed),
+            ("POST", "/control/sessions/(.+)/disconnect", self._disconnect),
+            ("POST", "/control/pause", self._pause),
+            ("POST", "/control/resume", self._resume),
+            ("GET", "/control/journal", self._journal),
+            ("GET", "/control/lost", self._lost),
+            ("POST", "/control/faults", self._inject),
+            ("GET", "/control/faults", self._faults),
+            ("DELETE", r"/control/faults(?:/(\d+))?", self._clear),
+            ("GET", "/control/requests", self._requests),
+            ("GET", "/control/streams", self._streams),
         ).answer
 
     # --- sessions and their events
 
-    async def _create(self, request: Request, _: str) -> Response:
+    async def _create(self, request: Request) -> Response:
         chosen = dict(_session_field(key, value) for key, value in request.json().items())
         return Response.of(self._sessions.create(**chosen).info.to_json(), 201)
 
-    async def _counters(self, _request: Request, _: str) -> Response:
+    async def _counters(self, _request: Request) -> Response:
         return Response.of([{"id": s.info.id, **s.counters()} for s in self._sessions.all()])
 
     async def _delete(self, _request: Request, session_id: str) -> Response:
@@ -99,14 +97,18 @@ class Control:
     async def _publish_malformed(self, request: Request, session_id: str) -> Response:
         fields = request.json()
         fields["poison"] = fields.pop("kind")
-        await self._injector.inject(FaultRequest.from_json({**fields, "kind": "poison", "session": session_id}))
+        await self._injector.inject(parse_fault({**fields, "kind": MalformedEvent.kind, "session": session_id}))
         return self._published(session_id)
 
     async def _disconnect(self, _request: Request, session_id: str) -> Response:
         return Response.of({"streams": self._sessions.disconnect(session_id)})
 
-    async def _pause_or_resume(self, _request: Request, which: str) -> Response:
-        (self._sessions.pause if which == "pause" else self._sessions.resume)()
+    async def _pause(self, _request: Request) -> Response:
+        self._sessions.pause()
+        return Response.of({})
+
+    async def _resume(self, _request: Request) -> Response:
+        self._sessions.resume()
         return Response.of({})
 
     def _published(self, session_id: str) -> Response:
@@ -114,32 +116,32 @@ class Control:
 
     # --- what happened
 
-    async def _journal(self, request: Request, _: str) -> Response:
+    async def _journal(self, request: Request) -> Response:
         query = request.query
         limit = min(_JOURNAL_PAGE, int(query.get("limit", _JOURNAL_PAGE)))
         entries = self._sessions.journal(query.get("session", ""), int(query.get("after", 0)), limit)
         return Response(200, b"".join(entry.to_line() for entry in entries), "application/x-ndjson")
 
-    async def _lost(self, request: Request, _: str) -> Response:
+    async def _lost(self, request: Request) -> Response:
         spans = self._sessions.get(request.query["session"]).lost()
         return Response.of({"count": sum(last - first + 1 for first, last in spans), "spans": spans})
 
-    async def _requests(self, request: Request, _: str) -> Response:
+    async def _requests(self, request: Request) -> Response:
         query = request.query
         return Response.of(self._log.requests(int(query.get("after", 0)), query.get("path"), query.get("session")))
 
-    async def _streams(self, request: Request, _: str) -> Response:
+    async def _streams(self, request: Request) -> Response:
         return Response.of(self._log.streams(int(request.query.get("after", 0))))
 
     # --- faults
 
-    async def _inject(self, request: Request, _: str) -> Response:
-        return Response.of((await self._injector.inject(FaultRequest.from_json(request.json()))).to_json(), 201)
+    async def _inject(self, request: Request) -> Response:
+        return Response.of((await self._injector.inject(parse_fault(request.json()))).to_json(), 201)
 
-    async def _faults(self, _request: Request, _: str) -> Response:
+    async def _faults(self, _request: Request) -> Response:
         return Response.of([each.to_json() for each in self._registry.records()])
 
-    async def _clear(self, _request: Request, number: str) -> Response:
+    async def _clear(self, _request: Request, number: str | None) -> Response:
         return Response.of({"cleared": self._registry.clear(int(number) if number else None)})
 
 

@@ -6,17 +6,17 @@ Thread rule: the server's event loop thread.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Protocol
 
 from bridge.simulator.encoding import event_block
 from bridge.simulator.faults.kinds import OwnIds, Replay
 from bridge.simulator.faults.middleware import FaultMiddleware
 from bridge.simulator.faults.registry import FaultRegistry
+from bridge.simulator.scripts.agent_script import encode
 from bridge.simulator.server.agent_session import INITIAL_ID, AgentSession, number_of
 from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
 from bridge.simulator.server.load_session import LoadSession
-from bridge.simulator.server.options import ConnectionIds, ServerOptions
+from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.sessions import Reader, Session
 
 ReplayableSession = AgentSession | LoadSession
@@ -136,17 +136,15 @@ class ContractStream:
         return has_moved
 
     def _send_own(self, name: str, fields: dict[str, str], retry_ms: int | None = None) -> None:
-        data = json.dumps(fields, separators=(",", ":")).encode()
-        self._body.write_own(event_block(name, data, self._own_id(), retry_ms))
+        self._body.write_own(event_block(*encode(name, fields), self._own_id(), retry_ms))
 
     def _own_id(self) -> str | None:
         """Return the id of an event about this connection, according to the option and to faults."""
-        ids = self._options.connection_ids
-        if (fault := self._registry.hit_fault(OwnIds, self._session.info.id)) is not None:
-            ids = ConnectionIds(fault.ids)
-        if ids is ConnectionIds.NONE:
+        fault = self._registry.hit(OwnIds, self._session.info.id)
+        ids = self._options.connection_ids if fault is None else fault.fault.ids
+        if ids == "none":
             return None
-        if ids is ConnectionIds.FRESH and isinstance(self._session, AgentSession):
+        if ids == "fresh" and isinstance(self._session, AgentSession):
             return str(self._session.ids.next())
         return self._last_id
 
@@ -157,10 +155,10 @@ def _start(session: ReplayableSession, registry: FaultRegistry, last_event_id: s
     Without an id it begins with the next new event. After an id that this server never sent it begins with the oldest
     kept event: repeats are better than a gap.
     """
-    fault = registry.hit_fault(Replay, session.info.id)
-    if fault is not None and fault.start == "oldest":
+    replay = registry.hit(Replay, session.info.id)
+    if replay is not None and replay.fault.start == "oldest":
         return INITIAL_ID, session.floor
-    if fault is not None or not last_event_id:
+    if replay is not None or not last_event_id:
         return session.id_at(session.head) or INITIAL_ID, session.head
     position = session.resume_position(last_event_id)
     if position is None:

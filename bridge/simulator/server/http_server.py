@@ -87,38 +87,29 @@ class Response(NamedTuple):
         return cls.error(400, f"{failure.args[0]} is missing" if isinstance(failure, KeyError) else str(failure))
 
 
-class Route(NamedTuple):
-    """One line of a routing table."""
-
-    method: str
-    path: str
-    """A regular expression for the whole path, with at most one group."""
-    handler: Callable[[Request, str], Awaitable[Response]]
-    """Gets the request and what the group matched."""
-
-
 class Router:
-    """Finds the handler of a request in a table."""
+    """Finds the handler of a request in a table of methods, paths and handlers.
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = [(re.compile(each.path), each) for each in routes]
+    A path is a regular expression for the whole path; the handler gets the request and what its groups matched.
+    """
+
+    def __init__(self, *routes: tuple[str, str, Callable[..., Awaitable[Response]]]) -> None:
+        self._routes = [(method, re.compile(path), handler) for method, path, handler in routes]
 
     async def answer(self, request: Request) -> Response:
         """Return the response. What a client does wrong becomes the contract's JSON error."""
-        try:
-            route, argument = self._find(request)
-            return await route.handler(request, argument)
-        except (Refused, KeyError, ValueError, TypeError) as failure:
-            return Response.of_failure(failure)
-
-    def _find(self, request: Request) -> tuple[Route, str]:
-        matches = [(route, match) for path, route in self._routes if (match := path.fullmatch(request.path))]
-        for route, match in matches:
-            if route.method == request.method:
-                return route, match.group(1) if match.groups() else ""
-        if matches or request.path == "/stream":
-            raise Refused(405, f"{request.method} is not possible here")
-        raise Refused(404, f"{request.path} not found")
+        is_known = request.path == "/stream"
+        for method, path, handler in self._routes:
+            match = path.fullmatch(request.path)
+            is_known |= match is not None
+            if match is not None and method == request.method:
+                try:
+                    return await handler(request, *match.groups())
+                except (Refused, KeyError, ValueError, TypeError) as failure:
+                    return Response.of_failure(failure)
+        if is_known:
+            return Response.error(405, f"{request.method} is not possible here")
+        return Response.error(404, f"{request.path} not found")
 
 
 class HttpConnection:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from bridge.simulator.faults.kinds import Refuse
-from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
+from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.server.body_writer import reset
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -73,17 +73,13 @@ class Listener:
                 await self._listen()
 
     def _is_closed_by_fault(self) -> bool:
-        return self._registry.find(Refuse, None, _closes) is not None
+        return self._registry.find(Refuse, None, lambda record: record.fault.how == "close") is not None
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._registry.hit(Refuse, None) is not None:
             reset(writer)
         else:
             await self._serve(reader, writer)
-
-
-def _closes(record: FaultRecord) -> bool:
-    return isinstance(record.fault, Refuse) and record.fault.how == "close"
 
 
 def _bound(host: str, port: int) -> socket.socket:

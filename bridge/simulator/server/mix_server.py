@@ -12,21 +12,20 @@ import asyncio
 import heapq
 import queue
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
 from bridge.clock import monotonic, unix_ms
 from bridge.simulator.faults.injector import FaultInjector
+from bridge.simulator.faults.kinds import Fault
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
 from bridge.simulator.faults.schedule import ScheduledFault, parse_schedule
-from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.connections import Connections
 from bridge.simulator.server.contract_api import ContractApi
 from bridge.simulator.server.control import Control
-from bridge.simulator.server.faults import ServerFaults
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.listener import Listener
-from bridge.simulator.server.options import ServerKind, ServerOptions
+from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.request_log import RequestLog
 from bridge.simulator.server.session_table import SessionTable
 from bridge.simulator.server.snapshot_api import SnapshotApi
@@ -44,7 +43,7 @@ class MixServer:
     The server's thread calls ``on_fault`` when a fault begins, is spent and ends; the callback must not block.
     """
 
-    def __init__(self, options: ServerOptions, on_fault: Callable[[FaultRecord], None] = lambda _: None) -> None:
+    def __init__(self, options: ServerOptions, on_fault: Callable[[FaultRecord[Fault]], None] = lambda _: None) -> None:
         self._options = options
         self._registry = FaultRegistry(monotonic, lambda: unix_ms() / 1000, on_fault)
         self._log = RequestLog()
@@ -54,8 +53,6 @@ class MixServer:
         self._journal: Journal
         self._sessions: SessionTable
         self._injector: FaultInjector
-        self.faults: ServerFaults
-        """Injects faults and ends them, after ``start``."""
 
     # --- lifecycle
 
@@ -68,7 +65,6 @@ class MixServer:
         self._journal = Journal(self._options.journal)
         self._sessions = SessionTable(self._options, self._journal, self._registry)
         self._injector = FaultInjector(self._sessions, self._registry)
-        self.faults = ServerFaults(self._injector, self._registry, self._await)
         started: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(started.put, schedule), name="mix-server", daemon=True)
         self._thread.start()
@@ -105,7 +101,7 @@ class MixServer:
 
     async def _serve(self, report: Callable[[str | BaseException], None], schedule: Iterable[ScheduledFault]) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        api = SnapshotApi if self._options.kind is ServerKind.SNAPSHOT else ContractApi
+        api = SnapshotApi if self._options.kind == "snapshot" else ContractApi
         control = Control(self._sessions, self._registry, self._injector, self._log)
         public = api(self._options, self._sessions, self._registry)
         connections = Connections(public, control, self._registry, self._log)
@@ -150,10 +146,6 @@ class MixServer:
         """Publish the agent's next ``count`` events now; return when they are published."""
         self._await(self._sessions.burst(session, count))
 
-    def publish(self, session: str, events: Sequence[ScriptedEvent]) -> None:
-        """Publish exactly these events; return when they are published."""
-        self._await(self._sessions.get(session).publish(events))
-
     def pause(self) -> None:
         """Pause all agents; ``burst`` and ``publish`` still work."""
         self._call(self._sessions.pause)
@@ -162,17 +154,23 @@ class MixServer:
         """Let all agents continue."""
         self._call(self._sessions.resume)
 
-    def disconnect(self, session: str) -> int:
-        """Cut all streams of a session without a last chunk. Return how many there were."""
-        return self._call(lambda: self._sessions.disconnect(session))
+    # --- faults
 
-    def lost(self, session: str) -> list[tuple[int, int]]:
-        """Return the ranges of sequences that no reader received whole and none can receive any more."""
-        return self._call(lambda: self._sessions.get(session).lost())
+    def inject(self, fault: Fault) -> FaultRecord[Fault]:
+        """Inject a fault. UnknownSession (a KeyError) for an unknown session, ValueError if it is not possible."""
+        return self._await(self._injector.inject(fault))
 
-    def requests(self, after: int = 0, path: str | None = None, session: str | None = None) -> list[dict[str, Any]]:
-        """Return the kept requests above a number, with their headers."""
-        return self._call(lambda: self._log.requests(after, path, session))
+    def clear_faults(self, number: int | None = None) -> int:
+        """End one lasting fault, or all. Return how many ended."""
+        return self._call(lambda: self._registry.clear(number))
+
+    def end_faults(self) -> None:
+        """Stop the schedule and end all faults."""
+        self._await(self._injector.close())
+
+    def faults(self) -> list[FaultRecord[Fault]]:
+        """Return all faults, oldest first."""
+        return self._call(self._registry.records)
 
     def _call(self, function: Callable[[], T]) -> T:
         async def call() -> T:

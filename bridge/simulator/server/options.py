@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+from bridge.simulator.faults.kinds import ConnectionIds
 from bridge.simulator.faults.schedule import Chaos
 
-
-class ConnectionIds(Enum):
-    """The id of the events about the connection (``connected``, ``heartbeat``), which are never replayed."""
-
-    POSITION = "position"
-    """The id of the event before them, so that a client's last event id does not change. The contract requires an id on
-    every event (the published SDK refuses one without), and only this id is safe before a replay."""
-    FRESH = "fresh"
-    """The session's next id, which no replay contains: a client that resumes from it sees a jump."""
-    NONE = "none"
-    """No id line."""
+ServerKind = Literal["mix", "snapshot"]
+"""Which server is simulated: the published contract, or the public server of August 2025 (no ids, no replay, readers
+take part)."""
 
 
-class ServerKind(Enum):
-    """Which server is simulated."""
-
-    MIX = "mix"
-    """The published contract."""
-    SNAPSHOT = "snapshot"
-    """The public server of August 2025: no ids, no replay, readers take part."""
-
-
-def _option(default: Any, description: str, kind: Callable[[str], Any] = int) -> Any:  # noqa: ANN401 - as dataclasses.field itself
+def _option(default: Any, description: str, kind: Any = int) -> Any:  # noqa: ANN401 - as dataclasses.field itself
+    """``kind``: a function from the text to the value, or a Literal."""
     return field(default=default, metadata={"help": description, "kind": kind})
 
 
@@ -59,11 +43,11 @@ class ServerOptions:
     )
     per_write: int = _option(1, "most events in one HTTP chunk and socket write")
     connection_ids: ConnectionIds = _option(  # noqa: RUF009 - it makes a field
-        ConnectionIds.POSITION, "ids of connected and heartbeat: position, fresh or none", ConnectionIds
+        "position", "ids of connected and heartbeat: position, fresh or none", ConnectionIds
     )
     journal: Path | None = _option(None, "new file that records every published event (JSON lines)", Path)  # noqa: RUF009
     kind: ServerKind = _option(  # noqa: RUF009 - it makes a field
-        ServerKind.MIX, "mix: the published contract; snapshot: the server of August 2025", ServerKind
+        "mix", "mix: the published contract; snapshot: the server of August 2025", ServerKind
     )
     connection_age: float = _option(
         600.0, "with --kind snapshot: seconds after which a connection ends, at its next heartbeat", float
@@ -83,9 +67,9 @@ class ServerOptions:
                 raise ValueError(f"{name} must be at least {minimum}")
         if self.subagents and not self.sessions:
             raise ValueError("subagents need a main session")
-        if self.load and self.connection_ids is ConnectionIds.FRESH:
+        if self.load and self.connection_ids == "fresh":
             raise ValueError("the ids of a load test are fixed: connection_ids=fresh is not possible")
-        if self.load and self.kind is not ServerKind.MIX:
+        if self.load and self.kind != "mix":
             raise ValueError("a load test needs the kind mix")
 
 
@@ -93,18 +77,16 @@ def parse_options(arguments: Sequence[str]) -> ServerOptions:
     """Parse a command line. Ends the program with code 2 and a message when an option is wrong."""
     parser = argparse.ArgumentParser("python -m bridge.simulator", description="A simulated Mix agent server.")
     for option in fields(ServerOptions):
-        _add(parser, option.name, option.default, option.metadata["kind"], option.metadata["help"])
+        flag, kind, text = "--" + option.name.replace("_", "-"), option.metadata["kind"], option.metadata["help"]
+        if kind is bool:
+            parser.add_argument(flag, action="store_true", help=text)
+            continue
+        shown = text if option.default is None else f"{text} (default: {option.default})"
+        choices = get_args(kind)
+        parser.add_argument(
+            flag, type=str if choices else kind, choices=choices or None, default=option.default, help=shown
+        )
     try:
         return ServerOptions(**vars(parser.parse_args(arguments)))
     except ValueError as failure:
         parser.error(str(failure))
-
-
-def _add(parser: argparse.ArgumentParser, name: str, default: object, kind: Callable[[str], Any], text: str) -> None:
-    flag = "--" + name.replace("_", "-")
-    if kind is bool:
-        parser.add_argument(flag, action="store_true", help=text)
-        return
-    shown = default.value if isinstance(default, Enum) else default
-    described = text if default is None else f"{text} (default: {shown})"
-    parser.add_argument(flag, type=kind, default=default, help=described.replace("%", "%%"))

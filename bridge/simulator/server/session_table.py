@@ -11,11 +11,10 @@ from typing import Any
 from bridge.clock import monotonic, unix_ms
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import AgentScript, ScriptedEvent, encode, session_id_of
-from bridge.simulator.scripts.load_script import LOAD_EVENT, LoadScript
 from bridge.simulator.server.agent_session import AgentSession
 from bridge.simulator.server.journal import Journal, JournalEntry
-from bridge.simulator.server.load_session import LoadSession
-from bridge.simulator.server.options import ServerKind, ServerOptions
+from bridge.simulator.server.load_session import LOAD_EVENT, LoadScript, LoadSession
+from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.sessions import Session, SessionInfo
 from bridge.simulator.server.snapshot_session import SnapshotSession, snapshot_script
 
@@ -111,7 +110,7 @@ class SessionTable:
             if self._running.is_set():
                 session.begin()
             return session
-        if self._options.kind is ServerKind.SNAPSHOT:
+        if self._options.kind == "snapshot":
             return SnapshotSession(info, snapshot_script(self._options.seed, info.id), self._journal)
         script = AgentScript(self._options.seed, info.id, lambda: unix_ms() // 1000)
         return AgentSession(info, script.events(), self._options, self._journal, self._registry)

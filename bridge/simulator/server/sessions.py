@@ -6,7 +6,7 @@ Thread rule: the server's event loop thread.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from bridge.clock import rfc3339
 from bridge.simulator.faults.kinds import Ending
 from bridge.simulator.scripts.agent_script import ScriptedEvent
+
+_FIXED = "the events of a load test are fixed"
 
 
 @dataclass(slots=True)
@@ -107,8 +109,11 @@ class Reader:
             self._wake.clear()
 
 
-class Session(ABC):
-    """One session."""
+class Session:
+    """One session. Its events are fixed, as in a load test, unless a subclass can publish."""
+
+    head = 0
+    """How many events were published: the sequence of the newest one."""
 
     def __init__(self, info: SessionInfo) -> None:
         self.info = info
@@ -121,22 +126,17 @@ class Session(ABC):
         self.closed = False
         """Whether no more events follow: streams send what is left and end."""
 
-    @property
-    @abstractmethod
-    def head(self) -> int:
-        """How many events were published."""
+    async def publish(self, _events: Sequence[UnsentEvent]) -> None:
+        """Write the events to the journal and send them to the readers."""
+        raise ValueError(_FIXED)
 
-    @abstractmethod
-    async def publish(self, events: Sequence[UnsentEvent]) -> None:
-        """Write the events to the journal and send them to the readers. ValueError for a load test."""
+    def next_events(self, _count: int) -> list[ScriptedEvent]:
+        """Return the next events of the session's script."""
+        raise ValueError(_FIXED)
 
-    @abstractmethod
-    def next_events(self, count: int) -> list[ScriptedEvent]:
-        """Return the next events of the session's script. ValueError for a load test."""
-
-    @abstractmethod
     def lost(self) -> list[tuple[int, int]]:
         """Return the ranges of sequences that no reader received whole and none can receive any more."""
+        raise ValueError(_FIXED)
 
     def attach(self, reader: Reader) -> None:
         """Add an open stream."""
@@ -162,3 +162,8 @@ class Session(ABC):
         """Return the counters of ``GET /control/sessions``."""
         counts = {"published": self.head, "readers": len(self.readers)}
         return counts | {"opened": self.opened, "most_readers": self.most_readers}
+
+
+def missing(available: bytearray) -> list[tuple[int, int]]:
+    """Return the ranges of sequences, which start at 1, whose byte is 0."""
+    return [(found.start() + 1, found.end()) for found in re.finditer(rb"\0+", available)]

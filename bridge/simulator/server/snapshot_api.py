@@ -9,17 +9,17 @@ on ``/stream`` opens a stream. Thread rule: the server's event loop thread.
 from __future__ import annotations
 
 from bridge.clock import monotonic
-from bridge.simulator.encoding import http_chunk
+from bridge.simulator.encoding import event_block, http_chunk
 from bridge.simulator.faults.middleware import FaultMiddleware
 from bridge.simulator.faults.registry import FaultRegistry
-from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
+from bridge.simulator.scripts.agent_script import encode
 from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
 from bridge.simulator.server.event_stream import serve_stream
 from bridge.simulator.server.http_server import Request, Response
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.session_table import SessionTable, UnknownSession
 from bridge.simulator.server.sessions import Reader
-from bridge.simulator.server.snapshot_session import SnapshotReader, SnapshotSession, snapshot_block
+from bridge.simulator.server.snapshot_session import SnapshotReader, SnapshotSession
 
 # Waiting events that share one chunk.
 _PER_CHUNK = 16
@@ -61,7 +61,7 @@ class _UnknownSessionStream:
     async def run(self) -> None:
         """Send one error, then the end of the body."""
         try:
-            self._body.write_own(snapshot_block(encode("error", {"error": "session not found"})))
+            self._body.write_own(event_block(*encode("error", {"error": "session not found"})))
             self._body.end()
             await self._body.drain()
         except BodyEnded as ended:
@@ -94,7 +94,7 @@ class SnapshotStream:
 
     def send_connected(self) -> None:
         """Send ``connected``."""
-        self._send_own(encode("connected", {"sessionId": self._session.info.id}))
+        self._send_own("connected", {"sessionId": self._session.info.id})
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat while no message runs. Raises BodyEnded when the connection is too old."""
@@ -102,7 +102,7 @@ class SnapshotStream:
             return
         if monotonic() >= self._too_old_at:
             raise BodyEnded("fin")
-        self._send_own(encode("heartbeat", {"type": "heartbeat"}))
+        self._send_own("heartbeat", {"type": "heartbeat"})
 
     async def send_events(self, _faults: FaultMiddleware) -> bool:
         """Send queued events, several in one chunk. The queue of a client that does not read fills up."""
@@ -117,6 +117,6 @@ class SnapshotStream:
             self._session.mark_sent(self.reader)
         return True
 
-    def _send_own(self, event: ScriptedEvent) -> None:
+    def _send_own(self, name: str, fields: dict[str, str]) -> None:
         if self._has_body:
-            self._body.write_own(snapshot_block(event))
+            self._body.write_own(event_block(*encode(name, fields)))

@@ -10,27 +10,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from random import Random
 from typing import Any
 
+from bridge.simulator.encoding import event_block
 from bridge.simulator.scripts import agent_texts as texts
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.reference_reader import Dispatched, dispatched
-from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent
-from bridge.simulator.server.spans import Spans
+from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent, missing
 
 _QUEUE = 100
 """Events queued for a slow reader. Further ones are dropped without a notice."""
 _LAST_OF_A_RUN = {"complete", "error", "rate_limit_error"}
 _BUSY = encode("error", {"error": "session is currently processing another request"})
-
-
-def snapshot_block(event: ScriptedEvent) -> bytes:
-    """Encode an event without an id."""
-    return b"event: %b\ndata: %b\n\n" % (event.name.encode(), event.data.replace(b"\n", b"\ndata: "))
 
 
 def snapshot_script(seed: int, session_id: str) -> Iterator[ScriptedEvent]:
@@ -94,8 +89,8 @@ class SnapshotSession(Session):
         super().__init__(info)
         self._script = script
         self._journal = journal
-        self._head = 0
-        self._sent = Spans()
+        self._sent = bytearray()
+        """A byte for each event: 1 once a connection sent it."""
         self._runner: SnapshotReader | None = None
         self._is_cancelled = False
         self.is_running = False
@@ -103,11 +98,6 @@ class SnapshotSession(Session):
         self.cancelled_runs = 0
         self.refused_runs = 0
         self.dropped = 0
-
-    @property
-    def head(self) -> int:
-        """How many events were published."""
-        return self._head
 
     def detach(self, reader: Reader) -> None:
         """Remove a stream that has ended. This cancels a run, whichever reader runs it."""
@@ -130,18 +120,15 @@ class SnapshotSession(Session):
 
     def mark_sent(self, reader: SnapshotReader) -> None:
         """Record that the blocks in flight were sent whole."""
-        for sequence, _ in reader.in_flight:
-            if sequence:
-                self._sent.add(sequence, sequence)
+        _mark(self._sent, reader.in_flight)
         reader.in_flight = []
 
     def lost(self) -> list[tuple[int, int]]:
         """Return the ranges of sequences that no reader received whole and none can receive any more."""
         available = self._sent.copy()
         for reader in self._snapshot_readers():
-            for sequence, _ in (*reader.in_flight, *reader.queue):
-                available.add(max(1, sequence), sequence)
-        return available.gaps(self._head)
+            _mark(available, (*reader.in_flight, *reader.queue))
+        return missing(available)
 
     def counters(self) -> dict[str, int]:
         """Return the counters of ``GET /control/sessions``, with those of runs."""
@@ -152,10 +139,11 @@ class SnapshotSession(Session):
         seen, block = _rendered(event)
         if not self.is_running or self._runner is None:
             self._begin_run()
-        self._head += 1
-        self._journal.append([JournalEntry(self.info.id, self._head, seen.id or "", seen.event, seen.data)])
+        self.head += 1
+        self._sent.append(0)
+        self._journal.append([JournalEntry(self.info.id, self.head, seen.id or "", seen.event, seen.data)])
         self.info.count(seen.event)
-        if self._runner is not None and not self._runner.offer(self._head, block):
+        if self._runner is not None and not self._runner.offer(self.head, block):
             self.dropped += 1
         self.is_running = seen.event not in _LAST_OF_A_RUN
 
@@ -164,14 +152,20 @@ class SnapshotSession(Session):
         self._runner = readers[0] if readers else None
         for each in readers[1:]:
             self.refused_runs += 1
-            each.offer(0, snapshot_block(_BUSY))
+            each.offer(0, event_block(*_BUSY))
 
     def _snapshot_readers(self) -> list[SnapshotReader]:
         return [each for each in self.readers if isinstance(each, SnapshotReader)]
+
+
+def _mark(sent: bytearray, blocks: Iterable[tuple[int, bytes]]) -> None:
+    for sequence, _ in blocks:
+        if sequence:
+            sent[sequence - 1] = 1
 
 
 def _rendered(event: UnsentEvent) -> tuple[Dispatched, bytes]:
     if isinstance(event, RawEvent):
         block = event.render("0").replace(b"id: 0\n", b"")
         return dispatched(block)[0], block
-    return Dispatched(None, event.name, event.data), snapshot_block(event)
+    return Dispatched(None, *event), event_block(*event)
