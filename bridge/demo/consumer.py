@@ -53,7 +53,6 @@ class EventConsumer:
         self._thread = threading.Thread(target=self._run, name="demo-consumer", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
         self._consumer.assign([TopicPartition(*each, OFFSET_BEGINNING) for each in self._partitions])
         self._thread.start()
 

@@ -117,7 +117,7 @@ class EmbeddedKafka:
             raise Unreachable(f"the embedded Kafka did not create {name}") from failure
 
     def stop(self) -> None:
-        """End the cluster and forget its records. Can be called twice."""
+        """End the cluster. Can be called twice."""
         self._owner = None
         if self._cluster is not None:
             self._cluster.stop()

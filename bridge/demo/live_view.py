@@ -35,11 +35,9 @@ class LiveView:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
         return monotonic() - self._began
 
     def update(self) -> None:
-        """Show what has arrived since the last update, and the status."""
         now = monotonic()
         self._show(self._new_lines(now))
         if self._hidden and now - self._hidden_at > _HIDDEN_INTERVAL:
@@ -51,7 +49,6 @@ class LiveView:
             self._screen.status(self._status(full_seconds), full_seconds)
 
     def finish(self) -> None:
-        """Show what is left."""
         self._show([*self._new_lines(monotonic()), *self._lines.rest()])
 
     def _new_lines(self, now: float) -> list[Line]:

@@ -57,7 +57,6 @@ class Screen:
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody reads the output any more."""
         return self._printer.is_gone
 
     def _print(self, *parts: str | tuple[str, str]) -> None:
@@ -66,7 +65,6 @@ class Screen:
     # --- while the demo runs
 
     def title(self, title: str, subtitle: str) -> None:
-        """Show the title."""
         self._print((title, "bold"), "  ", subtitle)
 
     def component(self, name: str, address: str, remark: str = "") -> None:
@@ -74,11 +72,9 @@ class Screen:
         self._print(f"  {name:<11}", (address, "bold"), "  ", (remark, DIM))
 
     def note(self, text: str) -> None:
-        """Show a note about the demo itself."""
         self._printer.note(text)
 
     def show(self, lines: Iterable[Line]) -> None:
-        """Show arrived events, each cut to the width of the screen."""
         self._printer.show(list(lines))
 
     def status(self, status: str, per_second: Sequence[int]) -> None:

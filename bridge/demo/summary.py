@@ -51,7 +51,6 @@ class ReceivedEvents:
         return {_session_of(place) for place in list(self._fingerprints)}
 
     def compare(self, session: str, sent: Sequence[bytes]) -> Counts:
-        """Compare the session's records with the fingerprints of its journal."""
         streams = [stream for place, stream in self._fingerprints.items() if _session_of(place) == session]
         return compare(sent, streams, self._repeats[session])
 
@@ -76,7 +75,6 @@ class Counts:
 
     @property
     def lost(self) -> int:
-        """Events of the journal that never arrived."""
         return self.sent - self.arrived
 
     @property
@@ -118,7 +116,6 @@ class Summary:
 
     @property
     def total(self) -> Counts:
-        """All sessions together."""
         return sum(self.sessions.values(), self.unassigned)
 
 

@@ -125,7 +125,6 @@ class DemoSystem:
     # --- while it runs
 
     def sessions(self) -> list[str]:
-        """Return the present sessions, oldest first."""
         return self._server.sessions()
 
     def lag(self) -> int:
@@ -134,7 +133,6 @@ class DemoSystem:
         return max(0, self.sent - self.consumer.received.accepted)
 
     def limit_lag(self) -> None:
-        """Pause the agents while the consumer is far behind."""
         lag = self.lag()
         if not self._is_paused and lag > _LARGEST_LAG:
             self._is_paused = True
@@ -144,7 +142,6 @@ class DemoSystem:
             self._server.resume()
 
     def create_session(self) -> str:
-        """Create a session and return its name."""
         return self._server.create_session(session_id=next(self._names))
 
     def delete_session(self) -> str | None:
@@ -162,7 +159,6 @@ class DemoSystem:
     # --- at the end
 
     def quiesce(self) -> None:
-        """Pause the agents and end all faults."""
         self._server.pause()
         self._server.end_faults()
 

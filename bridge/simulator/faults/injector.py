@@ -50,11 +50,9 @@ class FaultInjector:
         return record
 
     def play(self, schedule: Iterable[ScheduledFault]) -> None:
-        """Start a schedule now."""
         self._schedule = asyncio.get_running_loop().create_task(self._play(schedule))
 
     async def close(self) -> None:
-        """Stop the schedule and end all faults."""
         if self._schedule is not None:
             self._schedule.cancel()
             await asyncio.gather(self._schedule, return_exceptions=True)

@@ -57,7 +57,6 @@ class Fault(BaseModel):
             KINDS[kind] = cls
 
     def describe(self) -> str:
-        """Describe for people what happens."""
         return self.text.format(**dict(self))
 
     def to_json(self) -> dict[str, Any]:
@@ -136,7 +135,6 @@ class Cut(Fault, kind="cut"):
         return self
 
     def describe(self) -> str:
-        """Describe for people where the stream is cut."""
         where = f"after {self.after} bytes" if self.into_event is None else f"{self.into_event} bytes into an event"
         return f"streams are cut {where} ({self.how.upper()})"
 

@@ -53,12 +53,10 @@ class FaultRecord(Generic[F_co]):
 
     @property
     def description(self) -> str:
-        """What happens, for people."""
         text = self.fault.describe()
         return f"{text}: {self.failure}" if self.failure else text
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as ``GET /control/faults`` lists it."""
         return {
             "number": self.number,
             "what": self.description,
@@ -88,7 +86,6 @@ class FaultRegistry:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no fault is active."""
         return not self._active
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -109,7 +106,6 @@ class FaultRegistry:
         return record
 
     def fail(self, fault: Fault, reason: str) -> None:
-        """Add a fault that could not happen."""
         record = self._record(fault)
         record.ended, record.failure = record.begun, reason
         self._past.append(record)

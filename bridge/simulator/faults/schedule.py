@@ -45,7 +45,6 @@ class Chaos(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Chaos:
-        """Parse ``SEED`` or ``SEED:INTERVAL``."""
         seed, colon, interval = text.partition(":")
         chaos = cls(int(seed), float(interval) if colon else _DEFAULT_INTERVAL)
         if not 0 < chaos.interval < float("inf"):

@@ -48,7 +48,6 @@ class IdSequence:
         self.last = 0
 
     def next(self) -> int:
-        """Return the next number and use it up."""
         self.last += 1
         return self.last
 
@@ -95,7 +94,6 @@ class AgentSession(Session):
         self._dropped: set[int] = set()
 
     def next_events(self, count: int) -> list[ScriptedEvent]:
-        """Return the agent's next events."""
         return list(islice(self._script, count))
 
     async def publish(self, events: Sequence[UnsentEvent]) -> None:
@@ -119,12 +117,10 @@ class AgentSession(Session):
                 self._kept[at] = _renumbered(event, self.ids.next())
 
     def forget(self, keep: int) -> None:
-        """Forget all but the newest ``keep`` events."""
         while len(self._kept) > keep:
             self._kept.popleft()
 
     def lost(self) -> list[tuple[int, int]]:
-        """Return the ranges of sequences that no reader received whole and none can receive any more."""
         available = self._sent[: self.floor] + b"\1" * len(self._kept)
         for sequence in self._dropped:
             available[sequence - 1] = 0
@@ -134,7 +130,6 @@ class AgentSession(Session):
 
     @property
     def floor(self) -> int:
-        """The sequence before the oldest kept event."""
         return self.head - len(self._kept)
 
     def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
@@ -166,7 +161,6 @@ class AgentSession(Session):
         self._reader_moved.set()
 
     def detach(self, reader: Reader) -> None:
-        """Remove a stream that has ended: publishing may continue."""
         super().detach(reader)
         self._reader_moved.set()
 

@@ -47,7 +47,6 @@ class BodyWriter:
         """Writes one chunk of ``http_chunk`` with events of the session. Raises BodyEnded where the body ends."""
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return the response headers about the body."""
         framing = {"chunked": [("Transfer-Encoding", "chunked")], "close": []}
         length = [("Content-Length", str(self._frame.length))]
         encoding = [("Content-Encoding", "gzip")] if self._frame.gzip else []
@@ -67,18 +66,15 @@ class BodyWriter:
         self.write = self._writer.write if self._is_plain and cut is None else self._write_event
 
     async def drain(self) -> None:
-        """Return when the transport has space."""
         await self._writer.drain()
 
     def end(self) -> None:
-        """Send the regular end of the body."""
         if self._compressor is not None:
             self._frame_and_write(self._compressor.flush())
         if self._frame.framing == "chunked":
             self._writer.write(LAST_CHUNK)
 
     async def terminate(self, how: Ending) -> None:
-        """End the connection."""
         if how == "end":
             self.end()
         elif how == "rst":

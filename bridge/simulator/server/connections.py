@@ -43,7 +43,6 @@ class RedirectTarget:
         return f"http://{_NAME_ELSEWHERE}:{self._listener.sockets[0].getsockname()[1]}"
 
     def close(self) -> None:
-        """Stop listening."""
         if self._listener is not None:
             self._listener.close()
 
@@ -76,7 +75,6 @@ class Connections:
         registry.watch(self._wake_unanswered)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection, from its first request to its end."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._open.add(task)

@@ -32,7 +32,6 @@ class ContractApi:
         ).answer
 
     def is_stream(self, request: Request) -> bool:
-        """Whether the request opens a stream."""
         return request.path == "/stream" and request.method == "GET"
 
     def stream(self, request: Request, body: BodyWriter) -> ContractStream:

@@ -104,15 +104,12 @@ class ContractStream:
         self.reader = Reader(position, body.transport)
 
     async def run(self) -> None:
-        """Serve the stream to its end. OSError when the client has gone."""
         await serve_stream(self, self._session, self._body, self._registry, self._options.heartbeat)
 
     def send_connected(self) -> None:
-        """Send ``connected`` with the reconnection time."""
         self._send_own("connected", {"sessionId": self._session.info.id}, self._options.retry)
 
     def send_heartbeat(self) -> None:
-        """Send a heartbeat."""
         self._send_own("heartbeat", {"type": "heartbeat"})
 
     async def send_events(self, faults: FaultMiddleware) -> bool:

@@ -68,18 +68,15 @@ class Response(NamedTuple):
 
     @classmethod
     def of(cls, document: object, status: int = 200) -> Response:
-        """Return a JSON response."""
         return cls(status, json.dumps(document, ensure_ascii=False).encode())
 
     @classmethod
     def error(cls, status: int, message: str) -> Response:
-        """Return the contract's error body."""
         kind = _ERROR_TYPES.get(status, "internal_error")
         return cls.of({"error": {"code": status, "message": message, "type": kind}}, status)
 
     @classmethod
     def of_failure(cls, failure: Exception) -> Response:
-        """Return the error for what a client did wrong."""
         if isinstance(failure, Refused):
             return cls.error(failure.status, str(failure))
         if isinstance(failure, UnknownSession):
@@ -97,7 +94,6 @@ class Router:
         self._routes = [(method, re.compile(path), handler) for method, path, handler in routes]
 
     async def answer(self, request: Request) -> Response:
-        """Return the response. What a client does wrong becomes the contract's JSON error."""
         is_known = request.path == "/stream"
         for method, path, handler in self._routes:
             match = path.fullmatch(request.path)
@@ -149,7 +145,6 @@ class HttpConnection:
         return event
 
     async def send(self, response: Response) -> None:
-        """Send a complete response."""
         body = b"" if self._is_head_request else response.body
         headers = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
         if response.status in _WITHOUT_BODY:

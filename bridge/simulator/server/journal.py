@@ -32,7 +32,6 @@ class JournalEntry(NamedTuple):
     data: bytes
 
     def to_line(self) -> bytes:
-        """Return the entry as a line of the journal, newline included."""
         fields: dict[str, Any] = {
             "session": self.session,
             "sequence": self.sequence,
@@ -47,7 +46,6 @@ class JournalEntry(NamedTuple):
 
     @classmethod
     def from_line(cls, line: bytes) -> JournalEntry:
-        """Parse a line that ``to_line`` wrote."""
         fields = json.loads(line)
         data = fields["data"].encode() if "data" in fields else b64decode(fields["data_base64"])
         return cls(fields["session"], fields["sequence"], fields["id"], fields["event"], data)

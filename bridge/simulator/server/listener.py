@@ -41,7 +41,6 @@ class Listener:
         return self._address[1]
 
     async def close(self) -> None:
-        """Stop listening."""
         if self._opening is not None:
             await self._opening
         self._refuse()

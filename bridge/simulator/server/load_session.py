@@ -40,7 +40,6 @@ class LoadScript:
         self._page = lru_cache(maxsize=_PAGES_KEPT)(self._render_page)
 
     def data(self, number: int) -> bytes:
-        """Return the data of event ``number``, for the journal of a load test."""
         return b"%b%0*d%b" % (self._prefix, _NUMBER_DIGITS, number, self._suffix)
 
     def chunks_after(self, number: int, available: int) -> tuple[list[bytes], int]:
@@ -91,7 +90,6 @@ class LoadSession(Session):
         self._began: float | None = None
 
     def begin(self) -> None:
-        """Make the events available. Can be called twice."""
         if self._began is None:
             self._began = self._clock()
         self.wake_readers()
@@ -111,14 +109,11 @@ class LoadSession(Session):
         return min(self._script.events, int((self._clock() - self._began) * self._rate))
 
     def chunks_after(self, sequence: int) -> tuple[list[bytes], int]:
-        """Return HTTP chunks with the next available events, and the sequence of the last one."""
         return self._script.chunks_after(sequence, self.head)
 
     def id_at(self, sequence: int) -> str:
-        """Return the event's id, which is its sequence."""
         return str(sequence)
 
     def resume_position(self, last_event_id: str) -> int | None:
-        """Return the sequence after which a client with this id continues. None: the id is unknown."""
         number = number_of(last_event_id)
         return None if number is None else min(number, self.head)

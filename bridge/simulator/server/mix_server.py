@@ -119,11 +119,9 @@ class MixServer:
     # --- sessions and their events
 
     def sessions(self) -> list[str]:
-        """Return the ids of all sessions, oldest first."""
         return self._call(lambda: [session.info.id for session in self._sessions.all()])
 
     def published(self) -> dict[str, int]:
-        """Return how many events each session has published."""
         return self._call(lambda: {session.info.id: session.head for session in self._sessions.all()})
 
     def journalled(self) -> dict[str, int]:
@@ -139,7 +137,6 @@ class MixServer:
         return self._call(lambda: self._sessions.create(**chosen).info.id)
 
     def delete_session(self, session: str) -> None:
-        """Delete a session."""
         self._call(lambda: self._sessions.delete(session))
 
     def burst(self, session: str, count: int) -> None:
@@ -147,11 +144,9 @@ class MixServer:
         self._await(self._sessions.burst(session, count))
 
     def pause(self) -> None:
-        """Pause all agents; ``burst`` and ``publish`` still work."""
         self._call(self._sessions.pause)
 
     def resume(self) -> None:
-        """Let all agents continue."""
         self._call(self._sessions.resume)
 
     # --- faults
@@ -161,15 +156,12 @@ class MixServer:
         return self._await(self._injector.inject(fault))
 
     def clear_faults(self, number: int | None = None) -> int:
-        """End one lasting fault, or all. Return how many ended."""
         return self._call(lambda: self._registry.clear(number))
 
     def end_faults(self) -> None:
-        """Stop the schedule and end all faults."""
         self._await(self._injector.close())
 
     def faults(self) -> list[FaultRecord[Fault]]:
-        """Return all faults, oldest first."""
         return self._call(self._registry.records)
 
     def _call(self, function: Callable[[], T]) -> T:

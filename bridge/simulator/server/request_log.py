@@ -68,5 +68,4 @@ class RequestLog:
         ]
 
     def streams(self, after: int = 0) -> list[dict[str, Any]]:
-        """Return the kept streams above a number, oldest first. ``closed`` of an open stream is None."""
         return [each for each in self._streams if each["number"] > after]

@@ -47,7 +47,6 @@ class SessionTable:
         self._created = 0
 
     def open(self) -> None:
-        """Create the sessions of the options and start their agents."""
         if not self._options.held:
             self.resume()
         mains = [self.create(announce=False) for _ in range(self._options.sessions)]
@@ -57,7 +56,6 @@ class SessionTable:
             self._spawn(self._wake_readers_forever())
 
     async def close(self) -> None:
-        """End all agents and all streams."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -74,7 +72,6 @@ class SessionTable:
             raise UnknownSession(session_id) from None
 
     def all(self) -> list[Session]:
-        """Return all sessions, oldest first."""
         return list(self._sessions.values())
 
     def create(  # noqa: PLR0913 - what a test may choose about a session
@@ -137,7 +134,6 @@ class SessionTable:
                 self._spawn(session.publish([_event_about(name, about, **fields)]))
 
     def disconnect(self, session_id: str) -> int:
-        """Cut the session's streams. Return how many there were."""
         readers = list(self.get(session_id).readers)
         for reader in readers:
             reader.end()
@@ -146,7 +142,6 @@ class SessionTable:
     # --- agents
 
     async def burst(self, session_id: str, count: int) -> None:
-        """Publish the agent's next ``count`` events now."""
         session = self.get(session_id)
         await session.publish(session.next_events(count))
 

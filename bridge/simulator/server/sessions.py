@@ -34,7 +34,6 @@ class SessionInfo:
     tool_calls: int = 0
 
     def count(self, event: str) -> None:
-        """Count a published event of this name."""
         if event == "user_message_created":
             self.user_messages += 1
         elif event == "complete":
@@ -43,7 +42,6 @@ class SessionInfo:
             self.tool_calls += 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry of the list."""
         listed = {
             "id": self.id,
             "title": self.title,
@@ -94,7 +92,6 @@ class Reader:
             self._transport.abort()  # the stream's task waits for buffer space that a stalled client never makes
 
     def request_heartbeat(self) -> None:
-        """Have the stream send a heartbeat."""
         self.heartbeat_due = True
         self.wake()
 
@@ -139,17 +136,14 @@ class Session:
         raise ValueError(_FIXED)
 
     def attach(self, reader: Reader) -> None:
-        """Add an open stream."""
         self.readers[reader] = None
         self.opened += 1
         self.most_readers = max(self.most_readers, len(self.readers))
 
     def detach(self, reader: Reader) -> None:
-        """Remove a stream that has ended."""
         self.readers.pop(reader, None)
 
     def wake_readers(self) -> None:
-        """Have every stream look for events."""
         for reader in self.readers:
             reader.wake()
 
@@ -159,7 +153,6 @@ class Session:
         self.wake_readers()
 
     def counters(self) -> dict[str, int]:
-        """Return the counters of ``GET /control/sessions``."""
         counts = {"published": self.head, "readers": len(self.readers)}
         return counts | {"opened": self.opened, "most_readers": self.most_readers}
 

@@ -34,11 +34,9 @@ class SnapshotApi:
         self._registry = registry
 
     def is_stream(self, request: Request) -> bool:
-        """Whether the request opens a stream."""
         return request.path == "/stream"
 
     def stream(self, request: Request, body: BodyWriter) -> SnapshotStream | _UnknownSessionStream:
-        """Return the requested stream."""
         try:
             session = self._sessions.get(request.query.get("sessionId", ""))
         except UnknownSession:
@@ -47,7 +45,6 @@ class SnapshotApi:
         return SnapshotStream(session, body, self._options, self._registry, has_body=request.method != "HEAD")
 
     async def answer(self, _request: Request) -> Response:
-        """Answer every other request with text."""
         return Response(200, b"Mix agent server\n", "text/plain; charset=utf-8")
 
 
@@ -59,7 +56,6 @@ class _UnknownSessionStream:
         self._body = body
 
     async def run(self) -> None:
-        """Send one error, then the end of the body."""
         try:
             self._body.write_own(event_block(*encode("error", {"error": "session not found"})))
             self._body.end()
@@ -89,11 +85,9 @@ class SnapshotStream:
         self._too_old_at = monotonic() + options.connection_age
 
     async def run(self) -> None:
-        """Serve the stream to its end. OSError when the client has gone."""
         await serve_stream(self, self._session, self._body, self._registry, self._options.heartbeat)
 
     def send_connected(self) -> None:
-        """Send ``connected``."""
         self._send_own("connected", {"sessionId": self._session.info.id})
 
     def send_heartbeat(self) -> None:

@@ -124,14 +124,12 @@ class SnapshotSession(Session):
         reader.in_flight = []
 
     def lost(self) -> list[tuple[int, int]]:
-        """Return the ranges of sequences that no reader received whole and none can receive any more."""
         available = self._sent.copy()
         for reader in self._snapshot_readers():
             _mark(available, (*reader.in_flight, *reader.queue))
         return missing(available)
 
     def counters(self) -> dict[str, int]:
-        """Return the counters of ``GET /control/sessions``, with those of runs."""
         own = {"cancelled_runs": self.cancelled_runs, "refused_runs": self.refused_runs, "dropped": self.dropped}
         return super().counters() | own
 
