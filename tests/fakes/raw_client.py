@@ -9,7 +9,7 @@ import urllib.request
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from bridge.simulator.server.reference_reader import Dispatched, dispatched
+from bridge.simulator.encoding import Dispatched, dispatched
 
 _TIMEOUT = 10.0
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.clock import monotonic, unix_ms
+from bridge.simulator.encoding import dispatched
 from bridge.simulator.faults.kinds import (
     Comments,
     Cut,
@@ -25,7 +26,6 @@ from bridge.simulator.faults.kinds import (
 )
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions
-from bridge.simulator.server.reference_reader import dispatched
 from tests.fakes.raw_client import RawStream, call
 from tests.support.waiting import SCALE, wait_until
 

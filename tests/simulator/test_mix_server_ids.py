@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bridge.simulator.encoding import Dispatched
 from bridge.simulator.faults.kinds import (
     Cut,
     Drop,
@@ -27,7 +28,6 @@ from bridge.simulator.faults.registry import FaultRecord
 from bridge.simulator.server.journal import read_journal
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions
-from bridge.simulator.server.reference_reader import Dispatched
 from bridge.simulator.server.session_table import UnknownSession
 from tests.fakes.raw_client import RawStream, call
 from tests.support.waiting import wait_until

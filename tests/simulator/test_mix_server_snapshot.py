@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from bridge.clock import monotonic
+from bridge.simulator.encoding import dispatched
 from bridge.simulator.faults.kinds import Cut, Evict, Frame, MalformedEvent, Restart, Silence, Status
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions
-from bridge.simulator.server.reference_reader import dispatched
 from bridge.simulator.server.snapshot_session import snapshot_script
 from tests.fakes.raw_client import Body, RawStream, call
 from tests.support.waiting import let_pass, wait_until

@@ -13,13 +13,12 @@ from itertools import islice
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from bridge.simulator.encoding import event_block, http_chunks
+from bridge.simulator.encoding import dispatched, event_block, http_chunks
 from bridge.simulator.faults.kinds import Drop, Ids
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.options import ServerOptions
-from bridge.simulator.server.reference_reader import dispatched
 from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent, missing
 
 # Events written to a connection before other tasks run; at 300 bytes each about the transport's 64 KiB limit.

@@ -14,9 +14,8 @@ from bridge.simulator.faults.kinds import Frame, HeadFault, Mute, Redirect, Stat
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
 from bridge.simulator.server.body_writer import BodyWriter
 from bridge.simulator.server.contract_api import ContractApi
-from bridge.simulator.server.control import Control
+from bridge.simulator.server.control import Control, RequestLog
 from bridge.simulator.server.http_server import HttpConnection, Refused, Request, Response
-from bridge.simulator.server.request_log import RequestLog
 from bridge.simulator.server.session_table import UnknownSession
 from bridge.simulator.server.snapshot_api import SnapshotApi
 

@@ -1,4 +1,4 @@
-"""The control API of the simulated server, the same for every kind. Thread rule: the server's event loop thread.
+"""The control API of the simulated server, the same for every kind, and the log of requests. Event loop thread only.
 
 - ``POST /control/sessions`` ``{"id", "title", "parent", "createdAt" (Unix seconds), "rate", "events"}``, all optional:
   create a session; with ``parent`` a subagent's
@@ -20,18 +20,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from bridge.clock import monotonic, unix_ms
 from bridge.simulator.faults.injector import FaultInjector
 from bridge.simulator.faults.kinds import MalformedEvent, parse_fault
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.http_server import Refused, Request, Response, Router
-from bridge.simulator.server.request_log import RequestLog
 from bridge.simulator.server.session_table import SessionTable
 
 _JOURNAL_PAGE = 10_000
+_REQUESTS_KEPT = 10_000
+_STREAMS_KEPT = 20_000
 # What a request may choose about a session: the parameter of ``SessionTable.create`` and its type.
 _SESSION_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "id": ("session_id", str),
@@ -41,6 +45,60 @@ _SESSION_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "rate": ("rate", float),
     "events": ("events", int),
 }
+
+
+class RequestLog:
+    """Keeps the newest requests and streams as JSON objects. The control API's requests are not among them."""
+
+    def __init__(self) -> None:
+        self._requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
+        self._streams: deque[dict[str, Any]] = deque(maxlen=_STREAMS_KEPT)
+        self._request_count = self._stream_count = 0
+
+    def add(self, request: Request, place: str = "server") -> None:
+        """Log a request. ``place``: ``server``, or ``elsewhere`` for the host that redirects lead to."""
+        self._request_count += 1
+        self._requests.append(
+            {
+                "number": self._request_count,
+                "at": unix_ms() / 1000,
+                "place": place,
+                "method": request.method,
+                "path": request.path,
+                "query": dict(request.query),
+                "headers": dict(request.headers),
+            }
+        )
+
+    @contextmanager
+    def open_stream(self, request: Request) -> Iterator[None]:
+        """Log a stream, which is open as long as the context. The clock is the same for all processes of a machine."""
+        self._stream_count += 1
+        entry: dict[str, Any] = {
+            "number": self._stream_count,
+            "session": request.query.get("sessionId"),
+            "headers": dict(request.headers),
+            "opened": monotonic(),
+            "closed": None,
+        }
+        self._streams.append(entry)
+        try:
+            yield
+        finally:
+            entry["closed"] = monotonic()
+
+    def requests(self, after: int = 0, path: str | None = None, session: str | None = None) -> list[dict[str, Any]]:
+        """Return the kept requests above a number, oldest first; only of one path, only of one session's streams."""
+        return [
+            each
+            for each in self._requests
+            if each["number"] > after
+            and path in {None, each["path"]}
+            and session in {None, each["query"].get("sessionId")}
+        ]
+
+    def streams(self, after: int = 0) -> list[dict[str, Any]]:
+        return [each for each in self._streams if each["number"] > after]
 
 
 class Control:

@@ -1,25 +1,93 @@
-"""One open event stream of the published contract, and the loop that every event stream runs.
-
-Thread rule: the server's event loop thread.
-"""
+"""The loop that serves an open event stream, with the lasting faults that cut or hold it. Event loop thread only."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Protocol
 
-from bridge.simulator.encoding import event_block
-from bridge.simulator.faults.kinds import OwnIds, Replay
-from bridge.simulator.faults.middleware import FaultMiddleware
-from bridge.simulator.faults.registry import FaultRegistry
-from bridge.simulator.scripts.agent_script import encode
-from bridge.simulator.server.agent_session import INITIAL_ID, AgentSession, number_of
+from bridge.clock import monotonic
+from bridge.simulator.faults.kinds import Comments, Cut, Drip, Fault, HoldFault, Silence, Skip
+from bridge.simulator.faults.registry import F_co, FaultRecord, FaultRegistry
 from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
-from bridge.simulator.server.load_session import LoadSession
-from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.sessions import Reader, Session
 
-ReplayableSession = AgentSession | LoadSession
+_NO_INTERVAL = 3600.0
+_ENDLESS_EVENT = b"event: content\ndata: drip"
+
+
+class FaultMiddleware:
+    """Call ``apply`` when ``is_outdated``, which costs one comparison."""
+
+    def __init__(self, registry: FaultRegistry, session: str, reader: Reader, body: BodyWriter) -> None:
+        self._registry = registry
+        self._session = session
+        self._reader = reader
+        self._body = body
+        self._applied: set[int] = set()
+        self._cut: FaultRecord[Cut] | None = None
+        self._seen_version = -1
+        self._is_new_stream = True
+        self.events_to_skip = 0
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a fault has begun or ended since ``apply``."""
+        return self._seen_version != self._registry.version
+
+    async def apply(self) -> None:
+        """Apply the faults; return when the stream may continue. Raises BodyEnded when a fault ends the stream."""
+        self._seen_version = self._registry.version
+        self._update_cut()
+        if (skip := self._hit(Skip)) is not None:
+            self.events_to_skip += skip.fault.events
+        while (hold := self._hit(HoldFault)) is not None:
+            await self._hold(hold)
+            self._seen_version = self._registry.version
+        self._is_new_stream = False
+
+    def _hit(self, kind: type[F_co]) -> FaultRecord[F_co] | None:
+        """Return a fault that has not applied to this stream yet, and count it."""
+        record = self._registry.hit(kind, self._session, self._is_due)
+        if record is not None:
+            self._applied.add(record.number)
+        return record
+
+    def _is_due(self, record: FaultRecord[Fault]) -> bool:
+        return record.number not in self._applied and (self._is_new_stream or record.fault.streams == "all")
+
+    def _update_cut(self) -> None:
+        if self._cut is not None and self._cut.is_over:
+            self._cut = None
+            self._body.set_cut(None)
+        if self._cut is None and (record := self._hit(Cut)) is not None:
+            self._cut = record
+            self._body.set_cut(record.fault)
+            if record.fault.after == 0:
+                raise BodyEnded(record.fault.how)
+
+    async def _hold(self, record: FaultRecord[HoldFault]) -> None:
+        fault = record.fault
+        if isinstance(fault, Silence):
+            await self._send_until_over(record, _NO_INTERVAL, repeat(b""))
+        elif isinstance(fault, Comments):
+            line = b": nothing new\n\n" if fault.closed else b": nothing new\n"
+            await self._send_until_over(record, fault.interval, repeat(line))
+        elif isinstance(fault, Drip):
+            single_bytes = (bytes((each,)) for each in chain(_ENDLESS_EVENT, repeat(ord("."))))
+            await self._send_until_over(record, fault.interval, single_bytes)
+            raise BodyEnded("fin")  # the unfinished event must not run into the next one
+
+    async def _send_until_over(self, record: FaultRecord[HoldFault], interval: float, pieces: Iterator[bytes]) -> None:
+        due = monotonic()
+        while not (record.is_over or self._reader.ended):
+            if monotonic() >= due:
+                due += interval
+                self._body.write_own(next(pieces))
+                await self._body.drain()
+            await self._reader.wait(max(0.0, due - monotonic()))
+        self._reader.wake()  # events may have been published meanwhile
 
 
 class StreamContent(Protocol):
@@ -79,86 +147,3 @@ async def _request_heartbeats(reader: Reader, interval: float) -> None:
     while interval:
         await asyncio.sleep(interval)  # ended by cancel()
         reader.request_heartbeat()
-
-
-class ContractStream:
-    """Sends ``connected``, the events that the client missed, then the new ones.
-
-    The client sets the pace: only the transport queues bytes for it, all other events stay in the session's buffer.
-    """
-
-    def __init__(
-        self,
-        session: ReplayableSession,
-        body: BodyWriter,
-        options: ServerOptions,
-        *,
-        registry: FaultRegistry,
-        last_event_id: str | None,
-    ) -> None:
-        self._session = session
-        self._body = body
-        self._options = options
-        self._registry = registry
-        self._last_id, position = _start(session, registry, last_event_id)
-        self.reader = Reader(position, body.transport)
-
-    async def run(self) -> None:
-        await serve_stream(self, self._session, self._body, self._registry, self._options.heartbeat)
-
-    def send_connected(self) -> None:
-        self._send_own("connected", {"sessionId": self._session.info.id}, self._options.retry)
-
-    def send_heartbeat(self) -> None:
-        self._send_own("heartbeat", {"type": "heartbeat"})
-
-    async def send_events(self, faults: FaultMiddleware) -> bool:
-        """Send the next events, if there are any, and wait until the transport has space."""
-        session, reader = self._session, self.reader
-        if faults.events_to_skip:
-            skipped = min(session.head - reader.position, faults.events_to_skip)
-            reader.position += skipped
-            faults.events_to_skip -= skipped
-        first = max(reader.position, session.floor) + 1
-        chunks, last = session.chunks_after(reader.position)
-        if chunks:
-            self._last_id = session.id_at(last) or self._last_id
-        write = self._body.write
-        for chunk in chunks:
-            write(chunk)
-        await self._body.drain()
-        has_moved, reader.position = last != reader.position, last
-        if isinstance(session, AgentSession):
-            session.mark_sent(first, last)
-        return has_moved
-
-    def _send_own(self, name: str, fields: dict[str, str], retry_ms: int | None = None) -> None:
-        self._body.write_own(event_block(*encode(name, fields), self._own_id(), retry_ms))
-
-    def _own_id(self) -> str | None:
-        """Return the id of an event about this connection, according to the option and to faults."""
-        fault = self._registry.hit(OwnIds, self._session.info.id)
-        ids = self._options.connection_ids if fault is None else fault.fault.ids
-        if ids == "none":
-            return None
-        if ids == "fresh" and isinstance(self._session, AgentSession):
-            return str(self._session.ids.next())
-        return self._last_id
-
-
-def _start(session: ReplayableSession, registry: FaultRegistry, last_event_id: str | None) -> tuple[str, int]:
-    """Return the last event id to report, and the sequence after which the stream begins.
-
-    Without an id it begins with the next new event. After an id that this server never sent it begins with the oldest
-    kept event: repeats are better than a gap.
-    """
-    replay = registry.hit(Replay, session.info.id)
-    if replay is not None and replay.fault.start == "oldest":
-        return INITIAL_ID, session.floor
-    if replay is not None or not last_event_id:
-        return session.id_at(session.head) or INITIAL_ID, session.head
-    position = session.resume_position(last_event_id)
-    if position is None:
-        return INITIAL_ID, session.floor
-    number = number_of(last_event_id)
-    return last_event_id if number is None else str(number), position

@@ -22,11 +22,10 @@ from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
 from bridge.simulator.faults.schedule import ScheduledFault, parse_schedule
 from bridge.simulator.server.connections import Connections
 from bridge.simulator.server.contract_api import ContractApi
-from bridge.simulator.server.control import Control
+from bridge.simulator.server.control import Control, RequestLog
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.listener import Listener
 from bridge.simulator.server.options import ServerOptions
-from bridge.simulator.server.request_log import RequestLog
 from bridge.simulator.server.session_table import SessionTable
 from bridge.simulator.server.snapshot_api import SnapshotApi
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from bridge.clock import monotonic
 from bridge.simulator.encoding import event_block, http_chunk
-from bridge.simulator.faults.middleware import FaultMiddleware
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import encode
 from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
-from bridge.simulator.server.event_stream import serve_stream
+from bridge.simulator.server.event_stream import FaultMiddleware, serve_stream
 from bridge.simulator.server.http_server import Request, Response
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.session_table import SessionTable, UnknownSession

@@ -15,11 +15,10 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from bridge.simulator.encoding import event_block
+from bridge.simulator.encoding import Dispatched, dispatched, event_block
 from bridge.simulator.scripts import agent_texts as texts
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.journal import Journal, JournalEntry
-from bridge.simulator.server.reference_reader import Dispatched, dispatched
 from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent, missing
 
 _QUEUE = 100

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.simulator.encoding import Dispatched, dispatched
 from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS, malformed_event
-from bridge.simulator.server.reference_reader import Dispatched, dispatched
 
 
 @pytest.mark.parametrize(
