@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from typing import Self
 
+from bridge.clock import monotonic
 from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
+from bridge.daemon.daemon import Daemon
+from bridge.daemon.topics import watch_nothing
 from bridge.demo.consumer import EventConsumer
-from bridge.demo.daemon_thread import DaemonThread
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.demo.summary import Summary, fingerprint, summarize
+from bridge.errors import EXIT_OK, Unreachable
 from bridge.kafka.topics import TopicLimits
 from bridge.settings import Settings, load
 from bridge.simulator.faults.kinds import Fault
@@ -28,6 +32,7 @@ _NAMES = (
     *("maple", "nectar", "opal", "pine", "quartz", "reed", "sage", "tide", "umber", "violet", "willow", "yarrow"),
 )
 _START_TIMEOUT = 20.0
+_POLL_INTERVAL = 0.02
 _LARGEST_LAG = 5000
 """Events in flight at which the agents pause: the embedded Kafka deletes all but the last 5 MB of a partition, read or
 not."""
@@ -59,6 +64,53 @@ def names() -> Iterator[str]:
     """Yield session ids without end, all different, short enough to be shown on every line."""
     for lap in count(1):
         yield from _NAMES if lap == 1 else (f"{name}-{lap}" for name in _NAMES)
+
+
+class DaemonThread:
+    """The unchanged bridge daemon on a thread of the demo's process. Thread rule: one thread.
+
+    A thread starts half a second earlier than a process. Only the demo gets Ctrl-C and then shuts the daemon down
+    gracefully, and nothing remains when the demo is killed.
+    """
+
+    def __init__(self, settings: Settings, limits: TopicLimits) -> None:
+        self._daemon = Daemon(settings, lambda *_: limits, watch_nothing)
+        self._exit_code: int | None = None
+        self.failure: Exception | None = None
+        """Why it ended, unless it was stopped."""
+        self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)
+
+    def start(self, timeout: float) -> int:
+        """Start it and return the port of its HTTP endpoint. Raises the daemon's own error, or Unreachable."""
+        self._thread.start()
+        deadline = monotonic() + timeout
+        while self._daemon.http_port is None:
+            self._thread.join(_POLL_INTERVAL)
+            if self.failure is not None:
+                raise self.failure
+            if monotonic() > deadline:
+                raise Unreachable(f"the bridge did not start within {timeout:g} s")
+        return self._daemon.http_port
+
+    def _run(self) -> None:
+        try:
+            self._exit_code = self._daemon.run()
+        except Exception as failure:  # noqa: BLE001 - the demo's thread raises it again
+            self.failure = failure
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it runs, or has ended with everything delivered."""
+        return self._thread.is_alive() or self._exit_code == EXIT_OK
+
+    def stop(self) -> None:
+        """Request a graceful shutdown; the second call, an immediate end."""
+        self._daemon.stop()
+
+    def join(self, deadline: float) -> bool:
+        """Wait for its end until ``deadline`` (:func:`bridge.clock.monotonic`). Return whether it has ended."""
+        self._thread.join(max(0.0, deadline - monotonic()))
+        return not self._thread.is_alive()
 
 
 class DemoSystem:
