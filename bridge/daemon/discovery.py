@@ -11,7 +11,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import clock_difference, monotonic, unix_ms
 from bridge.daemon.source import Source
 from bridge.errors import Stopped
-from bridge.mix.session_filter import DiscoveryRules, discovered
+from bridge.mix.listing import DiscoveryRules, discovered
 from bridge.mix.sessions import NoList, ServerUnavailable
 from bridge.settings.advice import name_the_sessions
 

@@ -19,8 +19,7 @@ from urllib3 import BaseHTTPResponse, HTTPResponse
 from bridge.clock import Deadline
 from bridge.http.chunks import ChunkDecoder, Framing
 from bridge.http.connection import Cutter
-from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.failures import lost_while_reading
+from bridge.http.errors import ConnectionLost, EndKind, lost_while_reading
 from bridge.http.response_head import BUFFER
 
 LARGE: Final = 64 * 1024

@@ -19,8 +19,7 @@ from urllib3 import BaseHTTPResponse
 
 from bridge.http.connection import CuttableHTTPConnection, CuttableHTTPSConnection, Cutter, socket_options
 from bridge.http.cookies import Cookies
-from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.failures import lost_while_connecting
+from bridge.http.errors import ConnectionLost, EndKind, lost_while_connecting
 from bridge.http.redirects import MAX_REDIRECTS, REDIRECTS, check_same_server, invalid, redirect_url
 from bridge.http.response import Response
 from bridge.settings.tls import verifying_context

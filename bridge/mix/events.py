@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required
 
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictStr, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 
 from bridge.core.records.json_text import NotJson, plain
 from bridge.core.records.rules import Validator
@@ -176,26 +176,13 @@ class SessionCreated(SessionDeleted):
     created_at: Time
 
 
-EVENTS: Mapping[str, type[MixEvent]] = MappingProxyType(
-    {
-        "connected": Connected,
-        "heartbeat": Heartbeat,
-        "error": Error,
-        "complete": Complete,
-        "thinking": Thinking,
-        "content": Content,
-        "tool_use_start": ToolUseStart,
-        "tool_use_parameter_streaming_complete": ToolUseParameterStreamingComplete,
-        "tool_use_parameter_delta": ToolUseParameterDelta,
-        "tool_execution_start": ToolExecutionStart,
-        "tool_execution_complete": ToolExecutionComplete,
-        "permission": Permission,
-        "notification": Notification,
-        "user_message_created": UserMessageCreated,
-        "session_created": SessionCreated,
-        "session_deleted": SessionDeleted,
-    }
+_MODELS = (
+    *(Connected, Heartbeat, Error, Complete, Thinking, Content, ToolUseStart, ToolUseParameterStreamingComplete),
+    *(ToolUseParameterDelta, ToolExecutionStart, ToolExecutionComplete, Permission, Notification, UserMessageCreated),
+    *(SessionCreated, SessionDeleted),
 )
+EVENTS: Mapping[str, type[MixEvent]] = MappingProxyType({to_snake(model.__name__): model for model in _MODELS})
+"""All models by the SSE event name."""
 
 
 def validator_of(model: type[MixEvent]) -> Validator:

@@ -1,10 +1,13 @@
-"""Parses a server's list of sessions. Pure. An invalid entry is skipped; it does not make the list invalid."""
+"""Parses a server's list of sessions, and selects some. Pure.
+
+An invalid entry is skipped; it does not make the list invalid.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Final, NamedTuple
@@ -173,3 +176,24 @@ def _of_number(number: float) -> int | None:
 def _if_valid(milliseconds: float) -> int | None:
     """Go writes "never" as zero or as the year 1. Not-a-number is outside every range."""
     return round(milliseconds) if 0 < milliseconds < _LATEST_MS else None
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRules:
+    """The filters of discovery; ``created_within`` in seconds."""
+
+    include_subagents: bool
+    created_within: float | None
+
+
+def discovered(listing: Iterable[SessionSummary], rules: DiscoveryRules, now_ms: int) -> tuple[str, ...]:
+    """Return the ids of the sessions that pass the filters. A session of unknown age passes: too many lose nothing."""
+
+    def passes(session: SessionSummary) -> bool:
+        if session.session_type == "subagent" and not rules.include_subagents:
+            return False
+        if rules.created_within is None or session.created_at_ms is None:
+            return True
+        return now_ms - session.created_at_ms <= rules.created_within * 1000
+
+    return tuple(session.id for session in listing if passes(session))

@@ -10,9 +10,8 @@ from typing import Final
 from bridge.clock import Deadline, unix_ms
 from bridge.errors import BridgeError, Stopped
 from bridge.http.connection import Cutter
-from bridge.http.dates import http_date
 from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.request_headers import Headers, request_headers
+from bridge.http.headers import Headers, http_date, request_headers
 from bridge.http.transport import Transport
 from bridge.mix.listing import MOST_ENTRIES, Listing, ListTooLarge, SessionSummary, read_listing
 

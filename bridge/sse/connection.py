@@ -10,9 +10,8 @@ from typing import Final
 from bridge.core.identity import sendable
 from bridge.http.connection import Cutter
 from bridge.http.cookies import Cookies
-from bridge.http.dates import http_date
 from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.request_headers import Headers, request_headers
+from bridge.http.headers import Headers, http_date, request_headers
 from bridge.http.response import Response
 from bridge.http.transport import Transport
 from bridge.sse.event_stream import EventStream, hold_nothing

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from bridge.clock import Backoff
-from bridge.http.dates import http_date
 from bridge.http.errors import ConnectionLost, EndKind
+from bridge.http.headers import http_date
 
 LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds. A server may ask for a day, but a request every ten minutes costs little."""

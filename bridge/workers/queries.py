@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from bridge.clock import Deadline
 from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost
-from bridge.http.request_headers import request_headers
+from bridge.http.headers import request_headers
 from bridge.http.transport import Transport
 from bridge.workers.merge import OfWorker
 

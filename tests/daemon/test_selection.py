@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey, partition_of
 from bridge.daemon.server_sessions import OwnedPart, Selection, select
-from bridge.mix.listing import SessionSummary
-from bridge.mix.session_filter import DiscoveryRules, discovered
+from bridge.mix.listing import DiscoveryRules, SessionSummary, discovered
 
 NOW = 1_700_000_000_000
 IDS = st.lists(st.sampled_from([f"s{number}" for number in range(12)]))

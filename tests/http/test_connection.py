@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bridge.http.connection import CuttableHTTPConnection, Cutter
-from bridge.http.errors import EndKind
-from bridge.http.failures import lost_while_reading
+from bridge.http.errors import EndKind, lost_while_reading
 from tests.support.waiting import TIMEOUT
 
 STOPPED = (EndKind.STOPPED, "stopped")

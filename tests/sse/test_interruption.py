@@ -13,7 +13,7 @@ import pytest
 
 from bridge.clock import monotonic
 from bridge.http.connection import socket_options
-from bridge.http.failures import lost_while_reading
+from bridge.http.errors import lost_while_reading
 from bridge.sse.connection import Connector
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import NO_HEAD_HINT, Disconnected, Kind, Outcome

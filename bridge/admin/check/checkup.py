@@ -24,7 +24,7 @@ from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.group import describe_group, members_metadata_of
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import plan
-from bridge.mix.session_filter import DiscoveryRules, discovered
+from bridge.mix.listing import DiscoveryRules, discovered
 from bridge.mix.sessions import ServerUnavailable, SessionsApi
 from bridge.settings import Loaded, ServerSettings, Settings
 from bridge.settings.naming import group_of, trial_transactional_id

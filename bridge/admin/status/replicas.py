@@ -14,7 +14,7 @@ from bridge.admin.waits import Work
 from bridge.clock import Deadline
 from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost, EndKind
-from bridge.http.request_headers import request_headers
+from bridge.http.headers import request_headers
 from bridge.http.response import Response
 from bridge.http.transport import Transport
 from bridge.settings.tls import own_context

@@ -1,9 +1,11 @@
-"""The headers of a request, as the bytes that are sent."""
+"""The headers of a request, as the bytes that are sent, and the dates in those of a response."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from bridge import __version__
@@ -38,3 +40,12 @@ def _called(configured: Headers) -> Mapping[str, str]:
         raise ConnectionLost(EndKind.UNREACHABLE, f"no request headers: {one_line(str(error), 200)}") from error
     except Exception as error:
         raise ConnectionLost(EndKind.UNREACHABLE, f"no request headers: {type(error).__name__}") from error
+
+
+def http_date(text: str) -> datetime | None:
+    """The time of an HTTP date (RFC 9110, section 5.6.7); None for any other text."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # a date with "-0000" has no zone: it is UTC
