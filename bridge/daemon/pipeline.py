@@ -21,8 +21,8 @@ from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
+from bridge.delivery.producers import Ids, TopicIds
 from bridge.delivery.protocol import Delivery, Intervals, Limits, Reclaim
-from bridge.delivery.topic_ids import Ids, TopicIds
 from bridge.errors import BridgeError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role

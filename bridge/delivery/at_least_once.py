@@ -25,12 +25,11 @@ from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
 from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
-from bridge.delivery.producers import Place, Producers
+from bridge.delivery.producers import Place, Producers, TopicIds
 from bridge.delivery.progress import Waiting
 from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import EpochLimits, SessionPublisher
 from bridge.delivery.session import Session
-from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, Role
 
 log = get_logger("bridge.delivery")
@@ -70,9 +69,7 @@ class AtLeastOnce:
         )
         self.bug: Exception | None = None
         """The exception that ended the delivery thread: nothing is delivered any more."""
-        self._producers = Producers.made_by(
-            make_producer, lambda: (self._topics.checkpoints, *topics.counts.by_topic), heartbeat
-        )
+        self._producers = Producers(make_producer, lambda: (topics.checkpoints, *topics.counts.by_topic), heartbeat)
         self._replace_at, self._replaced = 0.0, 0
         self._topics = topics
         self._sizes = sizes

@@ -51,6 +51,7 @@ class Handover:
         self.is_fast_path_open = False
         """The worker produces itself. Otherwise it only remembers, and delivery sends from memory."""
         self.request_turn = request_turn
+        self.acknowledged = note
         self.isolation = Isolation()
         self.has_failed = False
         """Something failed since everything was last made ready to be sent again."""
@@ -64,7 +65,6 @@ class Handover:
         """The batch that is alone in its request."""
         self._session = session
         self._topics = checkpoints.topics
-        self._note = note
         self._is_late = False  # Kafka refused the time of a record: it is sent again with the present time
         self._has_topic_failed = False
         self._error: ProduceError | None = None
@@ -84,10 +84,6 @@ class Handover:
             self.note_reports()  # before a new producer: an old report must not introduce it
 
     # Listener
-
-    def acknowledged(self, entry: Entry, /) -> None:
-        """All records of the entry are in Kafka."""
-        self._note(entry)
 
     def failed(self, entry: Entry, error: object, _message: Message | None = None, /) -> Stage:
         """One record failed: records and returns; the next turn of the delivery thread acts."""

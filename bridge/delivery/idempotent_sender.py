@@ -32,6 +32,8 @@ class IdempotentSender:
     Thread rule: reports and everything that is not in that protocol are the delivery thread's.
     """
 
+    is_out = True
+
     def __init__(
         self,
         session: Session,
@@ -53,10 +55,6 @@ class IdempotentSender:
         self._client: object = None  # the producer of events that has what is unreported
 
     # What the worker calls
-
-    @property
-    def is_out(self) -> bool:
-        return True
 
     def hand_over(self, batch: Batch) -> None:
         """Produce a new batch, if the fast path is open and the producer is known in its partitions."""

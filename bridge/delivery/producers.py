@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from math import inf
 
 from bridge.clock import monotonic
 from bridge.core.entries import Batch
 from bridge.delivery.budget import UnreportedEntries
 from bridge.delivery.progress import Progress
-from bridge.delivery.topic_ids import in_thread
+from bridge.kafka.config import in_thread
 from bridge.kafka.producer import IdempotentProducer, Role
 
 _FORGOTTEN = 3600.0
@@ -43,53 +42,97 @@ def are_known(introduced: Mapping[Place, float], places: Iterable[Place]) -> boo
     return all(introduced.get(place, -inf) > since for place in places)
 
 
-@dataclass(slots=True)
+Ids = Mapping[str, str | None]
+"""Topic ids by name; None where the brokers have none."""
+
+
+class TopicIds:
+    """The ids of the topics since the producers were made. Thread rule: the delivery thread.
+
+    In a topic that was deleted and created again, Kafka does not know the producer.
+    """
+
+    def __init__(
+        self,
+        ids: Ids,
+        request: Callable[[], Ids | None],
+        start: Callable[[Callable[[], Ids | None]], Future[Ids | None]] = in_thread,
+    ) -> None:
+        """``ids``: at the start; empty: topics are not described.
+
+        ``request`` returns None when Kafka does not answer. It may take seconds, so ``start`` runs it in a thread.
+        """
+        self._start = start
+        self._ids = dict(ids)
+        self._request = request
+        self._answer: Future[Ids | None] = Future()
+
+    def ask(self) -> None:
+        """Request the ids as they are now; never waits."""
+        if self._ids:
+            self._answer = self._start(self._request)
+        else:
+            self._answer = Future()
+            self._answer.set_result({})
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last ``ask`` has an answer."""
+        return self._answer.done()
+
+    def recreated(self) -> frozenset[str] | None:
+        """The topics that have another id than when this was last asked; None: that is not known."""
+        now = self._answer.result(0)
+        if now is None:
+            return None
+        changed = frozenset(name for name, known in self._ids.items() if now.get(name) != known)
+        self._ids.update({name: now.get(name) for name in changed})
+        return changed
+
+
 class Producers:
     """Thread rule: workers produce to ``events``; everything else is the delivery thread's."""
 
-    make: Callable[[Role], IdempotentProducer]
-    events: IdempotentProducer
-    checkpoints: IdempotentProducer
-    topics: Callable[[], Iterable[str]]
-    """The bridge's own: the cluster may have others without leaders."""
-    heartbeat: Callable[[], None]
-    """Called for each batch that is acknowledged: on a slow machine one poll runs reports for many seconds."""
-    start: Callable[[Callable[[], None]], None] = in_thread
-    """Runs a question to Kafka that takes seconds."""
-    unreported: UnreportedEntries = field(default_factory=UnreportedEntries)
-    introduced: dict[Place, float] = field(default_factory=dict)
-    """When the producer of events last had an acknowledgement in a partition.
-
-    Kafka takes any first number of a producer that it does not know, so behind a refused first batch others would get
-    in: where there is no acknowledgement, a session's first record goes alone and is waited for. From then on a refusal
-    leaves no gap (see Role.EVENTS)."""
-    isolating: dict[Place, Batch] = field(default_factory=dict)
-    """The piece that is under way in a partition. The isolation producer has one request at a time there, or the
-    reports of one session's refused record would blame another session. A partition without a leader delays no session
-    of another one, and a session that may not act on its piece's answer delays nobody."""
-    progress: Progress = field(default_factory=Progress)
-    polled_at: float = field(default_factory=lambda: monotonic())  # noqa: PLW0108 - looked up when it is called
-    """When the last poll ended: what is reported since was acknowledged later."""
-    _isolation: IdempotentProducer | None = None
-    _stuck_after: float = _STUCK
-    _stuck_at: float = inf
-    _have_leaders: Future[bool] | None = None
-
-    @classmethod
-    def made_by(
-        cls,
+    def __init__(
+        self,
         make: Callable[[Role], IdempotentProducer],
         topics: Callable[[], Iterable[str]],
         heartbeat: Callable[[], None],
-    ) -> Producers:
-        """A first set."""
-        return cls(make, make(Role.EVENTS), make(Role.CHECKPOINTS), topics, heartbeat)
+        start: Callable[[Callable[[], bool]], Future[bool]] = in_thread,
+    ) -> None:
+        """``topics``: the bridge's own, because the cluster may have others without leaders.
+
+        ``heartbeat``: called for each batch that is acknowledged: on a slow machine one poll runs reports for many
+        seconds. ``start`` runs a question to Kafka that takes seconds.
+        """
+        self.heartbeat = heartbeat
+        self.events, self.checkpoints = make(Role.EVENTS), make(Role.CHECKPOINTS)
+        self.unreported = UnreportedEntries()
+        self.introduced: dict[Place, float] = {}
+        """When the producer of events last had an acknowledgement in a partition.
+
+        Kafka takes any first number of a producer that it does not know, so behind a refused first batch others would
+        get in: where there is no acknowledgement, a session's first record goes alone and is waited for. From then on a
+        refusal leaves no gap (see Role.EVENTS)."""
+        self.isolating: dict[Place, Batch] = {}
+        """The piece that is under way in a partition. The isolation producer has one request at a time there, or the
+        reports of one session's refused record would blame another session. A partition without a leader delays no
+        session of another one, and a session that may not act on its piece's answer delays nobody."""
+        self.progress = Progress()
+        self.polled_at = monotonic()
+        """When the last poll ended: what is reported since was acknowledged later."""
+        self._make = make
+        self._topics = topics
+        self._start = start
+        self._isolation: IdempotentProducer | None = None
+        self._stuck_after, self._stuck_at = _STUCK, inf
+        self._have_leaders: Future[bool] | None = None
 
     @property
     def isolation(self) -> IdempotentProducer:
         """The producer of isolated pieces, made when it is first needed."""
         if self._isolation is None:
-            self._isolation = self.make(Role.ISOLATION)
+            self._isolation = self._make(Role.ISOLATION)
         return self._isolation
 
     @property
@@ -133,9 +176,8 @@ class Producers:
         return f"nothing was acknowledged for {waiting.seconds:.0f} s, and all partitions have leaders"
 
     def _ask_for_leaders(self) -> Future[bool]:
-        answer, topics, producer = Future[bool](), frozenset(self.topics()), self.checkpoints
-        self.start(lambda: answer.set_result(producer.has_leaders(topics, _LEADERS)))
-        return answer
+        topics, producer = frozenset(self._topics()), self.checkpoints
+        return self._start(lambda: producer.has_leaders(topics, _LEADERS))
 
     def poll(self, seconds: float, *, awaits_checkpoint: bool, sessions: int) -> None:
         """Run the reports that are due; wait up to ``seconds`` for the producer that something waits for."""
@@ -154,13 +196,13 @@ class Producers:
         for each in self._all():
             each.abandon()
         self.unreported.free_all()
-        self.events, self.checkpoints, self._isolation = self.make(Role.EVENTS), self.make(Role.CHECKPOINTS), None
+        self.events, self.checkpoints, self._isolation = self._make(Role.EVENTS), self._make(Role.CHECKPOINTS), None
         self.isolating, self.introduced = {}, {}
 
     def replace_checkpoints(self) -> None:
         """Purge the checkpoints that are not sent yet: the shard may have another owner by the time they arrive."""
         self.checkpoints.abandon()
-        self.checkpoints = self.make(Role.CHECKPOINTS)
+        self.checkpoints = self._make(Role.CHECKPOINTS)
 
     def _all(self) -> list[IdempotentProducer]:
         return [each for each in (self.events, self.checkpoints, self._isolation) if each is not None]

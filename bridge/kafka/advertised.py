@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterable, Mapping
+from concurrent.futures import wait
+from functools import partial
 from typing import Any, NamedTuple
 
 from bridge.clock import monotonic
-from bridge.kafka.config import admin_client
+from bridge.kafka.config import admin_client, in_thread
 
 _POLL = 0.05
 """Seconds between two looks at the client's statistics."""
@@ -50,33 +51,19 @@ def advertised_by(config: Mapping[str, Any], timeout: float) -> list[Advertised]
 
 def unreachable_brokers(brokers: Iterable[Advertised], timeout: float) -> tuple[str, ...]:
     """Connect to all brokers at the same time; return one line for each that does not accept within ``timeout`` s."""
-    attempts = [_Attempt(each, timeout) for each in brokers]
-    end = monotonic() + timeout
-    return tuple(each.broker.unreachable(why) for each in attempts if (why := each.failure(end)) is not None)
+    answers = [(each, in_thread(partial(_failure, each, timeout))) for each in brokers]
+    wait([answer for _, answer in answers], timeout)  # a name lookup cannot be interrupted
+    late = f"no answer within {timeout:g} s"
+    failures = [(each, answer.result() if answer.done() else late) for each, answer in answers]
+    return tuple(each.unreachable(why) for each, why in failures if why is not None)
 
 
-class _Attempt:
-    """One connection on a thread of its own: a name lookup cannot be interrupted."""
-
-    def __init__(self, broker: Advertised, timeout: float) -> None:
-        self.broker = broker
-        self._timeout = timeout
-        self._failure: str | None = f"no answer within {timeout:g} s"
-        self._thread = threading.Thread(target=self._run, name=f"broker {broker.broker}", daemon=True)
-        self._thread.start()
-
-    def failure(self, end: float) -> str | None:
-        """Wait until ``end``, and return why the broker is not reached; None when it is."""
-        self._thread.join(max(0.0, end - monotonic()))
-        return self._failure
-
-    def _run(self) -> None:
-        host, _, port = self.broker.address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), self._timeout).close()
-        except TimeoutError:
-            return
-        except OSError as error:
-            self._failure = error.strerror or str(error)
-        else:
-            self._failure = None
+def _failure(broker: Advertised, timeout: float) -> str | None:
+    host, _, port = broker.address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout).close()
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

@@ -6,14 +6,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from threading import Thread
+from concurrent.futures import wait
+from functools import partial
 from typing import IO, Any
 from weakref import WeakSet
 
 from structlog.stdlib import get_logger
 
-from bridge.clock import monotonic
-from bridge.kafka.config import Authenticated, LiveConfig, admin_client, client_config
+from bridge.kafka.config import Authenticated, LiveConfig, admin_client, client_config, in_thread
 from bridge.settings.model import KafkaSettings
 
 log = get_logger("bridge.kafka")
@@ -106,12 +106,7 @@ def _log_in_all(clients: Sequence[Authenticated], values: Mapping[str, Any]) -> 
     takes the lock of each for that. No issue of librdkafka describes it. So the login is set even when the call hangs;
     the caller waits for a second at most, and the other clients not at all.
     """
-    threads = [Thread(target=_log_in, args=(client, values), name="kafka-login", daemon=True) for client in clients]
-    for thread in threads:
-        thread.start()
-    end = monotonic() + _LOG_IN
-    for thread in threads:
-        thread.join(max(0.0, end - monotonic()))
+    wait([in_thread(partial(_log_in, client, values)) for client in clients], _LOG_IN)
 
 
 def _log_in(client: Authenticated, values: Mapping[str, Any]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -15,6 +16,8 @@ from confluent_kafka.admin import AdminClient
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.errors import error_of, in_words
 from bridge.settings.model import KafkaSettings
+
+Answer = TypeVar("Answer")
 
 
 class Authenticated(Protocol):
@@ -200,6 +203,20 @@ def answer_of(future: Future[Any], timeout: float) -> Any:  # noqa: ANN401 - eac
         return future.result(timeout)
     except TimeoutError as late:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer within {timeout:g} s")) from late
+
+
+def in_thread(ask: Callable[[], Answer]) -> Future[Answer]:
+    """Ask in a thread of its own what may wait for long. An exception is raised where the answer is looked at."""
+    answer = Future[Answer]()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as bug:  # noqa: BLE001 - raised by the future
+            answer.set_exception(bug)
+
+    threading.Thread(target=run, name="question to Kafka", daemon=True).start()
+    return answer
 
 
 def unreachable(doing: str, exception: KafkaException) -> Unreachable:

@@ -203,11 +203,10 @@ class ClientErrors:
     def cause(self) -> str | None:
         """Why Kafka does not answer, and the fix; None without an error (any thread)."""
         errors = tuple(self._errors)
-        if not errors:
+        if all(each.code == KafkaError._ALL_BROKERS_DOWN for each in errors):
             return None
         connection_failure, detail = connection_failure_of(errors, 0.0, self._destinations)
-        is_known = any(each.code != KafkaError._ALL_BROKERS_DOWN for each in errors)
-        return f"{detail}; {REMEDIES[connection_failure]}" if is_known else None
+        return f"{detail}; {REMEDIES[connection_failure]}"
 
     def as_error(self, waited: float, doing: str) -> NotReached:
         """Return why Kafka did not answer within so many seconds, as far as the client knows."""

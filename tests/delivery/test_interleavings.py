@@ -20,9 +20,9 @@ from bridge.delivery import at_least_once, idempotent_sender, lease
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.lease import Lease, Prover
+from bridge.delivery.producers import TopicIds
 from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.produce import QueueFull, Report
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES

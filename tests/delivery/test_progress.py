@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import cast
 
@@ -117,8 +118,7 @@ class Set:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.made: list[ScriptedProducer] = []
-        self.producers = Producers.made_by(self._make, lambda: ["own"], lambda: None)
-        self.producers.start = at_once
+        self.producers = Producers(self._make, lambda: ["own"], lambda: None, at_once)
 
     def _make(self, role: Role) -> IdempotentProducer:
         self.made.append(ScriptedProducer(role))
@@ -169,18 +169,18 @@ def test_producers_without_anything_to_send_are_not_replaced(some: Set) -> None:
 
 def test_the_delivery_thread_does_not_wait_for_the_answer_about_leaders(some: Set) -> None:
     """It delivers meanwhile, and an answer that comes after progress counts no more."""
-    asked: list[Callable[[], None]] = []
-    some.producers.start = asked.append
+    answers = [Future[bool](), Future[bool]()]
+    asked = iter(answers)
+    some.producers._start = lambda _ask: next(asked)
     some.turn()
     produce(some)
     some.turn()
     assert some.turn(61.0) is None
     assert some.turn(1.0) is None
-    (answer,) = asked
     some.turn(has_answers=True)
-    answer()
+    answers[0].set_result(True)
     assert some.turn(61.0) is None
-    asked[1]()
+    answers[1].set_result(True)
     assert some.turn() is not None
 
 

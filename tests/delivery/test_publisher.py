@@ -23,9 +23,9 @@ from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
+from bridge.delivery.producers import TopicIds
 from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.topic_ids import TopicIds
 from bridge.errors import Stopped
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.delivery_streams import (

@@ -11,6 +11,7 @@ import random
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
 from bridge.kafka import produce as real
 from bridge.kafka.client import Throttle
+from bridge.kafka.config import Answer
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.producer import Role
@@ -65,9 +67,11 @@ def unnoted(_error: object) -> None:
     """Nobody wants to hear of errors of the client."""
 
 
-def at_once(work: Callable[[], None]) -> None:
+def at_once(ask: Callable[[], Answer]) -> Future[Answer]:
     """Do in this thread what needs one of its own."""
-    work()
+    answer = Future[Answer]()
+    answer.set_result(ask())
+    return answer
 
 
 class Written(Protocol):

@@ -16,9 +16,9 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.lease import Lease
+from bridge.delivery.producers import TopicIds
 from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
-from bridge.delivery.topic_ids import TopicIds
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.fakes.membership import SoleOwner
 from tests.support.broker import quiet_admin
