@@ -45,13 +45,13 @@ class RunningSession:
         return Seen(self.worker, waiting.is_busy and not waits, waiting.moves)
 
     def counters(self) -> Counters:
-        publisher, delivery = self.publisher, self.publisher.session.counters
+        publisher, delivery = self.publisher, self.publisher.session
         numbers = self.worker.stream.counters.numbers() | {"bytes_read": self.worker.bytes_read}
         return Counters(
             published=publisher.published,
             skipped=delivery.skipped,
-            dead_letters=dict(publisher.session.dead_letters),
-            refused=publisher.session.dead_letters.get("rejected", 0),
+            dead_letters=dict(delivery.dead_letters),
+            refused=delivery.dead_letters.get("rejected", 0),
             rewinds=delivery.rewinds,
             epochs_begun=delivery.epochs,
             **numbers,

@@ -64,12 +64,12 @@ class AtLeastOnce:
     ) -> None:
         """``make_producer`` creates a producer for a role; each turn and acknowledgement calls ``heartbeat``."""
         self.sessions = OpenSessions(limits.max_buffer_bytes, self._closed)
-        self.answers = KafkaAnswers(
-            lambda timeout: self._producers.checkpoints.answers(self._topics.checkpoints, timeout)
-        )
+        self.answers = KafkaAnswers(lambda timeout: self._producers.checkpoints.answers(topics.checkpoints, timeout))
         self.bug: Exception | None = None
         """The exception that ended the delivery thread: nothing is delivered any more."""
-        self._producers = Producers(make_producer, lambda: (topics.checkpoints, *topics.counts.by_topic), heartbeat)
+        self._producers = Producers(
+            make_producer, self.sessions.budget, lambda: (topics.checkpoints, *topics.counts.by_topic), heartbeat
+        )
         self._replace_at, self._replaced = 0.0, 0
         self._topics = topics
         self._sizes = sizes

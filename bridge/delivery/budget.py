@@ -16,14 +16,6 @@ _RECHECK = 1.0
 """Seconds after which a waiter checks for itself, in case a wake-up was missed."""
 
 
-class _Waiter:
-    __slots__ = ("may_go", "woken")
-
-    def __init__(self, may_go: Callable[[], bool]) -> None:
-        self.may_go = may_go
-        self.woken = threading.Event()
-
-
 class _Sum:
     """A number to which any thread adds without waiting for another thread.
 
@@ -57,8 +49,8 @@ class _Sum:
 class MemoryBudget:
     """Bytes of all sessions that are not yet acknowledged.
 
-    Thread rule: any worker reserves and waits; delivery threads free and wake. No thread waits for another: the set of
-    waiters needs no lock either, each change and copy of it is one step of the interpreter.
+    Thread rule: any worker reserves and waits; delivery threads free and wake. No thread waits for another: the
+    waiters need no lock either, each change and copy of it is one step of the interpreter.
     """
 
     def __init__(self, limit: int) -> None:
@@ -71,7 +63,8 @@ class MemoryBudget:
         self.exemption = threading.Lock()
         """Held by the one session that may read on although unfinished blocks fill their half: without it, none of them
         would ever be finished."""
-        self._waiters: set[_Waiter] = set()
+        self._waiters: dict[threading.Event, Callable[[], bool]] = {}
+        """Whether each may continue, by the event that wakes it."""
 
     @property
     def held(self) -> int:
@@ -105,7 +98,6 @@ class MemoryBudget:
         self._held.add(size - reserved)
 
     def free(self, size: int) -> None:
-        """Return ``size`` bytes."""
         self._held.add(-size)
 
     def hold_unfinished(self, change: int) -> None:
@@ -115,22 +107,22 @@ class MemoryBudget:
 
     def wait(self, has_budget: Callable[[], bool], stopped: threading.Event, at_most: float | None = None) -> None:
         """Wait for ``has_budget()`` or ``stopped``, for ``at_most`` seconds; holds no lock during the wait."""
-        waiter = _Waiter(lambda: has_budget() or stopped.is_set())
+        woken = threading.Event()
         deadline = inf if at_most is None else monotonic() + at_most
-        self._waiters.add(waiter)
+        self._waiters[woken] = lambda: has_budget() or stopped.is_set()
         try:
             # It registers before it checks, so no wake-up is lost between the check and the wait.
-            while not waiter.may_go() and monotonic() < deadline:
-                waiter.woken.wait(min(_RECHECK, deadline - monotonic()))
-                waiter.woken.clear()
+            while not self._waiters[woken]() and monotonic() < deadline:
+                woken.wait(min(_RECHECK, deadline - monotonic()))
+                woken.clear()
         finally:
-            self._waiters.discard(waiter)
+            del self._waiters[woken]
 
     def wake(self) -> None:
         """Wake the waiters that have budget now, or were stopped."""
-        for waiter in tuple(self._waiters):
-            if waiter.may_go():
-                waiter.woken.set()
+        for woken, may_go in self._waiters.copy().items():
+            if may_go():
+                woken.set()
 
 
 class UnfinishedBlock:
@@ -181,35 +173,33 @@ class UnreportedEntries:
     They count in the memory budget until their delivery reports. Thread rule: the delivery thread.
     """
 
-    def __init__(self) -> None:
-        self._entries: list[tuple[Entry, MemoryBudget]] = []
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._entries: list[Entry] = []
 
-    def keep(self, entries: Iterable[Entry], budget: MemoryBudget) -> int:
+    def keep(self, entries: Iterable[Entry]) -> int:
         """Keep those with bytes and without a report; returns their bytes, which must not be freed now.
 
         Barriers have no bytes. They are in another client, so ``free_all`` might never remove them.
         """
-        kept = [(entry, budget) for entry in entries if entry.size and entry.is_unreported]
+        kept = [entry for entry in entries if entry.size and entry.is_unreported]
         self._entries += kept
-        return sum(entry.size for entry, _ in kept)
+        return sum(entry.size for entry in kept)
 
     @property
     def are_many(self) -> bool:
         """Whether they take too large a part of the budget."""
-        return sum(entry.size * _PART / budget.limit for entry, budget in self._entries) > 1
+        return sum(entry.size for entry in self._entries) > self._budget.limit / _PART
 
     def free_reported(self) -> None:
         """Free the bytes of those whose reports have come."""
         if self._entries:
-            self._free([each for each in self._entries if not each[0].is_unreported])
-            self._entries = [each for each in self._entries if each[0].is_unreported]
+            self._free_all_but([entry for entry in self._entries if entry.is_unreported])
 
     def free_all(self) -> None:
         """The client was replaced: it holds nothing any more."""
-        self._free(self._entries)
-        self._entries = []
+        self._free_all_but([])
 
-    @staticmethod
-    def _free(entries: Iterable[tuple[Entry, MemoryBudget]]) -> None:
-        for entry, budget in entries:
-            budget.free(entry.size)
+    def _free_all_but(self, kept: list[Entry]) -> None:
+        self._budget.free(sum(entry.size for entry in self._entries) - sum(entry.size for entry in kept))
+        self._entries = kept

@@ -162,7 +162,7 @@ class IdempotentSender:
         if piece is not None and piece in self._producers.isolating.values():
             return False  # the reports of its request would be attributed to the next session
         is_held, session = self._client is self._producers.events, self.session  # a replaced client holds nothing
-        session.discard(self._producers.unreported.keep(self._entries, session.budget) if is_held else 0)
+        session.discard(self._producers.unreported.keep(self._entries) if is_held else 0)
         return True
 
     def _settle_piece(self) -> None:
@@ -182,10 +182,10 @@ class IdempotentSender:
         self.handover.settle_failures()
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
         self._needs_epoch, self._alone = False, None
-        session.counters.rewinds += 1
+        session.rewinds += 1
         if is_new:
             session.epoch, session.sequence, _ = self._entries[-1].position
-            session.counters.epochs += 1
+            session.epochs += 1
         log.warning(
             "Kafka did not accept records: sending again from memory",
             **session.key.log_fields, error=session.trouble, events=session.pending, new_epoch=is_new,

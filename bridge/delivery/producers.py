@@ -12,7 +12,7 @@ from math import inf
 
 from bridge.clock import monotonic
 from bridge.core.entries import Batch
-from bridge.delivery.budget import UnreportedEntries
+from bridge.delivery.budget import MemoryBudget, UnreportedEntries
 from bridge.delivery.progress import Progress
 from bridge.kafka.config import in_thread
 from bridge.kafka.producer import IdempotentProducer, Role
@@ -96,6 +96,7 @@ class Producers:
     def __init__(
         self,
         make: Callable[[Role], IdempotentProducer],
+        budget: MemoryBudget,
         topics: Callable[[], Iterable[str]],
         heartbeat: Callable[[], None],
         start: Callable[[Callable[[], bool]], Future[bool]] = in_thread,
@@ -107,7 +108,7 @@ class Producers:
         """
         self.heartbeat = heartbeat
         self.events, self.checkpoints = make(Role.EVENTS), make(Role.CHECKPOINTS)
-        self.unreported = UnreportedEntries()
+        self.unreported = UnreportedEntries(budget)
         self.introduced: dict[Place, float] = {}
         """When the producer of events last had an acknowledgement in a partition.
 

@@ -177,7 +177,7 @@ class SessionPublisher:
         session = self.session
         session.sequence, session.last_event_id = batch.sequence, batch.last_event_id
         if batch.count < encoded.length:
-            session.counters.skipped += sum(event.name != "" for event in batch.events) - batch.count
+            session.skipped += sum(event.name != "" for event in batch.events) - batch.count
         for reason in encoded.dead_letters:
             session.count_dead_letter(reason)
         session.in_flight.submit(batch)
@@ -212,7 +212,7 @@ class SessionPublisher:
                 self._add(barrier)
             else:
                 self._add(Announcement(why, before, barrier), barrier)
-            session.counters.epochs += 1
+            session.epochs += 1
 
     def announce(self, what: LifecycleEvent) -> None:
         """Publish a lifecycle record once everything before it is in Kafka; never waits."""

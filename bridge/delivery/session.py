@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 from bridge.clock import unix_ms
 from bridge.core.durations import Histogram
@@ -15,15 +14,6 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
-
-
-@dataclass(slots=True)
-class DeliveryCounters:
-    """What one session's delivery has done; each is written by one thread, and read by any."""
-
-    skipped: int = 0
-    epochs: int = 0
-    rewinds: int = 0
 
 
 class Session:
@@ -46,7 +36,8 @@ class Session:
         self.encoder = encoder
         self.budget = budget
         self.lease = lease
-        self.counters = DeliveryCounters()
+        self.skipped = self.epochs = self.rewinds = 0
+        """What its delivery has done; each is written by one thread, and read by any."""
         self.dead_letters: dict[str, int] = {}
         self.trouble: str | None = None
         """Why records do not get through at present; None when they do."""

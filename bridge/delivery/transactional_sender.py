@@ -256,7 +256,7 @@ class TransactionalSender:
 
     def _log_abort(self) -> None:
         session = self.session
-        session.counters.rewinds += 1
+        session.rewinds += 1
         session.trouble = session.trouble or "Kafka has not accepted a record for long"
         log.warning(
             "Kafka did not accept records: sending again from memory",

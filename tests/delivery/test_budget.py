@@ -107,12 +107,12 @@ def test_a_late_wake_up_takes_nothing_for_a_block_that_has_ended() -> None:
     waiting = threading.Thread(target=second.hold, args=(KIB, stopped))
     waiting.start()
     wait_until(lambda: bool(budget._waiters), what="the second reader waits")
-    (late,) = budget._waiters
+    (late,) = budget._waiters.values()
     first.hold(0, stopped)
     waiting.join(TIMEOUT)
     second.hold(0, stopped)
     budget.hold_unfinished(LIMIT)
-    late.may_go()
+    late()
     assert not budget.exemption.locked()
 
 
@@ -128,12 +128,13 @@ class Silent:
 
 def test_bytes_are_kept_until_the_reports_come_and_barriers_are_not_kept() -> None:
     """The producer of a barrier may be replaced alone: nothing would ever remove it, and what it refers to."""
-    unreported, budget, listener = UnreportedEntries(), MemoryBudget(1000), Silent()
+    budget, listener = MemoryBudget(1000), Silent()
+    unreported = UnreportedEntries(budget)
     batch, barrier = Entry(Position(1, 1, "1"), 300), Entry(Position(1, 1, "1"))
     for entry in (batch, barrier):
         entry.note_produced(1, listener)
     assert budget.reserve(300)
-    assert unreported.keep([batch, barrier], budget) == 300
+    assert unreported.keep([batch, barrier]) == 300
     held = weakref.ref(listener)
     del entry, barrier, listener
     assert unreported.are_many

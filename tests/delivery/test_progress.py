@@ -11,6 +11,7 @@ import pytest
 
 from bridge.delivery import producers as producers_module
 from bridge.delivery import progress, transaction
+from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.producers import Producers
 from bridge.delivery.progress import Progress
 from bridge.delivery.transaction import Flushed, Transaction
@@ -118,7 +119,7 @@ class Set:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.made: list[ScriptedProducer] = []
-        self.producers = Producers(self._make, lambda: ["own"], lambda: None, at_once)
+        self.producers = Producers(self._make, MemoryBudget(10**6), lambda: ["own"], lambda: None, at_once)
 
     def _make(self, role: Role) -> IdempotentProducer:
         self.made.append(ScriptedProducer(role))

@@ -274,11 +274,11 @@ def test_a_suspect_stays_alone_while_its_dead_letter_is_not_taken(rig: Rig) -> N
     one.submit(events(1, size=3000))
     rig.turn(200, 0.5)
     assert one.session.trouble is not None
-    before = other.session.counters.rewinds
+    before = other.session.rewinds
     for at in range(1, 30):
         other.submit(events(at))
         rig.turn(10, 0.5)
-    assert other.session.counters.rewinds == before
+    assert other.session.rewinds == before
     assert other.acknowledged == other.position
     rig.kafka.down.clear()
     rig.turn(200, 0.5)
@@ -301,7 +301,7 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
         rig.kafka.down.clear()
         rig.turn(5, 1.0)
     rig.turn(400, 1.0)
-    assert one.session.counters.epochs == 1
+    assert one.session.epochs == 1
     assert [at_of(letter.data) for letter in rig.records(DEAD)] == [20]
     assert one.acknowledged == one.position
 
@@ -426,7 +426,7 @@ def test_a_refused_record_is_not_hidden_behind_a_later_dead_letter(rig: Rig) -> 
     assert accepted(rig) == [1, 2, 3, 4, 5, 6]
     assert one.session.dead_letters == {"schema": 2, "rejected": 2}
     assert one.acknowledged == one.position
-    assert one.session.counters.epochs == 2, "after the first verdict no dead letter has a number of the new one"
+    assert one.session.epochs == 2, "after the first verdict no dead letter has a number of the new one"
 
 
 def test_a_refused_record_is_not_hidden_behind_a_dead_letter_from_before_a_restart(rig: Rig) -> None:
@@ -491,18 +491,18 @@ def test_attempts_at_a_topic_that_takes_nothing_become_rare_and_quick_again_afte
     rig.kafka.down.add(EVENTS)
     one.submit(events(1, 2, 3))
     rig.turn(3000, 0.1)
-    assert 5 <= one.session.counters.rewinds <= 20
+    assert 5 <= one.session.rewinds <= 20
     assert one.session.trouble is not None
     assert "UNKNOWN_TOPIC_OR_PART" in one.session.trouble
     rig.kafka.heal()
     rig.turn(400, 0.1)
     assert one.acknowledged == one.position
     assert one.session.trouble is None
-    before = one.session.counters.rewinds
+    before = one.session.rewinds
     rig.kafka.down.add(EVENTS)
     one.submit(events(4))
     rig.turn(20, 0.1)
-    assert one.session.counters.rewinds - before >= 2
+    assert one.session.rewinds - before >= 2
 
 
 def test_a_topic_that_fails_does_not_hold_up_other_sessions_or_checkpoints(rig: Rig) -> None:
@@ -808,7 +808,7 @@ def test_a_finished_producer_is_not_tried_again_and_again(rig: Rig) -> None:
     rig.producers[0].fatal = "broken"
     one.submit(events(*range(1, 50)))
     rig.turn(100, 0.04)
-    assert one.session.counters.rewinds <= 5
+    assert one.session.rewinds <= 5
     rig.turn(100, 0.1)
     assert one.acknowledged == one.position
 

@@ -102,7 +102,7 @@ def test_a_refused_dead_letter_waits_and_is_reported(kafka: str, namespace: str)
             one, other = (topics.open(delivery, key) for key in SESSIONS[:2])
             one.submit([*events([1]), bad(2), *events([3])])
             wait_until(
-                lambda: one.session.counters.rewinds >= 2 and "INVALID_RECORD" in (one.session.trouble or ""),
+                lambda: one.session.rewinds >= 2 and "INVALID_RECORD" in (one.session.trouble or ""),
                 20,
                 "its trouble",
             )
