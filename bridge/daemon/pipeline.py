@@ -22,7 +22,7 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Ids, TopicIds
-from bridge.delivery.protocol import Delivery, Intervals, Limits, Reclaim
+from bridge.delivery.protocol import Intervals, Limits, Reclaim
 from bridge.errors import BridgeError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
@@ -56,6 +56,7 @@ class Measurements:
     producers: ProducerStatistics = field(default_factory=ProducerStatistics)
 
 
+Delivery = AtLeastOnce | ExactlyOnce
 Join = Callable[[float], bool]
 """Waits until a deadline; returns whether the work ended."""
 
@@ -204,7 +205,7 @@ def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline
     reclaim: Reclaim,
     heartbeat: Callable[[], None],
     measurements: Measurements,
-) -> AtLeastOnce | ExactlyOnce:
+) -> Delivery:
     """``limits``: of the topics; its ``sizes`` follow them."""
     topics, delivery, sizes = settings.topics, settings.delivery, limits.sizes
     own = OwnTopics(topics.checkpoints, limits.checkpoint_partitions, topics.lifecycle, limits.counts)

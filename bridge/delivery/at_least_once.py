@@ -46,10 +46,10 @@ _DRAIN = 1.0
 
 
 class AtLeastOnce:
-    """Delivery of all sessions: implements the protocols of :mod:`bridge.delivery.protocol`.
+    """Delivery of all sessions: implements :class:`bridge.delivery.protocol.ShardDelivery`.
 
-    Thread rule: ``open`` and ``close`` are the supervisor's; publishers belong to their workers; everything else runs
-    in the delivery thread.
+    Thread rule: what that protocol has is the supervisor's; the daemon's main thread starts and ends it; everything
+    after ``_run`` is the delivery thread's, and publishers belong to their workers.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its collaborators, given once
@@ -135,14 +135,17 @@ class AtLeastOnce:
         self._thread.start()
 
     def stop(self) -> None:
+        """Ask for the end: the records in memory are delivered, and the last checkpoints are written."""
         self._stopping.set()
 
     def join(self, deadline: float) -> bool:
+        """Wait until all is delivered, by the clock of :func:`bridge.clock.monotonic`; False after the deadline."""
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive() and not self.sessions.unsettled
 
     def abort(self) -> None:
+        """Abandon records that are not delivered yet; their events are read again after the next start."""
         self._aborted.set()
 
     @property
@@ -150,7 +153,7 @@ class AtLeastOnce:
         return self._producers.progress.waiting
 
     def renew_clients(self, why: str) -> None:
-        """Use new producers (any thread)."""
+        """Use new producers, for other limits or partitions of the topics, or other certificates (any thread)."""
         self._renewal = why
 
     def rewrite_checkpoints(self, partitions: int) -> None:

@@ -56,7 +56,7 @@ _HANGS = 120.0
 
 
 class ExactlyOnce:
-    """Implements the protocols of :mod:`bridge.delivery.protocol`.
+    """Delivery of all sessions, with the methods of :class:`bridge.delivery.at_least_once.AtLeastOnce`.
 
     Thread rule: as there. Its own thread sends heartbeats while no shard's thread hangs.
     """

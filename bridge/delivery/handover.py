@@ -57,6 +57,7 @@ class Handover:
         """Something failed since everything was last made ready to be sent again."""
         self.was_purged = False
         """Something was still queued when its producer or transaction was abandoned."""
+        self.size_refusals = SizeRefusals(session.encoder.limits)
         self.retry_at = 0.0
         self.partitions = checkpoints.new_partitions()
         """Of the session's records; replaced only while nothing is in flight, or a later record could be written to
@@ -68,7 +69,6 @@ class Handover:
         self._is_late = False  # Kafka refused the time of a record: it is sent again with the present time
         self._has_topic_failed = False
         self._error: ProduceError | None = None
-        self._size_refusals = SizeRefusals(session.encoder.limits)
         self._cut: list[Batch] = []
         self._retries = 0
 
@@ -97,7 +97,7 @@ class Handover:
             RECORD_CLOCK.refused()
         self._is_late = self._is_late or is_for_age(failure)
         if is_for_size(failure):
-            self._size_refusals.note()
+            self.size_refusals.note()
         fault = scope_of(failure)
         self._fail()
         if fault is ErrorScope.FATAL:
@@ -252,15 +252,10 @@ class Handover:
         piece.refusal = refusal
         piece.records = None
 
-    @property
-    def awaits_limits(self) -> bool:
-        """A record was refused for its size: the topics' limits are being read again before anything follows."""
-        return self._size_refusals.awaits_limits
-
     def settle_failures(self) -> None:
         """All reports are in: isolate batches that Kafka refused, and wait if a topic accepts nothing."""
         refused = [entry for entry in self._session.in_flight.entries if entry.stage is Stage.REFUSED]
-        if refused and self._size_refusals.are_explained():
+        if refused and self.size_refusals.are_explained():
             self._encode_again()
         else:
             self.settle_piece()
@@ -278,6 +273,15 @@ class Handover:
         for entry in self._session.in_flight.entries:
             if isinstance(entry, Batch) and entry.stage is not Stage.ACKNOWLEDGED:
                 entry.records = None
+
+    def note_resend(self, *, new_epoch: bool) -> None:
+        """Everything that is not in Kafka waits again, and will be sent from memory."""
+        session = self._session
+        session.rewinds += 1
+        log.warning(
+            "Kafka did not accept records: sending again from memory",
+            **session.key.log_fields, error=session.trouble, events=session.pending, new_epoch=new_epoch,
+        )  # fmt: skip
 
     def forget(self) -> None:
         """The transaction that failures were about is over."""

@@ -107,22 +107,24 @@ class IdempotentSender:
         not used again. ``recreated``: topics created again since; None: that is not known. ``introduced``: where the
         old one was. Nothing is in flight now, so changed topics are followed.
         """
+
+        def was_known(entry: Entry) -> bool:
+            if not isinstance(entry, Batch):
+                return True
+            is_same = recreated is not None and recreated.isdisjoint(entry.counts)
+            return is_same and self._is_introduced(entry.counts, introduced)
+
         with self.session.lock:
             for entry in self._entries:
                 entry.lose()
                 # A batch of several requests may be both: one refused, and a later one written without a report.
                 if entry.stage in {Stage.LOST, Stage.REFUSED}:
                     self.handover.has_failed = True
-                    is_known = not isinstance(entry, Batch) or self._was_known(entry, recreated, introduced)
-                    self._needs_epoch = self._needs_epoch or not (is_known or entry is self._alone)
+                    self._needs_epoch = self._needs_epoch or not (was_known(entry) or entry is self._alone)
             self.handover.partitions = self.checkpoints.new_partitions()
             self.handover.piece = self._alone = None
             self.checkpoints.is_writing = False
             self.handover.request_turn()
-
-    def _was_known(self, batch: Batch, recreated: frozenset[str] | None, introduced: Mapping[Place, float]) -> bool:
-        is_same = recreated is not None and recreated.isdisjoint(batch.counts)
-        return is_same and self._is_introduced(batch.counts, introduced)
 
     def lose_checkpoints(self) -> None:
         """The producer of checkpoints was replaced: what it had in flight goes again from memory."""
@@ -148,7 +150,9 @@ class IdempotentSender:
             return self._discard()
         self._client = self._producers.events
         handover.note_reports()
-        self._settle_piece()
+        piece = handover.piece
+        if piece is not None and not piece.is_unreported and not handover.has_failed:
+            handover.settle_piece()
         may_send = session.may_hand_over and not (handover.has_failed and not self._rewound())
         if not may_send or monotonic() < handover.retry_at:
             return False
@@ -165,13 +169,8 @@ class IdempotentSender:
         session.discard(self._producers.unreported.keep(self._entries) if is_held else 0)
         return True
 
-    def _settle_piece(self) -> None:
-        piece = self.handover.piece
-        if piece is not None and not piece.is_unreported and not self.handover.has_failed:
-            self.handover.settle_piece()
-
     def _rewound(self) -> bool:
-        if self.handover.awaits_limits or any(entry.is_unreported for entry in self._entries):
+        if self.handover.size_refusals.awaits_limits or any(entry.is_unreported for entry in self._entries):
             return False  # a later report may change the next step
         self.advance()
         session, in_flight = self.session, self.session.in_flight
@@ -182,14 +181,10 @@ class IdempotentSender:
         self.handover.settle_failures()
         in_flight.rewind(unix_ms() // 1000, new_epoch_needed=is_new)
         self._needs_epoch, self._alone = False, None
-        session.rewinds += 1
         if is_new:
             session.epoch, session.sequence, _ = self._entries[-1].position
             session.epochs += 1
-        log.warning(
-            "Kafka did not accept records: sending again from memory",
-            **session.key.log_fields, error=session.trouble, events=session.pending, new_epoch=is_new,
-        )  # fmt: skip
+        self.handover.note_resend(new_epoch=is_new)
         return True
 
     def _may_number(self, *, new_epoch: bool) -> bool:

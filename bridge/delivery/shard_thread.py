@@ -226,7 +226,10 @@ class ShardThread:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
         producer.poll()  # the reports about the transaction come before it is forgotten
-        while any(sender.handover.awaits_limits for sender in self._transaction.senders) and not self.is_over:
+        while (
+            any(sender.handover.size_refusals.awaits_limits for sender in self._transaction.senders)
+            and not self.is_over
+        ):
             self._left.wait(_BUSY)
         for sender in self._transaction.senders:
             sender.aborted(was_stuck=was_stuck)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -94,18 +95,10 @@ class TransactionFence:
     that was paused in a transaction cannot commit it when it wakes up. Thread rule: any thread; one thread per call.
     """
 
-    def __init__(self, make: Callable[[int], TransactionalProducer], timeout: float) -> None:
-        """``make`` creates the producer of a shard; ``timeout``: seconds for one attempt."""
-        self._make = make
-        self._timeout = timeout
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any], namespace: str) -> TransactionFence:
+    def __init__(self, config: Mapping[str, Any], namespace: str) -> None:
         """With the ids of the namespace; ``config`` by librdkafka's names."""
-        settings, timeouts = ProducerSettings(config, _LARGEST), TransactionTimeouts()
-        return cls(
-            lambda shard: TransactionalProducer(settings, transactional_id(namespace, shard), timeouts), timeouts.end
-        )
+        self._settings = ProducerSettings(config, _LARGEST)
+        self._namespace = namespace
 
     def fence(self, lease: Lease, done: Callable[[], None]) -> None:
         """Call ``done`` once the shard's transactional id is fenced, however long that takes; never waits.
@@ -115,7 +108,9 @@ class TransactionFence:
         threading.Thread(target=self._run, args=(lease, done), name=f"fence {lease.shard}", daemon=True).start()
 
     def _run(self, lease: Lease, done: Callable[[], None]) -> None:
-        own_id = TransactionalId(lease, lambda: self._make(lease.shard), self._timeout, lease.released)
+        name, timeouts = transactional_id(self._namespace, lease.shard), TransactionTimeouts()
+        make = partial(TransactionalProducer, self._settings, name, timeouts)
+        own_id = TransactionalId(lease, make, timeouts.end, lease.released)
         try:
             own_id.take().abandon()
         except Stopped:

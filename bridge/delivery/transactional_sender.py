@@ -51,7 +51,8 @@ class TransactionalSender:
         self.checkpoints = checkpoints
         self.part: Part | None = None
         """What it has in the transaction that is being ended, or whose outcome is not known."""
-        self.handover = Handover(session, checkpoints, lambda: request_turn(self), _ignore)
+        # The commit acknowledges entries, not a delivery report.
+        self.handover = Handover(session, checkpoints, lambda: request_turn(self), lambda _entry: None)
         self._present = present
         self._entries = session.in_flight.entries
         self._taken_before = 0
@@ -175,7 +176,8 @@ class TransactionalSender:
             self._take_back()
         self.part = None
         if is_blamed:
-            self._log_abort()
+            self.session.trouble = self.session.trouble or "Kafka has not accepted a record for long"
+            handover.note_resend(new_epoch=False)
 
     def _take_back(self) -> None:
         """Everything that was handed over waits again."""
@@ -191,7 +193,7 @@ class TransactionalSender:
         ``found``: the session's newest checkpoint since the shard was last claimed; None: none was written since.
         """
         part = self.part
-        if part is not None and found is not None and _is(found, part.checkpoint):
+        if part is not None and found is not None and _is_same(found, part.checkpoint):
             self.committed()
         elif found is not None and found.position != self.checkpoints.stored:
             return False
@@ -254,19 +256,6 @@ class TransactionalSender:
         self.checkpoints.note_trouble(error)
         self.session.trouble = self.checkpoints.trouble
 
-    def _log_abort(self) -> None:
-        session = self.session
-        session.rewinds += 1
-        session.trouble = session.trouble or "Kafka has not accepted a record for long"
-        log.warning(
-            "Kafka did not accept records: sending again from memory",
-            **session.key.log_fields, error=session.trouble, events=session.pending, new_epoch=False,
-        )  # fmt: skip
-
-
-def _ignore(_entry: Entry) -> None:
-    """The commit acknowledges, not a delivery report."""
-
 
 def _is_handed_over(entry: Entry) -> bool:
     return entry.stage is not Stage.WAITING
@@ -276,5 +265,5 @@ def _is_under_way(entry: Entry) -> bool:
     return entry.stage not in {Stage.WAITING, Stage.ACKNOWLEDGED}
 
 
-def _is(found: Checkpoint, written: Checkpoint) -> bool:
+def _is_same(found: Checkpoint, written: Checkpoint) -> bool:
     return found.position == written.position and found.updated_ms == written.updated_ms

@@ -85,7 +85,7 @@ class ShardCoordinator:
         collaborators = Collaborators(
             topic, shard_count, leases, reader, delivery, sessions, identity.new_claim, 0.9 * release_timeout,
             durations.restore,
-            TransactionFence.of(config, namespace).fence,
+            TransactionFence(config, namespace).fence,
         )  # fmt: skip
         return cls(identity, membership, collaborators)
 

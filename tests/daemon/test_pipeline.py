@@ -9,10 +9,9 @@ import pytest
 
 from bridge.core.durations import Durations
 from bridge.daemon.forgetting import Forgetting
-from bridge.daemon.pipeline import Measurements, Pipeline
+from bridge.daemon.pipeline import Delivery, Measurements, Pipeline
 from bridge.daemon.supervisor import Supervisor
 from bridge.daemon.topics import NoTopicWatch
-from bridge.delivery.protocol import Delivery
 from bridge.sharding.coordinator import ShardCoordinator
 
 

@@ -79,7 +79,7 @@ def test_a_paused_transaction_cannot_be_committed_once_at_least_once_has_fenced_
     paused.produce(topic, b"late", b"local/s", [], unix_ms(), lambda _error, _message: None)
     assert paused.flush(TIMEOUT) == 0
     fenced, lease = threading.Event(), Lease(0, SoleOwner())
-    TransactionFence.of(config, namespace).fence(lease, fenced.set)
+    TransactionFence(config, namespace).fence(lease, fenced.set)
     assert fenced.wait(TIMEOUT)
     assert paused.commit(TIMEOUT) is Verdict.FENCED
     paused.abandon()
