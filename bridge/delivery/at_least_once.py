@@ -108,7 +108,7 @@ class AtLeastOnce:
         self._leases = {**self._leases, lease.shard: lease}
         session = Session(key, encoder, restored, self.sessions.budget, lease, self._durations.publish_of(key.server))
         checkpoints = CheckpointWriter(
-            key, fingerprint, restored, self._topics, lease, lambda: self._producers.checkpoints.produce, answered
+            session, fingerprint, restored, self._topics, lambda: self._producers.checkpoints, answered
         )
         sender = IdempotentSender(
             session, checkpoints, self._producers, self._turn_requests.append, self._answered.append

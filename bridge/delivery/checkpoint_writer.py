@@ -11,14 +11,15 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.entries import Announcement, CheckpointBarrier, Entry
-from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.identity import Position, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.lifecycle import LifecycleWriter, WrittenLifecycleEvent
 from bridge.core.records.partitions import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery.lease import Lease
+from bridge.delivery.session import Session
+from bridge.kafka.client import ProducerClient
 from bridge.kafka.errors import ProduceError, in_full, is_for_age
-from bridge.kafka.produce import Produce, ProduceFailed, QueueFull, Report
+from bridge.kafka.produce import ProduceFailed, QueueFull, Report
 from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")
@@ -50,15 +51,14 @@ class CheckpointWriter:
 
     def __init__(  # noqa: PLR0913, PLR0917 - its collaborators, given once
         self,
-        key: SessionKey,
+        session: Session,
         fingerprint: str,
         restored: Checkpoint | None,
         topics: OwnTopics,
-        lease: Lease,
-        present: Callable[[], Produce],
+        present: Callable[[], ProducerClient],
         answered: Callable[[], None],
     ) -> None:
-        """``present`` returns the present producer's ``produce``; ``answered``: Kafka acknowledged a checkpoint."""
+        """``present`` returns the present producer; ``answered``: Kafka acknowledged a checkpoint."""
         self.count = 0
         """Checkpoints that Kafka has acknowledged."""
         self.produced_at = 0.0
@@ -67,14 +67,13 @@ class CheckpointWriter:
         """The last lifecycle events, the newest at the end. Replaced, never changed: any thread may keep it."""
         self.is_writing = False
         """A report about a checkpoint that ``write`` produced is to come; never from a producer that was replaced."""
-        self._key = key
+        self._key, self._lease = session.key, session.lease
         self.fingerprint = fingerprint
         """Of what decides about records. Empty once the limit of a topic has changed: the old one would match
         if the limit were changed back. So the next start begins an epoch."""
-        self._record_key = key.record_key
+        self._record_key = session.key.record_key
         self.topics = topics
         self._partition = partition_of(self._record_key, topics.partitions)
-        self._lease = lease
         self._present = present
         self._answered = answered
         self.trouble: str | None = None
@@ -117,13 +116,13 @@ class CheckpointWriter:
             self.note_trouble(error)
 
     def write_barrier(self, barrier: CheckpointBarrier, report: Report) -> None:
-        """Write a barrier's checkpoint; raises as ``Produce``. ``report`` runs after ``written`` is set."""
+        """Write a barrier's checkpoint; raises as ``produce``. ``report`` runs after ``written`` is set."""
         self._produce_reported(self._new(barrier.position, barrier.overlap_window, barrier.state), report)
 
     def write_within(
         self, position: Position, overlap_window: OverlapWindow, state: State, report: Report
     ) -> Checkpoint:
-        """Write a position into an open transaction; raises as ``Produce``. ``report`` runs if it fails."""
+        """Write a position into an open transaction; raises as ``produce``. ``report`` runs if it fails."""
         self._of_transaction = self._generation
         checkpoint = self._new(position, overlap_window, state)
         self._produce(checkpoint, report)
@@ -139,12 +138,14 @@ class CheckpointWriter:
         return self.written if self._written_in[0] == self._generation[0] else None
 
     def announce(self, announcement: Announcement, report: Report) -> None:
-        """Write a lifecycle record; raises as ``Produce``."""
+        """Write a lifecycle record; raises as ``produce``."""
         writer, now_ms = LifecycleWriter(self._key, self.topics.lifecycle), unix_ms()
         event, epoch, sequence = announcement.lifecycle_event, announcement.epoch, announcement.sequence
         record = writer.record(event, epoch, sequence, now_ms, announcement.new_epoch)
         partition = self.new_partitions()[record.topic]
-        self._present()(record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, partition)
+        self._present().produce(
+            record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, partition
+        )
         before = [each for each in self.announced if each.event is not event]  # it may be written again after a failure
         self.announced = (*before, WrittenLifecycleEvent(event, now_ms, epoch, sequence))[-_REMEMBERED_EVENTS:]
 
@@ -199,7 +200,7 @@ class CheckpointWriter:
     def _produce(self, checkpoint: Checkpoint, report: Report) -> None:
         value, topic = encode(checkpoint), self.topics.checkpoints
         self.produced_at = monotonic()
-        self._present()(topic, value, self._record_key, [], checkpoint.updated_ms, report, self._partition)
+        self._present().produce(topic, value, self._record_key, [], checkpoint.updated_ms, report, self._partition)
 
     def note_trouble(self, error: ProduceError) -> None:
         """Kafka refused a checkpoint."""

@@ -123,9 +123,8 @@ class ExactlyOnce:
         encoder.follow(self._sizes)
         session = Session(key, encoder, restored, self.sessions.budget, lease, self._durations.publish_of(key.server))
         present = shard.present
-        checkpoints = CheckpointWriter(
-            key, fingerprint, restored, self._topics, lease, lambda: present().produce, self.answers.note_checkpoint
-        )
+        answered = self.answers.note_checkpoint
+        checkpoints = CheckpointWriter(session, fingerprint, restored, self._topics, present, answered)
         sender = TransactionalSender(session, checkpoints, present, shard.senders.request_turn)
         publisher = SessionPublisher(session, sender, self._limits.max_in_flight)
         self.sessions.add(publisher)

@@ -120,19 +120,14 @@ class IsolationQueue:
         self._has_just_tried = False
 
     def add(self, sender: TransactionalSender) -> None:
-        """Add a session, or add it again."""
         self._waiting[sender] = None
 
     def next(self) -> TransactionalSender | None:
         """The session whose transaction is next; None: it is the turn of the others."""
         now = monotonic()
-        self._has_just_tried = not self._has_just_tried and now >= self._not_before
-        due = (
-            (sender for sender in self._waiting if sender.handover.retry_at <= now)
-            if self._has_just_tried
-            else iter(())
-        )
-        one = next(due, None)
+        one = None
+        if not self._has_just_tried and now >= self._not_before:
+            one = next((sender for sender in self._waiting if sender.handover.retry_at <= now), None)
         self._has_just_tried = one is not None
         if one is not None:
             del self._waiting[one]

@@ -183,7 +183,7 @@ class ShardThread:
     def _isolate(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         """A transaction of one isolated session: it must not delay the others for long."""
         began, stored = monotonic(), sender.checkpoints.stored
-        self._transaction.join_alone(producer, sender)
+        self._transaction.join(producer, sender, is_isolated=True)
         sender.send_piece()
         if sender.finish_part():
             self._settle(producer, [sender], sender.handover.isolation.time_limit)

@@ -54,27 +54,20 @@ class Transaction:
         self._left_of_budget = _MOST
         self._is_isolated = False
 
-    def join(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
+    def join(self, producer: TransactionalProducer, sender: TransactionalSender, *, is_isolated: bool = False) -> None:
         """Send what a session has in memory, as far as the budget allows, and open its fast path.
 
-        Not while transactions are small: a worker adds more by the fast path than a slow Kafka accepts in time.
+        Not while transactions are small: a worker adds more by the fast path than a slow Kafka accepts in time. An
+        isolated session sends for itself: its transaction shows nothing about the size of others.
         """
-        self._add(producer, sender)
-        if self._left_of_budget > 0:
-            self._left_of_budget -= sender.open(self._left_of_budget, opens_fast_path=self.budget == _MOST)
-
-    def join_alone(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
-        """Add an isolated session, which sends for itself: its transaction shows nothing about the size of others."""
-        self._add(producer, sender)
-        self._is_isolated = True
-
-    def _add(self, producer: TransactionalProducer, sender: TransactionalSender) -> None:
         if not self.senders:
-            self._is_isolated = False
             producer.begin()
+            self._is_isolated = is_isolated
             self._due = monotonic() + self._interval
             self._left_of_budget = self.budget
         self.senders[sender] = None
+        if not is_isolated and self._left_of_budget > 0:
+            self._left_of_budget -= sender.open(self._left_of_budget, opens_fast_path=self.budget == _MOST)
 
     @property
     def is_due(self) -> bool:

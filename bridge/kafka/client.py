@@ -7,25 +7,18 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, Producer, ThrottleEvent
 
 from bridge.clock import monotonic
 from bridge.kafka.config import follow, settings_judged
-from bridge.kafka.connection_failures import ConnectionLog
+from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
 from bridge.kafka.produce import Fields, Report, produce_all
 
 _LAST_POLLS = 10
 """A poll that raises runs no report: this is the limit of fatal errors before a poll that runs all reports."""
-
-
-class _ThrottleEvent(Protocol):
-    """``confluent_kafka.ThrottleEvent``."""
-
-    throttle_time: float
-    """Seconds."""
 
 
 class Throttle:
@@ -38,7 +31,7 @@ class Throttle:
         self.until = -inf
         """By :func:`bridge.clock.monotonic`. The broker answers no request on the connection before."""
 
-    def note(self, event: _ThrottleEvent) -> None:
+    def note(self, event: ThrottleEvent) -> None:
         """The client's ``throttle_cb``."""
         self.until = max(self.until, monotonic() + event.throttle_time)
 
@@ -51,7 +44,7 @@ class ProducerClient:
     """One client. Thread rule: any thread produces, one thread polls; reports run in the polling thread."""
 
     def __init__(
-        self, live: Mapping[str, Any], config: Mapping[str, Any], logger: ConnectionLog | logging.LoggerAdapter[Any]
+        self, live: Mapping[str, Any], config: Mapping[str, Any], logger: ClientErrors | logging.LoggerAdapter[Any]
     ) -> None:
         """``live`` gives later logins; ``config``: the client's. Raises ``SettingsError``."""
         self.throttle = Throttle()
@@ -79,7 +72,10 @@ class ProducerClient:
         partition: int = -1,
         /,
     ) -> None:
-        """Implements :class:`bridge.kafka.produce.Produce`."""
+        """Hand a record over; raises :class:`QueueFull` or :class:`ProduceFailed`.
+
+        ``report`` gets the delivery report; ``partition`` -1: chosen by the key.
+        """
         fields = topic, key, value, headers, timestamp_ms, None
         _, failure = self.produce_all((fields,), report, {topic: partition})
         if failure is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -175,20 +174,38 @@ _KEPT = 50
 
 
 class ClientErrors:
-    """The errors that one client reported. Thread rule: the thread that polls the client, except for ``cause``."""
+    """The errors that one client reported, and its logger.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        """``config``: the client's, by librdkafka's names."""
+    librdkafka's error callback does not run when the other side ends a connection in an orderly way: only the log
+    shows it. A broker ends a connection beyond ``max.connections.per.ip`` before the first answer. Of one that was in
+    use, librdkafka repeats a pending request. Thread rule: the thread that polls the client, except for ``cause``.
+    """
+
+    def __init__(self, config: Mapping[str, Any], role: str, level: int = len(_AS_IN_PYTHON) - 1) -> None:
+        """``config``: the client's, by librdkafka's names; ``role``: see `client_logger`.
+
+        ``level``: the most detailed syslog level that is logged.
+        """
+        self.broken_at = -inf
+        """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
         self._destinations = Destinations.of(config)
         self._errors: deque[ClientError] = deque(maxlen=_KEPT)
-
-    def logger(self, role: str, level: int = len(_AS_IN_PYTHON) - 1) -> ConnectionLog:
-        """Return the client's logger; see `client_logger`. ``level``: the most detailed one that is passed on."""
-        return ConnectionLog(self._errors, client_logger(role), level)
+        self._logger = client_logger(role)
+        self._level = _AS_IN_PYTHON[max(0, min(level, len(_AS_IN_PYTHON) - 1))]
 
     def note(self, error: KafkaError) -> None:
         """Remember an error; the client's ``error_cb``."""
         self._errors.append(ClientError(error.code(), error.str()))
+
+    def log(self, level: int, line: str, *parts: object) -> None:
+        """As :meth:`logging.Logger.log`, with ``level`` by Python's numbers."""
+        if any(_STATE_OF_USE in str(part) for part in parts):
+            self.broken_at = monotonic()
+        found = next((closed for part in parts if (closed := _CLOSED.search(str(part)))), None)
+        if found is not None:
+            self._errors.append(ClientError(KafkaError._TRANSPORT, found[0]))
+        if level >= self._level:
+            self._logger.log(level, line, *parts)
 
     def clear(self) -> None:
         """Forget all errors."""
@@ -212,32 +229,6 @@ class ClientErrors:
         """Return why Kafka did not answer within so many seconds, as far as the client knows."""
         connection_failure, detail = connection_failure_of(self._errors, waited, self._destinations)
         return NotReached(connection_failure, f"{doing}{detail}")
-
-
-class ConnectionLog:
-    """The logger of a client: notes connections that the other side ended in an orderly way, and passes the lines on.
-
-    librdkafka's error callback does not run then. A broker ends a connection beyond ``max.connections.per.ip`` before
-    the first answer. Of one that was in use, librdkafka repeats a pending request. Thread rule: the thread that polls
-    the client.
-    """
-
-    def __init__(self, errors: deque[ClientError], logger: logging.LoggerAdapter[logging.Logger], level: int) -> None:
-        """``level``: the most detailed syslog level that is passed on."""
-        self.broken_at = -inf
-        """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
-        self._errors, self._logger = errors, logger
-        self._level = _AS_IN_PYTHON[max(0, min(level, len(_AS_IN_PYTHON) - 1))]
-
-    def log(self, level: int, line: str, *parts: object) -> None:
-        """As :meth:`logging.Logger.log`, with ``level`` by Python's numbers."""
-        if any(_STATE_OF_USE in str(part) for part in parts):
-            self.broken_at = monotonic()
-        found = next((closed for part in parts if (closed := _CLOSED.search(str(part)))), None)
-        if found is not None:
-            self._errors.append(ClientError(KafkaError._TRANSPORT, found[0]))
-        if level >= self._level:
-            self._logger.log(level, line, *parts)
 
 
 def cluster_metadata(admin: AdminClient, errors: ClientErrors, timeout: float, doing: str = "") -> ClusterMetadata:

@@ -10,14 +10,8 @@ from confluent_kafka import KafkaError, KafkaException
 from bridge.errors import SettingsError
 from bridge.kafka.config import unreachable
 from bridge.kafka.reader import KafkaMessage, Partition, PartitionReader, StoredRecord, partition_of, stored_record
-from bridge.kafka.topic_reader import TUNING, offset_ranges
+from bridge.kafka.topic_reader import FIXED, TUNING, offset_ranges
 
-_FIXED: Mapping[str, Any] = {
-    # With a reset, the client would skip removed records silently.
-    "auto.offset.reset": "error",
-    # Each EOF says how far committed records go: the offsets of transaction markers are no lag.
-    "enable.partition.eof": True,
-}
 _GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 
 
@@ -33,7 +27,7 @@ class TopicFollower:
         """Offsets that Kafka removed before they were read: by retention, or because a program deleted records."""
         self._config = config
         self._next = dict(starts)
-        self._reader = PartitionReader(config, {**TUNING, "fetch.wait.max.ms": 250}, _FIXED)
+        self._reader = PartitionReader(config, {**TUNING, "fetch.wait.max.ms": 250}, FIXED)
         self._reader.assign(starts)
 
     def poll(self, limit: int, timeout: float) -> list[StoredRecord]:

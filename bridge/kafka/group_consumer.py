@@ -97,7 +97,7 @@ class GroupConsumer:
         callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
         config = member_config(settings) | callbacks
         with settings_judged():
-            self._consumer = Consumer(config, logger=errors.logger("membership"))
+            self._consumer = Consumer(config, logger=errors)
         follow(settings.config, self, config)
 
     def set_credentials(self, username: str, password: str) -> None:

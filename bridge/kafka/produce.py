@@ -13,24 +13,6 @@ from bridge.kafka.record_clock import RECORD_CLOCK
 Report = Callable[[KafkaError | None, Message], None]
 
 
-class Produce(Protocol):
-    """Hands a record over; raises :class:`QueueFull` or :class:`ProduceFailed`."""
-
-    def __call__(  # noqa: PLR0913, PLR0917 - the fields of a record
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """``report`` gets the delivery report; ``partition`` -1: chosen by the key."""
-        ...
-
-
 class QueueFull(Exception):
     """The producer's queue, or the memory of the process, is full: keep the record, poll, produce it again."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -117,13 +117,13 @@ def _translated() -> Iterator[None]:
 
 
 def stored_record(message: KafkaMessage) -> StoredRecord:
-    """Return the record in a message that is no error."""
+    """Return the record in a message that is no error: each of a consumer has a partition and an offset."""
     headers: Any = message.headers() or ()
     return StoredRecord(
         *partition_of(message),
-        _number(message.offset()),
-        _bytes(message.key()),
-        _bytes(message.value()),
+        cast("int", message.offset()),
+        message.key(),
+        message.value(),
         headers,
         message.timestamp()[1],
     )
@@ -131,13 +131,4 @@ def stored_record(message: KafkaMessage) -> StoredRecord:
 
 def partition_of(message: KafkaMessage) -> Partition:
     """Return the topic and the partition of a message or of an error."""
-    return str(message.topic()), _number(message.partition())
-
-
-def _number(number: int | None) -> int:
-    assert number is not None  # noqa: S101 - for mypy: each message of a consumer has a partition and an offset
-    return number
-
-
-def _bytes(text: str | bytes | None) -> bytes | None:
-    return text.encode() if isinstance(text, str) else text
+    return str(message.topic()), cast("int", message.partition())

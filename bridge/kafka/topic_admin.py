@@ -49,7 +49,7 @@ class TopicAdmin:
     def __init__(self, config: Mapping[str, Any], timeout: float = _DESCRIBE) -> None:
         """``timeout``: seconds for one request that describes topics. Raises ``SettingsError``."""
         self._timeout = timeout
-        self._errors = ClientErrors(config)
+        self._errors = ClientErrors(config, "admin")
         self._config = config
         self._admin: AdminClient
         self.renew()
@@ -57,7 +57,7 @@ class TopicAdmin:
     def renew(self) -> None:
         """Use a new client, with the certificates as they are now."""
         config = plain(self._config) | {"error_cb": self._errors.note}
-        self._admin = admin_client(config, self._errors.logger("admin"))
+        self._admin = admin_client(config, self._errors)
         follow(self._config, self, config)
 
     def set_credentials(self, username: str, password: str) -> None:

@@ -35,7 +35,8 @@ TUNING: Mapping[str, Any] = {
     "fetch.queue.backoff.ms": 5,
     "fetch.wait.max.ms": 10,
 }
-_FIXED: Mapping[str, Any] = {
+FIXED: Mapping[str, Any] = {
+    # Each EOF says how far committed records go: the offsets of transaction markers are no lag.
     "enable.partition.eof": True,
     # With a reset, the client would skip removed records silently, and they would look lost.
     "auto.offset.reset": "error",
@@ -74,8 +75,8 @@ def offset_ranges(config: Mapping[str, Any], topics: Sequence[str], since_ms: in
     Topics that do not exist, or that the bridge may not describe, are left out. Raises ``Unreachable``,
     ``SettingsError``.
     """
-    errors = ClientErrors(config)
-    admin = admin_client(plain(config) | {"error_cb": errors.note}, errors.logger("admin"))
+    errors = ClientErrors(config, "admin")
+    admin = admin_client(plain(config) | {"error_cb": errors.note}, errors)
     try:
         partitions = _partitions(cluster_metadata(admin, errors, _TIMEOUT, "Kafka: "), topics)
         earliest = _offsets(admin, partitions, OffsetSpec.earliest())
@@ -123,7 +124,7 @@ def read(
     state = _ReadState(ranges, heads_only=heads_only)
     if not state.open:
         return
-    reader = PartitionReader(config, TUNING, _FIXED)
+    reader = PartitionReader(config, TUNING, FIXED)
     try:
         reader.assign({each: offset_range.start for each, offset_range in state.open.items()})
         yield from _batches(reader, state, progress, timeout)

@@ -66,7 +66,7 @@ def transactional_config(
         "transaction.timeout.ms": round(timeouts.transaction * 1000),
         # The commit acknowledges all records, so only failures need a delivery report.
         "delivery.report.only.error": True,
-        # Only the log reports an orderly close of a connection: see ConnectionLog.
+        # Only the log reports an orderly close of a connection: see ClientErrors.
         "log_level": LOG_LEVEL,
         "log.connection.close": True,
     }
@@ -87,10 +87,9 @@ class TransactionalProducer(ProducerClient):
         timeouts: TransactionTimeouts,
         commit_duration: Histogram | None = None,
     ) -> None:
-        self._errors = ClientErrors(settings.config)
-        self._log = self._errors.logger("shards", int(settings.config.get("log_level", LOG_LEVEL)))
+        self._errors = ClientErrors(settings.config, "shards", int(settings.config.get("log_level", LOG_LEVEL)))
         config = transactional_config(settings, transactional_id, timeouts) | {"error_cb": self._on_error}
-        super().__init__(settings.config, config, self._log)
+        super().__init__(settings.config, config, self._errors)
         self.is_fenced = False
         self.has_begun = False
         self.trouble: str | None = None
@@ -149,7 +148,7 @@ class TransactionalProducer(ProducerClient):
         So this producer's epoch must not be used for another transaction.
         """
         self.poll()
-        return self._log.broken_at > self._began_at - _REPEATED_AFTER
+        return self._errors.broken_at > self._began_at - _REPEATED_AFTER
 
     def _end(self, call: Callable[[float], None], timeout: float) -> Verdict:
         try:

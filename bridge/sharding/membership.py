@@ -67,7 +67,7 @@ class Membership:
         self._stopped, self._aborted = threading.Event(), threading.Event()
         self.proofs = Proofs(min(_COMMIT_INTERVAL, settings.session_timeout / 10))
         self.replicas = ReplicaRegistry()
-        self._errors = ClientErrors(settings.config)
+        self._errors = ClientErrors(settings.config, "membership")
         self._watch = GroupWatch(monotonic(), watch_interval)
         self._new_consumer = new_consumer
         self._consumer: GroupConsumer

@@ -91,7 +91,7 @@ def test_the_transaction_of_an_isolated_session_says_nothing_about_the_size_of_o
     one = Transaction(0.1, TIMEOUTS)
     assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
     slow, sender = SlowProducer(clock, 2), cast("TransactionalSender", object())
-    one.join_alone(cast("TransactionalProducer", slow), sender)
+    one.join(cast("TransactionalProducer", slow), sender, is_isolated=True)
     assert flushed(one, slow) is Flushed.ALL
     assert flushed(one, SlowProducer(clock, 1000, acknowledged=0)) is Flushed.STUCK
     assert (one.budget, one.timeout) == (4 * 1024 * 1024, 40.0)

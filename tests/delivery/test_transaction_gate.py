@@ -22,7 +22,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.transactional_sender import TransactionalSender
-from bridge.kafka.produce import Produce, ProduceFailed, QueueFull, Report
+from bridge.kafka.produce import ProduceFailed, QueueFull, Report
 from bridge.kafka.transactional import TransactionalProducer
 from tests.fakes.delivery_streams import CHECKPOINTS, ENDED, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.membership import SoleOwner
@@ -74,10 +74,8 @@ class Scene:
         encoder, budget = Encoder(RULES, KEY), MemoryBudget(10**6)
         session = Session(KEY, encoder, RESTORED, budget, lease, Durations().publish_of("local"))
         topics = OwnTopics(CHECKPOINTS, PARTITIONS[CHECKPOINTS], LIFECYCLE)
-        checkpoints = CheckpointWriter(
-            KEY, "", RESTORED, topics, lease, lambda: cast("Produce", self.producer.produce), lambda: None
-        )
         present = cast("TransactionalProducer", self.producer)
+        checkpoints = CheckpointWriter(session, "", RESTORED, topics, lambda: present, lambda: None)
         self.sender = TransactionalSender(session, checkpoints, lambda: present, lambda _sender: None)
         self.publisher = SessionPublisher(session, self.sender, 100)
         self.open()

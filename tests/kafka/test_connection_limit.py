@@ -57,7 +57,7 @@ def test_it_is_named_at_the_start_and_by_check(full_broker: str) -> None:
 
 def test_it_is_named_while_the_group_does_not_answer(full_broker: str) -> None:
     config = {"bootstrap.servers": full_broker}
-    errors = ClientErrors(config)
+    errors = ClientErrors(config, "test")
     consumer = GroupConsumer(GroupSettings(config, "g", "t", 1, None, 6.0), Listener(), errors)
     consumer.subscribe()
 

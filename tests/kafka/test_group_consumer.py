@@ -42,7 +42,7 @@ class Member:
     def __init__(self) -> None:
         self.client, self.listener = Client(), Listener()
         settings = GroupSettings({}, "g", "t", 1, "pod-1", 6.0)
-        self.consumer = GroupConsumer(settings, self.listener, ClientErrors({}))
+        self.consumer = GroupConsumer(settings, self.listener, ClientErrors({}, "membership"))
         self.consumer._consumer.close()
         self.consumer._consumer = self.client  # type: ignore[assignment]
         self.assign()
