@@ -210,9 +210,7 @@ class AtLeastOnce:
         self._heartbeat()
         if now - self._turned_at > _STALL:
             self._stalled_at = now
-            for sender in tuple(self._senders.values()):
-                sender.handover.close_fast_path_and_wait()
-                sender.handover.request_turn()
+            self._close_fast_paths()
         self._turned_at = now
 
     def _note_suspension(self) -> None:

@@ -42,7 +42,6 @@ class _Sum:
 
     @property
     def value(self) -> int:
-        """The sum of all changes."""
         return self._added + sum(self._left) if self._left else self._added
 
 

@@ -27,7 +27,6 @@ class CheckpointSchedule:
         self._moved: dict[IdempotentSender, None] = {}  # their position moved since it was last written
 
     def note_moved(self, senders: Iterable[IdempotentSender]) -> None:
-        """Records of these sessions were acknowledged."""
         self._moved.update(dict.fromkeys(senders))
 
     def write_due(

@@ -17,9 +17,8 @@ from bridge.core.records.lifecycle import LifecycleWriter, WrittenLifecycleEvent
 from bridge.core.records.partitions import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.session import Session
-from bridge.kafka.client import ProducerClient
+from bridge.kafka.client import ProduceFailed, ProducerClient, QueueFull, Report
 from bridge.kafka.errors import ProduceError, in_full, is_for_age
-from bridge.kafka.produce import ProduceFailed, QueueFull, Report
 from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")
@@ -39,7 +38,6 @@ class OwnTopics:
     """Of the checkpoints topic."""
     lifecycle: str
     counts: PartitionCounts = field(default_factory=PartitionCounts)
-    """The partitions of all topics."""
 
     def of(self, entry: Entry) -> str:
         """The topic of a barrier's or an announcement's record."""
@@ -203,7 +201,6 @@ class CheckpointWriter:
         self._present().produce(topic, value, self._record_key, [], checkpoint.updated_ms, report, self._partition)
 
     def note_trouble(self, error: ProduceError) -> None:
-        """Kafka refused a checkpoint."""
         if is_for_age(error):  # a checkpoint has the present time
             RECORD_CLOCK.refused()
         text = in_full(self.topics.checkpoints, error)

@@ -15,16 +15,17 @@ from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.isolation import Isolation
 from bridge.delivery.refusals import RefusedRecord, SizeRefusals, encode_batch
 from bridge.delivery.session import Session
+from bridge.kafka.client import ProduceAll, ProduceFailed, QueueFull, Report
 from bridge.kafka.errors import (
     ErrorScope,
     ProduceError,
     in_full,
+    in_words,
     is_for_age,
     is_for_size,
     is_purged,
     scope_of,
 )
-from bridge.kafka.produce import ProduceAll, ProduceFailed, QueueFull, Report
 from bridge.kafka.record_clock import RECORD_CLOCK
 
 log = get_logger("bridge.delivery")
@@ -80,7 +81,7 @@ class Handover:
     def close_fast_path_and_wait(self) -> None:
         """When this returns, no worker produces or will before the delivery thread opens the fast path again."""
         with self._session.lock:
-            self.is_fast_path_open = False
+            self.close_fast_path()
             self.note_reports()  # before a new producer: an old report must not introduce it
 
     # Listener
@@ -154,17 +155,16 @@ class Handover:
             raise failure  # a bug; what was not taken waits in memory, so the session can still settle or be resent
         return False
 
-    def _note_unproduced(self, batch: Batch, taken: int, failure: Exception) -> None:
+    def _note_unproduced(self, entry: Entry, taken: int, failure: Exception) -> None:
         self.close_fast_path()
-        rest = batch
-        if taken:
-            rest = self._session.in_flight.split(batch, taken)
-            batch.records = None
-            batch.note_unproduced(taken)
-            self._cut.append(batch)
+        rest = entry
+        if taken and isinstance(entry, Batch):
+            rest = self._session.in_flight.split(entry, taken)
+            entry.records = None
+            self._cut.append(entry)
         else:
-            batch.note_unproduced(0)
-            batch.stage = Stage.WAITING
+            entry.stage = Stage.WAITING
+        entry.note_unproduced(taken)
         if isinstance(failure, ProduceFailed):
             rest.worsen(self.failed(rest, failure.error))
             if rest.stage is Stage.REFUSED:  # it is known which record it was
@@ -176,11 +176,7 @@ class Handover:
         try:
             send(entry.report)
         except (QueueFull, ProduceFailed) as failure:
-            entry.note_unproduced(0)
-            entry.stage = Stage.WAITING
-            if isinstance(failure, ProduceFailed):
-                entry.worsen(self.failed(entry, failure.error))
-            self.close_fast_path()
+            self._note_unproduced(entry, 0, failure)
             return False
         return True
 
@@ -239,7 +235,7 @@ class Handover:
         if self._error is None:
             raise AssertionError(f"{self._session.key}: a record is refused without an error")
         known = piece.refusal
-        refusal = known.again(self._error) if isinstance(known, RefusedRecord) else RefusedRecord.of(self._error)
+        refusal = known.again(self._error) if isinstance(known, RefusedRecord) else RefusedRecord(in_words(self._error))
         if refusal is None:
             self._has_topic_failed = True
             return

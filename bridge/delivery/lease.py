@@ -75,12 +75,10 @@ class Lease:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether the owner of the shard is not known at present."""
         return self._state is LeaseState.SUSPENDED
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether any thread waits for a proof."""
         return self._waiting > 0
 
     def revoke(self) -> None:
@@ -130,14 +128,10 @@ class Lease:
 
         False when the lease is over, or ``stopped()``.
         """
-
-        def is_over() -> bool:
-            return self.is_over or stopped()
-
         with self._changed:
             self._waiting += 1
         try:
-            return self._prove(is_over)
+            return self._prove(lambda: self.is_over or stopped())
         finally:
             with self._changed:
                 self._waiting -= 1

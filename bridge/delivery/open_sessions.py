@@ -27,7 +27,6 @@ class OpenSessions:
         """The partitions of the checkpoints topic, once it was created again."""
 
     def add(self, publisher: SessionPublisher) -> None:
-        """A session was opened."""
         self._publishers[publisher.key] = publisher
         if self._recreated_with is not None:  # its checkpoint may be restored from the topic before
             publisher.checkpoints.begin_again(self._recreated_with)
@@ -97,11 +96,9 @@ class KafkaAnswers:
         self._ask = ask
 
     def note(self) -> None:
-        """Kafka has just answered."""
         self.last = monotonic()
 
     def note_checkpoint(self) -> None:
-        """Kafka has just acknowledged a checkpoint."""
         self.last_checkpoint_ms = unix_ms()
 
     def ask(self, timeout: float) -> bool:
@@ -112,5 +109,4 @@ class KafkaAnswers:
 
     @property
     def are_recent(self) -> bool:
-        """Whether Kafka is there."""
         return self.last is not None and monotonic() - self.last < _OUTAGE

@@ -49,6 +49,5 @@ class Progress:
 
     @property
     def waiting(self) -> Waiting:
-        """What waits now."""
         now = monotonic()
         return Waiting(0.0 if self._is_idle else now - self._at, now < self._throttled_until + _AFTER_THROTTLE)

@@ -83,7 +83,6 @@ class SessionPublisher:
         """Its memory, its counters, and where its numbering is."""
         self.sender = sender
         self.checkpoints = sender.checkpoints
-        """Which positions Kafka has."""
         self._handover = sender.handover
         self._max_in_flight = max_in_flight
         self._limits = limits
@@ -208,10 +207,9 @@ class SessionPublisher:
             session.epoch, session.sequence = new_epoch(known or None, unix_ms() // 1000), 0
             session.last_event_id = overlap_window.cursor
             barrier = CheckpointBarrier(self.position, overlap_window)
-            if why is None:
-                self._add(barrier)
-            else:
-                self._add(Announcement(why, before, barrier), barrier)
+            if why is not None:
+                self._add(Announcement(why, before, barrier))
+            self._add(barrier)
             session.epochs += 1
 
     def announce(self, what: LifecycleEvent) -> None:

@@ -12,20 +12,15 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.headers import MARKER_BYTES, prefix
 from bridge.core.records.record import Encoded, counts_of
 from bridge.core.records.sizes import SizeLimits
-from bridge.kafka.errors import ProduceError, in_words, is_for_size
+from bridge.kafka.errors import ProduceError, is_for_size
 
 
 class RefusedRecord(NamedTuple):
     """A record that Kafka refused although it was alone in its request. Its dead letter goes under its number."""
 
     error: str
-    most_bytes: int | None
-    """Of its data in the dead letter. None: all of it."""
-
-    @classmethod
-    def of(cls, error: ProduceError) -> RefusedRecord:
-        """The first refusal: the dead letter holds all of the data."""
-        return cls(in_words(error), None)
+    most_bytes: int | None = None
+    """Of its data in the dead letter. None: all of it, at the first refusal."""
 
     def again(self, error: ProduceError) -> RefusedRecord | None:
         """The dead letter was refused as well: a smaller one; None when its size is not the reason."""

@@ -81,7 +81,6 @@ class Session:
         return self.taken - self.freed
 
     def count_dead_letter(self, reason: str) -> None:
-        """One more record that goes to the dead letters."""
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
 
     def _note_passed(self, batch: Batch) -> None:

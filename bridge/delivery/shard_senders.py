@@ -7,14 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from structlog.stdlib import get_logger
-
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.delivery.transactional_sender import TransactionalSender
-
-log = get_logger("bridge.delivery")
 
 
 class ShardSenders:
@@ -64,10 +60,6 @@ class ShardSenders:
             if not sender.session.is_revoked
         )
 
-    def has_entries_besides(self, sender: TransactionalSender) -> bool:
-        """Whether other sessions of the shard wait."""
-        return any(each.session.in_flight.entries for each in self.all() if each is not sender)
-
     def find_unwritten(self, present: Mapping[TransactionalSender, None], *, is_flush: bool) -> None:
         """Request turns for sessions outside of the ``present`` transaction whose checkpoint is not written."""
         now = monotonic()
@@ -83,22 +75,13 @@ class ShardSenders:
         """Learn from the stored checkpoints whether a transaction was committed."""
         for key, sender in tuple(self._senders.items()):
             if not sender.resolve(found.get(key)):
-                _restart(sender, found.get(key))
+                sender.restart(found.get(key))
             self.request_turn(sender)
 
     def free_memory(self) -> None:
         """Free what revoked sessions held (any thread, after the end of the shard's thread)."""
         while self._turn_requests:
             self._turn_requests.popleft().discard_if_revoked()
-
-
-def _restart(sender: TransactionalSender, found: Checkpoint | None) -> None:
-    stored = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
-    log.error(
-        "Kafka has a checkpoint of this session that its memory does not know: the session starts again from there",
-        **sender.session.key.log_fields, stored=stored, known=str(sender.checkpoints.stored),
-    )  # fmt: skip
-    sender.restart(f"the checkpoint was changed meanwhile: {stored} is stored in Kafka")
 
 
 _SHARE = 5

@@ -174,7 +174,7 @@ class ShardThread:
             self.progress.begin()
 
     def _end_transaction(self, producer: TransactionalProducer) -> None:
-        moved = self._transaction.finish_parts()
+        moved = [sender for sender in self._transaction.senders if sender.finish_part()]
         if moved:
             self._settle(producer, moved, self._intervals.timeouts.stuck)
         else:  # it stays open, which only this client knows
@@ -193,7 +193,7 @@ class ShardThread:
         self._isolation_queue.note(
             began,
             has_helped=moved or sender.handover.retry_at <= monotonic(),  # it backs off where nothing is accepted
-            has_others=self.senders.has_entries_besides(sender),
+            has_others=any(each.session.in_flight.entries for each in self.senders.all() if each is not sender),
         )
 
     def _settle(self, producer: TransactionalProducer, moved: list[TransactionalSender], stuck: float) -> None:

@@ -74,16 +74,12 @@ class Transaction:
         """It was open for its interval, is large enough, or something in it failed."""
         if monotonic() >= self._due or any(sender.handover.has_failed for sender in self.senders):
             return True
-        return sum(sender.bytes_added for sender in self.senders) >= self._left_of_budget
+        return sum(sender.session.taken - sender.taken_before for sender in self.senders) >= self._left_of_budget
 
     @property
     def rest(self) -> float:
         """Seconds until the next poll."""
         return min(_LOOK, max(0.0, self._due - monotonic()))
-
-    def finish_parts(self) -> list[TransactionalSender]:
-        """Close all fast paths; returns the sessions that have something in it."""
-        return [sender for sender in self.senders if sender.finish_part()]
 
     def leave(self, moved: Iterable[TransactionalSender] = ()) -> list[TransactionalSender]:
         """All leave it; returns those for the next one: the ``moved`` ones, and those with something in memory."""

@@ -19,8 +19,8 @@ from bridge.core.records.checkpoint import Checkpoint
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
 from bridge.delivery.session import Session
+from bridge.kafka.client import ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, is_purged
-from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.transactional import TransactionalProducer
 
 log = get_logger("bridge.delivery")
@@ -55,7 +55,8 @@ class TransactionalSender:
         self.handover = Handover(session, checkpoints, lambda: request_turn(self), lambda _entry: None)
         self._present = present
         self._entries = session.in_flight.entries
-        self._taken_before = 0
+        self.taken_before = 0
+        """Bytes of the session when its part of the present transaction began."""
 
     # What the worker calls
 
@@ -79,7 +80,7 @@ class TransactionalSender:
         with self.session.lock:
             if self.session.is_over or self.handover.has_failed:
                 return 0
-            self._taken_before = self.session.taken
+            self.taken_before = self.session.taken
             sent = 0
             for entry in list(self._entries):
                 if entry.stage is not Stage.WAITING:
@@ -209,18 +210,19 @@ class TransactionalSender:
         with self.session.lock:
             return self.part is None and not any(map(_is_under_way, self._entries))
 
-    def restart(self, why: str) -> None:
-        """Its memory is worthless: the session starts again from the stored checkpoint."""
+    def restart(self, found: Checkpoint | None) -> None:
+        """Its memory is worthless: the session starts again from the checkpoint that Kafka has."""
+        stored = "nothing" if found is None else f"{found.position.epoch}:{found.position.sequence}"
         session, self.part = self.session, None
+        log.error(
+            "Kafka has a checkpoint of this session that its memory does not know: the session starts again from there",
+            **session.key.log_fields, stored=stored, known=str(self.checkpoints.stored),
+        )  # fmt: skip
         session.stopped.set()
         with session.lock:
-            session.must_restart, session.is_revoked = why, True
+            session.must_restart = f"the checkpoint was changed meanwhile: {stored} is stored in Kafka"
+            session.is_revoked = True
             self.handover.is_fast_path_open = False
-
-    @property
-    def bytes_added(self) -> int:
-        """Since its part of the present transaction began."""
-        return self.session.taken - self._taken_before
 
     def forget(self) -> None:
         """The transaction is over: nothing is in flight, so changed topics are followed."""

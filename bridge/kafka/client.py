@@ -1,21 +1,78 @@
-"""What the idempotent and the transactional producer have in common: a client, how it fails, and how it ends."""
+"""Handing records over to a Kafka client, how it fails, and how it ends: the same for both kinds of producers."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, Producer, ThrottleEvent
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, ThrottleEvent
 
 from bridge.clock import monotonic
 from bridge.kafka.config import follow, settings_judged
 from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.errors import ErrorScope, error_of, in_words, scope_of
-from bridge.kafka.produce import Fields, Report, produce_all
+from bridge.kafka.record_clock import RECORD_CLOCK
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+class QueueFull(Exception):
+    """The producer's queue, or the memory of the process, is full: keep the record, poll, produce it again."""
+
+
+class ProduceFailed(Exception):
+    """The client refused the record, and no delivery report will come."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(in_words(error))
+        self.error = error
+
+
+class Fields(Protocol):
+    """A record: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+def produce_all(
+    produce: Callable[..., None],
+    records: Iterable[Fields],
+    report: Report,
+    partitions: Mapping[str, int],
+    note: Callable[[KafkaException], None],
+) -> tuple[int, Exception | None]:
+    """Produce records in order, up to the first one that the client does not take; ``partitions``: by topic.
+
+    Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one. It
+    raises nothing: a batch with records of which nobody knows whether they were taken would wait for ever.
+    """
+    taken = 0
+    produce = RECORD_CLOCK.producing(produce)
+    try:
+        for topic, key, value, headers, timestamp_ms, _ in records:
+            produce(topic, value, key, partitions[topic], report, None, timestamp_ms, headers)
+            taken += 1
+    except (BufferError, MemoryError):
+        return taken, QueueFull()
+    except KafkaException as exception:
+        failure = error_of(exception)
+        if failure is None:
+            return taken, exception
+        note(exception)
+        # A transaction that failed before takes nothing: this record is not the reason.
+        return taken, QueueFull() if failure.code() == KafkaError._STATE else ProduceFailed(failure)
+    except Exception as bug:  # noqa: BLE001 - returned like any other reason
+        return taken, bug
+    return taken, None
+
+
+ProduceAll = Callable[[Iterable[Fields], Report, Mapping[str, int]], tuple[int, Exception | None]]
+"""Produces records in order, up to the first one that the client does not take: see :func:`produce_all`."""
+
 
 _LAST_POLLS = 10
 """A poll that raises runs no report: this is the limit of fatal errors before a poll that runs all reports."""
@@ -84,7 +141,7 @@ class ProducerClient:
     def produce_all(
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
-        """See :func:`bridge.kafka.produce.produce_all`; any thread."""
+        """See :func:`bridge.kafka.client.produce_all`; any thread."""
         return produce_all(self._produce, records, report, partitions, self._note)
 
     def abandon(self) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from bridge.clock import monotonic
-from bridge.kafka.client import ProducerClient
+from bridge.kafka.client import Fields, ProducerClient, Report
 from bridge.kafka.config import below, client_logger
 from bridge.kafka.errors import error_of, in_words
-from bridge.kafka.produce import Fields, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class IdempotentProducer(ProducerClient):
     def produce_all(
         self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
-        """See :func:`bridge.kafka.produce.produce_all`; any thread."""
+        """See :func:`bridge.kafka.client.produce_all`; any thread."""
         outcome = super().produce_all(records, report, partitions)
         if self._load is not None:
             self._load.taken += outcome[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
+from bridge.kafka.client import ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_words, is_for_age
-from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.record_clock import RECORD_CLOCK
 
@@ -31,25 +30,27 @@ Outcome = Callable[[str | None], None]
 called after an error of ``send`` or ``settle``: the outcome of the records in flight is then unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class SenderLimits:
-    """The records and bytes that may be in flight, and for how long."""
-
-    records: int = 1000
-    bytes: int = 32 * 1024 * 1024
-    timeout: float = 30.0
-    """Seconds without any acknowledgement after which Kafka counts as unreachable."""
-
-
 class RecordSender:
     """Sends records with an idempotent producer, each in its own batch: a refused record costs no other.
 
     Thread rule: one thread; ``send`` and ``settle`` call the outcomes.
     """
 
-    def __init__(self, config: Mapping[str, Any], max_request_bytes: int, limits: SenderLimits | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        max_request_bytes: int,
+        *,
+        most_records: int = 1000,
+        most_bytes: int = 32 * 1024 * 1024,
+        timeout: float = 30.0,
+    ) -> None:
+        """``most_records``, ``most_bytes``: in flight.
+
+        ``timeout``: seconds without any acknowledgement after which Kafka counts as unreachable.
+        """
         self._producer = IdempotentProducer(ProducerSettings(config, max_request_bytes), Role.SINGLE)
-        self._limits = limits or SenderLimits()
+        self._most_records, self._most_bytes, self._timeout = most_records, most_bytes, timeout
         self._in_flight = 0
         self._bytes = 0
         self._answered = monotonic()
@@ -60,7 +61,7 @@ class RecordSender:
     def send(self, record: Outgoing, outcome: Outcome) -> None:
         """Send one record; waits while too many are in flight. Raises ``Unreachable``, ``FatalFault``."""
         size = len(record.value or b"")
-        while self._in_flight >= self._limits.records or self._bytes > self._limits.bytes:
+        while self._in_flight >= self._most_records or self._bytes > self._most_bytes:
             self._wait()
         if not self._in_flight:
             self._answered = monotonic()
@@ -109,7 +110,7 @@ class RecordSender:
         unknown = f"{self._in_flight} records are not acknowledged, and may be in Kafka anyway"
         if self._producer.fatal is not None:
             raise FatalFault(f"Kafka: {self._producer.fatal}; {unknown}")
-        if self._in_flight and monotonic() - self._answered > self._limits.timeout:
+        if self._in_flight and monotonic() - self._answered > self._timeout:
             self._is_over = True
             self._producer.abandon()
-            raise Unreachable(f"Kafka: no acknowledgement for {self._limits.timeout:g} s; {unknown}")
+            raise Unreachable(f"Kafka: no acknowledgement for {self._timeout:g} s; {unknown}")

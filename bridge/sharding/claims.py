@@ -16,8 +16,8 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.records.checkpoint import BadCheckpoint
 from bridge.core.records.claim import CLAIM_KEY, Claim, decode, encode
+from bridge.kafka.client import ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_full, is_for_age
-from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.record_clock import RECORD_CLOCK
 

@@ -10,8 +10,8 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import unix_ms
 from bridge.core.records.forgotten import FORGOTTEN_KEY, encode, tombstone_headers
+from bridge.kafka.client import ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_full
-from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 
 log = get_logger("bridge.kafka")

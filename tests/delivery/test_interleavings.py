@@ -23,7 +23,7 @@ from bridge.delivery.lease import Lease, Prover
 from bridge.delivery.producers import TopicIds
 from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
-from bridge.kafka.produce import QueueFull, Report
+from bridge.kafka.client import QueueFull, Report
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.delivery_streams import CHECKPOINTS, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.kafka_model import TOO_LARGE, at_once

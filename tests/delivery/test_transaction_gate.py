@@ -22,7 +22,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.transactional_sender import TransactionalSender
-from bridge.kafka.produce import ProduceFailed, QueueFull, Report
+from bridge.kafka.client import ProduceFailed, QueueFull, Report
 from bridge.kafka.transactional import TransactionalProducer
 from tests.fakes.delivery_streams import CHECKPOINTS, ENDED, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.membership import SoleOwner

@@ -19,11 +19,10 @@ from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
-from bridge.kafka import produce as real
-from bridge.kafka.client import Throttle
+from bridge.kafka import client as real
+from bridge.kafka.client import ProduceFailed, QueueFull, Throttle
 from bridge.kafka.config import Answer
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
-from bridge.kafka.produce import ProduceFailed, QueueFull
 from bridge.kafka.producer import Role
 
 Report = Callable[[KafkaError | None, object], None]

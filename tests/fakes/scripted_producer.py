@@ -8,8 +8,7 @@ from typing import cast
 from confluent_kafka import Message as KafkaMessage
 
 from bridge.core.records.record import Record
-from bridge.kafka.client import Throttle
-from bridge.kafka.produce import Report
+from bridge.kafka.client import Report, Throttle
 from bridge.kafka.producer import Role
 
 

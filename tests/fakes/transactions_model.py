@@ -19,8 +19,7 @@ from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
-from bridge.kafka.client import Throttle
-from bridge.kafka.produce import ProduceFailed, QueueFull, Report
+from bridge.kafka.client import ProduceFailed, QueueFull, Report, Throttle
 from bridge.kafka.transactional import Verdict
 from tests.fakes.kafka_model import NO_TOPIC, PURGED, TOO_LARGE, Place, produce_all
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka.record_sender import Outgoing, RecordSender, SenderLimits
+from bridge.kafka.record_sender import Outgoing, RecordSender
 
 NO_BROKER = {"bootstrap.servers": "127.0.0.1:9", "log_level": 0}
 RECORD = Outgoing("t", b"k", b"x", [], 0)
@@ -14,17 +14,17 @@ RECORD = Outgoing("t", b"k", b"x", [], 0)
 def test_an_unreachable_kafka_ends_the_wait() -> None:
     """The error has the number of records whose outcome is unknown; their outcomes are not called."""
     outcomes: list[str | None] = []
-    sender = RecordSender(NO_BROKER, 1_000_000, SenderLimits(timeout=0.3))
+    sender = RecordSender(NO_BROKER, 1_000_000, timeout=0.3)
     sender.send(RECORD, outcomes.append)
     with pytest.raises(Unreachable, match="1 records are not acknowledged, and may be in Kafka"):
         sender.settle()
     assert outcomes == []
 
 
-@pytest.mark.parametrize("limits", [SenderLimits(records=1, timeout=0.3), SenderLimits(bytes=0, timeout=0.3)])
-def test_records_in_flight_are_limited(limits: SenderLimits) -> None:
+@pytest.mark.parametrize("limits", [{"most_records": 1}, {"most_bytes": 0}])
+def test_records_in_flight_are_limited(limits: dict[str, int]) -> None:
     """By number and by bytes; the wait for room ends too."""
-    sender = RecordSender(NO_BROKER, 1_000_000, limits)
+    sender = RecordSender(NO_BROKER, 1_000_000, **limits, timeout=0.3)
     sender.send(RECORD, lambda _: None)
     with pytest.raises(Unreachable):
         sender.send(RECORD, lambda _: None)

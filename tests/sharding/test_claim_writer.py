@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from bridge.core.records.claim import Claim, decode
-from bridge.kafka.produce import ProduceFailed, QueueFull, Report
+from bridge.kafka.client import ProduceFailed, QueueFull, Report
 from bridge.sharding.claims import ClaimWriter, is_attempt
 
 CLAIM = Claim("host:1", "abc", 4, "f00", 0)
