@@ -24,8 +24,7 @@ def refused(seconds_ago: float, *, is_mix: bool = False) -> RunningSession:
         state=State.REFUSED, is_over=True, is_alive=False, retries_refused=not is_mix, bytes_read=0,
         refused_at=monotonic() - seconds_ago, stream=SimpleNamespace(counters=SessionCounters()),
     )  # fmt: skip
-    delivery = SimpleNamespace(skipped=0, rewinds=0, epochs=0)
-    session = SimpleNamespace(must_restart=None, dead_letters=Counter(), counters=delivery)
+    session = SimpleNamespace(must_restart=None, dead_letters=Counter(), skipped=0, rewinds=0, epochs=0)
     publisher: Any = SimpleNamespace(is_settled=True, published=0, session=session)
     lease: Any = SimpleNamespace(shard=0)
     return RunningSession(KEY, worker, publisher, lease)
