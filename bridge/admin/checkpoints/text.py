@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from bridge.admin.checkpoints.edit import Edit
 from bridge.admin.text import age, aligned, counted, table, timestamp
 from bridge.clock import rfc3339
-from bridge.core.checkpoint_log import CheckpointRecord, InvalidCheckpoint, StoredCheckpoint
+from bridge.core.checkpoint_log import InvalidCheckpoint, StoredCheckpoint
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.numbers import EventSequence, json_object
 from bridge.core.terminal_text import shortened, visible, visible_bytes
@@ -37,21 +37,21 @@ def list_parts(topic: str, found: Sequence[StoredCheckpoint], now_ms: int) -> It
             when = age(now_ms - one.updated_ms)
             made.add_row(one.state, when, str(epoch), str(sequence), _id_text(event_id), visible(str(one.key)))
         yield made
-    for each in invalid:
-        yield ""
-        yield from _invalid_lines(each)
+    yield from _invalid_lines(invalid)
 
 
 def _id_text(event_id: str) -> str:
     return visible(shortened(event_id, _MAX_ID)) if event_id else "-"
 
 
-def _invalid_lines(invalid: InvalidCheckpoint) -> Iterator[str]:
-    record = invalid.record
-    key = visible_bytes(record.key) or "(an empty key)"
-    yield f"BAD  {key} (partition {record.partition} offset {record.offset}): {visible(invalid.why)}"
-    yield f"     this {repair_effect(invalid)}:"
-    yield f"     {repair_command(invalid)}"
+def _invalid_lines(invalid: Iterable[InvalidCheckpoint]) -> Iterator[str]:
+    for each in invalid:
+        key = visible_bytes(each.record.key) or "(an empty key)"
+        place = f"partition {each.record.partition} offset {each.record.offset}"
+        yield ""
+        yield f"BAD  {key} ({place}): {visible(each.why)}"
+        yield f"     this {repair_effect(each)}:"
+        yield f"     {repair_command(each)}"
 
 
 def list_document(topic: str, found: Sequence[StoredCheckpoint], now_ms: int) -> dict[str, Any]:
@@ -98,33 +98,24 @@ def _invalid_document(invalid: InvalidCheckpoint) -> dict[str, Any]:
 def shown_lines(topic: str, stored: StoredCheckpoint, now_ms: int) -> Iterator[str]:
     """All records of one session."""
     yield visible_bytes(stored.key)
-    if stored.valid is not None:
-        yield from aligned(_facts(stored.valid, now_ms))
+    if (one := stored.valid) is not None:
+        epoch, sequence, event_id = one.position
+        facts = [
+            ("state", one.state),
+            ("position", f"{EventSequence(epoch, sequence)}: everything up to it is in Kafka"),
+            ("resumes after", visible(event_id) or "(no id: it continues with new events)"),
+            ("updated", f"{timestamp(one.updated_ms)} UTC, {age(now_ms - one.updated_ms)} ago"),
+        ]
+        yield from aligned(facts)
     for record in stored.records:
         yield ""
         place = f"{topic} partition {record.partition} offset {record.offset}"
         yield f"  {place}, written {timestamp(record.written_ms)} UTC:"
-        yield from _members(record)
-    for invalid in stored.invalid:
-        yield ""
-        yield from _invalid_lines(invalid)
-
-
-def _facts(one: Checkpoint, now_ms: int) -> list[tuple[str, str]]:
-    epoch, sequence, event_id = one.position
-    return [
-        ("state", one.state),
-        ("position", f"{EventSequence(epoch, sequence)}: everything up to it is in Kafka"),
-        ("resumes after", visible(event_id) or "(no id: it continues with new events)"),
-        ("updated", f"{timestamp(one.updated_ms)} UTC, {age(now_ms - one.updated_ms)} ago"),
-    ]
-
-
-def _members(record: CheckpointRecord) -> list[str]:
-    members = json_object(record.value)
-    if not members:
-        return [f"    {shortened(visible_bytes(record.value), _MAX_VALUE)}"]
-    return aligned([(visible(str(name)), visible(str(value))) for name, value in members.items()], indent=4)
+        if members := json_object(record.value):
+            yield from aligned([(visible(str(name)), visible(str(value))) for name, value in members.items()], indent=4)
+        else:
+            yield f"    {shortened(visible_bytes(record.value), _MAX_VALUE)}"
+    yield from _invalid_lines(stored.invalid)
 
 
 def shown_document(topic: str, stored: StoredCheckpoint, now_ms: int) -> dict[str, Any]:
@@ -156,8 +147,10 @@ def changed_lines(topic: str, changes: Sequence[tuple[StoredCheckpoint, Edit]]) 
         yield f"{topic}: nothing to change"
     for before, edit in changes:
         yield visible_bytes(edit.key) or "(an empty key)"
-        yield f"  was  {_position(before.valid) if before.valid is not None else _without(before)}"
-        yield f"  is   {_position(edit.after) if edit.after is not None else _none_left(edit)}"
+        without = "no valid checkpoint" if before.records else "nothing"
+        none_left = "nothing" if session_of(edit.key) is None else "nothing: the session starts as a new one"
+        yield f"  was  {without if before.valid is None else _position(before.valid)}"
+        yield f"  is   {none_left if edit.after is None else _position(edit.after)}"
         for write in edit.writes:
             what = "a tombstone to" if write.value is None else "to"
             yield f"  written {what} {topic} partition {write.partition}: acknowledged"
@@ -169,14 +162,6 @@ def changed_lines(topic: str, changes: Sequence[tuple[StoredCheckpoint, Edit]]) 
 def _position(one: Checkpoint) -> str:
     epoch, sequence, event_id = one.position
     return f"{one.state}, {EventSequence(epoch, sequence)}, resumes after {_id_text(event_id)}"
-
-
-def _without(stored: StoredCheckpoint) -> str:
-    return "no valid checkpoint" if stored.records else "nothing"
-
-
-def _none_left(edit: Edit) -> str:
-    return "nothing" if session_of(edit.key) is None else "nothing: the session starts as a new one"
 
 
 def changed_document(topic: str, changes: Sequence[tuple[StoredCheckpoint, Edit]]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 from bridge.admin.dead_letters.topic import DeadLetters
@@ -148,17 +147,17 @@ def _send(letter: DeadLetter, target: Target, sender: RecordSender | None, repor
         return True
     # Kafka refuses timestamps in the future: the clock may have been ahead when the event was received.
     timestamp_ms = min(record.timestamp_ms, unix_ms())
-    outgoing = Outgoing(record.topic, record.key, record.value, record.headers, timestamp_ms)
-    sender.send(outgoing, partial(_note, report, letter.without_data(), record.topic))
+    topic, without_data = record.topic, letter.without_data()
+
+    def note(refusal: str | None) -> None:
+        if refusal is None:
+            report.sent[topic] += 1
+        else:
+            advice = f"correct the topic {topic}, then replay it again"
+            report.refuse(without_data, Unsendable(f"Kafka refused it: {refusal}", advice))
+
+    sender.send(Outgoing(topic, record.key, record.value, record.headers, timestamp_ms), note)
     return True
-
-
-def _note(report: Report, letter: DeadLetter, topic: str, refusal: str | None) -> None:
-    if refusal is None:
-        report.sent[topic] += 1
-    else:
-        why = Unsendable(f"Kafka refused it: {refusal}", f"correct the topic {topic}, then replay it again")
-        report.refuse(letter, why)
 
 
 def as_record(letter: DeadLetter, rules: Mapping[str, Rules]) -> Record | Unsendable:

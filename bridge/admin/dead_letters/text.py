@@ -40,7 +40,7 @@ def group_parts(letters: DeadLetters, groups: Mapping[Kind, Group]) -> Iterator[
             right=("COUNT", "BYTES"), fold=("EVENT TYPE", "SESSION"),
         )  # fmt: skip
         for kind, group in groups.items():
-            first, last = _without_year(group.first_ms), _without_year(group.last_ms)
+            first, last = timestamp(group.first_ms)[5:], timestamp(group.last_ms)[5:]  # dead letters are kept for days
             names = _short(kind.reason), size(group.size), first, last, _short(kind.event), visible(str(kind.key))
             made.add_row(f"{group.count:,}", *names)
         yield made
@@ -53,14 +53,9 @@ def each_parts(letters: DeadLetters, found: Sequence[DeadLetter]) -> Iterator[Re
         names = "ADDRESS", "ID", "RECEIVED (UTC)", "REASON", "EVENT TYPE", "SESSION"
         made = table(*names, fold=("EVENT TYPE", "SESSION"))
         for one in found:
-            place, number, received = str(one.place), str(one.number), _without_year(one.received_ms)
+            place, number, received = str(one.place), str(one.number), timestamp(one.received_ms)[5:]
             made.add_row(place, number, received, _short(one.reason), _short(one.event), visible(str(one.key)))
         yield made
-
-
-def _without_year(unix_ms: int) -> str:
-    """A time without its year: dead letters are kept for days."""
-    return timestamp(unix_ms)[5:]
 
 
 def _short(text: str) -> str:
@@ -149,22 +144,17 @@ def shown_lines(record: StoredRecord, letter: DeadLetter, *, full: bool) -> Iter
     yield from aligned([*facts, ("written", f"{timestamp(record.timestamp_ms)} UTC")])
     lack = letter.missing_part
     yield f"  cannot be replayed: {lack}" if lack else "  complete"
-    text = _payload(letter.data)
+    text = letter.data.decode("utf-8", "backslashreplace") or "(no payload)"
+    if letter.data:
+        with suppress(NotJson):
+            text = indented(text)
+        text = visible(text, lines=True)
     yield ""
     yield text if full else shortened(text, _MAX_PAYLOAD)
     if len(text) > _MAX_PAYLOAD and not full:
         more = counted(len(text) - _MAX_PAYLOAD, "more character")
         yield f"({more}: --full prints all, --json the exact text)"
     yield ""
-
-
-def _payload(payload: bytes) -> str:
-    if not payload:
-        return "(no payload)"
-    text = payload.decode("utf-8", "backslashreplace")
-    with suppress(NotJson):
-        text = indented(text)
-    return visible(text, lines=True)
 
 
 def shown_document(
@@ -211,7 +201,10 @@ def replayed_lines(letters: DeadLetters, report: Report, *, dry_run: bool) -> It
         yield f"{report.repeats:>9,}  more than once in {letters.topic} under the same number: sent once"
     if report.unsendable:
         yield f"{len(report.unsendable):>9,}  cannot be sent, and remain dead letters:"
-    for (why, advice), some in _by_reason(report.unsendable):
+    groups: dict[Unsendable, list[DeadLetter]] = defaultdict(list)
+    for letter, reason in report.unsendable:
+        groups[reason].append(letter)
+    for (why, advice), some in sorted(groups.items(), key=lambda group: -len(group[1])):
         yield ""
         yield f"{len(some):>9,}  {visible(why)}"
         yield f"           {visible(advice)}"
@@ -219,13 +212,6 @@ def replayed_lines(letters: DeadLetters, report: Report, *, dry_run: bool) -> It
             yield f"           {one.place}  {visible(str(one.key))}  {_short(one.event)}"
         if len(some) > _EXAMPLES:
             yield f"           and {len(some) - _EXAMPLES:,} more (--json lists all)"
-
-
-def _by_reason(unsendable: Sequence[tuple[DeadLetter, Unsendable]]) -> list[tuple[Unsendable, list[DeadLetter]]]:
-    groups: dict[Unsendable, list[DeadLetter]] = defaultdict(list)
-    for letter, why in unsendable:
-        groups[why].append(letter)
-    return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
 def replayed_document(

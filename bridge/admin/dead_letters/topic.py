@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -114,15 +114,14 @@ class DeadLetters:
                 f"there is no topic {self.topic}, or it is not visible; allowed: the topic that the bridge writes to"
                 " (check namespace too)",
             )
-        by_address = self.selection.places and not self.selection.numbers
-        self._readings = [[each] for each in self._addressed(found)] if by_address else [found]
-
-    def _addressed(self, found: Sequence[OffsetRange]) -> Iterator[OffsetRange]:
-        """Only the selected addresses: the other records need not be read."""
-        by_partition = {each.partition: each for each in found}
-        for partition, offset in sorted(self.selection.places):
-            if partition in by_partition and by_partition[partition].start <= offset < by_partition[partition].end:
-                yield OffsetRange(self.topic, partition, offset, offset + 1)
+        self._readings = [found]
+        if self.selection.places and not self.selection.numbers:  # the other records need not be read
+            self._readings = [
+                [OffsetRange(self.topic, partition, offset, offset + 1)]
+                for partition, offset in sorted(self.selection.places)
+                for each in found
+                if each.partition == partition and each.start <= offset < each.end
+            ]
 
     def __iter__(self) -> Iterator[tuple[StoredRecord, DeadLetter]]:
         """Yield the selected dead letters, in the order of each partition."""

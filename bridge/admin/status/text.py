@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -20,6 +21,7 @@ _MAX_ERROR = 300
 _MAX_NAME = 60
 _MAX_SESSION = 100
 """Characters of a session's name."""
+T = TypeVar("T")
 _GOOD, _WARNING, _BAD = "green", "yellow", "red"
 
 
@@ -32,20 +34,38 @@ def parts(
     """
     found = members(replicas)
     sessions = ranked(found, rates)
-    notes = [*_failures(replicas, found), *(_line(each, _WARNING, 2 * _MAX_ERROR) for each in warnings(found))]
+    by_url = {member.url: member for member in found}
+    notes = [note for each in replicas for note in _failures(each, by_url.get(each.url))]
+    notes += [_line(each, _WARNING, 2 * _MAX_ERROR) for each in warnings(found)]
     yield _summary(replicas, found, sessions, rates)
     yield ""
-    yield _replica_table(replicas, found, now_ms, rates)
+    yield _replica_table(replicas, by_url, now_ms, rates)
     yield from notes
     if sessions:
         yield ""
         used = len(replicas) + len(notes) + 5
-        several = len(found) > 1 or len({one.replica for one in sessions}) > 1
-        yield from _session_parts(sessions, several, None if most is None else max(2, most - used), rates)
+        shown = sessions if most is None else _fitting(sessions, max(2, most - used))
+        yield _session_table(shown, rates, has_replicas=len(found) > 1 or len({one.replica for one in sessions}) > 1)
+        for one in shown:
+            if one.last_error is not None:
+                yield _line(f"{shortened(one.name, _MAX_SESSION)}: {one.last_error}", _BAD, _MAX_SESSION + _MAX_ERROR)
+        if left := sessions[len(shown) :]:
+            problems = sum(one.has_problem for one in left)
+            which = f"{problems:,}" if problems else "none"
+            more = f"and {counted(len(left), 'session')} more, {which} of them with a problem (--all, or --json)"
+            yield Text(more, "bright_black")
 
 
 def _line(text: str, style: str, limit: int = _MAX_ERROR) -> Text:
     return Text(shortened(visible(text), limit), style)
+
+
+def _failures(replica: Replica, member: Member | None) -> Iterator[Text]:
+    """Why a replica does not answer or is not ready."""
+    if member is None:
+        yield _line(f"{replica.url.partition('://')[2]}: {replica.error or ''}", _BAD)
+    elif not member.ready:
+        yield from (_line(f"{member.name}: {each}", _WARNING) for each in member.failing)
 
 
 def _summary(
@@ -64,43 +84,28 @@ def _summary(
     return Text(text + (f": {', '.join(counts)}" if counts else ""), "bold")
 
 
-def _replica_table(replicas: Sequence[Replica], found: Sequence[Member], now_ms: int, rates: Rates | None) -> Table:
-    by_url = {member.url: member for member in found}
-    numbers = ("SESSIONS", "IN FLIGHT", *(() if rates is None else ("RATE",)), "UP")
-    made = table("REPLICA", "STATE", *numbers, "VERSION", "SHARDS", right=numbers, fold=("SHARDS",))
+def _replica_table(
+    replicas: Sequence[Replica], by_url: Mapping[str, Member], now_ms: int, rates: Rates | None
+) -> Table:
+    cells: dict[str, Callable[[Member], str]] = {
+        "REPLICA": lambda one: visible(shortened(one.name, _MAX_NAME)),
+        "STATE": lambda one: "ready" if one.ready else "not ready",
+        "SESSIONS": lambda one: f"{len(one.sessions):,}",
+        "IN FLIGHT": lambda one: f"{sum(each.in_flight for each in one.sessions):,}",
+        **({} if rates is None else {"RATE": lambda one: f"{rates.total(one.sessions):,.1f}"}),
+        "UP": lambda one: "-" if one.started_at_ms is None else age(now_ms - one.started_at_ms),
+        "VERSION": lambda one: visible(one.version),
+        "SHARDS": _shards,
+    }
+    made = table(*cells, right=("SESSIONS", "IN FLIGHT", "RATE", "UP"), fold=("SHARDS",))
     for replica in replicas:
         member = by_url.get(replica.url)
         if member is None:
             state = "token" if replica.outcome is Outcome.REFUSED else "away"
-            rest = ("-",) * (len(numbers) + 2)
-            made.add_row(visible(replica.url.partition("://")[2]), state, *rest, style=_BAD)
+            made.add_row(visible(replica.url.partition("://")[2]), state, *["-"] * (len(cells) - 2), style=_BAD)
         else:
-            made.add_row(*_replica_row(member, now_ms, rates), style=_GOOD if member.ready else _WARNING)
+            made.add_row(*(cell(member) for cell in cells.values()), style=_GOOD if member.ready else _WARNING)
     return made
-
-
-def _replica_row(member: Member, now_ms: int, rates: Rates | None) -> tuple[str, ...]:
-    return (
-        visible(shortened(member.name, _MAX_NAME)),
-        "ready" if member.ready else "not ready",
-        f"{len(member.sessions):,}",
-        f"{sum(one.in_flight for one in member.sessions):,}",
-        *(() if rates is None else (_rate(rates.total(member.sessions)),)),
-        "-" if member.started_at_ms is None else age(now_ms - member.started_at_ms),
-        visible(member.version),
-        _shards(member),
-    )
-
-
-def _failures(replicas: Sequence[Replica], found: Sequence[Member]) -> Iterator[Text]:
-    """Why replicas do not answer or are not ready."""
-    by_url = {member.url: member for member in found}
-    for replica in replicas:
-        member = by_url.get(replica.url)
-        if member is None:
-            yield _line(f"{replica.url.partition('://')[2]}: {replica.error or ''}", _BAD)
-        elif not member.ready:
-            yield from (_line(f"{member.name}: {each}", _WARNING) for each in member.failing)
 
 
 def _shards(member: Member) -> str:
@@ -126,27 +131,8 @@ def spans(numbers: Iterable[int]) -> str:
     return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
 
 
-def _session_parts(
-    sessions: Sequence[SessionStatus],
-    several: bool,  # noqa: FBT001 - whether there is a column for the replica
-    budget: int | None,
-    rates: Rates | None,
-) -> Iterator[RenderableType]:
-    shown = _fitting(sessions, budget)
-    yield _session_table(shown, several, rates)
-    for one in shown:
-        if one.last_error is not None:
-            yield _line(f"{shortened(one.name, _MAX_SESSION)}: {one.last_error}", _BAD, _MAX_SESSION + _MAX_ERROR)
-    if left := len(sessions) - len(shown):
-        problems = sum(one.has_problem for one in sessions[len(shown) :])
-        which = f"{problems:,} of them with a problem" if problems else "none of them with a problem"
-        yield Text(f"and {counted(left, 'session')} more, {which} (--all, or --json)", "bright_black")
-
-
-def _fitting(sessions: Sequence[SessionStatus], budget: int | None) -> Sequence[SessionStatus]:
+def _fitting(sessions: Sequence[SessionStatus], budget: int) -> Sequence[SessionStatus]:
     """The sessions whose rows and errors fit; the hint that there are more needs one line."""
-    if budget is None:
-        return sessions
     used, shown = 0, 0
     for one in sessions:
         used += 1 if one.last_error is None else 2
@@ -156,40 +142,29 @@ def _fitting(sessions: Sequence[SessionStatus], budget: int | None) -> Sequence[
     return sessions[: max(1, shown)]
 
 
-def _session_table(
-    sessions: Sequence[SessionStatus],
-    several: bool,  # noqa: FBT001 - as above
-    rates: Rates | None,
-) -> Table:
-    rate = () if rates is None else ("RATE",)
-    numbers = ("SEQUENCE", *rate, "IN FLIGHT", "EVENT", "BYTE", "RECONNECTS", "EPOCH")
+def _session_table(sessions: Sequence[SessionStatus], rates: Rates | None, *, has_replicas: bool) -> Table:
     # The first columns are the most important ones: a narrow terminal cuts the last ones
-    names = ("STATE", "SESSION", *numbers, *(("REPLICA",) if several else ()))
-    made = table(*names, right=numbers, fold=("SESSION",))
+    cells: dict[str, Callable[[SessionStatus], str]] = {
+        "STATE": lambda one: visible(one.state),
+        "SESSION": lambda one: visible(shortened(one.name, _MAX_SESSION)),
+        "SEQUENCE": lambda one: str(one.sequence),
+        **({} if rates is None else {"RATE": lambda one: _or_dash(rates.of(one), "{:,.1f}".format)}),
+        "IN FLIGHT": lambda one: f"{one.in_flight:,}",
+        "EVENT": lambda one: _or_dash(one.last_event_age, _age),
+        "BYTE": lambda one: _or_dash(one.last_byte_age, _age),
+        "RECONNECTS": lambda one: f"{one.reconnects:,}",
+        "EPOCH": lambda one: _or_dash(one.epoch, str),
+        **({"REPLICA": lambda one: visible(shortened(one.replica, _MAX_NAME))} if has_replicas else {}),
+    }
+    made = table(*cells, right=cells.keys() - {"STATE", "SESSION", "REPLICA"}, fold=("SESSION",))
     for one in sessions:
-        row = _session_row(one, rates)
-        made.add_row(*(row if several else row[:-1]), style=_BAD if one.has_problem else None)
+        made.add_row(*(cell(one) for cell in cells.values()), style=_BAD if one.has_problem else None)
     return made
 
 
-def _session_row(one: SessionStatus, rates: Rates | None) -> tuple[str, ...]:
-    return (
-        visible(one.state),
-        visible(shortened(one.name, _MAX_SESSION)),
-        str(one.sequence),
-        *(() if rates is None else (_rate(rates.of(one)),)),
-        f"{one.in_flight:,}",
-        _age(one.last_event_age),
-        _age(one.last_byte_age),
-        f"{one.reconnects:,}",
-        "-" if one.epoch is None else str(one.epoch),
-        visible(shortened(one.replica, _MAX_NAME)),
-    )
+def _age(seconds: float) -> str:
+    return age(round(seconds * 1000))
 
 
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
-
-
-def _age(seconds: float | None) -> str:
-    return "-" if seconds is None else age(round(seconds * 1000))
+def _or_dash(value: T | None, text: Callable[[T], str]) -> str:
+    return "-" if value is None else text(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -113,17 +114,14 @@ class SessionAccount:
             return
         number = EventSequence(record.epoch, record.sequence)
         if self.cut:
-            self._find_edge(place, timestamp_ms, number)
+            if place in self.cut:
+                self.first_within.setdefault(place, number)
+            if number < self.first_after and timestamp_ms > max(self.cut.values()):
+                self.first_after = number
         is_new = epoch.count(record.sequence, dead_letter=record.dead_letter)
         if not self.rule.raise_to(place, number) and is_new:
             epoch.out_of_order += 1
             epoch.hidden.add(record.sequence)
-
-    def _find_edge(self, place: Place, timestamp_ms: int, number: EventSequence) -> None:
-        if place in self.cut:
-            self.first_within.setdefault(place, number)
-        if number < self.first_after and timestamp_ms > max(self.cut.values()):
-            self.first_after = number
 
     def state(self, stated: EventSequence) -> None:
         """Add a statement: every number up to this one is in Kafka."""
@@ -138,9 +136,8 @@ class SessionAccount:
         # epoch that all its numbers were superseded.
         if event.after.sequence or event.new_epoch is not None:
             self.state(event.after)
-        self.newest_epoch = max(
-            self.newest_epoch, event.after.epoch, -1 if event.new_epoch is None else event.new_epoch
-        )
+        new_epoch = -1 if event.new_epoch is None else event.new_epoch
+        self.newest_epoch = max(self.newest_epoch, event.after.epoch, new_epoch)
 
     def edge(self) -> EventSequence:
         """Return the number below which missing records may have been removed; `BEFORE_ALL` if none were."""
@@ -189,11 +186,10 @@ class Ledger:
         if key is not None and key.startswith(OWN_KEY_PREFIX):
             return
         account = self._account(topic, key, is_ours=tombstone or stated is not None)
-        if account is None:
-            return
-        account.checkpoint = stated
-        if stated is not None:
-            account.state(stated)
+        if account is not None:
+            account.checkpoint = stated
+            if stated is not None:
+                account.state(stated)
 
     def add_lifecycle(
         self, topic: str, key: bytes | None, event: StoredLifecycleEvent | None, *, is_reported: bool
@@ -210,16 +206,9 @@ class Ledger:
                 return account
             if self.only is not None and key not in self.only:
                 return None
-            if _names_a_session(key):
-                account = self.sessions[key] = SessionAccount(self._cut_places(key))
-                return account
+            with suppress(UnicodeDecodeError):
+                if all(key.decode().partition("/")):
+                    account = self.sessions[key] = SessionAccount(self._cut_places(key))
+                    return account
         self.foreign[topic] += 1
         return None
-
-
-def _names_a_session(key: bytes) -> bool:
-    try:
-        server, slash, session_id = key.decode().partition("/")
-    except UnicodeDecodeError:
-        return False
-    return bool(server and slash and session_id)

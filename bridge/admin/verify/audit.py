@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -48,8 +49,7 @@ def audit(access: KafkaAccess, only: frozenset[bytes] | None, since_ms: int | No
     ``since_ms`` excludes older events, dead letters and gaps, but no statement.
     """
     reading = Audit(access, Ledger(only), progress)
-    reading.read_statements(since_ms or 0)
-    reading.read_events(since_ms)
+    reading.read(since_ms)
     return reading
 
 
@@ -62,8 +62,7 @@ class Audit:
         self._settings = access.settings
         self._progress = progress
         self._config = access.config
-        self._roles = {topics.events: "events"}
-        self._roles |= {route.topic: "events" for route in topics.routes}
+        self._roles = {topics.events: "events", **{route.topic: "events" for route in topics.routes}}
         self._roles |= {topics.dead_letters: "dead_letters"}
         self._roles |= {topics.checkpoints: "checkpoints", topics.lifecycle: "lifecycle"}
         self._offset_ranges: dict[str, list[OffsetRange]] = {topic: [] for topic in self._roles}
@@ -71,7 +70,12 @@ class Audit:
 
     def topics(self, *, is_loss: bool) -> tuple[TopicRead, ...]:
         """Return each topic that was read; after a loss, also whether it is compacted, if Kafka says it."""
-        compacted = self._compacted() if is_loss else frozenset()
+        compacted: set[str] = set()
+        if is_loss:
+            data = [each for each in plan(self._settings) if not each.compacted]
+            with suppress(Unreachable):  # the verdict counts more; an embedded Kafka describes no topics
+                found = TopicAdmin(self._config).existing(data)
+                compacted = {name for name, topic in found.items() if topic.is_compacted}
         return tuple(
             TopicRead(
                 name,
@@ -85,29 +89,18 @@ class Audit:
             for name, role in self._roles.items()
         )
 
-    def _compacted(self) -> AbstractSet[str]:
-        data = [each for each in plan(self._settings) if not each.compacted]
-        try:
-            found = TopicAdmin(self._config).existing(data)
-        except Unreachable:  # the verdict counts more than its explanation; an embedded Kafka describes no topics
-            return frozenset()
-        return {name for name, topic in found.items() if topic.is_compacted}
-
-    def read_statements(self, reported_from_ms: int) -> None:
-        """Read checkpoints and lifecycle records, to end offsets that are fixed before those of the events."""
-        topics = self._settings.topics
+    def read(self, since_ms: int | None) -> None:
+        """Read the statements, whose end offsets are fixed before those of the events, then events and dead letters."""
+        topics, ledger = self._settings.topics, self.ledger
         for batch in self._read("positions", self._fix([topics.checkpoints, topics.lifecycle])):
             for record in batch:
                 if record.topic == topics.lifecycle:
-                    is_reported = record.timestamp_ms >= reported_from_ms
+                    is_reported = record.timestamp_ms >= (since_ms or 0)
                     event = lifecycle.decode(record.value)
-                    self.ledger.add_lifecycle(record.topic, record.key, event, is_reported=is_reported)
+                    ledger.add_lifecycle(record.topic, record.key, event, is_reported=is_reported)
                 else:
                     stated, is_tombstone = _stated(record.value), record.value is None
-                    self.ledger.add_checkpoint(record.topic, record.key, stated, tombstone=is_tombstone)
-
-    def read_events(self, since_ms: int | None) -> None:
-        """Read events and dead letters."""
+                    ledger.add_checkpoint(record.topic, record.key, stated, tombstone=is_tombstone)
         data = [topic for topic, role in self._roles.items() if role in {"events", "dead_letters"}]
         fixed = self._fix(data, since_ms)
         if not any(self._offset_ranges.values()):
@@ -117,12 +110,11 @@ class Audit:
                 " of the daemon's settings",
             )
         counts = {topic: len(self._offset_ranges[topic]) for topic in data if self._offset_ranges[topic]}
-        self.ledger.set_layout(counts, self._horizons(fixed, since_ms))
+        ledger.set_layout(counts, self._horizons(fixed, since_ms))
         places = {(each.topic, each.partition): Place(each.topic, each.partition) for each in fixed}
-        add = self.ledger.add
         for batch in self._read("events", fixed):
             for topic, partition, _, key, value, headers, timestamp_ms in batch:
-                add(places[topic, partition], key, timestamp_ms, number_of(value, headers))
+                ledger.add(places[topic, partition], key, timestamp_ms, number_of(value, headers))
 
     def _fix(self, topics: Sequence[str], since_ms: int | None = None) -> list[OffsetRange]:
         fixed = offset_ranges(self._config, topics, since_ms)

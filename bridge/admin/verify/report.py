@@ -17,8 +17,6 @@ from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, Session
 from bridge.core.terminal_text import visible, visible_bytes
 from bridge.settings import Settings
 
-EPOCH_COUNTS = ("hidden", "repeats", "dead_letters", "expired", "in_flight", "superseded")
-"""Counts of an epoch besides records and lost."""
 _FEW = 12
 """Up to so many sessions, complete ones have a row too; with more sessions they are only counted."""
 _MAX_ROWS = 200
@@ -26,14 +24,15 @@ _MAX_ROWS = 200
 _MAX_DETAILS = 20
 _MAX_SPANS = 5
 _COUNTS: Mapping[str, Callable[[int], str]] = {
-    name: f"{{:,}} {name.replace('_', ' ')}".format for name in EPOCH_COUNTS
-} | {
+    "hidden": "{:,} hidden".format,
     "repeats": lambda count: counted(count, "repeat"),
     "dead_letters": lambda count: counted(count, "dead letter"),
+    "expired": "{:,} expired".format,
+    "in_flight": "{:,} in flight".format,
+    "superseded": "{:,} superseded".format,
 }
-_COLOURS = {Finding.COMPLETE: "green", Finding.EXPIRED: "green", Finding.UNKNOWN: "red", Finding.LOSS: "red"}
+"""Counts of an epoch besides records and lost, with their words."""
 _COMPACTED = "it is compacted, so Kafka removes records: `mix-bridge topics plan` has the fix"
-_LABELS = {Finding.LOSS: "LOSS", Finding.UNKNOWN: "UNKNOWN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Report:
     def totals(self) -> dict[str, int]:
         """Sum the counts of all sessions."""
         findings = Counter(session.finding for session in self.sessions)
-        summed = ("records", "lost", *EPOCH_COUNTS, "out_of_order")
+        summed = ("records", "lost", *_COUNTS, "out_of_order")
         return {
             "sessions": len(self.sessions),
             **{f"sessions_{finding.value}": findings[finding] for finding in Finding},
@@ -85,13 +84,13 @@ class Report:
 
 def _session(session: SessionVerdict) -> dict[str, Any]:
     server, _, session_id = session.key.decode(errors="replace").partition("/")
-    account = session.account
+    account, gaps = session.account, session.account.gaps
     return {
         "server": server,
         "session": session_id,
         "verdict": session.finding.value,
         "epochs": [_epoch(epoch) for epoch in session.epochs],
-        "gaps": {**account.gaps.kinds, "missing": account.gaps.missing, "unknown": account.gaps.unknown},
+        "gaps": {**gaps.kinds, "missing": gaps.missing, "unknown": gaps.unknown},
         "replayed": account.replayed,
         "checkpoint": None if account.checkpoint is None else account.checkpoint._asdict(),
     }
@@ -101,11 +100,9 @@ def _epoch(epoch: EpochVerdict) -> dict[str, Any]:
     members: dict[str, Any] = {"epoch": epoch.epoch, "verdict": epoch.finding.value}
     members["complete"] = epoch.finding is Finding.COMPLETE
     for name in (field.name for field in fields(epoch)):
-        value = getattr(epoch, name)
+        members[name] = value = getattr(epoch, name)
         if isinstance(value, Missing):
             members |= {name: value.spans, f"{name}_count": value.count, f"{name}_spans_left_out": value.spans_left_out}
-        else:
-            members[name] = value
     return members
 
 
@@ -127,28 +124,24 @@ def _limits(sessions: Iterable[SessionVerdict], topics: Iterable[TopicRead], set
 def parts(report: Report, *, every: bool) -> Iterator[RenderableType]:
     """The topics, a row for each session, the details, the summary and what cannot be detected."""
     yield from (_topic_line(topic) for topic in report.topics)
-    shown = _shown(report.sessions, every=every)
+    shown: Sequence[SessionVerdict] = report.sessions
+    if not every:
+        # Expired records are not notable: with retention or ``--since`` nearly every session has some.
+        notable = (one for one in shown if not one.finding.is_good or _counts(one, but={"expired"}))
+        shown = worst(shown if len(shown) <= _FEW else notable, _MAX_ROWS)
     if shown:
         yield ""
         yield _table(shown)
         yield ""
-    yield from _details(shown)
+    lines = [line for session in shown for line in _lines_of(session)]
+    yield from lines[:_MAX_DETAILS]
+    if len(lines) > _MAX_DETAILS:
+        yield Text(f"... and {len(lines) - _MAX_DETAILS:,} lines like these (--json has all)")
     left = len(report.sessions) - len(shown)
     if left and shown:
         yield f"and {counted(left, 'session')} more, none of them worse (--all)"
     yield _summary(report)
     yield from (Text(f"cannot detect: {sentence}", "bright_black") for sentence in report.limits)
-
-
-def _shown(sessions: Sequence[SessionVerdict], *, every: bool) -> Sequence[SessionVerdict]:
-    if every:
-        return sessions
-    return worst(sessions if len(sessions) <= _FEW else filter(_is_notable, sessions), _MAX_ROWS)
-
-
-def _is_notable(session: SessionVerdict) -> bool:
-    """Expired records are not notable: with retention or ``--since`` nearly every session has some."""
-    return not session.finding.is_good or bool(_counts(session, but={"expired"}))
 
 
 def _summary(report: Report) -> Text:
@@ -199,7 +192,7 @@ def _table(sessions: Sequence[SessionVerdict]) -> Table:
     for one in sessions:
         lost = one.total("lost")
         made.add_row(
-            Text(_LABELS.get(one.finding, one.finding.value), _COLOURS[one.finding]),
+            Text(one.finding.value, "green") if one.finding.is_good else Text(one.finding.value.upper(), "red"),
             visible_bytes(one.key),
             f"{one.total('records'):,}",
             Text(f"{lost:,}", "red") if lost else "-",
@@ -219,20 +212,16 @@ def _counts(session: SessionVerdict, but: Collection[str] = ()) -> list[str]:
     ]
 
 
-def _details(sessions: Iterable[SessionVerdict]) -> Iterator[Text]:
-    """The missing numbers, and the gaps of the server."""
-    lines = [line for session in sessions for line in _lines_of(session)]
-    yield from lines[:_MAX_DETAILS]
-    if len(lines) > _MAX_DETAILS:
-        yield Text(f"... and {len(lines) - _MAX_DETAILS:,} lines like these (--json has all)")
-
-
 def _lines_of(session: SessionVerdict) -> Iterator[Text]:
     key = visible_bytes(session.key)
     for epoch in session.epochs:
         place = f"{key} epoch {epoch.epoch}: "
-        for loss in _losses(epoch):
-            yield Text(place) + Text(loss, "red")
+        if epoch.lost:
+            above = f", {epoch.truncated:,} of them above its last record, {epoch.last or 0:,}"
+            yield Text(place) + Text(f"lost {_spans(epoch.lost)}{above if epoch.truncated else ''}", "red")
+        if epoch.hidden:
+            rule = "consumers that follow the rule drop them"
+            yield Text(place) + Text(f"out of order {_spans(epoch.hidden)}: {rule}", "red")
         if epoch.in_flight:
             number = f"{epoch.in_flight:,} missing above {epoch.required:,}, its last position"
             yield Text(f"{place}{number}: perhaps not yet written")
@@ -240,14 +229,6 @@ def _lines_of(session: SessionVerdict) -> Iterator[Text]:
         kinds = ", ".join(f"{visible(kind)} {count}" for kind, count in gaps.kinds.items())
         unknown = f", unknown in {gaps.unknown} of them" if gaps.unknown else ""
         yield Text(f"{key}: gaps of the server: {kinds} (missing events: {gaps.missing:,}{unknown})", "yellow")
-
-
-def _losses(epoch: EpochVerdict) -> Iterator[str]:
-    if epoch.lost:
-        end = f", {epoch.truncated:,} of them above its last record, {epoch.last or 0:,}" if epoch.truncated else ""
-        yield f"lost {_spans(epoch.lost)}{end}"
-    if epoch.hidden:
-        yield f"out of order {_spans(epoch.hidden)}: consumers that follow the rule drop them"
 
 
 def _spans(missing: Missing) -> str:
