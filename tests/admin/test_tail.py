@@ -154,13 +154,13 @@ def test_a_json_line_is_one_visible_line_with_the_same_meaning(text: str, sessio
 
 def test_a_plain_line_has_whole_names() -> None:
     """For files and pipes, where it is searched."""
-    (line,) = plain([Line("local/3fa8c1d2-0000-4000-8000-000000000000", "content", "Hi", "", 3)])
+    line = plain(Line("local/3fa8c1d2-0000-4000-8000-000000000000", "content", "Hi", "", 3))
     assert line == "local/3fa8c1d2-0000-4000-8000-000000000000 content Hi x3"
 
 
 def test_hostile_names_are_visible_in_plain_lines() -> None:
     """A session id is the server's text."""
-    (line,) = plain([Line("local/\x1b[2J\u202e", "content", "", "")])
+    line = plain(Line("local/\x1b[2J\u202e", "content", "", ""))
     assert line.startswith("local/\\x1b[2J\\u202e ")
 
 

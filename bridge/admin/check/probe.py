@@ -113,12 +113,16 @@ def probe(probed: Probed, wait: Callable[[float], object]) -> Line:
     for _ in range(_TRIES):
         wait(_PAUSE)
         requested, seen = _again(probed, window)
-        if (verdict := seen.verdict) is not None:
-            return _judged(subject, requested, verdict, first.published)
-    if seen.end is not None and seen.end.status is not None:
-        detail = f"the server refuses to resume after the id {window.after!r}: {seen.end.detail}"
+        if (verdict := seen.verdict) is None:
+            continue
+        if verdict.kind == "resumed":
+            what = f"{counted(len(first.published), 'event')} before the cut, then a request after the id {requested!r}"
+            return Line(subject, State.OK, f"the server resumes: {what}; {verdict.detail}")
+        detail = f"the server did not resume after the id {requested!r}: {verdict.detail}"
         return Line(subject, State.FAILED, detail, _LOST_HINT)
     detail = f"after a cut, the server did not send the events after the id {window.after!r} again"
+    if seen.end is not None and seen.end.status is not None:
+        detail = f"the server refuses to resume after the id {window.after!r}: {seen.end.detail}"
     return Line(subject, State.FAILED, detail, _LOST_HINT)
 
 
@@ -137,15 +141,6 @@ def _judge_first(probed: Probed, subject: str, first: _Seen) -> Line | None:
         return Line(subject, State.WARNING, f"the server did not answer within {_ANSWER:g} s", _NO_ANSWER_HINT)
     detail = f"no event came within {probed.listen:g} s: there is nothing to compare"
     return Line(subject, State.WARNING, detail, _TRY_AGAIN)
-
-
-def _judged(subject: str, requested: str, verdict: LifecycleEvent, before: Sequence[Event]) -> Line:
-    if verdict.kind == "resumed":
-        what = f"{counted(len(before), 'event')} before the cut, then a request after the id {requested!r}"
-        return Line(subject, State.OK, f"the server resumes: {what}; {verdict.detail}")
-    return Line(
-        subject, State.FAILED, f"the server did not resume after the id {requested!r}: {verdict.detail}", _LOST_HINT
-    )
 
 
 def _first(probed: Probed) -> _Seen:
@@ -196,9 +191,8 @@ def _again(probed: Probed, window: OverlapWindow) -> tuple[str, _Seen]:
 
     _connection(probed, requested, continuity.replay_timeout, seen, take)
     if is_open:
-        seen.add(
-            continuity.closed(monotonic(), timed_out=seen.end is None and seen.verdict is None and not seen.is_left)
-        )
+        timed_out = seen.end is None and seen.verdict is None and not seen.is_left
+        seen.add(continuity.closed(monotonic(), timed_out=timed_out))
     else:
         continuity.check_refused(about_id=True)
     return requested, seen

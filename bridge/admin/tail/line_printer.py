@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.admin.tail.lines import Line, printable
+from bridge.core.terminal_text import shortened
 
 _WIDE = 110
 """Columns from which on event types are written in full."""
@@ -72,7 +73,7 @@ class LinePrinter:
     def _line(self, line: Line, *, times: bool) -> Text:
         width = self.console.width
         kind_width = 37 if width >= _WIDE else 21
-        session = session_of(line)
+        session = line.session.partition("/")[2]
         text = Text(no_wrap=True, end="")
         if times and line.time is not None:
             text.append(f"{line.time:%H:%M:%S} ", DIM)
@@ -90,27 +91,17 @@ class LinePrinter:
         return self._styles.setdefault(session, f"bold {_SESSION_COLOURS[len(self._styles) % len(_SESSION_COLOURS)]}")
 
 
-def plain(lines: Iterable[Line]) -> list[str]:
-    """Return lines for a file or a pipe: whole names, so that they can be searched, and nothing cut."""
-    return [_plain(line) for line in lines]
-
-
-def _plain(line: Line) -> str:
+def plain(line: Line) -> str:
+    """Return a line for a file or a pipe: whole names, so that they can be searched, and nothing cut."""
     time = "" if line.time is None else f"{line.time:%Y-%m-%dT%H:%M:%SZ} "
     nested = "↳ " if line.is_nested else ""
     count = f" x{line.events}" if line.events > 1 else ""
     return f"{time}{printable(line.session)} {line.event} {nested}{line.text}{count}"
 
 
-def session_of(line: Line) -> str:
-    """Return the session id of a line."""
-    return line.session.partition("/")[2]
-
-
 def short(session: str) -> str:
     """Return a session's name for a line: all of it if it is short, otherwise its beginning."""
-    name = printable(session)
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return shortened(printable(session), LONGEST_NAME)
 
 
 def _cut_in_the_middle(name: str, width: int) -> str:

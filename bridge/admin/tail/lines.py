@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 
 from bridge.consumer import Event
 from bridge.consumer.record import LIFECYCLE
-from bridge.core.terminal_text import visible
+from bridge.core.terminal_text import shortened, visible
 
 _DELTAS = {"thinking": "content", "content": "content", "tool_use_parameter_delta": "input"}
 """Events that carry a piece of a longer text, and the member that contains it."""
 _LONGEST_TEXT = 150
 """Characters after which a line is shown: about the width of a wide screen."""
-LONGEST_WAIT = 1.5
+_LONGEST_WAIT = 1.5
 """Seconds after which an unfinished line is shown: a screen without movement looks dead."""
-
-
 LONGEST = 400
 """Characters of a text: more than the widest screen shows, and cheap for giant events."""
 _JOINER = "\u200d"
@@ -30,9 +28,16 @@ _JOINER = "\u200d"
 
 PLAIN, GOOD, BAD, QUESTION, NOTICE, TOOL = "default", "green", "red", "yellow", "bright_yellow", "cyan"
 """Styles of rich."""
+_NORMAL = frozenset({"attached", "resumed", "ended"})
+"""Kinds of lifecycle records about which nobody need worry."""
 
-Members = Mapping[str, Any]
-"""The members of an event's data."""
+
+class Members(dict[str, Any]):
+    """The members of an event's data: each as text, empty if it is missing; ``get`` returns them unchanged."""
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name, "")
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:LONGEST]
 
 
 class EventText(NamedTuple):
@@ -44,8 +49,7 @@ class EventText(NamedTuple):
 
 def printable(text: str) -> str:
     """Return the text on one line, cut, with everything escaped that is not a visible character or a space."""
-    cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return visible(cut.replace("\n", "⏎ ").replace(_JOINER, ""))
+    return visible(shortened(text, LONGEST).replace("\n", "⏎ ").replace(_JOINER, ""))
 
 
 def members_of(data: bytes) -> Members | None:
@@ -54,56 +58,42 @@ def members_of(data: bytes) -> Members | None:
         parsed = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def member_text(members: Members, name: str) -> str:
-    """Return a member of any type as text; empty if it is missing."""
-    value = members.get(name, "")
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:LONGEST]
+    return Members(parsed) if isinstance(parsed, dict) else None
 
 
 def describe(event: str, data: bytes, members: Members | None) -> EventText:
     """Describe an event; ``members`` are those of its data."""
     if members is not None and event.startswith(LIFECYCLE):
         style = GOOD if event.removeprefix(LIFECYCLE) in _NORMAL else BAD
-        return EventText(printable("{reason}: {detail}".format_map(_Texts(members))), style)
+        return EventText(printable("{reason}: {detail}".format_map(members)), style)
     if members is None or event not in _FORMATS:
         return EventText(printable(data[: 4 * LONGEST].decode(errors="replace")), PLAIN)
     template, style = _FORMATS[event]
-    text, style = (template.format_map(_Texts(members)), style) if isinstance(template, str) else template(members)
+    text, style = (template.format_map(members), style) if isinstance(template, str) else template(members)
     return EventText(printable(text), style)
-
-
-class _Texts(dict[str, Any]):
-    """Members for ``format_map``, as text."""
-
-    def __getitem__(self, name: str) -> str:
-        return member_text(self, name)
 
 
 def _complete(members: Members) -> EventText:
     duration = members.get("reasoningDuration")
     after = f" after {duration / 1000:.1f} s of thinking" if isinstance(duration, int | float) else ""
-    return EventText(f"✓ done{after}: {member_text(members, 'content')}", GOOD)
+    return EventText(f"✓ done{after}: {members['content']}", GOOD)
 
 
 def _executed(members: Members) -> EventText:
     mark, style = ("✓", GOOD) if members.get("success") is True else ("✗", BAD)
-    return EventText(f"{mark} {member_text(members, 'toolName')}: {member_text(members, 'progress')}", style)
+    return EventText(f"{mark} {members['toolName']}: {members['progress']}", style)
 
 
 def _notification(members: Members) -> EventText:
-    kind, title, message = (member_text(members, name) for name in ("notificationType", "title", "message"))
-    choices = members.get("choices")
+    kind, choices = members["notificationType"], members.get("choices")
     options = f" ({' / '.join(map(str, choices))})" if isinstance(choices, list) else ""
     style = {"error": BAD, "question": QUESTION}.get(kind, NOTICE)
-    return EventText(f"{kind}: {title}: {message}{options}", style)
+    return EventText(f"{kind}: {members['title']}: {members['message']}{options}", style)
 
 
 def _error(members: Members) -> EventText:
-    error, attempt, most = (member_text(members, name) for name in ("error", "attempt", "maxAttempts"))
-    return EventText(f"✗ {error}" + (f", attempt {attempt} of {most}" if attempt else ""), BAD)
+    attempt = f", attempt {members['attempt']} of {members['maxAttempts']}" if members["attempt"] else ""
+    return EventText(f"✗ {members['error']}{attempt}", BAD)
 
 
 _FORMATS: Mapping[str, tuple[str | Callable[[Members], EventText], str]] = {
@@ -123,10 +113,6 @@ _FORMATS: Mapping[str, tuple[str | Callable[[Members], EventText], str]] = {
     "session_deleted": ("session {sessionId} was deleted", "bold magenta"),
 }
 """For each event a template and its style, or a function that returns both."""
-
-
-_NORMAL = frozenset({"attached", "resumed", "ended"})
-"""Kinds of lifecycle records about which nobody need worry."""
 
 
 class Line(NamedTuple):
@@ -158,7 +144,7 @@ class _OpenLine:
 class LineBuilder:
     """Joins pieces, at most one line per session at a time. One thread only."""
 
-    def __init__(self, longest_wait: float = LONGEST_WAIT) -> None:
+    def __init__(self, longest_wait: float = _LONGEST_WAIT) -> None:
         self._longest_wait = longest_wait
         self._open: dict[str, _OpenLine] = {}
 
@@ -174,7 +160,7 @@ class LineBuilder:
             yield from self._finish(session)
             style = describe(event, record.data, members).style
             line = self._open[session] = _OpenLine(event, _origin(members), style, now, record.time)
-        line.pieces.append(member_text(members, _DELTAS[event]))
+        line.pieces.append(members[_DELTAS[event]])
         if sum(map(len, line.pieces)) > _LONGEST_TEXT:
             yield from self._finish(session)
 
@@ -195,20 +181,15 @@ class LineBuilder:
 
 
 def _origin(members: Members) -> tuple[str, str, str]:
-    parent, message, call = (
-        member_text(members, name) for name in ("parentToolCallId", "assistantMessageId", "toolCallId")
-    )
-    return parent, message, call
+    return members["parentToolCallId"], members["assistantMessageId"], members["toolCallId"]
 
 
 def _line(record: Event, members: Members | None) -> Line:
     text, style = describe(record.type, record.data, members)
     if record.dead_letter:
-        text, style = (
-            printable(": ".join(filter(None, (f"dead letter, {record.dead_letter}", record.error, text)))),
-            BAD,
-        )
+        parts = (f"dead letter, {record.dead_letter}", record.error, text)
+        text, style = printable(": ".join(filter(None, parts))), BAD
     elif record.replayed:
         text = printable(f"replayed: {text}")
-    is_nested = bool(members and member_text(members, "parentToolCallId"))
+    is_nested = bool(members and members["parentToolCallId"])
     return Line(record.key, printable(record.type), text, style, is_nested=is_nested, time=record.time)

@@ -86,7 +86,7 @@ class TextOutput(Output):
             if self._printer.is_gone:
                 raise BrokenPipeError
         elif lines:
-            self._out.write("".join(f"{line}\n" for line in plain(lines)))
+            self._out.write("".join(f"{plain(line)}\n" for line in lines))
             self._out.flush()
 
 

@@ -177,7 +177,12 @@ class Tail:
                     timestamp_ms=record.timestamp_ms,
                 )
             except NotAnEvent as error:
-                self._skip(record, error)
+                self.foreign += 1
+                # While following, the first one is named at once: a wrong topic must not look like a quiet one.
+                if self._request.follow and not self._is_foreign_named:
+                    self._is_foreign_named = True
+                    place = f"{record.topic} partition {record.partition} offset {record.offset}"
+                    self._note(f"{place} is skipped: {error} (others are counted at the end)")
                 continue
             if not self._rule.accepts(event):
                 self.repeats += 1
@@ -185,14 +190,6 @@ class Tail:
             if self._request.selection.matches(event):
                 found.append(Selected(record, event))
         return found
-
-    def _skip(self, record: StoredRecord, error: NotAnEvent) -> None:
-        """Count it. While following, name the first one at once: a wrong topic must not look like a quiet one."""
-        self.foreign += 1
-        if self._request.follow and not self._is_foreign_named:
-            self._is_foreign_named = True
-            place = f"{record.topic} partition {record.partition} offset {record.offset}"
-            self._note(f"{place} is skipped: {error} (others are counted at the end)")
 
     def _write(self, found: Sequence[Selected]) -> None:
         if self._request.count is not None:
@@ -215,10 +212,8 @@ class ConnectionCheck:
         now = self._now()
         if has_answered:
             self._answered_at = self._asked_at = now
-        elif now - self._asked_at > _CHECK_INTERVAL:
-            self._ask(now)
-
-    def _ask(self, now: float) -> None:
+        if now - self._asked_at <= _CHECK_INTERVAL:
+            return
         try:
             self._follower.check()
         except Unreachable as error:
