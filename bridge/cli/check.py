@@ -61,7 +61,9 @@ def check(
         print_json(dict(masked))
     else:
         for line in masked["checks"]:
-            typer.echo(_printed(line), color=False if "NO_COLOR" in os.environ else None)
+            text = f"{line['subject']}: {line['detail']}" + (f" - {line['hint']}" if line["hint"] else "")
+            state = typer.style(f"{line['state']:<8}", fg=_COLOURS[line["state"]])
+            typer.echo(state + visible(text), color=False if "NO_COLOR" in os.environ else None)
     raise typer.Exit(EXIT_OK if ok else EXIT_FOUND)
 
 
@@ -129,9 +131,3 @@ def _lines(loaded: Loaded, parts: frozenset[Part], *, offline: bool) -> Sequence
 
 def _document(lines: Sequence[Line], *, ok: bool) -> dict[str, Any]:
     return {"ok": ok, "checks": [asdict(line) for line in lines]}
-
-
-def _printed(line: dict[str, str | None]) -> str:
-    state = str(line["state"])
-    text = f"{line['subject']}: {line['detail']}" + (f" - {line['hint']}" if line["hint"] else "")
-    return typer.style(f"{state:<8}", fg=_COLOURS[state]) + visible(text)

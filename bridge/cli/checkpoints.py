@@ -11,7 +11,7 @@ import typer
 
 from bridge.admin.text import matches
 from bridge.cli.checkpoints_transfer import export, import_
-from bridge.cli.help import WITH_KAFKA, Group
+from bridge.cli.help import WITH_KAFKA, group
 from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_all, print_json
 from bridge.clock import unix_ms
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
     from bridge.admin.checkpoints.topic import CheckpointsTopic
     from bridge.core.checkpoint_log import StoredCheckpoint
 
-checkpoints_app = typer.Typer(
-    name="checkpoints",
-    cls=Group,
-    help="List, show, change and move the positions of sessions.",
-    no_args_is_help=True,
-)
+checkpoints_app = group("List, show, change and move the positions of sessions.")
 
 _Session = Annotated[str | None, typer.Argument(metavar="SERVER/SESSION", help="The session.", show_default=False)]
 _Force = Annotated[
@@ -189,7 +184,10 @@ def reset(
     """
     if (session is None) == (key_hex is None) or (forget and partition is not None):
         raise typer.BadParameter("allowed: SERVER/SESSION or --key-hex, with --partition N, with --forget, or alone")
-    key = os.fsencode(session) if session is not None else _unhexed(key_hex or "")
+    try:
+        key = os.fsencode(session) if session is not None else bytes.fromhex(key_hex or "")
+    except ValueError:
+        raise typer.BadParameter("allowed: pairs of hex digits", param_hint="--key-hex") from None
     from bridge.admin.checkpoints import edit as changes
 
     def plan(topic: CheckpointsTopic) -> list[Edit]:
@@ -206,13 +204,6 @@ def reset(
         return edits
 
     _change(options, plan, force=force, as_json=as_json)
-
-
-def _unhexed(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise typer.BadParameter("allowed: pairs of hex digits", param_hint="--key-hex") from None
 
 
 def _session_key(key: bytes) -> SessionKey:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.help import Group
+from bridge.cli.help import group
 from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
@@ -16,7 +16,7 @@ from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 if TYPE_CHECKING:
     from bridge.admin.contract.schemas import Subject
 
-schemas_app = typer.Typer(cls=Group, help="JSON Schemas of the events.", no_args_is_help=True)
+schemas_app = group("JSON Schemas of the events.")
 
 
 def asyncapi(

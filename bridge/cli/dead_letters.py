@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from bridge.cli.help import WITH_KAFKA, Group
+from bridge.cli.help import WITH_KAFKA, group
 from bridge.cli.options import JsonFlag, SettingsOptions, TypeOption, command, session_parser, since_in_past
 from bridge.cli.output import print_all, print_json
 from bridge.core.records.headers import Reason
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.core.records.dead_letter import Place
     from bridge.core.records.numbers import EventSequence
 
-dead_letters_app = typer.Typer(cls=Group, help="List, show and replay dead letters.", no_args_is_help=True)
+dead_letters_app = group("List, show and replay dead letters.")
 
 _REASONS: tuple[str, ...] = get_args(Reason)
 _NAMES = "ADDRESS|ID"

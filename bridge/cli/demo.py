@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.cli.options import refuse_settings
+from bridge.cli.output import print_json
 from bridge.cli.standard_streams import exit_at_once, exit_if_unread, print_error
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
@@ -76,7 +76,8 @@ def demo(
         print_error(str(error))
         exit_at_once(error.exit_code)  # without stopping the embedded Kafka and the bridge, which still use each other
     if as_json:
-        typer.echo(json.dumps(_document(summary), indent=2))
+        each = {session: _numbers(counts) for session, counts in summary.sessions.items()}
+        print_json({**_numbers(summary.total), "sessions": each})
     raise typer.Exit(EXIT_OK if summary.total.is_correct else EXIT_FOUND)
 
 
@@ -108,19 +109,5 @@ def _run(screen: Screen, signals: _Signals, **options: Any) -> Summary:  # noqa:
     return Scenario(DemoOptions(**options), screen, signals).run()
 
 
-def _document(summary: Summary) -> dict[str, Any]:
-    return {
-        **_numbers(summary.total),
-        "sessions": {session: _numbers(counts) for session, counts in summary.sessions.items()},
-    }
-
-
 def _numbers(counts: Counts) -> dict[str, int]:
-    return {
-        "sent": counts.sent,
-        "arrived": counts.arrived,
-        "lost": counts.lost,
-        "repeated": counts.repeated,
-        "altered": counts.altered,
-        "out_of_order": counts.out_of_order,
-    }
+    return {name: getattr(counts, name) for name in ("sent", "arrived", "lost", "repeated", "altered", "out_of_order")}

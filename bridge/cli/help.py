@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from typer import echo
+from typer import Typer, echo
 from typer.core import TyperCommand, TyperGroup
 
 from bridge.errors import EXIT_BUG, EXIT_FATAL, EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, EXIT_USAGE
@@ -63,6 +63,11 @@ class Group(TyperGroup):
         """Write the commands, then the options, the settings options last."""
         self.format_commands(ctx, formatter)
         _write_sections(self, ctx, formatter)
+
+
+def group(help_text: str) -> Typer:
+    """Return a group of commands that prints its help when it is called without one of them."""
+    return Typer(cls=Group, help=help_text, no_args_is_help=True)
 
 
 def described(examples: tuple[str, ...], codes: Mapping[int, str], more: tuple[int, ...]) -> type[Command]:

@@ -7,13 +7,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, Secret, SecretStr
+from pydantic import Secret, SecretStr
 
 from bridge.observe.logs import Redaction, configure
 from bridge.settings.properties import is_secret
+from bridge.settings.show import values
 
 if TYPE_CHECKING:
     from bridge.settings import Loaded, Settings
@@ -38,10 +39,9 @@ def start_command_logging(settings: Settings) -> None:
 
 def secrets_of(settings: Settings) -> Iterator[str]:
     """Every secret text of the settings: of a URL only its password, of other texts those that are not numbers."""
-    properties = settings.kafka.properties
-    shown = {id(value) for name, value in properties.items() if not is_secret(name)}
-    for value in _leaves(settings):
-        if isinstance(value, SecretStr) and id(value) not in shown:
+    for path, _, value in values(settings):
+        is_shown = path[:2] == ("kafka", "properties") and not is_secret(path[-1])
+        if isinstance(value, SecretStr) and not is_shown:
             text = value.get_secret_value()
             if text.lower() not in _NOT_SECRET and not text.replace(".", "").isdigit():
                 yield text
@@ -62,20 +62,6 @@ def secrets_of_files(loaded: Loaded) -> Iterator[str]:
     for path, content in loaded.contents.items():
         if path[-1] == "token_file":
             yield content.decode(errors="replace").strip()
-
-
-def _leaves(value: Any) -> Iterator[Any]:  # noqa: ANN401 - any value of the tree
-    if isinstance(value, BaseModel):
-        children: Any = [getattr(value, name) for name in type(value).model_fields]
-    elif isinstance(value, dict):
-        children = value.values()
-    elif isinstance(value, tuple):
-        children = value
-    else:
-        yield value
-        return
-    for each in children:
-        yield from _leaves(each)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -45,32 +45,28 @@ def _load(options: SettingsOptions, *, is_worker: bool) -> Loaded:
     if not is_worker:
         return loaded
     # Only its parent asks a worker, on this machine: over TLS it could not while the certificate is being replaced.
-    http = loaded.settings.http.model_copy(update={"cert_file": None, "key_file": None})
-    contents = {path: each for path, each in loaded.contents.items() if path not in _HTTP_TLS}
+    without = {"cert_file": None, "key_file": None}
+    http = loaded.settings.http.model_copy(update=without)
+    contents = {path: each for path, each in loaded.contents.items() if path not in {("http", key) for key in without}}
     return replace(loaded, settings=loaded.settings.model_copy(update={"http": http}), contents=contents)
-
-
-_HTTP_TLS = (("http", "cert_file"), ("http", "key_file"))
 
 
 def _run(load: Callable[[], Loaded], worker_port_fd: int | None) -> int:
     reloading = _started(load)
-    from bridge.daemon.service import notify_of
+    from bridge.daemon.service import Notify, notify_of
 
-    if worker_port_fd is not None:
-        from bridge.daemon.process import run as run_daemon
-        from bridge.daemon.service import Notify
-        from bridge.workers.process import end_with_parent, tell_port
-
-        end_with_parent(worker_port_fd)
-        return run_daemon(reloading, Notify(None), partial(tell_port, worker_port_fd))
-    if reloading.loaded.settings.workers > 1:
+    if worker_port_fd is None and reloading.loaded.settings.workers > 1:
         from bridge.workers.parent import run as run_workers
 
         return run_workers(reloading, sys.argv[1:], notify_of())
     from bridge.daemon.process import run as run_daemon
 
-    return run_daemon(reloading, notify_of())
+    if worker_port_fd is None:
+        return run_daemon(reloading, notify_of())
+    from bridge.workers.process import end_with_parent, tell_port
+
+    end_with_parent(worker_port_fd)
+    return run_daemon(reloading, Notify(None), partial(tell_port, worker_port_fd))
 
 
 def _started(load: Callable[[], Loaded]) -> Reloading:

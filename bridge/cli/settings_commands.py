@@ -7,17 +7,12 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.help import Group
+from bridge.cli.help import group
 from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_json
 from bridge.errors import EXIT_SETTINGS
 
-settings_app = typer.Typer(
-    name="settings",
-    cls=Group,
-    help="Print settings, their reference, or their schema.",
-    no_args_is_help=True,
-)
+settings_app = group("Print settings, their reference, or their schema.")
 
 
 class Format(StrEnum):

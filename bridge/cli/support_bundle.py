@@ -19,8 +19,6 @@ from bridge.cli.status import daemons_of
 from bridge.errors import EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bridge.settings import Loaded
 
 
@@ -36,10 +34,15 @@ def support_bundle(
     """Write versions, masked settings, status, metrics, recent log lines and thread stacks into one archive."""
     loaded = options.load()
     from bridge.admin.status.exchanges import parts_of
+    from bridge.settings.show import as_document, as_lines
 
     endpoints, token = daemons_of(url, loaded.settings)
     file = output or Path(f"mix-bridge-support-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz")
-    files = _own_files(loaded)
+    files = {
+        "version.txt": f"mix-bridge {__version__}\n".encode(),
+        "settings.json": json.dumps(as_document(loaded.settings), indent=2).encode(),
+        "settings.txt": "".join(f"{line}\n" for line in as_lines(loaded)).encode(),
+    }
     troubles, code = [], EXIT_OK
     for endpoint in endpoints:
         folder = f"{endpoint.host}-{endpoint.port}".replace(":", "_")
@@ -50,7 +53,7 @@ def support_bundle(
             troubles.append(f"{endpoint.url}: no {part.name}: {part.trouble}")
             code = EXIT_UNREACHABLE if not part.is_rejected or code == EXIT_UNREACHABLE else EXIT_SETTINGS
     files["missing.txt"] = "".join(f"{line}\n" for line in troubles).encode()
-    _write(file, files, _masker(loaded))
+    _write(file, files, loaded)
     if as_json:
         print_json({"ok": code == EXIT_OK, "file": str(file), "missing": troubles})
     else:
@@ -58,41 +61,23 @@ def support_bundle(
     raise typer.Exit(code)
 
 
-def _own_files(loaded: Loaded) -> dict[str, bytes]:
-    from bridge.settings.show import as_document, as_lines
-
-    return {
-        "version.txt": f"mix-bridge {__version__}\n".encode(),
-        "settings.json": json.dumps(as_document(loaded.settings), indent=2).encode(),
-        "settings.txt": "".join(f"{line}\n" for line in as_lines(loaded)).encode(),
-    }
-
-
-def _masker(loaded: Loaded) -> Callable[[str], str]:
-    """Masks the secrets of the settings in any text."""
+def _write(file: Path, files: dict[str, bytes], loaded: Loaded) -> None:
+    """Write a new file that only this user can read, completely or not at all, without the secrets of the settings."""
     from bridge.cli.logs import secrets_of, secrets_of_files
     from bridge.observe.logs import Redaction
 
-    return Redaction([*secrets_of(loaded.settings), *secrets_of_files(loaded)]).masked
-
-
-def _write(file: Path, files: dict[str, bytes], masked: Callable[[str], str]) -> None:
-    """Write a new file that only this user can read, completely or not at all."""
+    secrets = Redaction([*secrets_of(loaded.settings), *secrets_of_files(loaded)])
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise typer.BadParameter(f"cannot write {file}: {error.strerror}", param_hint="--output") from None
     try:
-        _write_archive(descriptor, files, masked)
+        with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
+            for name, content in files.items():
+                text = secrets.masked(content.decode(errors="replace")).encode()
+                entry = tarfile.TarInfo(f"mix-bridge-support/{name}")
+                entry.size, entry.mtime, entry.mode = len(text), int(time.time()), 0o600
+                archive.addfile(entry, io.BytesIO(text))
     except BaseException:
         file.unlink()
         raise
-
-
-def _write_archive(descriptor: int, files: dict[str, bytes], masked: Callable[[str], str]) -> None:
-    with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in files.items():
-            text = masked(content.decode(errors="replace")).encode()
-            entry = tarfile.TarInfo(f"mix-bridge-support/{name}")
-            entry.size, entry.mtime, entry.mode = len(text), int(time.time()), 0o600
-            archive.addfile(entry, io.BytesIO(text))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from bridge.cli.help import WITH_KAFKA, Group
+from bridge.cli.help import WITH_KAFKA, group
 from bridge.cli.options import JsonFlag, SettingsOptions, command
 from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
     from bridge.kafka.topic_admin import TopicAdmin
     from bridge.settings import Settings
 
-topics_app = typer.Typer(
-    name="topics",
-    cls=Group,
-    help="Show and create the topics that the settings need.",
-    no_args_is_help=True,
-)
+topics_app = group("Show and create the topics that the settings need.")
 _FOUND = {EXIT_FOUND: "a topic does not fit, may not be described, or cannot be created; nothing was created"}
 _TIMEOUT = 5.0
 """Seconds for one request to Kafka."""
@@ -65,12 +60,15 @@ def plan_(
     """
     if principal is not None and not acls:
         raise typer.BadParameter("it needs --acls", param_hint="--principal")
-    if acls:
-        _print_acls(options, principal, as_json=as_json)
-        return
-    from bridge.admin.topics import look
+    from bridge.admin.topics import acl_commands, look
 
-    _print(options, look, as_json=as_json)
+    if not acls:
+        _print(options, look, as_json=as_json)
+    commands = acl_commands(options.open_kafka().settings, principal)
+    if as_json:
+        print_json({"commands": commands})
+    else:
+        typer.echo("\n".join(commands))
 
 
 @command(
@@ -87,17 +85,9 @@ def apply_(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     _print(options, apply, as_json=as_json)
 
 
-def _print_acls(options: SettingsOptions, principal: str | None, *, as_json: bool) -> None:
-    from bridge.admin.topics import acl_commands
-
-    commands = acl_commands(options.open_kafka().settings, principal)
-    if as_json:
-        print_json({"commands": commands})
-    else:
-        typer.echo("\n".join(commands))
-
-
-def _print(options: SettingsOptions, act: Callable[[Settings, TopicAdmin], Sequence[Row]], *, as_json: bool) -> None:
+def _print(
+    options: SettingsOptions, act: Callable[[Settings, TopicAdmin], Sequence[Row]], *, as_json: bool
+) -> NoReturn:
     access = options.open_kafka("mix-bridge-topics")
     from bridge.admin.progress import waiting
     from bridge.admin.topics import is_ok

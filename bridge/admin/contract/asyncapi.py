@@ -25,6 +25,12 @@ _DEAD_LETTER, _CHECKPOINT = "dead_letter", "checkpoint"
 def document(settings: Settings) -> Document:
     """Return the document: a channel for each topic, a message for each event type."""
     channels = dict(_channels(settings))
+    schemas = {**event_schemas(), LIFECYCLE: lifecycle_schema()}
+    # Without ``$schema`` and ``$id``: references within the document are to its own components.
+    own = {
+        name: {key: each for key, each in schemas[name].items() if not key.startswith("$")}
+        for name in [*_published(), LIFECYCLE]
+    }
     return {
         "asyncapi": "3.1.0",
         "info": {
@@ -40,7 +46,7 @@ def document(settings: Settings) -> Document:
         "operations": {
             f"publish_{name}": {"action": "send", "channel": {"$ref": f"#/channels/{name}"}} for name in channels
         },
-        "components": {"messages": dict(_messages(settings)), "schemas": _schemas()},
+        "components": {"messages": dict(_messages(settings)), "schemas": own},
     }
 
 
@@ -58,10 +64,8 @@ def _channels(settings: Settings) -> Iterable[tuple[str, Document]]:
     routed = dict.fromkeys(route.topic for route in topics.routes if route.topic != topics.events)
     for number, topic in enumerate(routed, 1):
         yield f"route_{number}", _channel(topic, events, "Events that topics.routes sends here")
-    yield (
-        "dead_letters",
-        _channel(topics.dead_letters, [_DEAD_LETTER], "Events that could not be published unchanged"),
-    )
+    letters = _channel(topics.dead_letters, [_DEAD_LETTER], "Events that could not be published unchanged")
+    yield "dead_letters", letters
     yield "lifecycle", _channel(topics.lifecycle, [LIFECYCLE], "What happened to each session's stream, and why")
     yield "checkpoints", _channel(topics.checkpoints, [_CHECKPOINT], "Internal: positions of the sessions")
 
@@ -79,43 +83,18 @@ def _published() -> list[str]:
     return [name for name in event_schemas() if name not in CONNECTION_EVENTS]
 
 
-def _schemas() -> Document:
-    """Without ``$schema`` and ``$id``: references within the document are to its own components."""
-    schemas = {**event_schemas(), LIFECYCLE: lifecycle_schema()}
-    chosen = [*_published(), LIFECYCLE]
-    return {name: {key: each for key, each in schemas[name].items() if not key.startswith("$")} for name in chosen}
-
-
 def _messages(settings: Settings) -> Iterable[tuple[str, Document]]:
     for name in _published():
         yield name, _event(settings, name)
     yield _UNKNOWN, _event(settings, None)
-    dead_letter = {name: schema for name, schema in fields.HEADERS.items() if name != "bridge.replayed"}
-    yield (
-        _DEAD_LETTER,
-        {
-            "name": _DEAD_LETTER,
-            "contentType": "application/octet-stream",
-            "headers": _object(dead_letter, dead_letter),
-            "payload": {"description": "The server's data, or its beginning"},
-            "bindings": _KAFKA,
-        },
-    )
+    headers = {name: schema for name, schema in fields.HEADERS.items() if name != "bridge.replayed"}
+    data = {"description": "The server's data, or its beginning"}
+    yield _DEAD_LETTER, _message(_DEAD_LETTER, data, _object(headers, headers), "application/octet-stream")
     kinds = {"enum": [f"{TYPE_PREFIX}{kind}" for kind in fields.LIFECYCLE_KINDS]}
     attributes = _attributes(kinds) | {"id": {"type": "string", "description": "<epoch>:<number>:<kind>:<time in ms>"}}
     yield LIFECYCLE, _envelope(LIFECYCLE, attributes, {"$ref": f"#/components/schemas/{LIFECYCLE}"})
-    yield (
-        _CHECKPOINT,
-        {
-            "name": _CHECKPOINT,
-            "contentType": "application/json",
-            "payload": {
-                "type": ["object", "null"],
-                "description": "May change in any version; null forgets the session",
-            },
-            "bindings": _KAFKA,
-        },
-    )
+    position = {"type": ["object", "null"], "description": "May change in any version; null forgets the session"}
+    yield _CHECKPOINT, _message(_CHECKPOINT, position)
 
 
 def _event(settings: Settings, name: str | None) -> Document:
@@ -132,13 +111,7 @@ def _event(settings: Settings, name: str | None) -> Document:
     else:
         headers = {key: schema for key, schema in fields.HEADERS.items() if key not in fields.DEAD_LETTER_ONLY}
         required = [key for key in headers if key != "bridge.replayed"]
-    return {
-        "name": title,
-        "contentType": "application/json",
-        "headers": _object(headers, required),
-        "payload": data,
-        "bindings": _KAFKA,
-    }
+    return _message(title, data, _object(headers, required))
 
 
 def _attributes(kind: Document) -> Document:
@@ -147,13 +120,15 @@ def _attributes(kind: Document) -> Document:
 
 def _envelope(name: str, attributes: Document, data: Document) -> Document:
     required = [key for key in attributes if key not in fields.OPTIONAL_ATTRIBUTES]
-    return {
-        "name": name,
-        "contentType": _STRUCTURED,
-        "headers": _object({"content-type": {"const": _STRUCTURED}}, ["content-type"]),
-        "payload": _object({**attributes, "data": data}, [*required, "data"]),
-        "bindings": _KAFKA,
-    }
+    headers = _object({"content-type": {"const": _STRUCTURED}}, ["content-type"])
+    return _message(name, _object({**attributes, "data": data}, [*required, "data"]), headers, _STRUCTURED)
+
+
+def _message(
+    name: str, payload: Document, headers: Document | None = None, content_type: str = "application/json"
+) -> Document:
+    with_headers = {} if headers is None else {"headers": headers}
+    return {"name": name, "contentType": content_type, **with_headers, "payload": payload, "bindings": _KAFKA}
 
 
 def _object(properties: Mapping[str, Any], required: Iterable[str]) -> Document:
