@@ -31,6 +31,7 @@ class Screen:
     def __init__(self, out: TextIO, *, colours: bool) -> None:
         self._printer = LinePrinter(out, colours=colours, plain_width=_PLAIN_WIDTH)
         self._console = self._printer.console
+        self._print = self._printer.print
         self.is_live = out.isatty() and not self._console.is_dumb_terminal
         """Whether the status line is redrawn in place."""
         self._live = Live(
@@ -58,9 +59,6 @@ class Screen:
     @property
     def is_gone(self) -> bool:
         return self._printer.is_gone
-
-    def _print(self, *parts: str | tuple[str, str]) -> None:
-        self._printer.print(*parts)
 
     # --- while the demo runs
 

@@ -76,7 +76,7 @@ def read_listing(body: bytes) -> Listing:
     for index, entry in enumerate(_entries(text)):
         if index >= MOST_ENTRIES:
             return Listing(list(sessions.values()), skipped, count, is_cut=True)
-        violation = _violation(entry) or _repeated(entry, sessions)
+        violation = _violation(entry, sessions)
         if violation is None:
             sessions[entry["id"]] = _summary(entry)
             continue
@@ -123,11 +123,7 @@ def _after_blank(text: str, at: int) -> int:
     return at if match is None else match.end()
 
 
-def _repeated(entry: Mapping[str, Any], sessions: Mapping[str, SessionSummary]) -> str | None:
-    return "the same id as an entry before" if entry["id"] in sessions else None
-
-
-def _violation(entry: object) -> str | None:
+def _violation(entry: object, sessions: Mapping[str, SessionSummary]) -> str | None:
     if not isinstance(entry, dict):
         return "not an object"
     session_id = entry.get("id")
@@ -139,7 +135,7 @@ def _violation(entry: object) -> str | None:
         return f"id is longer than {_LONGEST_ID} characters"
     if any("\ud800" <= character <= "\udfff" for character in session_id):
         return "id holds a lone surrogate, which UTF-8 cannot encode"
-    return None
+    return "the same id as an entry before" if session_id in sessions else None
 
 
 def _summary(entry: Mapping[str, Any]) -> SessionSummary:

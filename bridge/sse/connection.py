@@ -117,13 +117,10 @@ def _answered_id(response: Response) -> str | None:
 
 
 def _refusal(response: Response) -> Outcome | None:
-    retry_after = parse_retry_after(response.headers.get("retry-after"), _now_of(response.headers.get("date")))
+    # A date in Retry-After refers to the server's time, and this machine's clock may be wrong.
+    now = http_date(response.headers.get("date", "")) or datetime.now(UTC)
+    retry_after = parse_retry_after(response.headers.get("retry-after"), now)
     if response.status == 200 and response.unknown_coding is not None:  # noqa: PLR2004 - the only status of a stream
         detail = f"status 200 with content encoding {response.unknown_coding[:80]!r}, which was not asked for"
         return Outcome(Kind.NOT_A_STREAM, detail, 200)
     return outcome_of_head(response.status, response.media_type, retry_after)
-
-
-def _now_of(date: str | None) -> datetime:
-    """The server's time. A date in ``Retry-After`` refers to it, and this machine's clock may be wrong."""
-    return http_date(date or "") or datetime.now(UTC)

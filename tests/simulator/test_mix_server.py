@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import socket
@@ -10,8 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import pytest
 import requests
@@ -20,90 +18,37 @@ from mix_python_sdk.errors import ErrorResponse
 
 from bridge.mix.events import EVENTS, VALIDATORS
 from bridge.simulator.__main__ import main
+from bridge.simulator.encoding import Dispatched
 from bridge.simulator.faults.kinds import Disconnect
 from bridge.simulator.server.journal import JournalEntry, read_journal
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions, parse_options
+from tests.simulator.streams import SILENT, only, opened, reading, running
 from tests.support.waiting import TIMEOUT, wait_until
 
-# One session without an agent: a test publishes what it needs.
-SILENT: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0}
 
-
-class Seen(NamedTuple):
-    """One block of the stream as received."""
-
-    id: str | None
-    event: str
-    data: bytes
-    retry: str | None
-
-
-@contextmanager
-def running(**options) -> Iterator[MixServer]:
-    with MixServer(ServerOptions(**{**SILENT, **options})) as server:
-        yield server
-
-
-class Stream:
-    """A reader of one stream that only splits blocks: it does not reconnect."""
-
-    def __init__(self, server: MixServer, session: str, last_event_id: str | None = None) -> None:
-        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
-        self.response = requests.get(
-            f"{server.url}/stream", params={"sessionId": session}, headers=headers, stream=True, timeout=TIMEOUT
-        )
-        self._buffer = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.response.close()
-
-    def next(self) -> Seen:
-        """Return the next block. EOFError at the stream's regular end."""
-        while b"\n\n" not in self._buffer:
-            piece = self.response.raw.read1(65536)
-            if not piece:
-                raise EOFError
-            self._buffer += piece
-        block, _, self._buffer = self._buffer.partition(b"\n\n")
-        fields = dict(line.split(b": ", 1) for line in block.split(b"\n"))
-        text = {name: fields[name].decode() for name in (b"id", b"event", b"retry") if name in fields}
-        return Seen(text.get(b"id"), text[b"event"], fields[b"data"], text.get(b"retry"))
-
-    def take(self, count: int) -> list[Seen]:
-        return [self.next() for _ in range(count)]
-
-
-def as_published(entries: list[JournalEntry]) -> list[Seen]:
-    return [Seen(entry.id, entry.event, entry.data, None) for entry in entries]
-
-
-def only_session(server: MixServer) -> str:
-    (session,) = server.sessions()
-    return session
+def as_published(entries: list[JournalEntry]) -> list[Dispatched]:
+    return [Dispatched(entry.id, entry.event, entry.data) for entry in entries]
 
 
 # --- the stream
 
 
 def test_a_stream_begins_with_connected_and_the_reconnection_time():
-    with running(retry=1234) as server, Stream(server, only_session(server)) as stream:
-        first = stream.next()
-        assert stream.response.headers["Content-Type"] == "text/event-stream"
-        assert stream.response.headers["Transfer-Encoding"] == "chunked"
-        assert (first.event, first.retry) == ("connected", "1234")
-        assert json.loads(first.data) == {"sessionId": only_session(server)}
+    with running(retry=1234) as server, opened(server) as stream:
+        head = stream.head()
+        assert "Content-Type: text/event-stream\r\n" in head
+        assert "Transfer-Encoding: chunked\r\n" in head
+        first = f'id: 0\nevent: connected\nretry: 1234\ndata: {{"sessionId":"{only(server)}"}}\n\n'
+        assert stream.until(b"\n\n").partition(b"\r\n")[2].decode() == first
 
 
 def test_ids_start_at_one_and_the_journal_has_the_same_bytes():
     with running() as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 40)
-        with Stream(server, session, "0") as stream:
-            seen = stream.take(41)[1:]
+        with reading(server, session, "0") as stream:
+            seen = stream.events(41)[1:]
         assert [one.id for one in seen] == [str(number) for number in range(1, 41)]
         assert seen == as_published(server.journal(session))
 
@@ -114,81 +59,74 @@ def test_ids_start_at_one_and_the_journal_has_the_same_bytes():
 def test_replay_begins_after_the_last_event_id(last_event_id, first):
     """0 and unknown ids mean every kept event: repeats are better than a gap."""
     with running() as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 30)
-        with Stream(server, session, last_event_id) as stream:
-            stream.next()
-            assert stream.next() == as_published(server.journal(session))[first - 1]
+        with reading(server, session, last_event_id) as stream:
+            stream.events(1)[0]
+            assert stream.events(1)[0] == as_published(server.journal(session))[first - 1]
 
 
 @pytest.mark.parametrize("last_event_id", [None, "", "30", "31", "1000"])
 def test_nothing_is_replayed_without_an_id_or_after_the_newest(last_event_id):
     """Such a reader gets only new events."""
     with running() as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 30)
-        with Stream(server, session, last_event_id) as stream:
-            stream.next()
+        with reading(server, session, last_event_id) as stream:
+            stream.events(1)[0]
             server.burst(session, 1)
-            assert stream.next().id == "31"
+            assert stream.events(1)[0].id == "31"
 
 
 def test_forgotten_events_are_not_replayed():
     with running(replay=10) as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 25)
-        with Stream(server, session, "3") as stream:
-            assert [one.id for one in stream.take(11)] == ["3", *map(str, range(16, 26))]
+        with reading(server, session, "3") as stream:
+            assert [one.id for one in stream.events(11)] == ["3", *map(str, range(16, 26))]
         assert len(server.journal(session)) == 25
 
 
 def test_new_events_follow_the_replay_without_a_gap():
     with running() as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 2000)
-        with Stream(server, session, "0") as stream:
-            stream.take(5)
+        with reading(server, session, "0") as stream:
+            stream.events(5)
             server.burst(session, 500)
-            assert [one.id for one in stream.take(2496)] == [str(number) for number in range(5, 2501)]
+            assert [one.id for one in stream.events(2496)] == [str(number) for number in range(5, 2501)]
 
 
 def test_a_cut_stream_resumes_where_it_was():
     """A disconnect ends the body without its last chunk. A new stream continues after the last event id."""
     with running() as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 5)
-        with Stream(server, session, "0") as stream:
-            last = stream.take(6)[-1]
+        with reading(server, session, "0") as stream:
+            last = stream.events(6)[-1]
             cut = requests.post(f"{server.url}/control/sessions/{session}/disconnect", timeout=TIMEOUT)
             assert cut.json() == {"streams": 1}
-            with pytest.raises(Exception, match=r"IncompleteRead|InvalidChunkLength|broken"):
-                stream.next()
+            assert stream.rest() == (b"", "fin")
         server.burst(session, 5)
-        with Stream(server, session, last.id) as stream:
-            assert [one.id for one in stream.take(6)[1:]] == ["6", "7", "8", "9", "10"]
+        with reading(server, session, last.id) as stream:
+            assert [one.id for one in stream.events(6)[1:]] == ["6", "7", "8", "9", "10"]
 
 
 def test_per_write_events_share_a_chunk():
     with running(per_write=10) as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 25)
-        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=TIMEOUT)
-        connection.connect()
-        request = f"GET /stream?sessionId={session} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n\r\n"
-        connection.sock.sendall(request.encode())
-        body = b""
-        while b"id: 25\n" not in body:
-            body += connection.sock.recv(65536)
-        connection.close()
+        with reading(server, last_event_id="0") as stream:
+            body = stream.until(b"id: 25\n")
         chunks = [chunk.count(b"\ndata: ") for chunk in body.split(b"\n\n\r\n")]
         assert chunks[:3] == [1, 10, 10]
 
 
 def test_an_agent_stops_after_its_events():
     with running(rate=200, events=30) as server:
-        session = only_session(server)
-        with Stream(server, session, "0") as stream:
-            seen = stream.take(31)[1:]
+        session = only(server)
+        with reading(server, session, "0") as stream:
+            seen = stream.events(31)[1:]
         assert seen == as_published(server.journal(session))
         server.burst(session, 1)
         assert server.published() == {session: 31}
@@ -198,21 +136,21 @@ def test_the_same_seed_gives_the_same_sessions_and_events():
     journals = []
     for _ in range(2):
         with running(seed=5) as server:
-            server.burst(only_session(server), 10)
-            journals.append(server.journal(only_session(server)))
+            server.burst(only(server), 10)
+            journals.append(server.journal(only(server)))
     assert journals[0] == journals[1]
 
 
 def test_publishing_does_not_wait_without_a_reader():
     with running(replay=10) as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 5000)
         assert [entry.sequence for entry in server.journal(session)] == list(range(1, 5001))
 
 
 def test_paused_agents_publish_nothing():
     with running(rate=500) as server:
-        session = only_session(server)
+        session = only(server)
         wait_until(lambda: server.published()[session] > 5)
         server.pause()
         wait_until(lambda: server.published() == server.published())
@@ -228,38 +166,38 @@ def test_paused_agents_publish_nothing():
 
 def test_connected_and_heartbeat_have_the_id_of_the_event_before_them():
     with running(heartbeat=0.05) as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 5)
-        with Stream(server, session, "3") as stream:
-            assert [(one.event, one.id) for one in stream.take(1)] == [("connected", "3")]
-            assert [one.id for one in stream.take(2)] == ["4", "5"]
-            assert [(one.event, one.id) for one in stream.take(2)] == [("heartbeat", "5"), ("heartbeat", "5")]
+        with reading(server, session, "3") as stream:
+            assert [(one.event, one.id) for one in stream.events(1)] == [("connected", "3")]
+            assert [one.id for one in stream.events(2)] == ["4", "5"]
+            assert [(one.event, one.id) for one in stream.events(2)] == [("heartbeat", "5"), ("heartbeat", "5")]
 
 
 def test_fresh_ids_are_used_up_and_never_replayed():
     """The ids jump where ``connected`` used one, and no event is missing."""
     with running(connection_ids="fresh") as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 2)
-        with Stream(server, session, "0") as stream:
-            assert [one.id for one in stream.take(3)] == ["3", "1", "2"]
+        with reading(server, session, "0") as stream:
+            assert [one.id for one in stream.events(3)] == ["3", "1", "2"]
             server.burst(session, 1)
-            assert stream.next().id == "4"
-        with Stream(server, session, "3") as stream:
-            assert [(one.event, one.id) for one in stream.take(1)] == [("connected", "5")]
-            assert stream.next() == as_published(server.journal(session))[2]
+            assert stream.events(1)[0].id == "4"
+        with reading(server, session, "3") as stream:
+            assert [(one.event, one.id) for one in stream.events(1)] == [("connected", "5")]
+            assert stream.events(1)[0] == as_published(server.journal(session))[2]
 
 
 def test_connection_ids_none_sends_no_id_line():
-    with running(connection_ids="none") as server, Stream(server, only_session(server)) as stream:
-        assert stream.next().id is None
+    with running(connection_ids="none") as server, reading(server) as stream:
+        assert stream.events(1)[0].id is None
 
 
 def test_heartbeats_are_not_in_the_journal():
     with running(heartbeat=0.02) as server:
-        with Stream(server, only_session(server)) as stream:
-            assert [one.event for one in stream.take(4)] == ["connected", "heartbeat", "heartbeat", "heartbeat"]
-        assert server.journal(only_session(server)) == []
+        with reading(server) as stream:
+            assert [one.event for one in stream.events(4)] == ["connected", "heartbeat", "heartbeat", "heartbeat"]
+        assert server.journal(only(server)) == []
 
 
 # --- stalled readers
@@ -268,21 +206,21 @@ def test_heartbeats_are_not_in_the_journal():
 def test_publishing_waits_for_a_stalled_reader():
     """A full replay buffer delays the agent, and the reader gets every event."""
     with running(replay=50) as server:
-        session = only_session(server)
-        with Stream(server, session, "0") as stream:
-            stream.next()
+        session = only(server)
+        with reading(server, session, "0") as stream:
+            stream.events(1)[0]
             answer = publish_giants(server)
             wait_until(lambda: server.published()[session] >= 50)
             assert server.published()[session] < 300
-            assert [one.id for one in stream.take(300)] == [str(number) for number in range(1, 301)]
+            assert [one.id for one in stream.events(300)] == [str(number) for number in range(1, 301)]
             assert answer() == {"published": 300}
 
 
 def test_publishing_continues_when_a_stalled_reader_is_cut():
     with running(replay=50) as server:
-        session = only_session(server)
-        with Stream(server, session, "0") as stream:
-            stream.next()
+        session = only(server)
+        with reading(server, session, "0") as stream:
+            stream.events(1)[0]
             answer = publish_giants(server)
             wait_until(lambda: server.published()[session] >= 50)
             server.inject(Disconnect(session=session))
@@ -293,7 +231,7 @@ def publish_giants(server: MixServer) -> Callable[[], Any]:
     """Publish 300 events of 100 kB in a thread, more than the kernel and the buffer hold; wait with the function."""
     pool = ThreadPoolExecutor(1)
     event = {"event": "content", "data": json.dumps({"type": "content", "content": "x" * 100_000})}
-    url = f"{server.url}/control/sessions/{only_session(server)}/events"
+    url = f"{server.url}/control/sessions/{only(server)}/events"
     future = pool.submit(lambda: requests.post(url, json={"events": [event] * 300}, timeout=TIMEOUT).json())
     pool.shutdown(wait=False)
     return lambda: future.result(TIMEOUT)
@@ -316,30 +254,29 @@ def test_all_other_sessions_get_session_created():
     """It is an event with an id, and in the journal."""
     with running(rate=0) as server:
         (first,) = server.sessions()
-        with Stream(server, first) as stream:
-            stream.next()
+        with reading(server, first) as stream:
+            stream.events(1)[0]
             created = server.create_session(title="Second", rate=100)
-            announced = stream.next()
+            announced = stream.events(1)[0]
         assert (announced.event, announced.id) == ("session_created", "1")
         assert json.loads(announced.data)["sessionId"] == created
         assert VALIDATORS["session_created"](announced.data.decode()) is None
         assert server.journal(first)[0].data == announced.data
-        with Stream(server, created, "0") as stream:
-            assert stream.take(2)[1].event == "user_message_created"
+        with reading(server, created, "0") as stream:
+            assert stream.events(2)[1].event == "user_message_created"
 
 
 def test_all_sessions_get_session_deleted_and_the_deleted_one_ends():
     with running(sessions=2) as server:
         kept, deleted = server.sessions()
         server.burst(deleted, 3)
-        with Stream(server, kept) as other, Stream(server, deleted, "0") as own:
-            other.next()
-            own.take(2)
+        with reading(server, kept) as other, reading(server, deleted, "0") as own:
+            other.events(1)[0]
+            own.events(2)
             server.delete_session(deleted)
-            assert [one.event for one in own.take(3)][-1] == "session_deleted"
-            with pytest.raises(EOFError):
-                own.next()
-            announced = other.next()
+            assert [one.event for one in own.events(3)][-1] == "session_deleted"
+            assert own.rest() == (b"0\r\n\r\n", "fin")
+            announced = other.events(1)[0]
         assert (announced.event, json.loads(announced.data)["sessionId"]) == ("session_deleted", deleted)
         assert requests.get(f"{server.url}/stream?sessionId={deleted}", timeout=TIMEOUT).status_code == 404
         assert server.sessions() == [kept]
@@ -397,7 +334,7 @@ def test_the_control_api_creates_sessions_and_publishes():
 
 def test_the_journal_comes_in_pages():
     with running() as server:
-        session = only_session(server)
+        session = only(server)
         server.burst(session, 10_500)
         at, sizes = 0, []
         while lines := requests.get(
@@ -414,39 +351,39 @@ def test_the_journal_comes_in_pages():
 def test_a_load_test_sends_every_event_and_knows_its_journal():
     with running(load=True, rate=None, sessions=2, events=3000, per_write=100, event_bytes=200) as server:
         for session in server.sessions():
-            with Stream(server, session, "0") as stream:
-                assert stream.take(3001)[1:] == as_published(server.journal(session))
-            with Stream(server, session, "1234") as stream:
-                assert stream.take(2)[1].id == "1235"
+            with reading(server, session, "0") as stream:
+                assert stream.events(3001)[1:] == as_published(server.journal(session))
+            with reading(server, session, "1234") as stream:
+                assert stream.events(2)[1].id == "1235"
         assert {len(entry.data) for entry in server.journal(session)} == {200}
 
 
 def test_a_load_test_can_have_a_rate():
-    with running(load=True, rate=1000, events=100) as server, Stream(server, only_session(server), "0") as stream:
-        assert stream.take(2)[1].id == "1"
-        assert server.published()[only_session(server)] < 100
-        assert stream.take(99)[-1].id == "100"
+    with running(load=True, rate=1000, events=100) as server, reading(server, only(server), "0") as stream:
+        assert stream.events(2)[1].id == "1"
+        assert server.published()[only(server)] < 100
+        assert stream.events(99)[-1].id == "100"
 
 
 def test_a_held_load_test_begins_with_resume():
     """Before, streams open and get heartbeats, but no events."""
     options = {"load": True, "rate": None, "events": 50, "held": True, "heartbeat": 0.05}
-    with running(**options) as server, Stream(server, only_session(server), "0") as stream:
-        assert [seen.event for seen in stream.take(3)] == ["connected", "heartbeat", "heartbeat"]
-        assert server.published() == {only_session(server): 0}
+    with running(**options) as server, reading(server, only(server), "0") as stream:
+        assert [seen.event for seen in stream.events(3)] == ["connected", "heartbeat", "heartbeat"]
+        assert server.published() == {only(server): 0}
         server.resume()
-        events: list[Seen] = []
+        events: list[Dispatched] = []
         while len(events) < 50:
-            events += [seen for seen in stream.take(1) if seen.event != "heartbeat"]
+            events += [seen for seen in stream.events(1) if seen.event != "heartbeat"]
         assert [event.id for event in events] == [str(number) for number in range(1, 51)]
 
 
 def test_held_agents_begin_with_resume():
-    with running(rate=1000, events=20, held=True) as server, Stream(server, only_session(server), "0") as stream:
-        stream.take(1)
-        assert server.published() == {only_session(server): 0}
+    with running(rate=1000, events=20, held=True) as server, reading(server, only(server), "0") as stream:
+        stream.events(1)
+        assert server.published() == {only(server): 0}
         server.resume()
-        assert stream.take(20)[-1].id == "20"
+        assert stream.events(20)[-1].id == "20"
 
 
 # --- the published client
@@ -576,12 +513,11 @@ def test_stop_ends_open_streams_and_can_be_called_twice():
     """A reader gets the published events, then the end."""
     server = MixServer(ServerOptions(**SILENT))
     server.start()
-    session = only_session(server)
-    with Stream(server, session) as stream:
-        stream.next()
+    session = only(server)
+    with reading(server, session) as stream:
+        stream.events(1)[0]
         server.burst(session, 3)
         server.stop()
-        assert [one.id for one in stream.take(3)] == ["1", "2", "3"]
-        with pytest.raises(EOFError):
-            stream.next()
+        assert [one.id for one in stream.events(3)] == ["1", "2", "3"]
+        assert stream.rest() == (b"0\r\n\r\n", "fin")
     server.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import pytest
 
@@ -25,23 +24,15 @@ from bridge.simulator.faults.kinds import (
     Status,
 )
 from bridge.simulator.server.mix_server import MixServer
-from bridge.simulator.server.options import ServerOptions
 from tests.fakes.raw_client import RawStream, call
+from tests.simulator.streams import faults, is_open, opened, running
 from tests.support.waiting import SCALE, wait_until
-
-SILENT: dict[str, Any] = {"port": 0, "sessions": 2, "rate": 0, "heartbeat": 0}
 
 
 @pytest.fixture
 def server() -> Iterator[MixServer]:
-    with MixServer(ServerOptions(**SILENT)) as running:
-        yield running
-
-
-def opened(server: MixServer, session: str | None = None, last_event_id: str = "0", **more: str) -> RawStream:
-    """Open a stream without reading its head."""
-    chosen = session or server.sessions()[0]
-    return RawStream(server.url, f"/stream?sessionId={chosen}", Last_Event_ID=last_event_id, **more)
+    with running(sessions=2) as one:
+        yield one
 
 
 def published(server: MixServer, count: int) -> str:
@@ -127,8 +118,8 @@ def test_a_cleared_cut_does_not_cut(server):
         stream.head()
         stream.events(1)
         cut = server.inject(Cut(into_event=3))
-        wait_until(lambda: server.faults()[0].hits == 1)
-        assert server.clear_faults(cut.number) == 1
+        wait_until(lambda: faults(server)[0]["hits"] == 1)
+        assert call(server.url, "DELETE", f"/control/faults/{cut.number}").body == {"cleared": 1}
         server.burst(session, 1)
         assert stream.events(1)[0].id == "1"
 
@@ -198,16 +189,16 @@ def test_an_http_1_0_client_gets_a_body_without_chunks(server):
 
 
 def test_a_silent_stream_sends_no_heartbeats_and_then_continues():
-    with MixServer(ServerOptions(**{**SILENT, "heartbeat": 0.02})) as server:
+    with running(heartbeat=0.02) as server:
         session = server.sessions()[0]
         with opened(server) as stream:
             stream.head()
             stream.events(2)
             quiet = server.inject(Silence())
-            wait_until(lambda: server.faults()[0].hits == 1)
+            wait_until(lambda: faults(server)[0]["hits"] == 1)
             server.burst(session, 1)
             wait_until(lambda: stream.is_silent_for(0.1), 2, "the bytes in flight to be read")
-            server.clear_faults(quiet.number)
+            call(server.url, "DELETE", f"/control/faults/{quiet.number}")
             assert "1" in [one.id for one in stream.events(20)]
 
 
@@ -251,14 +242,7 @@ def test_a_closed_listener_opens_again_on_the_same_port(server):
             opened(server)
         server.burst(session, 1)
         assert [one.event for one in stream.events(2)] == ["connected", server.journal(session)[0].event]
-    wait_until(lambda: _is_open(server))
-
-
-def _is_open(server: MixServer) -> bool:
-    try:
-        return call(server.url, "GET", "/health").status == 200
-    except OSError:
-        return False
+    wait_until(lambda: is_open(server))
 
 
 def test_connections_are_accepted_and_reset(server):
@@ -266,14 +250,14 @@ def test_connections_are_accepted_and_reset(server):
     for _ in range(2):
         with pytest.raises(ConnectionResetError), opened(server) as stream:
             stream.head()
-    assert _is_open(server)
+    assert is_open(server)
 
 
 def test_an_unanswered_request_is_closed_when_the_fault_ends(server):
     mute = server.inject(Mute(times=1))
     with opened(server) as stream:
         assert stream.is_silent_for(0.1)
-        server.clear_faults(mute.number)
+        call(server.url, "DELETE", f"/control/faults/{mute.number}")
         assert stream.rest() == (b"", "fin")
     with opened(server) as stream:
         assert "200 OK" in stream.head()

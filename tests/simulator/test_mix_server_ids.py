@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,34 +28,15 @@ from bridge.simulator.server.journal import read_journal
 from bridge.simulator.server.mix_server import MixServer
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.session_table import UnknownSession
-from tests.fakes.raw_client import RawStream, call
+from tests.fakes.raw_client import call
+from tests.simulator.streams import SILENT, faults, is_open, lost, only, reading, running
 from tests.support.waiting import wait_until
-
-SILENT: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[MixServer]:
-    with MixServer(ServerOptions(**SILENT, journal=tmp_path / "journal")) as running:
-        yield running
-
-
-def only(server: MixServer) -> str:
-    (session,) = server.sessions()
-    return session
-
-
-def opened(server: MixServer, last_event_id: str | None = "0") -> RawStream:
-    """Open a stream and read its head."""
-    headers = {} if last_event_id is None else {"Last_Event_ID": last_event_id}
-    stream = RawStream(server.url, f"/stream?sessionId={only(server)}", **headers)
-    stream.head()
-    return stream
-
-
-def lost(server: MixServer) -> list[list[int]]:
-    """Return the first and last sequence of each range of lost events."""
-    return list(call(server.url, "GET", f"/control/lost?session={only(server)}").body["spans"])
+    with running(journal=tmp_path / "journal") as one:
+        yield one
 
 
 def ids(events: list[Dispatched]) -> list[str | None]:
@@ -65,7 +45,7 @@ def ids(events: list[Dispatched]) -> list[str | None]:
 
 def replayed(server: MixServer, last_event_id: str | None, count: int) -> list[str | None]:
     """Return the ids of the first events after ``connected``."""
-    with opened(server, last_event_id) as stream:
+    with reading(server, last_event_id=last_event_id) as stream:
         return ids(stream.events(count + 1)[1:])
 
 
@@ -89,7 +69,7 @@ def test_evicted_events_are_not_replayed_and_listed_as_lost(server):
 def test_an_empty_buffer_continues_with_new_events(server):
     server.burst(only(server), 3)
     server.inject(Evict())
-    with opened(server, "2") as stream:
+    with reading(server, last_event_id="2") as stream:
         assert stream.events(1)[0].event == "connected"
         server.burst(only(server), 1)
         assert ids(stream.events(1)) == ["4"]
@@ -102,7 +82,7 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
     session = only(server)
     server.burst(session, 3)
     server.inject(Evict(keep=2))
-    with opened(server) as stream:
+    with reading(server, last_event_id="0") as stream:
         stream.events(3)
         server.inject(Restart(ids=ids_after, history=history))
         assert stream.rest().ended == "fin"
@@ -120,9 +100,9 @@ def test_a_restart_cuts_the_streams_and_keeps_or_forgets(server, ids_after, hist
 def test_a_restart_refuses_connections_while_it_is_down(server):
     server.inject(Restart(down=0.2))
     with pytest.raises(ConnectionRefusedError):
-        opened(server)
-    wait_until(lambda: not any(each.state == "active" for each in server.faults()))
-    with opened(server) as stream:
+        reading(server, last_event_id="0")
+    wait_until(lambda: is_open(server))
+    with reading(server, last_event_id="0") as stream:
         assert stream.events(1)[0].event == "connected"
 
 
@@ -130,7 +110,7 @@ def test_a_restart_refuses_connections_while_it_is_down(server):
 def test_last_event_id_is_ignored(server, start, first):
     server.burst(only(server), 5)
     server.inject(Replay(start=start, times=1))
-    with opened(server, "3") as stream:
+    with reading(server, last_event_id="3") as stream:
         stream.events(1)
         server.burst(only(server), 1)
         assert stream.events(1)[0].id == first
@@ -138,7 +118,7 @@ def test_last_event_id_is_ignored(server, start, first):
 
 
 def test_skipped_events_are_in_the_replay(server):
-    with opened(server) as stream:
+    with reading(server, last_event_id="0") as stream:
         stream.events(1)
         server.burst(only(server), 2)
         assert ids(stream.events(2)) == ["1", "2"]
@@ -150,7 +130,7 @@ def test_skipped_events_are_in_the_replay(server):
 
 
 def test_dropped_events_are_only_in_the_journal(server):
-    with opened(server) as stream:
+    with reading(server, last_event_id="0") as stream:
         stream.events(1)
         server.burst(only(server), 2)
         server.inject(Drop(times=3))
@@ -210,7 +190,7 @@ def test_opaque_ids(server):
 def test_the_ids_of_connected_change(server, kind, expected):
     server.burst(only(server), 2)
     server.inject(OwnIds(ids=kind, times=1))
-    with opened(server) as stream:
+    with reading(server, last_event_id="0") as stream:
         assert stream.events(1)[0].id == expected
 
 
@@ -225,7 +205,7 @@ def test_the_journal_has_what_a_correct_client_dispatches(server, kind, tmp_path
     server.burst(session, 1)
     server.inject(MalformedEvent(malformation=kind, size=size, session=session))
     server.burst(session, 1)
-    with opened(server) as stream:
+    with reading(server, last_event_id="0") as stream:
         seen = stream.events(4)[2]
     entry = server.journal(session)[1]
     assert (entry.id, entry.event, entry.data) == (seen.id or "", seen.event, seen.data)
@@ -238,7 +218,7 @@ def test_an_event_of_20_megabytes_arrives_complete(server):
     server.inject(MalformedEvent(malformation="huge", session=only(server)))
     (entry,) = server.journal(only(server))
     assert len(entry.data) == 20_000_000
-    with opened(server) as stream:
+    with reading(server, last_event_id="0") as stream:
         assert stream.events(2)[1].data == entry.data
 
 
@@ -285,9 +265,9 @@ def test_faults_are_reported_as_they_begin_and_end():
     reports: list[FaultRecord[Fault]] = []
     with MixServer(ServerOptions(**SILENT), on_fault=reports.append) as server:
         server.inject(Cut(after=5, times=1))
-        with opened(server) as stream:
+        with reading(server, last_event_id="0") as stream:
             stream.rest()
-        server.clear_faults()
+        call(server.url, "DELETE", "/control/faults")
         server.inject(Evict())
     assert [(each.fault.kind, each.state) for each in reports] == [
         ("cut", "active"),
@@ -305,12 +285,12 @@ def test_a_fault_for_an_unknown_session_is_refused(server):
 
 def test_a_load_test_refuses_faults_of_events():
     """Its events are fixed, but its connections can be cut."""
-    with MixServer(ServerOptions(**{**SILENT, "rate": None}, load=True, events=100)) as server:
+    with running(rate=None, load=True, events=100) as server:
         for fault in (Evict(), Jump(), MalformedEvent()):
             with pytest.raises(ValueError, match=r"load test|not possible"):
                 server.inject(fault)
         server.inject(Cut(after=1000, how="rst", times=1))
-        with opened(server) as stream:
+        with reading(server, last_event_id="0") as stream:
             assert len(b"".join(stream.rest().chunks())) == 1000
 
 
@@ -321,9 +301,9 @@ def test_a_schedule_in_a_file_is_played(tmp_path):
         {"at": 0.05, "fault": {"kind": "status", "status": 503, "times": 1}},
     ]
     (tmp_path / "plan").write_text(json.dumps(plan))
-    with MixServer(ServerOptions(**SILENT, faults=tmp_path / "plan")) as server:
-        wait_until(lambda: len(server.faults()) == 2)
-        assert [(each.fault.kind, each.state) for each in server.faults()] == [
+    with running(faults=tmp_path / "plan") as server:
+        wait_until(lambda: len(faults(server)) == 2)
+        assert [(each["fault"]["kind"], each["state"]) for each in faults(server)] == [
             ("status", "active"),
             ("evict", "failed"),
         ]

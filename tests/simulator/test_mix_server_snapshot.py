@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -14,37 +14,28 @@ from bridge.simulator.encoding import dispatched
 from bridge.simulator.faults.kinds import Cut, Evict, Frame, MalformedEvent, Restart, Silence, Status
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.mix_server import MixServer
-from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.snapshot_session import snapshot_script
 from tests.fakes.raw_client import Body, RawStream, call
+from tests.simulator.streams import lost, opened, reading, running
 from tests.support.waiting import let_pass, wait_until
 
-OPTIONS: dict[str, Any] = {"port": 0, "sessions": 1, "rate": 0, "heartbeat": 0, "kind": "snapshot"}
 TOOL = encode("tool", {"type": "tool", "name": "Bash", "input": "{}", "id": "t", "status": "pending"})
 COMPLETE = encode("complete", {"type": "complete", "done": True})
 
 
-@contextmanager
-def snapshot(**options: Any) -> Iterator[MixServer]:
-    with MixServer(ServerOptions(**{**OPTIONS, **options})) as running:
-        yield running
+def snapshot(**options: Any) -> AbstractContextManager[MixServer]:
+    return running(kind="snapshot", **options)
 
 
 @pytest.fixture
 def server() -> Iterator[MixServer]:
-    with snapshot() as running:
-        yield running
-
-
-def opened(server: MixServer, session: str | None = None, **more: str) -> RawStream:
-    """Open a stream without reading its head."""
-    return RawStream(server.url, f"/stream?sessionId={session or server.sessions()[0]}", **more)
+    with snapshot() as one:
+        yield one
 
 
 def attached(server: MixServer) -> RawStream:
     """Open a stream and read ``connected``."""
-    stream = opened(server)
-    stream.head()
+    stream = reading(server)
     assert stream.events(1)[0].event == "connected"
     return stream
 
@@ -62,11 +53,6 @@ def publish(server: MixServer, events: list[ScriptedEvent]) -> None:
     assert call(server.url, "POST", f"/control/sessions/{session}/events", {"events": listed}).status == 200
 
 
-def lost(server: MixServer) -> list[list[int]]:
-    """Return the first and last sequence of each range of lost events."""
-    return list(call(server.url, "GET", f"/control/lost?session={server.sessions()[0]}").body["spans"])
-
-
 def wait_readers(server: MixServer, count: int) -> None:
     wait_until(lambda: counters(server)["readers"] == count)
 
@@ -77,7 +63,7 @@ def wait_readers(server: MixServer, count: int) -> None:
 def test_no_ids_no_retry_no_comments_and_nothing_is_replayed(server):
     session = server.sessions()[0]
     server.burst(session, 3)
-    with opened(server, Last_Event_ID="0") as stream:
+    with opened(server) as stream:
         assert "text/event-stream" in stream.head()
         size = int(stream.until(b"\r\n"), 16)
         first = stream.until(b"\n\n\r\n")
@@ -247,7 +233,7 @@ def test_faults_work_on_it_too(server):
     with opened(server) as stream:
         stream.head()
         assert stream.is_silent_for(0.05)
-        server.clear_faults(quiet.number)
+        call(server.url, "DELETE", f"/control/faults/{quiet.number}")
         assert stream.events(1)[0].event == "connected"
         server.inject(Restart())
         assert stream.rest().ended == "fin"

@@ -13,13 +13,13 @@ from itertools import islice
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from bridge.simulator.encoding import dispatched, event_block, http_chunks
+from bridge.simulator.encoding import http_chunks
 from bridge.simulator.faults.kinds import Drop, Ids
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import ScriptedEvent
 from bridge.simulator.server.journal import Journal, JournalEntry
 from bridge.simulator.server.options import ServerOptions
-from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent, missing
+from bridge.simulator.server.sessions import Reader, Session, SessionInfo, UnsentEvent, missing, rendered
 
 # Events written to a connection before other tasks run; at 300 bytes each about the transport's 64 KiB limit.
 _EVENTS_PER_TURN = 256
@@ -46,22 +46,23 @@ class IdSequence:
         self._in_fault = 0
         self.last = 0
 
-    def next(self) -> int:
+    def next(self) -> tuple[str, int]:
+        """Return the next number as an id, and its rank."""
         self.last += 1
-        return self.last
+        return str(self.last), 2 * self.last
 
     def next_id(self, fault: Ids | None) -> tuple[str | None, int]:
         """Return the id of the next event, and its rank."""
         if fault is None:
             self._in_fault = 0
-            return str(self.next()), 2 * self.last
+            return self.next()
         place, self._in_fault = self._in_fault % fault.size, self._in_fault + 1
         if fault.scheme == "none" or (fault.scheme == "some" and place):
             return None, 2 * self.last + 1
-        if fault.scheme == "uuid":
-            return str(uuid5(NAMESPACE_URL, f"{self._session}/{self.next()}")), 2 * self.last
-        number = self.last if fault.scheme == "group" and place else self.next()
-        return str(number), 2 * number
+        if fault.scheme == "group" and place:
+            return str(self.last), 2 * self.last
+        event_id, rank = self.next()
+        return str(uuid5(NAMESPACE_URL, f"{self._session}/{event_id}")) if fault.scheme == "uuid" else event_id, rank
 
 
 class AgentSession(Session):
@@ -113,7 +114,7 @@ class AgentSession(Session):
         if fresh_ids:
             self.ids.last = 0
             for at, event in enumerate(self._kept):
-                self._kept[at] = _renumbered(event, self.ids.next())
+                self._kept[at] = _renumbered(event, *self.ids.next())
 
     def forget(self, keep: int) -> None:
         while len(self._kept) > keep:
@@ -184,18 +185,10 @@ class AgentSession(Session):
         self.wake_readers()
 
     def _issue(self, sequence: int, event: UnsentEvent, ids: Ids | None = None) -> tuple[JournalEntry, PublishedEvent]:
-        if isinstance(event, RawEvent):
-            return self._issue_raw(sequence, event)
-        event_id, rank = self.ids.next_id(ids)
-        entry = JournalEntry(self.info.id, sequence, event_id or "", event.name, event.data)
-        return entry, PublishedEvent(event_id, rank, event_block(event.name, event.data, event_id))
-
-    def _issue_raw(self, sequence: int, event: RawEvent) -> tuple[JournalEntry, PublishedEvent]:
-        number = self.ids.next()
-        block = event.render(str(number))
-        (seen,) = dispatched(block)
+        event_id, rank = self.ids.next_id(ids) if isinstance(event, ScriptedEvent) else self.ids.next()
+        seen, block = rendered(event, event_id)
         entry = JournalEntry(self.info.id, sequence, seen.id or "", seen.event, seen.data)
-        return entry, PublishedEvent(seen.id, 2 * number, block)
+        return entry, PublishedEvent(seen.id, rank, block)
 
     def _issue_with_faults(self, sequence: int, event: UnsentEvent) -> tuple[JournalEntry, PublishedEvent]:
         ids = self._faults.hit(Ids, self.info.id)
@@ -206,11 +199,11 @@ class AgentSession(Session):
         return entry, published
 
 
-def _renumbered(event: PublishedEvent, number: int) -> PublishedEvent:
+def _renumbered(event: PublishedEvent, event_id: str, rank: int) -> PublishedEvent:
     old = b"id: %b\n" % (event.id or "").encode()
     if event.id is None or not event.block.startswith(old):
-        return event._replace(rank=2 * number)
-    return PublishedEvent(str(number), 2 * number, b"id: %d\n" % number + event.block.removeprefix(old))
+        return event._replace(rank=rank)
+    return PublishedEvent(event_id, rank, b"id: %b\n" % event_id.encode() + event.block.removeprefix(old))
 
 
 def number_of(last_event_id: str) -> int | None:

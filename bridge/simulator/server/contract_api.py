@@ -131,7 +131,7 @@ class ContractStream:
         if ids == "none":
             return None
         if ids == "fresh" and isinstance(self._session, AgentSession):
-            return str(self._session.ids.next())
+            return self._session.ids.next()[0]
         return self._last_id
 
 

@@ -154,14 +154,8 @@ class MixServer:
         """Inject a fault. UnknownSession (a KeyError) for an unknown session, ValueError if it is not possible."""
         return self._await(self._injector.inject(fault))
 
-    def clear_faults(self, number: int | None = None) -> int:
-        return self._call(lambda: self._registry.clear(number))
-
     def end_faults(self) -> None:
         self._await(self._injector.close())
-
-    def faults(self) -> list[FaultRecord[Fault]]:
-        return self._call(self._registry.records)
 
     def _call(self, function: Callable[[], T]) -> T:
         async def call() -> T:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bridge.clock import rfc3339
+from bridge.simulator.encoding import Dispatched, dispatched, event_block
 from bridge.simulator.faults.kinds import Ending
 from bridge.simulator.scripts.agent_script import ScriptedEvent
 
@@ -73,10 +75,12 @@ UnsentEvent = ScriptedEvent | RawEvent
 class Reader:
     """One open stream: its position, and how its task is woken."""
 
-    __slots__ = ("_transport", "_wake", "ended", "ending", "heartbeat_due", "position")
+    __slots__ = ("_transport", "_wake", "ended", "ending", "heartbeat_due", "position", "queue")
 
     def __init__(self, position: int, transport: asyncio.WriteTransport) -> None:
         self.position = position
+        self.queue: deque[tuple[int, bytes]] = deque()
+        """Sequences and blocks, where each reader gets its own events; 0 for what is not an event of the session."""
         self._transport = transport
         self._wake = asyncio.Event()
         self.heartbeat_due = False
@@ -155,6 +159,14 @@ class Session:
     def counters(self) -> dict[str, int]:
         counts = {"published": self.head, "readers": len(self.readers)}
         return counts | {"opened": self.opened, "most_readers": self.most_readers}
+
+
+def rendered(event: UnsentEvent, event_id: str | None) -> tuple[Dispatched, bytes]:
+    """Return what a client dispatches, and the block that is sent."""
+    if isinstance(event, RawEvent):
+        block = event.render(event_id) if event_id else event.render("0").replace(b"id: 0\n", b"")
+        return dispatched(block)[0], block
+    return Dispatched(event_id, *event), event_block(*event, event_id)
 
 
 def missing(available: bytearray) -> list[tuple[int, int]]:

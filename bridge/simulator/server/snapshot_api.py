@@ -8,6 +8,8 @@ on ``/stream`` opens a stream. Thread rule: the server's event loop thread.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from bridge.clock import monotonic
 from bridge.simulator.encoding import event_block, http_chunk
 from bridge.simulator.faults.registry import FaultRegistry
@@ -18,10 +20,7 @@ from bridge.simulator.server.http_server import Request, Response
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.session_table import SessionTable, UnknownSession
 from bridge.simulator.server.sessions import Reader
-from bridge.simulator.server.snapshot_session import SnapshotReader, SnapshotSession
-
-# Waiting events that share one chunk.
-_PER_CHUNK = 16
+from bridge.simulator.server.snapshot_session import PER_CHUNK, SnapshotSession
 
 
 class SnapshotApi:
@@ -80,7 +79,7 @@ class SnapshotStream:
         self._options = options
         self._registry = registry
         self._has_body = has_body
-        self.reader = SnapshotReader(body.transport)
+        self.reader = Reader(0, body.transport)
         self._too_old_at = monotonic() + options.connection_age
 
     async def run(self) -> None:
@@ -103,11 +102,11 @@ class SnapshotStream:
             if self._session.closed and not self._has_body:
                 raise BodyEnded("fin")
             return False
-        blocks = self.reader.take(_PER_CHUNK)
+        blocks = [block for _, block in islice(self.reader.queue, PER_CHUNK)]
         if self._has_body:
-            self._body.write(http_chunk(blocks))
+            self._body.write(http_chunk(b"".join(blocks)))
             await self._body.drain()
-            self._session.mark_sent(self.reader)
+        self._session.dequeue(self.reader, len(blocks), is_sent=self._has_body)
         return True
 
     def _send_own(self, name: str, fields: dict[str, str]) -> None:

@@ -7,22 +7,23 @@ Thread rule: the server's event loop thread; the script is pure.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from random import Random
 from typing import Any
 
-from bridge.simulator.encoding import Dispatched, dispatched, event_block
+from bridge.simulator.encoding import event_block
 from bridge.simulator.scripts import agent_texts as texts
 from bridge.simulator.scripts.agent_script import ScriptedEvent, encode
 from bridge.simulator.server.journal import Journal, JournalEntry
-from bridge.simulator.server.sessions import RawEvent, Reader, Session, SessionInfo, UnsentEvent, missing
+from bridge.simulator.server.sessions import Reader, Session, SessionInfo, UnsentEvent, missing, rendered
 
-_QUEUE = 100
-"""Events queued for a slow reader. Further ones are dropped without a notice."""
+PER_CHUNK = 16
+"""Waiting events that share one chunk."""
+_QUEUE = 100 + PER_CHUNK
+"""Events queued for a slow reader, with those of the chunk that is being written. Further ones are dropped without a
+notice."""
 _LAST_OF_A_RUN = {"complete", "error", "rate_limit_error"}
 _BUSY = encode("error", {"error": "session is currently processing another request"})
 
@@ -55,32 +56,6 @@ def _end_of_run(rng: Random) -> ScriptedEvent:
     return encode("complete", {"type": "complete", "content": content, "done": True})
 
 
-class SnapshotReader(Reader):
-    """One open stream with its queue."""
-
-    __slots__ = ("in_flight", "queue")
-
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
-        super().__init__(0, transport)
-        self.queue: deque[tuple[int, bytes]] = deque()
-        """(sequence, block); the sequence is 0 for what is not an event of the session."""
-        self.in_flight: list[tuple[int, bytes]] = []
-        """Taken from the queue and not yet sent whole."""
-
-    def take(self, most: int) -> bytes:
-        """Return the next blocks, which are then in flight."""
-        self.in_flight = [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
-        return b"".join(block for _, block in self.in_flight)
-
-    def offer(self, sequence: int, block: bytes) -> bool:
-        """Queue an event. False: the queue is full."""
-        if len(self.queue) >= _QUEUE:
-            return False
-        self.queue.append((sequence, block))
-        self.wake()
-        return True
-
-
 class SnapshotSession(Session):
     """A session whose readers take part."""
 
@@ -90,7 +65,7 @@ class SnapshotSession(Session):
         self._journal = journal
         self._sent = bytearray()
         """A byte for each event: 1 once a connection sent it."""
-        self._runner: SnapshotReader | None = None
+        self._runner: Reader | None = None
         self._is_cancelled = False
         self.is_running = False
         """True from a run's first event to its last: no heartbeats in between."""
@@ -117,15 +92,18 @@ class SnapshotSession(Session):
         for event in events:
             self._publish(event)
 
-    def mark_sent(self, reader: SnapshotReader) -> None:
-        """Record that the blocks in flight were sent whole."""
-        _mark(self._sent, reader.in_flight)
-        reader.in_flight = []
+    def dequeue(self, reader: Reader, count: int, *, is_sent: bool) -> None:
+        """Remove the oldest blocks of a reader's queue, which were sent whole or not at all."""
+        for _ in range(count):
+            sequence = reader.queue.popleft()[0]
+            if is_sent:
+                _mark(self._sent, sequence)
 
     def lost(self) -> list[tuple[int, int]]:
         available = self._sent.copy()
-        for reader in self._snapshot_readers():
-            _mark(available, (*reader.in_flight, *reader.queue))
+        for reader in self.readers:
+            for sequence, _ in reader.queue:
+                _mark(available, sequence)
         return missing(available)
 
     def counters(self) -> dict[str, int]:
@@ -133,36 +111,33 @@ class SnapshotSession(Session):
         return super().counters() | own
 
     def _publish(self, event: UnsentEvent) -> None:
-        seen, block = _rendered(event)
+        seen, block = rendered(event, None)
         if not self.is_running or self._runner is None:
             self._begin_run()
         self.head += 1
         self._sent.append(0)
         self._journal.append([JournalEntry(self.info.id, self.head, seen.id or "", seen.event, seen.data)])
         self.info.count(seen.event)
-        if self._runner is not None and not self._runner.offer(self.head, block):
+        if self._runner is not None and not _offer(self._runner, self.head, block):
             self.dropped += 1
         self.is_running = seen.event not in _LAST_OF_A_RUN
 
     def _begin_run(self) -> None:
-        readers = self._snapshot_readers()
-        self._runner = readers[0] if readers else None
-        for each in readers[1:]:
+        self._runner, *others = self.readers or (None,)
+        for reader in others:
             self.refused_runs += 1
-            each.offer(0, event_block(*_BUSY))
-
-    def _snapshot_readers(self) -> list[SnapshotReader]:
-        return [each for each in self.readers if isinstance(each, SnapshotReader)]
+            _offer(reader, 0, event_block(*_BUSY))
 
 
-def _mark(sent: bytearray, blocks: Iterable[tuple[int, bytes]]) -> None:
-    for sequence, _ in blocks:
-        if sequence:
-            sent[sequence - 1] = 1
+def _offer(reader: Reader, sequence: int, block: bytes) -> bool:
+    """Queue an event. False: the queue is full."""
+    if len(reader.queue) >= _QUEUE:
+        return False
+    reader.queue.append((sequence, block))
+    reader.wake()
+    return True
 
 
-def _rendered(event: UnsentEvent) -> tuple[Dispatched, bytes]:
-    if isinstance(event, RawEvent):
-        block = event.render("0").replace(b"id: 0\n", b"")
-        return dispatched(block)[0], block
-    return Dispatched(None, *event), event_block(*event)
+def _mark(sent: bytearray, sequence: int) -> None:
+    if sequence:
+        sent[sequence - 1] = 1
