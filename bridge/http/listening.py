@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
-from contextlib import suppress
 from typing import Any
 
 from bridge.errors import SettingsError
@@ -50,36 +50,18 @@ def _listen(addresses: list[tuple[int, Any]], port: int) -> list[socket.socket]:
     for family, address in addresses:
         chosen = opened[0].getsockname()[1] if opened else port
         try:
-            opened.append(_open(family, (address[0], chosen, *address[2:])))
+            at = (address[0], chosen, *address[2:])
+            opened.append(socket.create_server(at, family=family, backlog=128))  # each family has its own socket
         except OSError as error:
             if error.errno in _NOT_HERE:
                 missing = error
                 continue
-            _close(opened)
+            for each in opened:
+                each.close()
             raise
     if not opened:
         raise missing or OSError(errno.EADDRNOTAVAIL, "no address")
     return opened
-
-
-def _open(family: int, address: tuple[Any, ...]) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # each family has its own socket
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
-        made.listen(128)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def _close(opened: list[socket.socket]) -> None:
-    for each in opened:
-        with suppress(OSError):
-            each.close()
 
 
 def _unusable(host: str, port: int, error: OSError) -> SettingsError:
@@ -88,4 +70,6 @@ def _unusable(host: str, port: int, error: OSError) -> SettingsError:
         return SettingsError.of("http.port", f"another program uses port {port} of {host}; {fix}")
     if error.errno == errno.EACCES:
         return SettingsError.of("http.port", f"this user may not use port {port}; choose one of 1024 to 65535")
-    return SettingsError.of("http.host", f"cannot listen on {host}: {error.strerror}; give an address of this machine")
+    # A name that is not resolved has negative numbers of its own, and create_server adds the address to the text.
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    return SettingsError.of("http.host", f"cannot listen on {host}: {reason}; give an address of this machine")

@@ -110,5 +110,5 @@ def test_a_port_in_use_at_one_address_is_an_error() -> None:
 
 @pytest.mark.usefixtures("names")
 def test_a_host_of_another_machine_is_an_error() -> None:
-    with pytest.raises(SettingsError, match=r"cannot listen on none\.test"):
+    with pytest.raises(SettingsError, match=r"cannot listen on none\.test: Cannot assign requested address; give"):
         listen("none.test", 0)

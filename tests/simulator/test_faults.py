@@ -13,7 +13,6 @@ from bridge.simulator.faults.kinds import (
     Evict,
     Fault,
     HoldFault,
-    Ids,
     ImmediateFault,
     Refuse,
     Silence,
@@ -23,29 +22,14 @@ from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
 from bridge.simulator.faults.schedule import Chaos, parse_schedule
 
 
-class Clock:
-    """A clock that a test advances."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def reports() -> list[FaultRecord[Fault]]:
     return []
 
 
 @pytest.fixture
-def registry(clock: Clock, reports: list[FaultRecord[Fault]]) -> FaultRegistry:
-    return FaultRegistry(clock, lambda: 0.0, reports.append)
+def registry(reports: list[FaultRecord[Fault]]) -> FaultRegistry:
+    return FaultRegistry(reports.append)
 
 
 # --- requests
@@ -93,20 +77,6 @@ def test_a_fault_applies_this_many_times_and_is_then_spent(registry, reports):
     assert [each.state for each in reports] == ["active", "spent"]
     assert registry.clear() == 1
     assert [each.state for each in registry.records()] == ["over"]
-
-
-def test_a_fault_ends_after_its_seconds(registry, clock):
-    """``expire`` ends the faults that are due and returns the time until the next one."""
-    registry.begin(Silence(seconds=5))
-    registry.begin(Ids(seconds=7))
-    assert registry.expire() == 5
-    clock.now += 5
-    assert registry.expire() == 2
-    assert registry.hit(HoldFault, "a") is None
-    assert registry.hit(Ids, "a") is not None
-    clock.now += 2
-    assert registry.expire() is None
-    assert registry.is_empty
 
 
 def test_the_oldest_fault_of_a_kind_applies_to_its_session(registry):

@@ -34,7 +34,6 @@ class FaultInjector:
     def __init__(self, sessions: SessionTable, registry: FaultRegistry) -> None:
         self._sessions = sessions
         self._registry = registry
-        self._expiry: asyncio.TimerHandle | None = None
         self._schedule: asyncio.Task[None] | None = None
 
     async def inject(self, fault: Fault) -> FaultRecord[Fault]:
@@ -44,7 +43,8 @@ class FaultInjector:
             for session in sessions:
                 await _apply(fault, session)
         record = self._registry.begin(fault)
-        self._expire()
+        if fault.seconds is not None:
+            asyncio.get_running_loop().call_later(fault.seconds, self._registry.clear, record.number)
         if isinstance(fault, Restart) and fault.down:
             await self.inject(Refuse(seconds=fault.down))
         return record
@@ -56,15 +56,7 @@ class FaultInjector:
         if self._schedule is not None:
             self._schedule.cancel()
             await asyncio.gather(self._schedule, return_exceptions=True)
-        if self._expiry is not None:
-            self._expiry.cancel()
         self._registry.clear()
-
-    def _expire(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        wait = self._registry.expire()
-        self._expiry = None if wait is None else asyncio.get_running_loop().call_later(wait, self._expire)
 
     async def _play(self, schedule: Iterable[ScheduledFault]) -> None:
         began = monotonic()

@@ -1,6 +1,6 @@
 """The registry of faults: which are active, how often each applied, and which ended.
 
-Thread rule: the server's event loop thread. Clocks are arguments; nothing here waits.
+Thread rule: the server's event loop thread. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
+from bridge.clock import unix_ms
 from bridge.simulator.faults.kinds import Fault, ImmediateFault
 
 F_co = TypeVar("F_co", bound=Fault, covariant=True)
@@ -26,8 +27,6 @@ class FaultRecord(Generic[F_co]):
     fault: F_co
     begun: float
     """Unix seconds."""
-    due: float | None = None
-    """When it ends, by the monotonic clock. None: when it is cleared."""
     hits: int = 0
     """Requests, streams or events that it applied to."""
     ended: float | None = None
@@ -71,11 +70,7 @@ class FaultRecord(Generic[F_co]):
 class FaultRegistry:
     """Holds all faults. ``on_change`` gets a copy of each record as its fault begins, is spent and ends."""
 
-    def __init__(
-        self, clock: Callable[[], float], unix: Callable[[], float], on_change: Callable[[FaultRecord[Fault]], None]
-    ) -> None:
-        self._clock = clock
-        self._unix = unix
+    def __init__(self, on_change: Callable[[FaultRecord[Fault]], None]) -> None:
         self._on_change = on_change
         self._active: list[FaultRecord[Fault]] = []
         self._past: deque[FaultRecord[Fault]] = deque(maxlen=_REMEMBERED)
@@ -99,7 +94,6 @@ class FaultRegistry:
             record.hits, record.ended = 1, record.begun
             self._past.append(record)
         else:
-            record.due = None if fault.seconds is None else self._clock() + fault.seconds
             self._active.append(record)
         self._report(record)
         self._changed()
@@ -137,24 +131,18 @@ class FaultRegistry:
         """End one fault, or all. Return how many ended."""
         return self._end([each for each in self._active if number in {None, each.number}])
 
-    def expire(self) -> float | None:
-        """End the faults that are due. Return the seconds until the next one is due."""
-        now = self._clock()
-        self._end([each for each in self._active if each.due is not None and each.due <= now])
-        return min((each.due - now for each in self._active if each.due is not None), default=None)
-
     def records(self) -> list[FaultRecord[Fault]]:
         """Return copies of all records, oldest first."""
         return [replace(each) for each in sorted([*self._past, *self._active], key=lambda each: each.number)]
 
     def _record(self, fault: Fault) -> FaultRecord[Fault]:
         self._count += 1
-        return FaultRecord(self._count, fault, self._unix())
+        return FaultRecord(self._count, fault, unix_ms() / 1000)
 
     def _end(self, records: list[FaultRecord[Fault]]) -> int:
         for record in records:
             self._active.remove(record)
-            record.ended = self._unix()
+            record.ended = unix_ms() / 1000
             self._past.append(record)
             self._report(record)
         if records:

@@ -181,7 +181,7 @@ class AgentSession(Session):
             self._kept.append(published)
             self._sent.append(0)
             self.head += 1
-            self.info.count(entry.event)
+            self.info.published[entry.event] += 1
         self.wake_readers()
 
     def _issue(self, sequence: int, event: UnsentEvent, ids: Ids | None = None) -> tuple[JournalEntry, PublishedEvent]:

@@ -70,8 +70,8 @@ class Connections:
         self._redirect_target = RedirectTarget(log)
         self._open: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
-        self._unanswered: set[asyncio.Event] = set()
-        registry.watch(self._wake_unanswered)
+        self._unanswered: dict[asyncio.Task[None], FaultRecord[HeadFault]] = {}
+        registry.watch(self._release_unanswered)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -166,21 +166,18 @@ class Connections:
         return Response(200, _LOGIN_PAGE, "text/html; charset=utf-8")
 
     async def _leave_unanswered(self, connection: HttpConnection, record: FaultRecord[HeadFault]) -> None:
-        wake = asyncio.Event()
-        self._unanswered.add(wake)
         client_left = _watch_client(connection.reader)
-        client_left.add_done_callback(lambda _: wake.set())
+        self._unanswered[client_left] = record
         try:
-            while not (record.is_over or client_left.done()):
-                await wake.wait()
-                wake.clear()
+            await asyncio.wait([client_left])
         finally:
             client_left.cancel()
-            self._unanswered.discard(wake)
+            del self._unanswered[client_left]
 
-    def _wake_unanswered(self) -> None:
-        for wake in self._unanswered:
-            wake.set()
+    def _release_unanswered(self) -> None:
+        for client_left, record in self._unanswered.items():
+            if record.is_over:
+                client_left.cancel()
 
 
 def _watch_client(reader: asyncio.StreamReader) -> asyncio.Task[None]:

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self, TypeVar
 
-from bridge.clock import monotonic, unix_ms
 from bridge.simulator.faults.injector import FaultInjector
 from bridge.simulator.faults.kinds import Fault
 from bridge.simulator.faults.registry import FaultRecord, FaultRegistry
@@ -44,7 +43,7 @@ class MixServer:
 
     def __init__(self, options: ServerOptions, on_fault: Callable[[FaultRecord[Fault]], None] = lambda _: None) -> None:
         self._options = options
-        self._registry = FaultRegistry(monotonic, lambda: unix_ms() / 1000, on_fault)
+        self._registry = FaultRegistry(on_fault)
         self._log = RequestLog()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bridge.clock import rfc3339
@@ -31,31 +31,23 @@ class SessionInfo:
     """Unix seconds."""
     parent: str | None = None
     """The session that started it, if it is a subagent's."""
-    user_messages: int = 0
-    assistant_messages: int = 0
-    tool_calls: int = 0
-
-    def count(self, event: str) -> None:
-        if event == "user_message_created":
-            self.user_messages += 1
-        elif event == "complete":
-            self.assistant_messages += 1
-        elif event == "tool_execution_complete":
-            self.tool_calls += 1
+    published: Counter[str] = field(default_factory=Counter)
+    """How many events of each name."""
 
     def to_json(self) -> dict[str, Any]:
+        questions, answers = self.published["user_message_created"], self.published["complete"]
         listed = {
             "id": self.id,
             "title": self.title,
             "sessionType": "main" if self.parent is None else "subagent",
             "createdAt": rfc3339(int(self.created * 1000)),
             "browserMode": "local-browser-service",
-            "userMessageCount": self.user_messages,
-            "assistantMessageCount": self.assistant_messages,
-            "toolCallCount": self.tool_calls,
-            "promptTokens": 900 * self.user_messages,
-            "completionTokens": 350 * self.assistant_messages,
-            "cost": round(0.012 * self.assistant_messages, 6),
+            "userMessageCount": questions,
+            "assistantMessageCount": answers,
+            "toolCallCount": self.published["tool_execution_complete"],
+            "promptTokens": 900 * questions,
+            "completionTokens": 350 * answers,
+            "cost": round(0.012 * answers, 6),
         }
         if self.parent is not None:
             listed |= {"parentSessionId": self.parent, "subagentType": "general-purpose"}

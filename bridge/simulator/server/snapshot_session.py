@@ -117,7 +117,7 @@ class SnapshotSession(Session):
         self.head += 1
         self._sent.append(0)
         self._journal.append([JournalEntry(self.info.id, self.head, seen.id or "", seen.event, seen.data)])
-        self.info.count(seen.event)
+        self.info.published[seen.event] += 1
         if self._runner is not None and not _offer(self._runner, self.head, block):
             self.dropped += 1
         self.is_running = seen.event not in _LAST_OF_A_RUN
