@@ -42,20 +42,16 @@ _HINTS: Final = {
 
 
 class Kind(Enum):
-    """Why a connection ended, or why there is no event stream."""
+    """Why a connection ended, as in :class:`EndKind`, or why there is no event stream."""
 
     ENDED = "ended"
-    """The body ended. This never proves that it is complete: a proxy that cuts it looks the same."""
     BROKEN = "broken"
-    """The connection was reset, or its framing is incomplete."""
     SILENT = "silent"
-    """No byte within the read timeout."""
     NO_HEAD = "no_head"
-    """The connection stands, but no byte of the response head within the read timeout: no failure of the network."""
     STALLED = "stalled"
-    """Bytes came, but within two read timeouts no block was closed and no comment line completed."""
+    """Also: bytes came, but within two read timeouts no block was closed and no comment line completed."""
     UNREACHABLE = "unreachable"
-    """No connection because of the name, address, TLS, proxy or request headers."""
+    STOPPED = "stopped"
     UNAUTHORIZED = "unauthorized"
     """401, 403, or a proxy's 407. None of them concerns the id that was sent."""
     GONE = "gone"
@@ -68,8 +64,6 @@ class Kind(Enum):
     """200 with another type than text/event-stream: a login page, or an error in JSON."""
     BAD_REQUEST_ID = "bad_request_id"
     """An HTTP header cannot hold the last event ID."""
-    STOPPED = "stopped"
-    """Another thread stopped it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,38 +25,6 @@ _NAME_ELSEWHERE = "localhost"
 """Differs from the name in the server's own address, so that a client that compares hosts sees another one."""
 
 
-class RedirectTarget:
-    """A second host that redirects lead to: it answers every request with an event, and logs the request's headers.
-
-    It listens from the first call of ``address`` on.
-    """
-
-    def __init__(self, log: RequestLog) -> None:
-        self._log = log
-        self._listener: asyncio.Server | None = None
-
-    async def address(self) -> str:
-        """Return its URL without a path."""
-        if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"http://{_NAME_ELSEWHERE}:{self._listener.sockets[0].getsockname()[1]}"
-
-    def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = HttpConnection(reader, writer)
-        try:
-            if (request := await connection.next_request()) is not None:
-                self._log.add(request, "elsewhere")
-                await connection.send(Response(200, _EVENT_ELSEWHERE, EVENT_STREAM_TYPE, [("Connection", "close")]))
-        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
-            writer.transport.abort()
-        finally:
-            writer.close()
-
-
 class Connections:
     """Reads requests, has them answered, and ends what is open."""
 
@@ -67,7 +35,7 @@ class Connections:
         self._control = control
         self._registry = registry
         self._log = log
-        self._redirect_target = RedirectTarget(log)
+        self._elsewhere: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
         self._unanswered: dict[asyncio.Task[None], FaultRecord[HeadFault]] = {}
@@ -79,9 +47,10 @@ class Connections:
         self._open.add(task)
         connection = HttpConnection(reader, writer)
         try:
-            await self._serve_requests(connection, task)
-        except h11.RemoteProtocolError as failure:
-            await _refuse(connection, failure)
+            try:
+                await self._serve_requests(connection, task)
+            except h11.RemoteProtocolError as failure:
+                await connection.refuse(failure)
         except (OSError, asyncio.CancelledError):
             writer.transport.abort()  # the client has gone, or the server stops
         finally:
@@ -90,7 +59,8 @@ class Connections:
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - then the connections are cut
         """Wait up to ``timeout`` seconds until streams have sent what is left, then cut the others."""
-        self._redirect_target.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
         for task in self._idle:
             task.cancel()
         if self._open:
@@ -159,11 +129,29 @@ class Connections:
     async def _faulty_response(self, record: FaultRecord[HeadFault], request: Request) -> Response:
         fault = record.fault
         if isinstance(fault, Redirect):
-            to = fault.to or await self._redirect_target.address() + request.target
+            to = fault.to or await self._address_elsewhere() + request.target
             return Response(fault.status, headers=[("Location", to)])
         if isinstance(fault, Status):
             return _status_response(fault)
         return Response(200, _LOGIN_PAGE, "text/html; charset=utf-8")
+
+    async def _address_elsewhere(self) -> str:
+        """Return the URL, without a path, of the host that redirects lead to. It listens from the first call on."""
+        if self._elsewhere is None:
+            self._elsewhere = await asyncio.start_server(self._serve_elsewhere, "127.0.0.1", 0)
+        return f"http://{_NAME_ELSEWHERE}:{self._elsewhere.sockets[0].getsockname()[1]}"
+
+    async def _serve_elsewhere(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer any request with an event, and log its headers."""
+        connection = HttpConnection(reader, writer)
+        try:
+            if (request := await connection.next_request()) is not None:
+                self._log.add(request, "elsewhere")
+                await connection.send(Response(200, _EVENT_ELSEWHERE, EVENT_STREAM_TYPE, [("Connection", "close")]))
+        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            writer.close()
 
     async def _leave_unanswered(self, connection: HttpConnection, record: FaultRecord[HeadFault]) -> None:
         client_left = _watch_client(connection.reader)
@@ -189,13 +177,6 @@ def _watch_client(reader: asyncio.StreamReader) -> asyncio.Task[None]:
                 pass
 
     return asyncio.get_running_loop().create_task(read_to_end())
-
-
-async def _refuse(connection: HttpConnection, failure: h11.RemoteProtocolError) -> None:
-    try:
-        await connection.refuse(failure)
-    except (OSError, asyncio.CancelledError):
-        connection.writer.transport.abort()
 
 
 def _status_response(fault: Status) -> Response:

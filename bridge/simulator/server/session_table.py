@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -39,7 +40,8 @@ class SessionTable:
         self._journal = journal
         self._registry = registry
         registry.watch(self._wake_readers)
-        self._load = _load_script(options) if options.load else None
+        script = partial(LoadScript, options.seed, options.event_bytes, options.events or _ENDLESS, options.per_write)
+        self._load = script() if options.load else None
         self._sessions: dict[str, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._agents: dict[str, asyncio.Task[None]] = {}
@@ -196,10 +198,6 @@ class SessionTable:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _load_script(options: ServerOptions) -> LoadScript:
-    return LoadScript(options.seed, options.event_bytes, options.events or _ENDLESS, options.per_write)
 
 
 def _due(elapsed: float, rate: float, left: int | None) -> int:
