@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.http.chunks import ChunkDecoder, Framing
+from bridge.http.response import ChunkDecoder, Framing
 from tests.fakes.pieces import cut
 
 

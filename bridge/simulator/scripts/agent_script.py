@@ -86,17 +86,9 @@ class AgentScript:
         yield _event("tool_use_parameter_streaming_complete", parent, **fields)
 
     def _permission(self, tool: texts.Tool, parent: str | None) -> ScriptedEvent:
-        return _event(
-            "permission",
-            parent,
-            id=self._id("perm"),
-            sessionId=self._session_id,
-            toolName=tool.name,
-            description=tool.progress,
-            action="execute",
-            params=tool.parameters,
-            path=texts.WORKSPACE,
-        )
+        fields = {"id": self._id("perm"), "sessionId": self._session_id, "toolName": tool.name}
+        fields |= {"description": tool.progress, "action": "execute"}
+        return _event("permission", parent, **fields, params=tool.parameters, path=texts.WORKSPACE)
 
     def _delegation(self, message: str) -> Iterator[ScriptedEvent]:
         """Yield a Task call; the subagent's events in this stream have the call as their parent."""
@@ -114,19 +106,11 @@ class AgentScript:
 
     def _notification(self, _message: str) -> Iterator[ScriptedEvent]:
         notice = self._rng.choice(texts.NOTICES)
+        fields = {"id": self._id("ntf"), "sessionId": self._session_id, "notificationType": notice.kind}
+        fields |= {"title": notice.title, "message": notice.message, "responseType": notice.response}
+        times = {"timeout": self._rng.choice((30, 60, 300)), "createdAt": self._now()}
         choices = {"choices": list(notice.choices)} if notice.choices else {}
-        yield _event(
-            "notification",
-            id=self._id("ntf"),
-            sessionId=self._session_id,
-            notificationType=notice.kind,
-            title=notice.title,
-            message=notice.message,
-            responseType=notice.response,
-            timeout=self._rng.choice((30, 60, 300)),
-            createdAt=self._now(),
-            **choices,
-        )
+        yield _event("notification", **fields, **times, **choices)
 
     def _failure(self, _message: str) -> Iterator[ScriptedEvent]:
         """Yield one or two failed attempts of the model's provider."""

@@ -54,10 +54,7 @@ class BodyWriter:
 
     def write_own(self, block: bytes) -> None:
         """Write bytes that are not an event of the session. Raises BodyEnded where the body ends."""
-        if self._cut is not None and self._cut.after is not None:
-            self._write_up_to_the_cut(block)
-        else:
-            self._emit(block)
+        self._write_up_to_the_cut(block, is_event=False)
 
     def set_cut(self, cut: Cut | None) -> None:
         """Cut the body from now on as the fault requests. None: no cut."""
@@ -84,30 +81,22 @@ class BodyWriter:
     # --- with faults
 
     def _write_event(self, chunk: bytes) -> None:
-        payload = payload_of(chunk)
-        if self._cut is None:
-            self._emit(payload)
-        elif self._cut.into_event is not None:
-            self._write_part(payload, _inside(payload, self._cut.into_event), self._cut.how)
-        else:
-            self._write_up_to_the_cut(payload)
+        self._write_up_to_the_cut(payload_of(chunk), is_event=True)
 
-    def _write_up_to_the_cut(self, payload: bytes) -> None:
-        assert self._cut is not None  # noqa: S101 - the callers checked
-        if len(payload) < self._left:
+    def _write_up_to_the_cut(self, payload: bytes, *, is_event: bool) -> None:
+        cut = self._cut
+        if cut is None or (cut.after is None and not is_event):
+            self._emit(payload)
+        elif cut.after is not None and len(payload) < self._left:
             self._left -= len(payload)
             self._emit(payload)
         else:
-            self._write_part(payload, self._left, self._cut.how)
-
-    def _write_part(self, payload: bytes, size: int, how: Ending) -> None:
-        """Write the first bytes, in a chunk whose size line announces all of them unless the end must look regular."""
-        is_truncated = self._is_plain and how != "end"
-        if is_truncated:
-            self._writer.write(http_chunk(payload)[: len(b"%x\r\n" % len(payload)) + size])
-        else:
-            self._emit(payload[:size])
-        raise BodyEnded(how)
+            size = self._left if cut.into_event is None else _inside(payload, cut.into_event)
+            if self._is_plain and cut.how != "end":  # the size line announces the whole chunk
+                self._writer.write(http_chunk(payload)[: len(b"%x\r\n" % len(payload)) + size])
+            else:
+                self._emit(payload[:size])
+            raise BodyEnded(cut.how)
 
     def _emit(self, payload: bytes) -> None:
         gzip = self._compressor
