@@ -20,14 +20,12 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
-from bridge.delivery.checkpoint_schedule import CheckpointSchedule
-from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
+from bridge.delivery.checkpoint_writer import CheckpointSchedule, CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
-from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
 from bridge.delivery.producers import Place, Producers, TopicIds
 from bridge.delivery.progress import Waiting
-from bridge.delivery.protocol import Limits
+from bridge.delivery.protocol import KafkaAnswers, Limits, OpenSessions
 from bridge.delivery.publisher import EpochLimits, SessionPublisher
 from bridge.delivery.session import Session
 from bridge.kafka.producer import IdempotentProducer, Role

@@ -39,9 +39,8 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.lease import Lease
-from bridge.delivery.open_sessions import KafkaAnswers, OpenSessions
 from bridge.delivery.progress import Waiting
-from bridge.delivery.protocol import Intervals, Limits, Reclaim
+from bridge.delivery.protocol import Intervals, KafkaAnswers, Limits, OpenSessions, Reclaim
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.shard_thread import ShardThread

@@ -13,8 +13,7 @@ from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
 from bridge.delivery.progress import Progress
 from bridge.delivery.protocol import Intervals, Reclaim
-from bridge.delivery.shard_senders import IsolationQueue, ShardSenders
-from bridge.delivery.transaction import Flushed, Transaction
+from bridge.delivery.shard_senders import Flushed, IsolationQueue, ShardSenders, Transaction
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.errors import Stopped

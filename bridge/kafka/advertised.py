@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import wait
 from functools import partial
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from bridge.clock import monotonic
 from bridge.kafka.config import admin_client, in_thread
 
+_METADATA, _CONNECT = 2.0, 2.0
+"""Seconds for the list of the brokers, and for a connection to each of them."""
+_LATE = f"no answer within {_CONNECT:g} s"
 _POLL = 0.05
 """Seconds between two looks at the client's statistics."""
 
@@ -31,10 +35,11 @@ class Advertised(NamedTuple):
         return f"broker {self.broker} advertises {self.address}, which cannot be reached: advertised.listeners ({why})"
 
 
-def advertised_by(config: Mapping[str, Any], timeout: float) -> list[Advertised]:
-    """Return the addresses that a new client learns within ``timeout`` seconds.
+def unreachable_brokers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Connect to all brokers at the same time; return one line for each that cannot be reached.
 
-    From its statistics: once it knows the brokers, it may send no request to a bootstrap address any more.
+    The addresses are those that a new client learns, from its statistics: once it knows the brokers, it may send no
+    request to a bootstrap address any more. Blocks for 4 s at most.
     """
     learned: dict[int, str] = {}
 
@@ -42,28 +47,22 @@ def advertised_by(config: Mapping[str, Any], timeout: float) -> list[Advertised]
         brokers = json.loads(statistics)["brokers"].values()
         learned.update({each["nodeid"]: each["nodename"] for each in brokers if each["nodeid"] >= 0})
 
-    client = admin_client(dict(config) | {"stats_cb": note, "statistics.interval.ms": 50})
-    end = monotonic() + timeout
+    client = admin_client({**config, "stats_cb": note, "statistics.interval.ms": 50})
+    end = monotonic() + _METADATA
     while not learned and monotonic() < end:
         client.poll(_POLL)
-    return [Advertised(*each) for each in sorted(learned.items())]
-
-
-def unreachable_brokers(brokers: Iterable[Advertised], timeout: float) -> tuple[str, ...]:
-    """Connect to all brokers at the same time; return one line for each that does not accept within ``timeout`` s."""
-    answers = [(each, in_thread(partial(_failure, each, timeout))) for each in brokers]
-    wait([answer for _, answer in answers], timeout)  # a name lookup cannot be interrupted
-    late = f"no answer within {timeout:g} s"
-    failures = [(each, answer.result() if answer.done() else late) for each, answer in answers]
+    answers = [(each, in_thread(partial(_failure, each))) for each in starmap(Advertised, sorted(learned.items()))]
+    wait([answer for _, answer in answers], _CONNECT)  # a name lookup cannot be interrupted
+    failures = [(each, answer.result() if answer.done() else _LATE) for each, answer in answers]
     return tuple(each.unreachable(why) for each, why in failures if why is not None)
 
 
-def _failure(broker: Advertised, timeout: float) -> str | None:
+def _failure(broker: Advertised) -> str | None:
     host, _, port = broker.address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
     except TimeoutError:
-        return f"no answer within {timeout:g} s"
+        return _LATE
     except OSError as error:
         return error.strerror or str(error)
     return None

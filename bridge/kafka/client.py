@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, ThrottleEvent
 
@@ -32,10 +32,8 @@ class ProduceFailed(Exception):
         self.error = error
 
 
-class Fields(Protocol):
-    """A record: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at."""
-
-    def __iter__(self) -> Iterator[Any]: ...
+Fields = Iterable[Any]
+"""A record: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at."""
 
 
 def produce_all(

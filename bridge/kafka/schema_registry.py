@@ -34,9 +34,13 @@ class SchemaRegistry:
             raise SettingsError.of(
                 "schemas.registry_url", "needs more packages: pip install 'mix-bridge[schemaregistry]'"
             ) from error
+        parts = urlsplit(url.get_secret_value())
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        named = {"basic.auth.user.info": login} if url.has_credentials else {}
+        config = {"url": url.public, "timeout": _TIMEOUT, "max.retries": 0, **named}
         self._library: Any = schema_registry
         self._public = url.public
-        self._client: Any = schema_registry.SchemaRegistryClient(_config(url))
+        self._client: Any = schema_registry.SchemaRegistryClient(config)
 
     def header(self, subject: str, schema: str) -> bytes | None:
         """Return the header's value for a JSON Schema that is registered under the subject; None if it is not."""
@@ -67,10 +71,3 @@ class SchemaRegistry:
 
 class _NotFound(RegistryRefusal):
     """There is no such subject or schema."""
-
-
-def _config(url: Address) -> dict[str, Any]:
-    parts = urlsplit(url.get_secret_value())
-    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    named = {"basic.auth.user.info": login} if url.has_credentials else {}
-    return {"url": url.public, "timeout": _TIMEOUT, "max.retries": 0, **named}

@@ -24,7 +24,7 @@ from confluent_kafka.admin import TopicDescription as ClientDescription
 from structlog.stdlib import get_logger
 
 from bridge.errors import Mistake, SettingsError, Unreachable
-from bridge.kafka.advertised import advertised_by, unreachable_brokers
+from bridge.kafka.advertised import unreachable_brokers
 from bridge.kafka.config import admin_client, answer_of, follow, plain, unreachable
 from bridge.kafka.connection_failures import ClientErrors, ConnectionFailure, NotReached, cluster_metadata
 from bridge.kafka.errors import code_of, error_of, in_words
@@ -36,8 +36,6 @@ log = get_logger("bridge.kafka")
 _TIMEOUT = 10.0
 _DESCRIBE = 3.0
 """Seconds for the first request to Kafka: a signal and the start budget are checked only between two requests."""
-_METADATA, _CONNECT = 2.0, 2.0
-"""Seconds for the list of the brokers, and for a connection to each of them."""
 _DESCRIBING = "Kafka: describing the topics: "
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 """The topic id that brokers without topic ids return."""
@@ -81,7 +79,7 @@ class TopicAdmin:
 
     def unreachable_brokers(self) -> tuple[str, ...]:
         """Return one line for each broker whose advertised address cannot be reached; nothing without an answer."""
-        return unreachable_brokers(advertised_by(plain(self._config), _METADATA), _CONNECT)
+        return unreachable_brokers(plain(self._config))
 
     def _explained(self, failure: NotReached, doing: str) -> NotReached:
         """Name the advertised addresses that are silent: the client reports them only after 30 s."""
@@ -228,10 +226,12 @@ def prepare(settings: Settings, admin: TopicAdmin) -> TopicLimits:
     planned = plan(settings)
     found = admin.describe(planned)
     if hidden := [each for each in planned if each.name not in found]:
-        raise SettingsError([_hidden(each) for each in hidden])
+        text = "not allowed to describe topic {}; grant Describe on it to the bridge's user, or name another topic"
+        raise SettingsError([Mistake(each.key, text.format(each.name)) for each in hidden])
     missing = [each for each in planned if found[each.name] is None]
     if missing and not settings.topics.create:
-        raise SettingsError([_missing(each) for each in missing])
+        text = "topic {} does not exist and topics.create is false: create it"
+        raise SettingsError([Mistake(each.key, text.format(each.name)) for each in missing])
     admin.create(missing)
     if len(missing) < len(planned):
         _warn_of_lost_positions(missing)  # now: an attempt that fails later is repeated, and finds the topic
@@ -239,15 +239,6 @@ def prepare(settings: Settings, admin: TopicAdmin) -> TopicLimits:
     if unseen := [each.name for each in planned if each.name not in topics]:
         raise Unreachable(f"Kafka: created, but not yet visible: {', '.join(unseen)}")
     return limits_of(settings, planned, topics)
-
-
-def _hidden(planned: TopicPlan) -> Mistake:
-    text = f"not allowed to describe topic {planned.name}; grant Describe on it to the bridge's user"
-    return Mistake(planned.key, f"{text}, or name another topic")
-
-
-def _missing(planned: TopicPlan) -> Mistake:
-    return Mistake(planned.key, f"topic {planned.name} does not exist and topics.create is false: create it")
 
 
 def _warn_of_lost_positions(created: Iterable[TopicPlan]) -> None:

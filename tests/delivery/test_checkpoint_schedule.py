@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from bridge.delivery.checkpoint_schedule import CheckpointSchedule
+from bridge.delivery.checkpoint_writer import CheckpointSchedule
 from bridge.delivery.idempotent_sender import IdempotentSender
 
 

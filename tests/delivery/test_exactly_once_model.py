@@ -27,7 +27,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import exactly_once, handover, shard_senders, shard_thread, transaction, transactional_id
+from bridge.delivery import exactly_once, handover, shard_senders, shard_thread, transactional_id
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
@@ -65,11 +65,11 @@ SHARDS = PARTITIONS[CHECKPOINTS]
 def patched_clock(clock: Clock) -> Iterator[None]:
     """Delivery looks at this clock, waits for nothing, and keeps its log to itself."""
     with capture_logs(), pytest.MonkeyPatch.context() as patch:
-        for module in (shard_thread, shard_senders, handover, transaction, transactional_id, exactly_once):
+        for module in (shard_thread, shard_senders, handover, transactional_id, exactly_once):
             patch.setattr(module, "monotonic", clock.monotonic)
         patch.setattr(handover, "unix_ms", clock.unix_ms)
         patch.setattr(MemoryBudget, "wait", _not_waited)
-        for module, name in ((shard_thread, "_IDLE"), (transaction, "_LOOK")):
+        for module, name in ((shard_thread, "_IDLE"), (shard_senders, "_LOOK")):
             patch.setattr(module, name, 0.0)
         patch.setattr(transactional_id, "_BACKOFF", Backoff(0.0, 0.0))
         patch.setattr(transactional_id, "_FENCES", 10**6)

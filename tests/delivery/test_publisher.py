@@ -17,7 +17,7 @@ from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.delivery import checkpoint_schedule
+from bridge.delivery import checkpoint_writer
 from bridge.delivery import lease as lease_module
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
@@ -114,7 +114,7 @@ class Rig:
 def rig() -> Iterator[Rig]:
     clock = Clock()
     with patched_clock(clock), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint_schedule, "_CHECKPOINTS_EVERY", NEVER)
+        patch.setattr(checkpoint_writer, "_CHECKPOINTS_EVERY", NEVER)
         yield Rig(clock)
 
 
@@ -985,7 +985,7 @@ def test_a_suspended_lease_purges_the_checkpoints_that_are_not_sent(rig: Rig) ->
 def test_after_a_stall_no_checkpoint_is_written_without_a_proof(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process was paused: another one may have the shard, and have begun a new epoch."""
     monkeypatch.setattr(lease_module, "monotonic", rig.clock.monotonic)
-    monkeypatch.setattr(checkpoint_schedule, "_CHECKPOINTS_EVERY", 0.1)
+    monkeypatch.setattr(checkpoint_writer, "_CHECKPOINTS_EVERY", 0.1)
     membership = Membership()
     membership.proven_at = rig.clock.now + 10
     one = rig.open(lease=Lease(0, membership))
