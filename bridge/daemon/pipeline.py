@@ -22,14 +22,14 @@ from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Ids, TopicIds
-from bridge.delivery.protocol import Intervals, Limits, Reclaim
+from bridge.delivery.protocol import Limits, Reclaim
 from bridge.errors import BridgeError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.statistics import ProducerStatistics
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topics import TopicLimits, plan
-from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts
+from bridge.kafka.transactional import TransactionalProducer
 from bridge.observe.health import KAFKA_LIMIT, Heartbeats
 from bridge.settings import Settings
 from bridge.settings.naming import transactional_id
@@ -217,25 +217,27 @@ def make_delivery(  # noqa: PLR0913, PLR0917 - as make_pipeline
         of_role = reporting(role.value) | config if role is Role.EVENTS else config  # the others are polled seldom
         return IdempotentProducer(ProducerSettings(of_role, sizes.batch_size, sizes.largest), role)
 
+    bounds = Limits(
+        delivery.max_in_flight,
+        delivery.max_buffer_bytes,
+        delivery.checkpoint_interval,
+        delivery.transaction_interval,
+    )
     if delivery.guarantee == "at_least_once":
-        bounds = Limits(delivery.max_in_flight, delivery.max_buffer_bytes, delivery.checkpoint_interval)
         topic_ids = TopicIds(limits.ids, lambda: _topic_ids(settings, clients))
         return AtLeastOnce(make, own, sizes, topic_ids, bounds, heartbeat, durations)
-
-    timeouts = TransactionTimeouts()
 
     def make_transactional(shard: int) -> TransactionalProducer:
         name = transactional_id(settings.namespace, shard)
         of_shard = ProducerSettings(reporting("shards") | config, sizes.batch_size, sizes.largest)
-        return TransactionalProducer(of_shard, name, timeouts, durations.commit)
+        return TransactionalProducer(of_shard, name, bounds.timeouts, durations.commit)
 
     return ExactlyOnce(
         make_transactional,
         lambda: make(Role.CHECKPOINTS),
         own,
         sizes,
-        Limits(delivery.max_in_flight, delivery.max_buffer_bytes),
-        Intervals(delivery.transaction_interval, delivery.checkpoint_interval, timeouts),
+        bounds,
         reclaim,
         heartbeat,
         durations,

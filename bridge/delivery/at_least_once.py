@@ -24,8 +24,7 @@ from bridge.delivery.checkpoint_writer import CheckpointSchedule, CheckpointWrit
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease
 from bridge.delivery.producers import Place, Producers, TopicIds
-from bridge.delivery.progress import Waiting
-from bridge.delivery.protocol import KafkaAnswers, Limits, OpenSessions
+from bridge.delivery.protocol import KafkaAnswers, Limits, OpenSessions, Waiting
 from bridge.delivery.publisher import EpochLimits, SessionPublisher
 from bridge.delivery.session import Session
 from bridge.kafka.producer import IdempotentProducer, Role

@@ -39,8 +39,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.sizes import SizeLimits
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.lease import Lease
-from bridge.delivery.progress import Waiting
-from bridge.delivery.protocol import Intervals, KafkaAnswers, Limits, OpenSessions, Reclaim
+from bridge.delivery.protocol import KafkaAnswers, Limits, OpenSessions, Reclaim, Waiting
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.shard_thread import ShardThread
@@ -67,7 +66,6 @@ class ExactlyOnce:
         topics: OwnTopics,
         sizes: SizeLimits,
         limits: Limits,
-        intervals: Intervals,
         reclaim: Reclaim,
         heartbeat: Callable[[], None],
         durations: Durations | None = None,
@@ -82,7 +80,6 @@ class ExactlyOnce:
         self._topics = topics
         self._sizes = sizes
         self._limits = limits
-        self._intervals = intervals
         self._reclaim = reclaim
         self._heartbeat = heartbeat
         self._shards: dict[int, ShardThread] = {}
@@ -105,7 +102,7 @@ class ExactlyOnce:
         shard = self._shards[lease.shard] = ShardThread(
             lease,
             lambda: self._make(lease.shard),
-            self._intervals,
+            self._limits,
             self.sessions.budget,
             reclaim=self._reclaim,
             ready=ready,

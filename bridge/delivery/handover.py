@@ -12,8 +12,7 @@ from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
 from bridge.core.records.record import Record
 from bridge.core.records.sizes import batch_bytes
 from bridge.delivery.checkpoint_writer import CheckpointWriter
-from bridge.delivery.isolation import Isolation
-from bridge.delivery.refusals import RefusedRecord, SizeRefusals, encode_batch
+from bridge.delivery.refusals import Isolation, RefusedRecord, SizeRefusals, encode_batch
 from bridge.delivery.session import Session
 from bridge.kafka.client import ProduceAll, ProduceFailed, QueueFull, Report
 from bridge.kafka.errors import (

@@ -13,7 +13,7 @@ from math import inf
 from bridge.clock import monotonic
 from bridge.core.entries import Batch
 from bridge.delivery.budget import MemoryBudget, UnreportedEntries
-from bridge.delivery.progress import Progress
+from bridge.delivery.protocol import Progress
 from bridge.kafka.config import in_thread
 from bridge.kafka.producer import IdempotentProducer, Role
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from math import inf
+from typing import NamedTuple, Protocol
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import SessionKey
@@ -13,6 +14,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
+from bridge.kafka.client import Throttle
 from bridge.kafka.transactional import TransactionTimeouts
 
 
@@ -53,19 +55,14 @@ Raises ``Stopped`` when the lease is over.
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Records of one session, bytes of all sessions, and at least once: seconds until a position is written."""
+    """Records of one session, bytes of all sessions, and seconds."""
 
     max_in_flight: int
     max_buffer_bytes: int
     checkpoint_interval: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """Seconds: how often transactions end, and how often positions that only skipped events moved are written."""
-
-    transaction_interval: float
-    checkpoint_interval: float
+    """Until a position is written; exactly once: only of those that skipped events moved."""
+    transaction_interval: float = 0.1
+    """Until a transaction ends."""
     timeouts: TransactionTimeouts = TransactionTimeouts()  # noqa: RUF009 - frozen
 
 
@@ -169,3 +166,48 @@ class KafkaAnswers:
     @property
     def are_recent(self) -> bool:
         return self.last is not None and monotonic() - self.last < _OUTAGE
+
+
+_AFTER_THROTTLE = 30.0
+"""Seconds for which a quota is still named as the reason: the next delay follows when more is sent."""
+
+
+class Waiting(NamedTuple):
+    """What waits at one moment."""
+
+    seconds: float
+    """For so long something waited, and nothing was acknowledged; 0 if nothing waits."""
+    is_throttled: bool
+    """A client quota of Kafka delays delivery, or did a moment ago."""
+
+
+class Progress:
+    """Thread rule: one thread notes; any thread reads."""
+
+    def __init__(self) -> None:
+        self._at = monotonic()
+        self._is_idle = True
+        self._throttled_until = -inf
+
+    def begin(self) -> None:
+        """Something waits from now on, if nothing did before."""
+        if self._is_idle:
+            self.note()
+
+    def note(self, *, is_idle: bool = False) -> None:
+        """Kafka acknowledged something; ``is_idle``: or nothing waits."""
+        self._at, self._is_idle = monotonic(), is_idle
+
+    def note_throttle(self, throttle: Throttle) -> None:
+        """Keep what a producer knows about quotas, also when it is replaced."""
+        self._throttled_until = max(self._throttled_until, throttle.until)
+
+    @property
+    def delay(self) -> float:
+        """Seconds for which the brokers delay everything because of a quota."""
+        return max(0.0, self._throttled_until - monotonic())
+
+    @property
+    def waiting(self) -> Waiting:
+        now = monotonic()
+        return Waiting(0.0 if self._is_idle else now - self._at, now < self._throttled_until + _AFTER_THROTTLE)

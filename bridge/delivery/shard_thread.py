@@ -11,8 +11,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.lease import Lease
-from bridge.delivery.progress import Progress
-from bridge.delivery.protocol import Intervals, Reclaim
+from bridge.delivery.protocol import Limits, Progress, Reclaim
 from bridge.delivery.shard_senders import Flushed, IsolationQueue, ShardSenders, Transaction
 from bridge.delivery.transactional_id import TransactionalId
 from bridge.delivery.transactional_sender import TransactionalSender
@@ -44,7 +43,7 @@ class ShardThread:
         self,
         lease: Lease,
         make: Callable[[], TransactionalProducer],
-        intervals: Intervals,
+        limits: Limits,
         budget: MemoryBudget,
         *,
         reclaim: Reclaim,
@@ -56,21 +55,21 @@ class ShardThread:
         self.bug: Exception | None = None
         self.turned_at = monotonic()
         """When the last turn began, by :func:`bridge.clock.monotonic`; infinity during waits without a limit."""
-        self._intervals = intervals
+        self._timeouts = limits.timeouts
         self._budget = budget
         self._reclaim = reclaim
         self._ready = ready
         self._answered = answered
-        self.senders = ShardSenders(intervals.checkpoint_interval)
+        self.senders = ShardSenders(limits.checkpoint_interval)
         self._producer: TransactionalProducer | None = None
         self._wake = self.senders.wake
         self._flush_requested = threading.Event()
         self._stopping = threading.Event()
         self._left = threading.Event()
-        self._id = TransactionalId(lease, make, intervals.timeouts.end, self._left)
+        self._id = TransactionalId(lease, make, limits.timeouts.end, self._left)
         self.renewal: str | None = None
         """Why the next transaction must have a new producer; set by any thread."""
-        self._transaction = Transaction(intervals.transaction_interval, intervals.timeouts)
+        self._transaction = Transaction(limits.transaction_interval, limits.timeouts)
         self.progress = Progress()
         self._isolation_queue = IsolationQueue()
         self._thread = threading.Thread(target=self._run, name=f"shard {lease.shard}", daemon=True)
@@ -175,7 +174,7 @@ class ShardThread:
     def _end_transaction(self, producer: TransactionalProducer) -> None:
         moved = [sender for sender in self._transaction.senders if sender.finish_part()]
         if moved:
-            self._settle(producer, moved, self._intervals.timeouts.stuck)
+            self._settle(producer, moved, self._timeouts.stuck)
         else:  # it stays open, which only this client knows
             self.senders.request_turns(self._transaction.leave())
 
@@ -210,7 +209,7 @@ class ShardThread:
             self._commit(producer, moved)
 
     def _commit(self, producer: TransactionalProducer, moved: list[TransactionalSender]) -> None:
-        if producer.commit(self._intervals.timeouts.end) is not Verdict.DONE:
+        if producer.commit(self._timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "a commit was not answered")
             return
         for sender in moved:
@@ -221,7 +220,7 @@ class ShardThread:
         self._continue(producer)
 
     def _abort(self, producer: TransactionalProducer, *, was_stuck: bool) -> None:
-        if producer.abort(self._intervals.timeouts.end) is not Verdict.DONE:
+        if producer.abort(self._timeouts.end) is not Verdict.DONE:
             self._recover(producer, producer.trouble or "an abort was not answered")
             return
         producer.poll()  # the reports about the transaction come before it is forgotten

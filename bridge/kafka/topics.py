@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.core.records.partitions import PartitionCounts
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.sizes import DEFAULT_LIMIT, SizeLimits
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.model import Settings
 
-BROKER_LIMIT = 1_048_588
-"""The default of a broker for ``max.message.bytes``."""
 _BATCH_OVERHEAD = 8 * 1024
 """Bytes of a batch beside one value: its header, the key, and headers that repeat the session and event names."""
 _LIFECYCLE_BYTES = 16 * 1024
@@ -73,7 +71,7 @@ class TopicDescription:
     @property
     def max_message_bytes(self) -> int:
         """The largest batch that the topic accepts; the broker's default where the bridge may not read it."""
-        return int((self.config or {}).get("max.message.bytes", BROKER_LIMIT))
+        return int((self.config or {}).get("max.message.bytes", DEFAULT_LIMIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     replication = topics.replication_factor
     needed = needed_bytes(settings)
     # The checkpoints topic too: batches on the wire stay below the smallest limit of all topics.
-    size = {"max.message.bytes": str(needed)} if needed > BROKER_LIMIT else {}
+    size = {"max.message.bytes": str(needed)} if needed > DEFAULT_LIMIT else {}
     compacted, config = {**CHECKPOINTS_CONFIG, **size}, size | topics.config
     keys = {f"topics.{key}": getattr(topics, key) for key in ("events", "dead_letters", "lifecycle")}
     keys |= {f"topics.routes[{index}].topic": route.topic for index, route in enumerate(topics.routes)}

@@ -32,7 +32,7 @@ from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Intervals, Limits
+from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import ShardThread
 from bridge.errors import SettingsError, Stopped
@@ -108,25 +108,25 @@ class Process:
         self.leases = [Lease(shard, self.member) for shard in range(SHARDS)]
         self.announced = 0
         self.number = world.processes = world.processes + 1
-        intervals = Intervals(world.chance.choice((0.05, 0.5)), 1.0)
+        interval = world.chance.choice((0.05, 0.5))
+        limits = Limits(world.max_in_flight, world.max_buffer_bytes, transaction_interval=interval)
         self.delivery = ExactlyOnce(
             self._make,
             lambda: cast("IdempotentProducer", None),
             OwnTopics(CHECKPOINTS, SHARDS, LIFECYCLE),
             SizeLimits(),
-            Limits(world.max_in_flight, world.max_buffer_bytes),
-            intervals,
+            limits,
             world.reclaim,
             lambda: None,
         )
         for lease in self.leases:
-            shard = self.delivery._shards[lease.shard] = self._shard(lease, intervals)
+            shard = self.delivery._shards[lease.shard] = self._shard(lease, limits)
             shard._producer = shard._acquired()
         self.readers = [self._open(key) for key in world.keys]
 
-    def _shard(self, lease: Lease, intervals: Intervals) -> ShardThread:
+    def _shard(self, lease: Lease, limits: Limits) -> ShardThread:
         return ShardThread(
-            lease, lambda: self._make(lease.shard), intervals, self.delivery.sessions.budget,
+            lease, lambda: self._make(lease.shard), limits, self.delivery.sessions.budget,
             reclaim=self.world.reclaim, ready=lambda: None, answered=lambda: None,
         )  # fmt: skip
 

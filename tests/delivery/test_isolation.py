@@ -7,7 +7,7 @@ from math import ceil, log2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.delivery.isolation import MOST, Isolation
+from bridge.delivery.refusals import MOST, Isolation
 from tests.support.effort import EXAMPLES
 
 

@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 
 from bridge.delivery import producers as producers_module
-from bridge.delivery import progress, shard_senders
+from bridge.delivery import protocol, shard_senders
 from bridge.delivery.budget import MemoryBudget
 from bridge.delivery.producers import Producers
-from bridge.delivery.progress import Progress
+from bridge.delivery.protocol import Progress
 from bridge.delivery.shard_senders import Flushed, Transaction
 from bridge.delivery.transactional_sender import TransactionalSender
 from bridge.kafka import client
@@ -30,7 +30,7 @@ TIMEOUTS = TransactionTimeouts(transaction=60.0, flush=20.0, stuck=4.0, end=8.0)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (progress, shard_senders, client, producers_module):
+    for module in (protocol, shard_senders, client, producers_module):
         monkeypatch.setattr(module, "monotonic", clock.monotonic)
     return clock
 

@@ -40,7 +40,7 @@ class Point:
 
 
 def _is_in_flight(given: tuple[Any, ...], _result: Any) -> bool:
-    return bool(given[0].in_flight)
+    return bool(given[0].session.pending)
 
 
 def _is_ahead_of_its_checkpoint(given: tuple[Any, ...], _result: Any) -> bool:

@@ -22,7 +22,7 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
 from bridge.delivery.lease import Lease
-from bridge.delivery.protocol import Intervals, Limits
+from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.shard_thread import ShardThread
 from bridge.errors import Stopped
@@ -81,8 +81,7 @@ class Replica:
             lambda: IdempotentProducer(settings, Role.CHECKPOINTS),
             OwnTopics(topics.checkpoints, SHARDS, topics.lifecycle),
             topics.sizes,
-            Limits(max_in_flight=10_000, max_buffer_bytes=10**8),
-            Intervals(interval, 0.2, timeouts),
+            Limits(10_000, 10**8, checkpoint_interval=0.2, transaction_interval=interval, timeouts=timeouts),
             self._reclaim,
             lambda: None,
         )
