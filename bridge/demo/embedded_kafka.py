@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
-from typing import Self
+from typing import NamedTuple, Self
 
 from confluent_kafka import KafkaException, Producer, cimpl
 
@@ -29,40 +29,32 @@ _FUNCTIONS = {
 }
 
 
-class NoMockCluster(Exception):
-    """The C functions do not exist, or they create no cluster."""
+class MockCluster(NamedTuple):
+    """librdkafka's mock cluster, created by its C functions: Python's client cannot configure one."""
+
+    library: ctypes.CDLL
+    client: ctypes.c_void_p
+    cluster: ctypes.c_void_p
+    bootstrap_servers: str
 
 
-class MockCluster:
-    """librdkafka's mock cluster, created by its C functions: Python's client cannot configure one. One thread only."""
-
-    def __init__(self, brokers: int) -> None:
-        """Create the cluster. Raises NoMockCluster."""
-        self._library = _library()
-        error = ctypes.create_string_buffer(_TEXT_SIZE)
-        configuration = self._library.rd_kafka_conf_new()
-        self._library.rd_kafka_conf_set(configuration, b"log_level", b"0", error, _TEXT_SIZE)
-        self._client = self._library.rd_kafka_new(_PRODUCER, configuration, error, _TEXT_SIZE)
-        if not self._client:
-            raise NoMockCluster(error.value.decode(errors="replace"))
-        self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, brokers)
-        if not self._cluster:
-            self.stop()
-            raise NoMockCluster("librdkafka created no cluster")
-        self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
-        self.bootstrap_servers = str(self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode())
-
-    def stop(self) -> None:
-        """End the cluster. Can be called twice."""
-        cluster, self._cluster = self._cluster, None
-        client, self._client = self._client, None
-        if cluster:
-            self._library.rd_kafka_mock_cluster_destroy(cluster)
-        if client:
-            self._library.rd_kafka_destroy(client)
+def _new_cluster(brokers: int) -> MockCluster | None:
+    """Create a cluster. None if the C functions do not exist or create none."""
+    if (library := _library()) is None:
+        return None
+    error = ctypes.create_string_buffer(_TEXT_SIZE)
+    configuration = library.rd_kafka_conf_new()
+    library.rd_kafka_conf_set(configuration, b"log_level", b"0", error, _TEXT_SIZE)
+    if not (client := library.rd_kafka_new(_PRODUCER, configuration, error, _TEXT_SIZE)):
+        return None
+    if not (cluster := library.rd_kafka_mock_cluster_new(client, brokers)):
+        library.rd_kafka_destroy(client)
+        return None
+    library.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, _REBALANCE_DELAY_MS)
+    return MockCluster(library, client, cluster, library.rd_kafka_mock_cluster_bootstraps(cluster).decode())
 
 
-def _library() -> ctypes.CDLL:
+def _library() -> ctypes.CDLL | None:
     """Return the library that Python's client has loaded; the module that links it finds its functions."""
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(cimpl.__file__)
@@ -70,7 +62,7 @@ def _library() -> ctypes.CDLL:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
         return library
-    raise NoMockCluster("librdkafka's functions were not found")
+    return None
 
 
 class EmbeddedKafka:
@@ -99,9 +91,8 @@ class EmbeddedKafka:
         return self.bootstrap_servers
 
     def _connection(self) -> dict[str, str | int]:
-        try:
-            self._cluster = MockCluster(self._brokers)
-        except NoMockCluster:
+        self._cluster = _new_cluster(self._brokers)
+        if self._cluster is None:
             # The cluster then belongs to the owner, ends with it, and delays consumer groups by 3 s.
             return {"test.mock.num.brokers": self._brokers}
         return {"bootstrap.servers": self._cluster.bootstrap_servers}
@@ -119,8 +110,10 @@ class EmbeddedKafka:
     def stop(self) -> None:
         """End the cluster. Can be called twice."""
         self._owner = None
-        if self._cluster is not None:
-            self._cluster.stop()
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.library.rd_kafka_mock_cluster_destroy(cluster.cluster)
+            cluster.library.rd_kafka_destroy(cluster.client)
 
     def __enter__(self) -> Self:
         self.start()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPMessage, HTTPResponse
+from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
 from bridge.clock import Deadline
@@ -50,8 +51,10 @@ def read_head(readline: Callable[[int], bytes]) -> Head:
     ``readline``: a line of at most so many bytes, shorter and without a line end at the end of the data.
     """
     while True:
-        lines = _Lines(readline)
-        match = _STATUS_LINE.fullmatch(lines.status_line())
+        lines = _lines(readline)
+        # A blank line before the first one is left over from an earlier response (RFC 9112, section 2.2).
+        first = next((line for line in islice(lines, _MOST_BLANK_LINES) if line), b"")
+        match = _STATUS_LINE.fullmatch(first)
         if match is None:
             raise InvalidHead("the response is not HTTP/1")
         headers = _headers(lines)
@@ -61,34 +64,23 @@ def read_head(readline: Callable[[int], bytes]) -> Head:
             return Head(int(match[1]), status, reason, headers)
 
 
-class _Lines:
+def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
     """The lines of one head, without their ends."""
-
-    def __init__(self, readline: Callable[[int], bytes]) -> None:
-        self._readline = readline
-        self._left = MOST_BYTES
-
-    def next(self) -> bytes:
-        line = self._readline(self._left)
-        self._left -= len(line)
+    left = MOST_BYTES
+    while True:
+        line = readline(left)
+        left -= len(line)
         if not line.endswith(b"\n"):
-            if not self._left:
-                raise InvalidHead(f"it is larger than {MOST_BYTES >> 10} KiB")
-            raise InvalidHead("the connection closed too early")
-        return line.rstrip(b"\r\n")
-
-    def status_line(self) -> bytes:
-        """The first line. A blank line before it is left over from an earlier response (RFC 9112, section 2.2)."""
-        for _ in range(_MOST_BLANK_LINES):
-            if line := self.next():
-                return line
-        return b""
+            raise InvalidHead(
+                "the connection closed too early" if left else f"it is larger than {MOST_BYTES >> 10} KiB"
+            )
+        yield line.rstrip(b"\r\n")
 
 
-def _headers(lines: _Lines) -> list[tuple[str, str]]:
+def _headers(lines: Iterator[bytes]) -> list[tuple[str, str]]:
     """The headers up to the blank line. A line without a name is left out; a folded one belongs to the one before."""
     found: list[tuple[bytes, bytes]] = []
-    while line := lines.next():
+    while line := next(lines):
         if line[:1] in {b" ", b"\t"}:
             if found:
                 name, value = found[-1]

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, cast
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse
 
 from bridge.http.connection import CuttableHTTPConnection, CuttableHTTPSConnection, Cutter, socket_options
 from bridge.http.cookies import Cookies
@@ -70,7 +69,8 @@ class Transport:
             raise ConnectionLost(*cut)
         client = _Client(self, cutter, cookies)
         try:
-            raw = _detached(send(client).raw)
+            raw: Any = send(client).raw
+            raw._pool = None  # noqa: SLF001 - its connection is never returned; if the name changes, only memory is held
             cutter.watch_response(raw.shutdown)
         except Exception as error:
             cutter.release()
@@ -145,12 +145,6 @@ class _Client(requests.Session):
             raise invalid(status) from error
         check_same_server(url, target.url or "", status)
         return target
-
-
-def _detached(raw: Any) -> BaseHTTPResponse:  # noqa: ANN401 - requests does not declare the type
-    """The response without its pool: it closes its own connection and never returns it."""
-    raw._pool = None  # noqa: SLF001 - urllib3's own value for "no pool"; if the name changes, only memory is held
-    return cast("BaseHTTPResponse", raw)
 
 
 class _Adapter(HTTPAdapter):

@@ -1,32 +1,41 @@
-"""The 16 events of the Mix agent server's contract (0.8.1) as pydantic models, and validators made from them.
+"""The 16 events of the Mix agent server's contract (0.8.1) as strict models, and validators made from them.
 
-Required fields must exist, and no value is converted ("yes" is not a bool). Unknown fields pass. Where the contract has
-no type (tool input, params, choices, times, timeouts), every reasonable form passes. ``notificationType`` and
-``responseType`` are closed lists, because the contract closes them and its own client rejects other values. Tool names,
-``action`` and ``type`` are open: new tools come without a new contract. Optional fields may be null.
+The models are made from the classes that consumers get: the contract is written down once. Required fields must exist,
+and no value is converted ("yes" is not a bool). Unknown fields pass. Where the contract has no type (tool input,
+params, choices, times, timeouts), every reasonable form passes. ``notificationType`` and ``responseType`` are closed
+lists, because the contract closes them and its own client rejects other values. Tool names, ``action`` and ``type`` are
+open: new tools come without a new contract. Optional fields may be null.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NotRequired, Required
+from typing import Annotated, Any, Literal, NotRequired, Required, Union
 
 import typing_extensions
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictStr, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel, to_snake
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from pydantic.alias_generators import to_camel
 
+from bridge.consumer.models import MODELS
 from bridge.core.records.json_text import NotJson, plain
 from bridge.core.records.rules import Validator
 from bridge.core.stream.event import Event
 
 SCHEMA_VERSION = "mix-0.8.1/1"
 """Changes with every change of a model, because a changed model starts a new epoch (a test compares the two)."""
-
-Number = StrictFloat  # any JSON number, whole or not
-Time = Number | StrictStr  # the contract defines neither the unit nor the format
-Tool = Annotated[StrictStr, Field(description="A core tool (Bash, Edit, Task, ...) or <server>_<tool>")]
 
 
 class MixEvent(BaseModel):
@@ -35,153 +44,41 @@ class MixEvent(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel)
 
 
-class Connected(MixEvent):
-    """The stream is open."""
-
-    session_id: StrictStr
-
-
-class Heartbeat(MixEvent):
-    """The connection is alive."""
-
-    type: StrictStr
-
-
-class Nested(MixEvent):
-    """An event that a subagent may send on behalf of a tool call."""
-
-    parent_tool_call_id: StrictStr | None = None
-
-
-class Error(Nested):
-    """A run failed, or is tried again after ``retryAfter`` milliseconds."""
-
-    error: StrictStr
-    attempt: Number | None = None
-    max_attempts: Number | None = None
-    retry_after: Number | None = None
-    type: StrictStr | None = None
+_TYPES: Mapping[str, Any] = {
+    "str": StrictStr,
+    "float": StrictFloat,  # any JSON number, whole or not
+    "bool": StrictBool,
+    "None": None,
+    "Any": Any,
+    "list[Any]": list[Any],
+}
+"""The strict type for each word of a consumer's annotation."""
+_TOOL: Any = Annotated[StrictStr, Field(description="A core tool (Bash, Edit, Task, ...) or <server>_<tool>")]
+_CLOSER_TYPES: Mapping[tuple[str, str], Any] = {
+    ("notification", "notification_type"): Literal["info", "warning", "error", "question"],
+    ("notification", "response_type"): Literal["acknowledge", "text", "choice"],
+    ("tool_use_start", "name"): _TOOL,
+    ("tool_use_parameter_streaming_complete", "name"): _TOOL,
+    ("tool_execution_start", "tool_name"): _TOOL,
+    ("tool_execution_complete", "tool_name"): _TOOL,
+    ("permission", "tool_name"): _TOOL,
+}
+"""Where the contract says more than the type."""
 
 
-class RunEvent(Nested):
-    """An event of a run with a type."""
-
-    type: StrictStr
-
-
-class Complete(RunEvent):
-    """One answer is complete. The session continues."""
-
-    done: StrictBool
-    content: StrictStr | None = None
-    message_id: StrictStr | None = None
-    reasoning: StrictStr | None = None
-    reasoning_duration: Number | None = None
+def _strict_model(event: str, typed: type) -> type[MixEvent]:
+    """Make the model from the class that consumers get. Its members' names in texts are those of the wire."""
+    members = sorted(fields(typed), key=lambda member: member.name != "parent_tool_call_id")
+    definitions: dict[str, Any] = {}
+    for member in members:
+        words = [_TYPES[word] for word in str(member.type).split(" | ")]
+        annotation = _CLOSER_TYPES.get((event, member.name), Union[tuple(words)])  # noqa: UP007 - known at run time only
+        definitions[member.name] = (annotation, ... if member.default is MISSING else member.default)
+    text = (typed.__doc__ or "").replace("retry_after", "retryAfter")
+    return create_model(typed.__name__, __base__=MixEvent, __doc__=text, __module__=__name__, **definitions)
 
 
-class Thinking(RunEvent):
-    """A part of the agent's reasoning."""
-
-    content: StrictStr
-    assistant_message_id: StrictStr | None = None
-
-
-class Content(Thinking):
-    """A part of the answer."""
-
-
-class ToolUseStart(RunEvent):
-    """The agent starts a tool call."""
-
-    name: Tool
-    id: StrictStr
-    assistant_message_id: StrictStr | None = None
-
-
-class ToolUseParameterStreamingComplete(RunEvent):
-    """The input of the tool call is complete."""
-
-    name: Tool
-    input: Any
-    id: StrictStr
-    assistant_message_id: StrictStr | None = None
-
-
-class ToolUseParameterDelta(RunEvent):
-    """A part of the tool call's input."""
-
-    tool_call_id: StrictStr
-    input: Any
-    assistant_message_id: StrictStr | None = None
-
-
-class ToolExecutionStart(RunEvent):
-    """The tool runs."""
-
-    tool_name: Tool
-    progress: StrictStr
-    tool_call_id: StrictStr
-
-
-class ToolExecutionComplete(ToolExecutionStart):
-    """The tool has run."""
-
-    success: StrictBool
-
-
-class Permission(RunEvent):
-    """The agent asks for permission."""
-
-    id: StrictStr
-    session_id: StrictStr
-    tool_name: Tool
-    description: StrictStr
-    action: StrictStr
-    params: Any = None
-    path: StrictStr | None = None
-
-
-class Notification(RunEvent):
-    """The agent notifies or asks a person."""
-
-    id: StrictStr
-    session_id: StrictStr
-    notification_type: Literal["info", "warning", "error", "question"]
-    title: StrictStr
-    message: StrictStr
-    response_type: Literal["acknowledge", "text", "choice"]
-    timeout: Time | None
-    created_at: Time
-    choices: list[Any] | None = None
-
-
-class UserMessageCreated(RunEvent):
-    """A person wrote a message."""
-
-    message_id: StrictStr
-    content: StrictStr
-
-
-class SessionDeleted(MixEvent):
-    """A session was deleted."""
-
-    type: StrictStr
-    session_id: StrictStr
-
-
-class SessionCreated(SessionDeleted):
-    """A session was created."""
-
-    title: StrictStr
-    created_at: Time
-
-
-_MODELS = (
-    *(Connected, Heartbeat, Error, Complete, Thinking, Content, ToolUseStart, ToolUseParameterStreamingComplete),
-    *(ToolUseParameterDelta, ToolExecutionStart, ToolExecutionComplete, Permission, Notification, UserMessageCreated),
-    *(SessionCreated, SessionDeleted),
-)
-EVENTS: Mapping[str, type[MixEvent]] = MappingProxyType({to_snake(model.__name__): model for model in _MODELS})
+EVENTS: Mapping[str, type[MixEvent]] = MappingProxyType({name: _strict_model(name, MODELS[name]) for name in MODELS})
 """All models by the SSE event name."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from itertools import islice
 from typing import Any
 
@@ -19,18 +19,6 @@ from tests.fakes.consumed_events import consumed_event
 def event(kind: str, **members: object) -> Event:
     """An event with this data."""
     return consumed_event(json.dumps(members).encode(), type=kind)
-
-
-def test_there_is_a_class_for_each_schema() -> None:
-    """Under the same names."""
-    assert {name: model.__name__ for name, model in MODELS.items()} == {n: m.__name__ for n, m in EVENTS.items()}
-
-
-@pytest.mark.parametrize("name", EVENTS)
-def test_a_class_has_the_fields_of_its_schema(name: str) -> None:
-    """And requires the same."""
-    required = {field.name: field.default is MISSING for field in fields(MODELS[name])}
-    assert required == {field: found.is_required() for field, found in EVENTS[name].model_fields.items()}
 
 
 @pytest.mark.parametrize("name", EVENTS)

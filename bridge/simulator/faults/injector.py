@@ -1,7 +1,4 @@
-"""Injects faults: immediate ones at once, lasting ones until their time is over, a schedule at its times.
-
-Thread rule: the server's event loop thread.
-"""
+"""Injects faults: immediate ones at once, lasting ones until their time is over, a schedule at its times."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The registry of faults: which are active, how often each applied, and which ended.
 
-Thread rule: the server's event loop thread. Nothing here waits.
+Nothing here waits.
 """
 
 from __future__ import annotations
@@ -78,10 +78,6 @@ class FaultRegistry:
         self._count = 0
         self.version = 0
         """Rises whenever a fault begins or ends: a reader that saw this version need not look again."""
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._active
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` whenever a fault begins or ends."""

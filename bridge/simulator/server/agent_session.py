@@ -1,7 +1,4 @@
-"""A session of the published contract: its events with their ids, the newest kept for replay.
-
-Thread rule: the server's event loop thread.
-"""
+"""A session of the published contract: its events with their ids, the newest kept for replay."""
 
 from __future__ import annotations
 
@@ -174,8 +171,7 @@ class AgentSession(Session):
     def _append(self, events: Sequence[UnsentEvent]) -> None:
         if not events:
             return
-        issue = self._issue if self._faults.is_empty else self._issue_with_faults
-        issued = [issue(sequence, event) for sequence, event in enumerate(events, self.head + 1)]
+        issued = [self._issue(sequence, event) for sequence, event in enumerate(events, self.head + 1)]
         self._journal.append([entry for entry, _ in issued])
         for entry, published in issued:
             self._kept.append(published)
@@ -184,19 +180,18 @@ class AgentSession(Session):
             self.info.published[entry.event] += 1
         self.wake_readers()
 
-    def _issue(self, sequence: int, event: UnsentEvent, ids: Ids | None = None) -> tuple[JournalEntry, PublishedEvent]:
-        event_id, rank = self.ids.next_id(ids) if isinstance(event, ScriptedEvent) else self.ids.next()
+    def _issue(self, sequence: int, event: UnsentEvent) -> tuple[JournalEntry, PublishedEvent]:
+        ids, drop = self._faults.hit(Ids, self.info.id), self._faults.hit(Drop, self.info.id)
+        if isinstance(event, ScriptedEvent):
+            event_id, rank = self.ids.next_id(None if ids is None else ids.fault)
+        else:
+            event_id, rank = self.ids.next()
         seen, block = rendered(event, event_id)
+        if drop is not None:
+            self._dropped.add(sequence)
+            block = b""
         entry = JournalEntry(self.info.id, sequence, seen.id or "", seen.event, seen.data)
         return entry, PublishedEvent(seen.id, rank, block)
-
-    def _issue_with_faults(self, sequence: int, event: UnsentEvent) -> tuple[JournalEntry, PublishedEvent]:
-        ids = self._faults.hit(Ids, self.info.id)
-        entry, published = self._issue(sequence, event, None if ids is None else ids.fault)
-        if self._faults.hit(Drop, self.info.id) is not None:
-            self._dropped.add(sequence)
-            published = published._replace(block=b"")
-        return entry, published
 
 
 def _renumbered(event: PublishedEvent, event_id: str, rank: int) -> PublishedEvent:

@@ -1,7 +1,4 @@
-"""Writes the body of a stream: framed and compressed as a fault requests, and cut at a byte.
-
-Thread rule: the server's event loop thread.
-"""
+"""Writes the body of a stream: framed and compressed as a fault requests, and cut at a byte."""
 
 from __future__ import annotations
 

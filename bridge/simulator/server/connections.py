@@ -1,4 +1,4 @@
-"""Serves the simulated server's connections, and applies the faults of response heads. Event loop thread only."""
+"""Serves the simulated server's connections, and applies the faults of response heads."""
 
 from __future__ import annotations
 

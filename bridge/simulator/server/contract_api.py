@@ -1,4 +1,4 @@
-"""The HTTP interface of the published contract. Thread rule: the server's event loop thread.
+"""The HTTP interface of the published contract.
 
 - ``GET /stream?sessionId=ID`` with optional ``Last-Event-ID``: the event stream
 - ``GET /api/sessions?includeSubagents=BOOL``, ``POST /api/sessions`` ``{"title"}``, ``DELETE /api/sessions/ID``

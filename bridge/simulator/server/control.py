@@ -1,4 +1,4 @@
-"""The control API of the simulated server, the same for every kind, and the log of requests. Event loop thread only.
+"""The control API of the simulated server, the same for every kind, and the log of requests.
 
 - ``POST /control/sessions`` ``{"id", "title", "parent", "createdAt" (Unix seconds), "rate", "events"}``, all optional:
   create a session; with ``parent`` a subagent's

@@ -1,4 +1,4 @@
-"""The loop that serves an open event stream, with the lasting faults that cut or hold it. Event loop thread only."""
+"""The loop that serves an open event stream, with the lasting faults that cut or hold it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 
 class JournalEntry(NamedTuple):
@@ -32,16 +32,11 @@ class JournalEntry(NamedTuple):
     data: bytes
 
     def to_line(self) -> bytes:
-        fields: dict[str, Any] = {
-            "session": self.session,
-            "sequence": self.sequence,
-            "id": self.id,
-            "event": self.event,
-        }
+        fields = self._asdict()
         try:
             fields["data"] = self.data.decode()
         except UnicodeDecodeError:
-            fields["data_base64"] = b64encode(self.data).decode()
+            fields["data_base64"] = b64encode(fields.pop("data")).decode()
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
     @classmethod

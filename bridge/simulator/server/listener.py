@@ -1,4 +1,4 @@
-"""The simulated server's port: closed while a fault refuses connections, then open again. Event loop thread only."""
+"""The simulated server's port: closed while a fault refuses connections, then open again."""
 
 from __future__ import annotations
 

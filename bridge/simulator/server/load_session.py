@@ -1,6 +1,6 @@
 """A load test: each event follows from its number and is rendered once for all sessions, so nothing is kept.
 
-Thread rule: the server's event loop thread; the script is pure.
+The script is pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All sessions of the simulated server, and the agents that publish in them. Event loop thread only."""
+"""All sessions of the simulated server, and the agents that publish in them."""
 
 from __future__ import annotations
 
@@ -68,10 +68,9 @@ class SessionTable:
 
     def get(self, session_id: str) -> Session:
         """Return the session. Raises UnknownSession."""
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            raise UnknownSession(session_id) from None
+        if session_id not in self._sessions:
+            raise UnknownSession(session_id)
+        return self._sessions[session_id]
 
     def all(self) -> list[Session]:
         return list(self._sessions.values())
@@ -99,7 +98,7 @@ class SessionTable:
             self._announce("session_created", session, title=info.title, createdAt=int(info.created))
         if self._load is None:
             pace = next(given for given in (rate, self._options.rate, _DEFAULT_RATE) if given is not None)
-            budget = self._options.events if events is None else events
+            budget = next(given for given in (events, self._options.events, _ENDLESS) if given is not None)
             self._agents[chosen] = self._spawn(self._run_agent(session, pace, budget))
         return session
 
@@ -158,18 +157,17 @@ class SessionTable:
             if isinstance(session, LoadSession):
                 session.begin()
 
-    async def _run_agent(self, session: Session, rate: float, budget: int | None) -> None:
-        """Publish at ``rate`` events a second on average, until the budget is used up."""
-        left = budget
+    async def _run_agent(self, session: Session, rate: float, left: int) -> None:
+        """Publish at ``rate`` events a second on average, until there are none left."""
         due_at = monotonic()
-        while rate and left != 0:
+        while rate and left:
             await self._running.wait()
             now = monotonic()
             due_at = max(due_at, now - _LONGEST_CATCH_UP)
-            count = _due(now - due_at, rate, left)
+            count = min(int((now - due_at) * rate) + 1, left)  # one at the start, then one every 1/rate seconds
             await session.publish(session.next_events(count))
             due_at += count / rate
-            left = None if left is None else left - count
+            left -= count
             await asyncio.sleep(max(_TICK, due_at - monotonic()))  # ended by cancel(), like every wait of an agent
 
     # --- the journal
@@ -198,12 +196,6 @@ class SessionTable:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _due(elapsed: float, rate: float, left: int | None) -> int:
-    """Return how many events are due: one at the start, then one every 1/rate seconds."""
-    count = int(elapsed * rate) + 1
-    return count if left is None else min(count, left)
 
 
 def _event_about(name: str, session: Session, **fields: Any) -> ScriptedEvent:  # noqa: ANN401 - JSON values

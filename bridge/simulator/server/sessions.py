@@ -1,7 +1,4 @@
-"""What all sessions of the simulated server have in common: their listing and their readers.
-
-Thread rule: the server's event loop thread.
-"""
+"""What all sessions of the simulated server have in common: their listing and their readers."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 It sends no ids, no reconnection time and no comments; ``Last-Event-ID`` is ignored and nothing is replayed. A heartbeat
 is sent only while no message runs, and each connection ends without a last chunk at the first heartbeat after
 ``connection_age``. An unknown session is 200 with one ``error`` event; any other path is 200 ``text/plain``. Any method
-on ``/stream`` opens a stream. Thread rule: the server's event loop thread.
+on ``/stream`` opens a stream.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Readers take part: the first open stream runs a message and gets its events, each other one gets the error that the
 session is busy, and a reader that leaves while a message runs cancels it.
-Thread rule: the server's event loop thread; the script is pure.
+The script is pure.
 """
 
 from __future__ import annotations
