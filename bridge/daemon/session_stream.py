@@ -13,8 +13,8 @@ from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, sendable
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.stream.actions import Action, Announce, NoIds, Publish, Reconnect, StartEpoch, TakesPart, UncertainIds
-from bridge.core.stream.details import after_start
 from bridge.core.stream.event import Event
+from bridge.core.stream.facts import after_start
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.start_check import first_mark
 from bridge.daemon.counters import SessionCounters

@@ -21,7 +21,7 @@ from bridge.core.records.sizes import SizeLimits
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
-from bridge.core.stream.start_id import FirstId, StartId
+from bridge.core.stream.ids import FirstId, StartId
 from bridge.daemon.address_watch import AddressWatch, watched_host
 from bridge.daemon.gone_sessions import GoneSessions
 from bridge.daemon.rate_limit import ConnectionRate

@@ -21,6 +21,7 @@ from bridge.core.checkpoint_history import Restored
 from bridge.core.checkpoint_log import InvalidCheckpoint
 from bridge.core.identity import SessionKey
 from bridge.core.records.claim import EXACTLY_ONCE, EXACTLY_ONCE_KEY
+from bridge.core.transitions import follow
 from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError
 from bridge.sharding.collaborators import Collaborators
@@ -29,7 +30,7 @@ from bridge.sharding.guarantees import UNFENCED
 from bridge.sharding.invalid_checkpoints import mistakes_of_shard
 from bridge.sharding.leases import ShardEvent
 from bridge.sharding.restore_progress import RestoredShard
-from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, ShardSignal, ShardState, next_state
+from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, TRANSITIONS, ShardSignal, ShardState
 
 log = get_logger("bridge.shards")
 
@@ -122,7 +123,7 @@ class Shard:
             self._read(ShardSignal.REREAD if self.state in IS_OWNED else None)
 
     def _change(self, signal: ShardSignal) -> None:
-        self.state = next_state(self.state, signal)
+        self.state = follow(TRANSITIONS, self.state, signal)
 
     # Acquire
 

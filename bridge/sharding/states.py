@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from bridge.core.transitions import follow
-
 
 class ShardState(Enum):
     """The state of a shard that the group has assigned to this process."""
@@ -87,8 +85,3 @@ TRANSITIONS: dict[tuple[ShardState, ShardSignal], ShardState] = {
     (_STATE.RELEASING, _SIGNAL.RELEASED): _STATE.GONE,
     (_STATE.RELEASING, _SIGNAL.LOST): _STATE.GONE,
 } | {(state, _SIGNAL.TAKEN_OVER): _STATE.GONE for state in _STATE if state is not _STATE.GONE}
-
-
-def next_state(state: ShardState, signal: ShardSignal) -> ShardState:
-    """The state after ``signal``. Raises ``ForbiddenTransition`` where the table has none."""
-    return follow(TRANSITIONS, state, signal)

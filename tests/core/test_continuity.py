@@ -19,10 +19,10 @@ from bridge.core.stream.actions import (
 from bridge.core.stream.continuity import DENIED_TIMEOUT, Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy
+from bridge.core.stream.ids import FirstId, StartId
 from bridge.core.stream.overlap import MOST, OverlapWindow, digest, extended
 from bridge.core.stream.replay import FEW
 from bridge.core.stream.start_check import ANSWER_TIMEOUT, TRIES
-from bridge.core.stream.start_id import FirstId, StartId
 from bridge.core.stream.states import State
 
 START = OverlapWindow.starting("0")

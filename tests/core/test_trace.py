@@ -9,8 +9,8 @@ import pytest
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
+from bridge.core.records.formats import traceparent
 from bridge.core.records.record import Record
-from bridge.core.records.trace import traceparent
 from bridge.core.stream.event import Event
 from bridge.mix.rules import rules_of
 from bridge.settings import load

@@ -27,9 +27,9 @@ from bridge.core.stream.actions import (
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import LONGEST_REPLAY_TIMEOUT, LOSSES, Policy
+from bridge.core.stream.ids import BELOW
 from bridge.core.stream.overlap import OverlapWindow, extended
 from bridge.core.stream.start_check import ANSWER_TIMEOUT, first_mark
-from bridge.core.stream.start_id import BELOW
 from bridge.core.stream.states import State
 
 EARLIEST = "earliest"

@@ -49,8 +49,8 @@ from bridge.core.stream.actions import Action, Announce, StartEpoch
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event, Oversize
 from bridge.core.stream.facts import Policy
+from bridge.core.stream.ids import FirstId, StartId
 from bridge.core.stream.overlap import OverlapWindow, digest
-from bridge.core.stream.start_id import FirstId, StartId
 from bridge.daemon.session_states import State as SessionState
 from bridge.daemon.source import Source
 from bridge.kafka.topics import TopicPlan, plan

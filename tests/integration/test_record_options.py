@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bridge.admin.contract.schemas import register
 from bridge.core.identity import SessionKey
-from bridge.core.records.trace import traceparent
+from bridge.core.records.formats import traceparent
 from bridge.settings import load
 from tests.fakes.schema_registry import Registry, serving
 from tests.support.scene import events, settings, started, wait_acknowledged, wait_logged

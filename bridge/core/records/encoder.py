@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bridge.clock import rfc3339
 from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, SessionKey
-from bridge.core.records.formats import TRACED_WRITERS, WRITERS, Described, Names
+from bridge.core.records.formats import TRACE_HEADER, TRACED_WRITERS, WRITERS, Described, Names, traceparent
 from bridge.core.records.headers import (
     MARKER_BYTES,
     TEXT_BYTES,
@@ -22,7 +22,6 @@ from bridge.core.records.json_text import json_violation
 from bridge.core.records.record import RECORD_OVERHEAD, Encoded, Record, counts_of
 from bridge.core.records.rules import Policy, Rules, Validator
 from bridge.core.records.sizes import MAX_HEADER_BYTES, SizeLimits, batch_bytes
-from bridge.core.records.trace import HEADER, traceparent
 from bridge.core.stream.event import Event
 
 _REMEMBERED_NAMES = 256  # Mix has 16; a server with a new name for each event must not fill the memory
@@ -196,7 +195,7 @@ class Encoder:
         headers = failure_headers(violation.reason, violation.error)
         headers += event_headers(self._key, event, data, epoch, sequence)
         if self._rules.traceparent:
-            headers.append((HEADER, traceparent(self._key, epoch_text(epoch), sequence).encode()))
+            headers.append((TRACE_HEADER, traceparent(self._key, epoch_text(epoch), sequence).encode()))
         topic, key = self._rules.dead_letters_topic, self._record_key
         excess = batch_bytes(key, data, headers) - self.limits.of(topic)
         if event.oversize is not None or excess > 0:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from json.encoder import encode_basestring as json_string
 from urllib.parse import quote
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import Headers, event_headers, sequence_text
-from bridge.core.records.trace import HEADER, traceparent
 from bridge.core.stream.event import Event
 
 STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _JSON, _TEXT = "application/json", "text/plain"
+TRACE_HEADER = "traceparent"
+_TRACE_BYTES, _SPAN_BYTES = 16, 8
+SCHEMA_ID_HEADER = "__value_schema_id"
+"""The header in which Confluent's serializers put the id of a value's schema."""
+_TWELVE_DIGITS = 10**12
 
 
 class Described:
@@ -27,10 +32,7 @@ class Described:
         self.headers: Headers = [(SCHEMA_ID_HEADER, schema_id)] if schema_id else []
 
 
-SCHEMA_ID_HEADER = "__value_schema_id"
-"""The header in which Confluent's serializers put the id of a value's schema."""
 NOT_DESCRIBED = Described()
-_TWELVE_DIGITS = 10**12
 
 
 class Names:
@@ -119,6 +121,20 @@ def raw(
     return data, headers + names.raw if names.raw else headers
 
 
+def traceparent(key: SessionKey, epoch: str, number: int) -> str:
+    """The W3C trace context of one event: version 00, the trace id, the span id, and the flag *sampled*.
+
+    All events of one epoch of a session are one trace; each event is one span. A repeat has the same value. The bridge
+    sends no spans: the value lets a consumer's own spans refer to the event that caused them.
+
+    ``epoch``: 10 digits. The ids are digests; one of zeros only, which is invalid, has a probability of 2**-64.
+    """
+    origin = f"{key}:{epoch}"
+    trace = blake2b(origin.encode(), digest_size=_TRACE_BYTES).hexdigest()
+    span = blake2b(f"{origin}:{number}".encode(), digest_size=_SPAN_BYTES).hexdigest()
+    return f"00-{trace}-{span}-01"
+
+
 def _traced_structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     names: Names,
     event: Event,
@@ -129,8 +145,8 @@ def _traced_structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
 ) -> tuple[bytes, Headers]:
     """The envelope with the attribute, and the header of the same name."""
     parent = traceparent(names.key, epoch, sequence)
-    value, headers = structured(names, event, epoch, sequence, time, is_json, f',"{HEADER}":"{parent}"')
-    return value, [*headers, (HEADER, parent.encode())]
+    value, headers = structured(names, event, epoch, sequence, time, is_json, f',"{TRACE_HEADER}":"{parent}"')
+    return value, [*headers, (TRACE_HEADER, parent.encode())]
 
 
 def _traced(write: Writer, attribute: str | None) -> Writer:
@@ -144,7 +160,7 @@ def _traced(write: Writer, attribute: str | None) -> Writer:
     ) -> tuple[bytes, Headers]:
         value, headers = write(names, event, epoch, sequence, time, is_json)
         parent = traceparent(names.key, epoch, sequence).encode()
-        headers.extend((name, parent) for name in (attribute, HEADER) if name is not None)
+        headers.extend((name, parent) for name in (attribute, TRACE_HEADER) if name is not None)
         return value, headers
 
     return write_traced
@@ -153,7 +169,7 @@ def _traced(write: Writer, attribute: str | None) -> Writer:
 WRITERS: Mapping[str, Writer] = {"structured": structured, "binary": binary, "raw": raw}
 TRACED_WRITERS: Mapping[str, Writer] = {
     "structured": _traced_structured,
-    "binary": _traced(binary, f"ce_{HEADER}"),
+    "binary": _traced(binary, f"ce_{TRACE_HEADER}"),
     "raw": _traced(raw, None),
 }
 """With the trace context, as the attribute of CloudEvents' extension for distributed tracing and as a plain header."""

@@ -17,18 +17,24 @@ from typing import Final
 from bridge.core.identity import sendable
 from bridge.core.records.lifecycle import Kind
 from bridge.core.stream.actions import Action
-from bridge.core.stream.connection_events import ConnectionEvents
-from bridge.core.stream.details import NO_IDS, UNKNOWN_START, after_start
-from bridge.core.stream.empty_replays import EmptyReplays
 from bridge.core.stream.event import Event
-from bridge.core.stream.facts import LONGEST_REPLAY_TIMEOUT, NO_REPLAY, Policy, StreamFacts
-from bridge.core.stream.following import Following
+from bridge.core.stream.facts import (
+    LONGEST_REPLAY_TIMEOUT,
+    NO_IDS,
+    NO_REPLAY,
+    UNKNOWN_START,
+    Policy,
+    StreamFacts,
+    after_start,
+)
+from bridge.core.stream.following import Following, of_session, shows_refused
+from bridge.core.stream.ids import BELOW
 from bridge.core.stream.opening import Opening, Verdict
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.core.stream.replay import ReplayMatcher
+from bridge.core.stream.replay import EmptyReplays, ReplayMatcher
 from bridge.core.stream.start_check import ANSWER_TIMEOUT, StartCheck
-from bridge.core.stream.start_id import BELOW
-from bridge.core.stream.states import AWAITING, Signal, State, next_state
+from bridge.core.stream.states import AWAITING, TRANSITIONS, Signal, State
+from bridge.core.transitions import follow
 
 STALL_EVERY: Final = 30.0
 """Seconds between two reconnects of a reader that stalled."""
@@ -44,7 +50,6 @@ class Continuity:
         self._policy = policy
         self._facts = StreamFacts(policy, has_ids)
         self._following = Following(self._facts)
-        self._own_events = ConnectionEvents(self._facts)
         self._start_check = StartCheck(self._facts)
         self._opening = Opening(self._facts, self._following, self._start_check)
         self.state = State.CLOSED
@@ -178,14 +183,14 @@ class Continuity:
 
     def refuses(self, events: Sequence[Event]) -> bool:
         """Whether the first events of a connection show that the server gives no ids, and the settings refuse that."""
-        return self._own_events.refuse(events)
+        return shows_refused(self._facts, events)
 
     def take(self, events: Sequence[Event], now: float) -> list[Action]:
         """The actions for the next events of the connection; ``now``: seconds, monotonic."""
         actions: list[Action] = []
         if self.state is State.FOLLOWING:
             self._start_check.report_late(actions)
-        events = self._own_events.without(events, actions)
+        events = of_session(self._facts, events, actions)
         if self.state is not State.FOLLOWING:
             events = self._judge(events, actions)
         while events and self.state is State.FOLLOWING:
@@ -207,7 +212,7 @@ class Continuity:
         if now - self._stalled_at < STALL_EVERY:
             return self.take(events, now)
         self._stalled_at = now
-        return facts.leave(self._own_events.without(events, []), f"the reader stalled for {seconds:.0f} s")
+        return facts.leave(of_session(facts, events, []), f"the reader stalled for {seconds:.0f} s")
 
     def closed(self, now: float, *, timed_out: bool) -> list[Action]:
         """The connection was closed; ``timed_out``: because no known event came within the replay timeout.
@@ -264,7 +269,7 @@ class Continuity:
         self._facts.forget_known(is_lost=True)
 
     def _signal(self, signal: Signal) -> None:
-        self.state = next_state(self.state, signal)
+        self.state = follow(TRANSITIONS, self.state, signal)
 
     def _judge(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
         """Look at the first events; returns those that are left once the position is decided."""

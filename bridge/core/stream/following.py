@@ -1,14 +1,13 @@
-"""Decisions about the events after a connection has proved its position: ids that jump, start over, or are missing."""
+"""Decisions about ids that jump, start over, or are missing, and about the events (``connected``) that show this."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from bridge.core.stream.actions import Action, NoIds, UncertainIds
-from bridge.core.stream.details import after_start
+from bridge.core.stream.actions import Action, NoIds, TakesPart, UncertainIds
 from bridge.core.stream.event import Event
-from bridge.core.stream.facts import StreamFacts
+from bridge.core.stream.facts import StreamFacts, after_start
 from bridge.core.stream.ids import Step, number
 
 BACKFILL_INTERVAL: Final = 600.0
@@ -105,3 +104,40 @@ class Following:
         actions += facts.start_epoch("gap", "ids_jumped", detail, None, to=events[0].id, missing=found - last - 1)
         facts.ids.last = None
         return events
+
+
+# Events about the connection are never published, but they show which ids there are.
+
+
+def shows_refused(facts: StreamFacts, events: Sequence[Event]) -> bool:
+    """Whether the first events of a connection show that the server gives no ids, and the settings refuse that."""
+    policy = facts.policy
+    if facts.has_ids or policy.accepts_no_ids:
+        return False
+    first = next((event for event in events if event.name and event.name not in policy.connection_events), None)
+    lacks_id = first is not None and not first.id and first.name not in policy.ids_not_required
+    return lacks_id or any(_shows_no_ids(facts, event) for event in events)
+
+
+def of_session(facts: StreamFacts, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
+    """The events of the session, without those about the connection."""
+    own = facts.policy.connection_events
+    if own.isdisjoint({event.name for event in events}):
+        return events
+    kept = []
+    last = facts.ids.last
+    for event in events:
+        found = number(event.id)
+        if event.name not in own:
+            kept.append(event)
+            last = found
+        elif found is not None and last is not None and found > last:
+            facts.ids.mark_shared()
+        elif _shows_no_ids(facts, event):
+            actions.append(TakesPart() if facts.policy.accepts_no_ids else NoIds())
+    return kept
+
+
+def _shows_no_ids(facts: StreamFacts, event: Event) -> bool:
+    is_first = event.name == "connected" and not event.id
+    return is_first and facts.policy.readers_take_part and not facts.has_ids

@@ -1,8 +1,14 @@
-"""Ids that rise by one. Only a jump in such ids proves that events are missing."""
+"""Ids that rise by one: only a jump in such ids proves that events are missing. And the first id of a server.
+
+A server that counts from 0 looks like one that counts from 1 to a reader that asks for the events after 0: a replay
+after 0 leaves out the first event. Two observations tell them apart: an event with the id 0, and the answer to a
+request that resumes after -1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
@@ -14,6 +20,9 @@ _DISTRUST: Final = 4
 """After each jump that no reconnect could repair, this many times more steps are needed. On a server whose sessions
 share one counter jumps are normal, and must not cause ever more reconnects and alarms."""
 _MOST_DIGITS: Final = 18
+ZERO: Final = "0"
+BELOW: Final = "-1"
+"""A server that compares ids as numbers replays all its events after this id, the one with the id 0 too."""
 
 
 class Step(Enum):
@@ -98,3 +107,39 @@ class RisingIds:
                 self._steps = 0
         self.last = found
         return Step.NEXT
+
+
+class FirstId(Enum):
+    """What is known about the first id of a server."""
+
+    UNKNOWN = auto()
+    HIDDEN = auto()
+    """A request that resumes after -1 failed or brought nothing, so it shows nothing."""
+    IS_ONE = auto()
+    """A replay after -1 began with 1."""
+    IS_ZERO = auto()
+    """An event has the id 0."""
+    IS_REPLAYED = auto()
+    """A replay after -1 began with 0: requests that resume there lose no first event."""
+
+
+@dataclass(slots=True)
+class StartId:
+    """Shared by all sessions of one server. Thread rule: any thread; ``first`` is replaced as a whole."""
+
+    first: FirstId = FirstId.UNKNOWN
+
+    def record(self, first: FirstId) -> None:
+        """Add an observation. An event with the id 0 is proof; everything else may be particular to one session.
+
+        A check without an answer, which a failure of the network causes too, changes no answer.
+        """
+        if first is FirstId.HIDDEN:
+            self.first = first if self.first is FirstId.UNKNOWN else self.first
+        elif first is FirstId.IS_REPLAYED or not self.is_zero:
+            self.first = first
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether an event with the id 0 has been seen."""
+        return self.first in {FirstId.IS_ZERO, FirstId.IS_REPLAYED}

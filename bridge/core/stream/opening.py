@@ -7,9 +7,18 @@ from typing import NamedTuple
 
 from bridge.core.records.lifecycle import Kind
 from bridge.core.stream.actions import Action
-from bridge.core.stream.details import EVENTS_WITHOUT_IDS, NO_IDS, NOT_PROVABLE, RESUMED, UNKNOWN_START, after_start
 from bridge.core.stream.event import Event
-from bridge.core.stream.facts import NO_REPLAY, Loss, StreamFacts
+from bridge.core.stream.facts import (
+    EVENTS_WITHOUT_IDS,
+    NO_IDS,
+    NO_REPLAY,
+    NOT_PROVABLE,
+    RESUMED,
+    UNKNOWN_START,
+    Loss,
+    StreamFacts,
+    after_start,
+)
 from bridge.core.stream.following import Following
 from bridge.core.stream.held import HeldEvents
 from bridge.core.stream.ids import number

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from bridge.core.stream.actions import Action
-from bridge.core.stream.details import SKIPPED_START
 from bridge.core.stream.event import Event
-from bridge.core.stream.facts import StreamFacts
-from bridge.core.stream.ids import number
+from bridge.core.stream.facts import SKIPPED_START, StreamFacts
+from bridge.core.stream.ids import BELOW, ZERO, FirstId, number
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.core.stream.start_id import BELOW, ZERO, FirstId
 
 ANSWER_TIMEOUT: Final = 1.0
 """Seconds for the first event of a replay after -1. A server that does not know the id may send nothing at all."""

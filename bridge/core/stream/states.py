@@ -19,8 +19,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from bridge.core.transitions import follow
-
 
 class State(Enum):
     """The task of a connection."""
@@ -47,31 +45,17 @@ class Signal(Enum):
     LEFT = "another connection is requested"
 
 
-REQUESTED = (
-    State.NEW,
-    State.START,
-    State.CHECK,
-    State.REPLAY,
-    State.NEXT_ID,
-    State.FETCH,
-    State.BELIEVED,
-    State.ANNOUNCED,
-)
-"""The states of a connection that is requested."""
+UNPROVED = tuple(state for state in State if state not in {State.CLOSED, State.ANNOUNCED, State.FOLLOWING})
+"""The states of a connection that has something to prove."""
 AWAITING = frozenset({State.REPLAY, State.FETCH, State.CHECK})
 """The states in which an event must come within the replay timeout."""
 
 TRANSITIONS: dict[tuple[State, Signal], State] = (
-    {(state, Signal.OPENED): state for state in REQUESTED}
+    {(state, Signal.OPENED): state for state in UNPROVED}
     | {(State.ANNOUNCED, Signal.OPENED): State.FOLLOWING}
-    | {(state, signal): State.FOLLOWING for state in REQUESTED[:-1] for signal in (Signal.PROVED, Signal.LOST)}
+    | {(state, signal): State.FOLLOWING for state in UNPROVED for signal in (Signal.PROVED, Signal.LOST)}
     | {(state, Signal.TIMED_OUT): State.CLOSED for state in AWAITING}
     | {(state, Signal.LEFT): State.CLOSED for state in State}
     | {(State.ANNOUNCED, Signal.LEFT): State.ANNOUNCED}
 )
 """A connection that never opened leaves its announced loss to the next one, so ANNOUNCED survives LEFT."""
-
-
-def next_state(state: State, signal: Signal) -> State:
-    """The state after ``signal``. Raises ``ForbiddenTransition`` where the table has none."""
-    return follow(TRANSITIONS, state, signal)
