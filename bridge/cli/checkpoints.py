@@ -222,7 +222,7 @@ def _change(
 ) -> None:
     """Plan the edits, write them, and print the old and new positions."""
     from bridge.admin.checkpoints import text as texts
-    from bridge.core.records.forgotten import FORGOTTEN_KEY
+    from bridge.core.owner_records import FORGOTTEN_KEY
 
     topic = _read(options)
     edits = plan(topic)

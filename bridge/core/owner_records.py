@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import Annotated
 
-from bridge.core.records import claim, forgotten
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bridge.core.records import claim
 from bridge.core.records.checkpoint import BadCheckpoint
 from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE_KEY, Claim
+
+FORGOTTEN_KEY = b"#forgotten"
+"""Its key, in each partition of the checkpoints topic."""
+TERM_HEADER = "bridge.term"
+"""The header of a tombstone with its writer's fencing token: a tombstone has no value to carry it."""
+
+
+class _ForgottenEpoch(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)  # newer versions add keys
+
+    version: Annotated[int, Field(ge=1)] = 1
+    epoch: Annotated[int, Field(ge=0, lt=10**10)]
+    term: Annotated[int, Field(ge=0)]  # the last member: the end of the value identifies the writer
+
+
+def encode_forgotten(epoch: int, fencing_token: int) -> bytes:
+    """The record value; ``epoch`` is the highest one of all sessions of the shard that were forgotten."""
+    return _ForgottenEpoch(epoch=epoch, term=fencing_token).model_dump_json().encode()
+
+
+def tombstone_headers(fencing_token: int) -> list[tuple[str, bytes]]:
+    """The headers of a tombstone by this owner: where the session runs by now, its checkpoint is written again."""
+    return [(TERM_HEADER, str(fencing_token).encode())]
+
+
+def token_in(headers: Iterable[tuple[str, bytes | None]]) -> int | None:
+    """The fencing token in the headers of a tombstone; None if its writer gave none: it was a command or a person."""
+    token = dict(headers).get(TERM_HEADER) or b""
+    return int(token) if token.isdigit() else None
+
+
+def _forgotten_epoch_in(value: bytes) -> int:
+    """The epoch in a value; 0 for a value that is not readable."""
+    try:
+        return _ForgottenEpoch.model_validate_json(value).epoch
+    except ValidationError:
+        return 0
 
 
 class OwnerRecords:
@@ -29,9 +70,9 @@ class OwnerRecords:
             self._add_claim(partition, offset, value)
         elif key == EXACTLY_ONCE_KEY:
             self._note_exactly_once(partition, had=value is not None)
-        elif key == forgotten.FORGOTTEN_KEY and value is not None:
+        elif key == FORGOTTEN_KEY and value is not None:
             # The highest of all: a stale owner may have written a lower one last.
-            self._forgotten[partition] = max(self._forgotten[partition], forgotten.epoch_in(value))
+            self._forgotten[partition] = max(self._forgotten[partition], _forgotten_epoch_in(value))
 
     def _note_exactly_once(self, partition: int, *, had: bool) -> None:
         if had:

@@ -1,4 +1,4 @@
-"""Limits how fast this process connects to one server: a few connections at once, then an even rate."""
+"""Limits how fast this process connects to a server, and how many lifecycle records of a session it publishes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from math import floor
 from typing import Final, Self
 
 from bridge.clock import monotonic
+from bridge.core.records.lifecycle import LifecycleEvent
 
 RATE: Final = 200.0
 """Connections per second. 5,000 sessions connect within 25 s; a server spends about 1 ms on each: 20 % of one core."""
 BURST: Final = 50
 """Connections at once after a quiet time. With it the 400 sessions of a dead replica are read within 2 s."""
+RESUMED_BURST = 10
+RESUMED_RATE = 1 / 60
+"""``resumed`` records per second after a burst: a server that cuts each connection after one event would cause two a
+second and session, for ever. All of them are counted in the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +74,22 @@ class ConnectionRate:
         with self._lock:
             self._limit = self._limit.refund()
         return False
+
+
+class LifecycleLimit:
+    """Which announcements of one session are published. Those that may stand for a loss always are.
+
+    Thread rule: the session's worker.
+    """
+
+    def __init__(self) -> None:
+        self._limit = RateLimit(RESUMED_RATE, RESUMED_BURST)
+
+    def admits(self, event: LifecycleEvent, now: float) -> bool:
+        """Whether to publish it; ``now``: of ``clock.monotonic``."""
+        if event.kind != "resumed":
+            return True
+        if not self._limit.available(now, 0.0):
+            return False
+        _, self._limit = self._limit.reserve(now)
+        return True

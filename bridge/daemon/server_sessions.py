@@ -1,8 +1,13 @@
-"""The sessions of one server that should run here, by its settings, its list and the restored checkpoints."""
+"""The sessions of one server that should run here, by its settings, its list and the restored checkpoints.
+
+Above ``max_sessions``, a session without an event for ``idle_after`` gives its place to one that is new, or whose entry
+in the server's list has changed. It is resumed at its checkpoint when its own entry changes, or when a place is free:
+nothing is lost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -12,11 +17,58 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters, ServerSnapshot
 from bridge.daemon.discovery import Discovery
-from bridge.daemon.idle_places import Activity, IdlePlaces
 from bridge.daemon.shard_sessions import ShardSessions
 from bridge.daemon.source import Source
 
 log = get_logger("bridge.supervisor")
+
+_AT_ONCE = 1000
+"""Sessions that are stopped in one tick: as many as may connect in some seconds."""
+
+
+class IdlePlaces:
+    """The idle sessions of one server. Thread rule: one thread."""
+
+    def __init__(self, idle_after: float | None) -> None:
+        self._idle_after = idle_after
+        self._resting: dict[str, int | None] = {}
+        """The sessions that were stopped, the longest ago first, and the marks of their entries at that time."""
+        self._stopping: set[str] = set()
+
+    def resting(self, running: AbstractSet[str], marks: Mapping[str, int]) -> Sequence[str]:
+        """The stopped sessions whose entry has not changed, the longest ago first. ``marks``: of the present list."""
+        self._stopping &= running
+        if not self._resting:
+            return ()
+        return [
+            each
+            for each, mark in self._resting.items()
+            if marks.get(each, mark) == mark and (each not in running or each in self._stopping)
+        ]
+
+    def started(self, sessions: Iterable[str]) -> None:
+        """These sessions have a place again."""
+        for each in sessions:
+            self._resting.pop(each, None)
+
+    def to_stop(
+        self, running: Iterable[tuple[str, float]], needed: int, marks: Mapping[str, int], now: float
+    ) -> Sequence[str]:
+        """The sessions to stop for ``needed`` others, the longest idle first.
+
+        ``running``: those that may be stopped, and since when they have been idle.
+        """
+        count = min(_AT_ONCE, needed - len(self._stopping))
+        if self._idle_after is None or count <= 0:
+            return ()
+        idle = sorted(
+            (since, each) for each, since in running if now - since >= self._idle_after and each not in self._stopping
+        )
+        chosen = [each for _, each in idle[:count]]
+        # The mark of the last list: an event that came since then changes the next one.
+        self._resting.update({each: marks.get(each) for each in chosen})
+        self._stopping.update(chosen)
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +170,10 @@ class ServerSessions:
             )  # fmt: skip
         self._left_out, self._logged = left_out, max(left_out, self._logged) if left_out else 0
 
-    def to_stop(self, running: Iterable[Activity]) -> Sequence[str]:
+    def to_stop(self, running: Iterable[tuple[str, float]]) -> Sequence[str]:
         """The sessions that give their place to others; after ``to_start``."""
-        idle = self._idle
-        if not self._left_out or not idle.is_used:
-            return ()
-        movable = (each for each in running if each.session_id not in self._configured)
-        return idle.to_stop(movable, self._left_out, self.discovery.marks, monotonic())
+        movable = (each for each in running if each[0] not in self._configured)
+        return self._idle.to_stop(movable, self._left_out, self.discovery.marks, monotonic())
 
     def _listed_before(self) -> Sequence[str]:
         """The listed sessions that have a checkpoint: they passed the filters once, and later filters do not matter."""

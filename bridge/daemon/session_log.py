@@ -1,18 +1,68 @@
-"""Logs and counts what happens to one session's stream."""
+"""Counts and logs what happens to one session's stream, and notes whether a run of the agent is in progress."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Final
 
 from structlog.stdlib import get_logger
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.daemon.counters import SessionCounters
+from bridge.sse.event_stream import EventStream
 
 log = get_logger("bridge.session")
 
 _ORDINARY: Final = frozenset({"attached", "resumed", "ended"})
+_ENDS = frozenset({"complete", "error"})
+_QUIET_AFTER = 5.0
+"""Seconds without an event after which a stream without runs is quiet."""
+
+
+@dataclass(slots=True)
+class SessionCounters:
+    """Counters of a session, named as in ``core.snapshot.Counters``, and the last things it saw.
+
+    Thread rule: written by the session's worker, read by any thread.
+    """
+
+    last_event_at: float | None = None
+    last_error: str | None = None
+    received: int = 0
+    reconnects: int = 0
+    bytes_read: int = 0
+    replaced_utf8: int = 0
+    discarded_tails: int = 0
+    discarded_bytes: int = 0
+    resumed: int = 0
+    gaps: int = 0
+    missing_events: int = 0
+    resets: int = 0
+    unresumable: int = 0
+    backfilled: int = 0
+    other_readers: int = 0
+
+    def add_lifecycle_event(self, event: LifecycleEvent, backfilled: int) -> None:
+        """Count what happened to the stream. ``backfilled``: jumps of ids that reconnects have filled so far."""
+        self.resumed += event.kind == "resumed"
+        self.gaps += event.kind == "gap"
+        self.resets += event.kind == "reset"
+        self.unresumable += event.kind == "unresumable"
+        self.missing_events += event.missing or 0
+        self.backfilled = backfilled
+
+    def add_connection(self, stream: EventStream) -> None:
+        """Add the numbers of a connection that is closed."""
+        self.bytes_read += stream.bytes_read
+        self.replaced_utf8 += stream.replaced
+        self.discarded_bytes += stream.discarded_bytes
+        self.discarded_tails += stream.discarded_bytes > 0
+
+    def numbers(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in _NAMES}
+
+
+_NAMES = tuple(each.name for each in fields(SessionCounters) if not each.name.startswith("last_"))
 
 
 class SessionLog:
@@ -36,3 +86,24 @@ class SessionLog:
         self._counters.other_readers += 1
         self._counters.last_error = "another reader is connected to this session"
         self._log.error("another reader is connected to this session: it runs messages instead of this one's server")
+
+
+class Runs:
+    """The runs of one session, as far as its events show. Thread rule: the worker, except for ``is_quiet`` (any)."""
+
+    def __init__(self, counters: SessionCounters, *, has_runs: bool) -> None:
+        """``has_runs``: the events are a Mix agent's."""
+        self._counters = counters
+        self._has_runs = has_runs
+        self._last_event = ""
+
+    def note(self, event: str) -> None:
+        """Note the name of the newest event."""
+        self._last_event = event or self._last_event
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether no run is in progress."""
+        if self._last_event in _ENDS or not self._last_event:
+            return True
+        is_idle = now - (self._counters.last_event_at or now) >= _QUIET_AFTER
+        return is_idle and not self._has_runs

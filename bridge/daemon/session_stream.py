@@ -17,10 +17,8 @@ from bridge.core.stream.event import Event
 from bridge.core.stream.facts import after_start
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.stream.start_check import first_mark
-from bridge.daemon.counters import SessionCounters
-from bridge.daemon.lifecycle_limit import LifecycleLimit
-from bridge.daemon.runs import Runs
-from bridge.daemon.session_log import SessionLog
+from bridge.daemon.rate_limit import LifecycleLimit
+from bridge.daemon.session_log import Runs, SessionCounters, SessionLog
 from bridge.daemon.source import Source
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
 from bridge.delivery.lease import Lease

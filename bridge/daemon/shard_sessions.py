@@ -8,8 +8,7 @@ from collections.abc import Set as AbstractSet
 from bridge.clock import monotonic
 from bridge.core.checkpoint_history import Restored
 from bridge.core.identity import SessionKey, partition_of
-from bridge.daemon.cool_downs import CoolDowns
-from bridge.daemon.refusals import Refusals
+from bridge.daemon.cool_downs import CoolDowns, Refusals
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
 from bridge.daemon.session_states import State

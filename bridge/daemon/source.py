@@ -17,7 +17,7 @@ from bridge.clock import Backoff, monotonic
 from bridge.core.durations import RECONNECT_BOUNDS, Histogram
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import SchemaIds
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 from bridge.core.stream.continuity import Continuity
 from bridge.core.stream.event import Event
 from bridge.core.stream.facts import Policy

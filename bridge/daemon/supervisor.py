@@ -8,9 +8,7 @@ from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
-from bridge.daemon.capacity import Capacity
-from bridge.daemon.idle_places import Activity
-from bridge.daemon.left_out import LeftOut
+from bridge.daemon.capacity import Capacity, LeftOut
 from bridge.daemon.limits import set_switch_interval
 from bridge.daemon.reader_watch import ReaderWatch
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
@@ -132,7 +130,7 @@ class Supervisor:
         mine = [
             each for each in running if each.key.server == server.source.name and each.publisher.position.last_event_id
         ]
-        idle = {*server.to_stop(Activity(each.key.session_id, each.idle_since) for each in mine)}
+        idle = {*server.to_stop((each.key.session_id, each.idle_since) for each in mine)}
         for each in mine:
             if each.key.session_id in idle:
                 each.worker.stop()

@@ -19,7 +19,7 @@ from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 from bridge.delivery.checkpoint_writer import CheckpointSchedule, CheckpointWriter, OwnTopics
 from bridge.delivery.idempotent_sender import IdempotentSender
 from bridge.delivery.lease import Lease

@@ -14,7 +14,7 @@ from bridge.core.entries import Announcement, CheckpointBarrier, Entry
 from bridge.core.identity import Position, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.lifecycle import LifecycleWriter, WrittenLifecycleEvent
-from bridge.core.records.partitions import PartitionCounts, SessionPartitions
+from bridge.core.records.topics import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.session import Session
 from bridge.kafka.client import ProduceFailed, ProducerClient, QueueFull, Report

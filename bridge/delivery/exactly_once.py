@@ -36,7 +36,7 @@ from bridge.core.durations import Durations
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 from bridge.delivery.checkpoint_writer import CheckpointWriter, OwnTopics
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import KafkaAnswers, Limits, OpenSessions, Reclaim, Waiting

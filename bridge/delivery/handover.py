@@ -10,7 +10,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import Backoff, monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, Entry, Message, Stage
 from bridge.core.records.record import Record
-from bridge.core.records.sizes import batch_bytes
+from bridge.core.records.topics import batch_bytes
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.refusals import Isolation, RefusedRecord, SizeRefusals, encode_batch
 from bridge.delivery.session import Session

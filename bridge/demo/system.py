@@ -11,8 +11,7 @@ from itertools import count
 from typing import Self
 
 from bridge.clock import monotonic
-from bridge.core.records.partitions import PartitionCounts
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.daemon.daemon import Daemon
 from bridge.daemon.topics import watch_nothing
 from bridge.demo.consumer import EventConsumer

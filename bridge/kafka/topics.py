@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.core.records.partitions import PartitionCounts
-from bridge.core.records.sizes import DEFAULT_LIMIT, SizeLimits
+from bridge.core.records.topics import DEFAULT_LIMIT, PartitionCounts, SizeLimits
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.model import Settings
 

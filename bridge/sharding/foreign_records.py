@@ -17,9 +17,9 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_history import Restored
 from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
+from bridge.core.owner_records import tombstone_headers
 from bridge.core.records.checkpoint import encode, epoch_and_token, epoch_in, token_of
 from bridge.core.records.claim import CLAIM_KEY
-from bridge.core.records.forgotten import tombstone_headers
 from bridge.delivery.lease import Lease
 from bridge.sharding.collaborators import Collaborators
 from bridge.sharding.invalid_checkpoints import session_of

@@ -9,7 +9,7 @@ from typing import Any
 from structlog.stdlib import get_logger
 
 from bridge.clock import unix_ms
-from bridge.core.records.forgotten import FORGOTTEN_KEY, encode, tombstone_headers
+from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten, tombstone_headers
 from bridge.kafka.client import ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_full
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
@@ -41,7 +41,7 @@ class ForgetWriter:
 
     def write_floor(self, shard: int, epoch: int, fencing_token: int, written: Written) -> None:
         """Write the highest epoch of all sessions of the shard that are forgotten."""
-        self._write(shard, FORGOTTEN_KEY, encode(epoch, fencing_token), [], written)
+        self._write(shard, FORGOTTEN_KEY, encode_forgotten(epoch, fencing_token), [], written)
 
     def remove(self, shard: int, record_key: bytes, fencing_token: int, written: Written) -> None:
         """Remove a session's checkpoint."""

@@ -17,12 +17,10 @@ from bridge.errors import BridgeError, FatalFault, Stopped
 from bridge.kafka.connection_failures import ClientErrors
 from bridge.kafka.group import GroupDescription, look_at_group
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
-from bridge.sharding.group_watch import INTERVAL, GroupWatch, Reaction
-from bridge.sharding.guarantees import earlier_with_other, mixed
-from bridge.sharding.join_check import JoinCheck
+from bridge.sharding.join_check import JoinCheck, earlier_with_other, mixed
 from bridge.sharding.leases import Leases
-from bridge.sharding.proofs import FRESH, Proofs
-from bridge.sharding.replica_registry import ReplicaRegistry
+from bridge.sharding.proofs import FRESH, INTERVAL, GroupWatch, Proofs, Reaction
+from bridge.sharding.replica import ReplicaRegistry
 
 log = get_logger("bridge.membership")
 

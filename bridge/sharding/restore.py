@@ -18,9 +18,9 @@ from bridge.errors import Unreachable
 from bridge.kafka.errors import in_words
 from bridge.kafka.reader import FOLLOWING, KafkaMessage, PartitionReader, stored_record
 from bridge.sharding.claims import ClaimWriter, claim_in, is_attempt
-from bridge.sharding.own_checkpoints import OwnCheckpoints
 from bridge.sharding.restore_progress import (
     OF_SHARDS,
+    OwnCheckpoints,
     Restore,
     RestoredShard,
     RestoreProgress,

@@ -1,4 +1,4 @@
-"""The progress of each shard that is being restored, and the log lines about those that take long."""
+"""What the reader knows of each shard: how far it is restored, and the checkpoints that this process wrote to it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic
 from bridge.core.checkpoint_log import CheckpointLog, CheckpointRecord
+from bridge.core.owner_records import FORGOTTEN_KEY, token_in
+from bridge.core.records.checkpoint import position_in, token_suffix
 from bridge.core.records.claim import CLAIM_KEY, Claim
-from bridge.core.records.forgotten import FORGOTTEN_KEY, token_in
 from bridge.kafka.reader import StoredRecord
-from bridge.sharding.own_checkpoints import OwnCheckpoints
 
 log = get_logger("bridge.kafka")
 
@@ -25,6 +25,54 @@ _LONGEST = 960.0
 """Seconds between two renewals of a client at most."""
 _WARN_AGAIN = 600.0
 """Seconds until a shard that is still blocked is logged again."""
+OF_SHARDS = frozenset({CLAIM_KEY, FORGOTTEN_KEY})
+"""The keys of records about a whole shard that another process must not write."""
+
+
+class OwnCheckpoints:
+    """Recognises own checkpoints in one shard, and those that landed late: of a producer that was replaced since.
+
+    Brokers may still append what such a producer has sent, behind the newer checkpoints of the next one. Thread rule:
+    the reader's thread.
+    """
+
+    def __init__(self) -> None:
+        self.suffixes: tuple[bytes, ...] = ()
+        """How they end: one for each claim, since a checkpoint that was on its way at a claim has an earlier token."""
+        self.token = -1
+        """The newest claim."""
+        self._newest: dict[bytes, int] = {}
+        self._read_to = -1
+
+    def claimed(self, token: int) -> None:
+        """Note a claim of this process."""
+        self.token, self.suffixes = token, (*self.suffixes, token_suffix(token))
+
+    def of_recreated_topic(self) -> OwnCheckpoints:
+        """For a new topic: offsets start at 0 again; checkpoints that were on their way have the former tokens."""
+        own = OwnCheckpoints()
+        own.token, own.suffixes = self.token, self.suffixes
+        return own
+
+    def note(self, record: CheckpointRecord) -> None:
+        """A record that is read before the present claim; if it is late, its history shows it."""
+        if self.suffixes and record.value.endswith(self.suffixes):
+            self.is_late(record.offset, record.key, record.value)
+
+    def is_late(self, offset: int, key: bytes, value: bytes) -> bool:
+        """Whether an own record has a lower position than the one before it with this key; called for each, in order.
+
+        Each such record is reported once: a new client of the reader reads them again.
+        """
+        if offset <= self._read_to:
+            return False
+        self._read_to = offset
+        position = position_in(value)
+        if position is None:
+            return False
+        before = self._newest.get(key, -1)
+        self._newest[key] = position
+        return position < before
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +167,6 @@ class RestoreProgress:
             self._logged_at = now
             records = sum(each.records for each in moving.values())
             log.info("reading checkpoints", topic=self._topic, shards=sorted(moving), records=records)
-
-
-OF_SHARDS = frozenset({CLAIM_KEY, FORGOTTEN_KEY})
-"""The keys of records about a whole shard that another process must not write."""
 
 
 def checkpoint_record(stored: StoredRecord) -> CheckpointRecord:

@@ -26,8 +26,8 @@ from bridge.delivery.lease import Lease
 from bridge.errors import SettingsError
 from bridge.sharding.collaborators import Collaborators
 from bridge.sharding.foreign_records import ForeignRecords
-from bridge.sharding.guarantees import UNFENCED
 from bridge.sharding.invalid_checkpoints import mistakes_of_shard
+from bridge.sharding.join_check import UNFENCED
 from bridge.sharding.leases import ShardEvent
 from bridge.sharding.restore_progress import RestoredShard
 from bridge.sharding.states import IS_OWNED, IS_UNCERTAIN, TRANSITIONS, ShardSignal, ShardState

@@ -15,11 +15,10 @@ from bridge.admin.checkpoints.transfer import Export, Header, InvalidExport, doc
 from bridge.clock import rfc3339
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, partition_of
+from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten
 from bridge.core.records.checkpoint import Checkpoint, decode, encode
 from bridge.core.records.claim import CLAIM_KEY, EXACTLY_ONCE, EXACTLY_ONCE_KEY, Claim
 from bridge.core.records.claim import encode as encode_claim
-from bridge.core.records.forgotten import FORGOTTEN_KEY
-from bridge.core.records.forgotten import encode as encode_forgotten
 from bridge.core.stream.overlap import OverlapWindow
 
 NOW = 1_800_000_000_000

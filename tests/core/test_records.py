@@ -18,7 +18,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, epoch_text, prefix, sequence_text
 from bridge.core.records.record import Record
 from bridge.core.records.rules import CONNECTION_EVENTS, Format, Policy, Route, Rules
-from bridge.core.records.sizes import SizeLimits, batch_bytes
+from bridge.core.records.topics import SizeLimits, batch_bytes
 from bridge.core.stream.event import Event, Oversize
 from bridge.core.terminal_text import one_line
 from bridge.mix.events import VALIDATORS

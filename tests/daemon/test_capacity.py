@@ -12,8 +12,7 @@ import pytest
 
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import ServerSnapshot
-from bridge.daemon.capacity import RECHECK, Capacity, Fit, Reserve, read_fit
-from bridge.daemon.left_out import LeftOut
+from bridge.daemon.capacity import RECHECK, Capacity, Fit, LeftOut, Reserve, read_fit
 from bridge.daemon.machine import Limit, descriptor_limit, thread_limit
 from bridge.errors import SettingsError
 from bridge.settings import load
@@ -155,7 +154,7 @@ def test_after_a_refused_thread_nothing_more_is_started() -> None:
 def test_what_does_not_fit_is_shown_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each session in the status, and the number in the server and in one log line."""
     lines: list[dict[str, Any]] = []
-    monkeypatch.setattr("bridge.daemon.left_out.log.error", lambda _, **keys: lines.append(keys))
+    monkeypatch.setattr("bridge.daemon.capacity.log.error", lambda _, **keys: lines.append(keys))
     left_out = LeftOut(Capacity(Reserve(50, 200), Machine(3)))
     wanted = [SessionKey("local", f"s{number}") for number in range(5)]
     assert left_out.fitting("local", wanted, running=0) == wanted[:3]

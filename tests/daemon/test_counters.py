@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.snapshot import Counters
-from bridge.daemon.counters import SessionCounters
+from bridge.daemon.session_log import SessionCounters
 
 
 def test_each_counter_is_one_of_the_snapshot() -> None:

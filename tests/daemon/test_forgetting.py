@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.identity import SessionKey
-from bridge.core.records.forgotten import FORGOTTEN_KEY, encode
+from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten
 from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSessions
@@ -170,7 +170,7 @@ def test_the_highest_epoch_of_all_records_is_restored() -> None:
     """A stale owner may have written a lower one last."""
     log = CheckpointLog(1)
     for offset, epoch in enumerate((70, 90, 80)):
-        log.add(0, offset, 0, FORGOTTEN_KEY, encode(epoch, 1))
+        log.add(0, offset, 0, FORGOTTEN_KEY, encode_forgotten(epoch, 1))
     log.add(0, 3, 0, FORGOTTEN_KEY, b"no JSON")
     assert log.owners.forgotten_epoch(0) == 90
     assert log.owners.forgotten_epoch(1) == 0

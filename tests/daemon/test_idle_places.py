@@ -10,7 +10,6 @@ from bridge.core.identity import Position, SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon import server_sessions
-from bridge.daemon.idle_places import Activity, IdlePlaces
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSessions
 from bridge.daemon.server_sessions import ServerSessions
@@ -69,7 +68,7 @@ class Fleet:
             self.running[key.session_id] = self.now
         assert len(self.running) <= self.places
         self.read()
-        stopped = self.server.to_stop([Activity(*each) for each in self.running.items()])
+        stopped = self.server.to_stop(self.running.items())
         for each in stopped:
             del self.running[each]
             key, read = SessionKey("local", each), self.seen[each]
@@ -142,4 +141,3 @@ def test_without_idle_after_nobody_gives_a_place(monkeypatch: Any) -> None:
     fleet.tick()
     fleet.tick()
     assert {*fleet.running} == first
-    assert not IdlePlaces(None).is_used

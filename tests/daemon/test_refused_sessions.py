@@ -9,9 +9,9 @@ from typing import Any
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import Counters
-from bridge.daemon.counters import SessionCounters
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
+from bridge.daemon.session_log import SessionCounters
 from bridge.daemon.session_states import State
 from bridge.daemon.shard_sessions import ShardSessions
 

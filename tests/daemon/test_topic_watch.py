@@ -10,8 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.clock import monotonic
-from bridge.core.records.partitions import PartitionCounts
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.daemon.topics import Followers, TopicWatch
 from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.topic_admin import TopicAdmin

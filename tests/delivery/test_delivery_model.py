@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.partitions import PartitionCounts
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.core.stream.overlap import OverlapWindow, digest
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics

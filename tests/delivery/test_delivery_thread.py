@@ -13,9 +13,8 @@ import pytest
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.record import RECORD_OVERHEAD
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import budget as budget_module

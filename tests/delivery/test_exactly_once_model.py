@@ -25,7 +25,7 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, decode
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import exactly_once, handover, shard_senders, shard_thread, transactional_id
 from bridge.delivery.budget import MemoryBudget

@@ -11,9 +11,8 @@ import pytest
 from bridge.core.entries import Batch
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.partitions import PartitionCounts
 from bridge.core.records.record import Record
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import at_least_once, idempotent_sender, lease

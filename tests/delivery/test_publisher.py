@@ -13,8 +13,7 @@ from bridge.core.identity import Position, SessionKey, partition_of, sendable
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.encoder import Encoder
 from bridge.core.records.lifecycle import LifecycleEvent
-from bridge.core.records.partitions import PartitionCounts
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery import checkpoint_writer

@@ -12,7 +12,7 @@ from bridge.core.records.claim import Claim
 from bridge.delivery.lease import Lease
 from bridge.errors import BridgeError
 from bridge.sharding.leases import Leases
-from bridge.sharding.replica_registry import ReplicaRegistry
+from bridge.sharding.replica import ReplicaRegistry
 from bridge.sharding.restore_progress import RestoredShard
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from bridge.core.identity import partition_of
-from bridge.core.records.forgotten import FORGOTTEN_KEY, encode
+from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten
 from tests.support.checkpoint_values import COMPACTED
 from tests.support.process import Bridge, command, shell
 from tests.support.repository import REPOSITORY
@@ -40,7 +40,7 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
             for name in NAMES:
                 wait_acknowledged(bridge, name, 5)
             assert bridge.terminate() == 0
-        write(kafka, f"{namespace}.checkpoints", FORGOTTEN_KEY, encode(FORGOTTEN, 0))
+        write(kafka, f"{namespace}.checkpoints", FORGOTTEN_KEY, encode_forgotten(FORGOTTEN, 0))
         done = shell(f"cd {tmp_path} && {export}", before, tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"5 positions of {namespace}.checkpoints" in done.stderr

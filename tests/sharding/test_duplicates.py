@@ -14,8 +14,7 @@ from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import SettingsError
 from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.kafka.group_consumer import GroupSettings
-from bridge.sharding.guarantees import SILENCE
-from bridge.sharding.join_check import DuplicateInstance, foreign, foreign_topics
+from bridge.sharding.join_check import SILENCE, DuplicateInstance, foreign, foreign_topics
 from bridge.sharding.replica import is_dead, this_process
 
 SESSION = 6.0

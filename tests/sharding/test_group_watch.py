@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.sharding.group_watch import GroupWatch, Reaction
+from bridge.sharding.proofs import GroupWatch, Reaction
 
 
 def ask(watch: GroupWatch, now: float, *, answers: bool, answered_at: float = 0.0) -> Reaction | None:

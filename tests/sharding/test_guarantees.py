@@ -9,7 +9,7 @@ import pytest
 from bridge.core.records.member_metadata import MemberMetadata, decode, encode
 from bridge.errors import EXIT_SETTINGS
 from bridge.kafka.group import GroupDescription, GroupMember
-from bridge.sharding.guarantees import GRACE, SILENCE, GuaranteeCheck, earlier_with_other, mixed
+from bridge.sharding.join_check import GRACE, SILENCE, GuaranteeCheck, earlier_with_other, mixed
 
 SESSION = 6.0
 OTHER = MemberMetadata("pod-1:7", "pod-1", "run-a", "f1", "0.5", 40, guarantee="at_least_once", since_ms=10)

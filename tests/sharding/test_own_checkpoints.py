@@ -7,7 +7,7 @@ from dataclasses import replace
 from bridge.core.identity import Position, SessionKey
 from bridge.core.records.checkpoint import Checkpoint, encode, position_in
 from bridge.core.stream.overlap import OverlapWindow
-from bridge.sharding.own_checkpoints import OwnCheckpoints
+from bridge.sharding.restore_progress import OwnCheckpoints
 
 KEY = SessionKey("local", 'a,"epoch":9,"sequence":8,"')
 CHECKPOINT = Checkpoint(KEY, Position(0, 0, ""), "active", 0, "", OverlapWindow.starting(""), 5)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import Unreachable
-from bridge.sharding.replica_registry import ReplicaRegistry
+from bridge.sharding.replica import ReplicaRegistry
 
 MEMBER = MemberMetadata("pod-1:7", "pod-1", "run-a", "f1", "0.5")
 

@@ -6,8 +6,7 @@ from structlog.testing import capture_logs
 
 from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.records.claim import Claim
-from bridge.sharding.own_checkpoints import OwnCheckpoints
-from bridge.sharding.restore_progress import Restore, RestoredShard, RestoreProgress
+from bridge.sharding.restore_progress import OwnCheckpoints, Restore, RestoredShard, RestoreProgress
 
 
 class Clock:

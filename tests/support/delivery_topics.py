@@ -10,7 +10,7 @@ from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.rules import Format, Route, Rules
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 from bridge.core.stream.event import Event
 from tests.support.topics import Read, create_topic, read_topic
 

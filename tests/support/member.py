@@ -22,9 +22,9 @@ from bridge.clock import monotonic
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.delivery.lease import Lease
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
-from bridge.sharding.group_watch import INTERVAL
 from bridge.sharding.leases import Leases
 from bridge.sharding.membership import Membership
+from bridge.sharding.proofs import INTERVAL
 from bridge.sharding.replica import this_process
 from bridge.sharding.states import ShardSignal
 from tests.support.waiting import TIMEOUT, let_pass

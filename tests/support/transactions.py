@@ -17,7 +17,7 @@ from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.claim import Claim
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce

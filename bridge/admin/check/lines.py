@@ -19,8 +19,7 @@ from bridge.settings import Settings
 from bridge.settings.advice import name_the_sessions
 from bridge.settings.bounds import TRANSACTION_TIMEOUT
 from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
-from bridge.sharding.guarantees import differs
-from bridge.sharding.join_check import foreign, foreign_topics
+from bridge.sharding.join_check import differs, foreign, foreign_topics
 
 
 def kafka_unreachable(error: Unreachable) -> Line:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from bridge.clock import unix_ms
 from bridge.core.checkpoint_log import CheckpointLog, StoredCheckpoint
 from bridge.core.identity import Position, SessionKey, new_epoch, partition_of
+from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.records.claim import EXACTLY_ONCE, EXACTLY_ONCE_KEY
-from bridge.core.records.forgotten import FORGOTTEN_KEY
-from bridge.core.records.forgotten import encode as encode_forgotten
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.core.terminal_text import visible_bytes
 from bridge.errors import EXIT_FOUND, EXIT_USAGE, BridgeError

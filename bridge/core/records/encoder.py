@@ -21,7 +21,7 @@ from bridge.core.records.headers import (
 from bridge.core.records.json_text import json_violation
 from bridge.core.records.record import RECORD_OVERHEAD, Encoded, Record, counts_of
 from bridge.core.records.rules import Policy, Rules, Validator
-from bridge.core.records.sizes import MAX_HEADER_BYTES, SizeLimits, batch_bytes
+from bridge.core.records.topics import MAX_HEADER_BYTES, SizeLimits, batch_bytes
 from bridge.core.stream.event import Event
 
 _REMEMBERED_NAMES = 256  # Mix has 16; a server with a new name for each event must not fill the memory

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
 from bridge.core.records.headers import RECORD_VERSION
-from bridge.core.records.sizes import SizeLimits
+from bridge.core.records.topics import SizeLimits
 
 Format = Literal["structured", "binary", "raw"]
 Policy = Literal["publish", "dead_letter", "skip"]

@@ -172,15 +172,18 @@ class Opening:
         return verdict
 
     def _judge_known(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
-        """Whether all known events have come, more are awaited, or an unknown one came before them (lost)."""
-        unknown = self._match(events)
-        if unknown is None:
-            return Verdict(None)
-        is_complete, rest = unknown
-        if not is_complete:
-            return Verdict(Signal.LOST, rest)
-        self._prove(actions)
-        return Verdict(Signal.PROVED, rest)
+        """Whether all known events have come (proved), more are awaited, or an unknown one came before them (lost)."""
+        matcher = self._facts.matcher
+        for index, event in enumerate(events):
+            if not event.name:
+                continue  # an id-only block proves nothing, and the next event moves the id as well
+            match matcher.match(event):
+                case Match.UNKNOWN:
+                    return Verdict(Signal.LOST, [*matcher.skipped, *events[index:]])
+                case Match.COMPLETE:
+                    self._prove(actions)
+                    return Verdict(Signal.PROVED, events[index + 1 :])
+        return Verdict(None)
 
     def announce_pending_loss(self, events: Sequence[Event], actions: list[Action]) -> None:
         """Announce the loss that made everything be requested again; ``events`` are the answer, perhaps none."""
@@ -195,19 +198,6 @@ class Opening:
             reason, detail = "fetched_again", f"the stream continues with {what}, known ones too"
         actions += facts.start_epoch("gap", reason, detail, facts.start, to=to)
         facts.ids.last = None
-
-    def _match(self, events: Sequence[Event]) -> tuple[bool, Sequence[Event]] | None:
-        """Whether the known events are complete, and the events after them; None: all were known."""
-        matcher = self._facts.matcher
-        for index, event in enumerate(events):
-            if not event.name:
-                continue  # an id-only block proves nothing, and the next event moves the id as well
-            match matcher.match(event):
-                case Match.UNKNOWN:
-                    return False, [*matcher.skipped, *events[index:]]
-                case Match.COMPLETE:
-                    return True, events[index + 1 :]
-        return None
 
     def _prove(self, actions: list[Action]) -> None:
         facts = self._facts
@@ -281,13 +271,10 @@ class Opening:
         """No earlier id is known: only the next id proves that nothing is missing, or the known events themselves."""
         facts, first = self._facts, events[0]
         if facts.window.digests and facts.window.cursor == facts.requested_id == first.id:
-            unknown = self._match(events)
-            if unknown is None:
-                return Verdict(None)
-            if unknown[0]:
-                self._prove(actions)
-                return Verdict(Signal.PROVED, unknown[1])
-            events = unknown[1]
+            verdict = self._judge_known(events, actions)
+            if verdict.signal is not Signal.LOST:
+                return verdict
+            events = verdict.rest
         self._held.release(events, actions)
         return self._judge_next(events, events[0], actions)
 
