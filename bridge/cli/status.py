@@ -181,7 +181,7 @@ def _one_line(part: RenderableType) -> RenderableType:
 
 
 def _query_repeatedly(endpoints: Sequence[Endpoint], token: str | None, answers: _Answers) -> None:
-    from bridge.admin.status.fleet import Rates, members
+    from bridge.admin.status.fleet import members, rates_between
     from bridge.admin.status.replicas import ask_all
     from bridge.clock import monotonic
 
@@ -191,6 +191,6 @@ def _query_repeatedly(endpoints: Sequence[Endpoint], token: str | None, answers:
     while True:
         replicas, now = ask_all(endpoints, token), monotonic()
         sessions = [one for member in members(replicas) for one in member.sessions]
-        answers.put(_Answer(replicas, Rates.between(before, sessions, now - asked_at)))
+        answers.put(_Answer(replicas, rates_between(before, sessions, now - asked_at)))
         before, asked_at = sessions, now
         never.wait(_INTERVAL)

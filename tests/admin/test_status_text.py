@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bridge.admin.status.fleet import Rates, members, ranked, warnings
+from bridge.admin.status.fleet import members, ranked, rates_between, warnings
 from bridge.admin.status.replicas import BadUrl, Endpoint, Outcome, Replica
 from bridge.admin.status.text import parts, spans
 
@@ -179,7 +179,7 @@ def watched(before: list[dict[str, Any]], now: list[dict[str, Any]], seconds: fl
     )
     out = Console(width=400, markup=False, emoji=False, highlight=False)
     with out.capture() as captured:
-        for part in parts([replica("a", *now)], 90_000, None, Rates.between(former, present, seconds)):
+        for part in parts([replica("a", *now)], 90_000, None, rates_between(former, present, seconds)):
             out.print(part, soft_wrap=True)
     return [line.rstrip() for line in captured.get().splitlines()]
 

@@ -7,7 +7,6 @@ same members can be read too.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -236,18 +235,16 @@ class Import:
 
     def line(self, export: Export, topic: CheckpointsTopic) -> str:
         """Return the result in one line."""
-        header = export.header
+        header, counts = export.header, []
+        if self.edits:
+            shards = {edit.writes[0].partition for edit in self.edits}
+            where = f"{len(shards)} of {counted(topic.partitions, 'partition')}"
+            counts.append(f"{counted(len(self.edits), 'position')} written to {where}, acknowledged")
+        if self.already:
+            counts.append(f"{counted(self.already, 'position')} imported before")
         source = f"exported {visible(header.exported_at)} from {visible(header.topic)}"
         source += f", {counted(header.partitions, 'partition')}"
-        return f"{topic.name}: {'; '.join(self._counts(topic)) or 'no position to write'} ({source})"
-
-    def _counts(self, topic: CheckpointsTopic) -> Iterator[str]:
-        if self.edits:
-            shards = Counter(edit.writes[0].partition for edit in self.edits)
-            where = f"{len(shards)} of {counted(topic.partitions, 'partition')}"
-            yield f"{counted(len(self.edits), 'position')} written to {where}, acknowledged"
-        if self.already:
-            yield f"{counted(self.already, 'position')} imported before"
+        return f"{topic.name}: {'; '.join(counts) or 'no position to write'} ({source})"
 
 
 def refuse_foreign(export: Export, topic: CheckpointsTopic) -> None:

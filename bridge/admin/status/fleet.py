@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, PlainValidator, ValidationError
@@ -15,6 +14,8 @@ from bridge.core.snapshot import BAD_STATES
 OWNED = "owned"
 """The state of a shard whose sessions are bridged."""
 _STREAMING = "streaming"
+Rates = Mapping[str, float]
+"""Acknowledged records per second, by the name of a session. A session of a new epoch has no rate yet."""
 
 
 class _Reported(BaseModel):
@@ -94,32 +95,11 @@ class Member(_Reported):
     """The other running owners that it sees, with their number of shards."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Acknowledged records per second, by the name of a session. A session of a new epoch has no rate yet."""
-
-    by_session: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def between(cls, before: Iterable[SessionStatus], now: Iterable[SessionStatus], seconds: float) -> Rates:
-        """The rates of the sessions that both queries found in the same epoch; a session may have moved meanwhile."""
-        known = {(one.name, one.epoch): one.acknowledged_sequence for one in before}
-        found = {one.name: (one.acknowledged_sequence, known.get((one.name, one.epoch))) for one in now}
-        return cls(
-            {
-                name: max(0, acknowledged - former) / seconds
-                for name, (acknowledged, former) in found.items()
-                if former is not None and seconds > 0
-            }
-        )
-
-    def of(self, session: SessionStatus) -> float | None:
-        """The rate of a session; None if it is not known."""
-        return self.by_session.get(session.name)
-
-    def total(self, sessions: Iterable[SessionStatus]) -> float:
-        """The rate of all of them together."""
-        return sum(self.by_session.get(one.name, 0.0) for one in sessions)
+def rates_between(before: Iterable[SessionStatus], now: Iterable[SessionStatus], seconds: float) -> Rates:
+    """Return the rates of the sessions that both queries found in the same epoch; one may have moved meanwhile."""
+    known = {(one.name, one.epoch): one.acknowledged_sequence for one in before}
+    found = [one for one in now if (one.name, one.epoch) in known and seconds > 0]
+    return {one.name: max(0, one.acknowledged_sequence - known[one.name, one.epoch]) / seconds for one in found}
 
 
 def members(replicas: Iterable[Replica]) -> list[Member]:
@@ -128,29 +108,23 @@ def members(replicas: Iterable[Replica]) -> list[Member]:
 
 
 def _member(replica: Replica) -> Member:
-    status = replica.status
+    status, sessions = replica.status, []
     bridge = status["bridge"] if isinstance(status.get("bridge"), dict) else {}
     name = bridge.get("owner") or bridge.get("instance") or replica.url.partition("://")[2]
-    own = {"name": name, "url": replica.url, "ready": replica.ready, "failing": replica.failing}
-    reported = {
-        "shards": status.get("shards"),
-        "shard_count": status.get("shard_count"),
-        "others": status.get("replicas"),
-    }
-    sessions = [SessionStatus.of(each | {"replica": _process(name, each)}) for each in tables(status.get("sessions"))]
-    return Member.of({**bridge, **own, **reported, "sessions": sessions})
-
-
-def _process(name: object, session: Mapping[str, Any]) -> str:
-    """Where the session runs: behind the parent of several workers, in one of them."""
-    return f"{name} worker-{session['worker']}" if "worker" in session else str(name)
+    for each in tables(status.get("sessions")):
+        # Behind the parent of several workers, it runs in one of them.
+        process = f"{name} worker-{each['worker']}" if "worker" in each else str(name)
+        sessions.append(SessionStatus.of(each | {"replica": process}))
+    own = {"name": name, "url": replica.url, "ready": replica.ready, "failing": replica.failing, "sessions": sessions}
+    shards = {"shards": status.get("shards"), "shard_count": status.get("shard_count")}
+    return Member.of({**bridge, **own, **shards, "others": status.get("replicas")})
 
 
 def ranked(found: Sequence[Member], rates: Rates | None = None) -> list[SessionStatus]:
     """Return all sessions, the worst first: a bad state, an error, records that do not move, no stream, the others."""
 
     def rank(one: SessionStatus) -> tuple[bool, bool, bool, bool, str, str]:
-        is_stuck = one.in_flight > 0 and rates is not None and rates.of(one) == 0.0
+        is_stuck = one.in_flight > 0 and (rates or {}).get(one.name) == 0.0
         is_streaming, is_well = one.state == _STREAMING, one.last_error is None
         return (one.state not in BAD_STATES, is_well, not is_stuck, is_streaming, one.server, one.session)
 
@@ -165,22 +139,16 @@ def warnings(found: Sequence[Member]) -> Iterator[str]:
     for namespace in namespaces:
         fleet = [member for member in found if member.namespace == namespace]
         yield from _shard_problems(fleet)
-        yield from _owned_twice(fleet)
         yield from _not_owned(fleet)
         yield from _bridged_twice(fleet)
 
 
 def _shard_problems(fleet: Sequence[Member]) -> Iterator[str]:
+    owners = defaultdict(list)
     for member in fleet:
         for one in member.shards or ():
             if one.problem is not None:
                 yield f"{member.name}, shard {one.shard} ({one.state}): {one.problem}"
-
-
-def _owned_twice(fleet: Sequence[Member]) -> Iterator[str]:
-    owners = defaultdict(list)
-    for member in fleet:
-        for one in member.shards or ():
             if one.state == OWNED:
                 owners[one.shard].append(member.name)
     for shard, names in sorted(owners.items()):

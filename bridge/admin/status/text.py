@@ -76,7 +76,7 @@ def _summary(
     states = sorted(Counter(one.state for one in sessions).items(), key=lambda each: (-each[1], each[0]))
     counts = [f"{count:,} {visible(state)}" for state, count in states]
     counts += [f"{problems:,} with a problem"] if problems else []
-    counts += [f"{rates.total(sessions):,.0f} records/s"] if rates is not None and rates.by_session else []
+    counts += [f"{_total(rates, sessions):,.0f} records/s"] if rates else []
     queried = counted(len(replicas), "replica")
     answered = queried if len(found) == len(replicas) else f"{len(found)} of {queried} answer"
     text = f"{answered}, {counted(len(sessions), 'session')}"
@@ -92,7 +92,7 @@ def _replica_table(
         "STATE": lambda one: "ready" if one.ready else "not ready",
         "SESSIONS": lambda one: f"{len(one.sessions):,}",
         "IN FLIGHT": lambda one: f"{sum(each.in_flight for each in one.sessions):,}",
-        **({} if rates is None else {"RATE": lambda one: f"{rates.total(one.sessions):,.1f}"}),
+        **({} if rates is None else {"RATE": lambda one: f"{_total(rates, one.sessions):,.1f}"}),
         "UP": lambda one: "-" if one.started_at_ms is None else age(now_ms - one.started_at_ms),
         "VERSION": lambda one: visible(one.version),
         "SHARDS": _shards,
@@ -148,7 +148,7 @@ def _session_table(sessions: Sequence[SessionStatus], rates: Rates | None, *, ha
         "STATE": lambda one: visible(one.state),
         "SESSION": lambda one: visible(shortened(one.name, _MAX_SESSION)),
         "SEQUENCE": lambda one: str(one.sequence),
-        **({} if rates is None else {"RATE": lambda one: _or_dash(rates.of(one), "{:,.1f}".format)}),
+        **({} if rates is None else {"RATE": lambda one: _or_dash(rates.get(one.name), "{:,.1f}".format)}),
         "IN FLIGHT": lambda one: f"{one.in_flight:,}",
         "EVENT": lambda one: _or_dash(one.last_event_age, _age),
         "BYTE": lambda one: _or_dash(one.last_byte_age, _age),
@@ -160,6 +160,10 @@ def _session_table(sessions: Sequence[SessionStatus], rates: Rates | None, *, ha
     for one in sessions:
         made.add_row(*(cell(one) for cell in cells.values()), style=_BAD if one.has_problem else None)
     return made
+
+
+def _total(rates: Rates, sessions: Iterable[SessionStatus]) -> float:
+    return sum(rates.get(one.name, 0.0) for one in sessions)
 
 
 def _age(seconds: float) -> str:

@@ -11,8 +11,6 @@ from bridge.consumer import Event
 from bridge.consumer.record import LIFECYCLE
 from bridge.settings import Settings
 
-ROLES = ("events", "dead-letters", "lifecycle", "all")
-
 
 def topics_of(settings: Settings, role: str) -> tuple[str, ...]:
     """Return the topics of a role, without doubles; those of the routes belong to the events."""
