@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import partial, wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -59,17 +59,14 @@ class SettingsOptions:
     ] = None
     log_level: Annotated[str | None, _option("LEVEL", "debug, info, warning or error.")] = None
 
-    def after(self, earlier: SettingsOptions) -> SettingsOptions:
-        """Merge with the options before the command: lists are joined, any other later value replaces the earlier."""
-        names = [field.name for field in fields(self)]
-        return SettingsOptions(**{name: _joined(getattr(earlier, name), getattr(self, name)) for name in names})
-
     def load(self, *, to_run: bool = False) -> Loaded:
         """Load the settings of all sources. Raises SettingsError with every mistake, BadParameter for a wrong use."""
         from bridge.settings import load_all
 
+        overrides = dict(_assignment(text) for text in self.set or ())
+        own = {"kafka.bootstrap_servers": self.bootstrap_servers, "log.level": self.log_level}
         return load_all(
-            self._overrides(),
+            overrides | {key: value for key, value in own.items() if value is not None},
             os.environ,
             servers=_servers(self.server) if self.server else None,
             sessions=self.session or (),
@@ -86,11 +83,6 @@ class SettingsOptions:
         access = KafkaAccess.of(self.load().settings, client_id)
         start_command_logging(access.settings)
         return access
-
-    def _overrides(self) -> dict[str, str]:
-        overrides = dict(_assignment(text) for text in self.set or ())
-        own = {"kafka.bootstrap_servers": self.bootstrap_servers, "log.level": self.log_level}
-        return overrides | {key: value for key, value in own.items() if value is not None}
 
 
 def command(
@@ -132,10 +124,10 @@ def accepts_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         if name not in {"context", "options"}
     ]
 
-    @functools.wraps(command)
+    @wraps(command)
     def with_options(context: typer.Context, **arguments: Any) -> Any:  # noqa: ANN401 - as the command
-        options = SettingsOptions(**{name: arguments.pop(name) for name in shared})
         earlier = context.obj if isinstance(context.obj, SettingsOptions) else SettingsOptions()
+        options = SettingsOptions(**{name: _joined(getattr(earlier, name), arguments.pop(name)) for name in shared})
         for name in replaced:
             if name in lists:
                 arguments[name] = _joined(getattr(earlier, name), arguments[name])
@@ -143,12 +135,11 @@ def accepts_settings(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise typer.BadParameter("it cannot be used with this command", param_hint=f"--{name}")
         if "context" in hints:
             arguments["context"] = context
-        return command(options=options.after(replace(earlier, **dict.fromkeys(replaced))), **arguments)
+        return command(options=options, **arguments)
 
-    def added(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:  # noqa: ANN401 - typer's way
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-    parameters = [*own, added("context", typer.Context), *(added(name, hint, None) for name, hint in shared.items())]
+    added = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+    settings = [added(name, default=None, annotation=hint) for name, hint in shared.items()]
+    parameters = [*own, added("context", annotation=typer.Context), *settings]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect's own protocol
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_options
@@ -160,31 +151,26 @@ def refuse_settings(context: typer.Context) -> None:
         raise typer.BadParameter("this command reads no settings; it has only its own options")
 
 
-def since_ms(text: str, now: Callable[[], int] = unix_ms) -> int:
-    """Parse ``--since``: a duration before now, or a time with its offset. Returns Unix milliseconds."""
+def since_in_past(text: str, now: Callable[[], int] = unix_ms) -> int:
+    """Parse ``--since``: a duration before now, or a past time with its offset. Returns Unix milliseconds."""
     from bridge.settings.quantities import parse_duration
 
     try:
-        return now() - round(parse_duration(text) * 1000)
+        moment = now() - round(parse_duration(text) * 1000)
     except ValueError:
-        pass
-    try:
-        return parse_rfc3339(text)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is neither a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
-        ) from error
-
-
-def since_in_past(text: str, now: Callable[[], int] = unix_ms) -> int:
-    """Parse ``--since``; a time that is not in the past is a wrong use."""
-    moment = since_ms(text, now)
+        try:
+            moment = parse_rfc3339(text)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{text!r} is neither a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
+            ) from error
     if not 0 <= moment < now():
         raise typer.BadParameter(f"{text!r} is not in the past")
     return moment
 
 
 def _joined(earlier: Any, later: Any) -> Any:  # noqa: ANN401 - an option's value
+    """The value of an option before and after the command's name: lists are joined, else the later value counts."""
     if isinstance(earlier, list) and isinstance(later, list):
         return earlier + later
     return earlier if later is None else later
