@@ -33,7 +33,7 @@ def support_bundle(
 ) -> None:
     """Write versions, masked settings, status, metrics, recent log lines and thread stacks into one archive."""
     loaded = options.load()
-    from bridge.admin.status.exchanges import parts_of
+    from bridge.admin.status.replicas import parts_of
     from bridge.settings.show import as_document, as_lines
 
     endpoints, token = daemons_of(url, loaded.settings)

@@ -9,8 +9,8 @@ from typing import Self, TextIO
 from rich.live import Live
 from rich.text import Text
 
-from bridge.admin.tail.line_printer import DIM, LONGEST_NAME, LinePrinter, short
 from bridge.admin.tail.lines import Line
+from bridge.admin.tail.output import DIM, LONGEST_NAME, LinePrinter, short
 from bridge.demo.summary import Counts, Summary
 
 _PLAIN_WIDTH = 160

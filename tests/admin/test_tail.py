@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bridge.admin.kafka_access import KafkaAccess
-from bridge.admin.tail.line_printer import LinePrinter, plain
+from bridge.admin.reading import KafkaAccess
 from bridge.admin.tail.lines import Line
-from bridge.admin.tail.output import JsonOutput, Selected, TextOutput, json_line
+from bridge.admin.tail.output import JsonOutput, LinePrinter, Selected, TextOutput, json_line, plain
 from bridge.admin.tail.selection import TailFilter, topics_of
 from bridge.admin.tail.tail import Tail, TailRequest
 from bridge.cli.app import app

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from bridge.admin.tail.line_printer import short
 from bridge.admin.tail.lines import Line
+from bridge.admin.tail.output import short
 from bridge.demo.screen import Screen
 from bridge.demo.summary import Counts, Summary
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bridge import __version__
-from bridge.admin.contract import fields
+from bridge.admin.contract import schemas as fields
 from bridge.admin.contract.schemas import LIFECYCLE, lifecycle_schema
 from bridge.core.records.lifecycle import TYPE_PREFIX
 from bridge.core.records.rules import CONNECTION_EVENTS

@@ -1,17 +1,18 @@
-"""Queries the HTTP endpoints of running daemons, all at the same time, within seconds."""
+"""Asks running daemons over HTTP: for their status, all at the same time, for another log level, and for support."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
-from typing import Any
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from bridge.admin.waits import Work
 from bridge.clock import Deadline
+from bridge.errors import SettingsError
 from bridge.http.connection import Cutter
 from bridge.http.errors import ConnectionLost, EndKind
 from bridge.http.headers import request_headers
@@ -25,7 +26,18 @@ _MAX_BODY = 64 * 1024 * 1024
 """Bytes of a response: 200,000 sessions. A larger response does not come from mix-bridge."""
 _READY, _STATUS = "/readyz", "/api/status"
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
-_PATHS = (_STATUS, _READY, "/livez", "/metrics")
+_FILES: Final = {
+    "livez.json": "/livez",
+    "readyz.json": _READY,
+    "status.json": _STATUS,
+    "metrics.txt": "/metrics",
+    "support.json": "/api/support",
+}
+"""Of a support bundle, with their paths."""
+_CHANGE_TIMEOUT, _PART_TIMEOUT = 5.0, 10.0
+"""Seconds for another log level, and for each file of a support bundle."""
+_MAX_ANSWER = 64 * 1024
+_REJECTED = 401
 
 
 class BadUrl(ValueError):
@@ -57,7 +69,7 @@ class Endpoint:
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise BadUrl("allowed: http://HOST:PORT and nothing else; set a token with http.token or http.token_file")
         prefix = parts.path.rstrip("/")
-        for path in _PATHS:
+        for path in _FILES.values():
             prefix = prefix.removesuffix(path)
         tls = parts.scheme == "https"
         return cls(host, port or (443 if tls else 80), tls, prefix.rstrip("/"))
@@ -162,7 +174,7 @@ def _json_object(
     endpoint: Endpoint, path: str, token: str | None, timeout: float, deadline: Deadline
 ) -> dict[str, Any]:
     with endpoint.request(path, token, timeout) as response:
-        if response.status == 401:  # noqa: PLR2004 - HTTP's number
+        if response.status == _REJECTED:
             raise _TokenRejected
         if response.status not in ({200, 503} if path == _READY else {200}):
             raise _NotMixBridge(f"HTTP {response.status} for {path}")
@@ -175,3 +187,73 @@ def _json_object(
     if path == _STATUS and not isinstance(body.get("sessions"), list):
         raise _NotMixBridge(f"no sessions in {path}")
     return body
+
+
+class Part(NamedTuple):
+    """One file of the bundle, or why it is missing."""
+
+    name: str
+    content: bytes | None
+    trouble: str | None = None
+    is_rejected: bool = False
+
+
+def change_level(endpoint: Endpoint, token: str | None, change: Mapping[str, Any]) -> tuple[Outcome, str, bool]:
+    """Ask one daemon. Returns the outcome, a text for people, and whether the level was changed. Never raises."""
+    body = json.dumps(change).encode()
+    answer = _exchange(endpoint, "/api/log-level", token, body)
+    if isinstance(answer, str):
+        return Outcome.AWAY, answer, False
+    status, content = answer
+    if status == _REJECTED:
+        return Outcome.REFUSED, "it needs the token of http.token: set http.token or http.token_file", False
+    if status == 200:  # noqa: PLR2004 - HTTP's number
+        of = f" of {change['logger']}" if change.get("logger") else ""
+        return Outcome.ANSWERED, f"level{of} is {change['level']} for {change.get('for', '10m')}", True
+    try:
+        reason = str(json.loads(content)["error"])
+    except (ValueError, TypeError, KeyError):
+        reason = f"HTTP status {status}"
+    return Outcome.ANSWERED, f"it refused this: {reason}", False
+
+
+def parts_of(endpoint: Endpoint, token: str | None) -> Iterator[Part]:
+    """Ask a daemon for everything; never raises."""
+    for name, path in _FILES.items():
+        answer = _exchange(endpoint, path, token)
+        if isinstance(answer, str):
+            yield Part(name, None, answer)
+        elif answer[0] not in {200, 503}:
+            yield Part(name, None, f"HTTP status {answer[0]}", is_rejected=answer[0] == _REJECTED)
+        elif name == "support.json":
+            yield from _split(answer[1])
+        else:
+            yield Part(name, answer[1])
+
+
+def _exchange(endpoint: Endpoint, path: str, token: str | None, body: bytes | None = None) -> tuple[int, bytes] | str:
+    """Return the status and the body of the response, or why there is none."""
+    timeout, most = (_PART_TIMEOUT, _MAX_BODY) if body is None else (_CHANGE_TIMEOUT, _MAX_ANSWER)
+    try:
+        with endpoint.request(path, token, timeout, body) as response:
+            return response.status, response.read_all(most, Deadline.after(timeout))
+    except ConnectionLost as lost:
+        return lost.detail
+    except SettingsError as error:
+        return str(error)
+
+
+def _split(body: bytes) -> Iterator[Part]:
+    """The log lines and the stacks as files of their own; those of several workers in folders."""
+    try:
+        found: dict[str, Any] = json.loads(body)
+        each_process = {"": found}
+        if "workers" in found:
+            each_process = {f"worker-{number}/": each for number, each in found["workers"].items() if each is not None}
+            each_process = {"parent/": found["parent"]} | each_process
+        for prefix, each in each_process.items():
+            yield Part(f"{prefix}log.txt", "".join(each["log"]).encode(errors="replace"))
+            yield Part(f"{prefix}stacks.txt", each["stacks"].encode(errors="replace"))
+            yield Part(f"{prefix}versions.json", json.dumps(each["versions"], indent=2).encode())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield Part("support.json", body)

@@ -1,16 +1,37 @@
-"""Shows on a terminal that a command works: a bar while it reads topics, a line while it waits for answers."""
+"""What commands that read Kafka share: the client's configuration, and on a terminal a bar or a line meanwhile."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from bridge.admin.waits import calling_after
 from bridge.clock import monotonic
+from bridge.errors import SettingsError
+from bridge.kafka.config import client_config
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, read
+from bridge.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAccess:
+    """The settings and the client configuration."""
+
+    settings: Settings
+    config: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings, client_id: str = "mix-bridge") -> KafkaAccess:
+        """Raises `SettingsError` without ``kafka.bootstrap_servers``; servers are not needed."""
+        if not settings.kafka.bootstrap_servers:
+            raise SettingsError.of("kafka.bootstrap_servers", "is missing; allowed: a list of host:port")
+        config = client_config(settings.kafka, client_id) | {"compression.type": settings.kafka.compression}
+        return cls(settings, config)
+
 
 Progress = Callable[[str, int, int], None]
 """(what is read, offsets read, all offsets)."""
