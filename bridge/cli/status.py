@@ -135,8 +135,6 @@ def _parts(replicas: Sequence[Replica], most: int | None, rates: Rates | None = 
 
 
 class _Answer(NamedTuple):
-    """The answers to one query, and the rates since the one before."""
-
     replicas: Sequence[Replica]
     rates: Rates
 

@@ -44,13 +44,11 @@ class Report:
     sent: Counter[str] = field(default_factory=Counter)
     """Acknowledged records by topic; in a dry run, the records that would be sent."""
     before: int = 0
-    """Replayed by an earlier run."""
     repeats: int = 0
     """Second records in the dead-letters topic with the same number: sent once."""
     unsendable: list[tuple[DeadLetter, Unsendable]] = field(default_factory=list)
     """Dead letters that could not be sent, without their data, and why."""
     error: BridgeError | None = None
-    """The error that ended the run early."""
 
     @property
     def is_good(self) -> bool:

@@ -88,7 +88,6 @@ class Member(_Reported):
     """None: not reported."""
     sessions: list[SessionStatus]
     failing: tuple[str, ...]
-    """Why it is not ready."""
     shard_count: int = 0
     """The number of all shards; 0: not reported."""
     others: dict[_Text, int] = {}

@@ -20,7 +20,6 @@ _MAX_ERROR = 300
 """Characters of an error; `--json` has all of it."""
 _MAX_NAME = 60
 _MAX_SESSION = 100
-"""Characters of a session's name."""
 T = TypeVar("T")
 _GOOD, _WARNING, _BAD = "green", "yellow", "red"
 

@@ -27,7 +27,6 @@ _JOINER = "\u200d"
 """Joins emoji to one picture. It is removed, because terminals differ on how wide the picture is."""
 
 PLAIN, GOOD, BAD, QUESTION, NOTICE, TOOL = "default", "green", "red", "yellow", "bright_yellow", "cyan"
-"""Styles of rich."""
 _NORMAL = frozenset({"attached", "resumed", "ended"})
 """Kinds of lifecycle records about which nobody need worry."""
 

@@ -23,7 +23,6 @@ from bridge.kafka.reader import StoredRecord
 _WIDE = 110
 """Columns from which on event types are written in full."""
 LONGEST_NAME = 9
-"""Characters of a short session name."""
 DIM = "bright_black"
 _SESSION_COLOURS = (
     *("cyan", "magenta", "green", "yellow", "blue"),

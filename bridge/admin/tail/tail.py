@@ -27,7 +27,6 @@ _NOTE_INTERVAL = 1.0
 _CHECK_INTERVAL = 10.0
 """Seconds without a record after which Kafka is asked whether it is still there."""
 _AWAY = 30.0
-"""Seconds for which it may be away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +40,7 @@ class TailRequest:
     """Begin with so many of the newest records that match."""
     follow: bool = True
     count: int | None = None
-    """End after so many records."""
     seconds: float | None = None
-    """End after this time."""
 
 
 class Tail:

@@ -39,7 +39,6 @@ class Gaps:
 
     kinds: Counter[str] = field(default_factory=Counter)
     missing: int = 0
-    """Events that are known to be missing."""
     unknown: int = 0
     """Records without that number."""
     _last: StoredLifecycleEvent | None = None
@@ -97,7 +96,6 @@ class SessionAccount:
     gaps: Gaps = field(default_factory=Gaps)
     replayed: int = 0
     rule: HighestSequences[Place, EventSequence] = field(default_factory=HighestSequences)
-    """The rule that consumers follow."""
     first_within: dict[Place, EventSequence] = field(default_factory=dict)
     """The first number in each place without its beginning."""
     first_after: EventSequence = AFTER_ALL

@@ -65,9 +65,7 @@ class EpochVerdict:
 
     epoch: int
     first: int | None
-    """The lowest existing number."""
     last: int | None
-    """The highest existing number."""
     stated: int | None
     """A checkpoint or a lifecycle record states that every number up to this one is in Kafka."""
     required: int
