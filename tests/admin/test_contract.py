@@ -41,7 +41,6 @@ HERE = REPOSITORY / "tests/support/asyncapi"
 
 
 def settings(**more: Any) -> Settings:
-    """Settings of a bridge with one server."""
     given = {"servers.local.url": "http://localhost:8088", "kafka.bootstrap_servers": "k1:9092,k2:9092"}
     return load(given | {key.replace("__", "."): value for key, value in more.items()}, {})
 
@@ -125,7 +124,6 @@ def test_the_commands_print_json(tmp_path: Path) -> None:
 
 
 def test_the_exported_schemas_are_valid_2020_12(tmp_path: Path) -> None:
-    """Each has an ``$id`` of its own."""
     schemas = [json.loads(path.read_text()) for path in export(tmp_path)]
     for schema in schemas:
         Draft202012Validator.check_schema(schema)
@@ -135,7 +133,6 @@ def test_the_exported_schemas_are_valid_2020_12(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """One line."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="cannot write to"):
         export(tmp_path / "file" / "x")
@@ -156,7 +153,6 @@ def test_the_schemas_accept_what_the_bridge_accepts() -> None:
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    """A registry without schemas."""
     with serving(Registry()) as served:
         yield served
 
@@ -222,7 +218,6 @@ def test_a_registry_that_is_away_is_unreachable_and_shows_no_password() -> None:
 
 
 def test_without_a_registry_the_commands_name_the_setting() -> None:
-    """78."""
     with pytest.raises(SettingsError, match=r"schemas\.registry_url"):
         check(settings())
 
@@ -238,7 +233,6 @@ def test_a_registry_that_is_away_at_start_is_a_warning() -> None:
 
 
 def test_schemas_that_are_not_registered_are_a_warning(registry: Registry) -> None:
-    """With the command that registers them."""
     ids = SchemaIds(with_registry(registry.url))
     with capture_logs() as lines:
         ids.start()
@@ -256,6 +250,5 @@ def test_structured_records_get_no_id(registry: Registry) -> None:
 
 
 def test_a_dataschema_is_only_in_records_with_a_schema() -> None:
-    """The URI has the event's name."""
     rules = replace(rules_of("local", settings(schemas__dataschema="urn:x:{event}")), format="structured")
     assert (rules.dataschema_of("content"), rules.dataschema_of("novelty")) == ("urn:x:content", "")

@@ -41,7 +41,6 @@ def mix() -> Iterator[ScriptedMix]:
 
 
 def probed(mix: ScriptedMix, script: Script, listen: float = 5.0, **more: Any) -> Line:
-    """Probe a session with this stream."""
     mix.streams = {"a/b": script}
     chosen = {"url": mix.url, "replay_timeout": "500ms", **more}
     base = {f"servers.local.{name}": value for name, value in chosen.items()}
@@ -70,7 +69,6 @@ def inclusive(peer: Peer) -> None:
 
 
 def ended(*blocks: bytes) -> Script:
-    """A stream with a proper end."""
     return lambda peer: peer.send(answer(200, b"Content-Type: text/event-stream", body=b"".join(blocks)))
 
 
@@ -104,7 +102,6 @@ def test_a_server_that_resumes_is_well(mix: ScriptedMix, script: Script, ids: li
     ids=["other ids", "live only", "refuses the id", "other events"],
 )
 def test_a_server_that_does_not_resume_fails(mix: ScriptedMix, script: Script, said: str) -> None:
-    """With what happened, and what to do."""
     line = probed(mix, script)
     assert line.state is State.FAILED, line
     assert said in line.detail
@@ -140,7 +137,6 @@ def test_a_server_without_ids_is_asked_once(mix: ScriptedMix, script: Script, wi
     ids=["404", "an error and the end", "401", "503", "no event"],
 )
 def test_a_session_that_cannot_be_read_is_asked_once(mix: ScriptedMix, script: Script, state: State, said: str) -> None:
-    """Nothing is compared."""
     line = probed(mix, script)
     assert (line.state, len(mix.asked)) == (state, 1), line
     assert said in (line.hint or "")

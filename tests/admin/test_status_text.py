@@ -14,7 +14,6 @@ from bridge.admin.status.text import parts, spans
 
 
 def session(name: str, state: str = "streaming", **more: Any) -> dict[str, Any]:
-    """A session of a status."""
     return {"server": "local", "session": name, "state": state, "epoch": 7, "sequence": 3, "last_error": None, **more}
 
 
@@ -30,7 +29,6 @@ def replica(
     namespace: str = "mix",
     others: dict[str, int] | None = None,
 ) -> Replica:
-    """A replica that answers."""
     status: dict[str, Any] = {
         "bridge": {"owner": name, "namespace": namespace, "version": "1", "started_at_ms": 0},
         "sessions": list(sessions),
@@ -66,7 +64,6 @@ def printed(*replicas: Replica, most: int | None = None) -> list[str]:
     ],
 )
 def test_an_endpoint_is_parsed_from_a_url_or_host_and_port(text: str, url: str) -> None:
-    """With or without a path."""
     assert Endpoint.of(text).url == url
 
 

@@ -1,10 +1,11 @@
-"""``mix-bridge tail`` without its command: selection, JSON Lines, and what is not shown."""
+"""``mix-bridge tail`` without its command: selection, JSON Lines, lines for people, and what is not shown."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,15 +14,18 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bridge.admin.reading import KafkaAccess
-from bridge.admin.tail.lines import Line
+from bridge.admin.tail.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, describe, members_of, printable
 from bridge.admin.tail.output import JsonOutput, LinePrinter, Selected, TextOutput, json_line, plain
 from bridge.admin.tail.selection import TailFilter, topics_of
 from bridge.admin.tail.tail import Tail, TailRequest
 from bridge.cli.app import app
+from bridge.consumer import Event
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.errors import EXIT_USAGE
 from bridge.kafka.follower import TopicFollower
+from bridge.mix.events import VALIDATORS
 from bridge.settings import load
+from bridge.simulator.scripts.agent_script import AgentScript
 from tests.consumer.records import lifecycle, record, send
 from tests.fakes.consumed_events import consumed_event
 from tests.support.waiting import wait_until
@@ -48,7 +52,6 @@ def access(brokers: str = "localhost:9092") -> KafkaAccess:
     ids=" ".join,
 )
 def test_wrong_use_is_refused(options: list[str]) -> None:
-    """Before anything is connected."""
     assert CliRunner().invoke(app, ["tail", *options]).exit_code == EXIT_USAGE
 
 
@@ -117,7 +120,6 @@ def test_a_json_line_has_the_data_as_it_is() -> None:
 
 @pytest.mark.parametrize("data", [b"plain", b"\xff", b"NaN", b"", b'{"a":1'])
 def test_data_that_is_no_json_is_text(data: bytes) -> None:
-    """So each line is JSON."""
     parsed = json.loads(json_line(consumed_event(data)))
     assert parsed["text"] == data.decode(errors="replace")
     assert "data" not in parsed
@@ -132,7 +134,6 @@ def test_json_lines_are_utf_8_in_any_locale() -> None:
 
 
 def test_a_dead_letter_has_its_reason_and_error() -> None:
-    """Other records have neither."""
     parsed = json.loads(json_line(consumed_event(dead_letter="schema", error="type: missing")))
     assert (parsed["dead_letter"], parsed["error"]) == ("schema", "type: missing")
     assert "error" not in json.loads(json_line(consumed_event()))
@@ -164,7 +165,6 @@ def test_hostile_names_are_visible_in_plain_lines() -> None:
 
 
 def test_a_line_on_a_terminal_has_its_time() -> None:
-    """And is cut to the screen."""
     out = io.StringIO()
     event = consumed_event()
     LinePrinter(out, colours=False, plain_width=60).show(
@@ -175,7 +175,6 @@ def test_a_line_on_a_terminal_has_its_time() -> None:
 
 
 def test_pieces_are_joined_and_a_dead_letter_names_its_error() -> None:
-    """As in the demo."""
     out = io.StringIO()
     text = TextOutput(out, colours=False, is_live=False)
     pieces = [consumed_event(json.dumps({"content": word}).encode()) for word in ("one ", "two")]
@@ -216,18 +215,15 @@ def printed(brokers: str, topics: Sequence[str] = TOPICS[:1], **request: Any) ->
 
 
 def numbers(lines: Sequence[dict[str, Any]]) -> list[int]:
-    """Their numbers."""
     return [line["number"] for line in lines]
 
 
 def test_what_is_stored_is_printed_without_repeats_and_foreign_records(brokers: str) -> None:
-    """Both are counted."""
     lines, run = printed(brokers, follow=False)
     assert (numbers(lines), run.shown, run.repeats, run.foreign) == ([1, 2, 3], 3, 1, 1)
 
 
 def test_the_newest_records_that_match_are_printed(brokers: str) -> None:
-    """Of all topics together."""
     assert numbers(printed(brokers, follow=False, last=2)[0]) == [2, 3]
     assert len(printed(brokers, TOPICS, follow=False, last=20)[0]) == 5
     chosen = TailFilter(text='"2"')
@@ -242,7 +238,6 @@ def test_a_run_ends_after_its_count(brokers: str) -> None:
 
 
 def test_a_run_ends_after_its_time(brokers: str) -> None:
-    """Without a record."""
     assert printed(brokers, seconds=0.05)[0] == []
 
 
@@ -302,3 +297,121 @@ def test_a_follower_returns_records_from_its_offsets_on(brokers: str) -> None:
     assert [each.value for each in wait_until(lambda: follower.poll(10, 0.1))] == [b"2"]
     assert follower.lag() == 0
     follower.close()
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5)
+MEMBERS = ("content", "name", "input", "toolName", "progress", "choices", "reasoningDuration", "attempt", "success")
+
+
+def shown(event: str, **fields: object) -> str:
+    data = json.dumps(fields).encode()
+    return describe(event, data, members_of(data)).text
+
+
+def said(event: str, session: str = "amber", **fields: object) -> Event:
+    return consumed_event(json.dumps(fields).encode(), type=event, session=session)
+
+
+@given(st.text())
+def test_a_printable_text_has_no_control_characters(text):
+    assert printable(text).isprintable()
+
+
+def test_a_giant_text_is_cut():
+    assert len(printable("x" * 1_000_000)) == LONGEST
+
+
+def test_control_characters_are_escaped():
+    assert shown("content", content="a\x1b[2Jb\x07\u202ec\x85") == "a\\x1b[2Jb\\x07\\u202ec\\x85"
+
+
+@given(st.sampled_from([*VALIDATORS, "new_kind"]), st.dictionaries(st.sampled_from(MEMBERS), JSON))
+def test_any_data_can_be_described(event, fields):
+    """Members may have another type than the contract requires."""
+    data = json.dumps(fields).encode()
+    assert describe(event, data, members_of(data)).text.isprintable()
+
+
+@pytest.mark.parametrize("data", [b"", b"no json", b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_data_that_is_not_an_object_is_shown_as_it_is(data):
+    assert describe("content", data, members_of(data)).style == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "expected"),
+    [
+        ("user_message_created", {"content": "Why?"}, "» Why?"),
+        ("complete", {"content": "Done.", "reasoningDuration": 1500}, "✓ done after 1.5 s of thinking: Done."),
+        ("tool_execution_complete", {"toolName": "Bash", "progress": "12", "success": False}, "✗ Bash: 12"),
+        ("error", {"error": "busy", "attempt": 1, "maxAttempts": 3}, "✗ busy, attempt 1 of 3"),
+        (
+            "notification",
+            {"notificationType": "question", "title": "T", "message": "M", "choices": ["a", "b"]},
+            "question: T: M (a / b)",
+        ),
+        (
+            "permission",
+            {"action": "execute", "toolName": "Bash", "description": "Counting", "params": {"command": "wc"}},
+            'may I execute Bash? Counting {"command": "wc"}',
+        ),
+    ],
+)
+def test_usual_events_are_readable(event, fields, expected):
+    assert shown(event, **fields) == expected
+
+
+def test_every_event_of_the_agents_is_counted_on_some_line():
+    builder, events = LineBuilder(), 0
+    lines: list[Line] = []
+    script = AgentScript(1, "amber", lambda: 0).events()
+    for number in range(500):
+        event = next(script)
+        events += 1
+        lines += builder.add(consumed_event(event.data, number, type=event.name, sse_id=None), 0.0)
+    lines += builder.rest()
+    assert sum(line.events for line in lines) == events
+    assert len(lines) < events / 2
+
+
+def test_pieces_of_one_text_become_one_line():
+    builder = LineBuilder()
+    for piece in ("The weekly ", "export ", "holds it."):
+        assert not list(builder.add(said("content", content=piece), 0.0))
+    completed = list(builder.add(said("complete", content="."), 0.1))
+    assert completed[0] == Line(
+        "local/amber", "content", "The weekly export holds it.", PLAIN, 3, time=said("content").time
+    )
+    assert completed[1].event == "complete"
+
+
+def test_sessions_do_not_mix():
+    builder = LineBuilder()
+    list(builder.add(said("content", content="one "), 0.0))
+    list(builder.add(said("content", session="birch", content="other"), 0.0))
+    list(builder.add(said("content", content="one"), 0.0))
+    assert [(line.session, line.text) for line in builder.rest()] == [
+        ("local/amber", "one one"),
+        ("local/birch", "other"),
+    ]
+
+
+def test_an_unfinished_line_is_shown_after_a_while():
+    builder = LineBuilder()
+    list(builder.add(said("content", content="Hm"), 10.0))
+    assert not list(builder.due(11.0))
+    assert [line.text for line in builder.due(12.0)] == ["Hm"]
+    assert not list(builder.rest())
+
+
+def test_the_text_of_a_subagent_is_a_line_of_its_own():
+    builder = LineBuilder()
+    list(builder.add(said("content", content="main"), 0.0))
+    nested = said("content", content="sub", parentToolCallId="toolu_1")
+    assert [(line.text, line.is_nested) for line in builder.add(nested, 0.0)] == [("main", False)]
+    assert [(line.text, line.is_nested) for line in builder.rest()] == [("sub", True)]
+
+
+def test_a_dead_letter_is_shown_with_its_reason():
+    dead = replace(said("content", content="x"), dead_letter="schema")
+    (line,) = LineBuilder().add(dead, 0.0)
+    assert (line.text, line.style) == ("dead letter, schema: x", BAD)

@@ -12,7 +12,6 @@ ADD = "--add --allow-principal User:mix-bridge"
 
 
 def settings(more: dict[str, str]) -> Settings:
-    """Return valid settings."""
     return load({"kafka.bootstrap_servers": "kafka:9092", **more}, {})
 
 

@@ -73,12 +73,10 @@ def test_a_terminal_shows_that_the_command_waits(settings: dict[str, object], li
 
 
 def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """Return the state of each line of ``--json``."""
     return {line["subject"]: line["state"] for line in json.loads(done.stdout)["checks"]}
 
 
 def assert_untouched(listener: socket.socket) -> None:
-    """Nobody connected."""
     with pytest.raises(BlockingIOError):
         listener.accept()
 
@@ -112,7 +110,6 @@ def test_the_guard_of_these_tests_works(settings: dict[str, object]) -> None:
     reason="this machine makes no network namespaces for users",
 )
 def test_offline_works_without_a_network(settings: dict[str, object]) -> None:
-    """A namespace without any interface."""
     done = check(settings | {"kafka.bootstrap_servers": "kafka.invalid"}, "--offline", prefix=("unshare", "-rn"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == f"ok      server local: {settings['servers.local.url']} was not asked"

@@ -1,4 +1,4 @@
-"""The command as a process: its exit code, stdout and stderr."""
+"""The command as a process: its exit code, stdout and stderr, and standard streams that are closed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from bridge import __version__
 from tests.support.process import MIX_BRIDGE, run_to_end
+from tests.support.repository import REPOSITORY
 from tests.support.waiting import TIMEOUT, wait_until
 
 URL = "http://localhost:8088"
@@ -391,3 +393,39 @@ def test_words_are_completed(mix_bridge, words, found):
     given = {"COMP_WORDS": f"mix-bridge {words}", "COMP_CWORD": str(len(words.split(" ")))}
     done = mix_bridge(**given, _MIX_BRIDGE_COMPLETE="complete_bash")
     assert (done.returncode, set(done.stdout.split()), done.stderr) == (0, found, "")
+
+
+SHOW = """
+import os, socket, sys
+from bridge.cli.standard_streams import open_missing
+open_missing()
+first = socket.socket()
+names = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+sys.stderr.write("to nobody")
+sys.stderr.flush()
+with open(sys.argv[1], "w") as out:
+    print(first.fileno() > 2, *names, file=out)
+"""
+
+
+@pytest.mark.parametrize(("closed", "kept"), [("<&- >&- 2>&-", 0), ("2>&-", 2), ("<&-", 2), ("", 3)])
+def test_no_connection_gets_the_number_of_a_closed_standard_stream(tmp_path: Path, closed: str, kept: int) -> None:
+    """What is written to a closed one gets nowhere, and open ones are kept."""
+    out, program = tmp_path / "out", tmp_path / "show.py"
+    program.write_text(SHOW)
+    shell = f'exec "$0" "$1" "$2" {closed}'
+    with (tmp_path / "kept").open("w+") as stream:
+        subprocess.run(
+            ["sh", "-c", shell, sys.executable, program, out],
+            check=True,
+            stdin=stream,
+            stdout=stream,
+            stderr=stream,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        stream.seek(0)
+        assert ("to nobody" in stream.read()) is ("2>" not in closed)
+    is_above, *names = out.read_text().split()
+    assert is_above == "True"
+    assert names.count(os.devnull) == 3 - kept
+    assert names.count(str(tmp_path / "kept")) == kept

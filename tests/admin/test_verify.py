@@ -1,16 +1,20 @@
-"""The verdicts of `verify`: compared with a naive count of small random logs, and case by case."""
+"""The verdicts of `verify`: compared with a naive count of small random logs, case by case, and in words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.admin.verify.accounts import Ledger, Place, SessionAccount
 from bridge.admin.verify.findings import EpochVerdict, Finding, Missing, SessionVerdict, judge, worst
+from bridge.admin.verify.number_set import NumberSet, size_of
+from bridge.admin.verify.report import _complete
 from bridge.core.identity import partition_of
 from bridge.core.records.lifecycle import StoredLifecycleEvent
 from bridge.core.records.numbers import EventSequence, NumberedRecord
@@ -63,7 +67,6 @@ LOGS = st.builds(
 
 
 def verdict_on(log: Log) -> SessionVerdict:
-    """The verdict of `judge`."""
     ledger = Ledger()
     for stated in log.checkpoints:
         ledger.add_checkpoint("c", KEY, stated, tombstone=False)
@@ -137,7 +140,6 @@ class Naive:
 
 
 def numbers_in(missing: Missing) -> set[int]:
-    """As a set."""
     return {number for first, last in missing.spans for number in range(first, last + 1)}
 
 
@@ -169,7 +171,6 @@ def follows(records: Sequence[One], numbers: set[tuple[int, int]]) -> set[tuple[
 @settings(max_examples=5 * EXAMPLES)
 @given(LOGS)
 def test_a_consumer_of_a_complete_session_misses_no_stated_number(log: Log) -> None:
-    """If it follows the rule."""
     log = log._replace(horizons={}, records=[one for one in log.records if not one.replayed])
     promised = {
         (stated.epoch, sequence)
@@ -314,7 +315,6 @@ def test_all_holes_are_counted_and_the_first_thousand_kept() -> None:
 
 
 def test_the_worst_sessions_come_first() -> None:
-    """With a limit."""
     ledger = Ledger(frozenset({KEY, b"local/r", b"local/t", b"local/unknown"}))
     ledger.set_layout(TOPICS, {})
     for key, numbers in ((b"local/r", [1, 2]), (KEY, [1, 3]), (b"local/t", [1])):
@@ -324,3 +324,69 @@ def test_the_worst_sessions_come_first() -> None:
     assert [one.key for one in worst(verdicts, 3)] == [KEY, b"local/unknown", b"local/r"]
     assert [one.finding.is_good for one in worst(verdicts, 3)] == [False, False, True]
     assert (worst(verdicts, 1)[0].total("lost"), worst(verdicts, 1)[0].total("records")) == (1, 2)
+
+
+NEAR_EDGES = st.one_of(
+    st.integers(1, 70),
+    st.integers(4080, 4110),
+    st.builds(lambda page, by: page * 4096 + by, st.integers(1, 4), st.integers(-3, 3)),
+    st.sampled_from([10**12 - 1, 10**9]),
+)
+WHOLE_PAGES = st.builds(
+    lambda first, pages: range(first, first + pages * 4096), st.integers(1, 5000), st.integers(0, 2)
+)
+
+
+@given(st.lists(NEAR_EDGES))
+def test_a_number_is_new_once(numbers: list[int]) -> None:
+    found, known = NumberSet(), set[int]()
+    for number in numbers:
+        assert found.add(number) == (number not in known)
+        known.add(number)
+
+
+@settings(deadline=None)  # it counts thousands of numbers
+@given(st.sets(NEAR_EDGES), WHOLE_PAGES)
+def test_spans_contain_all_numbers_and_do_not_touch(numbers: set[int], more: range) -> None:
+    spans = list(NumberSet([*numbers, *more]).spans())
+    assert {number for first, last in spans for number in range(first, last + 1)} == numbers | set(more)
+    assert all(end + 1 < start for (_, end), (start, _) in pairwise(spans))
+
+
+@given(st.sets(NEAR_EDGES), st.sets(NEAR_EDGES))
+def test_the_union_changes_neither_set(some: set[int], others: set[int]) -> None:
+    one, other = NumberSet(some), NumberSet(others)
+    assert list((one | other).spans()) == list(NumberSet(some | others).spans())
+    assert list(one.spans()) == list(NumberSet(some).spans())
+
+
+@given(st.sets(st.integers(1, 9000)), st.integers(1, 50), st.integers(0, 9000))
+def test_holes_are_the_missing_numbers_between_two_numbers(numbers: set[int], first: int, last: int) -> None:
+    holes = list(NumberSet(numbers).holes(first, last))
+    missing = [number for start, end in holes for number in range(start, end + 1)]
+    assert missing == [number for number in range(first, last + 1) if number not in numbers]
+    assert size_of(holes) == len(missing)
+
+
+def test_the_cost_does_not_depend_on_the_size_of_a_hole() -> None:
+    """One wrong high number must not cause a loop over all numbers below it."""
+    assert list(NumberSet([5, 10**12 - 1]).holes(1, 10**12 - 1)) == [(1, 4), (6, 10**12 - 2)]
+
+
+AS_RECEIVED = "complete as far as the bridge received it"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "missing", "unknown", "words"),
+    [
+        (0, 0, 0, "complete: nothing is lost"),
+        (5, 0, 5, f"{AS_RECEIVED}; 5 gaps, missing events unknown"),
+        (1, 7, 0, f"{AS_RECEIVED}; 1 gap, 7 events missing"),
+        (3, 7, 2, f"{AS_RECEIVED}; 3 gaps, 7 events missing, missing events unknown in 2 of them"),
+        (1, 0, 0, f"{AS_RECEIVED}; 1 gap, no event missing"),
+    ],
+)  # fmt: skip
+def test_announced_gaps_are_part_of_the_verdict(gaps: int, missing: int, unknown: int, words: str) -> None:
+    """Nobody may take such a topic for everything that the server had."""
+    totals = {"gaps": gaps, "gaps_missing": missing, "gaps_unknown": unknown}
+    assert _complete(totals).plain == words
