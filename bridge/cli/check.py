@@ -46,7 +46,7 @@ def check(
     parts = _parts(only, offline=offline)
     loaded = options.load(to_run=True)
     probed = None if probe is None else _session(probe, loaded)
-    from bridge.admin.reading import waiting
+    from bridge.admin.kafka_access import waiting
     from bridge.cli.logs import secrets_of, start_command_logging
     from bridge.observe.logs import Redaction
 

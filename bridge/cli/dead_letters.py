@@ -14,7 +14,7 @@ from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from bridge.admin.dead_letters.topic import DeadLetters
-    from bridge.admin.reading import KafkaAccess
+    from bridge.admin.kafka_access import KafkaAccess
     from bridge.core.records.dead_letter import Place
     from bridge.core.records.numbers import EventSequence
 

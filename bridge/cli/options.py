@@ -17,7 +17,7 @@ from bridge.cli.help import SETTINGS_PANEL, described
 from bridge.clock import parse_rfc3339, unix_ms
 
 if TYPE_CHECKING:
-    from bridge.admin.reading import KafkaAccess
+    from bridge.admin.kafka_access import KafkaAccess
     from bridge.settings import Loaded
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -77,7 +77,7 @@ class SettingsOptions:
 
     def open_kafka(self, client_id: str = "mix-bridge") -> KafkaAccess:
         """Load the settings and start logging. Raises `SettingsError`, also when the brokers are missing."""
-        from bridge.admin.reading import KafkaAccess
+        from bridge.admin.kafka_access import KafkaAccess
         from bridge.cli.logs import start_command_logging
 
         access = KafkaAccess.of(self.load().settings, client_id)

@@ -89,7 +89,7 @@ def _print(
     options: SettingsOptions, act: Callable[[Settings, TopicAdmin], Sequence[Row]], *, as_json: bool
 ) -> NoReturn:
     access = options.open_kafka("mix-bridge-topics")
-    from bridge.admin.reading import waiting
+    from bridge.admin.kafka_access import waiting
     from bridge.admin.topics import is_ok
     from bridge.kafka.topic_admin import TopicAdmin
 

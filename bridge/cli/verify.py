@@ -40,7 +40,7 @@ def verify(
     nothing, and the daemon may run meanwhile.
     """
     access = options.open_kafka("mix-bridge-verify")
-    from bridge.admin.reading import bars
+    from bridge.admin.kafka_access import bars
     from bridge.admin.verify.audit import audit
     from bridge.admin.verify.report import Report, parts
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from bridge.admin.reading import bars, waiting
+from bridge.admin.kafka_access import bars, waiting
 from tests.support.waiting import TIMEOUT, let_pass
 
 

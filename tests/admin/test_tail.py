@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bridge.admin.reading import KafkaAccess
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.tail.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, describe, members_of, printable
 from bridge.admin.tail.output import JsonOutput, LinePrinter, Selected, TextOutput, json_line, plain
 from bridge.admin.tail.selection import TailFilter, topics_of

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from bridge.admin.reading import KafkaAccess
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.tail.output import JsonOutput
 from bridge.admin.tail.selection import TailFilter
 from bridge.admin.tail.tail import ConnectionCheck, Tail, TailRequest

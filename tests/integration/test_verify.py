@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from bridge.admin.reading import KafkaAccess
+from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.verify.audit import audit
 from bridge.admin.verify.report import Report, parts
 from bridge.clock import unix_ms

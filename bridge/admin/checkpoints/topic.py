@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 from bridge.admin.checkpoints.edit import REFUSED, Edit, Refused
-from bridge.admin.reading import KafkaAccess, read_all
+from bridge.admin.kafka_access import KafkaAccess, read_all
 from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.records.member_metadata import MemberMetadata

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bridge.admin.dead_letters.topic import DeadLetters
-from bridge.admin.reading import KafkaAccess, read_all
+from bridge.admin.kafka_access import KafkaAccess, read_all
 from bridge.clock import unix_ms
 from bridge.core.records.dead_letter import DeadLetter
 from bridge.core.records.encoder import Encoder

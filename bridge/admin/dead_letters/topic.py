@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from bridge.admin.reading import read_all
+from bridge.admin.kafka_access import read_all
 from bridge.admin.text import matches
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import DeadLetter, NotADeadLetter, Place, dead_letter_of

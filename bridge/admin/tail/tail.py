@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.admin.reading import KafkaAccess, read_all
+from bridge.admin.kafka_access import KafkaAccess, read_all
 from bridge.admin.tail.output import Output, Selected
 from bridge.admin.tail.selection import TailFilter
 from bridge.admin.text import counted

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bridge.admin.reading import KafkaAccess, Progress
+from bridge.admin.kafka_access import KafkaAccess, Progress
 from bridge.admin.verify.accounts import Ledger, Place
 from bridge.clock import unix_ms
 from bridge.core.records import lifecycle
