@@ -54,6 +54,7 @@ HOSTILE = [
     "http://[::1%25lo]:{evil}/x",
     "https://localhost:{evil}/x",
     "ftp://127.0.0.1:{evil}/x",
+    "file:///etc/passwd",
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.http.response_head import MOST_BYTES, InvalidHead, is_chunked, read_head
 from bridge.sse.reconnection import Kind
-from tests.fakes.raw_server import LAST_CHUNK, Peer, Script, chunk, serving
+from tests.fakes.raw_server import LAST_CHUNK, Script, chunk, serving
 from tests.fakes.streams import E1, read_all, refused
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -121,6 +121,8 @@ REFUSED = {
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n" + END, Kind.BROKEN, "no response head: the response is not HTTP/1"),
     "HTTP/2": (b"HTTP/2 200\r\n" + TYPE + END, Kind.BROKEN, "no response head: the response is not HTTP/1"),
     "no number": (b"HTTP/1.1 20x OK\r\n" + END, Kind.BROKEN, "no response head: the response is not HTTP/1"),
+    "nothing": (b"", Kind.BROKEN, "no response head: the connection closed too early"),
+    "TLS": (b"\x16\x03\x01", Kind.BROKEN, "no response head: the connection closed too early"),
     "cut": (OK + TYPE, Kind.BROKEN, "no response head: the connection closed too early"),
     "cut in an interim response": (EARLY[:-2], Kind.BROKEN, "no response head: the connection closed too early"),
     "blank lines only": (END * 50, Kind.BROKEN, "no response head: the response is not HTTP/1"),
@@ -168,19 +170,6 @@ def test_a_head_that_begins_no_stream_has_a_reason(head: bytes, kind: Kind, deta
     with serving(sending(head, E1 if b"\r\n\r\n" in head else b"")) as server:
         outcome = refused(server.url)
     assert (outcome.kind, outcome.detail) == (kind, detail)
-
-
-def test_interim_responses_without_end_stop_at_the_deadline() -> None:
-    """They do not start it again."""
-
-    def script(peer: Peer) -> None:
-        while not peer.server.ending.wait(0.02):
-            peer.send(EARLY)
-
-    with serving(script) as server:
-        outcome = refused(server.url, read_timeout=0.3)
-        server.ending.set()
-    assert (outcome.kind, "it was not complete after 0.3 s" in outcome.detail) == (Kind.STALLED, True)
 
 
 def _readline(lines: Iterable[bytes]) -> Callable[[int], bytes]:

@@ -15,7 +15,10 @@ class Tool(NamedTuple):
     parameters: Mapping[str, Any]
     progress: str
     result: str
-    needs_permission: bool = False
+
+    @property
+    def needs_permission(self) -> bool:
+        return self.name in {"Bash", "Edit", "Write"}
 
 
 class Notice(NamedTuple):
@@ -55,14 +58,8 @@ ANSWERS = (
 )
 
 TOOLS = (
-    Tool(
-        "Bash",
-        {"command": "grep -c 'lock wait' /var/log/import.log", "timeout": 30000},
-        "Counting lock waits",
-        "12",
-        needs_permission=True,
-    ),
-    Tool("Bash", {"command": "printf '%s\\n' \"a\\tb\" | wc -c"}, "Counting bytes", "4", needs_permission=True),
+    Tool("Bash", {"command": "grep -c 'lock wait' /var/log/import.log", "timeout": 30000}, "Counting lock waits", "12"),
+    Tool("Bash", {"command": "printf '%s\\n' \"a\\tb\" | wc -c"}, "Counting bytes", "4"),
     Tool(
         "ReadText", {"file_path": f"{WORKSPACE}/jobs/schedule.toml", "limit": 200}, "Reading schedule.toml", "58 lines"
     ),
@@ -73,14 +70,12 @@ TOOLS = (
         {"file_path": f"{WORKSPACE}/upload.py", "old": "send(part)", "new": "retry(lambda: send(part), times=3)"},
         "Editing upload.py",
         "1 replacement",
-        needs_permission=True,
     ),
     Tool(
         "Write",
         {"file_path": f"{WORKSPACE}/NOTES.md", "content": "# Größe\n\n- in cm\n"},
         "Writing NOTES.md",
         "21 bytes",
-        needs_permission=True,
     ),
     Tool("TodoWrite", {"todos": [{"content": "move the job", "status": "pending"}]}, "Updating the list", "1 item"),
     Tool("Search", {"query": "cron lock contention", "max_results": 5}, "Searching the web", "5 results"),
