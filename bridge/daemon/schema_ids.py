@@ -8,7 +8,7 @@ from structlog.stdlib import get_logger
 
 from bridge.errors import BridgeError
 from bridge.kafka.schema_registry import RegistryRefusal, SchemaRegistry
-from bridge.mix.schemas import event_schemas, schema_text
+from bridge.mix.events import event_schemas, schema_text
 from bridge.settings import Settings
 
 log = get_logger("bridge.schemas")

@@ -1,4 +1,4 @@
-"""The 16 events of the Mix agent server's contract (0.8.1) as strict models, and validators made from them.
+"""The 16 events of the Mix agent server's contract (0.8.1) as strict models, their validators and JSON Schemas.
 
 The models are made from the classes that consumers get: the contract is written down once. Required fields must exist,
 and no value is converted ("yes" is not a bool). Unknown fields pass. Where the contract has no type (tool input,
@@ -36,6 +36,9 @@ from bridge.core.stream.event import Event
 
 SCHEMA_VERSION = "mix-0.8.1/1"
 """Changes with every change of a model, because a changed model starts a new epoch (a test compares the two)."""
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
 
 
 class MixEvent(BaseModel):
@@ -132,6 +135,26 @@ def _violations(error: ValidationError) -> str:
 
 
 VALIDATORS: Mapping[str, Validator] = MappingProxyType({name: validator_of(model) for name, model in EVENTS.items()})
+
+
+def schema_id(name: str) -> str:
+    """The ``$id`` of a schema: it changes with the version of the schemas."""
+    return f"urn:mix-bridge:schema:{SCHEMA_VERSION.replace('/', '-')}:{name}"
+
+
+def identified(name: str, schema: Schema) -> Schema:
+    """The schema with its dialect and its id."""
+    return {"$schema": DIALECT, "$id": schema_id(name), **schema}
+
+
+def event_schemas() -> Mapping[str, Schema]:
+    """The schema of each event type's data, by SSE event name. Members that are not listed are allowed."""
+    return {name: identified(name, model.model_json_schema()) for name, model in EVENTS.items()}
+
+
+def schema_text(schema: Schema) -> str:
+    """The text of a schema for a registry, which compares texts."""
+    return json.dumps(schema, sort_keys=True, separators=(",", ":"))
 
 
 def deletes(event: Event, session_id: str) -> bool:

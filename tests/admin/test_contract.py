@@ -26,9 +26,8 @@ from bridge.core.stream.event import Event
 from bridge.daemon.schema_ids import SchemaIds
 from bridge.errors import EXIT_FOUND, EXIT_OK, SettingsError, Unreachable
 from bridge.kafka.schema_registry import SchemaRegistry
-from bridge.mix.events import EVENTS
+from bridge.mix.events import DIALECT, EVENTS, event_schemas, schema_id
 from bridge.mix.rules import rules_of
-from bridge.mix.schemas import DIALECT, event_schemas, schema_id
 from bridge.settings import Settings, load
 from bridge.settings.addresses import Address
 from bridge.simulator.scripts.agent_script import AgentScript

@@ -10,7 +10,7 @@ from bridge.admin.contract import schemas as fields
 from bridge.admin.contract.schemas import LIFECYCLE, lifecycle_schema
 from bridge.core.records.lifecycle import TYPE_PREFIX
 from bridge.core.records.rules import CONNECTION_EVENTS
-from bridge.mix.schemas import event_schemas
+from bridge.mix.events import event_schemas
 from bridge.settings import Settings
 
 Document = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from bridge.core.records.headers import Reason
 from bridge.errors import SettingsError
 from bridge.kafka.schema_registry import RegistryRefusal, SchemaRegistry
-from bridge.mix.schemas import Schema, event_schemas, identified, schema_text
+from bridge.mix.events import Schema, event_schemas, identified, schema_text
 from bridge.settings import Settings
 
 _EPOCH = "^[0-9]{10}$"

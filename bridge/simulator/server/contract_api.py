@@ -15,7 +15,7 @@ from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import encode
 from bridge.simulator.server.agent_session import INITIAL_ID, AgentSession, number_of
 from bridge.simulator.server.body_writer import BodyWriter
-from bridge.simulator.server.event_stream import FaultMiddleware, serve_stream
+from bridge.simulator.server.event_stream import EventStream
 from bridge.simulator.server.http_server import Refused, Request, Response, Router
 from bridge.simulator.server.load_session import LoadSession
 from bridge.simulator.server.options import ServerOptions
@@ -93,7 +93,7 @@ class ContractStream:
         self.reader = Reader(position, body.transport)
 
     async def run(self) -> None:
-        await serve_stream(self, self._session, self._body, self._registry, self._options.heartbeat)
+        await EventStream(self, self._session, self._body, self._registry).serve(self._options.heartbeat)
 
     def send_connected(self) -> None:
         self._send_own("connected", {"sessionId": self._session.info.id}, self._options.retry)
@@ -101,13 +101,9 @@ class ContractStream:
     def send_heartbeat(self) -> None:
         self._send_own("heartbeat", {"type": "heartbeat"})
 
-    async def send_events(self, faults: FaultMiddleware) -> bool:
+    async def send_events(self) -> bool:
         """Send the next events, if there are any, and wait until the transport has space."""
         session, reader = self._session, self.reader
-        if faults.events_to_skip:
-            skipped = min(session.head - reader.position, faults.events_to_skip)
-            reader.position += skipped
-            faults.events_to_skip -= skipped
         first = max(reader.position, session.floor) + 1
         chunks, last = session.chunks_after(reader.position)
         if chunks:

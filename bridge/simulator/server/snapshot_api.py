@@ -15,7 +15,7 @@ from bridge.simulator.encoding import event_block, http_chunk
 from bridge.simulator.faults.registry import FaultRegistry
 from bridge.simulator.scripts.agent_script import encode
 from bridge.simulator.server.body_writer import BodyEnded, BodyWriter
-from bridge.simulator.server.event_stream import FaultMiddleware, serve_stream
+from bridge.simulator.server.event_stream import EventStream
 from bridge.simulator.server.http_server import Request, Response
 from bridge.simulator.server.options import ServerOptions
 from bridge.simulator.server.session_table import SessionTable, UnknownSession
@@ -83,7 +83,7 @@ class SnapshotStream:
         self._too_old_at = monotonic() + options.connection_age
 
     async def run(self) -> None:
-        await serve_stream(self, self._session, self._body, self._registry, self._options.heartbeat)
+        await EventStream(self, self._session, self._body, self._registry).serve(self._options.heartbeat)
 
     def send_connected(self) -> None:
         self._send_own("connected", {"sessionId": self._session.info.id})
@@ -96,7 +96,7 @@ class SnapshotStream:
             raise BodyEnded("fin")
         self._send_own("heartbeat", {"type": "heartbeat"})
 
-    async def send_events(self, _faults: FaultMiddleware) -> bool:
+    async def send_events(self) -> bool:
         """Send queued events, several in one chunk. The queue of a client that does not read fills up."""
         if not self.reader.queue:
             if self._session.closed and not self._has_body:
