@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Secret, SecretStr
 
 from bridge.observe.logs import Redaction, configure
+from bridge.settings.catalogue import values
 from bridge.settings.properties import is_secret
-from bridge.settings.show import values
 
 if TYPE_CHECKING:
     from bridge.settings import Loaded, Settings
@@ -39,7 +39,7 @@ def start_command_logging(settings: Settings) -> None:
 
 def secrets_of(settings: Settings) -> Iterator[str]:
     """Every secret text of the settings: of a URL only its password, of other texts those that are not numbers."""
-    for path, _, value in values(settings):
+    for path, value in values(settings):
         is_shown = path[:2] == ("kafka", "properties") and not is_secret(path[-1])
         if isinstance(value, SecretStr) and not is_shown:
             text = value.get_secret_value()

@@ -13,7 +13,7 @@ from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.mix.listing import DiscoveryRules, discovered
 from bridge.mix.sessions import NoList, ServerUnavailable
-from bridge.settings.advice import name_the_sessions
+from bridge.settings.server import name_the_sessions
 
 log = get_logger("bridge.discovery")
 

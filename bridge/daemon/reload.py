@@ -15,11 +15,9 @@ from bridge.errors import Mistake, SettingsError
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.tokens import Tokens
-from bridge.settings.certificates import WARN_DAYS, expiries
-from bridge.settings.files import tls_groups
+from bridge.settings.files import WARN_DAYS, expiries, tls_mistakes
 from bridge.settings.loading import Loaded
-from bridge.settings.reload import decide
-from bridge.settings.renewal import read_again
+from bridge.settings.reload import decide, read_again
 from bridge.settings.tls import ServerTls, server_context
 from bridge.settings.values import plain, secret_text
 
@@ -183,7 +181,7 @@ def _of_kafka(parts: Parts, old: Loaded, new: Loaded) -> Iterator[Commit]:
     if not _changed(("kafka",), old, new):
         return
     kafka, contents = new.settings.kafka, kafka_contents(new)
-    if mistakes := tls_groups(new.settings)["kafka",]():  # they name the setting; Kafka's client does not
+    if mistakes := tls_mistakes(new.settings, ("kafka",)):  # they name the setting; Kafka's client does not
         raise SettingsError(mistakes)
     parts.clients.check(kafka, contents)
 

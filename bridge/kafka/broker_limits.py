@@ -12,7 +12,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from bridge.errors import BridgeError, Mistake, SettingsError, Unreachable
 from bridge.kafka.config import admin_client, answer_of, client_logger, plain, settings_judged
 from bridge.kafka.errors import error_of, in_words
-from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
+from bridge.settings.naming import TRANSACTION_TIMEOUT_MS
 
 _MIN_SESSION, _MAX_SESSION = "group.min.session.timeout.ms", "group.max.session.timeout.ms"
 _REPLICAS, _MIN_ISR = "transaction.state.log.replication.factor", "transaction.state.log.min.isr"

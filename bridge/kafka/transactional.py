@@ -16,7 +16,7 @@ from bridge.kafka.config import below
 from bridge.kafka.connection_failures import LOG_LEVEL, ClientErrors
 from bridge.kafka.errors import error_of, in_words
 from bridge.kafka.producer import DELIVERY, ProducerSettings
-from bridge.settings.bounds import TRANSACTION_TIMEOUT
+from bridge.settings.naming import TRANSACTION_TIMEOUT
 
 
 class Verdict(Enum):

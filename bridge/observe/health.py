@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot
-from bridge.settings.advice import name_the_sessions
+from bridge.settings.server import name_the_sessions
 
 LOOP_LIMIT = 5.0
 """Seconds. A loop sends a heartbeat at least once a second, so five missing ones are more than a busy machine; and a

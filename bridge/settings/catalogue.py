@@ -1,4 +1,4 @@
-"""The keys that exist, derived from the model. Pure.
+"""The keys that exist, derived from the model, and the values at them. Pure.
 
 A path is a tuple of segments; in a template, ``*`` stands for a name that the user picks.
 """
@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bridge.settings.checks import header_name, property_name, server_name
@@ -20,6 +21,8 @@ from bridge.settings.model import Settings
 Path = tuple[str, ...]
 
 PREFIX = "MIX_BRIDGE_"
+ABSENT: Final = object()
+"""No value: the key is in only one of two trees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +116,8 @@ def variable(path: Sequence[str]) -> str:
     return PREFIX + "__".join(re.sub(r"[.-]", "_", segment).upper() for segment in path)
 
 
-def place_at(path: Sequence[str]) -> Place:
-    """The place at a path. Unknown if there is none."""
-    place = ROOT
-    for segment in path:
-        place = place.child(segment)
-    return place
-
-
-def place_of_key(segments: Sequence[str]) -> Place:
-    """The place of a key such as ``kafka.properties.client.id``. Unknown or ValueError as `Place.child`."""
+def place_at(segments: Sequence[str]) -> Place:
+    """The place at a path, or of a key split at its dots (``kafka.properties.client.id``). Errors as `Place.child`."""
     place, rest = ROOT, list(segments)
     while rest:
         if place.names is not None and place.names.whole:
@@ -132,7 +127,7 @@ def place_of_key(segments: Sequence[str]) -> Place:
 
 
 def place_of_variable(segments: Sequence[str]) -> Place:
-    """The place of a variable's name, split and in small letters. Errors as `place_of_key`."""
+    """The place of a variable's name, split and in small letters. Errors as `place_at`."""
     place, rest = ROOT, list(segments)
     while rest:
         names = place.names
@@ -165,25 +160,39 @@ def all_keys() -> tuple[Key, ...]:
 def _keys(model: Any, path: Path) -> Iterator[Key]:  # noqa: ANN401 - a type expression
     for name, field in fields_of(model).items():
         here, annotation = (*path, name), annotation_of(field)
-        if get_origin(annotation) is dict:
-            yield from _named_keys(field, (*here, "*"))
-        elif is_group(annotation):
+        is_open = get_origin(annotation) is dict
+        if is_open:
+            here, annotation = (*here, "*"), get_args(annotation)[1]
+        if is_group(annotation):
             yield from _keys(annotation, here)
         else:
-            yield Key(here, annotation, field.default, field.is_required(), _description(field), _example(field))
+            description = " ".join((field.description or "").split())
+            example = field.examples[0] if field.examples else None
+            yield Key(here, annotation, field.default, field.is_required(), description, example, is_open)
 
 
-def _named_keys(field: FieldInfo, path: Path) -> Iterator[Key]:
-    annotation = get_args(field.annotation)[1]
-    if is_group(annotation):
-        yield from _keys(annotation, path)
+def values(settings: Settings) -> Iterator[tuple[Path, Any]]:
+    """Every value with its path."""
+    for key in all_keys():
+        yield from _found(settings, key.path, ())
+
+
+def _found(node: Any, template: Path, path: Path) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - a group, table or value
+    if not template:
+        yield path, node
+    elif template[0] == "*":
+        for name, item in node.items():
+            yield from _found(item, template[1:], (*path, name))
     else:
-        yield Key(path, annotation, None, False, _description(field), _example(field), open=True)  # noqa: FBT003 - required
+        yield from _found(getattr(node, template[0]), template[1:], (*path, template[0]))
 
 
-def _description(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
-
-
-def _example(field: FieldInfo) -> Any:  # noqa: ANN401 - as the key has it
-    return field.examples[0] if field.examples else None
+def replaced(node: Any, path: Path, value: object) -> Any:  # noqa: ANN401 - a table of the tree
+    """The tree with another value at a path; `ABSENT` removes a name that a user picked."""
+    head, rest = path[0], path[1:]
+    if isinstance(node, BaseModel):
+        return node.model_copy(update={head: replaced(getattr(node, head), rest, value) if rest else value})
+    if rest:
+        return {**node, head: replaced(node[head], rest, value)}
+    kept = {name: each for name, each in node.items() if name != head}
+    return kept if value is ABSENT else {**kept, head: value}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import re
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import Final
 
-from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from bridge.errors import Mistake, SettingsError
-from bridge.settings.catalogue import Path, dotted, fields_of
-from bridge.settings.describe import annotation_of, base_type, is_secret
-from bridge.settings.model import HttpSettings, KafkaSettings, Settings
+from bridge.settings.catalogue import Path, Unknown, dotted, place_at, replaced, values
+from bridge.settings.describe import is_secret
+from bridge.settings.model import KafkaSettings, Settings
 from bridge.settings.server import ServerSettings
 from bridge.settings.tls import Names, client_context, server_context
 from bridge.settings.values import plain, secret_text
@@ -21,28 +23,18 @@ Contents = Mapping[Path, bytes]
 """The contents of the files by the path of the setting that names each: secrets and private keys, never shown."""
 
 
-class NamedFile(NamedTuple):
-    """One setting that names a file, in one group of the tree."""
-
-    group: BaseModel
-    path: Path
-    file: FilePath
-
-    @property
-    def twin(self) -> Path | None:
-        """The path of the secret that the file holds, None when it holds a certificate or key."""
-        name = self.path[-1].removesuffix("_file")
-        field = fields_of(type(self.group)).get(name)
-        return (*self.path[:-1], name) if field and is_secret(annotation_of(field)) else None
+def named_files(settings: Settings) -> Iterator[tuple[Path, FilePath]]:
+    """Every file that the settings name, with the path of the setting."""
+    return ((path, value) for path, value in values(settings) if isinstance(value, FilePath))
 
 
-def named_files(settings: Settings) -> Iterator[NamedFile]:
-    """Every file that the settings name."""
-    for path, group in _groups(settings):
-        for name, field in fields_of(type(group)).items():
-            file = getattr(group, name)
-            if base_type(annotation_of(field)) is FilePath and file is not None:
-                yield NamedFile(group, (*path, name), file)
+def twin_of(path: Path) -> Path | None:
+    """The path of the secret that a named file holds, None when it holds a certificate or key."""
+    twin = (*path[:-1], path[-1].removesuffix("_file"))
+    try:
+        return twin if is_secret(place_at(twin).annotation) else None
+    except Unknown:
+        return None
 
 
 def read_files(settings: Settings, wrong: set[Path]) -> tuple[Settings, Contents, list[Mistake]]:
@@ -51,75 +43,61 @@ def read_files(settings: Settings, wrong: set[Path]) -> tuple[Settings, Contents
     The servers' tokens are only tried: they are read again at every connect. Each file is read once, because a pipe
     (``<(pass show ...)``) cannot be read twice.
     """
+    given = {path for path, value in values(settings) if value is not None} | wrong
     mistakes: list[Mistake] = []
     contents: dict[Path, bytes] = {}
-    for named in named_files(settings):
-        mistakes += _given_twice(named, wrong)
+    for path, file in named_files(settings):
+        twin = twin_of(path)
+        if twin is not None and twin in given:
+            mistakes.append(Mistake(dotted(path), f"{dotted(twin)} is given too; allowed: one of the two"))
         try:
-            content = named.file.read_bytes()
-            settings = with_content(settings, named, content)
-            contents[named.path] = content
+            content = file.read_bytes()
+            settings = with_content(settings, path, file, content)
+            contents[path] = content
         except (OSError, ValidationError) as error:
-            mistakes.append(unusable(dotted(named.path), named.file, error))
+            mistakes.append(unusable(path, file, error))
     if not mistakes:  # Kafka's client judges its own files at the start
-        mistakes += [each for table, look in tls_groups(settings).items() if table != ("kafka",) for each in look()]
+        tables: list[Path] = [*(("servers", name) for name in settings.servers), ("http",)]
+        mistakes += [each for table in tables for each in tls_mistakes(settings, table)]
     return settings, contents, mistakes
 
 
-def unusable(key: str, file: FilePath, error: OSError | ValidationError) -> Mistake:
+def unusable(path: Path, file: FilePath, error: OSError | ValidationError) -> Mistake:
     """The mistake of a file that cannot be read, or whose text is no value of its key."""
     if isinstance(error, OSError):
-        return Mistake(key, f"cannot read {str(file)!r}: {error.strerror or error}")
-    return Mistake(key, f"the text in {str(file)!r} (not shown) {error.errors()[0]['ctx']['error']}")
+        return Mistake(dotted(path), f"cannot read {str(file)!r}: {error.strerror or error}")
+    return Mistake(dotted(path), f"the text in {str(file)!r} (not shown) {error.errors()[0]['ctx']['error']}")
 
 
-def _groups(settings: Settings) -> Iterator[tuple[Path, BaseModel]]:
-    for name, value in settings:
-        if isinstance(value, BaseModel):
-            yield (name,), value
-    for name, server in settings.servers.items():
-        yield ("servers", name), server
-
-
-def _given_twice(named: NamedFile, wrong: set[Path]) -> Iterator[Mistake]:
-    twin = named.twin
-    if twin is not None and (getattr(named.group, twin[-1]) is not None or twin in wrong):
-        yield Mistake(dotted(named.path), f"{dotted(twin)} is given too; allowed: one of the two")
-
-
-def with_content(settings: Settings, named: NamedFile, content: bytes) -> Settings:
+def with_content(settings: Settings, path: Path, file: FilePath, content: bytes) -> Settings:
     """The tree with the secret in a file. Raises ``OSError``, ``ValidationError`` when the file holds no such secret.
 
     Without a change for a file that holds something else, and for the token of a server.
     """
-    if named.twin is None:
+    if (twin := twin_of(path)) is None:
         return settings
-    field = fields_of(type(named.group))[named.twin[-1]]
-    secret: SecretStr = TypeAdapter(annotation_of(field)).validate_python(secret_text(named.file, content))
-    if named.path[0] == "servers":
-        return settings
-    group_name, name = named.twin
-    group: Any = getattr(settings, group_name)
-    return settings.model_copy(update={group_name: group.model_copy(update={name: secret})})
+    secret = secret_in(twin, file, content)
+    return settings if path[0] == "servers" else replaced(settings, twin, secret)
 
 
-def tls_groups(settings: Settings) -> Mapping[Path, Callable[[], list[Mistake]]]:
-    """By the path of a table: looks for certificates and keys of the table that can be read but not used."""
-    groups: dict[Path, Callable[[], list[Mistake]]] = {
-        ("servers", name): partial(_tls_mistakes, _server_context, name, server)
-        for name, server in settings.servers.items()
-    }
-    groups["kafka",] = partial(_tls_mistakes, _kafka_context, settings.kafka)
-    groups["http",] = partial(_tls_mistakes, _http_context, settings.http)
-    return groups
+def secret_in(path: Path, file: FilePath, content: bytes) -> SecretStr:
+    """The value of a secret setting in a file. Errors as `with_content`."""
+    secret: SecretStr = TypeAdapter(place_at(path).annotation).validate_python(secret_text(file, content))
+    return secret
 
 
-def _tls_mistakes(make: Callable[..., object], *arguments: object) -> list[Mistake]:
+def tls_mistakes(settings: Settings, table: Path) -> Sequence[Mistake]:
+    """What is wrong with certificates and keys of a table that can be read but not used."""
     try:
-        make(*arguments)
+        if table[0] == "servers":
+            _server_context(table[1], settings.servers[table[1]])
+        elif table[0] == "kafka":
+            _kafka_context(settings.kafka)
+        elif settings.http.cert_file is not None:
+            server_context(settings.http.cert_file, settings.http.key_file)
     except SettingsError as error:
-        return list(error.mistakes)
-    return []
+        return error.mistakes
+    return ()
 
 
 def _server_context(name: str, server: ServerSettings) -> None:
@@ -130,13 +108,62 @@ def _server_context(name: str, server: ServerSettings) -> None:
 
 def _kafka_context(kafka: KafkaSettings) -> None:
     files = (kafka.ssl_ca_file, kafka.ssl_cert_file, kafka.ssl_key_file)
-    password = plain(kafka.ssl_key_password) or ""
     if any(files):
-        ca_file, cert_file, key_file = (str(file) if file else None for file in files)
         names = Names("kafka.ssl_ca_file", "kafka.ssl_cert_file", "kafka.ssl_key_file")
-        client_context(ca_file, cert_file, key_file, names=names, password=password)
+        paths = (str(file) if file else None for file in files)
+        client_context(*paths, names=names, password=plain(kafka.ssl_key_password) or "")
 
 
-def _http_context(http: HttpSettings) -> None:
-    if http.cert_file is not None:
-        server_context(http.cert_file, http.key_file)
+WARN_DAYS: Final = 14
+"""A certificate that expires within so many days is reported."""
+_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_VERSION, _UTC_TIME = 0xA0, 0x17
+_BEFORE_VALIDITY: Final = 3
+"""Fields between the version and the validity: serial number, signature algorithm, issuer."""
+
+
+def expiries(contents: Mapping[Path, bytes]) -> dict[str, float]:
+    """By the key that names the file, the Unix time at which its certificate expires.
+
+    Of a file of authorities the last one to expire counts, because the others may be old on purpose; of a certificate
+    with its chain the first, which is its own.
+    """
+    found = {path: list(_expiries_of(content)) for path, content in contents.items()}
+    return {
+        dotted(path): max(moments) if path[-1].endswith("ca_file") else moments[0]
+        for path, moments in found.items()
+        if moments and path[-1].endswith(("ca_file", "cert_file"))
+    }
+
+
+def _expiries_of(content: bytes) -> Iterator[float]:
+    for each in _PEM.findall(content.decode(errors="replace")):
+        try:
+            yield _expiry(ssl.PEM_cert_to_DER_cert(each))
+        except (ValueError, IndexError):
+            continue  # whoever uses the file reports that it cannot be used
+
+
+def _expiry(der: bytes) -> float:
+    at = _content(der, _content(der, 0))
+    if der[at] == _VERSION:
+        at = _end(der, at)
+    for _ in range(_BEFORE_VALIDITY):
+        at = _end(der, at)
+    not_after = _end(der, _content(der, at))
+    text = der[_content(der, not_after) : _end(der, not_after)].decode("ascii")
+    # Two digits of a year mean 1950 to 2049, as for strptime's %y from 1969 on.
+    moment = datetime.strptime(text, "%y%m%d%H%M%SZ" if der[not_after] == _UTC_TIME else "%Y%m%d%H%M%SZ")  # noqa: DTZ007 - UTC below
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+def _content(der: bytes, at: int) -> int:
+    """Where the content of the element at this offset begins."""
+    length = der[at + 1]
+    return at + 2 + (length & 0x7F if length & 0x80 else 0)
+
+
+def _end(der: bytes, at: int) -> int:
+    """Where the element at this offset ends."""
+    start, length = _content(der, at), der[at + 1]
+    return start + (int.from_bytes(der[at + 2 : start]) if length & 0x80 else length)

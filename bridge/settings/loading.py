@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from bridge.errors import Mistake, SettingsError
 from bridge.settings.catalogue import Path, place_of_variable
 from bridge.settings.files import Contents, read_files
-from bridge.settings.mistakes import mistake_of, path_of
+from bridge.settings.mistakes import Given, mistake_of, path_of
 from bridge.settings.model import Settings
-from bridge.settings.origins import Given, SourceValues
+from bridge.settings.origins import SourceValues
 from bridge.settings.quotes import quoted_values
 from bridge.settings.rules import broken_rules, needed_to_run
 from bridge.settings.server import ServerSettings
@@ -131,16 +131,17 @@ def _tree(
 ) -> tuple[Settings, set[Path]]:
     """The tree, and the paths that were wrong: these have their defaults, so that the rest can be checked."""
     try:
-        return Settings.from_tables(*(source.table() for source in sources)), set()
+        return Settings.of(*(source.values() for source in sources)), set()
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
     mistakes += [mistake_of(detail, origins) for detail in details if complete or detail["type"] != "missing"]
     wrong = {path_of(detail) for detail in details}
     # A row of a list has no default of its own: the whole list is removed
     removed = wrong | {path[:2] for path in wrong if path[0] == "topics"}
-    servers = {path[1]: {"url": _STAND_IN} for path in sorted(wrong) if path[0] == "servers"}
-    tables = [source.without(removed).table() for source in sources]
-    return Settings.from_tables(*tables, {"servers": servers}), wrong
+    servers: dict[Path, str] = {
+        ("servers", path[1], "url"): _STAND_IN for path in sorted(wrong) if path[0] == "servers"
+    }
+    return Settings.of(*(source.without(removed).values() for source in sources), servers), wrong
 
 
 def _with_dependent_defaults(settings: Settings) -> Settings:

@@ -6,10 +6,12 @@ Any thread may read it. `bridge.settings.load` makes it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.settings import checks
 from bridge.settings.server import ServerSettings
@@ -266,9 +268,9 @@ class Settings(BaseSettings):
     """Logs."""
 
     @classmethod
-    def from_tables(cls, *tables: dict[str, Any]) -> Settings:
-        """The tree of the tables of all sources, the strongest first. Raises pydantic's ValidationError."""
-        sources: dict[str, Any] = {"tables": tables}
+    def of(cls, *given: Mapping[tuple[str, ...], Any]) -> Settings:
+        """The tree of the values of all sources by path, the strongest first. Raises pydantic's ValidationError."""
+        sources: dict[str, Any] = {"given": given}
         return cls(**sources)
 
     @classmethod
@@ -276,14 +278,23 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The tables, so that pydantic-settings merges them.
+        """The sources that pydantic-settings merges. `bridge.settings.sources` has resolved their names before."""
+        given = getattr(init_settings, "init_kwargs", {}).get("given", ())
+        return tuple(GivenValues(settings_cls, each) for each in given)
 
-        `bridge.settings.sources` has read them with the sources of pydantic-settings before, one at a time: the
-        library itself would stop at the first source with an error.
-        """
-        tables: tuple[dict[str, Any], ...] = getattr(init_settings, "init_kwargs", {}).get("tables", ())
-        return tuple(InitSettingsSource(settings_cls, table) for table in tables)
+
+class GivenValues(EnvSettingsSource):
+    """Values by path; nothing is decoded. Texts are read by the validators, so that all mistakes are found together."""
+
+    def __init__(self, settings_cls: type[BaseSettings], given: Mapping[tuple[str, ...], Any]) -> None:
+        self._given = {"\0".join(path): value for path, value in given.items()}  # no name contains it
+        super().__init__(settings_cls, env_nested_delimiter="\0")
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401, ARG002 - the signature is the library's
+        return value
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given

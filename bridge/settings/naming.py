@@ -41,3 +41,14 @@ def settings_sha256(settings: Settings) -> str:
     """Equal for all replicas with the same settings, secrets and the settings of one process aside."""
     shared = settings.model_dump(mode="json", exclude=_OF_ONE_REPLICA)  # secrets are masked in it
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+TRANSACTION_TIMEOUT = 60.0
+"""Seconds after which the brokers abort an open transaction.
+
+It is longer than a partition has no leader after the loss of a broker; otherwise each loss would abort the open
+transactions. It is no longer than that, because until then the open transaction of a dead replica blocks consumers with
+``read_committed`` if no other replica acquires the shard. ``transaction.max.timeout.ms`` of the brokers (default: 15
+minutes) must allow it.
+"""
+TRANSACTION_TIMEOUT_MS = round(TRANSACTION_TIMEOUT * 1000)

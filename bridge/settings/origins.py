@@ -16,15 +16,7 @@ from bridge.errors import Mistake
 from bridge.settings.addresses import Address
 from bridge.settings.catalogue import ROOT, Path, Place, Unknown, dotted
 from bridge.settings.describe import base_type, is_secret
-from bridge.settings.hints import hint
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value and its origin: the variable, file or option to look at."""
-
-    value: Any
-    origin: str
+from bridge.settings.mistakes import Given, hint
 
 
 @dataclass(slots=True)
@@ -40,9 +32,17 @@ class SourceValues:
     unread: bool = False
     """The source could not be read, so a missing setting may be there."""
 
-    def add(self, table: Mapping[str, Any]) -> None:
-        """Add the settings of a nested table."""
-        self._add(ROOT, table)
+    def add(self, value: object, place: Place = ROOT) -> None:
+        """Add the value of a setting, or all settings of a table."""
+        origin = self.origin(place.path)
+        if value is None:  # null in JSON
+            return
+        if not place.is_table:
+            self.given[place.path] = Given(_hidden(place, value), origin)
+        elif isinstance(value, Mapping):
+            self._add_table(place, value, origin)
+        else:
+            self.not_a_table(place.path)
 
     def mistake(self, key: str, message: str, origin: str) -> None:
         """Add a mistake."""
@@ -73,20 +73,9 @@ class SourceValues:
         }
         return replace(self, given=kept)
 
-    def table(self) -> dict[str, Any]:
-        """The values as nested tables."""
-        return nested({path: given.value for path, given in self.given.items()})
-
-    def _add(self, place: Place, value: object) -> None:
-        origin = self.origin(place.path)
-        if value is None:  # null in JSON
-            return
-        if not place.is_table:
-            self.given[place.path] = Given(_hidden(place, value), origin)
-        elif isinstance(value, Mapping):
-            self._add_table(place, value, origin)
-        else:
-            self.not_a_table(place.path)
+    def values(self) -> dict[Path, Any]:
+        """The values by path."""
+        return {path: given.value for path, given in self.given.items()}
 
     def _add_table(self, place: Place, table: Mapping[str, Any], origin: str) -> None:
         if place.names is not None and place.names.whole:
@@ -102,19 +91,7 @@ class SourceValues:
             except ValueError as problem:
                 self.mistake(dotted(path), str(problem), origin)
             else:
-                self._add(child, value)
-
-
-def nested(values: Mapping[Path, Any]) -> dict[str, Any]:
-    """Nested tables of values by path; a table precedes the values below it."""
-    root: dict[str, Any] = {}
-    for path, value in values.items():
-        table: Any = root
-        for segment in path[:-1]:
-            table = table.setdefault(segment, {}) if isinstance(table, dict) else table
-        if isinstance(table, dict):  # else there is an invalid value instead of the table
-            table[path[-1]] = value
-    return root
+                self.add(value, child)
 
 
 def _hidden(place: Place, value: object) -> object:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pydantic import SecretStr
 
 from bridge.errors import Mistake
-from bridge.settings.bounds import REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
-from bridge.settings.catalogue import Path, Unknown, dotted, place_at
+from bridge.settings.catalogue import Path, dotted, place_at, values
 from bridge.settings.checks import TOPIC_LENGTH
-from bridge.settings.describe import is_secret, is_table, shown
+from bridge.settings.describe import shown
 from bridge.settings.mistakes import quoted
 from bridge.settings.model import KafkaSettings, Settings
+from bridge.settings.naming import TRANSACTION_TIMEOUT_MS
 from bridge.settings.properties import refusal
 from bridge.settings.quantities import format_duration
 from bridge.settings.server import ServerSettings
@@ -20,6 +22,9 @@ from bridge.settings.server import ServerSettings
 _SASL = {"sasl_plaintext", "sasl_ssl"}
 _TLS = {"ssl", "sasl_ssl"}
 _NOT_FOR_EVENTS = ("dead_letters", "checkpoints", "lifecycle")
+_REQUEST_TIMEOUT_MS = 10_000
+"""Minimum timeout of one request of a transactional producer. After a shorter timeout the request is sent again while
+the first may still be in progress, and a duplicate commit may end a later transaction."""
 
 
 class Finding(NamedTuple):
@@ -45,17 +50,11 @@ def broken_rules(settings: Settings, wrong: set[Path]) -> list[Mistake]:
 
 
 def _value(settings: Settings, path: Path) -> str:
-    """The value at a path and a space; nothing for a secret, or without a value."""
-    try:
-        annotation = place_at(path).annotation
-    except Unknown:  # in a row of a list, whose rules name the value themselves
+    """The value at a path and a space; nothing for a secret, without a value, or in a row of a list."""
+    value = dict(values(settings)).get(path)
+    if isinstance(value, SecretStr) or value in {None, "", ()}:
         return ""
-    if is_table(annotation) or is_secret(annotation):
-        return ""
-    value: Any = settings
-    for segment in path:
-        value = value.get(segment) if isinstance(value, dict) else getattr(value, segment)
-    return "" if value in {None, "", ()} else f"{quoted(shown(annotation, value))} "
+    return f"{quoted(shown(place_at(path).annotation, value))} "
 
 
 def needed_to_run(settings: Settings, reported: Sequence[str]) -> Iterator[Mistake]:
@@ -202,11 +201,11 @@ def _requests_within_a_transaction(settings: Settings) -> Iterator[Finding]:
     if settings.delivery.guarantee != "exactly_once" or given is None:
         return
     wanted = given.get_secret_value()
-    if wanted.isdecimal() and not REQUEST_TIMEOUT_MS <= int(wanted) <= TRANSACTION_TIMEOUT_MS:
+    if wanted.isdecimal() and not _REQUEST_TIMEOUT_MS <= int(wanted) <= TRANSACTION_TIMEOUT_MS:
         yield Finding(
             ("kafka", "properties", name),
             "is not possible with transactions: a request must end within a transaction, and must leave time for"
-            f" the answer; allowed: {REQUEST_TIMEOUT_MS} to {TRANSACTION_TIMEOUT_MS} with"
+            f" the answer; allowed: {_REQUEST_TIMEOUT_MS} to {TRANSACTION_TIMEOUT_MS} with"
             f" {dotted(guarantee)} = exactly_once",
             (guarantee,),
         )

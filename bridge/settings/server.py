@@ -136,3 +136,8 @@ class ServerSettings(Group):
         if self.token_file is not None:
             return read_secret(self.token_file)
         return None if self.token is None else self.token.get_secret_value()
+
+
+def name_the_sessions(server: str) -> str:
+    """What to do where a server does not list its sessions."""
+    return f"this server does not list sessions: name them (`--session ID`, `servers.{server}.sessions`)"

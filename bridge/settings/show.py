@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from bridge.settings.addresses import mask_credentials
-from bridge.settings.catalogue import Key, Path, all_keys, dotted
+from bridge.settings.catalogue import Path, dotted, place_at, values
 from bridge.settings.describe import shown
 from bridge.settings.loading import Loaded
 from bridge.settings.model import Settings
@@ -18,10 +18,10 @@ from bridge.settings.quotes import quoted_secrets
 
 def as_lines(loaded: Loaded) -> Iterator[str]:
     """One line per setting: key, value, and its origin if it is not a default."""
-    for path, key, value in values(loaded.settings):
+    for path, value in values(loaded.settings):
         origin = loaded.origins.get(path)
         source = f"  (from {origin})" if origin else ""
-        text = _public_property(path, value) or shown(key.annotation, value) or '""'
+        text = _public_property(path, value) or shown(place_at(path).annotation, value) or '""'
         yield f"{dotted(path)} = {text}{source}"
     for name in loaded.empty:
         yield f"{name} is empty: it counts as not set"
@@ -42,20 +42,3 @@ def _public_property(path: Path, value: Any) -> str | None:  # noqa: ANN401 - th
     """The value of a Kafka property that is no secret; without the credentials of a URL."""
     is_property = path[:2] == ("kafka", "properties") and isinstance(value, SecretStr)
     return mask_credentials(value.get_secret_value()) if is_property and is_public(path[-1]) else None
-
-
-def values(settings: Settings) -> Iterator[tuple[Path, Key, Any]]:
-    """Every value with its path and its key."""
-    for key in all_keys():
-        for path, value in _found(settings, key.path, ()):
-            yield path, key, value
-
-
-def _found(node: Any, template: Path, path: Path) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - a group, table or value
-    if not template:
-        yield path, node
-    elif template[0] == "*":
-        for name, item in node.items():
-            yield from _found(item, template[1:], (*path, name))
-    else:
-        yield from _found(getattr(node, template[0]), template[1:], (*path, template[0]))

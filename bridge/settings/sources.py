@@ -1,6 +1,9 @@
-"""The sources: options, environment, secrets directory, TOML file. pydantic-settings reads each; none decodes a value.
+"""The sources: options, environment, secrets directory, TOML file. pydantic-settings merges them.
 
-Values stay texts until the whole tree is validated, so that all mistakes are reported together and no secret is quoted.
+No value is decoded: they stay texts until the whole tree is validated, so that all mistakes are reported
+together and no secret is quoted.
+Names are resolved here, because the library skips unknown ones without a message. Its source of secrets files is not
+used: it also strips spaces of secrets, and skips files that are links to another directory.
 """
 
 from __future__ import annotations
@@ -9,17 +12,15 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import TomlConfigSettingsSource
 
-from bridge.settings.catalogue import PREFIX, Path, Place, Unknown, dotted, place_of_key, place_of_variable
+from bridge.settings.catalogue import PREFIX, Place, Unknown, dotted, place_at, place_of_variable
 from bridge.settings.model import Settings
-from bridge.settings.origins import SourceValues, nested
+from bridge.settings.origins import SourceValues
 from bridge.settings.values import as_text, json_value, read_secret
 
 CONFIG_VARIABLE = "MIX_BRIDGE_CONFIG"
@@ -31,25 +32,6 @@ _OF_A_SERVICE = re.compile(
 """Variables that Kubernetes injects into each pod for each Service whose name begins with ``mix-bridge``."""
 _PORT_OF_A_SERVICE = re.compile(f"{PREFIX}(.*_)?PORT")
 _ADDRESS_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
-
-
-class NamedTexts(EnvSettingsSource):
-    """Texts by path, from variables or from the files of the secrets directory.
-
-    The names are resolved before, because the library skips unknown ones without a message. Its source of secrets files
-    is not used: it also strips spaces of secrets, and skips files that are links to another directory.
-    """
-
-    def __init__(self, given: Mapping[Path, Any]) -> None:
-        self._given = {"__".join(path): value for path, value in given.items()}
-        super().__init__(Settings, env_nested_delimiter="__")
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401, ARG002 - the signature is the library's
-        """Nothing to decode: tables are decoded already, and texts are left to the validators."""
-        return value
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._given
 
 
 class TomlFile(TomlConfigSettingsSource):
@@ -70,18 +52,14 @@ class Named(NamedTuple):
 def option_values(overrides: Mapping[str, Any], origins: Mapping[str, str]) -> SourceValues:
     """The options of the command line: values or tables by dotted key."""
     values = SourceValues()
-    given: dict[Path, Any] = {}
     for key in sorted(overrides, key=lambda key: key.count(".")):
-        named = Named(key, tuple(key.split(".")), origins.get(key, "--set"))
-        given |= _given(values, named, place_of_key, overrides[key])
-    values.add(nested(given))
+        _give(values, Named(key, tuple(key.split(".")), origins.get(key, "--set")), place_at, overrides[key])
     return values
 
 
 def environment_values(environ: Mapping[str, str]) -> SourceValues:
     """The ``MIX_BRIDGE_`` variables."""
     values = SourceValues()
-    given: dict[Path, Any] = {}
     for name in _tables_first(name for name in environ if name.startswith(PREFIX)):
         named = Named(name, tuple(name.removeprefix(PREFIX).lower().split("__")), name)
         if name != name.upper():
@@ -89,10 +67,9 @@ def environment_values(environ: Mapping[str, str]) -> SourceValues:
         elif name == CONFIG_VARIABLE or _is_of_a_service(named, environ[name]):
             continue
         elif environ[name]:
-            given |= _given(values, named, place_of_variable, environ[name])
+            _give(values, named, place_of_variable, environ[name])
         elif _place(values, named, place_of_variable) is not None:
             values.empty.append(name)  # as `MIX_BRIDGE_INSTANCE=${NAME:-}` gives
-    values.add(NamedTexts(given)())
     return values
 
 
@@ -109,12 +86,10 @@ def secret_values(directory: FilePath, named_by: str, of_others: Collection[str]
     except OSError as error:
         values.cannot_read(named_by, f"cannot read {directory}: {error.strerror}")
         return values
-    given: dict[Path, Any] = {}
     for file in [directory / name for name in names if not name.startswith(".")]:
         # os.path, because Path.is_dir raises where the directory may be listed but not entered
         if not os.path.isdir(file) and not _is_of_others(file, of_others):  # noqa: PTH112
-            given |= _read_file(values, file)
-    values.add(NamedTexts(given)())
+            _read_file(values, file)
     return values
 
 
@@ -138,22 +113,22 @@ def paths_given(sources: Iterable[SourceValues]) -> set[str]:
     return {os.path.normpath(as_text(value)) for value in values if isinstance(value, str | SecretStr)}
 
 
-def _given(values: SourceValues, named: Named, find: Callable[[Sequence[str]], Place], value: Any) -> dict[Path, Any]:  # noqa: ANN401 - any value of a source
-    """The value at its path, a table decoded from JSON; nothing, and a mistake, if that is not possible."""
+def _give(values: SourceValues, named: Named, find: Callable[[Sequence[str]], Place], value: Any) -> None:  # noqa: ANN401 - any value of a source
+    """Add the value at its place, a table decoded from JSON; or a mistake, if that is not possible."""
     place = _place(values, named, find)
     if place is None:
-        return {}
+        return
     values.origins[place.path] = named.origin
     if place.is_table and isinstance(value, str):
         try:
             value = json_value(value)
         except ValueError as problem:
             values.mistake(dotted(place.path), f"{problem}; allowed: a JSON object", named.origin)
-            return {}
+            return
     if place.is_table and not isinstance(value, dict):
         values.not_a_table(place.path)
-        return {}
-    return {place.path: deepcopy(value)}  # keys below a table are merged into it
+    else:
+        values.add(value, place)
 
 
 def _place(values: SourceValues, named: Named, find: Callable[[Sequence[str]], Place]) -> Place | None:
@@ -172,13 +147,14 @@ def _tables_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name.count("__"), name))
 
 
-def _read_file(values: SourceValues, file: FilePath) -> dict[Path, Any]:
+def _read_file(values: SourceValues, file: FilePath) -> None:
     try:
         text = read_secret(file)
     except OSError as error:
         values.mistake(file.name, f"cannot read {file}: {error.strerror or error}", str(file))
-        return {}
-    return _given(values, Named(file.name, tuple(file.name.lower().split("__")), str(file)), place_of_variable, text)
+    else:
+        named = Named(file.name, tuple(file.name.lower().split("__")), str(file))
+        _give(values, named, place_of_variable, text)
 
 
 def _is_of_others(file: FilePath, paths: Collection[str] | None) -> bool:

@@ -216,30 +216,11 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 AnyDuration = Annotated[float, Field(ge=0.001, le=86_400), DURATION]
 FilePath = Annotated[Path, BeforeValidator(_file_path), _JSON_TEXT, Allowed("the path of a readable file")]
 PrintableText = Annotated[str, TEXT, AfterValidator(checks.any_text), _PRINTABLE]
-Namespace = Annotated[
-    str,
-    TEXT,
-    NOT_EMPTY,
-    AfterValidator(checks.namespace),
-    _JSON_NAME,
-    Allowed("1 to 200 of the characters a-z A-Z 0-9 . _ -"),
-]
-Instance = Annotated[
-    str,
-    TEXT,
-    NOT_EMPTY,
-    AfterValidator(checks.instance),
-    _JSON_NAME,
-    Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
-]
-TopicName = Annotated[
-    str,
-    TEXT,
-    NOT_EMPTY,
-    AfterValidator(checks.topic),
-    _JSON_NAME,
-    Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
-]
+_Name = Annotated[str, TEXT, NOT_EMPTY, _JSON_NAME]
+_LONG_NAME = Allowed("1 to 249 of the characters a-z A-Z 0-9 . _ -")
+Namespace = Annotated[_Name, AfterValidator(checks.namespace), Allowed("1 to 200 of the characters a-z A-Z 0-9 . _ -")]
+Instance = Annotated[_Name, AfterValidator(checks.instance), _LONG_NAME]
+TopicName = Annotated[_Name, AfterValidator(checks.topic), _LONG_NAME]
 Brokers = Annotated[
     str, BeforeValidator(_brokers), JSON_LIST, Allowed("a list (JSON or commas) of host:port, none twice")
 ]

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError
 
 from bridge.errors import EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError, Unreachable
 from bridge.kafka.broker_limits import transactions_refused
-from bridge.settings.bounds import TRANSACTION_TIMEOUT_MS
+from bridge.settings.naming import TRANSACTION_TIMEOUT_MS
 
 
 @pytest.mark.parametrize(

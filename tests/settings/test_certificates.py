@@ -8,7 +8,7 @@ import pytest
 import trustme
 from cryptography import x509
 
-from bridge.settings.certificates import expiries
+from bridge.settings.files import expiries
 
 AUTHORITY = trustme.CA()
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -13,11 +13,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from bridge.settings import load_all
+from bridge.settings.catalogue import values
 from bridge.settings.loading import Loaded
-from bridge.settings.reload import decide
-from bridge.settings.renewal import read_again
+from bridge.settings.reload import decide, read_again
 from bridge.settings.rules import broken_rules
-from bridge.settings.show import values
 
 BASE: dict[str, Any] = {
     "kafka.bootstrap_servers": "kafka:9092",
@@ -57,7 +56,7 @@ def loading(changes: dict[str, Any]) -> Loaded:
 
 def by_path(loaded: Loaded) -> dict[tuple[str, ...], Any]:
     """Every value."""
-    return {path: value for path, _, value in values(loaded.settings)}
+    return dict(values(loaded.settings))
 
 
 OPTIONS = {name: st.sampled_from(choices) for name, choices in (HOT | COLD).items()}

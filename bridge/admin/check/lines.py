@@ -16,9 +16,8 @@ from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes
 from bridge.mix.sessions import NoList, ServerUnavailable
 from bridge.settings import Settings
-from bridge.settings.advice import name_the_sessions
-from bridge.settings.bounds import TRANSACTION_TIMEOUT
-from bridge.settings.naming import group_of, servers_fingerprint, transactional_ids_of
+from bridge.settings.naming import TRANSACTION_TIMEOUT, group_of, servers_fingerprint, transactional_ids_of
+from bridge.settings.server import name_the_sessions
 from bridge.sharding.join_check import differs, foreign, foreign_topics
 
 

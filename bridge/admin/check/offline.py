@@ -13,8 +13,7 @@ from bridge.admin.text import counted
 from bridge.clock import unix_ms
 from bridge.kafka.config import client_config, judge_offline
 from bridge.settings import Loaded
-from bridge.settings.certificates import WARN_DAYS, expiries
-from bridge.settings.files import named_files
+from bridge.settings.files import WARN_DAYS, expiries, named_files
 from bridge.settings.quotes import quoted_secrets
 
 CLIENT_ID: Final = "mix-bridge-check"
