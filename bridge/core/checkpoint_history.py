@@ -35,7 +35,6 @@ class CheckpointHistory:
     safe: Checkpoint | None = None
     """The last checkpoint before a stale owner's higher epoch could make consumers drop the new owner's records."""
     stale_offset: int = -1
-    """The offset of that stale write."""
 
     def after(self, checkpoint: Checkpoint, offset: int, *, is_stale: bool) -> CheckpointHistory:
         """The history including the next checkpoint."""

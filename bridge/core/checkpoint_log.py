@@ -98,7 +98,6 @@ class CheckpointLog:
         self._partitions = partitions
         self._keep_records = keep_records
         self.owners = OwnerRecords()
-        """The records that are no checkpoints."""
         self._removed_epoch = 0
         """The highest epoch in checkpoints that a tombstone removed."""
         self._newest_claims: defaultdict[int, int] = defaultdict(lambda: -1)

@@ -24,7 +24,6 @@ class Distribution:
     counts: tuple[int, ...]
     """One per bucket, not cumulative."""
     seconds: float
-    """The sum of all durations."""
 
     @classmethod
     def none(cls, bounds: tuple[float, ...]) -> Distribution:
@@ -74,7 +73,6 @@ class DurationsSnapshot:
     """The distributions of delivery and shards at one moment."""
 
     publish: Mapping[str, Distribution] = field(default_factory=dict)
-    """By server."""
     commit: Distribution = NO_COMMITS
     restore: Distribution = NO_RESTORES
 

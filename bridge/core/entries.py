@@ -144,9 +144,7 @@ class Batch(Entry):
         self.records: Sequence[Record] | None = encoded.records
         """None once they were all produced: the client has them, and they are encoded again to be sent again."""
         self.places = encoded.places
-        """Which event each record was made of; None when each event has one."""
         self.counts = encoded.counts
-        """Records by topic."""
         self.refusal: object = None
         """Why Kafka refused its only record, which therefore goes to the dead letters."""
         self.is_overtaken = False

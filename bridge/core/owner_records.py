@@ -56,12 +56,10 @@ class OwnerRecords:
 
     def __init__(self) -> None:
         self.claimed_epoch = 0
-        """The highest epoch in claims."""
         self._claims: dict[int, tuple[int, Claim]] = {}
         self._unfenced: set[int] = set()
         """Partitions in which a transaction of an earlier owner may still be committed."""
         self._had_exactly_once: set[int] = set()
-        """Partitions with the record that says so."""
         self._forgotten: defaultdict[int, int] = defaultdict(int)
 
     def add(self, partition: int, offset: int, key: bytes, value: bytes | None) -> None:

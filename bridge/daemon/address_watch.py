@@ -39,7 +39,6 @@ class KnownAddresses:
 
     def __init__(self) -> None:
         self._missing: dict[str, int] = {}
-        """Answers in a row without the address."""
         self._needed = _ANSWERS
 
     def add(self, found: AbstractSet[str]) -> frozenset[str]:
@@ -90,7 +89,6 @@ class AddressWatch:
         self._stopped.set()
 
     def has_gone(self, address: str | None) -> bool:
-        """Whether the name does not have the address of this connection any more."""
         return address in self._gone
 
     def _run(self) -> None:

@@ -68,7 +68,6 @@ class Fit:
 
     @classmethod
     def within(cls, threads: Limit | None, descriptors: Limit | None, reserve: Reserve) -> Fit:
-        """The sessions that fit into both limits."""
         pairs = ((threads, reserve.threads), (descriptors, reserve.descriptors))
         fits = [cls(max(0, each.most - kept), each.name, each.most, kept) for each, kept in pairs if each is not None]
         return min(fits, key=lambda fit: fit.sessions or 0, default=cls())
@@ -147,7 +146,6 @@ class LeftOut:
         )  # fmt: skip
 
     def snapshots(self) -> tuple[SessionSnapshot, ...]:
-        """These sessions in the status."""
         error = f"no room in this process: {self._capacity.fit.limit}"
         return tuple(
             SessionSnapshot(key.server, key.session_id, STATE, last_error=error)

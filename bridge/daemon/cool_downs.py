@@ -63,7 +63,6 @@ class Refusals:
         self._tries: dict[SessionKey, int] = {}
         """How often sessions were tried again after they were refused."""
         self._due: set[SessionKey] = set()
-        """Those that are tried again at once."""
 
     def retry(self) -> None:
         """Try each refused session again at the next tick: the operator asked for it, or the settings have changed."""

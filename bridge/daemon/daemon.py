@@ -85,7 +85,6 @@ class Daemon:
         self._kafka_failure: str | None = None
         """Why Kafka was not ready at the last attempt of the start."""
         self._has_started = False
-        """Whether all assigned shards are restored."""
         self.http_port: int | None = None
         """The port of the HTTP endpoint once it listens."""
         self._levels = LogLevels(settings.log.level)

@@ -41,7 +41,6 @@ class Discovery:
         """The titles of the last list by session. Replaced, never changed."""
         self.answered_at: float | None = None
         self.skipped = 0
-        """Entries of the last list that were skipped."""
         self.lists_none = False
         """Whether the last poll was answered with something else than a list."""
         self._source = source

@@ -30,7 +30,6 @@ log = get_logger("bridge.supervisor")
 _LOOKS = 2000
 """Ended sessions that are looked at in one tick: about 3 ms."""
 _AT_ONCE = 2000
-"""Sessions that are forgotten together."""
 _LONGEST_INTERVAL = 600.0
 """Seconds between two looks at all ended sessions; less for a short ``forget_after``."""
 _PROOF = 5.0
@@ -53,8 +52,6 @@ class _Stage(Enum):
 
 @dataclass(slots=True)
 class _Job:
-    """The sessions of one shard that are being forgotten."""
-
     lease: Lease
     sessions: Mapping[SessionKey, EndedSession]
     epoch: int
@@ -63,7 +60,6 @@ class _Job:
     removed: list[SessionKey] = field(default_factory=list)
 
     def floor_written(self) -> None:
-        """Kafka has the record with the highest epoch."""
         self.lease.raise_epoch_floor(self.epoch)
         self.stage = _Stage.READY
 
@@ -89,14 +85,12 @@ class Forgetting:
         self._looking: Iterator[EndedSession] = iter(())
         self._job: _Job | None = None
         self.forgotten = 0
-        """Sessions that were forgotten since the start."""
 
     @property
     def _checkpoints(self) -> RestoredCheckpoints:
         return self._shards.checkpoints
 
     def tick(self) -> None:
-        """Do the next step; never waits."""
         self._writer.poll()
         self._write_floors()
         if self._job is not None:

@@ -21,7 +21,6 @@ class GoneSessions:
     """
 
     def __init__(self, gone_after: float, *, discovers: bool) -> None:
-        """``discovers``: the server is polled for its list."""
         self._gone_after = gone_after
         self._lock = threading.Lock()
         self._streaming: dict[str, float | None] = {}
@@ -35,7 +34,6 @@ class GoneSessions:
         self._listed_at = float("-inf")
 
     def list_came(self, sessions: Collection[str], now: float) -> None:
-        """The server has listed these sessions."""
         with self._lock:
             self._has_list = True
             self._listed, self._listed_at = sessions, now
@@ -54,7 +52,6 @@ class GoneSessions:
             self._restored.add(session)
 
     def streamed(self, session: str) -> None:
-        """The server has sent this session's stream."""
         with self._lock:
             self._streaming[session], self._has_streamed = None, True
 
@@ -65,7 +62,6 @@ class GoneSessions:
                 self._streaming[session] = since
 
     def left(self, session: str) -> None:
-        """The session does not run here any more."""
         with self._lock:
             self._streaming.pop(session, None)
             self._restored.discard(session)

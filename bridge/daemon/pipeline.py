@@ -92,7 +92,6 @@ class Pipeline:
         self.coordinator.start()
 
     def tick(self) -> None:
-        """One turn of the main loop. Raises what ended a thread."""
         self.raise_bug()
         self.coordinator.tick()
         self.supervisor.tick()

@@ -36,11 +36,9 @@ class Reloading:
     """Where settings come from, and who must know the secrets that lines of the log must not contain."""
 
     loaded: Loaded
-    """What the process started with."""
     load: Callable[[], Loaded]
     """Reads all sources again. Raises ``SettingsError``."""
     mask: Callable[[Loaded], None]
-    """Masks these secrets in the log too."""
 
     @classmethod
     def never(cls, loaded: Loaded) -> Reloading:
@@ -92,7 +90,6 @@ class Reloader:
                 log.warning("a changed setting needs a restart: its former value stays in use", setting=key)
 
     def turn(self) -> None:
-        """Look at the files of secrets and certificates when it is time."""
         if self._now() - self._looked_at >= LOOK:
             self._looked_at = self._now()
             self.look()
@@ -209,7 +206,6 @@ def kafka_contents(loaded: Loaded) -> dict[str, bytes]:
 
 
 def _changed(table: tuple[str, ...], old: Loaded, new: Loaded) -> set[str]:
-    """The keys of a table whose value, or whose file, is another one now."""
     before, after = _group(table, old), _group(table, new)
     keys = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     paths = old.contents.keys() | new.contents.keys()

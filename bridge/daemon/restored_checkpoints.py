@@ -42,7 +42,6 @@ class RestoredCheckpoints:
         self._unfinished: dict[str, list[str]] = {}
         """The results of ``unfinished`` until something changes."""
         self.version = 0
-        """Raised by each change."""
         self._reported: set[str] = set()
 
     def add_shard(self, shard: int, restored: Mapping[SessionKey, Restored]) -> None:
@@ -104,7 +103,6 @@ class RestoredCheckpoints:
         return found
 
     def ended(self) -> Iterator[EndedSession]:
-        """All ended sessions; they may change meanwhile."""
         for shard in list(self._ended):
             for record_key in list(self._ended.get(shard, ())):
                 packed = self._ended.get(shard, {}).get(record_key)

@@ -20,7 +20,6 @@ class Retries:
     """The history of one session's connections. For its thread alone."""
 
     def __init__(self, source: Source, session_id: str, now: Callable[[], float], jitter: Callable[[], float]) -> None:
-        """``jitter`` returns 0 to 1 and spreads reconnects."""
         self._source = source
         self._session_id = session_id
         self._now = now
@@ -48,7 +47,6 @@ class Retries:
         return decision
 
     def asked_without_id(self, *, accepted: bool) -> None:
-        """The stream was requested without an id."""
         self.history = after_question(self.history, accepted=accepted)
 
     def closed(self, reconnection_time: float | None, *, worked: bool) -> None:
@@ -58,7 +56,6 @@ class Retries:
             self.history = after_block(self.history)
 
     def left(self) -> None:
-        """The session does not run any more."""
         self._source.gone_sessions.left(self._session_id)
 
     def _may_end(self, since: float) -> bool:

@@ -39,7 +39,6 @@ class RunningSession:
         return self.worker.is_over and self.publisher.is_settled
 
     def seen(self) -> Seen:
-        """What its worker does."""
         waiting = self.worker.waiting
         waits = self.worker.is_over or self.publisher.is_waiting or self.lease.is_waited_for
         return Seen(self.worker, waiting.is_busy and not waits, waiting.moves)

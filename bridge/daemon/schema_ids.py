@@ -38,13 +38,11 @@ class SchemaIds:
             self._registry = None
 
     def start(self) -> None:
-        """Begin, and wait a moment for the first answer."""
         if self._registry is not None:
             threading.Thread(target=self._run, args=(self._registry,), name="schema-ids", daemon=True).start()
             self._first.wait(_START)
 
     def stop(self) -> None:
-        """End the attempts. Can be called twice."""
         self._stopping.set()
 
     def _run(self, registry: SchemaRegistry) -> None:

@@ -47,7 +47,6 @@ class IdlePlaces:
         ]
 
     def started(self, sessions: Iterable[str]) -> None:
-        """These sessions have a place again."""
         for each in sessions:
             self._resting.pop(each, None)
 

@@ -52,7 +52,6 @@ class SessionCounters:
         self.backfilled = backfilled
 
     def add_connection(self, stream: EventStream) -> None:
-        """Add the numbers of a connection that is closed."""
         self.bytes_read += stream.bytes_read
         self.replaced_utf8 += stream.replaced
         self.discarded_bytes += stream.discarded_bytes
@@ -98,11 +97,9 @@ class Runs:
         self._last_event = ""
 
     def note(self, event: str) -> None:
-        """Note the name of the newest event."""
         self._last_event = event or self._last_event
 
     def is_quiet(self, now: float) -> bool:
-        """Whether no run is in progress."""
         if self._last_event in _ENDS or not self._last_event:
             return True
         is_idle = now - (self._counters.last_event_at or now) >= _QUIET_AFTER

@@ -29,7 +29,6 @@ from bridge.mix.events import deletes
 log = get_logger("bridge.session")
 
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
-"""Events that announce a change of the server's list of sessions."""
 _OTHER_READER = "currently processing another request"
 """In an ``error`` event of a Mix server without ids: another reader of the session runs the message."""
 
@@ -160,7 +159,6 @@ class SessionStream:
 
     @property
     def has_ids(self) -> bool:
-        """Whether the server has sent an event with an id (any thread)."""
         return self._continuity.has_ids
 
     def take(self, events: Sequence[Event]) -> None:

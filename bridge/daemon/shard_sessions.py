@@ -48,7 +48,6 @@ class ShardSessions:
 
     @property
     def owned(self) -> AbstractSet[int]:
-        """The shards whose sessions may start."""
         return frozenset(self._leases)
 
     # What the coordinator asks for
@@ -106,7 +105,6 @@ class ShardSessions:
         self.floors_to_write.add(shard)
 
     def lease_of(self, shard: int) -> Lease | None:
-        """The lease of an owned shard."""
         return self._leases.get(shard)
 
     def is_known(self, key: SessionKey) -> bool:

@@ -27,19 +27,15 @@ class SignalQueue:
         self._reloads = 0
 
     def stop(self) -> None:
-        """Ask for a graceful shutdown; the second call asks for an immediate one."""
         self._requests.put(Request.STOP)
 
     def reload(self) -> None:
-        """Ask for a reload of the settings."""
         self._requests.put(Request.RELOAD)
 
     def wake(self) -> None:
-        """End a ``wait`` of the main thread."""
         self._requests.put(Request.WAKE)
 
     def wait(self, seconds: float) -> None:
-        """Wait for a request for at most so many seconds."""
         with suppress(queue.Empty):
             self._note(self._requests.get(timeout=seconds))
 

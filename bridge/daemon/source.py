@@ -63,7 +63,6 @@ class Source:
         self.has_answered = False
         """Whether the server has answered anything since the start; never cleared."""
         self.answers = False
-        """Whether the last request was answered."""
         self.start_id = StartId()
         """Whether an event of any session has the id to start after."""
         self._logged_first = FirstId.UNKNOWN
@@ -72,7 +71,6 @@ class Source:
         self.readers_take_part = False
         """Whether a session has shown that this is a Mix server without ids, whose readers take part in runs."""
         self.failure: str | None = None
-        """Why the last request failed."""
         self._url = server.url.get_secret_value().rstrip("/")
         self.tls = tls_context(name, server)
         self._transport = Transport(
@@ -168,7 +166,6 @@ class Source:
         return next((at for at, each in enumerate(events) if ending in {each.name, each.data.strip()}), None)
 
     def warn_of_taking_part(self) -> None:
-        """Warn once that this Mix server gives no ids."""
         if not self.readers_take_part:
             self.readers_take_part = True
             log.warning(
@@ -217,7 +214,6 @@ class Source:
 
     @property
     def api_transport(self) -> Transport:
-        """How the REST API is reached now."""
         return replace(self._transport, read_timeout=6 * self._transport.connect_timeout)
 
 

@@ -25,7 +25,6 @@ class StartBudget:
         self._since = self._now()
 
     def is_used_up(self, more: float = 0.0) -> bool:
-        """Whether ``start_timeout`` and ``more`` seconds have passed."""
         return self._seconds > 0 and self._now() - self._since > self._seconds + more
 
     def check_shards(self, waiting_for: Callable[[], str]) -> None:

@@ -45,7 +45,6 @@ class Supervisor:
         changed: Callable[[], None],
         capacity: Capacity,
     ) -> None:
-        """``changed`` wakes the thread that calls ``tick``."""
         self._delivery = delivery
         self._stall_detector = stall_detector
         self.capacity = capacity
@@ -98,7 +97,6 @@ class Supervisor:
 
     @property
     def session_count(self) -> int:
-        """Sessions that run (any thread)."""
         return len(self._running)
 
     def sessions(self, now: float) -> tuple[SessionSnapshot, ...]:

@@ -53,7 +53,6 @@ class Followers(NamedTuple):
 class _Watched:
     plan: TopicPlan
     last: TopicDescription | None = None
-    """Its description when it last existed."""
     is_missing: bool = False
     suspected: str | None = None
     """The problem found by the last check: it is reported when the next check finds it too."""
@@ -62,7 +61,6 @@ class _Watched:
     warnings: tuple[str, ...] = ()
     changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(ChangeKind, 0)))
     repair_error: str | None = None
-    """Why the last repair failed."""
 
 
 class TopicWatch:
@@ -93,7 +91,6 @@ class TopicWatch:
         self._is_renewal_wanted = True
 
     def stop(self) -> None:
-        """Ask the thread to end."""
         self._stopped.set()
         self._sizes.wanted.set()
 

@@ -38,19 +38,15 @@ class _Attempt:
     claim: Claim
     """With the nonce of this attempt: with two copies of one claim the writer's own checkpoints would look stale."""
     sent_ms: int
-    """By our clock."""
     is_acknowledged: bool = False
     acknowledged_at: float = inf
     offset: int = -1
-    """Where Kafka wrote it."""
     error: str | None = None
     retry_at: float = inf
     written_at: float = inf
-    """When the client took it."""
 
     @property
     def is_awaited(self) -> bool:
-        """Whether its answer is still to come."""
         return not self.is_acknowledged and self.retry_at == inf
 
 

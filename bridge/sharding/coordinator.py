@@ -31,7 +31,6 @@ from bridge.sharding.states import IS_SETTLED, ShardSignal, ShardState
 log = get_logger("bridge.shards")
 
 _JOIN = 0.1
-"""Seconds of one wait for the membership thread."""
 
 
 class ShardCoordinator:
@@ -204,7 +203,6 @@ class ShardCoordinator:
 
     @property
     def restored(self) -> int:
-        """Checkpoints that were restored, of all shards."""
         return sum(shard.restored_checkpoints for shard in self._shards.values())
 
     # Shutdown
@@ -258,7 +256,6 @@ class ShardCoordinator:
 
     @property
     def kafka_failure(self) -> str | None:
-        """Why Kafka does not answer the group's client."""
         return self._membership.connection_failure
 
     def snapshot(self) -> Replica:

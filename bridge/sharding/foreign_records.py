@@ -39,7 +39,6 @@ class ForeignRecords:
         """The number of the newest reading; the result of an earlier one does not show who owned the shard since."""
         self._lease, self._with = lease, collaborators
         self._contested_at: float | None = None
-        """When another process claimed the shard."""
         self._restarting: set[SessionKey] = set()
         """Suspended sessions that wait until the shard was read again for them."""
         self._covered: set[SessionKey] = set()

@@ -44,11 +44,9 @@ class ForgetWriter:
         self._write(shard, FORGOTTEN_KEY, encode_forgotten(epoch, fencing_token), [], written)
 
     def remove(self, shard: int, record_key: bytes, fencing_token: int, written: Written) -> None:
-        """Remove a session's checkpoint."""
         self._write(shard, record_key, None, tombstone_headers(fencing_token), written)
 
     def poll(self) -> None:
-        """Run the reports that are due."""
         producer = self._producer
         if producer is None:
             return

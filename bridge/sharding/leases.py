@@ -30,7 +30,6 @@ class ShardEvent(NamedTuple):
     reading: int = 0
     """Which reading of the shard gave ``restored``."""
     foreign_record: CheckpointRecord | None = None
-    """A record that another process wrote."""
     topic_was_recreated: bool = False
     was_reclaimed: bool = False
     """Delivery claimed the shard itself, and read it."""
@@ -164,7 +163,6 @@ class Leases:
         self._shutdown = self._begin(shards, frozenset(), now) if shards else _Release(shards, shards, (), now)
 
     def is_shut_down(self, now: float) -> bool:
-        """Whether nothing is left to wait for."""
         return self._shutdown is not None and not self._releases and (not self.owned or self._shutdown.is_over(now))
 
     def close(self) -> None:
@@ -183,7 +181,6 @@ class Leases:
                 self.post(ShardEvent(lease.shard, new, ShardSignal.ASSIGNED))
 
     def events(self) -> Iterator[ShardEvent]:
-        """The queued events, until there are no more."""
         with suppress(queue.Empty):
             while True:
                 yield self._events.get_nowait()

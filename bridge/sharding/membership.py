@@ -57,7 +57,6 @@ class Membership:
         self.failure: BridgeError | None = None
         """Why membership has ended for good; all shards are lost, and the process ends."""
         self.bug: BaseException | None = None
-        """An unexpected exception that ended the thread."""
         self._is_renewal_wanted = False
         self.has_joined = False
         """Whether the group has ever assigned shards, perhaps none."""
@@ -78,7 +77,6 @@ class Membership:
         return self._errors.cause
 
     def start(self, leases: Leases) -> None:
-        """Join the group as soon as possible."""
         self._leases = leases
         self._thread.start()
 
@@ -87,7 +85,6 @@ class Membership:
         self._is_renewal_wanted = True
 
     def stop(self) -> None:
-        """Release everything, and leave the group."""
         self._stopped.set()
 
     def abort(self) -> None:
@@ -248,7 +245,6 @@ class Membership:
         self._leases.assign(partitions - added)
 
     def on_revoked(self, partitions: frozenset[int]) -> bool:
-        """Begin to release these partitions."""
         return self._leases.revoke(partitions, monotonic())
 
     def on_lost(self, partitions: frozenset[int]) -> None:
@@ -257,7 +253,6 @@ class Membership:
         self._leases.lose(partitions)
 
     def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
-        """Note the answer to a commit."""
         if is_member:
             self.proofs.accepted(heartbeat)
         else:

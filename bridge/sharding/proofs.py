@@ -18,7 +18,6 @@ and less than a restart under the same name waits for a heartbeat (``join_check.
 _ANSWER_TIMEOUT = 10
 """Intervals after which a commit without an answer no longer delays the next."""
 _MAX_UNANSWERED = 10
-"""Commits whose answers are still expected."""
 INTERVAL = 30.0
 """Seconds without an answer until a new client asks, and between two questions. A member is answered every second."""
 _FENCES, _WITHIN = 3, 600.0

@@ -74,7 +74,6 @@ class ReplicaIdentity:
     owner: str
     """For people: ``<instance or host>:<process id>``."""
     run: str
-    """The process identity."""
     servers: str
     """Fingerprint of the servers' names and URLs."""
     shard_count: int

@@ -60,7 +60,6 @@ class ShardReader:
         And for an own checkpoint behind a newer one. ``timeout``: seconds until a shard counts as held up.
         """
         self.bug: Exception | None = None
-        """What ended the thread unexpectedly."""
         self._config, self._topic, self._partitions, self._timeout = config, topic, partitions, timeout
         self._on_foreign_record, self._heartbeat = on_foreign_record, heartbeat
         self._requests: deque[Callable[[], None]] = deque()

@@ -40,12 +40,10 @@ class OwnCheckpoints:
         self.suffixes: tuple[bytes, ...] = ()
         """How they end: one for each claim, since a checkpoint that was on its way at a claim has an earlier token."""
         self.token = -1
-        """The newest claim."""
         self._newest: dict[bytes, int] = {}
         self._read_to = -1
 
     def claimed(self, token: int) -> None:
-        """Note a claim of this process."""
         self.token, self.suffixes = token, (*self.suffixes, token_suffix(token))
 
     def of_recreated_topic(self) -> OwnCheckpoints:
@@ -81,9 +79,7 @@ class RestoredShard:
 
     shard: int
     token: int
-    """The offset of the claim."""
     previous: Claim | None
-    """The newest claim before it."""
     log: CheckpointLog
 
 
@@ -94,7 +90,6 @@ class Restore:
     claim: Claim
     done: Callable[[RestoredShard], None]
     after: int
-    """The offset from which it is read."""
     log: CheckpointLog | None
     """None once the claim was read."""
     own: OwnCheckpoints
@@ -103,7 +98,6 @@ class Restore:
     claimed_at: float = field(default_factory=monotonic)
     """When the claim was last written."""
     read_at: float = field(default_factory=monotonic)
-    """When the last record was read."""
     records: int = 0
     error: str | None = None
     """The client's error about the partition."""
@@ -154,7 +148,6 @@ class RestoreProgress:
         return True
 
     def end(self, shard: int, restore: Restore) -> None:
-        """A shard is restored, or forgotten."""
         self._renew_after = self._timeout
         self.held_up = {other: why for other, why in self.held_up.items() if other != shard}
         if restore.warned_at is not None:

@@ -50,7 +50,6 @@ class Shard:
         self.lease = lease
         self.state = ShardState.FENCING
         self.invalid: Sequence[InvalidCheckpoint] = ()
-        """The invalid checkpoints of a blocked shard."""
         self.error: SettingsError | None = None
         """Why it was blocked; kept until it is restored."""
         self.restored_checkpoints = 0

@@ -77,7 +77,6 @@ class Encoder:
         self._write = (TRACED_WRITERS if rules.traceparent else WRITERS)[rules.format]
         self._max_bytes = rules.max_bytes
         self.limits = SizeLimits()
-        """What the topics accept."""
         self._version = self.limits.version
         self._kinds: dict[str, _Kind] = {}
 

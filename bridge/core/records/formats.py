@@ -143,7 +143,6 @@ def _traced_structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     time: str,
     is_json: bool,  # noqa: FBT001
 ) -> tuple[bytes, Headers]:
-    """The envelope with the attribute, and the header of the same name."""
     parent = traceparent(names.key, epoch, sequence)
     value, headers = structured(names, event, epoch, sequence, time, is_json, f',"{TRACE_HEADER}":"{parent}"')
     return value, [*headers, (TRACE_HEADER, parent.encode())]

@@ -66,7 +66,6 @@ class Rules:
     schema: Mapping[str, Validator] | None = field(default=None, repr=False)
     schema_version: str = ""
     traceparent: bool = False
-    """Whether records carry a trace context."""
     dataschema: str = ""
     """URI of an event's schema, with ``{event}`` for its name; empty: records do not carry it."""
     schema_ids: SchemaIds = field(default_factory=dict, repr=False)

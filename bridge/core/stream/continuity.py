@@ -53,7 +53,6 @@ class Continuity:
         self._start_check = StartCheck(self._facts)
         self._opening = Opening(self._facts, self._following, self._start_check)
         self.state = State.CLOSED
-        """The task of the present connection."""
         self._is_attached = self._was_answered = not is_new
         self._is_denied = False
         self._timeout = policy.replay_timeout

@@ -17,7 +17,6 @@ from bridge.core.stream.replay import FEW, MANY, KnownEvents, ReplayMatcher
 LONGEST_REPLAY_TIMEOUT: Final = 120.0
 """Seconds. The replay timeout is doubled after each timeout, up to this."""
 NOTHING: Final = OverlapWindow.starting("")
-"""The window before the first connection."""
 LOSSES: Final = frozenset({"gap", "reset", "unresumable"})
 """The kinds of lifecycle records after which events may be missing."""
 

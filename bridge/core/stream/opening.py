@@ -229,7 +229,6 @@ class Opening:
             facts.replays_without_ids = False
 
     def _not_resumed(self, events: Sequence[Event], actions: list[Action]) -> Sequence[Event]:
-        """The replay does not begin with the known events."""
         facts, first, window = self._facts, events[0], self._facts.window
         facts.ids.begin(window.cursor, window.after)
         facts.ids.repeat = facts.ids.repeat or len(window.digests) > DIGEST_BYTES

@@ -41,7 +41,6 @@ class StartCheck:
 
     def __init__(self, facts: StreamFacts) -> None:
         self.is_wanted = False
-        """The next connection asks."""
         self.has_held_unproven = False
         """Events were held after a reconnect, and nothing proves yet that they are the first ones."""
         self.began_new = False
