@@ -278,7 +278,7 @@ class Daemon:
             sessions=pipeline.supervisor.sessions(now),
             session_capacity=pipeline.supervisor.capacity.fit.sessions,
             servers=pipeline.supervisor.servers(),
-            topics=pipeline.topics.snapshot(),
+            topics=() if pipeline.topics is None else pipeline.topics.snapshot(),
             replica=pipeline.coordinator.snapshot(),
             last_checkpoint_ms=delivery.answers.last_checkpoint_ms,
             durations=pipeline.measurements.durations.snapshot(),

@@ -16,7 +16,7 @@ from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.source import Source
 from bridge.daemon.stall import StallDetector
 from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.topics import Followers, NoTopicWatch, TopicWatch, Watch
+from bridge.daemon.topics import Followers, TopicWatch, Watch
 from bridge.delivery.at_least_once import AtLeastOnce
 from bridge.delivery.checkpoint_writer import OwnTopics
 from bridge.delivery.exactly_once import ExactlyOnce
@@ -72,7 +72,7 @@ class Pipeline:
         delivery: Delivery,
         supervisor: Supervisor,
         coordinator: ShardCoordinator,
-        topics: TopicWatch | NoTopicWatch,
+        topics: TopicWatch | None,
         measurements: Measurements,
         forgetting: Forgetting,
     ) -> None:
@@ -88,7 +88,8 @@ class Pipeline:
         self.delivery.answers.note()
         self.delivery.start()
         self.supervisor.start()
-        self.topics.start()
+        if self.topics is not None:
+            self.topics.start()
         self.coordinator.start()
 
     def tick(self) -> None:
@@ -126,7 +127,8 @@ class Pipeline:
         """Replace all Kafka clients, with the certificates as they are now; what is not delivered is sent again."""
         self.delivery.renew_clients("the certificates or properties of Kafka's clients were changed")
         self.coordinator.renew_clients()
-        self.topics.renew_clients()
+        if self.topics is not None:
+            self.topics.renew_clients()
 
     def raise_bug(self) -> None:
         """Raise what ended the delivery thread: without it events would be read and never delivered."""
@@ -149,8 +151,9 @@ class Pipeline:
         if not is_delivered:
             self.delivery.abort()
         self.coordinator.close(monotonic() + _CLOSE, has_left=has_left)
-        self.topics.stop()
-        self.topics.join(monotonic() + _CLOSE)
+        if self.topics is not None:
+            self.topics.stop()
+            self.topics.join(monotonic() + _CLOSE)
         return is_delivered
 
     def abort(self) -> None:

@@ -137,17 +137,8 @@ class Source:
         return self._url + self.settings.stream_path.replace("{session}", quote(session_id, safe=""))
 
     def continuity(self, restored: Checkpoint | None) -> Continuity:
-        start = self.settings.start_after_id
-        return Continuity(
-            self._policy(),
-            has_ids=restored is not None and restored.position.last_event_id not in ("", start),
-            # At the very start the process may have died before the announcement was acknowledged: announce it again.
-            is_new=restored is None or (restored.position.sequence == 0 and restored.overlap_window.is_new),
-        )
-
-    def _policy(self) -> Policy:
         server = self.settings
-        return Policy(
+        policy = Policy(
             server.start_after_id,
             overlap=server.overlap,
             accepts_no_ids=server.without_ids == "accept",
@@ -156,6 +147,12 @@ class Source:
             readers_take_part=server.event_schema == "mix",
             start_id=self.start_id,
             replay_timeout=server.replay_timeout,
+        )
+        return Continuity(
+            policy,
+            has_ids=restored is not None and restored.position.last_event_id not in ("", server.start_after_id),
+            # At the very start the process may have died before the announcement was acknowledged: announce it again.
+            is_new=restored is None or (restored.position.sequence == 0 and restored.overlap_window.is_new),
         )
 
     def end_in(self, events: Sequence[Event]) -> int | None:

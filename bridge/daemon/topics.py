@@ -226,27 +226,9 @@ def _snapshot(watched: _Watched) -> TopicSnapshot:
     return TopicSnapshot(watched.plan.name, partitions, watched.problem, watched.warnings, dict(watched.changes))
 
 
-class NoTopicWatch:
-    """A watch that watches nothing (any thread)."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def renew_clients(self) -> None:
-        """Do nothing: there is no client."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-    def join(self, deadline: float) -> bool:  # noqa: ARG002 - nothing to wait for
-        return True
-
-    def snapshot(self) -> tuple[TopicSnapshot, ...]:
-        return ()
-
-
 Prepare = Callable[[Settings, ClientProperties], TopicLimits]
-Watch = Callable[[Settings, ClientProperties, TopicLimits, Followers], TopicWatch | NoTopicWatch]
+Watch = Callable[[Settings, ClientProperties, TopicLimits, Followers], TopicWatch | None]
+"""None: the demo's embedded Kafka has no topic settings that could change."""
 
 
 def prepare_topics(settings: Settings, clients: ClientProperties) -> TopicLimits:
@@ -266,8 +248,3 @@ def watch_topics(
 ) -> TopicWatch:
     """Watch the topics of a real Kafka."""
     return TopicWatch(settings, limits, TopicAdmin(clients.of("mix-bridge")), followers)
-
-
-def watch_nothing(*_: object) -> NoTopicWatch:
-    """Watch nothing: an embedded Kafka has no topic settings that could change."""
-    return NoTopicWatch()

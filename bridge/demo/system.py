@@ -13,7 +13,6 @@ from typing import Self
 from bridge.clock import monotonic
 from bridge.core.records.topics import PartitionCounts, SizeLimits
 from bridge.daemon.daemon import Daemon
-from bridge.daemon.topics import watch_nothing
 from bridge.demo.consumer import EventConsumer
 from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.demo.summary import Summary, fingerprint, summarize
@@ -73,7 +72,7 @@ class DaemonThread:
     """
 
     def __init__(self, settings: Settings, limits: TopicLimits) -> None:
-        self._daemon = Daemon(settings, lambda *_: limits, watch_nothing)
+        self._daemon = Daemon(settings, lambda *_: limits, lambda *_: None)
         self._exit_code: int | None = None
         self.failure: Exception | None = None
         """Why it ended, unless it was stopped."""

@@ -145,7 +145,8 @@ class ShardCoordinator:
 
     def _check_start(self) -> None:
         """Report the errors of all shards at once: an operator should not need one start for each."""
-        if self.has_started or not self._are_settled:
+        are_settled = all(shard.state in IS_SETTLED for shard in self._shards.values())
+        if self.has_started or not are_settled or not self.collaborators.leases.is_quiet:
             return
         blocked = [shard for shard in self._shards.values() if shard.error is not None]
         invalid = [each for shard in blocked for each in shard.invalid]
@@ -155,10 +156,6 @@ class ShardCoordinator:
             if shard.error is not None:
                 raise shard.error  # the errors of the others are the same
         self.has_started = self._membership.has_joined
-
-    @property
-    def _are_settled(self) -> bool:
-        return all(shard.state in IS_SETTLED for shard in self._shards.values()) and self.collaborators.leases.is_quiet
 
     def rewrite_checkpoints(self, partitions: int) -> None:
         """The checkpoints topic was recreated: write all checkpoints to it, behind new claims.

@@ -11,7 +11,6 @@ from bridge.core.durations import Durations
 from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.pipeline import Delivery, Measurements, Pipeline
 from bridge.daemon.supervisor import Supervisor
-from bridge.daemon.topics import NoTopicWatch
 from bridge.sharding.coordinator import ShardCoordinator
 
 
@@ -55,7 +54,7 @@ def pipeline_of(delivery: Parts, group: Parts, calls: list[str]) -> Pipeline:
         cast("Delivery", delivery),
         cast("Supervisor", Parts("readers", calls)),
         cast("ShardCoordinator", group),
-        NoTopicWatch(),
+        None,
         Measurements(Durations()),
         cast("Forgetting", Parts("forgetting", calls)),
     )

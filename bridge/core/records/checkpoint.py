@@ -170,13 +170,14 @@ def _parse(value: bytes) -> _Value:
         parsed = None
     if parsed is not None and parsed.version <= VERSION:
         return parsed
-    version = _validated(_Version, value).version  # before the rest: a newer version may have changed anything else
+    version = validated(_Version, value).version  # before the rest: a newer version may have changed anything else
     if version > VERSION:
         raise BadCheckpoint(f"version {version} is newer than this mix-bridge supports ({VERSION}): start a newer one")
-    return _validated(_Value, value)
+    return validated(_Value, value)
 
 
-def _validated(model: type[_Model], value: bytes) -> _Model:
+def validated(model: type[_Model], value: bytes) -> _Model:
+    """The value as this model; raises :class:`BadCheckpoint` with one line that names the first error."""
     try:
         return model.model_validate_json(value)
     except ValidationError as error:

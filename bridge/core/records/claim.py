@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.core.records.checkpoint import BadCheckpoint
+from bridge.core.records.checkpoint import validated
 
 CLAIM_KEY = b"#claim"
 """The key of every claim, in every partition of the checkpoints topic."""
@@ -66,10 +66,4 @@ def encode(claim: Claim) -> bytes:
 
 def decode(value: bytes) -> Claim:
     """The claim in a record; raises :class:`BadCheckpoint` with the reason in one line."""
-    try:
-        parsed = _Value.model_validate_json(value)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "value"
-        raise BadCheckpoint(f"{place}: {first['msg']}") from error
-    return Claim(**parsed.model_dump(exclude={"version"}))
+    return Claim(**validated(_Value, value).model_dump(exclude={"version"}))

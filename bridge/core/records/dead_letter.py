@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,9 +10,7 @@ from typing import NamedTuple
 from bridge.clock import parse_rfc3339
 from bridge.core.identity import SessionKey
 from bridge.core.records.headers import TEXT_BYTES
-from bridge.core.records.numbers import EventSequence, number_in
-
-_DIGITS = re.compile(r"[0-9]{1,18}")
+from bridge.core.records.numbers import EventSequence, digits, number_in
 
 
 class Place(NamedTuple):
@@ -108,6 +105,7 @@ def _number(epoch: str, sequence: str) -> EventSequence:
 
 
 def _whole(text: str) -> int:
-    if not _DIGITS.fullmatch(text):
+    number = digits(text)
+    if number is None:
         raise ValueError("a header that must be a number is not one")
-    return int(text)
+    return number

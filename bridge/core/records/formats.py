@@ -62,6 +62,8 @@ class Names:
 
 Writer = Callable[[Names, Event, str, int, str, bool], tuple[bytes, Headers]]
 """(names, event, epoch in 10 digits, sequence, time, whether the data is JSON) -> value and headers."""
+_Rest = tuple[str, bool]
+"""Time, and whether the data is JSON."""
 
 
 def structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
@@ -107,14 +109,7 @@ def binary(  # noqa: PLR0913, PLR0917 - a Writer, called by position
     return event.data.encode(), headers
 
 
-def raw(
-    names: Names,
-    event: Event,
-    epoch: str,
-    sequence: int,
-    _time: str,
-    _is_json: bool,  # noqa: FBT001
-) -> tuple[bytes, Headers]:
+def raw(names: Names, event: Event, epoch: str, sequence: int, *_: object) -> tuple[bytes, Headers]:
     """The data itself, with ``bridge.*`` headers for its origin."""
     data = event.data.encode()
     headers = event_headers(names.key, event, data, int(epoch), sequence)
@@ -135,29 +130,15 @@ def traceparent(key: SessionKey, epoch: str, number: int) -> str:
     return f"00-{trace}-{span}-01"
 
 
-def _traced_structured(  # noqa: PLR0913, PLR0917 - a Writer, called by position
-    names: Names,
-    event: Event,
-    epoch: str,
-    sequence: int,
-    time: str,
-    is_json: bool,  # noqa: FBT001
-) -> tuple[bytes, Headers]:
+def _traced_structured(names: Names, event: Event, epoch: str, sequence: int, *rest: *_Rest) -> tuple[bytes, Headers]:
     parent = traceparent(names.key, epoch, sequence)
-    value, headers = structured(names, event, epoch, sequence, time, is_json, f',"{TRACE_HEADER}":"{parent}"')
+    value, headers = structured(names, event, epoch, sequence, *rest, f',"{TRACE_HEADER}":"{parent}"')
     return value, [*headers, (TRACE_HEADER, parent.encode())]
 
 
 def _traced(write: Writer, attribute: str | None) -> Writer:
-    def write_traced(  # noqa: PLR0913, PLR0917 - a Writer, called by position
-        names: Names,
-        event: Event,
-        epoch: str,
-        sequence: int,
-        time: str,
-        is_json: bool,  # noqa: FBT001
-    ) -> tuple[bytes, Headers]:
-        value, headers = write(names, event, epoch, sequence, time, is_json)
+    def write_traced(names: Names, event: Event, epoch: str, sequence: int, *rest: *_Rest) -> tuple[bytes, Headers]:
+        value, headers = write(names, event, epoch, sequence, *rest)
         parent = traceparent(names.key, epoch, sequence).encode()
         headers.extend((name, parent) for name in (attribute, TRACE_HEADER) if name is not None)
         return value, headers
