@@ -6,12 +6,10 @@ It imports only ``confluent_kafka`` and the standard library, nothing else of mi
         print(event.session, event.type, event.json())
 """
 
-from bridge.consumer.event import Event
 from bridge.consumer.events import CONFIG, Events
 from bridge.consumer.models import MixEvent, model_of
-from bridge.consumer.record import NotAnEvent, event_of, event_of_message
-from bridge.consumer.rule import Place, Rule
-from bridge.consumer.stores import FileStore, MemoryStore, Store
+from bridge.consumer.record import Event, NotAnEvent, event_of, event_of_message
+from bridge.consumer.rule import FileStore, MemoryStore, Place, Rule, Store
 
 __all__ = [
     "CONFIG",

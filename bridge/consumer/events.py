@@ -10,11 +10,9 @@ from types import MappingProxyType
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from bridge.consumer.event import Event
-from bridge.consumer.record import NotAnEvent, event_of_message
-from bridge.consumer.rule import Place, Rule, place_of
+from bridge.consumer.record import Event, NotAnEvent, event_of_message
+from bridge.consumer.rule import MemoryStore, Place, Rule, Store, place_of
 from bridge.consumer.state import State
-from bridge.consumer.stores import MemoryStore, Store
 
 _logger = logging.getLogger("bridge.consumer")
 _POLL = 0.5

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from bridge.consumer.event import Event
+from bridge.consumer.record import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
