@@ -79,7 +79,7 @@ def log_level(
     """Change the log level of running daemons for a limited time."""
     settings = options.load().settings
     from bridge.admin.status.replicas import change_level
-    from bridge.observe.log_level_route import BadChange, parse_change
+    from bridge.observe.operator_routes import BadChange, parse_change
 
     change = {"level": level.lower(), "for": duration} | ({} if logger is None else {"logger": logger})
     try:

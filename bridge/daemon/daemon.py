@@ -27,8 +27,7 @@ from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.statistics import librdkafka_version
 from bridge.observe.health import Heartbeats, Verdict, moving
 from bridge.observe.log_levels import LogLevels
-from bridge.observe.log_lines import LINES
-from bridge.observe.log_writer import dropped_lines
+from bridge.observe.log_writer import LINES, dropped_lines
 from bridge.settings import Loaded, Settings
 from bridge.settings.naming import settings_sha256
 from bridge.settings.quotes import quoted_secrets

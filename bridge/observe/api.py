@@ -33,17 +33,15 @@ from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, status
 from bridge.errors import SettingsError
 from bridge.http.listening import listen
-from bridge.observe.connections import EndpointConfig, ShortConnection
-from bridge.observe.handshakes import Handshakes, LimitedListener
+from bridge.observe.connections import EndpointConfig, Handshakes, LimitedListener, ShortConnection
 from bridge.observe.health import Verdict, liveness, readiness
 from bridge.observe.json_response import json_response
-from bridge.observe.log_level_route import log_level_route
 from bridge.observe.log_levels import LogLevels
 from bridge.observe.metrics.collector import Metrics
+from bridge.observe.operator_routes import log_level_route, support_route
 from bridge.observe.page.feed import Feed
 from bridge.observe.page.routes import page_routes, session_route
 from bridge.observe.page.view import of_snapshot
-from bridge.observe.support_route import support_route
 from bridge.observe.tokens import Tokens
 
 Snapshot = Callable[[], BridgeSnapshot]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 
 from bridge import clock
-from bridge.core.snapshot import BridgeSnapshot
+from bridge.core.snapshot import BAD_STATES, BridgeSnapshot
 from bridge.settings.server import name_the_sessions
 
 LOOP_LIMIT = 5.0
@@ -29,8 +29,6 @@ UNCONNECTED_SHARE_LIMIT = 0.5
 """One server of several, or some sessions of one, without a connection are visible in the status; when most sessions
 cannot connect, the bridge does not work. Exactly half is still ready: one broken session of two is no outage."""
 STREAMING_STATE = "streaming"
-BAD_STATES = frozenset({"refused", "crashed"})
-"""Sessions that are not bridged until something changes: the settings, the server or the bridge itself."""
 UNCONNECTED_STATES = frozenset({"connecting", "waiting"})
 """A session in one of these states cannot connect if it also has an error. ``connecting`` is one of them because a
 server that does not answer at all keeps its sessions there for a whole connect timeout, again and again."""
@@ -53,7 +51,6 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether every check is ok."""
         return all(check.ok for check in self.checks)
 
     def to_json(self) -> dict[str, object]:
@@ -84,7 +81,6 @@ class Heartbeats:
             self._last.pop(name, None)
 
     def ages(self) -> dict[str, float]:
-        """Seconds since the last heartbeat of each loop."""
         with self._lock:
             now = self._now()
             return {name: now - last for name, last in self._last.items()}

@@ -43,7 +43,6 @@ class LogLevels:
 
     @property
     def level(self) -> str:
-        """The level of the settings."""
         return self._level
 
     def follow_settings(self, level: str) -> None:

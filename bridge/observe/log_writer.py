@@ -12,8 +12,8 @@ import queue
 import select
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, TextIO
 
@@ -210,3 +210,25 @@ def recent_lines() -> list[str]:
     """The last lines of this process's log, as they were written."""
     writers = [each for each in logging.getLogger().handlers if isinstance(each, LogWriter)]
     return [line for each in writers for line in each.recent()]
+
+
+class LineCounter(logging.Filter):
+    """A filter that passes every line and counts it. Thread rule: any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.RLock()  # re-entrant: a destructor that runs while it is held may log
+        self._counts: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        with self._lock:
+            self._counts[record.levelname.lower()] += 1
+        return True
+
+    def snapshot(self) -> Mapping[str, int]:
+        with self._lock:
+            return dict(self._counts)
+
+
+LINES = LineCounter()
+"""Of this process: logging is global too, and ``bridge.observe.logs.configure`` may run again."""

@@ -31,8 +31,7 @@ from structlog.typing import EventDict, Processor
 
 from bridge.clock import rfc3339
 from bridge.core.terminal_text import visible
-from bridge.observe.log_lines import LINES
-from bridge.observe.log_writer import LogWriter
+from bridge.observe.log_writer import LINES, LogWriter
 
 LogFormat = Literal["console", "json"]
 
@@ -116,7 +115,6 @@ class Redaction:
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __call__(self, _: object, __: str, line: EventDict) -> EventDict:
-        """Return the line as plain values without the secrets."""
         return cast("EventDict", self._plain(line))
 
     def _plain(self, value: object, depth: int = 0) -> object:
@@ -133,7 +131,6 @@ class Redaction:
         return self.masked(repr(value) if isinstance(value, bytes | BaseException) else str(value))
 
     def masked(self, text: str) -> str:
-        """The text without the secrets."""
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
 

@@ -1,9 +1,11 @@
-"""``PUT /api/log-level``: the request's body and who may send it."""
+"""The paths for an operator: ``PUT /api/log-level`` and ``GET /api/support``, and who may use them."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import platform
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -12,11 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bridge import __version__
+from bridge.observe.json_response import json_response
 from bridge.observe.log_levels import DEFAULT_SECONDS, LEVELS, LOGGER, MOST_SECONDS, LevelChange, LogLevels
+from bridge.observe.log_writer import recent_lines
+from bridge.observe.stacks import all_stacks
 from bridge.observe.tokens import Tokens
 from bridge.settings.quantities import parse_duration
 
-PATH = "/api/log-level"
 MAX_BODY = 4096
 
 
@@ -43,7 +48,7 @@ def log_level_route(
         await run_in_threadpool(forward, change)
         return JSONResponse({"level": change.level, "logger": change.logger, "for": change.seconds})
 
-    return Route(PATH, put, methods=["PUT"])
+    return Route("/api/log-level", put, methods=["PUT"])
 
 
 def refuse_others(request: Request, tokens: Tokens) -> Response | None:
@@ -109,3 +114,18 @@ def is_loopback(host: str) -> bool:
 
 def _refused(code: HTTPStatus, why: str) -> Response:
     return JSONResponse({"error": why}, code)
+
+
+def support_route(tokens: Tokens) -> Route:
+    """The route; without a token only this machine may use it: log lines name sessions and addresses."""
+
+    async def get(request: Request) -> Response:
+        return refuse_others(request, tokens) or json_response(await run_in_threadpool(support))
+
+    return Route("/api/support", get)
+
+
+def support() -> dict[str, object]:
+    """The versions, the recent log lines with secrets masked, and the stacks of all threads. Any thread."""
+    versions = {"mix-bridge": __version__, "python": sys.version, "platform": platform.platform()}
+    return {"versions": versions, "log": recent_lines(), "stacks": all_stacks()}

@@ -22,7 +22,6 @@ class Tokens:
 
     @property
     def is_needed(self) -> bool:
-        """Whether requests need a token at all."""
         return self._token is not None
 
     def replace(self, token: str | None) -> None:
@@ -34,7 +33,6 @@ class Tokens:
         self._token = token
 
     def valid(self) -> tuple[str, ...]:
-        """The tokens that are valid now."""
         former = self._former
         is_valid = former is not None and self._now() < former[1]
         return tuple(each for each in (self._token, former[0] if former and is_valid else None) if each is not None)

@@ -55,12 +55,10 @@ class Address(Secret[str]):
 
     @property
     def scheme(self) -> str:
-        """``http`` or ``https``."""
         return urlsplit(self.get_secret_value()).scheme
 
     @property
     def has_credentials(self) -> bool:
-        """Whether a user or a password is part of the address."""
         return "@" in urlsplit(self.get_secret_value()).netloc
 
     @property

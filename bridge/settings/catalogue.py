@@ -85,7 +85,6 @@ class Place:
 
     @property
     def is_table(self) -> bool:
-        """Whether there are places below this one."""
         return is_table(self.annotation)
 
     @property

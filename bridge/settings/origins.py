@@ -45,25 +45,20 @@ class SourceValues:
             self.not_a_table(place.path)
 
     def mistake(self, key: str, message: str, origin: str) -> None:
-        """Add a mistake."""
         self.mistakes.append(Mistake(_one_line(key), _one_line(f"{message} (from {origin})")))
 
     def cannot_read(self, named_by: str, message: str) -> None:
-        """Add the mistake that the whole source cannot be read."""
         self.unread = True
         self.mistake(named_by, message, named_by)
 
     def origin(self, path: Path) -> str:
-        """The origin of a setting or table."""
         known = (path[:length] for length in range(len(path), -1, -1))
         return next((self.origins[each] for each in known if each in self.origins), "")
 
     def not_a_table(self, path: Path) -> None:
-        """Add the mistake that a value was given instead of a table."""
         self.mistake(dotted(path), "is not a table of settings", self.origin(path))
 
     def unknown(self, name: str, path: Path, origin: str) -> None:
-        """Add the mistake that a key does not exist."""
         self.mistake(name, f"unknown key; {hint(path)}", origin)
 
     def without(self, paths: set[Path]) -> SourceValues:
@@ -74,7 +69,6 @@ class SourceValues:
         return replace(self, given=kept)
 
     def values(self) -> dict[Path, Any]:
-        """The values by path."""
         return {path: given.value for path, given in self.given.items()}
 
     def _add_table(self, place: Place, table: Mapping[str, Any], origin: str) -> None:

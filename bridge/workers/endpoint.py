@@ -18,17 +18,15 @@ from bridge import __version__
 from bridge.observe.api import guarded
 from bridge.observe.health import LOOP_LIMIT
 from bridge.observe.json_response import json_response
-from bridge.observe.log_level_route import log_level_route, refuse_others
 from bridge.observe.log_levels import LevelChange, LogLevels
-from bridge.observe.metrics.of_workers import OwnMetrics
+from bridge.observe.metrics.of_workers import Seats
+from bridge.observe.operator_routes import log_level_route, refuse_others, support
 from bridge.observe.page.feed import Feed
 from bridge.observe.page.routes import page_routes
-from bridge.observe.support_route import support
 from bridge.observe.tokens import Tokens
 from bridge.settings import Settings
-from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
+from bridge.workers.merge import OfWorker, Series, Totals, merged_checks, merged_metrics, merged_status
 from bridge.workers.queries import Workers
-from bridge.workers.totals import Series, Totals
 from bridge.workers.views import of_workers
 
 _HEALTH: Final = {200: "", 503: ""}
@@ -38,16 +36,21 @@ Own = Callable[[], Mapping[str, Any]]
 
 
 def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
-    workers: Workers, own: Own, loop_age: Callable[[], float], metrics: OwnMetrics, levels: LogLevels, tokens: Tokens
+    workers: Workers,
+    own: Own,
+    loop_age: Callable[[], float],
+    seats: Callable[[], Seats],
+    levels: LogLevels,
+    tokens: Tokens,
 ) -> tuple[Starlette, Feed]:
     """The routes, and the feed of the page. Most functions run on a pool of threads: they wait for the workers."""
-    totals, feed = Totals[Series](), Feed(of_workers(workers, own, metrics.workers))
+    totals, feed = Totals[Series](), Feed(of_workers(workers, own, seats))
 
     def livez(_: Request) -> Response:
         age = loop_age()
         check = {"name": "loop:parent", "ok": age < LOOP_LIMIT, "detail": f"moved {age:.1f} s ago"}
         # The parent itself ends a worker that hangs: a restart of everything would not help more.
-        restarting = [{**each, "ok": True} for each in _running(metrics)]
+        restarting = [{**each, "ok": True} for each in _running(seats())]
         return _health({"ok": check["ok"], "checks": [check, *restarting]})
 
     def readyz(_: Request) -> Response:
@@ -58,7 +61,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
 
     def metrics_text(request: Request) -> Response:
         texts = [OfWorker(number, answer and answer.text) for number, answer in workers.ask_all("/metrics")]
-        found = merged_metrics(texts, metrics, totals, request.headers.get("accept", ""))
+        found = merged_metrics(texts, seats(), totals, request.headers.get("accept", ""))
         return Response(found.body, media_type=found.content_type)
 
     def session(request: Request) -> Response:
@@ -103,8 +106,8 @@ def own_status(settings: Settings, started_ms: int) -> dict[str, Any]:
     }
 
 
-def _running(metrics: OwnMetrics) -> Iterator[dict[str, Any]]:
-    for number, (is_up, restarts) in metrics.workers().items():
+def _running(seats: Seats) -> Iterator[dict[str, Any]]:
+    for number, (is_up, restarts) in seats.items():
         state = "runs" if is_up else "is being started again"
         yield {"name": f"worker-{number}", "detail": f"{state}; started again {restarts} times"}
 

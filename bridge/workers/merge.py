@@ -1,9 +1,14 @@
-"""One answer from the answers of all workers. Pure, but for the totals of the counters."""
+"""One answer from the answers of all workers. Pure, but for the totals of the counters.
+
+A worker that is started again counts from 0: the sum must not fall because of that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -11,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from bridge.observe.metrics.collector import Exposition, exposition
-from bridge.workers.totals import SUMMED, Series, Totals, counted
+from bridge.observe.metrics.collector import Exposition, FamilyCollector, exposition
+from bridge.observe.metrics.of_workers import WORKERS, Seats
 
 SUMS: Final = ("buffer_bytes", "buffer_limit", "checkpoints_written")
 """What a process says of itself and is added up."""
@@ -128,9 +133,78 @@ class _Merged(Collector):
         return iter(families.values())
 
 
-def merged_metrics(texts: Sequence[OfWorker], own: Collector, totals: Totals[Series], accept: str = "") -> Exposition:
-    """``/metrics``. ``own``: the parent's own metrics; ``totals``: those of all scrapes so far; see ``exposition``."""
+def merged_metrics(texts: Sequence[OfWorker], seats: Seats, totals: Totals[Series], accept: str = "") -> Exposition:
+    """``/metrics``. ``seats``: of the parent's own; ``totals``: of all scrapes so far; see ``exposition``."""
     registry = CollectorRegistry()
-    registry.register(own)
+    registry.register(FamilyCollector(WORKERS, lambda: seats))
     registry.register(_Merged(texts, totals))
     return exposition(registry, accept)
+
+
+SUMMED: Final = frozenset({"counter", "histogram"})
+_STARTED: Final = "mix_bridge_process_start_time_seconds"
+
+
+class Series(NamedTuple):
+    """One series of a counter or histogram."""
+
+    family: str
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Counted(NamedTuple, Generic[K]):
+    """What one process of a worker has counted."""
+
+    started: float
+    """When it started: tells the processes of one worker apart."""
+    values: Mapping[K, float]
+
+
+class Totals(Generic[K]):
+    """Sums that never fall. Prometheus takes a fall for a reset and counts the whole rest as an increase.
+
+    So the last known values of a worker stay in the sum while it does not answer and after it ended. What it counted
+    after its last answer is missing. Thread rule: any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._newest: dict[int, Counted[K]] = {}
+        self._ended: dict[K, float] = {}
+
+    def note(self, number: int, found: Counted[K]) -> None:
+        with self._lock:
+            last = self._newest.get(number, found)
+            if found.started < last.started:  # the late answer of a process that has ended
+                return
+            if found.started > last.started:
+                self._ended = _sum((self._ended, last.values))
+            self._newest[number] = found
+
+    def sums(self) -> dict[K, float]:
+        with self._lock:
+            return _sum((self._ended, *(each.values for each in self._newest.values())))
+
+
+def _sum(parts: Iterable[Mapping[K, float]]) -> dict[K, float]:
+    total: dict[K, float] = defaultdict(int)
+    for part in parts:
+        for key, value in part.items():
+            total[key] += value
+    return dict(total)
+
+
+def counted(families: Iterable[Metric]) -> Counted[Series]:
+    """What the metrics of a process count."""
+    started, values = 0.0, dict[Series, float]()
+    for family in families:
+        for each in family.samples:
+            if each.name == _STARTED:
+                started = each.value
+            elif family.type in SUMMED:
+                values[Series(family.name, each.name, tuple(each.labels.items()))] = each.value
+    return Counted(started, values)

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any, Final
 
 from structlog.stdlib import get_logger
@@ -21,15 +20,13 @@ from bridge.errors import EXIT_FATAL, EXIT_OK
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
-from bridge.observe.metrics.of_workers import OwnMetrics
+from bridge.observe.metrics.of_workers import Seats
 from bridge.observe.stacks import write_on_signal
 from bridge.settings.values import plain
 from bridge.workers.endpoint import application, own_status
-from bridge.workers.health_checks import Health, HealthChecks
-from bridge.workers.process import WorkerProcess
-from bridge.workers.queries import Place, Workers
+from bridge.workers.process import Slot, WorkerProcess
+from bridge.workers.queries import Health, HealthChecks, Place, Workers
 from bridge.workers.restarts import GiveUp, StartAgain
-from bridge.workers.slot import Slot
 
 log = get_logger("bridge.workers")
 
@@ -48,7 +45,7 @@ _EXTENSION: Final = 30_000_000
 
 
 class Parent:
-    """Thread rule: one thread calls ``run``; the others are for signal handlers."""
+    """Thread rule: one thread calls ``run``; ``show_stacks`` is for signal handlers."""
 
     def __init__(
         self, reloading: Reloading, arguments: Sequence[str], environ: Mapping[str, str], notify: Notify
@@ -60,7 +57,8 @@ class Parent:
             name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_PID"}
         }
         self._notify = notify
-        self._signals = SignalQueue()
+        self.signals = SignalQueue()
+        """For signal handlers."""
         self._slots = [Slot(number) for number in range(1, settings.workers + 1)]
         self._moved_at = monotonic()
         self._notified_at = 0.0
@@ -80,26 +78,11 @@ class Parent:
         self._reloader = Reloader(reloading, parts)
         self._workers = Workers(self._places, endpoint.tokens.valid)
         self._health_checks = HealthChecks(self._workers)
-        metrics = OwnMetrics(
-            lambda: {each.number: (each.process is not None, max(0, each.starts - 1)) for each in self._slots}
-        )
         own = partial(own_status, self._settings, unix_ms())
         endpoint.instead = application(
-            self._workers, own, lambda: monotonic() - self._moved_at, metrics, self._levels, endpoint.tokens
+            self._workers, own, lambda: monotonic() - self._moved_at, self._seats, self._levels, endpoint.tokens
         )
         return None if http.port is None else endpoint
-
-    def stop(self) -> None:
-        """Ask for a graceful shutdown; the second call asks for an immediate one."""
-        self._signals.stop()
-
-    def reload(self) -> None:
-        """Ask for a reload of all processes."""
-        self._signals.reload()
-
-    def child_ended(self) -> None:
-        """A process ended that this one must reap."""
-        self._signals.wake()
 
     def show_stacks(self) -> None:
         """Ask the workers for the stacks of their threads: those that listen have the handler."""
@@ -113,10 +96,10 @@ class Parent:
             self._endpoint.start()
         log.info("starting workers", workers=len(self._slots), version=__version__)
         code = EXIT_OK
-        while not self._signals.stops and code == EXIT_OK:
+        while not self.signals.stops and code == EXIT_OK:
             self._moved_at = monotonic()
             code = self._turn()
-            self._signals.wait(_TICK)
+            self.signals.wait(_TICK)
         code = self._shut_down(code)
         if self._endpoint is not None:
             self._endpoint.stop()
@@ -132,7 +115,7 @@ class Parent:
                 self._start(slot)
             elif slot.process is not None and slot.process.read_port() and slot.wants_reload:
                 slot.process.send(signal.SIGHUP)
-        if self._signals.take_reload():
+        if self.signals.take_reload():
             self._reload()
         self._reloader.turn()
         self._levels.expire()
@@ -215,14 +198,14 @@ class Parent:
             process.send(signal.SIGTERM)
         while self._running() and monotonic() < deadline:
             self._moved_at = monotonic()
-            if self._signals.stops > 1 and not was_hurried:
+            if self.signals.stops > 1 and not was_hurried:
                 was_hurried = True
                 for _, process in self._running():
                     process.send(signal.SIGTERM)
             codes += self._reap_stopped()
             self._notify.send(EXTEND_TIMEOUT_USEC=_EXTENSION, WATCHDOG=1)
             if self._running():
-                self._signals.wait(_TICK)
+                self.signals.wait(_TICK)
         for _, process in self._running():
             process.send(signal.SIGKILL)
             codes.append(EXIT_FATAL)
@@ -270,6 +253,9 @@ class Parent:
 
     # Any thread
 
+    def _seats(self) -> Seats:
+        return {each.number: (each.process is not None, max(0, each.starts - 1)) for each in self._slots}
+
     def _places(self) -> list[Place]:
         return [Place(each.number, each.process.port if each.process is not None else None) for each in self._slots]
 
@@ -282,18 +268,9 @@ def run(reloading: Reloading, arguments: Sequence[str], notify: Notify) -> int:
     """Supervise the workers on the main thread until SIGTERM or SIGINT; returns the exit code."""
     parent = Parent(reloading, arguments, os.environ, notify)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        parent.stop()
-
-    def reload(_number: int, _frame: FrameType | None) -> None:
-        parent.reload()
-
-    def child(_number: int, _frame: FrameType | None) -> None:
-        parent.child_ended()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, reload)
-    signal.signal(signal.SIGCHLD, child)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: parent.signals.stop())  # the second one asks for an immediate stop
+    signal.signal(signal.SIGHUP, lambda *_: parent.signals.reload())
+    signal.signal(signal.SIGCHLD, lambda *_: parent.signals.wake())
     write_on_signal(parent.show_stacks)
     return parent.run()

@@ -1,4 +1,4 @@
-"""One worker: a bridge process of its own, and the pipe on which it names the port of its endpoint."""
+"""One worker: its place, its bridge process, and the pipe on which that names the port of its endpoint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from bridge.clock import monotonic
 from bridge.settings import Settings
+from bridge.workers.restarts import Lives
 
 PORT_FD = "--worker-port-fd"
 """The hidden option of ``run`` that makes it a worker."""
@@ -95,5 +96,31 @@ class WorkerProcess:
             os.kill(self.pid, number)
 
     def close(self) -> None:
-        """It has ended."""
         os.close(self.read_fd)
+
+
+@dataclass(slots=True)
+class Slot:
+    """The place of one worker. Thread rule: the main thread; other threads read single fields."""
+
+    number: int
+    process: WorkerProcess | None = None
+    lives: Lives = field(default_factory=Lives)
+    starts: int = 0
+    start_at: float = 0.0
+    fails_since: float | None = None
+    """When ``/livez`` was not good for the first time in a row; None: it was good at the last look."""
+    is_ready: bool = False
+    wants_reload: bool = False
+    """SIGHUP came before the worker could take it."""
+
+    def looked(self, now: float, *, is_well: bool) -> float:
+        """Note a look at ``/livez``; returns the seconds for which each look has found it bad.
+
+        Only looks count: while the whole machine or container is paused, nobody looks, and nobody can answer.
+        """
+        if is_well:
+            self.fails_since = None
+            return 0.0
+        self.fails_since = now if self.fails_since is None else self.fails_since
+        return now - self.fails_since

@@ -9,19 +9,15 @@ from typing import Any, Final, NamedTuple
 
 from bridge.clock import monotonic
 from bridge.core.snapshot import Counters
-from bridge.observe.page.feed import Present, Source
-from bridge.observe.page.last_hour import NAMES, Change
+from bridge.observe.metrics.of_workers import Seats
+from bridge.observe.page.feed import NAMES, Change, Present, Source
 from bridge.observe.page.view import figures, judged, without_empty
-from bridge.workers.merge import AWAY, SUMS, OfWorker, worst_topics
+from bridge.workers.merge import AWAY, SUMS, Counted, OfWorker, Totals, worst_topics
 from bridge.workers.queries import Workers
-from bridge.workers.totals import Counted, Totals
 
 _WAITS: Final = 1.5
 """Seconds for a worker: the page reports a lost connection after 4 s without a view, and one that hangs must not cause
 that."""
-
-Seats = Callable[[], Mapping[int, tuple[bool, int]]]
-"""By the number of a worker: whether its process runs, and how often it was started again."""
 
 
 class Parent(NamedTuple):
@@ -29,12 +25,12 @@ class Parent(NamedTuple):
 
     own: Mapping[str, Any]
     """What it says of itself."""
-    seats: Mapping[int, tuple[bool, int]]
+    seats: Seats
     owners: Collection[str]
     """The names of all processes that were its workers."""
 
 
-def of_workers(workers: Workers, own: Callable[[], Mapping[str, Any]], seats: Seats) -> Source:
+def of_workers(workers: Workers, own: Callable[[], Mapping[str, Any]], seats: Callable[[], Seats]) -> Source:
     """The source of a feed for several processes. ``own``: what the parent says of itself.
 
     What a process counted stays in the sums after its end, so that a gap stays in the verdict of the last hour.
@@ -86,7 +82,7 @@ def _checks(answer: OfWorker) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{name}:{each}", check) for each, check in answer.body["checks"].items()]
 
 
-def _worker(answer: OfWorker, seats: Mapping[int, tuple[bool, int]]) -> dict[str, Any]:
+def _worker(answer: OfWorker, seats: Seats) -> dict[str, Any]:
     _, restarts = seats.get(answer.number, (False, 0))
     owner = "" if answer.body is None else answer.body["bridge"].get("owner", "")
     return without_empty({"answers": answer.body is not None, "owner": owner, "restarts": restarts})

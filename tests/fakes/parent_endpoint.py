@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
-from bridge.observe.metrics.of_workers import OwnMetrics
+from bridge.observe.metrics.of_workers import Seats
 from bridge.workers.endpoint import application
 from bridge.workers.queries import Place, Workers
 from tests.fakes.http_endpoint import WELL, listening
@@ -23,8 +23,11 @@ OWN = {
 def parent_of(places: Callable[[], Sequence[Place]], token: str | None = None) -> Iterator[int]:
     """A running endpoint's port; each worker was started again as often as its number says."""
     endpoint = HttpEndpoint("127.0.0.1", 0, token, lambda: WELL)
-    metrics = OwnMetrics(lambda: {each.number: (each.port is not None, each.number) for each in places()})
+
+    def seats() -> Seats:
+        return {each.number: (each.port is not None, each.number) for each in places()}
+
     workers = Workers(places, endpoint.tokens.valid)
-    endpoint.instead = application(workers, lambda: OWN, lambda: 0.0, metrics, LogLevels("info"), endpoint.tokens)
+    endpoint.instead = application(workers, lambda: OWN, lambda: 0.0, seats, LogLevels("info"), endpoint.tokens)
     with listening(endpoint) as port:
         yield port

@@ -15,7 +15,8 @@ from bridge.core.snapshot import (
     SessionSnapshot,
     TopicSnapshot,
 )
-from bridge.observe.metrics.of_workers import OwnMetrics
+from bridge.observe.metrics.collector import FamilyCollector
+from bridge.observe.metrics.of_workers import WORKERS
 
 WELL = BridgeSnapshot(
     version="1.2.3",
@@ -49,5 +50,5 @@ FULL = replace(
 def of_two_workers() -> CollectorRegistry:
     """The own metrics of a process that supervises two workers."""
     registry = CollectorRegistry()
-    registry.register(OwnMetrics(lambda: {1: (True, 0), 2: (False, 3)}))
+    registry.register(FamilyCollector(WORKERS, lambda: {1: (True, 0), 2: (False, 3)}))
     return registry

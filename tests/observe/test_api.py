@@ -24,7 +24,7 @@ from bridge import clock
 from bridge.core.snapshot import BridgeSnapshot, SessionSnapshot
 from bridge.errors import EXIT_SETTINGS, SettingsError
 from bridge.observe import api as http
-from bridge.observe import connections, handshakes
+from bridge.observe import connections
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.health import Heartbeats, moving
 from bridge.settings.tls import ServerTls
@@ -420,7 +420,7 @@ def ask_tls(port: int) -> int:
 
 def test_clients_without_a_handshake_cannot_use_up_the_descriptors() -> None:
     """The oldest is closed, the newest is answered: asyncio announces a TLS connection only after its handshake."""
-    most = handshakes.MAX_HANDSHAKES
+    most = connections.MAX_HANDSHAKES
     with serving_tls() as port, ExitStack() as stack:
         idle = [stack.enter_context(raw(port)) for _ in range(3 * most)]
         assert ask_tls(port) == 200
@@ -433,7 +433,7 @@ def test_clients_without_a_handshake_cannot_use_up_the_descriptors() -> None:
 
 def test_a_handshake_must_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that has ended it lives for as long as others."""
-    monkeypatch.setattr(handshakes, "HANDSHAKE_TIMEOUT", 0.5 * SCALE)
+    monkeypatch.setattr(connections, "HANDSHAKE_TIMEOUT", 0.5 * SCALE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with serving_tls() as port, raw(port) as plain, context.wrap_socket(plain) as slow, raw(port) as silent:

@@ -12,8 +12,8 @@ import requests
 
 from bridge import clock
 from bridge.observe.api import HttpEndpoint
-from bridge.observe.log_level_route import BadChange, is_loopback, parse_change
 from bridge.observe.log_levels import LevelChange, LogLevels
+from bridge.observe.operator_routes import BadChange, is_loopback, parse_change
 from bridge.observe.tokens import OVERLAP, Tokens
 from tests.fakes.http_endpoint import WELL
 from tests.support.waiting import TIMEOUT

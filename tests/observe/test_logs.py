@@ -17,8 +17,7 @@ import pytest
 from structlog.stdlib import get_logger
 
 from bridge.observe import logs
-from bridge.observe.log_lines import LINES
-from bridge.observe.log_writer import dropped_lines, flush_logs
+from bridge.observe.log_writer import LINES, dropped_lines, flush_logs
 from bridge.observe.logs import MASK, configure
 from tests.support.log_setup import restored_logging
 from tests.support.waiting import let_pass

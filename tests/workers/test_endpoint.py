@@ -15,7 +15,7 @@ import requests
 
 from bridge.core.snapshot import Counters, ServerSnapshot
 from bridge.observe.page import feed
-from bridge.observe.page.document import html
+from bridge.observe.page.routes import html
 from bridge.workers import views
 from bridge.workers.merge import OfWorker
 from bridge.workers.queries import Place, Workers

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bridge.workers.health_checks import LOOK, Health, HealthChecks
-from bridge.workers.queries import Place, Workers
+from bridge.workers.queries import LOOK, Health, HealthChecks, Place, Workers
 from tests.support.waiting import wait_until
 
 

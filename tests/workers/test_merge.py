@@ -19,9 +19,7 @@ from bridge.core.snapshot import (
 )
 from bridge.observe.health import readiness
 from bridge.observe.metrics.collector import Metrics
-from bridge.observe.metrics.of_workers import OwnMetrics
-from bridge.workers.merge import OfWorker, merged_checks, merged_metrics, merged_status
-from bridge.workers.totals import Series, Totals
+from bridge.workers.merge import OfWorker, Series, Totals, merged_checks, merged_metrics, merged_status
 from tests.fakes.parent_endpoint import OWN
 from tests.fakes.snapshots import WELL
 
@@ -76,9 +74,7 @@ def test_a_topic_is_shown_as_the_worker_that_has_the_most_against_it_describes_i
 def test_counters_and_histograms_are_summed_and_gauges_have_a_label() -> None:
     """Every family of a worker is there once, with its type and its help."""
     texts = {number: Metrics(lambda each=each: each).render().body.decode() for number, each in WORKERS.items()}  # type: ignore[misc]
-    body = merged_metrics(
-        [OfWorker(*each) for each in texts.items()] + [OfWorker(3, None)], OwnMetrics(lambda: {1: (True, 2)}), Totals()
-    )
+    body = merged_metrics([OfWorker(*each) for each in texts.items()] + [OfWorker(3, None)], {1: (True, 2)}, Totals())
     merged = {each.name: each for each in text_string_to_metric_families(body.body.decode())}
     first = {each.name: each for each in text_string_to_metric_families(texts[1])}
     assert merged.keys() - first.keys() == {"mix_bridge_worker_up", "mix_bridge_worker_restarts"}
@@ -98,7 +94,7 @@ def test_open_metrics_for_those_who_ask() -> None:
     """The same samples in strict order, also for a server that only the second worker knows."""
     second = replace(WORKERS[2], servers={**WORKERS[2].servers, "other": ServerSnapshot(reachable=True)})
     texts = [Metrics(lambda each=each: each).render().body.decode() for each in (WORKERS[1], second)]  # type: ignore[misc]
-    answers, own = [OfWorker(*each) for each in enumerate(texts, 1)], OwnMetrics(lambda: {1: (True, 2)})
+    answers, own = [OfWorker(*each) for each in enumerate(texts, 1)], {1: (True, 2)}
     strict = merged_metrics(answers, own, Totals(), "application/openmetrics-text;version=1.0.0")
     assert strict.content_type.startswith("application/openmetrics-text; version=1.0.0")
     plain = text_string_to_metric_families(merged_metrics(answers, own, Totals()).body.decode())
@@ -111,7 +107,7 @@ def test_open_metrics_for_those_who_ask() -> None:
 
 def test_a_sum_does_not_fall_when_a_worker_is_started_again() -> None:
     """For Prometheus a fall is a reset: it would count the gaps of the other workers again, and alert."""
-    totals, own = Totals[Series](), OwnMetrics(dict)
+    totals, own = Totals[Series](), dict[int, tuple[bool, int]]()
 
     def gaps(*answers: str | None) -> float | None:
         body = merged_metrics([OfWorker(number, text) for number, text in enumerate(answers, 1)], own, totals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.workers.slot import Slot
+from bridge.workers.process import Slot
 
 
 def test_a_worker_hangs_since_the_first_of_the_looks_that_failed() -> None:

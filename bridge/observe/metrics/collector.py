@@ -6,8 +6,8 @@ event costs more because of metrics. No label contains a session id: their numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from bridge.core.snapshot import BridgeSnapshot
 from bridge.observe.metrics import of_bridge, of_kafka, of_servers
-from bridge.observe.metrics.family import PREFIX, Scrape
+from bridge.observe.metrics.family import PREFIX, Family, Scrape
 
 FAMILIES = (*of_bridge.FAMILIES, *of_kafka.FAMILIES, *of_servers.FAMILIES)
 
@@ -36,7 +36,7 @@ class Metrics:
 
     def __init__(self, snapshot: Callable[[], BridgeSnapshot]) -> None:
         self._registry = CollectorRegistry()  # not the global one, which other code of the process may use
-        self._registry.register(SnapshotCollector(snapshot))
+        self._registry.register(FamilyCollector(FAMILIES, lambda: Scrape(snapshot())))
         ProcessCollector(namespace=PREFIX, registry=self._registry)  # mix_bridge_process_*: memory, CPU, descriptors
 
     def render(self, accept: str = "") -> Exposition:
@@ -55,17 +55,18 @@ def exposition(registry: CollectorRegistry, accept: str) -> Exposition:
     return Exposition(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
 
 
-class SnapshotCollector(Collector):
-    """Metrics of one snapshot at each scrape."""
+class FamilyCollector(Collector):
+    """The metrics of some families at each scrape."""
 
-    def __init__(self, snapshot: Callable[[], BridgeSnapshot]) -> None:
-        self._snapshot = snapshot
+    def __init__(self, families: Sequence[Family], take: Callable[[], Any]) -> None:
+        """``take`` returns what the values of the families need."""
+        self._families = families
+        self._take = take
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: otherwise registering would take a snapshot before the daemon has one."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics at this moment."""
-        scrape = Scrape(self._snapshot())
-        return (family.metric(scrape) for family in FAMILIES)
+        taken = self._take()
+        return (family.metric(taken) for family in self._families)

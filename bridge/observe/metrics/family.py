@@ -37,7 +37,6 @@ class Scrape:
 
     @cached_property
     def totals(self) -> dict[str, Counters]:
-        """The counters by server."""
         return self.snapshot.totals()
 
     @cached_property
@@ -58,7 +57,8 @@ class Family(NamedTuple):
     kind: Kind
     labels: tuple[str, ...]
     meaning: str
-    values: Callable[[Scrape], Samples]
+    values: Callable[[Any], Samples]
+    """The samples from a `Scrape`, or from what another source of metrics has."""
     advice: str = ""
 
     @property
@@ -66,7 +66,7 @@ class Family(NamedTuple):
         """The name as it is queried; of a histogram without ``_bucket``, ``_sum`` and ``_count``."""
         return f"{PREFIX}_{self.name}{'_total' if self.kind is Kind.COUNTER else ''}"
 
-    def metric(self, scrape: Scrape) -> Metric:
+    def metric(self, scrape: Any) -> Metric:  # noqa: ANN401 - what the values need
         """The samples at this moment, in the form of the Prometheus client."""
         name, text = f"{PREFIX}_{self.name}", f"{self.meaning} {self.advice}".strip()
         values = self.values(scrape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from bridge.core.records.headers import Reason
 from bridge.core.snapshot import ServerSnapshot
@@ -14,19 +14,13 @@ REASONS: tuple[str, ...] = get_args(Reason)
 """Exported as 0 from the start: ``increase()`` does not see the first dead letter of a series that appears with it."""
 
 
-class _PerServer(NamedTuple):
-    """A counter of the snapshot: its name without ``_total``, its field, its meaning, what to do."""
-
-    name: str
-    field: str
-    meaning: str
-    advice: str = ""
-
-    def family(self) -> Family:
-        def values(scrape: Scrape) -> Samples:
-            return by_name({server: getattr(total, self.field) for server, total in scrape.totals.items()})
-
-        return Family(self.name, Kind.COUNTER, ("server",), self.meaning, values, self.advice)
+def _counter(name: str, field: str, meaning: str, advice: str = "") -> Family:
+    """A counter of each server: its name without ``_total``, its field in the snapshot, its meaning, what to do."""
+    return Family(
+        name, Kind.COUNTER, ("server",), meaning,
+        lambda scrape: by_name({server: getattr(total, field) for server, total in scrape.totals.items()}),
+        advice,
+    )  # fmt: skip
 
 
 _LOST = (
@@ -35,56 +29,56 @@ _LOST = (
 )
 
 PER_SERVER = (
-    _PerServer("events_received", "received", "Events that came off the streams, connected and heartbeat aside."),
-    _PerServer("events_published", "published", "Records in the event topics that Kafka acknowledged."),
-    _PerServer("events_skipped", "skipped", "Events that the settings say not to publish."),
-    _PerServer(
+    _counter("events_received", "received", "Events that came off the streams, connected and heartbeat aside."),
+    _counter("events_published", "published", "Records in the event topics that Kafka acknowledged."),
+    _counter("events_skipped", "skipped", "Events that the settings say not to publish."),
+    _counter(
         "events_utf8_replaced", "replaced_utf8", "Events in which bytes that are not UTF-8 were replaced.",
         "The server sends broken text: report it there.",
     ),
-    _PerServer(
+    _counter(
         "records_refused", "refused", "Records that Kafka refused.",
         "They are in the dead-letters topic with Kafka's error: mix-bridge dlq list --reason rejected.",
     ),
-    _PerServer("rewinds", "rewinds", "Times a session was set back to a refused record."),
-    _PerServer(
+    _counter("rewinds", "rewinds", "Times a session was set back to a refused record."),
+    _counter(
         "epochs_begun", "epochs_begun", "Epochs started: it was not certain that the numbering continues.",
         "One per session is normal; for more, the lifecycle topic has the reason.",
     ),
-    _PerServer(
+    _counter(
         "reconnects", "reconnects", "Connections to a stream after a session's first one.",
         "If there are many, a server or a proxy cuts streams: see the reason in the log (disconnected).",
     ),
-    _PerServer("resumed", "resumed", "Connections that provably continued where the stream stopped."),
-    _PerServer(
+    _counter("resumed", "resumed", "Connections that provably continued where the stream stopped."),
+    _counter(
         "gaps", "gaps", "Times events were lost: the server no longer had them, or never sent them.", _LOST,
     ),
-    _PerServer(
+    _counter(
         "missing_events", "missing_events",
         "Events lost in gaps, as far as the server's ids show how many: 0 beside gaps means that they do not.", _LOST,
     ),
-    _PerServer(
+    _counter(
         "healed", "backfilled", "Jumps in a server's ids that one more connection filled.",
         "If there are many, the server drops events for slow readers: check what slows the bridge down (buffer_bytes"
         " near its limit, Kafka).",
     ),
-    _PerServer(
+    _counter(
         "resets", "resets", "Times a server's ids started over.", "It lost its replay buffer: check why it restarted.",
     ),
-    _PerServer(
+    _counter(
         "unresumable", "unresumable",
         "Times a stream could not be resumed where it stopped: events may be missing.", "The lifecycle topic says why.",
     ),
-    _PerServer(
+    _counter(
         "other_readers", "other_readers",
         "Errors of a Mix server without ids that show another reader of the session (a UI, a second bridge).",
         "Only one reader receives a run: close the other one.",
     ),
-    _PerServer("read_bytes", "bytes_read", "Bytes read from the streams."),
-    _PerServer(
+    _counter("read_bytes", "bytes_read", "Bytes read from the streams."),
+    _counter(
         "discarded_tails", "discarded_tails", "Connections that ended inside a block; the server sends it again.",
     ),
-    _PerServer("discarded_bytes", "discarded_bytes", "Bytes of the blocks inside which connections ended."),
+    _counter("discarded_bytes", "discarded_bytes", "Bytes of the blocks inside which connections ended."),
 )  # fmt: skip
 """Counters with the label ``server``."""
 
@@ -172,7 +166,7 @@ FAMILIES = (
         lambda scrape: by_name({name: each.reconnects for name, each in scrape.snapshot.servers.items()}),
         "Long ones risk gaps: the server's replay buffer must cover them.",
     ),
-    *(each.family() for each in PER_SERVER),
+    *PER_SERVER,
     Family(
         "dead_letters", Kind.COUNTER, ("server", "reason"),
         "Events that went to the dead-letters topic and that Kafka acknowledged.", _dead_letters,

@@ -9,7 +9,7 @@ from prometheus_client import ProcessCollector
 
 from bridge.observe.metrics import of_bridge, of_kafka, of_servers
 from bridge.observe.metrics.family import PREFIX, Family
-from bridge.observe.metrics.of_workers import ADVICE, OwnMetrics
+from bridge.observe.metrics.of_workers import WORKERS
 
 _INTRODUCTION = """\
 # Metrics
@@ -42,21 +42,13 @@ def as_markdown() -> str:
     lines = [_INTRODUCTION.rstrip()]
     for title, families in _SECTIONS:
         lines += ["", f"## {title}", "", *_HEAD, *map(_row, families)]
-    lines += ["", "## Several workers", "", _WORKERS, "", *_HEAD, *_worker_rows()]
+    lines += ["", "## Several workers", "", _WORKERS, "", *_HEAD, *map(_row, WORKERS)]
     return "\n".join([*lines, "", "## The operating system's view", "", *_HEAD, *_process_rows()]) + "\n"
 
 
 def _row(family: Family) -> str:
     labels = ", ".join(f"`{label}`" for label in family.labels)
     return f"| `{family.series}` | {family.kind.value} | {labels} | {family.meaning} | {family.advice} |"
-
-
-def _worker_rows() -> Iterator[str]:
-    """Of the process that supervises the workers."""
-    for family in OwnMetrics(dict).collect():
-        name = family.name + ("_total" if family.type == "counter" else "")
-        meaning = family.documentation.removesuffix(advice := ADVICE[family.name.removeprefix(f"{PREFIX}_")])
-        yield f"| `{name}` | {family.type} | `worker` | {meaning.strip()} | {advice} |"
 
 
 def _process_rows() -> Iterator[str]:

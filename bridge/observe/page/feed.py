@@ -1,20 +1,24 @@
-"""The view of the live page, taken once a second while a page is open, and sent to all open pages."""
+"""The view of the live page, taken once a second while a page is open, and sent to all open pages.
+
+It has the counters of the last hour, from one sample per minute.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from structlog.stdlib import get_logger
 
 from bridge import clock
 from bridge.core.snapshot import Counters
-from bridge.observe.page.last_hour import Change, LastHour
-from bridge.observe.page.merge_patch import difference
 
 INTERVAL = 1.0
 """Seconds between two views."""
@@ -85,7 +89,6 @@ class Feed:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """A page is open meanwhile."""
         if not self._pages:
             await self._turn()  # the present view may be old
         self._pages += 1
@@ -145,3 +148,79 @@ class Feed:
 def _message(event: str, content: dict[str, Any]) -> bytes:
     # ASCII without line ends: one line of data, also for an id with a lone surrogate.
     return f"event: {event}\ndata: {json.dumps(content, separators=(',', ':'))}\n\n".encode()
+
+
+STEP = 60.0
+"""Seconds between two samples."""
+_SAMPLES = 60
+
+NAMES = (
+    "received", "published", "skipped", "reconnects", "gaps", "missing_events", "resets", "unresumable",
+)  # fmt: skip
+"""The counters that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """By how much the counters rose in ``seconds``."""
+
+    seconds: float
+    counts: Mapping[str, int]
+    """By the names in ``NAMES``."""
+    dead_letters: Mapping[str, int]
+    """By reason; only those that rose."""
+    per_minute: tuple[int, ...]
+    """Events received between two samples, the newest at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    at: float
+    counters: Counters
+
+
+class LastHour:
+    """Samples of the counters of all sessions together.
+
+    Thread rule: one thread. Times are seconds of one clock. Before the first sample all counters are 0.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._samples = deque([_Sample(now, Counters())], maxlen=_SAMPLES + 1)
+
+    def is_due(self, now: float) -> bool:
+        return now - self._samples[-1].at >= STEP
+
+    def add(self, now: float, counters: Counters) -> None:
+        """Add a sample; the oldest one is dropped when there are more than an hour of them."""
+        self._samples.append(_Sample(now, counters))
+
+    def change(self, now: float, counters: Counters) -> Change:
+        """The change since the oldest sample."""
+        oldest = self._samples[0]
+        counts = {name: getattr(counters, name) - getattr(oldest.counters, name) for name in NAMES}
+        reasons = Counter(counters.dead_letters)
+        reasons.subtract(oldest.counters.dead_letters)
+        received = (*(each.counters.received for each in self._samples), counters.received)
+        return Change(
+            seconds=now - oldest.at,
+            counts=counts,
+            dead_letters=+reasons,
+            per_minute=tuple(later - earlier for earlier, later in pairwise(received)),
+        )
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that turns ``old`` into ``new``; empty if they are equal.
+
+    Neither may contain null, because in a patch it removes a member. Arrays are replaced as a whole.
+    """
+    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            if before != value:  # compared first: of thousands of sessions few have changed
+                patch[name] = difference(before, value)
+        elif before != value:
+            patch[name] = value
+    return patch

@@ -15,8 +15,7 @@ from typing import Any
 
 from bridge.core.snapshot import BAD_STATES, BridgeSnapshot, Counters, SessionSnapshot, session_status
 from bridge.observe.health import liveness, readiness
-from bridge.observe.page.feed import Present, Source
-from bridge.observe.page.last_hour import Change
+from bridge.observe.page.feed import Change, Present, Source
 
 STOPPED, ERROR, LOST = 3, 2, 1
 """How much trouble a session has: it is not bridged; it has an error; events were lost since the start."""

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 
-from bridge.observe.page.document import content_security_policy, html
+from bridge.observe.page.routes import content_security_policy, html
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.core.snapshot import Counters
-from bridge.observe.page.last_hour import STEP, LastHour
+from bridge.observe.page.feed import STEP, LastHour
 
 
 def test_before_the_first_hour_it_counts_since_the_start() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.observe.page.merge_patch import difference
+from bridge.observe.page.feed import difference
 from tests.observe.page.merging import merge_patch
 
 NAMES = st.sampled_from(["a", "b", "c", "__proto__", ""])

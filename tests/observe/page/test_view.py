@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.core.snapshot import BridgeSnapshot, Counters, ServerSnapshot, SessionSnapshot
-from bridge.observe.page.last_hour import LastHour
-from bridge.observe.page.merge_patch import difference
+from bridge.observe.page.feed import LastHour, difference
 from bridge.observe.page.view import ERROR, LOST, STOPPED, detail, trouble, view
 from tests.fakes import page_snapshots
 
