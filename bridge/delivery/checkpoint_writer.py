@@ -103,10 +103,9 @@ class CheckpointWriter:
             return False  # one at a time: during an outage they would pile up, and the newest replaces all
         try:
             self._produce_reported(self._new(position, overlap_window, self.state_of(position)), self._note_report)
-        except QueueFull:
-            return False
-        except ProduceFailed as failure:
-            self.note_trouble(failure.error)
+        except (QueueFull, ProduceFailed) as failure:
+            if isinstance(failure, ProduceFailed):
+                self.note_trouble(failure.error)
             return False
         self.is_writing = True
         return True

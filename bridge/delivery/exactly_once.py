@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from bridge.clock import monotonic
 from bridge.core.durations import Durations
@@ -99,14 +100,9 @@ class ExactlyOnce:
 
     def enter(self, lease: Lease, ready: Callable[[], None]) -> None:
         """Fence the former owner before the shard is read."""
+        make, answered = partial(self._make, lease.shard), self.answers.note
         shard = self._shards[lease.shard] = ShardThread(
-            lease,
-            lambda: self._make(lease.shard),
-            self._limits,
-            self.sessions.budget,
-            reclaim=self._reclaim,
-            ready=ready,
-            answered=self.answers.note,
+            lease, make, self._limits, self.sessions.budget, reclaim=self._reclaim, ready=ready, answered=answered
         )
         if self._is_stopping:
             shard.stop()

@@ -8,20 +8,20 @@ the producers, no worker reaches the old or the new ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-
-from structlog.stdlib import get_logger
+from math import inf
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.entries import Announcement, Batch, CheckpointBarrier, Entry, Stage
 from bridge.core.in_flight import begins_epoch, plan_resend
 from bridge.delivery.checkpoint_writer import CheckpointWriter
 from bridge.delivery.handover import Handover
-from bridge.delivery.producers import Place, Producers, are_known
+from bridge.delivery.producers import Place, Producers
 from bridge.delivery.refusals import HighestNumbers
 from bridge.delivery.session import Session
 
-log = get_logger("bridge.delivery")
-
+_FORGOTTEN = 3600.0
+"""Seconds without an acknowledgement in a partition after which a producer may be unknown there again
+(producer.id.expiration.ms: a day)."""
 _PROOF = 1.0
 """Seconds that a proof holds for a new epoch: another owner comes after the session time-out, several times as long."""
 
@@ -67,7 +67,9 @@ class IdempotentSender:
             handover.close_fast_path()
 
     def _is_introduced(self, topics: Iterable[str], introduced: Mapping[Place, float]) -> bool:
-        return are_known(introduced, map(self.handover.partitions.place, topics))
+        """Whether Kafka surely knows the producer in the partitions of these topics."""
+        since, place = monotonic() - _FORGOTTEN, self.handover.partitions.place
+        return all(introduced.get(place(topic), -inf) > since for topic in topics)
 
     # What the delivery thread does
 

@@ -17,10 +17,6 @@ from bridge.delivery.protocol import Progress
 from bridge.kafka.config import in_thread
 from bridge.kafka.producer import IdempotentProducer, Role
 
-_FORGOTTEN = 3600.0
-"""Seconds without an acknowledgement in a partition after which a producer may be unknown there again
-(producer.id.expiration.ms: a day)."""
-
 _STUCK, _LONGEST = 60.0, 960.0
 """Seconds without any acknowledgement, while something waits, after which the producers are replaced; doubled each time
 that this does not help."""
@@ -34,12 +30,6 @@ _FEW_SESSIONS = 100
 
 Place = tuple[str, object]
 """A topic and its partition."""
-
-
-def are_known(introduced: Mapping[Place, float], places: Iterable[Place]) -> bool:
-    """Whether Kafka surely knows the producer in these partitions."""
-    since = monotonic() - _FORGOTTEN
-    return all(introduced.get(place, -inf) > since for place in places)
 
 
 Ids = Mapping[str, str | None]

@@ -143,7 +143,7 @@ class ShardThread:
         elif not self._transaction.senders:
             self._between(producer)
         elif self._flush_requested.is_set() or self._transaction.is_due:
-            self._end_transaction(producer)
+            self._end_transaction(producer, self._timeouts.stuck)
         else:
             self._wake.wait(self._transaction.rest)
 
@@ -171,10 +171,10 @@ class ShardThread:
             self._budget.wake()
             self.progress.begin()
 
-    def _end_transaction(self, producer: TransactionalProducer) -> None:
+    def _end_transaction(self, producer: TransactionalProducer, stuck: float) -> None:
         moved = [sender for sender in self._transaction.senders if sender.finish_part()]
         if moved:
-            self._settle(producer, moved, self._timeouts.stuck)
+            self._settle(producer, moved, stuck)
         else:  # it stays open, which only this client knows
             self.senders.request_turns(self._transaction.leave())
 
@@ -183,10 +183,7 @@ class ShardThread:
         began, stored = monotonic(), sender.checkpoints.stored
         self._transaction.join(producer, sender, is_isolated=True)
         sender.send_piece()
-        if sender.finish_part():
-            self._settle(producer, [sender], sender.handover.isolation.time_limit)
-        else:
-            self.senders.request_turns(self._transaction.leave())
+        self._end_transaction(producer, sender.handover.isolation.time_limit)
         moved = sender.checkpoints.stored != stored
         self._isolation_queue.note(
             began,

@@ -126,7 +126,7 @@ class TransactionalSender:
             handover, session = self.handover, self.session
             handover.is_fast_path_open = False
             session.advance()
-            entries = tuple(takewhile(_is_handed_over, self._entries))
+            entries = tuple(takewhile(lambda entry: entry.stage is not Stage.WAITING, self._entries))
             if session.is_over and entries:
                 handover.has_failed = True  # what it handed over must not be committed without its position
             if handover.has_failed or session.is_over:
@@ -257,10 +257,6 @@ class TransactionalSender:
         self.handover.note_topic_failure()
         self.checkpoints.note_trouble(error)
         self.session.trouble = self.checkpoints.trouble
-
-
-def _is_handed_over(entry: Entry) -> bool:
-    return entry.stage is not Stage.WAITING
 
 
 def _is_under_way(entry: Entry) -> bool:

@@ -131,9 +131,8 @@ _STABLE = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, Consum
 def _described(found: Any, topic: str) -> GroupDescription:  # noqa: ANN401 - as above
     allowed = found.authorized_operations
     operations = None if allowed is None else frozenset(each.name for each in allowed)
-    return GroupDescription(
-        tuple(_described_member(each, topic) for each in found.members), found.state in _STABLE, operations=operations
-    )
+    members = tuple(_described_member(each, topic) for each in found.members)
+    return GroupDescription(members, found.state in _STABLE, operations=operations)
 
 
 def _described_member(found: Any, topic: str) -> GroupMember:  # noqa: ANN401 - as above

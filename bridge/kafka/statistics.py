@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -56,7 +56,9 @@ class ProducerStatistics:
             return  # an exception here would come out of the producer's poll, and end the producer
         if not client.brokers and name in self._reports:
             # Without any connection librdkafka forgets the brokers and begins with its bootstrap list again (KIP-899).
-            client = replace(client, brokers=tuple(map(_lost, self._reports[name][1].brokers)))
+            lost = partial(replace, is_connected=False, round_trip=0.0, round_trip_p99=0.0)
+            brokers = tuple(map(lost, self._reports[name][1].brokers))
+            client = replace(client, brokers=brokers)
         kept = {other: each for other, each in tuple(self._reports.items()) if each[0] >= now - _OUTDATED}
         self._reports = {**kept, name: (now, client)}
 
@@ -72,12 +74,7 @@ def _broker(report: Mapping[str, Any]) -> BrokerSnapshot:
     return BrokerSnapshot(report["nodename"], report["state"] == "UP", times["avg"] / 1e6, times["p99"] / 1e6)
 
 
-def _lost(broker: BrokerSnapshot) -> BrokerSnapshot:
-    return replace(broker, is_connected=False, round_trip=0.0, round_trip_p99=0.0)
-
-
-def _together(role: str, clients: Iterable[KafkaClientSnapshot]) -> KafkaClientSnapshot:
-    every = tuple(clients)
+def _together(role: str, every: Sequence[KafkaClientSnapshot]) -> KafkaClientSnapshot:
     return KafkaClientSnapshot(
         role,
         sum(each.queued_records for each in every),

@@ -148,16 +148,12 @@ def _batches(
         if progress is not None and messages:
             progress(state.records, state.passed)
         if batch:
-            size = _next_size(batch)
+            mean = sum(len(record.value or b"") for record in batch) // len(batch) + 100
+            size = max(_LEAST, min(_MOST, _BATCH_BYTES // mean))
             yield batch
 
 
 _STUCK_HINT = "no broker answers, or an open transaction of another producer blocks it"
-
-
-def _next_size(batch: Sequence[StoredRecord]) -> int:
-    mean = sum(len(record.value or b"") for record in batch) // len(batch) + 100
-    return max(_LEAST, min(_MOST, _BATCH_BYTES // mean))
 
 
 class _ReadState:
