@@ -239,7 +239,7 @@ class Handover:
             self._has_topic_failed = True
             return
         if known is None:
-            self._session.count_dead_letter("rejected")
+            self._session.dead_letters["rejected"] += 1
             if is_for_size(self._error):
                 record = encode_batch(self._session.encoder, piece).records[0]
                 size = batch_bytes(record.key, record.value, record.headers)

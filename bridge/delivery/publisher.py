@@ -178,7 +178,7 @@ class SessionPublisher:
         if batch.count < encoded.length:
             session.skipped += sum(event.name != "" for event in batch.events) - batch.count
         for reason in encoded.dead_letters:
-            session.count_dead_letter(reason)
+            session.dead_letters[reason] += 1
         session.in_flight.submit(batch)
         self.sender.hand_over(batch)
 

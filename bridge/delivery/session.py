@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 from bridge.clock import unix_ms
 from bridge.core.durations import Histogram
@@ -38,7 +39,7 @@ class Session:
         self.lease = lease
         self.skipped = self.epochs = self.rewinds = 0
         """What its delivery has done; each is written by one thread, and read by any."""
-        self.dead_letters: dict[str, int] = {}
+        self.dead_letters: Counter[str] = Counter()
         self.trouble: str | None = None
         """Why records do not get through at present; None when they do."""
         position = None if restored is None else restored.position
@@ -79,9 +80,6 @@ class Session:
     def held(self) -> int:
         """Bytes."""
         return self.taken - self.freed
-
-    def count_dead_letter(self, reason: str) -> None:
-        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
 
     def _note_passed(self, batch: Batch) -> None:
         """Observe its latency once for all its records: the events of one read have one time."""

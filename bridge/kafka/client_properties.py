@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import wait
 from functools import partial
 from typing import IO, Any
@@ -71,7 +71,7 @@ class ClientProperties:
             before, self._values = self._values, values
             clients = tuple(self._clients)
         if _login(values) != _login(before):
-            _log_in_all(clients, values)
+            wait([in_thread(partial(_log_in, client, values)) for client in clients], _LOG_IN)
         has_new_files, self._contents = contents != self._contents, dict(contents)
         others = (before.keys() | values.keys()) - {*_LOGIN, *_FILES}
         return has_new_files or any(before.get(name) != values.get(name) for name in others)
@@ -98,18 +98,14 @@ def _login(values: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(values.get(name) for name in _LOGIN)
 
 
-def _log_in_all(clients: Sequence[Authenticated], values: Mapping[str, Any]) -> None:
-    """Give all clients the login, each in a thread of its own.
+def _log_in(client: Authenticated, values: Mapping[str, Any]) -> None:
+    """Give a client the login.
 
     The client's own call may wait for a connection that authenticates at the same moment, even without end (observed
     with a group consumer): after it set the login, ``rd_kafka_sasl_set_credentials`` wakes all broker threads, and
-    takes the lock of each for that. No issue of librdkafka describes it. So the login is set even when the call hangs;
-    the caller waits for a second at most, and the other clients not at all.
+    takes the lock of each for that. No issue of librdkafka describes it. So each client has a thread for it: the login
+    is set even when the call hangs, the caller waits for a second at most, and the other clients not at all.
     """
-    wait([in_thread(partial(_log_in, client, values)) for client in clients], _LOG_IN)
-
-
-def _log_in(client: Authenticated, values: Mapping[str, Any]) -> None:
     username, password = _login(values)
     if username is None or password is None:
         return
