@@ -17,7 +17,7 @@ from bridge.core.records.lifecycle import LifecycleWriter, WrittenLifecycleEvent
 from bridge.core.records.topics import PartitionCounts, SessionPartitions
 from bridge.core.stream.overlap import OverlapWindow
 from bridge.delivery.session import Session
-from bridge.kafka.client import ProduceFailed, ProducerClient, QueueFull, Report
+from bridge.kafka.client import Outgoing, ProduceFailed, ProducerClient, QueueFull, Report
 from bridge.kafka.errors import ProduceError, in_full, is_for_age
 from bridge.kafka.record_clock import RECORD_CLOCK
 
@@ -143,9 +143,7 @@ class CheckpointWriter:
         event, epoch, sequence = announcement.lifecycle_event, announcement.epoch, announcement.sequence
         record = writer.record(event, epoch, sequence, now_ms, announcement.new_epoch)
         partition = self.new_partitions()[record.topic]
-        self._present().produce(
-            record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, partition
-        )
+        self._present().produce(Outgoing(*record[:5], partition), report)
         before = [each for each in self.announced if each.event is not event]  # it may be written again after a failure
         self.announced = (*before, WrittenLifecycleEvent(event, now_ms, epoch, sequence))[-_REMEMBERED_EVENTS:]
 
@@ -198,9 +196,9 @@ class CheckpointWriter:
         self._produce(checkpoint, partial(self._report, checkpoint, self._generation, report))
 
     def _produce(self, checkpoint: Checkpoint, report: Report) -> None:
-        value, topic = encode(checkpoint), self.topics.checkpoints
+        value, topic, now = encode(checkpoint), self.topics.checkpoints, checkpoint.updated_ms
         self.produced_at = monotonic()
-        self._present().produce(topic, value, self._record_key, [], checkpoint.updated_ms, report, self._partition)
+        self._present().produce(Outgoing(topic, self._record_key, value, [], now, self._partition), report)
 
     def note_trouble(self, error: ProduceError) -> None:
         if is_for_age(error):  # a checkpoint has the present time

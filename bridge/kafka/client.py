@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, ThrottleEvent
 
@@ -30,6 +30,17 @@ class ProduceFailed(Exception):
     def __init__(self, error: KafkaError) -> None:
         super().__init__(in_words(error))
         self.error = error
+
+
+class Outgoing(NamedTuple):
+    """One record to send. ``partition`` -1: chosen by the key, as Java clients do. Without a value: a tombstone."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    timestamp_ms: int
+    partition: int = -1
 
 
 Fields = Iterable[Any]
@@ -116,23 +127,9 @@ class ProducerClient:
         with suppress(AttributeError):  # abandoned meanwhile
             self._producer.set_sasl_credentials(username, password)
 
-    def produce(  # noqa: PLR0913, PLR0917 - the fields of a record
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """Hand a record over; raises :class:`QueueFull` or :class:`ProduceFailed`.
-
-        ``report`` gets the delivery report; ``partition`` -1: chosen by the key.
-        """
-        fields = topic, key, value, headers, timestamp_ms, None
-        _, failure = self.produce_all((fields,), report, {topic: partition})
+    def produce(self, record: Outgoing, report: Report) -> None:
+        """Hand a record over; raises :class:`QueueFull` or :class:`ProduceFailed`. ``report``: its delivery report."""
+        _, failure = self.produce_all((record,), report, {record.topic: record.partition})
         if failure is not None:
             raise failure
 

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from bridge.clock import monotonic
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka.client import ProduceFailed, QueueFull
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_words, is_for_age
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.record_clock import RECORD_CLOCK
-
-
-class Outgoing(NamedTuple):
-    """One record to send. ``partition`` -1: chosen by the key, as Java clients do. Without a value: a tombstone."""
-
-    topic: str
-    key: bytes
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-    timestamp_ms: int
-    partition: int = -1
-
 
 Outcome = Callable[[str | None], None]
 """Called once for each record: with None when Kafka acknowledged it, else with the reason why it never will. It is not
@@ -79,9 +67,7 @@ class RecordSender:
     def _produce(self, record: Outgoing, outcome: Outcome, size: int) -> bool:
         report = partial(self._report, record, outcome, size)
         try:
-            self._producer.produce(
-                record.topic, record.value, record.key, record.headers, record.timestamp_ms, report, record.partition
-            )
+            self._producer.produce(record, report)
         except QueueFull:
             return False
         except ProduceFailed as failure:

@@ -16,7 +16,7 @@ from bridge.clock import monotonic, unix_ms
 from bridge.core.checkpoint_log import CheckpointRecord
 from bridge.core.records.checkpoint import BadCheckpoint
 from bridge.core.records.claim import CLAIM_KEY, Claim, decode, encode
-from bridge.kafka.client import ProduceFailed, QueueFull
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_full, is_for_age
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from bridge.kafka.record_clock import RECORD_CLOCK
@@ -90,7 +90,7 @@ class ClaimWriter:
         producer = self.prepare()
         self._used_at = attempt.written_at = self._clock()
         try:
-            producer.produce(self._topic, encode(numbered), CLAIM_KEY, [], attempt.sent_ms, report, shard)
+            producer.produce(Outgoing(self._topic, CLAIM_KEY, encode(numbered), [], attempt.sent_ms, shard), report)
         except ProduceFailed as failure:
             self._failed(shard, attempt, in_full(self._topic, failure.error))
         except QueueFull:
@@ -102,7 +102,7 @@ class ClaimWriter:
         Not repeated if the client refuses it: the next reading finds the stale write again.
         """
         with suppress(ProduceFailed, QueueFull):
-            self.prepare().produce(self._topic, value, key, list(headers), unix_ms(), _ignore, shard)
+            self.prepare().produce(Outgoing(self._topic, key, value, list(headers), unix_ms(), shard), _ignore)
 
     def forget(self, shard: int) -> None:
         """Stop retrying a claim; one that is on its way may still arrive."""

@@ -10,7 +10,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import unix_ms
 from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten, tombstone_headers
-from bridge.kafka.client import ProduceFailed, QueueFull
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull
 from bridge.kafka.errors import ProduceError, in_full
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 
@@ -68,7 +68,8 @@ class ForgetWriter:
             self._producer = self._new_producer(self._settings, Role.CHECKPOINTS)
         self._idle_polls = 0
         try:
-            self._producer.produce(self._topic, value, key, headers, unix_ms(), partial(self._report, written), shard)
+            record = Outgoing(self._topic, key, value, headers, unix_ms(), shard)
+            self._producer.produce(record, partial(self._report, written))
         except QueueFull:
             return
         except ProduceFailed as failure:

@@ -26,6 +26,7 @@ from bridge.delivery.producers import TopicIds
 from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.errors import Stopped
+from bridge.kafka.client import Outgoing
 from bridge.kafka.producer import IdempotentProducer, Role
 from tests.fakes.delivery_streams import (
     CHECKPOINTS,
@@ -353,10 +354,10 @@ def test_an_exception_of_the_client_leaves_no_record_without_a_report(rig: Rig, 
     rig.turn(20)
     take = producer.produce
 
-    def produce(topic: str, value: bytes, *rest: Any) -> None:
-        if at_of(value) == 3:
+    def produce(record: Outgoing, report: Any) -> None:
+        if at_of(record.value or b"") == 3:
             raise error
-        take(topic, value, *rest)
+        take(record, report)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(producer, "produce", produce)

@@ -22,7 +22,7 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.delivery.session import Session
 from bridge.delivery.transactional_sender import TransactionalSender
-from bridge.kafka.client import ProduceFailed, QueueFull, Report
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull, Report
 from bridge.kafka.transactional import TransactionalProducer
 from tests.fakes.delivery_streams import CHECKPOINTS, ENDED, EVENTS, LIFECYCLE, PARTITIONS, RULES
 from tests.fakes.membership import SoleOwner
@@ -39,9 +39,8 @@ class Open:
         self.capacity = 100
         self.refusal: KafkaError | None = None
 
-    def produce(self, topic: str, value: bytes, key: bytes, *_rest: object) -> None:
-        del key
-        self.taken.append((topic, value))
+    def produce(self, record: Outgoing, _report: Report) -> None:
+        self.taken.append((record.topic, record.value or b""))
 
     def produce_all(
         self, records: Sequence[Record], _report: Report, _partitions: Mapping[str, int]

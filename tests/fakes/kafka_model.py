@@ -13,14 +13,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
 from bridge.kafka import client as real
-from bridge.kafka.client import ProduceFailed, QueueFull, Throttle
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull, Throttle
 from bridge.kafka.config import Answer
 from bridge.kafka.errors import ErrorScope, in_words, scope_of
 from bridge.kafka.producer import Role
@@ -55,9 +55,9 @@ def produce_all(
     """The bridge's own loop around ``produce``."""
 
     def produce_one(  # noqa: PLR0913, PLR0917 - as the client's
-        topic: str, value: bytes, key: bytes, partition: int, report: Report, _poll: None, time: int, headers: object
+        topic: str, value: bytes, key: bytes, partition: int, report: Report, _poll: None, time: int, headers: Any
     ) -> None:
-        produce(topic, value, key, headers, time, report, partition)
+        produce(Outgoing(topic, key, value, headers, time, partition), report)
 
     return real.produce_all(produce_one, records, report, partitions, unnoted)
 
@@ -161,17 +161,10 @@ class ModelProducer:
 
     # What the bridge calls
 
-    def produce(  # noqa: PLR0913, PLR0917 - the interface it stands in for
-        self,
-        topic: str,
-        value: bytes,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-    ) -> None:
+    def produce(self, record: Outgoing, report: Report) -> None:
+        topic, key, value, headers, timestamp_ms, partition = record
         assert timestamp_ms > 0
+        assert value is not None
         kafka = self.kafka
         with kafka.lock:
             if self.fatal is not None:

@@ -8,7 +8,7 @@ from typing import cast
 from confluent_kafka import Message as KafkaMessage
 
 from bridge.core.records.record import Record
-from bridge.kafka.client import Report, Throttle
+from bridge.kafka.client import Outgoing, Report, Throttle
 from bridge.kafka.producer import Role
 
 
@@ -40,11 +40,8 @@ class ScriptedProducer:
         self.is_abandoned = False
         self.on_poll: Callable[[], None] | None = None
 
-    def produce(
-        self, topic: str, _value: object, _key: object, _headers: object, _timestamp: object, report: Report,
-        _partition: int = -1,
-    ) -> None:  # fmt: skip
-        self.queue.append((topic, report))
+    def produce(self, record: Outgoing, report: Report) -> None:
+        self.queue.append((record.topic, report))
         self.produced += 1
 
     def produce_all(self, records: Sequence[Record], report: Report, _partitions: object, /) -> tuple[int, None]:

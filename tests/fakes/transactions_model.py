@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError
 
 from bridge.core.identity import partition_of
 from bridge.core.records.record import Record
-from bridge.kafka.client import ProduceFailed, QueueFull, Report, Throttle
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull, Report, Throttle
 from bridge.kafka.transactional import Verdict
 from tests.fakes.kafka_model import NO_TOPIC, PURGED, TOO_LARGE, Place, produce_all
 
@@ -171,17 +171,10 @@ class ModelTransactionalProducer:
         if self._state is State.NONE:
             self._state, self.was_disturbed = State.OPEN, False
 
-    def produce(  # noqa: PLR0913, PLR0917 - the interface it stands in for
-        self,
-        topic: str,
-        value: bytes,
-        key: bytes,
-        headers: list[tuple[str, bytes]],
-        timestamp_ms: int,
-        report: Report,
-        partition: int = -1,
-    ) -> None:
+    def produce(self, record: Outgoing, report: Report) -> None:
+        topic, key, value, headers, timestamp_ms, partition = record
         assert timestamp_ms > 0
+        assert value is not None
         assert self._state is not State.NONE, "a record outside of any transaction"
         assert not self.abandoned, "a record for an abandoned producer"
         self._live(self._chance.choice((0, 0, 0, 1)))  # requests fail in the background, and a poll reports them

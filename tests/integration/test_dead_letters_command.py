@@ -26,7 +26,8 @@ from bridge.core.records.record import Record
 from bridge.core.records.rules import Format, Route
 from bridge.core.stream.event import Event, Oversize
 from bridge.errors import Unreachable
-from bridge.kafka.record_sender import Outcome, Outgoing, RecordSender
+from bridge.kafka.client import Outgoing
+from bridge.kafka.record_sender import Outcome, RecordSender
 from bridge.mix.events import SCHEMA_VERSION
 from tests.fakes.rules import RULES
 from tests.support.earlier_records import earlier_form

@@ -13,6 +13,7 @@ from bridge.clock import unix_ms
 from bridge.core.records.claim import CLAIM_KEY
 from bridge.delivery.lease import Lease
 from bridge.delivery.transactional_id import TransactionFence
+from bridge.kafka.client import Outgoing
 from bridge.kafka.producer import ProducerSettings
 from bridge.kafka.transactional import TransactionalProducer, TransactionTimeouts, Verdict
 from bridge.settings.naming import transactional_id
@@ -76,7 +77,7 @@ def test_a_paused_transaction_cannot_be_committed_once_at_least_once_has_fenced_
     paused = TransactionalProducer(ProducerSettings(config, 100_000), transactional_id(namespace, 0), timeouts)
     assert paused.init(TIMEOUT) is Verdict.DONE
     paused.begin()
-    paused.produce(topic, b"late", b"local/s", [], unix_ms(), lambda _error, _message: None)
+    paused.produce(Outgoing(topic, b"local/s", b"late", [], unix_ms()), lambda _error, _message: None)
     assert paused.flush(TIMEOUT) == 0
     fenced, lease = threading.Event(), Lease(0, SoleOwner())
     TransactionFence(config, namespace).fence(lease, fenced.set)

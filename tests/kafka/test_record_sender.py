@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.errors import FatalFault, Unreachable
-from bridge.kafka.record_sender import Outgoing, RecordSender
+from bridge.kafka.client import Outgoing
+from bridge.kafka.record_sender import RecordSender
 
 NO_BROKER = {"bootstrap.servers": "127.0.0.1:9", "log_level": 0}
 RECORD = Outgoing("t", b"k", b"x", [], 0)

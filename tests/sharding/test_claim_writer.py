@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from bridge.core.records.claim import Claim, decode
-from bridge.kafka.client import ProduceFailed, QueueFull, Report
+from bridge.kafka.client import Outgoing, ProduceFailed, QueueFull, Report
 from bridge.sharding.claims import ClaimWriter, is_attempt
 
 CLAIM = Claim("host:1", "abc", 4, "f00", 0)
@@ -40,11 +40,10 @@ class Producer:
     def __init__(self, kafka: Kafka) -> None:
         self.kafka, self.fatal, self.is_abandoned = kafka, cast("str | None", None), False
 
-    def produce(self, *record: Any) -> None:
+    def produce(self, record: Outgoing, report: Report) -> None:
         if self.kafka.raises is not None:
             raise self.kafka.raises
-        _topic, value, _key, _headers, _timestamp, report, shard = record
-        self.kafka.sent.append(Sent(shard, decode(value).nonce, report))
+        self.kafka.sent.append(Sent(record.partition, decode(record.value or b"").nonce, report))
 
     def poll(self, _timeout: float) -> int:
         return 0

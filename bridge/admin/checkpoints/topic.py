@@ -16,8 +16,9 @@ from bridge.core.checkpoint_log import CheckpointLog
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.core.terminal_text import visible
 from bridge.errors import BridgeError, SettingsError, Unreachable
+from bridge.kafka.client import Outgoing
 from bridge.kafka.group import GroupDescription, GroupMember, describe_group, members_metadata_of
-from bridge.kafka.record_sender import Outgoing, RecordSender
+from bridge.kafka.record_sender import RecordSender
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import offset_ranges
 from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes, plan

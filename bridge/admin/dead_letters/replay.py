@@ -17,7 +17,8 @@ from bridge.core.records.record import Record
 from bridge.core.records.rules import Rules
 from bridge.core.stream.event import Event
 from bridge.errors import BridgeError
-from bridge.kafka.record_sender import Outgoing, RecordSender
+from bridge.kafka.client import Outgoing
+from bridge.kafka.record_sender import RecordSender
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import offset_ranges
 from bridge.kafka.topics import plan
