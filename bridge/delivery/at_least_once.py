@@ -201,7 +201,7 @@ class AtLeastOnce:
             self._waiting[self._turn_requests.popleft()] = None
         waiting = [sender for sender in self._waiting if not (self._may_go(sender) and sender.resend())]
         # The session that had the isolation producer waits behind the others for it.
-        self._waiting = dict.fromkeys(sorted(waiting, key=lambda sender: sender.is_isolating))
+        self._waiting = dict.fromkeys(sorted(waiting, key=lambda sender: sender.handover.piece is not None))
 
     def _note_stall(self, now: float) -> None:
         self._heartbeat()

@@ -74,10 +74,6 @@ class IdempotentSender:
     # What the delivery thread does
 
     @property
-    def is_isolating(self) -> bool:
-        return self.handover.piece is not None
-
-    @property
     def awaits_checkpoint(self) -> bool:
         """The oldest entry is a barrier: the entries behind it wait for its acknowledgement."""
         return bool(self._entries) and self._entries[0].is_barrier

@@ -66,13 +66,6 @@ REMEDIES = {
 """The fix for each kind."""
 
 
-class ClientError(NamedTuple):
-    """One error that the client reported to its error callback."""
-
-    code: int
-    text: str
-
-
 class NotReached(Unreachable):
     """Kafka did not answer; as far as the client knows, this is why."""
 
@@ -102,19 +95,19 @@ _PORT = re.compile(r":\d+$")
 
 
 def connection_failure_of(
-    errors: Iterable[ClientError], waited: float, destinations: Destinations
+    errors: Iterable[KafkaError], waited: float, destinations: Destinations
 ) -> tuple[ConnectionFailure, str]:
     """Return the error of the connection that got furthest. Pure."""
-    found = [_judged(each, destinations) for each in errors if each.code != KafkaError._ALL_BROKERS_DOWN]
+    found = [_judged(each, destinations) for each in errors if each.code() != KafkaError._ALL_BROKERS_DOWN]
     if not found:
         return ConnectionFailure.SILENT, f"no answer within {waited:g} s"
     # One broker of several that refuses a login says more than the others, which are down.
     return min(found, key=lambda one: one[0].value)
 
 
-def _judged(error: ClientError, destinations: Destinations) -> tuple[ConnectionFailure, str]:
+def _judged(error: KafkaError, destinations: Destinations) -> tuple[ConnectionFailure, str]:
     """Return the kind and the text of one error."""
-    kind, text = _kind(error), _CLIENT_STATE.sub("", error.text)
+    kind, text = _kind(error), _CLIENT_STATE.sub("", error.str())
     if text.startswith(_WITHOUT_LOGIN):
         refused = "refused the connection" if "connect" in text.lower() else "refused to give a token"
         reason = text.removeprefix(_WITHOUT_LOGIN)
@@ -148,17 +141,17 @@ _CLIENT_STATE = re.compile(r" \((?:after|in state) [^()]*\)")
 """Details that are for the developers of the client."""
 
 
-def _kind(error: ClientError) -> ConnectionFailure:
-    if error.code != KafkaError._TRANSPORT:
-        return _BY_CODE.get(error.code, ConnectionFailure.OTHER)
-    if "refused" in error.text:
+def _kind(error: KafkaError) -> ConnectionFailure:
+    if error.code() != KafkaError._TRANSPORT:
+        return _BY_CODE.get(error.code(), ConnectionFailure.OTHER)
+    if "refused" in error.str():
         return ConnectionFailure.REFUSED
-    if "timed out" in error.text:
+    if "timed out" in error.str():
         return ConnectionFailure.SILENT
     # The effect of TLS on a plaintext listener or the reverse: librdkafka asks "is this a ... listener?".
-    if any(words in error.text for words in ("security.protocol", "listener?")):
+    if any(words in error.str() for words in ("security.protocol", "listener?")):
         return ConnectionFailure.PROTOCOL
-    return ConnectionFailure.CLOSED if _CLOSED.search(error.text) else ConnectionFailure.OTHER
+    return ConnectionFailure.CLOSED if _CLOSED.search(error.str()) else ConnectionFailure.OTHER
 
 
 _CLOSED = re.compile(r"\S+: Disconnected: .* in state APIVERSION_QUERY\)")
@@ -189,13 +182,13 @@ class ClientErrors:
         self.broken_at = -inf
         """When a connection last broke that may have carried requests, by :func:`bridge.clock.monotonic`."""
         self._destinations = Destinations.of(config)
-        self._errors: deque[ClientError] = deque(maxlen=_KEPT)
+        self._errors: deque[KafkaError] = deque(maxlen=_KEPT)
         self._logger = client_logger(role)
         self._level = _AS_IN_PYTHON[max(0, min(level, len(_AS_IN_PYTHON) - 1))]
 
     def note(self, error: KafkaError) -> None:
         """Remember an error; the client's ``error_cb``."""
-        self._errors.append(ClientError(error.code(), error.str()))
+        self._errors.append(error)
 
     def log(self, level: int, line: str, *parts: object) -> None:
         """As :meth:`logging.Logger.log`, with ``level`` by Python's numbers."""
@@ -203,7 +196,7 @@ class ClientErrors:
             self.broken_at = monotonic()
         found = next((closed for part in parts if (closed := _CLOSED.search(str(part)))), None)
         if found is not None:
-            self._errors.append(ClientError(KafkaError._TRANSPORT, found[0]))
+            self._errors.append(KafkaError(KafkaError._TRANSPORT, found[0]))
         if level >= self._level:
             self._logger.log(level, line, *parts)
 
@@ -214,13 +207,13 @@ class ClientErrors:
     @property
     def all_brokers_failed(self) -> bool:
         """Whether the client has no broker left to try."""
-        return any(each.code == KafkaError._ALL_BROKERS_DOWN for each in self._errors)
+        return any(each.code() == KafkaError._ALL_BROKERS_DOWN for each in self._errors)
 
     @property
     def cause(self) -> str | None:
         """Why Kafka does not answer, and the fix; None without an error (any thread)."""
         errors = tuple(self._errors)
-        if all(each.code == KafkaError._ALL_BROKERS_DOWN for each in errors):
+        if all(each.code() == KafkaError._ALL_BROKERS_DOWN for each in errors):
             return None
         connection_failure, detail = connection_failure_of(errors, 0.0, self._destinations)
         return f"{detail}; {REMEDIES[connection_failure]}"

@@ -27,13 +27,11 @@ class ProducerSettings:
     message_bytes: int = 0
     """Of the largest single record: at least the largest ``max.message.bytes``; 0: ``batch_bytes``."""
 
-    @property
-    def limits(self) -> Mapping[str, int]:
-        """The size limits by librdkafka's names."""
-        return {
-            "message.max.bytes": max(self.message_bytes, self.batch_bytes),
-            "batch.size": min(self.batch_bytes, 1_000_000),
-        }
+    def properties(self, linger_ms: int, own: Mapping[str, Any]) -> dict[str, Any]:
+        """A producer's configuration: what protects delivery is fixed here, the rest comes from the settings."""
+        largest, batch = max(self.message_bytes, self.batch_bytes), min(self.batch_bytes, 1_000_000)
+        sizes = {"message.max.bytes": largest, "batch.size": batch}
+        return below({"linger.ms": linger_ms}, self.config) | {**DELIVERY, **sizes, **own}
 
 
 _LINGER_KEYS = frozenset({"linger.ms", "queue.buffering.max.ms"})
@@ -85,13 +83,8 @@ _LINGER = {Role.EVENTS: 5, Role.CHECKPOINTS: 1, Role.SINGLE: 0, Role.ISOLATION: 
 
 
 def producer_config(settings: ProducerSettings, role: Role) -> dict[str, Any]:
-    """The producer's configuration: what protects delivery is fixed here, the rest comes from the settings."""
-    return (
-        below({"linger.ms": _LINGER[role]}, settings.config)
-        | dict(DELIVERY)
-        | dict(settings.limits)
-        | dict(_OF_ROLE[role])
-    )
+    """The configuration of an idempotent producer."""
+    return settings.properties(_LINGER[role], _OF_ROLE[role])
 
 
 class Load:

@@ -141,7 +141,8 @@ def _batches(
         batch = state.accept(messages)
         moved = monotonic() if messages else moved
         if monotonic() - moved > timeout:
-            raise Unreachable(f"Kafka: {state.unread()} cannot be read to the end: {_STUCK_HINT}")
+            why = "no broker answers, or an open transaction of another producer blocks it"
+            raise Unreachable(f"Kafka: {state.unread()} cannot be read to the end: {why}")
         if state.finished:
             reader.unassign(state.finished)
             state.finished.clear()
@@ -151,9 +152,6 @@ def _batches(
             mean = sum(len(record.value or b"") for record in batch) // len(batch) + 100
             size = max(_LEAST, min(_MOST, _BATCH_BYTES // mean))
             yield batch
-
-
-_STUCK_HINT = "no broker answers, or an open transaction of another producer blocks it"
 
 
 class _ReadState:

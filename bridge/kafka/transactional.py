@@ -12,10 +12,9 @@ from confluent_kafka import KafkaError, KafkaException
 from bridge.clock import monotonic
 from bridge.core.durations import COMMIT_BOUNDS, Histogram
 from bridge.kafka.client import ProducerClient
-from bridge.kafka.config import below
 from bridge.kafka.connection_failures import LOG_LEVEL, ClientErrors
 from bridge.kafka.errors import error_of, in_words
-from bridge.kafka.producer import DELIVERY, ProducerSettings
+from bridge.kafka.producer import ProducerSettings
 from bridge.settings.naming import TRANSACTION_TIMEOUT
 
 
@@ -70,7 +69,7 @@ def transactional_config(
         "log_level": LOG_LEVEL,
         "log.connection.close": True,
     }
-    return below({"linger.ms": _LINGER}, settings.config) | dict(DELIVERY) | dict(settings.limits) | own
+    return settings.properties(_LINGER, own)
 
 
 class TransactionalProducer(ProducerClient):

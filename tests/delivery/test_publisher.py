@@ -293,7 +293,7 @@ def test_suspects_stay_alone_when_their_topic_fails_meanwhile(rig: Rig) -> None:
     one = rig.open()
     rig.kafka.limits[EVENTS] = 400
     one.submit(events(*range(1, 20)) + events(20, size=3000))
-    while not rig.sender().is_isolating:
+    while rig.sender().handover.piece is None:
         rig.turn()
     for _ in range(10):
         rig.kafka.down.add(EVENTS)
@@ -315,7 +315,7 @@ def test_a_session_in_a_partition_without_a_leader_delays_no_isolation_elsewhere
     rig.kafka.limits[EVENTS] = 400
     for each in (one, other):
         each.submit(events(*range(1, 40)) + events(40, size=3000))
-    while not (rig.sender().is_isolating and rig.sender(elsewhere).handover.isolation.is_active):
+    while not (rig.sender().handover.piece is not None and rig.sender(elsewhere).handover.isolation.is_active):
         rig.turn()
     assert other.acknowledged != other.position
     rig.kafka.leaderless.add((EVENTS, here))
@@ -334,7 +334,7 @@ def test_a_suspended_session_keeps_nobody_from_the_isolation_producer(rig: Rig) 
     rig.kafka.limits[EVENTS] = 400
     for each in (one, other):
         each.submit(events(*range(1, 20)) + events(20, size=500))
-    while not rig.sender().is_isolating:
+    while rig.sender().handover.piece is None:
         rig.turn()
     assert other.acknowledged != other.position
     lease.suspend()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from bridge.kafka.connection_failures import ClientError, ConnectionFailure, Destinations, connection_failure_of
+from bridge.kafka.connection_failures import ConnectionFailure, Destinations, connection_failure_of
 
-DOWN = ClientError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
+DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
 NOWHERE = Destinations()
-REFUSED = ClientError(
+REFUSED = KafkaError(
     KafkaError._TRANSPORT, "h:9/bootstrap: Connect failed: Connection refused (after 0ms in state CONNECT)"
 )
 
@@ -20,26 +20,26 @@ REFUSED = ClientError(
         ([], ConnectionFailure.SILENT),
         ([DOWN], ConnectionFailure.SILENT),
         ([REFUSED, DOWN], ConnectionFailure.REFUSED),
-        ([ClientError(KafkaError._RESOLVE, "unknown"), DOWN], ConnectionFailure.NAME),
-        ([ClientError(KafkaError._RESOLVE, "unknown"), REFUSED], ConnectionFailure.REFUSED),
-        ([REFUSED, ClientError(KafkaError._AUTHENTICATION, "wrong password")], ConnectionFailure.LOGIN),
-        ([REFUSED, ClientError(KafkaError._SSL, "certificate verify failed")], ConnectionFailure.TLS),
-        ([ClientError(KafkaError._BAD_MSG, "Invalid response size 1213486160")], ConnectionFailure.PROTOCOL),
+        ([KafkaError(KafkaError._RESOLVE, "unknown"), DOWN], ConnectionFailure.NAME),
+        ([KafkaError(KafkaError._RESOLVE, "unknown"), REFUSED], ConnectionFailure.REFUSED),
+        ([REFUSED, KafkaError(KafkaError._AUTHENTICATION, "wrong password")], ConnectionFailure.LOGIN),
+        ([REFUSED, KafkaError(KafkaError._SSL, "certificate verify failed")], ConnectionFailure.TLS),
+        ([KafkaError(KafkaError._BAD_MSG, "Invalid response size 1213486160")], ConnectionFailure.PROTOCOL),
         (
-            [ClientError(KafkaError._TRANSPORT, "Disconnected: connecting to a PLAINTEXT broker listener?")],
+            [KafkaError(KafkaError._TRANSPORT, "Disconnected: connecting to a PLAINTEXT broker listener?")],
             ConnectionFailure.PROTOCOL,
         ),
         (
-            [ClientError(KafkaError._TRANSPORT, "Disconnected: incorrect security.protocol configuration")],
+            [KafkaError(KafkaError._TRANSPORT, "Disconnected: incorrect security.protocol configuration")],
             ConnectionFailure.PROTOCOL,
         ),
-        ([ClientError(KafkaError._TRANSPORT, "Connection setup timed out in state CONNECT")], ConnectionFailure.SILENT),
-        ([ClientError(KafkaError._TRANSPORT, "Network is unreachable")], ConnectionFailure.OTHER),
-        ([ClientError(KafkaError.UNKNOWN, "?")], ConnectionFailure.OTHER),
+        ([KafkaError(KafkaError._TRANSPORT, "Connection setup timed out in state CONNECT")], ConnectionFailure.SILENT),
+        ([KafkaError(KafkaError._TRANSPORT, "Network is unreachable")], ConnectionFailure.OTHER),
+        ([KafkaError(KafkaError.UNKNOWN, "?")], ConnectionFailure.OTHER),
     ],
 )
 def test_the_error_of_the_connection_that_got_furthest_is_reported(
-    errors: list[ClientError], connection_failure: ConnectionFailure
+    errors: list[KafkaError], connection_failure: ConnectionFailure
 ) -> None:
     """A broker that refuses a login says more than another one that is down."""
     assert connection_failure_of(errors, 5, NOWHERE)[0] is connection_failure
@@ -61,7 +61,7 @@ def test_the_clients_internal_states_are_left_out() -> None:
 )
 def test_an_address_that_a_broker_advertises_is_named(why: str) -> None:
     """The client learned it from a bootstrap broker: not the bootstrap address is wrong."""
-    errors = [ClientError(KafkaError._TRANSPORT, f"192.0.2.77:9092/1: {why} (after 3ms in state CONNECT)"), DOWN]
+    errors = [KafkaError(KafkaError._TRANSPORT, f"192.0.2.77:9092/1: {why} (after 3ms in state CONNECT)"), DOWN]
     of = Destinations.of({"bootstrap.servers": "kafka,other:9093"})
     failure, detail = connection_failure_of(errors, 5, of)
     assert failure is ConnectionFailure.ADVERTISED
@@ -72,7 +72,7 @@ def test_an_address_that_a_broker_advertises_is_named(why: str) -> None:
 
 def test_a_bootstrap_address_that_is_also_advertised_is_not_blamed() -> None:
     """The broker is down."""
-    error = ClientError(KafkaError._TRANSPORT, "kafka:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused")
+    error = KafkaError(KafkaError._TRANSPORT, "kafka:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused")
     of = Destinations.of({"bootstrap.servers": "kafka"})
     assert connection_failure_of([error], 5, of)[0] is ConnectionFailure.REFUSED
 
@@ -82,10 +82,10 @@ def test_a_token_endpoint_is_named_without_its_credentials() -> None:
     url = "https://user:hunter2@login.example.org/token?secret=hunter2"
     of = Destinations.of({"bootstrap.servers": "kafka", "sasl.oauthbearer.token.endpoint.url": url})
     prefix = "Failed to acquire SASL OAUTHBEARER token: "
-    refused = ClientError(KafkaError._AUTHENTICATION, f"{prefix}Failed to connect to login.example.org:443")
+    refused = KafkaError(KafkaError._AUTHENTICATION, f"{prefix}Failed to connect to login.example.org:443")
     failure, detail = connection_failure_of([refused, DOWN], 5, of)
     assert failure is ConnectionFailure.TOKEN
     assert "login.example.org/token refused the connection: Failed to connect" in detail
     assert "hunter2" not in detail
-    denied = ClientError(KafkaError._AUTHENTICATION, f"{prefix}HTTP error code: 401")
+    denied = KafkaError(KafkaError._AUTHENTICATION, f"{prefix}HTTP error code: 401")
     assert "refused to give a token: HTTP error code: 401" in connection_failure_of([denied], 5, of)[1]
