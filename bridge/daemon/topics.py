@@ -14,7 +14,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.snapshot import TopicSnapshot
 from bridge.errors import BridgeError, SettingsError, Unreachable
-from bridge.kafka.broker_limits import try_transactions
+from bridge.kafka.brokers import try_transactions
 from bridge.kafka.client_properties import ClientProperties
 from bridge.kafka.topic_admin import TopicAdmin, prepare
 from bridge.kafka.topic_changes import Change, ChangeKind, changes, has_wrong_shape, problem, warnings, wrong_shape

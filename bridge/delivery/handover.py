@@ -251,7 +251,10 @@ class Handover:
         """All reports are in: isolate batches that Kafka refused, and wait if a topic accepts nothing."""
         refused = [entry for entry in self._session.in_flight.entries if entry.stage is Stage.REFUSED]
         if refused and self.size_refusals.are_explained():
-            self._encode_again()
+            self.piece = None  # larger records become dead letters without a search
+            for entry in self._session.in_flight.entries:
+                if isinstance(entry, Batch) and entry.stage is not Stage.ACKNOWLEDGED:
+                    entry.records = None
         else:
             self.settle_piece()
             if refused:
@@ -261,13 +264,6 @@ class Handover:
             self.retry_at = monotonic() + _BACKOFF.delay(self._retries)
             self._retries += 1
         self.has_failed = self.was_purged = self._has_topic_failed = False
-
-    def _encode_again(self) -> None:
-        """What the topics accept has changed: larger records become dead letters without a search."""
-        self.piece = None
-        for entry in self._session.in_flight.entries:
-            if isinstance(entry, Batch) and entry.stage is not Stage.ACKNOWLEDGED:
-                entry.records = None
 
     def note_resend(self, *, new_epoch: bool) -> None:
         """Everything that is not in Kafka waits again, and will be sent from memory."""

@@ -234,7 +234,7 @@ class Transaction:
         before = None
         while left := producer.flush(_SLICE):
             now, throttle = monotonic(), producer.throttle
-            if left != before or throttle.is_active(now):
+            if left != before or now < throttle.until:
                 before, moved_at = left, now
             if producer.fatal is not None or is_over() or any(sender.handover.has_failed for sender in senders):
                 return Flushed.FAILED
@@ -244,7 +244,7 @@ class Transaction:
             if now - moved_at > stuck:
                 self._shrink()  # the first request may be too large for the connection, and nothing else in the way
                 return Flushed.STUCK
-        if not (self._is_isolated or producer.throttle.is_active(now := monotonic())) and now - began < _QUICK:
+        if not (self._is_isolated or (now := monotonic()) < producer.throttle.until) and now - began < _QUICK:
             self.budget, self.timeout = min(2 * self.budget, _MOST), self._least_time
         return Flushed.ALL
 

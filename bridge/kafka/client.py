@@ -43,20 +43,17 @@ class Outgoing(NamedTuple):
     partition: int = -1
 
 
-Fields = Iterable[Any]
-"""A record: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at."""
-
-
 def produce_all(
     produce: Callable[..., None],
-    records: Iterable[Fields],
+    records: Iterable[Any],
     report: Report,
     partitions: Mapping[str, int],
     note: Callable[[KafkaException], None],
 ) -> tuple[int, Exception | None]:
     """Produce records in order, up to the first one that the client does not take; ``partitions``: by topic.
 
-    Returns how many it took, and why it did not take the next one: nothing newer may be produced before that one. It
+    Each is a tuple: topic, key, value, headers, timestamp in milliseconds, and one more that is not looked at. Returns
+    how many it took, and why it did not take the next one: nothing newer may be produced before that one. It
     raises nothing: a batch with records of which nobody knows whether they were taken would wait for ever.
     """
     taken = 0
@@ -79,7 +76,7 @@ def produce_all(
     return taken, None
 
 
-ProduceAll = Callable[[Iterable[Fields], Report, Mapping[str, int]], tuple[int, Exception | None]]
+ProduceAll = Callable[[Iterable[Any], Report, Mapping[str, int]], tuple[int, Exception | None]]
 """Produces records in order, up to the first one that the client does not take: see :func:`produce_all`."""
 
 
@@ -100,10 +97,6 @@ class Throttle:
     def note(self, event: ThrottleEvent) -> None:
         """The client's ``throttle_cb``."""
         self.until = max(self.until, monotonic() + event.throttle_time)
-
-    def is_active(self, now: float) -> bool:
-        """Whether a quota delays the producer."""
-        return now < self.until
 
 
 class ProducerClient:
@@ -134,7 +127,7 @@ class ProducerClient:
             raise failure
 
     def produce_all(
-        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
+        self, records: Iterable[Any], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
         """See :func:`bridge.kafka.client.produce_all`; any thread."""
         return produce_all(self._produce, records, report, partitions, self._note)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -27,27 +28,23 @@ class Authenticated(Protocol):
         """Use these the next time that the client authenticates to a broker; connections are not cut. Any thread."""
 
 
+@dataclass(frozen=True, eq=False)
 class LiveConfig(Mapping[str, Any]):
     """The configuration of one kind of client: each look gives the present values. Any thread."""
 
-    def __init__(
-        self,
-        now: Callable[[], dict[str, Any]],
-        follow: Callable[[Authenticated, Mapping[str, Any]], None],
-        own: Mapping[str, Any],
-    ) -> None:
-        """``now`` returns what all clients have in common; ``follow`` gives a client later logins."""
-        self._now = now
-        self.follow = follow
-        self._own = own
+    now: Callable[[], dict[str, Any]]
+    """Returns what all clients have in common."""
+    follow: Callable[[Authenticated, Mapping[str, Any]], None]
+    """Gives a client later logins."""
+    own: Mapping[str, Any]
 
     def copy(self) -> dict[str, Any]:
         """All values of one moment."""
-        return self._now() | dict(self._own)
+        return self.now() | dict(self.own)
 
     def __ror__(self, defaults: Mapping[str, Any]) -> LiveConfig:
         """The same with defaults for properties that it has not."""
-        return LiveConfig(lambda: {**defaults, **self._now()}, self.follow, self._own)
+        return LiveConfig(lambda: {**defaults, **self.now()}, self.follow, self.own)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - of a property
         return self.copy()[name]

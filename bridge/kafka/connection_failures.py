@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from bridge.clock import monotonic
 from bridge.errors import Unreachable
-from bridge.kafka.advertised import Advertised
+from bridge.kafka.brokers import Advertised
 from bridge.kafka.config import client_logger
 from bridge.settings.addresses import mask_credentials
 

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from bridge.clock import monotonic
-from bridge.kafka.client import Fields, ProducerClient, Report
+from bridge.kafka.client import ProducerClient, Report
 from bridge.kafka.config import below, client_logger
 from bridge.kafka.errors import error_of, in_words
 
@@ -126,7 +126,7 @@ class IdempotentProducer(ProducerClient):
         self._has_more = threading.Event()
 
     def produce_all(
-        self, records: Iterable[Fields], report: Report, partitions: Mapping[str, int], /
+        self, records: Iterable[Any], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
         """See :func:`bridge.kafka.client.produce_all`; any thread."""
         outcome = super().produce_all(records, report, partitions)

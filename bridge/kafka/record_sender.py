@@ -59,9 +59,8 @@ class RecordSender:
     def settle(self) -> None:
         """Wait until every record is acknowledged or refused; raises as ``send``."""
         while self._in_flight or self._again:
-            again, self._again = self._again, []
-            for record, outcome in again:
-                self.send(record, outcome)
+            while self._again:
+                self.send(*self._again.pop(0))
             self._wait()
 
     def _produce(self, record: Outgoing, outcome: Outcome, size: int) -> bool:

@@ -24,7 +24,7 @@ from confluent_kafka.admin import TopicDescription as ClientDescription
 from structlog.stdlib import get_logger
 
 from bridge.errors import Mistake, SettingsError, Unreachable
-from bridge.kafka.advertised import unreachable_brokers
+from bridge.kafka.brokers import unreachable_brokers
 from bridge.kafka.config import admin_client, answer_of, follow, plain, unreachable
 from bridge.kafka.connection_failures import ClientErrors, ConnectionFailure, NotReached, cluster_metadata
 from bridge.kafka.errors import code_of, error_of, in_words

@@ -19,7 +19,7 @@ from bridge.admin.waits import Work
 from bridge.clock import Deadline
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import Mistake, SettingsError, Unreachable
-from bridge.kafka.broker_limits import BrokerLimits, transactions_refused
+from bridge.kafka.brokers import BrokerLimits, transactions_refused
 from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.kafka.topics import TopicDescription, TopicPlan, plan

@@ -18,7 +18,7 @@ from bridge.admin.waits import Work, calling_after
 from bridge.clock import Deadline, clock_difference, unix_ms
 from bridge.errors import SettingsError, Stopped, Unreachable
 from bridge.http.listening import listen
-from bridge.kafka.broker_limits import BrokerLimits, read_broker_limits, try_transactions
+from bridge.kafka.brokers import BrokerLimits, read_broker_limits, try_transactions
 from bridge.kafka.config import client_config
 from bridge.kafka.connection_failures import ConnectionFailure, NotReached
 from bridge.kafka.group import describe_group, members_metadata_of

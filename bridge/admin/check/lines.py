@@ -10,7 +10,7 @@ from bridge.admin.check.line import Line, State, line_of
 from bridge.admin.text import counted
 from bridge.core.records.member_metadata import MemberMetadata
 from bridge.errors import BridgeError, SettingsError, Unreachable
-from bridge.kafka.broker_limits import BrokerLimits
+from bridge.kafka.brokers import BrokerLimits
 from bridge.kafka.connection_failures import REMEDIES, ConnectionFailure, NotReached
 from bridge.kafka.group import GroupDescription, GroupMember
 from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes

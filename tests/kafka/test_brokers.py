@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from bridge.errors import EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError, Unreachable
-from bridge.kafka.broker_limits import transactions_refused
+from bridge.kafka.brokers import transactions_refused
 from bridge.settings.naming import TRANSACTION_TIMEOUT_MS
 
 
