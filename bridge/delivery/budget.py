@@ -191,7 +191,6 @@ class UnreportedEntries:
         return sum(entry.size for entry in self._entries) > self._budget.limit / _PART
 
     def free_reported(self) -> None:
-        """Free the bytes of those whose reports have come."""
         if self._entries:
             self._free_all_but([entry for entry in self._entries if entry.is_unreported])
 

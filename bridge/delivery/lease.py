@@ -82,7 +82,6 @@ class Lease:
         return self._waiting > 0
 
     def revoke(self) -> None:
-        """End it, immediately and for ever."""
         self._change(LeaseState.REVOKED)
 
     def suspend(self) -> None:

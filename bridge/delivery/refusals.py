@@ -193,7 +193,6 @@ class Isolation:
             self.time_limit = min(2 * self.time_limit, _LONGEST)
 
     def accepted(self, records: int) -> None:
-        """A piece is in Kafka."""
         self.time_limit = TIME_LIMIT
         self.clean += records
         self.suspect = max(0, self.suspect - records)

@@ -58,7 +58,6 @@ class Session:
 
     @property
     def position(self) -> Position:
-        """After everything submitted."""
         return Position(self.epoch, self.sequence, self.last_event_id)
 
     @property

@@ -36,7 +36,6 @@ class ShardSenders:
         self.request_turn(sender)
 
     def remove(self, key: SessionKey) -> None:
-        """Remove a session that is settled or revoked."""
         self.request_turn(self._senders.pop(key))  # its memory is freed
 
     def request_turn(self, sender: TransactionalSender) -> None:
@@ -208,7 +207,6 @@ class Transaction:
 
     @property
     def rest(self) -> float:
-        """Seconds until the next poll."""
         return min(_LOOK, max(0.0, self._due - monotonic()))
 
     def leave(self, moved: Iterable[TransactionalSender] = ()) -> list[TransactionalSender]:

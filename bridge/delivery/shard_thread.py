@@ -89,7 +89,6 @@ class ShardThread:
         self._wake.set()
 
     def stop(self) -> None:
-        """Deliver the records in memory, then end the thread."""
         self._stopping.set()
         self.flush()
 

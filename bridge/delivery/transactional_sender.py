@@ -148,7 +148,6 @@ class TransactionalSender:
             return True
 
     def committed(self) -> None:
-        """The transaction is in Kafka."""
         part, self.part = self.part, None
         if part is None:
             raise AssertionError(f"{self.session.key}: it has nothing in the transaction")
@@ -194,7 +193,8 @@ class TransactionalSender:
         ``found``: the session's newest checkpoint since the shard was last claimed; None: none was written since.
         """
         part = self.part
-        if part is not None and found is not None and _is_same(found, part.checkpoint):
+        written = None if part is None else (part.checkpoint.position, part.checkpoint.updated_ms)
+        if found is not None and (found.position, found.updated_ms) == written:
             self.committed()
         elif found is not None and found.position != self.checkpoints.stored:
             return False
@@ -249,19 +249,13 @@ class TransactionalSender:
         return not batch.count or self.handover.produce(batch, self._present().produce_all)
 
     def _checkpoint_failed(self, error: ProduceError | None, _message: Message | None = None) -> None:
-        if error is None:
-            return
-        if is_purged(error):
+        if error is not None and is_purged(error):
             self.handover.was_purged = True
-            return
-        self.handover.note_topic_failure()
-        self.checkpoints.note_trouble(error)
-        self.session.trouble = self.checkpoints.trouble
+        elif error is not None:
+            self.handover.note_topic_failure()
+            self.checkpoints.note_trouble(error)
+            self.session.trouble = self.checkpoints.trouble
 
 
 def _is_under_way(entry: Entry) -> bool:
     return entry.stage not in {Stage.WAITING, Stage.ACKNOWLEDGED}
-
-
-def _is_same(found: Checkpoint, written: Checkpoint) -> bool:
-    return found.position == written.position and found.updated_ms == written.updated_ms

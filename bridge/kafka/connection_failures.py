@@ -63,7 +63,6 @@ REMEDIES = {
     " (max.connections) answers no more",
     ConnectionFailure.OTHER: "look up this error, and check the brokers' log",
 }
-"""The fix for each kind."""
 
 
 class NotReached(Unreachable):

@@ -42,7 +42,6 @@ class GroupMember:
         return self.member_id[:-_UUID] == f"{instance}-"
 
     def __str__(self) -> str:
-        """Return a text for people."""
         return f"{self.instance or self.client_id} at {self.host}"
 
 

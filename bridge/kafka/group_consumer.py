@@ -26,7 +26,6 @@ from bridge.kafka.group import read_members_metadata
 log = get_logger("bridge.membership")
 
 _MAX_POLL_INTERVAL = 90.0
-"""Seconds after which a rebalance continues without a member that does not answer."""
 _WARN_AGAIN = 60.0
 """Seconds until the same error of the group is logged again."""
 
@@ -45,7 +44,6 @@ class GroupSettings:
     session_timeout: float
     """Seconds: a member that is silent for so long has lost its shards."""
     namespace: str = ""
-    """For messages."""
 
     @property
     def max_poll_interval(self) -> float:
