@@ -23,7 +23,11 @@ def main() -> None:
     open_missing()
     arguments = sys.argv[1:]
     if "--version" in arguments:  # anywhere, and before anything slow is imported
-        _print_version()
+        try:
+            sys.stdout.write(f"mix-bridge {__version__}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # Python would flush once more at its end, and complain
+            exit_at_once(EXIT_FOUND)
         return
     if "run" in arguments:
         _handle_signals_of_start()
@@ -46,14 +50,6 @@ def main() -> None:
             exit_at_once(EXIT_FATAL)  # Python would try to write the rest, and fail again
         _report_bug(error, debug=_wants_traceback(arguments))
         sys.exit(EXIT_BUG)
-
-
-def _print_version() -> None:
-    try:
-        sys.stdout.write(f"mix-bridge {__version__}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # Python would flush once more at its end, and complain
-        exit_at_once(EXIT_FOUND)
 
 
 def _handle_signals_of_start() -> None:

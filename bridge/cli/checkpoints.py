@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +22,6 @@ from bridge.errors import EXIT_FOUND, EXIT_OK
 if TYPE_CHECKING:
     from bridge.admin.checkpoints.edit import Edit
     from bridge.admin.checkpoints.topic import CheckpointsTopic
-    from bridge.core.checkpoint_log import StoredCheckpoint
 
 checkpoints_app = group("List, show, change and move the positions of sessions.")
 
@@ -60,8 +59,13 @@ def list_(
     """List the position of each session, and invalid checkpoints."""
     from bridge.admin.checkpoints import text as texts
 
-    topic = _read(options)
-    found = [one for one in topic.log.stored_checkpoints().values() if _is_selected(one, session, state)]
+    topic, found = _read(options), []
+    for one in topic.log.stored_checkpoints().values():
+        name, own = one.key.decode("utf-8", "replace"), None if one.valid is None else one.valid.state
+        if session and not any(matches(name, each) for each in session):
+            continue
+        if state is None or (bool(one.invalid) if state is Show.BAD else own == state.value):
+            found.append(one)
     if as_json:
         print_json(texts.list_document(topic.name, found, unix_ms()))
     else:
@@ -72,14 +76,6 @@ def _read(options: SettingsOptions) -> CheckpointsTopic:
     from bridge.admin.checkpoints.topic import CheckpointsTopic
 
     return CheckpointsTopic.read(options.open_kafka())
-
-
-def _is_selected(stored: StoredCheckpoint, sessions: Sequence[str] | None, state: Show | None) -> bool:
-    name = stored.key.decode("utf-8", "replace")
-    named = not sessions or any(matches(name, each) for each in sessions)
-    if state is Show.BAD:
-        return named and bool(stored.invalid)
-    return named and (state is None or (stored.valid is not None and stored.valid.state == state.value))
 
 
 @command(
@@ -140,7 +136,10 @@ def set_(
         raise typer.BadParameter("allowed: SERVER/SESSION and --last-event-id ID, or --misplaced alone")
     key = None if session is None else _session_key(os.fsencode(session))
     if last_event_id is not None:
-        _refuse_unsendable(last_event_id)
+        is_utf8 = not any("\ud800" <= character <= "\udfff" for character in last_event_id)
+        if not (is_utf8 and sendable(last_event_id) and len(last_event_id) <= LONGEST_ID):
+            refusal = "an HTTP header cannot carry it (control characters, a blank at either end, or too long)"
+            raise typer.BadParameter(refusal, param_hint="--last-event-id")
     from bridge.admin.checkpoints import edit as changes
 
     def plan(topic: CheckpointsTopic) -> list[Edit]:
@@ -149,15 +148,6 @@ def set_(
         return changes.set_position(topic, key, last_event_id)
 
     _change(options, plan, force=force, as_json=as_json)
-
-
-def _refuse_unsendable(event_id: str) -> None:
-    is_utf8 = not any("\ud800" <= character <= "\udfff" for character in event_id)
-    if not (is_utf8 and sendable(event_id) and len(event_id) <= LONGEST_ID):
-        raise typer.BadParameter(
-            "an HTTP header cannot carry it (control characters, a blank at either end, or too long)",
-            param_hint="--last-event-id",
-        )
 
 
 @command(checkpoints_app, "mix-bridge checkpoints reset local/abc", codes=_REFUSED, more=WITH_KAFKA)

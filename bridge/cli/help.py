@@ -83,13 +83,11 @@ def sections(command: TyperCommand | TyperGroup, ctx: Context) -> dict[str, list
         record = parameter.get_help_record(ctx)
         if record is not None:
             default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            found[getattr(parameter, "rich_help_panel", None) or default].append((_name(record[0]), record[1]))
+            # Without the Python types that typer adds
+            name = re.sub(r"<(int|float)( range)?>$", "N", record[0])
+            name = re.sub(r" <(list\[)?(str|Any)\]?>$", "", name)
+            found[getattr(parameter, "rich_help_panel", None) or default].append((name, record[1]))
     return {title: rows for title, rows in found.items() if rows}
-
-
-def _name(text: str) -> str:
-    """Return the name of a parameter without the Python types that typer adds."""
-    return re.sub(r" <(list\[)?(str|Any)\]?>$", "", re.sub(r"<(int|float)( range)?>$", "N", text))
 
 
 def _write_sections(command: TyperCommand | TyperGroup, ctx: Context, formatter: HelpFormatter) -> None:

@@ -37,9 +37,16 @@ def as_markdown() -> str:
     commands = dict(_commands(root, "mix-bridge"))
     lines = [_INTRODUCTION, "| command | does |", "|---|---|"]
     lines += [
-        f"| [`{name}`](#{name.replace(' ', '-')}) | {_first_line(command)} |" for name, command in commands.items()
+        f"| [`{name}`](#{name.replace(' ', '-')}) | {(command.help or '').splitlines()[0]} |"
+        for name, command in commands.items()
     ]
-    lines += ["", "## Settings options", "", _SETTINGS, *_table("option", _sections(root)[SETTINGS_PANEL])]
+    lines += [
+        "",
+        "## Settings options",
+        "",
+        _SETTINGS,
+        *_table("option", sections(root, typer.Context(root))[SETTINGS_PANEL]),
+    ]
     lines += ["", "## Exit codes", "", _CODES, *_codes_table(COMMON_CODES)]
     for name, command in commands.items():
         lines += ["", *_section(name, command)]
@@ -54,16 +61,8 @@ def _commands(group: TyperGroup, name: str) -> Iterator[tuple[str, Command]]:
             yield f"{name} {each}", command
 
 
-def _first_line(command: Command) -> str:
-    return (command.help or "").partition("\n")[0]
-
-
-def _sections(command: Command | TyperGroup) -> dict[str, list[tuple[str, str]]]:
-    return sections(command, typer.Context(command))
-
-
 def _section(name: str, command: Command) -> list[str]:
-    found = _sections(command)
+    found = sections(command, typer.Context(command))
     has_settings = found.pop(SETTINGS_PANEL, None) is not None
     found["Options"] = [row for row in found["Options"] if "--help" not in row[0]]
     arguments = "".join(f" {argument}" for argument, _ in found.get("Arguments", ()))

@@ -6,8 +6,9 @@ import json
 import queue
 import signal
 import threading
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from bridge.admin.status.fleet import Rates, SessionStatus
     from bridge.admin.status.replicas import Endpoint, Outcome, Replica
     from bridge.settings import Settings
+
+    _Answers = queue.SimpleQueue[Callable[[int | None], list[RenderableType]] | None]
+    """The tables of a query, and None for the end: a handler that raised could leave the terminal on another screen."""
 
 _INTERVAL = 2.0
 """Seconds between two queries of `--watch`."""
@@ -134,21 +138,13 @@ def _parts(replicas: Sequence[Replica], most: int | None, rates: Rates | None = 
     return list(parts(replicas, unix_ms(), most, rates))
 
 
-class _Answer(NamedTuple):
-    replicas: Sequence[Replica]
-    rates: Rates
-
-
-_Answers = queue.SimpleQueue[_Answer | None]
-"""Answers, and None for the end: a signal handler that raised could leave the terminal on the alternate screen."""
-
-
 def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> None:
     """On a terminal in place, elsewhere one table after the other. The last one stays on the terminal."""
     from rich.console import Group
     from rich.live import Live
 
-    answers, out, most = _Answers(), console(), None if every else _MAX_LINES
+    answers: _Answers = queue.SimpleQueue()
+    out, most = console(), None if every else _MAX_LINES
 
     def stop(_number: int, _frame: object) -> None:
         answers.put(None)
@@ -158,15 +154,15 @@ def _watch(endpoints: Sequence[Endpoint], token: str | None, *, every: bool) -> 
         signal.signal(number, stop)
     threading.Thread(target=_query_repeatedly, args=(endpoints, token, answers), name="query", daemon=True).start()
     if not out.is_terminal:
-        while (answer := answers.get()) is not None:
-            print_all([*_parts(answer.replicas, most, answer.rates), ""])
+        while (tables := answers.get()) is not None:
+            print_all([*tables(most), ""])
         return
-    last: _Answer | None = None
+    last = None
     with Live(console=out, screen=True, auto_refresh=False) as live:
-        while (answer := answers.get()) is not None:
-            last = answer
-            live.update(Group(*map(_one_line, _parts(last.replicas, out.height, last.rates))), refresh=True)
-    print_all(_parts(last.replicas, most, last.rates) if last else [], out)
+        while (tables := answers.get()) is not None:
+            last = tables
+            live.update(Group(*map(_one_line, tables(out.height))), refresh=True)
+    print_all(last(most) if last else [], out)
 
 
 def _one_line(part: RenderableType) -> RenderableType:
@@ -189,6 +185,6 @@ def _query_repeatedly(endpoints: Sequence[Endpoint], token: str | None, answers:
     while True:
         replicas, now = ask_all(endpoints, token), monotonic()
         sessions = [one for member in members(replicas) for one in member.sessions]
-        answers.put(_Answer(replicas, rates_between(before, sessions, now - asked_at)))
+        answers.put(partial(_parts, replicas, rates=rates_between(before, sessions, now - asked_at)))
         before, asked_at = sessions, now
         never.wait(_INTERVAL)

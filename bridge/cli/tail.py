@@ -84,9 +84,9 @@ def tail(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     access = options.open_kafka("mix-bridge-tail")
+    from bridge.admin.tail.lines import TailFilter
     from bridge.admin.tail.output import is_reader_gone
-    from bridge.admin.tail.selection import TailFilter, topics_of
-    from bridge.admin.tail.tail import Tail, TailRequest
+    from bridge.admin.tail.tail import Tail, TailRequest, topics_of
 
     request = TailRequest(
         topics=topics_of(access.settings, topic.value),
@@ -98,15 +98,7 @@ def tail(
         seconds=seconds,
     )
     output = _output(Format.JSON if as_json else format_, follow=request.follow)
-    _print_all(Tail(access, request, output, _note, lambda: is_reader_gone(sys.stdout)))
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    exit_if_unread(EXIT_OK, lambda: False)
-    signal.default_int_handler(number, frame)
-
-
-def _print_all(run: Tail) -> None:
+    run = Tail(access, request, output, _note, lambda: is_reader_gone(sys.stdout))
     try:
         try:
             run.run()
@@ -116,6 +108,11 @@ def _print_all(run: Tail) -> None:
     except BrokenPipeError:
         # Python flushes stdout once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    exit_if_unread(EXIT_OK, lambda: False)
+    signal.default_int_handler(number, frame)
 
 
 def _output(chosen: Format, *, follow: bool) -> Output:

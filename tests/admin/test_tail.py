@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bridge.admin.kafka_access import KafkaAccess
-from bridge.admin.tail.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, describe, members_of, printable
+from bridge.admin.tail.lines import BAD, LONGEST, PLAIN, Line, LineBuilder, TailFilter, describe, members_of, printable
 from bridge.admin.tail.output import JsonOutput, LinePrinter, Selected, TextOutput, json_line, plain
-from bridge.admin.tail.selection import TailFilter, topics_of
-from bridge.admin.tail.tail import Tail, TailRequest
+from bridge.admin.tail.tail import Tail, TailRequest, topics_of
 from bridge.cli.app import app
 from bridge.consumer import Event
 from bridge.demo.embedded_kafka import EmbeddedKafka

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from bridge.admin.kafka_access import KafkaAccess
+from bridge.admin.tail.lines import TailFilter
 from bridge.admin.tail.output import JsonOutput
-from bridge.admin.tail.selection import TailFilter
 from bridge.admin.tail.tail import ConnectionCheck, Tail, TailRequest
 from bridge.consumer import CONFIG, Events
 from bridge.kafka.follower import TopicFollower

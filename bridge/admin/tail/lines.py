@@ -1,4 +1,4 @@
-"""Turns events into lines for people, and joins the pieces of a text to one line. Pure; time is an argument.
+"""Selects events, turns them into lines for people, and joins the pieces of a text. Pure; time is an argument.
 
 The data may come from anyone: nothing in a text can move the cursor, change a colour or imitate another line.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from bridge.admin.text import matches
 from bridge.consumer import Event
 from bridge.consumer.record import LIFECYCLE
 from bridge.core.terminal_text import shortened, visible
@@ -37,6 +38,38 @@ class Members(dict[str, Any]):
     def __getitem__(self, name: str) -> str:
         value = self.get(name, "")
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:LONGEST]
+
+
+@dataclass(frozen=True, slots=True)
+class TailFilter:
+    """The records that meet all of these conditions."""
+
+    sessions: tuple[str, ...] = ()
+    """``server/id`` or patterns of it: one of them matches. A pattern without a slash is about the id only."""
+    type: str | None = None
+    """An event type or a pattern; of lifecycle records the last part of the type counts too."""
+    text: str | None = None
+    """A text in the data, or in the reason or error of a dead letter."""
+
+    def matches(self, event: Event) -> bool:
+        """Return whether the event meets all conditions."""
+        named = (matches(event.key if "/" in each else event.session, each) for each in self.sessions)
+        return (
+            (not self.sessions or any(named))
+            and (matches(event.type, self.type) or matches(event.type.removeprefix(LIFECYCLE), self.type))
+            and (self.text is None or self.text in _searchable(event))
+        )
+
+
+def _searchable(event: Event) -> str:
+    """The reason, the error, and the data: as it is, and with the characters that its JSON escapes stand for."""
+    text = f"{event.dead_letter or ''} {event.error or ''} {event.data.decode('utf-8', 'replace')}"
+    if "\\" not in text:
+        return text
+    try:
+        return f"{text}\n{json.dumps(event.json(), ensure_ascii=False)}"
+    except (ValueError, RecursionError):
+        return text
 
 
 class EventText(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.admin.kafka_access import KafkaAccess, read_all
+from bridge.admin.tail.lines import TailFilter
 from bridge.admin.tail.output import Output, Selected
-from bridge.admin.tail.selection import TailFilter
 from bridge.admin.text import counted
 from bridge.clock import monotonic
 from bridge.consumer import NotAnEvent, Rule, event_of
@@ -17,6 +17,7 @@ from bridge.errors import SettingsError, Unreachable
 from bridge.kafka.follower import TopicFollower
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
+from bridge.settings import Settings
 
 _POLL = 0.1
 """Longest wait for a record, in seconds: so often the output, the deadline and waiting pieces are looked at."""
@@ -27,6 +28,18 @@ _NOTE_INTERVAL = 1.0
 _CHECK_INTERVAL = 10.0
 """Seconds without a record after which Kafka is asked whether it is still there."""
 _AWAY = 30.0
+
+
+def topics_of(settings: Settings, role: str) -> tuple[str, ...]:
+    """Return the topics of a role, without doubles; those of the routes belong to the events."""
+    topics = settings.topics
+    by_role: Mapping[str, tuple[str, ...]] = {
+        "events": (topics.events, *(route.topic for route in topics.routes)),
+        "dead-letters": (topics.dead_letters,),
+        "lifecycle": (topics.lifecycle,),
+    }
+    chosen = by_role.values() if role == "all" else [by_role[role]]
+    return tuple(dict.fromkeys(topic for group in chosen for topic in group))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +133,7 @@ class Tail:
 
     def _newest(self, ranges: Sequence[OffsetRange], count: int) -> list[Selected]:
         """The newest matching records of all partitions together; each partition's stay in order."""
-        window = max(count, 100) if self._request.selection.is_empty else max(4 * count, 2000)
+        window = max(count, 100) if self._request.selection == TailFilter() else max(4 * count, 2000)
         while True:
             starts = [replace(each, start=max(each.start, each.end - window)) for each in ranges]
             newest: dict[tuple[str, int], deque[Selected]] = defaultdict(lambda: deque(maxlen=count))

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bridge.admin.verify.accounts import AFTER_ALL, EpochAccount, Ledger, SessionAccount
+from bridge.admin.verify.accounts import EpochAccount, Ledger, SessionAccount
 from bridge.admin.verify.number_set import NumberSet, Span, size_of
-from bridge.core.records.numbers import EventSequence
 
 _MAX_SPANS = 1000
 """Of lost numbers in one epoch: if every second number is lost, more would fill the memory."""
@@ -127,10 +126,16 @@ def judge(ledger: Ledger) -> Iterator[SessionVerdict]:
 def _judge_epoch(account: SessionAccount, number: int, *, is_over: bool) -> EpochVerdict:
     epoch = account.epochs.get(number) or EpochAccount()
     stated = account.statements.get(number)
-    required = _required(account, epoch, stated, is_over=is_over)
-    existing = epoch.present | epoch.replays
-    gone = min(_expired_up_to(account.edge(), number), max(required, epoch.highest))
-    lost = Missing.of(existing.holes(gone + 1, required))
+    if is_over and stated is None:
+        required = epoch.highest
+    elif is_over or account.checkpoint is not None:
+        required = stated or 0  # above the checkpoint of a running session, records may still be on their way
+    else:
+        required = max(stated or 0, epoch.highest)
+    existing, edge, highest = epoch.present | epoch.replays, account.edge(), max(required, epoch.highest)
+    gone = 0
+    if number <= edge.epoch:
+        gone = min(edge.sequence - 1, highest) if number == edge.epoch else highest
     superseded = is_over and stated is not None
     return EpochVerdict(
         epoch=number,
@@ -139,7 +144,7 @@ def _judge_epoch(account: SessionAccount, number: int, *, is_over: bool) -> Epoc
         stated=stated,
         required=required,
         records=epoch.records,
-        lost=lost,
+        lost=Missing.of(existing.holes(gone + 1, required)),
         truncated=size_of(existing.holes(max(gone, epoch.highest) + 1, required)),
         hidden=Missing.of(_within(epoch.hidden, 1, required if superseded else epoch.highest)),
         out_of_order=epoch.out_of_order,
@@ -149,19 +154,6 @@ def _judge_epoch(account: SessionAccount, number: int, *, is_over: bool) -> Epoc
         in_flight=0 if is_over else size_of(existing.holes(max(gone, required) + 1, epoch.highest)),
         superseded=size_of(_within(epoch.present, required + 1, epoch.highest)) if superseded else 0,
     )
-
-
-def _required(account: SessionAccount, epoch: EpochAccount, stated: int | None, *, is_over: bool) -> int:
-    if is_over:
-        return epoch.highest if stated is None else stated
-    # Above the checkpoint of a running session, records may still be on their way.
-    return (stated or 0) if account.checkpoint is not None else max(stated or 0, epoch.highest)
-
-
-def _expired_up_to(edge: EventSequence, epoch: int) -> int:
-    if epoch < edge.epoch:
-        return AFTER_ALL.epoch
-    return edge.sequence - 1 if epoch == edge.epoch else 0
 
 
 def _within(numbers: NumberSet, first: int, last: int) -> Iterator[Span]:
