@@ -56,7 +56,7 @@ def aligned(pairs: Sequence[tuple[str, str]], indent: int = 2) -> list[str]:
 def table(*headings: str, right: Collection[str] = (), fold: Collection[str] = ()) -> Table:
     """Return a table without borders and rows. ``right``: columns of numbers; ``fold``: those that wrap.
 
-    A cell that is a string is printed literally by `bridge.cli.output`; text from other programs must be made visible
+    A cell that is a string is printed literally by `bridge.cli.command`; text from other programs must be made visible
     first (`bridge.core.terminal_text`).
     """
     from rich.table import Table  # noqa: PLC0415 - slow to import, and not every command prints a table

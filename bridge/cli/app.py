@@ -8,14 +8,13 @@ import typer
 
 from bridge.cli.check import check
 from bridge.cli.checkpoints import checkpoints_app
+from bridge.cli.command import SettingsOptions, accepts_settings, command
+from bridge.cli.daemons import log_level, status, support_bundle
 from bridge.cli.dead_letters import dead_letters_app
 from bridge.cli.demo import demo
 from bridge.cli.documents import asyncapi, schemas_app, settings_app
 from bridge.cli.help import WITH_KAFKA, Group
-from bridge.cli.options import SettingsOptions, accepts_settings, command
 from bridge.cli.run import run
-from bridge.cli.status import log_level, status
-from bridge.cli.support_bundle import support_bundle
 from bridge.cli.tail import tail
 from bridge.cli.topics import topics_app
 from bridge.cli.verify import verify

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bridge.admin.check.line import ALL, OFFLINE, Part, chosen, is_wanted, passed
-from bridge.cli.options import JsonFlag, SettingsOptions
-from bridge.cli.output import print_json
+from bridge.cli.command import JsonFlag, SettingsOptions, print_json
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
 

@@ -11,9 +11,8 @@ import typer
 
 from bridge.admin.text import matches
 from bridge.cli.checkpoints_transfer import export, import_
+from bridge.cli.command import JsonFlag, SettingsOptions, command, print_all, print_json
 from bridge.cli.help import WITH_KAFKA, group
-from bridge.cli.options import JsonFlag, SettingsOptions, command
-from bridge.cli.output import print_all, print_json
 from bridge.clock import unix_ms
 from bridge.core.identity import LONGEST_ID, SessionKey, sendable
 from bridge.core.terminal_text import visible, visible_bytes

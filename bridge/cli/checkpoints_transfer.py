@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions
-from bridge.cli.output import print_json
+from bridge.cli.command import JsonFlag, SettingsOptions, print_json
 from bridge.errors import Unreachable
 
 if TYPE_CHECKING:

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from bridge.cli.command import (
+    JsonFlag,
+    SettingsOptions,
+    TypeOption,
+    command,
+    print_all,
+    print_json,
+    session_parser,
+    since_in_past,
+)
 from bridge.cli.help import WITH_KAFKA, group
-from bridge.cli.options import JsonFlag, SettingsOptions, TypeOption, command, session_parser, since_in_past
-from bridge.cli.output import print_all, print_json
 from bridge.core.records.headers import Reason
 from bridge.errors import EXIT_FOUND, EXIT_OK
 

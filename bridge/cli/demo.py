@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.options import refuse_settings
-from bridge.cli.output import print_json
+from bridge.cli.command import print_json, refuse_settings
 from bridge.cli.standard_streams import exit_at_once, exit_if_unread, print_error
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.command import JsonFlag, SettingsOptions, command, print_json
 from bridge.cli.help import group
-from bridge.cli.options import JsonFlag, SettingsOptions, command
-from bridge.cli.output import print_json
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE
 
 if TYPE_CHECKING:
-    from bridge.admin.contract.schemas import Subject
+    from bridge.admin.contract import Subject
 
 settings_app = group("Print settings, their reference, or their schema.")
 schemas_app = group("JSON Schemas of the events.")
@@ -76,7 +75,7 @@ def asyncapi(
     It has the JSON Schemas of all event types, and the topics, the format and the type prefix of the settings.
     """
     settings = options.load().settings
-    from bridge.admin.contract.asyncapi import document
+    from bridge.admin.contract import document
 
     print_json(document(settings))
 
@@ -88,7 +87,7 @@ def export(
     as_json: JsonFlag = False,
 ) -> None:
     """Write a JSON Schema (2020-12) for each event type."""
-    from bridge.admin.contract.schemas import export as write
+    from bridge.admin.contract import export as write
 
     written = [str(path) for path in write(folder)]
     if as_json:
@@ -108,7 +107,7 @@ def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
 
     The subject of a schema is the CloudEvents type of its events, for example `mix.content`.
     """
-    from bridge.admin.contract.schemas import register as register_all
+    from bridge.admin.contract import register as register_all
 
     _print_subjects(register_all(options.load().settings), as_json=as_json)
 
@@ -125,7 +124,7 @@ def register(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
 )
 def check(*, options: SettingsOptions, as_json: JsonFlag = False) -> None:
     """Check that the registry has the schemas of this version."""
-    from bridge.admin.contract.schemas import check as check_all
+    from bridge.admin.contract import check as check_all
 
     _print_subjects(check_all(options.load().settings), as_json=as_json)
 

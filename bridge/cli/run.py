@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.options import SettingsOptions
+from bridge.cli.command import SettingsOptions
 from bridge.cli.standard_streams import exit_at_once
 from bridge.errors import EXIT_OK
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli.command import SettingsOptions, TypeOption, session_parser, since_in_past
 from bridge.cli.demo import seconds_of
-from bridge.cli.options import SettingsOptions, TypeOption, session_parser, since_in_past
 from bridge.cli.standard_streams import exit_if_unread
 from bridge.errors import EXIT_OK
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from bridge.cli.command import JsonFlag, SettingsOptions, command, print_json
 from bridge.cli.help import WITH_KAFKA, group
-from bridge.cli.options import JsonFlag, SettingsOptions, command
-from bridge.cli.output import print_json
 from bridge.core.terminal_text import visible
 from bridge.errors import EXIT_FOUND, EXIT_OK
 

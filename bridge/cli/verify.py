@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.options import JsonFlag, SettingsOptions, session_parser, since_in_past
-from bridge.cli.output import print_all, print_json
+from bridge.cli.command import JsonFlag, SettingsOptions, print_all, print_json, session_parser, since_in_past
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 

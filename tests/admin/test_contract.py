@@ -17,8 +17,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from bridge.admin.contract.asyncapi import document
-from bridge.admin.contract.schemas import check, export, lifecycle_schema, register
+from bridge.admin.contract import check, document, export, lifecycle_schema, register
 from bridge.cli.app import app
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder

@@ -14,9 +14,9 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from bridge.cli.app import app
+from bridge.cli.command import session_parser, since_in_past
 from bridge.cli.help import Command
 from bridge.cli.manual import as_markdown
-from bridge.cli.options import session_parser, since_in_past
 from bridge.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE
 
 

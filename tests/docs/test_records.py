@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, from_structured_event
 
-from bridge.admin.contract.schemas import ATTRIBUTES, HEADERS, LIFECYCLE_DATA, LIFECYCLE_KINDS
+from bridge.admin.contract import ATTRIBUTES, HEADERS, LIFECYCLE_DATA, LIFECYCLE_KINDS
 from bridge.core.records import checkpoint
 from bridge.core.records.claim import Claim
 from bridge.core.records.encoder import Encoder

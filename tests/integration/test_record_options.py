@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.admin.contract.schemas import register
+from bridge.admin.contract import register
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import traceparent
 from bridge.settings import load

@@ -1,10 +1,12 @@
-"""The settings options: every command that reads settings has them, before and after its name."""
+"""What commands share: the settings options, before and after a command's name, and how they print results."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial, wraps
 from pathlib import Path
@@ -17,9 +19,13 @@ from bridge.cli.help import SETTINGS_PANEL, described
 from bridge.clock import parse_rfc3339, unix_ms
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
     from bridge.admin.kafka_access import KafkaAccess
     from bridge.settings import Loaded
 
+_UNLIMITED = 100_000
+"""Columns where stdout is not a terminal: each row of a table stays on one line, for `grep`."""
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 UrlOption = Annotated[
     list[str] | None,
@@ -206,3 +212,33 @@ def session_parser(allowed: str, alone: Callable[[str], bool] = lambda _: False)
         return text
 
     return parse
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print the one document of ``--json``."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def console() -> Console:
+    """Return a console for stdout that prints every string literally: no markup, no emoji codes, no highlighting."""
+    from rich.console import Console
+
+    made = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal:
+        made.width = _UNLIMITED
+    return made
+
+
+def print_all(parts: Iterable[RenderableType], to: Console | None = None) -> None:
+    """Print tables, and lines as long as they are. Without a terminal, lines have no blanks at their ends."""
+    from rich.text import Text
+
+    out = console() if to is None else to
+    if out.is_terminal:
+        for part in parts:
+            out.print(part, soft_wrap=isinstance(part, str | Text))
+        return
+    with out.capture() as captured:
+        for part in parts:
+            out.print(part, soft_wrap=isinstance(part, str | Text))
+    typer.echo("\n".join(line.rstrip(" ") for line in captured.get().splitlines()))

@@ -1,1 +1,0 @@
-"""The contract with consumers as documents: JSON Schemas, AsyncAPI, and a schema registry."""
