@@ -39,7 +39,6 @@ class SessionSummary:
     id: str
     session_type: str
     created_at_ms: int | None
-    parent_id: str | None
     title: str = ""
     mark: int = field(default=0, compare=False)
     """What tells this version of the entry from another one: it has counts that rise with each message."""
@@ -139,12 +138,11 @@ def _violation(entry: object, sessions: Mapping[str, SessionSummary]) -> str | N
 
 
 def _summary(entry: Mapping[str, Any]) -> SessionSummary:
-    kind, parent, title = entry.get("sessionType"), entry.get("parentSessionId"), entry.get("title")
+    kind, title = entry.get("sessionType"), entry.get("title")
     return SessionSummary(
         id=entry["id"],
         session_type=kind if isinstance(kind, str) else "main",  # only "subagent" is filtered: do not lose a session
         created_at_ms=unix_ms_of(entry.get("createdAt")),
-        parent_id=parent if isinstance(parent, str) and parent else None,
         title=shortened(title, _LONGEST_TITLE) if isinstance(title, str) else "",
         mark=hash(repr(entry)),
     )

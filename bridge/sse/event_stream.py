@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from operator import length_hint
 from typing import Final, Protocol
 
 import sseclient
@@ -115,44 +114,16 @@ class EventStream:
         self._stalled_since: float | None = None
         self._reader = BlockReader(max_block_bytes)
         self._fields = _FieldReader()
-        self._cursor = last_event_id  # ahead of last_event_id by the events in memory
         self._received_ms = 0
         self._nul = False  # whether the stream ever held a NUL: only then an id can hold one
         self._long: Block | None = None
         self._whole: list[bytes] = []
-        self._ready: Iterator[Event] = iter(())
         # Not the exception: its traceback refers to this stream, and the cycle would keep the buffers of many dead
         # connections until the next garbage collection.
         self._end: Outcome | None = None
 
-    def __iter__(self) -> Iterator[Event]:
-        """Each event as soon as its block is closed."""
-        while True:
-            for event in self._ready:
-                self.last_event_id = event.last_event_id
-                yield event
-            if not length_hint(self._ready):  # else ``pending`` has stored the next ones
-                self._ready = iter(self._next_events())
-
     def read(self) -> list[Event]:
-        """Wait for at least one event and return all complete ones. Faster than one by one."""
-        events = list(self._ready) or self._next_events()
-        self.last_event_id = events[-1].last_event_id
-        return events
-
-    @property
-    def pending(self) -> bool:
-        """True if the next event is complete in memory, so that no read is needed."""
-        if not length_hint(self._ready):
-            self._ready = iter(self._in_memory())
-        return length_hint(self._ready) > 0
-
-    def close(self) -> None:
-        """Close the connection. Later reads raise Disconnected. Can be called twice."""
-        if self._end is None:
-            self._finish(Outcome(Kind.ENDED, "closed by the reader"))
-
-    def _next_events(self) -> list[Event]:
+        """Wait for at least one event and return all complete ones, at most ``BATCH``."""
         events = self._in_memory()
         while not events:
             if self._end is not None:  # a read after the end would look like a clean end
@@ -165,6 +136,11 @@ class EventStream:
                 raise Disconnected(end) from lost
             events = self._in_memory()
         return events
+
+    def close(self) -> None:
+        """Close the connection. Later reads raise Disconnected. Can be called twice."""
+        if self._end is None:
+            self._finish(Outcome(Kind.ENDED, "closed by the reader"))
 
     def _in_memory(self) -> list[Event]:
         """The events of the closed blocks; none if a read is needed."""
@@ -221,7 +197,7 @@ class EventStream:
         if len(found) != len(blocks):
             return []
         received_ms = self._received_ms
-        self._cursor = found[-1][0]
+        self.last_event_id = found[-1][0]
         self.blocks += len(found)
         return [_event(Event, (name, data, id_, id_, received_ms, None)) for id_, name, data in found]
 
@@ -235,7 +211,7 @@ class EventStream:
             return []
         if len(dispatched) != len(blocks):  # a block without data may hold an id that only the scanner sees
             return []
-        cursor, received_ms = self._cursor, self._received_ms
+        cursor, received_ms = self.last_event_id, self._received_ms
         events = []
         for field in dispatched:
             id_ = field.id
@@ -244,7 +220,7 @@ class EventStream:
             if field.retry is not None:
                 return []
             events.append(_event(Event, (field.event, field.data, id_, cursor, received_ms, None)))
-        self._cursor = cursor
+        self.last_event_id = cursor
         self.blocks += len(blocks)
         return events
 
@@ -284,8 +260,8 @@ class EventStream:
 
     def _event(self, name: str, data: str, id_: str | None, oversize: Oversize | None = None) -> Event:
         if id_ is not None:
-            self._cursor = id_
-        return Event(name, data, id_, self._cursor, self._received_ms, oversize)
+            self.last_event_id = id_
+        return Event(name, data, id_, self.last_event_id, self._received_ms, oversize)
 
     def _learn_retry(self, milliseconds: int | None) -> None:
         if milliseconds is not None:

@@ -33,7 +33,7 @@ def test_discovery_filters_by_kind_and_age(
 ) -> None:
     """A session of unknown age, or of tomorrow, passes: too much is not a loss."""
     created = None if age_ms is None else NOW - age_ms
-    listing = [SessionSummary("s1", kind, created, None)]
+    listing = [SessionSummary("s1", kind, created)]
     assert discovered(listing, rules, NOW) == (("s1",) if passes else ())
 
 

@@ -37,11 +37,17 @@ def stream_of(
     return EventStream(Pieces(pieces), last_event_id, max_block_bytes=limit, stalled_after=stalled_after, **clocks)
 
 
+def each(stream: EventStream) -> Iterator[Event]:
+    """The events one by one."""
+    while True:
+        yield from stream.read()
+
+
 def events_of(stream: EventStream) -> list[Event]:
     """All events until the stream's end."""
     events = []
     try:
-        for event in stream:
+        for event in each(stream):
             events.append(event)  # noqa: PERF402 - the end comes as an exception, and what came before it counts
     except Disconnected:
         return events

@@ -15,6 +15,7 @@ from bridge.http.transport import Transport
 from bridge.sse.connection import Connector, Endpoint
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected, Outcome
+from tests.fakes.pieces import each
 from tests.support.waiting import SCALE
 
 E1 = b"id: 1\ndata: one\n\n"
@@ -63,7 +64,7 @@ def read_on(stream: EventStream) -> tuple[list[Event], Outcome]:
     """The events up to the end, and the end."""
     events = []
     try:
-        for event in stream:
+        for event in each(stream):
             events.append(event)  # noqa: PERF402 - the end comes as an exception, and what came before it counts
     except Disconnected as end:
         return events, end.outcome

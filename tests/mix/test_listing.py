@@ -18,15 +18,15 @@ def test_sessions_are_returned_in_order() -> None:
         json.dumps(
             [
                 {"id": "a", "title": 5, "sessionType": "main", "createdAt": "2025-11-24T16:00:00.123Z", "cost": None},
-                {"id": "b", "sessionType": "subagent", "createdAt": MS, "parentSessionId": "a"},
+                {"id": "b", "sessionType": "subagent", "createdAt": MS, "parentSessionId": 7},
                 {"id": "c", "sessionType": "planner", "parentSessionId": ""},
             ]
         ).encode()
     )
     assert listing.sessions == [
-        SessionSummary("a", "main", MS, None),
-        SessionSummary("b", "subagent", MS, "a"),
-        SessionSummary("c", "planner", None, None),
+        SessionSummary("a", "main", MS),
+        SessionSummary("b", "subagent", MS),
+        SessionSummary("c", "planner", None),
     ]
     assert listing.skipped == []
 
@@ -66,7 +66,7 @@ def test_an_invalid_entry_is_skipped() -> None:
 def test_an_unusual_title_does_not_invalidate_the_list(title: str) -> None:
     """Fields that nothing depends on may hold anything."""
     [session] = read_listing(f'[{{"id":"a","title":{title}}}]'.encode()).sessions
-    assert replace(session, title="") == SessionSummary("a", "main", None, None)
+    assert replace(session, title="") == SessionSummary("a", "main", None)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_sessions_are_listed_with_headers_read_at_each_request(server: Server) -
     server.lists([{"id": "a", "title": "t", "sessionType": "main", "createdAt": 1_764_000_000}])
     tokens = iter(["one", "two"])
     asked = api(server.base + "/", lambda: {"Authorization": f"Bearer {next(tokens)}"})
-    assert asked.list(include_subagents=True) == [SessionSummary("a", "main", 1_764_000_000_000, None, "t")]
+    assert asked.list(include_subagents=True) == [SessionSummary("a", "main", 1_764_000_000_000, "t")]
     asked.list(include_subagents=False)
     assert [(target(peer), peer.headers["authorization"]) for peer in server.peers] == [
         ("/api/sessions?includeSubagents=true", b"Bearer one"),

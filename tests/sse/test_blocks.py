@@ -147,8 +147,8 @@ def peak_of(pieces: Callable[[], Iterable[bytes]], limit: int = MIB) -> int:
     tracemalloc.start()
     try:
         try:
-            for event in reader:
-                del event
+            while True:
+                reader.read()
         except Disconnected:
             pass
         return tracemalloc.get_traced_memory()[1]

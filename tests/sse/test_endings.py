@@ -14,6 +14,7 @@ from bridge.http.connection import Cutter
 from bridge.http.response import direct_source
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import Kind
+from tests.fakes.pieces import each
 from tests.fakes.raw_server import CHUNKED, LAST_CHUNK, STREAM, UNTIL_CLOSE, Peer, chunk, serving, with_length
 from tests.fakes.streams import E1, E2, INCOMPLETE, endpoint, read_all, read_on, server_tls, transport
 from tests.support.waiting import TIMEOUT
@@ -98,7 +99,7 @@ def test_a_corrupt_content_encoding_breaks_the_body() -> None:
     taken = threading.Semaphore(0)
     with serving(script) as server:
         stream = Connector(endpoint()).connect(server.url, "")
-        assert next(iter(stream)).data == "one"
+        assert next(each(stream)).data == "one"
         taken.release()
         events, outcome = read_on(stream)
     assert events == []
@@ -174,7 +175,7 @@ def test_an_event_is_returned_before_the_next_is_sent(framing: str, tls: ssl.SSL
     with serving(one_by_one(events, head, taken), tls) as server:
         stream = Connector(endpoint()).connect(server.url, "")
         seen = []
-        iterator = iter(stream)
+        iterator = each(stream)
         for _ in events:
             seen.append(next(iterator).data)
             taken.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -15,7 +16,7 @@ from bridge.core.stream.event import Event
 from bridge.sse import event_stream
 from bridge.sse.event_stream import BATCH, EventStream
 from bridge.sse.reconnection import Disconnected, Kind, Outcome
-from tests.fakes.pieces import LIMIT, Pieces, events_of, stream_of
+from tests.fakes.pieces import LIMIT, Pieces, each, events_of, stream_of
 
 
 class Clock:
@@ -47,8 +48,7 @@ def slow_stream(clock: Clock, pieces: list[bytes], seconds: float) -> EventStrea
 
 def end_of(stream: EventStream) -> Outcome:
     with pytest.raises(Disconnected) as end:
-        for _ in stream:
-            pass
+        deque(each(stream), maxlen=0)
     return end.value.outcome
 
 
@@ -99,44 +99,20 @@ def test_sseclient_py_parses_the_fields(monkeypatch: pytest.MonkeyPatch) -> None
 # Events in memory
 
 
-def test_pending_reports_whether_the_next_event_needs_a_read() -> None:
-    """Exactly: a caller that flushes before it waits relies on both values."""
-    stream = stream_of([b"data: 1\n\ndata: 2\n\n: c\n\nretry: 5\n\nda", b"ta: 3\n\n"])
-    assert not stream.pending
-    events = iter(stream)
-    seen = []
-    for _ in range(3):
-        event = next(events)
-        seen.append((event.data, stream.pending))
-    assert seen == [("1", True), ("2", False), ("3", False)]
-
-
-def test_pending_skips_blocks_without_events() -> None:
-    """A thousand comment blocks between two events, more than become events at once."""
-    stream = stream_of([b"data: 1\n\n" + b": c\n\n" * 1000 + b"data: 2\n\n" + b": c\n\n" * 1000])
-    events = iter(stream)
-    assert next(events).data == "1"
-    assert stream.pending
-    assert next(events).data == "2"
-    assert not stream.pending
-
-
 def test_read_returns_complete_events_in_batches() -> None:
-    """At most ``BATCH``, at least one. Iteration continues after it."""
+    """At most ``BATCH``, at least one."""
     stream = stream_of([b"data: x\n\n" * (BATCH + 3), b"data: y\n\n"])
-    assert [len(stream.read()) for _ in range(2)] == [BATCH, 3]
-    assert next(iter(stream)).data == "y"
+    assert [len(stream.read()) for _ in range(3)] == [BATCH, 3, 1]
 
 
 def test_last_event_id_is_that_of_the_returned_events() -> None:
-    """Not of events in memory: a reader that stops in the middle must resume from there."""
-    stream = stream_of([b"id: 1\ndata: a\n\nid: 2\ndata: b\n\n"], "0")
-    assert stream.last_event_id == "0"
-    for event in stream:
-        assert stream.last_event_id == event.last_event_id
-        if event.data == "b":
-            break
-    assert stream.last_event_id == "2"
+    """Not of blocks in memory: a reader that stops in the middle must resume from there."""
+    stream = stream_of([b"id: 1\ndata: a\n\n" * BATCH + b"id: 2\ndata: b\n\n"], "0")
+    seen = [stream.last_event_id]
+    for _ in range(2):
+        stream.read()
+        seen.append(stream.last_event_id)
+    assert seen == ["0", "1", "2"]
 
 
 def test_events_of_one_read_have_the_same_time() -> None:
@@ -208,10 +184,9 @@ def test_silence_before_the_first_byte_is_not_a_stall(clock: Clock) -> None:
 def test_time_between_reads_is_not_a_stall(clock: Clock) -> None:
     """A consumer that was paused for a minute finds half a block in the socket. The server did nothing wrong."""
     stream = stream_of([b"data: 1\n\n", b"data", b": 2\n\n"], stalled_after=10.0, clock=clock)
-    events = iter(stream)
-    next(events)
+    stream.read()
     clock.now += 60.0
-    assert next(events).data == "2"
+    assert stream.read()[0].data == "2"
 
 
 # The end
@@ -221,15 +196,8 @@ def test_reads_after_the_end_raise_the_same_end() -> None:
     """The libraries would report a clean end instead."""
     source = Pieces([b"data: 1\n\nda"])
     stream = EventStream(source, "", max_block_bytes=LIMIT, stalled_after=10.0)
-    ends = []
-    for _ in range(2):
-        with pytest.raises(Disconnected) as end:
-            for _ in stream:
-                pass
-        ends.append(end.value.outcome)
-    assert ends[0] is ends[1]
+    assert end_of(stream) is end_of(stream)
     assert source.closed == 1
-    assert not stream.pending
 
 
 def test_events_before_the_end_come_first() -> None:
@@ -240,9 +208,9 @@ def test_events_before_the_end_come_first() -> None:
 
 def test_close_ends_the_stream_once() -> None:
     """Events in memory are still returned. Nothing more is read."""
-    source = Pieces([b"data: 1\n\ndata: 2\n\n", b"data: 3\n\n"])
+    source = Pieces([b"data: 1\n\n" * BATCH + b"data: 2\n\n", b"data: 3\n\n"])
     stream = EventStream(source, "", max_block_bytes=LIMIT, stalled_after=10.0)
-    assert next(iter(stream)).data == "1"
+    assert len(stream.read()) == BATCH
     stream.close()
     stream.close()
     assert source.closed == 1

@@ -17,6 +17,7 @@ from bridge.http.errors import lost_while_reading
 from bridge.sse.connection import Connector
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import NO_HEAD_HINT, Disconnected, Kind, Outcome
+from tests.fakes.pieces import each
 from tests.fakes.raw_server import (
     CHUNKED,
     LAST_CHUNK,
@@ -51,7 +52,7 @@ class ReadingThread:
     def _run(self) -> None:
         try:
             self.stream = self.connector.connect(self._url, "7")
-            for event in self.stream:
+            for event in each(self.stream):
                 self.data.append(event.data)
         except Disconnected as end:
             self.outcome = end.outcome
@@ -191,7 +192,7 @@ def test_after_retire_the_next_connection_works() -> None:
         connector.retire()
         for _ in range(2):
             stream = connector.connect(server.url, "")
-            assert next(iter(stream)).data == "one"
+            assert next(each(stream)).data == "one"
             connector.retire()
             connector.retire()
             assert read_on(stream) == ([], Outcome(Kind.ENDED, "retired"))
@@ -225,7 +226,7 @@ def test_a_new_connection_closes_the_previous_one() -> None:
         first = connector.connect(server.url, "")
         second = connector.connect(server.url, "")
         assert server.peers[0].closed_by_client.wait(TIMEOUT)
-        assert next(iter(second)).data == "one"
+        assert next(each(second)).data == "one"
         first.close()
         connector.stop()
         assert read_on(second)[1].kind is Kind.STOPPED
@@ -359,12 +360,11 @@ def test_a_paused_consumer_is_not_a_timeout() -> None:
     """The timeout runs only during a read: what waits in the socket is read as usual."""
     with serving(lambda peer: peer.send(CHUNKED, chunk(E1), chunk(E2), LAST_CHUNK)) as server:
         stream = Connector(endpoint(read_timeout=0.2)).connect(server.url, "")
-        iterator = iter(stream)
-        assert next(iterator).data == "one"
+        events = stream.read()
         let_pass(0.5)
-        events, outcome = read_on(stream)
+        rest, outcome = read_on(stream)
     assert outcome.kind is Kind.ENDED
-    assert [event.data for event in events] == ["two"]
+    assert [event.data for event in events + rest] == ["one", "two"]
 
 
 def test_last_byte_at_is_the_time_of_the_last_read() -> None:
@@ -372,6 +372,6 @@ def test_last_byte_at_is_the_time_of_the_last_read() -> None:
     with serving(waiting_body(CHUNKED, chunk)) as server:
         before = monotonic()
         stream = Connector(endpoint()).connect(server.url, "")
-        next(iter(stream))
+        next(each(stream))
         assert before <= stream.last_byte_at <= monotonic()
         stream.close()

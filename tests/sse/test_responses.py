@@ -14,7 +14,7 @@ import pytest
 
 from bridge.http.redirects import MAX_REDIRECTS
 from bridge.sse.connection import Connector
-from bridge.sse.reconnection import Disconnected, Kind, Outcome
+from bridge.sse.reconnection import Kind, Outcome
 from tests.fakes.raw_server import (
     CHUNKED,
     LAST_CHUNK,
@@ -26,7 +26,7 @@ from tests.fakes.raw_server import (
     full_backlog,
     serving,
 )
-from tests.fakes.streams import E1, endpoint, read_all, refused, sending, server_tls
+from tests.fakes.streams import E1, endpoint, read_all, read_on, refused, sending, server_tls
 from tests.support.waiting import TIMEOUT
 
 EVENT = b"data: not found\n\n"
@@ -161,8 +161,7 @@ def test_no_connection_is_reused() -> None:
         connector = Connector(endpoint())
         for _ in range(3):
             stream = connector.connect(server.url, "")
-            with pytest.raises(Disconnected):
-                list(stream)
+            read_on(stream)
         assert len(server.peers) == 3
         assert all(peer.closed_by_client.wait(TIMEOUT) for peer in server.peers)
 
