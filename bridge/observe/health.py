@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from bridge import clock
@@ -98,12 +98,10 @@ def moving(loops: Mapping[str, float], sessions: int) -> Verdict:
     return Verdict(tuple(_loop(name, age, limits[name]) for name, age in sorted(loops.items())))
 
 
-def readiness(snapshot: BridgeSnapshot, unconnected_states: Collection[str] = UNCONNECTED_STATES) -> Verdict:
+def readiness(snapshot: BridgeSnapshot) -> Verdict:
     """Whether checkpoints are restored, Kafka and a server answer, and enough sessions can connect."""
-    sessions = _sessions(snapshot, unconnected_states)
-    shards = (_restore(snapshot), *_shards(snapshot))
-    kafka = (*shards, _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
-    return Verdict((*kafka, _servers(snapshot), sessions, *_limits(snapshot)))
+    kafka = (_restore(snapshot), *_shards(snapshot), _kafka(snapshot), *_topics(snapshot), _delivery(snapshot))
+    return Verdict((*kafka, _servers(snapshot), _sessions(snapshot), *_limits(snapshot)))
 
 
 def _loop(name: str, age: float, limit: float) -> Check:
@@ -201,9 +199,9 @@ def _servers(snapshot: BridgeSnapshot) -> Check:
     return Check("servers", ok=True, detail=summary)
 
 
-def _sessions(snapshot: BridgeSnapshot, unconnected_states: Collection[str]) -> Check:
+def _sessions(snapshot: BridgeSnapshot) -> Check:
     unconnected = [
-        each for each in snapshot.sessions if each.state in unconnected_states and each.last_error is not None
+        each for each in snapshot.sessions if each.state in UNCONNECTED_STATES and each.last_error is not None
     ]
     bad = Counter(each.state for each in snapshot.sessions if each.state in BAD_STATES)
     failing = [*unconnected, *(each for each in snapshot.sessions if each.state in BAD_STATES)]

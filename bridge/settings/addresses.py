@@ -45,7 +45,12 @@ class Address(Secret[str]):
             host, port = parts.hostname, parts.port
         except ValueError:
             raise ValueError("has an invalid host or port") from None
-        _refuse_others(parts.scheme, host, port)
+        if parts.scheme not in {"http", "https"}:
+            raise ValueError("does not begin with http:// or https://")
+        if not host:
+            raise ValueError("has no host")
+        if port == 0:
+            raise ValueError("has port 0")
         if parts.query or parts.fragment or text[-1] in "?#":
             raise ValueError("has a query or fragment")
         # An @ after the host may also be the end of a password that contains a slash: nothing distinguishes the two
@@ -69,12 +74,3 @@ class Address(Secret[str]):
 
     def _display(self) -> str:
         return mask_credentials(self.get_secret_value())
-
-
-def _refuse_others(scheme: str, host: str | None, port: int | None) -> None:
-    if scheme not in {"http", "https"}:
-        raise ValueError("does not begin with http:// or https://")
-    if not host:
-        raise ValueError("has no host")
-    if port == 0:
-        raise ValueError("has port 0")

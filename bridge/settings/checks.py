@@ -11,8 +11,6 @@ from typing import TypeVar
 
 T = TypeVar("T", bound=Sized)
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")  # from JSON, and from a variable that is not UTF-8
 _TOPIC = r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]+"  # org.apache.kafka.common.internals.Topic
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@,\[\]\"']+)(?::([0-9]{1,5}))?")
@@ -41,24 +39,58 @@ def matching(pattern: str, problem: str, longest: int | None = None) -> Callable
     return check
 
 
+def refusing(*rules: tuple[str, str]) -> Callable[[str], str]:
+    """A check that a text contains none of these patterns, each with its problem."""
+    compiled = [(re.compile(pattern), problem) for pattern, problem in rules]
+
+    def check(text: str) -> str:
+        for pattern, problem in compiled:
+            if pattern.search(text):
+                raise ValueError(problem)
+        return text
+
+    return check
+
+
 server_name = matching(r"[a-z0-9]+([_-][a-z0-9]+)*", "is not a server name")
 property_name = matching(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*", "is not a name of a Kafka property")
 namespace = matching(_TOPIC, "is not a legal prefix of a topic name", NAMESPACE_LENGTH)
 instance = matching(_TOPIC, "is not a legal group.instance.id", TOPIC_LENGTH)
 topic_name = matching(_TOPIC, "is not a legal topic name", TOPIC_LENGTH)
 
+_EMPTY = (r"^\Z", "is empty")
+_EDGES = (r"^\s|\s\Z", "begins or ends with a space")
+_TEXT = (
+    # From JSON, and from a variable that is not UTF-8
+    (r"[\ud800-\udfff]", "has a character that is not UTF-8 (half of a surrogate pair)"),
+    (r"[\x00-\x1f\x7f]", "has a control character"),
+)
+_HEADER_VALUE = ((r"[^\x20-\x7e]", "has a character that a header cannot contain"), _EDGES)
+
+any_text = refusing(*_TEXT)
+"""Printable text: no control characters, and no character that UTF-8 cannot encode."""
+host = refusing(*_TEXT, (r"[\s/@\[\]\"']", "is not a host name or an IP address"))
+"""A host name or an IP address to listen on."""
+event_id = refusing(*_TEXT, _EDGES)
+"""An event id that can be sent as Last-Event-ID."""
+session_id = refusing(
+    *_TEXT,
+    (_EDGES[0], "has an id that begins or ends with a space"),
+    (r"^\.{1,2}\Z", "has the id '.' or '..', which an address cannot contain"),
+    (r"^[\"']|[\"']\Z", "has an id that begins or ends with a quote"),
+    (f".{{{SESSION_LENGTH + 1}}}", f"has an id of more than {SESSION_LENGTH} characters"),
+)
+"""A session id: part of a record's key and of an address."""
+header_value = refusing(*_HEADER_VALUE)
+"""A header's value (RFC 9110, 5.5): printable ASCII, no space at either end."""
+token = refusing(_EMPTY, *_HEADER_VALUE, (" ", "has a space"))
+"""A bearer token (RFC 6750, 2.1, in a wide sense): a text that fits into the Authorization header."""
+
 
 def topic(text: str) -> str:
     """A topic name that Kafka accepts, and not one of its internal topics."""
     if topic_name(text) in _INTERNAL_TOPICS:
         raise ValueError("is an internal topic of Kafka")
-    return text
-
-
-def host(text: str) -> str:
-    """A host name or an IP address to listen on."""
-    if re.search(r"[\s/@\[\]\"']", any_text(text)):
-        raise ValueError("is not a host name or an IP address")
     return text
 
 
@@ -69,60 +101,12 @@ def not_empty(value: T) -> T:
     return value
 
 
-def any_text(text: str) -> str:
-    """Printable text: no control characters, and no character that UTF-8 cannot encode."""
-    if _SURROGATE.search(text):
-        raise ValueError("has a character that is not UTF-8 (half of a surrogate pair)")
-    if _CONTROL.search(text):
-        raise ValueError("has a control character")
-    return text
-
-
-def session_id(text: str) -> str:
-    """A session id: part of a record's key and of an address."""
-    any_text(text)
-    if text != text.strip():
-        raise ValueError("has an id that begins or ends with a space")
-    if text in {".", ".."}:
-        raise ValueError("has the id '.' or '..', which an address cannot contain")
-    if text[:1] in {'"', "'"} or text[-1:] in {'"', "'"}:
-        raise ValueError("has an id that begins or ends with a quote")
-    if len(text) > SESSION_LENGTH:
-        raise ValueError(f"has an id of more than {SESSION_LENGTH} characters")
-    return text
-
-
 def header_name(text: str) -> str:
     """A header's field name (RFC 9110, 5.1), in small letters, that the bridge does not send itself."""
     if not _HEADER.fullmatch(text):
         raise ValueError("is not a header name")
     if text in OWN_HEADERS:
         raise ValueError("is a header that the bridge sends itself")
-    return text
-
-
-def header_value(text: str) -> str:
-    """A header's value (RFC 9110, 5.5): printable ASCII, no space at either end."""
-    if not text.isascii() or _CONTROL.search(text):
-        raise ValueError("has a character that a header cannot contain")
-    if text != text.strip():
-        raise ValueError("begins or ends with a space")
-    return text
-
-
-def token(text: str) -> str:
-    """A bearer token (RFC 6750, 2.1, in a wide sense): a text that fits into the Authorization header."""
-    header_value(not_empty(text))
-    if " " in text:
-        raise ValueError("has a space")
-    return text
-
-
-def event_id(text: str) -> str:
-    """An event id that can be sent as Last-Event-ID."""
-    any_text(text)
-    if text != text.strip():
-        raise ValueError("begins or ends with a space")
     return text
 
 

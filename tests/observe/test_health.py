@@ -191,13 +191,6 @@ def test_only_states_without_a_connection_and_with_an_error_count(state: str, er
     assert readiness(replace(WELL, sessions=(session,))).ok is ready
 
 
-def test_the_states_without_a_connection_are_an_argument() -> None:
-    """The default is the daemon's."""
-    session = replace(UNWELL, state="lost")
-    assert readiness(replace(WELL, sessions=(session,))).ok
-    assert not readiness(replace(WELL, sessions=(session,)), unconnected_states={"lost"}).ok
-
-
 def test_a_verdict_as_json_contains_every_check() -> None:
     """The body has the answer and each check's name and detail."""
     body = json.loads(json.dumps(readiness(WELL).to_json()))
