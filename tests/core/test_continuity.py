@@ -63,6 +63,11 @@ def published(actions: list[Action]) -> list[str | None]:
     return [one.id for each in actions if isinstance(each, Publish) for one in each.events]
 
 
+def outcome(actions: list[Action]) -> tuple[list[tuple[str, str]], list[str | None]]:
+    """What is announced, and what is published."""
+    return announced(actions), published(actions)
+
+
 def missing(actions: list[Action]) -> list[int | None]:
     return [each.lifecycle_event.missing for each in actions if isinstance(each, StartEpoch)]
 
@@ -91,8 +96,7 @@ def test_a_new_session_is_attached_when_the_server_answers() -> None:
     one = continuity(has_ids=False, is_new=True)
     assert connect(one, START) == ("0", connect(continuity(has_ids=False, is_new=True), START)[1])
     assert connect(one, START)[1] == []
-    actions = one.take(numbered(1, 2), 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "nothing_before")], ["1", "2"])
+    assert outcome(one.take(numbered(1, 2), 0)) == ([("resumed", "nothing_before")], ["1", "2"])
 
 
 @pytest.mark.parametrize(("start", "first"), [("0", "5"), ("", "1"), ("earliest", "a"), ("", "a")])
@@ -101,8 +105,7 @@ def test_a_reconnect_before_the_first_event_is_a_gap_unless_the_id_proves_otherw
     one = continuity(start_after_id=start, has_ids=False, is_new=True)
     assert announced(connect(one, OverlapWindow.starting(start))[1]) == [("attached", "new_session")]
     connect(one, OverlapWindow.starting(start))
-    actions = one.take([event(first)], 0)
-    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], [first])
+    assert outcome(one.take([event(first)], 0)) == ([("gap", "not_provable")], [first])
 
 
 def test_a_gap_before_the_first_event_is_announced_once() -> None:
@@ -118,8 +121,7 @@ def test_an_opaque_first_id_shows_that_a_numeric_start_was_not_understood() -> N
     """The server may have sent live events only."""
     one = continuity(has_ids=False, is_new=True)
     connect(one, START)
-    actions = one.take([event("a"), event("b")], 0)
-    assert (announced(actions), published(actions)) == ([("gap", "start_id_unknown")], ["a", "b"])
+    assert outcome(one.take([event("a"), event("b")], 0)) == ([("gap", "start_id_unknown")], ["a", "b"])
 
 
 def test_a_server_that_counts_from_zero_is_asked_for_its_first_event() -> None:
@@ -134,8 +136,7 @@ def test_a_server_that_counts_from_zero_is_asked_for_its_first_event() -> None:
     assert published(one.take(numbered(0, 2), 0)) == []
     assert known.first is FirstId.IS_REPLAYED
     assert connect(one, START)[0] == "-1"
-    actions = one.take(numbered(0, 2), 0)
-    assert (announced(actions), published(actions)) == ([], ["0", "1", "2"])
+    assert outcome(one.take(numbered(0, 2), 0)) == ([], ["0", "1", "2"])
     other = continuity(has_ids=False, is_new=True, start_id=known)
     assert connect(other, START)[0] == "-1"
 
@@ -157,13 +158,11 @@ def test_a_check_without_an_answer_shows_nothing(answer: str) -> None:
             assert one.closed(0, timed_out=answer == "nothing") == []
         assert one.check_refused(about_id=answer == "refused")
     assert connect(one, START)[0] == "0"
-    actions = one.take(numbered(1, 2), 0)
-    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], ["1", "2"])
+    assert outcome(one.take(numbered(1, 2), 0)) == ([("gap", "not_provable")], ["1", "2"])
     assert known.first is FirstId.HIDDEN
     other = continuity(has_ids=False, start_id=known)
     connect(other, START)
-    actions = other.take(numbered(1, 2), 0)
-    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], ["1", "2"])
+    assert outcome(other.take(numbered(1, 2), 0)) == ([("gap", "not_provable")], ["1", "2"])
     assert not one.check_refused(about_id=True)
 
 
@@ -187,8 +186,7 @@ def test_a_session_that_asked_alone_may_lack_the_event_zero() -> None:
     one.take(numbered(1, 2), 0)
     assert known.first is FirstId.IS_ONE
     connect(one, START)
-    actions = one.take(numbered(1, 2), 0)
-    assert (announced(actions), published(actions)) == ([("gap", "not_provable")], ["1", "2"])
+    assert outcome(one.take(numbered(1, 2), 0)) == ([("gap", "not_provable")], ["1", "2"])
 
 
 def test_a_later_proof_that_events_begin_at_zero_is_announced_where_one_may_be_missing() -> None:
@@ -329,8 +327,7 @@ def test_an_inclusive_replay_begins_with_the_event_of_the_requested_id() -> None
     one = continuity()
     one.begin(window(event("5"), after="4"), is_used=True)
     assert one.take([event("4", "a"), event("4", "b")], 0) == []
-    actions = one.take(numbered(5, 6), 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["6"])
+    assert outcome(one.take(numbered(5, 6), 0)) == ([("resumed", "replay_proved")], ["6"])
 
 
 def test_an_event_with_the_requested_id_is_published_if_the_replay_is_not_true() -> None:
@@ -345,8 +342,7 @@ def test_a_replay_of_all_events_is_recognised() -> None:
     """Servers that ignore the requested id send everything again; each event is compared."""
     one = following(continuity(has_ids=False), *numbered(1, 4))
     connect(one, window(event("4"), after="3"))
-    actions = one.take(numbered(1, 6), 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["5", "6"])
+    assert outcome(one.take(numbered(1, 6), 0)) == ([("resumed", "replay_proved")], ["5", "6"])
 
 
 def test_a_long_history_is_published_again_once() -> None:
@@ -378,9 +374,7 @@ def test_more_events_under_one_id_than_are_remembered_are_published_again() -> N
     one = continuity()
     known = [event("5", str(number)) for number in range(MOST)]
     one.begin(window(*known, after="4"), is_used=True)
-    actions = one.take([*known, event("5", "more")], 0)
-    assert announced(actions) == [("resumed", "too_many_under_one_id")]
-    assert published(actions) == ["5"]
+    assert outcome(one.take([*known, event("5", "more")], 0)) == ([("resumed", "too_many_under_one_id")], ["5"])
 
 
 def test_the_next_id_is_proof_if_no_earlier_one_is_known() -> None:
@@ -411,8 +405,7 @@ def test_after_a_failed_replay_everything_is_requested() -> None:
     assert one.closed(0, timed_out=True) == []
     assert connect(one, known)[0] == "0"
     assert one.state is State.FETCH
-    actions = one.take(numbered(1, 5), 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["4", "5"])
+    assert outcome(one.take(numbered(1, 5), 0)) == ([("resumed", "replay_proved")], ["4", "5"])
 
 
 def test_a_loss_is_announced_once_if_everything_brings_nothing() -> None:
@@ -439,8 +432,7 @@ def test_without_a_start_id_a_failed_replay_is_a_gap_at_once() -> None:
     assert (announced(actions), epochs(actions)) == ([("gap", "not_replayed")], [known])
     connect(one, known)
     assert not one.awaits_replay
-    actions = one.take([event("a"), event("c")], 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["c"])
+    assert outcome(one.take([event("a"), event("c")], 0)) == ([("resumed", "replay_proved")], ["c"])
 
 
 def test_events_of_a_new_history_follow_a_failed_replay() -> None:
@@ -450,8 +442,7 @@ def test_events_of_a_new_history_follow_a_failed_replay() -> None:
     connect(one, known)
     one.closed(0, timed_out=True)
     connect(one, known)
-    actions = one.take([event("x"), event("y")], 0)
-    assert (announced(actions), published(actions)) == ([], ["x", "y"])
+    assert outcome(one.take([event("x"), event("y")], 0)) == ([], ["x", "y"])
 
 
 def test_streams_that_end_without_a_known_event_are_a_failed_replay() -> None:
@@ -503,8 +494,7 @@ def test_unknown_opaque_ids_are_fetched_from_the_start() -> None:
     connect(one, known)
     assert one.take([event("d")], 0) == [Reconnect("the replay does not begin with known events")]
     assert connect(one, known)[0] == "earliest"
-    actions = one.take([event(each) for each in "abcd"], 0)
-    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["c", "d"])
+    assert outcome(one.take([event(each) for each in "abcd"], 0)) == ([("resumed", "replay_proved")], ["c", "d"])
 
 
 def test_an_event_that_the_server_does_not_have_any_more_is_not_lost() -> None:
@@ -584,8 +574,7 @@ def test_a_reset_announces_the_events_that_the_start_has_lost() -> None:
     assert [type(each) for each in actions] == [StartEpoch, Reconnect]
     assert announced(actions) == [("reset", "ids_started_over")]
     assert connect(one, START) == ("0", [])
-    actions = one.take(numbered(4, 6), 2)
-    assert (announced(actions), published(actions)) == ([], ["4", "5", "6"])
+    assert outcome(one.take(numbered(4, 6), 2)) == ([], ["4", "5", "6"])
 
 
 # Events without ids between others
@@ -636,16 +625,14 @@ def test_a_reader_that_stalled_requests_again_at_most_every_half_minute() -> Non
     assert published(one.take(numbered(3, 5), 101)) == ["4", "5"]
     assert published(one.stalled(numbered(6, 6), 6, 110)) == ["6"]
     bare = following(continuity(accepts_no_ids=True, has_ids=False), event(None))
-    actions = bare.stalled([event(None)], 6, 0)
-    assert (announced(actions), published(actions)) == ([("gap", "stood_still")], [None])
+    assert outcome(bare.stalled([event(None)], 6, 0)) == ([("gap", "stood_still")], [None])
 
 
 def test_a_stall_before_the_replay_has_proved_itself_changes_nothing() -> None:
     """The connection still has to prove itself."""
     one = continuity()
     one.begin(window(event("5"), after="4"), is_used=True)
-    actions = one.stalled(numbered(5, 6), 6, 100)
-    assert (announced(actions), published(actions)) == ([("resumed", "replay_proved")], ["6"])
+    assert outcome(one.stalled(numbered(5, 6), 6, 100)) == ([("resumed", "replay_proved")], ["6"])
 
 
 def test_held_events_are_published_if_the_next_connection_continues_after_them() -> None:

@@ -78,15 +78,24 @@ class Scene:
         self.leases.assign(shards)
         self.tick()
 
+    def lose(self) -> None:
+        """Lose the shard, and have the coordinator handle it."""
+        self.leases.lose(ONE)
+        self.tick()
+
     def fence(self) -> None:
         """The former owner of the shard that was entered last is fenced."""
         self.delivery.entered[-1][1]()
         self.tick()
 
-    def owning(self, shard: int = HOME) -> Lease:
-        """Acquire a shard; its lease."""
+    def claiming(self, shard: int = HOME) -> None:
+        """Assign a shard whose former owner is fenced: its claim is requested."""
         self.assign(frozenset({shard}))
         self.fence()
+
+    def owning(self, shard: int = HOME) -> Lease:
+        """Acquire a shard; its lease."""
+        self.claiming(shard)
         self.read(7)
         return self.lease
 
@@ -122,8 +131,13 @@ class Scene:
         forgotten_by: int | None = None,
     ) -> None:
         """The reader finds a record of another process."""
-        record = CheckpointRecord(shard, offset, 0, key, value, forgotten_by)
-        self.leases.post(ShardEvent(shard, foreign_record=record))
+        self.found(CheckpointRecord(shard, offset, 0, key, value, forgotten_by))
+
+    def found(self, *records: CheckpointRecord) -> None:
+        """The reader finds these records."""
+        for record in records:
+            self.leases.post(ShardEvent(record.partition, foreign_record=record))
+        self.tick()
 
     @property
     def states(self) -> dict[int, str]:
@@ -180,8 +194,7 @@ def test_sessions_start_when_the_claim_was_read_and_not_before(scene: Scene) -> 
 
 def test_another_number_of_shards_in_the_last_claim_ends_the_start(scene: Scene) -> None:
     """The error names the fix."""
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     with pytest.raises(SettingsError, match=r"4 partitions, but host:1 owned a shard of 8: .*checkpoints export"):
         scene.read(7, previous=claim(shards=8))
 
@@ -189,8 +202,7 @@ def test_another_number_of_shards_in_the_last_claim_ends_the_start(scene: Scene)
 def test_invalid_checkpoints_end_the_start_but_not_a_running_process(scene: Scene) -> None:
     """A running process reads the shard again and again, and reports the trouble."""
     scene.owning(OTHER)
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, log_with(b"no JSON"))
     assert scene.states[HOME] == "blocked"
     assert f"partition {HOME} offset 13" in scene.trouble
@@ -214,8 +226,7 @@ def exactly_once_log(*more: Claim) -> CheckpointLog:
 
 def test_transactions_of_a_former_owner_are_fenced_and_the_shard_read_again(scene: Scene) -> None:
     """One that was paused could commit after the first reading; a crash before the second claim changes nothing."""
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, exactly_once_log())
     assert (scene.states, scene.sessions.calls) == ({HOME: "fencing"}, [])
     assert "WRITE on the transactional ids" in scene.trouble
@@ -232,8 +243,7 @@ def test_transactions_of_a_former_owner_are_fenced_and_the_shard_read_again(scen
 
 def test_transactions_are_fenced_once_after_the_guarantee_was_changed(scene: Scene) -> None:
     """An owner between that did not get so far does not count; one that did does."""
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, exactly_once_log(claim(), replace(claim(), fenced=True), claim()))
     assert (scene.states, scene.fenced) == ({HOME: "owned"}, [])
 
@@ -249,8 +259,7 @@ def only_claim_and(*others: tuple[bytes, bytes | None]) -> CheckpointLog:
 def test_transactions_are_fenced_although_compaction_has_removed_the_claim_with_exactly_once(scene: Scene) -> None:
     """An owner with at least once was killed before it fenced them. The record goes once the fencing is in a claim."""
     log = only_claim_and((EXACTLY_ONCE_KEY, EXACTLY_ONCE))
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, log)
     assert scene.states == {HOME: "fencing"}
     assert scene.reader.puts == []
@@ -266,16 +275,14 @@ def test_transactions_of_an_owner_with_at_least_once_need_no_fencing(
     scene: Scene, before: list[tuple[bytes, bytes | None]]
 ) -> None:
     """It needs permissions that such a namespace does not have."""
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, only_claim_and(*before))
     assert (scene.states, scene.fenced, scene.reader.puts) == ({HOME: "owned"}, [], [])
 
 
 @pytest.mark.parametrize("value", [claims.encode(claim(guarantee="")), b"of a newer version"])
 def test_an_owner_that_does_not_say_its_guarantee_may_have_exactly_once(scene: Scene, value: bytes) -> None:
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, only_claim_and((CLAIM_KEY, value)))
     assert scene.states == {HOME: "fencing"}
 
@@ -283,8 +290,7 @@ def test_an_owner_that_does_not_say_its_guarantee_may_have_exactly_once(scene: S
 def test_no_transaction_begins_before_the_record_of_exactly_once_is_in_kafka(scene: Scene) -> None:
     """It is written before each claim; Kafka may have refused it."""
     scene.guarantee = "exactly_once"
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     assert scene.reader.puts == [(HOME, EXACTLY_ONCE_KEY, EXACTLY_ONCE)]
     scene.read(7)
     assert (scene.states, len(scene.reader.puts)) == ({HOME: "restoring"}, 2)
@@ -296,7 +302,6 @@ def test_a_shard_contested_by_a_process_with_exactly_once_is_acquired_again(scen
     """Its transactions must be fenced before sessions continue."""
     lease = scene.owning()
     scene.foreign(claims.encode(claim("other", guarantee="exactly_once")), key=CLAIM_KEY)
-    scene.tick()
     scene.read(12, exactly_once_log())
     assert lease.is_over
     assert scene.lease is not lease
@@ -459,8 +464,7 @@ def test_a_shard_that_is_lost_again_while_it_returns_may_return_again(scene: Sce
 def test_a_shard_that_is_lost_before_it_was_acquired_is_acquired_when_it_is_assigned_again(scene: Scene) -> None:
     """The main thread sees both only afterwards."""
     scene.leases.assign(ONE)
-    scene.leases.lose(ONE)
-    scene.tick()
+    scene.lose()
     assert scene.states == {}
     scene.assign()
     assert scene.states == {HOME: "fencing"}
@@ -483,8 +487,7 @@ def test_a_shard_that_is_lost_during_its_release_is_acquired_when_it_is_assigned
         scene.assign()
         assert scene.lease is not lease
         assert scene.states == {HOME: "fencing"}
-        scene.leases.lose(ONE)
-        scene.tick()
+        scene.lose()
 
 
 def test_a_loss_that_is_noticed_after_the_return_suspends_the_lease_again(scene: Scene) -> None:
@@ -492,8 +495,7 @@ def test_a_loss_that_is_noticed_after_the_return_suspends_the_lease_again(scene:
     lease = scene.returning()
     shard, done = scene.reader.requests[-1]
     done(RestoredShard(shard, 15, None, log_with(claim_offsets=[7])))
-    scene.leases.lose(ONE)
-    scene.tick()
+    scene.lose()
     assert scene.states == {HOME: "suspended"}
     assert lease.is_suspended
 
@@ -525,8 +527,7 @@ def test_a_session_that_a_command_changed_meanwhile_restarts_there(scene: Scene)
 def test_a_shutdown_does_not_wait_for_a_suspended_shard(scene: Scene, *, is_delivered: bool) -> None:
     """Undelivered records are read again later, and the exit code says so."""
     scene.owning()
-    scene.leases.lose(ONE)
-    scene.tick()
+    scene.lose()
     scene.sessions.is_delivered = is_delivered
     scene.coordinator.stop(monotonic() + 60)
     assert scene.states == {}
@@ -550,7 +551,6 @@ def test_a_foreign_checkpoint_restarts_its_session_behind_a_new_claim(scene: Sce
     """The session stops first, and resumes from the stored checkpoint; the token shows that it was read."""
     lease = scene.owning()
     scene.foreign()
-    scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
     assert len(scene.reader.requests) == 2
     assert scene.states == {HOME: "owned"}
@@ -575,7 +575,6 @@ def test_a_shard_is_read_again_only_when_no_transaction_holds_records_of_the_ses
     scene.owning()
     scene.sessions.running.is_out = False
     scene.foreign()
-    scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
     assert len(scene.reader.requests) == 1
     scene.sessions.running.is_out = True
@@ -587,7 +586,6 @@ def test_a_session_that_restarts_while_the_shard_is_read_waits_for_another_readi
     """Its transaction ends behind the claim of the first one: the same events would be committed again."""
     scene.owning()
     scene.foreign(key=OF_HOME.record_key)
-    scene.tick()
     scene.sessions.running.is_out = False
     scene.sessions.restarting.append(KEY)
     scene.tick()
@@ -609,9 +607,7 @@ def test_a_claim_that_is_found_while_the_shard_is_read_is_answered_too(scene: Sc
     """Our own claim may be in front of it."""
     scene.owning()
     scene.foreign()
-    scene.tick()
     scene.foreign(key=CLAIM_KEY)
-    scene.tick()
     scene.tick()
     assert len(scene.reader.requests) == 2
     scene.read(11)
@@ -623,7 +619,6 @@ def test_a_session_in_a_transaction_stays_suspended_when_the_shard_is_assigned_a
     scene.owning()
     scene.sessions.running.is_out = False
     scene.foreign()
-    scene.tick()
     scene.leases.lose(ONE)
     scene.assign()
     scene.read(15, log_with(claim_offsets=[7]))
@@ -639,7 +634,6 @@ def test_a_checkpoint_in_another_partition_than_its_own_suspends_no_session(scen
     """Reading that shard again would never restart the session."""
     scene.owning(OTHER)
     scene.foreign(shard=OTHER)
-    scene.tick()
     assert scene.sessions.calls == [f"acquire {OTHER}"]
 
 
@@ -648,7 +642,6 @@ def test_many_foreign_checkpoints_cost_one_reading(scene: Scene) -> None:
     scene.owning()
     for offset in range(9, 20):
         scene.foreign(offset=offset)
-    scene.tick()
     assert len(scene.reader.requests) == 2
     assert sum("suspend" in each for each in scene.sessions.calls) == 11
 
@@ -659,11 +652,9 @@ def test_a_stale_write_in_no_higher_epoch_does_not_touch_the_session(scene: Scen
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
     scene.sessions.running.keys.add(KEY)
     scene.foreign(encode(replace(checkpoint(), fencing_token=3)))
-    scene.tick()
     assert scene.sessions.calls == [f"acquire {HOME}"]
     assert scene.delivery.written_again == [KEY]
     scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3)), offset=10)
-    scene.tick()
     assert scene.sessions.calls[-1] == f"suspend {KEY}"
 
 
@@ -671,14 +662,12 @@ def test_a_stale_write_for_a_session_that_is_not_known_is_answered_with_a_tombst
     """It was forgotten: the next owner would revive it. If it comes back by itself, its epoch is higher."""
     lease = scene.owning()
     scene.foreign(encode(replace(checkpoint(Position(6, 0, "3")), fencing_token=3)))
-    scene.tick()
     assert scene.reader.puts == [(HOME, KEY.record_key, None)]
     assert lease.highest_epoch == 6
     assert scene.sessions.calls == [f"acquire {HOME}", f"suspend {KEY}"], "the tombstone could remove its checkpoint"
     scene.read(11)
     assert scene.sessions.calls[2:] == [f"restart {HOME}"]
     scene.foreign(b"", offset=10)  # the reader reports the tombstone
-    scene.tick()
     assert (len(scene.reader.puts), len(scene.reader.requests)) == (1, 2)
 
 
@@ -696,7 +685,6 @@ def waiting_for_proof() -> tuple[Scene, Member]:
 def read_a_stale_write(scene: Scene, prover: Member) -> None:
     """The owner reads the shard again and finds a stale write, and its membership is not proved then."""
     scene.foreign(key=CLAIM_KEY)
-    scene.tick()
     prover.proven_at = monotonic()
     scene.tick()
     prover.proven_at = 0.0
@@ -708,7 +696,6 @@ def test_a_session_that_started_before_the_answer_gets_no_tombstone(*, has_ended
     """Its own checkpoint would be removed, and the next start would skip what the session has not read."""
     scene, prover = waiting_for_proof()
     scene.foreign(STALE)
-    scene.tick()
     if has_ended:
         scene.sessions.restored[KEY] = Restored(checkpoint(Position(7, 0, "3")), is_stale=False)
     else:
@@ -724,14 +711,12 @@ def test_a_late_tombstone_of_a_former_owner_does_not_restart_the_session(scene: 
     """It answers a stale write, and was sent before this owner's claim: the checkpoint is written again behind it."""
     scene.owning()
     scene.foreign(STALE)
-    scene.tick()
     headers = dict(scene.reader.headers)
     scene.read(11)
     scene.sessions.running.keys.add(KEY)
     calls = list(scene.sessions.calls)
     stored = StoredRecord("checkpoints", HOME, 12, KEY.record_key, None, tuple(headers.items()), 0)
-    scene.leases.post(ShardEvent(HOME, foreign_record=checkpoint_record(stored)))
-    scene.tick()
+    scene.found(checkpoint_record(stored))
     assert scene.sessions.calls == calls
     assert scene.delivery.written_again == [KEY]
 
@@ -741,7 +726,6 @@ def test_a_late_tombstone_of_a_session_that_gave_up_its_place_is_answered(scene:
     scene.owning()
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
     scene.foreign(b"", forgotten_by=3)
-    scene.tick()
     assert (scene.sessions.calls[-1], len(scene.reader.requests)) == (f"suspend {KEY}", 2)
 
 
@@ -774,9 +758,7 @@ def test_an_own_checkpoint_that_landed_late_is_answered(scene: Scene, *, is_runn
     scene.sessions.restored[KEY] = Restored(checkpoint(), is_stale=False)
     scene.sessions.running.keys |= {KEY} if is_running else set()
     value = encode(replace(checkpoint(Position(4, 100, "3")), fencing_token=7))
-    record = CheckpointRecord(HOME, 9, 0, KEY.record_key, value, is_own=True)
-    scene.leases.post(ShardEvent(HOME, foreign_record=record))
-    scene.tick()
+    scene.found(CheckpointRecord(HOME, 9, 0, KEY.record_key, value, is_own=True))
     assert scene.delivery.written_again == [KEY] * is_running
     assert scene.sessions.calls[1:] == [f"suspend {KEY}"] * (not is_running)
     assert len(scene.reader.requests) == 1 + (not is_running)
@@ -793,8 +775,7 @@ def stale_log(*more: bytes) -> CheckpointLog:
 
 def test_a_stale_session_gets_a_new_epoch_before_the_shard_is_owned(scene: Scene) -> None:
     """Above all known ones, also if it never runs here: compaction could leave only the stale write."""
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(8, stale_log())
     assert (scene.states, scene.sessions.calls) == ({HOME: "restoring"}, [f"suspend {KEY}"])
     ((shard, key, value),) = scene.reader.puts
@@ -816,8 +797,7 @@ def test_a_stale_session_is_not_answered_before_a_proof_of_membership() -> None:
     prover = Member()
     scene.leases = scene.coordinator.collaborators.leases
     scene.leases._prover = prover
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(8, stale_log())
     assert scene.reader.puts == []
     prover.proven_at = monotonic()
@@ -843,8 +823,7 @@ def test_a_damaged_epoch_in_a_claim_is_not_handed_on(scene: Scene) -> None:
     """Nor is the shard read again and again because of it."""
     log = CheckpointLog(COUNT)
     log.add(HOME, 6, 0, CLAIM_KEY, claims.encode(replace(claim(), epoch=9_999_999_998)))
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, log)
     assert scene.states == {HOME: "owned"}
     assert len(scene.reader.claims) == 1
@@ -855,8 +834,7 @@ def test_the_highest_epoch_is_handed_on_when_no_checkpoint_has_it(scene: Scene) 
     now = unix_ms() // 1000
     log = CheckpointLog(COUNT)
     log.add(HOME, 6, 0, CLAIM_KEY, claims.encode(replace(claim(), epoch=now)))
-    scene.assign()
-    scene.fence()
+    scene.claiming()
     scene.read(7, log)
     assert [each.epoch for each in scene.reader.claims] == [0, now]
     assert scene.states == {HOME: "restoring"}
@@ -869,7 +847,6 @@ def test_a_foreign_claim_is_answered_by_another_one_once_membership_is_proven(sc
     """Behind it our own checkpoints would look stale. The group decides who owns the shard; no session is touched."""
     lease = scene.owning()
     scene.foreign(key=CLAIM_KEY)
-    scene.tick()
     scene.tick()
     assert len(scene.reader.requests) == 2
     scene.read(12)
@@ -895,8 +872,7 @@ def test_a_shard_lost_during_shutdown_counts_as_undelivered() -> None:
     scene.owning()
     scene.sessions.is_delivered = False
     scene.coordinator.stop(monotonic() + 60)
-    scene.leases.lose(ONE)
-    scene.tick()
+    scene.lose()
     assert scene.states == {}
     assert scene.coordinator.left_undelivered == 1
 
