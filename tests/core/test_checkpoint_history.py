@@ -231,22 +231,23 @@ def records_of(*values: bytes) -> list[Stored]:
     return [Stored(offset, key, value) for offset, (key, value) in enumerate(zip(keys, values, strict=True))]
 
 
+def resumed(*values: bytes) -> tuple[Position, bool]:
+    """Where the session resumes behind these records, and whether it must start a new epoch."""
+    found = restored(records_of(*values))
+    assert found is not None
+    return found.checkpoint.position, found.is_stale
+
+
 def test_a_stale_write_in_the_same_epoch_starts_a_new_one_from_the_owners_last_stored() -> None:
     """Its numbers are the owner's own, so consumers drop nothing because of it."""
-    found = restored(records_of(CLAIM, stored(10, 5, 5, 0), CLAIM, stored(10, 8, 8, 0), stored(10, 9, 9, 2)))
-    assert found is not None
-    assert (found.checkpoint.position, found.is_stale) == ((10, 9, "9"), True)
+    assert resumed(CLAIM, stored(10, 5, 5, 0), CLAIM, stored(10, 8, 8, 0), stored(10, 9, 9, 2)) == ((10, 9, "9"), True)
 
 
 def test_after_a_stale_write_in_a_higher_epoch_everything_is_repeated_that_consumers_may_have_dropped() -> None:
     """From the checkpoint before it, above all epochs, also those of an owner that wrote later without it."""
     before = [CLAIM, stored(10, 5, 5, 0), CLAIM, stored(10, 6, 6, 2), stored(12, 0, 9, 0)]
-    found = restored(records_of(*before))
-    assert found is not None
-    assert (found.checkpoint.position, found.is_stale) == ((12, 0, "6"), True)
-    found = restored(records_of(*before, stored(10, 20, 20, 2), stored(15, 3, 30, 2)))
-    assert found is not None
-    assert (found.checkpoint.position, found.is_stale) == ((15, 3, "6"), True)
+    assert resumed(*before) == ((12, 0, "6"), True)
+    assert resumed(*before, stored(10, 20, 20, 2), stored(15, 3, 30, 2)) == ((15, 3, "6"), True)
 
 
 def test_an_owner_that_knew_of_it_and_resumed_above_it_settles_it() -> None:
@@ -254,9 +255,7 @@ def test_an_owner_that_knew_of_it_and_resumed_above_it_settles_it() -> None:
     before = [CLAIM, stored(10, 5, 5, 0), CLAIM, stored(10, 6, 6, 2), stored(12, 0, 9, 0), CLAIM]
     for settling in (stored(13, 4, 10, 5), stored(13, 4, 10, None)):
         assert restored(records_of(*before, settling)) == Restored(decode(KEY.record_key, settling), is_stale=False)
-    below = restored(records_of(*before, stored(11, 4, 10, 5)))
-    assert below is not None
-    assert (below.checkpoint.position, below.is_stale) == ((12, 0, "6"), True)
+    assert resumed(*before, stored(11, 4, 10, 5)) == ((12, 0, "6"), True)
 
 
 def test_a_claim_without_any_checkpoint_costs_a_new_epoch_and_nothing_else() -> None:
@@ -301,9 +300,7 @@ def test_the_highest_epoch_is_known_when_its_checkpoint_is_gone() -> None:
 
 def test_a_session_with_only_a_stale_write_resumes_there_in_a_new_epoch() -> None:
     """Only a former owner knew the session."""
-    found = restored(records_of(CLAIM, CLAIM, stored(12, 4, 4, 0)))
-    assert found is not None
-    assert (found.checkpoint.position, found.is_stale) == ((12, 4, "4"), True)
+    assert resumed(CLAIM, CLAIM, stored(12, 4, 4, 0)) == ((12, 4, "4"), True)
 
 
 def test_a_claim_that_compaction_removed_is_still_known_by_its_owners_checkpoints() -> None:

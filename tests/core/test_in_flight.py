@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,32 +162,27 @@ def test_one_failure_fails_the_batch() -> None:
     assert listener.heard == []
 
 
-def test_a_record_behind_a_failed_one_of_its_topic_means_a_new_epoch() -> None:
-    """Sent again under its old number, a consumer would drop the failed one as a repeat."""
-    for stage, has_new_epoch in ((Stage.FAILED, True), (Stage.REFUSED, True)):
-        one, listener = batch([event(1), event(2)]), Reported(TOPICS["a"], stage)
-        one.note_produced(2, listener)
-        one.report(Failed(), listener)
-        one.report(None, listener)
-        assert plan_resend([one]) is has_new_epoch
-
-
-def test_records_before_a_refused_one_keep_their_numbers() -> None:
-    """A gap-less producer writes nothing behind a refused record, so those in Kafka are a beginning of the batch."""
-    one, listener = batch([event(1), event(2)]), Reported(TOPICS["a"], Stage.REFUSED)
-    one.note_produced(2, listener)
-    one.report(None, listener)
-    one.report(Failed(), listener)
-    assert plan_resend([one]) is False
-
-
-def test_a_topic_that_fails_hides_nothing_in_another_topic() -> None:
-    """Consumers compare numbers per topic and partition."""
-    one, failing, fine = batch([event(1), event(2, "b")]), Reported(TOPICS["a"]), Reported(TOPICS["b"])
-    one.note_produced(2, failing)
-    one.report(Failed(), failing)
-    one.report(None, fine)
-    assert plan_resend([one]) is False
+@pytest.mark.parametrize(
+    ("names", "stage", "reports", "has_new_epoch"),
+    [
+        # A record behind a failed one of its topic: under its old number, a consumer would drop the failed one.
+        ("aa", Stage.FAILED, [("a", False), ("a", True)], True),
+        ("aa", Stage.REFUSED, [("a", False), ("a", True)], True),
+        # A gap-less producer writes nothing behind a refused record: those in Kafka are a beginning of the batch.
+        ("aa", Stage.REFUSED, [("a", True), ("a", False)], False),
+        # Consumers compare numbers per topic and partition.
+        ("ab", Stage.FAILED, [("a", False), ("b", True)], False),
+    ],
+)
+def test_a_failure_in_a_batch_needs_a_new_epoch_if_it_may_be_overtaken(
+    names: str, stage: Stage, reports: list[tuple[str, bool]], *, has_new_epoch: bool
+) -> None:
+    """Sent again under its old number, a record that consumers have passed would be dropped as a repeat."""
+    one = batch([event(at, name) for at, name in enumerate(names, 1)])
+    one.note_produced(len(names), Reported("", stage))
+    for topic, is_written in reports:
+        one.report(None if is_written else Failed(), Reported(TOPICS[topic]))
+    assert plan_resend([one]) is has_new_epoch
 
 
 def test_reports_may_come_before_it_is_known_how_many_there_are() -> None:

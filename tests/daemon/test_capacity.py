@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from bridge.core.identity import SessionKey
 from bridge.core.snapshot import ServerSnapshot
 from bridge.daemon.capacity import RECHECK, Capacity, Fit, LeftOut, Reserve, read_fit
+from bridge.daemon.limits import raise_open_files, set_switch_interval
 from bridge.daemon.machine import Limit, descriptor_limit, thread_limit
 from bridge.errors import SettingsError
 from bridge.settings import load
@@ -170,3 +173,36 @@ def test_what_does_not_fit_is_shown_and_counted(monkeypatch: pytest.MonkeyPatch)
     left_out.fitting("local", [], running=3)
     left_out.report(4.0)
     assert left_out.snapshots() == ()
+
+
+@pytest.fixture
+def interval_before() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize(
+    ("readers", "seconds"), [(0, 0.005), (10, 0.005), (50, 0.025), (100, 0.05), (1000, 0.5), (5000, 2.5)]
+)
+@pytest.mark.usefixtures("interval_before")
+def test_the_switch_interval_grows_with_the_readers(readers: int, seconds: float) -> None:
+    """Those who wait wake up 2,000 times a second together at most. When they end, it is Python's own again."""
+    set_switch_interval(5000)
+    set_switch_interval(readers)
+    assert sys.getswitchinterval() == pytest.approx(seconds)
+
+
+def test_the_soft_limit_of_open_files_becomes_the_hard_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that refuses is no reason to fail."""
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: limits.append(limit))
+    raise_open_files()
+    assert limits == [(resource.RLIMIT_NOFILE, (4096, 4096))]
+
+    def refuse(*_limit: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    raise_open_files()

@@ -1,4 +1,4 @@
-"""The order and the result of a shutdown, without a Kafka."""
+"""The order and the result of a shutdown, without a Kafka, and the requests of signals."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import cast
 
 import pytest
 
+from bridge.clock import monotonic
 from bridge.core.durations import Durations
 from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.pipeline import Delivery, Measurements, Pipeline
+from bridge.daemon.signals import SignalQueue
 from bridge.daemon.supervisor import Supervisor
 from bridge.sharding.coordinator import ShardCoordinator
 
@@ -84,3 +86,17 @@ def test_a_shutdown_with_a_dead_delivery_thread_does_not_succeed() -> None:
     delivery.bug = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         pipeline_of(delivery, Parts("group", calls), calls).drain(10.0, wait)
+
+
+def test_stops_are_counted_and_other_requests_only_wake() -> None:
+    """A second stop asks for an immediate shutdown."""
+    signals = SignalQueue()
+    signals.wake()
+    signals.stop()
+    begun = monotonic()
+    signals.wait(60.0)
+    assert signals.stops == 1
+    signals.stop()
+    signals.wait(60.0)
+    assert signals.stops == 2
+    assert monotonic() - begun < 30

@@ -74,6 +74,12 @@ class Cluster:
         return watch
 
 
+def watching() -> tuple[Cluster, TopicWatch]:
+    """A cluster, and the watch after one check without problems."""
+    cluster = Cluster()
+    return cluster, cluster.watched()
+
+
 def levels(logs: Sequence[Mapping[str, object]]) -> list[str]:
     return [str(each["log_level"]) for each in logs]
 
@@ -89,8 +95,7 @@ def test_topics_without_problems_are_not_logged() -> None:
 
 def test_a_problem_that_two_checks_found_is_logged_once() -> None:
     """An error with the topic, the problem and the fix; an info line when it is solved."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics[EVENTS.name] = described(EVENTS, **{"cleanup.policy": "compact"})
     with capture_logs() as logs:
         watch.check()
@@ -112,8 +117,7 @@ def test_a_problem_that_two_checks_found_is_logged_once() -> None:
 
 def test_another_cluster_behind_the_same_name_is_reported_and_left_alone() -> None:
     """Its topics are not ours that were created again: no position is written to them."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.id = None  # some answers lack it
     watch.check()
     assert cluster.exchanged == []
@@ -129,8 +133,7 @@ def test_another_cluster_behind_the_same_name_is_reported_and_left_alone() -> No
 
 def test_a_topic_that_stays_missing_is_created_again() -> None:
     """Not at the first check: the operator may be creating it again with other settings."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics[EVENTS.name] = None
     watch.check()
     assert cluster.created == []
@@ -157,8 +160,7 @@ def test_a_topic_is_not_created_with_topics_create_false() -> None:
 @pytest.mark.parametrize("refusal", [SettingsError.of("topics.events", "no"), Unreachable("no answer")])
 def test_a_topic_that_cannot_be_created_is_tried_again(refusal: Exception) -> None:
     """At each check."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics[EVENTS.name], cluster.refuses = None, refusal
     watch.check()
     watch.check()
@@ -169,24 +171,19 @@ def test_a_topic_that_cannot_be_created_is_tried_again(refusal: Exception) -> No
 
 def test_all_positions_are_written_to_a_recreated_checkpoints_topic() -> None:
     """With its present number of partitions."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics[CHECKPOINTS.name] = TopicDescription(3, {"cleanup.policy": "compact"}, "id-2")
     with capture_logs() as logs:
         watch.check()
     assert cluster.written_again == [3]
-    assert levels(logs) == [
-        "error",
-        "error",
-        "warning",
-    ]  # created again, with another number of partitions than before and than planned
+    # Created again, with another number of partitions than before and than planned.
+    assert levels(logs) == ["error", "error", "warning"]
     assert "position of every running session is written again" in logs[0]["change"]
 
 
 def test_the_smallest_limit_of_all_topics_is_followed() -> None:
     """Down and up again."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics[EVENTS.name] = described(EVENTS, **{"max.message.bytes": "50000"})
     watch.check()
     watch.check()
@@ -197,8 +194,7 @@ def test_the_smallest_limit_of_all_topics_is_followed() -> None:
 
 def test_topics_that_may_not_be_described_keep_their_last_description() -> None:
     """No problem is invented."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics.clear()
     with capture_logs() as logs:
         watch.check()
@@ -209,8 +205,7 @@ def test_topics_that_may_not_be_described_keep_their_last_description() -> None:
 
 def test_a_refused_size_has_the_topics_described_at_once() -> None:
     """Not only at the end of the interval."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    _, watch = watching()
     watch.start()
     try:
         wait_until(lambda: watch._sizes.checks == 2, what="the first description of the thread")
@@ -224,8 +219,7 @@ def test_a_refused_size_has_the_topics_described_at_once() -> None:
 
 def test_added_partitions_are_followed_with_new_producers() -> None:
     """The client would not know them for minutes."""
-    cluster = Cluster()
-    watch = cluster.watched()
+    cluster, watch = watching()
     cluster.topics[EVENTS.name] = replace(described(EVENTS), partitions=9)
     watch.check()
     watch.check()

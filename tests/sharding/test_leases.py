@@ -1,8 +1,9 @@
-"""The leases of a member's shards: assigned, released in time or not, lost, and the shutdown."""
+"""The leases of a member's shards: assigned, released in time or not, lost, the shutdown; and the table of states."""
 
 from __future__ import annotations
 
 from bridge.sharding.leases import Leases
+from bridge.sharding.states import TRANSITIONS, ShardSignal, ShardState
 from tests.fakes.membership import SoleOwner
 
 TIMEOUT = 30.0
@@ -134,3 +135,14 @@ def test_closing_without_a_shutdown_loses_everything() -> None:
     leases.close()
     leases.close()
     assert owner.calls == [("lost", [0, 1])]
+
+
+def test_a_shard_that_another_process_has_is_gone_in_every_state_and_none_follows_gone() -> None:
+    """The former owner hands nothing to a producer any more."""
+    ends = {state for state, signal in TRANSITIONS if signal is ShardSignal.TAKEN_OVER}
+    assert ends == set(ShardState) - {ShardState.GONE} == {state for state, _ in TRANSITIONS}
+    assert {TRANSITIONS[state, ShardSignal.TAKEN_OVER] for state in ends} == {ShardState.GONE}
+
+
+def test_a_shard_that_is_read_again_counts_as_owned() -> None:
+    assert ShardState.REREADING.public_name == "owned"
