@@ -1,4 +1,4 @@
-"""Which sessions of a server run; above ``max_sessions`` idle ones give their places, and no active one waits for ever."""
+"""Which sessions of a server run: above ``max_sessions`` idle ones give up their places, and none waits for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proof of membership: a commit that was sent after the request, and accepted lately; and the reaction without one."""
+"""A proof of membership: a commit that was sent after the request and accepted lately; and the reaction without one."""
 
 from __future__ import annotations
 
