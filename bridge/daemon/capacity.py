@@ -92,7 +92,8 @@ class Capacity:
 
     def room(self, running: int, wanted: int, now: float) -> int:
         """How many of the ``wanted`` sessions may start beside those that run."""
-        if self._is_full(running, wanted) and now - self._read_at > RECHECK:
+        is_full = self.fit.sessions is not None and running + wanted > self.fit.sessions
+        if is_full and now - self._read_at > RECHECK:
             self.fit, self._read_at = self._read(self._reserve), now
         most = self.fit.sessions
         return wanted if most is None else max(0, min(wanted, most - running))
@@ -101,9 +102,6 @@ class Capacity:
         """The system refused a thread although one was expected: no more start until the limits are read again."""
         self.fit = Fit(running, self.fit.limit or "threads", self.fit.most, self.fit.reserved)
         self._read_at = now
-
-    def _is_full(self, running: int, wanted: int) -> bool:
-        return self.fit.sessions is not None and running + wanted > self.fit.sessions
 
 
 def read_fit(reserve: Reserve) -> Fit:

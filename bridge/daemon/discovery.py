@@ -76,10 +76,6 @@ class Discovery:
         self._source.list_wanted.set()
         self._api.stop()
 
-    def join(self, deadline: float) -> bool:
-        self._thread.join(max(0.0, deadline - monotonic()))
-        return not self._thread.is_alive()
-
     def _run(self) -> None:
         requested_at = -inf
         interval = self._source.settings.discover_interval

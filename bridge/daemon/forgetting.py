@@ -19,7 +19,7 @@ from structlog.stdlib import get_logger
 
 from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import SessionKey
-from bridge.daemon.restored_checkpoints import EndedSession, RestoredCheckpoints
+from bridge.daemon.restored_checkpoints import EndedSession
 from bridge.daemon.shard_sessions import ShardSessions
 from bridge.delivery.lease import Lease
 from bridge.settings import ServerSettings
@@ -86,10 +86,6 @@ class Forgetting:
         self._job: _Job | None = None
         self.forgotten = 0
 
-    @property
-    def _checkpoints(self) -> RestoredCheckpoints:
-        return self._shards.checkpoints
-
     def tick(self) -> None:
         self._writer.poll()
         self._write_floors()
@@ -116,7 +112,7 @@ class Forgetting:
         found = list(islice(self._looking, _LOOKS))
         if not found:
             if self._now() - self._looked_at >= self._interval:
-                self._looked_at, self._looking = self._now(), self._checkpoints.ended()
+                self._looked_at, self._looking = self._now(), self._shards.checkpoints.ended()
             return
         now_ms = unix_ms()
         due = [each for each in found if self._is_due(each, now_ms)]
@@ -158,7 +154,7 @@ class Forgetting:
         if job.lease.is_over:
             return
         for key in job.removed:
-            self._checkpoints.put(job.lease.shard, key, None)
+            self._shards.checkpoints.put(job.lease.shard, key, None)
         if job.removed:
             self.forgotten += len(job.removed)
             log.info("ended sessions are forgotten", shard=job.lease.shard, sessions=len(job.removed))

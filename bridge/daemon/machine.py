@@ -27,7 +27,7 @@ def thread_limit(root: Path = _ROOT) -> Limit | None:
 
     What other processes of the same user, container or machine use now is not available to this one.
     """
-    own = _own_threads(root)
+    own = int(_status(root / "proc/self", "Threads") or 1)
     limits = (*_cgroup_limits(root, own), *_user_limit(root, own), *_machine_limits(root, own))
     return min(limits, key=lambda limit: limit.most, default=None)
 
@@ -68,7 +68,7 @@ def _user_limit(root: Path, own: int) -> Iterator[Limit]:
     """``ulimit -u``, which counts the threads of all processes of the user."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     uid = os.getuid()
-    if soft == resource.RLIM_INFINITY or uid == 0 or _capabilities(root) & _OVERRIDES:
+    if soft == resource.RLIM_INFINITY or uid == 0 or int(_status(root / "proc/self", "CapEff") or "0", 16) & _OVERRIDES:
         return
     used = sum(_threads_of(each, uid) for each in (root / "proc").glob("[0-9]*"))
     yield Limit(soft - max(used, own) + own, "processes of the user (ulimit -u, LimitNPROC)")
@@ -84,19 +84,14 @@ def _machine_limits(root: Path, own: int) -> Iterator[Limit]:
 
 
 def _threads_of(process: Path, uid: int) -> int:
-    fields = dict(line.split(":", 1) for line in _lines(process / "status") if line.startswith(("Uid:", "Threads:")))
-    is_mine = fields.get("Uid", "").split()[:1] == [str(uid)]
-    return int(fields["Threads"]) if is_mine and "Threads" in fields else 0
+    is_mine = _status(process, "Uid").split()[:1] == [str(uid)]
+    return int(_status(process, "Threads") or 0) if is_mine else 0
 
 
-def _own_threads(root: Path) -> int:
-    found = [line.split()[1] for line in _lines(root / "proc/self/status") if line.startswith("Threads:")]
-    return int(found[0]) if found else 1
-
-
-def _capabilities(root: Path) -> int:
-    found = [line.split()[1] for line in _lines(root / "proc/self/status") if line.startswith("CapEff:")]
-    return int(found[0], 16) if found else 0
+def _status(process: Path, name: str) -> str:
+    """A field of a process's status; empty if there is none."""
+    found = (line.partition(":")[2] for line in _lines(process / "status") if line.startswith(f"{name}:"))
+    return next(found, "").strip()
 
 
 def _number(file: Path) -> int | None:

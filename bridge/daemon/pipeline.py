@@ -61,28 +61,20 @@ Join = Callable[[float], bool]
 """Waits until a deadline; returns whether the work ended."""
 
 
+@dataclass(eq=False)
 class Pipeline:
     """The parts of the daemon that need Kafka.
 
     Thread rule: the main thread; for snapshots the parts have their own rules.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its parts, given once
-        self,
-        delivery: Delivery,
-        supervisor: Supervisor,
-        coordinator: ShardCoordinator,
-        topics: TopicWatch | None,
-        measurements: Measurements,
-        forgetting: Forgetting,
-    ) -> None:
-        self.delivery = delivery
-        self.supervisor = supervisor
-        self.coordinator = coordinator
-        self.topics = topics
-        self.measurements = measurements
-        self._forgetting = forgetting
-        self._is_kafka_silent = False
+    delivery: Delivery
+    supervisor: Supervisor
+    coordinator: ShardCoordinator
+    topics: TopicWatch | None
+    measurements: Measurements
+    forgetting: Forgetting
+    _is_kafka_silent: bool = False
 
     def start(self) -> None:
         self.delivery.answers.note()
@@ -96,7 +88,7 @@ class Pipeline:
         self.raise_bug()
         self.coordinator.tick()
         self.supervisor.tick()
-        self._forgetting.tick()
+        self.forgetting.tick()
         self._check_kafka()
 
     def _check_kafka(self) -> None:
@@ -142,7 +134,7 @@ class Pipeline:
         nothing is left to deliver: a process with a bug does not end as if all were well.
         """
         self.supervisor.stop()
-        self._forgetting.close()
+        self.forgetting.close()
         self.coordinator.stop(deadline - _LEAVE)
         has_left = wait(self.coordinator.join, deadline)
         self.delivery.stop()
@@ -159,7 +151,7 @@ class Pipeline:
     def abort(self) -> None:
         """Hand nothing more to Kafka and leave the group; what is not delivered is read again at the next start."""
         self.supervisor.stop()
-        self._forgetting.close()
+        self.forgetting.close()
         self.coordinator.leave(monotonic() + _LEAVE)
         self.delivery.abort()
 

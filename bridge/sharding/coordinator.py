@@ -187,8 +187,6 @@ class ShardCoordinator:
         """Another cluster answers (any thread): the process ends, and delivers nothing more."""
         self._topic_fault = OtherCluster(problem)
 
-    # Start
-
     def connection_failure(self) -> str:
         """What the start waits for."""
         troubles = [f"shard {each.number}: {each.trouble}" for each in self._snapshots() if each.trouble]
@@ -248,8 +246,6 @@ class ShardCoordinator:
             self._membership.abort()
         self._reader.stop()
         self._reader.join(deadline)
-
-    # Any thread
 
     @property
     def kafka_failure(self) -> str | None:

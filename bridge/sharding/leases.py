@@ -73,8 +73,6 @@ class Leases:
         self._releases: list[_Release] = []
         self._shutdown: _Release | None = None
 
-    # The membership thread
-
     @property
     def is_releasing(self) -> bool:
         """Whether the group waits for this process."""
@@ -171,8 +169,6 @@ class Leases:
             self._end(self._shutdown)
         self.lose(self.owned)
 
-    # The main thread
-
     def replace(self, lease: Lease) -> None:
         """Assign the shard under a new lease, unless it was revoked or lost meanwhile."""
         with self._lock:
@@ -188,8 +184,6 @@ class Leases:
     @property
     def is_quiet(self) -> bool:
         return self._events.empty()
-
-    # Any thread
 
     def post(self, event: ShardEvent) -> None:
         self._events.put(event)

@@ -96,8 +96,6 @@ class Membership:
         self._thread.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 
-    # The membership thread
-
     def _run(self) -> None:
         try:
             self._consumer = self._new_consumer(self._settings, self, self._errors)
@@ -253,10 +251,7 @@ class Membership:
         self._leases.lose(partitions)
 
     def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
-        if is_member:
-            self.proofs.accepted(heartbeat)
-        else:
-            self.proofs.refused(heartbeat)
+        self.proofs.answered(heartbeat, is_member=is_member)
 
     # The end
 

@@ -40,8 +40,6 @@ class Proofs:
         self._sent_at = -inf
         self._is_closed = False
 
-    # Any thread
-
     @property
     def proven_at(self) -> float:
         """When the newest accepted commit was sent, by ``clock.monotonic``."""
@@ -75,8 +73,6 @@ class Proofs:
             self._wanted_since = now
         return is_fresh
 
-    # The membership thread
-
     def is_due(self, now: float) -> bool:
         """Whether to commit now: the interval is over, or somebody waits; one commit at a time while answers come."""
         elapsed = now - self._sent_at
@@ -93,16 +89,13 @@ class Proofs:
         for late in list(self._sent)[:-_MAX_UNANSWERED]:
             del self._sent[late]
 
-    def accepted(self, heartbeat: int) -> None:
+    def answered(self, heartbeat: int, *, is_member: bool) -> None:
         sent_at = self._sent.pop(heartbeat, None)
-        if sent_at is None:  # sent before the shards were lost
+        if sent_at is None or not is_member:  # None: sent before the shards were lost
             return
         with self._changed:
             self._proven_at = max(self._proven_at, sent_at)
             self._changed.notify_all()
-
-    def refused(self, heartbeat: int) -> None:
-        self._sent.pop(heartbeat, None)
 
     @property
     def is_settled(self) -> bool:

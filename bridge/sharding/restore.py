@@ -115,8 +115,6 @@ class ShardReader:
         self._requests.append(request)
         self._wake.set()
 
-    # The thread
-
     def _run(self) -> None:
         try:
             self._open()  # both clients are connected by the time they are needed

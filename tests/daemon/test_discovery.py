@@ -23,7 +23,7 @@ from tests.fakes.membership import SoleOwner
 from tests.fakes.raw_server import answer
 from tests.fakes.sources import source
 from tests.support.scripted_mix import listing, scripted_mix
-from tests.support.waiting import TIMEOUT, wait_until
+from tests.support.waiting import wait_until
 
 OLD = "2020-01-01T00:00:00Z"
 
@@ -38,7 +38,7 @@ def discovering(of: Source, *, listed: bool = True) -> Iterator[Discovery]:
         yield discovery
     finally:
         discovery.stop()
-        assert discovery.join(monotonic() + TIMEOUT)
+        wait_until(lambda: not discovery._thread.is_alive())
 
 
 def test_a_requested_poll_comes_at_once_and_further_ones_after_a_second() -> None:
@@ -125,4 +125,4 @@ def test_an_error_answer_proves_that_the_server_is_reachable() -> None:
         wait_until(lambda: discovery.answered_at is not None and not discovery.is_failing)
         assert of.failure is None
         discovery.stop()
-        assert discovery.join(monotonic() + TIMEOUT)
+        wait_until(lambda: not discovery._thread.is_alive())

@@ -1,4 +1,4 @@
-"""Which sessions of a server run: above ``max_sessions`` idle ones give up their places, and none waits for ever."""
+"""Which sessions of a server run: above ``max_sessions`` idle ones leave their places to others."""
 
 from __future__ import annotations
 

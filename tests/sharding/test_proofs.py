@@ -38,7 +38,7 @@ def test_a_commit_sent_after_the_request_is_a_proof() -> None:
     waiting = Waiting(proofs, asked)
     wait_until(lambda: proofs.is_due(monotonic()))
     proofs.sent(1, monotonic())
-    proofs.accepted(1)
+    proofs.answered(1, is_member=True)
     assert waiting.answer()
     assert proofs.proven_at >= asked
 
@@ -47,12 +47,12 @@ def test_a_commit_sent_before_the_request_is_no_proof() -> None:
     proofs = Proofs(60.0)
     proofs.sent(1, monotonic())
     waiting = Waiting(proofs, monotonic())
-    proofs.accepted(1)
+    proofs.answered(1, is_member=True)
     waiting.thread.join(0.3)
     assert waiting.thread.is_alive()
     wait_until(lambda: proofs.is_due(monotonic()))
     proofs.sent(2, monotonic())
-    proofs.accepted(2)
+    proofs.answered(2, is_member=True)
     assert waiting.answer()
 
 
@@ -61,21 +61,21 @@ def test_a_commit_whose_answer_was_read_after_a_pause_is_no_proof() -> None:
     proofs = Proofs(60.0)
     before = monotonic() - FRESH - 1.0
     proofs.sent(1, before)
-    proofs.accepted(1)
+    proofs.answered(1, is_member=True)
     waiting = Waiting(proofs, before)
     wait_until(lambda: proofs.is_due(monotonic()))
     assert waiting.thread.is_alive()
     proofs.sent(2, monotonic())
-    proofs.accepted(2)
+    proofs.answered(2, is_member=True)
     assert waiting.answer()
 
 
-@pytest.mark.parametrize("spoil", [Proofs.forget, lambda proofs: proofs.refused(1)])
+@pytest.mark.parametrize("spoil", [Proofs.forget, lambda proofs: proofs.answered(1, is_member=False)])
 def test_a_commit_that_was_refused_or_sent_before_a_loss_is_no_proof(spoil: Callable[[Proofs], None]) -> None:
     proofs = Proofs(60.0)
     proofs.sent(1, monotonic())
     spoil(proofs)
-    proofs.accepted(1)
+    proofs.answered(1, is_member=True)
     assert proofs.proven_at < 0
     assert proofs.is_settled
 
@@ -96,7 +96,7 @@ def test_commits_are_sent_at_intervals_one_at_a_time() -> None:
     assert proofs.is_due(100.0)
     proofs.sent(1, 100.0)
     assert not proofs.is_due(101.5)  # the answer is missing
-    proofs.refused(1)
+    proofs.answered(1, is_member=False)
     assert proofs.is_due(101.5)
     proofs.sent(2, 102.0)
     assert not proofs.is_due(111.9)
@@ -107,13 +107,13 @@ def test_a_request_causes_a_commit_immediately_but_not_many() -> None:
     proofs = Proofs(60.0)
     now = monotonic()
     proofs.sent(1, now)
-    proofs.accepted(1)
+    proofs.answered(1, is_member=True)
     assert not proofs.is_due(now + 1.0)
     proofs.ask()
     assert proofs.is_due(monotonic())
     now = monotonic()
     proofs.sent(2, now)
-    proofs.refused(2)
+    proofs.answered(2, is_member=False)
     assert not proofs.is_due(now + 0.05)
     assert proofs.is_due(now + 0.11)
 

@@ -54,20 +54,18 @@ class SizeLimits:
         self.checks: int | None = None
         """How often the topics were described; None: nobody does."""
 
-    def update(self, by_topic: Mapping[str, int]) -> bool:
-        """Follow the topics as they are now; returns whether anything changed."""
+    def update(self, by_topic: Mapping[str, int]) -> None:
+        """Follow the topics as they are now."""
         with self._lock:
             learned = {
                 topic: (limit, until)
                 for topic, (limit, until) in self._learned.items()
                 if until > monotonic() and by_topic.get(topic) == self._by_topic.get(topic)
             }
-            has_changed = dict(by_topic) != self._by_topic or learned != self._learned
-            if has_changed:
+            if dict(by_topic) != self._by_topic or learned != self._learned:
                 self._by_topic, self._learned = dict(by_topic), learned
                 self.version += 1
             self.checks = (self.checks or 0) + 1
-        return has_changed
 
     def learn(self, topic: str, refused: int) -> None:
         """Kafka refused a batch of so many bytes although the limit that could be read allows it (any thread).

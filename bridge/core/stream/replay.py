@@ -19,11 +19,11 @@ reconnect, and events that are recognised are not published again."""
 class KnownEvents:
     """Digests of the first events of an epoch, up to a limit."""
 
-    def __init__(self, limit: int = FEW, digests: bytes = b"") -> None:
+    def __init__(self, limit: int = FEW) -> None:
         self.is_complete = True
         """Whether all events of the epoch so far are remembered."""
         self._limit = limit * DIGEST_BYTES
-        self._digests = bytearray(digests)
+        self._digests = bytearray()
 
     def add(self, events: Iterable[Event]) -> None:
         """Remember events that are published."""
