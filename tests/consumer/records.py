@@ -32,7 +32,6 @@ def record(  # noqa: PLR0913 - each with a default
     replayed: bool = False,
     own_id: str | None = "7",
 ) -> Record:
-    """The record of one event."""
     text = json.dumps({"type": name, "content": str(number)}) if data is None else data
     rules = replace(RULES, format=format_)
     encoder = Encoder(rules, SessionKey("demo", session))
@@ -42,7 +41,6 @@ def record(  # noqa: PLR0913 - each with a default
 
 
 def lifecycle(number: int = 6, at: int = NOW) -> Record:
-    """A lifecycle record."""
     gap = LifecycleEvent("gap", "jump", "ids jump", "41", "50", 8)
     return LifecycleWriter(SessionKey("demo", "a/b"), "mix.lifecycle").record(gap, 5, number, at, None)
 

@@ -21,14 +21,12 @@ from tests.support.waiting import TIMEOUT, wait_until
 
 @pytest.fixture(scope="module")
 def brokers() -> Iterator[str]:
-    """An embedded Kafka for the tests of this file."""
     with EmbeddedKafka() as kafka:
         yield kafka.bootstrap_servers
 
 
 @pytest.fixture
 def topic(brokers: str) -> str:
-    """A new topic, which a metadata request creates here."""
     name = f"t{uuid.uuid4().hex}"
     Producer({"bootstrap.servers": brokers}).list_topics(name, timeout=TIMEOUT)
     return name
@@ -49,7 +47,6 @@ def client(brokers: str, **more: object) -> Consumer:
 
 @pytest.fixture
 def consumer(brokers: str, topic: str) -> Iterator[Consumer]:
-    """A consumer of the topic's first partition."""
     made = client(brokers)
     made.assign([TopicPartition(topic, 0, 0)])
     yield made
@@ -67,12 +64,10 @@ def first(events: Iterable[Event], count: int) -> list[Event]:
 
 
 def numbers(events: Iterable[Event]) -> list[tuple[int, int]]:
-    """Epochs and numbers."""
     return [(event.epoch, event.number) for event in events]
 
 
 def rest(consumer: Consumer, **options: object) -> list[Event]:
-    """All events until nothing comes for a moment."""
     return list(Events(consumer, idle_timeout=0.5, **options))  # type: ignore[arg-type]
 
 
@@ -111,7 +106,6 @@ def test_replayed_dead_letters_come_once_and_hide_nothing(brokers: str, topic: s
 
 
 def test_lifecycle_records_all_come(brokers: str, topic: str, consumer: Consumer) -> None:
-    """Several follow one number."""
     send(brokers, topic, lifecycle(6), lifecycle(6, NOW + 1), lifecycle(6, NOW + 1), lifecycle(5))
     assert [event.number for event in rest(consumer)] == [6, 6, 5]
 
@@ -145,11 +139,9 @@ class Journal:
         self._inner = MemoryStore()
 
     def load(self, topic: str, partition: int) -> Mapping[Place, str]:
-        """As in memory."""
         return self._inner.load(topic, partition)
 
     def save(self, highest: Mapping[Place, str]) -> None:
-        """Every saved sequence is one of a finished event."""
         assert set(highest.values()) <= set(self.results)
         self.calls.append((list(highest.values()), self._committed()))
         self._inner.save(highest)

@@ -34,7 +34,6 @@ class Scene:
             raise OSError(step)
 
     def process(self) -> None:
-        """The user's program."""
         for event in self.events:
             self.store.pending.append(event.sequence)
             self.body(event)

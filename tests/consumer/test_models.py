@@ -17,7 +17,6 @@ from tests.fakes.consumed_events import consumed_event
 
 
 def event(kind: str, **members: object) -> Event:
-    """An event with this data."""
     return consumed_event(json.dumps(members).encode(), type=kind)
 
 
@@ -73,6 +72,5 @@ def test_a_type_without_a_class_has_no_object() -> None:
 
 
 def test_every_event_of_the_simulated_agents_has_an_object() -> None:
-    """Of a whole script."""
     for sent in islice(AgentScript(1, "amber", lambda: 0).events(), 300):
         assert isinstance(model_of(consumed_event(sent.data, type=sent.name)), MODELS[sent.name])

@@ -20,7 +20,6 @@ WHERE = ("mix.events", 3, 42)
 
 
 def read(made: Record) -> Event:
-    """The record as the library reads it."""
     return event_of(WHERE, made.key, made.value, made.headers)
 
 
@@ -85,7 +84,6 @@ def test_a_lifecycle_record_keeps_its_id_and_its_whole_type() -> None:
 
 
 def test_another_prefix_is_removed_from_the_type() -> None:
-    """The setting ``events.type_prefix``."""
     made = record()
     value = made.value.replace(b'"mix.content"', b'"acme.content"')
     assert event_of(WHERE, made.key, value, made.headers, type_prefix="acme.").type == "content"

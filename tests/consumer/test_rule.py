@@ -15,7 +15,6 @@ from tests.support.topics import Read
 
 
 def record(value: bytes, headers: dict[str, str], *, key: bytes = b"local/s1", partition: int = 0) -> Read:
-    """A record as it would be read."""
     return Read("t", partition, 0, key, value, tuple((name, text.encode()) for name, text in headers.items()), 0)
 
 
@@ -32,7 +31,6 @@ def structured(epoch: int, sequence: int, data: str = '{"type":"x"}', **changes:
 
 
 def numbers(records: list[Read]) -> list[tuple[int, int]]:
-    """The numbers of the records that the rule accepts."""
     return [one.number for one in follow(records).accepted]
 
 

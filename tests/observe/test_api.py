@@ -38,12 +38,10 @@ PATHS = ("/livez", "/readyz", "/metrics", "/api/status")
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> requests.Response:
-    """One request."""
     return requests.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, timeout=TIMEOUT)
 
 
 def raw(port: int) -> socket.socket:
-    """A connection on which nothing is sent yet."""
     return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
 
 
@@ -81,7 +79,6 @@ def test_a_port_that_the_system_chose_is_logged_at_warning_level_too(
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[int]:
-    """An endpoint with a token."""
     with serving(token=TOKEN) as chosen:
         yield chosen
 
@@ -153,7 +150,6 @@ def test_a_stalled_loop_is_503_on_livez_alone() -> None:
 
 
 def test_a_silent_kafka_is_503_on_readyz_alone() -> None:
-    """Not ready, still alive."""
     with serving(lambda: replace(WELL, kafka_last_answer_age=60.0)) as port:
         assert ask(port, "/readyz").status_code == 503
         assert ask(port, "/livez").status_code == 200
@@ -203,7 +199,6 @@ def test_without_the_token_everything_is_401(guarded: int, path: str, given: str
 
 
 def test_probes_need_no_token(guarded: int) -> None:
-    """Kubernetes probes send none."""
     assert ask(guarded, "/livez").status_code == 200
     assert ask(guarded, "/readyz").status_code == 200
 
@@ -343,8 +338,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
     """Otherwise the rest of the answer would stay in memory for ever. Other clients are served meanwhile."""
     monkeypatch.setattr(connections, "CONNECTION_LIFETIME", 0.5)
     endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: LARGE)
-    port = endpoint.start()
-    with raw(port) as slow:
+    with listening(endpoint) as port, raw(port) as slow:
         slow.sendall(b"GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n")
         head = slow.recv(200)
         assert ask(port, "/livez").ok
@@ -353,8 +347,6 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: pytest.M
         wait_until(lambda: not held, what="the cut")
         length = int(head.partition(b"content-length: ")[2].split()[0])
         assert len(head + read_all(slow)) < length
-    endpoint.stop()
-    assert endpoint.join(clock.monotonic() + TIMEOUT)
 
 
 def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
@@ -367,18 +359,12 @@ def test_idle_connections_cannot_keep_a_probe_out(port: int) -> None:
 
 @contextmanager
 def serving_tls(context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """An endpoint that speaks TLS."""
     context = with_certificate_of(trustme.CA()) if context is None else context
-    endpoint = HttpEndpoint("127.0.0.1", 0, None, lambda: WELL, None, context)
-    try:
-        yield endpoint.start()
-    finally:
-        endpoint.stop()
-        assert endpoint.join(clock.monotonic() + TIMEOUT)
+    with listening(HttpEndpoint("127.0.0.1", 0, None, lambda: WELL, None, context)) as port:
+        yield port
 
 
 def with_certificate_of(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -410,7 +396,6 @@ def test_a_new_certificate_is_used_by_later_connections() -> None:
 
 
 def ask_tls(port: int) -> int:
-    """The status of a request over TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)

@@ -20,7 +20,6 @@ STREAMING = SessionSnapshot("local", "2", "streaming")
 
 
 def failed(verdict: Verdict) -> dict[str, str]:
-    """The details of the failed checks, by name."""
     return {check.name: check.detail for check in verdict.checks if not check.ok}
 
 
@@ -215,7 +214,6 @@ def test_heartbeats_return_the_age_of_each_loop() -> None:
 
 
 def test_the_default_clock_of_heartbeats_is_the_real_one() -> None:
-    """Ages are real seconds."""
     heartbeats = Heartbeats()
     heartbeats.record("main")
     assert 0 <= heartbeats.ages()["main"] < 5

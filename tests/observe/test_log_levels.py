@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import pytest
 import requests
 
-from bridge import clock
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LevelChange, LogLevels
 from bridge.observe.operator_routes import BadChange, is_loopback, parse_change
 from bridge.observe.tokens import OVERLAP, Tokens
-from tests.fakes.http_endpoint import WELL
+from tests.fakes.http_endpoint import WELL, listening
 from tests.support.waiting import TIMEOUT
 
 
@@ -26,7 +25,6 @@ class Now:
     at: float = 100.0
 
     def __call__(self) -> float:
-        """The time."""
         return self.at
 
 
@@ -98,7 +96,6 @@ def test_libraries_stay_quiet_at_debug() -> None:
     ],
 )
 def test_another_body_is_refused(body: bytes) -> None:
-    """With what is allowed."""
     with pytest.raises(BadChange):
         parse_change(body)
 
@@ -126,9 +123,7 @@ def test_which_clients_are_on_this_machine(hosts: list[str], *, expected: bool) 
 def test_the_level_is_changed_over_http(token: str | None, sent: str | None, code: int) -> None:
     """With the token if there is one; without any, from this machine."""
     levels = LogLevels("info")
-    endpoint = HttpEndpoint("127.0.0.1", 0, token, lambda: WELL, levels)
-    port = endpoint.start()
-    try:
+    with listening(HttpEndpoint("127.0.0.1", 0, token, lambda: WELL, levels)) as port:
         url = f"http://127.0.0.1:{port}/api/log-level"
         headers = {} if sent is None else {"Authorization": f"Bearer {sent}"}
         logging.getLogger("bridge.sse").setLevel(logging.NOTSET)
@@ -140,9 +135,6 @@ def test_the_level_is_changed_over_http(token: str | None, sent: str | None, cod
         large = "x" * 100_000
         assert requests.put(url, large, headers=headers, timeout=TIMEOUT).status_code == (400 if code == 200 else 401)
         assert requests.get(url, headers=headers, timeout=TIMEOUT).status_code == (405 if code == 200 else 401)
-    finally:
-        endpoint.stop()
-        assert endpoint.join(clock.monotonic() + TIMEOUT)
 
 
 def test_the_former_token_stays_valid_for_a_minute() -> None:

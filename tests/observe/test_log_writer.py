@@ -16,7 +16,6 @@ from tests.support.waiting import TIMEOUT, wait_until
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[TextIO, TextIO]]:
-    """Both ends of a pipe."""
     reader, writer = os.pipe()
     with os.fdopen(reader) as lines, os.fdopen(writer, "w") as stream:
         yield lines, stream

@@ -9,7 +9,7 @@ import os
 import pty
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +26,6 @@ log = get_logger("bridge.test")
 
 
 def failing(text: str) -> None:
-    """Raise an error."""
     raise ValueError(text)
 
 
@@ -36,21 +35,27 @@ def _logging_as_before() -> Iterator[None]:
         yield
 
 
+def logged(
+    level: str = "info", log_format: logs.LogFormat | None = "json", secrets: Collection[str] = ()
+) -> io.StringIO:
+    """The stream of a configured log."""
+    out = io.StringIO()
+    configure(level, log_format, secrets, stream=out)
+    return out
+
+
 def written(stream: io.StringIO) -> str:
-    """The text of the lines logged so far."""
     flush_logs()
     return stream.getvalue()
 
 
 def parsed(stream: io.StringIO) -> list[dict[str, object]]:
-    """The lines as JSON."""
     return [json.loads(line) for line in written(stream).splitlines()]
 
 
 def test_a_json_line_is_one_object_with_its_own_keys_first() -> None:
     """Timestamp in RFC 3339 with milliseconds, level, event and logger, then the caller's keys."""
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     log.info("a record was refused", server="local", session="42", attempt=3)
     [line] = parsed(out)
     assert list(line) == ["timestamp", "level", "event", "logger", "server", "session", "attempt"]
@@ -63,8 +68,7 @@ def test_a_json_line_is_one_object_with_its_own_keys_first() -> None:
 
 def test_a_callers_key_does_not_replace_a_key_of_the_line() -> None:
     """A level from a server's data is not the level of the line."""
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     log.info("odd", level="fatal", timestamp="never", logger="you")
     [line] = parsed(out)
     assert (line["level"], line["logger"]) == ("info", "bridge.test")
@@ -73,8 +77,7 @@ def test_a_callers_key_does_not_replace_a_key_of_the_line() -> None:
 
 def test_lines_below_the_level_are_not_written() -> None:
     """Upper and lower case are the same."""
-    out = io.StringIO()
-    configure("WARNING", "json", stream=out)
+    out = logged("WARNING")
     log.info("quiet")
     log.warning("loud")
     assert [line["event"] for line in parsed(out)] == ["loud"]
@@ -82,8 +85,7 @@ def test_lines_below_the_level_are_not_written() -> None:
 
 def test_other_libraries_are_logged_in_the_same_format() -> None:
     """Debug lines of libraries that log too much are left out."""
-    out = io.StringIO()
-    configure("debug", "json", stream=out)
+    out = logged("debug")
     logging.getLogger("confluent").info("broker %s is down", "b1")
     logging.getLogger("urllib3.connectionpool").debug("Starting new HTTP connection")
     logging.getLogger("urllib3.connectionpool").warning("retrying")
@@ -107,16 +109,14 @@ def test_a_warning_of_python_is_a_log_line() -> None:
 
 def test_libraries_do_not_log_below_the_chosen_level() -> None:
     """At level error, urllib3's warnings are left out too."""
-    out = io.StringIO()
-    configure("error", "json", stream=out)
+    out = logged("error")
     logging.getLogger("urllib3.connectionpool").warning("retrying")
     assert not written(out)
 
 
 def test_an_exception_is_logged_with_its_traceback() -> None:
     """In JSON as one string, for structlog and for standard logging."""
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     try:
         failing("broken")
     except ValueError:
@@ -132,8 +132,7 @@ HOSTILE = "a\x1b[2J\x07\r\nb\x9b1A\u202e\u2028\x00\ud800"
 
 def test_nothing_hostile_reaches_the_terminal() -> None:
     """Control characters, line breaks, bidi overrides and surrogates are escaped, wherever they are."""
-    out = io.StringIO()
-    configure("info", "console", stream=out)
+    out = logged("info", "console")
     log.info(HOSTILE, session=HOSTILE, nested={HOSTILE: [HOSTILE]}, raw=HOSTILE.encode("utf-8", "surrogatepass"))
     logging.getLogger(HOSTILE).info("%s", HOSTILE)
     text = written(out)
@@ -144,8 +143,7 @@ def test_nothing_hostile_reaches_the_terminal() -> None:
 
 def test_the_text_of_an_exception_cannot_pretend_to_be_a_log_line() -> None:
     """Each of its lines is indented and escaped; so is a ``stack`` of a caller."""
-    out = io.StringIO()
-    configure("info", "console", stream=out)
+    out = logged("info", "console")
     try:
         failing("x\n2026-01-01T00:00:00.000Z info     all is well\x1b[1A")
     except ValueError:
@@ -158,8 +156,7 @@ def test_the_text_of_an_exception_cannot_pretend_to_be_a_log_line() -> None:
 
 def test_a_console_line_is_readable() -> None:
     """Values with blanks are quoted; there are no colours without a terminal."""
-    out = io.StringIO()
-    configure("info", "console", stream=out)
+    out = logged("info", "console")
     log.warning("cannot connect", server="local", error="no route", wait=1.5, empty="", none=None)
     line = written(out).rstrip("\n")
     assert line[24:] == (
@@ -169,8 +166,7 @@ def test_a_console_line_is_readable() -> None:
 
 def test_json_contains_any_text_as_ascii() -> None:
     """A server's text can be read back unchanged, and each line is one line."""
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     log.info("x", session=HOSTILE)
     assert written(out).isascii()
     assert parsed(out)[0]["session"] == HOSTILE
@@ -180,8 +176,7 @@ def test_json_contains_any_text_as_ascii() -> None:
 def test_a_known_secret_is_masked_everywhere(log_format: logs.LogFormat) -> None:
     """In the message, in a value, nested, in a key, in an object's repr, in a URL, in a traceback, in bytes."""
     secret = "s3cr\"e't\\/é"
-    out = io.StringIO()
-    configure("info", log_format, secrets=[secret, "hunter2", "hunter2222"], stream=out)
+    out = logged("info", log_format, [secret, "hunter2", "hunter2222"])
     try:
         failing(f"bad header {secret}")
     except ValueError as error:
@@ -204,8 +199,7 @@ def test_a_known_secret_is_masked_everywhere(log_format: logs.LogFormat) -> None
 
 def test_masking_leaves_json_valid() -> None:
     """A secret that is also a word of JSON does not break the line, and a number is not masked."""
-    out = io.StringIO()
-    configure("info", "json", secrets=["true", "level", "8090", "x"], stream=out)
+    out = logged(secrets=["true", "level", "8090", "x"])
     log.info("text", flag=True, port=8090, word="true text")
     [line] = parsed(out)
     assert (line["flag"], line["port"], line["word"]) == (True, 8090, f"{MASK} text")
@@ -213,8 +207,7 @@ def test_masking_leaves_json_valid() -> None:
 
 def test_a_value_that_contains_itself_is_cut() -> None:
     """Logging it must not end the daemon."""
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     endless: list[object] = [1]
     endless.append(endless)
     log.info("x", value=endless)
@@ -224,16 +217,14 @@ def test_a_value_that_contains_itself_is_cut() -> None:
 
 def test_numbers_that_json_does_not_have_are_written_as_text() -> None:
     """A line with ``Infinity`` or ``NaN`` would not be JSON."""
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     log.info("x", age=float("inf"))
     assert parsed(out)[0]["age"] == "inf"
 
 
 def test_a_closed_stream_raises_nothing() -> None:
     """A daemon continues without its stderr."""
-    out = io.StringIO()
-    configure("info", stream=out)
+    out = logged("info", None)
     out.close()
     log.info("lost")
     logging.getLogger("other").error("lost too")
@@ -268,8 +259,7 @@ def test_a_value_without_a_text_loses_only_its_own_line() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
-    out = io.StringIO()
-    configure("info", "json", stream=out)
+    out = logged()
     log.info("x", value=Broken())
     log.info("next")
     lost, following = parsed(out)
@@ -300,8 +290,7 @@ def test_a_terminal_gets_the_console_format_in_colour(
 
 def test_without_a_terminal_the_format_is_json() -> None:
     """A log collector gets objects by default."""
-    out = io.StringIO()
-    configure("info", stream=out)
+    out = logged("info", None)
     log.info("hello")
     assert parsed(out)[0]["event"] == "hello"
 

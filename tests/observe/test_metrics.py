@@ -55,14 +55,12 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape(snapshot: BridgeSnapshot) -> Samples:
-    """Every sample by name and sorted labels."""
     text = Metrics(lambda: snapshot).render().body.decode()
     families = text_string_to_metric_families(text)
     return {(each.name, tuple(sorted(each.labels.items()))): each.value for fam in families for each in fam.samples}
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """One sample."""
     return samples[f"mix_bridge_{name}", tuple(sorted(labels.items()))]
 
 
@@ -75,7 +73,6 @@ def test_every_name_begins_with_mix_bridge_and_follows_the_conventions() -> None
 
 
 def test_no_label_holds_a_session_id() -> None:
-    """Labels have few values."""
     assert b"secret" not in Metrics(lambda: SNAPSHOT).render().body
 
 
@@ -90,7 +87,6 @@ def test_sessions_are_counted_by_server_and_state() -> None:
 
 
 def test_the_state_of_bridge_kafka_and_servers_is_exported() -> None:
-    """As gauges."""
     samples = scrape(SNAPSHOT)
     assert value(samples, "info", version="1.2.3", namespace="mix") == 1
     assert value(samples, "checkpoints_written_total") == 5
@@ -154,7 +150,6 @@ def test_durations_are_histograms() -> None:
 
 
 def test_readiness_and_its_checks_are_exported() -> None:
-    """As ``/readyz`` says it."""
     assert value(scrape(SNAPSHOT), "ready") == 1
     silent = scrape(replace(SNAPSHOT, kafka_last_answer_age=60.0))
     assert value(silent, "ready") == 0
@@ -227,7 +222,6 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
 
 
 def test_docs_metrics_md_is_up_to_date() -> None:
-    """Otherwise: make docs."""
     assert (REPOSITORY / "docs/metrics.md").read_text() == as_markdown()
 
 

@@ -27,12 +27,10 @@ def _logging_as_before() -> Iterator[None]:
 
 
 def line(event: str, **keys: object) -> logging.LogRecord:
-    """A line of structlog."""
     return logging.LogRecord("bridge.test", logging.WARNING, "", 0, {"event": event, **keys}, None, None)
 
 
 def text(message: str) -> logging.LogRecord:
-    """A line of a library."""
     return logging.LogRecord("bridge.kafka.librdkafka", logging.ERROR, "", 0, message, None, None)
 
 

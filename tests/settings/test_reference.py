@@ -138,11 +138,5 @@ def test_every_description_of_the_schema_stands_alone():
 
 
 def _all_properties(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The schema of each key of each table."""
     tables = [schema, *schema["$defs"].values()]
     return [each for table in tables for each in table.get("properties", {}).values() if "description" in each]
-
-
-def test_the_example_names_its_schema():
-    """Editors and taplo read the first line."""
-    assert as_toml().startswith("#:schema ./settings.schema.json\n")

@@ -50,12 +50,10 @@ COLD: dict[str, list[Any]] = {
 
 
 def loading(changes: dict[str, Any]) -> Loaded:
-    """The settings of a base and changes."""
     return load_all(BASE | changes, {})
 
 
 def by_path(loaded: Loaded) -> dict[tuple[str, ...], Any]:
-    """Every value."""
     return dict(values(loaded.settings))
 
 
@@ -95,7 +93,6 @@ def test_nothing_changes_without_a_difference(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("key", HOT)
 def test_levels_and_secrets_take_effect(key: str) -> None:
-    """Each of them alone."""
     first, second = HOT[key]
     found = decide(loading({key: first}), loading({key: second}))
     assert (found.applied, found.needs_restart) == ((key,), ())

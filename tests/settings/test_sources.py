@@ -539,11 +539,6 @@ def test_set_accepts_every_key():
     assert (settings.topics.routes[0].topic, settings.http.port) == ("t", None)
 
 
-def test_default_topics_follow_the_namespace():
-    topics = loaded({"MIX_BRIDGE_NAMESPACE": "blue", "MIX_BRIDGE_TOPICS__DEAD_LETTERS": "dlq"}).topics
-    assert (topics.events, topics.dead_letters, topics.checkpoints) == ("blue.events", "dlq", "blue.checkpoints")
-
-
 def test_a_table_given_by_the_caller_is_not_changed():
     headers = {"x-a": "1"}
     loaded(set={"servers.local.url": URL, "servers.local.headers": headers, "servers.local.headers.x-b": "2"})

@@ -31,13 +31,11 @@ FIRST, SECOND = (page_snapshots.of_worker(number) for number in (1, 2))
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten views a second."""
     monkeypatch.setattr(feed, "INTERVAL", 0.1)
 
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[list[int]]:
-    """Two workers that listen."""
     with serving(lambda: FIRST) as first, serving(lambda: SECOND) as second:
         yield [first, second]
 
@@ -86,7 +84,6 @@ def test_a_worker_that_ends_is_on_the_page_and_its_gaps_stay_in_the_last_hour(po
 
 
 def test_a_scraper_gets_the_form_of_metrics_that_it_asks_for(ports: list[int]) -> None:
-    """As without workers."""
     with parent_of(lambda: [Place(number, port) for number, port in enumerate(ports, 1)]) as parent:
         for accept in ("application/openmetrics-text; version=1.0.0", "text/plain; version=0.0.4"):
             answer = requests.get(f"http://127.0.0.1:{parent}/metrics", headers={"accept": accept}, timeout=TIMEOUT)

@@ -50,5 +50,4 @@ class Messages:
         self._opened.__exit__(*error)
 
     def first(self, is_wanted: Callable[[Any], bool]) -> Any:
-        """The next view that is wanted."""
         return next(shown for _, shown in self._views if is_wanted(shown))

@@ -71,7 +71,6 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def order_of(browser: Browser) -> list[str]:
-    """The keys of the rows from top to bottom."""
     keys: list[str] = browser.run("return [...document.querySelectorAll('#sessions tr')].map(e => e.dataset.key)")
     return keys
 

@@ -18,7 +18,7 @@ from bridge.observe.api import HttpEndpoint
 from bridge.observe.page import feed, routes
 from bridge.observe.page.view import of_snapshot
 from tests.fakes import page_snapshots
-from tests.fakes.http_endpoint import serving
+from tests.fakes.http_endpoint import listening, serving
 from tests.fakes.raw_client import RawStream
 from tests.observe.page.merging import views
 from tests.support.waiting import TIMEOUT, wait_until
@@ -38,13 +38,11 @@ class Changing:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten views a second."""
     monkeypatch.setattr(feed, "INTERVAL", 0.1)
     monkeypatch.setattr("bridge.observe.api.SNAPSHOT_LIFETIME", 0.0)
 
 
 def stream(port: int, **headers: str) -> RawStream:
-    """A stream whose head is read."""
     opened = RawStream(f"http://127.0.0.1:{port}", "/api/stream", **headers)
     assert "200 OK" in opened.head()
     return opened
@@ -121,14 +119,11 @@ def test_a_page_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
     one = page_snapshots.session(1)
     large = tuple(replace(one, session=f"{number:>01000}") for number in range(6000))
     endpoint = HttpEndpoint("127.0.0.1", 0, None, Changing(replace(page_snapshots.EMPTY, sessions=large)))
-    port = endpoint.start()
-    with stream(port) as slow:
+    with listening(endpoint) as port, stream(port) as slow:
         assert endpoint._server is not None
         held = endpoint._server.server_state.connections
         wait_until(lambda: not held, what="the cut")
         assert slow.rest().ended in {"rst", "fin"}
-    endpoint.stop()
-    assert endpoint.join(clock.monotonic() + TIMEOUT)
 
 
 def test_a_page_that_missed_changes_gets_the_whole_view() -> None:

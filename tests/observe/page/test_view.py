@@ -21,7 +21,6 @@ def shown(snapshot: BridgeSnapshot) -> dict[str, Any]:
 
 
 def has_null(value: object) -> bool:
-    """Whether null is anywhere in a JSON value."""
     if isinstance(value, dict):
         return any(map(has_null, value.values()))
     return value is None or (isinstance(value, list) and any(map(has_null, value)))
